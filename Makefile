@@ -1,0 +1,40 @@
+# One environment in .venv, from the pinned constraints. `make run` and `make test` set it up themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+# uv does not read pip's own setting for local wheels.
+export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+
+.PHONY: run test test-slow lint types check constraints clean
+
+run: $(STAMP)
+	$(BIN)/ratchet run
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types test
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]' -c constraints.txt
+	touch $@
+
+# The CPU build of torch keeps CUDA packages out of the file; without its local suffix any build of that version fits.
+constraints:
+	$(BIN)/uv pip compile --quiet --all-extras --no-annotate --no-header --upgrade pyproject.toml -o constraints.new
+	sed 's/+cpu$$//' constraints.new > constraints.txt && rm constraints.new
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,169 @@
+"""Dataset versions: the only module that touches DVC, always through its command line."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import DataError
+from components.files import write_text
+
+POINTER = "data.dvc"
+MD5 = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
+
+
+def init_workspace(workspace: Path, state: Path, project: Path) -> None:
+    """Make ``workspace`` a DVC repository of its own, sharing the project's cache and remotes.
+
+    A run works in its own workspace, so that it edits no tracked file and takes no lock of another run's.
+
+    Args:
+        state: the project's DVC state directory, which holds the cache.
+        project: its ``.dvc/config`` names the remotes; without one a local remote below ``state`` is the default.
+    """
+    config = configparser.ConfigParser()
+    tracked = project / ".dvc" / "config"
+    if tracked.is_file():
+        config.read(tracked)
+    for section in config.sections():
+        url = config[section].get("url", "")
+        if section.startswith("'remote") and url and "://" not in url and not os.path.isabs(url):
+            config[section]["url"] = os.path.normpath(tracked.parent / url)
+    if not config.has_section("core"):
+        config["core"] = {"remote": "local"}
+        config["'remote \"local\"'"] = {"url": str(state / "remote")}
+    config["core"].update({"no_scm": "true", "analytics": "false", "check_update": "false"})
+    config["cache"] = {"dir": str(state / "cache")}
+    directory = workspace / ".dvc"
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "config").open("w", encoding="utf-8") as file:
+        config.write(file)
+
+
+def add(workspace: Path, state: Path) -> str:
+    """``dvc add data`` in a workspace; returns the md5 of the version (``...dir``)."""
+    _dvc(workspace, state, "add", "--quiet", "data")
+    return pointer_md5(workspace / POINTER)
+
+
+def push(workspace: Path, state: Path) -> None:
+    """Upload the workspace's version to the default remote."""
+    _dvc(workspace, state, "push", "--quiet")
+
+
+def pull(workspace: Path, state: Path) -> None:
+    """Restore ``data/`` from the pointer: from the cache, else from the default remote; hashes are checked after.
+
+    Raises:
+        DataError: if the output or one of its parents is a symbolic link, or the content is not what the pointer says.
+    """
+    data = workspace / "data"
+    if any(path.is_symlink() for path in (data, workspace / POINTER)):
+        raise DataError(f"{data} or its pointer is a symbolic link. Replace it by a real directory before pulling.")
+    expected = pointer_md5(workspace / POINTER)
+    _dvc(workspace, state, "pull", "--quiet", "--force")
+    verify(workspace, state, expected)
+
+
+def verify(workspace: Path, state: Path, expected: str) -> None:
+    """Hash ``data/`` again and compare.
+
+    Raises:
+        DataError: if the files are not those of the version ``expected``.
+    """
+    before = (workspace / POINTER).read_text(encoding="utf-8")
+    try:
+        actual = add(workspace, state)
+    finally:
+        write_text(workspace / POINTER, before)
+    if actual != expected:
+        raise DataError(
+            f"{workspace / 'data'} has md5 {actual}, but its pointer says {expected}: the files were edited. "
+            "Run `ratchet data pull` to restore them, or `ratchet data prepare` to make a new version."
+        )
+
+
+def read_pointer(path: Path) -> dict[str, Any]:
+    """A pointer file as data.
+
+    Raises:
+        DataError: if it is not a DVC pointer of one output named ``data``.
+    """
+    try:
+        pointer = yaml.safe_load(path.read_text(encoding="utf-8"))
+        (out,) = pointer["outs"]
+        valid = out["path"] == "data" and MD5.match(str(out["md5"]))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not a DVC pointer ({error}). Restore it: git checkout -- {path.name}.") from error
+    if not valid:
+        raise DataError(f"{path} does not point at data/ by an md5. Restore it: git checkout -- {path.name}.")
+    return dict(pointer)
+
+
+def pointer_md5(path: Path) -> str:
+    """The version that a pointer names."""
+    return str(read_pointer(path)["outs"][0]["md5"])
+
+
+def pinned_version(project: Path, configuration: str) -> str | None:
+    """The md5 that the project's tracked pointer gives for a data configuration, or None where it speaks of another.
+
+    Args:
+        configuration: digest of the recipe's data section, which ``write_pointer`` put into the pointer.
+    """
+    path = project / POINTER
+    if not path.is_file():
+        return None
+    pointer = read_pointer(path)
+    if (pointer.get("meta") or {}).get("recipe_data") != configuration:
+        return None
+    return str(pointer["outs"][0]["md5"])
+
+
+def write_pointer(path: Path, configuration: str) -> None:
+    """Note in a pointer which data configuration it was made from."""
+    pointer = read_pointer(path)
+    pointer["meta"] = {"recipe_data": configuration}
+    write_text(path, yaml.safe_dump(pointer, sort_keys=False))
+
+
+def publish(version: Path, project: Path, state: Path) -> None:
+    """Make a version the project's own: ``data/`` and the tracked pointer. Only a person's command calls this."""
+    target = project / "data"
+    if target.is_symlink():
+        raise DataError(f"{target} is a symbolic link. Replace it by a real directory.")
+    fresh = project / ".data.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(version / "data", fresh)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+    write_text(project / POINTER, (version / POINTER).read_text(encoding="utf-8"))
+    if not (project / ".dvc").is_dir():
+        init_workspace(project, state, project)
+
+
+def environment(state: Path) -> dict[str, str]:
+    """Environment of DVC commands: nothing sent home, nothing written outside the project's state."""
+    return {
+        **os.environ,
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(state / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(state / "global"),
+        "DVC_SYSTEM_CONFIG_DIR": str(state / "system"),
+    }
+
+
+def _dvc(workspace: Path, state: Path, *arguments: str) -> str:
+    (state / "site").mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=workspace, env=environment(state), capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise DataError(f"dvc {' '.join(arguments)} failed in {workspace}: {reason[0]}. Check the remote and the disk.")
+    return done.stdout

@@ -1,0 +1,44 @@
+"""Errors that a user can act on.
+
+    RatchetError
+    ├── RecipeError       the recipe is wrong (exit 2)
+    ├── DataError         the data are not what the recipe or the pointer says
+    ├── ModelError        a model directory cannot be used
+    ├── RewardError       a reward returned something that is not a reward
+    ├── StoreError        a finished stage is damaged, or cannot be written
+    └── RegistryError     the ledger and the registry disagree, or cannot be reached
+
+Every message names the file, key or value at fault and ends with the remedy.
+"""
+
+
+class RatchetError(ValueError):
+    """Base of all errors shown to users without a traceback."""
+
+    exit_code = 1
+
+
+class RecipeError(RatchetError):
+    """The recipe or an override is invalid."""
+
+    exit_code = 2
+
+
+class DataError(RatchetError):
+    """Input data, a dataset version or its pointer is not usable."""
+
+
+class ModelError(RatchetError):
+    """A model directory or hub id cannot be loaded safely."""
+
+
+class RewardError(RatchetError):
+    """A reward function broke its protocol."""
+
+
+class StoreError(RatchetError):
+    """The store of finished stages cannot be read or written."""
+
+
+class RegistryError(RatchetError):
+    """The ledger, the registry, or their agreement is broken."""

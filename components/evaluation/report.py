@@ -1,0 +1,85 @@
+"""The report of a run: one HTML file that needs no network, with everything untrusted escaped."""
+
+import base64
+import io
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TONES = {"promoted": "good", "unchanged": "neutral", "finished": "neutral"}
+MAX_TEXT = 2_000
+PANELS = {
+    "reward": "reward",
+    "eval_sampled_accuracy": "dev accuracy, sampled",
+    "entropy": "entropy (nats a token)",
+    "completions/mean_length": "mean length (tokens)",
+    "eval_kl": "KL to the start (nats a completion)",
+    "explained_variance": "explained variance of the critic",
+}
+
+Points = Sequence[tuple[int, Mapping[str, float]]]
+
+
+def visible(text: str) -> str:
+    """Text with control and bidirectional characters made visible, cut at a limit."""
+    shown = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf") else f"\\u{ord(c):04x}" for c in text)
+    return shown if len(shown) <= MAX_TEXT else shown[:MAX_TEXT] + " ... (cut)"
+
+
+def interval_text(figure: Mapping[str, Any]) -> str:
+    """``0.912 (0.880 to 0.936)``."""
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def dev_rows(summary: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Rows before and after of an evaluation's summary."""
+    rows = []
+    for label, decoding, figure in (
+        ("sampled accuracy", "sampled", "accuracy"),
+        ("greedy accuracy", "greedy", "accuracy"),
+        ("format rate, sampled", "sampled", "format_rate"),
+        ("mean length (tokens), sampled", "sampled", "length"),
+        ("KL to the starting policy (nats a completion)", "sampled", "kl"),
+    ):
+        before, after = summary[f"incumbent_{decoding}"][figure], summary[f"challenger_{decoding}"][figure]
+        rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
+    return rows
+
+
+def training_plot(points: Points) -> bytes | None:
+    """Small multiples of the training metrics as SVG, or None without points."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    series = {name: [(step, values[name]) for step, values in points if name in values] for name in PANELS}
+    present = [name for name in PANELS if len(series[name]) > 1]
+    if not present:
+        return None
+    figure = Figure(figsize=(9, 2.4 * ((len(present) + 2) // 3)), layout="constrained")
+    for number, name in enumerate(present, 1):
+        axes = figure.add_subplot((len(present) + 2) // 3, 3, number)
+        axes.plot(*zip(*series[name], strict=True), color="#28508c", linewidth=1.2)
+        axes.set_title(PANELS[name], fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.25)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def render(values: Mapping[str, Any], points: Points) -> str:
+    """The report's HTML. ``values`` has the names that the template uses; a missing one is an error."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    plot = training_plot(points)
+    shown = {
+        **values,
+        "tone": TONES.get(values["status"], "bad"),
+        "samples": [{**s, "prompt": visible(s["prompt"]), "completion": visible(s["completion"])} for s in values["samples"]],
+        "plot": base64.b64encode(plot).decode() if plot else None,
+    }
+    return environment.get_template("report.html.j2").render(shown)

@@ -1,0 +1,136 @@
+"""Durable files: hash them, write them whole, commit a directory by renaming it."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.errors import StoreError
+from components.faults import point
+
+MANIFEST = "manifest.json"
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digests(root: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file below ``root`` except its manifest.
+
+    Raises:
+        StoreError: if there is a symbolic link, which could point out of the tree.
+    """
+    digests = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink():
+            raise StoreError(f"{path} is a symbolic link. Replace it by the file itself.")
+        if path.is_file() and path != root / MANIFEST:
+            digests[path.relative_to(root).as_posix()] = file_digest(path)
+    return digests
+
+
+def digest_of_digests(digests: Mapping[str, str]) -> str:
+    """One sha256 for a set of files: of ``path sha256`` lines in path order."""
+    lines = "".join(f"{path} {digest}\n" for path, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content at once: a reader sees the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write canonical, readable JSON; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON that Ratchet wrote.
+
+    Raises:
+        StoreError: if the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}. Delete it to have it made again.") from error
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line, keys sorted, so that equal content gives equal bytes."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read what ``write_json_lines`` wrote."""
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping[str, Any]) -> Path:
+    """Write a directory with its manifest and make it appear at ``target`` at once.
+
+    Files are written beside the target, each is synced, the manifest (``facts`` plus every file's sha256) comes last,
+    then one rename commits. Where ``target`` already exists (another process was first), ours is dropped.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".tmp.{target.name}.{uuid.uuid4().hex}"
+    temporary.mkdir(mode=0o700)
+    try:
+        write(temporary)
+        digests = tree_digests(temporary)
+        for name in digests:
+            _sync(temporary / name)
+        point(f"commit:{target.name}:files")
+        write_json(temporary / MANIFEST, {**facts, "files": digests})
+        point(f"commit:{target.name}:manifest")
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not (target / MANIFEST).is_file():
+                raise
+        _sync(target.parent)
+        point(f"commit:{target.name}:renamed")
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def verify_directory(root: Path) -> dict[str, Any]:
+    """The manifest of a committed directory, after hashing every file again.
+
+    Raises:
+        StoreError: if a file is missing, changed, or not in the manifest.
+    """
+    manifest = read_json(root / MANIFEST)
+    actual = tree_digests(root)
+    recorded = manifest.get("files") if isinstance(manifest, dict) else None
+    if actual != recorded:
+        names = set(actual.items()) ^ set((recorded or {}).items())
+        changed = ", ".join(sorted({name for name, _ in names})[:5])
+        raise StoreError(f"{root} is damaged: {changed} differ from its manifest. Delete that directory to make it again.")
+    return dict(manifest)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

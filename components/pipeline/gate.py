@@ -1,0 +1,90 @@
+"""Stage *gate*: judge the challenger on a sealed fold, record the verdict; only PROMOTE goes further."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.evaluation.evaluate import ItemResult
+from components.evaluation.gate import Arms, Outcome, Verdict, check_integrity, check_power, decide
+from components.pipeline.context import Context, StageResult
+from components.pipeline.data import table
+from components.pipeline.evaluate import ARMS, Models, arm_rows, evaluated_digests, sealed_evaluation
+from components.registry.ledger import Ledger
+
+
+def judge(
+    context: Context,
+    ledger: Ledger,
+    data: StageResult,
+    dev: StageResult,
+    models: Models,
+    *,
+    first_champion: bool,
+) -> Verdict:
+    """The verdict on a challenger against the incumbent.
+
+    In this order: same model; a fold that is left; power, from dev alone; the use is counted; both arms are scored on the
+    fold; integrity; the rules. A candidate that the steps before the count refuse has not used the fold.
+    """
+    rules, model = context.recipe.gate.rules, context.recipe.name
+    base: dict[str, Any] = {"challenger": models.challenger_weights, "incumbent": models.incumbent_weights}
+    if models.challenger_weights == models.incumbent_weights:
+        return Verdict(Outcome.REJECT, ["no checkpoint was better on dev than the incumbent itself"], **base)
+    fold = next_fold(context, ledger, data)
+    if fold is None:
+        reason = "no sealed fold is left: all are retired. Add data, or raise data.split.sealed_folds, for fresh ones"
+        return Verdict(Outcome.INVALID, [reason], **base)
+    base |= {"fold": fold, "fold_digest": fold_digest(data, fold), "alpha": rules.alpha_epoch / rules.uses_per_epoch}
+    shortfall = check_power(_arms(dev, [r["id"] for r in table(data, "dev")]), len(table(data, fold)), rules)
+    if shortfall is not None:
+        return Verdict(Outcome.UNDERPOWERED, [shortfall], **base)
+    use = ledger.count_use(model, base["fold_digest"], models.challenger_weights, models.incumbent_weights)
+    base["use"] = use
+    sealed = sealed_evaluation(context, data, models, fold)
+    arms = _arms(sealed, [row["id"] for row in table(data, fold)])
+    faults = check_integrity(arms, rules, models.digests)
+    if faults:
+        return Verdict(Outcome.INVALID, faults, **base)
+    decision = decide(arms, rules, first_champion)
+    outcome = Outcome.PROMOTE if decision.promote else Outcome.REJECT
+    return Verdict(
+        outcome, [_reason(outcome, fold, use, rules.uses_per_epoch)], **base,
+        figures=decision.figures, sealed_reasons=decision.reasons,
+    )  # fmt: skip
+
+
+def next_fold(context: Context, ledger: Ledger, data: StageResult) -> str | None:
+    """The first fold that is neither retired nor used up; a fold whose uses are spent is retired here."""
+    model, limit = context.recipe.name, context.recipe.gate.rules.uses_per_epoch
+    retired = ledger.retired(model)
+    for number in range(context.recipe.data.split.sealed_folds):
+        digest = fold_digest(data, f"sealed_{number}")
+        if digest in retired:
+            continue
+        if ledger.uses(model, digest) < limit:
+            return f"sealed_{number}"
+        ledger.retire(model, digest, "spent")
+    return None
+
+
+def fold_digest(data: StageResult, fold: str) -> str:
+    """sha256 of a fold's table."""
+    return str(data.finished.facts["files"][f"data/{fold}.jsonl"])
+
+
+def _reason(outcome: Outcome, fold: str, use: int, limit: int) -> str:
+    if outcome is Outcome.PROMOTE:
+        return f"every rule held on {fold} (use {use} of {limit}), which is retired now"
+    return (
+        f"not every rule held on {fold} (use {use} of {limit}); its figures stay sealed until the fold is retired, "
+        "so that the next challengers are judged on items that nobody has learned from"
+    )
+
+
+def _arms(stage: StageResult, items: list[str]) -> Arms:
+    digests = evaluated_digests(stage)
+    challenger, incumbent = (_by_id(arm_rows(stage, arm)) for arm in ARMS)
+    return Arms(items, challenger, incumbent, digests["challenger"], digests["incumbent"])
+
+
+def _by_id(rows: list[dict[str, Any]]) -> Mapping[str, ItemResult]:
+    return {row["id"]: ItemResult(**row) for row in rows}

@@ -1,0 +1,215 @@
+"""What leaves a run: the registered version, its card, and the report. Sealed figures leave only with a retired fold."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.evaluation.gate import Outcome, Verdict
+from components.evaluation.report import dev_rows, render, training_plot, visible
+from components.files import read_json, write_text
+from components.pipeline.context import Context, StageResult
+from components.pipeline.data import dataset_version, summary
+from components.pipeline.evaluate import arm_rows, evaluation_summary
+from components.pipeline.policy import policy_weights
+from components.pipeline.reward import reward_report
+from components.pipeline.train import training_points
+from components.registry.lineage import commit_tags
+from components.registry.promotion import CHALLENGER
+
+if TYPE_CHECKING:
+    from components.registry.tracking import Tracker
+
+HEADLINES = {
+    "promoted": "Promoted: the challenger is the new champion.",
+    "refused": "Refused: the champion stays.",
+    "reward_refused": "The reward was refused before training.",
+    "invalid": "The gate could not judge.",
+    "stopped": "Training was stopped, and no checkpoint may go on.",
+}
+
+
+def publish_candidate(
+    context: Context, tracker: "Tracker", run_id: str, data: StageResult, dev: StageResult, candidate: StageResult
+) -> str:
+    """Register the candidate once and point the alias ``challenger`` at it; returns its version."""
+    recipe, weights = context.recipe, policy_weights(candidate)
+    tags = {
+        "weights_sha256": weights,
+        "dataset_md5": dataset_version(data),
+        "recipe_digest": recipe.digest,
+        "algorithm": recipe.train.algorithm,
+        "verdict": "pending",
+        **commit_tags(context.home.project),
+    }
+    with tempfile.TemporaryDirectory(dir=_workspaces(context)) as scratch:
+        model = Path(scratch) / "model"
+        shutil.copytree(candidate.path / "model", model)
+        settings = {"max_new_tokens": recipe.policy.max_new_tokens}
+        version = tracker.register(recipe.name, run_id, model, settings, tags)
+    if tracker.alias(recipe.name, CHALLENGER) != version:
+        tracker.set_alias(recipe.name, CHALLENGER, version)
+    return version
+
+
+def _workspaces(context: Context) -> Path:
+    context.home.workspaces.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return context.home.workspaces
+
+
+def publish_outcome(
+    context: Context,
+    tracker: "Tracker",
+    run_id: str,
+    stages: Sequence[StageResult],
+    *,
+    status: str,
+    data: StageResult,
+    reward: StageResult,
+    candidate: StageResult | None = None,
+    dev: StageResult | None = None,
+    verdict: Verdict | None = None,
+    version: str | None = None,
+) -> str:
+    """Write and log the report and its parts; returns the report's path."""
+    tracker.dataset(run_id, context.recipe.name, dataset_version(data), "data.dvc", summary(data)["rows"])
+    points = training_points(candidate) if candidate is not None else []
+    values = _report_values(context, stages, status, data, reward, dev, verdict)
+    path = context.home.reports / f"{run_id}.html"
+    write_text(path, render(values, points))
+    tracker.artifact(run_id, path, "report")
+    tracker.artifact(run_id, data.path / "data.dvc", "data")
+    tracker.artifact(run_id, reward.path / "report.json", "reward")
+    _log_plot(context, tracker, run_id, points)
+    if dev is not None:
+        tracker.table(run_id, _samples(context, dev), "samples.json")
+        figures = evaluation_summary(dev)
+        tracker.metrics(run_id, [(0, _flat(figures))])
+    if verdict is not None:
+        _publish_verdict(context, tracker, run_id, verdict)
+        if version is not None and dev is not None:
+            _describe(context, tracker, run_id, data, reward, dev, verdict, version)
+    return str(path)
+
+
+def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    names = ("accuracy", "format_rate", "length", "kl")
+    return {f"dev/{arm}/{n}": f[n]["value"] for arm, f in figures.items() for n in names if n in f}
+
+
+def _log_plot(context: Context, tracker: "Tracker", run_id: str, points: Any) -> None:
+    plot = training_plot(points)
+    if plot is None:
+        return
+    with tempfile.TemporaryDirectory(dir=_workspaces(context)) as scratch:
+        path = Path(scratch) / "training.svg"
+        path.write_bytes(plot)
+        tracker.artifact(run_id, path, "plots")
+
+
+def _publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: Verdict) -> None:
+    """The whole record once its fold is retired by a promotion; until then only what may be shown."""
+    record = verdict.as_json() if verdict.outcome is Outcome.PROMOTE else verdict.public()
+    with tempfile.TemporaryDirectory(dir=_workspaces(context)) as scratch:
+        path = Path(scratch) / "verdict.json"
+        path.write_text(json.dumps({**record, "digest": verdict.digest}, indent=2, sort_keys=True), encoding="utf-8")
+        tracker.artifact(run_id, path)
+    if verdict.outcome is Outcome.PROMOTE:
+        tracker.metrics(run_id, [(0, {f"sealed/{k}": v for k, v in verdict.figures.items()})])
+
+
+def _samples(context: Context, dev: StageResult) -> list[dict[str, Any]]:
+    rows = arm_rows(dev, "challenger")[: context.recipe.evaluation.sample_rows]
+    keys = ("prompt", "completion", "correct", "length", "kl")
+    return [{key: visible(row[key]) if isinstance(row[key], str) else row[key] for key in keys} for row in rows]
+
+
+def _report_values(
+    context: Context,
+    stages: Sequence[StageResult],
+    status: str,
+    data: StageResult,
+    reward: StageResult,
+    dev: StageResult | None,
+    verdict: Verdict | None,
+) -> dict[str, Any]:
+    recipe = context.recipe
+    retired = verdict is not None and verdict.outcome is Outcome.PROMOTE
+    report = reward_report(reward)
+    return {
+        "name": recipe.name,
+        "algorithm": recipe.train.algorithm,
+        "seed": recipe.seed,
+        "dataset": dataset_version(data),
+        "status": status,
+        "headline": HEADLINES[status],
+        "reasons": verdict.reasons if verdict else [],
+        "dev": dev_rows(evaluation_summary(dev)) if dev else [],
+        "sealed": {
+            "fold": verdict.fold,
+            "figures": [(k, f"{v:.4g}") for k, v in verdict.figures.items()],
+            "reasons": verdict.sealed_reasons,
+        }
+        if verdict is not None and retired
+        else None,
+        "reward": {**report, "checks": [_shown_check(check) for check in report["checks"]]},
+        "tables": list(summary(data)["rows"].items()),
+        "samples": _samples(context, dev) if dev else [],
+        "stages": [stage.summary() for stage in stages],
+    }
+
+
+def _shown_check(check: Mapping[str, Any]) -> dict[str, Any]:
+    value = "none" if check["value"] is None else f"{check['value']:.3f}"
+    if check["low"] is not None:
+        value += f" ({check['low']:.3f} to {check['high']:.3f})"
+    return {**check, "value": value, "threshold": f"{check['threshold']:g}"}
+
+
+def _describe(
+    context: Context,
+    tracker: "Tracker",
+    run_id: str,
+    data: StageResult,
+    reward: StageResult,
+    dev: StageResult,
+    verdict: Verdict,
+    version: str,
+) -> None:
+    """Fill the version's description from the model card's template."""
+    recipe, tags = context.recipe, commit_tags(context.home.project)
+    figures = evaluation_summary(dev)
+    card = _card_template(context).render(
+        name=recipe.name,
+        version=version,
+        verdict=verdict.outcome.value,
+        reasons=[visible(reason) for reason in verdict.reasons],
+        commit=tags["commit"],
+        dirty=tags["dirty"] != "false",
+        dataset_md5=dataset_version(data),
+        recipe_digest=recipe.digest,
+        weights_sha256=verdict.challenger,
+        algorithm=recipe.train.algorithm,
+        seed=recipe.seed,
+        dev={
+            f"{decoding}_{when}": figures[f"{arm}_{decoding}"]["accuracy"]
+            for decoding in ("sampled", "greedy")
+            for when, arm in (("before", "incumbent"), ("after", "challenger"))
+        },
+        reward=read_json(reward.path / "report.json"),
+        run_id=run_id,
+        base_model=recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
+    )
+    tracker.describe(recipe.name, version, card, {"verdict": verdict.outcome.value, "verdict_sha256": verdict.digest})
+
+
+def _card_template(context: Context) -> Any:
+    folder = context.home.project / "mlflow"
+    if not (folder / "model-card.md.j2").is_file():
+        folder = Path(__file__).parents[2] / "mlflow"
+    environment = Environment(loader=FileSystemLoader(folder), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
+    return environment.get_template("model-card.md.j2")

@@ -1,0 +1,109 @@
+"""Load and save a policy: safetensors only, no remote code, its own prompt template."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from components.errors import ModelError
+
+PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A causal language model and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def end_of_sequence(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Token ids of a raw prompt inside the policy's own template."""
+        if self.tokenizer.chat_template:
+            messages = [{"role": "user", "content": prompt}]
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return list(self.tokenizer(prompt).input_ids)
+
+    def encode_completion(self, completion: str) -> list[int]:
+        """Token ids of a completion, end-of-sequence included."""
+        return [*self.tokenizer(completion, add_special_tokens=False).input_ids, self.end_of_sequence]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """A completion's text, without its end-of-sequence token."""
+        kept = tokens[:-1] if tokens and tokens[-1] == self.end_of_sequence else tokens
+        return str(self.tokenizer.decode(kept, skip_special_tokens=True))
+
+
+def pick_device(wanted: str) -> torch.device:
+    """``auto`` takes CUDA where there is one.
+
+    Raises:
+        ModelError: if ``cuda`` is wanted and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ModelError("device: cuda, but torch sees no CUDA device. Set device: auto or cpu.")
+    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """bf16 autocast on CUDA; fp32 on a CPU, where bf16 gains nothing at small widths."""
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def check_model_directory(path: Path) -> None:
+    """Refuse a directory that cannot be loaded without unpickling or running foreign code.
+
+    Raises:
+        ModelError: naming the file and the remedy.
+    """
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{path} has no config.json. Give the directory of a model saved with save_pretrained.")
+    if not list(path.glob("*.safetensors")):
+        pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLE_SUFFIXES]
+        if pickles:
+            raise ModelError(f"{path} has only pickle weights ({pickles[0]}), which run code. Save it as safetensors.")
+        raise ModelError(f"{path} has no weights (*.safetensors). Save the model there with save_pretrained.")
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path / 'config.json'} is not JSON: {error}. Save the model again.") from error
+    if "auto_map" in config:
+        raise ModelError(f"{path / 'config.json'} asks for remote code (auto_map), which is refused. Use a built-in model.")
+
+
+def load_policy(source: str | Path, device: torch.device, revision: str | None = None) -> Policy:
+    """Load a policy from a directory or a hub id, in fp32 (autocast does the rest).
+
+    Raises:
+        ModelError: if it cannot be loaded safely.
+    """
+    if Path(source).is_dir():
+        check_model_directory(Path(source))
+    elif isinstance(source, Path) or source.startswith((".", "/", "~")):
+        raise ModelError(f"there is no model directory {source}. Check policy.model.")
+    options = {"revision": revision, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, dtype=torch.float32, **options)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"cannot load the model {source}: {first}. Check policy.model and policy.revision.") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of {source} has no end-of-sequence token. Set one and save it again.")
+    return Policy(model.to(device).eval(), tokenizer)
+
+
+def save_policy(policy: Policy, path: Path) -> None:
+    """Save weights as safetensors, with the tokenizer and its template."""
+    policy.model.save_pretrained(path)
+    policy.tokenizer.save_pretrained(path)

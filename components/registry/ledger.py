@@ -1,0 +1,310 @@
+"""The ledger: gate uses, verdicts, promotions and runs, in a small SQL database of its own.
+
+MLflow's aliases have no compare-and-set and no history; the ledger has both, and the alias follows it. Every write is
+idempotent, so that a run killed anywhere can be started again.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from components.errors import RegistryError
+from components.faults import point
+
+SCHEMA_VERSION = "1"
+LOCK_TIMEOUT_SECONDS = 20
+
+metadata = sa.MetaData()
+
+settings_table = sa.Table(
+    "settings", metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.String(256), nullable=False)
+)
+gate_uses = sa.Table(
+    "gate_uses",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("fold_digest", sa.String(64), nullable=False),
+    sa.Column("challenger", sa.String(64), nullable=False),
+    sa.Column("incumbent", sa.String(64), nullable=False),
+    sa.Column("use", sa.Integer, nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.UniqueConstraint("model", "fold_digest", "use"),
+    sa.UniqueConstraint("model", "fold_digest", "challenger", "incumbent"),
+)
+retired_folds = sa.Table(
+    "retired_folds",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("fold_digest", sa.String(64), primary_key=True),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+)
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("challenger", sa.String(64), nullable=False),
+    sa.Column("incumbent", sa.String(64), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.UniqueConstraint("model", "challenger", "incumbent", "digest"),
+)
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("previous", sa.String(32)),
+    sa.Column("weights", sa.String(64), nullable=False),
+    sa.Column("by", sa.String(16), nullable=False),
+    sa.Column("verdict", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+)
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("identity", sa.String(64), primary_key=True),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("started", sa.String(40), nullable=False),
+    sa.Column("finished", sa.String(40)),
+    sa.Column("result", sa.Text),
+)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One row of the champion's history."""
+
+    sequence: int
+    version: str
+    previous: str | None
+    weights: str
+    by: str
+    verdict: str
+    run_id: str
+    at: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of ``history --json``."""
+        return {k: getattr(self, k) for k in ("version", "previous", "at", "by", "verdict", "run_id")}
+
+
+class Ledger:
+    """The database behind promotions. SQLite runs with ``synchronous=FULL``; another database is a URL."""
+
+    def __init__(self, url: str) -> None:
+        """
+        Raises:
+            RegistryError: if the database cannot be opened or has another schema.
+        """
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.url = sa.make_url(url)
+        arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if self.url.get_backend_name() == "sqlite" else {}
+        self.engine = sa.create_engine(self.url, connect_args=arguments)
+        if self.engine.dialect.name == "sqlite":
+            sa.event.listen(self.engine, "connect", _sqlite_connect)
+            sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        with self._transaction() as connection:
+            metadata.create_all(connection)
+            found = connection.execute(sa.select(settings_table.c.value).where(settings_table.c.key == "schema")).scalar()
+            if found is None:
+                connection.execute(settings_table.insert().values(key="schema", value=SCHEMA_VERSION))
+            elif found != SCHEMA_VERSION:
+                raise RegistryError(f"the ledger has schema {found}, this version reads {SCHEMA_VERSION}. Use its own version.")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        place = self.url.render_as_string(hide_password=True)
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            remedy = "Close the program that holds it, or free the disk, and run again."
+            raise RegistryError(f"the ledger {place} cannot be used: {error.orig}. {remedy}") from error
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            raise RegistryError(f"the ledger {place} is damaged: {error}. Restore it from a backup.") from error
+
+    def champion(self, model: str) -> Promotion | None:
+        """The newest promotion, or None before the first."""
+        history = self.history(model)
+        return history[-1] if history else None
+
+    def history(self, model: str) -> list[Promotion]:
+        """All promotions, oldest first; ordered by sequence, never by clock."""
+        query = sa.select(promotions).where(promotions.c.model == model).order_by(promotions.c.sequence)
+        with self._transaction() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Promotion(**{k: v for k, v in row.items() if k != "model"}) for row in rows]
+
+    def promote(
+        self,
+        model: str,
+        *,
+        expected: int,
+        version: str,
+        weights: str,
+        by: str,
+        verdict: str,
+        run_id: str,
+        retire_fold: str | None = None,
+    ) -> Promotion:
+        """Compare-and-set: make ``version`` champion if the history still has ``expected`` rows.
+
+        The fold that showed it is retired in the same transaction. Repeating a promotion that happened returns it.
+
+        Raises:
+            RegistryError: if another promotion came first; the verdict is stale and the challenger must be judged again.
+        """
+        champion = self.champion(model)
+        if champion is not None and champion.verdict == verdict and champion.version == version:
+            return champion
+        previous = champion.version if champion else None
+        row = Promotion(expected + 1, version, previous, weights, by, verdict, run_id, now())
+        try:
+            with self._transaction() as connection:
+                count = connection.execute(
+                    sa.select(sa.func.count()).select_from(promotions).where(promotions.c.model == model)
+                ).scalar_one()
+                if count != expected:
+                    raise RegistryError(f"the champion of {model} changed while this challenger was judged. Run again.")
+                connection.execute(promotions.insert().values(model=model, **row.__dict__))
+                if retire_fold is not None:
+                    fold = {"model": model, "fold_digest": retire_fold, "reason": "promoted", "at": now()}
+                    connection.execute(retired_folds.insert().values(fold))
+        except IntegrityError as error:
+            raise RegistryError(f"the champion of {model} changed while this challenger was judged. Run again.") from error
+        point("ledger:promoted")
+        return row
+
+    def count_use(self, model: str, fold: str, challenger: str, incumbent: str) -> int:
+        """Count one use of a sealed fold before it is scored, once per challenger and incumbent; returns its number."""
+        pair = sa.and_(
+            gate_uses.c.model == model,
+            gate_uses.c.fold_digest == fold,
+            gate_uses.c.challenger == challenger,
+            gate_uses.c.incumbent == incumbent,
+        )
+        with self._transaction() as connection:
+            known = connection.execute(sa.select(gate_uses.c.use).where(pair)).scalar()
+            if known is not None:
+                return int(known)
+            here = sa.and_(gate_uses.c.model == model, gate_uses.c.fold_digest == fold)
+            use = 1 + connection.execute(sa.select(sa.func.count()).select_from(gate_uses).where(here)).scalar_one()
+            values = {"model": model, "fold_digest": fold, "challenger": challenger, "incumbent": incumbent}
+            connection.execute(gate_uses.insert().values(**values, use=use, at=now()))
+        point("ledger:use_counted")
+        return int(use)
+
+    def uses(self, model: str, fold: str) -> int:
+        """How often a fold was used."""
+        here = sa.and_(gate_uses.c.model == model, gate_uses.c.fold_digest == fold)
+        with self._transaction() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(gate_uses).where(here)).scalar_one())
+
+    def retire(self, model: str, fold: str, reason: str) -> None:
+        """Retire a fold; it is never used again. Repeating is harmless."""
+        if fold in self.retired(model):
+            return
+        with self._transaction() as connection:
+            connection.execute(retired_folds.insert().values(model=model, fold_digest=fold, reason=reason, at=now()))
+        point("ledger:retired")
+
+    def retired(self, model: str) -> dict[str, str]:
+        """Fold digest -> why it was retired."""
+        with self._transaction() as connection:
+            rows = connection.execute(sa.select(retired_folds).where(retired_folds.c.model == model)).mappings().all()
+        return {row["fold_digest"]: row["reason"] for row in rows}
+
+    def record_verdict(self, model: str, record: Mapping[str, Any], digest: str, run_id: str) -> None:
+        """Store a verdict's whole record; repeating is harmless."""
+        known = self.verdict(model, record["challenger"], record["incumbent"])
+        if known is not None and known["digest"] == digest:
+            return
+        with self._transaction() as connection:
+            connection.execute(
+                verdicts.insert().values(
+                    model=model,
+                    challenger=record["challenger"],
+                    incumbent=record["incumbent"],
+                    outcome=record["outcome"],
+                    digest=digest,
+                    record=json.dumps(record, sort_keys=True),
+                    run_id=run_id,
+                    at=now(),
+                )
+            )
+        point("ledger:verdict")
+
+    def verdict(self, model: str, challenger: str, incumbent: str) -> dict[str, Any] | None:
+        """The newest verdict on a challenger against an incumbent: {digest, run_id, record}."""
+        return self._newest_verdict(
+            verdicts.c.model == model, verdicts.c.challenger == challenger, verdicts.c.incumbent == incumbent
+        )
+
+    def verdict_by_digest(self, digest: str) -> dict[str, Any] | None:
+        """The verdict with a digest: {digest, run_id, record}."""
+        return self._newest_verdict(verdicts.c.digest == digest)
+
+    def _newest_verdict(self, *conditions: sa.ColumnElement[bool]) -> dict[str, Any] | None:
+        query = sa.select(verdicts).where(*conditions).order_by(verdicts.c.id.desc()).limit(1)
+        with self._transaction() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else {"digest": row["digest"], "run_id": row["run_id"], "record": json.loads(row["record"])}
+
+    def open_run(self, identity: str) -> str | None:
+        """The MLflow run of an identity that was begun and did not finish."""
+        query = sa.select(runs.c.run_id).where(runs.c.identity == identity, runs.c.status == "running")
+        with self._transaction() as connection:
+            return connection.execute(query).scalar()
+
+    def begin_run(self, identity: str, model: str, run_id: str) -> None:
+        """Note that a run has begun (again)."""
+        with self._transaction() as connection:
+            connection.execute(runs.delete().where(runs.c.identity == identity))
+            values = {"identity": identity, "model": model, "run_id": run_id}
+            connection.execute(runs.insert().values(**values, status="running", started=now()))
+
+    def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:
+        """Note how a run ended."""
+        with self._transaction() as connection:
+            text = json.dumps(result, sort_keys=True)
+            values = {"status": result["status"], "finished": now(), "result": text}
+            connection.execute(runs.update().where(runs.c.identity == identity).values(**values))
+
+    def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
+        """The newest runs first."""
+        with self._transaction() as connection:
+            query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def now() -> str:
+    """The time in UTC, for people; order never depends on it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN IMMEDIATE, not the driver's late one
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

@@ -1,0 +1,112 @@
+"""Finished stages by content key. A stage is finished when its manifest says so, and nothing else decides it."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from components.errors import StoreError
+from components.files import commit_directory, digest_of_digests, file_digest, verify_directory
+from components.recipe import digest_of
+
+ROOT = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage whose files were verified on this read."""
+
+    stage: str
+    key: str
+    path: Path
+    facts: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """One sha256 over the stage's files."""
+        return digest_of_digests(self.facts["files"])
+
+
+@cache
+def code_digest(*packages: str) -> str:
+    """sha256 over the sources of parts of ``components`` (folders or modules), so that changed code is a changed key.
+
+    Computed once a process: an edit while a run goes on counts from the next run.
+    """
+    digests = {}
+    for package in packages:
+        place = ROOT / package
+        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        digests.update({file.relative_to(ROOT).as_posix(): file_digest(file) for file in files})
+    return digest_of_digests(digests)
+
+
+def stage_key(stage: str, configuration: object, inputs: Mapping[str, str], code: str) -> str:
+    """The content key of a stage: what it is, its part of the recipe, its inputs' digests, its code."""
+    return digest_of([stage, configuration, dict(inputs), code])[:32]
+
+
+class Store:
+    """Directories ``<root>/<stage>/<key>``, each committed by one rename."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, stage: str, key: str) -> Path:
+        """Where a stage is, or will be."""
+        return self.root / stage / key
+
+    def work(self, stage: str, key: str) -> Path:
+        """A directory for a stage's resumable work in progress (checkpoints); dropped by :meth:`commit`."""
+        return self.root / stage / f".work.{key}"
+
+    def find(self, stage: str, key: str) -> Finished | None:
+        """The finished stage, every file's hash verified; a damaged one is set aside and counts as not finished."""
+        path = self.path(stage, key)
+        if not path.exists():
+            return None
+        try:
+            return Finished(stage, key, path, verify_directory(path))
+        except StoreError:
+            path.rename(path.with_name(f"corrupt.{key}.{uuid.uuid4().hex[:8]}"))
+            return None
+
+    def commit(self, stage: str, key: str, write: Callable[[Path], None], facts: Mapping[str, Any]) -> Finished:
+        """Run ``write`` on a fresh directory and commit it.
+
+        Raises:
+            StoreError: if the disk is full or read-only; nothing is half-written.
+        """
+        try:
+            commit_directory(self.path(stage, key), write, {"stage": stage, "key": key, **facts})
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self.path(stage, key)}: {error.strerror}. Free space, or set RATCHET_HOME to a writable disk."
+            ) from error
+        shutil.rmtree(self.work(stage, key), ignore_errors=True)
+        finished = self.find(stage, key)
+        if finished is None:
+            raise StoreError(f"{self.path(stage, key)} did not survive its commit. Check the disk and run again.")
+        return finished
+
+
+def check_writable(root: Path) -> None:
+    """Fail early where state cannot be written.
+
+    Raises:
+        StoreError: naming the directory and the remedy.
+    """
+    probe = root / f".probe.{uuid.uuid4().hex}"
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        os.write(descriptor, b"\0" * 4096)
+        os.close(descriptor)
+    except OSError as error:
+        raise StoreError(f"cannot write in {root}: {error.strerror}. Free space, or set RATCHET_HOME elsewhere.") from error
+    finally:
+        probe.unlink(missing_ok=True)

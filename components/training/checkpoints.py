@@ -1,0 +1,100 @@
+"""Checkpoints from which training resumes exactly: tensors as safetensors, everything else JSON, committed by a rename."""
+
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from components.errors import StoreError
+from components.files import commit_directory, read_json, verify_directory, write_json
+
+Modules = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
+
+
+def save_checkpoint(root: Path, step: int, modules: Modules, state: Mapping[str, Any]) -> Path:
+    """Commit ``root/step_<step>``: each module's weights and optimiser moments, and the JSON state."""
+
+    def write(path: Path) -> None:
+        for name, (module, optimizer) in modules.items():
+            save_file(_unshared(module.state_dict()), path / f"{name}.safetensors")
+            save_file(_optimizer_tensors(optimizer), path / f"{name}.optimizer.safetensors")
+        write_json(path / "state.json", {"step": step, **state})
+
+    return commit_directory(root / f"step_{step:06d}", write, {"step": step})
+
+
+def load_latest(root: Path, modules: Modules) -> dict[str, Any] | None:
+    """Restore the newest checkpoint whose every hash verifies; damaged ones are set aside.
+
+    Returns:
+        Its JSON state, or None if there never was a checkpoint.
+
+    Raises:
+        StoreError: if there are checkpoints and none is whole.
+    """
+    committed = sorted(root.glob("step_*"), reverse=True)
+    for path in committed:
+        try:
+            verify_directory(path)
+        except StoreError:
+            path.rename(path.with_name(f"corrupt.{path.name}.{uuid.uuid4().hex[:8]}"))
+            continue
+        for name, (module, optimizer) in modules.items():
+            module.load_state_dict(load_file(path / f"{name}.safetensors"), strict=not _tied(module))
+            _restore_optimizer(optimizer, load_file(path / f"{name}.optimizer.safetensors"))
+        return dict(read_json(path / "state.json"))
+    if committed:
+        raise StoreError(f"no checkpoint in {root} is whole. Delete that directory to train from the start.")
+    return None
+
+
+def prune(root: Path, keep: int, best: int) -> None:
+    """Delete all but the newest ``keep`` (at least 2) checkpoints and the best one."""
+    assert keep >= 2, "the last checkpoint may be the damaged one"
+    for path in sorted(root.glob("step_*"))[:-keep]:
+        if path.name != f"step_{best:06d}":
+            shutil.rmtree(path)
+
+
+def weights_of(root: Path, step: int, name: str) -> dict[str, Tensor]:
+    """A module's weights in a checkpoint."""
+    weights: dict[str, Tensor] = load_file(root / f"step_{step:06d}" / f"{name}.safetensors")
+    return weights
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Restore weights saved by :func:`save_checkpoint`."""
+    module.load_state_dict(weights, strict=not _tied(module))
+
+
+def _unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the second name of a tied tensor, which safetensors refuses."""
+    seen: set[int] = set()
+    kept = {}
+    for name, tensor in state.items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            kept[name] = tensor.contiguous()
+    return kept
+
+
+def _tied(module: nn.Module) -> bool:
+    return len(_unshared(module.state_dict())) < len(module.state_dict())
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,41 @@
+"""``ratchet``: arguments and output, one small file a noun. Heavy imports happen inside the commands."""
+
+import sys
+
+import typer
+
+from flows.cli import data, gate, history, recipe, reward, run, serve, train, ui
+
+app = typer.Typer(
+    name="ratchet",
+    help="Recurring PPO and GRPO fine-tuning with promotion gates that stay right over a whole schedule.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("train")(train.train)
+app.command("evaluate")(train.evaluate)
+app.command("gate")(gate.gate)
+app.add_typer(data.app, name="data")
+app.add_typer(reward.app, name="reward")
+app.add_typer(recipe.app, name="recipe")
+app.command("serve")(serve.serve)
+app.command("status")(history.status)
+app.command("history")(history.history)
+app.command("ui")(ui.ui)
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on are one message and an exit code, not a traceback."""
+    from components.errors import RatchetError
+
+    try:
+        app()
+    except RatchetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
+        sys.exit(130)

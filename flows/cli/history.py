@@ -1,0 +1,45 @@
+"""``ratchet history`` and ``ratchet status``: what the ledger knows."""
+
+import json
+
+from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption
+
+
+def history(recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = False) -> None:
+    """Which version was champion, since when, and on whose word; oldest first.
+
+    Example: ratchet history --json
+    """
+    from components.home import Home
+    from components.recipe import load_recipe
+    from components.registry.ledger import Ledger
+
+    name = load_recipe(recipe).name
+    promotions = Ledger(Home.here().ledger).history(name)
+    if json_output:
+        print(json.dumps([promotion.as_json() for promotion in promotions], indent=2))
+        return
+    if not promotions:
+        print(f"{name} has no champion yet. Run `ratchet run`.")
+    for row in promotions:
+        print(f"{row.at}  version {row.version} (before: {row.previous or 'none'})  by {row.by}  run {row.run_id}")
+
+
+def status(json_output: JsonOption = False) -> None:
+    """The newest runs and how they ended.
+
+    Example: ratchet status
+    """
+    from components.home import Home
+    from components.registry.ledger import Ledger
+
+    runs = Ledger(Home.here().ledger).latest_runs()
+    columns = ("model", "run_id", "status", "started", "finished")
+    rows = [{name: run[name] for name in columns} for run in runs]
+    if json_output:
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        print("No runs yet. Start one with `ratchet run`.")
+    for row in rows:
+        print(f"{row['started']}  {row['status']:<15} {row['model']}  run {row['run_id']}")

@@ -1,0 +1,34 @@
+"""``ratchet recipe``."""
+
+import json
+
+import typer
+
+from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+
+app = typer.Typer(help="Recipes: a run's whole configuration.", no_args_is_help=True)
+
+
+@app.command()
+def show(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
+    """Print the recipe with every default filled in.
+
+    Example: ratchet recipe show --set train.k=16
+    """
+    import yaml
+
+    from components.recipe import load_recipe
+
+    values = load_recipe(recipe, overrides or []).model_dump(mode="json")
+    print(json.dumps(values, indent=2) if json_output else yaml.safe_dump(values, sort_keys=False), end="")
+
+
+@app.command()
+def check(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None) -> None:
+    """Validate the recipe and print its digest. Exit 2 if it is wrong.
+
+    Example: ratchet recipe check --recipe recipes/quickstart.yaml
+    """
+    from components.recipe import load_recipe
+
+    print(f"{recipe}: valid, digest {load_recipe(recipe, overrides or []).digest}")

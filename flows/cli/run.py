@@ -1,0 +1,87 @@
+"""``ratchet run``: the whole pipeline."""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+
+EXIT_CODES = {
+    "promoted": 0,
+    "unchanged": 0,
+    "finished": 0,
+    "error": 1,
+    "refused": 3,
+    "reward_refused": 4,
+    "invalid": 5,
+    "stopped": 6,
+}
+
+
+def run(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+    slot: SlotOption = None,
+) -> None:
+    """Prepare data, validate the reward, train, evaluate, gate, and promote if the gate says so.
+
+    Finished stages are taken from the store. Exit codes: 0 promoted or unchanged, 3 refused by the gate, 4 the reward was
+    refused, 5 the gate could not judge, 6 training was stopped, 2 bad usage or recipe, 1 error.
+
+    Example: ratchet run --set train.algorithm=ppo --json
+    """
+    run_until(None, recipe, overrides or [], json_output, slot)
+
+
+def run_until(
+    until: str | None, recipe: Path, overrides: Sequence[str], json_output: bool, slot: str | None = None
+) -> dict[str, Any]:
+    """Run the flow up to a stage, print its result, and exit with its code unless that is 0."""
+    from components.errors import RatchetError
+    from components.home import Home
+    from components.recipe import load_recipe
+    from components.store import check_writable
+    from flows.settings import apply
+
+    home = Home.here()
+    load_recipe(recipe, overrides)  # a wrong recipe fails before anything starts
+    check_writable(home.state)
+    # Ratchet says itself what went wrong; Prefect's tracebacks stay in its UI.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    apply(home)
+    try:
+        from flows.finetune import finetune
+
+        result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
+    except RatchetError as error:
+        fail(str(error), error.exit_code, json_output)
+    except Exception as error:
+        traceback.print_exc()
+        fail(f"{type(error).__name__}: {error}", 1, json_output)
+    finish(result, json_output)
+    return result
+
+
+def finish(result: Mapping[str, Any], json_output: bool) -> None:
+    """Print JSON if asked, and exit with the status's code unless it is 0."""
+    if json_output:
+        print(json.dumps(result, indent=2))
+    code = EXIT_CODES[result["status"]]
+    if code:
+        raise typer.Exit(code)
+
+
+def fail(message: str, code: int, json_output: bool) -> None:
+    """Say what went wrong and exit."""
+    print(f"error: {message}", file=sys.stderr)
+    if json_output:
+        names = ("verdict", "version", "previous", "dataset", "run_id", "report")
+        print(json.dumps({"status": "error", **dict.fromkeys(names), "stages": [], "error": message}, indent=2))
+    raise SystemExit(code)

@@ -1,0 +1,67 @@
+"""``ratchet serve``: run the flow on a schedule from this machine."""
+
+import os
+import re
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def serve(
+    cron: Annotated[str | None, typer.Option(help="Cron schedule, in UTC.")] = None,
+    every: Annotated[str | None, typer.Option(help="Interval, such as 15m, 6h or 1d.")] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server that is started here.")] = 4200,
+) -> None:
+    """Start what is needed and serve the flow from this machine until stopped.
+
+    A loopback Prefect server is started unless PREFECT_API_URL names one. Runs never overlap.
+
+    Example: ratchet serve --cron "0 2 * * *" --set seed=slot
+    """
+    from components.home import Home
+    from components.recipe import load_recipe
+    from flows.cli import servers
+    from flows.settings import apply
+
+    seconds = parse_interval(every) if every is not None else None
+    check_schedule(cron, seconds)
+    resolved = load_recipe(recipe, overrides or [])
+    apply(Home.here())
+    server = None
+    if "PREFECT_API_URL" not in os.environ:
+        server = servers.prefect_server(prefect_port)
+        os.environ["PREFECT_API_URL"] = f"http://{servers.HOST}:{prefect_port}/api"
+        typer.echo(f"Prefect UI: http://{servers.HOST}:{prefect_port}", err=True)
+    try:
+        from flows.deployments import serve_flow
+
+        serve_flow(resolved.name, str(recipe), list(overrides or []), cron, seconds)
+    finally:
+        if server is not None:
+            servers.stop(server)
+
+
+def check_schedule(cron: str | None, seconds: float | None) -> None:
+    """Exactly one schedule must be given, and cron must have five fields."""
+    from components.errors import RecipeError
+
+    if (cron is None) == (seconds is None):
+        raise RecipeError('give one schedule: --cron "0 2 * * *" or --every 15m.')
+    if cron is not None and len(cron.split()) != 5:
+        raise RecipeError(f'--cron {cron!r} does not have five fields. Write, for example, --cron "0 2 * * *".')
+
+
+def parse_interval(text: str) -> float:
+    """``15m`` as seconds."""
+    from components.errors import RecipeError
+
+    match = re.fullmatch(r"(\d+)([smhd])", text)
+    if match is None or int(match[1]) == 0:
+        raise RecipeError(f"--every {text!r} is not an interval. Write, for example, 15m, 6h or 1d.")
+    return float(int(match[1]) * UNITS[match[2]])

@@ -1,0 +1,117 @@
+"""One pipeline run as MLflow and the ledger see it: a parent run, a child a stage, an identity that survives a crash."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from components.pipeline.context import Context, StageResult
+from components.recipe import digest_of
+from components.registry.ledger import Ledger
+from components.registry.lineage import commit_tags
+from components.store import code_digest
+from flows.console import Display
+
+if TYPE_CHECKING:
+    from components.registry.tracking import Tracker
+
+CODE = ("data", "policy", "rewards", "algorithms", "training", "evaluation", "registry", "pipeline", "recipe")
+
+
+@dataclass
+class Recording:
+    """The run being made. MLflow is opened when the first stage has something to say."""
+
+    context: Context
+    ledger: Ledger
+    display: Display
+    stages: list[StageResult] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)  # what the summary shows beside the result
+    run_id: str | None = None
+    resumed: bool = False
+    _points: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
+
+    @cached_property
+    def identity(self) -> str:
+        """hash(recipe, code): with equal identity, a killed run is continued instead of begun again."""
+        return digest_of([self.context.recipe.digest, code_digest(*CODE)])
+
+    @cached_property
+    def tracker(self) -> "Tracker":
+        from components.registry.tracking import Tracker
+
+        home = self.context.home
+        return Tracker(home.tracking_uri, self.context.recipe.name, home.artifacts)
+
+    def open(self) -> str:
+        """Open the parent run: a new one, or the one that a killed process left."""
+        if self.run_id is not None:
+            return self.run_id
+        recipe = self.context.recipe
+        known = self.ledger.open_run(self.identity)
+        self.resumed = known is not None
+        tags = {"ratchet.identity": self.identity, "recipe_digest": recipe.digest, **commit_tags(self.context.home.project)}
+        self.run_id = self.tracker.open_run(recipe.name, tags, known)
+        self.ledger.begin_run(self.identity, recipe.name, self.run_id)
+        self.tracker.params(self.run_id, flatten(recipe.model_dump(mode="json")))
+        return self.run_id
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[str]:
+        """The child run of a stage that is being made, with system metrics; failed if the block raises."""
+        child = self.tracker.child(self.open(), name)
+        try:
+            with self.tracker.system_metrics(child):
+                yield child
+        except BaseException:
+            self.tracker.close_run(child, "FAILED")
+            raise
+        self.tracker.close_run(child)
+
+    def add(self, result: StageResult) -> None:
+        """A stage is finished."""
+        self.stages.append(result)
+        self.display.finished(result.finished.stage, result.cached, result.seconds)
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """Observer protocol."""
+        self.display.progress(stage, done, total, note)
+
+    def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Observer protocol: figures that are durable go to the stage's child run."""
+        if self.run_id is not None:
+            self.tracker.metrics(self.tracker.child(self.run_id, stage), points)
+
+    def close(self, result: Mapping[str, Any], status: str = "FINISHED") -> None:
+        """End the run in MLflow and in the ledger."""
+        if self.run_id is None:
+            return
+        self.tracker.tags(self.run_id, {"status": result["status"], "verdict": str(result["verdict"])})
+        self.tracker.close_run(self.run_id, status)
+        self.ledger.finish_run(self.identity, result)
+
+    def fail(self, status: str) -> None:
+        """Note that the process ends before the run does; the ledger keeps the run open, to be continued."""
+        if self.run_id is not None:
+            self.tracker.close_run(self.run_id, status)
+
+    def result(self, status: str, **values: Any) -> dict[str, Any]:
+        """The shape of ``run --json``."""
+        empty: dict[str, Any] = {"verdict": None, "version": None, "previous": None, "dataset": None, "report": None}
+        return {
+            "status": status,
+            **empty,
+            "run_id": self.run_id,
+            **values,
+            "stages": [stage.summary() for stage in self.stages],
+        }
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested sections as dotted keys."""
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
+    return flat

@@ -1,0 +1,184 @@
+"""The Prefect tasks. Each asks the store first, holds the machine's lease while it computes, and calls one function."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import wraps
+from typing import Any, ParamSpec
+
+from filelock import FileLock, Timeout
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+
+from components.errors import RatchetError
+from components.evaluation.gate import Outcome, Verdict
+from components.pipeline import data as data_stage
+from components.pipeline import evaluate as evaluate_stage
+from components.pipeline import gate as gate_stage
+from components.pipeline import policy as policy_stage
+from components.pipeline import reward as reward_stage
+from components.pipeline import train as train_stage
+from components.pipeline.context import Context, NotFinished, StageResult
+from components.pipeline.evaluate import Models
+from components.pipeline.publish import publish_candidate, publish_outcome
+from components.registry.promotion import promote
+from flows.recording import Recording
+from flows.settings import configure_torch
+
+P = ParamSpec("P")
+PASSING = ("mlflow", "sqlalchemy", "requests", "urllib3", "httpx")
+
+
+def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """Retry what may pass by itself (a server that is down, a busy disk), not what a person must mend."""
+    try:
+        state.result()
+    except RatchetError:
+        return False
+    except OSError:
+        return True
+    except Exception as error:
+        return type(error).__module__.partition(".")[0] in PASSING
+    return False
+
+
+def stage_task(name: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    """A Prefect task for a stage: no result cache of Prefect's own, because a hit would skip the store's hash check."""
+
+    def decorate(function: Callable[P, Any]) -> Callable[P, Any]:
+        prefect_task = task(
+            function,
+            name=name,
+            task_run_name=name,
+            retries=2,
+            retry_delay_seconds=[2, 15],
+            retry_condition_fn=worth_retrying,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+            value = prefect_task(*args, **kwargs)
+            return value.result() if isinstance(value, State) else value  # a stage from the store comes as its state
+
+        return call
+
+    return decorate
+
+
+def machine_lease(context: Context, stage: str) -> AbstractContextManager[Any]:
+    """The machine's compute, held by one run at a time; the operating system frees it when its holder dies."""
+    leases = context.home.leases
+    leases.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(leases / "machine.lock")
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        context.observer.progress(stage, 0, 1, "another run is computing on this machine; waiting for it to finish")
+        return lock.acquire()
+
+
+def run_stage(recording: Recording, name: str, function: Callable[[Context], StageResult]) -> Any:
+    """The finished stage: a state named ``Cached`` if the store has it, else made under the lease."""
+    context = recording.context
+    try:
+        result = function(replace(context, compute=False))
+    except NotFinished:
+        result = _compute(recording, name, function)
+    recording.add(result)
+    return Completed(name="Cached", data=result) if result.cached else result
+
+
+def _compute(recording: Recording, name: str, function: Callable[[Context], StageResult]) -> StageResult:
+    context = recording.context
+    if name == "data":
+        return function(context)
+    with recording.stage(name), machine_lease(context, name):
+        configure_torch(context.recipe.threads)
+        return function(context)
+
+
+@stage_task("prepare data")
+def prepare_data(recording: Recording) -> Any:
+    """Dataset preparation and its version."""
+    return run_stage(recording, "data", data_stage.prepare_data)
+
+
+@stage_task("warm up policy")
+def warm_up(recording: Recording, data: StageResult) -> Any:
+    """The starting policy when ``policy.start`` is ``base``, or before there is a champion."""
+    return run_stage(recording, "warmup", lambda context: policy_stage.starting_policy(context, data))
+
+
+@stage_task("fetch champion")
+def fetch_champion(recording: Recording, version: str, weights: str) -> Any:
+    """The champion's policy, from the registry into the store, verified."""
+    tracker = recording.tracker
+    return run_stage(
+        recording,
+        "champion",
+        lambda context: policy_stage.fetched_policy(
+            context, weights, lambda target: tracker.download(context.recipe.name, version, target)
+        ),
+    )
+
+
+@stage_task("validate reward")
+def validate_reward(recording: Recording, data: StageResult, start: StageResult) -> Any:
+    """Reward-model training and validation."""
+    return run_stage(recording, "reward", lambda context: reward_stage.validated_reward(context, data, start))
+
+
+@stage_task("train policy")
+def train(recording: Recording, data: StageResult, start: StageResult, reward: StageResult) -> Any:
+    """The RL loop."""
+    return run_stage(recording, "train", lambda context: train_stage.trained_candidate(context, data, start, reward))
+
+
+@stage_task("evaluate")
+def evaluate(recording: Recording, data: StageResult, models: Models) -> Any:
+    """Challenger and incumbent on dev."""
+    return run_stage(recording, "evaluate", lambda context: evaluate_stage.dev_evaluation(context, data, models))
+
+
+@stage_task("register challenger")
+def register(recording: Recording, data: StageResult, dev: StageResult, candidate: StageResult) -> str:
+    """One registered version for these weights."""
+    return publish_candidate(recording.context, recording.tracker, recording.open(), data, dev, candidate)
+
+
+@stage_task("gate")
+def gate(recording: Recording, data: StageResult, dev: StageResult, models: Models, first_champion: bool) -> Verdict:
+    """The verdict, recorded in the ledger before anything is done about it."""
+    context, ledger = recording.context, recording.ledger
+    with recording.stage("gate"), machine_lease(context, "gate"):
+        configure_torch(context.recipe.threads)
+        verdict = gate_stage.judge(context, ledger, data, dev, models, first_champion=first_champion)
+    ledger.record_verdict(context.recipe.name, verdict.as_json(), verdict.digest, recording.open())
+    return verdict
+
+
+@stage_task("promote")
+def move_champion(recording: Recording, version: str, verdict: Verdict, expected: int) -> str | None:
+    """Promotion by the ledger's compare-and-set; returns the version that was champion before."""
+    assert verdict.outcome is Outcome.PROMOTE and verdict.fold_digest is not None
+    promotion = promote(
+        recording.ledger,
+        recording.tracker,
+        recording.context.recipe.name,
+        expected=expected,
+        version=version,
+        weights=verdict.challenger,
+        verdict=verdict.digest,
+        run_id=recording.open(),
+        fold=verdict.fold_digest,
+    )
+    return promotion.previous
+
+
+@stage_task("publish")
+def publish(recording: Recording, **stages: Any) -> str:
+    """Report, plots, samples, and the version's card; sealed figures only once their fold is retired."""
+    return publish_outcome(recording.context, recording.tracker, recording.open(), recording.stages, **stages)

@@ -1,0 +1,170 @@
+"""Raw rows become disjoint tables, the same whatever the order of the rows."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.data.prepare import check_tables, clean, normalise, prepare, prompt_id, split_of, split_tables
+from components.data.schemas import raw_frame
+from components.errors import DataError
+from components.files import read_json, read_json_lines, tree_digests
+from components.recipe import Data, JsonLines, Split, WordProblems
+
+Source = Callable[..., Data]
+
+
+def problems(count: int) -> list[dict[str, str]]:
+    return [{"question": f"How much is {n} and 3?", "answer": f"#### {n + 3}"} for n in range(count)]
+
+
+def row(question: str, **values: Any) -> dict[str, Any]:
+    answer = "#### 5"
+    texts = {"question": question, "answer": answer, "demonstration": answer, "chosen": answer, "rejected": "#### 6"}
+    return {"file": "f", "row": 1, **texts, **values}
+
+
+def prepared(data: Data, target: Path) -> dict[str, str]:
+    target.mkdir()
+    prepare(data, target)
+    return tree_digests(target)
+
+
+def tables(target: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    return ((path.stem, read_json_lines(path)) for path in sorted(target.glob("*.jsonl")))
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small prepared version of generated problems, with its duplicates removed."""
+    target = tmp_path_factory.mktemp("version")
+    prepare(Data(source=WordProblems(problems=1500, max_operand=8)), target)
+    return target
+
+
+def test_every_row_is_in_one_table_or_counted_as_dropped(version: Path) -> None:
+    summary = read_json(version / "summary.json")
+    assert summary["dropped"]["duplicates"] > 0
+    assert sum(summary["rows"].values()) + sum(summary["dropped"].values()) == summary["raw_rows"] == 1500
+
+
+def test_the_summary_counts_the_rows_that_the_tables_hold(version: Path) -> None:
+    assert read_json(version / "summary.json")["rows"] == {name: len(rows) for name, rows in tables(version)}
+
+
+def test_no_prompt_stands_in_two_tables_or_twice_in_one(version: Path) -> None:
+    prompts = Counter(normalise(row["prompt"]) for _, rows in tables(version) for row in rows)
+    assert max(prompts.values()) == 1
+
+
+def test_tables_have_their_columns_and_are_sorted_by_id(version: Path) -> None:
+    for name, rows in tables(version):
+        columns = {"id", "prompt", "answer"} | ({"chosen", "rejected"} if "pairs" in name else {"demonstration"})
+        assert all(set(row) == columns for row in rows), name
+        assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+
+
+def test_the_same_recipe_prepares_the_same_bytes(source: Source, tmp_path: Path) -> None:
+    data = source(*problems(200))
+    assert prepared(data, tmp_path / "one") == prepared(data, tmp_path / "two")
+
+
+def test_the_order_of_the_source_does_not_matter(source: Source, tmp_path: Path) -> None:
+    rows = problems(200)
+    forward = prepared(source(*rows), tmp_path / "one")
+    assert forward == prepared(source(*rows[::-1]), tmp_path / "two")
+
+
+def test_one_changed_answer_changes_the_version(source: Source, tmp_path: Path) -> None:
+    rows = problems(200)
+    before = prepared(source(*rows), tmp_path / "one")
+    rows[0]["answer"] = "#### 4"
+    assert before != prepared(source(*rows), tmp_path / "two")
+
+
+def test_more_rows_move_no_prompt_to_another_table(source: Source, tmp_path: Path) -> None:
+    for name, count in (("few", 200), ("many", 400)):
+        prepared(source(*problems(count)), tmp_path / name)
+    few, many = ({row["id"]: name for name, rows in tables(tmp_path / n) for row in rows} for n in ("few", "many"))
+    assert few.items() <= many.items()
+
+
+# Cleaning
+
+
+@pytest.mark.parametrize("other", ["HOW MANY PENS?", " how  many\n pens? ", "Ｈow many pens?", "how many\u00a0pens?"])
+def test_prompts_that_differ_in_case_space_or_form_are_one(other: str) -> None:
+    assert prompt_id(other) == prompt_id("How many pens?")
+
+
+def test_prompts_that_differ_in_a_number_are_two() -> None:
+    assert prompt_id("Tom has 3 pens.") != prompt_id("Tom has 8 pens.")
+
+
+@given(st.text())
+def test_normalising_twice_is_normalising_once(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
+
+
+def test_the_survivor_of_duplicates_does_not_depend_on_their_order() -> None:
+    rows = [row("How many?", answer=f"#### {n}") for n in (7, 5, 6)]
+    forward, dropped = clean(raw_frame(rows), Data())
+    backward, _ = clean(raw_frame(rows[::-1]), Data())
+    assert forward["answer"].to_list() == backward["answer"].to_list() == ["#### 5"]
+    assert dropped["duplicates"] == 2
+
+
+def test_a_prompt_that_is_too_long_is_dropped_and_counted() -> None:
+    frame, dropped = clean(raw_frame([row("x" * 10), row("y" * 11)]), Data(max_prompt_chars=10))
+    assert frame["prompt"].to_list() == ["x" * 10]
+    assert dropped == {"too_long": 1, "duplicates": 0}
+
+
+def test_a_prompt_loses_the_space_around_it() -> None:
+    frame, _ = clean(raw_frame([row("  How many? \n")]), Data())
+    assert frame["prompt"].to_list() == ["How many?"]
+
+
+# Splitting
+
+
+def test_shares_of_the_prompts_are_those_of_the_recipe() -> None:
+    split = Split(dev=0.1, sealed=0.2, sealed_folds=2, guard=0.1, pairs=0.4, pairs_heldout=0.25)
+    counts = Counter(split_of(prompt_id(str(n)), split) for n in range(10_000))
+    # pairs 0.4: held out 0.4 * 0.25 = 0.1, train 0.3; sealed 0.2 in two folds of 0.1; what is left over is 0.2.
+    shares = {"dev": 0.1, "sealed_0": 0.1, "sealed_1": 0.1, "guard": 0.1, "pairs_heldout": 0.1, "pairs_train": 0.3}
+    # sqrt(0.3 * 0.7 / 10000) = 0.0046; 0.02 is more than four of them.
+    assert {name: counts[name] / 10_000 for name in [*shares, "train"]} == pytest.approx({**shares, "train": 0.2}, abs=0.02)
+
+
+def test_a_row_without_a_pair_is_no_preference() -> None:
+    rows = [{"id": f"{n}", **dict.fromkeys(("prompt", "answer", "demonstration"), ""), "chosen": None} for n in range(100)]
+    split = split_tables(rows, Split())
+    assert split["pairs_train"] == split["pairs_heldout"] == []
+    assert sum(map(len, split.values())) == 100
+
+
+def test_a_version_with_an_empty_sealed_fold_is_refused(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no rows fall into .*sealed_0.*data\.split"):
+        prepared(source(*problems(1)), tmp_path / "version")
+
+
+def test_a_prompt_in_two_tables_is_refused_by_its_id() -> None:
+    with pytest.raises(DataError, match="two splits: leak"):
+        check_tables({"train": [{"id": "leak"}], "dev": [{"id": "leak"}, {"id": "fine"}]})
+
+
+def test_tables_of_a_refused_source_are_not_written(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="row 2: question: null value"):
+        prepared(source({"question": "q", "answer": "#### 1"}, {"question": None, "answer": "#### 1"}), tmp_path / "version")
+    assert list((tmp_path / "version").iterdir()) == []
+
+
+def test_real_problems_are_prepared_whole(gsm8k: Path, tmp_path: Path) -> None:
+    summary = prepare(Data(source=JsonLines(kind="jsonl", path=str(gsm8k / "test.jsonl"))), tmp_path)
+    assert summary["raw_rows"] == 1000
+    assert summary["dropped"] == {"too_long": 0, "duplicates": 0}

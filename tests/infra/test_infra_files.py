@@ -1,0 +1,264 @@
+"""The files that no other test starts: their structure, and that they fit the code and the libraries they speak to."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
+DOCUMENTS = [
+    *sorted(path for path in INFRA.rglob("*") if path.suffix in {".yaml", ".json"}),
+    ROOT / "prefect.yaml",
+    ROOT / "mlflow" / "MLproject",
+    ROOT / "mlflow" / "python_env.yaml",
+]
+VERBS = {"run", "evaluate", "gate", "data", "reward", "train"}
+REQUIRED_SECRET = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
+DESCRIPTION_LIMIT = 5000  # of a model version, in MLflow's database
+
+
+def load(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+
+
+def pairs(node: Any) -> list[tuple[str, Any]]:
+    """Every key with its value, at any depth."""
+    if isinstance(node, dict):
+        return [pair for key, value in node.items() for pair in [(str(key), value), *pairs(value)]]
+    if isinstance(node, list):
+        return [pair for item in node for pair in pairs(item)]
+    return []
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"\{\{\s*([\w.]+)\s*\}\}", text))
+
+
+COMPOSE = load(INFRA / "compose.yaml")
+DEPLOYMENTS = load(ROOT / "prefect.yaml")["deployments"]
+ENTRY_POINTS = load(ROOT / "mlflow" / "MLproject")["entry_points"]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_document_parses_and_holds_no_secret(path: Path) -> None:
+    document = load(path)
+    assert isinstance(document, dict)
+    for key, value in pairs(document):
+        if isinstance(value, str) and re.search(r"password|auth_?string|token", key, re.IGNORECASE):
+            assert REQUIRED_SECRET.fullmatch(value), f"{key} has a literal value or a default"
+    assert not re.search(r"://[^/\s:@]+:[^/\s@]+@", path.read_text(encoding="utf-8")), "a password in a URL"
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_deployment_fits_the_flow(deployment: dict[str, Any]) -> None:
+    file, function = deployment["entrypoint"].split(":")
+    if not (ROOT / file).exists():
+        pytest.skip(f"{file} is not there yet")
+    found = [
+        node
+        for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function
+    ]
+    assert found, f"{file} has no {function}"
+    arguments = found[0].args
+    assert set(deployment["parameters"]) <= {argument.arg for argument in [*arguments.args, *arguments.kwonlyargs]}
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_deployment_queues_one_run_of_a_recipe_that_ships(deployment: dict[str, Any]) -> None:
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    recipe = ROOT / deployment["parameters"]["recipe"]
+    if not recipe.exists():
+        pytest.skip(f"{recipe.relative_to(ROOT)} is not there yet")
+    assert isinstance(load(recipe), dict)
+
+
+def test_nightly_runs_at_two_utc() -> None:
+    schedules = next(deployment["schedules"] for deployment in DEPLOYMENTS if deployment["name"] == "nightly")
+    assert [(schedule["cron"], schedule["timezone"]) for schedule in schedules] == [("0 2 * * *", "UTC")]
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_service_is_private_and_checked(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert service["healthcheck"]["test"]
+    if "build" in service:
+        assert (INFRA / service["build"]["context"] / service["build"]["dockerfile"]).resolve().is_file()
+        environment = service["environment"]
+        assert environment["DO_NOT_TRACK"] == environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+        assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    for volume in service.get("volumes", []):
+        source = volume.split(":")[0]
+        assert source in COMPOSE["volumes"] or (source.startswith("./") and (INFRA / source).exists())
+
+
+def test_every_compose_volume_is_used() -> None:
+    used = {volume.split(":")[0] for service in COMPOSE["services"].values() for volume in service.get("volumes", [])}
+    assert set(COMPOSE["volumes"]) <= used
+
+
+def test_gpu_worker_starts_with_its_profile_only() -> None:
+    worker = COMPOSE["services"]["worker-gpu"]
+    assert worker["profiles"] == ["gpu"]
+    assert worker["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    assert "profiles" not in COMPOSE["services"]["worker"]
+
+
+@pytest.mark.parametrize("path", sorted(INFRA.glob("*Dockerfile*")), ids=lambda path: path.name)
+def test_image_is_constrained_and_runs_as_an_ordinary_user(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "constraints.txt" in text
+    users = re.findall(r"^USER (\w+)$", text, re.MULTILINE)
+    assert users
+    assert users[-1] != "root"
+
+
+def test_databases_take_their_passwords_from_the_environment() -> None:
+    sql = (INFRA / "postgres" / "databases.sql").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\\getenv \w+ (\w+)$", sql, re.MULTILINE)) <= set(COMPOSE["services"]["postgres"]["environment"])
+    assert set(re.findall(r"PASSWORD (\S+);", sql)) == {":'prefect_password'", ":'mlflow_password'"}
+    assert set(re.findall(r"CREATE DATABASE (\w+)", sql)) == {"prefect", "mlflow"}
+
+
+def test_job_template_is_closed() -> None:
+    template = load(INFRA / "k8s" / "base-job-template.json")
+    declared = set(template["variables"]["properties"])
+    assert placeholders(json.dumps(template["job_configuration"])) == declared
+    variables = next(item for item in DEPLOYMENTS if item["name"] == "gpu")["work_pool"]["job_variables"]
+    assert set(variables) <= declared
+
+
+def test_job_asks_for_a_gpu_shared_memory_and_its_state() -> None:
+    manifest = load(INFRA / "k8s" / "base-job-template.json")["job_configuration"]["job_manifest"]
+    pod = manifest["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "{{ gpu_limit }}"
+    assert container["command"] == ["/usr/bin/env"]  # the image's entrypoint would swallow the worker's command
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    assert {"/dev/shm", "/state"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_automation_fits_prefect_and_waits_for_three_heartbeats() -> None:
+    from prefect.events.schemas.automations import AutomationCore
+    from prefect.settings.models.flows import FlowsSettings
+
+    automation = AutomationCore.model_validate(load(INFRA / "zombie-automation.yaml"))
+    assert automation.trigger.within.total_seconds() >= 3 * FlowsSettings.model_fields["heartbeat_frequency"].default
+    assert [action.type for action in automation.actions] == ["change-flow-run-state"]
+
+
+def run_entry_point(name: str, folder: Path, environment: dict[str, str], **parameters: str) -> dict[str, Any]:
+    """Run an entry point as MLflow does, with a ``ratchet`` that reports how it was called."""
+    project = folder / "mlflow"
+    project.mkdir()
+    stub = folder / "bin" / "ratchet"
+    stub.parent.mkdir()
+    stub.write_text('#!/bin/bash\npwd; echo "${MLFLOW_TRACKING_URI-unset}${MLFLOW_RUN_ID-}"; printf "%s\\n" "$@"\n')
+    stub.chmod(0o755)
+    defaults = {key: spec["default"] for key, spec in ENTRY_POINTS[name]["parameters"].items()}
+    quoted = {key: shlex.quote(value) for key, value in {**defaults, **parameters}.items()}
+    result = subprocess.run(
+        ["bash", "-c", ENTRY_POINTS[name]["command"].format(**quoted)],
+        cwd=project,
+        env={"PATH": f"{stub.parent}:{os.environ['PATH']}", "MLFLOW_RUN_ID": "wrapper", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    where, tracking, *arguments = result.stdout.splitlines()
+    return {"where": Path(where), "tracking": tracking, "arguments": arguments}
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_entry_point_runs_a_known_verb_from_the_root(name: str, tmp_path: Path) -> None:
+    call = run_entry_point(name, tmp_path, {})
+    assert call["where"] == tmp_path
+    assert call["arguments"][0] in VERBS
+    assert call["arguments"][0] == ("run" if name == "main" else name)
+    assert call["arguments"][1:] == ["--recipe=recipes/quickstart.yaml"]
+
+
+def test_entry_point_passes_values_on_as_data(tmp_path: Path) -> None:
+    call = run_entry_point("run", tmp_path, {}, recipe="a b;$(touch x).yaml", overrides="train.k=8 seed=* $(y)")
+    assert call["arguments"][1:] == ["--recipe=a b;$(touch x).yaml", "--set=train.k=8", "--set=seed=*", "--set=$(y)"]
+
+
+def test_entry_point_drops_what_mlflow_made_up_and_keeps_what_a_user_set(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    made_up = run_entry_point("run", tmp_path / "a", {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/a/mlflow.db"})
+    chosen = run_entry_point("run", tmp_path / "b", {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"})
+    assert made_up["tracking"] == "unset"
+    assert chosen["tracking"] == "http://127.0.0.1:5000"
+
+
+def test_mlflow_folder_holds_no_python() -> None:
+    assert not list((ROOT / "mlflow").rglob("*.py"))
+
+
+def test_server_settings_have_names_that_mlflow_knows() -> None:
+    import mlflow.environment_variables as variables
+    from mlflow.cli import server
+
+    lines = (ROOT / "mlflow" / "server.env").read_text(encoding="utf-8").splitlines()
+    settings = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    known = {option.envvar for option in server.params if isinstance(option.envvar, str)}
+    assert [name for name in settings if name not in known and not hasattr(variables, name)] == ["DO_NOT_TRACK"]
+    assert settings["MLFLOW_HOST"] == "127.0.0.1"
+    assert settings["DO_NOT_TRACK"] == settings["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def card(**changes: Any) -> str:
+    score = {"value": 0.9214, "low": 0.90, "high": 0.94}
+    values: dict[str, Any] = {
+        "name": "ratchet",
+        "version": 7,
+        "verdict": "PROMOTE",
+        "reasons": ["sampled accuracy is higher"],
+        "commit": "c0ffee" * 6,
+        "dirty": False,
+        "dataset_md5": "d" * 32 + ".dir",
+        "recipe_digest": "e" * 64,
+        "weights_sha256": "f" * 64,
+        "algorithm": "grpo",
+        "seed": 3,
+        "dev": dict.fromkeys(("sampled_before", "sampled_after", "greedy_before", "greedy_after"), score),
+        "reward": {
+            "kind": "mix",
+            "passed": True,
+            "checks": [{"name": "pair accuracy", "value": 0.95, "threshold": 0.7, "passed": True}],
+        },
+        "run_id": "a" * 32,
+        "base_model": "tiny",
+    }
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    template = (ROOT / "mlflow" / "model-card.md.j2").read_text(encoding="utf-8")
+    return environment.from_string(template).render(**{**values, **changes})
+
+
+def test_model_card_says_what_it_was_made_from_and_how_to_load_it() -> None:
+    text = card()
+    for part in ("**PROMOTE**", "f" * 64, "c0ffee", "0.9214 (0.9 to 0.94)", 'load_model("models:/ratchet/7")'):
+        assert part in text
+    assert "uncommitted" not in text
+    assert "uncommitted" in card(dirty=True)
+
+
+def test_model_card_fits_into_a_description() -> None:
+    check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "passed": False}
+    text = card(reasons=["r" * 1000] * 50, reward={"kind": "model", "passed": False, "checks": [check] * 50}, dirty=True)
+    assert len(text) < DESCRIPTION_LIMIT
+    assert "None" not in text
+    assert "42 more" in text

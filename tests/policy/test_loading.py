@@ -1,0 +1,179 @@
+"""A policy survives a round trip, and nothing that could run code is loaded."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.errors import ModelError
+from components.policy.loading import load_policy, pick_device, save_policy
+from tests.tiny_models import same, tiny_policy, weights
+
+CPU = torch.device("cpu")
+TEXTS = ["plain", " leading and trailing ", "👩‍👩‍👧 🇨🇭", "\u202eשלום مرحبا", "e\u0301 é", "a\x00b", "tab\tline\r\n\n", "don 't . ,"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_policy(tiny_policy(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+class Canary:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def edit(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+def test_weights_and_tokenizer_survive_a_round_trip(saved: Path) -> None:
+    loaded, original = load_policy(saved, CPU), tiny_policy()
+    assert same(weights(loaded.model), weights(original.model))
+    assert loaded.encode_prompt("Ann has 3 apples") == original.encode_prompt("Ann has 3 apples")
+    assert loaded.end_of_sequence == original.end_of_sequence
+
+
+def test_a_loaded_policy_is_ready_to_sample(saved: Path) -> None:
+    loaded = load_policy(saved, CPU)
+    assert not loaded.model.training
+    assert loaded.model.dtype == torch.float32
+
+
+def test_saved_weights_are_safetensors_alone(saved: Path) -> None:
+    assert not [p for p in saved.iterdir() if p.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model directory"):
+        load_policy(tmp_path / "nowhere", CPU)
+
+
+@pytest.mark.parametrize(("name", "complaint"), [("model.safetensors", "no weights"), ("config.json", "no config.json")])
+def test_a_directory_without_a_part_of_the_model_is_refused(saved: Path, name: str, complaint: str) -> None:
+    (saved / name).unlink()
+    with pytest.raises(ModelError, match=complaint):
+        load_policy(saved, CPU)
+
+
+@pytest.mark.parametrize("beside", [None, "other.safetensors"])
+def test_pickled_weights_are_refused_and_never_run(saved: Path, tmp_path: Path, beside: str | None) -> None:
+    (saved / "model.safetensors").rename(tmp_path / "aside.safetensors")
+    (saved / "pytorch_model.bin").write_bytes(pickle.dumps(Canary(tmp_path / "canary")))
+    if beside:
+        (tmp_path / "aside.safetensors").rename(saved / beside)
+    with pytest.raises(ModelError):
+        load_policy(saved, CPU)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_the_canary_sings_when_it_is_unpickled(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Canary(tmp_path / "canary")))  # noqa: S301 - our own bytes
+    assert (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "auto_map"),
+    [
+        ("config.json", {"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"]}),
+    ],
+)
+def test_remote_code_is_never_run(saved: Path, tmp_path: Path, file: str, auto_map: dict[str, object]) -> None:
+    edit(saved / file, auto_map=auto_map)
+    (saved / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'canary')!r})\n", encoding="utf-8")
+    try:
+        load_policy(saved, CPU)
+    except ModelError:
+        pass
+    else:
+        assert file == "tokenizer_config.json", "a model class of one's own must be refused"
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"text"', '{"model_type": "no-such-model"}'])
+def test_a_config_that_is_no_model_config_is_refused(saved: Path, content: str) -> None:
+    (saved / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError):
+        load_policy(saved, CPU)
+
+
+def test_truncated_weights_are_refused(saved: Path) -> None:
+    whole = (saved / "model.safetensors").read_bytes()
+    (saved / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError):
+        load_policy(saved, CPU)
+
+
+def test_weights_of_another_shape_are_refused(saved: Path) -> None:
+    edit(saved / "config.json", hidden_size=64)
+    with pytest.raises(ModelError):
+        load_policy(saved, CPU)
+
+
+def test_a_tokenizer_without_end_of_sequence_is_refused(saved: Path) -> None:
+    edit(saved / "tokenizer_config.json", eos_token=None)
+    with pytest.raises(ModelError, match="end-of-sequence"):
+        load_policy(saved, CPU)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_completions_text_survives_the_tokenizer(text: str) -> None:
+    policy = tiny_policy()
+    assert policy.decode(policy.encode_completion(text)) == text
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_survives_the_tokenizer(text: str) -> None:
+    policy = tiny_policy()
+    assert policy.decode(policy.encode_completion(text)) == text
+
+
+def test_a_prompt_stands_in_the_policys_template() -> None:
+    policy = tiny_policy()
+    assert policy.tokenizer.decode(policy.encode_prompt("Ann")) == "Ann\n"
+
+
+def test_a_tokenizer_without_template_takes_the_prompt_as_it_is(saved: Path) -> None:
+    (saved / "chat_template.jinja").unlink()
+    policy = load_policy(saved, CPU)
+    assert policy.tokenizer.decode(policy.encode_prompt("Ann")) == "Ann"
+
+
+@pytest.mark.parametrize("name", ["<eos>", "<pad>"])
+def test_the_name_of_a_special_token_in_a_prompt_is_only_text(name: str) -> None:
+    policy = tiny_policy()
+    special = policy.tokenizer.convert_tokens_to_ids(name)
+    assert special not in policy.encode_prompt(f"before {name} after")
+
+
+@pytest.mark.parametrize("name", ["<eos>", "<pad>"])
+def test_the_name_of_a_special_token_in_a_completion_is_only_text(name: str) -> None:
+    policy = tiny_policy()
+    assert policy.decode(policy.encode_completion(f"before {name} after")) == f"before {name} after"
+
+
+def test_decoding_leaves_out_only_the_end_of_sequence() -> None:
+    policy = tiny_policy()
+    without = policy.encode_completion("cut")[:-1]
+    assert policy.decode(without) == policy.decode([*without, policy.end_of_sequence]) == "cut"
+    assert policy.decode([]) == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_is_refused_where_there_is_none() -> None:
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(ModelError, match="CUDA"):
+        pick_device("cuda")

@@ -1,0 +1,96 @@
+"""The import rules of docs/architecture.md, read from the sources."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEAVES = {"recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"}
+SIDE_BY_SIDE = {"data", "rewards", "policy", "registry"}
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    """``components/data/prepare.py`` is of part ``data``."""
+    return path.relative_to(ROOT / "components").parts[0].removesuffix(".py")
+
+
+def uses(path: Path, module: str) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for name in imports_of(path))
+
+
+def test_components_import_neither_prefect_nor_flows() -> None:
+    assert [p for p in sources("components") if uses(p, "prefect") or uses(p, "flows")] == []
+
+
+def test_only_tracking_and_the_served_model_import_mlflow() -> None:
+    users = {p.relative_to(ROOT).as_posix() for p in sources("components") + sources("flows") if uses(p, "mlflow")}
+    assert users == {"components/registry/tracking.py", "components/registry/served_model.py"}
+
+
+def test_only_versioning_starts_dvc() -> None:
+    users = {p.relative_to(ROOT).as_posix() for p in sources("components") + sources("flows") if '"-m", "dvc"' in p.read_text()}
+    assert users == {"components/data/versioning.py"}
+
+
+def test_data_rewards_policy_and_registry_do_not_import_one_another() -> None:
+    wrong = [
+        (path.name, other)
+        for path in sources("components")
+        if part(path) in SIDE_BY_SIDE
+        for other in SIDE_BY_SIDE - {part(path)}
+        if uses(path, f"components.{other}")
+    ]
+    assert wrong == []
+
+
+def test_leaves_import_only_leaves() -> None:
+    above = SIDE_BY_SIDE | {"training", "evaluation", "pipeline"}
+    wrong = [
+        (path.name, other)
+        for path in sources("components")
+        if part(path) in LEAVES
+        for other in above
+        if uses(path, f"components.{other}")
+    ]
+    assert wrong == []
+
+
+def test_only_the_pipeline_sees_all_of_components() -> None:
+    users = {part(p) for p in sources("components") if uses(p, "components.pipeline")}
+    assert users == {"pipeline"}
+
+
+def test_mlflow_is_the_installed_package() -> None:
+    assert mlflow.__file__ is not None
+    assert "site-packages" in mlflow.__file__
+    assert list((ROOT / "mlflow").rglob("*.py")) == []
+
+
+@pytest.mark.parametrize("module", ["torch", "transformers", "mlflow", "prefect", "polars"])
+def test_help_imports_nothing_heavy(module: str) -> None:
+    code = f"import sys, flows.cli; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    long = [p.name for p in sources("components") + sources("flows") if len(p.read_text().splitlines()) > 400]
+    assert long == []

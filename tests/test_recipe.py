@@ -1,0 +1,238 @@
+"""A recipe file validates into a closed, frozen model, or fails with the key, the value and the remedy."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from components.errors import RecipeError
+from components.recipe import MAX_RECIPE_BYTES, Recipe, build_recipe, load_recipe, parse_yaml
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+QUICKSTART = RECIPES / "quickstart.yaml"
+SMALLEST = "name: small\ngate: {rules: {}}\n"
+
+
+def load(tmp_path: Path, extra: str = "", *overrides: str) -> Recipe:
+    """The smallest recipe with more lines and overrides."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(SMALLEST + extra, encoding="utf-8")
+    return load_recipe(path, overrides)
+
+
+def refusal(tmp_path: Path, extra: str = "", *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, extra, *overrides)
+    return str(caught.value)
+
+
+# Shipped recipes
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    assert isinstance(load_recipe(path), Recipe)
+
+
+def test_quickstart_spells_every_key_there_is() -> None:
+    written = parse_yaml(QUICKSTART.read_text(encoding="utf-8"), "quickstart")
+    assert written == load_recipe(QUICKSTART).model_dump(mode="json")
+
+
+# Closed and frozen
+
+
+def test_a_loaded_recipe_cannot_be_changed(tmp_path: Path) -> None:
+    recipe = load(tmp_path)
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.train.k = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("line", ["trian: {}", "train: {learning_rate: 1}", "data: {source: {kind: word_problems, rows: 3}}"])
+def test_an_unknown_key_is_refused_at_any_depth(tmp_path: Path, line: str) -> None:
+    assert "unknown key" in refusal(tmp_path, line)
+
+
+def test_a_refusal_names_the_file_the_key_the_value_and_the_remedy(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "", "train.clip=1.5")
+    assert "recipe.yaml" in message
+    assert "train.clip" in message
+    assert "1.5" in message
+    assert message.endswith("Correct the value.")
+
+
+@pytest.mark.parametrize("key", ["jsonl", "int", "word_problems"])
+def test_an_unknown_key_is_named_whatever_it_is_called(tmp_path: Path, key: str) -> None:
+    assert f"train.{key}: unknown key" in refusal(tmp_path, f"train: {{{key}: 3}}")
+
+
+def test_every_fault_of_a_recipe_is_listed_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "", "train.steps=0", "data.pair_noise=2")
+    assert "train.steps" in message
+    assert "data.pair_noise" in message
+
+
+@pytest.mark.parametrize("key", ["train.k", "seed"])
+def test_a_bad_choice_is_reported_under_the_key_that_the_user_wrote(tmp_path: Path, key: str) -> None:
+    assert "literal[" not in refusal(tmp_path, "", f"{key}=-1")
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"gate: Field required\. Add it"):
+        build_recipe({"name": "small"}, "recipe")
+
+
+@pytest.mark.parametrize("key", ["train.steps", "train.lr", "seed"])
+def test_true_is_not_a_number(tmp_path: Path, key: str) -> None:
+    assert key in refusal(tmp_path, "", f"{key}=true")
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "1e400"])
+def test_a_value_that_is_not_finite_is_refused(tmp_path: Path, value: str) -> None:
+    assert "train.lr" in refusal(tmp_path, "", f"train.lr={value}")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "a%2e", "a;b", "a#b", '"a\\n"', '""', "C:", "x" * 65])
+def test_a_name_that_could_leave_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    assert "name" in refusal(tmp_path, "", f"name={name}")
+
+
+# YAML
+
+
+@pytest.mark.parametrize("text", ["3e-4", "3E-4", "3.0e-4", "+3e-4", "0.0003"])
+def test_every_spelling_of_a_small_number_is_a_number(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, "", f"train.lr={text}").train.lr == 0.0003
+
+
+@pytest.mark.parametrize("extra", ["train: {steps: 1, steps: 2}", "seed: 1\nseed: 2", "name: again"])
+def test_a_key_given_twice_is_refused(tmp_path: Path, extra: str) -> None:
+    assert "given twice" in refusal(tmp_path, extra)
+
+
+def test_an_alias_is_refused(tmp_path: Path) -> None:
+    assert "aliases" in refusal(tmp_path, "policy: &p {start: base}\nreward: *p\n")
+
+
+def test_a_billion_laughs_are_refused(tmp_path: Path) -> None:
+    laughs = ["a0: &a0 [ha, ha]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]  # 2**40 strings
+    assert "aliases" in refusal(tmp_path, "\n".join(laughs))
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system [id]", "!!python/name:os.system", "!custom x"])
+def test_a_tag_that_would_build_an_object_is_refused(tmp_path: Path, tag: str) -> None:
+    assert "not valid YAML" in refusal(tmp_path, f"device: {tag}")
+
+
+def test_a_deeply_nested_file_is_refused(tmp_path: Path) -> None:
+    assert "recipe.yaml" in refusal(tmp_path, "device: " + "[" * 5000 + "]" * 5000)
+
+
+@pytest.mark.parametrize("text", ["", "- a", "just text"])
+def test_a_file_that_is_not_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match="does not hold a mapping"):
+        load_recipe(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"# " + b"x" * MAX_RECIPE_BYTES], ids=["not UTF-8", "too large"])
+def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    with pytest.raises(RecipeError, match=r"recipe\.yaml"):
+        load_recipe(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("name", ["absent.yaml", "."])
+def test_a_file_that_cannot_be_read_is_refused_with_the_option_to_use(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RecipeError, match="--recipe"):
+        load_recipe(tmp_path / name)
+
+
+# Overrides
+
+
+def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+    assert load(tmp_path, "train: {algorithm: grpo}", "train.algorithm=ppo").train.algorithm == "ppo"
+
+
+def test_the_last_of_two_overrides_wins(tmp_path: Path) -> None:
+    assert load(tmp_path, "", "seed=1", "seed=2").seed == 2
+
+
+def test_an_override_reaches_a_section_that_the_file_does_not_have(tmp_path: Path) -> None:
+    assert load(tmp_path, "", "reward.model.label_noise=0.5").reward.model.label_noise == 0.5
+
+
+def test_an_override_keeps_its_siblings(tmp_path: Path) -> None:
+    assert load(tmp_path, "train: {steps: 3, prompts: 5}", "train.steps=4").train.prompts == 5
+
+
+@pytest.mark.parametrize("override", ["train.steps", "=3", "name.x=3"])
+def test_an_override_that_has_no_place_is_refused(tmp_path: Path, override: str) -> None:
+    assert "--set" in refusal(tmp_path, "", override)
+
+
+def test_an_override_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    assert "train.stpes" in refusal(tmp_path, "", "train.stpes=3")
+
+
+# Combinations
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["train.k=1"], "train.k=1"),
+        (["train.k=auto"], "train.k=auto"),
+        (["train.prompts=10", "train.minibatches=3"], "train.minibatches=3"),
+        (["policy.warmup.width=130"], "width 130"),
+        (["reward.kind=custom"], "reward.function"),
+        (["reward.function=m:f"], "reward.function"),
+        (["reward.verifier_weight=0", "reward.model_weight=0"], "reward.verifier_weight"),
+        (["data.split.dev=0.5", "data.split.pairs=0.5"], "no train split"),
+        (["data.source.kind=jsonl"], "data.source.path"),
+    ],
+)
+def test_an_impossible_combination_is_refused(tmp_path: Path, overrides: list[str], named: str) -> None:
+    assert named in refusal(tmp_path, "", *overrides)
+
+
+@pytest.mark.parametrize("override", ["data.split.pairs=0", "data.split.pairs_heldout=0", "data.split.pairs_heldout=1"])
+def test_a_learned_reward_without_pairs_is_refused(tmp_path: Path, override: str) -> None:
+    assert "pairs" in refusal(tmp_path, "", "reward.kind=model", override)
+
+
+@pytest.mark.parametrize("override", ["data.split.dev=0", "data.split.sealed=0"])
+def test_a_split_that_every_run_needs_cannot_be_empty(tmp_path: Path, override: str) -> None:
+    assert "data.split" in refusal(tmp_path, "", override)
+
+
+def test_ppo_needs_no_group(tmp_path: Path) -> None:
+    assert load(tmp_path, "", "train.algorithm=ppo", "train.k=1").train.group_size == 1
+
+
+# Identity and seed
+
+
+def test_the_digest_ignores_how_the_file_is_written(tmp_path: Path) -> None:
+    assert load(tmp_path, "train: {lr: 3e-4, k: 8}").digest == load(tmp_path, "train:\n  k: 8\n  lr: 0.0003\n").digest
+
+
+def test_the_digest_changes_with_any_value(tmp_path: Path) -> None:
+    assert load(tmp_path).digest != load(tmp_path, "", "gate.rules.floor=0.51").digest
+
+
+def test_a_slot_always_gives_its_own_seed(tmp_path: Path) -> None:
+    recipe = load(tmp_path, "seed: slot")
+    monday, tuesday = recipe.with_slot("2025-01-06").run_seed, recipe.with_slot("2025-01-07").run_seed
+    assert monday == recipe.with_slot("2025-01-06").run_seed
+    assert monday != tuesday
+
+
+def test_a_slot_leaves_a_written_seed_alone(tmp_path: Path) -> None:
+    assert load(tmp_path, "seed: 11").with_slot("2025-01-06").run_seed == 11
+
+
+def test_two_recipes_do_not_share_the_seed_of_a_slot(tmp_path: Path) -> None:
+    first, second = load(tmp_path, "seed: slot"), load(tmp_path, "seed: slot", "name=other")
+    assert first.with_slot("2025-01-06").seed != second.with_slot("2025-01-06").seed

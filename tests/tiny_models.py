@@ -1,0 +1,37 @@
+"""A tiny random policy that is built in milliseconds, for tests that need a model."""
+
+from functools import cache
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from components.policy.loading import Policy
+from components.policy.tiny import new_policy, train_tokenizer
+
+TEXTS = [f"Ann has {i} apples and buys {i + 3} more. #### {2 * i + 3}" for i in range(40)]
+
+
+@cache
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE with 300 tokens."""
+    return train_tokenizer(TEXTS, 300)
+
+
+def tiny_policy(seed: int = 0, layers: int = 1) -> Policy:
+    """A policy of width 32; its matrices are scaled up so that a token's context shows in its logits."""
+    model = new_policy(tiny_tokenizer(), layers=layers, width=32, heads=2, context=128, seed=seed).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(8.0)
+    return Policy(model, tiny_tokenizer())
+
+
+def weights(module: torch.nn.Module) -> list[torch.Tensor]:
+    """A copy of every parameter."""
+    return [p.detach().clone() for p in module.parameters()]
+
+
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    """Bitwise equality of two lists of tensors."""
+    return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
