@@ -1,7 +1,8 @@
 """Named crash points at every commit, so that tests can kill a process exactly there.
 
-``RATCHET_KILL_AT=<n>`` sends SIGKILL at the n-th point the process passes; ``RATCHET_FAULT_LOG=<file>`` records the
-points passed. Neither is set outside tests, where a point costs one dictionary lookup.
+``RATCHET_KILL_AT=<n>`` sends SIGKILL at the n-th point the process passes, or at the first whose name begins so;
+``RATCHET_FAULT_LOG=<file>`` records the points passed. Neither is set outside tests, where a point costs one dictionary
+lookup.
 """
 
 import itertools
@@ -20,5 +21,6 @@ def point(name: str) -> None:
     if log:
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"{number} {name}\n")
-    if os.environ.get("RATCHET_KILL_AT") == str(number):
+    wanted = os.environ.get("RATCHET_KILL_AT", "")
+    if wanted == str(number) or (not wanted.isdigit() and wanted and name.startswith(wanted)):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -46,9 +47,13 @@ def write_text(path: Path, text: str) -> None:
     """Replace a file's content at once: a reader sees the old text or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(text, encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync(path.parent)
 
 
@@ -89,13 +94,14 @@ def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping
     then one rename commits. Where ``target`` already exists (another process was first), ours is dropped.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".tmp.{target.name}.{uuid.uuid4().hex}"
-    temporary.mkdir(mode=0o700)
+    temporary = scratch_directory(target.parent, f".tmp.{target.name}")
     try:
         write(temporary)
         digests = tree_digests(temporary)
         for name in digests:
             _sync(temporary / name)
+        for folder in {(temporary / name).parent for name in digests}:
+            _sync(folder)
         point(f"commit:{target.name}:files")
         write_json(temporary / MANIFEST, {**facts, "files": digests})
         point(f"commit:{target.name}:manifest")
@@ -112,6 +118,29 @@ def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping
     return target
 
 
+def scratch_directory(parent: Path, prefix: str) -> Path:
+    """A fresh directory ``<prefix>.<host>.<pid>.<random>``; those that killed processes of this machine left are removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    host = platform.node() or "localhost"
+    for old in parent.glob(f"{prefix}.{host}.*"):
+        pid = old.name.removeprefix(f"{prefix}.{host}.").partition(".")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    fresh = parent / f"{prefix}.{host}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    fresh.mkdir(mode=0o700)
+    return fresh
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def verify_directory(root: Path) -> dict[str, Any]:
     """The manifest of a committed directory, after hashing every file again.
 
@@ -121,8 +150,9 @@ def verify_directory(root: Path) -> dict[str, Any]:
     manifest = read_json(root / MANIFEST)
     actual = tree_digests(root)
     recorded = manifest.get("files") if isinstance(manifest, dict) else None
-    if actual != recorded:
-        names = set(actual.items()) ^ set((recorded or {}).items())
+    if not isinstance(recorded, dict) or actual != recorded:
+        known = recorded if isinstance(recorded, dict) else {}
+        names = set(actual.items()) ^ {(str(name), str(digest)) for name, digest in known.items()}
         changed = ", ".join(sorted({name for name, _ in names})[:5])
         raise StoreError(f"{root} is damaged: {changed} differ from its manifest. Delete that directory to make it again.")
     return dict(manifest)

@@ -16,7 +16,7 @@ class Home:
     def here(cls) -> "Home":
         """The project in the working directory; RATCHET_HOME moves its state."""
         project = Path.cwd()
-        return cls(project, Path(os.environ.get("RATCHET_HOME", project / ".ratchet")).absolute())
+        return cls(project, Path(os.environ.get("RATCHET_HOME") or project / ".ratchet").absolute())
 
     @property
     def store(self) -> Path:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,8 +49,8 @@ class JsonLines(Section):
 class Split(Section):
     """Shares of the prompts, assigned by a hash of the normalised prompt; what is left over is train."""
 
-    dev: Share = 0.03
-    sealed: Share = 0.12  # divided into the reserve folds
+    dev: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    sealed: Annotated[float, Field(gt=0, lt=1)] = 0.12  # divided into the reserve folds
     sealed_folds: Annotated[int, Field(ge=1, le=64)] = 4
     guard: Share = 0.02
     pairs: Share = 0.40
@@ -226,6 +226,16 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     gate: Gate
 
+    @model_validator(mode="after")
+    def _reward_model_has_pairs(self) -> "Recipe":
+        split = self.data.split
+        if self.reward.needs_model and (split.pairs == 0 or not 0 < split.pairs_heldout < 1):
+            raise ValueError(
+                f"reward.kind={self.reward.kind} trains a reward model, but data.split leaves no pairs to train or to "
+                "validate it on; raise data.split.pairs, and put data.split.pairs_heldout between 0 and 1"
+            )
+        return self
+
     @property
     def digest(self) -> str:
         return digest_of(self.model_dump(mode="json"))
@@ -277,7 +287,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Parse one YAML document safely; ``source`` names it in errors."""
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{source} is not valid YAML: {error}. Correct the file.") from error
 
 
@@ -303,10 +313,24 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def build_recipe(values: dict[str, Any], source: str) -> Recipe:
     """Validate a mapping into a recipe; ``source`` names it in errors."""
+    for key, value in _leaves(values, ""):
+        if isinstance(value, bool):  # which pydantic would take for 1 or 0
+            raise RecipeError(
+                f"{source} is not a valid recipe:\n  {key}: {str(value).lower()} is not a value here. Correct it."
+            )
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError("\n".join([f"{source} is not a valid recipe:", *map(_explain, error.errors())])) from error
+        lines = dict(map(_explain, reversed(error.errors())))  # one line a key, a union's first
+        raise RecipeError("\n".join([f"{source} is not a valid recipe:", *reversed(lines.values())])) from error
+
+
+def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -323,13 +347,18 @@ def _override(values: dict[str, Any], override: str) -> None:
     place[last] = parse_yaml(text, f"--set {key}")
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any) -> tuple[str, str]:
     # A union's tag appears in the location; users never write it.
-    key = ".".join(str(part) for part in error["loc"] if part not in ("word_problems", "jsonl", "int", "constrained-int"))
+    parts = [str(part) for part in error["loc"] if not str(part).startswith(("literal[", "constrained-int"))]
+    if parts[:2] == ["data", "source"] and len(parts) > 2:
+        del parts[2]
+    if parts in (["seed", "int"], ["train", "k", "int"]):
+        del parts[-1]
+    key = ".".join(parts)
     given = "" if error["type"] in ("missing", "value_error") else f" (given: {error['input']!r})"
     remedy = {
         "extra_forbidden": "Remove it, or see `ratchet recipe show` for the keys there are.",
         "missing": "Add it; recipes/quickstart.yaml shows every key.",
     }.get(error["type"], "Correct the value.")
     message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
-    return f"  {key or 'recipe'}: {message}{given}. {remedy}"
+    return key, f"  {key or 'recipe'}: {message}{given}. {remedy}"

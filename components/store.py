@@ -1,6 +1,6 @@
 """Finished stages by content key. A stage is finished when its manifest says so, and nothing else decides it."""
 
-import os
+import contextlib
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -70,7 +70,11 @@ class Store:
         if not path.exists():
             return None
         try:
-            return Finished(stage, key, path, verify_directory(path))
+            finished = Finished(stage, key, path, verify_directory(path))
+            if (finished.facts.get("stage"), finished.facts.get("key")) != (stage, key):
+                raise StoreError(f"{path} holds another stage. Delete that directory.")
+            shutil.rmtree(self.work(stage, key), ignore_errors=True)  # left by a process killed just after its commit
+            return finished
         except StoreError:
             path.rename(path.with_name(f"corrupt.{key}.{uuid.uuid4().hex[:8]}"))
             return None
@@ -84,9 +88,8 @@ class Store:
         try:
             commit_directory(self.path(stage, key), write, {"stage": stage, "key": key, **facts})
         except OSError as error:
-            raise StoreError(
-                f"cannot write {self.path(stage, key)}: {error.strerror}. Free space, or set RATCHET_HOME to a writable disk."
-            ) from error
+            remedy = "Free space, or set RATCHET_HOME to a writable disk."
+            raise StoreError(f"cannot write {self.path(stage, key)}: {error.strerror or error}. {remedy}") from error
         shutil.rmtree(self.work(stage, key), ignore_errors=True)
         finished = self.find(stage, key)
         if finished is None:
@@ -103,10 +106,9 @@ def check_writable(root: Path) -> None:
     probe = root / f".probe.{uuid.uuid4().hex}"
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        os.write(descriptor, b"\0" * 4096)
-        os.close(descriptor)
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
     except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink()
         raise StoreError(f"cannot write in {root}: {error.strerror}. Free space, or set RATCHET_HOME elsewhere.") from error
-    finally:
-        probe.unlink(missing_ok=True)

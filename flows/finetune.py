@@ -1,7 +1,5 @@
 """The story: prepare data, warm up, validate the reward, train, evaluate, gate, promote."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +7,22 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from components.errors import RecipeError
-from components.evaluation.gate import Outcome, Verdict
 from components.home import Home
-from components.pipeline.context import Context, StageResult
+from components.pipeline.context import StageResult
 from components.pipeline.data import dataset_version
 from components.pipeline.evaluate import Models, evaluation_summary
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
-from components.pipeline.settle import Settled, finished_run, settled, start_weights
 from components.pipeline.train import training_facts
-from components.recipe import Recipe, load_recipe
-from components.registry.ledger import Ledger
+from components.recipe import load_recipe
+from components.records import Outcome, Verdict
+from components.registry.ledger import Promotion
 from components.registry.promotion import reconcile
-from components.store import check_writable
 from flows import stages
-from flows.console import Display, print_result
-from flows.recording import Recording
+from flows.console import print_result
+from flows.recording import Recording, recording_of
 from flows.settings import apply
+from flows.unchanged import already_settled, repeated, verdict_of_this_run
 
 STAGES = ("data", "reward", "train", "evaluate", "gate")
 STATUS = {
@@ -76,9 +73,8 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     if until == "data":
         return recording.result("finished", dataset=dataset_version(data))
     champion = reconcile(recording.ledger, recording.tracker, recording.context.recipe.name)
-    base = stages.warm_up(recording, data)
-    incumbent = base if champion is None else stages.fetch_champion(recording, champion.version, champion.weights)
-    start = incumbent if recording.context.recipe.policy.start == "champion" else base
+    go_on = recording.context.recipe.policy.start == "champion"
+    start = incumbent_policy(recording, champion) if champion and go_on else stages.warm_up(recording, data)
 
     reward = stages.validate_reward(recording, data, start)
     recording.details["reward"] = reward_report(reward)
@@ -93,7 +89,7 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     if until == "train":
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate)
 
-    models = models_of(candidate, incumbent, start)
+    models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start)
     verdict = verdict_of_this_run(recording, models)
     if verdict is None and until is None and (unchanged := repeated(recording, models, data)):
         return unchanged
@@ -131,6 +127,12 @@ def conclude(recording: Recording, status: str, previous: str | None = None, **m
     return result
 
 
+def incumbent_policy(recording: Recording, champion: Promotion) -> StageResult:
+    """The champion's policy, fetched once a run."""
+    known = [stage for stage in recording.stages if stage.finished.stage == "champion"]
+    return known[0] if known else stages.fetch_champion(recording, champion.version, champion.weights)
+
+
 def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult) -> Models:
     """The policies to compare."""
     return Models(
@@ -143,73 +145,7 @@ def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult
     )
 
 
-def already_settled(recording: Recording) -> dict[str, Any] | None:
-    """The result ``unchanged`` if every stage is finished and its candidate was judged before; MLflow is not touched."""
-    if recording.ledger.open_run(recording.identity) is not None:
-        return None  # a killed run has something left to finish
-    found = finished_run(recording.context)
-    if found is None:
-        return None
-    known = settled(recording.ledger, recording.context.recipe.name, policy_weights(found.candidate), start_weights(found))
-    if known is None:
-        return None
-    for stage in found.stages:
-        recording.add(stage)
-    return unchanged_result(recording, known, dataset_version(found.data))
-
-
-def repeated(recording: Recording, models: Models, data: StageResult) -> dict[str, Any] | None:
-    """The result ``unchanged`` if the candidate just made was judged before, in another run."""
-    known = settled(recording.ledger, recording.context.recipe.name, models.challenger_weights, models.start_weights)
-    if known is None:
-        return None
-    result = unchanged_result(recording, known, dataset_version(data))
-    recording.close(result)
-    return result
-
-
-def unchanged_result(recording: Recording, known: Settled, dataset: str) -> dict[str, Any]:
-    """The result of a run that would only repeat a verdict."""
-    champion = recording.ledger.champion(recording.context.recipe.name)
-    recording.details["reasons"] = ["this candidate was judged before; nothing was used and nothing was registered"]
-    report = recording.context.home.reports / f"{known.run_id}.html"
-    return recording.result(
-        "unchanged",
-        verdict=known.verdict.outcome.value,
-        version=champion.version if champion else None,
-        previous=champion.previous if champion else None,
-        dataset=dataset,
-        report=str(report) if report.is_file() else None,
-        run_id=known.run_id,
-    )
-
-
-def verdict_of_this_run(recording: Recording, models: Models) -> Verdict | None:
-    """The verdict that this very run had reached when it was killed."""
-    known = settled(recording.ledger, recording.context.recipe.name, models.challenger_weights, models.start_weights)
-    return known.verdict if known is not None and known.run_id == recording.open() else None
-
-
 def scheduled_slot() -> str:
     """The logical date of this run, to the minute."""
     start: Any = flow_run.scheduled_start_time
     return str(start.strftime("%Y-%m-%dT%H:%M"))
-
-
-@contextmanager
-def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
-    """A recording whose MLflow run is closed whatever happens."""
-    check_writable(home.state)
-    display = Display()
-    context = Context(recipe, home)
-    recording = Recording(context, Ledger(home.ledger), display)
-    recording.context = Context(recipe, home, observer=recording)
-    with display.live():
-        try:
-            yield recording
-        except Exception:
-            recording.fail("FAILED")
-            raise
-        except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
-            recording.fail("KILLED")
-            raise

@@ -6,17 +6,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
+from components.home import Home
 from components.pipeline.context import Context, StageResult
-from components.recipe import digest_of
+from components.recipe import Recipe, digest_of
 from components.registry.ledger import Ledger
 from components.registry.lineage import commit_tags
-from components.store import code_digest
-from flows.console import Display
+from components.store import check_writable, code_digest
+from flows.console import Display, console
 
 if TYPE_CHECKING:
     from components.registry.tracking import Tracker
 
-CODE = ("data", "policy", "rewards", "algorithms", "training", "evaluation", "registry", "pipeline", "recipe")
+CODE = ("data", "policy", "rewards", "algorithms", "training", "evaluation", "registry", "pipeline", "recipe", "records")
 
 
 @dataclass
@@ -42,7 +45,8 @@ class Recording:
         from components.registry.tracking import Tracker
 
         home = self.context.home
-        return Tracker(home.tracking_uri, self.context.recipe.name, home.artifacts)
+        with lease(home, "mlflow", "another run is opening MLflow; waiting"):  # its first use creates the database
+            return Tracker(home.tracking_uri, self.context.recipe.name, home.artifacts)
 
     def open(self) -> str:
         """Open the parent run: a new one, or the one that a killed process left."""
@@ -115,3 +119,37 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
         name = f"{prefix}{key}"
         flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
     return flat
+
+
+@contextmanager
+def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
+    """A recording whose MLflow run is closed whatever happens. A second run of the same identity waits for the first."""
+    check_writable(home.state)
+    display = Display()
+    recording = Recording(Context(recipe, home), Ledger(home.ledger), display)
+    recording.context = Context(recipe, home, observer=recording)
+    with display.live(), lease(home, f"run-{recording.identity[:16]}", "this very run is going on already; waiting for it"):
+        try:
+            yield recording
+        except Exception:
+            recording.fail("FAILED")
+            raise
+        except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
+            recording.fail("KILLED")
+            raise
+
+
+@contextmanager
+def lease(home: Home, name: str, waiting: str) -> Iterator[None]:
+    """A lock among the processes of this machine; the operating system frees it when its holder dies."""
+    home.leases.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(home.leases / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.print(waiting, highlight=False)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

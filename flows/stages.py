@@ -1,18 +1,15 @@
 """The Prefect tasks. Each asks the store first, holds the machine's lease while it computes, and calls one function."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec
 
-from filelock import FileLock, Timeout
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 
 from components.errors import RatchetError
-from components.evaluation.gate import Outcome, Verdict
 from components.pipeline import data as data_stage
 from components.pipeline import evaluate as evaluate_stage
 from components.pipeline import gate as gate_stage
@@ -22,10 +19,12 @@ from components.pipeline import train as train_stage
 from components.pipeline.context import Context, NotFinished, StageResult
 from components.pipeline.evaluate import Models
 from components.pipeline.publish import publish_candidate, publish_outcome
+from components.records import Outcome, Verdict
 from components.registry.promotion import promote
-from flows.recording import Recording
+from flows.recording import Recording, lease
 from flows.settings import configure_torch
 
+MACHINE = ("machine", "another run is computing on this machine; waiting for it to finish")
 P = ParamSpec("P")
 PASSING = ("mlflow", "sqlalchemy", "requests", "urllib3", "httpx")
 
@@ -68,18 +67,6 @@ def stage_task(name: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     return decorate
 
 
-def machine_lease(context: Context, stage: str) -> AbstractContextManager[Any]:
-    """The machine's compute, held by one run at a time; the operating system frees it when its holder dies."""
-    leases = context.home.leases
-    leases.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(leases / "machine.lock")
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        context.observer.progress(stage, 0, 1, "another run is computing on this machine; waiting for it to finish")
-        return lock.acquire()
-
-
 def run_stage(recording: Recording, name: str, function: Callable[[Context], StageResult]) -> Any:
     """The finished stage: a state named ``Cached`` if the store has it, else made under the lease."""
     context = recording.context
@@ -95,7 +82,7 @@ def _compute(recording: Recording, name: str, function: Callable[[Context], Stag
     context = recording.context
     if name == "data":
         return function(context)
-    with recording.stage(name), machine_lease(context, name):
+    with recording.stage(name), lease(context.home, *MACHINE):
         configure_torch(context.recipe.threads)
         return function(context)
 
@@ -153,7 +140,7 @@ def register(recording: Recording, data: StageResult, dev: StageResult, candidat
 def gate(recording: Recording, data: StageResult, dev: StageResult, models: Models, first_champion: bool) -> Verdict:
     """The verdict, recorded in the ledger before anything is done about it."""
     context, ledger = recording.context, recording.ledger
-    with recording.stage("gate"), machine_lease(context, "gate"):
+    with recording.stage("gate"), lease(context.home, *MACHINE):
         configure_torch(context.recipe.threads)
         verdict = gate_stage.judge(context, ledger, data, dev, models, first_champion=first_champion)
     ledger.record_verdict(context.recipe.name, verdict.as_json(), verdict.digest, recording.open())

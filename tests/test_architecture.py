@@ -82,7 +82,8 @@ def test_only_the_pipeline_sees_all_of_components() -> None:
 def test_mlflow_is_the_installed_package() -> None:
     assert mlflow.__file__ is not None
     assert "site-packages" in mlflow.__file__
-    assert list((ROOT / "mlflow").rglob("*.py")) == []
+    stored = ROOT / "mlflow" / "artifacts"  # where MLflow keeps the models that were logged here
+    assert [p for p in (ROOT / "mlflow").rglob("*.py") if stored not in p.parents] == []
 
 
 @pytest.mark.parametrize("module", ["torch", "transformers", "mlflow", "prefect", "polars"])

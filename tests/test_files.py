@@ -44,6 +44,13 @@ def test_writing_replaces_the_old_text_and_leaves_nothing_else(tmp_path: Path) -
     assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {"note": "fresh"}
 
 
+def test_a_reader_of_the_old_text_goes_on_reading_it(tmp_path: Path) -> None:
+    write_text(tmp_path / "note", "old")
+    with (tmp_path / "note").open() as reader:
+        write_text(tmp_path / "note", "fresh")
+        assert reader.read() == "old"
+
+
 def test_a_failed_write_keeps_the_old_text_and_leaves_nothing_else(tmp_path: Path) -> None:
     write_text(tmp_path / "note", "old")
     with pytest.raises(UnicodeEncodeError):
@@ -123,6 +130,12 @@ def test_a_manifest_of_the_wrong_shape_is_damage(committed: Path, manifest: obje
     (committed / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(StoreError, match="damaged"):
         verify_directory(committed)
+
+
+def test_a_directory_appears_by_a_rename_of_the_one_that_was_written(tmp_path: Path) -> None:
+    written = []
+    target = commit_directory(tmp_path / "done", lambda path: written.append(path.stat().st_ino), {})
+    assert written == [target.stat().st_ino]
 
 
 def test_a_directory_that_fails_to_be_written_does_not_appear(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def weights(module: torch.nn.Module) -> list[torch.Tensor]:
     return [p.detach().clone() for p in module.parameters()]
 
 
+def moments(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """A copy of an optimiser's state, by parameter and name."""
+    states = [optimizer.state.get(p, {}) for group in optimizer.param_groups for p in group["params"]]
+    return [state[name].clone() for state in states for name in sorted(state)]
+
+
 def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
     """Bitwise equality of two lists of tensors."""
     return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

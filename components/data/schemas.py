@@ -10,7 +10,7 @@ from pandera.errors import SchemaErrors
 from components.errors import DataError
 
 MAX_LISTED = 20
-FINAL_ANSWER = r"####\s*-?[\d,]+(\.\d+)?\s*$"
+FINAL_ANSWER = r"####\s*-?\d[\d,]*(\.\d+)?\s*$"
 
 RAW_TYPES = {
     "file": pl.String,
@@ -42,6 +42,10 @@ RAW_SCHEMA = pa.DataFrameSchema(
         "rejected": pa.Column(pl.String, _not_blank("rejected"), nullable=True),
     },
     strict=True,
+    checks=pa.Check(
+        lambda data: data.lazyframe.select(pl.col("chosen").is_null() == pl.col("rejected").is_null()),
+        error="chosen and rejected must both be given, or neither",
+    ),
 )
 
 

@@ -41,7 +41,7 @@ def _json_lines_rows(data: Data, source: JsonLines) -> Iterator[dict[str, Any]]:
         values = {"question": row.get(source.question), "answer": answer, "demonstration": row.get("demonstration", answer)}
         pair = (row.get("chosen"), row.get("rejected"))
         if source.pairs is None and pair == (None, None):
-            pair = _derived_pair(data, number, answer)
+            pair = _derived_pair(data, answer)
         yield {"file": source.path, "row": number, **values, "chosen": pair[0], "rejected": pair[1]}
     if source.pairs is not None:
         for number, row in parse_json_lines(Path(source.pairs), None):
@@ -50,7 +50,7 @@ def _json_lines_rows(data: Data, source: JsonLines) -> Iterator[dict[str, Any]]:
             yield {"file": source.pairs, "row": number, **values, "demonstration": row.get("chosen"), **preference}
 
 
-def _derived_pair(data: Data, number: int, answer: object) -> tuple[str | None, str | None]:
+def _derived_pair(data: Data, answer: object) -> tuple[str | None, str | None]:
     """A near miss of a worked answer whose last line is ``#### N``: the same text with another final number."""
     if not isinstance(answer, str) or "####" not in answer:
         return None, None
@@ -59,7 +59,7 @@ def _derived_pair(data: Data, number: int, answer: object) -> tuple[str | None, 
         value = int(final.strip().replace(",", ""))
     except ValueError:
         return None, None
-    rng = stream(data.seed, "derived_pair", number)
+    rng = stream(data.seed, f"derived_pair:{answer}")  # by content, so that the order of rows does not matter
     wrong = f"{work}#### {value + word_problems.near_miss(rng, value)}"
     swapped = rng.random() < data.pair_noise
     return (wrong, answer) if swapped else (answer, wrong)
@@ -86,9 +86,12 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     place = f"{path}, line {number}"
     try:
         row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), parse_constant=_refuse_constant)
+        json.dumps(row, ensure_ascii=False).encode()  # a lone surrogate could be read, but never written
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: invalid UTF-8 at byte {error.start}. Convert the file to UTF-8.") from error
-    except ValueError as error:
+    except UnicodeEncodeError as error:
+        raise DataError(f"{place}: a lone surrogate, which is not text. Correct or remove the line.") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: not a JSON object ({error}). Correct or remove the line.") from error
     if not isinstance(row, dict):
         raise DataError(f"{place}: a {type(row).__name__}, not a JSON object. Correct or remove the line.")

@@ -1,6 +1,8 @@
 """Dataset versions: the only module that touches DVC, always through its command line."""
 
 import configparser
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,7 +17,7 @@ from components.errors import DataError
 from components.files import write_text
 
 POINTER = "data.dvc"
-MD5 = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 def init_workspace(workspace: Path, state: Path, project: Path) -> None:
@@ -27,7 +29,7 @@ def init_workspace(workspace: Path, state: Path, project: Path) -> None:
         state: the project's DVC state directory, which holds the cache.
         project: its ``.dvc/config`` names the remotes; without one a local remote below ``state`` is the default.
     """
-    config = configparser.ConfigParser()
+    config = configparser.ConfigParser(interpolation=None)
     tracked = project / ".dvc" / "config"
     if tracked.is_file():
         config.read(tracked)
@@ -37,7 +39,7 @@ def init_workspace(workspace: Path, state: Path, project: Path) -> None:
             config[section]["url"] = os.path.normpath(tracked.parent / url)
     if not config.has_section("core"):
         config["core"] = {"remote": "local"}
-        config["'remote \"local\"'"] = {"url": str(state / "remote")}
+        config["'remote \"local\"'"] = {"url": str(state / "remote"), "verify": "true"}
     config["core"].update({"no_scm": "true", "analytics": "false", "check_update": "false"})
     config["cache"] = {"dir": str(state / "cache")}
     directory = workspace / ".dvc"
@@ -68,25 +70,39 @@ def pull(workspace: Path, state: Path) -> None:
         raise DataError(f"{data} or its pointer is a symbolic link. Replace it by a real directory before pulling.")
     expected = pointer_md5(workspace / POINTER)
     _dvc(workspace, state, "pull", "--quiet", "--force")
-    verify(workspace, state, expected)
+    verify(workspace, expected)
 
 
-def verify(workspace: Path, state: Path, expected: str) -> None:
-    """Hash ``data/`` again and compare.
+def verify(workspace: Path, expected: str) -> None:
+    """Hash every file of ``data/`` again and compare; DVC itself would trust sizes and times.
 
     Raises:
         DataError: if the files are not those of the version ``expected``.
     """
-    before = (workspace / POINTER).read_text(encoding="utf-8")
-    try:
-        actual = add(workspace, state)
-    finally:
-        write_text(workspace / POINTER, before)
+    actual = directory_md5(workspace / "data")
     if actual != expected:
         raise DataError(
-            f"{workspace / 'data'} has md5 {actual}, but its pointer says {expected}: the files were edited. "
-            "Run `ratchet data pull` to restore them, or `ratchet data prepare` to make a new version."
+            f"{workspace / 'data'} has md5 {actual}, but its pointer says {expected}: the files were edited, or a cache or "
+            "remote is damaged. Delete data/ and the DVC cache and run `ratchet data pull`, or `ratchet data prepare`."
         )
+
+
+def directory_md5(root: Path) -> str:
+    """DVC's md5 of a directory: of the JSON list of its files' md5 and path, in order of path.
+
+    Raises:
+        DataError: if there is no such directory, or a symbolic link in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no {root}. Run `ratchet data pull` to restore it.")
+    listing = []
+    for path in sorted(root.rglob("*"), key=lambda p: p.relative_to(root).parts):
+        if path.is_symlink():
+            raise DataError(f"{path} is a symbolic link. Replace it by the file itself.")
+        if path.is_file():
+            digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            listing.append({"md5": digest, "relpath": path.relative_to(root).as_posix()})
+    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def read_pointer(path: Path) -> dict[str, Any]:
@@ -98,11 +114,17 @@ def read_pointer(path: Path) -> dict[str, Any]:
     try:
         pointer = yaml.safe_load(path.read_text(encoding="utf-8"))
         (out,) = pointer["outs"]
-        valid = out["path"] == "data" and MD5.match(str(out["md5"]))
+        valid = (
+            set(pointer) <= {"outs", "meta"}
+            and isinstance(pointer.get("meta", {}), dict)
+            and set(out) <= {"md5", "size", "nfiles", "hash", "path"}
+            and out["path"] == "data"
+            and MD5.fullmatch(str(out["md5"]))
+        )
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a DVC pointer ({error}). Restore it: git checkout -- {path.name}.") from error
     if not valid:
-        raise DataError(f"{path} does not point at data/ by an md5. Restore it: git checkout -- {path.name}.")
+        raise DataError(f"{path} does not just point at data/ by an md5. Restore it: git checkout -- {path.name}.")
     return dict(pointer)
 
 

@@ -1,7 +1,7 @@
 """Measure a policy on items: one row per item, with what was said and what it was worth."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,8 @@ from components.policy.loading import Policy, autocast
 from components.policy.log_probs import completion_log_probs
 from components.policy.packing import Group
 from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, sample
+from components.records import ItemResult
 from components.rewards.verifier import final_number, is_correct
-
-
-@dataclass(frozen=True)
-class ItemResult:
-    """One item and one completion."""
-
-    id: str
-    prompt: str
-    completion: str
-    correct: bool
-    formatted: bool  # a strict '#### N' was found
-    length: int  # tokens
-    finished: bool
-    kl: float | None  # sum over tokens of log policy - log reference, nats
 
 
 def evaluate_items(

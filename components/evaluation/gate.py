@@ -2,13 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluation.evaluate import ItemResult
 from components.evaluation.statistics import (
     items_needed,
     lower_bound_share,
@@ -16,53 +13,8 @@ from components.evaluation.statistics import (
     minimum_detectable_effect,
     upper_bound,
 )
-from components.recipe import Rules, digest_of
-
-
-class Outcome(StrEnum):
-    """What a gate can say. Only PROMOTE moves the champion."""
-
-    PROMOTE = "PROMOTE"
-    REJECT = "REJECT"
-    UNDERPOWERED = "UNDERPOWERED"
-    INVALID = "INVALID"
-    ERROR = "ERROR"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A decision with every figure and reason.
-
-    ``figures`` and ``sealed_reasons`` come from the sealed fold: they are shown nowhere until the fold is retired.
-    """
-
-    outcome: Outcome
-    reasons: list[str]  # may be shown at once
-    challenger: str
-    incumbent: str
-    fold: str | None = None
-    fold_digest: str | None = None
-    use: int | None = None
-    alpha: float | None = None
-    method: str = "exact McNemar, one sample an item"
-    figures: Mapping[str, float] = field(default_factory=dict)
-    sealed_reasons: list[str] = field(default_factory=list)
-
-    def public(self) -> dict[str, Any]:
-        """What may leave before the fold is retired: the outcome, and nothing measured on sealed items."""
-        return {k: v for k, v in self.as_json().items() if k not in ("figures", "sealed_reasons")}
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "outcome": self.outcome.value}
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the whole record."""
-        return digest_of(self.as_json())
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Verdict":
-        return cls(**{**value, "outcome": Outcome(value["outcome"])})
+from components.recipe import Rules
+from components.records import ItemResult
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Stage *data*: raw rows become a dataset version in a workspace of the run's own."""
 
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 from components.data import versioning
 from components.errors import DataError
-from components.files import file_digest, read_json, read_json_lines
+from components.files import file_digest, read_json, read_json_lines, scratch_directory
 from components.pipeline.context import Context, StageResult, finish
 from components.recipe import Data, JsonLines, digest_of
 from components.store import code_digest, stage_key
@@ -69,8 +68,8 @@ def _build(context: Context, path: Path) -> None:
     from components.data.prepare import prepare
 
     state = context.home.dvc
-    workspace = context.home.workspaces / uuid.uuid4().hex
-    (workspace / "data").mkdir(parents=True, mode=0o700)
+    workspace = scratch_directory(context.home.workspaces, "data")
+    (workspace / "data").mkdir(mode=0o700)
     try:
         context.observer.progress("data", 0, 2, "reading and checking")
         prepare(context.recipe.data, workspace / "data")

@@ -1,14 +1,16 @@
 """Stage *gate*: judge the challenger on a sealed fold, record the verdict; only PROMOTE goes further."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.evaluation.evaluate import ItemResult
-from components.evaluation.gate import Arms, Outcome, Verdict, check_integrity, check_power, decide
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import table
 from components.pipeline.evaluate import ARMS, Models, arm_rows, evaluated_digests, sealed_evaluation
+from components.records import ItemResult, Outcome, Verdict
 from components.registry.ledger import Ledger
+
+if TYPE_CHECKING:
+    from components.evaluation.gate import Arms
 
 
 def judge(
@@ -25,6 +27,8 @@ def judge(
     In this order: same model; a fold that is left; power, from dev alone; the use is counted; both arms are scored on the
     fold; integrity; the rules. A candidate that the steps before the count refuse has not used the fold.
     """
+    from components.evaluation.gate import check_integrity, check_power, decide
+
     rules, model = context.recipe.gate.rules, context.recipe.name
     base: dict[str, Any] = {"challenger": models.challenger_weights, "incumbent": models.incumbent_weights}
     if models.challenger_weights == models.incumbent_weights:
@@ -80,7 +84,9 @@ def _reason(outcome: Outcome, fold: str, use: int, limit: int) -> str:
     )
 
 
-def _arms(stage: StageResult, items: list[str]) -> Arms:
+def _arms(stage: StageResult, items: list[str]) -> "Arms":
+    from components.evaluation.gate import Arms
+
     digests = evaluated_digests(stage)
     challenger, incumbent = (_by_id(arm_rows(stage, arm)) for arm in ARMS)
     return Arms(items, challenger, incumbent, digests["challenger"], digests["incumbent"])

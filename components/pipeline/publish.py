@@ -2,22 +2,22 @@
 
 import json
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.evaluation.gate import Outcome, Verdict
 from components.evaluation.report import dev_rows, render, training_plot, visible
-from components.files import read_json, write_text
+from components.files import read_json, scratch_directory, write_text
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import dataset_version, summary
 from components.pipeline.evaluate import arm_rows, evaluation_summary
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
 from components.pipeline.train import training_points
+from components.records import Outcome, Verdict
 from components.registry.lineage import commit_tags
 from components.registry.promotion import CHALLENGER
 
@@ -29,6 +29,7 @@ HEADLINES = {
     "refused": "Refused: the champion stays.",
     "reward_refused": "The reward was refused before training.",
     "invalid": "The gate could not judge.",
+    "finished": "Ended after the stage that was asked for.",
     "stopped": "Training was stopped, and no checkpoint may go on.",
 }
 
@@ -46,8 +47,8 @@ def publish_candidate(
         "verdict": "pending",
         **commit_tags(context.home.project),
     }
-    with tempfile.TemporaryDirectory(dir=_workspaces(context)) as scratch:
-        model = Path(scratch) / "model"
+    with scratch(context) as folder:
+        model = folder / "model"
         shutil.copytree(candidate.path / "model", model)
         settings = {"max_new_tokens": recipe.policy.max_new_tokens}
         version = tracker.register(recipe.name, run_id, model, settings, tags)
@@ -56,9 +57,14 @@ def publish_candidate(
     return version
 
 
-def _workspaces(context: Context) -> Path:
-    context.home.workspaces.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return context.home.workspaces
+@contextmanager
+def scratch(context: Context) -> Iterator[Path]:
+    """A directory for the length of a block."""
+    folder = scratch_directory(context.home.workspaces, "publish")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish_outcome(
@@ -105,8 +111,8 @@ def _log_plot(context: Context, tracker: "Tracker", run_id: str, points: Any) ->
     plot = training_plot(points)
     if plot is None:
         return
-    with tempfile.TemporaryDirectory(dir=_workspaces(context)) as scratch:
-        path = Path(scratch) / "training.svg"
+    with scratch(context) as folder:
+        path = folder / "training.svg"
         path.write_bytes(plot)
         tracker.artifact(run_id, path, "plots")
 
@@ -114,8 +120,8 @@ def _log_plot(context: Context, tracker: "Tracker", run_id: str, points: Any) ->
 def _publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: Verdict) -> None:
     """The whole record once its fold is retired by a promotion; until then only what may be shown."""
     record = verdict.as_json() if verdict.outcome is Outcome.PROMOTE else verdict.public()
-    with tempfile.TemporaryDirectory(dir=_workspaces(context)) as scratch:
-        path = Path(scratch) / "verdict.json"
+    with scratch(context) as folder:
+        path = folder / "verdict.json"
         path.write_text(json.dumps({**record, "digest": verdict.digest}, indent=2, sort_keys=True), encoding="utf-8")
         tracker.artifact(run_id, path)
     if verdict.outcome is Outcome.PROMOTE:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-from components.evaluation.gate import Outcome, Verdict
 from components.pipeline.context import Context, NotFinished, StageResult
 from components.pipeline.data import prepare_data
 from components.pipeline.policy import policy_weights, starting_policy
 from components.pipeline.reward import validated_reward
 from components.pipeline.train import trained_candidate
+from components.records import Outcome, Verdict
 from components.registry.ledger import Ledger
 
 CONCLUSIVE = (Outcome.PROMOTE, Outcome.REJECT, Outcome.UNDERPOWERED)

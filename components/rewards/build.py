@@ -61,7 +61,7 @@ def import_reward(path: str) -> RewardFunction:
     module, _, name = path.partition(":")
     try:
         function: RewardFunction = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # foreign code may raise anything
         raise RecipeError(f"reward.function {path!r} cannot be imported: {error}. Write module:function.") from error
     if not callable(function):
         raise RecipeError(f"reward.function {path!r} is not a function. Write module:function.")

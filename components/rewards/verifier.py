@@ -16,9 +16,10 @@ ANY = re.compile(NUMBER)
 def parse_number(text: str) -> Decimal | None:
     """A number written by a person: ``1,000`` and ``1000.00`` are the same; None where it is none."""
     try:
-        return Decimal(text.replace(",", "").replace("$", ""))
+        number = Decimal(text.replace(",", "").replace("$", ""))
     except InvalidOperation:
         return None
+    return number if number.is_finite() else None
 
 
 def final_number(text: str, strict: bool = True) -> Decimal | None:

@@ -86,7 +86,7 @@ def verify() -> None:
 
     home = Home.here()
     require_pointer(home.project / versioning.POINTER)
-    versioning.verify(home.project, home.dvc, versioning.pointer_md5(home.project / versioning.POINTER))
+    versioning.verify(home.project, versioning.pointer_md5(home.project / versioning.POINTER))
     _say("verified")
 
 

@@ -57,9 +57,11 @@ def run_until(
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     apply(home)
     try:
-        from flows.finetune import finetune
+        result = nothing_to_do(recipe, overrides) if until is None else None
+        if result is None:
+            from flows.finetune import finetune
 
-        result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
+            result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
     except RatchetError as error:
         fail(str(error), error.exit_code, json_output)
     except Exception as error:
@@ -67,6 +69,24 @@ def run_until(
         fail(f"{type(error).__name__}: {error}", 1, json_output)
     finish(result, json_output)
     return result
+
+
+def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
+    """The result ``unchanged``, found without starting Prefect; None where there is something to do, or to look into."""
+    from components.home import Home
+    from components.recipe import load_recipe
+    from flows.console import print_result
+    from flows.recording import recording_of
+    from flows.unchanged import already_settled
+
+    resolved = load_recipe(recipe, overrides)
+    if resolved.seed == "slot":
+        return None  # only the flow knows the logical date
+    with recording_of(resolved, Home.here()) as recording:
+        result = already_settled(recording)
+        if result is not None:
+            print_result(result, recording.details)
+        return result
 
 
 def finish(result: Mapping[str, Any], json_output: bool) -> None:

@@ -30,9 +30,7 @@ def policy_loss(ratio: float, advantage: float) -> tuple[float, bool, float]:
         (0.9, -2.0, 1.8, False),
     ],
 )
-def test_only_moves_in_the_advantage_direction_are_clipped(
-    ratio: float, advantage: float, loss: float, clipped: bool
-) -> None:
+def test_only_moves_in_the_advantage_direction_are_clipped(ratio: float, advantage: float, loss: float, clipped: bool) -> None:
     value, flag, gradient = policy_loss(ratio, advantage)
     assert value == pytest.approx(loss)
     assert flag is clipped

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from components.data.prepare import check_tables, clean, normalise, prepare, prompt_id, split_of, split_tables
 from components.data.schemas import raw_frame
@@ -103,11 +101,6 @@ def test_prompts_that_differ_in_case_space_or_form_are_one(other: str) -> None:
 
 def test_prompts_that_differ_in_a_number_are_two() -> None:
     assert prompt_id("Tom has 3 pens.") != prompt_id("Tom has 8 pens.")
-
-
-@given(st.text())
-def test_normalising_twice_is_normalising_once(text: str) -> None:
-    assert normalise(normalise(text)) == normalise(text)
 
 
 def test_the_survivor_of_duplicates_does_not_depend_on_their_order() -> None:

@@ -204,10 +204,6 @@ def test_entry_point_drops_what_mlflow_made_up_and_keeps_what_a_user_set(tmp_pat
     assert chosen["tracking"] == "http://127.0.0.1:5000"
 
 
-def test_mlflow_folder_holds_no_python() -> None:
-    assert not list((ROOT / "mlflow").rglob("*.py"))
-
-
 def test_server_settings_have_names_that_mlflow_knows() -> None:
     import mlflow.environment_variables as variables
     from mlflow.cli import server

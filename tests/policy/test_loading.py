@@ -15,7 +15,16 @@ from components.policy.loading import load_policy, pick_device, save_policy
 from tests.tiny_models import same, tiny_policy, weights
 
 CPU = torch.device("cpu")
-TEXTS = ["plain", " leading and trailing ", "👩‍👩‍👧 🇨🇭", "\u202eשלום مرحبا", "e\u0301 é", "a\x00b", "tab\tline\r\n\n", "don 't . ,"]
+TEXTS = [
+    "plain",
+    " leading and trailing ",
+    "👩‍👩‍👧 🇨🇭",
+    "\u202eשלום مرحبا",
+    "e\u0301 é",
+    "a\x00b",
+    "tab\tline\r\n\n",
+    "don 't . ,",
+]
 
 
 @pytest.fixture

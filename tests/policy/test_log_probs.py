@@ -49,7 +49,5 @@ def test_no_gradient_flows_through_the_entropy() -> None:
 def test_a_completions_log_prob_is_the_sum_over_its_tokens(groups_at_once: int) -> None:
     totals = completion_log_probs(tiny_policy(), GROUPS, groups_at_once)
     pairs = [(g.prompt, c) for g in GROUPS for c in g.completions]
-    expected = [
-        float(logits_of(p, c).log_softmax(-1).gather(-1, torch.tensor(c)[:, None]).sum()) for p, c in pairs
-    ]
+    expected = [float(logits_of(p, c).log_softmax(-1).gather(-1, torch.tensor(c)[:, None]).sum()) for p, c in pairs]
     assert totals == pytest.approx(expected, abs=1e-3)  # sums of fp32 log-probs near -10

@@ -1,0 +1,68 @@
+"""What crosses a stage: an item's result, and a verdict. Who may see which figure is decided here."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from components.recipe import digest_of
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """One item and one completion."""
+
+    id: str
+    prompt: str
+    completion: str
+    correct: bool
+    formatted: bool  # a strict '#### N' was found
+    length: int  # tokens
+    finished: bool
+    kl: float | None  # sum over tokens of log policy - log reference, nats
+
+
+class Outcome(StrEnum):
+    """What a gate can say. Only PROMOTE moves the champion."""
+
+    PROMOTE = "PROMOTE"
+    REJECT = "REJECT"
+    UNDERPOWERED = "UNDERPOWERED"
+    INVALID = "INVALID"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision with every figure and reason.
+
+    ``figures`` and ``sealed_reasons`` come from the sealed fold: they are shown nowhere until the fold is retired.
+    """
+
+    outcome: Outcome
+    reasons: list[str]  # may be shown at once
+    challenger: str
+    incumbent: str
+    fold: str | None = None
+    fold_digest: str | None = None
+    use: int | None = None
+    alpha: float | None = None
+    method: str = "exact McNemar, one sample an item"
+    figures: Mapping[str, float] = field(default_factory=dict)
+    sealed_reasons: list[str] = field(default_factory=list)
+
+    def public(self) -> dict[str, Any]:
+        """What may leave before the fold is retired: the outcome, and nothing measured on sealed items."""
+        return {k: v for k, v in self.as_json().items() if k not in ("figures", "sealed_reasons")}
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "outcome": self.outcome.value}
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the whole record."""
+        return digest_of(self.as_json())
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Verdict":
+        return cls(**{**value, "outcome": Outcome(value["outcome"])})

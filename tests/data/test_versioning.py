@@ -1,0 +1,248 @@
+"""A dataset version is a pointer's md5; what does not hash to it is refused, however it came about."""
+
+import configparser
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from components.data import versioning
+from components.data.versioning import POINTER
+from components.errors import DataError
+
+MD5 = "0123456789abcdef0123456789abcdef.dir"
+GOOD_POINTER = f"outs:\n- md5: {MD5}\n  size: 12\n  nfiles: 2\n  hash: md5\n  path: data\n"
+FILES = {"dev.jsonl": "one row\n", "train.jsonl": "another\n"}
+
+
+class Place(NamedTuple):
+    """A workspace and the DVC state (cache, remote) that it uses."""
+
+    workspace: Path
+    state: Path
+
+    @property
+    def pointer(self) -> Path:
+        return self.workspace / POINTER
+
+    def content(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in (self.workspace / "data").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A version that was added and pushed; tests work on copies of it."""
+    root = tmp_path_factory.mktemp("published")
+    place = Place(root / "workspace", root / "state")
+    (place.workspace / "data").mkdir(parents=True)
+    for name, text in FILES.items():
+        (place.workspace / "data" / name).write_text(text)
+    versioning.init_workspace(place.workspace, place.state, root / "no project")
+    versioning.add(place.workspace, place.state)
+    versioning.push(place.workspace, place.state)
+    return place
+
+
+@pytest.fixture
+def place(published: Place, tmp_path: Path) -> Place:
+    """A copy of the published version, with a state of its own."""
+    copy = Place(tmp_path / "workspace", tmp_path / "state")
+    shutil.copytree(published.workspace, copy.workspace)
+    shutil.copytree(published.state, copy.state)
+    versioning.init_workspace(copy.workspace, copy.state, tmp_path / "no project")
+    return copy
+
+
+def damage(folder: Path) -> None:
+    """Change a stored file as a failing disk would: same size, same time."""
+    (stored,) = (path for path in folder.rglob("*") if path.is_file() and path.read_bytes() == b"one row\n")
+    edit_unseen(stored, "one rOw\n")
+
+
+def edit_unseen(path: Path, text: str) -> None:
+    before = path.stat()
+    path.chmod(0o644)
+    path.write_text(text)
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+# Through DVC
+
+
+def test_a_version_is_the_md5_of_its_directory(published: Place) -> None:
+    # md5 of [{"md5": md5 of a file, "relpath": its name}, ...] as JSON, computed with hashlib and json alone.
+    assert versioning.pointer_md5(published.pointer) == "719fc97b5a8eb935d755ad5987169ffd.dir"
+
+
+def test_files_written_elsewhere_in_another_order_are_the_same_version(published: Place, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in sorted(FILES, reverse=True):
+        (tmp_path / "data" / name).write_text(FILES[name])
+    versioning.init_workspace(tmp_path, published.state, tmp_path / "no project")
+    assert versioning.add(tmp_path, published.state) == versioning.pointer_md5(published.pointer)
+
+
+def test_a_pushed_version_is_restored_without_its_cache(place: Place) -> None:
+    shutil.rmtree(place.workspace / "data")
+    shutil.rmtree(place.state / "cache")
+    versioning.pull(place.workspace, place.state)
+    assert place.content() == FILES
+
+
+def test_a_hand_edited_file_is_refused_with_the_remedy(place: Place) -> None:
+    (place.workspace / "data" / "dev.jsonl").write_text("one row and another\n")
+    before = place.pointer.read_bytes()
+    with pytest.raises(DataError, match=r"were edited.*ratchet data pull"):
+        versioning.verify(place.workspace, versioning.pointer_md5(place.pointer))
+    assert place.pointer.read_bytes() == before
+
+
+def test_an_edit_that_keeps_size_and_time_is_refused(published: Place) -> None:
+    # Not on a copy: DVC remembers the very files that it added, by size, time and inode.
+    edited = published.workspace / "data" / "dev.jsonl"
+    edit_unseen(edited, "one rOw\n")
+    try:
+        with pytest.raises(DataError, match="were edited"):
+            versioning.verify(published.workspace, versioning.pointer_md5(published.pointer))
+    finally:
+        edit_unseen(edited, FILES["dev.jsonl"])
+
+
+@pytest.mark.parametrize("lost", ["cache", "remote"])
+def test_a_version_that_comes_back_damaged_is_refused(place: Place, lost: str) -> None:
+    shutil.rmtree(place.workspace / "data")
+    if lost == "remote":
+        shutil.rmtree(place.state / "cache")
+    damage(place.state / lost)
+    with pytest.raises(DataError):
+        versioning.pull(place.workspace, place.state)
+
+
+def test_a_pointer_edited_to_another_version_is_refused(place: Place) -> None:
+    place.pointer.write_text(place.pointer.read_text().replace(versioning.pointer_md5(place.pointer), MD5))
+    with pytest.raises(DataError, match="dvc pull"):
+        versioning.pull(place.workspace, place.state)
+
+
+# Links and workspaces
+
+
+@pytest.mark.parametrize("name", ["data", POINTER])
+def test_a_symbolic_link_is_not_pulled_into(place: Place, name: str) -> None:
+    (place.workspace / name).rename(place.state / "elsewhere")
+    (place.workspace / name).symlink_to(place.state / "elsewhere")
+    with pytest.raises(DataError, match="symbolic link"):
+        versioning.pull(place.workspace, place.state)
+
+
+def workspace_config(tmp_path: Path, project_config: str | None) -> configparser.RawConfigParser:
+    if project_config is not None:
+        (tmp_path / "project" / ".dvc").mkdir(parents=True)
+        (tmp_path / "project" / ".dvc" / "config").write_text(project_config)
+    versioning.init_workspace(tmp_path / "workspace", tmp_path / "state", tmp_path / "project")
+    config = configparser.RawConfigParser()
+    config.read(tmp_path / "workspace" / ".dvc" / "config")
+    return config
+
+
+def test_a_workspace_without_a_project_uses_a_remote_in_the_state(tmp_path: Path) -> None:
+    config = workspace_config(tmp_path, None)
+    assert config["core"]["remote"] == "local"
+    assert config["'remote \"local\"'"]["url"] == str(tmp_path / "state" / "remote")
+
+
+def test_a_relative_remote_of_the_project_means_the_same_folder_in_the_workspace(tmp_path: Path) -> None:
+    config = workspace_config(tmp_path, "[core]\nremote = r\n['remote \"r\"']\nurl = ../../disk\n")
+    assert config["'remote \"r\"'"]["url"] == str(tmp_path / "disk")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/data", "s3://bucket/a%20b", "/mnt/disk"])
+def test_any_other_remote_of_the_project_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
+    config = workspace_config(tmp_path, f"[core]\nremote = r\n['remote \"r\"']\nurl = {url}\n")
+    assert (config["core"]["remote"], config["'remote \"r\"'"]["url"]) == ("r", url)
+
+
+def test_a_workspace_shares_the_cache_and_sends_nothing_home(tmp_path: Path) -> None:
+    config = workspace_config(tmp_path, "[core]\nremote = r\nanalytics = true\n[cache]\ndir = /elsewhere\n")
+    assert config["cache"]["dir"] == str(tmp_path / "state" / "cache")
+    assert config["core"]["analytics"] == "false"
+
+
+def test_dvc_writes_its_own_state_nowhere_else(tmp_path: Path) -> None:
+    environment = versioning.environment(tmp_path)
+    assert environment["DVC_NO_ANALYTICS"] == "1"
+    folders = [Path(environment[f"DVC_{name}"]) for name in ("SITE_CACHE_DIR", "GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR")]
+    assert {folder.parent for folder in folders} == {tmp_path}
+
+
+# Pointers
+
+
+def test_a_project_without_a_pointer_pins_nothing(tmp_path: Path) -> None:
+    assert versioning.pinned_version(tmp_path, "recipe") is None
+
+
+def test_a_pointer_pins_the_version_of_its_own_recipe_alone(tmp_path: Path) -> None:
+    (tmp_path / POINTER).write_text(GOOD_POINTER)
+    assert versioning.pinned_version(tmp_path, "recipe") is None
+    versioning.write_pointer(tmp_path / POINTER, "recipe")
+    assert versioning.pinned_version(tmp_path, "recipe") == MD5
+    assert versioning.pinned_version(tmp_path, "another") is None
+
+
+BAD_POINTERS = {
+    "empty": "",
+    "not YAML": "outs: [",
+    "a list": "- outs",
+    "no outputs": "outs: []",
+    "two outputs": GOOD_POINTER + f"- md5: {MD5}\n  path: other\n",
+    "no md5": "outs:\n- path: data\n",
+    "not an md5": GOOD_POINTER.replace(MD5, "../../etc"),
+    "md5 and a line": GOOD_POINTER.replace(MD5, '"0123456789abcdef0123456789abcdef\\n"'),
+    "another path": GOOD_POINTER.replace("path: data", "path: ../data"),
+    "an object": "!!python/object/apply:os.getcwd []",
+    "another folder to work in": GOOD_POINTER + "wdir: ../elsewhere\n",
+    "something to fetch": GOOD_POINTER + "deps:\n- path: http://169.254.169.254/\n",
+    "a command": GOOD_POINTER + "cmd: id\n",
+    "meta of another shape": GOOD_POINTER + "meta: [1]\n",
+}
+
+
+@pytest.mark.parametrize("text", BAD_POINTERS.values(), ids=BAD_POINTERS.keys())
+def test_a_file_that_is_no_plain_pointer_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / POINTER).write_text(text)
+    with pytest.raises(DataError, match=r"(?s)data\.dvc.*git checkout"):
+        versioning.pinned_version(tmp_path, "recipe")
+
+
+# Publishing
+
+
+def version_of(tmp_path: Path) -> Path:
+    (tmp_path / "version" / "data").mkdir(parents=True)
+    (tmp_path / "version" / "data" / "train.jsonl").write_text("new\n")
+    (tmp_path / "version" / POINTER).write_text(GOOD_POINTER)
+    return tmp_path / "version"
+
+
+def test_publishing_replaces_the_projects_data_and_pointer(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "data").mkdir(parents=True)
+    (project / "data" / "old.jsonl").touch()
+    versioning.publish(version_of(tmp_path), project, tmp_path / "state")
+    assert {path.name for path in project.iterdir()} == {"data", POINTER, ".dvc"}
+    assert [path.name for path in (project / "data").iterdir()] == ["train.jsonl"]
+    assert (project / POINTER).read_text() == GOOD_POINTER
+
+
+def test_publishing_does_not_write_through_a_symbolic_link(tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (project / "data").symlink_to(elsewhere)
+    with pytest.raises(DataError, match="symbolic link"):
+        versioning.publish(version_of(tmp_path), project, tmp_path / "state")
+    assert list(elsewhere.iterdir()) == []

@@ -1,0 +1,217 @@
+"""The gate: it promotes when every rule holds, and only then."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from components.evaluation.gate import Arms, SealedDecision, check_integrity, check_power, decide
+from components.evaluation.statistics import mcnemar
+from components.recipe import Rules
+from components.records import ItemResult, Outcome, Verdict
+
+RULES = Rules()
+EXPECTED = {"challenger": "c" * 64, "incumbent": "i" * 64}
+
+
+def results(correct: list[bool], length: int = 10, kl: float | None = 1.0) -> dict[str, ItemResult]:
+    """One result an item; lengths and divergences vary a little around their mean."""
+    return {
+        str(n): ItemResult(str(n), "p", "c", right, True, length + n % 2, True, None if kl is None else kl + 0.01 * (n % 2))
+        for n, right in enumerate(correct)
+    }
+
+
+def arms(challenger: list[bool], incumbent: list[bool]) -> Arms:
+    items = [str(n) for n in range(len(challenger))]
+    return Arms(items, results(challenger), results(incumbent), EXPECTED["challenger"], EXPECTED["incumbent"])
+
+
+def share(right: int, n: int = 300) -> list[bool]:
+    """The first ``right`` of n items are right, so that two such arms differ one way only."""
+    return [number < right for number in range(n)]
+
+
+BETTER = arms(share(270), share(240))  # 30 wins, no loss: p = 2^-30
+
+
+def test_a_better_challenger_within_every_margin_is_promoted() -> None:
+    assert decide(BETTER, RULES, first_champion=True).promote
+    assert decide(BETTER, RULES, first_champion=False).promote
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule"),
+    [
+        (lambda a: replace(a, challenger=results(share(248))), "primary"),  # 8 wins: p = 1/256 above 0.05/26
+        (lambda a: replace(a, challenger=results(share(270), length=16)), "guard: mean length"),  # 16.5 > 1.5 x 10.5
+        (lambda a: replace(a, challenger=results(share(270), kl=20.5)), "guard: KL"),
+        (lambda a: replace(a, challenger=results(share(160)), incumbent=results(share(100))), "floor"),  # 0.53, bound 0.45
+        (lambda a: replace(a, challenger=results(share(270), kl=None)), "guard: KL"),
+        (lambda a: replace(a, challenger=results(share(270), kl=math.nan)), "guard: KL"),
+    ],
+)
+def test_each_rule_alone_refuses(spoil: Callable[[Arms], Arms], rule: str) -> None:
+    decision = decide(spoil(BETTER), RULES, first_champion=True)
+    assert not decision.promote
+    assert [reason.startswith(rule) for reason in decision.reasons if reason.endswith("failed")] == [True]
+
+
+def test_the_floor_is_only_for_a_first_champion() -> None:
+    low = replace(BETTER, challenger=results(share(160)), incumbent=results(share(100)))
+    assert decide(low, RULES, first_champion=False).promote
+
+
+@pytest.mark.parametrize(("wins", "promote"), [(9, False), (10, True)])
+def test_the_level_is_the_epochs_divided_by_its_uses(wins: int, promote: bool) -> None:
+    # 2^-9 = 0.00195 is just above 0.05 / 26 = 0.00192
+    assert decide(arms(share(240 + wins), share(240)), RULES, first_champion=False).promote is promote
+
+
+def test_a_missing_challenger_item_is_wrong_and_a_missing_incumbent_item_right() -> None:
+    full = decide(BETTER, RULES, first_champion=False).figures
+    cut = replace(
+        BETTER,
+        challenger={k: v for k, v in BETTER.challenger.items() if k != "250"},  # a win
+        incumbent={k: v for k, v in BETTER.incumbent.items() if k != "290"},  # both were wrong
+    )
+    figures = decide(cut, RULES, first_champion=False).figures
+    assert (figures["wins"], figures["losses"]) == (full["wins"] - 1, full["losses"] + 1)
+
+
+def test_swapping_the_arms_swaps_wins_and_losses_and_never_promotes_both() -> None:
+    swapped = decide(replace(BETTER, challenger=BETTER.incumbent, incumbent=BETTER.challenger), RULES, first_champion=False)
+    assert (swapped.figures["wins"], swapped.figures["losses"]) == (0, 30)
+    assert not swapped.promote
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_too_few_items_never_promote(n: int) -> None:
+    assert not decide(arms([True] * n, [False] * n), RULES, first_champion=False).promote
+
+
+def test_all_ties_never_promote() -> None:
+    assert not decide(arms(share(300), share(300)), RULES, first_champion=False).promote
+
+
+def test_sound_results_have_no_fault() -> None:
+    assert check_integrity(BETTER, RULES, EXPECTED) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda a: replace(a, items=[], challenger={}, incumbent={}), "no sealed items"),
+        (lambda a: replace(a, challenger_digest="x" * 64), "challenger that was scored"),
+        (lambda a: replace(a, incumbent_digest="x" * 64), "incumbent that was scored"),
+        (lambda a: replace(a, challenger=dict(list(a.challenger.items())[4:])), "4 of 300 items have no result"),
+        (lambda a: replace(a, incumbent={}), "300 of 300 items have no result of the incumbent"),
+        (lambda a: replace(a, items=a.items[1:]), "not of this fold"),
+        (lambda a: replace(a, challenger=results(share(270), kl=math.nan)), "challenger is not finite"),
+        (lambda a: replace(a, incumbent=results(share(240), kl=math.inf)), "incumbent is not finite"),
+        (lambda a: replace(a, items=[*a.items, "0"]), "twice"),
+    ],
+)
+def test_results_that_cannot_be_judged_have_a_reason(spoil: Callable[[Arms], Arms], complaint: str) -> None:
+    assert any(complaint in reason for reason in check_integrity(spoil(BETTER), RULES, EXPECTED))
+
+
+def test_a_hundredth_of_the_items_may_be_missing() -> None:
+    cut = replace(BETTER, challenger=dict(list(BETTER.challenger.items())[3:]))
+    assert check_integrity(cut, RULES, EXPECTED) == []
+
+
+def test_a_model_is_never_judged_against_itself() -> None:
+    twin = replace(BETTER, challenger_digest=EXPECTED["incumbent"])
+    reasons = check_integrity(twin, RULES, {**EXPECTED, "challenger": EXPECTED["incumbent"]})
+    assert reasons == ["challenger and incumbent are the same model"]
+
+
+def test_faults_say_nothing_about_how_well_a_model_did() -> None:
+    def faults(right: int) -> list[str]:
+        bad = replace(BETTER, challenger=results(share(right), kl=math.nan), challenger_digest="x" * 64)
+        return check_integrity(bad, RULES, EXPECTED)
+
+    assert faults(0) == faults(300)
+
+
+def test_power_comes_from_dev_and_the_number_of_sealed_items() -> None:
+    dev = arms(share(270), share(240))  # a tenth is discordant, no more than the target effect itself
+    assert check_power(dev, 400, RULES) is None
+    shortfall = check_power(dev, 50, RULES)
+    # (2.8905 + 0.8416)^2 = 13.929, x (0.1 - 0.01) / 0.01 = 125.4
+    assert shortfall is not None
+    assert "126 items are needed" in shortfall
+
+
+def test_without_dev_results_every_item_counts_as_discordant() -> None:
+    # 13.929 x (1 - 0.01) / 0.01 = 1378.95
+    assert "1379 items are needed" in (check_power(arms([], []), 500, RULES) or "")
+
+
+def test_power_does_not_look_at_sealed_results() -> None:
+    assert check_power(arms(share(10, 100), share(20, 100)), 400, RULES) == check_power(
+        arms(share(20, 100), share(10, 100)), 400, RULES
+    )
+
+
+@cache
+def p_value(wins: int, losses: int) -> float:
+    challenger = np.arange(wins + losses) < wins
+    return mcnemar(challenger, ~challenger).p_value
+
+
+def null_streams() -> np.ndarray:
+    """Wins and losses of 1000 schedules of 26 challengers that are no better: 500 items, 20% discordant."""
+    return np.random.default_rng(0).multinomial(500, [0.1, 0.1, 0.8], size=(1000, 26))[..., :2]
+
+
+def test_a_schedule_of_null_challengers_seldom_promotes_any() -> None:
+    alpha = RULES.alpha_epoch / RULES.uses_per_epoch
+    promoted = [any(p_value(w, n) <= alpha for w, n in stream) for stream in null_streams().tolist()]
+    assert np.mean(promoted) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)  # 0.071
+
+
+def test_the_same_schedules_would_break_a_gate_without_correction() -> None:
+    promoted = [any(p_value(w, n) <= 0.05 for w, n in stream) for stream in null_streams().tolist()]
+    assert np.mean(promoted) > 0.5
+
+
+def test_decide_uses_the_test_of_the_simulation() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        ours, theirs = rng.random((2, 60)) < 0.6
+        figures = decide(arms(ours.tolist(), theirs.tolist()), RULES, first_champion=False).figures
+        assert figures["p_value"] == p_value(int(figures["wins"]), int(figures["losses"]))
+
+
+def verdict(decision: SealedDecision) -> Verdict:
+    return Verdict(
+        Outcome.PROMOTE, ["every rule held"], "c" * 64, "i" * 64, fold="sealed_0", use=3, alpha=0.05 / 26,
+        figures=decision.figures, sealed_reasons=decision.reasons,
+    )  # fmt: skip
+
+
+def test_a_verdict_survives_json_with_its_digest() -> None:
+    original = verdict(decide(BETTER, RULES, first_champion=True))
+    again = Verdict.from_json(json.loads(json.dumps(original.as_json(), allow_nan=False)))
+    assert again == original
+    assert again.digest == original.digest
+
+
+@pytest.mark.parametrize("change", [{"use": 4}, {"outcome": Outcome.REJECT}, {"figures": {"p_value": 0.5}}])
+def test_any_change_of_a_verdict_changes_its_digest(change: dict[str, object]) -> None:
+    original = verdict(decide(BETTER, RULES, first_champion=True))
+    assert replace(original, **change).digest != original.digest
+
+
+def test_what_may_be_shown_holds_nothing_measured_on_sealed_items() -> None:
+    first = verdict(decide(BETTER, RULES, first_champion=True))
+    other = verdict(decide(arms(share(300), share(200)), RULES, first_champion=True))
+    assert first.digest != other.digest
+    assert first.public() == other.public()
+    assert not {"figures", "sealed_reasons"} & set(first.public())

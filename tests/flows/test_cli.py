@@ -1,0 +1,109 @@
+"""The command line: exit codes, messages, JSON on stdout alone."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.errors import RatchetError, RecipeError
+from flows.cli import servers
+from flows.cli.run import EXIT_CODES
+from flows.cli.serve import check_schedule, parse_interval
+
+ROOT = Path(__file__).parents[2]
+
+
+def ratchet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments], cwd=project, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_unknown_key_is_exit_2_and_names_the_remedy(project: Path) -> None:
+    done = ratchet(project, "run", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"), "--set", "train.lrr=1")
+    assert done.returncode == 2
+    assert "train.lrr: unknown key (given: 1)" in done.stderr
+    assert "ratchet recipe show" in done.stderr
+    assert not (project / ".ratchet").exists()
+
+
+def test_a_missing_recipe_is_exit_2(project: Path) -> None:
+    done = ratchet(project, "recipe", "check", "--recipe", "nowhere.yaml")
+    assert done.returncode == 2
+    assert "nowhere.yaml" in done.stderr
+
+
+def test_bad_usage_is_exit_2(project: Path) -> None:
+    assert ratchet(project, "run", "--nonsense").returncode == 2
+
+
+def test_history_before_the_first_champion_is_an_empty_list(project: Path) -> None:
+    done = ratchet(project, "history", "--json", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"))
+    assert json.loads(done.stdout) == []
+
+
+def test_recipe_show_fills_in_overrides(project: Path) -> None:
+    done = ratchet(
+        project, "recipe", "show", "--json", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"), "--set", "train.k=16"
+    )
+    assert json.loads(done.stdout)["train"]["k"] == 16
+
+
+@pytest.mark.parametrize("verb", ["push", "pull", "verify"])
+def test_data_verbs_without_a_pointer_say_what_to_do(project: Path, verb: str) -> None:
+    done = ratchet(project, "data", verb)
+    assert done.returncode == 1
+    assert "ratchet data prepare" in done.stderr
+
+
+def test_a_state_directory_that_cannot_be_made_is_a_clear_error(project: Path) -> None:
+    (project / ".ratchet").write_text("a file where a directory should be", encoding="utf-8")
+    done = ratchet(project, "run", "--recipe", str(ROOT / "tests" / "recipes" / "micro.yaml"), "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["status"] == "error" if done.stdout else "RATCHET_HOME" in done.stderr
+
+
+def test_a_busy_port_is_named(project: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind((servers.HOST, 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(RatchetError, match=f"port {port}.*--port"):
+            servers.require_free(port, "--port")
+
+
+def test_every_verb_has_an_example() -> None:
+    import typer
+
+    from flows.cli import app
+
+    group = typer.main.get_command(app)
+    commands = [command for verb in group.commands.values() for command in getattr(verb, "commands", {"": verb}).values()]  # type: ignore[attr-defined]
+    assert len(commands) >= 14
+    assert [command.name for command in commands if "Example: ratchet" not in (command.help or "")] == []
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("15m", 900), ("6h", 21600), ("1d", 86400), ("30s", 30)])
+def test_intervals(text: str, seconds: float) -> None:
+    assert parse_interval(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["0m", "m", "15", "-1h", "1.5h"])
+def test_what_is_not_an_interval_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match="15m"):
+        parse_interval(text)
+
+
+@pytest.mark.parametrize(("cron", "seconds"), [(None, None), ("0 2 * * *", 60.0), ("0 2 * *", None)])
+def test_a_schedule_must_be_one_and_whole(cron: str | None, seconds: float | None) -> None:
+    with pytest.raises(RecipeError):
+        check_schedule(cron, seconds)
+
+
+def test_exit_codes_are_the_contract() -> None:
+    assert EXIT_CODES == {
+        "promoted": 0, "unchanged": 0, "finished": 0, "error": 1, "refused": 3, "reward_refused": 4, "invalid": 5, "stopped": 6,
+    }  # fmt: skip

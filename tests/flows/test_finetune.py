@@ -1,0 +1,170 @@
+"""The whole flow on the micro recipe: what it returns, records, keeps sealed, and does not do twice."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from components.home import Home
+from components.records import Outcome
+from components.registry.ledger import Ledger
+
+Run = Callable[..., dict[str, Any]]
+KEYS = {"status", "verdict", "version", "previous", "dataset", "run_id", "report", "stages"}
+QUESTION = "Tom has 2 boxes with 2 pens each. How many pens in total?"
+
+
+def cached(result: dict[str, Any]) -> dict[str, bool]:
+    return {stage["name"]: stage["cached"] for stage in result["stages"]}
+
+
+def client() -> MlflowClient:
+    return MlflowClient(Home.here().tracking_uri)
+
+
+def children(run_id: str) -> dict[str, Any]:
+    experiment = client().get_run(run_id).info.experiment_id
+    found = client().search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    return {child.data.tags["stage"]: child for child in found}
+
+
+def test_the_first_run_is_promoted(promoted: dict[str, Any]) -> None:
+    assert set(promoted) == KEYS
+    assert (promoted["status"], promoted["verdict"], promoted["version"]) == ("promoted", "PROMOTE", "1")
+    assert promoted["previous"] is None
+    assert cached(promoted) == dict.fromkeys(["data", "warmup", "reward", "train", "evaluate"], False)
+
+
+def test_the_champion_alias_and_the_history_agree(promoted: dict[str, Any]) -> None:
+    (row,) = Ledger(Home.here().ledger).history("micro")
+    assert row.as_json() == {
+        "version": "1",
+        "previous": None,
+        "at": row.at,
+        "by": "gate",
+        "verdict": row.verdict,
+        "run_id": promoted["run_id"],
+    }
+    assert client().get_model_version_by_alias("micro", "champion").version in (1, "1")
+
+
+def test_the_version_carries_its_lineage(promoted: dict[str, Any]) -> None:
+    version = client().get_model_version_by_alias("micro", "champion")
+    assert version.tags["dataset_md5"] == promoted["dataset"]
+    assert version.tags["verdict"] == "PROMOTE"
+    assert {"commit", "dirty", "recipe_digest", "weights_sha256"} <= set(version.tags)
+    assert "Verdict of the gate" in version.description
+
+
+def test_mlflow_has_a_child_run_for_each_stage_made(promoted: dict[str, Any]) -> None:
+    made = children(promoted["run_id"])
+    assert set(made) == {"warmup", "reward", "train", "evaluate", "gate"}
+    assert all(child.info.status == "FINISHED" for child in made.values())
+    assert {"reward", "entropy", "grad_norm", "eval_sampled_accuracy"} <= set(made["train"].data.metrics)
+
+
+def test_the_parent_run_has_parameters_dataset_report_and_samples(promoted: dict[str, Any]) -> None:
+    parent = client().get_run(promoted["run_id"])
+    assert parent.data.params["train.algorithm"] == "grpo"
+    (dataset,) = parent.inputs.dataset_inputs
+    assert dataset.dataset.digest == promoted["dataset"]
+    names = {item.path for item in client().list_artifacts(promoted["run_id"])}
+    assert {"report", "plots", "samples.json", "verdict.json", "data", "reward"} <= names
+
+
+def test_a_repeated_run_is_unchanged_and_leaves_no_trace(promoted: dict[str, Any], run: Run) -> None:
+    def traces() -> tuple[int, int]:
+        experiment = client().get_run(promoted["run_id"]).info.experiment_id
+        return len(client().search_runs([experiment])), len(client().search_model_versions("name = 'micro'"))
+
+    before = traces()
+    again = run()
+    assert (again["status"], again["version"], again["run_id"]) == ("unchanged", "1", promoted["run_id"])
+    assert all(cached(again).values())
+    assert traces() == before
+
+
+def test_the_champion_answers_raw_prompts(promoted: dict[str, Any]) -> None:
+    mlflow.set_tracking_uri(Home.here().tracking_uri)
+    model = mlflow.pyfunc.load_model("models:/micro@champion")
+    (from_list,) = model.predict([QUESTION])
+    (from_frame,) = model.predict(pd.DataFrame({"prompt": [QUESTION]}))
+    assert isinstance(from_list, str)
+    assert "####" in from_list
+    assert from_frame == from_list
+
+
+def test_a_changed_artifact_is_refused_on_load(promoted: dict[str, Any], run: Run) -> None:
+    source = client().get_model_version_by_alias("micro", "champion").source
+    (weights,) = Path(Home.here().artifacts).rglob(f"{source.rsplit('/', 1)[-1]}/**/model.safetensors")
+    original = weights.read_bytes()
+    weights.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+    try:
+        with pytest.raises(Exception, match="not what was promoted"):
+            mlflow.pyfunc.load_model("models:/micro@champion")
+    finally:
+        weights.write_bytes(original)
+
+
+@pytest.fixture(scope="module")
+def second(promoted: dict[str, Any], run: Run) -> dict[str, Any]:
+    """A challenger that can hardly win: one step of training from the start, against the champion."""
+    return run("train.lr=1e-6", "train.steps=1")
+
+
+def test_another_learning_rate_trains_again_and_redoes_nothing_before(second: dict[str, Any]) -> None:
+    stages = cached(second)
+    assert (stages["data"], stages["warmup"], stages["reward"], stages["train"]) == (True, True, True, False)
+
+
+def test_a_challenger_that_is_not_better_is_refused(second: dict[str, Any]) -> None:
+    assert (second["status"], second["verdict"], second["previous"]) == ("refused", "REJECT", "1")
+    assert Ledger(Home.here().ledger).champion("micro").version == "1"  # type: ignore[union-attr]
+    assert client().get_model_version_by_alias("micro", "challenger").version in (2, "2")
+
+
+def test_sealed_figures_leave_only_with_a_retired_fold(promoted: dict[str, Any], second: dict[str, Any]) -> None:
+    assert "sealed/p_value" in client().get_run(promoted["run_id"]).data.metrics
+    assert not [name for name in client().get_run(second["run_id"]).data.metrics if "sealed" in name]
+    database = sqlite3.connect(Home.here().project / "mlflow" / "mlflow.db")
+    rows = database.execute("SELECT count(*) FROM metrics WHERE key LIKE 'sealed%' AND run_uuid = ?", [second["run_id"]])
+    assert rows.fetchone() == (0,)
+    report = Path(second["report"]).read_text(encoding="utf-8")
+    assert "p_value" not in report
+    assert "p_value" in Path(promoted["report"]).read_text(encoding="utf-8")
+
+
+def test_other_data_redo_everything(promoted: dict[str, Any], run: Run) -> None:
+    result = run("data.seed=2", "policy.warmup.steps=20", "reward.model.steps=5", until="reward")
+    assert cached(result) == {"data": False, "warmup": False, "reward": False}
+    assert result["dataset"] != promoted["dataset"]
+
+
+def test_a_reward_model_trained_on_noise_is_refused_before_training(promoted: dict[str, Any], run: Run) -> None:
+    result = run("reward.model.label_noise=0.5", "reward.validation.pair_accuracy_lower_bound=0.75", "train.lr=7e-4")
+    assert result["status"] == "reward_refused"
+    assert "train" not in cached(result)
+    assert result["version"] is None
+
+
+def test_ppo_goes_through_the_same_flow(promoted: dict[str, Any], run: Run) -> None:
+    result = run("train.algorithm=ppo", "train.steps=2", "train.critic_warmup_steps=0", until="train")
+    assert result["status"] == "finished"
+    assert "explained_variance" in children(result["run_id"])["train"].data.metrics
+
+
+def test_a_training_that_never_was_finite_is_stopped(promoted: dict[str, Any], run: Run) -> None:
+    result = run("train.lr=1e30", "train.steps=6", "train.evaluate_every=6")
+    assert result["status"] in ("stopped", "refused", "unchanged", "invalid")
+    assert Ledger(Home.here().ledger).champion("micro").version == "1"  # type: ignore[union-attr]
+
+
+def test_no_verdict_is_promoted_by_accident() -> None:
+    from flows.finetune import STATUS
+
+    assert [outcome for outcome in Outcome if STATUS[outcome] == "promoted"] == [Outcome.PROMOTE]

@@ -1,0 +1,120 @@
+"""SIGKILL at every kind of commit point; the run that is started again completes, and nothing happened twice."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from components.registry.ledger import Ledger
+
+ROOT = Path(__file__).parents[2]
+MICRO = ROOT / "tests" / "recipes" / "micro.yaml"
+POINTS = [
+    "commit:{data}:manifest",
+    "commit:{warmup}:files",
+    "commit:{reward}:renamed",
+    "train:1:update",
+    "commit:step_000004:manifest",
+    "train:6:update",
+    "commit:{train}:files",
+    "registry:logged",
+    "registry:version",
+    "registry:alias:challenger",
+    "ledger:use_counted",
+    "ledger:verdict",
+    "ledger:promoted",
+    "registry:alias:champion",
+]
+OVERRIDES = ["--set", "train.steps=8", "--set", "train.evaluate_every=4", "--set", "policy.warmup.steps=200"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+def new_project(path: Path) -> Path:
+    (path / "mlflow").mkdir(parents=True)
+    shutil.copy(ROOT / "mlflow" / "model-card.md.j2", path / "mlflow")
+    return path
+
+
+def ratchet(project: Path, kill_at: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run in a session of its own, and end what a killed process leaves: Prefect's temporary server."""
+    environment = {**os.environ, **({"RATCHET_KILL_AT": kill_at} if kill_at else {})}
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "flows.cli", "run", "--recipe", str(MICRO), "--json", *OVERRIDES]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    process = subprocess.Popen(command, cwd=project, env=environment, start_new_session=True, **pipes)
+    try:
+        process.wait(600)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.stdout is not None
+    return subprocess.CompletedProcess(command, process.returncode, process.stdout.read())
+
+
+def keys_of(project: Path) -> dict[str, list[str]]:
+    store = project / ".ratchet" / "store"
+    return {stage.name: sorted(p.name for p in stage.iterdir()) for stage in store.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = new_project(tmp_path_factory.mktemp("uninterrupted"))
+    done = ratchet(project)
+    assert json.loads(done.stdout)["status"] == "promoted"
+    return project
+
+
+@pytest.fixture(scope="module")
+def killed(uninterrupted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    project = new_project(tmp_path_factory.mktemp("killed"))
+    keys = {stage: names[0] for stage, names in keys_of(uninterrupted).items()}
+    for point in POINTS:
+        done = ratchet(project, point.format(**keys))
+        assert done.returncode == -signal.SIGKILL, f"was not killed at {point}: {done.stdout}"
+    return project, json.loads(ratchet(project).stdout)
+
+
+def test_the_run_completes(killed: tuple[Path, dict[str, Any]]) -> None:
+    assert killed[1]["status"] == "promoted"
+
+
+def test_no_finished_stage_was_done_again(uninterrupted: Path, killed: tuple[Path, dict[str, Any]]) -> None:
+    assert all(stage["cached"] for stage in killed[1]["stages"])
+    assert keys_of(killed[0]) == keys_of(uninterrupted)
+
+
+def test_the_weights_are_those_of_the_uninterrupted_run(uninterrupted: Path, killed: tuple[Path, dict[str, Any]]) -> None:
+    digests = [
+        Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}").history("micro")[0].weights
+        for project in (uninterrupted, killed[0])
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_there_is_one_version_one_promotion_and_one_gate_use(killed: tuple[Path, dict[str, Any]]) -> None:
+    project = killed[0]
+    ledger = Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}")
+    client = MlflowClient(f"sqlite:///{project / 'mlflow' / 'mlflow.db'}")
+    assert len(ledger.history("micro")) == 1
+    assert [ledger.uses("micro", fold) for fold in ledger.retired("micro")] == [1]
+    assert len(client.search_model_versions("name = 'micro'")) == 1
+    assert int(client.get_model_version_by_alias("micro", "champion").version) == 1
+
+
+def test_no_run_is_left_running_and_the_parent_is_one(killed: tuple[Path, dict[str, Any]]) -> None:
+    client = MlflowClient(f"sqlite:///{killed[0] / 'mlflow' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("micro")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    assert [r.info.run_name for r in found if r.info.status == "RUNNING"] == []
+    assert len([r for r in found if "mlflow.parentRunId" not in r.data.tags]) == 1

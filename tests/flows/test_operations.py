@@ -1,0 +1,184 @@
+"""What an operator starts: schedules, user interfaces, model servers, overlapping runs. Everything on the loopback address."""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+ROOT = Path(__file__).parents[2]
+MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
+QUESTION = "Tom has 2 boxes with 2 pens each. How many pens in total?"
+PATIENCE = 240
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **extra}
+
+
+@contextlib.contextmanager
+def started(project: Path, *command: str, **extra: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a session of its own, which is ended whole."""
+    process = subprocess.Popen(
+        command,
+        cwd=project,
+        env=environment(**extra),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+            time.sleep(1)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def ratchet(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "flows.cli", *arguments]
+
+
+def run(project: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = ratchet("run", "--recipe", MICRO, "--json", *(f"--set={o}" for o in overrides))
+    return subprocess.Popen(
+        command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def call(url: str, body: object = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        text = reply.read().decode()
+    return json.loads(text) if text[:1] in "[{" else text
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    """The first true value, retried while servers start."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, urllib.error.URLError, AssertionError):
+            if value := what():
+                return value
+        time.sleep(1)
+    raise AssertionError(f"nothing came within {PATIENCE} s")
+
+
+def new_project(path: Path) -> Path:
+    (path / "mlflow").mkdir(parents=True)
+    for name in ("model-card.md.j2", "MLproject", "python_env.yaml"):
+        shutil.copy(ROOT / "mlflow" / name, path / "mlflow")
+    return path
+
+
+def uri(project: Path) -> str:
+    return f"sqlite:///{project / 'mlflow' / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a champion."""
+    project = new_project(tmp_path_factory.mktemp("operations"))
+    out, _ = run(project).communicate(timeout=600)
+    assert json.loads(out)["status"] == "promoted"
+    return project
+
+
+def test_a_model_server_answers_lists_and_frames(project: Path) -> None:
+    port = free_port()
+    command = ["mlflow", "models", "serve", "-m", "models:/micro@champion", "--env-manager", "local", "-p", str(port)]
+    with started(project, *command, MLFLOW_TRACKING_URI=uri(project)):
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: call(f"{url}/ping") is not None)
+        (from_list,) = call(f"{url}/invocations", {"inputs": [QUESTION]})["predictions"]
+        frame = {"dataframe_split": {"columns": ["prompt"], "data": [[QUESTION]]}}
+        assert call(f"{url}/invocations", frame)["predictions"] == [from_list]
+        assert "####" in from_list
+
+
+def test_the_user_interfaces_start(project: Path) -> None:
+    port, prefect_port = free_port(), free_port()
+    with started(project, *ratchet("ui", "--port", str(port), "--prefect-port", str(prefect_port))):
+        assert wait_for(lambda: call(f"http://127.0.0.1:{port}/health")) == "OK"
+        assert wait_for(lambda: call(f"http://127.0.0.1:{prefect_port}/api/health") is not None)
+
+
+def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
+    port = free_port()
+    command = ratchet(
+        "serve", "--every", "20s", "--recipe", MICRO, "--prefect-port", str(port), "--set", "name=served", "--set", "seed=slot"
+    )
+    with started(project, *command):
+        url = f"http://127.0.0.1:{port}/api"
+        states = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+        (finished, *_) = wait_for(lambda: call(f"{url}/flow_runs/filter", states))
+        tasks = call(f"{url}/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [finished["id"]]}}})
+        assert {"prepare data", "warm up policy", "validate reward", "train policy"} <= {t["name"] for t in tasks}
+        assert "Cached" in {t["state"]["name"] for t in tasks}  # the data of the project's other runs
+        client = MlflowClient(uri(project))
+        experiment = client.get_experiment_by_name("served")
+        assert experiment is not None
+        assert client.search_runs([experiment.experiment_id], "attributes.run_name = 'served'")
+
+
+def test_two_runs_at_once_never_train_at_once(project: Path) -> None:
+    both = [run(project, "name=twins", f"train.lr={lr}") for lr in ("1e-3", "2e-3")]
+    results = [json.loads(process.communicate(timeout=800)[0]) for process in both]
+    # The later one may find that the champion changed while it was judged: an error that says to run again.
+    assert {result["status"] for result in results} <= {"promoted", "refused", "error"}
+    assert_no_overlap(project)
+
+
+def assert_no_overlap(project: Path) -> None:
+    """Checkpoint times of one training lie before or after all of the other's."""
+    spans = []
+    for stage in (project / ".ratchet" / "store" / "train").iterdir():
+        rows = [json.loads(line) for line in (stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        seconds = sum(row["values"].get("step_time", 0.0) for row in rows)
+        end = (stage / "metrics.jsonl").stat().st_mtime
+        spans.append((end - seconds, end))
+    spans.sort()
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
+
+
+def test_the_same_run_twice_at_once_is_judged_once(project: Path) -> None:
+    both = [run(project, "train.lr=5e-4") for _ in range(2)]
+    statuses = sorted(json.loads(process.communicate(timeout=800)[0])["status"] for process in both)
+    assert "unchanged" in statuses
+    assert set(statuses) <= {"promoted", "refused", "unchanged"}
+
+
+def test_mlflow_run_goes_through_the_project_file(tmp_path: Path) -> None:
+    project = new_project(tmp_path)
+    command = ["mlflow", "run", "mlflow", "-e", "run", "--env-manager", "local", "-P", f"recipe={MICRO}"]
+    command += ["-P", "overrides=name=door train.steps=8"]
+    done = subprocess.run(
+        command, cwd=project, env=environment(MLFLOW_TRACKING_URI=uri(project)), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert int(MlflowClient(uri(project)).get_model_version_by_alias("door", "champion").version) == 1

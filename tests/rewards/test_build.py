@@ -1,0 +1,90 @@
+"""A recipe's reward section becomes a reward function."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.errors import ModelError, RecipeError, RewardError
+from components.recipe import Reward
+from components.rewards.build import Mix, build_reward, import_reward
+from components.rewards.model import RewardModel
+from components.rewards.protocol import Score
+from components.rewards.verifier import verify
+
+CPU = torch.device("cpu")
+ROWS = [{"answer": "#### 5"}] * 2
+RIGHT_AND_WRONG = ["#### 5", "#### 6"]
+
+
+class Fixed:
+    """A reward model that gives the same totals whatever it reads."""
+
+    def __init__(self, *totals: float | None) -> None:
+        self.totals = totals
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        return [Score(total, {}) for total in self.totals]
+
+
+def mixed(*totals: float | None, verifier_weight: float = 1.0, model_weight: float = 0.2) -> list[float | None]:
+    mix = Mix(Fixed(*totals), verifier_weight, model_weight)
+    return [score.total for score in mix(["", ""], RIGHT_AND_WRONG, ROWS)]
+
+
+def test_the_verifier_needs_no_model() -> None:
+    assert build_reward(Reward(kind="verifier"), None, CPU) is verify
+
+
+def test_a_custom_reward_is_the_users_function() -> None:
+    assert build_reward(Reward(kind="custom", function="components.rewards.verifier:verify"), None, CPU) is verify
+
+
+@pytest.mark.parametrize(("kind", "made"), [("model", RewardModel), ("mix", Mix)])
+def test_a_learned_reward_is_loaded_from_its_directory(trunk: Path, kind: Any, made: type) -> None:
+    assert isinstance(build_reward(Reward(kind=kind), trunk, CPU), made)
+
+
+def test_a_learned_reward_without_its_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"reward\.model\.base"):
+        build_reward(Reward(kind="model"), tmp_path / "absent", CPU)
+
+
+def test_a_mix_adds_the_verifier_and_the_squashed_model_by_their_weights() -> None:
+    # sigmoid(0) = 0.5 and sigmoid(ln 3) = 0.75: 2 * 1 + 0.4 * 0.5 = 2.2 and 2 * 0 + 0.4 * 0.75 = 0.3.
+    assert mixed(0.0, math.log(3), verifier_weight=2.0, model_weight=0.4) == pytest.approx([2.2, 0.3])
+
+
+def test_a_mix_is_bounded_whatever_the_model_says() -> None:
+    assert mixed(-1e300, 1e300) == pytest.approx([1.0, 0.2])
+
+
+def test_a_mix_does_not_judge_what_its_model_could_not() -> None:
+    assert mixed(None, 0.0) == [None, pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize("totals", [(math.nan, 0.0), (math.inf, 0.0), (0.0,), (0.0, 0.0, 0.0)])
+def test_a_mix_refuses_a_model_that_breaks_the_protocol(totals: tuple[float, ...]) -> None:
+    with pytest.raises(RewardError, match="the reward model returned"):
+        mixed(*totals)
+
+
+def test_a_mix_keeps_its_parts_apart() -> None:
+    assert Mix(Fixed(0.5), 1.0, 0.2)([""], ["#### 5"], ROWS[:1])[0].parts == {"verifier": 1.0, "model": 0.5}
+
+
+@pytest.mark.parametrize("path", ["math", "math:absent", "no_such_module:f", "math:pi", ":f", ":", "", ".relative:f"])
+def test_a_path_that_names_no_function_is_refused_with_the_form_to_write(path: str) -> None:
+    with pytest.raises(RecipeError, match="Write module:function"):
+        import_reward(path)
+
+
+@pytest.mark.parametrize("code", ["def f(:", "1 / 0", "import no_such_module"], ids=["syntax", "runtime", "import"])
+def test_a_module_that_does_not_import_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    (tmp_path / "broken_reward.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RecipeError, match="broken_reward:f"):
+        import_reward("broken_reward:f")
