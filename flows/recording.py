@@ -19,8 +19,6 @@ from flows.console import Display, console
 if TYPE_CHECKING:
     from components.registry.tracking import Tracker
 
-CODE = ("data", "policy", "rewards", "algorithms", "training", "evaluation", "registry", "pipeline", "recipe", "records")
-
 
 @dataclass
 class Recording:
@@ -33,12 +31,11 @@ class Recording:
     details: dict[str, Any] = field(default_factory=dict)  # what the summary shows beside the result
     run_id: str | None = None
     resumed: bool = False
-    _points: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
 
     @cached_property
     def identity(self) -> str:
         """hash(recipe, code): with equal identity, a killed run is continued instead of begun again."""
-        return digest_of([self.context.recipe.digest, code_digest(*CODE)])
+        return digest_of([self.context.recipe.digest, code_digest(".")])
 
     @cached_property
     def tracker(self) -> "Tracker":

@@ -78,6 +78,5 @@ def whiten(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Ten
 
 def explained_variance(returns: Float[Tensor, " N"], values: Float[Tensor, " N"]) -> float:
     """1 - var(returns - values) / var(returns); 0 where the returns do not vary."""
-    if returns.numel() < 2 or bool(returns.max() == returns.min()):
-        return 0.0
-    return float(1 - (returns - values).var() / returns.var())
+    variance = returns.var() if returns.numel() > 1 else torch.zeros(())
+    return float(1 - (returns - values).var() / variance) if variance > 0 else 0.0

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-LOG_RATIO_BOUND = 20.0  # exp(20) is finite in fp32 and bf16; beyond it the clip decides anyway
+LOG_RATIO_BOUND = 20.0  # exp(20) is finite in fp32 and bf16; a token beyond it gives no gradient
 
 
 class PolicyLoss(NamedTuple):

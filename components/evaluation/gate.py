@@ -54,6 +54,8 @@ def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str]) -> li
     reasons = []
     if not arms.items:
         reasons.append("there are no sealed items")
+    if len(set(arms.items)) < len(arms.items):
+        reasons.append("an item of the fold is listed twice")
     for name, results, digest in (
         ("challenger", arms.challenger, arms.challenger_digest),
         ("incumbent", arms.incumbent, arms.incumbent_digest),
@@ -91,8 +93,10 @@ def decide(arms: Arms, rules: Rules, first_champion: bool) -> SealedDecision:
     A missing challenger item counts as wrong, a missing incumbent item as right.
     """
     alpha = rules.alpha_epoch / rules.uses_per_epoch
-    ours = np.array([i in arms.challenger and arms.challenger[i].correct for i in arms.items])
-    theirs = np.array([i not in arms.incumbent or arms.incumbent[i].correct for i in arms.items])
+    if not arms.items:
+        return SealedDecision(False, {}, ["there are no sealed items"])
+    ours = np.array([i in arms.challenger and arms.challenger[i].correct for i in arms.items], dtype=bool)
+    theirs = np.array([i not in arms.incumbent or arms.incumbent[i].correct for i in arms.items], dtype=bool)
     test = mcnemar(ours, theirs)
     both = [i for i in arms.items if i in arms.challenger and i in arms.incumbent]
     length_ours = np.array([arms.challenger[i].length for i in both], dtype=float)

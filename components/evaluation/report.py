@@ -25,7 +25,7 @@ Points = Sequence[tuple[int, Mapping[str, float]]]
 
 def visible(text: str) -> str:
     """Text with control and bidirectional characters made visible, cut at a limit."""
-    shown = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf") else f"\\u{ord(c):04x}" for c in text)
+    shown = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else f"\\u{ord(c):04x}" for c in text)
     return shown if len(shown) <= MAX_TEXT else shown[:MAX_TEXT] + " ... (cut)"
 
 

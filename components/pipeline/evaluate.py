@@ -10,7 +10,7 @@ from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.store import code_digest, stage_key
 
-CODE = ("evaluation/evaluate", "policy", "rewards/verifier", "randomness")
+CODE = ("evaluation/evaluate", "policy", "chat", "rewards/verifier", "randomness")
 ARMS = ("challenger", "incumbent")
 
 

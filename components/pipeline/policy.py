@@ -11,7 +11,7 @@ from components.pipeline.data import dataset_version, table
 from components.randomness import torch_seed
 from components.store import code_digest, stage_key
 
-CODE = ("policy", "training/warmup", "randomness")
+CODE = ("policy", "chat", "training/warmup", "randomness")
 
 
 def starting_policy(context: Context, data: StageResult) -> StageResult:

@@ -10,7 +10,7 @@ from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
 from components.store import code_digest, stage_key
 
-CODE = ("training", "policy", "algorithms", "rewards", "evaluation/evaluate", "randomness")
+CODE = ("training", "policy", "chat", "algorithms", "rewards", "evaluation/evaluate", "randomness")
 
 
 def trained_candidate(context: Context, data: StageResult, start: StageResult, reward: StageResult) -> StageResult:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from components.chat import encode_prompt
 from components.errors import ModelError
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
@@ -27,15 +29,12 @@ class Policy:
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a raw prompt inside the policy's own template."""
-        if self.tokenizer.chat_template:
-            messages = [{"role": "user", "content": prompt}]
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            return list(self.tokenizer(text, add_special_tokens=False).input_ids)
-        return list(self.tokenizer(prompt).input_ids)
+        return encode_prompt(self.tokenizer, prompt)
 
     def encode_completion(self, completion: str) -> list[int]:
-        """Token ids of a completion, end-of-sequence included."""
-        return [*self.tokenizer(completion, add_special_tokens=False).input_ids, self.end_of_sequence]
+        """Token ids of a completion, end-of-sequence included; the names of special tokens in it are plain text."""
+        ids = self.tokenizer(completion, add_special_tokens=False, split_special_tokens=True).input_ids
+        return [*ids, self.end_of_sequence]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """A completion's text, without its end-of-sequence token."""
@@ -77,6 +76,8 @@ def check_model_directory(path: Path) -> None:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{path / 'config.json'} is not JSON: {error}. Save the model again.") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path / 'config.json'} is not a JSON object. Save the model again.")
     if "auto_map" in config:
         raise ModelError(f"{path / 'config.json'} asks for remote code (auto_map), which is refused. Use a built-in model.")
 
@@ -95,7 +96,7 @@ def load_policy(source: str | Path, device: torch.device, revision: str | None =
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, dtype=torch.float32, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"cannot load the model {source}: {first}. Check policy.model and policy.revision.") from error
     if tokenizer.eos_token_id is None:

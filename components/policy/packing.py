@@ -120,6 +120,8 @@ def _append_group(
     group_number: int,
     first_sequence: int,
 ) -> None:
+    assert group.prompt, "a prompt without tokens has nothing to predict from"
+    assert all(map(len, group.completions)), "a completion without tokens"
     prompt_length = len(group.prompt)
     row["tokens"] += group.prompt
     row["positions"] += range(prompt_length)

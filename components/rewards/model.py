@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
@@ -13,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from components.chat import encode_prompt
 from components.errors import ModelError
 from components.randomness import batch_indices, stream, torch_seed
 from components.rewards.protocol import Score
@@ -54,7 +56,7 @@ class RewardModel:
             model = AutoModelForSequenceClassification.from_pretrained(
                 source, num_labels=1, use_safetensors=True, dtype=torch.float32, **options
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
             raise ModelError(f"cannot load the reward model {source}: {first}. Check reward.model.base.") from error
         if tokenizer.pad_token_id is None:
@@ -69,12 +71,8 @@ class RewardModel:
 
     def encode(self, prompt: str, completion: str) -> list[int]:
         """Token ids of a prompt in the model's template, the completion, and end-of-sequence."""
-        text = prompt
-        if self.tokenizer.chat_template:
-            messages = [{"role": "user", "content": prompt}]
-            text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        ids = self.tokenizer(text, add_special_tokens=False).input_ids
-        return [*ids, *self.tokenizer(completion, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
+        answer = self.tokenizer(completion, add_special_tokens=False, split_special_tokens=True).input_ids
+        return [*encode_prompt(self.tokenizer, prompt), *answer, self.tokenizer.eos_token_id]
 
     def forward(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """Scores [B] of token sequences."""

@@ -48,7 +48,7 @@ def load_latest(root: Path, modules: Modules) -> dict[str, Any] | None:
             module.load_state_dict(load_file(path / f"{name}.safetensors"), strict=not _tied(module))
             _restore_optimizer(optimizer, load_file(path / f"{name}.optimizer.safetensors"))
         return dict(read_json(path / "state.json"))
-    if committed:
+    if committed or any(root.glob("corrupt.*")):
         raise StoreError(f"no checkpoint in {root} is whole. Delete that directory to train from the start.")
     return None
 
@@ -62,7 +62,12 @@ def prune(root: Path, keep: int, best: int) -> None:
 
 
 def weights_of(root: Path, step: int, name: str) -> dict[str, Tensor]:
-    """A module's weights in a checkpoint."""
+    """A module's weights in a checkpoint.
+
+    Raises:
+        StoreError: if the checkpoint is damaged.
+    """
+    verify_directory(root / f"step_{step:06d}")
     weights: dict[str, Tensor] = load_file(root / f"step_{step:06d}" / f"{name}.safetensors")
     return weights
 

@@ -3,7 +3,6 @@
 import copy
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -31,9 +30,3 @@ class Critic(nn.Module):
 def parameters_of(module: nn.Module) -> list[nn.Parameter]:
     """Trainable parameters, in a stable order."""
     return [p for p in module.parameters() if p.requires_grad]
-
-
-@torch.no_grad()
-def all_finite(module: nn.Module) -> bool:
-    """True if every parameter is finite."""
-    return all(bool(torch.isfinite(p).all()) for p in module.parameters())

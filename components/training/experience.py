@@ -127,6 +127,6 @@ def rollout_metrics(rollouts: Rollouts) -> dict[str, float]:
         "completions/clipped_ratio": float(np.mean([not c.finished for c in flat])),
         "num_tokens": float(sum(lengths)),
     }
-    for name in rollouts.scores[0].parts:
+    for name in sorted({name for score in rollouts.scores for name in score.parts}):
         metrics[f"rewards/{name}/mean"] = float(np.mean([s.parts[name] for s in rollouts.scores if name in s.parts]))
     return metrics

@@ -4,6 +4,7 @@ The loop yields what happens and does not know who records it. It is exactly res
 number, and a checkpoint holds the weights and moments of actor and critic, the sentinel and the dev scores.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -143,12 +144,15 @@ class Trainer:
         return self.policy
 
     def _noted(self, metrics: StepMetrics) -> StepMetrics:
-        self.points.append(metrics)
-        return metrics
+        """Keep a step's figures; one that is not finite is left out, and the sentinel says so."""
+        finite = {name: value for name, value in metrics.values.items() if math.isfinite(value)}
+        self.points.append(StepMetrics(metrics.step, finite))
+        return self.points[-1]
 
     def _evaluate(self) -> StepMetrics:
         values = self.setting.evaluate(self.policy)
-        self.progress.dev_scores[str(self.progress.step)] = values["eval_sampled_accuracy"]
+        score = values["eval_sampled_accuracy"]
+        self.progress.dev_scores[str(self.progress.step)] = score if math.isfinite(score) else -1.0
         return StepMetrics(self.progress.step, values)
 
     def _commit(self) -> Committed:
@@ -170,7 +174,7 @@ class Trainer:
         metrics = rollout_metrics(rollouts)
         point(f"train:{step}:update")
         learning_rate = self._set_learning_rate(step)
-        stepped = skipped = 0
+        stepped, skipped = 0, int(not torch.isfinite(experience.old_log_probs).all())
         if self.critic is not None:
             totals = update_critic(self.critic, self.critic_optimizer, rollouts, experience, train, orders)
             metrics |= totals.means() | self._critic_metrics(experience)
@@ -216,6 +220,8 @@ class Trainer:
     def _critic_metrics(self, experience: Experience) -> dict[str, float]:
         assert experience.values is not None and experience.returns is not None
         mask = experience.mask
+        if not mask.any():
+            return {}
         values, returns = experience.values[mask], experience.returns[mask]
         return {"explained_variance": explained_variance(returns, values), "values/mean": float(values.mean())}
 

@@ -40,15 +40,17 @@ class Totals:
 
 
 def optimiser_step(module: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float, totals: Totals) -> bool:
-    """Clip and step, unless the gradient is not finite; then nothing changes. Returns whether it stepped."""
+    """Clip and step, unless loss or gradient is not finite; then nothing changes. Returns whether it stepped."""
     norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(module), max_norm))
-    stepped = math.isfinite(norm)
+    # A NaN can be clamped away before it reaches the gradient; the summed loss still shows it.
+    stepped = math.isfinite(norm) and all(math.isfinite(total) for total in totals.sums.values())
     if stepped:
         optimizer.step()
         totals.steps += 1
         totals.grad_norm += norm
     else:
         totals.skipped += 1
+        totals.sums = {name: total for name, total in totals.sums.items() if math.isfinite(total)}
     optimizer.zero_grad()
     return stepped
 
@@ -108,7 +110,7 @@ def update_policy(
     device, totals = policy.model.device, Totals()
     k = len(rollouts.completions[0])
     by_group = experience.advantages.abs().sum(1).reshape(-1, k).sum(1)
-    needed = (by_group > 0) | (settings.kl == "loss")
+    needed = (by_group != 0) | (settings.kl == "loss")  # NaN is needed too: it must be seen, not left out
     for order in orders:
         for kept in _split(order, settings.minibatches):
             tokens = int(experience.mask.reshape(-1, k, experience.mask.shape[1])[list(kept)].sum())
