@@ -9,7 +9,7 @@ from pandera.errors import SchemaErrors
 
 from components.errors import DataError
 
-MAX_LISTED = 20
+MAX_LISTED = 1_000
 FINAL_ANSWER = r"####\s*-?\d[\d,]*(\.\d+)?\s*$"
 
 RAW_TYPES = {

@@ -1,5 +1,6 @@
 """The whole flow on the micro recipe: what it returns, records, keeps sealed, and does not do twice."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from components.errors import ModelError
 from components.home import Home
 from components.records import Outcome
 from components.registry.ledger import Ledger
+from components.rewards.protocol import Score
 
 Run = Callable[..., dict[str, Any]]
 KEYS = {"status", "verdict", "version", "previous", "dataset", "run_id", "report", "stages"}
@@ -158,10 +161,36 @@ def test_ppo_goes_through_the_same_flow(promoted: dict[str, Any], run: Run) -> N
     assert "explained_variance" in children(result["run_id"])["train"].data.metrics
 
 
-def test_a_training_that_never_was_finite_is_stopped(promoted: dict[str, Any], run: Run) -> None:
-    result = run("train.lr=1e30", "train.steps=6", "train.evaluate_every=6")
-    assert result["status"] in ("stopped", "refused", "unchanged", "invalid")
-    assert Ledger(Home.here().ledger).champion("micro").version == "1"  # type: ignore[union-attr]
+def test_an_existing_model_skips_the_warm_up(promoted: dict[str, Any], run: Run) -> None:
+    (warmed,) = [stage["key"] for stage in promoted["stages"] if stage["name"] == "warmup"]
+    model = Home.here().store / "warmup" / warmed / "model"
+    result = run(f"policy.model={model}", "reward.kind=verifier", "policy.warmup.steps=1", until="reward")
+    assert result["status"] == "finished"
+    assert client().get_run(result["run_id"]).data.params["policy.model"] == str(model)
+
+
+def test_a_model_directory_without_weights_is_refused(promoted: dict[str, Any], run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match="no weights"):
+        run(f"policy.model={tmp_path}", until="reward")
+
+
+def nan_reward(prompts: list[str], completions: list[str], rows: list[Any]) -> list[Score]:
+    """A reward that is broken for long answers."""
+    return [Score(float("nan") if "=" in text else 0.0, {}) for text in completions]
+
+
+def test_a_reward_that_returns_nan_is_refused_before_training(promoted: dict[str, Any], run: Run) -> None:
+    result = run("reward.kind=custom", "reward.function=tests.flows.test_finetune:nan_reward")
+    assert result["status"] == "reward_refused"
+    report = (Home.here().store / "reward" / result["stages"][-1]["key"] / "report.json").read_text(encoding="utf-8")
+    assert {c["name"]: c["passed"] for c in json.loads(report)["checks"]}["finiteness"] is False
+
+
+def test_a_training_that_is_never_finite_is_stopped(promoted: dict[str, Any], run: Run) -> None:
+    result = run("train.lr=1e30", "train.steps=12", "train.evaluate_every=12")
+    assert result["status"] == "stopped"
+    assert result["version"] is None
 
 
 def test_no_verdict_is_promoted_by_accident() -> None:
