@@ -72,7 +72,7 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     data = stages.prepare_data(recording)
     if until == "data":
         return recording.result("finished", dataset=dataset_version(data))
-    champion = reconcile(recording.ledger, recording.tracker, recording.context.recipe.name)
+    champion = incumbent_of(recording)
     go_on = recording.context.recipe.policy.start == "champion"
     start = incumbent_policy(recording, champion) if champion and go_on else stages.warm_up(recording, data)
 
@@ -102,11 +102,15 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     if verdict is None:
         verdict = stages.gate(recording, data, dev, models, champion is None)
     previous = champion.version if champion else None
+    status = STATUS[verdict.outcome]
+    recording.details["reasons"] = verdict.reasons
     if verdict.outcome is Outcome.PROMOTE and until is None:
         previous = stages.move_champion(recording, version, verdict, champion.sequence if champion else 0)
-    recording.details["reasons"] = verdict.reasons
+    elif verdict.outcome is Outcome.PROMOTE:
+        status = "finished"
+        recording.details["reasons"] = ["the gate says PROMOTE; `ratchet run` with this recipe promotes it"]
     return conclude(
-        recording, STATUS[verdict.outcome], previous, data=data, reward=reward, candidate=candidate, dev=dev,
+        recording, status, previous, data=data, reward=reward, candidate=candidate, dev=dev,
         verdict=verdict, version=version,
     )  # fmt: skip
 
@@ -125,6 +129,19 @@ def conclude(recording: Recording, status: str, previous: str | None = None, **m
     )
     recording.close(result)
     return result
+
+
+def incumbent_of(recording: Recording) -> Promotion | None:
+    """The champion that this run's candidate is judged against.
+
+    Where this very run had promoted its candidate before it was killed, that is the champion before it.
+    """
+    recipe = recording.context.recipe
+    champion = reconcile(recording.ledger, recording.tracker, recipe.name)
+    if champion is None or champion.run_id != recording.open():
+        return champion
+    before = recording.ledger.history(recipe.name)[:-1]
+    return before[-1] if before else None
 
 
 def incumbent_policy(recording: Recording, champion: Promotion) -> StageResult:

@@ -77,7 +77,7 @@ def fold_digest(data: StageResult, fold: str) -> str:
 
 def _reason(outcome: Outcome, fold: str, use: int, limit: int) -> str:
     if outcome is Outcome.PROMOTE:
-        return f"every rule held on {fold} (use {use} of {limit}), which is retired now"
+        return f"every rule held on {fold} (use {use} of {limit}), which its promotion retires"
     return (
         f"not every rule held on {fold} (use {use} of {limit}); its figures stay sealed until the fold is retired, "
         "so that the next challengers are judged on items that nobody has learned from"

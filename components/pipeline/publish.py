@@ -17,7 +17,7 @@ from components.pipeline.evaluate import arm_rows, evaluation_summary
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
 from components.pipeline.train import training_points
-from components.records import Outcome, Verdict
+from components.records import Verdict
 from components.registry.lineage import commit_tags
 from components.registry.promotion import CHALLENGER
 
@@ -96,7 +96,7 @@ def publish_outcome(
         figures = evaluation_summary(dev)
         tracker.metrics(run_id, [(0, _flat(figures))])
     if verdict is not None:
-        _publish_verdict(context, tracker, run_id, verdict)
+        _publish_verdict(context, tracker, run_id, verdict, retired=status == "promoted")
         if version is not None and dev is not None:
             _describe(context, tracker, run_id, data, reward, dev, verdict, version)
     return str(path)
@@ -117,14 +117,14 @@ def _log_plot(context: Context, tracker: "Tracker", run_id: str, points: Any) ->
         tracker.artifact(run_id, path, "plots")
 
 
-def _publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: Verdict) -> None:
+def _publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: Verdict, retired: bool) -> None:
     """The whole record once its fold is retired by a promotion; until then only what may be shown."""
-    record = verdict.as_json() if verdict.outcome is Outcome.PROMOTE else verdict.public()
+    record = verdict.as_json() if retired else verdict.public()
     with scratch(context) as folder:
         path = folder / "verdict.json"
         path.write_text(json.dumps({**record, "digest": verdict.digest}, indent=2, sort_keys=True), encoding="utf-8")
         tracker.artifact(run_id, path)
-    if verdict.outcome is Outcome.PROMOTE:
+    if retired:
         tracker.metrics(run_id, [(0, {f"sealed/{k}": v for k, v in verdict.figures.items()})])
 
 
@@ -144,7 +144,7 @@ def _report_values(
     verdict: Verdict | None,
 ) -> dict[str, Any]:
     recipe = context.recipe
-    retired = verdict is not None and verdict.outcome is Outcome.PROMOTE
+    retired = status == "promoted"
     report = reward_report(reward)
     return {
         "name": recipe.name,
@@ -153,7 +153,7 @@ def _report_values(
         "dataset": dataset_version(data),
         "status": status,
         "headline": HEADLINES[status],
-        "reasons": verdict.reasons if verdict else [],
+        "reasons": verdict.reasons if verdict and status != "finished" else [],
         "dev": dev_rows(evaluation_summary(dev)) if dev else [],
         "sealed": {
             "fold": verdict.fold,

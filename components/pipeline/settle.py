@@ -36,6 +36,8 @@ def settled(ledger: Ledger, model: str, candidate: str, start: str) -> Settled |
     if known is None:
         return None
     verdict = Verdict.from_json(known["record"])
+    if verdict.outcome is Outcome.PROMOTE and (champion is None or champion.weights != candidate):
+        return None  # judged, but not promoted yet
     return Settled(verdict, known["run_id"]) if verdict.outcome in CONCLUSIVE else None
 
 

@@ -197,3 +197,13 @@ def test_no_verdict_is_promoted_by_accident() -> None:
     from flows.finetune import STATUS
 
     assert [outcome for outcome in Outcome if STATUS[outcome] == "promoted"] == [Outcome.PROMOTE]
+
+
+def test_the_gate_verb_leaves_the_promotion_to_a_run_and_its_figures_sealed(run: Run) -> None:
+    judged = run("name=gated", until="gate")
+    assert (judged["status"], judged["verdict"]) == ("finished", "PROMOTE")
+    assert Ledger(Home.here().ledger).history("gated") == []
+    assert not [name for name in client().get_run(judged["run_id"]).data.metrics if "sealed" in name]
+    promoted = run("name=gated")
+    assert (promoted["status"], promoted["version"]) == ("promoted", judged["version"])
+    assert len(Ledger(Home.here().ledger).history("gated")) == 1
