@@ -43,6 +43,7 @@ class Verdict:
     reasons: list[str]  # may be shown at once
     challenger: str
     incumbent: str
+    rules: str = ""  # digest of the rules that were applied
     fold: str | None = None
     fold_digest: str | None = None
     use: int | None = None
@@ -60,8 +61,13 @@ class Verdict:
 
     @property
     def digest(self) -> str:
-        """sha256 of the whole record."""
+        """sha256 of the whole record. It could confirm a guess of sealed figures: it stays in the ledger until retirement."""
         return digest_of(self.as_json())
+
+    @property
+    def public_digest(self) -> str:
+        """sha256 of what may be shown."""
+        return digest_of(self.public())
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Verdict":

@@ -19,7 +19,7 @@ from components.records import Outcome, Verdict
 from components.registry.ledger import Promotion
 from components.registry.promotion import reconcile
 from flows import stages
-from flows.console import print_result
+from flows.console import console, print_result
 from flows.recording import Recording, recording_of
 from flows.settings import apply
 from flows.unchanged import already_settled, repeated, verdict_of_this_run
@@ -56,7 +56,11 @@ def finetune(
         raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STAGES)}.")
     home = Home.here()
     apply(home)
-    resolved = load_recipe(Path(recipe), overrides or []).with_slot(slot or scheduled_slot())
+    slot = slot or scheduled_slot()
+    loaded = load_recipe(Path(recipe), overrides or [])
+    if loaded.seed == "slot":
+        console.print(f"slot {slot}; if this run is killed, --slot {slot} goes on with it", highlight=False)
+    resolved = loaded.with_slot(slot)
     with recording_of(resolved, home) as recording:
         result = tell(recording, until)
         print_result(result, recording.details)
@@ -138,7 +142,7 @@ def incumbent_of(recording: Recording) -> Promotion | None:
     """
     recipe = recording.context.recipe
     champion = reconcile(recording.ledger, recording.tracker, recipe.name)
-    if champion is None or champion.run_id != recording.open():
+    if champion is None or champion.run_id != recording.begun:
         return champion
     before = recording.ledger.history(recipe.name)[:-1]
     return before[-1] if before else None

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from components.home import Home
 from components.pipeline.context import Context, StageResult
+from components.pipeline.reward import custom_reward_source
 from components.recipe import Recipe, digest_of
 from components.registry.ledger import Ledger
 from components.registry.lineage import commit_tags
@@ -30,12 +31,11 @@ class Recording:
     stages: list[StageResult] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)  # what the summary shows beside the result
     run_id: str | None = None
-    resumed: bool = False
 
     @cached_property
     def identity(self) -> str:
         """hash(recipe, code): with equal identity, a killed run is continued instead of begun again."""
-        return digest_of([self.context.recipe.digest, code_digest(".")])
+        return digest_of([self.context.recipe.digest, code_digest("."), custom_reward_source(self.context)])
 
     @cached_property
     def tracker(self) -> "Tracker":
@@ -45,13 +45,17 @@ class Recording:
         with lease(home, "mlflow", "another run is opening MLflow; waiting"):  # its first use creates the database
             return Tracker(home.tracking_uri, self.context.recipe.name, home.artifacts)
 
+    @property
+    def begun(self) -> str | None:
+        """The MLflow run of this identity, if it was begun, by this process or by one that was killed."""
+        return self.run_id or self.ledger.open_run(self.identity)
+
     def open(self) -> str:
         """Open the parent run: a new one, or the one that a killed process left."""
         if self.run_id is not None:
             return self.run_id
         recipe = self.context.recipe
         known = self.ledger.open_run(self.identity)
-        self.resumed = known is not None
         tags = {"ratchet.identity": self.identity, "recipe_digest": recipe.digest, **commit_tags(self.context.home.project)}
         self.run_id = self.tracker.open_run(recipe.name, tags, known)
         self.ledger.begin_run(self.identity, recipe.name, self.run_id)
@@ -95,6 +99,7 @@ class Recording:
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, to be continued."""
         if self.run_id is not None:
+            self.ledger.break_run(self.identity, status.lower())
             self.tracker.close_run(self.run_id, status)
 
     def result(self, status: str, **values: Any) -> dict[str, Any]:

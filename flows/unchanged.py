@@ -18,7 +18,7 @@ def already_settled(recording: Recording) -> dict[str, Any] | None:
     found = finished_run(recording.context)
     if found is None:
         return None
-    known = settled(recording.ledger, recording.context.recipe.name, policy_weights(found.candidate), start_weights(found))
+    known = settled(recording.ledger, recording.context.recipe, policy_weights(found.candidate), start_weights(found))
     if known is None:
         return None
     for stage in found.stages:
@@ -28,7 +28,7 @@ def already_settled(recording: Recording) -> dict[str, Any] | None:
 
 def repeated(recording: Recording, models: Models, data: StageResult) -> dict[str, Any] | None:
     """The result ``unchanged`` if the candidate just made was judged before, in another run."""
-    known = settled(recording.ledger, recording.context.recipe.name, models.challenger_weights, models.start_weights)
+    known = settled(recording.ledger, recording.context.recipe, models.challenger_weights, models.start_weights)
     if known is None:
         return None
     result = unchanged_result(recording, known, dataset_version(data))
@@ -54,5 +54,9 @@ def unchanged_result(recording: Recording, known: Settled, dataset: str) -> dict
 
 def verdict_of_this_run(recording: Recording, models: Models) -> Verdict | None:
     """The verdict that this very run had reached when it was killed."""
-    known = settled(recording.ledger, recording.context.recipe.name, models.challenger_weights, models.start_weights)
-    return known.verdict if known is not None and known.run_id == recording.open() else None
+    known = settled(recording.ledger, recording.context.recipe, models.challenger_weights, models.start_weights)
+    if known is None:
+        return None
+    champion = recording.ledger.champion(recording.context.recipe.name)
+    runs = {known.run_id} | ({champion.run_id} if champion else set())
+    return known.verdict if recording.begun in runs else None

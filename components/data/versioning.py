@@ -54,23 +54,37 @@ def add(workspace: Path, state: Path) -> str:
     return pointer_md5(workspace / POINTER)
 
 
-def push(workspace: Path, state: Path) -> None:
-    """Upload the workspace's version to the default remote."""
+def push(project: Path, workspace: Path, state: Path) -> None:
+    """Upload the version that the project's pointer names to the default remote.
+
+    Args:
+        workspace: an empty directory; DVC works there, with the cache of ``state`` wherever that is.
+    """
+    _enter(project, workspace, state)
     _dvc(workspace, state, "push", "--quiet")
 
 
-def pull(workspace: Path, state: Path) -> None:
-    """Restore ``data/`` from the pointer: from the cache, else from the default remote; hashes are checked after.
+def pull(project: Path, workspace: Path, state: Path) -> None:
+    """Restore the project's ``data/`` to its pointer: from the cache, else from the default remote; hashed before it is used.
+
+    Args:
+        workspace: an empty directory; nothing reaches the project before it is verified.
 
     Raises:
-        DataError: if the output or one of its parents is a symbolic link, or the content is not what the pointer says.
+        DataError: if the pointer is a symbolic link, or the content is not what it says.
     """
-    data = workspace / "data"
-    if any(path.is_symlink() for path in (data, workspace / POINTER)):
-        raise DataError(f"{data} or its pointer is a symbolic link. Replace it by a real directory before pulling.")
-    expected = pointer_md5(workspace / POINTER)
+    _enter(project, workspace, state)
     _dvc(workspace, state, "pull", "--quiet", "--force")
-    verify(workspace, expected)
+    verify(workspace, pointer_md5(workspace / POINTER))
+    publish(workspace, project, state)
+
+
+def _enter(project: Path, workspace: Path, state: Path) -> None:
+    if (project / POINTER).is_symlink():
+        raise DataError(f"{project / POINTER} is a symbolic link. Replace it by the file itself.")
+    read_pointer(project / POINTER)
+    init_workspace(workspace, state, project)
+    shutil.copy(project / POINTER, workspace / POINTER)
 
 
 def verify(workspace: Path, expected: str) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.files import read_json, read_json_lines, write_json, write_json_lines
-from components.pipeline.context import Context, StageResult, finish
+from components.files import read_json, read_json_lines, tree_digests, write_json, write_json_lines
+from components.pipeline.context import Context, StageResult, finish, weights_digest
 from components.pipeline.data import dataset_version, table
 from components.store import code_digest, stage_key
 
@@ -72,19 +72,23 @@ def _evaluate_dev(context: Context, data: StageResult, models: Models, path: Pat
     rows = table(data, "dev")
     temperature = context.recipe.evaluation.temperature
     summary: dict[str, Any] = {}
+    digests: dict[str, str] = {}
     for decoding, heat in (("sampled", temperature), ("greedy", 0.0)):
         for arm, results in _both_arms(context, models, rows, heat, "dev_evaluation"):
             write_json_lines(path / f"{arm}_{decoding}.jsonl", results["rows"])
             summary[f"{arm}_{decoding}"] = results["summary"]
+            digests[arm] = results["weights"]
     write_json(path / "summary.json", summary)
-    return models.digests
+    return digests
 
 
 def _evaluate_sealed(context: Context, data: StageResult, models: Models, fold: str, path: Path) -> Mapping[str, str]:
     rows = table(data, fold)
+    digests = {}
     for arm, results in _both_arms(context, models, rows, context.recipe.evaluation.temperature, "sealed"):
         write_json_lines(path / f"{arm}_sampled.jsonl", results["rows"])
-    return models.digests
+        digests[arm] = results["weights"]
+    return digests
 
 
 def _both_arms(
@@ -98,8 +102,10 @@ def _both_arms(
     results = []
     for number, (arm, directory) in enumerate(zip(ARMS, (models.challenger, models.incumbent), strict=True)):
         context.observer.progress("evaluate", number, len(ARMS), f"scoring the {arm}")
+        policy = load_policy(directory, device)
+        weights = weights_digest({f"model/{name}": digest for name, digest in tree_digests(directory).items()})
         items = evaluate_items(
-            load_policy(directory, device),
+            policy,
             rows,
             seed=recipe.run_seed,
             purpose=purpose,
@@ -108,6 +114,6 @@ def _both_arms(
             reference=reference,
         )
         summary = {name: figure._asdict() for name, figure in summarise(items).items()}
-        results.append((arm, {"rows": as_rows(items), "summary": summary}))
+        results.append((arm, {"rows": as_rows(items), "summary": summary, "weights": weights}))
     context.observer.progress("evaluate", len(ARMS), len(ARMS), "done")
     return results

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import table
 from components.pipeline.evaluate import ARMS, Models, arm_rows, evaluated_digests, sealed_evaluation
+from components.recipe import Rules, digest_of
 from components.records import ItemResult, Outcome, Verdict
 from components.registry.ledger import Ledger
 
@@ -30,10 +31,14 @@ def judge(
     from components.evaluation.gate import check_integrity, check_power, decide
 
     rules, model = context.recipe.gate.rules, context.recipe.name
-    base: dict[str, Any] = {"challenger": models.challenger_weights, "incumbent": models.incumbent_weights}
+    base: dict[str, Any] = {
+        "challenger": models.challenger_weights,
+        "incumbent": models.incumbent_weights,
+        "rules": rules_digest(rules),
+    }
     if models.challenger_weights == models.incumbent_weights:
         return Verdict(Outcome.REJECT, ["no checkpoint was better on dev than the incumbent itself"], **base)
-    fold = next_fold(context, ledger, data)
+    fold = next_fold(context, ledger, data, base)
     if fold is None:
         reason = "no sealed fold is left: all are retired. Add data, or raise data.split.sealed_folds, for fresh ones"
         return Verdict(Outcome.INVALID, [reason], **base)
@@ -41,7 +46,7 @@ def judge(
     shortfall = check_power(_arms(dev, [r["id"] for r in table(data, "dev")]), len(table(data, fold)), rules)
     if shortfall is not None:
         return Verdict(Outcome.UNDERPOWERED, [shortfall], **base)
-    use = ledger.count_use(model, base["fold_digest"], models.challenger_weights, models.incumbent_weights)
+    use = ledger.count_use(model, base["fold_digest"], base["challenger"], base["incumbent"], base["rules"])
     base["use"] = use
     sealed = sealed_evaluation(context, data, models, fold)
     arms = _arms(sealed, [row["id"] for row in table(data, fold)])
@@ -56,15 +61,24 @@ def judge(
     )  # fmt: skip
 
 
-def next_fold(context: Context, ledger: Ledger, data: StageResult) -> str | None:
-    """The first fold that is neither retired nor used up; a fold whose uses are spent is retired here."""
+def rules_digest(rules: Rules) -> str:
+    """Names the rules: another set of rules is another use of a fold, and another verdict."""
+    return digest_of(rules.model_dump(mode="json"))
+
+
+def next_fold(context: Context, ledger: Ledger, data: StageResult, pair: Mapping[str, str]) -> str | None:
+    """The first fold that is neither retired nor used up; a fold whose uses are spent is retired here.
+
+    A pair that was judged on a fold by the same rules, and killed before its verdict was carried out, stays on it.
+    """
     model, limit = context.recipe.name, context.recipe.gate.rules.uses_per_epoch
     retired = ledger.retired(model)
+    used = ledger.folds_used(model, pair["challenger"], pair["incumbent"], pair["rules"])
     for number in range(context.recipe.data.split.sealed_folds):
         digest = fold_digest(data, f"sealed_{number}")
         if digest in retired:
             continue
-        if ledger.uses(model, digest) < limit:
+        if digest in used or ledger.uses(model, digest) < limit:
             return f"sealed_{number}"
         ledger.retire(model, digest, "spent")
     return None

@@ -122,7 +122,10 @@ def _publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict:
     record = verdict.as_json() if retired else verdict.public()
     with scratch(context) as folder:
         path = folder / "verdict.json"
-        path.write_text(json.dumps({**record, "digest": verdict.digest}, indent=2, sort_keys=True), encoding="utf-8")
+        path.write_text(
+            json.dumps({**record, "digest": verdict.digest if retired else verdict.public_digest}, indent=2, sort_keys=True),
+            encoding="utf-8",
+        )
         tracker.artifact(run_id, path)
     if retired:
         tracker.metrics(run_id, [(0, {f"sealed/{k}": v for k, v in verdict.figures.items()})])
@@ -210,7 +213,7 @@ def _describe(
         run_id=run_id,
         base_model=recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
     )
-    tracker.describe(recipe.name, version, card, {"verdict": verdict.outcome.value, "verdict_sha256": verdict.digest})
+    tracker.describe(recipe.name, version, card, {"verdict": verdict.outcome.value, "verdict_sha256": verdict.public_digest})
 
 
 def _card_template(context: Context) -> Any:

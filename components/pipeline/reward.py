@@ -1,9 +1,11 @@
 """Stage *reward*: train the reward model where there is one, then validate the reward before it is used."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
-from components.files import read_json, tree_digests, write_json
+from components.errors import RecipeError
+from components.files import file_digest, read_json, tree_digests, write_json
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
@@ -19,16 +21,31 @@ def validated_reward(context: Context, data: StageResult, start: StageResult) ->
     configuration = [
         recipe.reward.model_dump(mode="json"),
         recipe.policy.max_new_tokens,
+        recipe.train.temperature,
         recipe.seed,
         recipe.device,
         recipe.threads,
     ]
-    inputs = {"data": dataset_version(data), "policy": policy_weights(start)}
+    inputs = {"data": dataset_version(data), "policy": policy_weights(start), **custom_reward_source(context)}
     base = recipe.reward.model.base
     if base is not None and Path(base).is_dir():
         inputs |= {f"base/{k}": v for k, v in tree_digests(Path(base)).items()}
     key = stage_key("reward", configuration, inputs, code_digest(*CODE))
     return finish(context, "reward", key, lambda path: _build(context, data, start, path))
+
+
+def custom_reward_source(context: Context) -> dict[str, str]:
+    """sha256 of the file that a custom reward's function is imported from, so that an edit of it is a changed key."""
+    function = context.recipe.reward.function
+    if function is None:
+        return {}
+    try:
+        found = importlib.util.find_spec(function.partition(":")[0])
+    except Exception:  # foreign code may raise anything; importing it for use will say what
+        found = None
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        raise RecipeError(f"reward.function {function!r} is in no source file that can be found. Write module:function.")
+    return {"reward_function": file_digest(Path(found.origin))}
 
 
 def reward_report(stage: StageResult) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 
 from components.pipeline.context import Context, NotFinished, StageResult
 from components.pipeline.data import prepare_data
+from components.pipeline.gate import rules_digest
 from components.pipeline.policy import policy_weights, starting_policy
 from components.pipeline.reward import validated_reward
 from components.pipeline.train import trained_candidate
+from components.recipe import Recipe
 from components.records import Outcome, Verdict
 from components.registry.ledger import Ledger
 
@@ -21,18 +23,20 @@ class Settled:
     run_id: str
 
 
-def settled(ledger: Ledger, model: str, candidate: str, start: str) -> Settled | None:
-    """The verdict that stands on a candidate: the one that made it champion, or one against today's incumbent.
+def settled(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Settled | None:
+    """The verdict that stands on a candidate: the one that made it champion, or one of today's rules against today's incumbent.
 
     Args:
         candidate: weights digest of the candidate.
         start: weights digest of the starting policy, the incumbent before there is a champion.
     """
+    model = recipe.name
     champion = ledger.champion(model)
     if champion is not None and champion.weights == candidate:
         known = ledger.verdict_by_digest(champion.verdict)
     else:
-        known = ledger.verdict(model, candidate, champion.weights if champion else start)
+        incumbent = champion.weights if champion else start
+        known = ledger.verdict(model, candidate, incumbent, rules_digest(recipe.gate.rules))
     if known is None:
         return None
     verdict = Verdict.from_json(known["record"])

@@ -8,6 +8,7 @@ from components.files import read_json, read_json_lines, write_json_lines
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
+from components.pipeline.reward import custom_reward_source
 from components.store import code_digest, stage_key
 
 CODE = ("training", "policy", "chat", "algorithms", "rewards", "evaluation/evaluate", "randomness")
@@ -18,6 +19,7 @@ def trained_candidate(context: Context, data: StageResult, start: StageResult, r
     recipe = context.recipe
     configuration = [
         recipe.train.model_dump(mode="json"),
+        recipe.reward.model_dump(mode="json"),
         recipe.evaluation.dev_items,
         recipe.evaluation.temperature,
         recipe.policy.max_new_tokens,
@@ -25,7 +27,12 @@ def trained_candidate(context: Context, data: StageResult, start: StageResult, r
         recipe.device,
         recipe.threads,
     ]
-    inputs = {"data": dataset_version(data), "policy": policy_weights(start), "reward": reward.finished.digest}
+    inputs = {
+        "data": dataset_version(data),
+        "policy": policy_weights(start),
+        "reward": reward.finished.digest,
+        **custom_reward_source(context),
+    }
     key = stage_key("train", configuration, inputs, code_digest(*CODE))
     checkpoints = context.store.work("train", key)
     return finish(context, "train", key, lambda path: _train(context, data, start, reward, checkpoints, path))

@@ -20,11 +20,12 @@ from components.faults import point
 
 SCHEMA_VERSION = "1"
 LOCK_TIMEOUT_SECONDS = 20
+OPEN = ("running", "failed", "killed")  # a run that did not reach its end, and is continued when it is started again
 
 metadata = sa.MetaData()
 
 settings_table = sa.Table(
-    "settings", metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.String(256), nullable=False)
+    "settings", metadata, sa.Column("key", sa.String(80), primary_key=True), sa.Column("value", sa.String(256), nullable=False)
 )
 gate_uses = sa.Table(
     "gate_uses",
@@ -34,10 +35,11 @@ gate_uses = sa.Table(
     sa.Column("fold_digest", sa.String(64), nullable=False),
     sa.Column("challenger", sa.String(64), nullable=False),
     sa.Column("incumbent", sa.String(64), nullable=False),
+    sa.Column("rules", sa.String(64), nullable=False),
     sa.Column("use", sa.Integer, nullable=False),
     sa.Column("at", sa.String(40), nullable=False),
     sa.UniqueConstraint("model", "fold_digest", "use"),
-    sa.UniqueConstraint("model", "fold_digest", "challenger", "incumbent"),
+    sa.UniqueConstraint("model", "fold_digest", "challenger", "incumbent", "rules"),
 )
 retired_folds = sa.Table(
     "retired_folds",
@@ -54,6 +56,7 @@ verdicts = sa.Table(
     sa.Column("model", sa.String(64), nullable=False),
     sa.Column("challenger", sa.String(64), nullable=False),
     sa.Column("incumbent", sa.String(64), nullable=False),
+    sa.Column("rules", sa.String(64), nullable=False),
     sa.Column("outcome", sa.String(16), nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("record", sa.Text, nullable=False),
@@ -188,31 +191,32 @@ class Ledger:
                     raise RegistryError(f"the champion of {model} changed while this challenger was judged. Run again.")
                 connection.execute(promotions.insert().values(model=model, **row.__dict__))
                 if retire_fold is not None:
-                    fold = {"model": model, "fold_digest": retire_fold, "reason": "promoted", "at": now()}
-                    connection.execute(retired_folds.insert().values(fold))
+                    fold = {"model": model, "fold_digest": retire_fold}
+                    connection.execute(retired_folds.delete().where(*_equal(retired_folds, fold)))
+                    connection.execute(retired_folds.insert().values(**fold, reason="promoted", at=now()))
         except IntegrityError as error:
             raise RegistryError(f"the champion of {model} changed while this challenger was judged. Run again.") from error
         point("ledger:promoted")
         return row
 
-    def count_use(self, model: str, fold: str, challenger: str, incumbent: str) -> int:
-        """Count one use of a sealed fold before it is scored, once per challenger and incumbent; returns its number."""
-        pair = sa.and_(
-            gate_uses.c.model == model,
-            gate_uses.c.fold_digest == fold,
-            gate_uses.c.challenger == challenger,
-            gate_uses.c.incumbent == incumbent,
-        )
+    def count_use(self, model: str, fold: str, challenger: str, incumbent: str, rules: str) -> int:
+        """Count one use of a sealed fold before it is scored, once per challenger, incumbent and rules; returns its number."""
+        pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
         with self._transaction() as connection:
-            known = connection.execute(sa.select(gate_uses.c.use).where(pair)).scalar()
+            here = sa.and_(gate_uses.c.model == model, gate_uses.c.fold_digest == fold)
+            known = connection.execute(sa.select(gate_uses.c.use).where(here, *_equal(gate_uses, pair))).scalar()
             if known is not None:
                 return int(known)
-            here = sa.and_(gate_uses.c.model == model, gate_uses.c.fold_digest == fold)
             use = 1 + connection.execute(sa.select(sa.func.count()).select_from(gate_uses).where(here)).scalar_one()
-            values = {"model": model, "fold_digest": fold, "challenger": challenger, "incumbent": incumbent}
-            connection.execute(gate_uses.insert().values(**values, use=use, at=now()))
+            connection.execute(gate_uses.insert().values(**pair, fold_digest=fold, use=use, at=now()))
         point("ledger:use_counted")
         return int(use)
+
+    def folds_used(self, model: str, challenger: str, incumbent: str, rules: str) -> set[str]:
+        """Digests of the folds on which these two were judged by these rules."""
+        pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
+        with self._transaction() as connection:
+            return set(connection.execute(sa.select(gate_uses.c.fold_digest).where(*_equal(gate_uses, pair))).scalars())
 
     def uses(self, model: str, fold: str) -> int:
         """How often a fold was used."""
@@ -236,17 +240,15 @@ class Ledger:
 
     def record_verdict(self, model: str, record: Mapping[str, Any], digest: str, run_id: str) -> None:
         """Store a verdict's whole record; repeating is harmless."""
-        known = self.verdict(model, record["challenger"], record["incumbent"])
-        if known is not None and known["digest"] == digest:
+        pair = {"model": model, "challenger": record["challenger"], "incumbent": record["incumbent"], "digest": digest}
+        if self._newest_verdict(*_equal(verdicts, pair)) is not None:
             return
         with self._transaction() as connection:
             connection.execute(
                 verdicts.insert().values(
-                    model=model,
-                    challenger=record["challenger"],
-                    incumbent=record["incumbent"],
+                    **pair,
                     outcome=record["outcome"],
-                    digest=digest,
+                    rules=record["rules"],
                     record=json.dumps(record, sort_keys=True),
                     run_id=run_id,
                     at=now(),
@@ -254,11 +256,10 @@ class Ledger:
             )
         point("ledger:verdict")
 
-    def verdict(self, model: str, challenger: str, incumbent: str) -> dict[str, Any] | None:
-        """The newest verdict on a challenger against an incumbent: {digest, run_id, record}."""
-        return self._newest_verdict(
-            verdicts.c.model == model, verdicts.c.challenger == challenger, verdicts.c.incumbent == incumbent
-        )
+    def verdict(self, model: str, challenger: str, incumbent: str, rules: str) -> dict[str, Any] | None:
+        """The newest verdict on a challenger against an incumbent by these rules: {digest, run_id, record}."""
+        pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
+        return self._newest_verdict(*_equal(verdicts, pair))
 
     def verdict_by_digest(self, digest: str) -> dict[str, Any] | None:
         """The verdict with a digest: {digest, run_id, record}."""
@@ -270,9 +271,22 @@ class Ledger:
             row = connection.execute(query).mappings().first()
         return None if row is None else {"digest": row["digest"], "run_id": row["run_id"], "record": json.loads(row["record"])}
 
+    def note_alias(self, model: str, sequence: int) -> None:
+        """Note that the champion alias has followed promotion number ``sequence``."""
+        with self._transaction() as connection:
+            key = f"alias:{model}"
+            connection.execute(settings_table.delete().where(settings_table.c.key == key))
+            connection.execute(settings_table.insert().values(key=key, value=str(sequence)))
+
+    def alias_sequence(self, model: str) -> int:
+        """Number of the promotion that the champion alias has followed; 0 before the first."""
+        query = sa.select(settings_table.c.value).where(settings_table.c.key == f"alias:{model}")
+        with self._transaction() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def open_run(self, identity: str) -> str | None:
         """The MLflow run of an identity that was begun and did not finish."""
-        query = sa.select(runs.c.run_id).where(runs.c.identity == identity, runs.c.status == "running")
+        query = sa.select(runs.c.run_id).where(runs.c.identity == identity, runs.c.status.in_(OPEN))
         with self._transaction() as connection:
             return connection.execute(query).scalar()
 
@@ -290,11 +304,20 @@ class Ledger:
             values = {"status": result["status"], "finished": now(), "result": text}
             connection.execute(runs.update().where(runs.c.identity == identity).values(**values))
 
+    def break_run(self, identity: str, status: str) -> None:
+        """Note that a process ended before its run did; ``status`` is failed or killed."""
+        with self._transaction() as connection:
+            connection.execute(runs.update().where(runs.c.identity == identity).values(status=status))
+
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
         with self._transaction() as connection:
             query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _equal(table: sa.Table, values: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == value for name, value in values.items()]
 
 
 def now() -> str:

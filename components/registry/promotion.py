@@ -32,13 +32,15 @@ def reconcile(ledger: Ledger, aliases: Aliases, model: str) -> Promotion | None:
             )
         return None
     if alias == champion.version:
+        ledger.note_alias(model, champion.sequence)
         return champion
-    if alias != champion.previous:
+    if ledger.alias_sequence(model) >= champion.sequence or alias != champion.previous:
         raise RegistryError(
             f"alias champion of {model} is at version {alias}, but the ledger's champion is version {champion.version}. "
             f"Somebody moved it by hand: set it back to {champion.version}."
         )
     aliases.set_alias(model, CHAMPION, champion.version)
+    ledger.note_alias(model, champion.sequence)
     return champion
 
 
@@ -70,4 +72,5 @@ def promote(
         retire_fold=fold,
     )
     aliases.set_alias(model, CHAMPION, version)
+    ledger.note_alias(model, promotion.sequence)
     return promotion

@@ -20,6 +20,7 @@ from components.files import MANIFEST, file_digest, read_json, tree_digests, wri
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 PARAM_LIMIT = 6000
+ABSENT = "RESOURCE_DOES_NOT_EXIST"
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
 
 
@@ -35,7 +36,7 @@ class Tracker:
             RegistryError: if MLflow cannot be reached.
         """
         self.uri = uri
-        self.local = uri.startswith(("sqlite:", "file:"))
+        self.local = not uri.startswith(("http:", "https:", "databricks"))
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
@@ -62,8 +63,12 @@ class Tracker:
     def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None) -> str:
         """A new run, or the one named ``run_id`` continued."""
         if run_id is not None:
-            self.client.update_run(run_id, status="RUNNING")
-            return run_id
+            try:
+                self.client.update_run(run_id, status="RUNNING")
+                return run_id
+            except MlflowException as error:
+                if error.error_code != ABSENT:  # a run deleted since, or of another server, is begun again
+                    raise
         every = {
             **tags,
             "mlflow.runName": name,
@@ -125,17 +130,14 @@ class Tracker:
         self.client.log_artifact(run_id, str(path), folder)
 
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-        """Log rows as a table that the MLflow UI shows."""
-        if rows:
+        """Log rows, once, as a table that the MLflow UI shows."""
+        if rows and name not in {item.path for item in self.client.list_artifacts(run_id)}:  # logging again would append
             columns = {key: [row.get(key) for row in rows] for key in rows[0]}
             self.client.log_table(run_id, columns, name)
 
     def version_of(self, name: str, weights: str) -> str | None:
         """The registered version with these weights; the lowest, if a lost reply ever made two."""
-        try:
-            found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
-        except MlflowException:
-            return None
+        found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
         return min((str(v.version) for v in found), key=int, default=None)
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
@@ -192,8 +194,10 @@ class Tracker:
         """The version that an alias names."""
         try:
             return str(self.client.get_model_version_by_alias(name, alias).version)
-        except MlflowException:
-            return None
+        except MlflowException as error:
+            if error.error_code in (ABSENT, "INVALID_PARAMETER_VALUE"):  # no such model, or no such alias
+                return None
+            raise
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Move an alias, and read it back.
@@ -201,7 +205,15 @@ class Tracker:
         Raises:
             RegistryError: if the registry does not say what was written.
         """
-        self.client.set_registered_model_alias(name, alias, version)
+        try:
+            self.client.set_registered_model_alias(name, alias, version)
+        except MlflowException as error:
+            if error.error_code != ABSENT:
+                raise
+            place = redacted(self.uri)
+            raise RegistryError(
+                f"version {version} of {name} is not in MLflow at {place}. Check MLFLOW_TRACKING_URI."
+            ) from error
         point(f"registry:alias:{alias}")
         if self.alias(name, alias) != version:
             raise RegistryError(f"alias {alias} of {name} is not at version {version} after it was set. Run again.")

@@ -1,10 +1,17 @@
 """``ratchet data``: dataset versions."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+
+if TYPE_CHECKING:
+    from components.home import Home
 
 app = typer.Typer(help="Dataset versions: prepare, push, pull, verify.", no_args_is_help=True)
 
@@ -56,7 +63,8 @@ def push() -> None:
 
     home = Home.here()
     require_pointer(home.project / versioning.POINTER)
-    versioning.push(home.project, home.dvc)
+    with scratch(home) as workspace:
+        versioning.push(home.project, workspace, home.dvc)
     _say("pushed")
 
 
@@ -71,7 +79,8 @@ def pull() -> None:
 
     home = Home.here()
     require_pointer(home.project / versioning.POINTER)
-    versioning.pull(home.project, home.dvc)
+    with scratch(home) as workspace:
+        versioning.pull(home.project, workspace, home.dvc)
     _say("restored and verified")
 
 
@@ -88,6 +97,18 @@ def verify() -> None:
     require_pointer(home.project / versioning.POINTER)
     versioning.verify(home.project, versioning.pointer_md5(home.project / versioning.POINTER))
     _say("verified")
+
+
+@contextmanager
+def scratch(home: "Home") -> Iterator[Path]:
+    """A workspace for the length of a command."""
+    from components.files import scratch_directory
+
+    folder = scratch_directory(home.workspaces, "dvc")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def require_pointer(path: Path) -> None:

@@ -1,9 +1,14 @@
 """``ratchet ui``: MLflow and Prefect in the browser, on the loopback address."""
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from components.home import Home
 
 
 def ui(
@@ -20,18 +25,30 @@ def ui(
 
     home = Home.here()
     apply(home)
-    servers.require_free(port, "--port")
+    remote = home.tracking_uri.startswith(("http:", "https:"))
+    if not remote:
+        servers.require_free(port, "--port")
     children = []
     if not servers.is_healthy(f"http://{servers.HOST}:{prefect_port}/api/health"):
         children.append(servers.prefect_server(prefect_port))
-    arguments = ["server", "--host", servers.HOST, "--port", str(port), "--backend-store-uri", home.tracking_uri]
-    home.artifacts.mkdir(parents=True, exist_ok=True)
-    children.append(servers.start("mlflow", [*arguments, "--default-artifact-root", home.artifacts.as_uri()]))
+    mlflow = home.tracking_uri if remote else f"http://{servers.HOST}:{port}"
     try:
-        servers.wait_until_healthy(f"http://{servers.HOST}:{port}/health", children[-1])
-        typer.echo(f"MLflow:  http://{servers.HOST}:{port}\nPrefect: http://{servers.HOST}:{prefect_port}", err=True)
+        if not remote:
+            children.append(start_mlflow(home, port))
+        typer.echo(f"MLflow:  {mlflow}\nPrefect: http://{servers.HOST}:{prefect_port}", err=True)
         while all(child.poll() is None for child in children):
             time.sleep(1)
     finally:
         for child in children:
             servers.stop(child)
+
+
+def start_mlflow(home: "Home", port: int) -> "Popen[bytes]":
+    """MLflow's server over the project's own database."""
+    from flows.cli import servers
+
+    home.artifacts.mkdir(parents=True, exist_ok=True)
+    arguments = ["server", "--host", servers.HOST, "--port", str(port), "--backend-store-uri", home.tracking_uri]
+    process = servers.start("mlflow", [*arguments, "--default-artifact-root", home.artifacts.as_uri()])
+    servers.wait_until_healthy(f"http://{servers.HOST}:{port}/health", process)
+    return process

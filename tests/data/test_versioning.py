@@ -41,7 +41,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Place:
         (place.workspace / "data" / name).write_text(text)
     versioning.init_workspace(place.workspace, place.state, root / "no project")
     versioning.add(place.workspace, place.state)
-    versioning.push(place.workspace, place.state)
+    versioning.push(place.workspace, place.state / "scratch", place.state)
     return place
 
 
@@ -88,7 +88,7 @@ def test_files_written_elsewhere_in_another_order_are_the_same_version(published
 def test_a_pushed_version_is_restored_without_its_cache(place: Place) -> None:
     shutil.rmtree(place.workspace / "data")
     shutil.rmtree(place.state / "cache")
-    versioning.pull(place.workspace, place.state)
+    versioning.pull(place.workspace, place.state / "scratch", place.state)
     assert place.content() == FILES
 
 
@@ -118,13 +118,13 @@ def test_a_version_that_comes_back_damaged_is_refused(place: Place, lost: str) -
         shutil.rmtree(place.state / "cache")
     damage(place.state / lost)
     with pytest.raises(DataError):
-        versioning.pull(place.workspace, place.state)
+        versioning.pull(place.workspace, place.state / "scratch", place.state)
 
 
 def test_a_pointer_edited_to_another_version_is_refused(place: Place) -> None:
     place.pointer.write_text(place.pointer.read_text().replace(versioning.pointer_md5(place.pointer), MD5))
     with pytest.raises(DataError, match="dvc pull"):
-        versioning.pull(place.workspace, place.state)
+        versioning.pull(place.workspace, place.state / "scratch", place.state)
 
 
 # Links and workspaces
@@ -135,7 +135,7 @@ def test_a_symbolic_link_is_not_pulled_into(place: Place, name: str) -> None:
     (place.workspace / name).rename(place.state / "elsewhere")
     (place.workspace / name).symlink_to(place.state / "elsewhere")
     with pytest.raises(DataError, match="symbolic link"):
-        versioning.pull(place.workspace, place.state)
+        versioning.pull(place.workspace, place.state / "scratch", place.state)
 
 
 def workspace_config(tmp_path: Path, project_config: str | None) -> configparser.RawConfigParser:

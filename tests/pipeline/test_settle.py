@@ -1,10 +1,16 @@
 """When a candidate counts as judged."""
 
+from pathlib import Path
+
 import pytest
 
+from components.pipeline.gate import rules_digest
 from components.pipeline.settle import settled
+from components.recipe import Rules, load_recipe
 from components.records import Outcome, Verdict
 from components.registry.ledger import Ledger
+
+RECIPE = load_recipe(Path(__file__).parents[1] / "recipes" / "micro.yaml")
 
 
 @pytest.fixture
@@ -12,41 +18,46 @@ def ledger() -> Ledger:
     return Ledger("sqlite:///:memory:")
 
 
-def record(ledger: Ledger, outcome: Outcome, incumbent: str = "start") -> Verdict:
-    verdict = Verdict(outcome, ["reason"], "candidate", incumbent)
-    ledger.record_verdict("m", verdict.as_json(), verdict.digest, "run")
+def record(ledger: Ledger, outcome: Outcome, incumbent: str = "start", rules: Rules | None = None) -> Verdict:
+    verdict = Verdict(outcome, ["reason"], "candidate", incumbent, rules_digest(rules or RECIPE.gate.rules))
+    ledger.record_verdict(RECIPE.name, verdict.as_json(), verdict.digest, "run")
     return verdict
 
 
 def promote(ledger: Ledger, weights: str, verdict: str) -> None:
-    expected = len(ledger.history("m"))
-    ledger.promote("m", expected=expected, version=weights, weights=weights, by="gate", verdict=verdict, run_id="run")
+    expected = len(ledger.history(RECIPE.name))
+    ledger.promote(RECIPE.name, expected=expected, version=weights, weights=weights, by="gate", verdict=verdict, run_id="run")
 
 
 def test_a_candidate_never_judged_is_not_settled(ledger: Ledger) -> None:
-    assert settled(ledger, "m", "candidate", "start") is None
+    assert settled(ledger, RECIPE, "candidate", "start") is None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REJECT, Outcome.UNDERPOWERED])
 def test_a_refusal_against_todays_incumbent_settles(ledger: Ledger, outcome: Outcome) -> None:
     verdict = record(ledger, outcome)
-    assert settled(ledger, "m", "candidate", "start").verdict == verdict  # type: ignore[union-attr]
+    assert settled(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
 
 
 def test_a_refusal_against_another_incumbent_does_not_settle(ledger: Ledger) -> None:
     record(ledger, Outcome.REJECT)
     promote(ledger, "other", "v")
-    assert settled(ledger, "m", "candidate", "start") is None
+    assert settled(ledger, RECIPE, "candidate", "start") is None
+
+
+def test_a_refusal_by_other_rules_does_not_settle(ledger: Ledger) -> None:
+    record(ledger, Outcome.UNDERPOWERED, rules=RECIPE.gate.rules.model_copy(update={"target_effect": 0.01}))
+    assert settled(ledger, RECIPE, "candidate", "start") is None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INVALID, Outcome.ERROR])
 def test_what_could_not_be_judged_may_be_judged_again(ledger: Ledger, outcome: Outcome) -> None:
     record(ledger, outcome)
-    assert settled(ledger, "m", "candidate", "start") is None
+    assert settled(ledger, RECIPE, "candidate", "start") is None
 
 
 def test_a_verdict_to_promote_settles_only_once_it_was_carried_out(ledger: Ledger) -> None:
     verdict = record(ledger, Outcome.PROMOTE)
-    assert settled(ledger, "m", "candidate", "start") is None
+    assert settled(ledger, RECIPE, "candidate", "start") is None
     promote(ledger, "candidate", verdict.digest)
-    assert settled(ledger, "m", "candidate", "start").verdict == verdict  # type: ignore[union-attr]
+    assert settled(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]

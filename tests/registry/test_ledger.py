@@ -73,15 +73,43 @@ def test_of_racing_promotions_exactly_one_wins(tmp_path: Path) -> None:
 
 
 def test_a_use_is_counted_once_per_challenger_and_incumbent(ledger: Ledger) -> None:
-    assert ledger.count_use("m", "f", "c1", "i") == 1
-    assert ledger.count_use("m", "f", "c1", "i") == 1
-    assert ledger.count_use("m", "f", "c2", "i") == 2
+    assert ledger.count_use("m", "f", "c1", "i", "rules") == 1
+    assert ledger.count_use("m", "f", "c1", "i", "rules") == 1
+    assert ledger.count_use("m", "f", "c2", "i", "rules") == 2
     assert ledger.uses("m", "f") == 2
 
 
+def test_other_rules_are_another_use(ledger: Ledger) -> None:
+    ledger.count_use("m", "f", "c", "i", "rules")
+    assert ledger.count_use("m", "f", "c", "i", "laxer rules") == 2
+    assert ledger.folds_used("m", "c", "i", "rules") == {"f"}
+    assert ledger.folds_used("m", "c", "i", "no such rules") == set()
+
+
+def test_a_promotion_retires_a_fold_that_was_spent_meanwhile(ledger: Ledger) -> None:
+    ledger.retire("m", "f", "spent")
+    promote(ledger, 0, "1", fold="f")
+    assert ledger.retired("m") == {"f": "promoted"}
+
+
+def test_verdicts_may_alternate_and_each_is_kept_once(ledger: Ledger) -> None:
+    record = {"challenger": "c", "incumbent": "i", "rules": "r", "outcome": "REJECT"}
+    for digest in ("d1", "d2", "d1"):
+        ledger.record_verdict("m", record, digest, "run")
+    assert ledger.verdict("m", "c", "i", "r")["digest"] == "d2"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("status", ["failed", "killed"])
+def test_a_run_that_broke_off_is_still_open(ledger: Ledger, status: str) -> None:
+    ledger.begin_run("identity", "m", "r1")
+    ledger.break_run("identity", status)
+    assert ledger.open_run("identity") == "r1"
+    assert ledger.latest_runs()[0]["status"] == status
+
+
 def test_folds_are_counted_apart(ledger: Ledger) -> None:
-    ledger.count_use("m", "f", "c", "i")
-    assert ledger.count_use("m", "g", "c", "i") == 1
+    ledger.count_use("m", "f", "c", "i", "rules")
+    assert ledger.count_use("m", "g", "c", "i", "rules") == 1
 
 
 def test_retiring_twice_keeps_the_first_reason(ledger: Ledger) -> None:
@@ -91,10 +119,10 @@ def test_retiring_twice_keeps_the_first_reason(ledger: Ledger) -> None:
 
 
 def test_the_newest_verdict_on_a_pair_is_found(ledger: Ledger) -> None:
-    record = {"challenger": "c", "incumbent": "i", "outcome": "INVALID"}
+    record = {"challenger": "c", "incumbent": "i", "rules": "r", "outcome": "INVALID"}
     ledger.record_verdict("m", record, "d1", "r1")
     ledger.record_verdict("m", {**record, "outcome": "REJECT"}, "d2", "r2")
-    found = ledger.verdict("m", "c", "i")
+    found = ledger.verdict("m", "c", "i", "r")
     assert found is not None
     assert (found["digest"], found["record"]["outcome"]) == ("d2", "REJECT")
     assert ledger.verdict_by_digest("d1")["run_id"] == "r1"  # type: ignore[index]
@@ -119,7 +147,7 @@ def test_a_locked_database_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(RegistryError, match="database is locked"):
-        ledger.count_use("m", "f", "c", "i")
+        ledger.count_use("m", "f", "c", "i", "rules")
     holder.close()
 
 

@@ -66,6 +66,22 @@ def test_an_alias_moved_by_hand_stops_promotions(ledger: Ledger, registry: Regis
         reconcile(ledger, registry, "m")
 
 
+def test_an_alias_set_back_by_hand_stops_promotions(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    do_promote(ledger, registry, "2", 1)
+    registry.set_alias("m", "champion", "1")  # where a crash would have left it, but the alias had followed before
+    with pytest.raises(RegistryError, match="set it back to 2"):
+        reconcile(ledger, registry, "m")
+    assert registry.alias("m", "champion") == "1"
+
+
+def test_a_deleted_first_alias_stops_promotions(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    registry.aliases.clear()
+    with pytest.raises(RegistryError, match="set it back to 1"):
+        reconcile(ledger, registry, "m")
+
+
 def test_a_lost_ledger_stops_promotions(ledger: Ledger, registry: Registry) -> None:
     registry.set_alias("m", "champion", "1")
     with pytest.raises(RegistryError, match="knows no promotion"):
