@@ -93,6 +93,7 @@ class Recording:
         if self.run_id is None:
             return
         self.tracker.tags(self.run_id, {"status": result["status"], "verdict": str(result["verdict"])})
+        self.tracker.close_children(self.run_id)
         self.tracker.close_run(self.run_id, status)
         self.ledger.finish_run(self.identity, result)
 

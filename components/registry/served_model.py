@@ -6,7 +6,6 @@ of the policy against the manifest before loading any, and refuses on a mismatch
 
 import hashlib
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ import mlflow
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 ROWS_AT_ONCE = 64
-
-# A hint would become a schema that takes either lists or frames; this model takes both.
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 def verify(model: Path, manifest: Path) -> dict[str, Any]:

@@ -84,6 +84,12 @@ class Tracker:
         """End a run."""
         self.client.set_terminated(run_id, status)
 
+    def close_children(self, run_id: str) -> None:
+        """End the child runs that a process killed just after its stage's commit left running."""
+        query = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
+        for child in self.client.search_runs([self.experiment], query):
+            self.close_run(child.info.run_id)
+
     def child(self, parent: str, stage: str) -> str:
         """The child run of a stage; a continued pipeline run finds the one it had."""
         query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.stage = '{stage}'"
@@ -172,8 +178,9 @@ class Tracker:
         # An unnamed column takes both a plain list of prompts and a frame.
         one_string = Schema([ColSpec(DataType.string)])
         signature = ModelSignature(inputs=one_string, outputs=one_string)
-        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about type hints and an example, which a signature replaces
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings(record=True):
+            # Recorded, not shown: MLflow asks for type hints and an example, which the signature replaces, and it
+            # overrides warning filters.
             logged = mlflow.pyfunc.log_model(
                 name="policy",
                 python_model=str(SERVED_MODEL),
