@@ -1,5 +1,6 @@
 """Start loopback servers and wait until they answer."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 
 from components.errors import RatchetError
 
@@ -62,6 +64,8 @@ def is_healthy(url: str) -> bool:
 def prefect_server(port: int) -> subprocess.Popen[bytes]:
     """A Prefect server on the loopback address."""
     require_free(port, "--prefect-port")
+    if "PREFECT_HOME" in os.environ:
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)  # the server does not make it
     process = start("prefect", ["server", "start", "--host", HOST, "--port", str(port)])
     wait_until_healthy(f"http://{HOST}:{port}/api/health", process)
     return process
