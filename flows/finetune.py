@@ -52,12 +52,18 @@ def finetune(
     Returns:
         The shape of ``run --json``.
     """
+    # No more here: serving pickles this body with every global it names, and a console cannot be pickled.
+    return run_recipe(recipe, overrides or [], until, slot)
+
+
+def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
+    """Resolve the recipe, tell the story, print its result."""
     if until is not None and until not in STAGES:
         raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STAGES)}.")
     home = Home.here()
     apply(home)
     slot = slot or scheduled_slot()
-    loaded = load_recipe(Path(recipe), overrides or [])
+    loaded = load_recipe(Path(recipe), overrides)
     if loaded.seed == "slot":
         console.print(f"slot {slot}; if this run is killed, --slot {slot} goes on with it", highlight=False)
     resolved = loaded.with_slot(slot)

@@ -135,8 +135,12 @@ def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
     )
     with started(project, *command):
         url = f"http://127.0.0.1:{port}/api"
-        states = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
-        (finished, *_) = wait_for(lambda: call(f"{url}/flow_runs/filter", states))
+        ended = {
+            "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}},
+            "deployments": {"name": {"any_": ["served"]}},
+        }
+        (finished, *_) = wait_for(lambda: call(f"{url}/flow_runs/filter", ended))
+        assert finished["state"]["type"] == "COMPLETED"
         tasks = call(f"{url}/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [finished["id"]]}}})
         assert {"prepare data", "warm up policy", "validate reward", "train policy"} <= {t["name"] for t in tasks}
         assert "Cached" in {t["state"]["name"] for t in tasks}  # the data of the project's other runs
