@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from components.registry.ledger import Ledger
+from flows.cli import servers
 
 ROOT = Path(__file__).parents[2]
 MICRO = ROOT / "tests" / "recipes" / "micro.yaml"
@@ -44,10 +47,25 @@ def new_project(path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Prefect server for all of these processes, which otherwise start one each."""
+    with socket.socket() as probe:
+        probe.bind((servers.HOST, 0))
+        port = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect_server")))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        server = servers.prefect_server(port)
+        patch.setenv("PREFECT_API_URL", f"http://{servers.HOST}:{port}/api")
+        yield
+        servers.stop(server)
+
+
 def ratchet(project: Path, kill_at: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run in a session of its own, and end what a killed process leaves: Prefect's temporary server."""
+    """Run in a session of its own, which is ended whole."""
     environment = {**os.environ, **({"RATCHET_KILL_AT": kill_at} if kill_at else {})}
-    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_HOME"):
         environment.pop(name, None)
     command = [sys.executable, "-m", "flows.cli", "run", "--recipe", str(MICRO), "--json", *OVERRIDES]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
