@@ -88,6 +88,14 @@ class Recording:
         if self.run_id is not None:
             self.tracker.metrics(self.tracker.child(self.run_id, stage), points)
 
+    def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Observer protocol: a table of samples goes to the stage's child run."""
+        from components.evaluation.report import visible
+
+        if self.run_id is not None:
+            shown = [{k: visible(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+            self.tracker.table(self.tracker.child(self.run_id, stage), shown, f"samples/step_{step:06d}.json")
+
     def close(self, result: Mapping[str, Any], status: str = "FINISHED") -> None:
         """End the run in MLflow and in the ledger."""
         if self.run_id is None:

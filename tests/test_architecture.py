@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEAVES = {"chat", "recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"}
+LEAVES = {"chat", "interruption", "recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"}
 SIDE_BY_SIDE = {"data", "rewards", "policy", "registry"}
 
 

@@ -1,8 +1,9 @@
 """Advantages, as pure functions on tensors.
 
 Conventions: B completions, G groups of k completions, T token positions. ``response_mask`` is True where a token is the
-policy's own. Standard deviations use ddof=1 and ``EPSILON`` is added to them. A group whose rewards are all equal has no
-signal: that is decided by exact equality, never by a computed standard deviation.
+policy's own. Standard deviations use ddof=1 and ``EPSILON`` is added to them. A missing reward is NaN: it is left out of
+every statistic and its advantage is 0. Rewards that are all equal carry no signal: that is decided by exact equality, never
+by a computed standard deviation, and their advantages are exactly 0.
 """
 
 from typing import NamedTuple
@@ -14,25 +15,63 @@ from torch import Tensor
 EPSILON = 1e-6
 
 
-def group_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
-    """Group-relative advantages: (r - mean) / (std + EPSILON) within each group (GRPO, arXiv:2402.03300).
-
-    A missing reward (NaN) is left out of its group's statistics and gets advantage 0; so does a group with fewer than two
-    rewards, or with equal ones.
-    """
-    present = ~rewards.isnan()
-    count = present.sum(1, keepdim=True)
-    values = torch.where(present, rewards, 0.0)
-    centred = torch.where(present, rewards - values.sum(1, keepdim=True) / count.clamp(min=1), 0.0)
-    deviation = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return torch.where(present & has_signal(rewards)[:, None], centred / (deviation + EPSILON), 0.0)
-
-
 def has_signal(rewards: Float[Tensor, "G k"]) -> Bool[Tensor, " G"]:
     """True for groups in which at least two present rewards differ."""
     highest = torch.where(rewards.isnan(), -torch.inf, rewards).amax(1)
     lowest = torch.where(rewards.isnan(), torch.inf, rewards).amin(1)
     return highest > lowest
+
+
+def _masked(rewards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rewards with 0 for the missing, their count per group [G, 1], and where an advantage may be other than 0."""
+    present = ~rewards.isnan()
+    return torch.where(present, rewards, 0.0), present.sum(1, keepdim=True), present & has_signal(rewards)[:, None]
+
+
+def group_mean_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
+    """r - mean of the group (Dr. GRPO, arXiv:2503.20783)."""
+    values, count, alive = _masked(rewards)
+    return torch.where(alive, values - values.sum(1, keepdim=True) / count.clamp(min=1), 0.0)
+
+
+def group_std_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
+    """(r - mean) / (std + EPSILON) within each group (GRPO, arXiv:2402.03300)."""
+    centred = group_mean_advantages(rewards)
+    count = (~rewards.isnan()).sum(1, keepdim=True)
+    deviation = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
+    return centred / (deviation + EPSILON)
+
+
+def leave_one_out_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
+    """r - mean of the group's *other* rewards (RLOO, arXiv:2402.14740); 0 for a group of one."""
+    values, count, alive = _masked(rewards)
+    others = (values.sum(1, keepdim=True) - values) / (count - 1).clamp(min=1)
+    return torch.where(alive, values - others, 0.0)
+
+
+def group_mean_batch_std_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
+    """(r - mean of the group) / (std over the whole batch of these + EPSILON) (REINFORCE++-baseline, arXiv:2501.03262).
+
+    The batch mean is not taken off a second time: over whole groups it is zero already, and a silent group stays at 0.
+    """
+    centred = group_mean_advantages(rewards)
+    count = int((~rewards.isnan()).sum())
+    deviation = (centred.square().sum() / max(1, count - 1)).sqrt()
+    return centred / (deviation + EPSILON)
+
+
+GROUP_ESTIMATORS = {
+    "group_std": group_std_advantages,
+    "group_mean": group_mean_advantages,
+    "leave_one_out": leave_one_out_advantages,
+    "group_mean_batch_std": group_mean_batch_std_advantages,
+}
+
+
+def discounted_returns(rewards: Float[Tensor, "B T"], response_mask: Bool[Tensor, "B T"], gamma: float) -> Float[Tensor, "B T"]:
+    """Return to go, R_t = r_t + gamma R_{t+1}, over the own tokens; 0 elsewhere. REINFORCE++ whitens these over the batch."""
+    zeros = torch.zeros_like(rewards)
+    return generalised_advantages(rewards, zeros, response_mask, gamma, 1.0).returns
 
 
 class ValueTargets(NamedTuple):
@@ -68,15 +107,20 @@ def generalised_advantages(
 
 
 def whiten(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    """(x - mean) / sqrt(var + 1e-8) over the positions where ``mask`` is True (var with ddof=1); 0 elsewhere."""
+    """(x - mean) / sqrt(var + 1e-8) over the positions where ``mask`` is True (var with ddof=1); 0 elsewhere.
+
+    Values that are all equal become exactly 0.
+    """
     kept = values[mask]
-    if kept.numel() < 2:
+    if kept.numel() < 2 or kept.min() == kept.max():
         return torch.zeros_like(values)
     variance, mean = torch.var_mean(kept)
     return torch.where(mask, (values - mean) * torch.rsqrt(variance + 1e-8), 0.0)
 
 
 def explained_variance(returns: Float[Tensor, " N"], values: Float[Tensor, " N"]) -> float:
-    """1 - var(returns - values) / var(returns); 0 where the returns do not vary."""
-    variance = returns.var() if returns.numel() > 1 else torch.zeros(())
-    return float(1 - (returns - values).var() / variance) if variance > 0 else 0.0
+    """1 - var(returns - values) / var(returns); 0 where the returns are all equal, or vary too little for a number."""
+    if returns.numel() < 2 or returns.min() == returns.max():
+        return 0.0
+    explained = 1 - (returns - values).double().var() / returns.double().var()
+    return float(explained) if explained.isfinite() else 0.0

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from components.evaluation.statistics import Interval, wilson
-from components.policy.loading import Policy, autocast
+from components.policy.adapters import Reference
+from components.policy.loading import Policy
 from components.policy.log_probs import completion_log_probs
 from components.policy.packing import Group
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, sample
+from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
 from components.records import ItemResult
 from components.rewards.verifier import final_number, is_correct
 
@@ -23,7 +24,7 @@ def evaluate_items(
     purpose: str,
     max_new_tokens: int,
     temperature: float,
-    reference: Policy | None = None,
+    reference: Reference | None = None,
 ) -> list[ItemResult]:
     """Sample one completion an item and judge it by the verifier.
 
@@ -36,9 +37,7 @@ def evaluate_items(
     prompts = [policy.encode_prompt(row["prompt"]) for row in rows]
     items = [int(row["id"], 16) for row in rows]
     settings = SamplingSettings(1, max_new_tokens, temperature)
-    with autocast(policy.model.device):
-        sampled = sample(policy.model, prompts, items, settings, SamplingSeed(seed, purpose), policy.end_of_sequence)
-    completions = [one for (one,) in sampled]
+    completions = [one for (one,) in generate(policy, prompts, items, settings, SamplingSeed(seed, purpose))]
     divergences: Sequence[float | None] = [None] * len(rows)
     if reference is not None:
         divergences = _divergences(policy, reference, prompts, completions)
@@ -60,10 +59,10 @@ def _judge(policy: Policy, row: Mapping[str, Any], completion: Completion, kl: f
 
 
 def _divergences(
-    policy: Policy, reference: Policy, prompts: Sequence[Sequence[int]], completions: Sequence[Completion]
+    policy: Policy, reference: Reference, prompts: Sequence[Sequence[int]], completions: Sequence[Completion]
 ) -> list[float]:
     groups = [Group(p, [c.tokens]) for p, c in zip(prompts, completions, strict=True)]
-    own, other = completion_log_probs(policy, groups), completion_log_probs(reference, groups)
+    own, other = completion_log_probs(policy, groups), reference.completion_log_probs(groups)
     return [a - b for a, b in zip(own, other, strict=True)]
 
 

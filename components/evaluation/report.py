@@ -18,6 +18,12 @@ PANELS = {
     "completions/mean_length": "mean length (tokens)",
     "eval_kl": "KL to the start (nats a completion)",
     "explained_variance": "explained variance of the critic",
+    "accuracy": "accuracy on training prompts",
+    "train_dev_gap": "train minus dev accuracy",
+    "kl": "KL to the start (nats a token)",
+    "clip_ratio/region_mean": "clipped share of tokens",
+    "grad_norm": "gradient norm",
+    "frac_reward_zero_std": "share of silent groups",
 }
 
 Points = Sequence[tuple[int, Mapping[str, float]]]

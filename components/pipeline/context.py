@@ -21,6 +21,9 @@ class Observer(Protocol):
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         """Durable figures of a stage: they will not be reported again."""
 
+    def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Durable samples of a stage at a step."""
+
 
 class Silent:
     """An observer that looks away."""
@@ -29,6 +32,9 @@ class Silent:
         pass
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        pass
+
+    def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         pass
 
 

@@ -95,10 +95,11 @@ def _both_arms(
     context: Context, models: Models, rows: Sequence[Mapping[str, Any]], temperature: float, purpose: str
 ) -> list[tuple[str, dict[str, Any]]]:
     from components.evaluation.evaluate import as_rows, evaluate_items, summarise
+    from components.policy.adapters import Reference
     from components.policy.loading import load_policy, pick_device
 
     recipe, device = context.recipe, pick_device(context.recipe.device)
-    reference = load_policy(models.start, device)
+    reference = Reference(load_policy(models.start, device))
     results = []
     for number, (arm, directory) in enumerate(zip(ARMS, (models.challenger, models.incumbent), strict=True)):
         context.observer.progress("evaluate", number, len(ARMS), f"scoring the {arm}")

@@ -52,6 +52,8 @@ def publish_candidate(
         shutil.copytree(candidate.path / "model", model)
         settings = {"max_new_tokens": recipe.policy.max_new_tokens}
         version = tracker.register(recipe.name, run_id, model, settings, tags)
+    if (candidate.path / "adapter").is_dir():
+        tracker.artifact(run_id, candidate.path / "adapter", "adapter")
     if tracker.alias(recipe.name, CHALLENGER) != version:
         tracker.set_alias(recipe.name, CHALLENGER, version)
     return version

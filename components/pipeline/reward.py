@@ -21,7 +21,7 @@ def validated_reward(context: Context, data: StageResult, start: StageResult) ->
     configuration = [
         recipe.reward.model_dump(mode="json"),
         recipe.policy.max_new_tokens,
-        recipe.train.temperature,
+        recipe.train.sampling.temperature,
         recipe.seed,
         recipe.device,
         recipe.threads,
@@ -101,8 +101,8 @@ def _train_model(context: Context, data: StageResult, start: StageResult, target
 
 def _samples(context: Context, data: StageResult, start: StageResult) -> Any:
     """Completions of the starting policy on train prompts, one a prompt."""
-    from components.policy.loading import autocast, load_policy, pick_device
-    from components.policy.sampling import SamplingSeed, SamplingSettings, sample
+    from components.policy.loading import load_policy, pick_device
+    from components.policy.sampling import SamplingSeed, SamplingSettings, generate
     from components.rewards.validation import Samples
 
     recipe = context.recipe
@@ -111,8 +111,6 @@ def _samples(context: Context, data: StageResult, start: StageResult) -> Any:
     count = min(recipe.reward.validation.samples, len(rows))
     numbers = batch_indices(recipe.run_seed, "validation", 0, count, len(rows)).tolist()
     prompts = [policy.encode_prompt(rows[i]["prompt"]) for i in numbers]
-    settings = SamplingSettings(1, recipe.policy.max_new_tokens, recipe.train.temperature)
-    seed = SamplingSeed(recipe.run_seed, "validation")
-    with autocast(policy.model.device):
-        sampled = sample(policy.model, prompts, numbers, settings, seed, policy.end_of_sequence)
+    settings = SamplingSettings(1, recipe.policy.max_new_tokens, recipe.train.sampling.temperature)
+    sampled = generate(policy, prompts, numbers, settings, SamplingSeed(recipe.run_seed, "validation"))
     return Samples([rows[i] for i in numbers], [policy.decode(one.tokens) for (one,) in sampled])

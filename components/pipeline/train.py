@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.errors import StoreError
 from components.files import read_json, read_json_lines, write_json_lines
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
@@ -15,12 +16,13 @@ CODE = ("training", "policy", "chat", "algorithms", "rewards", "evaluation/evalu
 
 
 def trained_candidate(context: Context, data: StageResult, start: StageResult, reward: StageResult) -> StageResult:
-    """``model/`` (the candidate), ``metrics.jsonl`` and facts: {best_step, stopped, algorithm}."""
+    """``model/`` (the candidate), ``adapter/`` with LoRA, ``metrics.jsonl``, ``samples.jsonl`` and :func:`training_facts`."""
     recipe = context.recipe
     configuration = [
         recipe.train.model_dump(mode="json"),
         recipe.reward.model_dump(mode="json"),
         recipe.evaluation.dev_items,
+        recipe.evaluation.sample_rows,
         recipe.evaluation.temperature,
         recipe.policy.max_new_tokens,
         recipe.seed,
@@ -34,12 +36,11 @@ def trained_candidate(context: Context, data: StageResult, start: StageResult, r
         **custom_reward_source(context),
     }
     key = stage_key("train", configuration, inputs, code_digest(*CODE))
-    checkpoints = context.store.work("train", key)
-    return finish(context, "train", key, lambda path: _train(context, data, start, reward, checkpoints, path))
+    return finish(context, "train", key, lambda path: _train(context, data, start, reward, key, path))
 
 
 def training_facts(stage: StageResult) -> dict[str, Any]:
-    """{best_step, stopped, algorithm, steps}."""
+    """{best_step, stopped, algorithm, steps, exact}; ``exact`` is false where training was resumed in another environment."""
     return dict(read_json(stage.path / "facts.json"))
 
 
@@ -49,39 +50,66 @@ def training_points(stage: StageResult) -> list[tuple[int, dict[str, float]]]:
 
 
 def _train(
-    context: Context, data: StageResult, start: StageResult, reward: StageResult, checkpoints: Path, path: Path
+    context: Context, data: StageResult, start: StageResult, reward: StageResult, key: str, path: Path
 ) -> Mapping[str, Any]:
     import torch
 
-    from components.policy.loading import load_policy, pick_device, save_policy
+    from components.interruption import Interruption
+    from components.policy.adapters import Reference
+    from components.policy.loading import load_policy, pick_device
+    from components.policy.probe import check_context, check_scoring
     from components.randomness import torch_seed
     from components.rewards.build import build_reward
-    from components.training.loop import Setting, Trainer, training_history
+    from components.training.actor import Actor
+    from components.training.loop import Setting, Trainer
+    from components.training.progress import sampled_rows, training_history
 
-    recipe, device = context.recipe, pick_device(context.recipe.device)
+    recipe, device, rows = context.recipe, pick_device(context.recipe.device), table(data, "train")
+    checkpoints = context.store.work("train", key)
     torch.manual_seed(torch_seed(recipe.run_seed, "train"))
-    policy = load_policy(start.path / "model", device)
-    reference = load_policy(start.path / "model", device)
-    setting = Setting(
-        train=recipe.train,
-        seed=recipe.run_seed,
-        rows=table(data, "train"),
-        max_new_tokens=recipe.policy.max_new_tokens,
-        reward=build_reward(recipe.reward, reward.path / "model", device),
-        evaluate=_dev_evaluation(context, table(data, "dev"), reference),
-        checkpoints=checkpoints,
-    )
-    trainer = Trainer(policy, reference if recipe.train.kl != "none" else None, setting)
-    _observe(context, trainer)
-    save_policy(trainer.best_policy(), path / "model")
+    policy = load_policy(start.path / "model", device, precision=recipe.train.precision)
+    check_context(policy, [row["prompt"] for row in rows], recipe.policy.max_new_tokens)
+    check_scoring(policy)
+    actor = Actor(policy, recipe.train, recipe.run_seed)
+    reference = actor.reference() or Reference(load_policy(start.path / "model", device, precision=recipe.train.precision))
+    with Interruption() as interruption:
+        setting = Setting(
+            train=recipe.train,
+            seed=recipe.run_seed,
+            rows=rows,
+            max_new_tokens=recipe.policy.max_new_tokens,
+            reward=build_reward(recipe.reward, reward.path / "model", device),
+            evaluate=_dev_evaluation(context, table(data, "dev"), reference),
+            checkpoints=checkpoints,
+            identity=key,
+            sample_rows=recipe.evaluation.sample_rows,
+            interrupted=lambda: interruption.requested,
+        )
+        trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
+        _observe(context, trainer)
+    if not trainer.finished:
+        raise StoreError("training was interrupted after a checkpoint. Run it again to go on from there.")
+    _save(trainer, path)
     history = training_history(checkpoints)
     write_json_lines(path / "metrics.jsonl", [{"step": step, "values": values} for step, values in history])
+    write_json_lines(path / "samples.jsonl", sampled_rows(checkpoints))
     return {
         "algorithm": recipe.train.algorithm,
         "best_step": trainer.progress.best_step,
         "steps": trainer.progress.step,
         "stopped": trainer.progress.stopped,
+        "exact": trainer.progress.exact,
     }
+
+
+def _save(trainer: Any, path: Path) -> None:
+    """The best policy as one model, and the adapter alone where there is one."""
+    from components.policy.loading import save_policy
+
+    trainer.best_policy()
+    if trainer.actor.adapter is not None:
+        trainer.actor.adapter.save(path / "adapter")
+    save_policy(trainer.actor.merged(), path / "model")
 
 
 def _dev_evaluation(context: Context, rows: list[dict[str, Any]], reference: Any) -> Any:
@@ -112,14 +140,20 @@ def _dev_evaluation(context: Context, rows: list[dict[str, Any]], reference: Any
 
 def _observe(context: Context, trainer: Any) -> None:
     """Drive the loop; figures are reported when the checkpoint that covers them is durable."""
-    from components.training.loop import Committed
+    from components.training.loop import Committed, Samples
 
     pending: list[tuple[int, Mapping[str, float]]] = []
+    samples: list[Samples] = []
     steps, accuracy = context.recipe.train.steps, float("nan")
     for event in trainer.run():
         if isinstance(event, Committed):
             context.observer.metrics("train", pending)
-            pending = []
+            for table in samples:
+                context.observer.samples("train", table.step, table.rows)
+            pending, samples = [], []
+            continue
+        if isinstance(event, Samples):
+            samples.append(event)
             continue
         pending.append((event.step, event.values))
         accuracy = event.values.get("eval_sampled_accuracy", accuracy)

@@ -14,6 +14,7 @@ from components.chat import encode_prompt
 from components.errors import ModelError
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
+UNMERGED = "an adapter, whose own weights alone would be saved again. Merge it into its model and save that."
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Policy:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    precision: str = "auto"  # of the forward pass: auto, fp32 or bf16; the weights are fp32
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of this policy's forward passes."""
+        return autocast(self.model.device, self.precision)
 
     @property
     def end_of_sequence(self) -> int:
@@ -54,9 +60,10 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device("cuda" if available and wanted != "cpu" else "cpu")
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bf16 autocast on CUDA; fp32 on a CPU, where bf16 gains nothing at small widths."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
+    """bf16 autocast over fp32 weights. ``auto`` is bf16 on CUDA and fp32 on a CPU, where bf16 gains nothing at small widths."""
+    low = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16) if low else nullcontext()
 
 
 def check_model_directory(path: Path) -> None:
@@ -65,6 +72,8 @@ def check_model_directory(path: Path) -> None:
     Raises:
         ModelError: naming the file and the remedy.
     """
+    if (path / "adapter_config.json").exists():
+        raise ModelError(f"{path} holds {UNMERGED}")
     if not (path / "config.json").is_file():
         raise ModelError(f"{path} has no config.json. Give the directory of a model saved with save_pretrained.")
     if not list(path.glob("*.safetensors")):
@@ -82,7 +91,7 @@ def check_model_directory(path: Path) -> None:
         raise ModelError(f"{path / 'config.json'} asks for remote code (auto_map), which is refused. Use a built-in model.")
 
 
-def load_policy(source: str | Path, device: torch.device, revision: str | None = None) -> Policy:
+def load_policy(source: str | Path, device: torch.device, revision: str | None = None, precision: str = "auto") -> Policy:
     """Load a policy from a directory or a hub id, in fp32 (autocast does the rest).
 
     Raises:
@@ -97,11 +106,19 @@ def load_policy(source: str | Path, device: torch.device, revision: str | None =
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, dtype=torch.float32, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"cannot load the model {source}: {first}. Check policy.model and policy.revision.") from error
+    if getattr(model, "_hf_peft_config_loaded", False):  # a repository of the hub
+        raise ModelError(f"{source} holds {UNMERGED}")
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer of {source} has no end-of-sequence token. Set one and save it again.")
-    return Policy(model.to(device).eval(), tokenizer)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"the tokenizer of {source} has {len(tokenizer)} tokens, its model embeds {rows}. "
+            "Save the tokenizer that belongs to the model, or resize the embeddings."
+        )
+    return Policy(model.to(device).eval(), tokenizer, precision)
 
 
 def save_policy(policy: Policy, path: Path) -> None:

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from components.errors import ModelError
+
 
 class Group(NamedTuple):
     """One prompt's tokens and its completions' tokens; both non-empty."""
@@ -55,14 +57,35 @@ class PackedRows:
         """Completion tokens, [N]."""
         return self.tokens[self.target_row, self.target_column]
 
-    def attention_mask(self, dtype: torch.dtype) -> Tensor:
-        """Additive mask [R, 1, T, T]: zero where a token (row) sees another (column)."""
+    def attention_mask(self, dtype: torch.dtype, window: int | None = None) -> Tensor:
+        """Additive mask [R, 1, T, T]: zero where a token (row) sees another (column).
+
+        Args:
+            window: a token sees only those fewer than ``window`` positions before it.
+        """
         same_group = self.groups[:, :, None] == self.groups[:, None, :]
         visible = (self.branches[:, :, None] == self.branches[:, None, :]) | (self.branches == 0)[:, None, :]
         size = self.tokens.shape[1]
         earlier = torch.ones(size, size, dtype=torch.bool, device=self.tokens.device).tril()
+        seen = same_group & visible & earlier
+        if window is not None:
+            seen = seen & (self.positions[:, :, None] - self.positions[:, None, :] < window)
         mask = torch.zeros(same_group.shape, dtype=dtype, device=self.tokens.device)
-        return mask.masked_fill_(~(same_group & visible & earlier), torch.finfo(dtype).min)[:, None]
+        return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+
+    def attention_for(self, config: Any, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+        """The mask that a model of this configuration takes: one, or one for each of its layers' kinds.
+
+        Raises:
+            ModelError: for layers that are neither full nor sliding-window attention.
+        """
+        window = getattr(config, "sliding_window", None)
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention" if window is None else "sliding_attention"])
+        windows = {"full_attention": None, "sliding_attention": window}
+        if not kinds <= set(windows):
+            raise ModelError(f"this model has {', '.join(sorted(kinds - set(windows)))} layers. Use one with attention only.")
+        masks = {kind: self.attention_mask(dtype, windows[kind]) for kind in kinds}
+        return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
 def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:

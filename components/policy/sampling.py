@@ -5,12 +5,15 @@ depends only on the model, its prompt and its own counters.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from components.errors import ModelError
+from components.policy.loading import Policy
 from components.randomness import uniforms
 
 
@@ -19,8 +22,10 @@ class Completion:
     """One sampled completion; ``tokens`` ends with end-of-sequence unless it was cut at the limit."""
 
     tokens: list[int]
-    log_probs: list[float]  # of the sampler, at its temperature, one per token
+    log_probs: list[float]  # of the sampler, at its temperature and within its top-p, one per token
     finished: bool
+    entropies: list[float] = field(default_factory=list)  # nats, of the distribution that each token was drawn from
+    nucleus: list[list[int]] | None = None  # the ids that top-p left, one list per token; None where it left all
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class SamplingSettings:
     samples: int
     max_new_tokens: int
     temperature: float = 1.0
+    top_p: float = 1.0
     rows_at_once: int = 512
 
 
@@ -40,6 +46,35 @@ class SamplingSeed:
     seed: int
     purpose: str
     step: int = 0
+
+
+class RolloutEngine(Protocol):
+    """Whatever draws completions: the policy itself (:func:`generate`), or another engine that is given its weights.
+
+    Returns:
+        For each of the B prompts, ``settings.samples`` completions with the log-probs that the engine drew them at.
+    """
+
+    def __call__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Sequence[int]],
+        items: Sequence[int],
+        settings: SamplingSettings,
+        seed: SamplingSeed,
+    ) -> list[list[Completion]]: ...
+
+
+def generate(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    items: Sequence[int],
+    settings: SamplingSettings,
+    seed: SamplingSeed,
+) -> list[list[Completion]]:
+    """The rollout engine that needs nothing else: the policy's own forward pass, in its own precision."""
+    with policy.autocast():
+        return sample(policy.model, prompts, items, settings, seed, policy.end_of_sequence)
 
 
 def sample(
@@ -58,8 +93,18 @@ def sample(
 
     Returns:
         B lists of ``settings.samples`` completions, in the order of the prompts.
+
+    Raises:
+        ModelError: if a completion could run past the model's context.
     """
     assert len(prompts) == len(items)
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(map(len, prompts), default=0)
+    if limit is not None and longest + settings.max_new_tokens > limit:
+        raise ModelError(
+            f"a prompt of {longest} tokens and {settings.max_new_tokens} new ones exceed the model's context of {limit}. "
+            "Lower policy.max_new_tokens or data.max_prompt_chars."
+        )
     results: dict[int, list[Completion]] = {}
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     per_chunk = max(1, settings.rows_at_once // settings.samples)
@@ -91,19 +136,40 @@ def _sample_chunk(
             settings.max_new_tokens,
         )
     ).to(device)
-    count = len(prompts) * k
-    tokens = torch.full((count, settings.max_new_tokens), end_of_sequence, device=device)
-    log_probs = torch.zeros(count, settings.max_new_tokens, device=device)
-    lengths = torch.zeros(count, dtype=torch.long, device=device)
-    for position, (alive, logits) in enumerate(_decode(model, prompts, settings, tokens, end_of_sequence)):
-        chosen, chosen_log_probs = choose(logits, draws[alive, position], settings.temperature)
-        tokens[alive, position] = chosen
-        log_probs[alive, position] = chosen_log_probs
-        lengths[alive] = position + 1
-    return [
-        Completion(t[:n], p[:n], n > 0 and t[n - 1] == end_of_sequence)
-        for t, p, n in zip(tokens.tolist(), log_probs.tolist(), lengths.tolist(), strict=True)
-    ]
+    drawn = _Drawn(len(prompts) * k, settings, end_of_sequence, device)
+    for position, (alive, logits) in enumerate(_decode(model, prompts, settings, drawn.tokens, end_of_sequence)):
+        drawn.note(alive, position, choose(logits, draws[alive, position], settings.temperature, settings.top_p))
+    return drawn.completions(end_of_sequence)
+
+
+class _Drawn:
+    """What has been drawn so far, by row and position."""
+
+    def __init__(self, count: int, settings: SamplingSettings, fill: int, device: torch.device) -> None:
+        shape = (count, settings.max_new_tokens)
+        self.tokens = torch.full(shape, fill, device=device)
+        self.log_probs = torch.zeros(shape, device=device)
+        self.entropies = torch.zeros(shape, device=device)
+        self.lengths = torch.zeros(count, dtype=torch.long, device=device)
+        cut = settings.top_p < 1 and settings.temperature > 0
+        self.nucleus: list[list[list[int]]] | None = [[] for _ in range(count)] if cut else None
+
+    def note(self, alive: Tensor, position: int, choice: "Choice") -> None:
+        self.tokens[alive, position] = choice.tokens
+        self.log_probs[alive, position] = choice.log_probs
+        self.entropies[alive, position] = choice.entropies
+        self.lengths[alive] = position + 1
+        if self.nucleus is not None:
+            assert choice.kept is not None
+            for row, kept in zip(alive.tolist(), choice.kept, strict=True):
+                self.nucleus[row].append(kept.nonzero()[:, 0].tolist())
+
+    def completions(self, end_of_sequence: int) -> list[Completion]:
+        rows = zip(self.tokens.tolist(), self.log_probs.tolist(), self.entropies.tolist(), self.lengths.tolist(), strict=True)
+        return [
+            Completion(t[:n], p[:n], n > 0 and t[n - 1] == end_of_sequence, e[:n], self.nucleus[i] if self.nucleus else None)
+            for i, (t, p, e, n) in enumerate(rows)
+        ]
 
 
 def _decode(
@@ -116,7 +182,7 @@ def _decode(
     """Yield (numbers of the live rows, their next-token logits) per position; the caller writes ``tokens`` in between."""
     device = model.device
     width = max(map(len, prompts))
-    padded = torch.tensor([[end_of_sequence] * (width - len(p)) + list(p) for p in prompts], device=device)
+    padded = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
     real = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     positions = (real.cumsum(1) - 1).clamp(min=0)
     out = model(input_ids=padded, attention_mask=real, position_ids=positions, use_cache=True, logits_to_keep=1)
@@ -145,22 +211,42 @@ def _decode(
         cache, logits, next_position = step.past_key_values, step.logits[:, -1], next_position + 1
 
 
-def choose(logits: Tensor, draws: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Next tokens and their log-probs.
+class Choice(NamedTuple):
+    """Next tokens of B rows."""
+
+    tokens: Tensor  # [B] long
+    log_probs: Tensor  # [B]
+    entropies: Tensor  # [B], nats
+    kept: Tensor | None  # [B, V] bool: what top-p left; None where it left all
+
+
+def choose(logits: Tensor, draws: Tensor, temperature: float, top_p: float = 1.0) -> Choice:
+    """Draw next tokens.
 
     Args:
         logits: [B, V].
         draws: uniforms in [0, 1), [B]; token v is chosen where the cumulative distribution first exceeds the draw.
-        temperature: 0 takes the most likely token.
-
-    Returns:
-        Tokens [B] and their log-probs [B] (at temperature 1 when greedy).
+        temperature: 0 takes the most likely token, whose log-prob is that at temperature 1.
+        top_p: only the most likely tokens are drawn from, as few as reach this probability together (arXiv:1904.09751).
     """
     log_softmax = (logits.float() / (temperature or 1.0)).log_softmax(-1)
+    kept = None
+    if top_p < 1 and temperature:
+        kept = nucleus_of(log_softmax, top_p)
+        log_softmax = log_softmax.masked_fill(~kept, -torch.inf).log_softmax(-1)
+    probabilities = log_softmax.exp()
+    entropies = -torch.where(probabilities > 0, probabilities * log_softmax, 0.0).sum(-1)
     if temperature == 0:
         chosen = log_softmax.argmax(-1)
     else:
-        cumulative = log_softmax.double().exp().cumsum(-1)
+        cumulative = probabilities.double().cumsum(-1)
         threshold = draws.to(cumulative.dtype)[:, None] * cumulative[:, -1:]
         chosen = torch.searchsorted(cumulative, threshold, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-    return chosen, log_softmax.gather(-1, chosen[:, None])[:, 0]
+    return Choice(chosen, log_softmax.gather(-1, chosen[:, None])[:, 0], entropies, kept)
+
+
+def nucleus_of(log_probs: Tensor, top_p: float) -> Tensor:
+    """[B, V] bool: the smallest set of most likely tokens whose probabilities reach ``top_p``; never empty."""
+    ordered, ids = log_probs.sort(dim=-1, descending=True, stable=True)
+    before = ordered.exp().cumsum(-1) - ordered.exp()
+    return torch.zeros_like(log_probs, dtype=torch.bool).scatter(-1, ids, before < top_p)

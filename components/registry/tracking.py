@@ -132,13 +132,16 @@ class Tracker:
         self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
     def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
-        """Upload a file."""
-        self.client.log_artifact(run_id, str(path), folder)
+        """Upload a file, or what a directory holds."""
+        upload = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+        upload(run_id, str(path), folder)
 
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Log rows, once, as a table that the MLflow UI shows."""
-        if rows and name not in {item.path for item in self.client.list_artifacts(run_id)}:  # logging again would append
-            columns = {key: [row.get(key) for row in rows] for key in rows[0]}
+        folder = name.rpartition("/")[0]
+        if rows and name not in {item.path for item in self.client.list_artifacts(run_id, folder)}:  # again would append
+            names = dict.fromkeys(key for row in rows for key in row)
+            columns = {key: [row.get(key) for row in rows] for key in names}
             self.client.log_table(run_id, columns, name)
 
     def version_of(self, name: str, weights: str) -> str | None:

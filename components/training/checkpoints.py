@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,22 @@ Modules = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 def save_checkpoint(root: Path, step: int, modules: Modules, state: Mapping[str, Any]) -> Path:
-    """Commit ``root/step_<step>``: each module's weights and optimiser moments, and the JSON state."""
+    """Commit ``root/step_<step>``: each module's trained weights and optimiser moments, and the JSON state."""
 
     def write(path: Path) -> None:
         for name, (module, optimizer) in modules.items():
-            save_file(_unshared(module.state_dict()), path / f"{name}.safetensors")
+            save_file(trained_state(module), path / f"{name}.safetensors")
             save_file(_optimizer_tensors(optimizer), path / f"{name}.optimizer.safetensors")
         write_json(path / "state.json", {"step": step, **state})
 
     return commit_directory(root / f"step_{step:06d}", write, {"step": step})
 
 
-def load_latest(root: Path, modules: Modules) -> dict[str, Any] | None:
+def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
     """Restore the newest checkpoint whose every hash verifies; damaged ones are set aside.
+
+    Args:
+        check: is given the JSON state before anything is restored, and raises where it is another run's.
 
     Returns:
         Its JSON state, or None if there never was a checkpoint.
@@ -44,10 +47,13 @@ def load_latest(root: Path, modules: Modules) -> dict[str, Any] | None:
         except StoreError:
             path.rename(path.with_name(f"corrupt.{path.name}.{uuid.uuid4().hex[:8]}"))
             continue
+        state = dict(read_json(path / "state.json"))
+        if check is not None:
+            check(state)
         for name, (module, optimizer) in modules.items():
-            module.load_state_dict(load_file(path / f"{name}.safetensors"), strict=not _tied(module))
+            load_weights(module, load_file(path / f"{name}.safetensors"))
             _restore_optimizer(optimizer, load_file(path / f"{name}.optimizer.safetensors"))
-        return dict(read_json(path / "state.json"))
+        return state
     if committed or any(root.glob("corrupt.*")):
         raise StoreError(f"no checkpoint in {root} is whole. Delete that directory to train from the start.")
     return None
@@ -62,7 +68,7 @@ def prune(root: Path, keep: int, best: int) -> None:
 
 
 def weights_of(root: Path, step: int, name: str) -> dict[str, Tensor]:
-    """A module's weights in a checkpoint.
+    """A module's trained weights in a checkpoint.
 
     Raises:
         StoreError: if the checkpoint is damaged.
@@ -73,23 +79,28 @@ def weights_of(root: Path, step: int, name: str) -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Restore weights saved by :func:`save_checkpoint`."""
-    module.load_state_dict(weights, strict=not _tied(module))
+    """Restore weights saved by :func:`save_checkpoint`.
+
+    Raises:
+        StoreError: if they are not those of this module.
+    """
+    expected = trained_state(module).keys()
+    if weights.keys() != expected:
+        strangers = sorted(weights.keys() ^ expected)[:3]
+        raise StoreError(f"a checkpoint is of another model ({', '.join(strangers)}). Delete it to train from the start.")
+    module.load_state_dict(weights, strict=False)
 
 
-def _unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the second name of a tied tensor, which safetensors refuses."""
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """The module's state without frozen parameters and second names of tied tensors (which safetensors refuses)."""
+    frozen = {name for name, parameter in module.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
     seen: set[int] = set()
     kept = {}
-    for name, tensor in state.items():
-        if tensor.data_ptr() not in seen:
+    for name, tensor in module.state_dict().items():
+        if name not in frozen and tensor.data_ptr() not in seen:
             seen.add(tensor.data_ptr())
             kept[name] = tensor.contiguous()
     return kept
-
-
-def _tied(module: nn.Module) -> bool:
-    return len(_unshared(module.state_dict())) < len(module.state_dict())
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,41 +1,40 @@
 """The RL loop: one for every algorithm. Each step: roll out, score, advantages, update; now and then: evaluate, checkpoint.
 
 The loop yields what happens and does not know who records it. It is exactly resumable: every draw depends on the step
-number, and a checkpoint holds the weights and moments of actor and critic, the sentinel and the dev scores.
+number, and a checkpoint holds the weights and moments of actor and critic, the KL coefficient, the sentinel and the dev scores.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from components.algorithms.advantages import explained_variance
+from components.algorithms.kl import adapted_coefficient
 from components.faults import point
-from components.files import read_json, write_json
-from components.policy.loading import Policy, autocast
+from components.files import write_json
+from components.policy.adapters import Reference
+from components.policy.loading import Policy
 from components.policy.log_probs import score_tokens
-from components.policy.packing import PackedRows
-from components.policy.sampling import SamplingSeed, SamplingSettings
+from components.policy.sampling import RolloutEngine, SamplingSeed, SamplingSettings, generate
 from components.randomness import batch_indices, stream
 from components.recipe import Train
 from components.rewards.protocol import RewardFunction
+from components.training.actor import Actor
+from components.training.batches import MicroBatch, token_matrix
 from components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
-from components.training.critic import Critic, parameters_of
-from components.training.experience import (
-    Experience,
-    Rollouts,
-    critic_experience,
-    group_experience,
-    roll_out,
-    rollout_metrics,
-)
-from components.training.sentinel import Sentinel
-from components.training.update import token_matrix, update_critic, update_policy
+from components.training.critic import Critic
+from components.training.experience import Experience, Scored, build_experience, completion_divergence
+from components.training.figures import experience_figures, rollout_figures, sample_rows
+from components.training.metrics import Means, Phases, memory_gib
+from components.training.objectives import ActorObjective, Material, ValueObjective
+from components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
+from components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
+from components.training.update import parameters_of, run_update
 
 DevEvaluation = Callable[[Policy], Mapping[str, float]]
 BETAS = (0.9, 0.98)
@@ -50,10 +49,21 @@ class StepMetrics:
 
 
 @dataclass(frozen=True)
-class Committed:
-    """A checkpoint is durable; metrics up to its step will not be repeated by a resumed run."""
+class Samples:
+    """Some of a step's completions, with each reward and the advantage."""
 
     step: int
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A checkpoint is durable; what was yielded up to its step will not be repeated by a resumed run."""
+
+    step: int
+
+
+Event = StepMetrics | Samples | Committed
 
 
 @dataclass(frozen=True)
@@ -67,81 +77,66 @@ class Setting:
     reward: RewardFunction
     evaluate: DevEvaluation
     checkpoints: Path
-
-
-@dataclass
-class Progress:
-    """The JSON state of a checkpoint."""
-
-    step: int = 0
-    stopped: str | None = None
-    dev_scores: dict[str, float] = field(default_factory=dict)  # step -> sampled accuracy on dev
-    sentinel: Sentinel = field(default_factory=Sentinel)
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Progress":
-        return cls(state["step"], state["stopped"], dict(state["dev_scores"]), Sentinel(**state["sentinel"]))
-
-    @property
-    def best_step(self) -> int:
-        """The step with the best dev score; the earliest of equals."""
-        return min((int(s) for s in self.dev_scores), key=lambda s: (-self.dev_scores[str(s)], s), default=0)
-
-
-def metrics_file(checkpoints: Path, step: int) -> Path:
-    """Where the figures up to a checkpoint, since the one before it, are kept."""
-    return checkpoints / "metrics" / f"step_{step:06d}.json"
-
-
-def training_history(checkpoints: Path) -> list[tuple[int, dict[str, float]]]:
-    """All figures of a run, in order of step."""
-    files = sorted((checkpoints / "metrics").glob("step_*.json"))
-    return [(step, values) for file in files for step, values in read_json(file)]
+    engine: RolloutEngine = generate
+    identity: str = ""  # of recipe, data, start and code: a checkpoint of another identity is refused
+    sample_rows: int = 8
+    interrupted: Callable[[], bool] = lambda: False  # asked after each step: commit and end early?
 
 
 class Trainer:
     """Holds a run's models and optimisers; :meth:`run` is the story."""
 
-    def __init__(self, policy: Policy, reference: Policy | None, setting: Setting) -> None:
+    def __init__(self, actor: Actor, reference: Reference | None, setting: Setting) -> None:
         """
         Args:
             reference: the starting policy, where the recipe asks for a KL term.
         """
-        assert (reference is not None) == (setting.train.kl != "none")
-        self.policy, self.reference, self.setting = policy, reference, setting
         train = setting.train
-        self.optimizer = torch.optim.AdamW(parameters_of(policy.model), lr=train.lr, betas=BETAS, weight_decay=0.0)
-        self.modules: dict[str, Any] = {"policy": (policy.model, self.optimizer)}
+        assert (reference is not None) == train.needs_reference
+        self.actor, self.reference, self.setting = actor, reference, setting
+        self.optimizer = _adamw(actor, train.lr)
+        self.modules: dict[str, Any] = {"policy": (actor, self.optimizer)}
         self.critic: Critic | None = None
-        if train.algorithm == "ppo":
-            self.critic = Critic(policy.model)
-            self.critic_optimizer = torch.optim.AdamW(
-                parameters_of(self.critic), lr=train.critic_lr, betas=BETAS, weight_decay=0.0
-            )
+        if train.has_critic and actor.value_head is None:
+            self.critic = Critic(actor.model)
+            self.critic_optimizer = _adamw(self.critic, train.critic.lr)
             self.modules["critic"] = (self.critic, self.critic_optimizer)
-        self.progress = Progress()
+        self.environment = environment(actor.policy, train)
+        self.progress = Progress(kl_coefficient=train.kl_coefficient)
         self.points: list[StepMetrics] = []  # since the last checkpoint
+        self.samples: Samples | None = None  # of the last step
 
-    def run(self) -> Iterator[StepMetrics | Committed]:
-        """Train to the end, from the newest whole checkpoint where there is one."""
-        state = load_latest(self.setting.checkpoints, self.modules)
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.progress.step >= self.setting.train.steps or self.progress.stopped is not None
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end, from the newest whole checkpoint where there is one; or until interrupted.
+
+        Raises:
+            StoreError: if the checkpoints are another run's, or none of them is whole.
+        """
+        state = load_latest(self.setting.checkpoints, self.modules, partial(check_identity, identity=self.setting.identity))
         if state is not None:
-            self.progress = Progress.from_state(state)
+            self.progress = Progress.resumed(state, self.environment)
         else:
             yield self._noted(self._evaluate())
             yield self._commit()
-        while self.progress.step < self.setting.train.steps and self.progress.stopped is None:
+        while not self.finished:
             yield self._noted(self._step())
-            last = self.progress.step == self.setting.train.steps or self.progress.stopped is not None
-            if last or self.progress.step % self.setting.train.evaluate_every == 0:
+            if self.finished or self.progress.step % self.setting.train.evaluate_every == 0:
                 yield self._noted(self._evaluate())
+                yield from self._sampled()
                 yield self._commit()
+            if self.setting.interrupted():
+                yield self._commit()
+                return
 
     def best_policy(self) -> Policy:
-        """The policy of the checkpoint with the best dev score."""
-        weights = weights_of(self.setting.checkpoints, self.progress.best_step, "policy")
-        load_weights(self.policy.model, weights)
-        return self.policy
+        """The policy of the checkpoint with the best dev score; the adapter, if there is one, still beside it."""
+        load_weights(self.actor, weights_of(self.setting.checkpoints, self.progress.best_step, "policy"))
+        return self.actor.policy
 
     def _noted(self, metrics: StepMetrics) -> StepMetrics:
         """Keep a step's figures; one that is not finite is left out, and the sentinel says so."""
@@ -150,84 +145,142 @@ class Trainer:
         return self.points[-1]
 
     def _evaluate(self) -> StepMetrics:
-        values = self.setting.evaluate(self.policy)
+        values = dict(self.setting.evaluate(self.actor.policy))
         score = values["eval_sampled_accuracy"]
         self.progress.dev_scores[str(self.progress.step)] = score if math.isfinite(score) else -1.0
-        return StepMetrics(self.progress.step, values)
+        gap = self.progress.train_accuracy_since_evaluation()
+        return StepMetrics(self.progress.step, values | ({} if gap is None else {"train_dev_gap": gap - score}))
+
+    def _sampled(self) -> Iterator[Samples]:
+        if self.samples is not None:
+            write_json(samples_file(self.setting.checkpoints, self.samples.step), list(self.samples.rows))
+            yield self.samples
 
     def _commit(self) -> Committed:
         # Figures first: a run killed in between writes the same file again.
-        points = [[at.step, dict(at.values)] for at in self.points]
-        write_json(metrics_file(self.setting.checkpoints, self.progress.step), points)
-        self.points = []
-        state = {k: v for k, v in asdict(self.progress).items() if k != "step"}
-        save_checkpoint(self.setting.checkpoints, self.progress.step, self.modules, state)
-        prune(self.setting.checkpoints, self.setting.train.keep_checkpoints, self.progress.best_step)
-        return Committed(self.progress.step)
+        step, checkpoints = self.progress.step, self.setting.checkpoints
+        if self.points:
+            write_json(metrics_file(checkpoints, step), [[at.step, dict(at.values)] for at in self.points])
+            self.points = []
+            state = self.progress.state(self.setting.identity, self.environment)
+            save_checkpoint(checkpoints, step, self.modules, state)
+            prune(checkpoints, self.setting.train.keep_checkpoints, self.progress.best_step)
+        return Committed(step)
 
     def _step(self) -> StepMetrics:
-        started, step, train = time.monotonic(), self.progress.step, self.setting.train
-        rollouts = self._roll_out(step)
-        rolled_out = time.monotonic()
-        experience = self._experience(rollouts)
-        orders = [stream(self.setting.seed, "order", step, e).permutation(train.prompts).tolist() for e in range(train.epochs)]
-        metrics = rollout_metrics(rollouts)
+        step, phases, figures = self.progress.step, Phases(), Means()
+        rollouts, values = self._roll_out(step, phases)
+        experience = self._experience(rollouts, phases)
+        values |= rollout_figures(rollouts) | experience_figures(experience)
+        self.progress.note_accuracy(values.get("accuracy"))
+        self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
         point(f"train:{step}:update")
-        learning_rate = self._set_learning_rate(step)
-        stepped, skipped = 0, int(not torch.isfinite(experience.old_log_probs).all())
-        if self.critic is not None:
-            totals = update_critic(self.critic, self.critic_optimizer, rollouts, experience, train, orders)
-            metrics |= totals.means() | self._critic_metrics(experience)
-            stepped, skipped = stepped + totals.steps, skipped + totals.skipped
-        if self.critic is None or step >= train.critic_warmup_steps:
-            totals = update_policy(self.policy, self.optimizer, rollouts, experience, train, orders)
-            metrics |= totals.means() | {"grad_norm": totals.grad_norm / max(1, totals.steps)}
-            stepped, skipped = stepped + totals.steps, skipped + totals.skipped
+        values["learning_rate"] = self._set_learning_rate(step)
+        with phases("update"):
+            stepped, skipped = self._update(step, rollouts, experience, figures)
+        skipped += int(not torch.isfinite(experience.old_log_probs).all())
+        self._adapt_kl(experience, len(rollouts.completions))
         self.progress.step += 1
         self.progress.stopped = self.progress.sentinel.observe(stepped, skipped)
-        times = {"step_time": time.monotonic() - started, "rollout_time": rolled_out - started}
-        return StepMetrics(self.progress.step, metrics | times | {"learning_rate": learning_rate, "skipped": float(skipped)})
+        if self.progress.stopped is not None:
+            load_latest(self.setting.checkpoints, self.modules)  # whatever led here is not in the last good one
+        values |= {"skipped": float(skipped), "memory_gib": memory_gib(self.actor.policy.model.device)}
+        return StepMetrics(step + 1, values | figures.values() | phases.values(int(values["num_tokens"])))
 
-    def _roll_out(self, step: int) -> Rollouts:
+    def _roll_out(self, step: int, phases: Phases) -> tuple[Rollouts, dict[str, float]]:
+        """A batch of prompts, with silent groups replaced where the recipe says so; and what that cost."""
+        train, rows = self.setting.train, self.setting.rows
+        numbers = batch_indices(self.setting.seed, "prompts", step, train.prompts, len(rows)).tolist()
+        rollouts = self._draw(numbers, "rollout", step, phases)
+        tokens, samples, rounds = int(rollouts.lengths.sum()), len(rollouts.completions), 0
+        while rounds < train.sampling.refills:
+            wanted = refill(rollouts.rewards, self.setting.seed, step, rounds, len(rows))
+            if wanted is None:
+                break
+            new = self._draw(wanted.rows, f"refill-{rounds}", step, phases)
+            rollouts, rounds = refilled(rollouts, wanted.places, new), rounds + 1
+            tokens, samples = tokens + int(new.lengths.sum()), samples + len(new.completions)
+        refills = {"sampling/refill_rounds": float(rounds)} if train.sampling.refills else {}
+        return rollouts, {"num_tokens": float(tokens), "num_samples": float(samples), **refills}
+
+    def _draw(self, numbers: Sequence[int], purpose: str, step: int, phases: Phases) -> Rollouts:
+        train, setting = self.setting.train, self.setting
+        sampling = SamplingSettings(train.group_size, setting.max_new_tokens, train.sampling.temperature, train.sampling.top_p)
+        return roll_out(
+            self.actor.policy,
+            setting.engine,
+            [setting.rows[i] for i in numbers],
+            distinct_items(numbers, len(setting.rows)),
+            sampling,
+            SamplingSeed(setting.seed, purpose, step),
+            setting.reward,
+            phases,
+        )
+
+    def _experience(self, rollouts: Rollouts, phases: Phases) -> Experience:
+        train, scored = self.setting.train, Scored()
+        temperature, micro_tokens, policy = train.sampling.temperature, train.micro_tokens, self.actor.policy
+
+        def matrix(function: Callable[[MicroBatch], Tensor]) -> Tensor:
+            return token_matrix(rollouts, function, micro_tokens, policy)
+
+        def values(batch: MicroBatch) -> Tensor:
+            values: Tensor = self.actor.values(batch.rows) if self.critic is None else self.critic(batch.rows)
+            return values
+
+        def reference_log_probs(batch: MicroBatch) -> Tensor:
+            assert self.reference is not None
+            return score_tokens(self.reference.policy.model, batch.rows, temperature, batch.nucleus)
+
+        if self.reference is not None:
+            with phases("reference"), self.reference.scope():
+                scored = Scored(reference_log_probs=matrix(reference_log_probs))
+        with phases("values"):
+            scored = Scored(
+                scored.reference_log_probs,
+                matrix(lambda batch: self.actor(batch, temperature)[0]) if train.loss.correction != "none" else None,
+                matrix(values) if train.has_critic else None,
+            )
+        return build_experience(rollouts, scored, train, self.progress.kl_coefficient, self.setting.max_new_tokens)
+
+    def _update(self, step: int, rollouts: Rollouts, experience: Experience, figures: Means) -> tuple[int, int]:
+        """Critic first, then the policy; returns optimiser steps taken and skipped."""
+        train, seed = self.setting.train, self.setting.seed
+        material = Material(rollouts, experience, train, self.setting.max_new_tokens, self.progress.kl_coefficient)
+        orders = [stream(seed, "order", step, e).permutation(train.prompts).tolist() for e in range(train.epochs)]
+        options = (orders, train.minibatches, train.max_grad_norm)
+        warming = train.has_critic and step < train.critic.warmup_steps
+        reports = []
+        if self.critic is not None:
+            objective = ValueObjective(self.critic, self.critic, self.actor.policy, material)
+            reports.append(run_update(objective, self.critic_optimizer, *options, prefix="critic/"))
+        if not warming:
+            with self.actor.updating():
+                reports.append(run_update(ActorObjective(self.actor, material), self.optimizer, *options))
+        elif self.critic is None:
+            objective = ValueObjective(self.actor, self.actor.values, self.actor.policy, material)
+            reports.append(run_update(objective, self.optimizer, *options, prefix="critic/"))
+        for report in reports:
+            figures.update(report.figures)
+        return sum(r.steps for r in reports), sum(r.skipped for r in reports)
+
+    def _adapt_kl(self, experience: Experience, samples: int) -> None:
         train = self.setting.train
-        numbers = batch_indices(self.setting.seed, "prompts", step, train.prompts, len(self.setting.rows)).tolist()
-        rows = [self.setting.rows[i] for i in numbers]
-        settings = SamplingSettings(train.group_size, self.setting.max_new_tokens, train.temperature)
-        self.policy.model.eval()
-        with autocast(self.policy.model.device):
-            seed = SamplingSeed(self.setting.seed, "rollout", step)
-            return roll_out(self.policy, rows, numbers, settings, seed, self.setting.reward)
-
-    def _experience(self, rollouts: Rollouts) -> Experience:
-        train = self.setting.train
-        reference = self._reference_log_probs(rollouts)
-        reward_kl = train.kl_coefficient if train.kl == "reward" else 0.0
-        if self.critic is None:
-            return group_experience(rollouts, reference, reward_kl)
-        values = token_matrix(rollouts, self.critic, train.micro_tokens, self.policy.model.device)
-        return critic_experience(rollouts, values, reference, reward_kl, train.gamma, train.gae_lambda)
-
-    def _reference_log_probs(self, rollouts: Rollouts) -> Tensor | None:
-        if self.reference is None:
-            return None
-        model, temperature = self.reference.model, self.setting.train.temperature
-
-        def log_probs(rows: PackedRows) -> Tensor:
-            return score_tokens(model, rows, temperature).log_probs
-
-        return token_matrix(rollouts, log_probs, self.setting.train.micro_tokens, model.device)
-
-    def _critic_metrics(self, experience: Experience) -> dict[str, float]:
-        assert experience.values is not None and experience.returns is not None
-        mask = experience.mask
-        if not mask.any():
-            return {}
-        values, returns = experience.values[mask], experience.returns[mask]
-        return {"explained_variance": explained_variance(returns, values), "values/mean": float(values.mean())}
+        if train.kl_target is not None:
+            divergence = completion_divergence(experience)
+            if math.isfinite(divergence):
+                coefficient = self.progress.kl_coefficient
+                adapted = adapted_coefficient(coefficient, divergence, train.kl_target, samples, train.kl_horizon)
+                self.progress.kl_coefficient = adapted
 
     def _set_learning_rate(self, step: int) -> float:
-        """Linear decay to a tenth over the run."""
-        factor = max(0.1, 1 - step / self.setting.train.steps)
+        """Linear from ``lr`` to ``lr x lr_final`` over the run."""
+        train = self.setting.train
+        rate = train.lr * max(train.lr_final, 1 - step / train.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.setting.train.lr * factor
-        return self.setting.train.lr * factor
+            group["lr"] = rate
+        return rate
+
+
+def _adamw(module: torch.nn.Module, lr: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters_of(module), lr=lr, betas=BETAS, weight_decay=0.0)

@@ -49,7 +49,7 @@ def warm_up(policy: Policy, rows: Sequence[dict[str, Any]], settings: Warmup, se
     for step in range(settings.steps):
         batch = [groups[i] for i in batch_indices(seed, "warmup", step, settings.batch, len(groups))]
         packed = pack(batch, ROW_TOKENS).to(policy.model.device)
-        loss = -score_tokens(policy.model, packed).log_probs.mean()
+        loss = -score_tokens(policy.model, packed).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from components.evaluation.evaluate import as_rows, evaluate_items, mean_interval, summarise
+from components.policy.adapters import Reference
 from components.policy.loading import Policy
 from components.records import ItemResult
 from tests.tiny_models import tiny_policy
@@ -44,12 +45,12 @@ def test_greedy_needs_no_seed() -> None:
 
 
 def test_a_policy_is_no_distance_from_itself() -> None:
-    results = measured(reference=tiny_policy())
+    results = measured(reference=Reference(tiny_policy()))
     assert [r.kl for r in results] == pytest.approx([0.0] * 5, abs=1e-4)
 
 
 def test_the_divergence_to_another_policy_is_positive_on_average() -> None:
-    results = measured(reference=tiny_policy(seed=1))
+    results = measured(reference=Reference(tiny_policy(seed=1)))
     assert sum(r.kl for r in results if r.kl is not None) > 0
 
 

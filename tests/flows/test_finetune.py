@@ -156,7 +156,7 @@ def test_a_reward_model_trained_on_noise_is_refused_before_training(promoted: di
 
 
 def test_ppo_goes_through_the_same_flow(promoted: dict[str, Any], run: Run) -> None:
-    result = run("train.algorithm=ppo", "train.steps=2", "train.critic_warmup_steps=0", until="train")
+    result = run("train.algorithm=ppo", "train.steps=2", "train.critic.warmup_steps=0", until="train")
     assert result["status"] == "finished"
     assert "explained_variance" in children(result["run_id"])["train"].data.metrics
 

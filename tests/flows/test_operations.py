@@ -109,6 +109,27 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+def test_sigterm_in_training_commits_and_ends_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    project = new_project(tmp_path)
+    overrides = ["train.steps=60", "train.evaluate_every=60"]  # no checkpoint of its own between the first and the last step
+    process = run(project, *overrides)
+    (checkpoints,) = wait_for(lambda: list((project / ".ratchet" / "store" / "train").glob(".work.*")))
+    wait_for(lambda: (checkpoints / "step_000000").exists())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode not in (0, -signal.SIGKILL)
+    assert (committed := max(int(p.name[5:]) for p in checkpoints.glob("step_*"))) < 60
+    assert [r.info.status for r in MlflowClient(uri(project)).search_runs(["1"]) if r.info.status == "RUNNING"] == []
+    out, _ = run(project, *overrides).communicate(timeout=300)
+    result = json.loads(out)
+    assert result["status"] == "promoted"
+    train = next(stage["key"] for stage in result["stages"] if stage["name"] == "train")
+    metrics = (project / ".ratchet" / "store" / "train" / train / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in metrics]
+    assert sorted(set(steps)) == list(range(61))
+    assert committed > 0
+
+
 def test_a_model_server_answers_lists_and_frames(project: Path) -> None:
     port = free_port()
     command = ["mlflow", "models", "serve", "-m", "models:/micro@champion", "--env-manager", "local", "-p", str(port)]

@@ -1,6 +1,8 @@
 """Packed rows score exactly as each completion alone does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.policy.log_probs import score_tokens
+from components.errors import ModelError
 from components.policy.packing import Group, assign_rows, pack
+from tests.policy.scoring import alone, gradient, packed, padded
 from tests.tiny_models import tiny_policy
+
+Scorer = Callable[[Any, list[Group]], Tensor]
 
 SHARED = [
     Group([5, 6, 7], [[8, 9, 10, 1], [11, 1], [12, 13, 14]]),
@@ -21,40 +26,18 @@ SHARED = [
 SINGLE = [Group(group.prompt, [completion]) for group in SHARED for completion in group.completions]
 
 
-def alone(model: torch.nn.Module, groups: Sequence[Group]) -> Tensor:
-    """Log-probs of every completion token, each sequence by itself, without packing or padding."""
-    scores = []
-    for prompt, completions in groups:
-        for completion in completions:
-            tokens = torch.tensor([[*prompt, *completion]])
-            log_probs = model(input_ids=tokens).logits[0].log_softmax(-1)
-            scores.append(log_probs[len(prompt) - 1 : -1].gather(-1, torch.tensor(completion)[:, None])[:, 0])
-    return torch.cat(scores)
-
-
-def packed(model: torch.nn.Module, groups: Sequence[Group], row_tokens: int = 128, pad: int = 0) -> Tensor:
-    """The same through packed rows, put back into the order of the completions."""
-    rows = pack(groups, row_tokens, pad)
-    scores = score_tokens(model, rows).log_probs
-    order = sorted(range(len(scores)), key=lambda i: (int(rows.sequence[i]), int(rows.index[i])))
-    return scores[order]
-
-
-def gradient(model: torch.nn.Module, scores: Tensor) -> list[Tensor]:
-    weighted = (scores * torch.linspace(-1, 1, len(scores))).sum()  # unequal weights, so that errors cannot cancel
-    return list(torch.autograd.grad(weighted, list(model.parameters())))
-
-
+@pytest.mark.parametrize("other", [alone, padded])
 @pytest.mark.parametrize("groups", [SINGLE, SHARED], ids=["one completion", "shared prompt"])
-def test_packing_does_not_change_log_probs(groups: list[Group]) -> None:
+def test_packing_does_not_change_log_probs(groups: list[Group], other: Scorer) -> None:
     model = tiny_policy(layers=2).model
-    assert_close(packed(model, groups), alone(model, groups), rtol=0, atol=1e-4)  # other kernels, fp32
+    assert_close(packed(model, groups), other(model, groups), rtol=0, atol=1e-4)  # other kernels, fp32
 
 
+@pytest.mark.parametrize("other", [alone, padded])
 @pytest.mark.parametrize("groups", [SINGLE, SHARED], ids=["one completion", "shared prompt"])
-def test_packing_does_not_change_gradients(groups: list[Group]) -> None:
+def test_packing_does_not_change_gradients(groups: list[Group], other: Scorer) -> None:
     model = tiny_policy(layers=2).model
-    for ours, theirs in zip(gradient(model, packed(model, groups)), gradient(model, alone(model, groups)), strict=True):
+    for ours, theirs in zip(gradient(model, packed(model, groups)), gradient(model, other(model, groups)), strict=True):
         assert_close(ours, theirs, rtol=1e-3, atol=1e-3)  # sums of thousands of fp32 products, up to about 10
 
 
@@ -121,3 +104,71 @@ def test_groups_go_where_they_leave_the_least_room() -> None:
 
 def test_a_group_longer_than_a_row_widens_every_row() -> None:
     assert assign_rows([12, 5, 5], 10) == [[0], [1, 2]]
+
+
+# Positions of the columns below: prompt 0 1 2, first completion 3 4, second completion 3.
+BRANCHED = Group([5, 6, 7], [[8, 9], [10]])
+FULL = [
+    [1, 0, 0, 0, 0, 0],
+    [1, 1, 0, 0, 0, 0],
+    [1, 1, 1, 0, 0, 0],
+    [1, 1, 1, 1, 0, 0],
+    [1, 1, 1, 1, 1, 0],
+    [1, 1, 1, 0, 0, 1],  # the second completion: the prompt and itself
+]
+WINDOW_OF_TWO = [
+    [1, 0, 0, 0, 0, 0],
+    [1, 1, 0, 0, 0, 0],
+    [0, 1, 1, 0, 0, 0],
+    [0, 0, 1, 1, 0, 0],
+    [0, 0, 0, 1, 1, 0],
+    [0, 0, 1, 0, 0, 1],  # the prompt's last token is one position away, though three columns
+]
+
+
+def seen(mask: Any) -> list[list[int]]:
+    """One row's additive mask as ones and zeros."""
+    return (mask[0, 0] == 0).int().tolist()
+
+
+@pytest.mark.parametrize(("window", "expected"), [(None, FULL), (2, WINDOW_OF_TWO), (5, FULL)])
+def test_positions_not_columns_decide_what_a_window_shows(window: int | None, expected: list[list[int]]) -> None:
+    assert seen(pack([BRANCHED]).attention_mask(torch.float32, window)) == expected
+
+
+def test_groups_in_a_row_do_not_see_each_other() -> None:
+    rows = pack([Group([5], [[6]]), Group([7], [[8]])])
+    assert seen(rows.attention_mask(torch.float32)) == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
+
+
+def test_no_row_of_the_mask_is_empty() -> None:
+    rows = pack([BRANCHED, Group([5], [[6]])], row_tokens=6)  # the second row is padded
+    assert (rows.attention_mask(torch.float32, 1) == 0).any(-1).all()
+
+
+def test_layers_of_two_kinds_get_a_mask_each() -> None:
+    config = SimpleNamespace(layer_types=["sliding_attention", "full_attention", "sliding_attention"], sliding_window=2)
+    masks = pack([BRANCHED]).attention_for(config, torch.float32)
+    assert isinstance(masks, dict)
+    assert {kind: seen(mask) for kind, mask in masks.items()} == {"full_attention": FULL, "sliding_attention": WINDOW_OF_TWO}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, FULL),
+        ({"sliding_window": None}, FULL),
+        ({"sliding_window": 2}, WINDOW_OF_TWO),
+        ({"sliding_window": 2, "layer_types": None}, WINDOW_OF_TWO),
+        ({"sliding_window": 2, "layer_types": ["full_attention"]}, FULL),
+        ({"sliding_window": 2, "layer_types": ["sliding_attention"]}, WINDOW_OF_TWO),
+    ],
+)
+def test_layers_of_one_kind_get_one_mask(config: dict[str, Any], expected: list[list[int]]) -> None:
+    assert seen(pack([BRANCHED]).attention_for(SimpleNamespace(**config), torch.float32)) == expected
+
+
+def test_layers_of_an_unknown_kind_are_refused_by_name() -> None:
+    config = SimpleNamespace(layer_types=["full_attention", "linear_attention"])
+    with pytest.raises(ModelError, match="linear_attention layers"):
+        pack([BRANCHED]).attention_for(config, torch.float32)

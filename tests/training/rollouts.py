@@ -1,10 +1,10 @@
-"""Hand-made rollouts for tests of experience and update."""
+"""Hand-made and sampled rollouts for tests of everything between sampler and optimiser."""
 
 from collections.abc import Sequence
 
 from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, sample
 from components.rewards.protocol import Score
-from components.training.experience import Rollouts
+from components.training.rollouts import PromptRollout, Rollouts
 from tests.tiny_models import tiny_policy
 
 PROMPTS = [[5, 6, 7], [8], [9, 10]]
@@ -19,16 +19,26 @@ def scores(rewards: Sequence[float | None]) -> list[Score]:
     return [Score(r, {} if r is None else {"toy": r}) for r in rewards]
 
 
-def hand_made(rewards: Sequence[float | None], completions: Sequence[Completion]) -> Rollouts:
-    """One prompt with the given completions."""
-    return Rollouts([[5, 6]], [list(completions)], scores(rewards))
+def hand_made(rewards: Sequence[float | None], completions: Sequence[Completion], k: int | None = None) -> Rollouts:
+    """Groups of ``k`` completions; without it, one group of all of them."""
+    k = k or len(completions)
+    groups = []
+    for number in range(0, len(completions), k):
+        own, judged = list(completions[number : number + k]), scores(rewards[number : number + k])
+        row = {"id": str(number // k), "prompt": f"prompt {number // k}"}
+        groups.append(PromptRollout(row, PROMPTS[number // k], own, [f"text {number + i}" for i in range(k)], judged))
+    return Rollouts(groups)
 
 
-def sampled(rewards: Sequence[float | None], k: int) -> Rollouts:
-    """Completions of the tiny policy to as many prompts as the rewards are for, at most three."""
+def sampled(rewards: Sequence[float | None], k: int, temperature: float = 1.0, top_p: float = 1.0) -> Rollouts:
+    """Completions of the tiny policy, of 3 to 8 tokens, to as many prompts as the rewards are for, at most three."""
     prompts = PROMPTS[: len(rewards) // k]
-    numbers = range(len(prompts))
-    drawn = sample(tiny_policy().model, prompts, numbers, SamplingSettings(k, 9), SamplingSeed(0, "test"), 1)
-    cut = [[Completion(c.tokens[: 3 + (i + j) % 6], c.log_probs[: 3 + (i + j) % 6], False) for j, c in enumerate(group)]
-           for i, group in enumerate(drawn)]  # fmt: skip
-    return Rollouts(prompts, cut, scores(rewards))
+    settings = SamplingSettings(k, 8, temperature, top_p)
+    drawn = sample(tiny_policy().model, prompts, range(len(prompts)), settings, SamplingSeed(0, "test"), end_of_sequence=1)
+    cut = [_cut(c, 3 + (i + j) % 6) for i, group in enumerate(drawn) for j, c in enumerate(group)]
+    return hand_made(rewards, cut, k)
+
+
+def _cut(completion: Completion, tokens: int) -> Completion:
+    nucleus = None if completion.nucleus is None else completion.nucleus[:tokens]
+    return Completion(completion.tokens[:tokens], completion.log_probs[:tokens], False, completion.entropies[:tokens], nucleus)

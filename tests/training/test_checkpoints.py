@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from components.errors import StoreError
-from components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
+from components.training.checkpoints import (
+    load_latest,
+    load_weights,
+    prune,
+    save_checkpoint,
+    trained_state,
+    weights_of,
+)
 from tests.tiny_models import moments, same, tiny_policy, weights
 
 Pair = tuple[torch.nn.Module, torch.optim.Optimizer]
@@ -129,3 +136,43 @@ def test_damaged_weights_are_not_taken(tmp_path: Path) -> None:
     damage(save(tmp_path, 1))
     with pytest.raises(StoreError):
         weights_of(tmp_path, 1, "policy")
+
+
+def test_frozen_weights_are_not_kept() -> None:
+    model, _ = trained(0, 0)
+    everything = trained_state(model)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    assert everything.keys() - trained_state(model).keys() == {"model.embed_tokens.weight"}
+
+
+def test_a_tied_tensor_is_kept_once() -> None:
+    model, _ = trained(0, 0)
+    assert {"model.embed_tokens.weight", "lm_head.weight"} & trained_state(model).keys() == {"model.embed_tokens.weight"}
+
+
+def test_frozen_weights_stay_as_they_are_when_the_rest_is_restored(tmp_path: Path) -> None:
+    model, optimizer = trained(0, 0)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    save_checkpoint(tmp_path, 1, {"policy": (model, optimizer)}, {})
+    other, fresh = trained(9, 0)
+    other.get_input_embeddings().weight.requires_grad_(False)
+    frozen = other.get_input_embeddings().weight.detach().clone()
+    load_latest(tmp_path, {"policy": (other, fresh)})
+    assert torch.equal(other.get_input_embeddings().weight, frozen)
+    assert same([*trained_state(other).values()], [*trained_state(model).values()])
+
+
+def test_another_models_checkpoint_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    linear = torch.nn.Linear(2, 2)
+    with pytest.raises(StoreError, match=r"another model .* Delete it to train from the start"):
+        load_latest(tmp_path, {"policy": (linear, torch.optim.AdamW(linear.parameters()))})
+
+
+def test_several_modules_are_kept_beside_each_other(tmp_path: Path) -> None:
+    pairs, fresh = {"policy": trained(0, 2), "critic": trained(1, 1)}, {"policy": trained(9, 0), "critic": trained(8, 0)}
+    save_checkpoint(tmp_path, 2, pairs, {})
+    load_latest(tmp_path, fresh)
+    for name, (model, optimizer) in fresh.items():
+        assert same(weights(model), weights(pairs[name][0]))
+        assert same(moments(optimizer), moments(pairs[name][1]))

@@ -1,80 +1,95 @@
-"""The whole loop on a toy task: a tiny random policy is rewarded for writing digits."""
+"""The whole loop on a toy task."""
 
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
 
+from components.errors import StoreError
 from components.policy.loading import Policy
+from components.policy.log_probs import completion_log_probs
+from components.policy.packing import Group
+from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
 from components.recipe import Train
+from components.recipe.presets import PRESETS
 from components.rewards.protocol import Score
-from components.training.loop import Committed, Setting, StepMetrics, Trainer, training_history
-from tests.tiny_models import moments, same, tiny_policy, weights
+from components.training.loop import Committed, Samples, StepMetrics, Trainer
+from components.training.progress import sampled_rows, training_history
+from tests.tiny_models import same, tiny_policy, weights
+from tests.training.toy import ROWS, build, digits, everything, finish, policy_weights, setting, short, steps_of
 
-ROWS = [{"id": f"{i:x}", "prompt": f"{i} apples", "answer": str(i)} for i in range(8)]
-SHORT = Train(steps=6, prompts=3, k=4, lr=3e-3, critic_warmup_steps=2, evaluate_every=2, epochs=2, keep_checkpoints=2)
+SHARED = {"trunk": "shared", "warmup_steps": 2}
 VARIANTS = {
-    "grpo": SHORT,
-    "ppo": SHORT.model_copy(update={"algorithm": "ppo"}),
-    "grpo with kl in the loss": SHORT.model_copy(update={"kl": "loss"}),
-    "ppo with kl in the reward": SHORT.model_copy(update={"algorithm": "ppo", "kl": "reward"}),
+    "grpo": short(),
+    "ppo": short(algorithm="ppo", critic={"warmup_steps": 2}),
+    "ppo with a shared trunk": short(algorithm="ppo", critic=SHARED),
+    "ppo with an adaptive coefficient": short(algorithm="ppo", critic={"warmup_steps": 0}, kl_target=0.5, kl_horizon=20),
+    "dapo": short(algorithm="dapo"),
+    "grpo with an adapter and top-p": short(lora={"rank": 4}, sampling={"top_p": 0.8}, loss={"correction": "truncated"}),
 }
+Rows = Sequence[Mapping[str, Any]]
 
 
-def digits(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-    """The share of a completion's characters that are ASCII digits."""
-    return [Score(sum(c in "0123456789" for c in text) / max(1, len(text)), {}) for text in completions]
+def constant(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+    return [Score(0.35, {}) for _ in completions]
 
 
-def weight_score(policy: Policy) -> dict[str, float]:
-    """Any figure in (0, 1) that depends on nothing but the weights."""
-    return {"eval_sampled_accuracy": float(sum(p.detach().double().sum() for p in policy.model.parameters()).sigmoid())}
+def missing(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+    return [Score(None, {}) for _ in completions]
 
 
-def setting(checkpoints: Path, train: Train = SHORT) -> Setting:
-    return Setting(train, 7, ROWS, 6, digits, weight_score, checkpoints)
+def sometimes(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+    """Every third reward is missing."""
+    return [Score(None, {}) if i % 3 == 0 else score for i, score in enumerate(digits(prompts, completions, rows))]
 
 
-def build(given: Setting) -> Trainer:
-    return Trainer(tiny_policy(), tiny_policy() if given.train.kl != "none" else None, given)
-
-
-def finish(trainer: Trainer) -> list[StepMetrics]:
-    return [event for event in trainer.run() if isinstance(event, StepMetrics)]
-
-
-def everything(trainer: Trainer) -> list[torch.Tensor]:
-    """Weights and moments of every module."""
-    pairs = trainer.modules.values()
-    return [t for module, optimizer in pairs for t in [*weights(module), *moments(optimizer)]]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Bitwise comparisons with a child process, and small matrices are quickest so."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+# A resumed run is the run.
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_an_interrupted_run_ends_bitwise_where_an_uninterrupted_one_does(tmp_path: Path, variant: str) -> None:
+def test_an_abandoned_run_ends_bitwise_where_an_uninterrupted_one_does(tmp_path: Path, variant: str) -> None:
     whole = build(setting(tmp_path / "whole", VARIANTS[variant]))
     finish(whole)
     for event in build(setting(tmp_path / "cut", VARIANTS[variant])).run():
-        if isinstance(event, StepMetrics) and event.step == 5:
-            break  # a step after the checkpoint at 4: it is lost and done again
+        if isinstance(event, StepMetrics) and event.step == 3:
+            break  # a step after the checkpoint at 2: it is lost and done again
     rest = build(setting(tmp_path / "cut", VARIANTS[variant]))
-    assert [metrics.step for metrics in finish(rest)] == [5, 6, 6]
+    assert [metrics.step for metrics in finish(rest)] == [3, 4, 4]
     assert same(everything(rest), everything(whole))
     assert rest.progress == whole.progress
+
+
+@pytest.mark.parametrize("variant", ["grpo", "ppo with a shared trunk"])
+def test_an_interrupted_run_loses_no_step_and_ends_bitwise_as_well(tmp_path: Path, variant: str) -> None:
+    whole = build(setting(tmp_path / "whole", VARIANTS[variant]))
+    finish(whole)
+    finish(build(setting(tmp_path / "cut", VARIANTS[variant], interrupted=iter([False, False, True]).__next__)))
+    rest = build(setting(tmp_path / "cut", VARIANTS[variant]))
+    assert [metrics.step for metrics in finish(rest)] == [4, 4]
+    assert same(everything(rest), everything(whole))
+    assert rest.progress == whole.progress
+
+
+def test_an_interruption_commits_the_step_it_comes_at_and_ends_the_run(tmp_path: Path) -> None:
+    trainer = build(setting(tmp_path, interrupted=iter([False, False, True]).__next__))
+    events = list(trainer.run())
+    assert events[-1] == Committed(3)  # between the evaluations at 2 and 4
+    assert not trainer.finished
+    assert "3" not in trainer.progress.dev_scores
+
+
+def test_an_interruption_at_an_evaluation_commits_once(tmp_path: Path) -> None:
+    events = list(build(setting(tmp_path, interrupted=iter([False, True]).__next__)).run())
+    assert [type(event).__name__ for event in events[-3:]] == ["Samples", "Committed", "Committed"]
+    assert sorted(p.name for p in tmp_path.glob("step_*")) == ["step_000000", "step_000002"]
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
@@ -88,36 +103,87 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
 def test_the_seed_decides_the_run(tmp_path: Path) -> None:
     results = []
     for number, seed in enumerate((7, 7, 8)):
-        trainer = build(replace(setting(tmp_path / str(number)), seed=seed))
+        trainer = build(setting(tmp_path / str(number), seed=seed))
         finish(trainer)
         results.append(everything(trainer))
     assert same(results[0], results[1])
     assert not same(results[0], results[2])
 
 
+CLOCK = ("time/", "step_time", "tokens_per_second", "memory_gib")
+
+
+def history(checkpoints: Path) -> list[tuple[int, dict[str, float]]]:
+    """All figures but those of the clock and the machine."""
+    return [(s, {k: v for k, v in values.items() if not k.startswith(CLOCK)}) for s, values in training_history(checkpoints)]
+
+
 def test_the_history_of_a_resumed_run_is_that_of_a_whole_one(tmp_path: Path) -> None:
     finish(build(setting(tmp_path / "whole")))
     events = build(setting(tmp_path / "cut")).run()
     next(event for event in events if isinstance(event, StepMetrics) and event.step == 3)
+    finish(build(setting(tmp_path / "cut", interrupted=chain([True], repeat(False)).__next__)))
     finish(build(setting(tmp_path / "cut")))
-    whole, cut = (
-        [(step, {k: v for k, v in values.items() if not k.endswith("_time")}) for step, values in training_history(path)]
-        for path in (tmp_path / "whole", tmp_path / "cut")
-    )
-    assert cut == whole
-    assert [step for step, _ in whole] == [0, 1, 2, 2, 3, 4, 4, 5, 6, 6]  # even steps are evaluated as well
+    assert history(tmp_path / "cut") == history(tmp_path / "whole")
+    assert [step for step, _ in history(tmp_path / "whole")] == [0, 1, 2, 2, 3, 4, 4]  # even steps are evaluated too
+    assert sampled_rows(tmp_path / "cut") == sampled_rows(tmp_path / "whole")
 
 
-def test_figures_come_before_the_checkpoint_that_covers_them(tmp_path: Path) -> None:
-    events = [(type(event).__name__, event.step) for event in build(setting(tmp_path)).run()]
-    assert events[:2] == [("StepMetrics", 0), ("Committed", 0)]
-    assert [step for name, step in events if name == "Committed"] == [0, 2, 4, 6]
-    assert events[-1] == ("Committed", 6)
+def test_another_runs_checkpoints_are_refused(tmp_path: Path) -> None:
+    finish(build(setting(tmp_path, short(steps=1), identity="a")))
+    with pytest.raises(StoreError, match=r"Delete the checkpoints to train from the start"):
+        finish(build(setting(tmp_path, short(steps=1), identity="b")))
 
 
-def test_the_last_step_is_evaluated_even_between_evaluations(tmp_path: Path) -> None:
-    trainer = build(setting(tmp_path, SHORT.model_copy(update={"steps": 3})))
-    assert [event.step for event in trainer.run() if isinstance(event, Committed)] == [0, 2, 3]
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [({}, {"algorithm": "ppo"}), ({"lora": {"rank": 8}}, {"lora": {"rank": 4}}), ({"lora": {"rank": 8}}, {})],
+)
+def test_another_models_checkpoints_are_refused_too(tmp_path: Path, first: dict[str, Any], other: dict[str, Any]) -> None:
+    finish(build(setting(tmp_path, short(steps=1, **first), identity="a")))
+    with pytest.raises(StoreError, match=r"train from the start"):
+        finish(build(setting(tmp_path, short(steps=1, **other), identity="b")))
+
+
+def test_a_run_that_was_resumed_in_another_environment_is_no_longer_exact(tmp_path: Path) -> None:
+    def resumed(stop: int) -> Trainer:
+        trainer = build(setting(tmp_path, short(steps=6, epochs=1)))
+        next(event for event in trainer.run() if event == Committed(stop))
+        return trainer
+
+    assert resumed(2).progress.exact
+    torch.set_num_threads(2)
+    assert not resumed(4).progress.exact
+    torch.set_num_threads(1)
+    assert not resumed(6).progress.exact  # what was lost cannot come back
+
+
+# Events and checkpoints.
+
+
+def test_figures_and_samples_come_before_the_checkpoint_that_covers_them(tmp_path: Path) -> None:
+    events = [(type(event).__name__, event.step) for event in build(setting(tmp_path, short(steps=3))).run()]
+    assert events == [
+        ("StepMetrics", 0),
+        ("Committed", 0),
+        ("StepMetrics", 1),
+        ("StepMetrics", 2),
+        ("StepMetrics", 2),
+        ("Samples", 2),
+        ("Committed", 2),
+        ("StepMetrics", 3),
+        ("StepMetrics", 3),  # the last step is evaluated even between evaluations
+        ("Samples", 3),
+        ("Committed", 3),
+    ]
+
+
+def test_samples_show_each_reward_and_the_advantage(tmp_path: Path) -> None:
+    events = [e for e in build(setting(tmp_path, sample_rows=5)).run() if isinstance(e, Samples)]
+    assert [(event.step, len(event.rows)) for event in events] == [(2, 5), (4, 5)]
+    names = {"prompt", "completion", "reward", "reward/digits", "advantage", "tokens", "finished"}
+    assert all(row.keys() == names for event in events for row in event.rows)
+    assert sampled_rows(tmp_path) == [row for event in events for row in event.rows]
 
 
 def test_the_best_policy_is_that_of_the_best_evaluation(tmp_path: Path) -> None:
@@ -127,119 +193,361 @@ def test_the_best_policy_is_that_of_the_best_evaluation(tmp_path: Path) -> None:
         seen.append(weights(policy.model))
         return {"eval_sampled_accuracy": next(scores)}
 
-    trainer = build(replace(setting(tmp_path), evaluate=evaluate))
+    trainer = build(setting(tmp_path, short(steps=6, epochs=1), evaluate=evaluate))
     finish(trainer)
     assert trainer.progress.best_step == 2  # the earliest of equals
     assert same(weights(trainer.best_policy().model), seen[1])
     assert len(list(tmp_path.glob("step_*"))) == 3  # the newest two, and the best
 
 
-def test_equal_rewards_leave_the_weights_as_they_were(tmp_path: Path) -> None:
-    def constant(prompts, completions, rows):  # type: ignore[no-untyped-def]
-        return [Score(0.35, {}) for _ in completions]
-
-    trainer = build(replace(setting(tmp_path), reward=constant))
-    before = weights(trainer.policy.model)
+def test_a_dev_score_that_is_not_a_number_is_the_worst(tmp_path: Path) -> None:
+    scores = iter([0.0, float("nan"), float("nan")])
+    trainer = build(setting(tmp_path, evaluate=lambda _: {"eval_sampled_accuracy": next(scores)}))
     figures = finish(trainer)
-    assert same(weights(trainer.policy.model), before)
-    assert figures[1].values["frac_reward_zero_std"] == 1
+    assert trainer.progress.best_step == 0
+    assert "eval_sampled_accuracy" not in figures[-1].values
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
-def test_missing_rewards_train_nothing(tmp_path: Path, algorithm: str) -> None:
-    def missing(prompts, completions, rows):  # type: ignore[no-untyped-def]
-        return [Score(None, {}) for _ in completions]
+def answering(policy: Policy, prompts: Any, items: Any, settings: SamplingSettings, seed: SamplingSeed) -> Any:
+    """An engine whose first sample for each prompt is right, and whose others are wrong."""
+    groups = []
+    for item in items:
+        texts = [f"#### {ROWS[item % len(ROWS)]['answer']}"] + ["#### 99"] * (settings.samples - 1)
+        tokens = [policy.encode_completion(text) for text in texts]
+        groups.append([Completion(ids, [-1.0] * len(ids), True) for ids in tokens])
+    return groups
 
-    train = SHORT.model_copy(update={"algorithm": algorithm})
-    trainer = build(replace(setting(tmp_path, train), reward=missing))
+
+def test_the_gap_between_training_and_dev_prompts_is_shown_at_each_evaluation(tmp_path: Path) -> None:
+    given = setting(tmp_path, engine=answering, evaluate=lambda _: {"eval_sampled_accuracy": 0.1})
+    evaluations = [m.values for m in finish(build(given)) if "eval_sampled_accuracy" in m.values]
+    assert "train_dev_gap" not in evaluations[0]  # nothing was trained yet
+    assert [values["train_dev_gap"] for values in evaluations[1:]] == pytest.approx([0.15] * 2)  # one of four is right
+
+
+# What is learned from.
+
+
+def test_equal_rewards_leave_the_weights_as_they_were(tmp_path: Path) -> None:
+    trainer = build(setting(tmp_path, short(kl="none"), reward=constant))
     before = everything(trainer)
-    assert finish(trainer)[1].values["frac_reward_missing"] == 1
-    assert same(weights(trainer.policy.model), before[: len(weights(trainer.policy.model))])
+    figures = finish(trainer)
+    assert same(everything(trainer), before)
+    assert steps_of(figures)[0]["frac_reward_zero_std"] == 1
+
+
+@pytest.mark.parametrize("algorithm", PRESETS)
+def test_missing_rewards_train_nothing(tmp_path: Path, algorithm: str) -> None:
+    trainer = build(setting(tmp_path, short(algorithm=algorithm, steps=2, critic={"warmup_steps": 1}), reward=missing))
+    before = policy_weights(trainer)
+    assert steps_of(finish(trainer))[0]["frac_reward_missing"] == 1
+    assert same(policy_weights(trainer), before)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_with_some_missing_rewards_stays_finite(tmp_path: Path, variant: str) -> None:
-    def sometimes(prompts, completions, rows):  # type: ignore[no-untyped-def]
-        return [Score(None if i % 3 == 0 else s.total, {}) for i, s in enumerate(digits(prompts, completions, rows))]
+def test_a_step_without_rewards_changes_nothing_even_after_others(tmp_path: Path, variant: str) -> None:
+    before: list[list[torch.Tensor]] = []
 
-    figures = finish(build(replace(setting(tmp_path, VARIANTS[variant]), reward=sometimes)))
-    assert figures[1].values["frac_reward_missing"] == pytest.approx(1 / 3)
+    def first_only(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+        before.append(everything(trainer))
+        return (missing if len(before) > 1 else digits)(prompts, completions, rows)
+
+    critic = {**VARIANTS[variant].critic.model_dump(), "warmup_steps": 0}
+    train = Train(**{**VARIANTS[variant].model_dump(), "steps": 2, "critic": critic})
+    trainer = build(setting(tmp_path, train, reward=first_only))
+    finish(trainer)
+    assert same(everything(trainer), before[1])  # moments that go on would move the weights
+
+
+@pytest.mark.parametrize("algorithm", PRESETS)
+def test_a_run_with_some_missing_rewards_stays_finite(tmp_path: Path, algorithm: str) -> None:
+    train = short(algorithm=algorithm, steps=3, minibatches=3, critic={"warmup_steps": 1})
+    figures = finish(build(setting(tmp_path, train, reward=sometimes)))
+    if not train.sampling.refills:
+        assert figures[1].values["frac_reward_missing"] == pytest.approx(1 / 3)
+    assert all(values["skipped"] == 0 for values in steps_of(figures))
     assert all(torch.tensor(list(metrics.values.values())).isfinite().all() for metrics in figures)
 
 
+@pytest.mark.parametrize("algorithm", PRESETS)
+def test_the_reward_rises(tmp_path: Path, algorithm: str) -> None:
+    critic = {"lr": 1e-2, "warmup_steps": 2}
+    train = Train(algorithm=algorithm, steps=24, prompts=4, k=8, lr=5e-2, evaluate_every=24, critic=critic)
+    rewards = [values["reward"] for values in steps_of(finish(build(setting(tmp_path, train))))]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.15
+
+
 def test_a_policy_that_stays_near_its_start_is_what_kl_in_the_loss_buys(tmp_path: Path) -> None:
-    def distance(name: str, **values: object) -> float:
-        trainer = build(setting(tmp_path / name, SHORT.model_copy(update={"steps": 10, "epochs": 1, **values})))
+    def distance(name: str, **values: Any) -> float:
+        trainer = build(setting(tmp_path / name, short(steps=8, epochs=1, **values)))
         finish(trainer)
         start = weights(tiny_policy().model)
-        return sum(float((a - b).abs().sum()) for a, b in zip(weights(trainer.policy.model), start, strict=True))
+        return sum(float((a - b).abs().sum()) for a, b in zip(policy_weights(trainer), start, strict=True))
 
-    assert distance("near", kl="loss", kl_coefficient=100.0) < distance("free")
-
-
-@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
-def test_the_reward_rises(tmp_path: Path, algorithm: str) -> None:
-    train = Train(
-        algorithm=algorithm, steps=40, prompts=4, k=8, lr=2e-2, critic_lr=1e-2, critic_warmup_steps=3, evaluate_every=40
-    )
-    rewards = [m.values["reward"] for m in finish(build(setting(tmp_path, train))) if "reward" in m.values]
-    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.3
+    assert distance("near", kl="loss", kl_coefficient=100.0) < distance("free", kl="none")
 
 
-def test_ppo_leaves_the_policy_alone_while_its_critic_warms_up(tmp_path: Path) -> None:
-    train = SHORT.model_copy(update={"algorithm": "ppo", "steps": 2})
+def test_the_learning_rate_decays_to_its_last_share(tmp_path: Path) -> None:
+    train = short(steps=10, evaluate_every=10, epochs=1, lr_final=0.3)
+    rates = [values["learning_rate"] for values in steps_of(finish(build(setting(tmp_path, train))))]
+    assert rates == pytest.approx([3e-3 * max(0.3, 1 - step / 10) for step in range(10)])
+
+
+# The critic.
+
+
+@pytest.mark.parametrize("critic", [{"warmup_steps": 2}, SHARED])
+def test_ppo_leaves_the_policy_alone_while_its_critic_warms_up(tmp_path: Path, critic: dict[str, Any]) -> None:
+    trainer = build(setting(tmp_path, short(algorithm="ppo", steps=2, critic=critic)))
+    value_model = trainer.critic or trainer.actor.value_head
+    assert value_model is not None
+    before, untrained = policy_weights(trainer), weights(value_model)
+    figures = steps_of(finish(trainer))
+    assert same(policy_weights(trainer), before)
+    assert not same(weights(value_model), untrained)
+    assert {"value_loss", "critic/grad_norm"} <= figures[0].keys()
+    assert "loss" not in figures[0]
+
+
+@pytest.mark.parametrize("critic", [{"warmup_steps": 1}, {"trunk": "shared", "warmup_steps": 1}])
+def test_ppo_trains_both_after_the_warm_up(tmp_path: Path, critic: dict[str, Any]) -> None:
+    trainer = build(setting(tmp_path, short(algorithm="ppo", steps=2, critic=critic)))
+    before = policy_weights(trainer)
+    figures = steps_of(finish(trainer))
+    assert not same(policy_weights(trainer), before)
+    assert {"value_loss", "loss", "grad_norm"} <= figures[1].keys()
+
+
+@pytest.mark.parametrize("critic", [{"lr": 1e-2}, {"trunk": "shared", "coefficient": 1.0, "warmup_steps": 0}])
+def test_the_critic_comes_to_know_which_prompts_are_rewarded(tmp_path: Path, critic: dict[str, Any]) -> None:
+    def by_prompt(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+        return [Score(float(int(row["answer"]) % 2), {}) for row in rows]
+
+    values = {"steps": 20, "evaluate_every": 20, "prompts": 8, "k": 2, "lr": 1e-2, "kl": "none"}
+    train = Train(algorithm="ppo", critic={**critic, "value_clip": None}, **values)
+    explained = [step["explained_variance"] for step in steps_of(finish(build(setting(tmp_path, train, reward=by_prompt))))]
+    assert explained[0] == 0  # every value is zero
+    assert sum(explained[-5:]) / 5 > 0.1
+
+
+# Rollouts.
+
+
+class Listening:
+    """The usual engine, with a record of what it was asked and what it drew."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, str]] = []  # prompts, purpose
+        self.drawn: list[list[list[int]]] = []  # tokens by prompt and sample
+        self.shift = 0.0  # of the log-probs that it reports
+
+    def __call__(self, policy: Policy, prompts: Any, items: Any, settings: SamplingSettings, seed: SamplingSeed) -> Any:
+        groups = generate(policy, prompts, items, settings, seed)
+        self.calls.append((len(prompts), seed.purpose))
+        self.drawn += [[c.tokens for c in group] for group in groups]
+        return [[Completion(c.tokens, [p + self.shift for p in c.log_probs], c.finished) for c in group] for group in groups]
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(tokens) for group in self.drawn for tokens in group)
+
+
+def test_a_prompt_that_is_drawn_twice_in_a_step_is_not_answered_twice_alike(tmp_path: Path) -> None:
+    engine = Listening()
+    finish(build(setting(tmp_path, short(steps=1), rows=ROWS[:1], engine=engine)))
+    assert len(engine.drawn) == 3
+    assert engine.drawn[0] != engine.drawn[1] != engine.drawn[2] != engine.drawn[0]
+
+
+def test_silent_groups_are_refilled_up_to_the_bound_and_what_was_discarded_is_counted(tmp_path: Path) -> None:
+    engine = Listening()
+    train = short(algorithm="dapo", steps=1, sampling={"refills": 2})
+    figures = steps_of(finish(build(setting(tmp_path, train, reward=constant, engine=engine))))[0]
+    assert engine.calls == [(3, "rollout"), (3, "refill-0"), (3, "refill-1")]
+    assert figures["sampling/refill_rounds"] == 2
+    assert figures["num_tokens"] == engine.tokens
+    assert figures["frac_reward_zero_std"] == 1
+
+
+def test_refilling_ends_when_every_group_has_a_signal(tmp_path: Path) -> None:
+    answers = chain([[0.5] * 12], repeat([0.0, 1.0] * 6))  # the first batch is silent
+
+    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+        return [Score(value, {}) for value, _ in zip(next(answers), completions, strict=True)]
+
+    engine = Listening()
+    train = short(algorithm="dapo", steps=1, epochs=1)
+    figures = steps_of(finish(build(setting(tmp_path, train, reward=reward, engine=engine))))[0]
+    assert engine.calls == [(3, "rollout"), (3, "refill-0")]
+    assert (figures["sampling/refill_rounds"], figures["frac_reward_zero_std"]) == (1, 0)
+
+
+def test_without_dynamic_sampling_silent_groups_stay(tmp_path: Path) -> None:
+    engine = Listening()
+    figures = steps_of(finish(build(setting(tmp_path, short(steps=1), reward=constant, engine=engine))))[0]
+    assert engine.calls == [(3, "rollout")]
+    assert "sampling/refill_rounds" not in figures
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 4}])
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7}, {"temperature": 1.4, "top_p": 0.7}])
+def test_sampler_and_trainer_agree_on_what_was_drawn(tmp_path: Path, sampling: dict[str, float], lora: Any) -> None:
+    train = short(steps=1, epochs=1, sampling=sampling, lora=lora)
+    figures = steps_of(finish(build(setting(tmp_path, train))))[0]
+    assert figures["approx_kl"] == pytest.approx(0, abs=1e-5)  # the first minibatch: every ratio is one
+    assert figures["clip_ratio/region_mean"] == 0
+
+
+@pytest.mark.parametrize(("correction", "weight", "approx_kl"), [("none", None, 0.1), ("truncated", 1.1052, 0.0)])
+def test_an_engine_with_other_log_probs_is_corrected_for(
+    tmp_path: Path, correction: str, weight: float | None, approx_kl: float
+) -> None:
+    engine = Listening()
+    engine.shift = -0.1  # it says exp(-0.1) of the trainer's probability: a weight of exp(0.1) = 1.1052
+    train = short(steps=1, epochs=1, loss={"correction": correction})
+    figures = steps_of(finish(build(setting(tmp_path, train, engine=engine))))[0]
+    assert figures.get("sampling/importance_sampling_ratio/mean") == (weight and pytest.approx(weight, abs=1e-3))
+    assert abs(figures["approx_kl"]) == pytest.approx(approx_kl, abs=1e-4)
+
+
+def test_a_run_in_bf16_keeps_its_weights_in_fp32_and_stays_finite(tmp_path: Path) -> None:
+    trainer = build(setting(tmp_path, short(algorithm="ppo", critic={"warmup_steps": 0}, precision="bf16", steps=2)))
+    assert all(values["skipped"] == 0 for values in steps_of(finish(trainer)))
+    assert {tensor.dtype for tensor in everything(trainer)} == {torch.float32}
+
+
+# The adaptive KL coefficient.
+
+
+def adaptive(tmp_path: Path, **values: Any) -> Trainer:
+    train = short(algorithm="reinforce_pp", kl_coefficient=0.5, kl_horizon=12, **{"steps": 1, **values})  # 12 samples a step
     trainer = build(setting(tmp_path, train))
-    before, critic = weights(trainer.policy.model), weights(trainer.critic)
     finish(trainer)
-    assert same(weights(trainer.policy.model), before)
-    assert not same(weights(trainer.critic), critic)
+    return trainer
 
 
-def test_the_learning_rate_decays_to_a_tenth(tmp_path: Path) -> None:
-    train = SHORT.model_copy(update={"steps": 20, "evaluate_every": 20, "epochs": 1})
-    rates = [m.values["learning_rate"] for m in finish(build(setting(tmp_path, train))) if "learning_rate" in m.values]
-    assert rates == pytest.approx([3e-3 * max(0.1, 1 - step / 20) for step in range(20)])
+def test_the_kl_coefficient_falls_while_divergence_is_below_its_target(tmp_path: Path) -> None:
+    assert adaptive(tmp_path, kl_target=1.0).progress.kl_coefficient == pytest.approx(0.4)  # no divergence yet: -20%
+
+
+def test_the_kl_coefficient_rises_while_divergence_is_above_its_target(tmp_path: Path) -> None:
+    # the first step has no divergence and takes 20% off, the second is far above 10^-6 nats and adds 20%
+    assert adaptive(tmp_path, kl_target=1e-6, steps=2).progress.kl_coefficient == pytest.approx(0.48)
+
+
+def test_without_a_target_the_kl_coefficient_stays(tmp_path: Path) -> None:
+    assert adaptive(tmp_path, steps=2).progress.kl_coefficient == 0.5
+
+
+@pytest.mark.parametrize(("steps", "equal"), [(1, True), (2, False)])  # without divergence there is nothing to weigh
+def test_the_next_step_is_trained_with_the_adapted_coefficient(tmp_path: Path, steps: int, equal: bool) -> None:
+    fixed = adaptive(tmp_path / "fixed", steps=steps)
+    moving = adaptive(tmp_path / "moving", steps=steps, kl_target=1.0)
+    assert same(policy_weights(fixed), policy_weights(moving)) == equal
+
+
+# LoRA.
+
+
+def test_a_run_with_an_adapter_keeps_the_adapter_alone(tmp_path: Path) -> None:
+    trainer = build(setting(tmp_path, short(lora={"rank": 4}, steps=2)))
+    start = weights(tiny_policy().model)
+    finish(trainer)
+    assert all(".lora_" in name for name in load_file(tmp_path / "step_000002" / "policy.safetensors"))
+    frozen = [p for name, p in trainer.actor.model.named_parameters() if "lora_" not in name]
+    assert same(frozen, start)
+
+
+def test_the_reference_of_an_adapter_is_the_start_even_after_training(tmp_path: Path) -> None:
+    groups = [Group([5, 6, 7], [[8, 9, 10], [11]])]
+    trainer = build(setting(tmp_path, short(lora={"rank": 4}, steps=2)))
+    finish(trainer)
+    assert trainer.reference is not None
+    assert trainer.reference.completion_log_probs(groups) == completion_log_probs(tiny_policy(), groups)
+    assert completion_log_probs(trainer.actor.policy, groups) != completion_log_probs(tiny_policy(), groups)
+
+
+def test_the_best_adapter_can_be_merged(tmp_path: Path) -> None:
+    groups = [Group([5, 6, 7], [[8, 9, 10], [11]])]
+    seen: list[list[float]] = []
+
+    def evaluate(policy: Policy) -> dict[str, float]:
+        seen.append(completion_log_probs(policy, groups))
+        return {"eval_sampled_accuracy": [0.0, 0.9, 0.3][len(seen) - 1]}
+
+    trainer = build(setting(tmp_path, short(lora={"rank": 4}, lr=3e-2), evaluate=evaluate))
+    finish(trainer)
+    trainer.best_policy()
+    merged = torch.tensor(completion_log_probs(trainer.actor.merged(), groups))
+    assert_close(merged, torch.tensor(seen[1]), rtol=0, atol=1e-3)
+    assert (merged - torch.tensor(seen[2])).abs().max() > 0.01
+
+
+# What is not finite.
+
+
+def poison_gradients(trainer: Trainer) -> None:
+    next(p for p in trainer.actor.parameters() if p.requires_grad).register_hook(lambda gradient: gradient * torch.nan)
 
 
 def test_three_gradients_in_a_row_that_are_not_finite_stop_the_run(tmp_path: Path) -> None:
     trainer = build(setting(tmp_path))
-    before = weights(trainer.policy.model)
-    next(trainer.policy.model.parameters()).register_hook(lambda gradient: gradient * torch.nan)
-    figures = finish(trainer)
+    before = policy_weights(trainer)
+    poison_gradients(trainer)
+    figures = steps_of(finish(trainer))
     assert (trainer.progress.step, trainer.progress.stopped) == (3, "nonfinite")
-    assert [m.values["skipped"] for m in figures if "skipped" in m.values] == [2, 2, 2]  # both passes
-    assert same(weights(trainer.policy.model), before)
+    assert [values["skipped"] for values in figures] == [2, 2, 2]  # both passes
+    assert same(policy_weights(trainer), before)
+
+
+@pytest.mark.parametrize("variant", ["grpo", "ppo with a shared trunk", "grpo with an adapter and top-p"])
+def test_a_stopped_run_goes_back_to_its_last_checkpoint(tmp_path: Path, variant: str) -> None:
+    train = Train(**{**VARIANTS[variant].model_dump(), "steps": 20, "evaluate_every": 20})
+    first = build(setting(tmp_path, train, interrupted=lambda: True))
+    finish(first)  # a checkpoint at step 1
+    trainer = build(setting(tmp_path, train))
+    for event in trainer.run():
+        if isinstance(event, StepMetrics) and event.step == 2:
+            assert not same(everything(trainer), everything(first))
+            poison_gradients(trainer)
+    assert (trainer.progress.step, trainer.progress.stopped) == (5, "nonfinite")
+    assert same(everything(trainer), everything(first))  # weights and moments
 
 
 def test_a_stopped_run_stays_stopped_when_it_is_resumed(tmp_path: Path) -> None:
     trainer = build(setting(tmp_path))
-    next(trainer.policy.model.parameters()).register_hook(lambda gradient: gradient * torch.nan)
+    poison_gradients(trainer)
     finish(trainer)
     again = build(setting(tmp_path))
     assert list(again.run()) == []
     assert again.progress.stopped == "nonfinite"
 
 
-def test_a_policy_that_has_turned_into_nan_is_stopped_in_an_orderly_way(tmp_path: Path) -> None:
-    trainer, calls = build(setting(tmp_path, SHORT.model_copy(update={"evaluate_every": 20}))), []
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_policy_that_has_turned_into_nan_is_stopped_in_an_orderly_way(tmp_path: Path, variant: str) -> None:
+    calls: list[int] = []
+    values = {"critic": {**VARIANTS[variant].critic.model_dump(), "warmup_steps": 0}, "evaluate_every": 20}
+    train = Train(**{**VARIANTS[variant].model_dump(), **values})
 
-    def poisoning(prompts, completions, rows):  # type: ignore[no-untyped-def]
+    def poisoning(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
         calls.append(1)
         if len(calls) == 2:
-            next(trainer.policy.model.parameters()).data.fill_(torch.nan)
+            next(p for p in trainer.actor.parameters() if p.requires_grad).data.fill_(torch.nan)
         return digits(prompts, completions, rows)
 
-    trainer.setting = replace(trainer.setting, reward=poisoning, evaluate=lambda _: {"eval_sampled_accuracy": 0.0})
+    trainer = build(setting(tmp_path, train, reward=poisoning, evaluate=lambda _: {"eval_sampled_accuracy": 0.0}))
     finish(trainer)
     assert trainer.progress.stopped == "nonfinite"
     assert trainer.progress.best_step == 0
+    assert same(policy_weights(trainer), policy_weights(build(setting(tmp_path / "fresh", train))))
 
 
 KILLED_RUNS = """
     import os, sys
     from pathlib import Path
     import torch
-    from tests.training.test_loop import VARIANTS, build, finish, setting
+    from tests.training.test_loop import VARIANTS
+    from tests.training.toy import build, finish, setting
 
     torch.set_num_threads(1)
     finish(build(setting(Path(sys.argv[1]) / "first", VARIANTS["ppo"])))  # what is imported late, is imported once
@@ -268,7 +576,6 @@ def killed_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> list[torch.Tensor]:
     """Weights and moments of the run that nobody killed."""
-    torch.set_num_threads(1)
     whole = build(setting(tmp_path_factory.mktemp("whole"), VARIANTS["ppo"]))
     finish(whole)
     return everything(whole)

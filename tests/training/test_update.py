@@ -1,187 +1,155 @@
-"""The update: what one optimiser step does, however the batch is cut."""
+"""The update: how many steps, in what order, and what happens to figures that are not finite."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
-from components.policy.loading import Policy
-from components.policy.log_probs import score_tokens
-from components.policy.packing import Group, pack
 from components.recipe import Train
-from components.training.critic import Critic
-from components.training.experience import Experience, Rollouts, critic_experience, group_experience
-from components.training.update import Totals, micro_batches, optimiser_step, token_matrix, update_critic, update_policy
+from components.training.actor import Actor
+from components.training.experience import Scored, build_experience
+from components.training.metrics import Means
+from components.training.objectives import ActorObjective, Material
+from components.training.update import Report, optimiser_step, parameters_of, run_update, split
 from tests.tiny_models import moments, same, tiny_policy, weights
 from tests.training.rollouts import sampled
 
-REWARDS = [1.0, 0.0, 0.25, 0.5, 0.5, 0.5, 0.0, 1.0, 1.0]  # the second of three groups is silent
-K = 3
-SETTINGS = Train(prompts=3, k=K, max_grad_norm=1e9)
-ORDER = [[2, 0, 1]]
+REWARDS = [1.0, 0.0, 0.25, 0.5, 0.0, 0.5, 0.0, 1.0, 1.0]
+EVERY = [0, 1, 2]
 
 
-def prepared(rewards: list[float] = REWARDS) -> tuple[Rollouts, Experience]:
-    rollouts = sampled(rewards, K)
-    experience = group_experience(rollouts, None, 0.0)
-    # as if the policy had moved since it sampled, so that some ratios are clipped
-    return rollouts, replace(experience, old_log_probs=experience.old_log_probs + 0.3 * experience.mask.float().cumsum(1).sin())
+class Line:
+    """An objective with one weight of 0, whose gradient in a minibatch is the sum of its prompts' numbers."""
+
+    def __init__(self, nothing: Sequence[int] = (), infinite: Sequence[int] = ()) -> None:
+        self.module: nn.Module = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(self.module.weight)
+        self.seen: list[list[int]] = []
+        self._nothing, self._infinite = nothing, infinite
+
+    def backward(self, prompts: Sequence[int]) -> Means | None:
+        self.seen.append(list(prompts))
+        if set(prompts) <= set(self._nothing):
+            return None
+        scale = torch.inf if set(prompts) & set(self._infinite) else float(sum(prompts))
+        self.module(torch.tensor([[scale]])).sum().backward()
+        figures = Means()
+        figures.add("loss", float(sum(prompts)), 1.0)
+        return figures
 
 
-def moved(rollouts: Rollouts, experience: Experience, settings: Train = SETTINGS) -> list[torch.Tensor]:
-    """What plain gradient descent at rate 1 takes off each parameter: its gradient."""
-    policy = tiny_policy()
-    before = weights(policy.model)
-    update_policy(policy, torch.optim.SGD(policy.model.parameters(), lr=1.0), rollouts, experience, settings, ORDER)
-    return [a - b for a, b in zip(before, weights(policy.model), strict=True)]
+def updated(line: Line, orders: list[list[int]], minibatches: int, max_grad_norm: float = 1e9, prefix: str = "") -> Report:
+    return run_update(line, torch.optim.SGD(line.module.parameters(), 1.0), orders, minibatches, max_grad_norm, prefix)
 
 
-def direct_gradient(rollouts: Rollouts, experience: Experience, kl: float = 0.0) -> list[torch.Tensor]:
-    """The gradient of the token mean over all completions, silent ones too, one sequence at a time."""
-    model, loss = tiny_policy().model, torch.zeros(())
-    for number, completion in enumerate(c for group in rollouts.completions for c in group):
-        rows = pack([Group(rollouts.prompts[number // K], [completion.tokens])])
-        log_probs, n = score_tokens(model, rows).log_probs, len(completion.tokens)
-        ratio = (log_probs - experience.old_log_probs[number, :n]).exp()
-        advantage = experience.advantages[number, :n]
-        loss = loss - torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).sum()
-        if kl:
-            loss = loss + kl * 0.5 * (log_probs - experience.reference_log_probs[number, :n]).square().sum()
-    return list(torch.autograd.grad(loss / int(experience.mask.sum()), list(model.parameters())))
+def test_every_minibatch_of_every_pass_is_a_step() -> None:
+    line = Line()
+    report = updated(line, [[2, 0, 1, 3], [3, 2, 1, 0]], 2)
+    assert line.seen == [[2, 0], [1, 3], [3, 2], [1, 0]]
+    assert (report.steps, report.skipped) == (4, 0)
+    assert line.module.weight.item() == -12  # each step takes its gradient off: 2 + 4 + 5 + 1
 
 
-def assert_equal_gradients(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        assert_close(a, b, rtol=1e-3, atol=1e-4)  # fp32 sums in another order
+def test_a_figure_is_the_mean_over_the_steps() -> None:
+    figures = updated(Line(), [[2, 0, 1, 3]], 2).figures.values()
+    assert figures == {"loss": 3.0, "grad_norm": 3.0}  # (2 + 4) / 2
 
 
-def test_leaving_silent_groups_out_changes_nothing() -> None:
-    rollouts, experience = prepared()
-    assert_equal_gradients(moved(rollouts, experience), direct_gradient(rollouts, experience))
+def test_the_norm_has_its_own_name_in_a_critics_update() -> None:
+    assert "critic/grad_norm" in updated(Line(), [[1]], 1, prefix="critic/").figures.values()
 
 
-def test_the_kl_in_the_loss_also_pulls_on_silent_groups() -> None:
-    rollouts, experience = prepared()
-    experience = replace(experience, reference_log_probs=experience.old_log_probs - 0.5)
-    settings = SETTINGS.model_copy(update={"kl": "loss", "kl_coefficient": 0.1})
-    assert_equal_gradients(moved(rollouts, experience, settings), direct_gradient(rollouts, experience, 0.1))
+def test_a_minibatch_with_nothing_to_learn_is_neither_a_step_nor_skipped() -> None:
+    line = Line(nothing=[2, 0])
+    report = updated(line, [[2, 0, 1, 3]], 2)
+    assert (report.steps, report.skipped) == (1, 0)
+    assert line.module.weight.item() == -4
 
 
-@pytest.mark.parametrize("micro_tokens", [1, 20, 45])
-def test_micro_batches_do_not_change_the_gradient(micro_tokens: int) -> None:
-    rollouts, experience = prepared()
-    cut = moved(rollouts, experience, SETTINGS.model_copy(update={"micro_tokens": micro_tokens}))
-    assert_equal_gradients(cut, moved(rollouts, experience))
+def test_an_infinite_minibatch_is_skipped_and_the_next_one_is_taken() -> None:
+    line = Line(infinite=[0])
+    report = updated(line, [[2, 0, 1, 3]], 2)
+    assert (report.steps, report.skipped) == (1, 1)
+    assert line.module.weight.item() == -4
+    assert report.figures.values() == {"loss": 4.0, "grad_norm": 4.0}  # what was skipped is in no figure
 
 
-@pytest.mark.parametrize("micro_tokens", [1, 20])
-def test_micro_batches_do_not_change_the_figures(micro_tokens: int) -> None:
-    rollouts, experience = prepared()
-
-    def figures(settings: Train) -> dict[str, float]:
-        policy = tiny_policy()
-        optimizer = torch.optim.SGD(policy.model.parameters(), lr=1.0)
-        return update_policy(policy, optimizer, rollouts, experience, settings, ORDER).means()
-
-    assert figures(SETTINGS.model_copy(update={"micro_tokens": micro_tokens})) == pytest.approx(figures(SETTINGS), rel=1e-4)
+def test_prompts_are_split_into_equal_runs() -> None:
+    assert split([5, 1, 4, 0, 3, 2], 3) == [[5, 1], [4, 0], [3, 2]]
 
 
-def test_equal_rewards_leave_the_weights_alone() -> None:
-    rollouts, experience = prepared([0.35] * 9)
-    assert all(not difference.any() for difference in moved(rollouts, experience))
+def test_a_gradient_is_clipped_to_its_largest_norm() -> None:
+    module = nn.Linear(2, 1, bias=False)
+    before = module.weight.detach().clone()
+    module(torch.tensor([[30.0, 40.0]])).sum().backward()  # a gradient of (30, 40), norm 50
+    norm = optimiser_step(module, torch.optim.SGD(module.parameters(), lr=1.0), 1.0, Means())
+    assert norm == pytest.approx(50)
+    assert_close(before - module.weight.detach(), torch.tensor([[0.6, 0.8]]))
 
 
-@pytest.mark.parametrize(("epochs", "minibatches", "steps"), [(1, 1, 1), (2, 1, 2), (1, 3, 3), (2, 3, 6)])
-def test_every_minibatch_of_every_pass_is_a_step(epochs: int, minibatches: int, steps: int) -> None:
-    rollouts, experience = prepared([1.0, 0.0, 0.5] * 3)
-    policy, settings = tiny_policy(), SETTINGS.model_copy(update={"epochs": epochs, "minibatches": minibatches})
-    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=1e-3)
-    totals = update_policy(policy, optimizer, rollouts, experience, settings, ORDER * epochs)
-    assert (totals.steps, totals.skipped) == (steps, 0)
-    assert totals.tokens == epochs * int(experience.mask.sum())
+def test_a_skipped_step_leaves_no_gradient_behind() -> None:
+    module = nn.Linear(2, 1)
+    (module(torch.ones(1, 2)) * torch.inf).sum().backward()
+    assert optimiser_step(module, torch.optim.SGD(module.parameters(), lr=1.0), 1.0, Means()) is None
+    assert all(p.grad is None or not p.grad.any() for p in module.parameters())
 
 
-def damaged(what: str) -> tuple[Rollouts, Experience]:
-    rollouts, experience = prepared()
-    tensor = getattr(experience, what).clone()
-    tensor[0, 0] = torch.nan
-    return rollouts, replace(experience, **{what: tensor})
+def test_only_trainable_parameters_are_given_each_once() -> None:
+    model = tiny_policy().model  # its head is tied to its embedding
+    frozen = next(p for name, p in model.named_parameters() if name.endswith("norm.weight"))
+    frozen.requires_grad_(False)
+    given = parameters_of(model)
+    assert len(given) == len(list(model.parameters())) - 1
+    assert len({id(p) for p in given}) == len(given)
 
 
-def stepped_once() -> tuple[Policy, torch.optim.Optimizer]:
-    """A policy and an optimiser that has moments to lose."""
-    policy = tiny_policy()
-    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=1e-3)
-    update_policy(policy, optimizer, *prepared(), SETTINGS, ORDER)
-    return policy, optimizer
+# The real objective.
+
+
+def material(train: Train | None = None) -> Material:
+    train, rollouts = train or Train(kl="none"), sampled(REWARDS, 3)
+    return Material(rollouts, build_experience(rollouts, Scored(), train, 0.0, 8), train, 8, 0.0)
+
+
+def stepped_once() -> tuple[Actor, torch.optim.Optimizer]:
+    """A policy, and an optimiser that has moments to lose."""
+    actor = Actor(tiny_policy(), Train(kl="none"), 0)
+    optimizer = torch.optim.AdamW(actor.parameters(), lr=1e-3)
+    run_update(ActorObjective(actor, material()), optimizer, [EVERY], 1, 1.0)
+    return actor, optimizer
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted() -> None:
-    policy, optimizer = stepped_once()
-    before, moments_before = weights(policy.model), moments(optimizer)
-    next(policy.model.parameters()).register_hook(lambda gradient: gradient * torch.inf)
-    totals = update_policy(policy, optimizer, *prepared(), SETTINGS, ORDER)
-    assert (totals.steps, totals.skipped) == (0, 1)
-    assert same(weights(policy.model), before)
+    actor, optimizer = stepped_once()
+    before, moments_before = weights(actor), moments(optimizer)
+    next(actor.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+    report = run_update(ActorObjective(actor, material()), optimizer, [EVERY], 1, 1.0)
+    assert (report.steps, report.skipped) == (0, 1)
+    assert same(weights(actor), before)
     assert same(moments(optimizer), moments_before)
 
 
 @pytest.mark.parametrize("what", ["old_log_probs", "advantages"])
 def test_a_figure_that_is_not_a_number_is_never_trained_on_in_silence(what: str) -> None:
-    policy, optimizer = stepped_once()
-    totals = update_policy(policy, optimizer, *damaged(what), SETTINGS, ORDER)
-    assert (totals.steps, totals.skipped) == (0, 1)
+    (actor, optimizer), given = stepped_once(), material()
+    before, damaged = weights(actor), getattr(given.experience, what).clone()
+    damaged[0, 0] = torch.nan
+    objective = ActorObjective(actor, replace(given, experience=replace(given.experience, **{what: damaged})))
+    report = run_update(objective, optimizer, [EVERY], 1, 1.0)
+    assert (report.steps, report.skipped) == (0, 1)
+    assert same(weights(actor), before)
 
 
-def test_a_skipped_update_leaves_no_gradient_behind() -> None:
-    module = torch.nn.Linear(2, 1)
-    (module(torch.ones(1, 2)) * torch.inf).sum().backward()
-    assert not optimiser_step(module, torch.optim.SGD(module.parameters(), lr=1.0), 1.0, Totals())
-    assert all(p.grad is None or not p.grad.any() for p in module.parameters())
-
-
-def test_a_gradient_is_clipped_to_its_largest_norm() -> None:
-    module = torch.nn.Linear(2, 1, bias=False)
-    before = module.weight.detach().clone()
-    module(torch.tensor([[30.0, 40.0]])).sum().backward()  # a gradient of (30, 40), norm 50
-    totals = Totals()
-    optimiser_step(module, torch.optim.SGD(module.parameters(), lr=1.0), 1.0, totals)
-    assert_close(before - module.weight.detach(), torch.tensor([[0.6, 0.8]]))
-    assert totals.grad_norm == pytest.approx(50)
-
-
-def test_a_matrix_of_log_probs_has_each_token_in_its_place() -> None:
-    rollouts, model = sampled(REWARDS, K), tiny_policy().model
-    matrix = token_matrix(rollouts, lambda rows: score_tokens(model, rows).log_probs, 20, torch.device("cpu"))
-    expected, _ = rollouts.padded()
-    assert_close(matrix, expected, rtol=0, atol=1e-4)  # cached against packed attention, fp32
-
-
-def test_micro_batches_hold_at_most_their_limit() -> None:
-    groups = [Group([1], [[2] * n]) for n in (2, 3, 9, 1, 1)]  # 3, 4, 10, 2, 2 tokens
-    assert micro_batches(groups, [7, 5, 0, 1, 2], 7) == [[7, 5], [0], [1, 2]]
-
-
-def test_the_critic_learns_the_returns() -> None:
-    rollouts = sampled(REWARDS, K)
-    critic = Critic(tiny_policy().model)
-    optimizer = torch.optim.AdamW(critic.parameters(), lr=1e-2)
-    settings = SETTINGS.model_copy(update={"value_clip": 10.0})
-    experience = critic_experience(rollouts, torch.zeros_like(rollouts.padded()[0]), None, 0.0, 1.0, 1.0)
-    losses = [update_critic(critic, optimizer, rollouts, experience, settings, ORDER).means()["value_loss"] for _ in range(30)]
-    assert losses[-1] < 0.5 * losses[0]
-
-
-@pytest.mark.parametrize("micro_tokens", [1, 20])
-def test_micro_batches_do_not_change_the_critics_update(micro_tokens: int) -> None:
-    rollouts = sampled(REWARDS, K)
-    experience = critic_experience(rollouts, torch.zeros_like(rollouts.padded()[0]), None, 0.0, 1.0, 0.95)
-
-    def updated(limit: int) -> list[torch.Tensor]:
-        critic = Critic(tiny_policy().model)
-        settings = SETTINGS.model_copy(update={"micro_tokens": limit})
-        update_critic(critic, torch.optim.SGD(critic.parameters(), lr=0.1), rollouts, experience, settings, ORDER * 2)
-        return weights(critic)
-
-    assert_equal_gradients(updated(micro_tokens), updated(16_384))
+def test_micro_batches_do_not_change_an_update() -> None:
+    updates = []
+    for micro_tokens in (1, 16_384):
+        actor = Actor(tiny_policy(), Train(kl="none"), 0)
+        given = material(Train(kl="none", micro_tokens=micro_tokens))
+        optimizer = torch.optim.SGD(actor.parameters(), 1e-3)
+        report = run_update(ActorObjective(actor, given), optimizer, [EVERY, [2, 0, 1]], 3, 1.0)
+        updates.append((report.figures.values(), weights(actor)))
+    assert updates[0][0] == pytest.approx(updates[1][0], rel=1e-3, abs=1e-5)
+    assert_close(updates[0][1], updates[1][1], rtol=0, atol=1e-5)

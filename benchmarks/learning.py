@@ -1,0 +1,200 @@
+"""Does every preset learn? Sampled dev accuracy on the quickstart within one budget of samples, beside TRL's GRPO.
+
+Usage: ``python -m benchmarks.learning [--budget 25600] [--seeds 3] [--only grpo ppo trl_grpo]``
+
+All runs start from the same warmed-up policy, see the same prompts' distribution, reward and learning rate, and are scored
+on the same dev items; seconds are those of training steps, without the evaluations. Finished runs are kept under
+``.ratchet/benchmarks/learning`` and not run again. Prints a Markdown table and writes the curves to docs/learning.svg.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.quickstart import Quickstart, prepared
+from components.recipe.presets import PRESETS
+
+PEER = "trl_grpo"
+EVALUATE_EVERY = 20
+RAISE = 0.2  # the goal
+
+
+def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
+    """One run of ours up to the budget of samples."""
+    from components.training.loop import StepMetrics
+
+    recipe = start.recipe(f"train.algorithm={algorithm}", f"train.steps={budget // start.samples_a_step}", f"seed={seed}")
+    trainer = start.trainer(recipe, folder)
+    samples, seconds, curve, explained = 0, 0.0, [], []
+    for event in trainer.run():
+        if not isinstance(event, StepMetrics):
+            continue
+        samples += int(event.values.get("num_samples", 0))
+        seconds += event.values.get("step_time", 0.0)
+        if "explained_variance" in event.values:
+            explained.append(event.values["explained_variance"])
+        if "eval_sampled_accuracy" in event.values:
+            curve.append([samples, seconds, event.values["eval_sampled_accuracy"]])
+            if samples >= budget:
+                break
+    final = {"explained_variance": statistics.mean(explained[-20:])} if explained else {}
+    return {"curve": curve, "stopped": trainer.progress.stopped, **final}
+
+
+def train_trl(start: Quickstart, seed: int, budget: int, folder: Path) -> dict[str, Any]:
+    """TRL's GRPO with the same model, prompts, reward and optimiser settings; loss_type grpo, no KL term."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    recipe = start.recipe(f"seed={seed}")
+    train, policy, evaluate = recipe.train, start.policy(), start.evaluation(recipe)
+    rows = start.rows("train")
+    by_prompt = {policy.tokenizer.decode(policy.encode_prompt(row["prompt"])): row for row in rows}
+    reward = start.reward(recipe)
+
+    def scores(prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
+        matched = [by_prompt[prompt] for prompt in prompts]
+        return [s.total for s in reward([row["prompt"] for row in matched], completions, matched)]
+
+    class Clock(TrainerCallback):
+        seconds, began = 0.0, 0.0
+
+        def on_step_begin(self, arguments: Any, state: Any, control: Any, **_: Any) -> None:
+            Clock.began = time.monotonic()
+
+        def on_step_end(self, arguments: Any, state: Any, control: Any, **_: Any) -> None:
+            Clock.seconds += time.monotonic() - Clock.began
+            if state.global_step % EVALUATE_EVERY == 0:
+                note(state.global_step)
+
+    curve: list[list[float]] = []
+
+    def note(step: int) -> None:
+        training = policy.model.training
+        policy.model.eval()
+        curve.append([step * start.samples_a_step, Clock.seconds, evaluate(policy)["eval_sampled_accuracy"]])
+        policy.model.train(training)
+
+    note(0)
+    config = GRPOConfig(
+        output_dir=str(folder),
+        use_cpu=True,
+        bf16=False,
+        seed=seed,
+        max_steps=budget // start.samples_a_step,
+        per_device_train_batch_size=start.samples_a_step,
+        num_generations=train.group_size,
+        max_completion_length=recipe.policy.max_new_tokens,
+        temperature=train.sampling.temperature,
+        learning_rate=train.lr,
+        lr_scheduler_type="linear",
+        adam_beta2=0.98,
+        max_grad_norm=train.max_grad_norm,
+        beta=0.0,
+        loss_type="grpo",
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=False,
+    )
+    data = Dataset.from_list([{"prompt": prompt} for prompt in by_prompt])
+    trainer = GRPOTrainer(policy.model, scores, config, data, processing_class=policy.tokenizer, callbacks=[Clock()])
+    trainer.train()
+    return {"curve": curve, "stopped": None}
+
+
+Result = dict[str, Any]  # curve: [samples, seconds, accuracy] at each evaluation; stopped; PPO's explained_variance
+
+
+def runs(start: Quickstart, names: Sequence[str], seeds: int, budget: int, folder: Path) -> Iterator[tuple[str, Result]]:
+    """Every run, from its file where it is finished; seeds are the outer loop, so that the machine's moods are shared."""
+    for seed in range(1, seeds + 1):
+        for name in names:
+            path = folder / f"{name}-{seed}-{budget}.json"
+            if not path.exists():
+                arguments = (seed, budget, folder / f"{name}-{seed}-{budget}")
+                trained = train_trl(start, *arguments) if name == PEER else train_preset(start, name, *arguments)
+                path.write_text(json.dumps(trained), encoding="utf-8")
+            result = json.loads(path.read_text(encoding="utf-8"))
+            print(f"{name:14} seed {seed}: {result['curve'][0][2]:.3f} -> {result['curve'][-1][2]:.3f}", flush=True)
+            yield name, result
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """A row a preset, best first: accuracy at the budget over the seeds, and what it cost to get 0.2 up."""
+    lines = [
+        "| preset | dev accuracy at the budget, each seed | median raise | samples to +0.2 | seconds to +0.2 | seconds in all "
+        "| explained variance |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    ranked = sorted(results, key=lambda name: -_median(results[name], lambda r: r["curve"][-1][2]))
+    for name in ranked:
+        found = results[name]
+        ends = ", ".join(f"{r['curve'][-1][2]:.3f}" for r in found)
+        raised = _median(found, lambda r: r["curve"][-1][2] - r["curve"][0][2])
+        samples, seconds = (_median(found, lambda r, i=i: _reached(r["curve"], i)) for i in (0, 1))
+        whole = _median(found, lambda r: r["curve"][-1][1])
+        explained = f"{_median(found, lambda r: r['explained_variance']):.2f}" if "explained_variance" in found[0] else ""
+        lines.append(f"| {name} | {ends} | {raised:+.3f} | {samples:,.0f} | {seconds:.0f} | {whole:.0f} | {explained} |")
+    return "\n".join(lines)
+
+
+def _median(results: list[dict[str, Any]], figure: Callable[..., float]) -> float:
+    return statistics.median(figure(result) for result in results)
+
+
+def _reached(curve: list[list[float]], column: int) -> float:
+    """Samples (0) or seconds (1) at the first evaluation that is RAISE above the first; infinity if none is."""
+    return next((point[column] for point in curve if point[2] >= curve[0][2] + RAISE), float("inf"))
+
+
+def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Median accuracy over the seeds, by samples and by seconds."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "ratchet"
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True)
+    for name, found in results.items():
+        length = min(len(r["curve"]) for r in found)
+        columns = [[statistics.median(r["curve"][i][c] for r in found) for i in range(length)] for c in range(3)]
+        style = {"color": "black", "linestyle": "--", "label": "TRL GRPO"} if name == PEER else {"label": name}
+        for axis, column in zip(axes, columns[:2], strict=True):
+            axis.plot(column, columns[2], linewidth=1.6, **style)
+    axes[0].set(xlabel="samples drawn", ylabel="dev accuracy, sampled (median of the seeds)")
+    axes[1].set(xlabel="seconds of training steps")
+    axes[1].legend(loc="lower right", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Run, print, plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", type=int, default=25_600, help="samples a run may draw")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=[*PRESETS, PEER], default=[*PRESETS, PEER])
+    parser.add_argument("--plot", type=Path, default=Path("docs/learning.svg"))
+    arguments = parser.parse_args()
+    start = prepared()
+    folder = start.folder / "learning"
+    folder.mkdir(parents=True, exist_ok=True)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name, result in runs(start, arguments.only, arguments.seeds, arguments.budget, folder):
+        results.setdefault(name, []).append(result)
+    print(f"\nBudget: {arguments.budget:,} samples a run; {arguments.seeds} seeds; {start.machine()}\n")
+    print(table(results))
+    plot(results, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()

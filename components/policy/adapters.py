@@ -1,0 +1,64 @@
+"""Low-rank adapters (LoRA, arXiv:2106.09685), and the reference policy that they give for nothing."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.errors import ModelError
+from components.policy.loading import Policy
+from components.policy.log_probs import completion_log_probs
+from components.policy.packing import Group
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The policy that divergence is measured from: a model of its own, or the trained one with its adapter switched off."""
+
+    policy: Policy
+    scope: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def completion_log_probs(self, groups: Sequence[Group]) -> list[float]:
+        """Log-prob of each completion as a whole, in the order of the groups."""
+        with self.scope():
+            return completion_log_probs(self.policy, groups)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """LoRA layers inside a policy's model: only they are trainable."""
+
+    policy: Policy  # its model holds the layers
+    peft: Any  # peft.PeftModel around that model
+
+    def reference(self) -> Reference:
+        """The policy without the adapter; no second copy of the weights is held."""
+        return Reference(self.policy, self.peft.disable_adapter)
+
+    def save(self, path: Path) -> None:
+        """Write the adapter alone, in peft's format, as safetensors."""
+        # With "auto", peft asks the hub whether the base model's vocabulary has been resized.
+        self.peft.save_pretrained(path, safe_serialization=True, save_embedding_layers=False)
+
+    def merge(self) -> Policy:
+        """The policy with the adapter's product added to its weights; the adapter is gone afterwards."""
+        return replace(self.policy, model=self.peft.merge_and_unload())
+
+
+def add_lora(policy: Policy, rank: int, alpha: int, seed: int) -> Adapter:
+    """Put LoRA layers into every linear layer of the policy's model but its head, and freeze the rest.
+
+    Raises:
+        ModelError: if peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ModelError("train.lora needs peft, which is not installed. Run: uv pip install -e '.[lora]'.") from error
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Adapter(policy, get_peft_model(policy.model, config))

@@ -1,0 +1,91 @@
+"""Before training: do the sampler, the packed scorer and the model's own forward pass agree on this model?
+
+Models differ in windows, caps, scales and positions. Rather than trust a list of families, every model is tried on a few
+tokens; one whose figures differ would be trained on wrong importance ratios without any other sign.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from components.errors import ModelError
+from components.policy.loading import Policy
+from components.policy.log_probs import score_tokens
+from components.policy.packing import Group, pack
+from components.policy.sampling import SamplingSeed, SamplingSettings, sample
+
+TOLERANCE = 2e-3  # nats, fp32
+PROBE_TOKENS = 12
+COPIES = 12  # of each completion beside one another: rows of 300 tokens, wider than a window of a model's own (GPT-Neo: 256)
+LONGEST = 256
+
+
+def check_scoring(policy: Policy) -> None:
+    """Compare three ways to the same log-probs on two prompts of different lengths, in fp32.
+
+    Raises:
+        ModelError: if they differ, or if the model cannot be run in one of these ways.
+    """
+    family = policy.model.config.model_type
+    try:
+        differences = _differences(policy)
+    except ModelError:
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:  # of foreign model code
+        raise ModelError(
+            f"{family}: sampling and scoring fail on this model ({type(error).__name__}: {error}). "
+            "This family is not supported; use another model."
+        ) from error
+    for name, difference in differences.items():
+        if not difference <= TOLERANCE:
+            raise ModelError(
+                f"{family}: the {name} differs from the model's own forward pass by "
+                f"{difference:.3g} nats, so training would use wrong ratios. This family is not supported; use another model."
+            )
+
+
+def _differences(policy: Policy) -> dict[str, float]:
+    """Greatest difference of each of our ways from the model's own forward pass, in nats."""
+    device, vocabulary = policy.model.device, policy.model.config.get_text_config().vocab_size
+    ids = torch.arange(1, 10).mul(vocabulary // 11).tolist()
+    prompts = [ids[:3], ids]
+    settings = SamplingSettings(2, PROBE_TOKENS)
+    # No token ends these completions, so that all of them are compared.
+    drawn = sample(policy.model, prompts, [0, 1], settings, SamplingSeed(0, "probe"), end_of_sequence=-1)
+    groups = [Group(prompt, [c.tokens for c in group] * COPIES) for prompt, group in zip(prompts, drawn, strict=True)]
+    with torch.no_grad():
+        rows = pack(groups)
+        packed = torch.zeros(len(prompts) * COPIES * settings.samples, PROBE_TOKENS)
+        packed[rows.sequence, rows.index] = score_tokens(policy.model, rows.to(device)).cpu()
+    shape = (len(prompts), 1, settings.samples, PROBE_TOKENS)
+    sampled = torch.tensor([c.log_probs for group in drawn for c in group]).view(shape)
+    own = [_plain(policy, prompt, c.tokens) for prompt, group in zip(prompts, drawn, strict=True) for c in group]
+    plain = torch.stack(own).view(shape)
+    return {
+        "sampler": float((sampled - plain).abs().max()),
+        "packed scorer": float((packed.view(len(prompts), COPIES, *shape[2:]) - plain).abs().max()),
+    }
+
+
+def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Tensor:
+    tokens = torch.tensor([prompt + completion], device=policy.model.device)
+    with torch.no_grad():
+        log_softmax: torch.Tensor = policy.model(input_ids=tokens, use_cache=False).logits.float().log_softmax(-1)[0]
+    predictors = log_softmax[len(prompt) - 1 : -1]
+    return predictors.gather(-1, tokens[0, len(prompt) :, None])[:, 0].cpu()
+
+
+def check_context(policy: Policy, prompts: Sequence[str], max_new_tokens: int) -> None:
+    """Refuse prompts whose completions could run past the model's context.
+
+    Raises:
+        ModelError: naming the longest prompt and the remedy.
+    """
+    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    likely = sorted(prompts, key=len)[-LONGEST:]  # the longest in characters; the sampler checks every one
+    longest = max((len(policy.encode_prompt(prompt)) for prompt in likely), default=0)
+    if limit is not None and longest + max_new_tokens > limit:
+        raise ModelError(
+            f"a prompt of {longest} tokens and policy.max_new_tokens={max_new_tokens} exceed the model's context of {limit}. "
+            "Lower policy.max_new_tokens or data.max_prompt_chars, or use a model with a longer context."
+        )

@@ -1,0 +1,106 @@
+"""Read a recipe file, apply overrides, and explain what is wrong with it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from components.errors import RecipeError
+from components.recipe.whole import Recipe
+
+MAX_RECIPE_BYTES = 1_000_000
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """safe_load that refuses duplicate keys and aliases (which could expand without bound)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("YAML aliases are not allowed in a recipe")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        repeated = {str(key) for key in keys if keys.count(key) > 1}
+        if repeated:
+            raise yaml.YAMLError(f"key given twice: {', '.join(sorted(repeated))}")
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1 reads 3e-4 as a string; every recipe writer means a number.
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse one YAML document safely; ``source`` names it in errors."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError(f"{source} is not valid YAML: {error}. Correct the file.") from error
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply ``key.path=value`` overrides.
+
+    Raises:
+        RecipeError: naming the key, the value and the remedy.
+    """
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise RecipeError(f"{path} is larger than {MAX_RECIPE_BYTES} bytes. Give a recipe file.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read recipe {path}: {error}. Give the path of a recipe with --recipe.") from error
+    values = parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} does not hold a mapping. Start from recipes/quickstart.yaml.")
+    for override in overrides:
+        _override(values, override)
+    return build_recipe(values, str(path))
+
+
+def build_recipe(values: dict[str, Any], source: str) -> Recipe:
+    """Validate a mapping into a recipe; ``source`` names it in errors."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = dict(map(_explain, reversed(error.errors())))  # one line a key, a union's first
+        raise RecipeError("\n".join([f"{source} is not a valid recipe:", *reversed(lines.values())])) from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"--set {override!r} is not key.path=value. Write, for example, --set train.algorithm=ppo.")
+    *parents, last = key.split(".")
+    place = values
+    for parent in parents:
+        child = place[parent] = {} if place.get(parent) is None else place[parent]
+        if not isinstance(child, dict):
+            raise RecipeError(f"--set {key}: {parent!r} is a value, not a section. Check the key with `ratchet recipe show`.")
+        place = child
+    place[last] = parse_yaml(text, f"--set {key}")
+
+
+def _explain(error: Any) -> tuple[str, str]:
+    # A union's tag appears in the location; users never write it.
+    parts = [str(part) for part in error["loc"] if not str(part).startswith(("literal[", "constrained-int"))]
+    if parts[:2] == ["data", "source"] and len(parts) > 2:
+        del parts[2]
+    if parts in (["seed", "int"], ["train", "k", "int"]):
+        del parts[-1]
+    key = ".".join(parts)
+    given = "" if error["type"] in ("missing", "value_error") else f" (given: {error['input']!r})"
+    remedy = {
+        "extra_forbidden": "Remove it, or see `ratchet recipe show` for the keys there are.",
+        "missing": "Add it; recipes/quickstart.yaml shows every key.",
+    }.get(error["type"], "Correct the value.")
+    message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return key, f"  {key or 'recipe'}: {message}{given}. {remedy}"

@@ -1,0 +1,162 @@
+"""The section ``train``: a preset's name, and the orthogonal choices that it stands for."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from components.recipe.base import Count, Positive, Section, Share
+from components.recipe.presets import PRESETS, with_preset
+
+Algorithm = Literal["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce_pp", "cispo"]
+Advantage = Literal["gae", "group_std", "group_mean", "leave_one_out", "batch", "group_mean_batch_std"]
+COMPARES_A_GROUP = {"group_std", "group_mean", "leave_one_out", "group_mean_batch_std"}
+
+
+class Loss(Section):
+    """From advantages to a loss."""
+
+    surrogate: Literal["clip", "cispo"] = "clip"
+    ratio: Literal["token", "sequence", "completion"] = "token"  # sequence: geometric mean (GSPO); completion: product (RLOO)
+    clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
+    clip_high: Positive = 0.2
+    dual_clip: Annotated[float, Field(gt=1)] | None = None
+    normaliser: Literal["sequence_mean", "token_mean", "constant"] = "token_mean"
+    correction: Literal["none", "truncated"] = "none"  # importance weights where the sampler's log-probs are not the trainer's
+    correction_cap: Annotated[float, Field(ge=1)] = 2.0
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Loss":
+        if self.surrogate == "cispo" and self.ratio != "token":
+            raise ValueError("CISPO weights single tokens; use loss.ratio=token with loss.surrogate=cispo")
+        if self.surrogate == "cispo" and self.dual_clip is not None:
+            raise ValueError("CISPO has no second clip; remove loss.dual_clip or use loss.surrogate=clip")
+        if self.dual_clip is not None and self.dual_clip <= 1 + self.clip_high:
+            raise ValueError(f"loss.dual_clip={self.dual_clip:g} must be above 1 + loss.clip_high={1 + self.clip_high:g}")
+        return self
+
+
+class Sampling(Section):
+    """How completions are drawn in training, and what becomes of silent and of overlong ones."""
+
+    temperature: Positive = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    refills: Annotated[int, Field(ge=0, le=100)] = 0  # dynamic sampling: rounds of new prompts for silent groups
+    overlong: Literal["keep", "mask", "penalty"] = "keep"  # completions that were cut at policy.max_new_tokens
+    overlong_buffer: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of max_new_tokens in which the penalty grows
+
+
+class Critic(Section):
+    """PPO's critic; unused without GAE."""
+
+    trunk: Literal["own", "shared"] = "own"
+    lr: Positive = 1e-3  # of a critic of its own; a shared one learns at train.lr
+    coefficient: Positive = 0.1  # weight of the value loss beside the policy's, with a shared trunk
+    warmup_steps: Annotated[int, Field(ge=0)] = 10  # steps in which only the critic learns
+    value_clip: Positive | None = 0.2
+
+
+class Lora(Section):
+    """Low-rank adapters (arXiv:2106.09685) on every linear layer but the head."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    alpha: Count = 32
+
+
+class Train(Section):
+    """The RL loop. What the recipe does not say is the preset's."""
+
+    algorithm: Algorithm = "grpo"
+    steps: Count = 120
+    prompts: Count = 32
+    k: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 8
+    lr: Positive = 3e-4
+    lr_final: Share = 0.1  # share of lr at the last step; the decay is linear
+    advantage: Advantage = "group_std"
+    gamma: Share = 1.0  # gae, batch
+    gae_lambda: Share = 0.95
+    value_lambda: Share | None = None  # of the critic's targets, where it is not the policy's (VAPO)
+    whiten: bool = True  # of GAE's advantages, over the batch
+    loss: Loss = Loss()
+    kl: Literal["none", "reward", "loss"] = "none"
+    kl_estimator: Literal["k2", "k3"] = "k2"  # in the loss; the reward takes k1
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.02
+    kl_target: Positive | None = None  # nats a completion: the coefficient adapts towards it
+    kl_horizon: Count = 10_000  # completions
+    sampling: Sampling = Sampling()
+    critic: Critic = Critic()
+    epochs: Count = 1  # passes over each batch of rollouts
+    minibatches: Count = 1  # optimiser steps a pass
+    micro_tokens: Count = 16_384  # packed tokens a forward pass
+    max_grad_norm: Positive = 1.0
+    lora: Lora | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
+    gradient_checkpointing: bool = False
+    evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 3
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (algorithm := values.get("algorithm", "grpo")) in PRESETS:
+            return with_preset(algorithm, values)
+        return values
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Train":
+        for impossible, reason in self._impossibilities():
+            if impossible:
+                raise ValueError(reason)
+        return self
+
+    def _impossibilities(self) -> list[tuple[bool, str]]:
+        grouped = self.advantage in COMPARES_A_GROUP
+        advantage, loss = f"train.advantage={self.advantage}", self.loss
+        return [
+            (
+                self.k == "auto",
+                "train.k=auto needs the group-size advice, which this version does not have; give an integer",
+            ),
+            (
+                grouped and self.k == 1,
+                f"train.k=1 leaves {advantage} nothing to compare; use k >= 2, or train.algorithm=ppo or reinforce_pp",
+            ),
+            (
+                self.prompts % self.minibatches != 0,
+                f"train.prompts={self.prompts} is not divisible by train.minibatches={self.minibatches}; change one of them",
+            ),
+            (
+                not grouped and loss.ratio != "token",
+                f"{advantage} differs from token to token; use loss.ratio=token",
+            ),
+            (
+                not grouped and self.sampling.refills > 0,
+                f"{advantage} learns from groups with equal rewards; dynamic sampling would discard them. "
+                "Set sampling.refills=0",
+            ),
+            (
+                self.kl == "none" and self.kl_target is not None,
+                "train.kl_target adapts a KL term that train.kl=none leaves out; set train.kl, or kl_target=null",
+            ),
+            (
+                self.kl_target is not None and self.kl_coefficient == 0,
+                "a coefficient that starts at 0 cannot adapt; set train.kl_coefficient above 0, or kl_target=null",
+            ),
+            (
+                self.value_lambda is not None and self.advantage != "gae",
+                f"train.value_lambda is for a critic, and {advantage} has none; use train.advantage=gae, or value_lambda=null",
+            ),
+        ]
+
+    @property
+    def group_size(self) -> int:
+        assert isinstance(self.k, int)
+        return self.k
+
+    @property
+    def has_critic(self) -> bool:
+        return self.advantage == "gae"
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss or the reward holds a KL term."""
+        return self.kl != "none"

@@ -1,0 +1,88 @@
+"""What is shown of a step's rollouts: figures under the names that TRL's users know, and a table of samples."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.algorithms.advantages import explained_variance, has_signal
+from components.algorithms.kl import k3
+from components.algorithms.normalisers import masked_mean
+from components.rewards.verifier import is_correct
+from components.training.experience import Experience, completion_divergence
+from components.training.rollouts import Rollouts
+
+
+def rollout_figures(rollouts: Rollouts) -> dict[str, float]:
+    """Figures of the rollouts themselves, before penalties and KL. Means are over completions; missing rewards are left out."""
+    rewards, lengths, finished = rollouts.rewards, rollouts.lengths.float(), rollouts.finished
+    figures = _spread("reward", rewards[~rewards.isnan()])
+    figures |= {
+        "frac_reward_zero_std": float((~has_signal(rewards)).float().mean()),
+        "frac_reward_missing": float(rewards.isnan().float().mean()),
+        "completions/mean_length": float(lengths.mean()),
+        "completions/min_length": float(lengths.min()),
+        "completions/max_length": float(lengths.max()),
+        "completions/clipped_ratio": float((~finished).float().mean()),
+    }
+    if finished.any():
+        figures["completions/mean_terminated_length"] = float(lengths[finished].mean())
+    entropies = torch.tensor([e for c in rollouts.completions for e in c.entropies])
+    if len(entropies):
+        figures["entropy"] = float(entropies.mean())
+    for name in sorted({name for score in rollouts.scores for name in score.parts}):
+        values = torch.tensor([s.parts[name] for s in rollouts.scores if name in s.parts])
+        figures |= _spread(f"rewards/{name}", values, "/mean", "/std")
+    right = [
+        is_correct(text, str(group.row["answer"])) for group in rollouts.groups if "answer" in group.row for text in group.texts
+    ]
+    return figures | ({"accuracy": sum(right) / len(right)} if right else {})
+
+
+def experience_figures(experience: Experience) -> dict[str, float]:
+    """Figures of what is learned from: over own tokens, and divergence from the reference before the update."""
+    mask = experience.mask
+    if not mask.any():
+        return {}
+    advantages = experience.advantages[mask]
+    figures = {f"advantages/{name}": float(getattr(advantages, name)()) for name in ("mean", "max", "min")}
+    if experience.reference_log_probs is not None:
+        figures["kl"] = float(masked_mean(k3(experience.old_log_probs, experience.reference_log_probs), mask))
+        figures["objective/kl"] = completion_divergence(experience)  # nats a completion
+    if experience.correction is not None:
+        weights = experience.correction[mask]
+        figures |= {
+            f"sampling/importance_sampling_ratio/{name}": float(getattr(weights, name)()) for name in ("mean", "min", "max")
+        }
+    if experience.values is not None and experience.returns is not None:
+        values, returns = experience.values[mask], experience.returns[mask]
+        figures |= {"explained_variance": explained_variance(returns, values), "values/mean": float(values.mean())}
+        figures["returns/mean"] = float(returns.mean())
+    return figures
+
+
+def sample_rows(rollouts: Rollouts, experience: Experience, count: int) -> list[dict[str, Any]]:
+    """The first ``count`` completions: prompt, completion, each reward, and the advantage (mean over own tokens)."""
+    rows = []
+    for number in range(min(count, len(rollouts.completions))):
+        group, place = rollouts.groups[number // rollouts.k], number % rollouts.k
+        score, advantage = group.scores[place], float(masked_mean(experience.advantages[number], experience.mask[number]))
+        rows.append(
+            {
+                "prompt": group.row["prompt"],
+                "completion": group.texts[place],
+                "reward": score.total,
+                **{f"reward/{name}": value for name, value in score.parts.items()},
+                "advantage": advantage if math.isfinite(advantage) else None,
+                "tokens": len(group.completions[place].tokens),
+                "finished": group.completions[place].finished,
+            }
+        )
+    return rows
+
+
+def _spread(name: str, values: Tensor, mean: str = "", std: str = "_std") -> dict[str, float]:
+    if not len(values):
+        return {f"{name}{mean}": 0.0, f"{name}{std}": 0.0}
+    return {f"{name}{mean}": float(values.mean()), f"{name}{std}": float(values.std()) if len(values) > 1 else 0.0}

@@ -1,0 +1,154 @@
+"""The losses of actor and critic over a minibatch, added up in micro-batches.
+
+A loss is sum(weight x per-token loss) with weights of the whole minibatch, so it does not depend on how that is cut.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from components.algorithms.kl import k2, weighted_k3
+from components.algorithms.losses import (
+    PolicyLoss,
+    cispo_loss,
+    clipped_policy_loss,
+    clipped_value_loss,
+    sequence_log_ratio,
+)
+from components.algorithms.normalisers import token_weights
+from components.policy.loading import Policy
+from components.policy.packing import PackedRows
+from components.recipe import Train
+from components.training.actor import Actor
+from components.training.batches import MicroBatch, micro_batches
+from components.training.experience import Experience
+from components.training.metrics import Means
+from components.training.rollouts import Rollouts
+
+CLIP_RATIOS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one update learns from."""
+
+    rollouts: Rollouts
+    experience: Experience
+    train: Train
+    max_tokens: int
+    kl_coefficient: float
+
+    def mask_of(self, prompts: Sequence[int]) -> Tensor:
+        """The mask of these prompts' completions alone, [S, T]."""
+        chosen = torch.zeros(len(self.rollouts.groups), dtype=torch.bool)
+        chosen[list(prompts)] = True
+        return self.experience.mask & chosen.repeat_interleave(self.rollouts.k)[:, None]
+
+    def weights(self, prompts: Sequence[int], normaliser: str) -> Tensor:
+        """Each token's weight in a minibatch of these prompts, [S, T]."""
+        return token_weights(self.mask_of(prompts), normaliser, self.max_tokens)
+
+
+class ActorObjective:
+    """The policy's loss, with the value loss beside it where the critic shares the trunk."""
+
+    def __init__(self, actor: Actor, material: Material) -> None:
+        self.module, self.material = actor, material
+        experience = material.experience
+        by_group = experience.advantages.abs().sum(1).reshape(-1, material.rollouts.k).sum(1)
+        # Without advantage a group has no gradient, and is left out of the forward pass; its tokens still count in the
+        # normaliser. NaN is not left out: it must be seen.
+        taught = material.train.kl == "loss" or actor.value_head is not None
+        self.needed = (by_group != 0) | taught
+
+    def backward(self, prompts: Sequence[int]) -> Means | None:
+        """Add the gradient of a minibatch; returns its figures, or None if there was nothing to learn."""
+        train, figures = self.material.train, Means()
+        active = [i for i in prompts if self.needed[i]]
+        if not self.material.mask_of(active).any():
+            return None
+        weights = self.material.weights(prompts, train.loss.normaliser)
+        value_weights = self.material.weights(prompts, "token_mean")
+        policy = self.module.policy
+        for batch in micro_batches(self.material.rollouts, active, train.micro_tokens, policy.model.device):
+            with policy.autocast():
+                log_probs, values = self.module(batch, train.sampling.temperature)
+            loss = (self._policy_loss(batch, log_probs, figures) * batch.take(weights)).sum()
+            if values is not None:
+                value_loss = _value_loss(values, batch, self.material.experience, train)
+                value_loss = (value_loss * batch.take(value_weights)).sum()
+                figures.add("value_loss", value_loss, 0.0)
+                loss = loss + train.critic.coefficient * value_loss
+            loss.backward()  # type: ignore[no-untyped-call]
+            figures.add("loss", loss, 0.0)
+        figures.count({"loss": 1.0} | ({} if self.module.value_head is None else {"value_loss": 1.0}))
+        figures.count(dict.fromkeys(CLIP_RATIOS, float(self.material.mask_of(prompts).sum())))
+        return figures
+
+    def _policy_loss(self, batch: MicroBatch, log_probs: Tensor, figures: Means) -> Tensor:
+        """Per-token loss [N] before the normaliser."""
+        train, experience = self.material.train, self.material.experience
+        own, advantages = batch.take(experience.mask), batch.take(experience.advantages)
+        old = batch.take(experience.old_log_probs)
+        log_ratio = torch.where(own, log_probs - old, 0.0)
+        surrogate = policy_surrogate(log_probs, log_ratio, advantages, own, batch.rows.sequence, train)
+        loss = surrogate.loss
+        if experience.correction is not None:
+            loss = loss * batch.take(experience.correction)
+        if train.kl == "loss":
+            assert experience.reference_log_probs is not None
+            reference = batch.take(experience.reference_log_probs)
+            kl = k2(log_probs, reference) if train.kl_estimator == "k2" else weighted_k3(log_probs, old, reference)
+            loss = loss + self.material.kl_coefficient * kl
+        low, high = surrogate.clipped_low & own, surrogate.clipped_high & own
+        for name, hit in zip(CLIP_RATIOS, (low, high, low | high), strict=True):
+            figures.add(name, hit.sum(), 0.0)  # over all tokens of the minibatch, silent groups' too
+        figures.add("approx_kl", -log_ratio.sum(), float(own.sum()))
+        return loss
+
+
+def policy_surrogate(
+    log_probs: Tensor, log_ratio: Tensor, advantages: Tensor, own: Tensor, sequence: Tensor, train: Train
+) -> PolicyLoss:
+    """The recipe's surrogate on N tokens: its ratio's level, its clip."""
+    loss = train.loss
+    if loss.ratio != "token":
+        log_ratio = sequence_log_ratio(log_ratio, own, sequence, mean=loss.ratio == "sequence")
+    if loss.surrogate == "cispo":
+        return cispo_loss(log_probs, log_ratio, advantages, loss.clip_low, loss.clip_high)
+    return clipped_policy_loss(log_ratio, advantages, loss.clip_low, loss.clip_high, loss.dual_clip)
+
+
+class ValueObjective:
+    """The regression of values on the returns, alone: a critic of its own, or a shared one's head while it warms up."""
+
+    def __init__(self, module: nn.Module, values: Callable[[PackedRows], Tensor], policy: Policy, material: Material) -> None:
+        """
+        Args:
+            module: what is trained; ``values`` gives its values of the states before each completion token, [N].
+        """
+        self.module, self.values, self.policy, self.material = module, values, policy, material
+
+    def backward(self, prompts: Sequence[int]) -> Means | None:
+        """Add the gradient of a minibatch; returns its figures, or None if there was nothing to learn."""
+        train, figures = self.material.train, Means()
+        if not self.material.mask_of(prompts).any():
+            return None
+        weights = self.material.weights(prompts, "token_mean")
+        for batch in micro_batches(self.material.rollouts, prompts, train.micro_tokens, self.policy.model.device):
+            with self.policy.autocast():
+                values = self.values(batch.rows)
+            loss = (_value_loss(values, batch, self.material.experience, train) * batch.take(weights)).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            figures.add("value_loss", loss, 0.0)
+        figures.count({"value_loss": 1.0})
+        return figures
+
+
+def _value_loss(values: Tensor, batch: MicroBatch, experience: Experience, train: Train) -> Tensor:
+    assert experience.values is not None
+    assert experience.returns is not None
+    old, returns = batch.take(experience.values), batch.take(experience.returns)
+    return clipped_value_loss(values, old, returns, train.critic.value_clip)

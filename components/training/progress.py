@@ -1,0 +1,107 @@
+"""Where a run is: the JSON state of a checkpoint, whose it is, and the figures kept beside it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from components.errors import StoreError
+from components.files import read_json
+from components.policy.loading import Policy
+from components.recipe import Train
+from components.training.sentinel import Sentinel
+
+
+@dataclass
+class Progress:
+    """What a resumed run must know beside weights and moments."""
+
+    kl_coefficient: float
+    step: int = 0
+    stopped: str | None = None
+    exact: bool = True  # no resume so far in another environment
+    dev_scores: dict[str, float] = field(default_factory=dict)  # step -> sampled accuracy on dev
+    train_accuracy: tuple[float, int] = (0.0, 0)  # sum and steps since the last dev evaluation
+    sentinel: Sentinel = field(default_factory=Sentinel)
+
+    def state(self, identity: str, environment: Mapping[str, str]) -> dict[str, Any]:
+        """As JSON, without the step, which the checkpoint adds."""
+        values = asdict(self)
+        del values["step"]
+        return {**values, "identity": identity, "environment": dict(environment)}
+
+    @classmethod
+    def resumed(cls, state: Mapping[str, Any], environment: Mapping[str, str]) -> "Progress":
+        """Go on from a checkpoint's state. In another environment (library, device, threads) the run is no longer exact."""
+        known = {name: state[name] for name in ("kl_coefficient", "step", "stopped")}
+        return cls(
+            **known,
+            exact=state["exact"] and state["environment"] == dict(environment),
+            dev_scores=dict(state["dev_scores"]),
+            train_accuracy=(state["train_accuracy"][0], state["train_accuracy"][1]),
+            sentinel=Sentinel(**state["sentinel"]),
+        )
+
+    @property
+    def best_step(self) -> int:
+        """The step with the best dev score; the earliest of equals."""
+        return min((int(s) for s in self.dev_scores), key=lambda s: (-self.dev_scores[str(s)], s), default=0)
+
+    def note_accuracy(self, accuracy: float | None) -> None:
+        """Add a step's accuracy on its training prompts."""
+        if accuracy is not None:
+            total, steps = self.train_accuracy
+            self.train_accuracy = (total + accuracy, steps + 1)
+
+    def train_accuracy_since_evaluation(self) -> float | None:
+        """Mean accuracy on training prompts since it was last asked for; None without any."""
+        (total, steps), self.train_accuracy = self.train_accuracy, (0.0, 0)
+        return total / steps if steps else None
+
+
+def check_identity(state: Mapping[str, Any], identity: str) -> None:
+    """
+    Raises:
+        StoreError: if a checkpoint's state is of another identity.
+    """
+    if state["identity"] != identity:
+        raise StoreError(
+            f"the checkpoint at step {state['step']} is of run {state['identity'][:12]!r}, not of {identity[:12]!r}. "
+            "Delete the checkpoints to train from the start."
+        )
+
+
+def environment(policy: Policy, train: Train) -> dict[str, str]:
+    """What must be equal for a resumed run to end bitwise where an uninterrupted one does."""
+    device = policy.model.device
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": str(torch.get_num_threads()),
+        "precision": train.precision,
+    }
+
+
+def metrics_file(checkpoints: Path, step: int) -> Path:
+    """Where the figures up to a checkpoint, since the one before it, are kept."""
+    return checkpoints / "metrics" / f"step_{step:06d}.json"
+
+
+def samples_file(checkpoints: Path, step: int) -> Path:
+    """Where a step's samples are kept."""
+    return checkpoints / "samples" / f"step_{step:06d}.json"
+
+
+def training_history(checkpoints: Path) -> list[tuple[int, dict[str, float]]]:
+    """All figures of a run, in order of step."""
+    files = sorted((checkpoints / "metrics").glob("step_*.json"))
+    return [(step, values) for file in files for step, values in read_json(file)]
+
+
+def sampled_rows(checkpoints: Path) -> list[dict[str, Any]]:
+    """All sampled completions of a run, in order of step."""
+    return [row for file in sorted((checkpoints / "samples").glob("step_*.json")) for row in read_json(file)]

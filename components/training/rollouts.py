@@ -1,0 +1,156 @@
+"""What one rollout phase gives: completions and their rewards, by prompt.
+
+Notation: P prompts of k completions each, S = P x k, T the longest completion.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from components.algorithms.advantages import has_signal
+from components.policy.loading import Policy
+from components.policy.packing import Group
+from components.policy.sampling import Completion, RolloutEngine, SamplingSeed, SamplingSettings
+from components.randomness import stream
+from components.rewards.protocol import RewardFunction, Score, checked
+from components.training.metrics import Phases
+
+
+@dataclass(frozen=True)
+class PromptRollout:
+    """One prompt's completions and their scores."""
+
+    row: Mapping[str, Any]  # of the dataset
+    prompt: Sequence[int]  # token ids
+    completions: Sequence[Completion]
+    texts: Sequence[str]
+    scores: Sequence[Score]
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """All prompts of a step; matrices are prompt-major."""
+
+    groups: Sequence[PromptRollout]
+
+    @property
+    def k(self) -> int:
+        return len(self.groups[0].completions)
+
+    @cached_property
+    def completions(self) -> list[Completion]:
+        """All S of them."""
+        return [c for group in self.groups for c in group.completions]
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        return [s for group in self.groups for s in group.scores]
+
+    @property
+    def rewards(self) -> Tensor:
+        """[P, k], NaN where the reward is missing."""
+        totals = [float("nan") if s.total is None else s.total for s in self.scores]
+        return torch.tensor(totals).reshape(len(self.groups), -1)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each completion, end-of-sequence included, [S] long."""
+        return torch.tensor([len(c.tokens) for c in self.completions])
+
+    @property
+    def finished(self) -> Tensor:
+        """True where a completion ended by itself, [S] bool."""
+        return torch.tensor([c.finished for c in self.completions])
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """True on the tokens of each completion, [S, T] bool."""
+        lengths = self.lengths
+        return torch.arange(int(lengths.max())) < lengths[:, None]
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """The sampler's log-probs, [S, T], 0 beyond each completion's end."""
+        width = self.mask.shape[1]
+        return torch.tensor([[*c.log_probs, *[0.0] * (width - len(c.log_probs))] for c in self.completions])
+
+    def token_groups(self, kept: Sequence[int]) -> list[Group]:
+        """Token ids of the prompts numbered ``kept``."""
+        return [Group(self.groups[i].prompt, [c.tokens for c in self.groups[i].completions]) for i in kept]
+
+
+def roll_out(
+    policy: Policy,
+    engine: RolloutEngine,
+    rows: Sequence[Mapping[str, Any]],
+    items: Sequence[int],
+    settings: SamplingSettings,
+    seed: SamplingSeed,
+    reward: RewardFunction,
+    phases: Phases,
+) -> Rollouts:
+    """Sample ``settings.samples`` completions for each row and score them.
+
+    Args:
+        items: number of each row for its random counters; equal numbers give equal completions.
+
+    Raises:
+        RewardError: if the reward breaks its protocol.
+    """
+    k = settings.samples
+    with phases("rollout"):
+        prompts = [policy.encode_prompt(row["prompt"]) for row in rows]
+        completions = engine(policy, prompts, items, settings, seed)
+    with phases("reward"):
+        texts = [policy.decode(c.tokens) for group in completions for c in group]
+        repeated = [row for row in rows for _ in range(k)]
+        scores = checked(reward([row["prompt"] for row in repeated], texts, repeated), len(texts), "the reward")
+    parts = zip(rows, prompts, completions, _by(k, texts), _by(k, scores), strict=True)
+    return Rollouts([PromptRollout(*part) for part in parts])
+
+
+def _by(k: int, values: Sequence[Any]) -> list[Sequence[Any]]:
+    return [values[i : i + k] for i in range(0, len(values), k)]
+
+
+def distinct_items(numbers: Sequence[int], size: int) -> list[int]:
+    """Row numbers made distinct, so that a row drawn twice in a step is not answered twice alike."""
+    seen: dict[int, int] = {}
+    items = []
+    for number in numbers:
+        items.append(number + size * seen.get(number, 0))
+        seen[number] = seen.get(number, 0) + 1
+    return items
+
+
+class Refill(NamedTuple):
+    """Which rows to try in place of silent groups."""
+
+    places: list[int]  # of the silent groups
+    rows: list[int]
+
+
+def refill(rewards: Tensor, seed: int, step: int, number: int, rows: int) -> Refill | None:
+    """The silent groups and the rows that round ``number`` of dynamic sampling draws for them; None if there are none.
+
+    Args:
+        rewards: [P, k].
+        rows: rows of the train split.
+    """
+    places = (~has_signal(rewards)).nonzero()[:, 0].tolist()
+    if not places:
+        return None
+    return Refill(places, stream(seed, "refill", step, number).integers(0, rows, len(places)).tolist())
+
+
+def refilled(rollouts: Rollouts, places: Sequence[int], new: Rollouts) -> Rollouts:
+    """The rollouts with those new groups that have a signal in the places of silent ones."""
+    alive = [group for group, signal in zip(new.groups, has_signal(new.rewards).tolist(), strict=True) if signal]
+    groups = list(rollouts.groups)
+    for place, group in zip(places, alive, strict=False):  # what is left over stays silent
+        groups[place] = group
+    return Rollouts(groups)

@@ -1,0 +1,50 @@
+"""Combinations of choices that cannot work are refused with the reason."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from components.recipe import Train
+
+
+def reason(**values: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        Train(**values)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"k": 1}, "nothing to compare"),
+        ({"algorithm": "rloo", "k": 1}, "nothing to compare"),
+        ({"k": "auto"}, "group-size advice"),
+        ({"prompts": 10, "minibatches": 3}, "not divisible"),
+        ({"algorithm": "ppo", "loss": {"ratio": "sequence"}}, "differs from token to token"),
+        ({"algorithm": "reinforce_pp", "loss": {"ratio": "completion"}}, "differs from token to token"),
+        ({"algorithm": "ppo", "sampling": {"refills": 1}}, "would discard them"),
+        ({"kl": "none", "kl_target": 1.0}, "leaves out"),
+        ({"kl": "loss", "kl_coefficient": 0, "kl_target": 1.0}, "cannot adapt"),
+        ({"algorithm": "grpo", "value_lambda": 1.0}, "for a critic"),
+        ({"algorithm": "gspo", "loss": {"surrogate": "cispo"}}, "single tokens"),
+        ({"algorithm": "cispo", "loss": {"dual_clip": 9.0}}, "no second clip"),
+        ({"loss": {"dual_clip": 1.1}}, "above 1"),
+    ],
+)
+def test_an_impossible_combination_is_refused_with_the_reason(values: dict[str, Any], words: str) -> None:
+    assert words in reason(**values)
+
+
+@pytest.mark.parametrize("values", [{"algorithm": "ppo", "k": 1}, {"algorithm": "reinforce_pp", "k": 1}])
+def test_algorithms_without_groups_need_one_sample(values: dict[str, Any]) -> None:
+    assert Train(**values).group_size == 1
+
+
+@pytest.mark.parametrize("values", [{"k": True}, {"lr": True}, {"whiten": 1}, {"steps": 2.0}, {"lr": "0.1"}])
+def test_one_type_is_not_taken_for_another(values: dict[str, Any]) -> None:
+    assert "Input should be a valid" in reason(**values)
+
+
+def test_only_gae_has_a_critic() -> None:
+    assert [Train(algorithm=a).has_critic for a in ("ppo", "grpo", "rloo")] == [True, False, False]

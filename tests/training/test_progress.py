@@ -1,0 +1,106 @@
+"""Where a run is, and whose it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.errors import StoreError
+from components.files import write_json
+from components.recipe import Train
+from components.training.progress import (
+    Progress,
+    check_identity,
+    environment,
+    metrics_file,
+    sampled_rows,
+    samples_file,
+    training_history,
+)
+from components.training.sentinel import Sentinel
+from tests.tiny_models import tiny_policy
+
+HERE = {"torch": "2.11", "device": "cpu"}
+ELSEWHERE = {"torch": "2.12", "device": "cpu"}
+
+
+def kept(progress: Progress, identity: str = "a", where: dict[str, str] = HERE) -> dict[str, object]:
+    """The state as a checkpoint gives it back."""
+    state: dict[str, object] = json.loads(json.dumps({"step": progress.step, **progress.state(identity, where)}))
+    return state
+
+
+def test_everything_survives_a_checkpoint() -> None:
+    progress = Progress(0.07, 6, None, True, {"0": 0.25, "4": 0.5}, (1.5, 2), Sentinel(2))
+    assert Progress.resumed(kept(progress), HERE) == progress
+
+
+def test_a_stopped_run_is_still_stopped() -> None:
+    assert Progress.resumed(kept(Progress(0.0, 3, "nonfinite")), HERE).stopped == "nonfinite"
+
+
+def test_another_runs_checkpoint_is_refused_with_a_remedy() -> None:
+    with pytest.raises(StoreError, match=r"step 4 is of run 'a', not of 'b'\. Delete the checkpoints"):
+        check_identity(kept(Progress(0.0, 4)), "b")
+
+
+def test_in_the_same_environment_a_run_stays_exact() -> None:
+    assert Progress.resumed(kept(Progress(0.0)), dict(HERE)).exact
+
+
+def test_in_another_environment_a_run_is_no_longer_exact_and_never_again() -> None:
+    moved = Progress.resumed(kept(Progress(0.0)), ELSEWHERE)
+    assert not moved.exact
+    assert not Progress.resumed(kept(moved, where=ELSEWHERE), ELSEWHERE).exact
+
+
+def test_an_environment_is_what_a_bitwise_equal_run_needs() -> None:
+    before = environment(tiny_policy(), Train())
+    assert before == environment(tiny_policy(seed=1), Train(steps=3))
+    assert before != environment(tiny_policy(), Train(precision="bf16"))
+    assert before.keys() == {"torch", "transformers", "device", "threads", "precision"}
+
+
+def test_the_best_step_is_the_earliest_of_equals() -> None:
+    assert Progress(0.0, dev_scores={"0": 0.1, "20": 0.9, "100": 0.3, "40": 0.9}).best_step == 20
+
+
+def test_steps_are_numbers_and_not_texts() -> None:
+    assert Progress(0.0, dev_scores={"100": 0.9, "20": 0.9, "0": 0.1}).best_step == 20  # as text, "100" is before "20"
+
+
+def test_without_an_evaluation_the_start_is_best() -> None:
+    assert Progress(0.0, 7).best_step == 0
+
+
+@given(st.dictionaries(st.integers(0, 200).map(str), st.floats(-1, 1), min_size=1))
+def test_no_step_is_better_than_the_best(scores: dict[str, float]) -> None:
+    assert scores[str(Progress(0.0, dev_scores=scores).best_step)] == max(scores.values())
+
+
+def test_accuracy_on_training_prompts_is_averaged_since_it_was_last_asked_for() -> None:
+    progress = Progress(0.0)
+    for accuracy in (0.25, None, 0.75):
+        progress.note_accuracy(accuracy)
+    assert progress.train_accuracy_since_evaluation() == 0.5
+    progress.note_accuracy(0.0)
+    assert progress.train_accuracy_since_evaluation() == 0.0
+    assert progress.train_accuracy_since_evaluation() is None
+
+
+def test_the_history_is_in_order_of_step(tmp_path: Path) -> None:
+    for step in (10, 0, 2):
+        write_json(metrics_file(tmp_path, step), [[step, {"reward": step / 2}]])
+    assert training_history(tmp_path) == [(0, {"reward": 0.0}), (2, {"reward": 1.0}), (10, {"reward": 5.0})]
+
+
+def test_samples_are_in_order_of_step(tmp_path: Path) -> None:
+    for step in (10, 2):
+        write_json(samples_file(tmp_path, step), [{"at": step, "row": row} for row in range(2)])
+    assert [(row["at"], row["row"]) for row in sampled_rows(tmp_path)] == [(2, 0), (2, 1), (10, 0), (10, 1)]
+
+
+def test_a_run_without_figures_has_no_history(tmp_path: Path) -> None:
+    assert training_history(tmp_path) == sampled_rows(tmp_path) == []

@@ -1,0 +1,65 @@
+"""A toy task for the whole loop: a tiny random policy is rewarded for writing digits."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.policy.adapters import Reference
+from components.policy.loading import Policy
+from components.recipe import Train
+from components.rewards.protocol import Score
+from components.training.actor import Actor
+from components.training.loop import Setting, StepMetrics, Trainer
+from tests.tiny_models import moments, tiny_policy, weights
+
+ROWS = [{"id": f"{i:x}", "prompt": f"{i} apples", "answer": str(i)} for i in range(8)]
+
+
+def short(**values: Any) -> Train:
+    """A recipe of four steps, evaluated every second one."""
+    few = {"steps": 4, "prompts": 3, "k": 4, "lr": 3e-3, "evaluate_every": 2, "epochs": 2, "keep_checkpoints": 2}
+    return Train(**{**few, **values})
+
+
+def digits(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    """The share of a completion's characters that are ASCII digits."""
+    shares = [sum(c in "0123456789" for c in text) / max(1, len(text)) for text in completions]
+    return [Score(share, {"digits": share}) for share in shares]
+
+
+def weight_score(policy: Policy) -> dict[str, float]:
+    """Any figure in (0, 1) that depends on nothing but the weights."""
+    return {"eval_sampled_accuracy": float(sum(p.detach().double().sum() for p in policy.model.parameters()).sigmoid())}
+
+
+def setting(checkpoints: Path, train: Train | None = None, **values: Any) -> Setting:
+    given = {"seed": 7, "rows": ROWS, "max_new_tokens": 6, "reward": digits, "evaluate": weight_score}
+    return Setting(train=train or short(), checkpoints=checkpoints, **{**given, **values})
+
+
+def build(given: Setting) -> Trainer:
+    """A trainer of a new tiny policy."""
+    actor = Actor(tiny_policy(), given.train, given.seed)
+    reference = actor.reference() or Reference(tiny_policy())
+    return Trainer(actor, reference if given.train.needs_reference else None, given)
+
+
+def finish(trainer: Trainer) -> list[StepMetrics]:
+    """Train to the end; all figures."""
+    return [event for event in trainer.run() if isinstance(event, StepMetrics)]
+
+
+def steps_of(figures: Sequence[StepMetrics]) -> list[Mapping[str, float]]:
+    """The figures of training steps, without those of evaluations."""
+    return [metrics.values for metrics in figures if "reward" in metrics.values]
+
+
+def policy_weights(trainer: Trainer) -> list[torch.Tensor]:
+    return weights(trainer.actor.policy.model)
+
+
+def everything(trainer: Trainer) -> list[torch.Tensor]:
+    """Weights and moments of every module."""
+    return [t for module, optimizer in trainer.modules.values() for t in [*weights(module), *moments(optimizer)]]
