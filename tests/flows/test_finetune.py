@@ -9,10 +9,12 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 
 from components.errors import ModelError
 from components.home import Home
+from components.policy.loading import load_policy
 from components.records import Outcome
 from components.registry.ledger import Ledger
 from components.rewards.protocol import Score
@@ -159,6 +161,24 @@ def test_ppo_goes_through_the_same_flow(promoted: dict[str, Any], run: Run) -> N
     result = run("train.algorithm=ppo", "train.steps=2", "train.critic.warmup_steps=0", until="train")
     assert result["status"] == "finished"
     assert "explained_variance" in children(result["run_id"])["train"].data.metrics
+
+
+def test_training_samples_are_a_table_at_every_evaluation(promoted: dict[str, Any]) -> None:
+    train = children(promoted["run_id"])["train"]
+    found = [item.path for item in client().list_artifacts(train.info.run_id, "samples")]
+    assert found == [f"samples/step_{step:06d}.json" for step in (8, 16, 24)]
+    table = mlflow.artifacts.load_dict(f"{train.info.artifact_uri}/{found[0]}")
+    assert {"prompt", "completion", "reward", "reward/verifier", "advantage"} <= set(table["columns"])
+    assert len(table["data"]) == 5  # evaluation.sample_rows
+
+
+def test_an_adapter_is_merged_for_the_registry_and_kept_beside_it(promoted: dict[str, Any], run: Run) -> None:
+    result = run("train.lora.rank=4", "train.steps=2", until="train")
+    (made,) = [stage for stage in result["stages"] if stage["name"] == "train"]
+    path = Home.here().store / "train" / made["key"]
+    assert {p.name for p in (path / "adapter").glob("*.safetensors")} == {"adapter_model.safetensors"}
+    merged = load_policy(path / "model", torch.device("cpu"))
+    assert not any("lora" in name for name, _ in merged.model.named_parameters())
 
 
 def test_an_existing_model_skips_the_warm_up(promoted: dict[str, Any], run: Run) -> None:

@@ -1,6 +1,7 @@
-"""Checkpoints: training goes on from the newest whole one. Killed saves are in test_loop.py."""
+"""Checkpoints: training goes on from the newest whole one. Killed saves are in test_resume.py."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -167,6 +168,18 @@ def test_another_models_checkpoint_is_refused(tmp_path: Path) -> None:
     linear = torch.nn.Linear(2, 2)
     with pytest.raises(StoreError, match=r"another model .* Delete it to train from the start"):
         load_latest(tmp_path, {"policy": (linear, torch.optim.AdamW(linear.parameters()))})
+
+
+def test_a_checkpoint_that_is_refused_changes_nothing(tmp_path: Path) -> None:
+    def refuse(state: dict[str, Any]) -> None:
+        raise StoreError(f"this is {state['owner']}'s")
+
+    save(tmp_path, 1, owner="somebody")
+    fresh = trained(9, 0)
+    before = weights(fresh[0])
+    with pytest.raises(StoreError, match="this is somebody's"):
+        load_latest(tmp_path, {"policy": fresh}, refuse)
+    assert same(weights(fresh[0]), before)
 
 
 def test_several_modules_are_kept_beside_each_other(tmp_path: Path) -> None:

@@ -154,6 +154,12 @@ def test_a_completion_without_reward_is_shown_too() -> None:
     assert (row["reward"], row["advantage"]) == (None, 0.0)
 
 
+def test_an_advantage_that_is_not_a_number_is_left_open() -> None:
+    experience = experience_of([1.0, 0.0])
+    experience.advantages[0, 0] = torch.nan
+    assert sample_rows(hand_made([1.0, 0.0], TWO), experience, 1)[0]["advantage"] is None
+
+
 def test_samples_go_on_into_the_next_group() -> None:
     rollouts = silent()
     experience = build_experience(rollouts, Scored(), Train(kl="none"), 0.0, 10)

@@ -1,8 +1,5 @@
-"""The whole loop on a toy task."""
+"""The whole loop on a toy task. Runs that are killed are in test_resume.py."""
 
-import subprocess
-import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
@@ -365,7 +362,7 @@ def test_silent_groups_are_refilled_up_to_the_bound_and_what_was_discarded_is_co
     figures = steps_of(finish(build(setting(tmp_path, train, reward=constant, engine=engine))))[0]
     assert engine.calls == [(3, "rollout"), (3, "refill-0"), (3, "refill-1")]
     assert figures["sampling/refill_rounds"] == 2
-    assert figures["num_tokens"] == engine.tokens
+    assert (figures["num_tokens"], figures["num_samples"]) == (engine.tokens, 36)
     assert figures["frac_reward_zero_std"] == 1
 
 
@@ -540,50 +537,3 @@ def test_a_policy_that_has_turned_into_nan_is_stopped_in_an_orderly_way(tmp_path
     assert trainer.progress.stopped == "nonfinite"
     assert trainer.progress.best_step == 0
     assert same(policy_weights(trainer), policy_weights(build(setting(tmp_path / "fresh", train))))
-
-
-KILLED_RUNS = """
-    import os, sys
-    from pathlib import Path
-    import torch
-    from tests.training.test_loop import VARIANTS
-    from tests.training.toy import build, finish, setting
-
-    torch.set_num_threads(1)
-    finish(build(setting(Path(sys.argv[1]) / "first", VARIANTS["ppo"])))  # what is imported late, is imported once
-    for point in map(int, sys.argv[2:]):
-        if os.fork() == 0:
-            os.environ["RATCHET_KILL_AT"] = str(point)
-            finish(build(setting(Path(sys.argv[1]) / str(point), VARIANTS["ppo"])))
-            os._exit(0)
-        print(os.waitstatus_to_exitcode(os.wait()[1]))
-"""
-# The points of a run: 3 in the first save, 1 in each step (4, 5), 3 in the save after step 2 (6, 7, 8), and so on.
-# After its rename, at the last point of a save, the checkpoint is there.
-KILLED_AT = {2: 0, 5: 1, 6: 1, 7: 1, 8: 3, 10: 3}  # point -> first step that the resumed run reports
-
-
-@pytest.fixture(scope="module")
-def killed_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoints of runs that were killed at the points above."""
-    root = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-c", textwrap.dedent(KILLED_RUNS), str(root), *map(str, KILLED_AT)]
-    child = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
-    assert [int(line) for line in child.stdout.split()] == [-9] * len(KILLED_AT)
-    return root
-
-
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> list[torch.Tensor]:
-    """Weights and moments of the run that nobody killed."""
-    whole = build(setting(tmp_path_factory.mktemp("whole"), VARIANTS["ppo"]))
-    finish(whole)
-    return everything(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("point", KILLED_AT)
-def test_a_killed_run_goes_on_to_the_same_weights(killed_runs: Path, whole_run: list[torch.Tensor], point: int) -> None:
-    resumed = build(setting(killed_runs / str(point), VARIANTS["ppo"]))
-    assert finish(resumed)[0].step == KILLED_AT[point]
-    assert same(everything(resumed), whole_run)

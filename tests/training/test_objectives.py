@@ -237,11 +237,9 @@ def test_where_every_reward_is_equal_there_is_nothing_to_learn() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_minibatch_without_any_reward_pulls_on_nothing(case: str) -> None:
+def test_a_minibatch_without_any_reward_is_nothing_to_learn_from(case: str) -> None:
     given = material(Train(**CASES[case]), [None] * 9)
-    actor = actor_of(given.train)
-    ActorObjective(actor, given).backward(EVERY)
-    assert not gradient_of(actor).any()
+    assert ActorObjective(actor_of(given.train), given).backward(EVERY) is None
 
 
 def test_a_minibatch_is_normalised_by_its_own_tokens_alone() -> None:
@@ -296,8 +294,9 @@ def test_the_policy_that_sampled_has_moved_by_nothing() -> None:
     assert figures["clip_ratio/region_mean"] == 0
 
 
-def test_the_approximate_kl_is_the_mean_of_old_minus_new() -> None:
-    given = material(Train(kl="loss"))
+@pytest.mark.parametrize("rewards", [REWARDS, SOME_MISSING], ids=["all", "some missing"])
+def test_the_approximate_kl_is_the_mean_of_old_minus_new(rewards: list[float | None]) -> None:
+    given = material(Train(kl="loss"), rewards)
     moved = (given.experience.old_log_probs - given.rollouts.log_probs)[given.experience.mask]
     assert ours(given)[1].values()["approx_kl"] == pytest.approx(float(moved.mean()), abs=1e-5)
 
@@ -331,6 +330,7 @@ def test_the_critics_gradient_is_that_of_the_formula(
     given = material(Train(algorithm="ppo", kl="none", critic={"value_clip": value_clip}, micro_tokens=micro_tokens), rewards)
     critic, direct_critic = critic_of(), critic_of()
     figures = ValueObjective(critic, critic, tiny_policy(), given).backward(EVERY)
+    assert figures is not None
     losses = []
     for number, completion in enumerate(given.rollouts.completions):
         if given.experience.mask[number].any():
@@ -342,6 +342,11 @@ def test_the_critics_gradient_is_that_of_the_formula(
     loss.backward()
     assert_equal_gradients(gradient_of(critic), gradient_of(direct_critic))
     assert figures.values()["value_loss"] == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_without_any_reward_the_critic_has_nothing_to_learn_either() -> None:
+    given, critic = material(Train(algorithm="ppo", kl="none"), [None] * 9), critic_of()
+    assert ValueObjective(critic, critic, tiny_policy(), given).backward(EVERY) is None
 
 
 def test_the_critic_learns_the_returns() -> None:

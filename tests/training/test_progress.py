@@ -46,6 +46,10 @@ def test_another_runs_checkpoint_is_refused_with_a_remedy() -> None:
         check_identity(kept(Progress(0.0, 4)), "b")
 
 
+def test_a_runs_own_checkpoint_is_not_refused() -> None:
+    check_identity(kept(Progress(0.0, 4)), "a")
+
+
 def test_in_the_same_environment_a_run_stays_exact() -> None:
     assert Progress.resumed(kept(Progress(0.0)), dict(HERE)).exact
 
