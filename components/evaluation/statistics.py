@@ -75,3 +75,12 @@ def items_needed(discordance: float, effect: float, alpha: float, power: float =
     """Items for which :func:`minimum_detectable_effect` is at most ``effect``."""
     factor = (stats.norm.ppf(1 - alpha) + stats.norm.ppf(power)) ** 2
     return max(1, math.ceil(float(factor) * (discordance - effect**2) / effect**2))
+
+
+def power_to_detect(effect: float, discordance: float, n: int, alpha: float) -> float:
+    """Chance that a paired one-sided test at ``alpha`` sees a gain in accuracy of ``effect`` on n items (normal approximation).
+
+    Phi(effect sqrt(n) / omega - z_{1-alpha}), omega^2 = discordance - effect^2 (Miller 2024, arXiv:2411.00640).
+    """
+    assert effect**2 < discordance
+    return float(stats.norm.cdf(effect * math.sqrt(n / (discordance - effect**2)) - stats.norm.ppf(1 - alpha)))

@@ -16,7 +16,7 @@ from components.pipeline.data import dataset_version, summary
 from components.pipeline.evaluate import arm_rows, evaluation_summary
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
-from components.pipeline.train import training_points
+from components.pipeline.train import training_facts, training_points
 from components.records import Verdict
 from components.registry.lineage import commit_tags
 from components.registry.promotion import CHALLENGER
@@ -45,6 +45,7 @@ def publish_candidate(
         "recipe_digest": recipe.digest,
         "algorithm": recipe.train.algorithm,
         "verdict": "pending",
+        "exact": str(training_facts(candidate)["exact"]).lower(),  # false: training was resumed in another environment
         **commit_tags(context.home.project),
     }
     with scratch(context) as folder:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -274,3 +275,8 @@ def test_explained_variance_by_hand(values: list[float], expected: float) -> Non
 @pytest.mark.parametrize("constant", [1.0, 0.35])  # the computed variance of eight 0.35 in fp32 is 1e-15, not 0
 def test_nothing_is_to_be_explained_in_constant_returns(constant: float) -> None:
     assert explained_variance(torch.full((8,), constant), torch.arange(8).float()) == 0
+
+
+def test_shapes_are_checked_while_tests_run() -> None:
+    with pytest.raises(TypeCheckError):
+        group_std_advantages(torch.zeros(3))  # not [G, k]

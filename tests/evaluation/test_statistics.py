@@ -12,6 +12,7 @@ from components.evaluation.statistics import (
     lower_bound_share,
     mcnemar,
     minimum_detectable_effect,
+    power_to_detect,
     upper_bound,
     wilson,
 )
@@ -149,3 +150,18 @@ def test_the_power_formula_agrees_with_simulation(items: int, effect: float) -> 
     formula = 0.5 * math.erfc((1.644854 - effect / spread) / math.sqrt(2))
     # An exact test spends less than its alpha: with some 100 discordant items the next count down would be 0.05 + 0.03.
     assert formula - 0.08 <= rejected <= formula + 0.05
+
+
+def test_power_is_that_of_the_reference() -> None:
+    # 1,000 items, a gain of 0.05, 20% discordance: 0.97 at alpha 0.05, 0.65 at 0.05 / 52 (simulated there, the exact test)
+    assert power_to_detect(0.05, 0.2, 1000, 0.05) == pytest.approx(0.97, abs=0.01)
+    assert power_to_detect(0.05, 0.2, 1000, 0.05 / 52) == pytest.approx(0.65, abs=0.05)
+
+
+def test_at_the_smallest_visible_effect_the_power_is_the_wanted_one() -> None:
+    effect = minimum_detectable_effect(0.2, 700, 0.01, power=0.8)
+    assert power_to_detect(effect, 0.2, 700, 0.01) == pytest.approx(0.8)
+
+
+def test_without_any_effect_the_power_is_the_level() -> None:
+    assert power_to_detect(0.0, 0.2, 500, 0.03) == pytest.approx(0.03)

@@ -63,6 +63,7 @@ def test_the_version_carries_its_lineage(promoted: dict[str, Any]) -> None:
     assert version.tags["dataset_md5"] == promoted["dataset"]
     assert version.tags["verdict"] == "PROMOTE"
     assert {"commit", "dirty", "recipe_digest", "weights_sha256"} <= set(version.tags)
+    assert version.tags["exact"] == "true"
     assert "Verdict of the gate" in version.description
 
 

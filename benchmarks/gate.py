@@ -1,0 +1,153 @@
+"""Does the gate keep its promise over a whole schedule? Simulated challengers, judged by the product's own ``decide``.
+
+Usage: ``python -m benchmarks.gate [--schedules 1000] [--json]``
+
+- *Null schedules*: 52 challengers that are no better than the incumbent, on one sealed fold of 500 items with 20% discordance.
+  Reported: the share of schedules with any promotion, beside three rules in common use.
+- *Power*: the share of promotions of truly better challengers, beside the formula.
+- *Attackers* adapt to what they see for 52 uses: the gate's bits alone, or the sealed scores as well. The second must break
+  the gate, or the simulation would show nothing.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from components.evaluation.gate import Arms, decide
+from components.evaluation.statistics import mcnemar, power_to_detect, wilson
+from components.randomness import stream
+from components.recipe import Rules
+from components.records import ItemResult
+
+USES, ITEMS, DISCORDANCE, LEVEL = 52, 500, 0.2, 0.05
+RULES = Rules(alpha_epoch=LEVEL, uses_per_epoch=USES, floor=0.0)
+IDS = [str(i) for i in range(2000)]
+MLFLOW_CHANGE = 0.01  # min_absolute_change of an mlflow MetricThreshold
+Booleans = NDArray[np.bool_]
+
+
+def item(right: bool) -> ItemResult:
+    """A result that no guard minds."""
+    return ItemResult("", "", "", right, True, 10, True, 0.0)
+
+
+RESULTS = np.array([item(False), item(True)], dtype=object)
+
+
+def promotes(challenger: Booleans, incumbent: Booleans) -> bool:
+    """The product's decision on two arms."""
+    ids = IDS[: len(challenger)]
+    arms = [dict(zip(ids, RESULTS[arm.astype(int)], strict=True)) for arm in (challenger, incumbent)]
+    return decide(Arms(ids, *arms, "challenger", "incumbent"), RULES, first_champion=False).promote
+
+
+def paired(draws: np.random.Generator, n: int, effect: float, discordance: float) -> tuple[Booleans, Booleans]:
+    """Two arms: a share ``discordance`` of items differs, the challenger wins on ``effect`` more than it loses on."""
+    u = draws.random(n)
+    wins, losses = u < (discordance + effect) / 2, u >= 1 - (discordance - effect) / 2
+    both = ~wins & ~losses & (draws.random(n) < 0.75)
+    return both | wins, both | losses
+
+
+def null_schedules(schedules: int) -> dict[str, float]:
+    """Share of schedules with at least one promotion, by rule."""
+    any_promotion = dict.fromkeys(("ratchet", "score >", "mlflow threshold", "p < .05"), 0)
+    for schedule in range(schedules):
+        draws, seen = stream(1, "null", schedule), dict.fromkeys(any_promotion, False)
+        for _ in range(USES):
+            ours, theirs = paired(draws, ITEMS, 0.0, DISCORDANCE)
+            gain = float(ours.mean() - theirs.mean())
+            seen["ratchet"] |= promotes(ours, theirs)
+            seen["score >"] |= gain > 0
+            seen["mlflow threshold"] |= gain >= MLFLOW_CHANGE
+            seen["p < .05"] |= mcnemar(ours, theirs).p_value < 0.05
+        for rule in any_promotion:
+            any_promotion[rule] += seen[rule]
+    return {rule: count / schedules for rule, count in any_promotion.items()}
+
+
+def power_curve(repeats: int) -> Iterator[dict[str, float]]:
+    """Simulated power of one use beside the formula's, on 1,000 items."""
+    n, alpha = 1000, RULES.alpha_epoch / RULES.uses_per_epoch
+    for effect in (0.03, 0.04, 0.05, 0.06, 0.08):
+        draws = stream(1, "power", round(effect * 1000))
+        found = sum(promotes(*paired(draws, n, effect, DISCORDANCE)) for _ in range(repeats)) / repeats
+        formula = power_to_detect(effect, DISCORDANCE, n, alpha)
+        yield {"effect": effect, "items": n, "simulated": found, "formula": formula}
+
+
+def attacker(draws: np.random.Generator, leaked: bool) -> bool:
+    """Whether an attacker who can only guess is promoted within an epoch.
+
+    Every challenger answers each item right with chance 1/2, as the incumbent does. Where scores leak, the last submission is
+    the vote of the guesses so far, weighted by how far their scores were from 1/2 (after Blum & Hardt, arXiv:1502.04585).
+    """
+    incumbent = draws.random(ITEMS) < 0.5
+    vote = np.zeros(ITEMS)
+    for use in range(USES):
+        guess = draws.random(ITEMS) < 0.5
+        if promotes(vote > 0 if leaked and use == USES - 1 else guess, incumbent):
+            return True
+        vote += (guess.mean() - 0.5) * (guess - 0.5)  # what leaks is the mean
+    return False
+
+
+def measure(schedules: int) -> dict[str, Any]:
+    """Every figure, as ``--json`` prints it."""
+    rates = null_schedules(schedules)
+    attacks = {
+        name: sum(attacker(stream(1, name, i), name == "leaked") for i in range(schedules)) / schedules
+        for name in ("bits", "leaked")
+    }
+    interval = wilson(round(rates["ratchet"] * schedules), schedules)
+    return {
+        "false_promotion_rate": rates["ratchet"],
+        "interval": [interval.low, interval.high],
+        "bound": LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / schedules),
+        "schedules": schedules,
+        "uses": USES,
+        "items": ITEMS,
+        "other_rules": {rule: rate for rule, rate in rates.items() if rule != "ratchet"},
+        "attacker_promoted": attacks,
+        "power": list(power_curve(2 * schedules)),
+    }
+
+
+def show(figures: dict[str, Any], console: Console) -> None:
+    """The same as tables."""
+    rates = Table("rule", "schedules of 52 nulls with a promotion", title=f"{figures['schedules']} null schedules")
+    low, high = figures["interval"]
+    rates.add_row("ratchet", f"{figures['false_promotion_rate']:.3f} ({low:.3f} to {high:.3f}), bound {figures['bound']:.3f}")
+    for rule, rate in figures["other_rules"].items():
+        rates.add_row(rule, f"{rate:.3f}")
+    for name, rate in figures["attacker_promoted"].items():
+        rates.add_row(f"ratchet, adaptive attacker with {name}", f"{rate:.3f}")
+    console.print(rates)
+    power = Table("gain", "items", "simulated power", "formula")
+    for row in figures["power"]:
+        power.add_row(*(f"{row[k]:g}" for k in ("effect", "items", "simulated")), f"{row['formula']:.3f}")
+    console.print(power)
+
+
+def main() -> None:
+    """Measure, then print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schedules", type=int, default=1000)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    figures = measure(arguments.schedules)
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        show(figures, Console())
+
+
+if __name__ == "__main__":
+    main()
