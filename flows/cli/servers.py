@@ -30,9 +30,9 @@ def require_free(port: int, option: str) -> None:
             raise RatchetError(f"port {port} on {HOST} is busy ({error.strerror}). Choose another with {option}.") from error
 
 
-def start(module: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start ``python -m module arguments`` as a child."""
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=sys.stderr)
+def start(module: str, arguments: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+    """Start ``python -m module arguments`` as a child, with more environment variables."""
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=sys.stderr, env={**os.environ, **environment})
 
 
 def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -66,7 +66,9 @@ def prefect_server(port: int) -> subprocess.Popen[bytes]:
     require_free(port, "--prefect-port")
     if "PREFECT_HOME" in os.environ:
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)  # the server does not make it
-    process = start("prefect", ["server", "start", "--host", HOST, "--port", str(port)])
+    arguments = ["server", "start", "--host", HOST, "--port", str(port)]
+    # The pages ask this address, which is otherwise the default port's whatever --port says.
+    process = start("prefect", arguments, PREFECT_SERVER_UI_API_URL=f"http://{HOST}:{port}/api")
     wait_until_healthy(f"http://{HOST}:{port}/api/health", process)
     return process
 

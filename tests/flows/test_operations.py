@@ -146,7 +146,9 @@ def test_the_user_interfaces_start(project: Path) -> None:
     port, prefect_port = free_port(), free_port()
     with started(project, *ratchet("ui", "--port", str(port), "--prefect-port", str(prefect_port))):
         assert wait_for(lambda: call(f"http://127.0.0.1:{port}/health")) == "OK"
-        assert wait_for(lambda: call(f"http://127.0.0.1:{prefect_port}/api/health") is not None)
+        prefect = f"http://127.0.0.1:{prefect_port}"
+        assert wait_for(lambda: call(f"{prefect}/api/health") is not None)
+        assert call(f"{prefect}/ui-settings")["api_url"] == f"{prefect}/api"  # which its pages ask
 
 
 def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
