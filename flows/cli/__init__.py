@@ -1,6 +1,8 @@
 """``ratchet``: arguments and output, one small file a noun. Heavy imports happen inside the commands."""
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -31,6 +33,7 @@ def main() -> None:
     """Entry point: errors that a user can act on are one message and an exit code, not a traceback."""
     from components.errors import RatchetError
 
+    signal.signal(signal.SIGTERM, terminated)
     try:
         app()
     except RatchetError as error:
@@ -39,3 +42,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def terminated(number: int, frame: FrameType | None) -> None:
+    """End as an error would: a death by the signal itself would leave Prefect's temporary server behind."""
+    print("terminated; run the same command again to go on where it stopped", file=sys.stderr)
+    sys.exit(128 + number)
