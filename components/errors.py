@@ -7,6 +7,7 @@
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
+        └── StaleChampionError  the champion changed since the verdict
 
 Every message names the file, key or value at fault and ends with the remedy.
 """
@@ -42,3 +43,10 @@ class StoreError(RatchetError):
 
 class RegistryError(RatchetError):
     """The ledger, the registry, or their agreement is broken."""
+
+
+class StaleChampionError(RegistryError):
+    """The champion changed while a challenger was judged: its verdict is void, and it is judged again."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"the champion of {model} changed while this challenger was judged. Run again.")

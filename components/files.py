@@ -164,3 +164,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def weights_digest(files: Mapping[str, str], folder: str = "model") -> str:
+    """sha256 of a model's weights: of its one safetensors file, or of the list of its shards' digests.
+
+    Args:
+        files: relative path -> sha256, as in a stage's manifest.
+    """
+    weights = {k: v for k, v in files.items() if k.startswith(f"{folder}/") and k.endswith(".safetensors")}
+    assert weights, f"no weights in {folder}"
+    return next(iter(weights.values())) if len(weights) == 1 else digest_of_digests(weights)

@@ -6,7 +6,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from components.errors import RecipeError
+from components.errors import RecipeError, StaleChampionError
 from components.home import Home
 from components.pipeline.context import StageResult
 from components.pipeline.data import dataset_version
@@ -20,6 +20,7 @@ from components.registry.ledger import Promotion
 from components.registry.promotion import reconcile
 from flows import stages
 from flows.console import console, print_result
+from flows.events import emit
 from flows.recording import Recording, recording_of
 from flows.settings import apply
 from flows.unchanged import already_settled, repeated, verdict_of_this_run
@@ -32,6 +33,8 @@ STATUS = {
     Outcome.INVALID: "invalid",
     Outcome.ERROR: "error",
 }
+EVENTS = {"promoted": "promote", "refused": "refuse"}
+ROUNDS = 3  # how often a challenger is judged again because another won meanwhile
 
 
 @flow(name="finetune", flow_run_name="{recipe}", persist_result=False)
@@ -99,6 +102,31 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     if until == "train":
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate)
 
+    for _ in range(ROUNDS):
+        try:
+            return settle(recording, data, start, reward, candidate, champion, until)
+        except StaleChampionError:
+            console.print(
+                "the champion changed while this challenger was judged; judging it against the new one", highlight=False
+            )
+            champion = incumbent_of(recording)
+    raise StaleChampionError(recording.context.recipe.name)
+
+
+def settle(
+    recording: Recording,
+    data: StageResult,
+    start: StageResult,
+    reward: StageResult,
+    candidate: StageResult,
+    champion: Promotion | None,
+    until: str | None,
+) -> dict[str, Any]:
+    """Judge the candidate against the champion, and promote it if the verdict says so.
+
+    Raises:
+        StaleChampionError: if another candidate became champion meanwhile.
+    """
     models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start)
     verdict = verdict_of_this_run(recording, models)
     if verdict is None and until is None and (unchanged := repeated(recording, models, data)):
@@ -114,11 +142,16 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     previous = champion.version if champion else None
     status = STATUS[verdict.outcome]
     recording.details["reasons"] = verdict.reasons
-    if verdict.outcome is Outcome.PROMOTE and until is None:
-        previous = stages.move_champion(recording, version, verdict, champion.sequence if champion else 0)
-    elif verdict.outcome is Outcome.PROMOTE:
+    if verdict.outcome is Outcome.PROMOTE and until is not None:
         status = "finished"
         recording.details["reasons"] = ["the gate says PROMOTE; `ratchet run` with this recipe promotes it"]
+    elif verdict.outcome is Outcome.PROMOTE:
+        missing = stages.await_approval(recording, verdict)
+        if missing is None:
+            previous = stages.move_champion(recording, version, verdict, champion.sequence if champion else 0)
+        else:
+            status = "refused"
+            recording.details["reasons"] = [*verdict.reasons, missing]
     return conclude(
         recording, status, previous, data=data, reward=reward, candidate=candidate, dev=dev,
         verdict=verdict, version=version,
@@ -129,6 +162,8 @@ def conclude(recording: Recording, status: str, previous: str | None = None, **m
     """Publish what was made, close the run, and give its result."""
     report = stages.publish(recording, status=status, **made)
     verdict: Verdict | None = made.get("verdict")
+    if status in EVENTS:
+        emit(EVENTS[status], recording.context.recipe.name, recording.open(), version=made.get("version"), previous=previous)
     result = recording.result(
         status,
         verdict=verdict.outcome.value if verdict else None,
@@ -148,7 +183,7 @@ def incumbent_of(recording: Recording) -> Promotion | None:
     """
     recipe = recording.context.recipe
     champion = reconcile(recording.ledger, recording.tracker, recipe.name)
-    if champion is None or champion.run_id != recording.begun:
+    if champion is None or champion.by != "gate" or champion.run_id != recording.begun:
         return champion
     before = recording.ledger.history(recipe.name)[:-1]
     return before[-1] if before else None
@@ -156,7 +191,8 @@ def incumbent_of(recording: Recording) -> Promotion | None:
 
 def incumbent_policy(recording: Recording, champion: Promotion) -> StageResult:
     """The champion's policy, fetched once a run."""
-    known = [stage for stage in recording.stages if stage.finished.stage == "champion"]
+    fetched = [stage for stage in recording.stages if stage.finished.stage == "champion"]
+    known = [stage for stage in fetched if policy_weights(stage) == champion.weights]
     return known[0] if known else stages.fetch_champion(recording, champion.version, champion.weights)
 
 

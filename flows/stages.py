@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 
-from components.errors import RatchetError
+from components.errors import RatchetError, StaleChampionError
 from components.pipeline import data as data_stage
 from components.pipeline import evaluate as evaluate_stage
 from components.pipeline import gate as gate_stage
@@ -20,10 +20,13 @@ from components.pipeline.context import Context, NotFinished, StageResult
 from components.pipeline.evaluate import Models
 from components.pipeline.publish import publish_candidate, publish_outcome
 from components.records import Outcome, Verdict
+from components.registry.approvals import approved, void
 from components.registry.promotion import promote
+from flows.console import console
 from flows.recording import Recording, lease
 from flows.settings import configure_torch
 
+POLL_SECONDS = 2.0
 MACHINE = ("machine", "another run is computing on this machine; waiting for it to finish")
 P = ParamSpec("P")
 PASSING = ("mlflow", "sqlalchemy", "requests", "urllib3", "httpx")
@@ -163,6 +166,24 @@ def move_champion(recording: Recording, version: str, verdict: Verdict, expected
         fold=verdict.fold_digest,
     )
     return promotion.previous
+
+
+@stage_task("await approval")
+def await_approval(recording: Recording, verdict: Verdict) -> str | None:
+    """Wait until a person approves, holding nothing that another run needs; returns why nobody did, where that is so."""
+    rules, model, ledger = recording.context.recipe.gate.rules, recording.context.recipe.name, recording.ledger
+    if rules.approval == "none" or approved(ledger, model, verdict):
+        return None
+    run_id = recording.open()
+    console.print(f"waiting for `ratchet approve {run_id}` (at most {rules.approval_hours:g} h)", highlight=False)
+    deadline = ledger.clock.time() + 3600 * rules.approval_hours
+    while ledger.clock.time() < deadline:
+        if approved(ledger, model, verdict):
+            return None
+        if void(ledger, model, verdict):
+            raise StaleChampionError(model)
+        ledger.clock.sleep(POLL_SECONDS)
+    return f"nobody approved it; `ratchet approve {run_id}` and the same run again promote it, while the champion is the same"
 
 
 @stage_task("publish")

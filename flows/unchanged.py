@@ -43,7 +43,7 @@ def unchanged_result(recording: Recording, known: Settled, dataset: str) -> dict
     report = recording.context.home.reports / f"{known.run_id}.html"
     return recording.result(
         "unchanged",
-        verdict=known.verdict.outcome.value,
+        verdict=known.verdict.outcome.value if known.verdict else None,
         version=champion.version if champion else None,
         previous=champion.previous if champion else None,
         dataset=dataset,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from components.files import digest_of_digests
 from components.home import Home
 from components.recipe import Recipe
 from components.store import Finished, Store
@@ -98,14 +97,3 @@ def _write(path: Path, write: Callable[[Path], Mapping[str, Any] | None]) -> Non
     facts = write(path)
     if facts is not None:
         write_json(path / "facts.json", dict(facts))
-
-
-def weights_digest(files: Mapping[str, str], folder: str = "model") -> str:
-    """sha256 of a model's weights: of its one safetensors file, or of the list of its shards' digests.
-
-    Args:
-        files: relative path -> sha256, as in a stage's manifest.
-    """
-    weights = {k: v for k, v in files.items() if k.startswith(f"{folder}/") and k.endswith(".safetensors")}
-    assert weights, f"no weights in {folder}"
-    return next(iter(weights.values())) if len(weights) == 1 else digest_of_digests(weights)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.files import read_json, read_json_lines, tree_digests, write_json, write_json_lines
-from components.pipeline.context import Context, StageResult, finish, weights_digest
+from components.files import read_json, read_json_lines, tree_digests, weights_digest, write_json, write_json_lines
+from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.store import code_digest, stage_key
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import RegistryError
-from components.files import tree_digests
-from components.pipeline.context import Context, StageResult, finish, weights_digest
+from components.files import tree_digests, weights_digest
+from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.randomness import torch_seed
 from components.store import code_digest, stage_key

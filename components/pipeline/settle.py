@@ -17,9 +17,9 @@ CONCLUSIVE = (Outcome.PROMOTE, Outcome.REJECT, Outcome.UNDERPOWERED)
 
 @dataclass(frozen=True)
 class Settled:
-    """A conclusive verdict and the MLflow run that reached it."""
+    """A conclusive verdict and the MLflow run that reached it; none where a person made the candidate champion."""
 
-    verdict: Verdict
+    verdict: Verdict | None
     run_id: str
 
 
@@ -33,15 +33,15 @@ def settled(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Settl
     model = recipe.name
     champion = ledger.champion(model)
     if champion is not None and champion.weights == candidate:
-        known = ledger.verdict_by_digest(champion.verdict)
-    else:
-        incumbent = champion.weights if champion else start
-        known = ledger.verdict(model, candidate, incumbent, rules_digest(recipe.gate.rules))
+        known = None if champion.verdict is None else ledger.verdict_by_digest(champion.verdict)
+        return Settled(Verdict.from_json(known["record"]) if known else None, known["run_id"] if known else champion.run_id)
+    known = ledger.verdict(model, candidate, champion.weights if champion else start, rules_digest(recipe.gate.rules))
     if known is None:
         return None
     verdict = Verdict.from_json(known["record"])
-    if verdict.outcome is Outcome.PROMOTE and (champion is None or champion.weights != candidate):
-        return None  # judged, but not promoted yet
+    carried_out = any(row.verdict == known["digest"] for row in ledger.history(model))
+    if verdict.outcome is Outcome.PROMOTE and not carried_out:
+        return None  # judged, but not promoted yet; one that was, and was rolled back, stays so
     return Settled(verdict, known["run_id"]) if verdict.outcome in CONCLUSIVE else None
 
 

@@ -1,6 +1,6 @@
 """The sections ``evaluation`` and ``gate``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class Rules(Section):
     max_kl: Positive = 20.0  # nats a completion, challenger to starting policy
     guard_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     max_missing: Share = 0.01
+    approval: Literal["none", "required"] = "none"  # required: a promotion waits for `ratchet approve RUN`
+    approval_hours: Positive = 24.0  # how long it waits
 
 
 class Gate(Section):

@@ -1,93 +1,46 @@
 """The ledger: gate uses, verdicts, promotions and runs, in a small SQL database of its own.
 
 MLflow's aliases have no compare-and-set and no history; the ledger has both, and the alias follows it. Every write is
-idempotent, so that a run killed anywhere can be started again.
+idempotent, so that a run killed anywhere can be started again. Order is by sequence, never by clock.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from components.errors import RegistryError
+from components.errors import RegistryError, StaleChampionError
 from components.faults import point
+from components.recipe import digest_of
+from components.registry.tables import (
+    SCHEMA_VERSION,
+    alias_moves,
+    gate_uses,
+    leases,
+    metadata,
+    promotions,
+    retired_folds,
+    runs,
+    settings_table,
+    verdicts,
+)
 
-SCHEMA_VERSION = "1"
 LOCK_TIMEOUT_SECONDS = 20
 OPEN = ("running", "failed", "killed")  # a run that did not reach its end, and is continued when it is started again
 
-metadata = sa.MetaData()
 
-settings_table = sa.Table(
-    "settings", metadata, sa.Column("key", sa.String(80), primary_key=True), sa.Column("value", sa.String(256), nullable=False)
-)
-gate_uses = sa.Table(
-    "gate_uses",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("model", sa.String(64), nullable=False),
-    sa.Column("fold_digest", sa.String(64), nullable=False),
-    sa.Column("challenger", sa.String(64), nullable=False),
-    sa.Column("incumbent", sa.String(64), nullable=False),
-    sa.Column("rules", sa.String(64), nullable=False),
-    sa.Column("use", sa.Integer, nullable=False),
-    sa.Column("at", sa.String(40), nullable=False),
-    sa.UniqueConstraint("model", "fold_digest", "use"),
-    sa.UniqueConstraint("model", "fold_digest", "challenger", "incumbent", "rules"),
-)
-retired_folds = sa.Table(
-    "retired_folds",
-    metadata,
-    sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("fold_digest", sa.String(64), primary_key=True),
-    sa.Column("reason", sa.String(64), nullable=False),
-    sa.Column("at", sa.String(40), nullable=False),
-)
-verdicts = sa.Table(
-    "verdicts",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("model", sa.String(64), nullable=False),
-    sa.Column("challenger", sa.String(64), nullable=False),
-    sa.Column("incumbent", sa.String(64), nullable=False),
-    sa.Column("rules", sa.String(64), nullable=False),
-    sa.Column("outcome", sa.String(16), nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),
-    sa.Column("record", sa.Text, nullable=False),
-    sa.Column("run_id", sa.String(64), nullable=False),
-    sa.Column("at", sa.String(40), nullable=False),
-    sa.UniqueConstraint("model", "challenger", "incumbent", "digest"),
-)
-promotions = sa.Table(
-    "promotions",
-    metadata,
-    sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("sequence", sa.Integer, primary_key=True),
-    sa.Column("version", sa.String(32), nullable=False),
-    sa.Column("previous", sa.String(32)),
-    sa.Column("weights", sa.String(64), nullable=False),
-    sa.Column("by", sa.String(16), nullable=False),
-    sa.Column("verdict", sa.String(64), nullable=False),
-    sa.Column("run_id", sa.String(64), nullable=False),
-    sa.Column("at", sa.String(40), nullable=False),
-)
-runs = sa.Table(
-    "runs",
-    metadata,
-    sa.Column("identity", sa.String(64), primary_key=True),
-    sa.Column("model", sa.String(64), nullable=False),
-    sa.Column("run_id", sa.String(64), nullable=False),
-    sa.Column("status", sa.String(20), nullable=False),
-    sa.Column("started", sa.String(40), nullable=False),
-    sa.Column("finished", sa.String(40)),
-    sa.Column("result", sa.Text),
-)
+class Clock(Protocol):
+    """What :mod:`time` gives, and a simulation can."""
+
+    def time(self) -> float: ...
+    def sleep(self, seconds: float, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -98,10 +51,16 @@ class Promotion:
     version: str
     previous: str | None
     weights: str
-    by: str
-    verdict: str
+    by: str  # gate, override or rollback
+    verdict: str | None
+    reason: str | None
     run_id: str
     at: str
+    digest: str = ""
+
+    def chained(self, before: str) -> str:
+        """sha256 of this row and of the one before it: a row that is changed or missing breaks the chain."""
+        return digest_of([before, {k: v for k, v in asdict(self).items() if k != "digest"}])
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``history --json``."""
@@ -111,11 +70,12 @@ class Promotion:
 class Ledger:
     """The database behind promotions. SQLite runs with ``synchronous=FULL``; another database is a URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Clock = time) -> None:
         """
         Raises:
             RegistryError: if the database cannot be opened or has another schema.
         """
+        self.clock = clock
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.url = sa.make_url(url)
@@ -124,7 +84,7 @@ class Ledger:
         if self.engine.dialect.name == "sqlite":
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             metadata.create_all(connection)
             found = connection.execute(sa.select(settings_table.c.value).where(settings_table.c.key == "schema")).scalar()
             if found is None:
@@ -133,7 +93,7 @@ class Ledger:
                 raise RegistryError(f"the ledger has schema {found}, this version reads {SCHEMA_VERSION}. Use its own version.")
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def transaction(self) -> Iterator[sa.Connection]:
         place = self.url.render_as_string(hide_password=True)
         try:
             with self.engine.begin() as connection:
@@ -152,57 +112,86 @@ class Ledger:
         return history[-1] if history else None
 
     def history(self, model: str) -> list[Promotion]:
-        """All promotions, oldest first; ordered by sequence, never by clock."""
-        query = sa.select(promotions).where(promotions.c.model == model).order_by(promotions.c.sequence)
-        with self._transaction() as connection:
-            rows = connection.execute(query).mappings().all()
-        return [Promotion(**{k: v for k, v in row.items() if k != "model"}) for row in rows]
+        """All promotions, oldest first.
 
-    def promote(
-        self,
-        model: str,
-        *,
-        expected: int,
-        version: str,
-        weights: str,
-        by: str,
-        verdict: str,
-        run_id: str,
-        retire_fold: str | None = None,
-    ) -> Promotion:
-        """Compare-and-set: make ``version`` champion if the history still has ``expected`` rows.
+        Raises:
+            RegistryError: if a row was changed or removed.
+        """
+        with self.transaction() as connection:
+            return self._history(connection, model)
+
+    def _history(self, connection: sa.Connection, model: str) -> list[Promotion]:
+        query = sa.select(promotions).where(promotions.c.model == model).order_by(promotions.c.sequence)
+        rows = [Promotion(**{k: v for k, v in row.items() if k != "model"}) for row in connection.execute(query).mappings()]
+        before = ""
+        for number, row in enumerate(rows, 1):
+            if row.sequence != number or row.digest != row.chained(before):
+                place = self.url.render_as_string(hide_password=True)
+                raise RegistryError(
+                    f"promotion {number} of {model} in {place} was altered. Restore the ledger from its backup."
+                )
+            before = row.digest
+        return rows
+
+    def promote(self, model: str, row: Promotion, *, token: int, retire_fold: str | None = None) -> Promotion:
+        """Compare-and-set: append ``row`` if it is the next one and ``token`` is the newest lease's.
 
         The fold that showed it is retired in the same transaction. Repeating a promotion that happened returns it.
 
         Raises:
-            RegistryError: if another promotion came first; the verdict is stale and the challenger must be judged again.
+            StaleChampionError: if another promotion came first; the challenger must be judged again.
+            RegistryError: if the lease was lost, or the verdict was used before.
         """
-        champion = self.champion(model)
-        if champion is not None and champion.verdict == verdict and champion.version == version:
-            return champion
-        previous = champion.version if champion else None
-        row = Promotion(expected + 1, version, previous, weights, by, verdict, run_id, now())
         try:
-            with self._transaction() as connection:
-                count = connection.execute(
-                    sa.select(sa.func.count()).select_from(promotions).where(promotions.c.model == model)
-                ).scalar_one()
-                if count != expected:
-                    raise RegistryError(f"the champion of {model} changed while this challenger was judged. Run again.")
-                connection.execute(promotions.insert().values(model=model, **row.__dict__))
+            with self.transaction() as connection:
+                history = self._history(connection, model)
+                known = [p for p in history if row.verdict is not None and p.verdict == row.verdict]
+                if known and known[-1] is history[-1] and known[-1].version == row.version:
+                    return known[-1]
+                newest = connection.execute(sa.select(leases.c.token).where(leases.c.model == model)).scalar()
+                _check_next(model, history, row, known, newest, token)
+                row = replace(row, digest=row.chained(history[-1].digest if history else ""))
+                connection.execute(promotions.insert().values(model=model, **asdict(row)))
                 if retire_fold is not None:
                     fold = {"model": model, "fold_digest": retire_fold}
                     connection.execute(retired_folds.delete().where(*_equal(retired_folds, fold)))
                     connection.execute(retired_folds.insert().values(**fold, reason="promoted", at=now()))
         except IntegrityError as error:
-            raise RegistryError(f"the champion of {model} changed while this challenger was judged. Run again.") from error
+            raise StaleChampionError(model) from error
         point("ledger:promoted")
         return row
+
+    def begin_move(self, promotion: Promotion, model: str) -> int:
+        """Note that the champion alias is about to be set to a promotion's version; returns the intent's number."""
+        values = {"model": model, "sequence": promotion.sequence, "version": promotion.version, "done": False, "at": now()}
+        with self.transaction() as connection:
+            number = connection.execute(alias_moves.insert().values(**values)).inserted_primary_key
+        assert number is not None
+        return int(number[0])
+
+    def end_move(self, number: int) -> None:
+        """Note that the alias was read back where the intent put it."""
+        with self.transaction() as connection:
+            connection.execute(alias_moves.update().where(alias_moves.c.id == number).values(done=True))
+
+    def open_moves(self, model: str) -> set[str]:
+        """Versions to which a process may still be about to set the alias, or died before saying that it did."""
+        query = sa.select(alias_moves.c.version).where(alias_moves.c.model == model, alias_moves.c.done.is_(False))
+        with self.transaction() as connection:
+            return set(connection.execute(query).scalars())
+
+    def followed(self, model: str, sequence: int) -> bool:
+        """Whether the alias has once been at promotion number ``sequence``."""
+        query = sa.select(sa.func.count()).where(
+            alias_moves.c.model == model, alias_moves.c.sequence == sequence, alias_moves.c.done.is_(True)
+        )
+        with self.transaction() as connection:
+            return bool(connection.execute(query).scalar_one())
 
     def count_use(self, model: str, fold: str, challenger: str, incumbent: str, rules: str) -> int:
         """Count one use of a sealed fold before it is scored, once per challenger, incumbent and rules; returns its number."""
         pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             here = sa.and_(gate_uses.c.model == model, gate_uses.c.fold_digest == fold)
             known = connection.execute(sa.select(gate_uses.c.use).where(here, *_equal(gate_uses, pair))).scalar()
             if known is not None:
@@ -215,26 +204,26 @@ class Ledger:
     def folds_used(self, model: str, challenger: str, incumbent: str, rules: str) -> set[str]:
         """Digests of the folds on which these two were judged by these rules."""
         pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return set(connection.execute(sa.select(gate_uses.c.fold_digest).where(*_equal(gate_uses, pair))).scalars())
 
     def uses(self, model: str, fold: str) -> int:
         """How often a fold was used."""
         here = sa.and_(gate_uses.c.model == model, gate_uses.c.fold_digest == fold)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(gate_uses).where(here)).scalar_one())
 
     def retire(self, model: str, fold: str, reason: str) -> None:
         """Retire a fold; it is never used again. Repeating is harmless."""
         if fold in self.retired(model):
             return
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(retired_folds.insert().values(model=model, fold_digest=fold, reason=reason, at=now()))
         point("ledger:retired")
 
     def retired(self, model: str) -> dict[str, str]:
         """Fold digest -> why it was retired."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(sa.select(retired_folds).where(retired_folds.c.model == model)).mappings().all()
         return {row["fold_digest"]: row["reason"] for row in rows}
 
@@ -243,7 +232,7 @@ class Ledger:
         pair = {"model": model, "challenger": record["challenger"], "incumbent": record["incumbent"], "digest": digest}
         if self._newest_verdict(*_equal(verdicts, pair)) is not None:
             return
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 verdicts.insert().values(
                     **pair,
@@ -265,55 +254,61 @@ class Ledger:
         """The verdict with a digest: {digest, run_id, record}."""
         return self._newest_verdict(verdicts.c.digest == digest)
 
+    def verdict_of_run(self, model: str, run_id: str) -> dict[str, Any] | None:
+        """The newest verdict that a run reached: {digest, run_id, record}."""
+        return self._newest_verdict(verdicts.c.model == model, verdicts.c.run_id == run_id)
+
     def _newest_verdict(self, *conditions: sa.ColumnElement[bool]) -> dict[str, Any] | None:
         query = sa.select(verdicts).where(*conditions).order_by(verdicts.c.id.desc()).limit(1)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = connection.execute(query).mappings().first()
         return None if row is None else {"digest": row["digest"], "run_id": row["run_id"], "record": json.loads(row["record"])}
-
-    def note_alias(self, model: str, sequence: int) -> None:
-        """Note that the champion alias has followed promotion number ``sequence``."""
-        with self._transaction() as connection:
-            key = f"alias:{model}"
-            connection.execute(settings_table.delete().where(settings_table.c.key == key))
-            connection.execute(settings_table.insert().values(key=key, value=str(sequence)))
-
-    def alias_sequence(self, model: str) -> int:
-        """Number of the promotion that the champion alias has followed; 0 before the first."""
-        query = sa.select(settings_table.c.value).where(settings_table.c.key == f"alias:{model}")
-        with self._transaction() as connection:
-            return int(connection.execute(query).scalar() or 0)
 
     def open_run(self, identity: str) -> str | None:
         """The MLflow run of an identity that was begun and did not finish."""
         query = sa.select(runs.c.run_id).where(runs.c.identity == identity, runs.c.status.in_(OPEN))
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(query).scalar()
 
     def begin_run(self, identity: str, model: str, run_id: str) -> None:
         """Note that a run has begun (again)."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(runs.delete().where(runs.c.identity == identity))
             values = {"identity": identity, "model": model, "run_id": run_id}
             connection.execute(runs.insert().values(**values, status="running", started=now()))
 
     def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:
         """Note how a run ended."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             text = json.dumps(result, sort_keys=True)
             values = {"status": result["status"], "finished": now(), "result": text}
             connection.execute(runs.update().where(runs.c.identity == identity).values(**values))
 
     def break_run(self, identity: str, status: str) -> None:
         """Note that a process ended before its run did; ``status`` is failed or killed."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(runs.update().where(runs.c.identity == identity).values(status=status))
 
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _check_next(
+    model: str, history: list[Promotion], row: Promotion, known: list[Promotion], newest: int | None, token: int
+) -> None:
+    """
+    Raises:
+        StaleChampionError, RegistryError: if ``row`` may not follow.
+    """
+    if known:
+        raise RegistryError(f"the verdict on version {row.version} of {model} was used before. Train a new challenger.")
+    if len(history) != row.sequence - 1:
+        raise StaleChampionError(model)
+    if newest != token:
+        raise RegistryError(f"another process took over promotions of {model} while this one was paused. Run again.")
 
 
 def _equal(table: sa.Table, values: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:

@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import tempfile
+import time
+import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,15 @@ from mlflow.tracking import MlflowClient
 
 from components.errors import RegistryError
 from components.faults import point
-from components.files import MANIFEST, file_digest, read_json, tree_digests, write_json
+from components.files import MANIFEST, file_digest, read_json, tree_digests, weights_digest, write_json
+from components.registry.intervention import Registered
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 PARAM_LIMIT = 6000
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+ATTEMPTS = 6
+PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
 
 
@@ -77,8 +84,13 @@ class Tracker:
         }
         if parent is not None:
             every["mlflow.parentRunId"] = parent
-        run = self.client.create_run(self.experiment, tags=every, run_name=name)
-        return str(run.info.run_id)
+        key = uuid.uuid4().hex
+        every["ratchet.request"] = key
+        query = f"tags.`ratchet.request` = '{key}'"
+        return created_once(
+            lambda: next((str(run.info.run_id) for run in self.client.search_runs([self.experiment], query)), None),
+            lambda: self.client.create_run(self.experiment, tags=every, run_name=name),
+        )
 
     def close_run(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run."""
@@ -145,9 +157,41 @@ class Tracker:
             self.client.log_table(run_id, columns, name)
 
     def version_of(self, name: str, weights: str) -> str | None:
-        """The registered version with these weights; the lowest, if a lost reply ever made two."""
+        """The registered version with these weights; the lowest, if a reply that came too late ever made two."""
         found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
-        return min((str(v.version) for v in found), key=int, default=None)
+        versions = sorted((str(v.version) for v in found), key=int)
+        for other in versions[1:]:
+            self.client.set_model_version_tag(name, other, "duplicate_of", versions[0])
+        return versions[0] if versions else None
+
+    def registered(self, name: str, version: str) -> Registered:
+        """What a version says about itself.
+
+        Raises:
+            RegistryError: if there is no such version.
+        """
+        try:
+            found = self.client.get_model_version(name, version)
+        except MlflowException as error:
+            raise RegistryError(
+                f"there is no version {version} of {name} at {redacted(self.uri)}. See `ratchet ui`."
+            ) from error
+        if "weights_sha256" not in found.tags:
+            raise RegistryError(f"version {version} of {name} was not registered by a run: it has no tag weights_sha256.")
+        return Registered(str(found.version), found.tags["weights_sha256"], str(found.run_id))
+
+    def check_artifact(self, name: str, version: str) -> None:
+        """
+        Raises:
+            RegistryError: if a file of the version is missing or changed, or its weights are not those of its tag.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            files = tree_digests(self.download(name, version, Path(folder)))
+        if (
+            weights_digest({f"model/{path}": digest for path, digest in files.items()})
+            != self.registered(name, version).weights
+        ):
+            raise RegistryError(f"the weights of {name} version {version} are not those it was registered with. Restore them.")
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Register a candidate once, identified by ``tags['weights_sha256']``; returns its version.
@@ -166,10 +210,11 @@ class Tracker:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        self.client.create_model_version(name, uri, run_id, tags=dict(tags))
+        version = created_once(
+            lambda: self.version_of(name, tags["weights_sha256"]),
+            lambda: self.client.create_model_version(name, uri, run_id, tags=dict(tags)),
+        )
         point("registry:version")
-        version = self.version_of(name, tags["weights_sha256"])
-        assert version is not None
         return version
 
     def _log_model(self, run_id: str, model: Path, settings: Mapping[str, Any]) -> str:
@@ -247,6 +292,40 @@ class Tracker:
             raise RegistryError(f"{damaged[0]} of {name} version {version} is not what was registered. Restore its artifact.")
         (model / MANIFEST).unlink(missing_ok=True)
         return model
+
+
+def created_once(find: Callable[[], str | None], create: Callable[[], object]) -> str:
+    """What ``find`` finds, created where it finds nothing.
+
+    MLflow's client repeats a POST whose reply was lost, and so creates twice: here each attempt looks first and posts once.
+    """
+    for attempt in range(ATTEMPTS):
+        if (found := find()) is not None:
+            return found
+        try:
+            with _posting_once():
+                create()
+        except MlflowException as error:
+            if attempt == ATTEMPTS - 1 or error.error_code not in PASSING:
+                raise
+            time.sleep(2**attempt / 10)
+    found = find()
+    if found is None:
+        raise RegistryError("MLflow does not show what it said it had created. Look at its server's log, and run again.")
+    return found
+
+
+@contextmanager
+def _posting_once() -> Iterator[None]:
+    before = os.environ.get(RETRIES)
+    os.environ[RETRIES] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RETRIES]
+        else:
+            os.environ[RETRIES] = before
 
 
 def redacted(uri: str) -> str:

@@ -6,7 +6,7 @@ from types import FrameType
 
 import typer
 
-from flows.cli import data, gate, history, recipe, reward, run, serve, train, ui
+from flows.cli import champion, data, gate, history, recipe, reward, run, serve, train, ui
 
 app = typer.Typer(
     name="ratchet",
@@ -26,6 +26,9 @@ app.add_typer(recipe.app, name="recipe")
 app.command("serve")(serve.serve)
 app.command("status")(history.status)
 app.command("history")(history.history)
+app.command("promote")(champion.promote)
+app.command("rollback")(champion.rollback)
+app.command("approve")(champion.approve)
 app.command("ui")(ui.ui)
 
 

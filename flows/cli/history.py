@@ -10,6 +10,7 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = Fal
 
     Example: ratchet history --json
     """
+    from components.evaluation.report import visible
     from components.home import Home
     from components.recipe import load_recipe
     from components.registry.ledger import Ledger
@@ -22,7 +23,10 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = Fal
     if not promotions:
         print(f"{name} has no champion yet. Run `ratchet run`.")
     for row in promotions:
-        print(f"{row.at}  version {row.version} (before: {row.previous or 'none'})  by {row.by}  run {row.run_id}")
+        why = row.reason or (f"verdict {row.verdict[:12]}" if row.verdict else "no reason given")
+        print(
+            f"{row.at}  version {row.version} (before: {row.previous or 'none'})  by {row.by}: {visible(why)}  run {row.run_id}"
+        )
 
 
 def status(json_output: JsonOption = False) -> None:

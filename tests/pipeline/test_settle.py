@@ -8,7 +8,8 @@ from components.pipeline.gate import rules_digest
 from components.pipeline.settle import settled
 from components.recipe import Rules, load_recipe
 from components.records import Outcome, Verdict
-from components.registry.ledger import Ledger
+from components.registry.leases import promotion_lease
+from components.registry.ledger import Ledger, Promotion, now
 
 RECIPE = load_recipe(Path(__file__).parents[1] / "recipes" / "micro.yaml")
 
@@ -24,9 +25,11 @@ def record(ledger: Ledger, outcome: Outcome, incumbent: str = "start", rules: Ru
     return verdict
 
 
-def promote(ledger: Ledger, weights: str, verdict: str) -> None:
-    expected = len(ledger.history(RECIPE.name))
-    ledger.promote(RECIPE.name, expected=expected, version=weights, weights=weights, by="gate", verdict=verdict, run_id="run")
+def promote(ledger: Ledger, weights: str, verdict: str | None) -> None:
+    number = len(ledger.history(RECIPE.name))
+    row = Promotion(number + 1, weights, None, weights, "gate", verdict, None, "run", now())
+    with promotion_lease(ledger, RECIPE.name) as token:
+        ledger.promote(RECIPE.name, row, token=token)
 
 
 def test_a_candidate_never_judged_is_not_settled(ledger: Ledger) -> None:
@@ -61,3 +64,18 @@ def test_a_verdict_to_promote_settles_only_once_it_was_carried_out(ledger: Ledge
     assert settled(ledger, RECIPE, "candidate", "start") is None
     promote(ledger, "candidate", verdict.digest)
     assert settled(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
+
+
+def test_a_candidate_that_was_rolled_back_is_not_promoted_again(ledger: Ledger) -> None:
+    promote(ledger, "old", None)
+    verdict = record(ledger, Outcome.PROMOTE, incumbent="old")
+    promote(ledger, "candidate", verdict.digest)
+    promote(ledger, "old", None)  # the rollback
+    assert settled(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
+
+
+def test_a_champion_without_a_verdict_is_settled(ledger: Ledger) -> None:
+    promote(ledger, "candidate", None)
+    found = settled(ledger, RECIPE, "candidate", "start")
+    assert found is not None
+    assert (found.verdict, found.run_id) == (None, "run")

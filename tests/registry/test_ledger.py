@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from components.errors import RegistryError
+from components.errors import RegistryError, StaleChampionError
 from components.registry import ledger as ledger_module
-from components.registry.ledger import Ledger
+from components.registry.leases import promotion_lease
+from components.registry.ledger import Ledger, Promotion, now
 
 
 @pytest.fixture
@@ -17,10 +18,13 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
-def promote(ledger: Ledger, expected: int, version: str, verdict: str = "v", fold: str | None = None) -> Any:
-    return ledger.promote(
-        "m", expected=expected, version=version, weights=f"w{version}", by="gate", verdict=verdict, run_id="r", retire_fold=fold
+def promote(ledger: Ledger, expected: int, version: str, verdict: str | None = "v", fold: str | None = None) -> Any:
+    champion = ledger.champion("m")
+    row = Promotion(
+        expected + 1, version, champion.version if champion else None, f"w{version}", "gate", verdict, None, "r", now()
     )
+    with promotion_lease(ledger, "m") as token:
+        return ledger.promote("m", row, token=token, retire_fold=fold)
 
 
 def test_there_is_no_champion_before_the_first_promotion(ledger: Ledger) -> None:
@@ -35,7 +39,7 @@ def test_a_promotion_names_the_version_before_it(ledger: Ledger) -> None:
 
 def test_a_stale_expectation_is_refused(ledger: Ledger) -> None:
     promote(ledger, 0, "1", "a")
-    with pytest.raises(RegistryError, match="changed while"):
+    with pytest.raises(StaleChampionError, match="changed while"):
         promote(ledger, 0, "2", "b")
     assert ledger.champion("m").version == "1"  # type: ignore[union-attr]
 
@@ -70,6 +74,40 @@ def test_of_racing_promotions_exactly_one_wins(tmp_path: Path) -> None:
         thread.join()
     assert sorted(outcomes) == ["refused"] * 7 + ["won"]
     assert len(Ledger(url).history("m")) == 1
+
+
+def test_a_verdict_promotes_once(ledger: Ledger) -> None:
+    promote(ledger, 0, "1", "a")
+    promote(ledger, 1, "2", "b")
+    with pytest.raises(RegistryError, match="used before"):
+        promote(ledger, 2, "1", "a")
+
+
+def test_a_token_that_is_not_the_newest_is_refused(ledger: Ledger) -> None:
+    with promotion_lease(ledger, "m") as token:
+        row = Promotion(1, "1", None, "w", "gate", "v", None, "r", now())
+        with pytest.raises(RegistryError, match="took over"):
+            ledger.promote("m", row, token=token - 1)
+        assert ledger.promote("m", row, token=token).version == "1"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE promotions SET weights = 'other' WHERE sequence = 1",
+        "DELETE FROM promotions WHERE sequence = 1",
+        "UPDATE promotions SET verdict = NULL WHERE sequence = 2",
+    ],
+)
+def test_an_altered_history_is_refused(tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(f"sqlite:///{path}")
+    promote(ledger, 0, "1", "a")
+    promote(ledger, 1, "2", "b")
+    with sqlite3.connect(path) as connection:
+        connection.execute(harm)
+    with pytest.raises(RegistryError, match="was altered"):
+        ledger.champion("m")
 
 
 def test_a_use_is_counted_once_per_challenger_and_incumbent(ledger: Ledger) -> None:

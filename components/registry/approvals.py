@@ -1,0 +1,49 @@
+"""A person's approval of a verdict, bound to its hash: another verdict, or another champion, needs another approval."""
+
+import sqlalchemy as sa
+
+from components.errors import RegistryError
+from components.records import Outcome, Verdict
+from components.registry.ledger import Ledger, now
+from components.registry.tables import approvals
+
+
+def approve(ledger: Ledger, model: str, run_id: str, by: str) -> Verdict:
+    """Approve the promotion that a run's verdict asks for; harmless to repeat.
+
+    Raises:
+        RegistryError: if the run has no such verdict, or the verdict is void.
+    """
+    verdict = awaiting(ledger, model, run_id)
+    if verdict is None:
+        raise RegistryError(f"run {run_id} of {model} has no verdict PROMOTE to approve. See `ratchet status`.")
+    if reason := void(ledger, model, verdict):
+        raise RegistryError(f"the verdict of run {run_id} is void: {reason}. Run again for a new one.")
+    if not approved(ledger, model, verdict):
+        with ledger.transaction() as connection:
+            connection.execute(approvals.insert().values(model=model, verdict=verdict.digest, by=by, at=now()))
+    return verdict
+
+
+def awaiting(ledger: Ledger, model: str, run_id: str) -> Verdict | None:
+    """The newest verdict of a run, if it says PROMOTE."""
+    known = ledger.verdict_of_run(model, run_id)
+    verdict = None if known is None else Verdict.from_json(known["record"])
+    return verdict if verdict is not None and verdict.outcome is Outcome.PROMOTE else None
+
+
+def approved(ledger: Ledger, model: str, verdict: Verdict) -> str | None:
+    """Who approved a verdict."""
+    query = sa.select(approvals.c.by).where(approvals.c.model == model, approvals.c.verdict == verdict.digest)
+    with ledger.transaction() as connection:
+        return connection.execute(query).scalar()
+
+
+def void(ledger: Ledger, model: str, verdict: Verdict) -> str | None:
+    """Why a verdict can no longer be carried out, or None: it was used, or the champion it was reached against is gone."""
+    history = ledger.history(model)
+    if any(row.verdict == verdict.digest for row in history):
+        return "its promotion was carried out"
+    if history and history[-1].weights != verdict.incumbent:
+        return f"version {history[-1].version} became champion meanwhile"
+    return None

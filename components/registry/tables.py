@@ -1,0 +1,101 @@
+"""The ledger's tables. Every row is written once, but for the state of leases, approvals and runs."""
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = "2"
+
+metadata = sa.MetaData()
+
+settings_table = sa.Table(
+    "settings", metadata, sa.Column("key", sa.String(80), primary_key=True), sa.Column("value", sa.String(256), nullable=False)
+)
+gate_uses = sa.Table(
+    "gate_uses",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("fold_digest", sa.String(64), nullable=False),
+    sa.Column("challenger", sa.String(64), nullable=False),
+    sa.Column("incumbent", sa.String(64), nullable=False),
+    sa.Column("rules", sa.String(64), nullable=False),
+    sa.Column("use", sa.Integer, nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.UniqueConstraint("model", "fold_digest", "use"),
+    sa.UniqueConstraint("model", "fold_digest", "challenger", "incumbent", "rules"),
+)
+retired_folds = sa.Table(
+    "retired_folds",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("fold_digest", sa.String(64), primary_key=True),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+)
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("challenger", sa.String(64), nullable=False),
+    sa.Column("incumbent", sa.String(64), nullable=False),
+    sa.Column("rules", sa.String(64), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.UniqueConstraint("model", "challenger", "incumbent", "digest"),
+)
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("previous", sa.String(32)),
+    sa.Column("weights", sa.String(64), nullable=False),
+    sa.Column("by", sa.String(16), nullable=False),
+    sa.Column("verdict", sa.String(64)),  # none where a person decided
+    sa.Column("reason", sa.Text),  # a person's
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),  # over the row and the digest of the row before it
+)
+# What may still be on its way to MLflow: an intent is noted before the alias is set, and closed when it was read back.
+alias_moves = sa.Table(
+    "alias_moves",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("holder", sa.String(64), nullable=False),
+    sa.Column("token", sa.Integer, nullable=False),  # only ever grows: an older one is refused
+    sa.Column("expires", sa.Float, nullable=False),  # seconds since the epoch
+)
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("verdict", sa.String(64), primary_key=True),
+    sa.Column("by", sa.String(80), nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
+)
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("identity", sa.String(64), primary_key=True),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("started", sa.String(40), nullable=False),
+    sa.Column("finished", sa.String(40)),
+    sa.Column("result", sa.Text),
+)

@@ -1,0 +1,101 @@
+"""``ratchet rollback``, ``promote`` and ``approve``: what a person decides about the champion."""
+
+import getpass
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption
+
+if TYPE_CHECKING:
+    from components.registry.ledger import Ledger, Promotion
+    from components.registry.tracking import Tracker
+
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the history.")]
+
+
+def rollback(
+    to: Annotated[str | None, typer.Option("--to", help="Version; by default the champion before today's.")] = None,
+    reason: ReasonOption = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    json_output: JsonOption = False,
+) -> None:
+    """Make an earlier champion the champion again. No gate is asked; the version's files are verified first.
+
+    The version that was rolled back is not promoted again on its old verdict.
+
+    Example: ratchet rollback --reason "longer answers than support can read"
+    """
+    from components.registry.intervention import rollback as roll_back
+
+    model, ledger, tracker = opened(recipe)
+    finish("rollback", model, roll_back(ledger, tracker, model, to, reason), json_output)
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="Version in the MLflow registry.")],
+    override: Annotated[bool, typer.Option("--override", help="Promote without a verdict of the gate.")] = False,
+    reason: ReasonOption = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    json_output: JsonOption = False,
+) -> None:
+    """Make a registered version champion on your own word, recorded as an override. The gate promotes by `ratchet run`.
+
+    Example: ratchet promote 2 --override --reason "second champion"
+    """
+    from components.errors import RecipeError
+    from components.registry.intervention import override as override_gate
+
+    if not override or not (reason or "").strip():
+        raise RecipeError("only `ratchet run` promotes by the gate. To decide yourself, give --override and --reason TEXT.")
+    model, ledger, tracker = opened(recipe)
+    finish("override", model, override_gate(ledger, tracker, model, version, str(reason)), json_output)
+
+
+def approve(
+    run: Annotated[str, typer.Argument(help="MLflow run that waits for approval.")],
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    by: Annotated[str | None, typer.Option("--by", help="Who approves; by default the user of this machine.")] = None,
+) -> None:
+    """Approve the promotion that a run's verdict asks for (`gate.rules.approval: required`).
+
+    It is bound to that verdict, and void once another version is champion.
+
+    Example: ratchet approve 3f2a9c…
+    """
+    from components.home import Home
+    from components.recipe import load_recipe
+    from components.registry.approvals import approve as approve_verdict
+    from components.registry.ledger import Ledger
+
+    model = load_recipe(recipe).name
+    verdict = approve_verdict(Ledger(Home.here().ledger), model, run, by or getpass.getuser())
+    print(f"approved: {verdict.outcome.value} of {model} ({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}")
+
+
+def opened(recipe: Path) -> "tuple[str, Ledger, Tracker]":
+    """The model's name, the ledger and MLflow."""
+    from components.home import Home
+    from components.recipe import load_recipe
+    from components.registry.ledger import Ledger
+    from flows.settings import apply
+
+    home, model = Home.here(), load_recipe(recipe).name
+    apply(home)
+    from components.registry.tracking import Tracker
+
+    return model, Ledger(home.ledger), Tracker(home.tracking_uri, model, home.artifacts)
+
+
+def finish(action: str, model: str, promotion: "Promotion", json_output: bool) -> None:
+    """Say what happened, to people, scripts and Prefect."""
+    from flows.events import emit
+
+    row: dict[str, Any] = promotion.as_json()
+    emit(action, model, promotion.run_id, version=promotion.version, previous=promotion.previous, reason=promotion.reason)
+    if json_output:
+        print(json.dumps(row, indent=2))
+    else:
+        print(f"version {promotion.version} of {model} is champion (before: {promotion.previous or 'none'}), by {promotion.by}")

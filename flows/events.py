@@ -1,0 +1,18 @@
+"""Prefect events on what happens to the champion: automations may notify by them (none may promote)."""
+
+import os
+from typing import Any
+
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
+
+
+def emit(action: str, model: str, run_id: str, **payload: Any) -> None:
+    """``ratchet.promote``, ``ratchet.refuse``, ``ratchet.rollback`` or ``ratchet.override`` of a model.
+
+    Outside of a flow and without a Prefect server (PREFECT_API_URL) nobody could hear it, and none is started for it.
+    """
+    if FlowRunContext.get() is None and "PREFECT_API_URL" not in os.environ:
+        return
+    resource = {"prefect.resource.id": f"ratchet.model.{model}", "prefect.resource.name": model}
+    emit_event(f"ratchet.{action}", resource, payload={"run_id": run_id, **payload})

@@ -1,0 +1,65 @@
+"""Approval is bound to one verdict, and void once the champion is another."""
+
+import pytest
+
+from components.errors import RegistryError
+from components.records import Outcome, Verdict
+from components.registry.approvals import approve, approved, void
+from components.registry.intervention import override
+from components.registry.ledger import Ledger
+from components.registry.promotion import promote
+from tests.registry.fakes import Registry
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger("sqlite:///:memory:")
+
+
+def judged(ledger: Ledger, outcome: Outcome = Outcome.PROMOTE, incumbent: str = "start", use: int = 1) -> Verdict:
+    verdict = Verdict(outcome, ["reason"], "candidate", incumbent, use=use)
+    ledger.record_verdict("m", verdict.as_json(), verdict.digest, "run")
+    return verdict
+
+
+def test_an_approval_is_kept_with_who_gave_it(ledger: Ledger) -> None:
+    verdict = judged(ledger)
+    assert approved(ledger, "m", verdict) is None
+    assert approve(ledger, "m", "run", "ada") == verdict
+    assert approve(ledger, "m", "run", "bob") == verdict  # again: harmless, and the first stands
+    assert approved(ledger, "m", verdict) == "ada"
+
+
+def test_an_approval_of_one_verdict_is_none_of_another(ledger: Ledger) -> None:
+    judged(ledger)
+    approve(ledger, "m", "run", "ada")
+    assert approved(ledger, "m", judged(ledger, use=2)) is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECT, Outcome.UNDERPOWERED, Outcome.INVALID])
+def test_only_a_promotion_can_be_approved(ledger: Ledger, outcome: Outcome) -> None:
+    judged(ledger, outcome)
+    with pytest.raises(RegistryError, match="no verdict PROMOTE"):
+        approve(ledger, "m", "run", "ada")
+
+
+def test_an_unknown_run_cannot_be_approved(ledger: Ledger) -> None:
+    with pytest.raises(RegistryError, match="no verdict PROMOTE"):
+        approve(ledger, "m", "no such run", "ada")
+
+
+def test_a_verdict_is_void_once_another_version_is_champion(ledger: Ledger) -> None:
+    verdict = judged(ledger)
+    assert void(ledger, "m", verdict) is None
+    override(ledger, Registry(), "m", "9", "meanwhile")
+    assert "version 9 became champion" in str(void(ledger, "m", verdict))
+    with pytest.raises(RegistryError, match="void"):
+        approve(ledger, "m", "run", "ada")
+
+
+def test_a_verdict_that_was_carried_out_is_void(ledger: Ledger) -> None:
+    verdict = judged(ledger)
+    promote(
+        ledger, Registry(), "m", expected=0, version="1", weights="candidate", verdict=verdict.digest, run_id="run", fold="f"
+    )
+    assert void(ledger, "m", verdict) == "its promotion was carried out"
