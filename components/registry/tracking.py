@@ -203,7 +203,7 @@ class Tracker:
         known = self.version_of(name, tags["weights_sha256"])
         if known is not None:
             return known
-        uri = self._log_model(run_id, model, settings)
+        logged = self._log_model(run_id, model, settings)
         point("registry:logged")
         try:
             self.client.create_registered_model(name)
@@ -212,7 +212,7 @@ class Tracker:
                 raise
         version = created_once(
             lambda: self.version_of(name, tags["weights_sha256"]),
-            lambda: self.client.create_model_version(name, uri, run_id, tags=dict(tags)),
+            lambda: self.client.create_model_version(name, f"models:/{logged}", run_id, tags=dict(tags), model_id=logged),
         )
         point("registry:version")
         return version
@@ -237,7 +237,7 @@ class Tracker:
                 pip_requirements=["mlflow", "torch", "transformers", "safetensors"],
             )
         self.client.update_run(run_id, status="RUNNING")
-        return str(logged.model_uri)
+        return str(logged.model_id)
 
     def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
         """Set a version's description and tags."""
