@@ -21,6 +21,7 @@ from components.pipeline.evaluate import Models
 from components.pipeline.publish import publish_candidate, publish_outcome
 from components.records import Outcome, Verdict
 from components.registry.approvals import approved, void
+from components.registry.audit import check_ledger
 from components.registry.promotion import promote
 from flows.console import console
 from flows.recording import Recording, lease
@@ -143,6 +144,7 @@ def register(recording: Recording, data: StageResult, dev: StageResult, candidat
 def gate(recording: Recording, data: StageResult, dev: StageResult, models: Models, first_champion: bool) -> Verdict:
     """The verdict, recorded in the ledger before anything is done about it."""
     context, ledger = recording.context, recording.ledger
+    check_ledger(ledger, context.recipe.name)
     with recording.stage("gate"), lease(context.home, *MACHINE):
         configure_torch(context.recipe.threads)
         verdict = gate_stage.judge(context, ledger, data, dev, models, first_champion=first_champion)

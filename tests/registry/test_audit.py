@@ -1,0 +1,45 @@
+"""A ledger from which a use of a sealed fold, or a figure of a verdict, was taken is refused."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from components.errors import RegistryError
+from components.records import Outcome, Verdict
+from components.registry.audit import check_ledger
+from components.registry.ledger import Ledger
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A ledger with three uses of one fold, and the verdicts on them."""
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(f"sqlite:///{path}")
+    for number in (1, 2, 3):
+        use = ledger.count_use("m", "fold", f"c{number}", "i", "rules")
+        verdict = Verdict(Outcome.REJECT, ["r"], f"c{number}", "i", fold_digest="fold", use=use, figures={"p_value": 0.5})
+        ledger.record_verdict("m", verdict.as_json(), verdict.digest, f"run{number}")
+    return path
+
+
+def test_a_ledger_as_it_was_written_passes(path: Path) -> None:
+    check_ledger(Ledger(f"sqlite:///{path}"), "m")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("DELETE FROM gate_uses WHERE use = 1", "a use of the sealed fold fold is missing"),
+        ("DELETE FROM gate_uses WHERE use = 3", "run run3 counted is missing"),
+        (
+            "UPDATE verdicts SET record = replace(record, '0.5', '0.001') WHERE run_id = 'run2'",
+            "run run2 does not have its hash",
+        ),
+    ],
+)
+def test_an_altered_ledger_is_refused(path: Path, harm: str, said: str) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(harm)
+    with pytest.raises(RegistryError, match=said):
+        check_ledger(Ledger(f"sqlite:///{path}"), "m")
