@@ -141,20 +141,20 @@ def settle(
         verdict = stages.gate(recording, data, dev, models, champion is None)
     previous = champion.version if champion else None
     status = STATUS[verdict.outcome]
-    recording.details["reasons"] = verdict.reasons
+    recording.details["reasons"], remark = verdict.reasons, None
     if verdict.outcome is Outcome.PROMOTE and until is not None:
         status = "finished"
         recording.details["reasons"] = ["the gate says PROMOTE; `ratchet run` with this recipe promotes it"]
     elif verdict.outcome is Outcome.PROMOTE:
-        missing = stages.await_approval(recording, verdict)
-        if missing is None:
+        remark = stages.await_approval(recording, verdict)
+        if remark is None:
             previous = stages.move_champion(recording, version, verdict, champion.sequence if champion else 0)
         else:
             status = "refused"
-            recording.details["reasons"] = [*verdict.reasons, missing]
+            recording.details["reasons"] = [*verdict.reasons, remark]
     return conclude(
         recording, status, previous, data=data, reward=reward, candidate=candidate, dev=dev,
-        verdict=verdict, version=version,
+        verdict=verdict, version=version, remark=remark,
     )  # fmt: skip
 
 

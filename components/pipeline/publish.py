@@ -83,11 +83,17 @@ def publish_outcome(
     dev: StageResult | None = None,
     verdict: Verdict | None = None,
     version: str | None = None,
+    remark: str | None = None,
 ) -> str:
-    """Write and log the report and its parts; returns the report's path."""
+    """Write and log the report and its parts; returns the report's path.
+
+    Args:
+        remark: what a reader must know beside the verdict's reasons.
+    """
     tracker.dataset(run_id, context.recipe.name, dataset_version(data), "data.dvc", summary(data)["rows"])
     points = training_points(candidate) if candidate is not None else []
     values = _report_values(context, stages, status, data, reward, dev, verdict)
+    values["reasons"] += [remark] if remark else []
     path = context.home.reports / f"{run_id}.html"
     write_text(path, render(values, points))
     tracker.artifact(run_id, path, "report")
@@ -159,7 +165,7 @@ def _report_values(
         "dataset": dataset_version(data),
         "status": status,
         "headline": HEADLINES[status],
-        "reasons": verdict.reasons if verdict and status != "finished" else [],
+        "reasons": [*verdict.reasons] if verdict and status != "finished" else [],
         "dev": dev_rows(evaluation_summary(dev)) if dev else [],
         "sealed": {
             "fold": verdict.fold,
