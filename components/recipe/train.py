@@ -49,10 +49,12 @@ class Critic(Section):
     """PPO's critic; unused without GAE."""
 
     trunk: Literal["own", "shared"] = "own"
+    sees: Literal["tokens", "likelihood"] = "tokens"  # likelihood: the head also sees how likely the policy held the prefix
     lr: Positive = 1e-3  # of a critic of its own; a shared one learns at train.lr
     coefficient: Positive = 0.1  # weight of the value loss beside the policy's, with a shared trunk
     warmup_steps: Annotated[int, Field(ge=0)] = 10  # steps in which only the critic learns
     value_clip: Positive | None = 0.2
+    minibatches: Count | None = None  # optimiser steps a pass of a critic of its own, where they are not the policy's
 
 
 class Lora(Section):
@@ -112,6 +114,19 @@ class Train(Section):
         grouped = self.advantage in COMPARES_A_GROUP
         advantage, loss = f"train.advantage={self.advantage}", self.loss
         return [
+            (
+                self.critic.sees == "likelihood" and self.critic.trunk == "shared",
+                "train.critic.sees=likelihood is for a critic of its own; use critic.trunk=own, or critic.sees=tokens",
+            ),
+            (
+                self.critic.minibatches is not None and self.critic.trunk == "shared",
+                "a shared critic learns in the policy's minibatches; use critic.trunk=own, or critic.minibatches=null",
+            ),
+            (
+                self.has_critic and self.prompts % (self.critic.minibatches or 1) != 0,
+                f"train.prompts={self.prompts} is not divisible by train.critic.minibatches={self.critic.minibatches}; "
+                "change one of them",
+            ),
             (
                 self.k == "auto",
                 "train.k=auto needs the group-size advice, which this version does not have; give an integer",

@@ -1,21 +1,27 @@
 """PPO's critic: a model of its own, started from the policy's trunk, or a head on the trunk that the policy uses too."""
 
 import copy
+import math
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from components.policy.log_probs import hidden_states
 from components.policy.packing import PackedRows
 
+LEAST_LOG_PROB = -5.0  # below it, one is as unlikely as another
+FEATURES = 2
+
 
 class ValueHead(nn.Module):
-    """From hidden states [N, width] to values [N]; starts at zero everywhere."""
+    """From hidden states and features [N, width + features] to values [N]; starts at zero everywhere."""
 
-    def __init__(self, policy: PreTrainedModel) -> None:
+    def __init__(self, policy: PreTrainedModel, features: int = 0) -> None:
         super().__init__()
-        self.linear = nn.Linear(policy.config.get_text_config().hidden_size, 1, device=policy.device)
+        width = policy.config.get_text_config().hidden_size + features
+        self.linear = nn.Linear(width, 1, device=policy.device)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -23,14 +29,39 @@ class ValueHead(nn.Module):
         return cast(Tensor, self.linear(hidden).float()[:, 0])
 
 
-class Critic(nn.Module):
-    """Predicts the return from the state before each completion token, with a trunk of its own (LoRA layers included)."""
+def likelihood_features(prefix_log_probs: Tensor, width: int) -> Tensor:
+    """The least likely token so far, [N, FEATURES]: its log-prob mapped to [0, 1], and its probability.
 
-    def __init__(self, policy: PreTrainedModel) -> None:
+    Scaled to the length of a hidden state, so that one learning rate suits both.
+    """
+    surprise = 1 - prefix_log_probs.clamp(min=LEAST_LOG_PROB) / LEAST_LOG_PROB
+    return torch.stack([surprise, prefix_log_probs.exp()], 1) * math.sqrt(width)
+
+
+class Critic(nn.Module):
+    """Predicts the return from the state before each completion token, with a trunk of its own (LoRA layers included).
+
+    A value is of a state and a policy. A critic that sees tokens alone has to follow the policy by its updates; with
+    ``likelihood`` its head is also told something of the policy in that state (a policy-extended value function,
+    Tang et al., arXiv:2010.09536): how likely it held what it has written. That is known before the next token is drawn,
+    so the advantages keep their expectation.
+    """
+
+    def __init__(self, policy: PreTrainedModel, likelihood: bool = False) -> None:
         super().__init__()
         self.trunk = copy.deepcopy(policy.base_model)
-        self.head = ValueHead(policy)
+        self.head = ValueHead(policy, FEATURES if likelihood else 0)
+        self.likelihood = likelihood
 
-    def forward(self, rows: PackedRows) -> Tensor:
-        """Values of the states before each completion token, [N]."""
-        return cast(Tensor, self.head(hidden_states(cast(PreTrainedModel, self.trunk), rows)))
+    def forward(self, rows: PackedRows, prefix_log_probs: Tensor | None = None) -> Tensor:
+        """Values of the states before each completion token, [N].
+
+        Args:
+            prefix_log_probs: of the least likely token before each, [N]; only a critic that sees likelihood needs them.
+        """
+        hidden = hidden_states(cast(PreTrainedModel, self.trunk), rows)
+        if self.likelihood:
+            assert prefix_log_probs is not None
+            features = likelihood_features(prefix_log_probs, hidden.shape[1]).to(hidden.dtype)
+            hidden = torch.cat([hidden, features], 1)
+        return cast(Tensor, self.head(hidden))

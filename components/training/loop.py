@@ -98,7 +98,7 @@ class Trainer:
         self.modules: dict[str, Any] = {"policy": (actor, self.optimizer)}
         self.critic: Critic | None = None
         if train.has_critic and actor.value_head is None:
-            self.critic = Critic(actor.model)
+            self.critic = Critic(actor.model, likelihood=train.critic.sees == "likelihood")
             self.critic_optimizer = _adamw(self.critic, train.critic.lr)
             self.modules["critic"] = (self.critic, self.critic_optimizer)
         self.environment = environment(actor.policy, train)
@@ -224,10 +224,6 @@ class Trainer:
         def matrix(function: Callable[[MicroBatch], Tensor]) -> Tensor:
             return token_matrix(rollouts, function, micro_tokens, policy)
 
-        def values(batch: MicroBatch) -> Tensor:
-            values: Tensor = self.actor.values(batch.rows) if self.critic is None else self.critic(batch.rows)
-            return values
-
         def reference_log_probs(batch: MicroBatch) -> Tensor:
             assert self.reference is not None
             return score_tokens(self.reference.policy.model, batch.rows, temperature, batch.nucleus)
@@ -239,9 +235,16 @@ class Trainer:
             scored = Scored(
                 scored.reference_log_probs,
                 matrix(lambda batch: self.actor(batch, temperature)[0]) if train.loss.correction != "none" else None,
-                matrix(values) if train.has_critic else None,
+                matrix(self._values(rollouts)) if train.has_critic else None,
             )
         return build_experience(rollouts, scored, train, self.progress.kl_coefficient, self.setting.max_new_tokens)
+
+    def _values(self, rollouts: Rollouts) -> Callable[[MicroBatch], Tensor]:
+        """The critic's values of the rollouts' tokens, a micro-batch at a time."""
+        critic = self.critic
+        if critic is None:
+            return lambda batch: self.actor.values(batch.rows)
+        return lambda batch: critic(batch.rows, batch.take(rollouts.prefix_log_probs))
 
     def _update(self, step: int, rollouts: Rollouts, experience: Experience, figures: Means) -> tuple[int, int]:
         """Critic first, then the policy; returns optimiser steps taken and skipped."""
@@ -252,13 +255,15 @@ class Trainer:
         warming = train.has_critic and step < train.critic.warmup_steps
         reports = []
         if self.critic is not None:
-            objective = ValueObjective(self.critic, self.critic, self.actor.policy, material)
-            reports.append(run_update(objective, self.critic_optimizer, *options, prefix="critic/"))
+            objective = ValueObjective(self.critic, self._values(rollouts), self.actor.policy, material)
+            minibatches = train.critic.minibatches or train.minibatches
+            own = (orders, minibatches, train.max_grad_norm)
+            reports.append(run_update(objective, self.critic_optimizer, *own, prefix="critic/"))
         if not warming:
             with self.actor.updating():
                 reports.append(run_update(ActorObjective(self.actor, material), self.optimizer, *options))
         elif self.critic is None:
-            objective = ValueObjective(self.actor, self.actor.values, self.actor.policy, material)
+            objective = ValueObjective(self.actor, self._values(rollouts), self.actor.policy, material)
             reports.append(run_update(objective, self.optimizer, *options, prefix="critic/"))
         for report in reports:
             figures.update(report.figures)

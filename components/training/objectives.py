@@ -19,7 +19,6 @@ from components.algorithms.losses import (
 )
 from components.algorithms.normalisers import token_weights
 from components.policy.loading import Policy
-from components.policy.packing import PackedRows
 from components.recipe import Train
 from components.training.actor import Actor
 from components.training.batches import MicroBatch, micro_batches
@@ -124,7 +123,7 @@ def policy_surrogate(
 class ValueObjective:
     """The regression of values on the returns, alone: a critic of its own, or a shared one's head while it warms up."""
 
-    def __init__(self, module: nn.Module, values: Callable[[PackedRows], Tensor], policy: Policy, material: Material) -> None:
+    def __init__(self, module: nn.Module, values: Callable[[MicroBatch], Tensor], policy: Policy, material: Material) -> None:
         """
         Args:
             module: what is trained; ``values`` gives its values of the states before each completion token, [N].
@@ -139,7 +138,7 @@ class ValueObjective:
         weights = self.material.weights(prompts, "token_mean")
         for batch in micro_batches(self.material.rollouts, prompts, train.micro_tokens, self.policy.model.device):
             with self.policy.autocast():
-                values = self.values(batch.rows)
+                values = self.values(batch)
             loss = (_value_loss(values, batch, self.material.experience, train) * batch.take(weights)).sum()
             loss.backward()  # type: ignore[no-untyped-call]
             figures.add("value_loss", loss, 0.0)

@@ -78,6 +78,12 @@ class Rollouts:
         width = self.mask.shape[1]
         return torch.tensor([[*c.log_probs, *[0.0] * (width - len(c.log_probs))] for c in self.completions])
 
+    @cached_property
+    def prefix_log_probs(self) -> Tensor:
+        """Log-prob of the least likely token before each token, as it was sampled, [S, T]; 0 at the first."""
+        before = torch.nn.functional.pad(self.log_probs[:, :-1], (1, 0))
+        return before.cummin(1).values
+
     def token_groups(self, kept: Sequence[int]) -> list[Group]:
         """Token ids of the prompts numbered ``kept``."""
         return [Group(self.groups[i].prompt, [c.tokens for c in self.groups[i].completions]) for i in kept]

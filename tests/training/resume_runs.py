@@ -28,6 +28,12 @@ ADAPTIVE: dict[str, Any] = {"kl": "reward", "kl_coefficient": 0.1, "kl_target": 
 VARIANTS: dict[str, dict[str, Any]] = {
     "grpo": {**SHORT, "algorithm": "grpo"},
     "ppo": {**SHORT, **ADAPTIVE, "algorithm": "ppo"},
+    "ppo, likelihood": {
+        **SHORT,
+        **ADAPTIVE,
+        "algorithm": "ppo",
+        "critic": {"sees": "likelihood", "minibatches": 2, "warmup_steps": 1},
+    },
     "ppo, shared trunk": {**SHORT, **ADAPTIVE, "algorithm": "ppo", "critic": {"trunk": "shared", "warmup_steps": 1}},
     "grpo, lora": {**SHORT, "algorithm": "grpo", "lora": {"rank": 4}},
     "ppo, lora": {**SHORT, **ADAPTIVE, "algorithm": "ppo", "lora": {"rank": 4}},

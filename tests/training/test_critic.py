@@ -1,11 +1,12 @@
 """PPO's critic."""
 
+import pytest
 import torch
 
 from components.policy.packing import Group, pack
 from components.recipe import Train
 from components.training.actor import Actor
-from components.training.critic import Critic
+from components.training.critic import FEATURES, Critic, likelihood_features
 from components.training.update import parameters_of
 from tests.tiny_models import same, tiny_policy, weights
 
@@ -48,6 +49,32 @@ def test_a_critic_beside_an_adapter_trains_an_adapter_of_its_own() -> None:
     assert {name for name in names if "lora_" not in name} == {"head.linear.weight", "head.linear.bias"}
     assert len(names) > 2
     assert not {id(p) for p in parameters_of(critic)} & {id(p) for p in parameters_of(actor)}
+
+
+def test_a_critic_that_sees_likelihood_starts_at_zero_too() -> None:
+    critic = Critic(tiny_policy().model, likelihood=True)
+    assert torch.equal(critic(ROWS, torch.tensor([0.0, -1.0, -2.0, 0.0])), torch.zeros(4))
+
+
+def test_such_a_critic_tells_an_unlikely_prefix_from_a_likely_one() -> None:
+    critic = Critic(tiny_policy().model, likelihood=True)
+    critic.head.linear.weight.data.fill_(1.0)
+    likely = torch.tensor([0.0, -0.1, -0.1, 0.0])
+    values, changed = critic(ROWS, likely), critic(ROWS, torch.tensor([0.0, -3.0, -0.1, 0.0]))
+    assert changed[1] < values[1]
+    assert torch.equal(changed[[0, 2, 3]], values[[0, 2, 3]])
+
+
+@pytest.mark.parametrize("log_prob", [-5.0, -6.0, -50.0, float("-inf")])
+def test_below_a_bound_one_log_prob_is_as_unlikely_as_another(log_prob: float) -> None:
+    features = likelihood_features(torch.tensor([log_prob]), 4)
+    assert features.shape == (1, FEATURES)
+    assert features[0, 0] == 0.0
+    assert 0 <= features[0, 1] < 0.02
+
+
+def test_at_the_start_of_a_completion_both_features_are_as_long_as_a_hidden_state() -> None:
+    assert likelihood_features(torch.zeros(1), 16).tolist() == [[4.0, 4.0]]
 
 
 def test_a_critic_has_no_dropout() -> None:

@@ -27,6 +27,9 @@ SHARED = {"trunk": "shared", "warmup_steps": 2}
 VARIANTS = {
     "grpo": short(),
     "ppo": short(algorithm="ppo", critic={"warmup_steps": 2}),
+    "ppo with a critic that sees likelihood": short(
+        algorithm="ppo", critic={"sees": "likelihood", "minibatches": 3, "warmup_steps": 2}
+    ),
     "ppo with a shared trunk": short(algorithm="ppo", critic=SHARED),
     "ppo with an adaptive coefficient": short(algorithm="ppo", critic={"warmup_steps": 0}, kl_target=0.5, kl_horizon=20),
     "dapo": short(algorithm="dapo"),

@@ -329,7 +329,7 @@ def test_the_critics_gradient_is_that_of_the_formula(
 ) -> None:
     given = material(Train(algorithm="ppo", kl="none", critic={"value_clip": value_clip}, micro_tokens=micro_tokens), rewards)
     critic, direct_critic = critic_of(), critic_of()
-    figures = ValueObjective(critic, critic, tiny_policy(), given).backward(EVERY)
+    figures = ValueObjective(critic, lambda batch: critic(batch.rows), tiny_policy(), given).backward(EVERY)
     assert figures is not None
     losses = []
     for number, completion in enumerate(given.rollouts.completions):
@@ -346,14 +346,14 @@ def test_the_critics_gradient_is_that_of_the_formula(
 
 def test_without_any_reward_the_critic_has_nothing_to_learn_either() -> None:
     given, critic = material(Train(algorithm="ppo", kl="none"), [None] * 9), critic_of()
-    assert ValueObjective(critic, critic, tiny_policy(), given).backward(EVERY) is None
+    assert ValueObjective(critic, lambda batch: critic(batch.rows), tiny_policy(), given).backward(EVERY) is None
 
 
 def test_the_critic_learns_the_returns() -> None:
     train = Train(algorithm="ppo", kl="none", critic={"value_clip": None})
     given, critic = material(train), Critic(tiny_policy().model)
     optimizer = torch.optim.AdamW(critic.parameters(), lr=1e-2)
-    objective = ValueObjective(critic, critic, tiny_policy(), given)
+    objective = ValueObjective(critic, lambda batch: critic(batch.rows), tiny_policy(), given)
     losses = [run_update(objective, optimizer, [EVERY], 1, 1.0).figures.values()["value_loss"] for _ in range(30)]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -364,7 +364,7 @@ def test_the_warm_up_of_a_shared_critic_moves_its_head_alone() -> None:
     assert actor.value_head is not None
     policy, head = weights(actor.model), weights(actor.value_head)
     optimizer = torch.optim.AdamW(actor.parameters(), lr=1e-2, weight_decay=0.0)
-    objective = ValueObjective(actor, actor.values, actor.policy, given)
+    objective = ValueObjective(actor, lambda batch: actor.values(batch.rows), actor.policy, given)
     assert run_update(objective, optimizer, [EVERY] * 3, 1, 1.0, prefix="critic/").steps == 3
     assert same(weights(actor.model), policy)
     assert not same(weights(actor.value_head), head)

@@ -36,6 +36,17 @@ def test_matrices_mark_each_completions_own_tokens() -> None:
     assert rollouts.log_probs.tolist() == [[-1.0, -2.0, -3.0], [-0.5, 0.0, 0.0]]
 
 
+def test_a_prefix_is_as_likely_as_its_least_likely_token() -> None:
+    rollouts = hand_made([1.0, 1.0], [completion(-1.0, -0.5, -2.0, -0.1), completion(-0.3, -0.7)])
+    expected = torch.tensor([[0.0, -1.0, -1.0, -2.0], [0.0, -0.3, -0.7, -0.7]])
+    assert torch.equal(rollouts.prefix_log_probs, expected)
+
+
+def test_a_prefix_does_not_know_the_token_that_follows() -> None:
+    one, other = (hand_made([1.0], [completion(-1.0, last)]) for last in (-0.1, -9.0))
+    assert torch.equal(one.prefix_log_probs, other.prefix_log_probs)
+
+
 def test_rewards_are_by_prompt_and_everything_else_by_completion() -> None:
     rollouts = hand_made([1.0, 0.0, None, 0.5], FOUR, k=2)
     assert rollouts.k == 2
