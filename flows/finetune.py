@@ -108,7 +108,7 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     if until == "evaluate":
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate, dev=dev)
 
-    version = stages.register(recording, data, dev, candidate)
+    version = stages.register(recording, data, candidate)
     if verdict is None:
         verdict = stages.gate(recording, data, dev, models, champion is None)
     previous = champion.version if champion else None

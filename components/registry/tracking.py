@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -22,6 +22,14 @@ SERVED_MODEL = Path(__file__).with_name("served_model.py")
 PARAM_LIMIT = 6000
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
+
+
+class RegisteredVersion(NamedTuple):
+    """One version of a registered model."""
+
+    number: str
+    run_id: str
+    tags: dict[str, str]
 
 
 class Tracker:
@@ -148,6 +156,29 @@ class Tracker:
         """The registered version with these weights; the lowest, if a lost reply ever made two."""
         found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
         return min((str(v.version) for v in found), key=int, default=None)
+
+    def version(self, name: str, version: str) -> RegisteredVersion:
+        """What the registry holds of a version.
+
+        Raises:
+            RegistryError: if there is no such version.
+        """
+        try:
+            found = self.client.get_model_version(name, version)
+        except MlflowException as error:
+            if error.error_code not in (ABSENT, "INVALID_PARAMETER_VALUE"):
+                raise
+            raise RegistryError(f"there is no version {version} of {name}. See `ratchet history`.") from error
+        return RegisteredVersion(str(found.version), str(found.run_id or ""), dict(found.tags))
+
+    def fetch(self, run_id: str, name: str, target: Path) -> Path | None:
+        """Download one artifact of a run below ``target``; None where the run or the artifact is gone."""
+        from mlflow.artifacts import download_artifacts
+
+        try:
+            return Path(download_artifacts(run_id=run_id, artifact_path=name, dst_path=str(target), tracking_uri=self.uri))
+        except (MlflowException, OSError):
+            return None
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Register a candidate once, identified by ``tags['weights_sha256']``; returns its version.
