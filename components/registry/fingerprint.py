@@ -71,7 +71,12 @@ def libraries() -> dict[str, str]:
 def lock_digest(project: Path) -> str | None:
     """sha256 of the project's ``constraints.txt``; None without one."""
     path = project / CONSTRAINTS
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return bytes_digest(path.read_bytes() if path.is_file() else None)
+
+
+def bytes_digest(content: bytes | None) -> str | None:
+    """sha256 of a file's content; None for a file that is not there."""
+    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def off_lock(project: Path, installed: dict[str, str]) -> dict[str, str]:

@@ -309,6 +309,15 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute(runs.update().where(runs.c.identity == identity).values(status=status))
 
+    def verdicts_on(self, model: str, challenger: str) -> list[dict[str, Any]]:
+        """All verdicts on a challenger, oldest first: {digest, run_id, record}."""
+        query = (
+            sa.select(verdicts).where(verdicts.c.model == model, verdicts.c.challenger == challenger).order_by(verdicts.c.id)
+        )
+        with self._transaction() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [{"digest": row["digest"], "run_id": row["run_id"], "record": json.loads(row["record"])} for row in rows]
+
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
         with self._transaction() as connection:

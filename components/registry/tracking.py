@@ -265,19 +265,31 @@ class Tracker:
         Raises:
             RegistryError: if a file is missing or changed.
         """
+        model, recorded = self._model_files(name, version, target)
+        damaged = [f for f, digest in recorded.items() if not (model / f).is_file() or file_digest(model / f) != digest]
+        if damaged:
+            raise RegistryError(f"{damaged[0]} of {name} version {version} is not what was registered. Restore its artifact.")
+        (model / MANIFEST).unlink(missing_ok=True)
+        return model
+
+    def model_digests(self, name: str, version: str, target: Path) -> tuple[dict[str, str], dict[str, str]]:
+        """sha256 of a version's files, and what its manifest says; only the files it lists, as MLflow adds some of its own.
+
+        Raises:
+            RegistryError: if the artifact cannot be fetched.
+        """
+        model, recorded = self._model_files(name, version, target)
+        return {f: file_digest(model / f) for f in recorded if (model / f).is_file()}, recorded
+
+    def _model_files(self, name: str, version: str, target: Path) -> tuple[Path, dict[str, str]]:
         from mlflow.artifacts import download_artifacts
 
         try:
             root = Path(download_artifacts(f"models:/{name}/{version}", dst_path=str(target)))
             model, manifest = root / "artifacts" / "model", root / "artifacts" / "served_manifest.json"
-            recorded = read_json(manifest)["files"]
-            damaged = [f for f, digest in recorded.items() if file_digest(model / f) != digest]
+            return model, dict(read_json(manifest)["files"])
         except (MlflowException, OSError, ValueError) as error:
             raise RegistryError(f"version {version} of {name} cannot be fetched: {error}. Restore its artifact.") from error
-        if damaged:
-            raise RegistryError(f"{damaged[0]} of {name} version {version} is not what was registered. Restore its artifact.")
-        (model / MANIFEST).unlink(missing_ok=True)
-        return model
 
 
 def redacted(uri: str) -> str:

@@ -6,7 +6,7 @@ from types import FrameType
 
 import typer
 
-from flows.cli import data, gate, history, recipe, reward, run, serve, train, ui
+from flows.cli import data, gate, history, lineage, recipe, reward, run, serve, train, ui
 
 app = typer.Typer(
     name="ratchet",
@@ -27,6 +27,8 @@ app.command("serve")(serve.serve)
 app.command("status")(history.status)
 app.command("history")(history.history)
 app.command("ui")(ui.ui)
+app.command("lineage")(lineage.lineage)
+app.command("verify")(lineage.verify)
 
 
 def main() -> None:
