@@ -21,6 +21,7 @@ from components.registry.promotion import reconcile
 from flows import stages
 from flows.console import console, print_result
 from flows.recording import Recording, recording_of
+from flows.retention import tidy
 from flows.settings import apply
 from flows.unchanged import already_settled, repeated, verdict_of_this_run
 
@@ -70,7 +71,8 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     with recording_of(resolved, home) as recording:
         result = tell(recording, until)
         print_result(result, recording.details)
-        return result
+    tidy(recording)
+    return result
 
 
 def tell(recording: Recording, until: str | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The registry as the command line opens it: the model that a recipe names, its versions, its ledger."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class Registry:
         return resolved(self.tracker, self.name, version)
 
 
-def registry_of(recipe: Path) -> Registry:
+def registry_of(recipe: Path, overrides: Sequence[str] = ()) -> Registry:
     """The registry of the model that a recipe names.
 
     Raises:
@@ -47,7 +47,7 @@ def registry_of(recipe: Path) -> Registry:
     apply(home)
     from components.registry.tracking import Tracker
 
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(recipe, overrides)
     with lease(home, "mlflow", "a run is opening MLflow; waiting"):
         tracker = Tracker(home.tracking_uri, loaded.name, home.artifacts)
     return Registry(home, loaded, tracker, Ledger(home.ledger))

@@ -114,6 +114,13 @@ def cached(version: str, state: Path) -> list[Path] | None:
         raise DataError(f"{listing} is not a listing of DVC's ({error}). Delete it and run `ratchet data pull`.") from error
 
 
+def cached_versions(state: Path) -> list[str]:
+    """Every directory version whose listing is in DVC's cache, ours or not."""
+    place = state / "cache" / "files" / "md5"
+    names = (path.parent.name + path.name for path in place.glob("??/*.dir"))
+    return sorted(name for name in names if MD5.fullmatch(name))
+
+
 def check_cache(version: str, state: Path) -> bool:
     """Whether the cache has a version, every object hashed again. DVC's own commands would delete a damaged one.
 

@@ -61,7 +61,7 @@ def publish_candidate(
     }
     with scratch(context) as folder:
         if tracker.version_of(recipe.name, weights) is None:  # else the record of the run that registered it stays
-            tags[TAG] = _log_lineage(context, tracker, run_id, stages, folder)
+            tags |= _log_lineage(context, tracker, run_id, stages, folder)
         model = folder / "model"
         shutil.copytree(candidate.path / "model", model)
         settings = {"max_new_tokens": recipe.policy.max_new_tokens}
@@ -73,13 +73,16 @@ def publish_candidate(
     return version
 
 
-def _log_lineage(context: Context, tracker: "Tracker", run_id: str, stages: Sequence[StageResult], folder: Path) -> str:
-    """Log ``lineage.json`` with the run; returns its sha256."""
+def _log_lineage(
+    context: Context, tracker: "Tracker", run_id: str, stages: Sequence[StageResult], folder: Path
+) -> dict[str, str]:
+    """Log ``lineage.json`` with the run; returns its sha256, and the version that training started from, as tags."""
     name = context.recipe.name
     lineage = lineage_of(context, stages, lambda weights: tracker.version_of(name, weights))
     for path in write_lineage(lineage, code_state(context.home.project).difference, folder):
         tracker.artifact(run_id, path)
-    return file_digest(folder / FILE)
+    parent = {} if lineage.policy.version is None else {"parent_version": lineage.policy.version}
+    return {TAG: file_digest(folder / FILE), **parent}
 
 
 @contextmanager

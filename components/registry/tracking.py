@@ -21,6 +21,8 @@ from components.files import MANIFEST, file_digest, read_json, tree_digests, wri
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 PARAM_LIMIT = 6000
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
+FILES_TAG = "ratchet.files"  # "deleted", where retention took a version's files
+MODEL_FILES = "artifacts"  # the policy directory and its manifest, within a logged model
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
 
 
@@ -30,6 +32,7 @@ class RegisteredVersion(NamedTuple):
     number: str
     run_id: str
     tags: dict[str, str]
+    created: float = 0.0  # seconds since 1970
 
 
 class Tracker:
@@ -44,6 +47,7 @@ class Tracker:
             RegistryError: if MLflow cannot be reached.
         """
         self.uri = uri
+        self.artifacts = artifacts.absolute()
         self.local = not uri.startswith(("http:", "https:", "databricks"))
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +159,60 @@ class Tracker:
     def version_of(self, name: str, weights: str) -> str | None:
         """The registered version with these weights; the lowest, if a lost reply ever made two."""
         found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
-        return min((str(v.version) for v in found), key=int, default=None)
+        return min((str(v.version) for v in found if FILES_TAG not in v.tags), key=int, default=None)
+
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        """All versions of a model, oldest first."""
+        found = [
+            RegisteredVersion(str(v.version), str(v.run_id or ""), dict(v.tags), v.creation_timestamp / 1000)
+            for v in self.client.search_model_versions(f"name = '{name}'")
+        ]
+        return sorted(found, key=lambda version: int(version.number))
+
+    def files_size(self, name: str, version: str) -> int:
+        """Bytes of a version's policy directory."""
+        repository = self._repository(name, version)
+        folders, total = [MODEL_FILES], 0
+        while folders:
+            for item in repository.list_artifacts(folders.pop()):
+                total += 0 if item.is_dir else int(item.file_size or 0)
+                folders += [item.path] if item.is_dir else []
+        return total
+
+    def delete_files(self, name: str, version: str) -> None:
+        """Delete a version's policy directory. The version, its tags and its run's artifacts stay.
+
+        The tag comes first: from then on the version is nobody's candidate, and equal weights are registered anew.
+
+        Raises:
+            RegistryError: if its files lie outside of the project's own artifacts.
+        """
+        repository = self._repository(name, version)
+        self.client.set_model_version_tag(name, version, FILES_TAG, "deleted")
+        repository.delete_artifacts(MODEL_FILES)
+
+    def lacks_files(self, version: RegisteredVersion) -> bool:
+        """Whether retention took a version's files."""
+        return FILES_TAG in version.tags
+
+    def require_files(self, name: str, version: str) -> None:
+        """
+        Raises:
+            RegistryError: if a version's files were deleted, so that it cannot be served, promoted or started from.
+        """
+        if self.lacks_files(self.version(name, version)):
+            raise RegistryError(f"the files of version {version} of {name} were deleted by retention. Use `ratchet reproduce`.")
+
+    def _repository(self, name: str, version: str) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        uri = self.client.get_model_version_download_uri(name, version)
+        if self.local and uri.startswith(("file:", "/")):
+            place = Path(local_file_uri_to_path(uri)).resolve()
+            if not place.is_relative_to(self.artifacts.resolve()):
+                raise RegistryError(f"the files of version {version} of {name} are at {place}, not ours. Delete them by hand.")
+        return get_artifact_repository(uri)
 
     def version(self, name: str, version: str) -> RegisteredVersion:
         """What the registry holds of a version.

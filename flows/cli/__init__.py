@@ -6,7 +6,7 @@ from types import FrameType
 
 import typer
 
-from flows.cli import data, gate, history, lineage, recipe, reproduce, reward, run, serve, train, ui
+from flows.cli import data, gate, gc, history, lineage, recipe, reproduce, reward, run, serve, train, ui
 
 app = typer.Typer(
     name="ratchet",
@@ -30,6 +30,7 @@ app.command("ui")(ui.ui)
 app.command("lineage")(lineage.lineage)
 app.command("verify")(lineage.verify)
 app.command("reproduce")(reproduce.reproduce)
+app.command("gc")(gc.gc)
 
 
 def main() -> None:

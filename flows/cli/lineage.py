@@ -42,11 +42,13 @@ def verify(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, json
     """
     from components.pipeline.verify import Verification
     from components.registry.verification import differs
+    from flows.recording import working
     from flows.registry import registry_of, workspace
 
     registry = registry_of(recipe)
     number = registry.number(version)
-    with workspace(registry.home, "verify") as scratch:
+    busy = working(registry.home, f"verify-{number}", "this version is being verified already; waiting")
+    with workspace(registry.home, "verify") as scratch, busy:
         found = registry.tracker.version(registry.name, number)
         checks = Verification(registry.home, registry.tracker, registry.ledger, registry.name, found, scratch).checks()
     rows = [check.as_json() for check in checks]

@@ -35,7 +35,7 @@ def reproduce(
     from components.pipeline.reproduce import Reproduction
     from components.registry.chain import recorded_lineage
     from flows.console import console
-    from flows.recording import lease
+    from flows.recording import lease, working
     from flows.registry import registry_of, workspace
     from flows.stages import MACHINE
 
@@ -44,7 +44,7 @@ def reproduce(
     home = registry.home
     with (
         workspace(home, "reproduce") as folder,
-        lease(home, f"run-reproduce-{number}", "this reproduction is going on already"),
+        working(home, f"reproduce-{number}", "this version is being reproduced already; waiting"),
     ):
         record = recorded_lineage(registry.tracker, registry.name, number, folder / "record")
         computing = lease(home, *MACHINE)

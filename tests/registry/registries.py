@@ -14,7 +14,7 @@ class FakeVersions:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.versions: dict[str, RegisteredVersion] = {}
+        self.registered: dict[str, RegisteredVersion] = {}
         self.aliases: dict[str, str] = {}
         self.models: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
@@ -31,7 +31,7 @@ class FakeVersions:
                 "commit": lineage.code.commit,
                 **tags,
             }
-        self.versions[number] = RegisteredVersion(number, run, tags)
+        self.registered[number] = RegisteredVersion(number, run, tags)
 
     def put(self, number: str, name: str, value: object) -> None:
         """An artifact of a version's run."""
@@ -41,9 +41,9 @@ class FakeVersions:
         return self.aliases.get(alias)
 
     def version(self, name: str, version: str) -> RegisteredVersion:
-        if version not in self.versions:
+        if version not in self.registered:
             raise RegistryError(f"there is no version {version} of {name}.")
-        return self.versions[version]
+        return self.registered[version]
 
     def fetch(self, run_id: str, name: str, target: Path) -> Path | None:
         source = self.root / run_id / name

@@ -33,7 +33,7 @@ def test_the_chain_goes_back_to_the_policy_that_was_warmed_up(versions: FakeVers
 
 
 def test_a_parent_that_is_gone_ends_the_chain_with_the_reason(versions: FakeVersions, tmp_path: Path) -> None:
-    del versions.versions["2"]
+    del versions.registered["2"]
     links = chain(versions, "m", "3", tmp_path)
     assert [(link.version, link.problem) for link in links] == [("3", None), ("2", "there is no version 2 of m.")]
 
