@@ -1,6 +1,7 @@
 """Finished stages by content key. A stage is finished when its manifest says so, and nothing else decides it."""
 
 import contextlib
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import StoreError
-from components.files import commit_directory, digest_of_digests, file_digest, verify_directory
+from components.files import MANIFEST, commit_directory, digest_of_digests, file_digest, verify_directory
 from components.recipe import digest_of
 
 ROOT = Path(__file__).parent
@@ -74,6 +75,8 @@ class Store:
             if (finished.facts.get("stage"), finished.facts.get("key")) != (stage, key):
                 raise StoreError(f"{path} holds another stage. Delete that directory.")
             shutil.rmtree(self.work(stage, key), ignore_errors=True)  # left by a process killed just after its commit
+            with contextlib.suppress(OSError):
+                os.utime(path / MANIFEST)  # when it was last used, for retention
             return finished
         except StoreError:
             path.rename(path.with_name(f"corrupt.{key}.{uuid.uuid4().hex[:8]}"))

@@ -22,6 +22,7 @@ from flows import stages
 from flows.console import console, print_result
 from flows.events import emit
 from flows.recording import Recording, recording_of
+from flows.retention import tidy
 from flows.settings import apply
 from flows.unchanged import already_settled, repeated, verdict_of_this_run
 
@@ -73,7 +74,8 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     with recording_of(resolved, home) as recording:
         result = tell(recording, until)
         print_result(result, recording.details)
-        return result
+    tidy(recording)
+    return result
 
 
 def tell(recording: Recording, until: str | None) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def settle(
     if until == "evaluate":
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate, dev=dev)
 
-    version = stages.register(recording, data, dev, candidate)
+    version = stages.register(recording, data, candidate)
     if verdict is None:
         verdict = stages.gate(recording, data, dev, models, champion is None)
     previous = champion.version if champion else None

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from components.registry.tracking import Tracker
 
 
+DELETING = "gc"
+
+
 @dataclass
 class Recording:
     """The run being made. MLflow is opened when the first stage has something to say."""
@@ -139,7 +142,7 @@ def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
     display = Display()
     recording = Recording(Context(recipe, home), Ledger(home.ledger), display)
     recording.context = Context(recipe, home, observer=recording)
-    with display.live(), lease(home, f"run-{recording.identity[:16]}", "this very run is going on already; waiting for it"):
+    with display.live(), working(home, recording.identity[:16], "this very run is going on already; waiting for it"):
         try:
             yield recording
         except Exception:
@@ -148,6 +151,16 @@ def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
         except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
             recording.fail("KILLED")
             raise
+
+
+@contextmanager
+def working(home: Home, name: str, waiting: str) -> Iterator[None]:
+    """A lease that shows that stages and caches are in use: while one is held, nothing in them is deleted."""
+    with lease(home, f"run-{name}", waiting):
+        # Ours is held now, so that a deletion that begins later sees it; one that goes on is waited for.
+        with lease(home, DELETING, "old files are being deleted; waiting"):
+            pass
+        yield
 
 
 @contextmanager

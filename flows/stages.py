@@ -135,9 +135,10 @@ def evaluate(recording: Recording, data: StageResult, models: Models) -> Any:
 
 
 @stage_task("register challenger")
-def register(recording: Recording, data: StageResult, dev: StageResult, candidate: StageResult) -> str:
+def register(recording: Recording, data: StageResult, candidate: StageResult) -> str:
     """One registered version for these weights."""
-    return publish_candidate(recording.context, recording.tracker, recording.open(), data, dev, candidate)
+    context, run_id = recording.context, recording.open()
+    return publish_candidate(context, recording.tracker, run_id, data, candidate, recording.stages)
 
 
 @stage_task("gate")

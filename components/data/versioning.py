@@ -79,6 +79,70 @@ def pull(project: Path, workspace: Path, state: Path) -> None:
     publish(workspace, project, state)
 
 
+def restore(version: str, workspace: Path, state: Path, project: Path) -> Path:
+    """The files of a version, from the cache or else from the default remote, hashed before they are given away.
+
+    Args:
+        version: md5 of the version, as a record names it.
+        workspace: an empty directory; DVC works there.
+
+    Raises:
+        DataError: if neither cache nor remote has the version, or what they have is not it.
+    """
+    _object(state, version)  # a name that is no md5 goes no further
+    init_workspace(workspace, state, project)
+    pointer = {"outs": [{"md5": version, "hash": "md5", "path": "data"}]}
+    write_text(workspace / POINTER, yaml.safe_dump(pointer, sort_keys=False))
+    _dvc(workspace, state, "pull", "--quiet", "--force")
+    verify(workspace, version)
+    return workspace / "data"
+
+
+def cached(version: str, state: Path) -> list[Path] | None:
+    """The objects of a version in DVC's cache, its listing first; None where the cache does not have it.
+
+    Raises:
+        DataError: if the listing is not one.
+    """
+    listing = _object(state, version)
+    if not listing.is_file():
+        return None
+    try:
+        names = [entry["md5"] for entry in json.loads(listing.read_bytes())]
+        return [listing, *(_object(state, name) for name in names)]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{listing} is not a listing of DVC's ({error}). Delete it and run `ratchet data pull`.") from error
+
+
+def cached_versions(state: Path) -> list[str]:
+    """Every directory version whose listing is in DVC's cache, ours or not."""
+    place = state / "cache" / "files" / "md5"
+    names = (path.parent.name + path.name for path in place.glob("??/*.dir"))
+    return sorted(name for name in names if MD5.fullmatch(name))
+
+
+def check_cache(version: str, state: Path) -> bool:
+    """Whether the cache has a version, every object hashed again. DVC's own commands would delete a damaged one.
+
+    Raises:
+        DataError: if an object is not what its name says.
+    """
+    objects = cached(version, state)
+    if objects is None or not all(path.is_file() for path in objects):
+        return False
+    for path in objects:
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if digest != path.parent.name + path.name.removesuffix(".dir"):
+            raise DataError(f"{path} is damaged: its md5 is {digest}. Delete it and run `ratchet data pull`.")
+    return True
+
+
+def _object(state: Path, name: str) -> Path:
+    if not MD5.fullmatch(name):
+        raise DataError(f"{name!r} is not the md5 of a dataset version. Check the record that names it.")
+    return state / "cache" / "files" / "md5" / name[:2] / name[2:]
+
+
 def _enter(project: Path, workspace: Path, state: Path) -> None:
     if (project / POINTER).is_symlink():
         raise DataError(f"{project / POINTER} is a symbolic link. Replace it by the file itself.")

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.evaluation.report import dev_rows, render, training_plot, visible
-from components.files import read_json, scratch_directory, write_text
+from components.files import file_digest, read_json, scratch_directory, write_text
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import dataset_version, summary
 from components.pipeline.evaluate import arm_rows, evaluation_summary
+from components.pipeline.lineage import lineage_of, write_lineage
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
 from components.pipeline.train import training_facts, training_points
 from components.records import Verdict
-from components.registry.lineage import commit_tags
+from components.registry.checkout import code_state
+from components.registry.lineage import FILE, TAG, commit_tags
 from components.registry.promotion import CHALLENGER
 
 if TYPE_CHECKING:
@@ -35,9 +37,18 @@ HEADLINES = {
 
 
 def publish_candidate(
-    context: Context, tracker: "Tracker", run_id: str, data: StageResult, dev: StageResult, candidate: StageResult
+    context: Context,
+    tracker: "Tracker",
+    run_id: str,
+    data: StageResult,
+    candidate: StageResult,
+    stages: Sequence[StageResult],
 ) -> str:
-    """Register the candidate once and point the alias ``challenger`` at it; returns its version."""
+    """Register the candidate once, with its lineage, and point the alias ``challenger`` at it; returns its version.
+
+    Args:
+        stages: all stages of the run.
+    """
     recipe, weights = context.recipe, policy_weights(candidate)
     tags = {
         "weights_sha256": weights,
@@ -49,6 +60,8 @@ def publish_candidate(
         **commit_tags(context.home.project),
     }
     with scratch(context) as folder:
+        if tracker.version_of(recipe.name, weights) is None:  # else the record of the run that registered it stays
+            tags |= _log_lineage(context, tracker, run_id, stages, folder)
         model = folder / "model"
         shutil.copytree(candidate.path / "model", model)
         settings = {"max_new_tokens": recipe.policy.max_new_tokens}
@@ -58,6 +71,18 @@ def publish_candidate(
     if tracker.alias(recipe.name, CHALLENGER) != version:
         tracker.set_alias(recipe.name, CHALLENGER, version)
     return version
+
+
+def _log_lineage(
+    context: Context, tracker: "Tracker", run_id: str, stages: Sequence[StageResult], folder: Path
+) -> dict[str, str]:
+    """Log ``lineage.json`` with the run; returns its sha256, and the version that training started from, as tags."""
+    name = context.recipe.name
+    lineage = lineage_of(context, stages, lambda weights: tracker.version_of(name, weights))
+    for path in write_lineage(lineage, code_state(context.home.project).difference, folder):
+        tracker.artifact(run_id, path)
+    parent = {} if lineage.policy.version is None else {"parent_version": lineage.policy.version}
+    return {TAG: file_digest(folder / FILE), **parent}
 
 
 @contextmanager

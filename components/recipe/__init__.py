@@ -5,6 +5,7 @@ from components.recipe.data import Data, JsonLines, Split, WordProblems
 from components.recipe.gate import Evaluation, Gate, Rules
 from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from components.recipe.policy import Policy, Warmup
+from components.recipe.retention import Retention
 from components.recipe.reward import Reward, RewardModel, RewardValidation
 from components.recipe.train import Critic, Lora, Loss, Sampling, Train
 from components.recipe.whole import Recipe
@@ -20,6 +21,7 @@ __all__ = [
     "Loss",
     "Policy",
     "Recipe",
+    "Retention",
     "Reward",
     "RewardModel",
     "RewardValidation",

@@ -9,6 +9,7 @@ from components.recipe.base import Name, Section, digest_of
 from components.recipe.data import Data
 from components.recipe.gate import Evaluation, Gate
 from components.recipe.policy import Policy
+from components.recipe.retention import Retention
 from components.recipe.reward import Reward
 from components.recipe.train import Train
 
@@ -26,6 +27,7 @@ class Recipe(Section):
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
     gate: Gate
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _reward_model_has_pairs(self) -> "Recipe":
@@ -39,7 +41,8 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        return digest_of(self.model_dump(mode="json"))
+        """sha256 of everything that decides what comes out; what is kept afterwards does not."""
+        return digest_of(self.model_dump(mode="json", exclude={"retention"}))
 
     @property
     def run_seed(self) -> int:

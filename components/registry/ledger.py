@@ -289,6 +289,31 @@ class Ledger:
         with self.transaction() as connection:
             connection.execute(runs.update().where(runs.c.identity == identity).values(status=status))
 
+    def verdicts_on(self, model: str, challenger: str) -> list[dict[str, Any]]:
+        """All verdicts on a challenger, oldest first: {digest, run_id, record}."""
+        query = (
+            sa.select(verdicts).where(verdicts.c.model == model, verdicts.c.challenger == challenger).order_by(verdicts.c.id)
+        )
+        with self.transaction() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [{"digest": row["digest"], "run_id": row["run_id"], "record": json.loads(row["record"])} for row in rows]
+
+    def promotions(self) -> list[tuple[str, Promotion]]:
+        """All promotions of all models, each model's oldest first."""
+        with self.transaction() as connection:
+            models = connection.execute(sa.select(promotions.c.model).distinct()).scalars().all()
+        return [(model, promotion) for model in models for promotion in self.history(model)]
+
+    def unretired_uses(self) -> list[dict[str, str]]:
+        """Uses of folds that are not retired: {model, fold_digest, challenger, incumbent}. Their scores are still sealed."""
+        names = ("model", "fold_digest", "challenger", "incumbent")
+        retired = sa.select(retired_folds.c.fold_digest).where(
+            retired_folds.c.model == gate_uses.c.model, retired_folds.c.fold_digest == gate_uses.c.fold_digest
+        )
+        query = sa.select(*(gate_uses.c[name] for name in names)).where(~retired.exists())
+        with self.transaction() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
         with self.transaction() as connection:

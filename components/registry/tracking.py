@@ -4,13 +4,12 @@ import json
 import os
 import re
 import tempfile
-import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -21,14 +20,23 @@ from components.errors import RegistryError
 from components.faults import point
 from components.files import MANIFEST, file_digest, read_json, tree_digests, weights_digest, write_json
 from components.registry.intervention import Registered
+from components.registry.once import created_once
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 PARAM_LIMIT = 6000
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
-RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-ATTEMPTS = 6
-PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+FILES_TAG = "ratchet.files"  # "deleted", where retention took a version's files
+MODEL_FILES = "artifacts"  # the policy directory and its manifest, within a logged model
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
+
+
+class RegisteredVersion(NamedTuple):
+    """One version of a registered model."""
+
+    number: str
+    run_id: str
+    tags: dict[str, str]
+    created: float = 0.0  # seconds since 1970
 
 
 class Tracker:
@@ -43,6 +51,7 @@ class Tracker:
             RegistryError: if MLflow cannot be reached.
         """
         self.uri = uri
+        self.artifacts = artifacts.absolute()
         self.local = not uri.startswith(("http:", "https:", "databricks"))
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
@@ -159,13 +168,66 @@ class Tracker:
     def version_of(self, name: str, weights: str) -> str | None:
         """The registered version with these weights; the lowest, if a reply that came too late ever made two."""
         found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
-        versions = sorted((str(v.version) for v in found), key=int)
+        versions = sorted((str(v.version) for v in found if FILES_TAG not in v.tags), key=int)
         for other in versions[1:]:
             self.client.set_model_version_tag(name, other, "duplicate_of", versions[0])
         return versions[0] if versions else None
 
-    def registered(self, name: str, version: str) -> Registered:
-        """What a version says about itself.
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        """All versions of a model, oldest first."""
+        found = [
+            RegisteredVersion(str(v.version), str(v.run_id or ""), dict(v.tags), v.creation_timestamp / 1000)
+            for v in self.client.search_model_versions(f"name = '{name}'")
+        ]
+        return sorted(found, key=lambda version: int(version.number))
+
+    def files_size(self, name: str, version: str) -> int:
+        """Bytes of a version's policy directory."""
+        repository = self._repository(name, version)
+        folders, total = [MODEL_FILES], 0
+        while folders:
+            for item in repository.list_artifacts(folders.pop()):
+                total += 0 if item.is_dir else int(item.file_size or 0)
+                folders += [item.path] if item.is_dir else []
+        return total
+
+    def delete_files(self, name: str, version: str) -> None:
+        """Delete a version's policy directory. The version, its tags and its run's artifacts stay.
+
+        The tag comes first: from then on the version is nobody's candidate, and equal weights are registered anew.
+
+        Raises:
+            RegistryError: if its files lie outside of the project's own artifacts.
+        """
+        repository = self._repository(name, version)
+        self.client.set_model_version_tag(name, version, FILES_TAG, "deleted")
+        repository.delete_artifacts(MODEL_FILES)
+
+    def lacks_files(self, version: RegisteredVersion) -> bool:
+        """Whether retention took a version's files."""
+        return FILES_TAG in version.tags
+
+    def require_files(self, name: str, version: str) -> None:
+        """
+        Raises:
+            RegistryError: if a version's files were deleted, so that it cannot be served, promoted or started from.
+        """
+        if self.lacks_files(self.version(name, version)):
+            raise RegistryError(f"the files of version {version} of {name} were deleted by retention. Use `ratchet reproduce`.")
+
+    def _repository(self, name: str, version: str) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        uri = self.client.get_model_version_download_uri(name, version)
+        if self.local and uri.startswith(("file:", "/")):
+            place = Path(local_file_uri_to_path(uri)).resolve()
+            if not place.is_relative_to(self.artifacts.resolve()):
+                raise RegistryError(f"the files of version {version} of {name} are at {place}, not ours. Delete them by hand.")
+        return get_artifact_repository(uri)
+
+    def version(self, name: str, version: str) -> RegisteredVersion:
+        """What the registry holds of a version.
 
         Raises:
             RegistryError: if there is no such version.
@@ -173,12 +235,22 @@ class Tracker:
         try:
             found = self.client.get_model_version(name, version)
         except MlflowException as error:
-            raise RegistryError(
-                f"there is no version {version} of {name} at {redacted(self.uri)}. See `ratchet ui`."
-            ) from error
+            if error.error_code not in (ABSENT, "INVALID_PARAMETER_VALUE"):
+                raise
+            raise RegistryError(f"there is no version {version} of {name}. See `ratchet history`.") from error
+        return RegisteredVersion(str(found.version), str(found.run_id or ""), dict(found.tags))
+
+    def registered(self, name: str, version: str) -> Registered:
+        """What a promotion must know of a version.
+
+        Raises:
+            RegistryError: if there is no such version, or its files were deleted.
+        """
+        self.require_files(name, version)
+        found = self.version(name, version)
         if "weights_sha256" not in found.tags:
-            raise RegistryError(f"version {version} of {name} was not registered by a run: it has no tag weights_sha256.")
-        return Registered(str(found.version), found.tags["weights_sha256"], str(found.run_id))
+            raise RegistryError(f"version {version} of {name} has no tag weights_sha256: no run registered it. Take another.")
+        return Registered(found.number, found.tags["weights_sha256"], found.run_id)
 
     def check_artifact(self, name: str, version: str) -> None:
         """
@@ -187,11 +259,18 @@ class Tracker:
         """
         with tempfile.TemporaryDirectory() as folder:
             files = tree_digests(self.download(name, version, Path(folder)))
-        if (
-            weights_digest({f"model/{path}": digest for path, digest in files.items()})
-            != self.registered(name, version).weights
-        ):
+        found = weights_digest({f"model/{path}": digest for path, digest in files.items()})
+        if found != self.registered(name, version).weights:
             raise RegistryError(f"the weights of {name} version {version} are not those it was registered with. Restore them.")
+
+    def fetch(self, run_id: str, name: str, target: Path) -> Path | None:
+        """Download one artifact of a run below ``target``; None where the run or the artifact is gone."""
+        from mlflow.artifacts import download_artifacts
+
+        try:
+            return Path(download_artifacts(run_id=run_id, artifact_path=name, dst_path=str(target), tracking_uri=self.uri))
+        except (MlflowException, OSError):
+            return None
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Register a candidate once, identified by ``tags['weights_sha256']``; returns its version.
@@ -279,53 +358,31 @@ class Tracker:
         Raises:
             RegistryError: if a file is missing or changed.
         """
-        from mlflow.artifacts import download_artifacts
-
-        try:
-            root = Path(download_artifacts(f"models:/{name}/{version}", dst_path=str(target)))
-            model, manifest = root / "artifacts" / "model", root / "artifacts" / "served_manifest.json"
-            recorded = read_json(manifest)["files"]
-            damaged = [f for f, digest in recorded.items() if file_digest(model / f) != digest]
-        except (MlflowException, OSError, ValueError) as error:
-            raise RegistryError(f"version {version} of {name} cannot be fetched: {error}. Restore its artifact.") from error
+        model, recorded = self._model_files(name, version, target)
+        damaged = [f for f, digest in recorded.items() if not (model / f).is_file() or file_digest(model / f) != digest]
         if damaged:
             raise RegistryError(f"{damaged[0]} of {name} version {version} is not what was registered. Restore its artifact.")
         (model / MANIFEST).unlink(missing_ok=True)
         return model
 
+    def model_digests(self, name: str, version: str, target: Path) -> tuple[dict[str, str], dict[str, str]]:
+        """sha256 of a version's files, and what its manifest says; only the files it lists, as MLflow adds some of its own.
 
-def created_once(find: Callable[[], str | None], create: Callable[[], object]) -> str:
-    """What ``find`` finds, created where it finds nothing.
+        Raises:
+            RegistryError: if the artifact cannot be fetched.
+        """
+        model, recorded = self._model_files(name, version, target)
+        return {f: file_digest(model / f) for f in recorded if (model / f).is_file()}, recorded
 
-    MLflow's client repeats a POST whose reply was lost, and so creates twice: here each attempt looks first and posts once.
-    """
-    for attempt in range(ATTEMPTS):
-        if (found := find()) is not None:
-            return found
+    def _model_files(self, name: str, version: str, target: Path) -> tuple[Path, dict[str, str]]:
+        from mlflow.artifacts import download_artifacts
+
         try:
-            with _posting_once():
-                create()
-        except MlflowException as error:
-            if attempt == ATTEMPTS - 1 or error.error_code not in PASSING:
-                raise
-            time.sleep(2**attempt / 10)
-    found = find()
-    if found is None:
-        raise RegistryError("MLflow does not show what it said it had created. Look at its server's log, and run again.")
-    return found
-
-
-@contextmanager
-def _posting_once() -> Iterator[None]:
-    before = os.environ.get(RETRIES)
-    os.environ[RETRIES] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[RETRIES]
-        else:
-            os.environ[RETRIES] = before
+            root = Path(download_artifacts(f"models:/{name}/{version}", dst_path=str(target)))
+            model, manifest = root / "artifacts" / "model", root / "artifacts" / "served_manifest.json"
+            return model, dict(read_json(manifest)["files"])
+        except (MlflowException, OSError, ValueError) as error:
+            raise RegistryError(f"version {version} of {name} cannot be fetched: {error}. Restore its artifact.") from error
 
 
 def redacted(uri: str) -> str:

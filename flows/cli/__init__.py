@@ -6,7 +6,7 @@ from types import FrameType
 
 import typer
 
-from flows.cli import champion, data, gate, history, recipe, reward, run, serve, train, ui
+from flows.cli import champion, data, gate, gc, history, lineage, recipe, reproduce, reward, run, serve, train, ui
 
 app = typer.Typer(
     name="ratchet",
@@ -30,6 +30,10 @@ app.command("promote")(champion.promote)
 app.command("rollback")(champion.rollback)
 app.command("approve")(champion.approve)
 app.command("ui")(ui.ui)
+app.command("lineage")(lineage.lineage)
+app.command("verify")(lineage.verify)
+app.command("reproduce")(reproduce.reproduce)
+app.command("gc")(gc.gc)
 
 
 def main() -> None:

@@ -29,11 +29,12 @@ def prepare(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     from components.recipe import load_recipe
     from flows.cli.run import finish
     from flows.console import Display, console
+    from flows.recording import working
 
     home = Home.here()
     resolved = load_recipe(recipe, overrides or []).with_slot("data")
     display = Display()
-    with display.live():
+    with display.live(), working(home, "data", "dataset versions are being worked on; waiting"):
         context = Context(resolved, home, observer=display)
         result = prepare_data(context, pinned=False)
         display.finished("data", result.cached, result.seconds)
@@ -103,10 +104,12 @@ def verify() -> None:
 def scratch(home: "Home") -> Iterator[Path]:
     """A workspace for the length of a command."""
     from components.files import scratch_directory
+    from flows.recording import working
 
     folder = scratch_directory(home.workspaces, "dvc")
     try:
-        yield folder
+        with working(home, "data", "dataset versions are being worked on; waiting"):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -69,6 +69,47 @@ def edit_unseen(path: Path, text: str) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+# By its hash
+
+
+def name_of(place: Place) -> str:
+    return versioning.pointer_md5(place.pointer)
+
+
+def test_a_version_is_restored_by_its_hash(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    data = versioning.restore(name_of(place), tmp_path / "new", place.state, tmp_path)
+    assert {path.name: path.read_text() for path in data.iterdir()} == FILES
+
+
+def test_a_version_that_nobody_has_is_refused(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    with pytest.raises(DataError, match="Check the remote"):
+        versioning.restore(MD5, tmp_path / "new", place.state, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "x" * 32, "--remote"])
+def test_a_name_that_is_no_md5_is_looked_up_nowhere(place: Place, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="not the md5"):
+        versioning.restore(name, tmp_path / "new", place.state, tmp_path)
+    with pytest.raises(DataError, match="not the md5"):
+        versioning.cached(name, place.state)
+
+
+def test_the_cache_is_whole_lacking_or_damaged(place: Place) -> None:
+    assert versioning.check_cache(name_of(place), place.state)
+    assert not versioning.check_cache(MD5, place.state)
+    damage(place.state / "cache")
+    with pytest.raises(DataError, match="damaged"):
+        versioning.check_cache(name_of(place), place.state)
+
+
+def test_the_objects_of_a_version_are_its_listing_and_its_files(place: Place) -> None:
+    listing, *files = versioning.cached(name_of(place), place.state) or []
+    assert listing.name.endswith(".dir")
+    assert {path.read_text() for path in files} == set(FILES.values())
+
+
 # Through DVC
 
 

@@ -13,6 +13,7 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from components.errors import ModelError
+from components.files import file_digest, read_json
 from components.home import Home
 from components.policy.loading import load_policy
 from components.records import Outcome
@@ -64,6 +65,9 @@ def test_the_version_carries_its_lineage(promoted: dict[str, Any]) -> None:
     assert version.tags["verdict"] == "PROMOTE"
     assert {"commit", "dirty", "recipe_digest", "weights_sha256"} <= set(version.tags)
     assert version.tags["exact"] == "true"
+    record = Path(mlflow.artifacts.download_artifacts(f"{client().get_run(version.run_id).info.artifact_uri}/lineage.json"))
+    assert file_digest(record) == version.tags["lineage_sha256"]
+    assert [s["name"] for s in read_json(record)["stages"]] == ["data", "warmup", "reward", "train", "evaluate"]
     assert "Verdict of the gate" in version.description
 
 

@@ -1,0 +1,16 @@
+"""The section ``retention``: what may be deleted, and when."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from components.recipe.base import Count, Section
+
+
+class Retention(Section):
+    """What `ratchet gc` keeps beside all that a champion, a live run or an unretired verdict needs."""
+
+    keep_days: Annotated[int, Field(ge=0)] = 14  # what was used within these days stays
+    keep_runs: Annotated[int, Field(ge=0)] = 10  # newest runs of each model, whose stages and datasets stay
+    keep_refused_versions: Annotated[int, Field(ge=0)] = 10  # newest refused versions whose weights stay
+    keep_champions: Count | None = None  # newest champions whose weights and stages stay; null: all there ever were

@@ -1,0 +1,86 @@
+"""The machine and the libraries that a version was made with. On the same class of machine the same bits come out."""
+
+import hashlib
+import platform
+import re
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+CONSTRAINTS = "constraints.txt"
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "polars",
+    "pandera",
+    "peft",
+    "dvc",
+    "mlflow",
+    "prefect",
+)
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """The class of this machine: what decides in which order floating-point numbers are added.
+
+    Args:
+        threads: the recipe's CPU threads; 0 stands for torch's choice.
+    """
+    import torch
+
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "processor": processor(),
+        "kernels": str(torch.backends.cpu.get_cpu_capability()),
+        "threads": threads or torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }
+
+
+@cache
+def processor() -> str:
+    """The CPU's model, as the system names it."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or "unknown"
+
+
+def libraries() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide what comes out; one that is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    if "torch" in sys.modules and sys.modules["torch"].version.cuda is not None:
+        found["cuda"] = str(sys.modules["torch"].version.cuda)
+    return found
+
+
+def lock_digest(project: Path) -> str | None:
+    """sha256 of the project's ``constraints.txt``; None without one."""
+    path = project / CONSTRAINTS
+    return bytes_digest(path.read_bytes() if path.is_file() else None)
+
+
+def bytes_digest(content: bytes | None) -> str | None:
+    """sha256 of a file's content; None for a file that is not there."""
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def off_lock(project: Path, installed: dict[str, str]) -> dict[str, str]:
+    """Library -> the lock's version, where another one is installed. A build's local suffix (``+cpu``) does not count."""
+    path = project / CONSTRAINTS
+    locked = dict(PINNED.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return {n: locked[n] for n, v in installed.items() if n in locked and locked[n].partition("+")[0] != v.partition("+")[0]}

@@ -1,0 +1,74 @@
+"""A version is rebuilt from its number, in a clone of this repository; uncommitted code is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.registry.repository import git
+
+ROOT = Path(__file__).parents[2]
+RECIPE = "tests/recipes/micro.yaml"
+SMALL = ("policy.warmup.steps=40", "reward.model.steps=20", "train.steps=4", "train.evaluate_every=4", "threads=1")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def ratchet(project: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    hidden = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "PYTHONPATH", "RATCHET_HOME")
+    variables = {k: v for k, v in os.environ.items() if k not in hidden}
+    command = [sys.executable, "-m", "flows.cli", *arguments, "--recipe", RECIPE, "--json"]
+    done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}, done.stderr
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which this tree's files are committed, with one version."""
+    clone = tmp_path_factory.mktemp("clone") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    git(clone, "init", "--quiet")
+    git(clone, "add", ".")
+    git(clone, "commit", "--quiet", "-m", "one")
+    code, result, errors = ratchet(clone, "run", *(f"--set={override}" for override in SMALL))
+    assert (code, result.get("version")) == (0, "1"), errors[-2000:]
+    return clone
+
+
+def test_the_weights_come_out_the_same(clone: Path) -> None:
+    code, found, errors = ratchet(clone, "reproduce", "1", "--environment", "current")
+    assert code == 0, errors[-2000:]
+    assert (found["match"], found["same_class"], found["first_difference"]) == ("equal", True, None)
+    assert [stage["name"] for stage in found["stages"]] == ["data", "warmup", "reward", "train"]
+    assert list((clone / ".ratchet" / "workspaces").iterdir()) == []
+    assert len(git(clone, "worktree", "list").splitlines()) == 1
+
+
+def test_todays_store_and_registry_are_not_touched_by_it(clone: Path) -> None:
+    assert len(list((clone / ".ratchet" / "store" / "train").iterdir())) == 1
+    code, found, _ = ratchet(clone, "verify", "1")
+    assert code == 0
+    assert {check["state"] for check in found["checks"]} == {"ok"}
+
+
+def test_a_version_from_uncommitted_code_is_refused_with_the_reason(clone: Path) -> None:
+    (clone / "notes.py").write_text("x = 1\n", encoding="utf-8")
+    try:
+        code, made, errors = ratchet(clone, "run", *(f"--set={override}" for override in (*SMALL[:-1], "threads=1", "seed=4")))
+        assert made.get("version") == "2", errors[-2000:]
+        code, _, errors = ratchet(clone, "reproduce", "2", "--environment", "current")
+    finally:
+        (clone / "notes.py").unlink()
+    assert code == 1
+    assert "uncommitted code (notes.py)" in errors
