@@ -13,7 +13,7 @@ from components.pipeline.data import dataset_version
 from components.pipeline.evaluate import Models, evaluation_summary
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
-from components.pipeline.train import training_facts
+from components.pipeline.train import may_go_on, training_stop
 from components.recipe import load_recipe
 from components.records import Outcome, Verdict
 from components.registry.ledger import Promotion
@@ -94,7 +94,9 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
         return conclude(recording, "finished", data=data, reward=reward)
 
     candidate = stages.train(recording, data, start, reward)
-    if training_facts(candidate)["stopped"]:
+    stop = training_stop(candidate)
+    recording.details["reasons"] = marked = [stop.text()] if stop else []
+    if not may_go_on(candidate, recording.context.recipe.gate.after_stop):
         return conclude(recording, "stopped", data=data, reward=reward, candidate=candidate)
     if until == "train":
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate)
@@ -113,12 +115,12 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
         verdict = stages.gate(recording, data, dev, models, champion is None)
     previous = champion.version if champion else None
     status = STATUS[verdict.outcome]
-    recording.details["reasons"] = verdict.reasons
+    recording.details["reasons"] = [*marked, *verdict.reasons]
     if verdict.outcome is Outcome.PROMOTE and until is None:
         previous = stages.move_champion(recording, version, verdict, champion.sequence if champion else 0)
     elif verdict.outcome is Outcome.PROMOTE:
         status = "finished"
-        recording.details["reasons"] = ["the gate says PROMOTE; `ratchet run` with this recipe promotes it"]
+        recording.details["reasons"] = [*marked, "the gate says PROMOTE; `ratchet run` with this recipe promotes it"]
     return conclude(
         recording, status, previous, data=data, reward=reward, candidate=candidate, dev=dev,
         verdict=verdict, version=version,

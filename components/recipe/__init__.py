@@ -6,6 +6,7 @@ from components.recipe.gate import Evaluation, Gate, Rules
 from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from components.recipe.policy import Policy, Warmup
 from components.recipe.reward import Reward, RewardModel, RewardValidation
+from components.recipe.sentinel import Sentinel
 from components.recipe.train import Critic, Lora, Loss, Sampling, Train
 from components.recipe.whole import Recipe
 
@@ -25,6 +26,7 @@ __all__ = [
     "RewardValidation",
     "Rules",
     "Sampling",
+    "Sentinel",
     "Split",
     "Train",
     "Warmup",
