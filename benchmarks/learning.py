@@ -27,7 +27,8 @@ def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, fold
     """One run of ours up to the budget of samples."""
     from components.training.loop import StepMetrics
 
-    recipe = start.recipe(f"train.algorithm={algorithm}", f"train.steps={budget // start.samples_a_step}", f"seed={seed}")
+    steps = budget // start.samples_a_step
+    recipe = start.recipe(f"train.algorithm={algorithm}", f"train.steps={steps}", f"seed={seed}", "train.sentinel.looks=[]")
     trainer = start.trainer(recipe, folder)
     samples, seconds, curve, explained = 0, 0.0, [], []
     for event in trainer.run():
@@ -77,7 +78,7 @@ def train_trl(start: Quickstart, seed: int, budget: int, folder: Path) -> dict[s
     def note(step: int) -> None:
         training = policy.model.training
         policy.model.eval()
-        curve.append([step * start.samples_a_step, Clock.seconds, evaluate(policy)["eval_sampled_accuracy"]])
+        curve.append([step * start.samples_a_step, Clock.seconds, evaluate(policy).figures["eval_sampled_accuracy"]])
         policy.model.train(training)
 
     note(0)

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,34 +61,37 @@ class Quickstart:
 
         return build_reward(recipe.reward, self.validated.path / "model", pick_device("auto"))
 
-    def evaluation(self, recipe: Recipe) -> Any:
-        """Sampled accuracy of a policy on the first dev items, by the verifier."""
-        from components.evaluation.evaluate import evaluate_items, summarise
+    def evaluation(self, recipe: Recipe, reward: Any | None = None) -> Any:
+        """Sampled accuracy of a policy on the first dev items by the verifier; the reward's mean and the KL beside it."""
+        from components.policy.adapters import Reference
+        from components.rewards.verifier import verify
+        from components.training.dev import dev_evaluation
 
-        rows = self.rows("dev")[: recipe.evaluation.dev_items]
+        return dev_evaluation(
+            self.rows("dev")[: recipe.evaluation.dev_items],
+            reward or verify,
+            Reference(self.policy()) if reward else None,
+            seed=7,
+            max_new_tokens=recipe.policy.max_new_tokens,
+            temperature=recipe.evaluation.temperature,
+        )
 
-        def evaluate(policy: "Policy") -> Mapping[str, float]:
-            limit, temperature = recipe.policy.max_new_tokens, recipe.evaluation.temperature
-            found = evaluate_items(policy, rows, seed=7, purpose="dev", max_new_tokens=limit, temperature=temperature)
-            return {"eval_sampled_accuracy": summarise(found)["accuracy"].value}
-
-        return evaluate
-
-    def trainer(self, recipe: Recipe, checkpoints: Path) -> "Trainer":
-        """A training run of the recipe from the starting policy."""
+    def trainer(self, recipe: Recipe, checkpoints: Path, reward: Any | None = None) -> "Trainer":
+        """A training run of the recipe from the starting policy; against another reward, where one is given."""
         from components.policy.adapters import Reference
         from components.training.actor import Actor
         from components.training.loop import Setting, Trainer
 
         actor = Actor(self.policy(), recipe.train, recipe.run_seed)
         reference = (actor.reference() or Reference(self.policy())) if recipe.train.needs_reference else None
+        reward = reward or self.reward(recipe)
         setting = Setting(
             train=recipe.train,
             seed=recipe.run_seed,
             rows=self.rows("train"),
             max_new_tokens=recipe.policy.max_new_tokens,
-            reward=self.reward(recipe),
-            evaluate=self.evaluation(recipe),
+            reward=reward,
+            evaluate=self.evaluation(recipe, reward),
             checkpoints=checkpoints,
         )
         return Trainer(actor, reference, setting)

@@ -6,36 +6,21 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from components.errors import RecipeError, StaleChampionError
+from components.errors import RecipeError
 from components.home import Home
-from components.pipeline.context import StageResult
 from components.pipeline.data import dataset_version
-from components.pipeline.evaluate import Models, evaluation_summary
-from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
-from components.pipeline.train import training_facts
+from components.pipeline.train import may_go_on, training_stop
 from components.recipe import load_recipe
-from components.records import Outcome, Verdict
-from components.registry.ledger import Promotion
-from components.registry.promotion import reconcile
 from flows import stages
 from flows.console import console, print_result
-from flows.events import emit
+from flows.judgement import Trained, conclude, incumbent_of, incumbent_policy, settle
 from flows.recording import Recording, recording_of
 from flows.retention import tidy
 from flows.settings import apply
-from flows.unchanged import already_settled, repeated, verdict_of_this_run
+from flows.unchanged import already_settled
 
 STAGES = ("data", "reward", "train", "evaluate", "gate")
-STATUS = {
-    Outcome.PROMOTE: "promoted",
-    Outcome.REJECT: "refused",
-    Outcome.UNDERPOWERED: "refused",
-    Outcome.INVALID: "invalid",
-    Outcome.ERROR: "error",
-}
-EVENTS = {"promoted": "promote", "refused": "refuse"}
-ROUNDS = 3  # how often a challenger is judged again because another won meanwhile
 
 
 @flow(name="finetune", flow_run_name="{recipe}", persist_result=False)
@@ -99,115 +84,14 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
         return conclude(recording, "finished", data=data, reward=reward)
 
     candidate = stages.train(recording, data, start, reward)
-    if training_facts(candidate)["stopped"]:
+    stop = training_stop(candidate)
+    recording.details["reasons"] = [stop.text()] if stop else []
+    if not may_go_on(candidate, recording.context.recipe.gate.after_stop):
         return conclude(recording, "stopped", data=data, reward=reward, candidate=candidate)
     if until == "train":
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate)
 
-    for _ in range(ROUNDS):
-        try:
-            return settle(recording, data, start, reward, candidate, champion, until)
-        except StaleChampionError:
-            console.print(
-                "the champion changed while this challenger was judged; judging it against the new one", highlight=False
-            )
-            champion = incumbent_of(recording)
-    raise StaleChampionError(recording.context.recipe.name)
-
-
-def settle(
-    recording: Recording,
-    data: StageResult,
-    start: StageResult,
-    reward: StageResult,
-    candidate: StageResult,
-    champion: Promotion | None,
-    until: str | None,
-) -> dict[str, Any]:
-    """Judge the candidate against the champion, and promote it if the verdict says so.
-
-    Raises:
-        StaleChampionError: if another candidate became champion meanwhile.
-    """
-    models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start)
-    verdict = verdict_of_this_run(recording, models)
-    if verdict is None and until is None and (unchanged := repeated(recording, models, data)):
-        return unchanged
-    dev = stages.evaluate(recording, data, models)
-    recording.details["evaluation"] = evaluation_summary(dev)
-    if until == "evaluate":
-        return conclude(recording, "finished", data=data, reward=reward, candidate=candidate, dev=dev)
-
-    version = stages.register(recording, data, candidate)
-    if verdict is None:
-        verdict = stages.gate(recording, data, dev, models, champion is None)
-    previous = champion.version if champion else None
-    status = STATUS[verdict.outcome]
-    recording.details["reasons"], remark = verdict.reasons, None
-    if verdict.outcome is Outcome.PROMOTE and until is not None:
-        status = "finished"
-        recording.details["reasons"] = ["the gate says PROMOTE; `ratchet run` with this recipe promotes it"]
-    elif verdict.outcome is Outcome.PROMOTE:
-        remark = stages.await_approval(recording, verdict)
-        if remark is None:
-            previous = stages.move_champion(recording, version, verdict, champion.sequence if champion else 0)
-        else:
-            status = "refused"
-            recording.details["reasons"] = [*verdict.reasons, remark]
-    return conclude(
-        recording, status, previous, data=data, reward=reward, candidate=candidate, dev=dev,
-        verdict=verdict, version=version, remark=remark,
-    )  # fmt: skip
-
-
-def conclude(recording: Recording, status: str, previous: str | None = None, **made: Any) -> dict[str, Any]:
-    """Publish what was made, close the run, and give its result."""
-    report = stages.publish(recording, status=status, **made)
-    verdict: Verdict | None = made.get("verdict")
-    if status in EVENTS:
-        emit(EVENTS[status], recording.context.recipe.name, recording.open(), version=made.get("version"), previous=previous)
-    result = recording.result(
-        status,
-        verdict=verdict.outcome.value if verdict else None,
-        version=made.get("version"),
-        previous=previous,
-        dataset=dataset_version(made["data"]),
-        report=report,
-    )
-    recording.close(result)
-    return result
-
-
-def incumbent_of(recording: Recording) -> Promotion | None:
-    """The champion that this run's candidate is judged against.
-
-    Where this very run had promoted its candidate before it was killed, that is the champion before it.
-    """
-    recipe = recording.context.recipe
-    champion = reconcile(recording.ledger, recording.tracker, recipe.name)
-    if champion is None or champion.by != "gate" or champion.run_id != recording.begun:
-        return champion
-    before = recording.ledger.history(recipe.name)[:-1]
-    return before[-1] if before else None
-
-
-def incumbent_policy(recording: Recording, champion: Promotion) -> StageResult:
-    """The champion's policy, fetched once a run."""
-    fetched = [stage for stage in recording.stages if stage.finished.stage == "champion"]
-    known = [stage for stage in fetched if policy_weights(stage) == champion.weights]
-    return known[0] if known else stages.fetch_champion(recording, champion.version, champion.weights)
-
-
-def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult) -> Models:
-    """The policies to compare."""
-    return Models(
-        challenger=candidate.path / "model",
-        challenger_weights=policy_weights(candidate),
-        incumbent=incumbent.path / "model",
-        incumbent_weights=policy_weights(incumbent),
-        start=start.path / "model",
-        start_weights=policy_weights(start),
-    )
+    return settle(recording, Trained(data, start, reward, candidate), champion, until)
 
 
 def scheduled_slot() -> str:

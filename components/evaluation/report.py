@@ -11,9 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 TONES = {"promoted": "good", "unchanged": "neutral", "finished": "neutral"}
 MAX_TEXT = 2_000
+GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
 PANELS = {
     "reward": "reward",
-    "eval_sampled_accuracy": "dev accuracy, sampled",
+    GOLD: "dev accuracy, sampled (gold)",
     "entropy": "entropy (nats a token)",
     "completions/mean_length": "mean length (tokens)",
     "eval_kl": "KL to the start (nats a completion)",
@@ -64,18 +65,31 @@ def training_plot(points: Points) -> bytes | None:
 
     series = {name: [(step, values[name]) for step, values in points if name in values] for name in PANELS}
     present = [name for name in PANELS if len(series[name]) > 1]
+    proxy = [(step, values[PROXY]) for step, values in points if PROXY in values]
     if not present:
         return None
     figure = Figure(figsize=(9, 2.4 * ((len(present) + 2) // 3)), layout="constrained")
     for number, name in enumerate(present, 1):
         axes = figure.add_subplot((len(present) + 2) // 3, 3, number)
         axes.plot(*zip(*series[name], strict=True), color="#28508c", linewidth=1.2)
+        if name == GOLD and len(proxy) > 1:
+            _beside(axes, proxy)
         axes.set_title(PANELS[name], fontsize=9)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def _beside(axes: Any, proxy: Sequence[tuple[int, float]]) -> None:
+    """The proxy on dev in the panel of gold, on a scale of its own."""
+    other = axes.twinx()
+    other.plot(
+        *zip(*proxy, strict=True), color="#b3261e", linewidth=1.2, linestyle="--", label="training reward (proxy), right"
+    )
+    other.tick_params(labelsize=7)
+    other.legend(fontsize=6, loc="lower right")
 
 
 def render(values: Mapping[str, Any], points: Points) -> str:

@@ -17,7 +17,7 @@ from components.pipeline.evaluate import arm_rows, evaluation_summary
 from components.pipeline.lineage import lineage_of, write_lineage
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
-from components.pipeline.train import training_facts, training_points
+from components.pipeline.train import training_facts, training_points, training_status, training_stop
 from components.records import Verdict
 from components.registry.checkout import code_state
 from components.registry.lineage import FILE, TAG, commit_tags
@@ -57,6 +57,7 @@ def publish_candidate(
         "algorithm": recipe.train.algorithm,
         "verdict": "pending",
         "exact": str(training_facts(candidate)["exact"]).lower(),  # false: training was resumed in another environment
+        "training_status": training_status(candidate),
         **commit_tags(context.home.project),
     }
     with scratch(context) as folder:
@@ -119,6 +120,10 @@ def publish_outcome(
     points = training_points(candidate) if candidate is not None else []
     values = _report_values(context, stages, status, data, reward, dev, verdict)
     values["reasons"] += [remark] if remark else []
+    if candidate is not None:
+        stop = training_stop(candidate)
+        values["stop"] = stop and stop.text()
+        tracker.tags(run_id, {"training_status": training_status(candidate)})
     path = context.home.reports / f"{run_id}.html"
     write_text(path, render(values, points))
     tracker.artifact(run_id, path, "report")
@@ -132,7 +137,7 @@ def publish_outcome(
     if verdict is not None:
         _publish_verdict(context, tracker, run_id, verdict, retired=status == "promoted")
         if version is not None and dev is not None:
-            _describe(context, tracker, run_id, data, reward, dev, verdict, version)
+            _describe(context, tracker, run_id, data, reward, dev, verdict, version, values["stop"])
     return str(path)
 
 
@@ -189,6 +194,7 @@ def _report_values(
         "seed": recipe.seed,
         "dataset": dataset_version(data),
         "status": status,
+        "stop": None,
         "headline": HEADLINES[status],
         "reasons": [*verdict.reasons] if verdict and status != "finished" else [],
         "dev": dev_rows(evaluation_summary(dev)) if dev else [],
@@ -222,6 +228,7 @@ def _describe(
     dev: StageResult,
     verdict: Verdict,
     version: str,
+    stop: str | None,
 ) -> None:
     """Fill the version's description from the model card's template."""
     recipe, tags = context.recipe, commit_tags(context.home.project)
@@ -245,6 +252,7 @@ def _describe(
         },
         reward=read_json(reward.path / "report.json"),
         run_id=run_id,
+        stop=stop,
         base_model=recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
     )
     tracker.describe(recipe.name, version, card, {"verdict": verdict.outcome.value, "verdict_sha256": verdict.public_digest})

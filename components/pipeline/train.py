@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import StoreError
 from components.files import read_json, read_json_lines, write_json_lines
@@ -11,6 +11,9 @@ from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import custom_reward_source
 from components.store import code_digest, stage_key
+
+if TYPE_CHECKING:
+    from components.training.sentinel import Stop
 
 CODE = ("training", "policy", "chat", "algorithms", "rewards", "evaluation/evaluate", "randomness")
 
@@ -40,8 +43,34 @@ def trained_candidate(context: Context, data: StageResult, start: StageResult, r
 
 
 def training_facts(stage: StageResult) -> dict[str, Any]:
-    """{best_step, stopped, algorithm, steps, exact}; ``exact`` is false where training was resumed in another environment."""
+    """{best_step, stopped, stop, algorithm, steps, exact}.
+
+    ``stopped`` is the sentinel's reason or None, ``stop`` its figures; ``exact`` is false where training was resumed in another
+    environment.
+    """
     return dict(read_json(stage.path / "facts.json"))
+
+
+def training_stop(stage: StageResult) -> "Stop | None":
+    """Why the sentinel ended training, if it did."""
+    from components.training.sentinel import Stop
+
+    stop = training_facts(stage)["stop"]
+    return Stop(**stop) if stop else None
+
+
+def training_status(stage: StageResult) -> str:
+    """The tag ``training_status``: finished, or stopped:<reason>."""
+    stopped = training_facts(stage)["stopped"]
+    return f"stopped:{stopped}" if stopped else "finished"
+
+
+def may_go_on(stage: StageResult, after_stop: bool) -> bool:
+    """Whether a candidate may go to the gate: a stopped one where the recipe lets it, and it is not where training began."""
+    from components.training.sentinel import may_be_judged
+
+    facts = training_facts(stage)
+    return facts["stopped"] is None or (after_stop and may_be_judged(facts["stopped"]) and facts["best_step"] > 0)
 
 
 def training_points(stage: StageResult) -> list[tuple[int, dict[str, float]]]:
@@ -61,6 +90,7 @@ def _train(
     from components.randomness import torch_seed
     from components.rewards.build import build_reward
     from components.training.actor import Actor
+    from components.training.dev import dev_evaluation
     from components.training.loop import Setting, Trainer
     from components.training.progress import sampled_rows, training_history
 
@@ -72,14 +102,22 @@ def _train(
     check_scoring(policy)
     actor = Actor(policy, recipe.train, recipe.run_seed)
     reference = actor.reference() or Reference(load_policy(start.path / "model", device, precision=recipe.train.precision))
+    scorer = build_reward(recipe.reward, reward.path / "model", device)
     with Interruption() as interruption:
         setting = Setting(
             train=recipe.train,
             seed=recipe.run_seed,
             rows=rows,
             max_new_tokens=recipe.policy.max_new_tokens,
-            reward=build_reward(recipe.reward, reward.path / "model", device),
-            evaluate=_dev_evaluation(context, table(data, "dev"), reference),
+            reward=scorer,
+            evaluate=dev_evaluation(
+                table(data, "dev")[: recipe.evaluation.dev_items],
+                scorer,
+                reference,
+                seed=recipe.run_seed,
+                max_new_tokens=recipe.policy.max_new_tokens,
+                temperature=recipe.evaluation.temperature,
+            ),
             checkpoints=checkpoints,
             identity=key,
             sample_rows=recipe.evaluation.sample_rows,
@@ -98,6 +136,7 @@ def _train(
         "best_step": trainer.progress.best_step,
         "steps": trainer.progress.step,
         "stopped": trainer.progress.stopped,
+        "stop": trainer.progress.stop and trainer.progress.stop._asdict(),
         "exact": trainer.progress.exact,
     }
 
@@ -110,32 +149,6 @@ def _save(trainer: Any, path: Path) -> None:
     if trainer.actor.adapter is not None:
         trainer.actor.adapter.save(path / "adapter")
     save_policy(trainer.actor.merged(), path / "model")
-
-
-def _dev_evaluation(context: Context, rows: list[dict[str, Any]], reference: Any) -> Any:
-    from components.evaluation.evaluate import evaluate_items, summarise
-
-    recipe = context.recipe
-
-    def evaluate(policy: Any) -> dict[str, float]:
-        results = evaluate_items(
-            policy,
-            rows[: recipe.evaluation.dev_items],
-            seed=recipe.run_seed,
-            purpose="dev",
-            max_new_tokens=recipe.policy.max_new_tokens,
-            temperature=recipe.evaluation.temperature,
-            reference=reference,
-        )
-        figures = summarise(results)
-        return {
-            "eval_sampled_accuracy": figures["accuracy"].value,
-            "eval_format_rate": figures["format_rate"].value,
-            "eval_mean_length": figures["length"].value,
-            "eval_kl": figures["kl"].value,
-        }
-
-    return evaluate
 
 
 def _observe(context: Context, trainer: Any) -> None:

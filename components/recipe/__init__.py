@@ -7,6 +7,7 @@ from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recip
 from components.recipe.policy import Policy, Warmup
 from components.recipe.retention import Retention
 from components.recipe.reward import Reward, RewardModel, RewardValidation
+from components.recipe.sentinel import Sentinel
 from components.recipe.train import Critic, Lora, Loss, Sampling, Train
 from components.recipe.whole import Recipe
 
@@ -27,6 +28,7 @@ __all__ = [
     "RewardValidation",
     "Rules",
     "Sampling",
+    "Sentinel",
     "Split",
     "Train",
     "Warmup",

@@ -34,3 +34,4 @@ class Gate(Section):
     """The promotion gate."""
 
     rules: Rules
+    after_stop: bool = True  # may the best checkpoint of a stopped run be judged? never after updates that were not finite

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from components.recipe.base import Count, Positive, Section, Share
 from components.recipe.presets import PRESETS, with_preset
+from components.recipe.sentinel import Sentinel
 
 Algorithm = Literal["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce_pp", "cispo"]
 Advantage = Literal["gae", "group_std", "group_mean", "leave_one_out", "batch", "group_mean_batch_std"]
@@ -95,6 +96,7 @@ class Train(Section):
     gradient_checkpointing: bool = False
     evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
+    sentinel: Sentinel = Sentinel()
 
     @model_validator(mode="before")
     @classmethod

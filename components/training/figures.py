@@ -1,6 +1,7 @@
 """What is shown of a step's rollouts: figures under the names that TRL's users know, and a table of samples."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from components.algorithms.normalisers import masked_mean
 from components.rewards.verifier import is_correct
 from components.training.experience import Experience, completion_divergence
 from components.training.rollouts import Rollouts
+from components.training.sentinel.signals import distinct_2, identical_and_wrong, length_correlation, unsolved_silent
 
 
 def rollout_figures(rollouts: Rollouts) -> dict[str, float]:
@@ -34,10 +36,29 @@ def rollout_figures(rollouts: Rollouts) -> dict[str, float]:
     for name in sorted({name for score in rollouts.scores for name in score.parts}):
         values = torch.tensor([s.parts[name] for s in rollouts.scores if name in s.parts])
         figures |= _spread(f"rewards/{name}", values, "/mean", "/std")
-    right = [
-        is_correct(text, str(group.row["answer"])) for group in rollouts.groups if "answer" in group.row for text in group.texts
-    ]
-    return figures | ({"accuracy": sum(right) / len(right)} if right else {})
+    return figures | _watched_figures(rollouts)
+
+
+def _watched_figures(rollouts: Rollouts) -> dict[str, float]:
+    """What the sentinel looks at; a figure that the rollouts do not give is left out. Gold is the verifier's, on any reward."""
+    rewards = rollouts.rewards
+    right = [[_is_right(group.row, text) for text in group.texts] for group in rollouts.groups]
+    judged = [(group.texts, good) for group, good in zip(rollouts.groups, right, strict=True) if "answer" in group.row]
+    solved = [all(good) for good in right]
+    figures = {
+        "accuracy": sum(sum(good) for _, good in judged) / (len(judged) * rollouts.k) if judged else None,
+        "completions/identical_wrong": identical_and_wrong(judged) if judged else None,
+        "frac_unsolved_silent": unsolved_silent(has_signal(rewards).tolist(), solved) if rollouts.k > 1 else None,
+        "completions/distinct_2": distinct_2([c.tokens for c in rollouts.completions]),
+        "completions/length_correlation": length_correlation(
+            rewards.double().numpy(), rollouts.lengths.reshape(rewards.shape).numpy()
+        ),
+    }
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _is_right(row: Mapping[str, Any], text: str) -> bool:
+    return "answer" in row and is_correct(text, str(row["answer"]))
 
 
 def experience_figures(experience: Experience) -> dict[str, float]:

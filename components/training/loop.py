@@ -34,9 +34,10 @@ from components.training.metrics import Means, Phases, memory_gib
 from components.training.objectives import ActorObjective, Material, ValueObjective
 from components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
 from components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
+from components.training.sentinel import NONFINITE, DevResult, Stop
 from components.training.update import parameters_of, run_update
 
-DevEvaluation = Callable[[Policy], Mapping[str, float]]
+DevEvaluation = Callable[[Policy], DevResult]
 BETAS = (0.9, 0.98)
 
 
@@ -125,9 +126,11 @@ class Trainer:
             yield self._commit()
         while not self.finished:
             yield self._noted(self._step())
-            if self.finished or self.progress.step % self.setting.train.evaluate_every == 0:
+            due = self.finished or self.progress.step % self.setting.train.evaluate_every == 0
+            if due or self.progress.sentinel.wants_look(self.progress.step, self.setting.train.sentinel):
                 yield self._noted(self._evaluate())
-                yield from self._sampled()
+                if due:
+                    yield from self._sampled()
                 yield self._commit()
             if self.setting.interrupted():
                 yield self._commit()
@@ -145,7 +148,9 @@ class Trainer:
         return self.points[-1]
 
     def _evaluate(self) -> StepMetrics:
-        values = dict(self.setting.evaluate(self.actor.policy))
+        result = self.setting.evaluate(self.actor.policy)
+        self._stop(self.progress.sentinel.observe_dev(self.progress.step, result, self.setting.train.sentinel))
+        values = dict(result.figures)
         score = values["eval_sampled_accuracy"]
         self.progress.dev_scores[str(self.progress.step)] = score if math.isfinite(score) else -1.0
         gap = self.progress.train_accuracy_since_evaluation()
@@ -168,7 +173,7 @@ class Trainer:
         return Committed(step)
 
     def _step(self) -> StepMetrics:
-        step, phases, figures = self.progress.step, Phases(), Means()
+        train, step, phases, figures = self.setting.train, self.progress.step, Phases(), Means()
         rollouts, values = self._roll_out(step, phases)
         experience = self._experience(rollouts, phases)
         values |= rollout_figures(rollouts) | experience_figures(experience)
@@ -181,11 +186,17 @@ class Trainer:
         skipped += int(not torch.isfinite(experience.old_log_probs).all())
         self._adapt_kl(experience, len(rollouts.completions))
         self.progress.step += 1
-        self.progress.stopped = self.progress.sentinel.observe(stepped, skipped)
-        if self.progress.stopped is not None:
-            load_latest(self.setting.checkpoints, self.modules)  # whatever led here is not in the last good one
-        values |= {"skipped": float(skipped), "memory_gib": memory_gib(self.actor.policy.model.device)}
-        return StepMetrics(step + 1, values | figures.values() | phases.values(int(values["num_tokens"])))
+        values |= {"skipped": float(skipped), **figures.values()}
+        self._stop(self.progress.sentinel.observe(step + 1, values, stepped, skipped, train.sentinel))
+        values |= {**self.progress.sentinel.warnings(), "memory_gib": memory_gib(self.actor.policy.model.device)}
+        return StepMetrics(step + 1, values | phases.values(int(values["num_tokens"])))
+
+    def _stop(self, stop: Stop | None) -> None:
+        """End training for a reason, if there is one; the first is kept."""
+        if self.progress.stop is None and stop is not None:
+            self.progress.stop = stop
+            if stop.reason == NONFINITE:
+                load_latest(self.setting.checkpoints, self.modules)  # whatever led here is not in the last good one
 
     def _roll_out(self, step: int, phases: Phases) -> tuple[Rollouts, dict[str, float]]:
         """A batch of prompts, with silent groups replaced where the recipe says so; and what that cost."""

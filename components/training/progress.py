@@ -12,7 +12,7 @@ from components.errors import StoreError
 from components.files import read_json
 from components.policy.loading import Policy
 from components.recipe import Train
-from components.training.sentinel import Sentinel
+from components.training.sentinel import Sentinel, Stop
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Progress:
 
     kl_coefficient: float
     step: int = 0
-    stopped: str | None = None
+    stop: Stop | None = None  # why the sentinel ended training
     exact: bool = True  # no resume so far in another environment
     dev_scores: dict[str, float] = field(default_factory=dict)  # step -> sampled accuracy on dev
     train_accuracy: tuple[float, int] = (0.0, 0)  # sum and steps since the last dev evaluation
@@ -31,19 +31,25 @@ class Progress:
         """As JSON, without the step, which the checkpoint adds."""
         values = asdict(self)
         del values["step"]
-        return {**values, "identity": identity, "environment": dict(environment)}
+        return {**values, "stop": self.stop and self.stop._asdict(), "identity": identity, "environment": dict(environment)}
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any], environment: Mapping[str, str]) -> "Progress":
         """Go on from a checkpoint's state. In another environment (library, device, threads) the run is no longer exact."""
-        known = {name: state[name] for name in ("kl_coefficient", "step", "stopped")}
+        known = {name: state[name] for name in ("kl_coefficient", "step")}
         return cls(
             **known,
+            stop=state["stop"] and Stop(**state["stop"]),
             exact=state["exact"] and state["environment"] == dict(environment),
             dev_scores=dict(state["dev_scores"]),
             train_accuracy=(state["train_accuracy"][0], state["train_accuracy"][1]),
-            sentinel=Sentinel(**state["sentinel"]),
+            sentinel=Sentinel.resumed(state["sentinel"]),
         )
+
+    @property
+    def stopped(self) -> str | None:
+        """The reason for which training was stopped."""
+        return self.stop.reason if self.stop else None
 
     @property
     def best_step(self) -> int:

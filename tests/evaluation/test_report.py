@@ -19,6 +19,7 @@ VALUES = {
     "dataset": "d41d8cd9",
     "status": "promoted",
     "headline": "Promoted",
+    "stop": None,
     "reasons": ["every rule held"],
     "dev": dev_rows(SUMMARY),
     "sealed": None,
@@ -32,7 +33,7 @@ VALUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("where", ["name", "algorithm", "dataset", "headline"])
+@pytest.mark.parametrize("where", ["name", "algorithm", "dataset", "headline", "stop"])
 def test_a_script_in_a_value_is_only_text(where: str) -> None:
     page = render({**VALUES, where: SCRIPT}, [])
     assert "<script" not in page
@@ -132,3 +133,16 @@ def test_dev_rows_set_before_beside_after() -> None:
     assert interval_text(FIGURE) == "0.912 (0.880 to 0.936)"
     assert len(rows) == 5
     assert rows[0] == {"label": "sampled accuracy", "before": interval_text(FIGURE), "after": interval_text(FIGURE)}
+
+
+def test_a_stop_is_shown_with_its_reason() -> None:
+    assert "Training was stopped" not in render(VALUES, [])
+    assert "<div>length (24.7, limit 21.4)</div>" in render({**VALUES, "stop": "length (24.7, limit 21.4)"}, [])
+
+
+def test_the_proxy_is_drawn_beside_gold() -> None:
+    gold = [(step, {"eval_sampled_accuracy": 0.5}) for step in range(3)]
+    both = [(step, {**values, "eval_proxy": float(step)}) for step, values in gold]
+    alone, beside = training_plot(gold), training_plot(both)
+    assert alone and beside
+    assert b"#b3261e" in beside and b"#b3261e" not in alone

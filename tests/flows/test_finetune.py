@@ -219,7 +219,7 @@ def test_a_training_that_is_never_finite_is_stopped(promoted: dict[str, Any], ru
 
 
 def test_no_verdict_is_promoted_by_accident() -> None:
-    from flows.finetune import STATUS
+    from flows.judgement import STATUS
 
     assert [outcome for outcome in Outcome if STATUS[outcome] == "promoted"] == [Outcome.PROMOTE]
 

@@ -16,6 +16,7 @@ from components.recipe import Train
 from components.rewards.protocol import Score
 from components.training.actor import Actor
 from components.training.loop import Setting, StepMetrics, Trainer
+from components.training.sentinel import DevResult, dev_result
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{i:x}", "prompt": f"{i} apples", "answer": str(i)} for i in range(8)]
@@ -23,6 +24,7 @@ STEPS = 5
 SHORT: dict[str, Any] = {
     **{"steps": STEPS, "prompts": 2, "k": 4, "lr": 3e-3, "evaluate_every": 2, "epochs": 2, "keep_checkpoints": 2},
     "critic": {"warmup_steps": 1},
+    "sentinel": {"looks": [], "gap": 1e6},
 }
 ADAPTIVE: dict[str, Any] = {"kl": "reward", "kl_coefficient": 0.1, "kl_target": 0.5, "kl_horizon": 100}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -51,6 +53,13 @@ def weight_score(policy: Policy) -> dict[str, float]:
     return {"eval_sampled_accuracy": float(sum(p.detach().double().sum() for p in policy.model.parameters()).sigmoid())}
 
 
+def dev(policy: Policy) -> DevResult:
+    """Items whose gold and proxy depend on the weights, one up where the other is down: the sentinel has much to count."""
+    score = weight_score(policy)["eval_sampled_accuracy"]
+    items = [score * 1e3 % (item + 2) for item in range(4)]
+    return dev_result({"eval_sampled_accuracy": score}, gold=items, proxy=[-value for value in items])
+
+
 def train(variant: str, root: Path, kill_at: str | None = None) -> None:
     """Train to the end, or until killed; the numbers of the steps taken are appended to ``steps.log``."""
     torch.set_num_threads(1)
@@ -60,9 +69,7 @@ def train(variant: str, root: Path, kill_at: str | None = None) -> None:
     actor = Actor(tiny_policy(), recipe, 7)
     reference = (actor.reference() or Reference(tiny_policy())) if recipe.needs_reference else None
     with Interruption() as interruption:
-        setting = Setting(
-            recipe, 7, ROWS, 6, digits, weight_score, root, identity=variant, interrupted=lambda: interruption.requested
-        )
+        setting = Setting(recipe, 7, ROWS, 6, digits, dev, root, identity=variant, interrupted=lambda: interruption.requested)
         for event in Trainer(actor, reference, setting).run():
             if isinstance(event, StepMetrics) and "step_time" in event.values:
                 with open(root / "steps.log", "a", encoding="utf-8") as log:

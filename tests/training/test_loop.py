@@ -272,7 +272,7 @@ def test_a_run_with_some_missing_rewards_stays_finite(tmp_path: Path, algorithm:
 @pytest.mark.parametrize("algorithm", PRESETS)
 def test_the_reward_rises(tmp_path: Path, algorithm: str) -> None:
     critic = {"lr": 1e-2, "warmup_steps": 2}
-    train = Train(algorithm=algorithm, steps=24, prompts=4, k=8, lr=5e-2, evaluate_every=24, critic=critic)
+    train = short(algorithm=algorithm, epochs=1, steps=24, prompts=4, k=8, lr=5e-2, evaluate_every=24, critic=critic)
     rewards = [values["reward"] for values in steps_of(finish(build(setting(tmp_path, train))))]
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.15
 
@@ -324,7 +324,7 @@ def test_the_critic_comes_to_know_which_prompts_are_rewarded(tmp_path: Path, cri
         return [Score(float(int(row["answer"]) % 2), {}) for row in rows]
 
     values = {"steps": 20, "evaluate_every": 20, "prompts": 8, "k": 2, "lr": 1e-2, "kl": "none"}
-    train = Train(algorithm="ppo", critic={**critic, "value_clip": None}, **values)
+    train = short(algorithm="ppo", epochs=1, critic={**critic, "value_clip": None}, **values)
     explained = [step["explained_variance"] for step in steps_of(finish(build(setting(tmp_path, train, reward=by_prompt))))]
     assert explained[0] == 0  # every value is zero
     assert sum(explained[-5:]) / 5 > 0.1

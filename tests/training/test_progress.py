@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from components.errors import StoreError
 from components.files import write_json
+from components.recipe import Sentinel as SentinelLimits
 from components.recipe import Train
 from components.training.progress import (
     Progress,
@@ -19,9 +20,10 @@ from components.training.progress import (
     samples_file,
     training_history,
 )
-from components.training.sentinel import Sentinel
+from components.training.sentinel import DevResult, Sentinel, Stop
 from tests.tiny_models import tiny_policy
 
+STOP = Stop("nonfinite", "skipped_in_a_row", 3.0, 2.0, 6)
 HERE = {"torch": "2.11", "device": "cpu"}
 ELSEWHERE = {"torch": "2.12", "device": "cpu"}
 
@@ -33,12 +35,15 @@ def kept(progress: Progress, identity: str = "a", where: dict[str, str] = HERE) 
 
 
 def test_everything_survives_a_checkpoint() -> None:
-    progress = Progress(0.07, 6, None, True, {"0": 0.25, "4": 0.5}, (1.5, 2), Sentinel(2))
+    sentinel = Sentinel(2)
+    sentinel.observe(7, {"entropy": 0.5, "grad_norm": 1.0, "accuracy": 0.25}, 0, 1, SentinelLimits())
+    sentinel.observe_dev(7, DevResult({}, [1.0, 0.0], [0.5, None]), SentinelLimits())
+    progress = Progress(0.07, 6, STOP, True, {"0": 0.25, "4": 0.5}, (1.5, 2), sentinel)
     assert Progress.resumed(kept(progress), HERE) == progress
 
 
 def test_a_stopped_run_is_still_stopped() -> None:
-    assert Progress.resumed(kept(Progress(0.0, 3, "nonfinite")), HERE).stopped == "nonfinite"
+    assert Progress.resumed(kept(Progress(0.0, 3, STOP)), HERE).stopped == "nonfinite"
 
 
 def test_another_runs_checkpoint_is_refused_with_a_remedy() -> None:

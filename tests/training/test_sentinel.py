@@ -1,37 +1,202 @@
-"""When training must end."""
+"""When training must end: each rule on its own fault, and on none of a hundred healthy runs."""
 
+import json
 from dataclasses import asdict
 
-from components.training.sentinel import Sentinel
+import pytest
+from pydantic import ValidationError
+
+from components.recipe import Sentinel as Limits
+from components.training.sentinel import ADVICE, NONFINITE, Sentinel, Stop, dev_result, may_be_judged
+from components.training.sentinel.rules import RULES
+from tests.training.trajectories import Fault, healthy_levels, run
+
+LIMITS = Limits()
+
+
+def test_a_hundred_healthy_runs_are_left_alone() -> None:
+    assert [stop for seed in range(100) if (stop := run(seed))] == []
+
+
+def from_step_60(**values: float) -> Fault:
+    """Figures that change at step 60 and stay so."""
+    renamed = {name.replace("__", "/"): value for name, value in values.items()}
+    return lambda step, figures: {**figures, **renamed} if step >= 60 else figures
+
+
+FAULTS = {
+    "kl": ("kl", from_step_60(objective__kl=25.0)),
+    "length": ("length", from_step_60(completions__mean_length=24.0)),
+    "truncated": ("length", from_step_60(completions__clipped_ratio=0.3)),
+    "length_correlation": ("length", from_step_60(completions__length_correlation=0.95)),
+    "entropy_low": ("entropy", from_step_60(entropy=0.01)),
+    "entropy_high": ("entropy", from_step_60(entropy=0.6)),
+    "distinct_2": ("repetition", from_step_60(completions__distinct_2=0.4)),
+    "identical": ("repetition", from_step_60(completions__identical_wrong=0.7)),
+    "silent": ("silent_groups", from_step_60(frac_unsolved_silent=0.9)),
+    "missing": ("missing_rewards", from_step_60(frac_reward_missing=0.1)),
+    "clipped": ("ratio", from_step_60(clip_ratio__region_mean=0.6)),
+}
+
+
+@pytest.mark.parametrize("rule", FAULTS)
+def test_each_rule_stops_its_own_fault_once_it_has_lasted(rule: str) -> None:
+    reason, fault = FAULTS[rule]
+    stop = run(1, fault)
+    assert stop is not None
+    assert (stop.reason, stop.step) == (reason, 62)  # the third step in a row
+
+
+@pytest.mark.parametrize("rule", FAULTS)
+def test_a_rule_that_is_null_is_off(rule: str) -> None:
+    assert run(1, FAULTS[rule][1], limits=Limits(**{rule: None})) is None
+
+
+def test_every_rule_has_a_fault_and_every_reason_its_advice() -> None:
+    assert {rule.name for rule in RULES} == FAULTS.keys()
+    assert {rule.reason for rule in RULES} <= ADVICE.keys()
+
+
+def test_a_fault_that_passes_is_a_warning_alone() -> None:
+    sentinel, found = Sentinel(), []
+    for step in range(1, 9):
+        figures = {"completions/mean_length": 10.0 if step != 7 else 30.0}
+        found.append((sentinel.observe(step, figures, 1, 0, LIMITS), sentinel.warnings()))
+    assert [stop for stop, _ in found] == [None] * 8
+    assert [warnings for _, warnings in found if warnings] == [{"sentinel/length": 1.0}]
+
+
+def test_a_reward_may_prefer_long_answers_while_they_do_not_grow() -> None:
+    sentinel, figures = Sentinel(), {"completions/length_correlation": 1.0, "completions/mean_length": 10.0}
+    assert all(sentinel.observe(step, figures, 1, 0, LIMITS) is None for step in range(1, 20))
+
+
+# Gradients.
+
+
+def spike(step: int, figures: dict[str, float]) -> dict[str, float]:
+    return {**figures, "grad_norm": 9.0} if step >= 60 and step % 8 == 0 else figures
+
+
+def test_five_spikes_in_fifty_steps_end_training() -> None:
+    stop = run(1, spike)
+    assert stop is not None
+    assert (stop.reason, stop.step) == ("gradient", 96)  # 64, 72, 80, 88, 96
+
+
+def test_a_rare_spike_does_not() -> None:
+    assert run(1, lambda step, figures: {**figures, "grad_norm": 9.0} if step % 25 == 0 else figures) is None
+
+
+def test_spikes_can_be_switched_off() -> None:
+    assert run(1, spike, limits=Limits(gradient=None)) is None
+
+
+# Proxy against gold.
+
+
+def hacked(step: int) -> tuple[float, float]:
+    """From step 60 on the proxy goes on rising while gold falls."""
+    gold, proxy = healthy_levels(min(step, 60))
+    return gold - max(0, step - 60) / 20, proxy + max(0, step - 60) / 60
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_proxy_that_leaves_gold_behind_ends_training(seed: int) -> None:
+    stop = run(seed, levels=hacked)
+    assert stop is not None
+    assert stop.reason == "proxy_gold_gap"
+    assert stop.step <= 100
+
+
+def test_a_gap_can_be_let_pass() -> None:
+    assert run(0, levels=hacked, limits=Limits(gap=None)) is None
+
+
+def test_a_fall_of_both_is_no_gap() -> None:
+    assert run(0, levels=lambda step: (0.5 - step / 100, -step / 50)) is None
+
+
+def test_a_divergence_on_dev_over_the_budget_ends_training_at_once() -> None:
+    result = dev_result({"eval_kl": 21.0}, [1.0], [1.0])
+    assert Sentinel().observe_dev(20, result, LIMITS) == Stop("kl", "eval_kl", 21.0, 20.0, 20)
+    assert Sentinel().observe_dev(20, result, Limits(kl=None)) is None
+
+
+def test_gold_that_falls_on_training_prompts_asks_for_a_dev_evaluation() -> None:
+    sentinel = Sentinel()
+    asked = []
+    for step in range(20, 60):
+        accuracy = (0.8 if step < 50 else 0.6) + 0.02 * (step % 2)
+        sentinel.observe(step, {"accuracy": accuracy}, 1, 0, LIMITS)
+        asked.append(sentinel.wants_look(step, LIMITS))
+    assert not any(asked[:30])
+    assert any(asked[30:33])
+
+
+def test_dev_is_looked_at_early() -> None:
+    assert [step for step in range(1, 30) if Sentinel().wants_look(step, Limits(looks=[2, 4]))] == [2, 4]
+
+
+# Updates that are not finite.
+
+
+def skips(*steps: tuple[int, int]) -> list[str | None]:
+    sentinel = Sentinel()
+    stops = [sentinel.observe(number, {}, *step, LIMITS) for number, step in enumerate(steps)]
+    return [stop and stop.reason for stop in stops]
 
 
 def test_three_skipped_steps_in_a_row_end_training() -> None:
-    sentinel = Sentinel()
-    assert [sentinel.observe(0, 1) for _ in range(3)] == [None, None, "nonfinite"]
+    assert skips((0, 1), (0, 1), (0, 1)) == [None, None, NONFINITE]
 
 
 def test_a_finite_step_starts_the_count_anew() -> None:
-    sentinel = Sentinel()
-    assert [sentinel.observe(*step) for step in [(0, 1), (0, 1), (1, 0), (0, 1), (0, 1)]] == [None] * 5
+    assert skips((0, 1), (0, 1), (1, 0), (0, 1), (0, 1)) == [None] * 5
 
 
 def test_a_step_without_any_update_neither_counts_nor_clears() -> None:
-    sentinel = Sentinel()
-    assert [sentinel.observe(*step) for step in [(0, 1), (0, 1), (0, 0), (0, 1)]] == [None, None, None, "nonfinite"]
+    assert skips((0, 1), (0, 1), (0, 0), (0, 1))[-1] == NONFINITE
 
 
 def test_a_step_that_was_skipped_in_part_counts() -> None:
+    assert skips((3, 1), (3, 1), (3, 1))[-1] == NONFINITE
+
+
+def test_figures_that_are_not_finite_cross_nothing() -> None:
     sentinel = Sentinel()
-    assert [sentinel.observe(3, 1) for _ in range(3)][-1] == "nonfinite"
+    assert all(sentinel.observe(step, {"entropy": float("nan")}, 1, 0, LIMITS) is None for step in range(20))
 
 
-def test_healthy_training_is_left_alone() -> None:
-    sentinel = Sentinel()
-    assert all(sentinel.observe(1, 0) is None for _ in range(100))
+def test_this_rule_cannot_be_switched_off() -> None:
+    with pytest.raises(ValidationError):
+        Limits(nonfinite=None)
 
 
-def test_the_count_survives_a_checkpoint() -> None:
-    sentinel = Sentinel()
-    sentinel.observe(0, 1)
-    sentinel.observe(0, 1)
-    assert Sentinel(**asdict(sentinel)).observe(0, 1) == "nonfinite"
+# The reason, and the state.
+
+
+def test_a_checkpoint_from_before_a_stop_may_be_judged_unless_updates_were_not_finite() -> None:
+    assert {reason for reason in ADVICE if not may_be_judged(reason)} == {NONFINITE}
+
+
+def test_a_reason_is_given_with_its_figures_and_what_to_do() -> None:
+    text = Stop("length", "completions/mean_length", 24.71, 21.4, 12).text()
+    assert text.startswith(
+        "the sentinel stopped training at step 12: length (completions/mean_length 24.7, limit 21.4). Look at"
+    )
+
+
+def test_a_resumed_sentinel_goes_on_as_the_one_before() -> None:
+    def seen(resume: bool) -> list[Stop | None]:
+        sentinel, stops = Sentinel(), []
+        for step in range(1, 40):
+            figures = {"entropy": 1.0 if step < 36 else 9.0, "grad_norm": float(step % 7), "accuracy": (step % 5) / 5}
+            stops.append(sentinel.observe(step, figures, 1, 0, LIMITS))
+            stops.append(sentinel.observe_dev(step, dev_result({}, [step % 2, 1.0], [step, None]), LIMITS))
+            if resume:
+                sentinel = Sentinel.resumed(json.loads(json.dumps(asdict(sentinel))))
+        return stops
+
+    assert seen(resume=True) == seen(resume=False)
+    assert any(seen(resume=True))

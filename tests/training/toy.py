@@ -1,25 +1,42 @@
 """A toy task for the whole loop: a tiny random policy is rewarded for writing digits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from components.policy.adapters import Reference
 from components.policy.loading import Policy
-from components.recipe import Train
+from components.recipe import Sentinel, Train
 from components.rewards.protocol import Score
 from components.training.actor import Actor
 from components.training.loop import Setting, StepMetrics, Trainer
+from components.training.sentinel import DevResult
 from tests.tiny_models import moments, tiny_policy, weights
 
 ROWS = [{"id": f"{i:x}", "prompt": f"{i} apples", "answer": str(i)} for i in range(8)]
 
 
+# A tiny random policy trips over most limits.
+OFF: dict[str, Any] = {
+    "looks": [],
+    **{name: None for name, field in Sentinel.model_fields.items() if type(None) in get_args(field.annotation)},
+}
+
+
 def short(**values: Any) -> Train:
     """A recipe of four steps, evaluated every second one."""
-    few = {"steps": 4, "prompts": 3, "k": 4, "lr": 3e-3, "evaluate_every": 2, "epochs": 2, "keep_checkpoints": 2}
+    few = {
+        "steps": 4,
+        "prompts": 3,
+        "k": 4,
+        "lr": 3e-3,
+        "evaluate_every": 2,
+        "epochs": 2,
+        "keep_checkpoints": 2,
+        "sentinel": OFF,
+    }
     return Train(**{**few, **values})
 
 
@@ -29,14 +46,20 @@ def digits(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Ma
     return [Score(share, {"digits": share}) for share in shares]
 
 
-def weight_score(policy: Policy) -> dict[str, float]:
+def weight_score(policy: Policy) -> Mapping[str, float]:
     """Any figure in (0, 1) that depends on nothing but the weights."""
     return {"eval_sampled_accuracy": float(sum(p.detach().double().sum() for p in policy.model.parameters()).sigmoid())}
 
 
-def setting(checkpoints: Path, train: Train | None = None, **values: Any) -> Setting:
-    given = {"seed": 7, "rows": ROWS, "max_new_tokens": 6, "reward": digits, "evaluate": weight_score}
-    return Setting(train=train or short(), checkpoints=checkpoints, **{**given, **values})
+def setting(
+    checkpoints: Path,
+    train: Train | None = None,
+    evaluate: Callable[[Policy], Mapping[str, float]] = weight_score,
+    **values: Any,
+) -> Setting:
+    given = {"seed": 7, "rows": ROWS, "max_new_tokens": 6, "reward": digits}
+    dev = {"evaluate": lambda policy: DevResult(evaluate(policy))}
+    return Setting(train=train or short(), checkpoints=checkpoints, **{**given, **dev, **values})
 
 
 def build(given: Setting) -> Trainer:

@@ -1,0 +1,51 @@
+"""The dev evaluation of a training run: gold by the verifier and proxy by the training reward, on the same samples."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from components.evaluation.evaluate import evaluate_items, summarise
+from components.policy.adapters import Reference
+from components.policy.loading import Policy
+from components.rewards.protocol import RewardFunction, checked
+from components.training.sentinel import DevResult, dev_result
+
+
+def dev_evaluation(
+    rows: Sequence[Mapping[str, Any]],
+    reward: RewardFunction,
+    reference: Reference | None,
+    *,
+    seed: int,
+    max_new_tokens: int,
+    temperature: float,
+) -> Callable[[Policy], DevResult]:
+    """A function that evaluates a policy on these rows, each time with the same draws.
+
+    Args:
+        reference: policy to which the KL is measured, nats a completion.
+
+    Raises (the function):
+        RewardError: if the reward breaks its protocol.
+    """
+    prompts = [str(row["prompt"]) for row in rows]
+
+    def evaluate(policy: Policy) -> DevResult:
+        results = evaluate_items(
+            policy,
+            rows,
+            seed=seed,
+            purpose="dev",
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            reference=reference,
+        )
+        scores = checked(reward(prompts, [result.completion for result in results], rows), len(rows), "the reward")
+        figures = summarise(results)
+        names = {"accuracy": "sampled_accuracy", "format_rate": "format_rate", "length": "mean_length", "kl": "kl"}
+        return dev_result(
+            {f"eval_{shown}": figures[name].value for name, shown in names.items() if name in figures},
+            gold=[float(result.correct) for result in results],
+            proxy=[score.total for score in scores],
+        )
+
+    return evaluate

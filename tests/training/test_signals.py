@@ -1,0 +1,74 @@
+"""Signals by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from components.training.sentinel.gap import MOST, Gap, paired_z
+from components.training.sentinel.signals import distinct_2, identical_and_wrong, length_correlation, unsolved_silent
+from components.training.sentinel.spikes import Spikes, spike_limit
+
+
+def test_pairs_that_repeat_within_a_completion_lower_distinct_2() -> None:
+    assert distinct_2([[1, 2, 1, 2], [5, 6, 7]]) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_a_completion_of_one_token_has_no_pairs() -> None:
+    assert distinct_2([[1], [2, 3]]) == 1
+    assert distinct_2([[1], []]) is None
+
+
+def test_only_wrong_completions_that_repeat_another_count() -> None:
+    groups = [(["a", "a", "b", "b"], [True, True, False, False]), (["b", "c", "d", "e"], [False] * 4)]
+    assert identical_and_wrong(groups) == 2 / 8  # the two b of the first group; the b of the second stands alone
+
+
+def test_a_reward_that_is_length_correlates_wholly_and_by_rank() -> None:
+    assert length_correlation(np.array([[1.0, 10.0, 100.0]]), np.array([[3, 4, 5]])) == pytest.approx(1)
+    assert length_correlation(np.array([[3.0, 2.0, 1.0]]), np.array([[3, 4, 5]])) == pytest.approx(-1)
+
+
+def test_prompts_that_call_for_long_answers_do_not_count() -> None:
+    rewards, lengths = np.array([[0.0, 1.0], [10.0, 11.0]]), np.array([[6, 5], [60, 50]])
+    assert length_correlation(rewards, lengths) == pytest.approx(-1)  # within each group the longer has less
+
+
+def test_where_nothing_varies_there_is_no_correlation() -> None:
+    assert length_correlation(np.ones((2, 3)), np.array([[1, 2, 3]] * 2)) is None
+    assert length_correlation(np.array([[1.0, math.nan]]), np.array([[1, 2]])) is None
+
+
+def test_solved_groups_may_be_silent() -> None:
+    solved = [True] * 6 + [False] * 4
+    assert unsolved_silent([False] * 6 + [True, True, True, False], solved) == 1 / 4
+    assert unsolved_silent([False] * 10, [True] * 7 + [False] * 3) is None  # too few
+
+
+def test_a_paired_difference_in_standard_errors() -> None:
+    # changes 1, 0, 1, 0: mean 1/2, variance 1/3, standard error sqrt(1/12): z = sqrt(3)
+    assert paired_z([1, 0, 1, 0], [0, 0, 0, 0]) == pytest.approx(math.sqrt(3))
+    assert paired_z([1, None, 1, 0, 0], [0, 5, 0, 0, 0]) == pytest.approx(math.sqrt(3))
+    assert paired_z([1, 2], [1, 2]) == 0
+    assert paired_z([0, 0], [1, 1]) == -MOST
+
+
+def test_a_gap_is_counted_only_while_gold_is_below_its_best() -> None:
+    fallen = [0.0] * 10 + [1.0] * 30  # from all 1: mean -1/4, deviation 0.4385, error 0.0693: z = -3.606
+    gap = Gap()
+    assert gap.observe([0.0] * 40, fallen, 0.5) == 0
+    assert gap.observe([1.0] * 40, [1.0] * 40, 0.5) == 0 == gap.cusum  # both rise
+    assert gap.observe([2.0] * 40, fallen, 0.5) == pytest.approx(3.606 - 0.5, abs=1e-3)
+    assert gap.observe([3.0] * 40, fallen, 0.5) == pytest.approx(3.606 - 1.0, abs=1e-3)  # the proxy rises alone
+    assert gap.observe([2.5] * 40, [1.0] * 40, 0.5) == 0  # gold is back at its best
+
+
+def test_the_limit_of_a_spike_is_six_deviations_or_twice_the_median() -> None:
+    assert spike_limit([1.0, 2.0, 4.0, 8.0, 16.0], 6.0) == pytest.approx(4 * 2**6)  # deviations of 2, 1, 0, 1, 2 doublings
+    assert spike_limit([2.0] * 5, 6.0) == pytest.approx(4)
+
+
+def test_a_spike_does_not_raise_the_limit_for_the_next() -> None:
+    spikes = Spikes()
+    assert [spikes.observe(step, 1.0 if step < 30 else 50.0, 6.0) for step in range(35)] == [False] * 34 + [True]
+    assert set(spikes.norms) == {1.0}
