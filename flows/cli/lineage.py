@@ -103,7 +103,8 @@ def parts(record: "Lineage") -> list[tuple[str, str]]:
     code, machine = record.code, record.machine
     state = "as committed" if code.diff_sha256 is None else f"with {len(code.changed)} uncommitted files"
     place = f"{machine.gpu or machine.processor}, {machine.architecture}, {machine.kernels}, {machine.threads} threads"
-    libraries = ", ".join(f"{name} {record.libraries[name]}" for name in ("python", "torch", "transformers"))
+    shown = ("python", "torch", "transformers")
+    libraries = ", ".join(f"{name} {record.libraries[name]}" for name in shown if name in record.libraries)
     lock = f"{record.lock_sha256[:12]}" if record.lock_sha256 else "none"
     if record.off_lock:
         lock += f", not followed by {', '.join(record.off_lock)}"
