@@ -163,7 +163,7 @@ class Reproduction:
             look = [str(interpreter), "-c", FINGERPRINT, str(threads)]
             found = subprocess.run(look, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode or found.returncode:
-            reason = result_of(done.stdout).get("error", f"exit code {done.returncode or found.returncode}")
+            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode or found.returncode}")).rstrip(".")
             raise RegistryError(f"training version {self.number} again failed: {reason}. Its output is above.")
         machine, libraries = json.loads(found.stdout)
         return rebuilt_in(self.state / "store", result_of(done.stdout)["stages"], machine, libraries)

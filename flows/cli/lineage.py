@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from components.registry.chain import Link
     from components.registry.lineage import Lineage
 
+WIDTH = 120  # a whole sha256 fits, three versions deep
 VersionArgument = Annotated[str, typer.Argument(help="Number of a version, or champion or challenger.", metavar="VERSION")]
 
 
@@ -32,7 +33,9 @@ def lineage(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, jso
     if json_output:
         print(json.dumps({"model": registry.name, "chain": [link.as_json() for link in links]}, indent=2))
         return
-    Console().print(tree_of(registry.name, links), highlight=False)
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    console.print(tree_of(registry.name, links), highlight=False)
 
 
 def verify(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = False) -> None:
