@@ -85,11 +85,13 @@ class Reproduction:
     def _check(self) -> None:
         lineage, project = self.lineage, self.home.project
         reasons = refusals(lineage, self.environment, fingerprint.lock_digest(project))
-        commit, ran = lineage.code.commit, lineage.code.sources_sha256
+        commit, folder = lineage.code.commit, inner_path(lineage.code.folder)
         if not reasons and checkout.has_commit(project, commit):
-            inner_path(lineage.code.folder)
-            if checkout.committed_code_digest(project, commit, lineage.code.folder) != ran:
+            if checkout.committed_code_digest(project, commit, lineage.code.folder) != lineage.code.sources_sha256:
                 reasons.append(f"the code that ran was not that of commit {commit[:12]}")
+            lock = checkout.committed_file(project, commit, str(folder / fingerprint.CONSTRAINTS))
+            if fingerprint.bytes_digest(lock) != lineage.lock_sha256:
+                reasons.append(f"{fingerprint.CONSTRAINTS} was not that of commit {commit[:12]}")
         if reasons:
             raise RegistryError(
                 f"version {self.number} of {lineage.model} cannot be rebuilt: {'; '.join(reasons)}. "
