@@ -122,13 +122,22 @@ def scratch_directory(parent: Path, prefix: str) -> Path:
     """A fresh directory ``<prefix>.<host>.<pid>.<random>``; those that killed processes of this machine left are removed."""
     parent.mkdir(parents=True, exist_ok=True)
     host = platform.node() or "localhost"
-    for old in parent.glob(f"{prefix}.{host}.*"):
-        pid = old.name.removeprefix(f"{prefix}.{host}.").partition(".")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
+    for old in left_behind(parent, f"{prefix}.{host}."):
+        shutil.rmtree(old, ignore_errors=True)
     fresh = parent / f"{prefix}.{host}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
     fresh.mkdir(mode=0o700)
     return fresh
+
+
+def left_behind(parent: Path, beginning: str = "") -> list[Path]:
+    """Scratch directories below ``parent`` whose processes, of this machine, are gone.
+
+    Args:
+        beginning: ``<prefix>.<host>.`` of the names to look at; without it those of every prefix.
+    """
+    host = platform.node() or "localhost"
+    names = {path: path.name.rpartition(f".{host}.")[2].partition(".")[0] for path in sorted(parent.glob(f"{beginning}*"))}
+    return [path for path, pid in names.items() if f".{host}." in path.name and pid.isdigit() and not _is_alive(int(pid))]
 
 
 def _is_alive(pid: int) -> bool:

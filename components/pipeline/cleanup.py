@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from components.data import versioning
 from components.errors import RatchetError, RegistryError, StoreError
-from components.files import MANIFEST, read_json, scratch_directory
+from components.files import MANIFEST, left_behind, read_json, scratch_directory
 from components.home import Home
 from components.recipe import Recipe
 from components.registry.chain import recorded_lineage
@@ -53,7 +53,7 @@ class Cleanup:
         """
         stored = self._let_go(self._stored(), self._needed_stages())
         found = [Item(item.kind, item.name, item.used, tree_size(self.home.store / item.name)) for item in stored]
-        return [*found, *self._datasets({item.name for item in stored}), *self._versions()]
+        return [*found, *self._workspaces(), *self._datasets({item.name for item in stored}), *self._versions()]
 
     def delete(self, item: Item) -> None:
         """Delete one item, whole for everybody who looks."""
@@ -64,6 +64,8 @@ class Cleanup:
         elif item.kind == "dataset":
             for path in self._own_objects(item.name):
                 path.unlink(missing_ok=True)
+        elif item.kind == "workspace":
+            shutil.rmtree(self.home.workspaces / item.name)
         else:
             discard(self.home.store / item.name)
 
@@ -136,6 +138,11 @@ class Cleanup:
         for path in sorted(self.home.store.glob("*/*")):
             if path.is_dir() and not path.is_symlink():
                 yield Item(kind_of(path), f"{path.parent.name}/{path.name}", last_used(path))
+
+    def _workspaces(self) -> Iterator[Item]:
+        """What killed processes left: a reproduction's environment can be large."""
+        for path in left_behind(self.home.workspaces):
+            yield Item("workspace", path.name, path.stat().st_mtime, tree_size(path))
 
     def _datasets(self, leaving: set[str]) -> list[Item]:
         """Versions in DVC's cache that runs of ours made; what else is there is somebody else's."""

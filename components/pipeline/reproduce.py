@@ -84,11 +84,13 @@ class Reproduction:
     def _check(self) -> None:
         lineage, project = self.lineage, self.home.project
         reasons = refusals(lineage, self.environment, fingerprint.lock_digest(project))
-        commit, ran = lineage.code.commit, lineage.code.sources_sha256
+        commit, folder = lineage.code.commit, inner_path(lineage.code.folder)
         if not reasons and checkout.has_commit(project, commit):
-            inner_path(lineage.code.folder)
-            if checkout.committed_code_digest(project, commit, lineage.code.folder) != ran:
+            if checkout.committed_code_digest(project, commit, lineage.code.folder) != lineage.code.sources_sha256:
                 reasons.append(f"the code that ran was not that of commit {commit[:12]}")
+            lock = checkout.committed_file(project, commit, str(folder / fingerprint.CONSTRAINTS))
+            if fingerprint.bytes_digest(lock) != lineage.lock_sha256:
+                reasons.append(f"{fingerprint.CONSTRAINTS} was not that of commit {commit[:12]}")
         if reasons:
             raise RegistryError(
                 f"version {self.number} of {lineage.model} cannot be rebuilt: {'; '.join(reasons)}. "
@@ -162,7 +164,7 @@ class Reproduction:
             look = [str(interpreter), "-c", FINGERPRINT, str(threads)]
             found = subprocess.run(look, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode or found.returncode:
-            reason = result_of(done.stdout).get("error", f"exit code {done.returncode or found.returncode}")
+            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode or found.returncode}")).rstrip(".")
             raise RegistryError(f"training version {self.number} again failed: {reason}. Its output is above.")
         machine, libraries = json.loads(found.stdout)
         return rebuilt_in(self.state / "store", result_of(done.stdout)["stages"], machine, libraries)

@@ -1,7 +1,7 @@
 """A version's lineage and its parents', back to the policy and the data that everything began with."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -97,13 +97,3 @@ def _link(versions: Versions, name: str, number: str, scratch: Path, tags: Mappi
         return Link(number, tags, recorded_lineage(versions, name, number, scratch))
     except RegistryError as error:
         return Link(number, tags, None, str(error))
-
-
-def ancestors(read: Callable[[str], Lineage], number: str) -> set[str]:
-    """The versions that a version descends from."""
-    found: set[str] = set()
-    parent = read(number).policy.version
-    while parent is not None and parent not in found:
-        found.add(parent)
-        parent = read(parent).policy.version
-    return found

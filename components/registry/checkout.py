@@ -43,7 +43,9 @@ def code_state(project: Path) -> CodeState:
     if commit is None:
         return CodeState(UNKNOWN)
     folder = (_text(project, "rev-parse", "--show-prefix") or "").strip().rstrip("/")
-    status = _text(project, "status", "--porcelain") or ""
+    status = _text(project, "status", "--porcelain")
+    if status is None:  # whether it is as committed cannot be told, so it does not count as committed
+        return CodeState(commit.strip(), folder, ("git status failed",), "git status failed\n")
     changed = tuple(line[3:] for line in status.splitlines())
     patch = (_text(project, "diff", "HEAD", "--no-color", "--no-ext-diff") or "") if status else ""
     return CodeState(commit.strip(), folder, changed, status + patch)

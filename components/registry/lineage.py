@@ -1,6 +1,5 @@
 """What a version says about where it came from, as one JSON record whose sha256 is a tag on the version."""
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -138,8 +137,3 @@ def commit_tags(project: Path) -> dict[str, str]:
     if state.difference_digest is not None:
         tags["diff_sha256"] = state.difference_digest
     return tags
-
-
-def text_digest(text: str) -> str:
-    """sha256 of a text in UTF-8."""
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -20,7 +20,7 @@ StageName = tuple[str, str]  # stage, key
 class Item:
     """One thing that could be deleted."""
 
-    kind: str  # stage, checkpoints, leftover, version, dataset
+    kind: str  # stage, checkpoints, leftover, workspace, version, dataset
     name: str
     used: float  # seconds since 1970
     size: int = 0  # bytes

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from components.registry.chain import Link
     from components.registry.lineage import Lineage
 
+WIDTH = 120  # a whole sha256 fits, three versions deep
 VersionArgument = Annotated[str, typer.Argument(help="Number of a version, or champion or challenger.", metavar="VERSION")]
 
 
@@ -32,7 +33,9 @@ def lineage(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, jso
     if json_output:
         print(json.dumps({"model": registry.name, "chain": [link.as_json() for link in links]}, indent=2))
         return
-    Console().print(tree_of(registry.name, links), highlight=False)
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    console.print(tree_of(registry.name, links), highlight=False)
 
 
 def verify(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = False) -> None:
@@ -103,7 +106,8 @@ def parts(record: "Lineage") -> list[tuple[str, str]]:
     code, machine = record.code, record.machine
     state = "as committed" if code.diff_sha256 is None else f"with {len(code.changed)} uncommitted files"
     place = f"{machine.gpu or machine.processor}, {machine.architecture}, {machine.kernels}, {machine.threads} threads"
-    libraries = ", ".join(f"{name} {record.libraries[name]}" for name in ("python", "torch", "transformers"))
+    shown = ("python", "torch", "transformers")
+    libraries = ", ".join(f"{name} {record.libraries[name]}" for name in shown if name in record.libraries)
     lock = f"{record.lock_sha256[:12]}" if record.lock_sha256 else "none"
     if record.off_lock:
         lock += f", not followed by {', '.join(record.off_lock)}"

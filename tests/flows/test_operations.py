@@ -142,6 +142,26 @@ def test_a_model_server_answers_lists_and_frames(project: Path) -> None:
         assert "####" in from_list
 
 
+def test_a_model_server_does_not_start_on_a_changed_file(project: Path) -> None:
+    (weights,) = (project / "mlflow" / "artifacts").rglob("model.safetensors")
+    original = weights.read_bytes()
+    weights.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+    command = ["mlflow", "models", "serve", "-m", "models:/micro@champion", "--env-manager", "local", "-p", str(free_port())]
+    try:
+        served = subprocess.run(
+            command,
+            cwd=project,
+            env=environment(MLFLOW_TRACKING_URI=uri(project)),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    finally:
+        weights.write_bytes(original)
+    assert served.returncode != 0
+    assert b"is not what was promoted" in served.stderr
+
+
 def test_the_user_interfaces_start(project: Path) -> None:
     port, prefect_port = free_port(), free_port()
     with started(project, *ratchet("ui", "--port", str(port), "--prefect-port", str(prefect_port))):

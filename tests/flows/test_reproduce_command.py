@@ -42,7 +42,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(clone, "add", ".")
     git(clone, "commit", "--quiet", "-m", "one")
     code, result, errors = ratchet(clone, "run", *(f"--set={override}" for override in SMALL))
-    assert (code, result.get("version")) == (0, "1"), errors[-2000:]
+    assert code in (0, 3), errors[-2000:]  # so little training may well be refused; it is a version all the same
+    assert result["version"] == "1"
     return clone
 
 
@@ -65,8 +66,8 @@ def test_todays_store_and_registry_are_not_touched_by_it(clone: Path) -> None:
 def test_a_version_from_uncommitted_code_is_refused_with_the_reason(clone: Path) -> None:
     (clone / "notes.py").write_text("x = 1\n", encoding="utf-8")
     try:
-        code, made, errors = ratchet(clone, "run", *(f"--set={override}" for override in (*SMALL[:-1], "threads=1", "seed=4")))
-        assert made.get("version") == "2", errors[-2000:]
+        _, made, errors = ratchet(clone, "run", *(f"--set={override}" for override in (*SMALL, "seed=4")))
+        assert made["version"] == "2", errors[-2000:]
         code, _, errors = ratchet(clone, "reproduce", "2", "--environment", "current")
     finally:
         (clone / "notes.py").unlink()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,16 @@ def test_an_open_run_keeps_its_checkpoints_and_all_that_was_used_since(project: 
     project.ledger.begin_run("i", "micro", "r1")
     os.utime(work / "step_000001")
     assert project.leaves("retention.keep_days=0") == set()
+
+
+def test_what_a_killed_process_left_in_the_workspaces_goes_and_what_a_live_one_uses_stays(project: Project) -> None:
+    host = platform.node() or "localhost"
+    dead, live = f"reproduce.{host}.{2**22 + 1}.ab", f"data.{host}.{os.getpid()}.cd"
+    for name in (dead, live, "else"):
+        (project.home.workspaces / name).mkdir(parents=True)
+    (item,) = clean(project.cleanup(), dry_run=False)
+    assert (item.kind, item.name) == ("workspace", dead)
+    assert {path.name for path in project.home.workspaces.iterdir()} == {live, "else"}
 
 
 @pytest.mark.parametrize(

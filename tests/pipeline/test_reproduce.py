@@ -13,6 +13,7 @@ from components.errors import RegistryError
 from components.files import file_digest, write_json_lines
 from components.home import Home
 from components.pipeline.reproduce import Reproduction, commit_dataset, inner_path, rebuilt_in
+from components.registry import fingerprint
 from components.registry.lineage import StageManifest
 from components.store import Store
 from tests.registry.records import ONE, TWO, lineage
@@ -43,7 +44,8 @@ def reproduction(project: Path, **changes: Any) -> Reproduction:
         "commit": git(project, "rev-parse", "HEAD"),
         "sources_sha256": store.code_digest.__wrapped__("."),
     }
-    record = lineage(**{"code": code, "recipe": RECIPE, **changes})
+    lock = fingerprint.lock_digest(project)
+    record = lineage(**{"code": code, "recipe": RECIPE, "lock_sha256": lock, **changes})
     folder = project.parent / "work"
     folder.mkdir()
     home = Home(project, project / ".ratchet")
@@ -56,6 +58,11 @@ def test_a_version_of_other_code_than_its_commits_is_refused(project: Path) -> N
     with pytest.raises(RegistryError, match=r"version 3 .* the code that ran was not that of commit .*Train it anew"):
         work.run(0.0)
     assert not work.code.exists()
+
+
+def test_a_version_of_another_lock_than_its_commits_is_refused(project: Path) -> None:
+    with pytest.raises(RegistryError, match=r"constraints.txt was not that of commit"):
+        reproduction(project, lock_sha256=ONE).run(0.0)
 
 
 def test_a_version_from_uncommitted_code_is_refused_before_anything_is_done(project: Path) -> None:

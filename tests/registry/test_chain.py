@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import RegistryError
-from components.registry.chain import ancestors, chain, resolved
+from components.registry.chain import chain, resolved
 from tests.registry.records import TWO, lineage
 from tests.registry.registries import FakeVersions
 
@@ -68,8 +68,3 @@ def test_versions_are_given_by_number_or_alias(versions: FakeVersions) -> None:
 def test_what_names_no_version_is_refused(versions: FakeVersions, text: str) -> None:
     with pytest.raises(RegistryError, match="ratchet history"):
         resolved(versions, "m", text)
-
-
-def test_ancestors_are_all_versions_before() -> None:
-    records = {"1": lineage(), "2": lineage(policy=started_from("1")), "3": lineage(policy=started_from("2"))}
-    assert (ancestors(records.__getitem__, "3"), ancestors(records.__getitem__, "1")) == ({"2", "1"}, set())

@@ -40,6 +40,11 @@ def test_a_difference_that_is_not_utf8_is_no_error(repository: Path) -> None:
     assert code_state(repository).dirty
 
 
+def test_where_git_cannot_tell_the_code_does_not_count_as_committed(repository: Path) -> None:
+    (repository / ".git" / "index").write_bytes(b"damaged")
+    assert code_state(repository).dirty
+
+
 def test_a_project_below_the_root_knows_its_folder(repository: Path) -> None:
     assert code_state(repository / "components" / "data").folder == "components/data"
 

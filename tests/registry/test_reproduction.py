@@ -7,6 +7,7 @@ import pytest
 from components.registry.reproduction import Rebuilt, judged, refusals, same_class, stage_matches
 from tests.registry.records import ONE, THREE, TWO, lineage
 
+RECORD = lineage(metrics={"eval_sampled_accuracy": 0.6, "eval_format_rate": 1.0})
 FILES = {stage.name: dict(stage.files) for stage in lineage().stages}
 
 
@@ -59,11 +60,10 @@ def test_equal_weights_are_equal() -> None:
 
 
 def test_on_the_same_class_of_machine_other_weights_differ_however_good() -> None:
-    assert judged(lineage(), rebuilt(weights=TWO), 1.0)["match"] == "differs"
+    assert judged(RECORD, rebuilt(weights=TWO), 1.0)["match"] == "differs"
 
 
 OTHER = {**lineage().machine.model_dump(), "processor": "Q"}
-RECORD = lineage(metrics={"eval_sampled_accuracy": 0.6, "eval_format_rate": 1.0})
 
 
 @pytest.mark.parametrize(("tolerance", "match"), [(0.05, "within tolerance"), (0.01, "differs")])

@@ -1,0 +1,79 @@
+"""A version's files in MLflow: found, measured, deleted by retention, and registered anew after that."""
+
+from pathlib import Path
+
+import pytest
+
+from components.errors import RegistryError
+from components.files import file_digest
+from components.registry.tracking import Tracker
+
+WEIGHTS = "w" * 64
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    """A registry on disk with version 1 of ``m``."""
+    root = tmp_path_factory.mktemp("mlflow")
+    tracker = Tracker(f"sqlite:///{root / 'mlflow.db'}", "m", root / "artifacts")
+    assert registered(tracker, root) == "1"
+    return tracker
+
+
+def registered(tracker: Tracker, root: Path) -> str:
+    """Register the same weights, in a run of their own."""
+    model = root / "model"
+    model.mkdir(exist_ok=True)
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_text(name, encoding="utf-8")
+    run_id = tracker.open_run("m", {}, None)
+    (root / "lineage.json").write_text("{}", encoding="utf-8")
+    tracker.artifact(run_id, root / "lineage.json")
+    return tracker.register("m", run_id, model, {"max_new_tokens": 1}, {"weights_sha256": WEIGHTS, "verdict": "REJECT"})
+
+
+def test_a_version_is_found_with_its_tags_and_its_runs_artifacts(tracker: Tracker, tmp_path: Path) -> None:
+    found = tracker.version("m", "1")
+    assert (found.number, found.tags["verdict"]) == ("1", "REJECT")
+    record = tracker.fetch(found.run_id, "lineage.json", tmp_path)
+    assert record is not None
+    assert record.read_text(encoding="utf-8") == "{}"
+    assert tracker.fetch(found.run_id, "other.json", tmp_path) is None
+    assert tracker.fetch("no such run", "lineage.json", tmp_path) is None
+
+
+def test_a_version_that_is_not_there_is_an_error(tracker: Tracker) -> None:
+    with pytest.raises(RegistryError, match="no version 99 of m"):
+        tracker.version("m", "99")
+
+
+def test_digests_are_those_of_the_files_and_of_the_manifest(tracker: Tracker, tmp_path: Path) -> None:
+    actual, recorded = tracker.model_digests("m", "1", tmp_path)
+    (tmp_path / "x").write_text("config.json", encoding="utf-8")
+    assert actual == recorded
+    assert actual["config.json"] == file_digest(tmp_path / "x")
+
+
+def test_files_outside_of_our_artifacts_are_not_deleted(tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "mine").write_text("precious", encoding="utf-8")
+    tracker.client.create_registered_model("foreign")
+    tracker.client.create_model_version("foreign", tmp_path.as_uri())
+    with pytest.raises(RegistryError, match="not ours"):
+        tracker.delete_files("foreign", "1")
+    assert (tmp_path / "artifacts" / "mine").exists()
+    assert not tracker.lacks_files(tracker.version("foreign", "1"))
+
+
+def test_deleted_files_are_gone_and_equal_weights_are_registered_anew(tracker: Tracker, tmp_path: Path) -> None:
+    (only,) = tracker.versions("m")
+    assert (tracker.lacks_files(only), only.created > 1e9) == (False, True)
+    assert tracker.files_size("m", "1") > len("config.json") + len("model.safetensors")
+    tracker.require_files("m", "1")
+    tracker.delete_files("m", "1")
+    assert tracker.files_size("m", "1") == 0
+    with pytest.raises(RegistryError, match="deleted by retention"):
+        tracker.require_files("m", "1")
+    assert tracker.version_of("m", WEIGHTS) is None
+    assert registered(tracker, tmp_path) == "2"
+    assert tracker.version_of("m", WEIGHTS) == "2"
