@@ -29,7 +29,7 @@ class Quickstart:
     context: Context
     data: StageResult
     warmup: StageResult
-    validated: StageResult
+    validated: StageResult | None
 
     @property
     def folder(self) -> Path:
@@ -59,6 +59,7 @@ class Quickstart:
         from components.policy.loading import pick_device
         from components.rewards.build import build_reward
 
+        assert self.validated is not None
         return build_reward(recipe.reward, self.validated.path / "model", pick_device("auto"))
 
     def evaluation(self, recipe: Recipe) -> Any:
@@ -74,8 +75,8 @@ class Quickstart:
 
         return evaluate
 
-    def trainer(self, recipe: Recipe, checkpoints: Path) -> "Trainer":
-        """A training run of the recipe from the starting policy."""
+    def trainer(self, recipe: Recipe, checkpoints: Path, reward: Any = None) -> "Trainer":
+        """A training run of the recipe from the starting policy, against its reward or another."""
         from components.policy.adapters import Reference
         from components.training.actor import Actor
         from components.training.loop import Setting, Trainer
@@ -87,7 +88,7 @@ class Quickstart:
             seed=recipe.run_seed,
             rows=self.rows("train"),
             max_new_tokens=recipe.policy.max_new_tokens,
-            reward=self.reward(recipe),
+            reward=reward or self.reward(recipe),
             evaluate=self.evaluation(recipe),
             checkpoints=checkpoints,
         )
@@ -105,9 +106,9 @@ class Quickstart:
         return f"{os.cpu_count()} CPU cores ({platform.machine()}), {self._versions}"
 
 
-def prepared() -> Quickstart:
-    """Data, warm-up and validated reward of the quickstart; from the store where they are finished."""
+def prepared(validated: bool = True) -> Quickstart:
+    """Data, warm-up and, if asked for, validated reward of the quickstart; from the store where they are finished."""
     context = Context(load_recipe(RECIPE), Home.here())
     data = prepare_data(context)
     warmup = starting_policy(context, data)
-    return Quickstart(context, data, warmup, validated_reward(context, data, warmup))
+    return Quickstart(context, data, warmup, validated_reward(context, data, warmup) if validated else None)

@@ -20,6 +20,7 @@ from components.pipeline.train import training_facts, training_points
 from components.records import Verdict
 from components.registry.lineage import commit_tags
 from components.registry.promotion import CHALLENGER
+from components.rewards.plots import reward_plot
 
 if TYPE_CHECKING:
     from components.registry.tracking import Tracker
@@ -87,12 +88,15 @@ def publish_outcome(
     """Write and log the report and its parts; returns the report's path."""
     tracker.dataset(run_id, context.recipe.name, dataset_version(data), "data.dvc", summary(data)["rows"])
     points = training_points(candidate) if candidate is not None else []
-    values = _report_values(context, stages, status, data, reward, dev, verdict)
+    values = _report_values(context, stages, status, data, reward, candidate, dev, verdict)
     path = context.home.reports / f"{run_id}.html"
     write_text(path, render(values, points))
     tracker.artifact(run_id, path, "report")
     tracker.artifact(run_id, data.path / "data.dvc", "data")
     tracker.artifact(run_id, reward.path / "report.json", "reward")
+    waived = reward_report(reward)["waived"]
+    if waived:
+        tracker.tags(run_id, {f"reward.waived.{name}": visible(reason) for name, reason in waived.items()})
     _log_plot(context, tracker, run_id, points)
     if dev is not None:
         tracker.table(run_id, _samples(context, dev), "samples.json")
@@ -146,6 +150,7 @@ def _report_values(
     status: str,
     data: StageResult,
     reward: StageResult,
+    candidate: StageResult | None,
     dev: StageResult | None,
     verdict: Verdict | None,
 ) -> dict[str, Any]:
@@ -168,7 +173,12 @@ def _report_values(
         }
         if verdict is not None and retired
         else None,
-        "reward": {**report, "checks": [_shown_check(check) for check in report["checks"]]},
+        "reward": {
+            **report,
+            "checks": [_shown_check(check) for check in report["checks"]],
+            "chosen_k": training_facts(candidate)["k"] if candidate is not None else None,
+        },
+        "reward_plot": reward_plot(report["curves"]),
         "tables": list(summary(data)["rows"].items()),
         "samples": _samples(context, dev) if dev else [],
         "stages": [stage.summary() for stage in stages],
