@@ -29,7 +29,7 @@ class Quickstart:
     context: Context
     data: StageResult
     warmup: StageResult
-    validated: StageResult
+    validated: StageResult | None
 
     @property
     def folder(self) -> Path:
@@ -59,6 +59,7 @@ class Quickstart:
         from components.policy.loading import pick_device
         from components.rewards.build import build_reward
 
+        assert self.validated is not None
         return build_reward(recipe.reward, self.validated.path / "model", pick_device("auto"))
 
     def evaluation(self, recipe: Recipe, reward: Any | None = None) -> Any:
@@ -108,9 +109,9 @@ class Quickstart:
         return f"{os.cpu_count()} CPU cores ({platform.machine()}), {self._versions}"
 
 
-def prepared() -> Quickstart:
-    """Data, warm-up and validated reward of the quickstart; from the store where they are finished."""
+def prepared(validated: bool = True) -> Quickstart:
+    """Data, warm-up and, if asked for, validated reward of the quickstart; from the store where they are finished."""
     context = Context(load_recipe(RECIPE), Home.here())
     data = prepare_data(context)
     warmup = starting_policy(context, data)
-    return Quickstart(context, data, warmup, validated_reward(context, data, warmup))
+    return Quickstart(context, data, warmup, validated_reward(context, data, warmup) if validated else None)

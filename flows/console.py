@@ -77,11 +77,15 @@ def print_result(result: Mapping[str, Any], details: Mapping[str, Any]) -> None:
     table.add_row("dataset", str(result["dataset"] or "not made"))
     if details.get("reward"):
         report = details["reward"]
-        checks = ", ".join(f"{c['name']} {_number(c['value'])}{'' if c['passed'] else ' FAILED'}" for c in report["checks"])
-        table.add_row("reward", f"{report['kind']} {'passed' if report['passed'] else 'refused'}: {checks}")
+        good = sum(check["passed"] for check in report["checks"])
+        state = "passed" if report["passed"] else "refused"
+        table.add_row("reward", f"{report['kind']} {state}: {good} of {len(report['checks'])} checks passed")
         for check in report["checks"]:
             if not check["passed"]:
-                table.add_row("", f"{check['name']}: {check['advice']}")
+                found = f"{check['name']} {_number(check['value'])} against {check['threshold']:g}"
+                waived = check["waived"]
+                note = f"FAILED. {check['advice']}" if waived is None else f"failed, waived: {waived}"
+                table.add_row("", escape(visible(f"{found} {note}")))
     for row in dev_rows(details["evaluation"])[:2] if details.get("evaluation") else []:
         table.add_row(f"dev, {row['label']}", f"{row['before']} -> {row['after']}")
     table.add_row("verdict", str(result["verdict"] or "none"))

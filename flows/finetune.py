@@ -79,7 +79,8 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     reward = stages.validate_reward(recording, data, start)
     recording.details["reward"] = reward_report(reward)
     if not recording.details["reward"]["passed"]:
-        return conclude(recording, "reward_refused", data=data, reward=reward)
+        refused = conclude(recording, "reward_refused", data=data, reward=reward)
+        return {**refused, "failed_checks": recording.details["reward"]["failed"]}
     if until == "reward":
         return conclude(recording, "finished", data=data, reward=reward)
 

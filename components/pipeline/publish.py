@@ -22,6 +22,7 @@ from components.records import Verdict
 from components.registry.checkout import code_state
 from components.registry.lineage import FILE, TAG, commit_tags
 from components.registry.promotion import CHALLENGER
+from components.rewards.plots import reward_plot
 
 if TYPE_CHECKING:
     from components.registry.tracking import Tracker
@@ -118,7 +119,7 @@ def publish_outcome(
     """
     tracker.dataset(run_id, context.recipe.name, dataset_version(data), "data.dvc", summary(data)["rows"])
     points = training_points(candidate) if candidate is not None else []
-    values = _report_values(context, stages, status, data, reward, dev, verdict)
+    values = _report_values(context, stages, status, data, reward, candidate, dev, verdict)
     values["reasons"] += [remark] if remark else []
     if candidate is not None:
         stop = training_stop(candidate)
@@ -129,6 +130,9 @@ def publish_outcome(
     tracker.artifact(run_id, path, "report")
     tracker.artifact(run_id, data.path / "data.dvc", "data")
     tracker.artifact(run_id, reward.path / "report.json", "reward")
+    waived = reward_report(reward)["waived"]
+    if waived:
+        tracker.tags(run_id, {f"reward.waived.{name}": visible(reason) for name, reason in waived.items()})
     _log_plot(context, tracker, run_id, points)
     if dev is not None:
         tracker.table(run_id, _samples(context, dev), "samples.json")
@@ -182,6 +186,7 @@ def _report_values(
     status: str,
     data: StageResult,
     reward: StageResult,
+    candidate: StageResult | None,
     dev: StageResult | None,
     verdict: Verdict | None,
 ) -> dict[str, Any]:
@@ -205,7 +210,12 @@ def _report_values(
         }
         if verdict is not None and retired
         else None,
-        "reward": {**report, "checks": [_shown_check(check) for check in report["checks"]]},
+        "reward": {
+            **report,
+            "checks": [_shown_check(check) for check in report["checks"]],
+            "chosen_k": training_facts(candidate)["k"] if candidate is not None else None,
+        },
+        "reward_plot": reward_plot(report["curves"]),
         "tables": list(summary(data)["rows"].items()),
         "samples": _samples(context, dev) if dev else [],
         "stages": [stage.summary() for stage in stages],

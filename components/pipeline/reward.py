@@ -1,6 +1,7 @@
 """Stage *reward*: train the reward model where there is one, then validate the reward before it is used."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,90 +28,112 @@ def validated_reward(context: Context, data: StageResult, start: StageResult) ->
         recipe.threads,
     ]
     inputs = {"data": dataset_version(data), "policy": policy_weights(start), **custom_reward_source(context)}
-    base = recipe.reward.model.base
-    if base is not None and Path(base).is_dir():
-        inputs |= {f"base/{k}": v for k, v in tree_digests(Path(base)).items()}
+    for name in ("base", "pretrained"):
+        directory = getattr(recipe.reward.model, name)
+        if directory is not None and Path(directory).is_dir():
+            inputs |= {f"{name}/{k}": v for k, v in tree_digests(Path(directory)).items()}
     key = stage_key("reward", configuration, inputs, code_digest(*CODE))
     return finish(context, "reward", key, lambda path: _build(context, data, start, path))
 
 
 def custom_reward_source(context: Context) -> dict[str, str]:
-    """sha256 of the file that a custom reward's function is imported from, so that an edit of it is a changed key."""
-    function = context.recipe.reward.function
-    if function is None:
-        return {}
+    """sha256 of the files that the user's own functions are imported from, so that an edit of them is a changed key."""
+    return {f"reward_function/{path}": file_digest(_source_file(path)) for path in context.recipe.reward.functions}
+
+
+def _source_file(function: str) -> Path:
     try:
         found = importlib.util.find_spec(function.partition(":")[0])
     except Exception:  # foreign code may raise anything; importing it for use will say what
         found = None
     if found is None or found.origin is None or not Path(found.origin).is_file():
         raise RecipeError(f"reward.function {function!r} is in no source file that can be found. Write module:function.")
-    return {"reward_function": file_digest(Path(found.origin))}
+    return Path(found.origin)
 
 
 def reward_report(stage: StageResult) -> dict[str, Any]:
-    """The report as JSON: {kind, passed, checks}."""
+    """The report as JSON: {kind, passed, failed, waived, checks, pilot, curves, identity, advice}."""
     return dict(read_json(stage.path / "report.json"))
 
 
+def with_group_size(context: Context, reward: StageResult) -> Context:
+    """The context, with ``train.k: auto`` replaced by the size that the reward's pilot advises."""
+    recipe = context.recipe
+    if recipe.train.k != "auto":
+        return context
+    train = recipe.train.model_copy(update={"k": reward_report(reward)["advice"]["k"]})
+    return replace(context, recipe=recipe.model_copy(update={"train": train}))
+
+
 def _build(context: Context, data: StageResult, start: StageResult, path: Path) -> None:
-    from components.policy.loading import pick_device
-    from components.rewards.build import build_reward
-    from components.rewards.model import RewardModel
+    from components.policy.loading import load_policy, pick_device
+    from components.rewards.advice import advise
+    from components.rewards.pilot import Pilot
     from components.rewards.validation import validate_reward
 
     settings, device = context.recipe.reward, pick_device(context.recipe.device)
     if settings.needs_model:
-        _train_model(context, data, start, path / "model")
-    reward = build_reward(settings, path / "model", device)
-    judge = RewardModel.load(path / "model", device) if settings.needs_model else reward
+        _make_model(context, data, start, path / "model", device)
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
-    samples = _samples(context, data, start)
-    report = validate_reward(settings.kind, reward, judge, table(data, "pairs_heldout"), samples, settings.validation)
-    write_json(path / "report.json", report.as_json())
-    context.observer.progress("reward", 1, 1, "passed" if report.passed else "refused")
+    policy = load_policy(start.path / "model", device)
+    samples = _samples(context, data, policy)
+    report = validate_reward(_subject(context, path, device), table(data, "pairs_heldout"), samples, settings.validation)
+    parameters = sum(parameter.numel() for parameter in policy.model.parameters())
+    advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
+    write_json(path / "report.json", {**report.as_json(), "advice": advice.as_json()})
+    context.observer.progress("reward", 1, 1, "passed" if report.passed else f"refused: {', '.join(report.failed)}")
 
 
-def _train_model(context: Context, data: StageResult, start: StageResult, target: Path) -> None:
-    import torch
+def _subject(context: Context, path: Path, device: Any) -> Any:
+    """What is validated: the reward, and the learned model in it as the judge of pairs."""
+    from components.rewards.build import build_reward, load_model
+    from components.rewards.identity import model_digests
+    from components.rewards.validation import Subject
 
-    from components.policy.loading import pick_device
-    from components.randomness import torch_seed
-    from components.rewards.model import RewardModel, train_reward_model
+    settings = context.recipe.reward
+    reward = build_reward(settings, path / "model", device)
+    if not settings.needs_model:
+        return Subject(settings.kind, reward, reward, identity=custom_reward_source(context))
+    judge = load_model(settings.model, path / "model", device)
+    digests = {**model_digests(path / "model"), **custom_reward_source(context)}
+    return Subject(settings.kind, reward, judge, learned=True, identity=digests)
+
+
+def _make_model(context: Context, data: StageResult, start: StageResult, target: Path, device: Any) -> None:
+    """The reward model's files: trained here, or copied from one that is used as it is."""
+    from components.rewards.model import RewardModel
+    from components.rewards.preferences import RewardStep
+    from components.rewards.train import save_members, train_model
 
     settings, seed = context.recipe.reward.model, context.recipe.run_seed
-    torch.manual_seed(torch_seed(seed, "reward_model"))
-    reward_model = RewardModel.from_trunk(settings.base or start.path / "model", seed, pick_device(context.recipe.device))
-    pairs = table(data, "pairs_train")
-    points = []
-    for step in train_reward_model(
-        reward_model,
-        pairs,
-        steps=settings.steps,
-        batch=settings.batch,
-        lr=settings.lr,
-        label_noise=settings.label_noise,
-        seed=seed,
-    ):
-        context.observer.progress("reward", step.step + 1, settings.steps, f"loss {step.loss:.3f}")
-        if (step.step + 1) % 10 == 0:
-            points.append((step.step + 1, {"loss": step.loss, "accuracy": step.accuracy}))
-    reward_model.save(target)
+    if settings.pretrained is not None:
+        RewardModel.load(settings.pretrained, device, settings.revision).save(target)
+        return
+    points: list[tuple[int, dict[str, float]]] = []
+
+    def watch(step: RewardStep, member: int) -> None:
+        done = member * settings.steps + step.step + 1
+        context.observer.progress("reward", done, settings.members * settings.steps, f"loss {step.loss:.3f}")
+        if done % 10 == 0:
+            points.append((done, {"loss": step.loss, "accuracy": step.accuracy}))
+
+    members = train_model(settings, settings.base or start.path / "model", table(data, "pairs_train"), device, seed, watch)
+    save_members(members, target)
     context.observer.metrics("reward", points)
 
 
-def _samples(context: Context, data: StageResult, start: StageResult) -> Any:
-    """Completions of the starting policy on train prompts, one a prompt."""
-    from components.policy.loading import load_policy, pick_device
+def _samples(context: Context, data: StageResult, policy: Any) -> Any:
+    """Completions of the starting policy on train prompts, ``reward.validation.group`` a prompt."""
     from components.policy.sampling import SamplingSeed, SamplingSettings, generate
     from components.rewards.validation import Samples
 
     recipe = context.recipe
-    policy = load_policy(start.path / "model", pick_device(recipe.device))
-    rows = table(data, "train")
-    count = min(recipe.reward.validation.samples, len(rows))
+    rows, wanted = table(data, "train"), recipe.reward.validation
+    count = min(wanted.samples, len(rows))
     numbers = batch_indices(recipe.run_seed, "validation", 0, count, len(rows)).tolist()
     prompts = [policy.encode_prompt(rows[i]["prompt"]) for i in numbers]
-    settings = SamplingSettings(1, recipe.policy.max_new_tokens, recipe.train.sampling.temperature)
+    settings = SamplingSettings(wanted.group, recipe.policy.max_new_tokens, recipe.train.sampling.temperature)
     sampled = generate(policy, prompts, numbers, settings, SamplingSeed(recipe.run_seed, "validation"))
-    return Samples([rows[i] for i in numbers], [policy.decode(one.tokens) for (one,) in sampled])
+    repeated = [rows[i] for i in numbers for _ in range(wanted.group)]
+    completions = [one for group in sampled for one in group]
+    return Samples(repeated, [policy.decode(one.tokens) for one in completions], [len(one.tokens) for one in completions])

@@ -9,7 +9,7 @@ from components.files import read_json, read_json_lines, write_json_lines
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
-from components.pipeline.reward import custom_reward_source
+from components.pipeline.reward import custom_reward_source, reward_report, with_group_size
 from components.store import code_digest, stage_key
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ CODE = ("training", "policy", "chat", "algorithms", "rewards", "evaluation/evalu
 
 def trained_candidate(context: Context, data: StageResult, start: StageResult, reward: StageResult) -> StageResult:
     """``model/`` (the candidate), ``adapter/`` with LoRA, ``metrics.jsonl``, ``samples.jsonl`` and :func:`training_facts`."""
+    context = with_group_size(context, reward)
     recipe = context.recipe
     configuration = [
         recipe.train.model_dump(mode="json"),
@@ -43,7 +44,7 @@ def trained_candidate(context: Context, data: StageResult, start: StageResult, r
 
 
 def training_facts(stage: StageResult) -> dict[str, Any]:
-    """{best_step, stopped, stop, algorithm, steps, exact}.
+    """{best_step, stopped, stop, algorithm, k, steps, exact}.
 
     ``stopped`` is the sentinel's reason or None, ``stop`` its figures; ``exact`` is false where training was resumed in another
     environment.
@@ -89,6 +90,7 @@ def _train(
     from components.policy.probe import check_context, check_scoring
     from components.randomness import torch_seed
     from components.rewards.build import build_reward
+    from components.rewards.identity import check_identity
     from components.training.actor import Actor
     from components.training.dev import dev_evaluation
     from components.training.loop import Setting, Trainer
@@ -96,6 +98,8 @@ def _train(
 
     recipe, device, rows = context.recipe, pick_device(context.recipe.device), table(data, "train")
     checkpoints = context.store.work("train", key)
+    if recipe.reward.needs_model:
+        check_identity(reward.path / "model", reward_report(reward)["identity"])
     torch.manual_seed(torch_seed(recipe.run_seed, "train"))
     policy = load_policy(start.path / "model", device, precision=recipe.train.precision)
     check_context(policy, [row["prompt"] for row in rows], recipe.policy.max_new_tokens)
@@ -133,6 +137,7 @@ def _train(
     write_json_lines(path / "samples.jsonl", sampled_rows(checkpoints))
     return {
         "algorithm": recipe.train.algorithm,
+        "k": recipe.train.group_size,
         "best_step": trainer.progress.best_step,
         "steps": trainer.progress.step,
         "stopped": trainer.progress.stopped,

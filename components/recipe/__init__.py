@@ -6,31 +6,43 @@ from components.recipe.gate import Evaluation, Gate, Rules
 from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from components.recipe.policy import Policy, Warmup
 from components.recipe.retention import Retention
-from components.recipe.reward import Reward, RewardModel, RewardValidation
+from components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
 from components.recipe.sentinel import Sentinel
 from components.recipe.train import Critic, Lora, Loss, Sampling, Train
+from components.recipe.verifier import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 from components.recipe.whole import Recipe
 
 __all__ = [
+    "CHECKS",
     "MAX_RECIPE_BYTES",
+    "Choice",
     "Critic",
     "Data",
     "Evaluation",
+    "Exact",
+    "Failures",
     "Gate",
     "JsonLines",
+    "JsonSchema",
+    "Length",
     "Lora",
     "Loss",
+    "Numbers",
+    "Pattern",
     "Policy",
     "Recipe",
     "Retention",
     "Reward",
+    "RewardLora",
     "RewardModel",
     "RewardValidation",
     "Rules",
     "Sampling",
     "Sentinel",
     "Split",
+    "Term",
     "Train",
+    "Verifier",
     "Warmup",
     "WordProblems",
     "build_recipe",

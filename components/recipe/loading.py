@@ -94,6 +94,8 @@ def _explain(error: Any) -> tuple[str, str]:
     parts = [str(part) for part in error["loc"] if not str(part).startswith(("literal[", "constrained-int"))]
     if parts[:2] == ["data", "source"] and len(parts) > 2:
         del parts[2]
+    if parts[:2] == ["reward", "verifier"] and len(parts) > 2:
+        del parts[2]
     if parts in (["seed", "int"], ["train", "k", "int"]):
         del parts[-1]
     key = ".".join(parts)

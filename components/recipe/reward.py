@@ -2,39 +2,143 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from components.recipe.base import Count, Positive, Section, Share
+from components.recipe.base import Count, Name, Positive, Section, Share
+from components.recipe.verifier import Numbers, Verifier, with_type
+
+CHECKS = (
+    "pair_accuracy",
+    "length_baseline",
+    "short_chosen_accuracy",
+    "calibration",
+    "finiteness",
+    "range",
+    "identity",
+    "batch_invariance",
+    "padding_invariance",
+    "text_invariance",
+    "format_perturbation",
+    "hack_strings",
+    "length_correlation",
+    "agreement",
+    "silent_groups",
+    "noise",
+    "best_of_n",
+)
+
+
+class RewardLora(Section):
+    """Low-rank adapters (arXiv:2106.09685) on every linear layer but the score head, which is trained whole."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    alpha: Count = 32
 
 
 class RewardModel(Section):
-    """A Bradley-Terry reward model trained on preference pairs."""
+    """A Bradley-Terry reward model trained on preference pairs, or one that is used as it is."""
 
+    pretrained: str | None = None  # a directory or hub id of a sequence classifier with one label; nothing is trained
+    revision: str | None = None  # commit of a hub id
     base: str | None = None  # a model directory; by default the starting policy's trunk
     steps: Count = 400
     batch: Count = 32
     lr: Positive = 3e-4
     label_noise: Share = 0.0  # share of training pairs with flipped labels; held-out pairs are untouched
+    margin: Annotated[float, Field(ge=0)] = 0.0  # by which chosen must win; a pair's own column margin comes first
+    centring: Annotated[float, Field(ge=0)] = 0.0  # weight of (r_chosen + r_rejected)^2
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    length_debiased: bool = False  # a coefficient of log length takes up what length explains, and is then dropped
+    lora: RewardLora | None = None
+    early_stop: Count | None = None  # evaluations without a lower loss before training ends; null trains all steps
+    evaluate_every: Count = 50  # steps between those evaluations
+    early_stop_pairs: Count = 256  # taken from the training pairs
+    calibration_pairs: Annotated[int, Field(ge=0)] = 256  # taken from the training pairs to fit the temperature; 0: no fit
+    restyle: Share = 0.0  # share of training answers whose white space or layout is changed, so that style teaches nothing
+    members: Annotated[int, Field(ge=1, le=16)] = 1  # models of different seeds
+    combine: Literal["mean", "min", "mean_minus_sd"] = "mean"
+    sd_weight: Annotated[float, Field(ge=0)] = 1.0  # lambda of mean_minus_sd
+
+    @model_validator(mode="after")
+    def _pretrained_is_not_trained(self) -> "RewardModel":
+        if self.pretrained is not None and (self.base is not None or self.members > 1 or self.label_noise > 0):
+            raise ValueError("a pretrained reward model is not trained; leave out base, members and label_noise")
+        return self
 
 
 class RewardValidation(Section):
-    """What a reward must show before anything is trained against it."""
+    """What a reward must show before anything is trained against it; docs/rewards.md has each check and its remedy."""
 
     pair_accuracy_lower_bound: Share = 0.75
+    min_gain_over_length: float = 0.0  # lower bound of the accuracy beyond that of preferring by length
+    min_short_chosen_accuracy: Share = 0.5  # lower bound, on pairs whose chosen answer is the shorter
+    max_calibration_error: Share = 0.1  # ECE of sigmoid(r_chosen - r_rejected)
+    max_batch_shift: Positive = 1e-4  # standard deviations of the reward
+    max_text_shift: Positive = 0.25  # standard deviations, for white space, line ends, Unicode forms
+    max_format_drop: Share = 0.05  # of pair accuracy, for each restyling
+    max_hack_percentile: Share = 0.5  # of a hack string among the policy's real answers
     max_length_correlation: Share = 0.5
-    min_agreement: Share = 0.6  # AUC of the reward against the verifier on samples of the current policy
+    min_agreement: Share = 0.6  # lower bound of the AUC against the verifier, among samples of one prompt
+    max_silent_groups: Share = 0.9
+    min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that repeats itself
+    max_best_of_n_fall: Share = 0.02  # of gold accuracy below its highest point on the curve
     samples: Count = 256  # prompts sampled from the current policy
+    group: Annotated[int, Field(ge=2, le=1024)] = 8  # samples a prompt
+    repeats: Annotated[int, Field(ge=2, le=16)] = 2  # times the same samples are scored, to see the reward's noise
+    waive: dict[str, str] = Field(default_factory=dict)  # check -> why its failure is accepted; every report shows it
+
+    @field_validator("waive")
+    @classmethod
+    def _named_with_a_reason(cls, waive: dict[str, str]) -> dict[str, str]:
+        unknown = [name for name in waive if name not in CHECKS]
+        if unknown:
+            raise ValueError(f"there is no check {unknown[0]!r}; the checks are {', '.join(CHECKS)}")
+        mute = [name for name, reason in waive.items() if not reason.strip()]
+        if mute:
+            raise ValueError(f"the waiver of {mute[0]} gives no reason; write why its failure is accepted")
+        return waive
+
+
+class Failures(Section):
+    """A verifier or a function that raises is tried again; what still fails is missing, never a zero."""
+
+    retries: Annotated[int, Field(ge=0, le=20)] = 2
+    pause: Annotated[float, Field(ge=0)] = 0.5  # seconds before the first retry; it doubles
+    max_rate: Share = 0.01  # of completions, above which the run stops
+
+
+class Term(Section):
+    """One term of a weighted sum; a model's score is squashed into (0, 1)."""
+
+    name: Name
+    weight: float
+    of: Literal["verifier", "model", "custom"] = "verifier"
+    verifier: Verifier = Numbers()
+    function: str | None = None
+
+    _typed = field_validator("verifier", mode="before")(with_type)
+
+    @model_validator(mode="after")
+    def _has_its_function(self) -> "Term":
+        if (self.of == "custom") != (self.function is not None):
+            raise ValueError("function goes with of: custom, and only with it; set both or neither")
+        return self
 
 
 class Reward(Section):
     """The training reward."""
 
-    kind: Literal["verifier", "model", "mix", "custom"] = "mix"
+    kind: Literal["verifier", "model", "mix", "sum", "custom"] = "mix"
+    verifier: Verifier = Numbers()  # used by verifier and mix
     verifier_weight: Annotated[float, Field(ge=0)] = 1.0  # used by mix
     model_weight: Annotated[float, Field(ge=0)] = 0.2  # used by mix; the model's score is squashed into (0, 1)
+    terms: list[Term] = Field(default_factory=list)  # used by sum
     function: str | None = None  # used by custom: module:function
+    failures: Failures = Failures()
     model: RewardModel = RewardModel()
     validation: RewardValidation = RewardValidation()
+
+    _typed = field_validator("verifier", mode="before")(with_type)
 
     @model_validator(mode="after")
     def _kind_has_its_parts(self) -> "Reward":
@@ -42,8 +146,18 @@ class Reward(Section):
             raise ValueError("reward.function goes with reward.kind=custom, and only with it; set both or neither")
         if self.kind == "mix" and self.verifier_weight + self.model_weight == 0:
             raise ValueError("both weights of the mix are zero; raise reward.verifier_weight or reward.model_weight")
+        if (self.kind == "sum") != bool(self.terms):
+            raise ValueError("reward.terms goes with reward.kind=sum, and only with it; set both or neither")
+        names = [term.name for term in self.terms]
+        if len(set(names)) < len(names):
+            raise ValueError("two terms of the sum have one name; give each its own")
         return self
 
     @property
     def needs_model(self) -> bool:
-        return self.kind in ("model", "mix")
+        return self.kind in ("model", "mix") or any(term.of == "model" for term in self.terms)
+
+    @property
+    def functions(self) -> list[str]:
+        """Import paths of the user's own functions."""
+        return [path for path in (self.function, *(term.function for term in self.terms)) if path is not None]

@@ -130,10 +130,6 @@ class Train(Section):
                 "change one of them",
             ),
             (
-                self.k == "auto",
-                "train.k=auto needs the group-size advice, which this version does not have; give an integer",
-            ),
-            (
                 grouped and self.k == 1,
                 f"train.k=1 leaves {advantage} nothing to compare; use k >= 2, or train.algorithm=ppo or reinforce_pp",
             ),
@@ -166,7 +162,7 @@ class Train(Section):
 
     @property
     def group_size(self) -> int:
-        assert isinstance(self.k, int)
+        assert isinstance(self.k, int), "train.k: auto was not resolved"
         return self.k
 
     @property

@@ -1,55 +1,64 @@
 """From a recipe's reward section to a reward function."""
 
 import importlib
-import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from components.errors import RecipeError
-from components.recipe import Reward
+from components.recipe import Failures, Reward, Term, Verifier
+from components.recipe import RewardModel as ModelSettings
+from components.rewards.combine import Ensemble, Mix, Sum, WeightedTerm, squash
+from components.rewards.guard import Guarded
 from components.rewards.model import RewardModel
-from components.rewards.protocol import RewardFunction, Score, checked
-from components.rewards.verifier import verify
+from components.rewards.protocol import RewardFunction
+from components.rewards.rules import build_verifier
 
 
 def build_reward(settings: Reward, model_path: Path | None, device: torch.device) -> RewardFunction:
-    """The reward function of a recipe.
+    """The reward function of a recipe; whatever is no model is retried where it fails, and counted.
 
     Args:
-        model_path: directory of the trained reward model, where the kind needs one.
+        model_path: directory of the trained reward model or models, where the kind needs one.
     """
     if settings.kind == "verifier":
-        return verify
+        return _verifier(settings.verifier, settings.failures)
     if settings.kind == "custom":
         assert settings.function is not None
-        return import_reward(settings.function)
-    assert model_path is not None
-    reward_model = RewardModel.load(model_path, device)
+        return _custom(settings.function, settings.failures)
+    if settings.kind == "sum":
+        return Sum([_term(settings, term, model_path, device) for term in settings.terms])
+    reward_model = load_model(settings.model, model_path, device)
     if settings.kind == "model":
         return reward_model
-    return Mix(reward_model, settings.verifier_weight, settings.model_weight)
+    verifier = _verifier(settings.verifier, settings.failures)
+    return Mix(reward_model, settings.verifier_weight, settings.model_weight, verifier)
 
 
-class Mix:
-    """Weighted sum of the verifier and the reward model's score, squashed into (0, 1) by a sigmoid."""
+def load_model(settings: ModelSettings, path: Path | None, device: torch.device) -> RewardFunction:
+    """The reward model of a directory, or the ensemble whose members stand in its folders ``0``, ``1``, ..."""
+    assert path is not None
+    if settings.members == 1:
+        return RewardModel.load(path, device)
+    members = [RewardModel.load(path / str(number), device) for number in range(settings.members)]
+    return Ensemble(members, settings.combine, settings.sd_weight)
 
-    def __init__(self, model: RewardFunction, verifier_weight: float, model_weight: float) -> None:
-        self.model, self.verifier_weight, self.model_weight = model, verifier_weight, model_weight
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        verified = checked(verify(prompts, completions, rows), len(prompts), "the verifier")
-        modelled = checked(self.model(prompts, completions, rows), len(prompts), "the reward model")
-        return [self._add(v, m) for v, m in zip(verified, modelled, strict=True)]
+def _verifier(settings: Verifier, failures: Failures) -> RewardFunction:
+    return Guarded(build_verifier(settings), "the verifier", failures)
 
-    def _add(self, verified: Score, modelled: Score) -> Score:
-        if verified.total is None or modelled.total is None:
-            return Score(None, {})
-        squashed = 1 / (1 + math.exp(-max(-50.0, min(50.0, modelled.total))))
-        total = self.verifier_weight * verified.total + self.model_weight * squashed
-        return Score(total, {"verifier": verified.total, "model": modelled.total})
+
+def _custom(path: str, failures: Failures) -> RewardFunction:
+    return Guarded(import_reward(path), path, failures)
+
+
+def _term(settings: Reward, term: Term, path: Path | None, device: torch.device) -> WeightedTerm:
+    if term.of == "model":
+        return WeightedTerm(term.name, term.weight, load_model(settings.model, path, device), "the reward model", squash)
+    if term.of == "custom":
+        assert term.function is not None
+        return WeightedTerm(term.name, term.weight, _custom(term.function, settings.failures), term.function)
+    return WeightedTerm(term.name, term.weight, _verifier(term.verifier, settings.failures), f"the verifier {term.name}")
 
 
 def import_reward(path: str) -> RewardFunction:

@@ -1,8 +1,10 @@
-"""A Bradley-Terry reward model: train it on preference pairs, score texts with it."""
+"""A reward model: a sequence classifier with one label, loaded safely, that scores texts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,58 +18,66 @@ from transformers import (
 
 from components.chat import encode_prompt
 from components.errors import ModelError
-from components.randomness import batch_indices, stream, torch_seed
+from components.files import read_json, write_json
+from components.randomness import torch_seed
 from components.rewards.protocol import Score
 
 ROWS_AT_ONCE = 256
-
-
-class RewardStep(NamedTuple):
-    """One training step's figures."""
-
-    step: int
-    loss: float
-    accuracy: float
+CALIBRATION = "calibration.json"
+REMEDY = "Check reward.model.base and reward.model.pretrained."
 
 
 class RewardModel:
     """A sequence classifier with one label, and its tokenizer."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, temperature: float = 1.0) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.temperature = temperature  # scores are logits divided by it, so that sigmoid(difference) is a probability
 
     @classmethod
-    def from_trunk(cls, source: str | Path, seed: int, device: torch.device) -> "RewardModel":
+    def from_trunk(cls, source: str | Path, seed: int, device: torch.device, revision: str | None = None) -> "RewardModel":
         """Warm start from a causal language model's trunk; the score head is drawn from the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(seed, "reward_head"))
-            return cls.load(source, device)
+            return cls.load(source, device, revision, new_head=True)
 
     @classmethod
-    def load(cls, source: str | Path, device: torch.device) -> "RewardModel":
-        """Load a model directory (safetensors only).
+    def load(
+        cls, source: str | Path, device: torch.device, revision: str | None = None, new_head: bool = False
+    ) -> "RewardModel":
+        """Load a directory or hub id of a sequence classifier with one label (safetensors only, no remote code).
+
+        Args:
+            new_head: whether the score head may be missing, to be drawn at random.
 
         Raises:
-            ModelError: if it cannot be loaded.
+            ModelError: if it cannot be loaded safely, or has no head of one label.
         """
-        options: dict[str, Any] = {"trust_remote_code": False}
+        check_directory(source)
+        options: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            model = AutoModelForSequenceClassification.from_pretrained(
-                source, num_labels=1, use_safetensors=True, dtype=torch.float32, **options
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                source, num_labels=1, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ModelError(f"cannot load the reward model {source}: {first}. Check reward.model.base.") from error
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(f"cannot load the reward model {source}: {first}. {REMEDY}") from error
+        if loaded["missing_keys"] and not new_head:
+            missing = sorted(loaded["missing_keys"])[0]
+            raise ModelError(f"{source} has no {missing}, so its scores would be random. {REMEDY}")
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"the tokenizer of {source} has no end-of-sequence token. Set one and save it again.")
         model.config.pad_token_id = tokenizer.pad_token_id
-        return cls(model.to(device).eval(), tokenizer)
+        return cls(model.to(device).eval(), tokenizer, _temperature(source))
 
     def save(self, path: Path) -> None:
-        """Save weights as safetensors, and the tokenizer."""
+        """Save weights as safetensors, the tokenizer, and the temperature in ``calibration.json``."""
         self.model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
+        write_json(path / CALIBRATION, {"temperature": self.temperature})
 
     def encode(self, prompt: str, completion: str) -> list[int]:
         """Token ids of a prompt in the model's template, the completion, and end-of-sequence."""
@@ -75,7 +85,7 @@ class RewardModel:
         return [*encode_prompt(self.tokenizer, prompt), *answer, self.tokenizer.eos_token_id]
 
     def forward(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """Scores [B] of token sequences."""
+        """Logits [B] of token sequences."""
         width, pad = max(map(len, sequences)), self.tokenizer.pad_token_id
         ids = torch.tensor([list(s) + [pad] * (width - len(s)) for s in sequences], device=self.model.device)
         mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=self.model.device)
@@ -83,7 +93,7 @@ class RewardModel:
         return scores.float()
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        """Raw scores. Equal texts are scored once, so that they get equal scores whatever batch they stand in."""
+        """Calibrated scores. Equal texts are scored once, so that they get equal scores whatever batch they stand in."""
         texts = list(dict.fromkeys(zip(prompts, completions, strict=True)))
         encoded = [self.encode(*text) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
@@ -91,7 +101,7 @@ class RewardModel:
         with torch.inference_mode():
             for start in range(0, len(order), ROWS_AT_ONCE):
                 chunk = order[start : start + ROWS_AT_ONCE]
-                values = self.forward([encoded[i] for i in chunk]).tolist()
+                values = (self.forward([encoded[i] for i in chunk]) / self.temperature).tolist()
                 scores.update({texts[i]: value for i, value in zip(chunk, values, strict=True)})
         return [scores[text] for text in zip(prompts, completions, strict=True)]
 
@@ -100,43 +110,29 @@ class RewardModel:
         return [Score(value, {"model": value}) for value in self.score(prompts, completions)]
 
 
-def train_reward_model(
-    reward_model: RewardModel,
-    pairs: Sequence[Mapping[str, Any]],
-    *,
-    steps: int,
-    batch: int,
-    lr: float,
-    label_noise: float,
-    seed: int,
-) -> Iterator[RewardStep]:
-    """Minimise -log sigmoid(r_chosen - r_rejected) (Bradley-Terry).
+def check_directory(source: str | Path) -> None:
+    """Refuse a directory whose model would run foreign code; hub ids are judged by transformers.
 
-    Args:
-        pairs: rows with prompt, chosen, rejected.
-        label_noise: share of these pairs whose labels are flipped before training.
-
-    The learning rate ramps up over 20 steps and decays linearly to a tenth.
+    Raises:
+        ModelError: naming the file.
     """
-    flips = stream(seed, "label_noise").random(len(pairs)) < label_noise
-    encoded = []
-    for row, flip in zip(pairs, flips, strict=True):
-        chosen, rejected = (row["rejected"], row["chosen"]) if flip else (row["chosen"], row["rejected"])
-        encoded.append((reward_model.encode(row["prompt"], chosen), reward_model.encode(row["prompt"], rejected)))
-    model = reward_model.model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
-    factor = lambda s: min(1.0, (s + 1) / 20) * max(0.1, 1 - s / steps)  # noqa: E731
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    model.train()
-    for step in range(steps):
-        chosen, rejected = zip(*(encoded[i] for i in batch_indices(seed, "pairs", step, batch, len(encoded))), strict=True)
-        scores = reward_model.forward([*chosen, *rejected])
-        margin = scores[: len(chosen)] - scores[len(chosen) :]
-        loss = -torch.nn.functional.logsigmoid(margin).mean()
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        yield RewardStep(step, loss.item(), float((margin > 0).float().mean()))
-    model.eval()
+    config = Path(source) / "config.json"
+    if not config.is_file():
+        return
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{config} is not JSON: {error}. Save the model again.") from error
+    if not isinstance(values, dict) or "auto_map" in values:
+        raise ModelError(f"{config} asks for remote code (auto_map), which is refused. Use a built-in model.")
+
+
+def _temperature(source: str | Path) -> float:
+    """The temperature beside the weights; 1 where there is none."""
+    path = Path(source) / CALIBRATION
+    if not path.is_file():
+        return 1.0
+    value = read_json(path).get("temperature")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
+        raise ModelError(f"{path} holds temperature {value!r}. Train the reward model again, or delete that file.")
+    return float(value)

@@ -2,154 +2,143 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from components.recipe import RewardValidation
+from components.rewards import pair_checks, policy_checks, text_checks
+from components.rewards.calibration import reliability
+from components.rewards.checks import Check, RewardReport, with_waivers
+from components.rewards.figures import Floats, wins
+from components.rewards.identity import identity_check
+from components.rewards.pilot import Pilot
+from components.rewards.policy_checks import Group
 from components.rewards.protocol import RewardFunction, Score, checked
 from components.rewards.verifier import verify
 
-
-@dataclass(frozen=True)
-class Check:
-    """One figure against its threshold, and what to do about a failure."""
-
-    name: str
-    value: float | None
-    low: float | None
-    high: float | None
-    threshold: float
-    passed: bool
-    advice: str
-
-
-@dataclass(frozen=True)
-class RewardReport:
-    """What a reward showed; it passes only if every check does."""
-
-    kind: str
-    checks: list[Check]
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.checks) and all(check.passed for check in self.checks)
-
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "passed": self.passed, "checks": [asdict(check) for check in self.checks]}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "RewardReport":
-        return cls(value["kind"], [Check(**check) for check in value["checks"]])
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Completions of the current policy, with the rows they answer."""
+    """Completions of the current policy, with the rows they answer; samples of one prompt have equal rows."""
 
     rows: list[Mapping[str, Any]]
     completions: list[str]
+    lengths: list[int] = field(default_factory=list)  # tokens, for the advice alone
 
 
-def validate_reward(
-    kind: str,
-    reward: RewardFunction,
-    pair_judge: RewardFunction,
-    pairs: Sequence[Mapping[str, Any]],
-    samples: Samples,
-    thresholds: RewardValidation,
-) -> RewardReport:
-    """Run every check.
+@dataclass(frozen=True)
+class Subject:
+    """What is validated.
+
+    Attributes:
+        reward: what training will maximise.
+        judge: what must order the held-out pairs: the learned model alone where there is one, so that a verifier beside it
+            cannot hide that it learned nothing.
+        learned: whether ``judge`` is a model, whose confidence can be calibrated.
+    """
+
+    kind: str
+    reward: RewardFunction
+    judge: RewardFunction
+    learned: bool = False
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+
+def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds: RewardValidation) -> RewardReport:
+    """Run every check of docs/rewards.md.
 
     Args:
-        reward: what training will maximise; measured on samples of the current policy.
-        pair_judge: what must order the held-out pairs; the learned model alone where there is one, so that a verifier
-            beside it cannot hide that it learned nothing.
         pairs: held-out rows with prompt, answer, chosen, rejected.
     """
-    chosen = _totals(pair_judge, pairs, [p["chosen"] for p in pairs])
-    rejected = _totals(pair_judge, pairs, [p["rejected"] for p in pairs])
-    on_samples = _totals(reward, samples.rows, samples.completions)
-    gold = [s.total or 0.0 for s in verify([], samples.completions, samples.rows)]
-    lengths = [len(completion) for completion in samples.completions]
-    return RewardReport(
-        kind,
-        [
-            pair_accuracy(chosen, rejected, thresholds.pair_accuracy_lower_bound),
-            finiteness([*chosen, *rejected, *on_samples]),
-            value_range(on_samples),
-            length_correlation(on_samples, lengths, gold, thresholds.max_length_correlation),
-            agreement(on_samples, gold, thresholds.min_agreement),
-        ],
-    )
+    chosen, rejected = (totals(subject.judge, pairs, [p[side] for p in pairs]) for side in ("chosen", "rejected"))
+    groups = scored_groups(subject.reward, samples, thresholds.repeats)
+    judged = [group for group in (g.judged for g in groups) if len(group.gold)]
+    checks = [
+        identity_check(subject.judge, subject.identity),
+        *on_pairs(subject, pairs, chosen, rejected, thresholds),
+        *on_texts(subject, pairs, wins(chosen, rejected), judged, thresholds),
+        *on_samples(np.concatenate([chosen, rejected]), groups, judged, thresholds),
+    ]
+    curves = {"best_of_n": policy_checks.best_of_n_curve(judged)}
+    if subject.learned and len(finite := _finite(chosen - rejected)):
+        curves["reliability"] = [b._asdict() for b in reliability(finite)]
+    pilot = Pilot.measured(judged, samples.lengths).as_json()
+    return RewardReport(subject.kind, with_waivers(checks, thresholds.waive), pilot, curves, subject.identity)
 
 
-def _totals(function: RewardFunction, rows: Sequence[Mapping[str, Any]], completions: Sequence[str]) -> list[float]:
+def on_pairs(subject: Subject, pairs: Rows, chosen: Floats, rejected: Floats, thresholds: RewardValidation) -> list[Check]:
+    """The checks of ``judge`` on held-out pairs."""
+    prompts = [pair["prompt"] for pair in pairs]
+    longer = [len(pair["chosen"]) - len(pair["rejected"]) for pair in pairs]
+    scores = (chosen.tolist(), rejected.tolist())
+    return [
+        pair_checks.pair_accuracy(*scores, thresholds.pair_accuracy_lower_bound, prompts),
+        pair_checks.length_baseline(*scores, longer, prompts, thresholds.min_gain_over_length),
+        pair_checks.short_chosen_accuracy(*scores, longer, prompts, thresholds.min_short_chosen_accuracy),
+        *([pair_checks.calibration(chosen - rejected, thresholds.max_calibration_error)] if subject.learned else []),
+    ]
+
+
+def on_texts(
+    subject: Subject, pairs: Rows, plain: Floats, judged: Sequence[Group], thresholds: RewardValidation
+) -> list[Check]:
+    """The checks of invariance and of hacks. Batching and texts concern the judge, hacks what training maximises."""
+
+    def of_judge(rows: Rows, completions: Sequence[str]) -> Floats:
+        return totals(subject.judge, rows, completions)
+
+    def of_reward(rows: Rows, completions: Sequence[str]) -> Floats:
+        return totals(subject.reward, rows, completions)
+
+    found = text_checks.probe(of_judge, [*pairs, *pairs], [p[side] for side in ("chosen", "rejected") for p in pairs])
+    probed = [(group.row, group.values) for group in judged[: text_checks.PROBES]]
+    return [
+        text_checks.batch_invariance(of_judge, found, thresholds.max_batch_shift),
+        text_checks.padding_invariance(of_judge, found, thresholds.max_batch_shift),
+        text_checks.text_invariance(of_judge, found, thresholds.max_text_shift),
+        text_checks.format_perturbation(of_judge, pairs, plain, thresholds.max_format_drop, subject.learned),
+        text_checks.hack_strings(of_reward, probed, thresholds.max_hack_percentile),
+    ]
+
+
+def on_samples(on_pairs: Floats, groups: Sequence[Group], judged: Sequence[Group], thresholds: RewardValidation) -> list[Check]:
+    """The checks of the reward on samples of the current policy."""
+    values = np.concatenate([group.repeats.ravel() for group in groups]) if groups else np.zeros(0)
+    first = np.concatenate([group.values for group in judged]) if judged else np.zeros(0)
+    gold = np.concatenate([group.gold for group in judged]) if judged else np.zeros(0)
+    lengths = np.array([len(text) for group in judged for text in group.completions], float)
+    return [
+        policy_checks.finiteness(np.concatenate([on_pairs, values])),
+        policy_checks.value_range(first),
+        policy_checks.length_correlation(first, lengths, gold, thresholds.max_length_correlation),
+        policy_checks.agreement(judged, thresholds.min_agreement),
+        policy_checks.silent_groups(judged, thresholds.max_silent_groups),
+        policy_checks.noise(judged, thresholds.min_signal_share),
+        policy_checks.best_of_n_fall(judged, thresholds.max_best_of_n_fall),
+    ]
+
+
+def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
+    """The samples by prompt, each scored ``repeats`` times by the reward and once by the verifier."""
+    scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
+    gold = np.array([score.total or 0.0 for score in verify([], samples.completions, samples.rows)])
+    places: dict[str, list[int]] = {}
+    for number, row in enumerate(samples.rows):
+        places.setdefault(row["prompt"], []).append(number)
+    return [Group(samples.rows[p[0]], [samples.completions[i] for i in p], scores[:, p], gold[p]) for p in places.values()]
+
+
+def totals(function: RewardFunction, rows: Rows, completions: Sequence[str]) -> Floats:
     """Totals, with NaN for what could not be judged or is not a finite number: the checks count those."""
     scores: list[Score] = function([row["prompt"] for row in rows], completions, rows) if rows else []
     checked([Score(None, {}) for _ in scores], len(rows), "the reward")
     values = [score.total for score in scores]
-    return [float(v) if isinstance(v, (int, float)) and math.isfinite(v) else math.nan for v in values]
+    return np.array([float(v) if isinstance(v, (int, float)) and math.isfinite(v) else math.nan for v in values])
 
 
-def pair_accuracy(chosen: Sequence[float], rejected: Sequence[float], threshold: float) -> Check:
-    """Share of held-out pairs ordered rightly (ties count half), with Wilson's 95% interval; the lower bound must hold."""
-    advice = "Train the reward model longer or on cleaner pairs, or use reward.kind=verifier."
-    n = len(chosen)
-    if n == 0:
-        return Check(
-            "pair_accuracy", None, None, None, threshold, False, "There are no held-out pairs; raise data.split.pairs."
-        )
-    wins = sum(1.0 if c > r else 0.5 if c == r else 0.0 for c, r in zip(chosen, rejected, strict=True))
-    interval = stats.binomtest(round(wins), n).proportion_ci(0.95, method="wilson")
-    return Check(
-        "pair_accuracy",
-        wins / n,
-        float(interval.low),
-        float(interval.high),
-        threshold,
-        bool(interval.low >= threshold),
-        advice,
-    )
-
-
-def finiteness(values: Sequence[float]) -> Check:
-    """Share of finite rewards; all must be."""
-    share = float(np.isfinite(values).mean()) if values else 0.0
-    advice = "The reward gave NaN, infinity or nothing; find the completion it fails on and mend the reward."
-    return Check("finiteness", share, None, None, 1.0, share == 1.0, advice)
-
-
-def value_range(values: Sequence[float]) -> Check:
-    """Highest minus lowest reward on samples; a constant reward teaches nothing."""
-    finite = [v for v in values if math.isfinite(v)]
-    spread = max(finite) - min(finite) if finite else 0.0
-    return Check("range", spread, None, None, 0.0, spread > 0, "The reward is constant on the policy's samples; use another.")
-
-
-def length_correlation(values: Sequence[float], lengths: Sequence[int], gold: Sequence[float], threshold: float) -> Check:
-    """|Spearman| of reward and length among answers that are equally right, so that honest length effects do not count."""
-    correlations = []
-    for verdict in set(gold):
-        kept = [i for i in range(len(values)) if gold[i] == verdict and math.isfinite(values[i])]
-        mine, theirs = [values[i] for i in kept], [lengths[i] for i in kept]
-        if len(kept) >= 10 and len(set(mine)) > 1 and len(set(theirs)) > 1:
-            correlations.append((len(kept), float(stats.spearmanr(mine, theirs).statistic)))
-    total = sum(n for n, _ in correlations)
-    value = abs(sum(n * c for n, c in correlations) / total) if total else 0.0
-    advice = "The reward pays for length; add pairs whose chosen answer is the shorter one."
-    return Check("length_correlation", value, None, None, threshold, value <= threshold, advice)
-
-
-def agreement(values: Sequence[float], gold: Sequence[float], threshold: float) -> Check:
-    """AUC of the reward against the verifier on samples of the current policy: P(right is scored above wrong)."""
-    advice = "The reward does not separate right from wrong answers of this policy; retrain it on this policy's samples."
-    right = [v for v, g in zip(values, gold, strict=True) if g > 0 and math.isfinite(v)]
-    wrong = [v for v, g in zip(values, gold, strict=True) if g == 0 and math.isfinite(v)]
-    if not right or not wrong:
-        advice = "The current policy's samples are all right or all wrong; there is nothing to learn from a reward on them."
-        return Check("agreement", None, None, None, threshold, False, advice)
-    area = float(stats.mannwhitneyu(right, wrong).statistic) / (len(right) * len(wrong))
-    return Check("agreement", area, None, None, threshold, area >= threshold, advice)
+def _finite(values: Floats) -> Floats:
+    return values[np.isfinite(values)]

@@ -22,25 +22,27 @@ def parse_number(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def final_number(text: str, strict: bool = True) -> Decimal | None:
+def final_number(text: str, strict: bool = True, last_number: bool = True) -> Decimal | None:
     """The final answer of a text.
 
     Args:
-        strict: only ``#### N`` counts (the last one); otherwise also ``A: N``, ``\\boxed{N}``, "the answer is N", and,
-            where none of these stands, the last number.
+        strict: only ``#### N`` counts (the last one); otherwise also ``A: N``, ``\\boxed{N}``, "the answer is N".
+        last_number: whether, where none of these stands, the last number counts; without effect if strict.
     """
-    found = STRICT.findall(text) if strict else (MARKED.findall(text) or ANY.findall(text))
+    found = STRICT.findall(text) if strict else MARKED.findall(text)
+    if not found and last_number and not strict:
+        found = ANY.findall(text)
     return parse_number(found[-1]) if found else None
 
 
-def is_correct(completion: str, answer: str, strict: bool = True) -> bool:
+def is_correct(completion: str, answer: str, strict: bool = True, last_number: bool = True) -> bool:
     """Whether a completion's final number equals the reference answer's."""
     expected = final_number(answer, strict=False)
-    return expected is not None and final_number(completion, strict) == expected
+    return expected is not None and final_number(completion, strict, last_number) == expected
 
 
 def verify(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-    """Reward 1 for a right final number, 0 for a wrong or missing one."""
+    """Reward 1 for a right final number in the strict form, 0 for a wrong or missing one."""
     scores = []
     for completion, row in zip(completions, rows, strict=True):
         right = float(is_correct(completion, str(row["answer"])))

@@ -1,16 +1,14 @@
 """``ratchet reward``."""
 
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
-from flows.cli.run import run_until
 
 app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
-
-
-@app.callback()
-def nouns() -> None:
-    """Rewards and their validation."""
 
 
 @app.command()
@@ -24,4 +22,77 @@ def validate(
 
     Example: ratchet reward validate --set reward.model.label_noise=0.5
     """
-    run_until("reward", recipe, overrides or [], json_output, slot)
+    from flows.cli.run import finish, run_until
+    from flows.reward_tables import check_table, show
+
+    result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
+    show(check_table(report))
+    finish({**result, "reward": report}, json_output)
+
+
+@app.command()
+def advise(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+    slot: SlotOption = None,
+) -> None:
+    """Say which group size, algorithm and KL budget the reward's pilot suggests, and why. Exit 4 if the reward is refused.
+
+    Example: ratchet reward advise --set reward.kind=verifier
+    """
+    from flows.cli.run import finish, run_until
+    from flows.reward_tables import advice_table, show
+
+    result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
+    show(*advice_table(report["advice"]))
+    finish({**result, "advice": report["advice"]}, json_output)
+
+
+def _validated(
+    recipe: Path, overrides: list[str], json_output: bool, slot: str | None, run_until: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The result of the run up to the reward, and the reward's report from the store."""
+    from components.files import read_json
+    from components.home import Home
+
+    result = run_until("reward", recipe, overrides, json_output, slot, conclude=False)
+    (stage,) = [stage for stage in result["stages"] if stage["name"] == "reward"]
+    return result, dict(read_json(Home.here().store / "reward" / stage["key"] / "report.json"))
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="JSONL with prompt, completion, and what the reward reads, such as answer.")],
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Directory of a trained reward model, for learned rewards.")
+    ] = None,
+) -> None:
+    """Score completions with the recipe's reward: one line a row, in order; null where a row cannot be judged.
+
+    Example: ratchet reward score completions.jsonl --set reward.kind=verifier --json
+    """
+    import torch
+
+    from components.errors import RecipeError
+    from components.recipe import load_recipe
+    from components.rewards.build import build_reward
+    from components.rewards.scoring import score_rows, scored_rows
+    from flows.reward_tables import score_table, show
+
+    settings = load_recipe(recipe, overrides or []).reward
+    path = model or (Path(settings.model.pretrained) if settings.model.pretrained else None)
+    if settings.needs_model and path is None:
+        raise RecipeError(
+            f"reward.kind={settings.kind} has a learned part. Give its directory with --model, or --set reward.kind=verifier."
+        )
+    rows = scored_rows(file)
+    scores = score_rows(build_reward(settings, path, torch.device("cpu")), rows)
+    if not json_output:
+        show(score_table(rows, scores))
+        return
+    for one in scores:
+        print(json.dumps({"total": one.total, "parts": dict(one.parts)}))

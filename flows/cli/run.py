@@ -41,9 +41,18 @@ def run(
 
 
 def run_until(
-    until: str | None, recipe: Path, overrides: Sequence[str], json_output: bool, slot: str | None = None
+    until: str | None,
+    recipe: Path,
+    overrides: Sequence[str],
+    json_output: bool,
+    slot: str | None = None,
+    conclude: bool = True,
 ) -> dict[str, Any]:
-    """Run the flow up to a stage, print its result, and exit with its code unless that is 0."""
+    """Run the flow up to a stage, print its result, and exit with its code unless that is 0.
+
+    Args:
+        conclude: whether to print and to exit here; otherwise the caller calls :func:`finish`.
+    """
     from components.errors import RatchetError
     from components.home import Home
     from components.recipe import load_recipe
@@ -67,7 +76,8 @@ def run_until(
     except Exception as error:
         traceback.print_exc()
         fail(f"{type(error).__name__}: {error}", 1, json_output)
-    finish(result, json_output)
+    if conclude:
+        finish(result, json_output)
     return result
 
 

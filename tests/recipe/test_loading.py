@@ -191,7 +191,6 @@ def test_an_override_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
     ("overrides", "named"),
     [
         (["train.k=1"], "train.k=1"),
-        (["train.k=auto"], "train.k=auto"),
         (["train.prompts=10", "train.minibatches=3"], "train.minibatches=3"),
         (["policy.warmup.width=130"], "width 130"),
         (["reward.kind=custom"], "reward.function"),

@@ -19,7 +19,6 @@ def reason(**values: Any) -> str:
     [
         ({"k": 1}, "nothing to compare"),
         ({"algorithm": "rloo", "k": 1}, "nothing to compare"),
-        ({"k": "auto"}, "group-size advice"),
         ({"prompts": 10, "minibatches": 3}, "not divisible"),
         ({"algorithm": "ppo", "loss": {"ratio": "sequence"}}, "differs from token to token"),
         ({"algorithm": "reinforce_pp", "loss": {"ratio": "completion"}}, "differs from token to token"),

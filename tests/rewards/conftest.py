@@ -46,3 +46,11 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reward_model(trunk: Path) -> RewardModel:
     """An untrained reward model; each test has its own."""
     return RewardModel.from_trunk(trunk, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def classifier(trunk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a saved, untrained reward model."""
+    path = tmp_path_factory.mktemp("classifier")
+    RewardModel.from_trunk(trunk, 1, torch.device("cpu")).save(path)
+    return path

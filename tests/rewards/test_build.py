@@ -10,7 +10,9 @@ import torch
 
 from components.errors import ModelError, RecipeError, RewardError
 from components.recipe import Reward
-from components.rewards.build import Mix, build_reward, import_reward
+from components.rewards.build import build_reward, import_reward
+from components.rewards.combine import Ensemble, Mix, Sum
+from components.rewards.guard import Guarded
 from components.rewards.model import RewardModel
 from components.rewards.protocol import Score
 from components.rewards.verifier import verify
@@ -35,17 +37,45 @@ def mixed(*totals: float | None, verifier_weight: float = 1.0, model_weight: flo
     return [score.total for score in mix(["", ""], RIGHT_AND_WRONG, ROWS)]
 
 
+def totals(settings: Reward, model: Path | None = None) -> list[float | None]:
+    return [score.total for score in build_reward(settings, model, CPU)(["", ""], RIGHT_AND_WRONG, ROWS)]
+
+
 def test_the_verifier_needs_no_model() -> None:
-    assert build_reward(Reward(kind="verifier"), None, CPU) is verify
+    assert totals(Reward(kind="verifier")) == [1.0, 0.0]
 
 
 def test_a_custom_reward_is_the_users_function() -> None:
-    assert build_reward(Reward(kind="custom", function="components.rewards.verifier:verify"), None, CPU) is verify
+    made = build_reward(Reward(kind="custom", function="components.rewards.verifier:verify"), None, CPU)
+    assert isinstance(made, Guarded)
+    assert made.function is verify
 
 
 @pytest.mark.parametrize(("kind", "made"), [("model", RewardModel), ("mix", Mix)])
-def test_a_learned_reward_is_loaded_from_its_directory(trunk: Path, kind: Any, made: type) -> None:
-    assert isinstance(build_reward(Reward(kind=kind), trunk, CPU), made)
+def test_a_learned_reward_is_loaded_from_its_directory(classifier: Path, kind: Any, made: type) -> None:
+    assert isinstance(build_reward(Reward(kind=kind), classifier, CPU), made)
+
+
+def test_a_sum_has_terms_of_every_kind(trunk: Path, classifier: Path) -> None:
+    terms = [
+        {"name": "right", "weight": 1.0},
+        {"name": "short", "weight": 0.5, "verifier": {"type": "length", "longest": 3, "slope": 3.0}},
+        {"name": "own", "weight": 2.0, "of": "custom", "function": "components.rewards.verifier:verify"},
+    ]
+    # "#### 5" has six characters, three too many: 1 - 3 / 3 = 0. Right: 1 + 0 + 2; wrong: 0.
+    assert totals(Reward.model_validate({"kind": "sum", "terms": terms})) == [3.0, 0.0]
+    learned = Reward.model_validate({"kind": "sum", "terms": [*terms, {"name": "taste", "weight": 0.1, "of": "model"}]})
+    assert learned.needs_model
+    assert isinstance(build_reward(learned, classifier, CPU), Sum)
+
+
+def test_an_ensemble_is_loaded_from_its_members(classifier: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        RewardModel.load(classifier, CPU).save(tmp_path / str(number))
+    settings = Reward.model_validate({"kind": "model", "model": {"members": 2, "combine": "min"}})
+    assert isinstance(build_reward(settings, tmp_path, CPU), Ensemble)
+    alone = build_reward(Reward(kind="model"), classifier, CPU)(["", ""], RIGHT_AND_WRONG, ROWS)
+    assert totals(settings, tmp_path) == [score.total for score in alone]
 
 
 def test_a_learned_reward_without_its_directory_is_refused(tmp_path: Path) -> None:

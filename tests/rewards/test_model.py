@@ -1,12 +1,16 @@
 """A reward model learns what its pairs prefer, and scores a text by its content alone."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from components.errors import ModelError
-from components.rewards.model import RewardModel, RewardStep, train_reward_model
+from components.rewards.model import RewardModel
+from components.rewards.preferences import RewardStep, train_reward_model
 
 CPU = torch.device("cpu")
 PAIRS = [
@@ -171,3 +175,42 @@ def test_weights_that_would_be_unpickled_are_refused(trunk: Path, tmp_path: Path
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch canary'\ntR.")
     with pytest.raises(ModelError, match=r"reward\.model\.base"):
         RewardModel.load(tmp_path, CPU)
+
+
+def test_a_model_without_a_score_head_is_no_reward_model(trunk: Path) -> None:
+    with pytest.raises(ModelError, match=r"score\.weight.*random"):
+        RewardModel.load(trunk, CPU)
+
+
+def test_a_model_of_two_labels_is_refused(trunk: Path, tmp_path: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(trunk, num_labels=2)
+    model.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((trunk / name).read_bytes())
+    with pytest.raises(ModelError, match=r"reward\.model\.pretrained"):
+        RewardModel.load(tmp_path, CPU)
+
+
+def test_a_model_that_asks_for_remote_code_is_refused(classifier: Path, tmp_path: Path) -> None:
+    shutil.copytree(classifier, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "evil.Model"}}))
+    with pytest.raises(ModelError, match="remote code"):
+        RewardModel.load(tmp_path / "model", CPU)
+
+
+def test_scores_are_divided_by_the_temperature_that_is_saved_beside_the_weights(
+    reward_model: RewardModel, tmp_path: Path
+) -> None:
+    (raw,) = reward_model.score(["p"], ["c"])
+    reward_model.temperature = 4.0
+    reward_model.save(tmp_path)
+    assert RewardModel.load(tmp_path, CPU).score(["p"], ["c"]) == [pytest.approx(raw / 4)]
+
+
+@pytest.mark.parametrize("temperature", ["0", "-1", "1e999", "true", '"1"', "null"])
+def test_a_temperature_that_is_no_positive_number_is_refused(classifier: Path, tmp_path: Path, temperature: str) -> None:
+    shutil.copytree(classifier, tmp_path / "model")
+    (tmp_path / "model" / "calibration.json").write_text(f'{{"temperature": {temperature}}}')
+    with pytest.raises(ModelError, match="temperature"):
+        RewardModel.load(tmp_path / "model", CPU)

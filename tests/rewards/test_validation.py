@@ -5,59 +5,76 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from components.errors import RewardError
-from components.recipe import RewardValidation
+from components.recipe import CHECKS, RewardValidation
+from components.rewards.checks import Check, RewardReport
 from components.rewards.protocol import RewardFunction, Score
-from components.rewards.validation import (
-    Check,
-    RewardReport,
-    Samples,
-    agreement,
-    finiteness,
-    length_correlation,
-    pair_accuracy,
-    validate_reward,
-    value_range,
-)
+from components.rewards.validation import Samples, Subject, validate_reward
 from components.rewards.verifier import is_correct, verify
 
-ROW = {"prompt": "2 + 3?", "answer": "#### 5"}
-PAIRS = [{**ROW, "chosen": "2 + 3 = 5\n#### 5", "rejected": "2 + 3 = 6\n#### 6"}] * 40
-# Forty samples of growing length, right and wrong in turn.
-SAMPLES = Samples([ROW] * 40, [f"{'so ' * (n // 2)}#### {5 + n % 2}" for n in range(40)])
+ROWS = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
+PAIRS = [
+    {
+        **row,
+        "chosen": f"2 + {n} = {2 + n}\n{'so ' * (n % 3)}#### {2 + n}",
+        "rejected": f"2 + {n} = {3 + n}\nso #### {3 + n}",
+    }
+    for n, row in enumerate(ROWS)
+]
+# Four samples a prompt of growing length: right and wrong in turn.
+SAMPLES = Samples(
+    [row for row in ROWS for _ in range(4)],
+    [f"{'so ' * ((n + i) // 2 % 20)}#### {2 + n + i % 2}" for n in range(40) for i in range(4)],
+)
 
 
 def scoring(total: Callable[[str, bool], Any]) -> RewardFunction:
     """A reward that is a function of a completion and whether it is right."""
 
     def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        return [Score(total(c, is_correct(c, row["answer"])), {}) for c, row in zip(completions, rows, strict=True)]
+        right = [is_correct(c, row["answer"], strict=False) for c, row in zip(completions, rows, strict=True)]
+        return [Score(total(*pair), {}) for pair in zip(completions, right, strict=True)]
 
     return reward
 
 
-def report(reward: RewardFunction = verify, judge: RewardFunction = verify, **parts: Any) -> RewardReport:
+LENIENT = scoring(lambda _, right: float(right))
+
+
+def report(reward: RewardFunction = LENIENT, judge: RewardFunction | None = None, **parts: Any) -> RewardReport:
     given = {"pairs": PAIRS, "samples": SAMPLES, "thresholds": RewardValidation(), **parts}
-    return validate_reward("verifier", reward, judge, **given)
+    learned = given.pop("learned", False)
+    return validate_reward(Subject("custom", reward, judge or reward, learned), **given)
 
 
 def failed(report: RewardReport) -> set[str]:
     return {check.name for check in report.checks if not check.passed}
 
 
+def check(name: str, **parts: Any) -> Check:
+    (found,) = (check for check in report(**parts).checks if check.name == name)
+    return found
+
+
 # Reports
 
 
 def test_a_healthy_reward_passes_every_check() -> None:
-    healthy = report()
+    healthy = report(learned=True, judge=scoring(lambda _, right: 4.0 * right))
+    assert failed(healthy) == set()
     assert healthy.passed
-    assert len(healthy.checks) == 5
+
+
+def test_the_checks_that_a_recipe_can_waive_are_those_that_are_run() -> None:
+    assert sorted(check.name for check in report(learned=True).checks) == sorted(CHECKS)
 
 
 def test_a_report_comes_back_from_json_as_it_was() -> None:
-    for original in (report(), report(pairs=[])):
+    for original in (report(), report(learned=True), report(pairs=[])):
         assert RewardReport.from_json(json.loads(json.dumps(original.as_json(), allow_nan=False))) == original
 
 
@@ -65,60 +82,135 @@ def test_a_report_without_checks_has_shown_nothing() -> None:
     assert not RewardReport("verifier", []).passed
 
 
-def test_one_failed_check_fails_the_report() -> None:
-    good, bad = (Check("range", 1.0, None, None, 0.0, passed, "") for passed in (True, False))
-    assert RewardReport("verifier", [good]).passed
-    assert not RewardReport("verifier", [good, bad, good]).passed
+def test_every_check_says_what_to_do() -> None:
+    assert all(check.advice for check in report(learned=True).checks)
+
+
+# Waivers
+
+
+def test_a_failed_check_is_accepted_by_name_and_stays_visible() -> None:
+    waive = {"agreement": "the verifier is known to be wrong here", "range": "not needed"}
+    judged = report(reward=scoring(lambda _, right: 1.0 - right), judge=LENIENT)
+    only = dict.fromkeys(failed(judged), "why")
+    waived = report(reward=scoring(lambda _, right: 1.0 - right), judge=LENIENT, thresholds=RewardValidation(waive=only))
+    assert (judged.passed, waived.passed, waived.waived) == (False, True, only)
+    partly = report(reward=scoring(lambda _, right: 1.0 - right), judge=LENIENT, thresholds=RewardValidation(waive=waive))
+    assert partly.waived == {"agreement": waive["agreement"]}
+    assert not partly.passed
+    assert partly.failed == sorted(set(only) - {"agreement"}, key=partly.failed.index)
+
+
+@pytest.mark.parametrize("waive", [{"agrement": "a typing error"}, {"agreement": " "}])
+def test_a_waiver_needs_a_check_that_exists_and_a_reason(waive: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match=r"there is no check|gives no reason"):
+        RewardValidation(waive=waive)
 
 
 # Each fault and its check
 
 
-def test_a_judge_that_prefers_the_wrong_answers_fails_on_pairs_alone() -> None:
-    assert failed(report(judge=scoring(lambda _, right: 1.0 - right))) == {"pair_accuracy"}
+def test_a_judge_that_prefers_the_wrong_answers_fails_on_pairs() -> None:
+    found = failed(report(judge=scoring(lambda _, right: 1.0 - right)))
+    assert found == {"pair_accuracy", "length_baseline", "short_chosen_accuracy"}
 
 
 def test_a_judge_that_cannot_tell_the_pairs_apart_fails_on_pairs() -> None:
-    assert failed(report(pairs=[{**pair, "rejected": pair["chosen"]} for pair in PAIRS])) == {"pair_accuracy"}
+    found = failed(report(pairs=[{**pair, "rejected": pair["chosen"]} for pair in PAIRS]))
+    assert {"pair_accuracy", "length_baseline"} <= found
 
 
 def test_no_held_out_pairs_fail_with_the_key_to_raise() -> None:
-    (check,) = (check for check in report(pairs=[]).checks if not check.passed)
-    assert check.name == "pair_accuracy"
-    assert "data.split.pairs" in check.advice
+    found = check("pair_accuracy", pairs=[])
+    assert not found.passed
+    assert "data.split.pairs" in found.advice
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "1.0"])
 def test_one_value_that_is_no_finite_number_fails_finiteness_alone(value: object) -> None:
-    odd = SAMPLES.completions[17]
-    assert failed(report(reward=scoring(lambda text, right: value if text == odd else float(right)))) == {"finiteness"}
+    odd = SAMPLES.completions[18]
+    reward = scoring(lambda text, right: value if text == odd else float(right))
+    assert failed(report(reward=reward, judge=LENIENT)) == {"finiteness"}
 
 
-def test_a_value_that_is_not_finite_on_the_pairs_fails_finiteness() -> None:
-    assert "finiteness" in failed(report(judge=scoring(lambda text, right: math.nan if "2 + 3 = 6" in text else 1.0)))
-
-
-def test_a_constant_reward_fails_on_its_range() -> None:
-    assert "range" in failed(report(reward=scoring(lambda _, right: 0.5)))
+def test_a_constant_reward_fails_on_its_range_and_leaves_all_groups_silent() -> None:
+    assert {"range", "silent_groups", "noise"} <= failed(report(reward=scoring(lambda _, right: 0.5), judge=LENIENT))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_reward_that_pays_for_length_fails_on_length_alone(sign: int) -> None:
-    assert failed(report(reward=scoring(lambda text, right: right + sign * len(text) / 1000))) == {"length_correlation"}
+def test_a_bonus_for_length_among_right_answers_fails_on_length(sign: int) -> None:
+    reward = scoring(lambda text, right: right + sign * len(text) / 1000)
+    assert "length_correlation" in failed(report(reward=reward, judge=LENIENT))
 
 
-def test_a_reward_that_disagrees_with_the_verifier_fails_on_agreement_alone() -> None:
-    assert failed(report(reward=scoring(lambda _, right: 1.0 - right))) == {"agreement"}
+def test_a_reward_that_disagrees_with_the_verifier_fails_on_agreement() -> None:
+    assert "agreement" in failed(report(reward=scoring(lambda _, right: 1.0 - right), judge=LENIENT))
 
 
-@pytest.mark.parametrize("final", [5, 6], ids=["all right", "all wrong"])
-def test_samples_of_one_kind_cannot_show_agreement(final: int) -> None:
-    samples = Samples([ROW] * 20, [f"{'so ' * n}#### {final}" for n in range(20)])
-    assert "agreement" in failed(report(samples=samples))
+@pytest.mark.parametrize("answer", ["#### 5", "#### 6"], ids=["all right", "all wrong"])
+def test_samples_of_one_kind_cannot_show_agreement(answer: str) -> None:
+    rows = [{"prompt": f"2 + {n}?", "answer": "#### 5"} for n in range(10) for _ in range(2)]
+    samples = Samples(rows, [f"{'so ' * n}{answer}" for n in range(20)])
+    assert not check("agreement", samples=samples).passed
 
 
 def test_no_samples_fail() -> None:
-    assert {"range", "agreement"} <= failed(report(samples=Samples([], [])))
+    found = failed(report(samples=Samples([], [])))
+    assert {"range", "agreement", "silent_groups", "noise", "best_of_n", "hack_strings"} <= found
+
+
+def test_a_reward_that_looks_at_its_batch_fails_invariance() -> None:
+    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        scores = verify(prompts, completions, rows)
+        return [Score((score.total or 0.0) + len(scores) / 100, {}) for score in scores]
+
+    assert {"batch_invariance", "padding_invariance"} <= failed(report(reward=reward))
+
+
+def test_a_reward_that_looks_at_its_longest_neighbour_fails_on_padding() -> None:
+    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        longest = max(map(len, completions), default=0)
+        return [Score((s.total or 0.0) + longest / 1000, {}) for s in verify(prompts, completions, rows)]
+
+    assert not check("padding_invariance", reward=reward).passed
+
+
+def test_a_reward_that_counts_white_space_fails_on_text() -> None:
+    assert not check("text_invariance", reward=scoring(lambda text, right: right + 5.0 * text.endswith("  "))).passed
+
+
+def test_a_learned_judge_that_knows_one_marker_fails_on_format() -> None:
+    narrow = scoring(lambda text, right: float(right and "####" in text))
+    assert not check("format_perturbation", judge=narrow, learned=True).passed
+    assert check("format_perturbation", judge=narrow).passed  # a verifier's form is the recipe's choice
+
+
+def test_a_reward_that_pays_an_empty_answer_fails_on_hacks() -> None:
+    found = check("hack_strings", reward=scoring(lambda text, right: 1.0 if not text else float(right)))
+    assert (found.passed, found.detail) == (False, "worst: empty")
+
+
+def test_a_reward_that_is_another_number_each_time_fails_on_noise() -> None:
+    random = np.random.default_rng(1)
+    noisy = scoring(lambda _, right: right + float(random.normal(0, 3)))
+    # rho = 0.25 / (0.25 + 9), about 0.03, and the check wants 0.25.
+    assert not check("noise", reward=noisy, judge=LENIENT).passed
+    assert check("noise").value == 1.0
+
+
+def test_a_proxy_that_prefers_wrong_answers_fails_on_best_of_n() -> None:
+    assert not check("best_of_n", reward=scoring(lambda _, right: 1.0 - right), judge=LENIENT).passed
+
+
+def test_an_overconfident_judge_fails_on_calibration() -> None:
+    # It is right on three pairs of four and says that it is sure.
+    def judge(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        signs = [-1 if int(row["prompt"].split()[-1][:-1]) % 4 == 0 else 1 for row in rows]
+        scores = LENIENT(prompts, completions, rows)
+        return [Score(20 * sign * (score.total or 0.0), {}) for sign, score in zip(signs, scores, strict=True)]
+
+    found = check("calibration", judge=judge, learned=True)
+    assert (found.passed, found.value) == (False, pytest.approx(0.25, abs=0.01))
 
 
 def test_a_reward_that_returns_too_few_scores_is_an_error() -> None:
@@ -126,59 +218,14 @@ def test_a_reward_that_returns_too_few_scores_is_an_error() -> None:
         report(reward=lambda prompts, completions, rows: verify(prompts, completions, rows)[1:])
 
 
-@pytest.mark.parametrize(
-    ("thresholds", "name"),
-    [
-        ({"pair_accuracy_lower_bound": 0.92}, "pair_accuracy"),
-        ({"min_agreement": 1.0, "pair_accuracy_lower_bound": 0.91}, None),
-    ],
-)
-def test_thresholds_are_those_of_the_recipe(thresholds: dict[str, float], name: str | None) -> None:
+@pytest.mark.parametrize(("bound", "passes"), [(0.92, False), (0.91, True)])
+def test_thresholds_are_those_of_the_recipe(bound: float, passes: bool) -> None:
     # Wilson's lower bound for 40 of 40 is 40 / (40 + 1.96**2) = 0.912.
-    assert failed(report(thresholds=RewardValidation(**thresholds))) == ({name} if name else set())
+    assert check("pair_accuracy", thresholds=RewardValidation(pair_accuracy_lower_bound=bound)).passed is passes
 
 
-# Figures by hand
-
-
-def test_pair_accuracy_has_wilsons_interval() -> None:
-    # Ten of ten, z = 1.96: low = 10 / (10 + 3.8415) = 0.7225, high = 1.
-    check = pair_accuracy([1.0] * 10, [0.0] * 10, 0.72)
-    assert (check.value, check.passed) == (1.0, True)
-    assert (check.low, check.high) == pytest.approx((0.7225, 1.0), abs=1e-4)
-
-
-def test_a_tie_counts_half_and_a_missing_score_counts_as_lost() -> None:
-    # Won, lost, tied, and one that could not be judged: (1 + 0 + 0.5 + 0) / 4.
-    assert pair_accuracy([2.0, 0.0, 1.0, math.nan], [1.0, 1.0, 1.0, 0.0], 0.0).value == 0.375
-
-
-def test_finiteness_is_the_share_of_finite_values() -> None:
-    assert finiteness([1.0, math.nan, 0.0, math.inf]).value == 0.5
-    assert not finiteness([]).passed
-
-
-def test_range_ignores_values_that_are_not_finite() -> None:
-    assert value_range([1.0, math.nan, -0.5]).value == 1.5
-    assert not value_range([math.nan]).passed
-
-
-def test_agreement_is_the_share_of_right_and_wrong_answers_in_order() -> None:
-    # Right 3 and 1 against wrong 2 and 0: 3>2, 3>0, 1>0 hold and 1>2 does not: 3 of 4.
-    assert agreement([3.0, 1.0, 2.0, 0.0], [1.0, 1.0, 0.0, 0.0], 0.6).value == 0.75
-
-
-def test_a_tie_between_right_and_wrong_is_half_an_agreement() -> None:
-    assert agreement([1.0, 1.0], [1.0, 0.0], 0.6).value == 0.5
-
-
-def test_length_counts_only_among_answers_that_are_equally_right() -> None:
-    # Right answers are longer and better paid, but within each kind the reward does not move with length.
-    values, lengths = [1.0, 1.1] * 10 + [0.0, 0.1] * 10, [*range(100, 120), *range(20)]
-    check = length_correlation(values, lengths, [1.0] * 20 + [0.0] * 20, 0.5)
-    assert check.passed
-    assert check.value == pytest.approx(0.0867, abs=1e-3)
-
-
-def test_a_reward_in_the_order_of_length_correlates_wholly() -> None:
-    assert length_correlation([1.0, 4.0, 9.0] * 4, [1, 2, 3] * 4, [1.0] * 12, 0.5).value == pytest.approx(1.0)
+def test_the_report_holds_what_was_validated_and_what_the_advice_needs() -> None:
+    found = validate_reward(Subject("custom", LENIENT, LENIENT, identity={"f": "abc"}), PAIRS, SAMPLES, RewardValidation())
+    assert found.identity == {"f": "abc"}
+    assert (found.pilot["prompts"], found.pilot["k"], found.pilot["passes"]) == (40, 4, [2] * 40)
+    assert [point["n"] for point in found.curves["best_of_n"]] == [1, 2, 4]

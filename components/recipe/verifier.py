@@ -1,0 +1,77 @@
+"""The section ``reward.verifier``: rules that judge a completion without a model."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from components.recipe.base import Count, Positive, Section
+
+
+class Numbers(Section):
+    """The final number equals the reference answer's."""
+
+    type: Literal["number"] = "number"
+    form: Literal["strict", "lenient"] = "lenient"  # strict: only #### N; lenient: also A: N, \\boxed{N}, the answer is N
+    last_number: bool = False  # with lenient: where no such marker stands, the last number of the text
+
+
+class Exact(Section):
+    """The whole completion is the reference answer, white space at both ends aside."""
+
+    type: Literal["exact"]
+    ignore_case: bool = True
+
+
+class Pattern(Section):
+    """The completion has a form: a regular expression is found in it."""
+
+    type: Literal["regex"]
+    pattern: str
+    whole: bool = False  # the whole completion must match, not a part of it
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        return pattern
+
+
+class Choice(Section):
+    """The last option named is the reference answer's."""
+
+    type: Literal["choice"]
+    options: Annotated[list[str], Field(min_length=2)] = Field(default_factory=lambda: ["A", "B", "C", "D"])
+
+
+class JsonSchema(Section):
+    """The completion is JSON that fulfils a JSON Schema (draft 2020-12); schemas elsewhere are not fetched."""
+
+    type: Literal["json_schema"]
+    document: dict[str, Any]
+
+
+class Length(Section):
+    """1 between two lengths, falling linearly to 0 outside of them."""
+
+    type: Literal["length"]
+    shortest: Annotated[int, Field(ge=0)] = 0  # characters
+    longest: Count
+    slope: Positive = 50.0  # characters over which the reward falls to 0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Length":
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest {self.shortest} is above longest {self.longest}; exchange them")
+        return self
+
+
+Verifier = Annotated[Numbers | Exact | Pattern | Choice | JsonSchema | Length, Field(discriminator="type")]
+
+
+def with_type(values: Any) -> Any:
+    """``verifier`` settings that do not say their type are those of numbers."""
+    return {"type": "number", **values} if isinstance(values, dict) else values

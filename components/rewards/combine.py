@@ -1,0 +1,80 @@
+"""Rewards made of rewards: a mix with the verifier, a weighted sum, an ensemble of models."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from components.rewards.protocol import RewardFunction, Score, checked
+from components.rewards.verifier import verify
+
+Combine = Literal["mean", "min", "mean_minus_sd"]
+
+
+def squash(score: float) -> float:
+    """The sigmoid of a model's score, safe for any finite one."""
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, score))))
+
+
+class WeightedTerm(NamedTuple):
+    """One term of a sum. ``source`` names it in errors; ``scale`` is applied to its total before the weight."""
+
+    name: str
+    weight: float
+    function: RewardFunction
+    source: str
+    scale: Callable[[float], float] = float
+
+
+class Sum:
+    """Weighted sum of rewards. A completion that one term could not judge is not judged; the other parts are kept."""
+
+    def __init__(self, terms: Sequence[WeightedTerm]) -> None:
+        self.terms = terms
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        judged = [checked(t.function(prompts, completions, rows), len(completions), t.source) for t in self.terms]
+        return [self._add(scores) for scores in zip(*judged, strict=True)]
+
+    def _add(self, scores: Sequence[Score]) -> Score:
+        totals = [(term, score.total) for term, score in zip(self.terms, scores, strict=True)]
+        parts = {term.name: total for term, total in totals if total is not None}
+        if any(total is None for _, total in totals):
+            return Score(None, parts)
+        return Score(sum(term.weight * term.scale(total) for term, total in totals if total is not None), parts)
+
+
+class Mix(Sum):
+    """Weighted sum of a verifier and the reward model's score, squashed into (0, 1) by a sigmoid."""
+
+    def __init__(
+        self, model: RewardFunction, verifier_weight: float, model_weight: float, verifier: RewardFunction = verify
+    ) -> None:
+        super().__init__(
+            [
+                WeightedTerm("verifier", verifier_weight, verifier, "the verifier"),
+                WeightedTerm("model", model_weight, model, "the reward model", squash),
+            ]
+        )
+
+
+class Ensemble:
+    """Reward models of different seeds as one; conservative forms pay less where they disagree.
+
+    mean; min; mean - lambda sd, sd with n - 1 (Coste et al. 2023, arXiv:2310.02743; Eisenstein et al. 2023, arXiv:2312.09244).
+    """
+
+    def __init__(self, members: Sequence[RewardFunction], combine: Combine = "mean", sd_weight: float = 1.0) -> None:
+        self.members, self.combine, self.sd_weight = members, combine, sd_weight
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        scored = [checked(m(prompts, completions, rows), len(completions), f"member {i}") for i, m in enumerate(self.members)]
+        return [self._combine([score.total for score in scores]) for scores in zip(*scored, strict=True)]
+
+    def _combine(self, totals: Sequence[float | None]) -> Score:
+        known = [total for total in totals if total is not None]
+        if len(known) < len(totals):
+            return Score(None, {})
+        mean, spread = statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0
+        total = {"mean": mean, "min": min(known), "mean_minus_sd": mean - self.sd_weight * spread}[self.combine]
+        return Score(total, {"model": total, "model_sd": spread})

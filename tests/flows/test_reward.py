@@ -1,0 +1,137 @@
+"""The reward's verbs, and what a run says about a reward that failed, was waived, or chose its own group size."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+from typer.testing import CliRunner
+
+from components.errors import DataError, RecipeError
+from components.home import Home
+from components.rewards.checks import Check, RewardReport
+from components.rewards.protocol import Score
+from flows.cli import app
+from flows.reward_tables import advice_table, check_table, score_table
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = str(ROOT / "recipes" / "quickstart.yaml")
+Run = Callable[..., dict[str, Any]]
+
+
+def score(path: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(app, ["reward", "score", str(path), "--recipe", QUICKSTART, *arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def completions(tmp_path: Path) -> Path:
+    rows = [
+        {"prompt": "p", "completion": "so \\boxed{1,000}", "answer": "#### 1000.00"},
+        {"prompt": "p", "completion": "I think 3", "answer": "3"},
+        {"prompt": "p", "completion": "#### 3"},
+    ]
+    path = tmp_path / "completions.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def test_score_writes_one_object_a_row_on_stdout(completions: Path) -> None:
+    done = score(completions, "--set", "reward.kind=verifier", "--json")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"total": 1.0, "parts": {"verifier": 1.0}},
+        {"total": 0.0, "parts": {"verifier": 0.0}},
+        {"total": None, "parts": {}},
+    ]
+
+
+def test_the_last_number_counts_by_option(completions: Path) -> None:
+    done = score(completions, "--set", "reward.kind=verifier", "--set", "reward.verifier.last_number=true", "--json")
+    assert [json.loads(line)["total"] for line in done.stdout.splitlines()] == [1.0, 1.0, None]
+
+
+def test_score_needs_a_directory_for_a_learned_reward(completions: Path) -> None:
+    with pytest.raises(RecipeError, match="--model"):
+        score(completions)
+
+
+def test_score_names_a_bad_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match="line 1 of"):
+        score(tmp_path / "bad.jsonl", "--set", "reward.kind=verifier")
+
+
+# Tables
+
+
+def shown(*parts: Any) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for part in parts:
+        console.print(part)
+    return console.export_text()
+
+
+def test_a_check_that_failed_says_what_to_do_and_a_waived_one_why() -> None:
+    checks = [
+        Check("agreement", 0.5, 0.4, 0.6, 0.6, False, "retrain it"),
+        Check("noise", 0.1, None, None, 0.25, False, "mend it", waived="known [bold]judge\x1b[2J"),
+        Check("range", 1.0, None, None, 0.0, True, "another"),
+    ]
+    text = shown(check_table(RewardReport("model", checks).as_json()))
+    assert "refused" in text
+    assert "0.400 to 0.600" in text
+    assert "retrain it" in text
+    assert "known [bold]judge\\u001b[2J" in text
+    assert "another" not in text
+
+
+def test_advice_and_scores_are_tables() -> None:
+    size = {"k": 8, "silent_share": 0.25, "advantage_fidelity": 0.5, "signal": 4.0, "spread_error": 0.27}
+    advice = {"k": 8, "algorithm": "grpo", "sizes": [size], "reasons": ["rho is 1"], "assumptions": ["noise is independent"]}
+    text = shown(*advice_table(advice))
+    assert "train.k = 8, grpo" in text
+    assert "because rho is 1" in text
+    assert "none" in shown(score_table([{"completion": "x"}], [Score(None, {})]))
+
+
+# Runs
+
+
+def tags(result: dict[str, Any]) -> dict[str, str]:
+    return dict(MlflowClient(Home.here().tracking_uri).get_run(result["run_id"]).data.tags)
+
+
+def report_of(result: dict[str, Any]) -> dict[str, Any]:
+    (stage,) = [stage for stage in result["stages"] if stage["name"] == "reward"]
+    return dict(json.loads((Home.here().store / "reward" / stage["key"] / "report.json").read_text()))
+
+
+IMPOSSIBLE = "reward.validation.max_hack_percentile=0.0"
+
+
+def test_a_refused_reward_names_the_checks_that_failed(promoted: dict[str, Any], run: Run) -> None:
+    result = run("reward.model.steps=5", IMPOSSIBLE, until="reward")
+    assert (result["status"], result["failed_checks"]) == ("reward_refused", ["hack_strings"])
+
+
+def test_a_waiver_is_in_the_report_the_run_and_the_card(promoted: dict[str, Any], run: Run) -> None:
+    reason = "hacks are seen to by hand"
+    waiver = f"reward.validation.waive.hack_strings={reason}"
+    result = run("reward.model.steps=5", IMPOSSIBLE, waiver, "train.steps=2", "train.evaluate_every=2")
+    assert result["status"] != "reward_refused"
+    assert report_of(result)["waived"] == {"hack_strings": reason}
+    assert tags(result)["reward.waived.hack_strings"] == reason
+    assert reason in Path(result["report"]).read_text(encoding="utf-8")
+    version = MlflowClient(Home.here().tracking_uri).get_model_version("micro", result["version"])
+    assert reason in version.description
+
+
+def test_auto_takes_the_group_size_that_the_pilot_advises(promoted: dict[str, Any], run: Run) -> None:
+    result = run("train.k=auto", "train.prompts=4", "train.steps=2", until="train")
+    (stage,) = [stage for stage in result["stages"] if stage["name"] == "train"]
+    facts = json.loads((Home.here().store / "train" / stage["key"] / "facts.json").read_text())
+    advised = report_of(result)["advice"]["k"]
+    assert facts["k"] == advised in (4, 8, 16, 32)
+    assert f"k = {advised}" in Path(result["report"]).read_text(encoding="utf-8")

@@ -1,0 +1,68 @@
+"""A reward that fails is tried again, counted, and missing; it is never a zero."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from components.errors import RewardError
+from components.recipe import Failures
+from components.rewards.guard import Guarded
+from components.rewards.protocol import Score
+
+
+class Flaky:
+    """A service that is down for its first calls, and always fails on certain completions."""
+
+    def __init__(self, down: int = 0, poison: str = "?") -> None:
+        self.down, self.poison, self.calls = down, poison, 0
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        self.calls += 1
+        if self.calls <= self.down or self.poison in completions:
+            raise ConnectionError("service unavailable")
+        return [Score(1.0, {}) for _ in completions]
+
+
+def guarded(function: Any, **settings: Any) -> Guarded:
+    return Guarded(function, "my verifier", Failures(**{"pause": 0.0, **settings}))
+
+
+def totals(guard: Guarded, completions: Sequence[str]) -> list[float | None]:
+    return [score.total for score in guard(["p"] * len(completions), completions, [{}] * len(completions))]
+
+
+def test_a_service_that_comes_back_costs_retries_and_nothing_else() -> None:
+    guard = guarded(Flaky(down=2))
+    assert totals(guard, ["a", "b"]) == [1.0, 1.0]
+    assert (guard.retried, guard.failed) == (2, 0)
+
+
+def test_one_completion_that_always_fails_is_missing_and_its_neighbours_are_scored() -> None:
+    guard = guarded(Flaky())
+    assert totals(guard, ["a", "?", "b"]) == [1.0, None, 1.0]
+    assert guard.failed == 1
+
+
+def test_above_the_rate_the_run_stops_and_says_why() -> None:
+    # 1% of at least 200 completions is 2: the third failure is one too many.
+    guard = guarded(Flaky(poison="x"), max_rate=0.01)
+    with pytest.raises(RewardError, match=r"my verifier failed on 3 of 9 .*service unavailable.*reward\.failures\.max_rate"):
+        totals(guard, ["x"] * 9)
+
+
+def test_the_rate_is_of_all_completions_so_far() -> None:
+    guard = guarded(Flaky(), max_rate=0.01)
+    for _ in range(4):
+        totals(guard, ["a"] * 99 + ["?"])
+    assert (guard.failed, guard.judged) == (4, 400)
+
+
+def test_a_broken_protocol_is_not_asked_again() -> None:
+    def broken(*_: Any) -> list[Score]:
+        raise RewardError("wrong count")
+
+    guard = guarded(broken)
+    with pytest.raises(RewardError, match="wrong count"):
+        totals(guard, ["a"])
+    assert guard.retried == 0

@@ -1,0 +1,27 @@
+"""Restylings change how an answer looks and nothing else."""
+
+import pytest
+
+from components.rewards.styles import ALL, MARKERS, restyled
+from components.rewards.verifier import final_number
+
+TEXT = "2+3=5\n#### 5"
+PAIRS = [{"prompt": "p", "chosen": TEXT, "rejected": "2+3=6\n#### 6"}] * 400
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_restyled_answer_has_the_same_final_number(name: str) -> None:
+    assert final_number(ALL[name](TEXT), strict=False, last_number=False) == 5
+
+
+def test_markers_are_written_as_people_write_them() -> None:
+    assert [style(TEXT).splitlines()[-1] for style in MARKERS.values()] == ["The answer is 5", "\\boxed{5}"]
+
+
+def test_a_share_of_the_answers_is_restyled_each_on_its_own() -> None:
+    rows = restyled(PAIRS, 0.5, 1)
+    changed = [[row[side] != pair[side] for side in ("chosen", "rejected")] for row, pair in zip(rows, PAIRS, strict=True)]
+    # Two of nine styles (NFC, NFD) leave ASCII as it is: 0.5 * 7 / 9 = 0.39 of 800 answers, plus or minus four of 13.8.
+    assert abs(sum(map(sum, changed)) - 311) < 56
+    assert [True, False] in changed
+    assert restyled(PAIRS, 0.0, 1) == PAIRS
