@@ -9,7 +9,10 @@ import mlflow
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEAVES = {"chat", "interruption", "recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"}
+LEAVES = {
+    *("chat", "interruption", "recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"),
+    "text",
+}
 SIDE_BY_SIDE = {"data", "rewards", "policy", "registry"}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.evaluation.report import dev_rows, render, training_plot, visible
+from components.evaluation.report import dev_rows, render, training_plot
 from components.files import read_json, scratch_directory, write_text
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import dataset_version, summary
@@ -20,6 +20,7 @@ from components.pipeline.train import training_facts, training_points
 from components.records import Verdict
 from components.registry.lineage import commit_tags
 from components.registry.promotion import CHALLENGER
+from components.text import visible
 
 if TYPE_CHECKING:
     from components.registry.tracking import Tracker
@@ -92,6 +93,7 @@ def publish_outcome(
     write_text(path, render(values, points))
     tracker.artifact(run_id, path, "report")
     tracker.artifact(run_id, data.path / "data.dvc", "data")
+    tracker.artifact(run_id, data.path / "report.html", "data")
     tracker.artifact(run_id, reward.path / "report.json", "reward")
     _log_plot(context, tracker, run_id, points)
     if dev is not None:

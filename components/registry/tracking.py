@@ -136,6 +136,23 @@ class Tracker:
         upload = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
         upload(run_id, str(path), folder)
 
+    def artifact_text(self, run_id: str, path: str) -> str:
+        """The text of a small artifact of a run.
+
+        Raises:
+            RegistryError: if there is no such run or artifact.
+        """
+        from mlflow.artifacts import load_text
+
+        try:
+            run = self.client.get_run(run_id)
+            return str(load_text(f"{run.info.artifact_uri}/{path}"))
+        except (MlflowException, OSError, ValueError) as error:
+            place = redacted(self.uri)
+            raise RegistryError(
+                f"run {run_id} in MLflow at {place} has no {path}: {error}. Check MLFLOW_TRACKING_URI."
+            ) from error
+
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Log rows, once, as a table that the MLflow UI shows."""
         folder = name.rpartition("/")[0]
