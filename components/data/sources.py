@@ -91,9 +91,6 @@ def source_files(source: WordProblems | FileSource) -> list[Path]:
 def _folder_files(folder: Path) -> list[Path]:
     saved = is_saved_dataset(folder)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and (saved or p.suffix.lower() in SUFFIXES))
-    links = [p for p in [folder, *folder.rglob("*")] if p.is_symlink()]
-    if links:
-        raise DataError(f"{links[0]} is a symbolic link. Replace it by the file itself.")
     if not files:
         raise DataError(f"{folder} holds no file that ends in {', '.join(SUFFIXES)}. Check data.source in the recipe.")
     return files
