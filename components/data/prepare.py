@@ -24,6 +24,7 @@ from components.data.lengths import limit_lengths
 from components.data.mixing import weigh
 from components.data.profile import profile
 from components.data.schemas import Checked, check_rows, refusal
+from components.data.shapes import COLUMNS as ADDED_COLUMNS
 from components.data.sources import read_file, read_rows
 from components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
 from components.errors import DataError
@@ -32,7 +33,6 @@ from components.recipe import Data, parts
 
 PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")
 PAIR_COLUMNS = ("id", "prompt", "answer", "chosen", "rejected")
-ADDED_COLUMNS = ("question", "answer", "demonstration", "chosen", "rejected", "group", "shape")
 ADDED = "added"
 
 Row = dict[str, Any]
@@ -62,6 +62,7 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
     note_failures(journal, checked)
     tables = make_tables(clean(checked.frame, data, journal), data, journal)
     check_tables(tables)
+    tables = with_columns(tables)
     summary = write_version(tables, target, journal)
     if added:
         summary |= {"added_rows": write_added(added, target), "recipe_data": configuration}
@@ -177,11 +178,18 @@ def _overlap_counts(found: Sequence[Overlap]) -> list[list[Any]]:
     return [[*place, sum((overlap.table, overlap.other) == place for overlap in found)] for place in places]
 
 
+def with_columns(tables: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """The tables with the columns that they are written with."""
+    return {
+        name: [{c: row[c] for c in (PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS)} for row in rows]
+        for name, rows in tables.items()
+    }
+
+
 def write_version(tables: Mapping[str, list[Row]], target: Path, journal: Journal) -> dict[str, Any]:
     """Write each table; returns the summary."""
     for name, rows in tables.items():
-        columns = PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS
-        write_json_lines(target / f"{name}.jsonl", ({column: row[column] for column in columns} for row in rows))
+        write_json_lines(target / f"{name}.jsonl", rows)
     summary = {
         "raw_rows": journal.rows,
         "dropped": journal.dropped(),

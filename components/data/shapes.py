@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from components.recipe import Records
 
 PROBLEM, PAIR = "problem", "pair"
+COLUMNS = ("question", "answer", "demonstration", "chosen", "rejected", "group", "shape")
 
 
 class Chat(NamedTuple):

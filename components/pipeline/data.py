@@ -8,6 +8,7 @@ from typing import Any
 
 from components.data import versioning
 from components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, write_pointer
+from components.data.shapes import COLUMNS as ADDED_COLUMNS
 from components.errors import DataError
 from components.files import file_digest, read_json, read_json_lines, scratch_directory, write_text
 from components.home import Home
@@ -47,7 +48,8 @@ def prepare_data(context: Context) -> StageResult:
 def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> StageResult:
     """``data/``, its pointer ``data.dvc`` and its report, from the recipe's source and added raw rows."""
     data = context.recipe.data
-    inputs = {**source_digests(data), **({"added": digest_of(list(added))} if added else {})}
+    contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whatever file they came in
+    inputs = {**source_digests(data), **({"added": digest_of(contents)} if added else {})}
     key = stage_key("data", data.model_dump(mode="json"), inputs, code_digest("data", "randomness", "text"))
     return finish(context, "data", key, lambda path: _build(context, path, added))
 

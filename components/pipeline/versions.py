@@ -44,16 +44,16 @@ def add_file(context: Context, path: str) -> Addition:
     Raises:
         DataError: if the project's data are not those of the recipe, or the rows fail their checks.
     """
-    from components.data.prepare import ADDED_COLUMNS
+    from components.data.shapes import COLUMNS
     from components.data.sources import read_file
 
     home, data = context.home, context.recipe.data
     if not (home.project / POINTER).is_file() or pinned_version(home.project, data_configuration(data)) is None:
         raise DataError("data.dvc is not of this recipe's data. Run `ratchet data prepare` with the same recipe first.")
     known = project_added(home)
-    contents = {tuple(row[name] for name in ADDED_COLUMNS) for row in known}
+    contents = {tuple(row[name] for name in COLUMNS) for row in known}
     given = list(read_file(data, path))
-    fresh = [row for row in given if tuple(row[name] for name in ADDED_COLUMNS) not in contents]
+    fresh = [row for row in given if tuple(row[name] for name in COLUMNS) not in contents]
     if not given:
         raise DataError(f"{path} holds no rows. Give a file of new prompts, preferences or demonstrations.")
     result = build_data(context, [*known, *fresh])

@@ -32,7 +32,7 @@ def test_the_report_counts_and_explains(facts: dict[str, Any]) -> None:
     page = render("mine", "0123.dir", facts)
     assert "202 rows read" in page
     assert "exact duplicates" in page
-    assert "a.csv, row 1" in page
+    assert "a.csv, row 201" in page
     assert "bidirectional override" in page
     assert page.count("<svg") == 2 + len(facts["lengths"])
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from components.data.difference import read_tables
 from components.data.pointers import POINTER, added_rows, pointer_md5
-from components.errors import DataError
+from components.errors import DataError, RegistryError
 from components.home import Home
 from components.pipeline import versions
 from components.pipeline.context import Context
 from components.pipeline.data import dataset_version, prepare_data
 from components.recipe import build_recipe
+from components.registry.tracking import Tracker
 
 pytestmark = pytest.mark.slow
 
@@ -32,14 +34,22 @@ def problem(n: int) -> dict[str, Any]:
     return {"question": f"How much is {n} and 3?", "answer": f"#### {n + 3}"}
 
 
-@pytest.fixture
-def context(project: Path) -> Context:
-    """A project whose data were prepared from 200 problems."""
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """A project whose data were prepared from 200 problems; tests work on copies of it."""
+    project = tmp_path_factory.mktemp("prepared")
     source = write(project / "source.jsonl", *map(problem, range(200)))
     recipe = build_recipe({"name": "mine", "gate": {"rules": {}}, "data": {"source": source}}, "recipe")
     found = Context(recipe, Home(project, project / ".ratchet"))
     versions.prepare_version(found)
     return found
+
+
+@pytest.fixture
+def context(prepared: Context, tmp_path: Path) -> Context:
+    """A copy of the prepared project, which reads the same source."""
+    shutil.copytree(prepared.home.project, tmp_path / "project")
+    return Context(prepared.recipe, Home(tmp_path / "project", tmp_path / "project" / ".ratchet"))
 
 
 def version(context: Context) -> str:
@@ -81,14 +91,18 @@ def test_a_version_of_another_recipe_is_not_added_to(context: Context) -> None:
         versions.add_file(Context(other, context.home), "new.jsonl")
 
 
-def test_a_runs_data_come_back_from_its_pointer_alone(context: Context) -> None:
-    project, pointer = context.home.project, (context.home.project / POINTER).read_text(encoding="utf-8")
-    versions.add_file(context, write(project / "new.jsonl", problem(500)))
-    shutil.rmtree(project / "data")
-    (project / "source.jsonl").unlink()
-    versions.restore_run(context.home, "0" * 32, lambda run_id: pointer)
-    assert (project / POINTER).read_text(encoding="utf-8") == pointer
-    assert "How much is 500 and 3?" not in prompts(context)
+def test_a_runs_data_come_back_from_its_mlflow_run_alone(context: Context) -> None:
+    home, before = context.home, (context.home.project / POINTER).read_bytes()
+    tracker = Tracker(home.tracking_uri, "mine", home.artifacts)
+    run = tracker.open_run("mine", {}, None)
+    tracker.artifact(run, home.project / POINTER, "data")
+    versions.add_file(context, write(home.project / "new.jsonl", problem(500)))
+    shutil.rmtree(home.project / "data")
+    versions.restore_run(home, run, lambda run_id: tracker.artifact_text(run_id, "data/data.dvc"))
+    assert (home.project / POINTER).read_bytes() == before
+    assert prompts(context) == {problem(n)["question"] for n in range(200)}
+    with pytest.raises(RegistryError, match=r"has no data/data\.dvc"):
+        tracker.artifact_text("0" * 32, "data/data.dvc")
 
 
 @pytest.mark.parametrize("run", ["latest", "../../etc", "0" * 31])
