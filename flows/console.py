@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from components.evaluation.report import dev_rows, visible
+from components.evaluation.report import dev_rows
+from components.text import visible
 
 TITLES = {
     "data": "dataset",

@@ -93,7 +93,7 @@ class Recording:
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Observer protocol: a table of samples goes to the stage's child run."""
-        from components.evaluation.report import visible
+        from components.text import visible
 
         if self.run_id is not None:
             shown = [{k: visible(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]

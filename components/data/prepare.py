@@ -1,121 +1,207 @@
-"""Clean, check, dedupe and split raw rows into the tables of a dataset version.
+"""Clean, check, dedupe, split and decontaminate raw rows into the tables of a dataset version.
 
 The tables are JSONL in canonical order, so that equal content gives equal bytes and so an equal version:
 
     train, dev, guard            {id, prompt, answer, demonstration}
     sealed_0 ... sealed_{F-1}    the same; reserve folds that only the gate reads
     pairs_train, pairs_heldout   {id, prompt, answer, chosen, rejected}
+    added                        rows that were added to the source's, as they were given; only where there are such
     summary.json                 counts through each step
 """
 
-import hashlib
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from components.data.schemas import raw_frame, validate
-from components.data.sources import read_rows
+from components.data.characters import odd_text, special_tokens
+from components.data.contamination import Overlap, overlaps, refuse, without
+from components.data.duplicates import near_duplicates, unique_rows, with_ids
+from components.data.journal import Journal
+from components.data.labels import check_variety, consistent_pairs
+from components.data.lengths import limit_lengths
+from components.data.mixing import weigh
+from components.data.profile import profile
+from components.data.schemas import Checked, check_rows, refusal
+from components.data.shapes import COLUMNS as ADDED_COLUMNS
+from components.data.sources import read_file, read_rows
+from components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
 from components.errors import DataError
 from components.files import write_json, write_json_lines
-from components.recipe import Data, Split
+from components.recipe import Data, parts
 
 PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")
 PAIR_COLUMNS = ("id", "prompt", "answer", "chosen", "rejected")
+ADDED = "added"
+
+Row = dict[str, Any]
 
 
-def prepare(data: Data, target: Path) -> dict[str, Any]:
-    """Build a dataset version in ``target`` (an existing, empty directory) and return its summary.
+class Prepared(NamedTuple):
+    """What preparation says: the version's own ``summary.json``, and the facts of its report."""
+
+    summary: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: str | None = None) -> Prepared:
+    """Build a dataset version in ``target`` (an existing, empty directory).
+
+    Args:
+        added: raw rows beside the source's.
+        configuration: digest of the recipe's data section; written into a version that holds added rows, since the recipe alone
+            cannot tell such a version.
 
     Raises:
         DataError: if rows fail their checks or a split that is needed is empty.
     """
-    frame = validate(raw_frame(list(read_rows(data))))
-    raw_rows = frame.height
-    frame, dropped = clean(frame, data)
-    tables = split_tables(frame.iter_rows(named=True), data.split)
+    rows = [*read_rows(data), *added]
+    journal = Journal(data.split, len(rows))
+    checked = check_rows(rows, data.checks)
+    note_failures(journal, checked)
+    tables = make_tables(clean(checked.frame, data, journal), data, journal)
     check_tables(tables)
+    tables = with_columns(tables)
+    summary = write_version(tables, target, journal)
+    if added:
+        summary |= {"added_rows": write_added(added, target), "recipe_data": configuration}
+    write_json(target / "summary.json", summary)
+    return Prepared(summary, {**profile(tables, data.length), **journal.notes, "steps": journal.steps, "raw_rows": len(rows)})
+
+
+def note_failures(journal: Journal, checked: Checked) -> None:
+    """Note rows that failed their checks and were dropped, as the recipe allows."""
+    bad = len({failure.number for failure in checked.failures})
+    examples = [{"file": f.file, "row": f.row, "text": "", "why": f"{f.column}: {f.reason}"} for f in checked.failures]
+    journal.count("bad_rows", "rows that fail a check", journal.rows, bad, examples[:1_000])
+
+
+def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
+    """Rows with ``id`` and ``prompt``, without odd, long, duplicate and contradictory ones, mixed by weight."""
+    frame = _without_odd_text(frame, data, journal)
+    frame = _without_long_rows(frame, data, journal)
+    frame = with_ids(frame)
+    check_groups(frame)
+    unique = unique_rows(frame)
+    journal.drop("duplicates", "exact duplicates", frame, unique, "the same prompt, or the same preference, is there already")
+    consistent = consistent_pairs(unique, data.checks)
+    journal.drop("contradictory_pairs", "contradictory pairs", unique, consistent, "another row prefers the other text")
+    distinct = _without_near_duplicates(consistent, data, journal)
+    mixed = weigh(distinct, [part.weight for part in parts(data.source)])
+    journal.drop("left_out_by_weight", "left out by the weights of the mix", distinct, mixed, "more than its source's weight")
+    check_variety(mixed, data.checks)
+    return mixed
+
+
+def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
+    found, names = odd_text(frame), special_tokens(frame)
+    journal.notes["odd"] = [list(oddity[1:]) for oddity in found[:1_000]]
+    journal.notes["odd_rows"] = len({oddity.number for oddity in found})
+    journal.notes["special_token_rows"] = len({oddity.number for oddity in names})
+    bad = {oddity.number: oddity for oddity in found}
+    if found and data.checks.odd_text == "refuse":
+        raise DataError(refusal(found, len(bad), frame.height) + " Or set data.checks.odd_text=keep.")
+    kept = frame.filter(~pl.col("number").is_in(sorted(bad))) if data.checks.odd_text == "drop" else frame
+    if kept.is_empty():
+        raise DataError("every row holds odd text. Correct the source's encoding, or set data.checks.odd_text=keep.")
+    journal.drop("odd_text", "odd characters", frame, kept, lambda row: bad[row["number"]].reason)
+    return kept
+
+
+def _without_long_rows(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
+    short = frame.filter(pl.col("question").str.len_chars() <= data.max_prompt_chars)
+    journal.drop("too_long", "longer than max_prompt_chars", frame, short, lambda r: f"{len(r['question'])} characters")
+    limited = limit_lengths(short, data.length)
+    journal.drop("too_many_tokens", "more tokens than data.length allows", short, limited.frame, "too many tokens")
+    journal.notes["truncated"] = limited.truncated
+    return limited.frame
+
+
+def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
+    rule = data.near_duplicate_rule
+    if rule is None:
+        return frame
+    groups = dict(frame.select("id", "group").iter_rows())
+    prompts = dict(frame.select("id", "prompt").iter_rows())
+
+    def trained_on(identity: str) -> int:
+        return int(split_of(split_key(identity, groups[identity]), data.split) in ("train", "pairs_train"))
+
+    found = {pair.dropped: pair for pair in near_duplicates(prompts, rule, trained_on)}
+    kept = frame.filter(~pl.col("id").is_in(list(found)))
+    journal.drop(
+        "near_duplicates",
+        f"near duplicates (similarity {rule.similarity:g} of {rule.words}-word sequences)",
+        frame,
+        kept,
+        lambda row: f"similarity {found[row['id']].similarity:.2f} to {found[row['id']].kept}",
+    )
+    return kept
+
+
+def make_tables(frame: pl.DataFrame, data: Data, journal: Journal) -> dict[str, list[Row]]:
+    """The tables of clean rows, decontaminated as the recipe says."""
+    tables, unused = split_tables(frame, data.split)
+    journal.count("unused_pairs", "preferences of prompts that are evaluated on", frame.height, unused)
+    rule = data.decontamination_rule
+    if rule is None:
+        return tables
+    found = overlaps(tables, {path: _benchmark(data, path) for path in rule.benchmarks}, rule)
+    refuse(found, rule)
+    left = without(tables, found)
+    before, after = (sum(map(len, t.values())) for t in (tables, left))
+    journal.count("overlapping", f"share {rule.words} words with evaluated rows", before, before - after, _shown(found, tables))
+    journal.notes["overlap"] = _overlap_counts(found)
+    return left
+
+
+def _benchmark(data: Data, path: str) -> list[str]:
+    prompts = []
+    for row in read_file(data, path):
+        if not isinstance(row["question"], str):
+            raise DataError(f"{row['file']}, row {row['row']}: no prompt. Correct data.decontaminate.benchmarks.")
+        prompts.append(row["question"])
+    return prompts
+
+
+def _shown(found: Sequence[Overlap], tables: Mapping[str, list[Row]]) -> list[Row]:
+    rows = {row["id"]: row for name in ("train", "pairs_train") for row in tables[name]}
+    return [
+        {"file": row["file"], "row": row["row"], "text": row["prompt"], "why": f"shares words with {overlap.other}"}
+        for overlap, row in ((overlap, rows[overlap.id]) for overlap in found[:5])
+    ]
+
+
+def _overlap_counts(found: Sequence[Overlap]) -> list[list[Any]]:
+    places = sorted({(overlap.table, overlap.other) for overlap in found})
+    return [[*place, sum((overlap.table, overlap.other) == place for overlap in found)] for place in places]
+
+
+def with_columns(tables: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """The tables with the columns that they are written with."""
+    return {
+        name: [{c: row[c] for c in (PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS)} for row in rows]
+        for name, rows in tables.items()
+    }
+
+
+def write_version(tables: Mapping[str, list[Row]], target: Path, journal: Journal) -> dict[str, Any]:
+    """Write each table; returns the summary."""
     for name, rows in tables.items():
         write_json_lines(target / f"{name}.jsonl", rows)
-    summary = {"raw_rows": raw_rows, "dropped": dropped, "rows": {name: len(rows) for name, rows in tables.items()}}
-    write_json(target / "summary.json", summary)
-    return summary
+    summary = {
+        "raw_rows": journal.rows,
+        "dropped": journal.dropped(),
+        "rows": {name: len(rows) for name, rows in tables.items()},
+    }
+    truncated = journal.notes.get("truncated")
+    return {**summary, "truncated": truncated} if truncated else summary
 
 
-def normalise(prompt: str) -> str:
-    """The form in which two prompts count as the same: NFKC, case and white space folded."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", prompt).casefold()).strip()
-
-
-def prompt_id(prompt: str) -> str:
-    """A stable id of a prompt: sha256 of its normalised form, 16 hex digits."""
-    return hashlib.sha256(normalise(prompt).encode()).hexdigest()[:16]
-
-
-def clean(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Drop over-long prompts and duplicates; of rows with the same prompt the first in canonical order stays.
-
-    Returns:
-        The frame with columns id, prompt, answer, demonstration, chosen, rejected, and counts of what was dropped.
-    """
-    short = frame.filter(pl.col("question").str.len_chars() <= data.max_prompt_chars)
-    named = short.with_columns(
-        pl.col("question").str.strip_chars().alias("prompt"),
-        pl.col("question").map_elements(prompt_id, return_dtype=pl.String).alias("id"),
-    )
-    columns = ["id", "prompt", "answer", "demonstration", "chosen", "rejected"]
-    # Sorting by content first makes the survivor independent of the order and sharding of the source.
-    unique = named.select(columns).sort(columns, nulls_last=True).unique("id", keep="first", maintain_order=True)
-    too_long, duplicates = frame.height - short.height, short.height - unique.height
-    return unique, {"too_long": too_long, "duplicates": duplicates}
-
-
-def split_of(identity: str, split: Split) -> str:
-    """The table of a prompt id; it never changes when other rows are added.
-
-    The id's hash is a number in [0, 1); dev, sealed, guard and pairs take consecutive intervals, train the rest.
-    """
-    place = int.from_bytes(hashlib.sha256(f"split:{identity}".encode()).digest()[:8], "big") / 2**64
-    shares = {"dev": split.dev}
-    shares.update({f"sealed_{fold}": split.sealed / split.sealed_folds for fold in range(split.sealed_folds)})
-    shares["guard"] = split.guard
-    shares["pairs_heldout"] = split.pairs * split.pairs_heldout
-    shares["pairs_train"] = split.pairs * (1 - split.pairs_heldout)
-    for name, share in shares.items():
-        if place < share:
-            return name
-        place -= share
-    return "train"
-
-
-def split_tables(rows: Iterable[Mapping[str, Any]], split: Split) -> dict[str, list[dict[str, Any]]]:
-    """Rows by table, in order of id. A row without a pair that falls among the pairs goes to train."""
-    names = ["train", "dev", "guard", "pairs_train", "pairs_heldout"]
-    names += [f"sealed_{fold}" for fold in range(split.sealed_folds)]
-    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for row in sorted(rows, key=lambda r: r["id"]):
-        name = split_of(row["id"], split)
-        if name.startswith("pairs") and row["chosen"] is None:
-            name = "train"
-        columns = PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS
-        tables[name].append({column: row[column] for column in columns})
-    return tables
-
-
-def check_tables(tables: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Refuse a version that no run could use.
-
-    Raises:
-        DataError: naming the empty tables, or prompts that stand in two of them.
-    """
-    empty = [name for name in tables if not tables[name] and not name.startswith(("pairs", "guard"))]
-    if empty:
-        raise DataError(f"no rows fall into {', '.join(empty)}. Add data, or raise the shares in data.split.")
-    places = Counter(row["id"] for rows in tables.values() for row in rows)
-    twice = [identity for identity, count in places.items() if count > 1]
-    if twice:
-        raise DataError(f"prompts in two splits: {', '.join(twice[:5])}. Remove the duplicates.")
+def write_added(added: Sequence[Row], target: Path) -> int:
+    """Write added rows in canonical order, each once; returns their number."""
+    unique = {tuple(row[column] or "" for column in ADDED_COLUMNS): row for row in added}
+    rows = [{column: unique[key][column] for column in ADDED_COLUMNS} for key in sorted(unique)]
+    write_json_lines(target / f"{ADDED}.jsonl", rows)
+    return len(rows)

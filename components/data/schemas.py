@@ -1,26 +1,111 @@
-"""What a row must be, checked by pandera on collected polars frames, every failing row listed with its number."""
+"""What a row must be, checked by pandera on collected polars frames, every failing row listed with its file and number."""
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
 from components.errors import DataError
+from components.recipe import Checks
 
 MAX_LISTED = 1_000
 FINAL_ANSWER = r"####\s*-?\d[\d,]*(\.\d+)?\s*$"
+TEXTS = ("question", "answer", "demonstration", "chosen", "rejected")
 
 RAW_TYPES = {
+    "number": pl.Int64,  # the row's place among all that were read, from 0
+    "part": pl.Int64,  # which source of a mix it came from, from 0
     "file": pl.String,
     "row": pl.Int64,
-    "question": pl.String,
-    "answer": pl.String,
-    "demonstration": pl.String,
-    "chosen": pl.String,
-    "rejected": pl.String,
+    "shape": pl.String,
+    "group": pl.String,
+    **dict.fromkeys(TEXTS, pl.String),
 }
+
+
+class Failure(NamedTuple):
+    """A check that a row failed."""
+
+    number: int
+    file: str
+    row: int
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}: {self.column}: {self.reason}"
+
+
+class Checked(NamedTuple):
+    """The rows that passed, and what the others failed."""
+
+    frame: pl.DataFrame
+    failures: list[Failure]
+
+
+def check_rows(rows: Sequence[dict[str, Any]], checks: Checks) -> Checked:
+    """The rows that pass every check.
+
+    Raises:
+        DataError: if there are no rows, or more than ``checks.max_bad_rows`` of them fail; each failing one is listed with its
+            file, number, column and reason.
+    """
+    frame, failures = raw_frame(rows)
+    known = {(failure.number, failure.column) for failure in failures}
+    failures += [f for f in schema_failures(frame, raw_schema(checks)) if (f.number, f.column) not in known]
+    failures.sort()
+    bad = {failure.number for failure in failures}
+    if len(bad) > checks.max_bad_rows * frame.height:
+        raise DataError(refusal(failures, len(bad), frame.height))
+    kept = frame.filter(~pl.col("number").is_in(sorted(bad)))
+    if kept.is_empty():
+        raise DataError(refusal(failures, len(bad), frame.height))
+    return Checked(kept, failures)
+
+
+def raw_frame(rows: Sequence[dict[str, Any]]) -> Checked:
+    """Rows as a typed frame; a value that is not text is a failure, and null in the frame.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if not rows:
+        raise DataError("the source has zero rows. Check data.source in the recipe.")
+    typed, failures = [], []
+    for number, row in enumerate(rows):
+        wrong = {name: row[name] for name in TEXTS if row.get(name) is not None and not isinstance(row[name], str)}
+        failures += [
+            Failure(number, row["file"], row["row"], name, f"is a {type(value).__name__}, not text or chat messages")
+            for name, value in wrong.items()
+        ]
+        typed.append({"part": 0, "shape": "problem", **row, **dict.fromkeys(wrong), "number": number})
+    return Checked(pl.DataFrame(typed, schema=RAW_TYPES), failures)
+
+
+def raw_schema(checks: Checks) -> pa.DataFrameSchema:
+    """The schema of raw rows. What an answer must be is the recipe's decision."""
+    optional = checks.answers == "optional"
+    number = pa.Check.str_contains(FINAL_ANSWER, error="does not end in '#### N'")
+    return pa.DataFrameSchema(
+        {
+            "number": pa.Column(pl.Int64),
+            "part": pa.Column(pl.Int64, pa.Check.ge(0)),
+            "file": pa.Column(pl.String),
+            "row": pa.Column(pl.Int64, pa.Check.ge(1)),
+            "shape": pa.Column(pl.String, pa.Check.isin(["problem", "pair"])),
+            "group": pa.Column(pl.String, nullable=True),
+            "question": pa.Column(pl.String, _not_blank("question")),
+            "answer": pa.Column(pl.String, number if checks.answers == "number" else _not_blank("answer"), nullable=optional),
+            "demonstration": pa.Column(pl.String, _not_blank("demonstration"), nullable=optional),
+            "chosen": pa.Column(pl.String, _not_blank("chosen"), nullable=True),
+            "rejected": pa.Column(pl.String, [_not_blank("rejected"), _OTHER_THAN_CHOSEN], nullable=True),
+        },
+        strict=True,
+        checks=_BOTH_OR_NEITHER,
+    )
 
 
 def _not_blank(name: str) -> pa.Check:
@@ -31,65 +116,43 @@ def _not_blank(name: str) -> pa.Check:
     )
 
 
-RAW_SCHEMA = pa.DataFrameSchema(
-    {
-        "file": pa.Column(pl.String),
-        "row": pa.Column(pl.Int64, pa.Check.ge(1)),
-        "question": pa.Column(pl.String, _not_blank("question")),
-        "answer": pa.Column(pl.String, pa.Check.str_contains(FINAL_ANSWER, error="does not end in '#### N'")),
-        "demonstration": pa.Column(pl.String, _not_blank("demonstration")),
-        "chosen": pa.Column(pl.String, _not_blank("chosen"), nullable=True),
-        "rejected": pa.Column(pl.String, _not_blank("rejected"), nullable=True),
-    },
-    strict=True,
-    checks=pa.Check(
-        lambda data: data.lazyframe.select(pl.col("chosen").is_null() == pl.col("rejected").is_null()),
-        error="chosen and rejected must both be given, or neither",
-    ),
+_OTHER_THAN_CHOSEN = pa.Check(
+    lambda data: data.lazyframe.select(pl.col("rejected").str.strip_chars() != pl.col("chosen").str.strip_chars()),
+    error="is the same text as chosen",
+)
+_BOTH_OR_NEITHER = pa.Check(
+    lambda data: data.lazyframe.select(pl.col("chosen").is_null() == pl.col("rejected").is_null()),
+    error="chosen and rejected must both be given, or neither",
 )
 
 
-def raw_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Rows as a typed frame.
+def schema_failures(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[Failure]:
+    """Every check of the schema that a row fails.
 
     Raises:
-        DataError: if there are none, or a value is not text.
-    """
-    if not rows:
-        raise DataError("the source has zero rows. Check data.source in the recipe.")
-    for row in rows:
-        for name, value in row.items():
-            if name != "row" and value is not None and not isinstance(value, str):
-                place = f"{row['file']}, row {row['row']}"
-                raise DataError(f"{place}: {name} is a {type(value).__name__}, not text. Correct or remove the row.")
-    return pl.DataFrame(rows, schema=RAW_TYPES)
-
-
-def validate(frame: pl.DataFrame, schema: pa.DataFrameSchema = RAW_SCHEMA) -> pl.DataFrame:
-    """The frame, if every row passes the schema.
-
-    Raises:
-        DataError: listing each failing row's file, number, column and reason.
+        DataError: if validation is switched off in the environment, or a check concerns no single row.
     """
     if os.environ.get("PANDERA_VALIDATION_ENABLED", "true").lower() == "false":
         raise DataError("PANDERA_VALIDATION_ENABLED is off, which disables every data check. Unset it.")
     try:
         with pa.config.config_context(validation_enabled=True, validation_depth=pa.config.ValidationDepth.SCHEMA_AND_DATA):
-            checked: pl.DataFrame = schema.validate(frame, lazy=True)
-            return checked
+            schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
-        raise DataError(_listing(frame, errors.failure_cases)) from None
+        return [_failure(frame, case) for case in errors.failure_cases.iter_rows(named=True)]
+    return []
 
 
-def _listing(frame: pl.DataFrame, failures: pl.DataFrame) -> str:
-    lines = []
-    for failure in failures.sort("index", nulls_last=False).iter_rows(named=True):
-        column, reason, index = failure["column"], failure["check"], failure["index"]
-        place = "the file"
-        if index is not None and {"file", "row"} <= set(frame.columns):
-            source = frame.row(int(index), named=True)
-            place = f"{source['file']}, row {source['row']}"
-        lines.append(f"  {place}: {column}: {'null value' if reason == 'not_nullable' else reason}")
-    lines = list(dict.fromkeys(lines))
+def _failure(frame: pl.DataFrame, case: dict[str, Any]) -> Failure:
+    column, reason = str(case["column"]), "null value" if case["check"] == "not_nullable" else str(case["check"])
+    if case["index"] is None:
+        raise DataError(f"the data as a whole: {column}: {reason}. Check data.source in the recipe.")
+    row = frame.row(int(case["index"]), named=True)
+    return Failure(row["number"], row["file"], row["row"], column if column in frame.columns else "pair", reason)
+
+
+def refusal(failures: Sequence[object], bad: int, of: int) -> str:
+    """The message about rows that failed, the first thousand listed."""
+    lines = [f"  {failure}" for failure in failures]
     more = [f"  ... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
-    return "\n".join([f"{len(lines)} checks failed:", *lines[:MAX_LISTED], *more, "Correct or remove these rows."])
+    head = f"{len(lines)} checks failed, in {bad} of {of} rows:"
+    return "\n".join([head, *lines[:MAX_LISTED], *more, "Correct or remove these rows."])

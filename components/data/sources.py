@@ -1,53 +1,137 @@
 """Adapters: each yields raw rows of one schema, with where they came from.
 
-A raw row has ``file``, ``row`` (1-based), ``question``, ``answer`` (worked, ends ``#### N``), ``demonstration`` and, where
-there are preferences, ``chosen`` and ``rejected``; a missing value is None, for the schema check to find.
+A raw row has ``file``, ``row`` (1-based), ``part`` (its place among the sources of a mix), ``question``, ``answer``,
+``demonstration``, ``shape``, and where there are such, ``chosen``, ``rejected`` and ``group``; a missing value is None, for the
+schema check to find.
 """
 
-import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from components.data import word_problems
+from components.data.json_lines import parse_json_lines
+from components.data.shapes import PAIR, PROBLEM, raw_row
+from components.data.tabular import (
+    Record,
+    is_saved_dataset,
+    read_csv,
+    read_hub_dataset,
+    read_parquet,
+    read_saved_dataset,
+)
 from components.errors import DataError
 from components.randomness import stream
-from components.recipe import Data, JsonLines, WordProblems
+from components.recipe import Csv, Data, Folder, HubDataset, JsonLines, Records, WordProblems, parts, short_form
+from components.recipe.sources import SUFFIXES, FileSource, Weighted
 
-FIELDS = ("question", "answer", "demonstration", "chosen", "rejected")
+Row = dict[str, Any]
 
 
-def read_rows(data: Data) -> Iterator[dict[str, Any]]:
+def read_rows(data: Data) -> Iterator[Row]:
     """Raw rows of the recipe's source.
 
     Raises:
-        DataError: if a file is missing, not UTF-8, or holds a line that is not a JSON object.
+        DataError: naming the file, and the line or row, that cannot be read.
     """
-    if isinstance(data.source, WordProblems):
-        yield from _word_problem_rows(data, data.source)
+    for number, part in enumerate(parts(data.source)):
+        rows = (
+            _word_problem_rows(data, part.source) if isinstance(part.source, WordProblems) else read_source(data, part.source)
+        )
+        yield from ({**row, "part": number} for row in rows)
+
+
+def read_file(data: Data, path: str) -> Iterator[Row]:
+    """Raw rows of one more file; its fields have the names that the recipe's own source gives them."""
+    source = Weighted.model_validate({"source": short_form(path)}).source
+    assert isinstance(source, Records)
+    own = parts(data.source)[0].source
+    if isinstance(own, Records):
+        names = {name: getattr(own, name) for name in Records.model_fields if name not in ("path", "limit")}
+        source = source.model_copy(update=names)
+    yield from read_source(data, source)
+
+
+def read_source(data: Data, source: FileSource) -> Iterator[Row]:
+    """Raw rows of a source of records."""
+    derive = not (isinstance(source, JsonLines) and source.pairs is not None)
+    for file, (number, record) in islice(_records(source), source.limit):
+        row = raw_row(record, source)
+        if derive and row["chosen"] is None and row["rejected"] is None:
+            row["chosen"], row["rejected"] = _derived_pair(data, row["answer"])
+        yield {"file": file, "row": number, **row}
+    if isinstance(source, JsonLines) and source.pairs is not None:
+        for number, record in parse_json_lines(Path(source.pairs), None):
+            yield {"file": source.pairs, "row": number, **raw_row(record, source), "shape": PAIR}
+
+
+def source_files(source: WordProblems | FileSource) -> list[Path]:
+    """The local files that a source reads, in the order in which it reads them; none of a hub dataset.
+
+    Raises:
+        DataError: if there is no such file, or a folder holds none that is a shard.
+    """
+    if isinstance(source, WordProblems):
+        return []
+    path = Path(source.path)
+    if isinstance(source, Folder | HubDataset) and path.is_dir():
+        return _folder_files(path)
+    if isinstance(source, HubDataset):
+        return []
+    paths = [path, *([Path(source.pairs)] if isinstance(source, JsonLines) and source.pairs is not None else [])]
+    missing = [p for p in paths if not p.is_file()]
+    if missing:
+        what = "folder" if isinstance(source, Folder) else "file"
+        hub = " For a hub dataset set data.source.kind=huggingface." if isinstance(source, Folder) else ""
+        raise DataError(f"there is no {what} {missing[0]}. Check data.source in the recipe.{hub}")
+    return paths
+
+
+def _folder_files(folder: Path) -> list[Path]:
+    saved = is_saved_dataset(folder)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and (saved or p.suffix.lower() in SUFFIXES))
+    if not files:
+        raise DataError(f"{folder} holds no file that ends in {', '.join(SUFFIXES)}. Check data.source in the recipe.")
+    return files
+
+
+def _records(source: FileSource) -> Iterator[tuple[str, Record]]:
+    """(file, record) of a source."""
+    path = Path(source.path)
+    if isinstance(source, HubDataset) and not path.is_dir():
+        records = read_hub_dataset(source.path, source.name, source.split, source.revision)
+        yield from ((source.path, record) for record in records)
+    elif isinstance(source, Folder | HubDataset):
+        yield from _folder_records(source, path)
     else:
-        yield from _json_lines_rows(data, data.source)
+        delimiter = source.delimiter if isinstance(source, Csv) else ","
+        yield from ((source.path, record) for record in _file_records(path, source.kind, delimiter))
 
 
-def _word_problem_rows(data: Data, source: WordProblems) -> Iterator[dict[str, Any]]:
+def _folder_records(source: Folder | HubDataset, path: Path) -> Iterator[tuple[str, Record]]:
+    files = source_files(source)
+    if is_saved_dataset(path):
+        split = source.split if isinstance(source, HubDataset) else "train"
+        yield from ((source.path, record) for record in read_saved_dataset(path, split))
+        return
+    for file in files:
+        delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+        yield from ((str(file), record) for record in _file_records(file, SUFFIXES[file.suffix.lower()], delimiter))
+
+
+def _file_records(path: Path, kind: str, delimiter: str) -> Iterator[Record]:
+    if kind == "parquet":
+        return read_parquet(path)
+    if kind == "csv":
+        return read_csv(path, delimiter)
+    return parse_json_lines(path, None)
+
+
+def _word_problem_rows(data: Data, source: WordProblems) -> Iterator[Row]:
     rows = word_problems.generate(source.problems, source.max_operand, source.demo_noise, data.pair_noise, data.seed)
     for number, row in enumerate(rows, 1):
-        yield {"file": "word_problems", "row": number, **row}
-
-
-def _json_lines_rows(data: Data, source: JsonLines) -> Iterator[dict[str, Any]]:
-    for number, row in parse_json_lines(Path(source.path), source.limit):
-        answer = row.get(source.answer)
-        values = {"question": row.get(source.question), "answer": answer, "demonstration": row.get("demonstration", answer)}
-        pair = (row.get("chosen"), row.get("rejected"))
-        if source.pairs is None and pair == (None, None):
-            pair = _derived_pair(data, answer)
-        yield {"file": source.path, "row": number, **values, "chosen": pair[0], "rejected": pair[1]}
-    if source.pairs is not None:
-        for number, row in parse_json_lines(Path(source.pairs), None):
-            values = {"question": row.get(source.question), "answer": row.get(source.answer, row.get("chosen"))}
-            preference = {"chosen": row.get("chosen"), "rejected": row.get("rejected")}
-            yield {"file": source.pairs, "row": number, **values, "demonstration": row.get("chosen"), **preference}
+        yield {"file": "word_problems", "row": number, **row, "group": None, "shape": PROBLEM}
 
 
 def _derived_pair(data: Data, answer: object) -> tuple[str | None, str | None]:
@@ -63,40 +147,3 @@ def _derived_pair(data: Data, answer: object) -> tuple[str | None, str | None]:
     wrong = f"{work}#### {value + word_problems.near_miss(rng, value)}"
     swapped = rng.random() < data.pair_noise
     return (wrong, answer) if swapped else (answer, wrong)
-
-
-def parse_json_lines(path: Path, limit: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(1-based line number, object) of a JSONL file.
-
-    Raises:
-        DataError: naming the file and line.
-    """
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if limit is not None and number > limit:
-                    return
-                if line.strip():
-                    yield number, _parse_line(path, number, line)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}. Check data.source in the recipe.") from error
-
-
-def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    place = f"{path}, line {number}"
-    try:
-        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), parse_constant=_refuse_constant)
-        json.dumps(row, ensure_ascii=False).encode()  # a lone surrogate could be read, but never written
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place}: invalid UTF-8 at byte {error.start}. Convert the file to UTF-8.") from error
-    except UnicodeEncodeError as error:
-        raise DataError(f"{place}: a lone surrogate, which is not text. Correct or remove the line.") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not a JSON object ({error}). Correct or remove the line.") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: a {type(row).__name__}, not a JSON object. Correct or remove the line.")
-    return row
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -4,20 +4,16 @@ import configparser
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from components.data.pointers import MD5, POINTER, pointer_md5, read_pointer
 from components.errors import DataError
-from components.files import write_text
-
-POINTER = "data.dvc"
-MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+from components.files import digest_of_digests, tree_digests, write_text
 
 
 def init_workspace(workspace: Path, state: Path, project: Path) -> None:
@@ -71,11 +67,10 @@ def pull(project: Path, workspace: Path, state: Path) -> None:
         workspace: an empty directory; nothing reaches the project before it is verified.
 
     Raises:
-        DataError: if the pointer is a symbolic link, or the content is not what it says.
+        DataError: if ``data/``, the pointer or DVC's settings are a symbolic link, or the content is not what the pointer says.
     """
     _enter(project, workspace, state)
-    _dvc(workspace, state, "pull", "--quiet", "--force")
-    verify(workspace, pointer_md5(workspace / POINTER))
+    _fetch(workspace, state)
     publish(workspace, project, state)
 
 
@@ -90,11 +85,7 @@ def restore(version: str, workspace: Path, state: Path, project: Path) -> Path:
         DataError: if neither cache nor remote has the version, or what they have is not it.
     """
     _object(state, version)  # a name that is no md5 goes no further
-    init_workspace(workspace, state, project)
-    pointer = {"outs": [{"md5": version, "hash": "md5", "path": "data"}]}
-    write_text(workspace / POINTER, yaml.safe_dump(pointer, sort_keys=False))
-    _dvc(workspace, state, "pull", "--quiet", "--force")
-    verify(workspace, version)
+    fetch(plain_pointer(version), project, workspace, state)
     return workspace / "data"
 
 
@@ -143,26 +134,77 @@ def _object(state: Path, name: str) -> Path:
     return state / "cache" / "files" / "md5" / name[:2] / name[2:]
 
 
+def fetch(pointer: str, project: Path, workspace: Path, state: Path) -> None:
+    """Lay the version that a pointer's text names below ``workspace`` (an empty directory): ``data/`` and pointer, verified.
+
+    Raises:
+        DataError: if the text is no pointer, or neither cache nor remote has the version whole.
+    """
+    init_workspace(workspace, state, project)
+    write_text(workspace / POINTER, pointer)
+    read_pointer(workspace / POINTER)
+    _fetch(workspace, state)
+
+
+def plain_pointer(md5: str) -> str:
+    """The text of a pointer at a version of which only the md5 is known."""
+    return yaml.safe_dump({"outs": [{"md5": md5, "hash": "md5", "path": "data"}]}, sort_keys=False)
+
+
+def in_cache(md5: str, state: Path) -> bool:
+    """Whether the project's cache knows a version."""
+    return (state / "cache" / "files" / "md5" / md5[:2] / md5[2:]).is_file()
+
+
+def _fetch(workspace: Path, state: Path) -> None:
+    _dvc(workspace, state, "pull", "--quiet", "--force")
+    verify(workspace)
+
+
 def _enter(project: Path, workspace: Path, state: Path) -> None:
-    if (project / POINTER).is_symlink():
-        raise DataError(f"{project / POINTER} is a symbolic link. Replace it by the file itself.")
+    refuse_links(project)
     read_pointer(project / POINTER)
     init_workspace(workspace, state, project)
     shutil.copy(project / POINTER, workspace / POINTER)
 
 
-def verify(workspace: Path, expected: str) -> None:
-    """Hash every file of ``data/`` again and compare; DVC itself would trust sizes and times.
+def refuse_links(project: Path) -> None:
+    """Refuse places that could lead DVC, or us, out of the project.
 
     Raises:
-        DataError: if the files are not those of the version ``expected``.
+        DataError: naming the symbolic link.
     """
-    actual = directory_md5(workspace / "data")
-    if actual != expected:
+    for name in (POINTER, "data", ".dvc", ".dvc/config"):
+        if (project / name).is_symlink():
+            raise DataError(f"{project / name} is a symbolic link. Replace it by what it points at.")
+
+
+def verify(workspace: Path) -> None:
+    """Hash every file of ``data/`` again and compare with the pointer; DVC itself would trust sizes and times.
+
+    Raises:
+        DataError: if the files, or the figures of the pointer, are not those of the version that it names.
+    """
+    pointer, root = read_pointer(workspace / POINTER), workspace / "data"
+    out, recorded = pointer["outs"][0], (pointer.get("meta") or {}).get("sha256")
+    actual = directory_md5(root)
+    if actual != out["md5"]:
         raise DataError(
-            f"{workspace / 'data'} has md5 {actual}, but its pointer says {expected}: the files were edited, or a cache or "
+            f"{root} has md5 {actual}, but its pointer says {out['md5']}: files or pointer were edited, or a cache or "
             "remote is damaged. Delete data/ and the DVC cache and run `ratchet data pull`, or `ratchet data prepare`."
         )
+    files = [path for path in root.rglob("*") if path.is_file()]
+    figures = {"nfiles": len(files), "size": sum(path.stat().st_size for path in files)}
+    wrong = [name for name, value in figures.items() if out.get(name, value) != value]
+    if recorded is not None and recorded != content_sha256(root):
+        wrong.append("sha256")
+    if wrong:
+        raise DataError(f"{POINTER} was edited: its {wrong[0]} is not that of data/. Restore it: git checkout -- {POINTER}.")
+
+
+def content_sha256(root: Path) -> str:
+    """One sha256 over a version's files, which unlike DVC's md5 nobody can forge."""
+    return digest_of_digests(tree_digests(root))
 
 
 def directory_md5(root: Path) -> str:
@@ -183,61 +225,10 @@ def directory_md5(root: Path) -> str:
     return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def read_pointer(path: Path) -> dict[str, Any]:
-    """A pointer file as data.
-
-    Raises:
-        DataError: if it is not a DVC pointer of one output named ``data``.
-    """
-    try:
-        pointer = yaml.safe_load(path.read_text(encoding="utf-8"))
-        (out,) = pointer["outs"]
-        valid = (
-            set(pointer) <= {"outs", "meta"}
-            and isinstance(pointer.get("meta", {}), dict)
-            and set(out) <= {"md5", "size", "nfiles", "hash", "path"}
-            and out["path"] == "data"
-            and MD5.fullmatch(str(out["md5"]))
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not a DVC pointer ({error}). Restore it: git checkout -- {path.name}.") from error
-    if not valid:
-        raise DataError(f"{path} does not just point at data/ by an md5. Restore it: git checkout -- {path.name}.")
-    return dict(pointer)
-
-
-def pointer_md5(path: Path) -> str:
-    """The version that a pointer names."""
-    return str(read_pointer(path)["outs"][0]["md5"])
-
-
-def pinned_version(project: Path, configuration: str) -> str | None:
-    """The md5 that the project's tracked pointer gives for a data configuration, or None where it speaks of another.
-
-    Args:
-        configuration: digest of the recipe's data section, which ``write_pointer`` put into the pointer.
-    """
-    path = project / POINTER
-    if not path.is_file():
-        return None
-    pointer = read_pointer(path)
-    if (pointer.get("meta") or {}).get("recipe_data") != configuration:
-        return None
-    return str(pointer["outs"][0]["md5"])
-
-
-def write_pointer(path: Path, configuration: str) -> None:
-    """Note in a pointer which data configuration it was made from."""
-    pointer = read_pointer(path)
-    pointer["meta"] = {"recipe_data": configuration}
-    write_text(path, yaml.safe_dump(pointer, sort_keys=False))
-
-
 def publish(version: Path, project: Path, state: Path) -> None:
     """Make a version the project's own: ``data/`` and the tracked pointer. Only a person's command calls this."""
+    refuse_links(project)
     target = project / "data"
-    if target.is_symlink():
-        raise DataError(f"{target} is a symbolic link. Replace it by a real directory.")
     fresh = project / ".data.new"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(version / "data", fresh)

@@ -57,8 +57,8 @@ def worked_answer(steps: Steps, error: int = 0) -> str:
 
 
 def near_miss(rng: np.random.Generator, value: int) -> int:
-    """A small non-zero error that keeps the answer from going negative."""
-    errors = [e for e in (-10, -2, -1, 1, 2, 10) if value + e >= 0]
+    """A small non-zero error that keeps an answer that is not negative from going negative."""
+    errors = [e for e in (-10, -2, -1, 1, 2, 10) if value < 0 or value + e >= 0]
     return int(rng.choice(errors))
 
 

@@ -2,15 +2,15 @@
 
 import base64
 import io
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from components.text import visible
+
 TONES = {"promoted": "good", "unchanged": "neutral", "finished": "neutral"}
-MAX_TEXT = 2_000
 GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
 PANELS = {
     "reward": "reward",
@@ -28,12 +28,6 @@ PANELS = {
 }
 
 Points = Sequence[tuple[int, Mapping[str, float]]]
-
-
-def visible(text: str) -> str:
-    """Text with control and bidirectional characters made visible, cut at a limit."""
-    shown = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else f"\\u{ord(c):04x}" for c in text)
-    return shown if len(shown) <= MAX_TEXT else shown[:MAX_TEXT] + " ... (cut)"
 
 
 def interval_text(figure: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.data import versioning
+from components.data.pointers import POINTER, pointer_md5
 from components.errors import RatchetError, RegistryError, StoreError
 from components.files import MANIFEST, left_behind, read_json, scratch_directory
 from components.home import Home
@@ -29,7 +30,8 @@ from components.registry.retention import (
 
 if TYPE_CHECKING:
     from components.registry.ledger import Ledger
-    from components.registry.tracking import RegisteredVersion, Tracker
+    from components.registry.tracking import Tracker
+    from components.registry.versions import RegisteredVersion
 
 SEALED = ("sealed", "evaluate")  # rows by item that publication and replay of a sealed verdict need
 ALL = 1_000_000_000
@@ -148,16 +150,16 @@ class Cleanup:
         """Versions in DVC's cache that runs of ours made; what else is there is somebody else's."""
         made = {run.dataset for run in finished_runs(self._rows)} | set(self._stored_datasets(leaving))
         needed = {run.dataset for run in self._needed_runs} | set(self._stored_datasets(leaving, staying=True))
-        pointer = self.home.project / versioning.POINTER
+        pointer = self.home.project / POINTER
         if pointer.is_file():
-            needed.add(versioning.pointer_md5(pointer))
+            needed.add(pointer_md5(pointer))
         found = (self._dataset(name) for name in sorted(name for name in made - needed if name is not None))
         return self._let_go((item for item in found if item is not None), set())
 
     def _stored_datasets(self, leaving: set[str], staying: bool = False) -> Iterator[str]:
-        for path in self.home.store.glob(f"data/*/{versioning.POINTER}"):
+        for path in self.home.store.glob(f"data/*/{POINTER}"):
             if (f"data/{path.parent.name}" in leaving) != staying:
-                yield versioning.pointer_md5(path)
+                yield pointer_md5(path)
 
     def _dataset(self, name: str) -> Item | None:
         objects = versioning.cached(name, self.home.dvc)

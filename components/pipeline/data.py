@@ -1,15 +1,23 @@
 """Stage *data*: raw rows become a dataset version in a workspace of the run's own."""
 
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from components.data import versioning
+from components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, write_pointer
+from components.data.shapes import COLUMNS as ADDED_COLUMNS
 from components.errors import DataError
-from components.files import file_digest, read_json, read_json_lines, scratch_directory
+from components.files import file_digest, read_json, read_json_lines, scratch_directory, write_text
+from components.home import Home
 from components.pipeline.context import Context, StageResult, finish
-from components.recipe import Data, JsonLines, digest_of
+from components.recipe import Data, digest_of
 from components.store import code_digest, stage_key
+
+ADDED = Path("data") / "added.jsonl"
+REPORT = "report.html"
 
 
 def data_configuration(data: Data) -> str:
@@ -17,19 +25,17 @@ def data_configuration(data: Data) -> str:
     return digest_of(data.model_dump(mode="json"))
 
 
-def prepare_data(context: Context, pinned: bool = True) -> StageResult:
-    """The dataset version of a recipe: ``data/`` and its pointer ``data.dvc``.
-
-    Args:
-        pinned: whether the version must be the one that the project's ``data.dvc`` names for this configuration.
+def prepare_data(context: Context) -> StageResult:
+    """The dataset version of a run: built from the recipe's source, or restored where the project's holds added rows too.
 
     Raises:
         DataError: if the source is bad, or the version is not the one that the project's ``data.dvc`` pins.
     """
-    data = context.recipe.data
-    key = stage_key("data", data.model_dump(mode="json"), _source_digests(data), code_digest("data", "randomness"))
-    result = finish(context, "data", key, lambda path: _build(context, path))
-    expected = versioning.pinned_version(context.home.project, data_configuration(data)) if pinned else None
+    project, configuration = context.home.project, data_configuration(context.recipe.data)
+    expected = pinned_version(project, configuration)
+    if expected is not None and added_rows(project / POINTER):
+        return _restored(context, expected)
+    result = build_data(context)
     version = dataset_version(result)
     if expected is not None and expected != version:
         raise DataError(
@@ -39,9 +45,18 @@ def prepare_data(context: Context, pinned: bool = True) -> StageResult:
     return result
 
 
+def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> StageResult:
+    """``data/``, its pointer ``data.dvc`` and its report, from the recipe's source and added raw rows."""
+    data = context.recipe.data
+    contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whatever file they came in
+    inputs = {**source_digests(data), **({"added": digest_of(contents)} if added else {})}
+    key = stage_key("data", data.model_dump(mode="json"), inputs, code_digest("data", "randomness", "text"))
+    return finish(context, "data", key, lambda path: _build(context, path, added))
+
+
 def dataset_version(result: StageResult) -> str:
     """The DVC md5 of a finished data stage."""
-    return versioning.pointer_md5(result.path / versioning.POINTER)
+    return pointer_md5(result.path / POINTER)
 
 
 def table(result: StageResult, name: str) -> list[dict[str, Any]]:
@@ -54,31 +69,77 @@ def summary(result: StageResult) -> dict[str, Any]:
     return dict(read_json(result.path / "data" / "summary.json"))
 
 
-def _source_digests(data: Data) -> dict[str, str]:
-    if not isinstance(data.source, JsonLines):
-        return {}
-    paths = [Path(p) for p in (data.source.path, data.source.pairs) if p is not None]
-    missing = [str(p) for p in paths if not p.is_file()]
-    if missing:
-        raise DataError(f"there is no file {missing[0]}. Check data.source in the recipe.")
-    return {str(p): file_digest(p) for p in paths}
+def source_digests(data: Data) -> dict[str, str]:
+    """sha256 of every local file that preparation reads.
+
+    Raises:
+        DataError: if one is missing.
+    """
+    from components.data.lengths import tokenizer_file
+    from components.data.sources import source_files
+    from components.recipe import Weighted, parts
+
+    sources = [*parts(data.source)]
+    if data.decontamination_rule is not None:
+        sources += [Weighted.model_validate({"source": path}) for path in data.decontamination_rule.benchmarks]
+    files = [file for part in sources for file in source_files(part.source)]
+    if data.length.tokenizer is not None:
+        files.append(tokenizer_file(data.length.tokenizer))
+    return {str(file): file_digest(file) for file in files}
 
 
-def _build(context: Context, path: Path) -> None:
-    from components.data.prepare import prepare
-
-    state = context.home.dvc
-    workspace = scratch_directory(context.home.workspaces, "data")
-    (workspace / "data").mkdir(mode=0o700)
+@contextmanager
+def workspace_of(home: Home) -> Iterator[Path]:
+    """A directory for DVC to work in, for the length of a block."""
+    folder = scratch_directory(home.workspaces, "data")
     try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> None:
+    from components.data.prepare import prepare
+    from components.data.report import render
+
+    data, configuration, state = context.recipe.data, data_configuration(context.recipe.data), context.home.dvc
+    with workspace_of(context.home) as workspace:
+        (workspace / "data").mkdir(mode=0o700)
         context.observer.progress("data", 0, 2, "reading and checking")
-        prepare(context.recipe.data, workspace / "data")
+        prepared = prepare(data, workspace / "data", [dict(row) for row in added], configuration)
         context.observer.progress("data", 1, 2, "adding the version to DVC")
         versioning.init_workspace(workspace, state, context.home.project)
-        versioning.add(workspace, state)
-        versioning.write_pointer(workspace / versioning.POINTER, data_configuration(context.recipe.data))
+        version = versioning.add(workspace, state)
+        count = prepared.summary.get("added_rows")
+        meta = {"recipe_data": configuration, "sha256": versioning.content_sha256(workspace / "data")}
+        write_pointer(workspace / POINTER, **meta, **({"added": count} if count else {}))
         shutil.copytree(workspace / "data", path / "data")
-        shutil.copy(workspace / versioning.POINTER, path / versioning.POINTER)
+        shutil.copy(workspace / POINTER, path / POINTER)
+        write_text(path / REPORT, render(context.recipe.name, version, prepared.facts))
         context.observer.progress("data", 2, 2, "done")
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _restored(context: Context, version: str) -> StageResult:
+    """The pinned version itself: rows that were added lie in it and nowhere else."""
+    inputs = {"version": version}
+    configuration = data_configuration(context.recipe.data)
+    key = stage_key("data", configuration, inputs, code_digest("data", "text"))
+    result = finish(context, "data", key, lambda path: _restore(context, path))
+    if summary(result).get("recipe_data") != configuration:
+        raise DataError("data.dvc was edited: its version was made by another recipe. Restore it: git checkout -- data.dvc.")
+    return result
+
+
+def _restore(context: Context, path: Path) -> None:
+    from components.data.profile import profile
+    from components.data.report import recalled, render
+
+    text = (context.home.project / POINTER).read_text(encoding="utf-8")
+    with workspace_of(context.home) as workspace:
+        versioning.fetch(text, context.home.project, workspace, context.home.dvc)
+        shutil.copytree(workspace / "data", path / "data")
+        shutil.copy(workspace / POINTER, path / POINTER)
+    counts = read_json(path / "data" / "summary.json")
+    tables = {name: read_json_lines(path / "data" / f"{name}.jsonl") for name in counts["rows"]}
+    facts = {**profile(tables, context.recipe.data.length), **recalled(counts)}
+    write_text(path / REPORT, render(context.recipe.name, pointer_md5(path / POINTER), facts))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.evaluation.report import dev_rows, render, training_plot, visible
+from components.evaluation.report import dev_rows, render, training_plot
 from components.files import file_digest, read_json, scratch_directory, write_text
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import dataset_version, summary
@@ -23,6 +23,7 @@ from components.registry.checkout import code_state
 from components.registry.lineage import FILE, TAG, commit_tags
 from components.registry.promotion import CHALLENGER
 from components.rewards.plots import reward_plot
+from components.text import visible
 
 if TYPE_CHECKING:
     from components.registry.tracking import Tracker
@@ -129,6 +130,7 @@ def publish_outcome(
     write_text(path, render(values, points))
     tracker.artifact(run_id, path, "report")
     tracker.artifact(run_id, data.path / "data.dvc", "data")
+    tracker.artifact(run_id, data.path / "report.html", "data")
     tracker.artifact(run_id, reward.path / "report.json", "reward")
     waived = reward_report(reward)["waived"]
     if waived:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from components.data import versioning
+from components.data.pointers import POINTER
 from components.errors import DataError, RegistryError
 from components.files import file_digest, read_json_lines, tree_digests, verify_directory, weights_digest, write_text
 from components.home import Home
@@ -196,7 +197,7 @@ def commit_dataset(store: Store, recorded: StageManifest, data: Path, pointer: s
 
     def write(path: Path) -> None:
         shutil.copytree(data, path / "data")
-        (path / versioning.POINTER).write_text(pointer, encoding="utf-8")
+        (path / POINTER).write_text(pointer, encoding="utf-8")
 
     store.commit("data", recorded.key, write, {})
 

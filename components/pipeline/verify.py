@@ -17,7 +17,8 @@ from components.store import Store
 
 if TYPE_CHECKING:
     from components.registry.ledger import Ledger
-    from components.registry.tracking import RegisteredVersion, Tracker
+    from components.registry.tracking import Tracker
+    from components.registry.versions import RegisteredVersion
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,26 @@
 """A run's whole configuration: one YAML file, validated into a closed, frozen model before anything runs."""
 
 from components.recipe.base import digest_of
-from components.recipe.data import Data, JsonLines, Split, WordProblems
+from components.recipe.data import Checks, Data, Decontaminate, LengthLimit, NearDuplicates, Split
 from components.recipe.gate import Evaluation, Gate, Rules
 from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from components.recipe.policy import Policy, Warmup
 from components.recipe.retention import Retention
 from components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
 from components.recipe.sentinel import Sentinel
+from components.recipe.sources import (
+    Csv,
+    Folder,
+    HubDataset,
+    JsonLines,
+    Mix,
+    Parquet,
+    Records,
+    Weighted,
+    WordProblems,
+    parts,
+    short_form,
+)
 from components.recipe.train import Critic, Lora, Loss, Sampling, Train
 from components.recipe.verifier import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 from components.recipe.whole import Recipe
@@ -15,22 +28,32 @@ from components.recipe.whole import Recipe
 __all__ = [
     "CHECKS",
     "MAX_RECIPE_BYTES",
+    "Checks",
     "Choice",
     "Critic",
+    "Csv",
     "Data",
+    "Decontaminate",
     "Evaluation",
     "Exact",
     "Failures",
+    "Folder",
     "Gate",
+    "HubDataset",
     "JsonLines",
     "JsonSchema",
     "Length",
+    "LengthLimit",
     "Lora",
     "Loss",
+    "Mix",
+    "NearDuplicates",
     "Numbers",
+    "Parquet",
     "Pattern",
     "Policy",
     "Recipe",
+    "Records",
     "Retention",
     "Reward",
     "RewardLora",
@@ -44,9 +67,12 @@ __all__ = [
     "Train",
     "Verifier",
     "Warmup",
+    "Weighted",
     "WordProblems",
     "build_recipe",
     "digest_of",
     "load_recipe",
     "parse_yaml",
+    "parts",
+    "short_form",
 ]

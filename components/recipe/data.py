@@ -1,30 +1,45 @@
-"""The section ``data``: sources, cleaning, splits."""
+"""The section ``data``: sources, checks, cleaning, splits."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from components.recipe.base import Count, Section, Share
+from components.recipe.sources import Source, WordProblems, parts
 
 
-class WordProblems(Section):
-    """Generated GSM8K-format word problems."""
+class Checks(Section):
+    """What a row must be. Shares are of the rows that were read."""
 
-    kind: Literal["word_problems"] = "word_problems"
-    problems: Count = 24_000
-    max_operand: Annotated[int, Field(ge=2, le=1000)] = 20
-    demo_noise: Share = 0.34
+    answers: Literal["number", "text", "optional"] = "number"  # number: must end in "#### N"; optional: plain prompts
+    max_bad_rows: Share = 0.0  # above this share the data are refused; up to it such rows are dropped, listed and counted
+    odd_text: Literal["keep", "drop", "refuse"] = "keep"  # control, bidi and zero-width characters, broken encodings
+    max_contradictory_pairs: Share = 0.0  # of the pairs: one says A over B, another B over A
+    max_same_label: Share = 0.95  # one final answer, or one chosen text, on more of the rows than this is no label
 
 
-class JsonLines(Section):
-    """A JSONL file with a question and a worked answer that ends ``#### N``, such as GSM8K's own."""
+class LengthLimit(Section):
+    """Length in tokens. Without a tokenizer a token is a word or a punctuation mark."""
 
-    kind: Literal["jsonl"]
-    path: str
-    question: str = "question"
-    answer: str = "answer"
-    pairs: str | None = None  # JSONL of question, chosen, rejected; without it near misses are derived from the answers
-    limit: Count | None = None
+    tokenizer: str | None = None  # tokenizer.json, or the directory that holds it
+    max_prompt: Count | None = None
+    max_answer: Count | None = None  # of answers, demonstrations, chosen and rejected; longer ones are always dropped
+    policy: Literal["drop", "truncate"] = "drop"  # of prompts that are too long
+
+
+class NearDuplicates(Section):
+    """Rows whose prompts share most of their word sequences count as one: MinHash finds candidates, Jaccard decides."""
+
+    similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
+    words: Annotated[int, Field(ge=1, le=20)] = 5  # length of a sequence
+
+
+class Decontaminate(Section):
+    """Training rows must share no sequence of words with rows that are evaluated on."""
+
+    words: Annotated[int, Field(ge=1, le=50)] = 8
+    benchmarks: list[str] = Field(default_factory=list)  # further prompts, in any form that data.source takes
+    policy: Literal["drop", "refuse"] = "drop"
 
 
 class Split(Section):
@@ -46,10 +61,33 @@ class Split(Section):
 
 
 class Data(Section):
-    """Versioned dataset preparation."""
+    """Versioned dataset preparation. ``auto`` is on, except for generated problems."""
 
-    source: Annotated[WordProblems | JsonLines, Field(discriminator="kind")] = WordProblems()
+    source: Source = WordProblems()
     seed: int = 1
     pair_noise: Share = 0.05
     max_prompt_chars: Count = 2_000
+    checks: Checks = Checks()
+    length: LengthLimit = LengthLimit()
+    near_duplicates: NearDuplicates | Literal["auto"] | None = "auto"
+    decontaminate: Decontaminate | Literal["auto"] | None = "auto"
     split: Split = Split()
+
+    @property
+    def generated(self) -> bool:
+        """Whether a source is generated from templates: its problems resemble one another, and all share word sequences."""
+        return any(isinstance(part.source, WordProblems) for part in parts(self.source))
+
+    @property
+    def near_duplicate_rule(self) -> NearDuplicates | None:
+        """The rule with ``auto`` resolved."""
+        if self.near_duplicates == "auto":
+            return None if self.generated else NearDuplicates()
+        return self.near_duplicates
+
+    @property
+    def decontamination_rule(self) -> Decontaminate | None:
+        """The rule with ``auto`` resolved."""
+        if self.decontaminate == "auto":
+            return None if self.generated else Decontaminate()
+        return self.decontaminate

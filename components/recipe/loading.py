@@ -82,7 +82,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     place = values
     for parent in parents:
-        child = place[parent] = {} if place.get(parent) is None else place[parent]
+        child = place[parent] = {} if place.get(parent) in (None, "auto") else place[parent]
         if not isinstance(child, dict):
             raise RecipeError(f"--set {key}: {parent!r} is a value, not a section. Check the key with `ratchet recipe show`.")
         place = child
@@ -92,8 +92,9 @@ def _override(values: dict[str, Any], override: str) -> None:
 def _explain(error: Any) -> tuple[str, str]:
     # A union's tag appears in the location; users never write it.
     parts = [str(part) for part in error["loc"] if not str(part).startswith(("literal[", "constrained-int"))]
-    if parts[:2] == ["data", "source"] and len(parts) > 2:
-        del parts[2]
+    if parts[:1] == ["data"]:
+        pairs = zip(parts, ["", *parts], strict=False)
+        parts = [part for part, before in pairs if before != "source" and part not in ("NearDuplicates", "Decontaminate")]
     if parts[:2] == ["reward", "verifier"] and len(parts) > 2:
         del parts[2]
     if parts in (["seed", "int"], ["train", "k", "int"]):

@@ -10,7 +10,7 @@ from components.errors import RegistryError
 from components.registry.lineage import FILE, TAG, Lineage, read_lineage
 
 if TYPE_CHECKING:
-    from components.registry.tracking import RegisteredVersion
+    from components.registry.versions import RegisteredVersion
 
 NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 ALIASES = ("champion", "challenger")

@@ -1,45 +1,27 @@
-"""The door to MLflow (with ``served_model.py``, which MLflow itself loads): runs, metrics, artifacts, versions, aliases."""
+"""The door to MLflow (with ``versions.py``, and ``served_model.py``, which MLflow itself loads): runs, metrics, artifacts."""
 
 import json
 import os
 import re
-import tempfile
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from components.errors import RegistryError
-from components.faults import point
-from components.files import MANIFEST, file_digest, read_json, tree_digests, weights_digest, write_json
-from components.registry.intervention import Registered
 from components.registry.once import created_once
+from components.registry.versions import ABSENT, Versions, redacted
 
-SERVED_MODEL = Path(__file__).with_name("served_model.py")
 PARAM_LIMIT = 6000
-ABSENT = "RESOURCE_DOES_NOT_EXIST"
-FILES_TAG = "ratchet.files"  # "deleted", where retention took a version's files
-MODEL_FILES = "artifacts"  # the policy directory and its manifest, within a logged model
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
 
 
-class RegisteredVersion(NamedTuple):
-    """One version of a registered model."""
-
-    number: str
-    run_id: str
-    tags: dict[str, str]
-    created: float = 0.0  # seconds since 1970
-
-
-class Tracker:
+class Tracker(Versions):
     """One experiment of one MLflow server or database."""
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
@@ -50,14 +32,9 @@ class Tracker:
         Raises:
             RegistryError: if MLflow cannot be reached.
         """
-        self.uri = uri
-        self.artifacts = artifacts.absolute()
-        self.local = not uri.startswith(("http:", "https:", "databricks"))
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
-        self.client = MlflowClient(uri, uri)
+        super().__init__(uri, artifacts)
         try:
             self.experiment = self._experiment(experiment, artifacts)
         except Exception as error:  # the database driver's and the HTTP client's errors have no common base
@@ -157,6 +134,23 @@ class Tracker:
         upload = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
         upload(run_id, str(path), folder)
 
+    def artifact_text(self, run_id: str, path: str) -> str:
+        """The text of a small artifact of a run.
+
+        Raises:
+            RegistryError: if there is no such run or artifact.
+        """
+        from mlflow.artifacts import load_text
+
+        try:
+            run = self.client.get_run(run_id)
+            return str(load_text(f"{run.info.artifact_uri}/{path}"))
+        except (MlflowException, OSError, ValueError) as error:
+            place = redacted(self.uri)
+            raise RegistryError(
+                f"run {run_id} in MLflow at {place} has no {path}: {error}. Check MLFLOW_TRACKING_URI."
+            ) from error
+
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Log rows, once, as a table that the MLflow UI shows."""
         folder = name.rpartition("/")[0]
@@ -164,104 +158,6 @@ class Tracker:
             names = dict.fromkeys(key for row in rows for key in row)
             columns = {key: [row.get(key) for row in rows] for key in names}
             self.client.log_table(run_id, columns, name)
-
-    def version_of(self, name: str, weights: str) -> str | None:
-        """The registered version with these weights; the lowest, if a reply that came too late ever made two."""
-        found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
-        versions = sorted((str(v.version) for v in found if FILES_TAG not in v.tags), key=int)
-        for other in versions[1:]:
-            self.client.set_model_version_tag(name, other, "duplicate_of", versions[0])
-        return versions[0] if versions else None
-
-    def versions(self, name: str) -> list[RegisteredVersion]:
-        """All versions of a model, oldest first."""
-        found = [
-            RegisteredVersion(str(v.version), str(v.run_id or ""), dict(v.tags), v.creation_timestamp / 1000)
-            for v in self.client.search_model_versions(f"name = '{name}'")
-        ]
-        return sorted(found, key=lambda version: int(version.number))
-
-    def files_size(self, name: str, version: str) -> int:
-        """Bytes of a version's policy directory."""
-        repository = self._repository(name, version)
-        folders, total = [MODEL_FILES], 0
-        while folders:
-            for item in repository.list_artifacts(folders.pop()):
-                total += 0 if item.is_dir else int(item.file_size or 0)
-                folders += [item.path] if item.is_dir else []
-        return total
-
-    def delete_files(self, name: str, version: str) -> None:
-        """Delete a version's policy directory. The version, its tags and its run's artifacts stay.
-
-        The tag comes first: from then on the version is nobody's candidate, and equal weights are registered anew.
-
-        Raises:
-            RegistryError: if its files lie outside of the project's own artifacts.
-        """
-        repository = self._repository(name, version)
-        self.client.set_model_version_tag(name, version, FILES_TAG, "deleted")
-        repository.delete_artifacts(MODEL_FILES)
-
-    def lacks_files(self, version: RegisteredVersion) -> bool:
-        """Whether retention took a version's files."""
-        return FILES_TAG in version.tags
-
-    def require_files(self, name: str, version: str) -> None:
-        """
-        Raises:
-            RegistryError: if a version's files were deleted, so that it cannot be served, promoted or started from.
-        """
-        if self.lacks_files(self.version(name, version)):
-            raise RegistryError(f"the files of version {version} of {name} were deleted by retention. Use `ratchet reproduce`.")
-
-    def _repository(self, name: str, version: str) -> Any:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-        from mlflow.utils.file_utils import local_file_uri_to_path
-
-        uri = self.client.get_model_version_download_uri(name, version)
-        if self.local and uri.startswith(("file:", "/")):
-            place = Path(local_file_uri_to_path(uri)).resolve()
-            if not place.is_relative_to(self.artifacts.resolve()):
-                raise RegistryError(f"the files of version {version} of {name} are at {place}, not ours. Delete them by hand.")
-        return get_artifact_repository(uri)
-
-    def version(self, name: str, version: str) -> RegisteredVersion:
-        """What the registry holds of a version.
-
-        Raises:
-            RegistryError: if there is no such version.
-        """
-        try:
-            found = self.client.get_model_version(name, version)
-        except MlflowException as error:
-            if error.error_code not in (ABSENT, "INVALID_PARAMETER_VALUE"):
-                raise
-            raise RegistryError(f"there is no version {version} of {name}. See `ratchet history`.") from error
-        return RegisteredVersion(str(found.version), str(found.run_id or ""), dict(found.tags))
-
-    def registered(self, name: str, version: str) -> Registered:
-        """What a promotion must know of a version.
-
-        Raises:
-            RegistryError: if there is no such version, or its files were deleted.
-        """
-        self.require_files(name, version)
-        found = self.version(name, version)
-        if "weights_sha256" not in found.tags:
-            raise RegistryError(f"version {version} of {name} has no tag weights_sha256: no run registered it. Take another.")
-        return Registered(found.number, found.tags["weights_sha256"], found.run_id)
-
-    def check_artifact(self, name: str, version: str) -> None:
-        """
-        Raises:
-            RegistryError: if a file of the version is missing or changed, or its weights are not those of its tag.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            files = tree_digests(self.download(name, version, Path(folder)))
-        found = weights_digest({f"model/{path}": digest for path, digest in files.items()})
-        if found != self.registered(name, version).weights:
-            raise RegistryError(f"the weights of {name} version {version} are not those it was registered with. Restore them.")
 
     def fetch(self, run_id: str, name: str, target: Path) -> Path | None:
         """Download one artifact of a run below ``target``; None where the run or the artifact is gone."""
@@ -271,120 +167,3 @@ class Tracker:
             return Path(download_artifacts(run_id=run_id, artifact_path=name, dst_path=str(target), tracking_uri=self.uri))
         except (MlflowException, OSError):
             return None
-
-    def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Register a candidate once, identified by ``tags['weights_sha256']``; returns its version.
-
-        Args:
-            model: directory that transformers loads.
-            settings: what serving needs beside the files (``max_new_tokens``).
-        """
-        known = self.version_of(name, tags["weights_sha256"])
-        if known is not None:
-            return known
-        logged = self._log_model(run_id, model, settings)
-        point("registry:logged")
-        try:
-            self.client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        version = created_once(
-            lambda: self.version_of(name, tags["weights_sha256"]),
-            lambda: self.client.create_model_version(name, f"models:/{logged}", run_id, tags=dict(tags), model_id=logged),
-        )
-        point("registry:version")
-        return version
-
-    def _log_model(self, run_id: str, model: Path, settings: Mapping[str, Any]) -> str:
-        from mlflow.models import ModelSignature
-        from mlflow.types import ColSpec, DataType, Schema
-
-        manifest = model.with_name("served_manifest.json")
-        write_json(manifest, {**settings, "files": tree_digests(model)})
-        # An unnamed column takes both a plain list of prompts and a frame.
-        one_string = Schema([ColSpec(DataType.string)])
-        signature = ModelSignature(inputs=one_string, outputs=one_string)
-        with mlflow.start_run(run_id=run_id), warnings.catch_warnings(record=True):
-            # Recorded, not shown: MLflow asks for type hints and an example, which the signature replaces, and it
-            # overrides warning filters.
-            logged = mlflow.pyfunc.log_model(
-                name="policy",
-                python_model=str(SERVED_MODEL),
-                artifacts={"model": str(model), "manifest": str(manifest)},
-                signature=signature,
-                pip_requirements=["mlflow", "torch", "transformers", "safetensors"],
-            )
-        self.client.update_run(run_id, status="RUNNING")
-        return str(logged.model_id)
-
-    def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
-        """Set a version's description and tags."""
-        self.client.update_model_version(name, version, description)
-        for key, value in tags.items():
-            self.client.set_model_version_tag(name, version, key, value)
-
-    def alias(self, name: str, alias: str) -> str | None:
-        """The version that an alias names."""
-        try:
-            return str(self.client.get_model_version_by_alias(name, alias).version)
-        except MlflowException as error:
-            if error.error_code in (ABSENT, "INVALID_PARAMETER_VALUE"):  # no such model, or no such alias
-                return None
-            raise
-
-    def set_alias(self, name: str, alias: str, version: str) -> None:
-        """Move an alias, and read it back.
-
-        Raises:
-            RegistryError: if the registry does not say what was written.
-        """
-        try:
-            self.client.set_registered_model_alias(name, alias, version)
-        except MlflowException as error:
-            if error.error_code != ABSENT:
-                raise
-            place = redacted(self.uri)
-            raise RegistryError(
-                f"version {version} of {name} is not in MLflow at {place}. Check MLFLOW_TRACKING_URI."
-            ) from error
-        point(f"registry:alias:{alias}")
-        if self.alias(name, alias) != version:
-            raise RegistryError(f"alias {alias} of {name} is not at version {version} after it was set. Run again.")
-
-    def download(self, name: str, version: str, target: Path) -> Path:
-        """The policy directory of a version, verified against its manifest.
-
-        Raises:
-            RegistryError: if a file is missing or changed.
-        """
-        model, recorded = self._model_files(name, version, target)
-        damaged = [f for f, digest in recorded.items() if not (model / f).is_file() or file_digest(model / f) != digest]
-        if damaged:
-            raise RegistryError(f"{damaged[0]} of {name} version {version} is not what was registered. Restore its artifact.")
-        (model / MANIFEST).unlink(missing_ok=True)
-        return model
-
-    def model_digests(self, name: str, version: str, target: Path) -> tuple[dict[str, str], dict[str, str]]:
-        """sha256 of a version's files, and what its manifest says; only the files it lists, as MLflow adds some of its own.
-
-        Raises:
-            RegistryError: if the artifact cannot be fetched.
-        """
-        model, recorded = self._model_files(name, version, target)
-        return {f: file_digest(model / f) for f in recorded if (model / f).is_file()}, recorded
-
-    def _model_files(self, name: str, version: str, target: Path) -> tuple[Path, dict[str, str]]:
-        from mlflow.artifacts import download_artifacts
-
-        try:
-            root = Path(download_artifacts(f"models:/{name}/{version}", dst_path=str(target)))
-            model, manifest = root / "artifacts" / "model", root / "artifacts" / "served_manifest.json"
-            return model, dict(read_json(manifest)["files"])
-        except (MlflowException, OSError, ValueError) as error:
-            raise RegistryError(f"version {version} of {name} cannot be fetched: {error}. Restore its artifact.") from error
-
-
-def redacted(uri: str) -> str:
-    """A URI without its user information."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)

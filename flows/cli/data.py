@@ -1,10 +1,11 @@
 """``ratchet data``: dataset versions."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,45 +13,105 @@ from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOptio
 
 if TYPE_CHECKING:
     from components.home import Home
+    from components.pipeline.context import Context, StageResult
 
-app = typer.Typer(help="Dataset versions: prepare, push, pull, verify.", no_args_is_help=True)
+app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
 
 
 @app.command()
-def prepare(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
+def prepare(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+    drop_added: Annotated[bool, typer.Option("--drop-added", help="Leave out the rows that `data add` brought.")] = False,
+) -> None:
     """Build the recipe's dataset version, write it under data/ and point data.dvc at it. Commit data.dvc to adopt it.
+
+    Rows that `ratchet data add` brought stay in it. The data report says what was dropped and why.
 
     Example: ratchet data prepare && git commit -m "New data" data.dvc
     """
-    from components.data import versioning
-    from components.home import Home
-    from components.pipeline.context import Context
-    from components.pipeline.data import data_configuration, dataset_version, prepare_data
-    from components.recipe import load_recipe
-    from flows.cli.run import finish
-    from flows.console import Display, console
-    from flows.recording import working
+    from components.pipeline.versions import prepare_version
+    from flows.console import console
 
-    home = Home.here()
-    resolved = load_recipe(recipe, overrides or []).with_slot("data")
-    display = Display()
-    with display.live(), working(home, "data", "dataset versions are being worked on; waiting"):
-        context = Context(resolved, home, observer=display)
-        result = prepare_data(context, pinned=False)
-        display.finished("data", result.cached, result.seconds)
-    versioning.publish(result.path, home.project, home.dvc)
-    assert versioning.pinned_version(home.project, data_configuration(resolved.data)) == dataset_version(result)
-    console.print(f"data/ and data.dvc are at version {dataset_version(result)}")
-    names = ("verdict", "version", "previous", "run_id", "report")
-    finish(
-        {
-            "status": "finished",
-            **dict.fromkeys(names),
-            "dataset": dataset_version(result),
-            "stages": [result.summary()],
-        },
-        json_output,
-    )
+    with data_context(recipe, overrides) as context:
+        before = current(context.home)
+        result = prepare_version(context, keep_added=not drop_added)
+    say_version(context, result, before)
+    finish_version(result, json_output)
+    if before not in (None, version_of(result)):
+        console.print(f"what changed: ratchet data diff {before} {version_of(result)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="JSONL, Parquet or CSV file, or a folder of them.")],
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Add new prompts, preferences or demonstrations to the version that data.dvc names; the same rows again change nothing.
+
+    The recipe must be the one that the version was prepared with. Commit data.dvc to adopt the new version.
+
+    Example: ratchet data add feedback.jsonl && git commit -m "Feedback of May" data.dvc
+    """
+    from components.pipeline.versions import add_file
+    from flows.console import console
+
+    with data_context(recipe, overrides) as context:
+        before = current(context.home)
+        done = add_file(context, str(file))
+    if done.changed:
+        console.print(f"{done.fresh} of {done.given} rows are new", highlight=False)
+        say_version(context, done.result, before)
+    else:
+        console.print(f"unchanged: no table changes by these {done.given} rows; data.dvc stays at {before}", highlight=False)
+    finish_version(done.result, json_output, before if not done.changed else None)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="A dataset's md5, an MLflow run or a git revision.")],
+    new: Annotated[str, typer.Argument(help="The same; by default what data.dvc names.")] = "",
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="How many rows to list of each kind.")] = 5,
+) -> None:
+    """Which rows came, went or changed between two versions, and how lengths, answers and splits moved.
+
+    Example: ratchet data diff HEAD~1 HEAD
+    """
+    from components.pipeline.versions import compare
+    from flows.cli.data_diff import print_difference
+
+    with data_context(recipe, overrides) as context:
+        newer = new or current(context.home)
+        if newer is None:
+            require_pointer(context.home.project / "data.dvc")
+        found = compare(context, old, str(newer), pointer_of_run(context))
+    if json_output:
+        print(json.dumps(found, indent=2))
+    else:
+        print_difference(found, rows)
+
+
+@app.command()
+def restore(
+    run: Annotated[str, typer.Argument(help="The MLflow run whose data come back.")],
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+) -> None:
+    """Make data/ and data.dvc what an old run used, from its MLflow run alone; verified before anything is replaced.
+
+    Example: ratchet data restore 5489580b109d45e3b1a3c1e38ec19525
+    """
+    from components.pipeline.versions import restore_run
+
+    with data_context(recipe, overrides) as context:
+        restore_run(context.home, run, pointer_of_run(context))
+    _say(f"restored from run {run} and verified")
 
 
 @app.command()
@@ -63,7 +124,7 @@ def push() -> None:
     from components.home import Home
 
     home = Home.here()
-    require_pointer(home.project / versioning.POINTER)
+    require_pointer(home.project / "data.dvc")
     with scratch(home) as workspace:
         versioning.push(home.project, workspace, home.dvc)
     _say("pushed")
@@ -79,7 +140,7 @@ def pull() -> None:
     from components.home import Home
 
     home = Home.here()
-    require_pointer(home.project / versioning.POINTER)
+    require_pointer(home.project / "data.dvc")
     with scratch(home) as workspace:
         versioning.pull(home.project, workspace, home.dvc)
     _say("restored and verified")
@@ -95,9 +156,83 @@ def verify() -> None:
     from components.home import Home
 
     home = Home.here()
-    require_pointer(home.project / versioning.POINTER)
-    versioning.verify(home.project, versioning.pointer_md5(home.project / versioning.POINTER))
+    require_pointer(home.project / "data.dvc")
+    versioning.refuse_links(home.project)
+    versioning.verify(home.project)
     _say("verified")
+
+
+@contextmanager
+def data_context(recipe: Path, overrides: list[str] | None) -> Iterator["Context"]:
+    """A recipe's context, with progress shown while the block lasts."""
+    from components.home import Home
+    from components.pipeline.context import Context
+    from components.recipe import load_recipe
+    from flows.console import Display
+    from flows.recording import working
+
+    home, resolved, display = Home.here(), load_recipe(recipe, overrides or []).with_slot("data"), Display()
+    with display.live(), working(home, "data", "dataset versions are being worked on; waiting"):
+        yield Context(resolved, home, observer=display)
+
+
+def pointer_of_run(context: "Context") -> Any:
+    """What reads a run's pointer from MLflow."""
+
+    def fetch(run_id: str) -> str:
+        from components.registry.tracking import Tracker
+
+        tracker = Tracker(context.home.tracking_uri, context.recipe.name, context.home.artifacts)
+        return tracker.artifact_text(run_id, "data/data.dvc")
+
+    return fetch
+
+
+def current(home: "Home") -> str | None:
+    """The version that data.dvc names."""
+    from components.data.pointers import POINTER, pointer_md5
+
+    return pointer_md5(home.project / POINTER) if (home.project / POINTER).is_file() else None
+
+
+def version_of(result: "StageResult") -> str:
+    """The md5 of a version that was made."""
+    from components.pipeline.data import dataset_version
+
+    return dataset_version(result)
+
+
+def say_version(context: "Context", result: "StageResult", before: str | None) -> None:
+    """Say which version the project is at, what was dropped for it, and where its report lies."""
+    from components.pipeline.data import REPORT, summary
+    from flows.console import console
+
+    counts, version = summary(result), version_of(result)
+    report = context.home.reports / f"data-{version[:12]}.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(result.path / REPORT, report)
+    dropped = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts["dropped"].items() if count)
+    console.print(f"{counts['raw_rows']:,} rows read; dropped: {dropped or 'none'}", highlight=False, soft_wrap=True)
+    console.print(", ".join(f"{name} {count:,}" for name, count in counts["rows"].items()), highlight=False, soft_wrap=True)
+    same = " (unchanged)" if before == version else ""
+    console.print(f"data/ and data.dvc are at version {version}{same}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+
+
+def finish_version(result: "StageResult", json_output: bool, unchanged: str | None = None) -> None:
+    """Print JSON if asked."""
+    from flows.cli.run import finish
+
+    names = ("verdict", "version", "previous", "run_id", "report")
+    finish(
+        {
+            "status": "unchanged" if unchanged else "finished",
+            **dict.fromkeys(names),
+            "dataset": unchanged or version_of(result),
+            "stages": [result.summary()],
+        },
+        json_output,
+    )
 
 
 @contextmanager
@@ -123,8 +258,7 @@ def require_pointer(path: Path) -> None:
 
 
 def _say(done: str) -> None:
-    from components.data import versioning
     from components.home import Home
     from flows.console import console
 
-    console.print(f"version {versioning.pointer_md5(Home.here().project / versioning.POINTER)}: {done}")
+    console.print(f"version {current(Home.here())}: {done}", highlight=False, soft_wrap=True)

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from components.data.prepare import check_tables, clean, normalise, prepare, prompt_id, split_of, split_tables
+from components.data.duplicates import normalise, prompt_id
+from components.data.journal import Journal
+from components.data.prepare import clean, prepare
 from components.data.schemas import raw_frame
 from components.errors import DataError
 from components.files import read_json, read_json_lines, tree_digests
-from components.recipe import Data, JsonLines, Split, WordProblems
+from components.recipe import Data, JsonLines, WordProblems
 
 Source = Callable[..., Data]
 
@@ -24,6 +26,12 @@ def row(question: str, **values: Any) -> dict[str, Any]:
     answer = "#### 5"
     texts = {"question": question, "answer": answer, "demonstration": answer, "chosen": answer, "rejected": "#### 6"}
     return {"file": "f", "row": 1, **texts, **values}
+
+
+def cleaned(rows: list[dict[str, Any]], data: Data) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Rows that are left, and counts of those that were dropped."""
+    journal = Journal(data.split, len(rows))
+    return clean(raw_frame(rows).frame, data, journal).to_dicts(), journal.dropped()
 
 
 def prepared(data: Data, target: Path) -> dict[str, str]:
@@ -105,50 +113,25 @@ def test_prompts_that_differ_in_a_number_are_two() -> None:
 
 def test_the_survivor_of_duplicates_does_not_depend_on_their_order() -> None:
     rows = [row("How many?", answer=f"#### {n}") for n in (7, 5, 6)]
-    forward, dropped = clean(raw_frame(rows), Data())
-    backward, _ = clean(raw_frame(rows[::-1]), Data())
-    assert forward["answer"].to_list() == backward["answer"].to_list() == ["#### 5"]
+    forward, dropped = cleaned(rows, Data())
+    backward, _ = cleaned(rows[::-1], Data())
+    assert [r["answer"] for r in forward] == [r["answer"] for r in backward] == ["#### 5"]
     assert dropped["duplicates"] == 2
 
 
 def test_a_prompt_that_is_too_long_is_dropped_and_counted() -> None:
-    frame, dropped = clean(raw_frame([row("x" * 10), row("y" * 11)]), Data(max_prompt_chars=10))
-    assert frame["prompt"].to_list() == ["x" * 10]
+    rows, dropped = cleaned([row("x" * 10), row("y" * 11)], Data(max_prompt_chars=10))
+    assert [r["prompt"] for r in rows] == ["x" * 10]
     assert dropped == {"too_long": 1, "duplicates": 0}
 
 
 def test_a_prompt_loses_the_space_around_it() -> None:
-    frame, _ = clean(raw_frame([row("  How many? \n")]), Data())
-    assert frame["prompt"].to_list() == ["How many?"]
-
-
-# Splitting
-
-
-def test_shares_of_the_prompts_are_those_of_the_recipe() -> None:
-    split = Split(dev=0.1, sealed=0.2, sealed_folds=2, guard=0.1, pairs=0.4, pairs_heldout=0.25)
-    counts = Counter(split_of(prompt_id(str(n)), split) for n in range(10_000))
-    # pairs 0.4: held out 0.4 * 0.25 = 0.1, train 0.3; sealed 0.2 in two folds of 0.1; what is left over is 0.2.
-    shares = {"dev": 0.1, "sealed_0": 0.1, "sealed_1": 0.1, "guard": 0.1, "pairs_heldout": 0.1, "pairs_train": 0.3}
-    # sqrt(0.3 * 0.7 / 10000) = 0.0046; 0.02 is more than four of them.
-    assert {name: counts[name] / 10_000 for name in [*shares, "train"]} == pytest.approx({**shares, "train": 0.2}, abs=0.02)
-
-
-def test_a_row_without_a_pair_is_no_preference() -> None:
-    rows = [{"id": f"{n}", **dict.fromkeys(("prompt", "answer", "demonstration"), ""), "chosen": None} for n in range(100)]
-    split = split_tables(rows, Split())
-    assert split["pairs_train"] == split["pairs_heldout"] == []
-    assert sum(map(len, split.values())) == 100
+    assert [r["prompt"] for r in cleaned([row("  How many? \n")], Data())[0]] == ["How many?"]
 
 
 def test_a_version_with_an_empty_sealed_fold_is_refused(source: Source, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no rows fall into .*sealed_0.*data\.split"):
         prepared(source(*problems(1)), tmp_path / "version")
-
-
-def test_a_prompt_in_two_tables_is_refused_by_its_id() -> None:
-    with pytest.raises(DataError, match="two splits: leak"):
-        check_tables({"train": [{"id": "leak"}], "dev": [{"id": "leak"}, {"id": "fine"}]})
 
 
 def test_tables_of_a_refused_source_are_not_written(source: Source, tmp_path: Path) -> None:
@@ -158,6 +141,7 @@ def test_tables_of_a_refused_source_are_not_written(source: Source, tmp_path: Pa
 
 
 def test_real_problems_are_prepared_whole(gsm8k: Path, tmp_path: Path) -> None:
-    summary = prepare(Data(source=JsonLines(kind="jsonl", path=str(gsm8k / "test.jsonl"))), tmp_path)
+    source = JsonLines(kind="jsonl", path=str(gsm8k / "test.jsonl"))
+    summary = prepare(Data(source=source, near_duplicates=None, decontaminate=None), tmp_path).summary
     assert summary["raw_rows"] == 1000
     assert summary["dropped"] == {"too_long": 0, "duplicates": 0}

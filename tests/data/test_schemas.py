@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import polars as pl
 import pytest
 
-from components.data.schemas import MAX_LISTED, raw_frame, validate
+from components.data.schemas import MAX_LISTED, check_rows
 from components.errors import DataError
+from components.recipe import Checks
 
 GOOD = {
     "file": "problems.jsonl",
@@ -21,22 +23,26 @@ GOOD = {
 def refusal(*changes: dict[str, Any]) -> str:
     """The message about good rows with these changes, numbered from 1."""
     with pytest.raises(DataError) as caught:
-        validate(raw_frame([{**GOOD, "row": number, **change} for number, change in enumerate(changes, 1)]))
+        check_rows([{**GOOD, "row": number, **change} for number, change in enumerate(changes, 1)], Checks())
     return str(caught.value)
 
 
+def passed(rows: list[dict[str, Any]], **checks: Any) -> pl.DataFrame:
+    return check_rows(rows, Checks(**checks)).frame
+
+
 def test_good_rows_pass_unchanged() -> None:
-    frame = raw_frame([GOOD])
-    assert validate(frame).rows() == frame.rows()
+    (row,) = passed([GOOD]).to_dicts()
+    assert {name: row[name] for name in GOOD} == GOOD
 
 
 def test_a_row_needs_no_pair() -> None:
-    assert validate(raw_frame([{**GOOD, "chosen": None, "rejected": None}])).height == 1
+    assert passed([{**GOOD, "chosen": None, "rejected": None}]).height == 1
 
 
 @pytest.mark.parametrize("answer", ["#### 5", "####5", "#### -1,000.50", "work\n#### 7  ", "#### 0"])
 def test_an_answer_may_end_in_any_number(answer: str) -> None:
-    assert validate(raw_frame([{**GOOD, "answer": answer}])).height == 1
+    assert passed([{**GOOD, "answer": answer}]).height == 1
 
 
 @pytest.mark.parametrize("answer", ["5", "#### five", "#### 5 apples", "####", "#### 1/2", "#### ,", ""])
@@ -57,8 +63,8 @@ def test_a_blank_value_is_refused_with_its_place(column: str) -> None:
 @pytest.mark.parametrize("value", [5, 2.5, True, ["q"], {"q": 1}, float("inf")])
 def test_a_value_that_is_not_text_is_refused_with_its_place(value: object) -> None:
     message = refusal({}, {"question": value})
-    assert message.startswith("problems.jsonl, row 2: question is a ")
-    assert "not text" in message
+    assert f"problems.jsonl, row 2: question: is a {type(value).__name__}, not text" in message
+    assert "null" not in message
 
 
 def test_half_a_pair_is_refused() -> None:
@@ -67,17 +73,17 @@ def test_half_a_pair_is_refused() -> None:
 
 def test_a_column_that_a_row_lacks_is_refused() -> None:
     with pytest.raises(DataError, match=r"problems\.jsonl, row 7: question: null value"):
-        validate(raw_frame([{"file": "problems.jsonl", "row": 7, "answer": "#### 5", "demonstration": "#### 5"}]))
+        passed([{"file": "problems.jsonl", "row": 7, "answer": "#### 5", "demonstration": "#### 5"}])
 
 
 def test_zero_rows_are_refused_with_the_key_to_correct() -> None:
     with pytest.raises(DataError, match=r"zero rows.*data\.source"):
-        raw_frame([])
+        passed([])
 
 
 def test_all_failing_rows_are_listed_at_once() -> None:
     message = refusal({"question": None}, {}, {"answer": "5", "chosen": " "})
-    assert message.startswith("3 checks failed:")
+    assert message.startswith("3 checks failed, in 2 of 3 rows:")
     assert message.endswith("Correct or remove these rows.")
     assert "row 2" not in message
 
@@ -93,4 +99,50 @@ def test_a_long_list_is_cut_and_says_so() -> None:
 def test_checks_that_were_switched_off_are_no_checks(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PANDERA_VALIDATION_ENABLED", value)
     with pytest.raises(DataError, match="PANDERA_VALIDATION_ENABLED"):
-        validate(raw_frame([GOOD]))
+        passed([GOOD])
+
+
+# Thresholds
+
+
+def test_equal_sides_of_a_pair_are_no_preference() -> None:
+    assert "row 1: rejected: is the same text as chosen" in refusal({"chosen": "#### 5", "rejected": " #### 5\n"})
+
+
+def test_up_to_the_threshold_failing_rows_are_dropped_and_listed() -> None:
+    rows = [{**GOOD, "row": n, "question": None if n == 4 else "q"} for n in range(1, 11)]
+    checked = check_rows(rows, Checks(max_bad_rows=0.1))
+    assert checked.frame["row"].to_list() == [1, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert [str(failure) for failure in checked.failures] == ["problems.jsonl, row 4: question: null value"]
+
+
+def test_above_the_threshold_the_data_are_refused() -> None:
+    rows = [{**GOOD, "question": None if n < 2 else "q"} for n in range(10)]
+    with pytest.raises(DataError, match="2 checks failed, in 2 of 10 rows"):
+        check_rows(rows, Checks(max_bad_rows=0.1))
+
+
+def test_no_threshold_lets_all_rows_go() -> None:
+    with pytest.raises(DataError, match="in 1 of 1 rows"):
+        check_rows([{**GOOD, "question": None}], Checks(max_bad_rows=1.0))
+
+
+def test_a_row_with_two_faults_counts_once() -> None:
+    rows = [{**GOOD, "question": 5, "answer": "none"}, *[GOOD] * 9]
+    assert check_rows(rows, Checks(max_bad_rows=0.1)).frame.height == 9
+
+
+@pytest.mark.parametrize(
+    ("answers", "answer", "good"),
+    [
+        ("number", "blue", False),
+        ("text", "blue", True),
+        ("text", None, False),
+        ("text", " ", False),
+        ("optional", None, True),
+        ("optional", " ", False),
+    ],
+)
+def test_the_recipe_decides_what_an_answer_must_be(answers: Any, answer: str | None, good: bool) -> None:
+    rows = [{**GOOD, "answer": answer}, *[{**GOOD, "answer": "#### 1"}] * 9]
+    assert len(check_rows(rows, Checks(answers=answers, max_bad_rows=0.5)).failures) == (0 if good else 1)

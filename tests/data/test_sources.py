@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.data.sources import parse_json_lines, read_rows
-from components.errors import DataError
+from components.data.sources import read_rows
 from components.recipe import Data, JsonLines, WordProblems
 
 ROW = {"question": "2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
@@ -80,63 +79,6 @@ def test_a_file_of_pairs_follows_the_problems(source: Source, tmp_path: Path) ->
     assert problem["chosen"] is None
     assert (preference["chosen"], preference["rejected"], preference["answer"]) == ("#### 2", "#### 3", "#### 2")
     assert preference["file"].endswith("pairs.jsonl")
-
-
-# Odd files
-
-
-@pytest.mark.parametrize("end", [b"\r\n", b"\n\n", b"  \n"], ids=["CRLF", "blank lines", "trailing spaces"])
-def test_line_ends_are_no_part_of_a_row(source: Source, end: bytes) -> None:
-    assert [row["answer"] for row in read_rows(source(ROW, ROW, end=end))] == [ROW["answer"]] * 2
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_row(source: Source) -> None:
-    assert [row["question"] for row in read_rows(source(b"\xef\xbb\xbf" + json.dumps(ROW).encode()))] == ["2 + 3?"]
-
-
-def test_a_last_line_without_an_end_is_read(source: Source) -> None:
-    assert len(list(read_rows(source(json.dumps(ROW).encode(), end=b"")))) == 1
-
-
-@pytest.mark.parametrize(
-    "text", ["\u202eright to left", "zero\u200bwidth", "e\u0301 is é", "👩‍👩‍👧", "a\x00b", "<|im_start|> </s>"]
-)
-def test_any_text_comes_through_unchanged(source: Source, text: str) -> None:
-    (row,) = read_rows(source({**ROW, "question": text}))
-    assert row["question"] == text
-
-
-BAD_LINES = {
-    "invalid UTF-8": b'{"question": "\xff"}',
-    "UTF-16": '{"question": "q"}'.encode("utf-16"),
-    "truncated": b'{"question": "2 +',
-    "trailing comma": b'{"question": "q",}',
-    "NaN": b'{"question": "q", "answer": NaN}',
-    "Infinity": b'{"question": "q", "answer": -Infinity}',
-    "a list": b'["question"]',
-    "a number": b"5",
-    "null": b"null",
-    "a mark in the middle": b'\xef\xbb\xbf{"question": "q"}',
-    "lone surrogate": b'{"question": "\\ud800", "answer": "#### 5"}',
-    "deep nesting": b"[" * 100_000,
-}
-
-
-@pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES.keys())
-def test_a_bad_line_is_refused_with_its_file_and_number(source: Source, line: bytes) -> None:
-    with pytest.raises(DataError, match=r"source\.jsonl, line 2: "):
-        list(read_rows(source(ROW, line, ROW)))
-
-
-def test_a_file_that_is_not_there_is_named_with_the_key_to_correct(tmp_path: Path) -> None:
-    data = Data(source=JsonLines(kind="jsonl", path=str(tmp_path / "absent.jsonl")))
-    with pytest.raises(DataError, match=r"absent\.jsonl.*data\.source"):
-        list(read_rows(data))
-
-
-def test_a_folder_is_not_a_source(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Is a directory"):
-        list(parse_json_lines(tmp_path, None))
 
 
 def test_every_real_problem_gets_a_near_miss_of_its_own_answer(gsm8k: Path) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from components.data import versioning
-from components.data.versioning import POINTER
+from components.data.pointers import POINTER, pointer_md5, write_pointer
 from components.errors import DataError
 
 MD5 = "0123456789abcdef0123456789abcdef.dir"
@@ -73,7 +73,7 @@ def edit_unseen(path: Path, text: str) -> None:
 
 
 def name_of(place: Place) -> str:
-    return versioning.pointer_md5(place.pointer)
+    return pointer_md5(place.pointer)
 
 
 def test_a_version_is_restored_by_its_hash(place: Place, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_objects_of_a_version_are_its_listing_and_its_files(place: Place) ->
 
 def test_a_version_is_the_md5_of_its_directory(published: Place) -> None:
     # md5 of [{"md5": md5 of a file, "relpath": its name}, ...] as JSON, computed with hashlib and json alone.
-    assert versioning.pointer_md5(published.pointer) == "719fc97b5a8eb935d755ad5987169ffd.dir"
+    assert pointer_md5(published.pointer) == "719fc97b5a8eb935d755ad5987169ffd.dir"
 
 
 def test_files_written_elsewhere_in_another_order_are_the_same_version(published: Place, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_files_written_elsewhere_in_another_order_are_the_same_version(published
     for name in sorted(FILES, reverse=True):
         (tmp_path / "data" / name).write_text(FILES[name])
     versioning.init_workspace(tmp_path, published.state, tmp_path / "no project")
-    assert versioning.add(tmp_path, published.state) == versioning.pointer_md5(published.pointer)
+    assert versioning.add(tmp_path, published.state) == pointer_md5(published.pointer)
 
 
 def test_a_pushed_version_is_restored_without_its_cache(place: Place) -> None:
@@ -137,7 +137,7 @@ def test_a_hand_edited_file_is_refused_with_the_remedy(place: Place) -> None:
     (place.workspace / "data" / "dev.jsonl").write_text("one row and another\n")
     before = place.pointer.read_bytes()
     with pytest.raises(DataError, match=r"were edited.*ratchet data pull"):
-        versioning.verify(place.workspace, versioning.pointer_md5(place.pointer))
+        versioning.verify(place.workspace)
     assert place.pointer.read_bytes() == before
 
 
@@ -147,7 +147,7 @@ def test_an_edit_that_keeps_size_and_time_is_refused(published: Place) -> None:
     edit_unseen(edited, "one rOw\n")
     try:
         with pytest.raises(DataError, match="were edited"):
-            versioning.verify(published.workspace, versioning.pointer_md5(published.pointer))
+            versioning.verify(published.workspace)
     finally:
         edit_unseen(edited, FILES["dev.jsonl"])
 
@@ -163,20 +163,44 @@ def test_a_version_that_comes_back_damaged_is_refused(place: Place, lost: str) -
 
 
 def test_a_pointer_edited_to_another_version_is_refused(place: Place) -> None:
-    place.pointer.write_text(place.pointer.read_text().replace(versioning.pointer_md5(place.pointer), MD5))
+    place.pointer.write_text(place.pointer.read_text().replace(pointer_md5(place.pointer), MD5))
     with pytest.raises(DataError, match="dvc pull"):
         versioning.pull(place.workspace, place.state / "scratch", place.state)
+
+
+@pytest.mark.parametrize("figure", ["size: 1", "nfiles: 7"])
+def test_an_edited_figure_of_a_pointer_is_refused(place: Place, figure: str) -> None:
+    name = figure.partition(":")[0]
+    lines = [f"  {figure}" if line.strip().startswith(name) else line for line in place.pointer.read_text().splitlines()]
+    place.pointer.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=f"its {name} is not"):
+        versioning.verify(place.workspace)
+
+
+def test_files_with_another_sha256_than_the_pointers_are_refused(place: Place) -> None:
+    write_pointer(place.pointer, sha256=versioning.content_sha256(place.workspace / "data"))
+    versioning.verify(place.workspace)
+    write_pointer(place.pointer, sha256="0" * 64)
+    with pytest.raises(DataError, match="its sha256 is not"):
+        versioning.verify(place.workspace)
+
+
+def test_a_version_is_fetched_by_its_md5_alone(place: Place, tmp_path: Path) -> None:
+    text = versioning.plain_pointer(pointer_md5(place.pointer))
+    versioning.fetch(text, tmp_path / "no project", tmp_path / "fetched", place.state)
+    assert {path.name: path.read_text() for path in (tmp_path / "fetched" / "data").iterdir()} == FILES
 
 
 # Links and workspaces
 
 
-@pytest.mark.parametrize("name", ["data", POINTER])
-def test_a_symbolic_link_is_not_pulled_into(place: Place, name: str) -> None:
+@pytest.mark.parametrize("name", ["data", POINTER, ".dvc", ".dvc/config"])
+def test_a_symbolic_link_is_refused_before_anything_is_pulled(place: Place, name: str) -> None:
     (place.workspace / name).rename(place.state / "elsewhere")
     (place.workspace / name).symlink_to(place.state / "elsewhere")
     with pytest.raises(DataError, match="symbolic link"):
-        versioning.pull(place.workspace, place.state / "scratch", place.state)
+        versioning.pull(place.workspace, place.state / "fresh", place.state)
+    assert not (place.state / "fresh").exists()
 
 
 def workspace_config(tmp_path: Path, project_config: str | None) -> configparser.RawConfigParser:
@@ -217,46 +241,6 @@ def test_dvc_writes_its_own_state_nowhere_else(tmp_path: Path) -> None:
     assert environment["DVC_NO_ANALYTICS"] == "1"
     folders = [Path(environment[f"DVC_{name}"]) for name in ("SITE_CACHE_DIR", "GLOBAL_CONFIG_DIR", "SYSTEM_CONFIG_DIR")]
     assert {folder.parent for folder in folders} == {tmp_path}
-
-
-# Pointers
-
-
-def test_a_project_without_a_pointer_pins_nothing(tmp_path: Path) -> None:
-    assert versioning.pinned_version(tmp_path, "recipe") is None
-
-
-def test_a_pointer_pins_the_version_of_its_own_recipe_alone(tmp_path: Path) -> None:
-    (tmp_path / POINTER).write_text(GOOD_POINTER)
-    assert versioning.pinned_version(tmp_path, "recipe") is None
-    versioning.write_pointer(tmp_path / POINTER, "recipe")
-    assert versioning.pinned_version(tmp_path, "recipe") == MD5
-    assert versioning.pinned_version(tmp_path, "another") is None
-
-
-BAD_POINTERS = {
-    "empty": "",
-    "not YAML": "outs: [",
-    "a list": "- outs",
-    "no outputs": "outs: []",
-    "two outputs": GOOD_POINTER + f"- md5: {MD5}\n  path: other\n",
-    "no md5": "outs:\n- path: data\n",
-    "not an md5": GOOD_POINTER.replace(MD5, "../../etc"),
-    "md5 and a line": GOOD_POINTER.replace(MD5, '"0123456789abcdef0123456789abcdef\\n"'),
-    "another path": GOOD_POINTER.replace("path: data", "path: ../data"),
-    "an object": "!!python/object/apply:os.getcwd []",
-    "another folder to work in": GOOD_POINTER + "wdir: ../elsewhere\n",
-    "something to fetch": GOOD_POINTER + "deps:\n- path: http://169.254.169.254/\n",
-    "a command": GOOD_POINTER + "cmd: id\n",
-    "meta of another shape": GOOD_POINTER + "meta: [1]\n",
-}
-
-
-@pytest.mark.parametrize("text", BAD_POINTERS.values(), ids=BAD_POINTERS.keys())
-def test_a_file_that_is_no_plain_pointer_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / POINTER).write_text(text)
-    with pytest.raises(DataError, match=r"(?s)data\.dvc.*git checkout"):
-        versioning.pinned_version(tmp_path, "recipe")
 
 
 # Publishing

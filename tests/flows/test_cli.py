@@ -52,9 +52,12 @@ def test_recipe_show_fills_in_overrides(project: Path) -> None:
     assert json.loads(done.stdout)["train"]["k"] == 16
 
 
-@pytest.mark.parametrize("verb", ["push", "pull", "verify"])
-def test_data_verbs_without_a_pointer_say_what_to_do(project: Path, verb: str) -> None:
-    done = ratchet(project, "data", verb)
+@pytest.mark.parametrize(
+    "verb", [["push"], ["pull"], ["verify"], ["add", "new.jsonl"], ["diff", "HEAD"]], ids=lambda verb: verb[0]
+)
+def test_data_verbs_without_a_pointer_say_what_to_do(project: Path, verb: list[str]) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "quickstart.yaml")] if len(verb) > 1 else []
+    done = ratchet(project, "data", *verb, *recipe)
     assert done.returncode == 1
     assert "ratchet data prepare" in done.stderr
 

@@ -20,7 +20,7 @@ from components.registry import ledger as ledger_module
 from components.registry.leases import promotion_lease
 from components.registry.ledger import Ledger, Promotion, now
 from components.registry.retention import DAY_SECONDS
-from components.registry.tracking import RegisteredVersion
+from components.registry.versions import RegisteredVersion
 from components.store import Store
 from tests.pipeline.test_verify import cached_dataset
 from tests.registry.records import lineage

@@ -180,6 +180,47 @@ def test_an_override_that_has_no_place_is_refused(tmp_path: Path, override: str)
     assert "--set" in refusal(tmp_path, "", override)
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("a.jsonl", "jsonl"),
+        ("../b/c.parquet", "parquet"),
+        ("a.CSV", "csv"),
+        ("a.tsv", "csv"),
+        ("shards", "folder"),
+        ("a.b/c", "folder"),
+    ],
+)
+def test_a_bare_path_is_a_source_of_the_kind_that_its_suffix_says(tmp_path: Path, path: str, kind: str) -> None:
+    source = load(tmp_path, "", f"data.source={path}").data.source.model_dump()
+    assert (source["kind"], source["path"], source.get("delimiter", ",")) == (kind, path, "\t" if path == "a.tsv" else ",")
+
+
+def test_what_is_auto_is_off_for_generated_problems_alone(tmp_path: Path) -> None:
+    generated, own = load(tmp_path).data, load(tmp_path, "", "data.source=a.jsonl").data
+    assert (generated.near_duplicate_rule, generated.decontamination_rule) == (None, None)
+    assert own.near_duplicate_rule is not None
+    assert own.decontamination_rule is not None
+
+
+def test_an_override_opens_a_section_that_is_auto(tmp_path: Path) -> None:
+    rule = load(tmp_path, "", "data.near_duplicates.similarity=0.9").data.near_duplicate_rule
+    assert rule is not None
+    assert rule.similarity == 0.9
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("data.source={kind: mix, sources: [{source: {kind: csv}}]}", "data.source.sources.0.source.path"),
+        ("data.source={kind: jsonl, jsonl: 1, path: x}", "data.source.jsonl"),
+        ("data.near_duplicates={similarity: 3}", "data.near_duplicates.similarity"),
+    ],
+)
+def test_a_fault_inside_a_source_is_named_by_the_key_that_the_user_wrote(tmp_path: Path, override: str, key: str) -> None:
+    assert f"  {key}: " in refusal(tmp_path, "", override)
+
+
 def test_an_override_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
     assert "train.stpes" in refusal(tmp_path, "", "train.stpes=3")
 

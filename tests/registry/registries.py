@@ -6,7 +6,7 @@ from pathlib import Path
 from components.errors import RegistryError
 from components.files import file_digest, write_json
 from components.registry.lineage import Lineage
-from components.registry.tracking import RegisteredVersion
+from components.registry.versions import RegisteredVersion
 
 
 class FakeVersions:

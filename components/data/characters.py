@@ -1,0 +1,53 @@
+"""Characters that people do not see, text that was decoded wrongly, and names of special tokens: found and counted."""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from components.data.schemas import TEXTS
+
+# Written as escapes on purpose: most of these characters would not be visible here either.
+ODD = {
+    "control character": r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]",
+    "bidirectional override": r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]",
+    "zero-width character": r"[\u00ad\u200b\u200c\u2060\ufeff]",
+    "replacement character": r"\ufffd",
+    "UTF-8 read as another encoding": r"[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac",
+    "flood of combining marks": r"\p{M}{5}",
+    "word in two scripts": r"\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}",
+}
+SPECIAL_TOKENS = (
+    r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?INST\]|<<SYS>>"
+    r"|<(?:bos|eos|pad|unk|mask|start_of_turn|end_of_turn)>|\[(?:CLS|SEP|MASK|PAD)\]"
+)
+
+
+class Oddity(NamedTuple):
+    """A row and a column that hold something odd."""
+
+    number: int
+    file: str
+    row: int
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}: {self.column}: {self.reason}"
+
+
+def odd_text(frame: pl.DataFrame) -> list[Oddity]:
+    """Every (row, column, kind) of odd characters, in order of rows."""
+    return sorted(oddity for reason, pattern in ODD.items() for oddity in _matches(frame, pattern, reason))
+
+
+def special_tokens(frame: pl.DataFrame) -> list[Oddity]:
+    """Rows that hold what looks like the name of a special token. It is kept: every tokenizer call encodes it as text."""
+    return sorted(_matches(frame, SPECIAL_TOKENS, "name of a special token"))
+
+
+def _matches(frame: pl.DataFrame, pattern: str, reason: str) -> list[Oddity]:
+    found = []
+    for column in TEXTS:
+        rows = frame.filter(pl.col(column).str.contains(pattern)).select("number", "file", "row")
+        found += [Oddity(number, file, row, column, reason) for number, file, row in rows.iter_rows()]
+    return found

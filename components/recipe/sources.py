@@ -1,0 +1,110 @@
+"""Where rows come from: the kinds of ``data.source``."""
+
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from components.recipe.base import Count, Positive, Section
+
+SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+}
+
+
+class WordProblems(Section):
+    """Generated GSM8K-format word problems."""
+
+    kind: Literal["word_problems"] = "word_problems"
+    problems: Count = 24_000
+    max_operand: Annotated[int, Field(ge=2, le=1000)] = 20
+    demo_noise: Annotated[float, Field(ge=0, le=1)] = 0.34
+
+
+class Records(Section):
+    """Records of named fields. The names say which field holds what; a field that a record lacks is a missing value."""
+
+    path: str
+    question: str = "question"  # text or chat messages; where it is absent, ``prompt`` and then ``messages`` are tried
+    answer: str = "answer"
+    demonstration: str = "demonstration"  # where it is absent, ``completion`` is tried, then the answer is taken
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    messages: str = "messages"
+    group: str | None = None  # rows with an equal value of this field fall into one split
+    limit: Count | None = None
+
+
+class JsonLines(Records):
+    """A file of one JSON object a line, such as GSM8K's own."""
+
+    kind: Literal["jsonl"]
+    pairs: str | None = None  # JSONL of question, chosen, rejected; without it near misses are derived from the answers
+
+
+class Parquet(Records):
+    """A Parquet file."""
+
+    kind: Literal["parquet"]
+
+
+class Csv(Records):
+    """A CSV file whose first line names the fields; an empty value is a missing one."""
+
+    kind: Literal["csv"]
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+
+
+class Folder(Records):
+    """A folder of JSONL, Parquet and CSV shards, or a dataset that ``datasets`` saved to disk."""
+
+    kind: Literal["folder"]
+
+
+class HubDataset(Records):
+    """A dataset of the Hugging Face hub, or a directory that ``datasets`` reads. Needs the extra ``hub``."""
+
+    kind: Literal["huggingface"]
+    name: str | None = None  # the dataset's configuration
+    split: str = "train"
+    revision: str | None = None  # of a hub id: the commit, without which the data could change under a version
+
+
+def short_form(value: Any) -> Any:
+    """A bare path in place of a source: its suffix tells the kind, and a path without a known one is a folder."""
+    if not isinstance(value, str):
+        return value
+    suffix = PurePath(value).suffix.lower()
+    kind = SUFFIXES.get(suffix, "folder")
+    return {"kind": kind, "path": value, **({"delimiter": "\t"} if suffix == ".tsv" else {})}
+
+
+FileSource = JsonLines | Parquet | Csv | Folder | HubDataset
+OneSource = WordProblems | FileSource
+
+
+class Weighted(Section):
+    """One part of a mix."""
+
+    source: Annotated[Annotated[OneSource, Field(discriminator="kind")], BeforeValidator(short_form)]
+    weight: Positive = 1.0
+
+
+class Mix(Section):
+    """Several sources, with rows in proportion to the weights: as many as the source that is scarce for its weight allows."""
+
+    kind: Literal["mix"]
+    sources: Annotated[list[Weighted], Field(min_length=1)]
+
+
+Source = Annotated[Annotated[OneSource | Mix, Field(discriminator="kind")], BeforeValidator(short_form)]
+
+
+def parts(source: OneSource | Mix) -> list[Weighted]:
+    """The sources of a mix with their weights; any other source is a mix of one."""
+    return source.sources if isinstance(source, Mix) else [Weighted(source=source)]

@@ -1,0 +1,11 @@
+"""Untrusted text, made safe to look at."""
+
+import unicodedata
+
+MAX_TEXT = 2_000
+
+
+def visible(text: str) -> str:
+    """Text with control and bidirectional characters made visible, cut at a limit."""
+    shown = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else f"\\u{ord(c):04x}" for c in text)
+    return shown if len(shown) <= MAX_TEXT else shown[:MAX_TEXT] + " ... (cut)"

@@ -1,0 +1,139 @@
+"""Parquet, CSV, folders of shards and saved datasets give the same rows as JSONL; a bad file is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from components.data import tabular
+from components.data.sources import read_rows, source_files
+from components.data.tabular import read_csv, read_parquet
+from components.errors import DataError
+from components.recipe import Data, parts
+
+RECORDS = [{"question": f"{n} + 3?", "answer": f"#### {n + 3}"} for n in range(5)]
+FRAME = pl.DataFrame(RECORDS)
+
+
+def folder_of_shards(path: Path) -> None:
+    path.mkdir()
+    FRAME[:2].write_parquet(path / "a.parquet")
+    FRAME[2:4].write_csv(path / "b.csv")
+    (path / "c.jsonl").write_text(json.dumps(RECORDS[4]))
+    (path / "README.md").write_text("no data")
+
+
+def saved_dataset(path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list(RECORDS).save_to_disk(str(path))
+
+
+WRITERS: dict[str, Callable[[Path], Any]] = {
+    "source.parquet": FRAME.write_parquet,
+    "source.csv": FRAME.write_csv,
+    "source.tsv": lambda path: FRAME.write_csv(path, separator="\t"),
+    "shards": folder_of_shards,
+    "saved": saved_dataset,
+}
+
+
+def rows(source: Any) -> list[dict[str, Any]]:
+    return list(read_rows(Data.model_validate({"source": source})))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_bare_path_of_any_kind_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    found = rows(str(tmp_path / name))
+    assert [{key: row[key] for key in ("question", "answer")} for row in found] == RECORDS
+    assert all(row["chosen"] or row["rejected"] for row in found)
+
+
+def test_a_row_of_a_shard_is_named_by_its_own_file(tmp_path: Path) -> None:
+    folder_of_shards(tmp_path / "shards")
+    places = [(Path(row["file"]).name, row["row"]) for row in rows(str(tmp_path / "shards"))]
+    assert places == [("a.parquet", 1), ("a.parquet", 2), ("b.csv", 1), ("b.csv", 2), ("c.jsonl", 1)]
+
+
+def test_a_mix_numbers_its_parts(tmp_path: Path) -> None:
+    FRAME.write_csv(tmp_path / "a.csv")
+    FRAME[:1].write_parquet(tmp_path / "b.parquet")
+    mix = {"kind": "mix", "sources": [{"source": str(tmp_path / n)} for n in ("a.csv", "b.parquet")]}
+    assert [row["part"] for row in rows(mix)] == [0] * 5 + [1]
+
+
+def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
+    FRAME.write_parquet(tmp_path / "a.parquet")
+    assert len(rows({"kind": "parquet", "path": str(tmp_path / "a.parquet"), "limit": 2})) == 2
+
+
+# Odd files
+
+
+def test_quotes_and_line_ends_of_csv_are_no_part_of_a_value(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbfquestion,answer\r\n"a ""b"",\nc",\r\n\r\nd,e\r\n')
+    assert list(read_csv(tmp_path / "a.csv", ",")) == [
+        (1, {"question": 'a "b",\nc', "answer": None}),
+        (2, {"question": "d", "answer": "e"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"question,answer\na,b\nc\n", "row 2: 1 values for 2 names"),
+        (b'question,answer\n"a"b,c\n', "row 1: not CSV"),
+        (b"question,question\na,b\n", "names a column twice"),
+        (b"", "is empty"),
+        (b"question,answer\na,\xff\n", "invalid UTF-8"),
+    ],
+)
+def test_bad_csv_is_refused_with_its_place(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_csv(tmp_path / "a.csv", ","))
+
+
+def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(DataError, match="as Parquet"):
+        list(read_parquet(tmp_path / "a.parquet"))
+
+
+def test_a_file_that_unpacks_to_more_than_its_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pl.DataFrame({"question": ["x" * 100] * 10_000}).write_parquet(tmp_path / "bomb.parquet")
+    monkeypatch.setattr(tabular, "MAX_BYTES", 100_000)
+    assert (tmp_path / "bomb.parquet").stat().st_size < 10_000
+    with pytest.raises(DataError, match="unpacks to more"):
+        list(read_parquet(tmp_path / "bomb.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("absent.parquet", "no file absent.parquet"),
+        ("some/dataset", "no folder some/dataset.*kind=huggingface"),
+    ],
+)
+def test_a_source_that_is_not_there_is_refused(source: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        source_files(parts(Data.model_validate({"source": source}).source)[0].source)
+
+
+def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no file that ends in"):
+        rows(str(tmp_path))
+
+
+def test_a_hub_dataset_needs_its_commit() -> None:
+    with pytest.raises(DataError, match=r"data\.source\.revision"):
+        rows({"kind": "huggingface", "path": "openai/gsm8k"})
+
+
+def test_without_the_library_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    with pytest.raises(DataError, match=r"\[hub\]"):
+        rows({"kind": "huggingface", "path": "openai/gsm8k", "revision": "e53f048856ff4f594e959d75785d2c2d37b678ee"})
