@@ -218,6 +218,25 @@ def test_a_training_that_is_never_finite_is_stopped(promoted: dict[str, Any], ru
     assert result["version"] is None
 
 
+STOPPED = ("train.sentinel.kl=0.01", "train.sentinel.looks=[]")  # at the first evaluation after the start
+
+
+def test_the_best_checkpoint_of_a_stopped_run_is_judged_and_marked(run: Run) -> None:
+    result = run("name=halted", *STOPPED)
+    assert result["verdict"] in ("PROMOTE", "REJECT")
+    assert client().get_run(result["run_id"]).data.tags["training_status"] == "stopped:kl"
+    version = client().get_model_version("halted", result["version"])
+    assert version.tags["training_status"] == "stopped:kl"
+    for text in (version.description, Path(result["report"]).read_text(encoding="utf-8")):
+        assert "the sentinel stopped training at step 8: kl (eval_kl" in text
+
+
+def test_a_recipe_may_keep_stopped_runs_from_the_gate(run: Run) -> None:
+    result = run("name=halted", *STOPPED, "gate.after_stop=false")
+    assert (result["status"], result["version"]) == ("stopped", None)
+    assert "the sentinel stopped training" in Path(result["report"]).read_text(encoding="utf-8")
+
+
 def test_no_verdict_is_promoted_by_accident() -> None:
     from flows.judgement import STATUS
 

@@ -59,8 +59,23 @@ def test_a_gap_is_counted_only_while_gold_is_below_its_best() -> None:
     assert gap.observe([0.0] * 40, fallen, 0.5) == 0
     assert gap.observe([1.0] * 40, [1.0] * 40, 0.5) == 0 == gap.cusum  # both rise
     assert gap.observe([2.0] * 40, fallen, 0.5) == pytest.approx(3.606 - 0.5, abs=1e-3)
-    assert gap.observe([3.0] * 40, fallen, 0.5) == pytest.approx(3.606 - 1.0, abs=1e-3)  # the proxy rises alone
+    assert gap.observe([3.0] * 40, fallen, 0.5) == pytest.approx(3.606 - 1.0, abs=1e-3)  # the proxy rises on, gold stays
     assert gap.observe([2.5] * 40, [1.0] * 40, 0.5) == 0  # gold is back at its best
+
+
+def test_a_slow_fall_shows_against_the_best() -> None:
+    gap = Gap()
+    for wrong in range(0, 21):
+        apart = gap.observe([0.0] * 400, [0.0] * wrong + [1.0] * (400 - wrong), 2.0)
+    assert gap.cusum == 0  # a 400th at a time is one standard error
+    assert apart == pytest.approx(20 / 400 / (20 * 380 / 400**2 / 399) ** 0.5 - 1)  # 4.58 standard errors, less one
+
+
+def test_a_fall_that_the_proxy_shares_is_no_gap() -> None:
+    gap = Gap()
+    for level in range(10):
+        items = [1.0] * (40 - 2 * level) + [0.0] * 2 * level
+        assert gap.observe(items, items, 0.5) == 0
 
 
 def test_the_limit_of_a_spike_is_six_deviations_or_twice_the_median() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+SELECTED = 1.0
 SURE = 1.645  # one-sided 95% in standard errors
 MOST = 1e6  # standard errors of a change that is the same in every item; JSON has no infinity
 
@@ -18,27 +19,35 @@ Values = Sequence[float | None]
 
 @dataclass
 class Gap:
-    """A one-sided CUSUM (Page 1954) of proxy up and gold down. Its state is JSON."""
+    """A one-sided CUSUM (Page 1954) of gold's falls that the proxy does not share. Its state is JSON."""
 
     cusum: float = 0.0
     proxy: list[float | None] = field(default_factory=list)  # of each item at the last evaluation
     gold: list[float] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)  # gold at the evaluation where it was best
+    best: list[float] = field(default_factory=list)  # gold at the evaluation where it was best, and the proxy there
+    best_proxy: list[float | None] = field(default_factory=list)
 
     def observe(self, proxy: Values, gold: Sequence[float], slack: float) -> float:
-        """Add an evaluation of the same items; returns the CUSUM where gold is surely below its best, else 0.
+        """Add an evaluation of the same items; how far both parted, in standard errors; 0 near gold's best.
 
-        C = max(0, C + min(z_proxy, -z_gold) - slack), each z the mean of the items' changes since the last evaluation in its
-        standard errors. Taking the lesser asks for both at once: where gold only wanders, even under a proxy that rises all the
-        time, it adds a standard normal number each time, less the slack; where both rise, or both fall, it only sinks.
+        C = max(0, C + fall - slack), with fall = -z_gold + min(0, z_proxy), each z the mean of the items' changes since the
+        last evaluation in its standard errors. A proxy that rises adds nothing: its noise may be small, and it would outweigh
+        any gold. Where gold only wanders, a standard normal number is added, less the slack; where both fall, nothing.
+        A slow fall shows against the best evaluation itself, at the price of ``SELECTED``: that was the best of several.
         """
         if len(gold) == len(self.gold):
-            both = min(paired_z(proxy, self.proxy), -paired_z(gold, self.gold))
-            self.cusum = max(0.0, self.cusum + both - slack)
+            fall = unshared_fall(proxy, gold, self.proxy, self.gold)
+            self.cusum = max(0.0, self.cusum + fall - slack)
         self.proxy, self.gold = list(proxy), list(gold)
         if len(gold) != len(self.best) or sum(gold) > sum(self.best):
-            self.best = self.gold
-        return self.cusum if paired_z(gold, self.best) < -SURE else 0.0
+            self.best, self.best_proxy = self.gold, self.proxy
+        below = unshared_fall(proxy, gold, self.best_proxy, self.best)
+        return max(self.cusum, below - SELECTED) if below > SURE else 0.0
+
+
+def unshared_fall(proxy: Values, gold: Values, old_proxy: Values, old_gold: Values) -> float:
+    """Gold's fall less the proxy's, in standard errors."""
+    return -paired_z(gold, old_gold) + min(0.0, paired_z(proxy, old_proxy))
 
 
 def paired_z(now: Values, before: Values) -> float:

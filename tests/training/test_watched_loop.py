@@ -1,0 +1,89 @@
+"""The loop under the sentinel: when dev is looked at, what a stop hands over, and that a resumed run stops alike."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from components.policy.loading import Policy
+from components.training.loop import Setting, StepMetrics, Trainer
+from components.training.progress import training_history
+from components.training.sentinel import DevResult, Stop, dev_result
+from tests.tiny_models import same, weights
+from tests.training.toy import OFF, build, finish, policy_weights, setting, short
+
+
+def watched(checkpoints: Path, dev: Sequence[DevResult] = (), **limits: Any) -> Setting:
+    """A run of eight steps, evaluated every second one; the evaluations come out as given."""
+    results = iter(dev)
+
+    def evaluate(policy: Policy) -> DevResult:
+        return next(results, dev_result({"eval_sampled_accuracy": 0.5}, [], []))
+
+    train = short(steps=8, epochs=1, sentinel={**OFF, **limits})
+    return replace(setting(checkpoints, train), evaluate=evaluate)
+
+
+def dev(accuracy: float, proxy: float) -> DevResult:
+    """Forty items."""
+    right = round(40 * accuracy)
+    return dev_result({"eval_sampled_accuracy": accuracy}, [1.0] * right + [0.0] * (40 - right), [proxy] * 40)
+
+
+HACKED = [dev(0.6, 0.0), dev(0.8, 1.0), dev(0.5, 2.0), dev(0.1, 3.0)]
+
+
+def test_dev_is_evaluated_at_the_looks_too(tmp_path: Path) -> None:
+    finish(build(watched(tmp_path, looks=[1, 3])))
+    evaluated = [step for step, values in training_history(tmp_path) if "eval_sampled_accuracy" in values]
+    assert evaluated == [0, 1, 2, 3, 4, 6, 8]
+
+
+def test_a_gap_ends_training_and_the_gold_best_checkpoint_is_handed_over(tmp_path: Path) -> None:
+    trainer, seen = build(watched(tmp_path, HACKED, gap=3.0)), []
+    for event in trainer.run():
+        if isinstance(event, StepMetrics) and "eval_sampled_accuracy" in event.values:
+            seen.append(weights(trainer.actor.policy.model))
+    assert trainer.progress.stop is not None
+    assert (trainer.progress.stopped, trainer.progress.stop.step) == ("proxy_gold_gap", 4)
+    assert trainer.progress.best_step == 2
+    assert same(weights(trainer.best_policy().model), seen[1])
+
+
+def test_a_rule_on_steps_ends_training_with_a_last_evaluation(tmp_path: Path) -> None:
+    trainer = build(watched(tmp_path, patience=1, baseline_steps=1, entropy_low=1.0, entropy_high=1.0001))
+    figures = finish(trainer)
+    assert trainer.progress.stopped == "entropy"
+    last = [metrics for metrics in figures if metrics.step == trainer.progress.step]
+    assert any(name.startswith("sentinel/entropy") for name in last[0].values)
+    assert "eval_sampled_accuracy" in last[-1].values
+
+
+def test_a_resumed_run_stops_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    whole = build(watched(tmp_path / "whole", HACKED, gap=3.0))
+    finish(whole)
+    first = build(watched(tmp_path / "cut", HACKED[:2], gap=3.0))
+    for event in first.run():
+        if isinstance(event, StepMetrics) and event.step == 3:
+            break
+    rest = build(watched(tmp_path / "cut", HACKED[2:], gap=3.0))
+    finish(rest)
+    assert rest.progress == whole.progress
+    assert same(policy_weights(rest), policy_weights(whole))
+
+
+def test_rules_do_not_touch_the_training(tmp_path: Path) -> None:
+    runs: list[Trainer] = []
+    for name, limits in (("off", {}), ("on", {"gap": 9.0, "kl": 1e6, "gradient": 1e3, "silent": 1.0, "looks": [1, 3, 5]})):
+        runs.append(build(watched(tmp_path / name, **limits)))
+        finish(runs[-1])
+    assert [run.progress.stop for run in runs] == [None, None]
+    assert same(policy_weights(runs[0]), policy_weights(runs[1]))
+
+
+def test_a_stop_is_kept_with_its_figures(tmp_path: Path) -> None:
+    finish(build(watched(tmp_path, HACKED, gap=3.0)))
+    stop = build(watched(tmp_path, gap=3.0))
+    assert finish(stop) == []
+    assert isinstance(stop.progress.stop, Stop)
+    assert stop.progress.stop.signal == "sentinel/gap"
