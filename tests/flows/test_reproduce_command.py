@@ -19,10 +19,10 @@ SMALL = ("policy.warmup.steps=40", "reward.model.steps=20", "train.steps=4", "tr
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def ratchet(project: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+def ratchet(project: Path, *arguments: str, recipe: str = RECIPE) -> tuple[int, dict[str, Any], str]:
     hidden = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "PYTHONPATH", "RATCHET_HOME")
     variables = {k: v for k, v in os.environ.items() if k not in hidden}
-    command = [sys.executable, "-m", "flows.cli", *arguments, "--recipe", RECIPE, "--json"]
+    command = [sys.executable, "-m", "flows.cli", *arguments, "--recipe", recipe, "--json"]
     done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}, done.stderr
 
@@ -63,13 +63,11 @@ def test_todays_store_and_registry_are_not_touched_by_it(clone: Path) -> None:
     assert {check["state"] for check in found["checks"]} == {"ok"}
 
 
-def test_a_version_from_uncommitted_code_is_refused_with_the_reason(clone: Path) -> None:
-    (clone / "notes.py").write_text("x = 1\n", encoding="utf-8")
-    try:
-        _, made, errors = ratchet(clone, "run", *(f"--set={override}" for override in (*SMALL, "seed=4")))
-        assert made["version"] == "2", errors[-2000:]
-        code, _, errors = ratchet(clone, "reproduce", "2", "--environment", "current")
-    finally:
-        (clone / "notes.py").unlink()
+def test_a_version_from_an_uncommitted_recipe_is_refused_with_the_reason(clone: Path) -> None:
+    recipe = clone / "dirty.yaml"
+    recipe.write_text((clone / RECIPE).read_text(encoding="utf-8").replace("name: micro", "name: dirty"), encoding="utf-8")
+    _, made, errors = ratchet(clone, "run", *(f"--set={override}" for override in SMALL), recipe=recipe.name)
+    assert made["version"] == "1", errors[-2000:]
+    code, _, errors = ratchet(clone, "reproduce", "1", "--environment", "current", recipe=recipe.name)
     assert code == 1
-    assert "uncommitted code (notes.py)" in errors
+    assert "uncommitted recipe (dirty.yaml)" in errors
