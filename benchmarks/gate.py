@@ -21,7 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from components.evaluation.gate import Arms, decide
-from components.evaluation.statistics import mcnemar, power_to_detect, wilson
+from components.evaluation.intervals import wilson
+from components.evaluation.paired import mcnemar
+from components.evaluation.power import power_to_detect
 from components.randomness import stream
 from components.recipe import Rules
 from components.records import ItemResult

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluation.statistics import Interval, wilson
+from components.evaluation.intervals import Interval, mean_interval, wilson
 from components.policy.adapters import Reference
 from components.policy.loading import Policy
 from components.policy.log_probs import completion_log_probs
@@ -72,17 +72,10 @@ def summarise(results: Sequence[ItemResult]) -> dict[str, Interval]:
     figures = {
         "accuracy": wilson(sum(r.correct for r in results), n),
         "format_rate": wilson(sum(r.formatted for r in results), n),
-        "length": mean_interval([float(r.length) for r in results]),
+        "length": mean_interval(np.array([float(r.length) for r in results])),
     }
     divergences = [r.kl for r in results if r.kl is not None]
-    return figures | ({"kl": mean_interval(divergences)} if divergences else {})
-
-
-def mean_interval(values: Sequence[float]) -> Interval:
-    """A mean with its normal 95% interval."""
-    array = np.asarray(values)
-    error = 1.96 * array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else float("nan")
-    return Interval(float(array.mean()), float(array.mean() - error), float(array.mean() + error), len(array))
+    return figures | ({"kl": mean_interval(np.array(divergences))} if divergences else {})
 
 
 def as_rows(results: Sequence[ItemResult]) -> list[dict[str, Any]]:

@@ -6,13 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluation.statistics import (
-    items_needed,
-    lower_bound_share,
-    mcnemar,
-    minimum_detectable_effect,
-    upper_bound,
-)
+from components.evaluation.intervals import lower_bound_share, upper_bound
+from components.evaluation.paired import mcnemar
+from components.evaluation.power import items_needed, minimum_detectable_effect
 from components.recipe import Rules
 from components.records import ItemResult
 

@@ -1,12 +1,11 @@
 """Measuring a policy on items."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from components.evaluation.evaluate import as_rows, evaluate_items, mean_interval, summarise
+from components.evaluation.evaluate import as_rows, evaluate_items, summarise
 from components.policy.adapters import Reference
 from components.policy.loading import Policy
 from components.records import ItemResult
@@ -79,19 +78,12 @@ def test_a_summary_by_hand() -> None:
     assert summary["accuracy"].value == pytest.approx(1 / 3)
     assert summary["format_rate"].value == pytest.approx(2 / 3)
     # mean 7, deviation 2: 7 - 1.96 x 2 / sqrt(3)
-    assert summary["length"] == pytest.approx((7.0, 4.736787, 9.263213, 3))
+    assert summary["length"][:4] == pytest.approx((7.0, 4.736787, 9.263213, 3))
     assert summary["kl"].value == 4
 
 
 def test_a_summary_without_reference_has_no_divergence() -> None:
     assert "kl" not in summarise([replace(ONE, kl=None)])
-
-
-def test_the_interval_of_a_single_figure_is_unknown() -> None:
-    interval = mean_interval([2.0])
-    assert interval.value == 2
-    assert math.isnan(interval.low)
-    assert math.isnan(interval.high)
 
 
 def test_results_survive_as_rows() -> None:

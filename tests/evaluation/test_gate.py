@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from components.evaluation.gate import Arms, SealedDecision, check_integrity, check_power, decide
-from components.evaluation.statistics import mcnemar
+from components.evaluation.paired import mcnemar
 from components.recipe import Rules
 from components.records import ItemResult, Outcome, Verdict
 
