@@ -63,7 +63,8 @@ class Quickstart:
 
     def evaluation(self, recipe: Recipe) -> Any:
         """Sampled accuracy of a policy on the first dev items, by the verifier."""
-        from components.evaluation.evaluate import evaluate_items, summarise
+        from components.evaluation.evaluate import evaluate_items
+        from components.evaluation.measures import summarise
 
         rows = self.rows("dev")[: recipe.evaluation.dev_items]
 

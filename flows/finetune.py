@@ -11,6 +11,7 @@ from components.home import Home
 from components.pipeline.context import StageResult
 from components.pipeline.data import dataset_version
 from components.pipeline.evaluate import Models, evaluation_summary
+from components.pipeline.gate import plan_use
 from components.pipeline.policy import policy_weights
 from components.pipeline.reward import reward_report
 from components.pipeline.train import training_facts
@@ -24,7 +25,7 @@ from flows.recording import Recording, recording_of
 from flows.settings import apply
 from flows.unchanged import already_settled, repeated, verdict_of_this_run
 
-STAGES = ("data", "reward", "train", "evaluate", "gate")
+STAGES = ("data", "reward", "train", "evaluate", "plan", "gate")
 STATUS = {
     Outcome.PROMOTE: "promoted",
     Outcome.REJECT: "refused",
@@ -46,7 +47,7 @@ def finetune(
     Args:
         recipe: path of a recipe file.
         overrides: ``key.path=value`` overrides of it.
-        until: stop after this stage: data, reward, train, evaluate or gate.
+        until: stop after this stage: data, reward, train, evaluate, plan (what the gate would do) or gate.
         slot: logical date, for recipes with ``seed: slot``; by default when the run was scheduled.
 
     Returns:
@@ -99,7 +100,7 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     if until == "train":
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate)
 
-    models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start)
+    models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start, reward)
     verdict = verdict_of_this_run(recording, models)
     if verdict is None and until is None and (unchanged := repeated(recording, models, data)):
         return unchanged
@@ -107,6 +108,9 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
     recording.details["evaluation"] = evaluation_summary(dev)
     if until == "evaluate":
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate, dev=dev)
+
+    if until == "plan":
+        return planned(recording, models, champion is None, data=data, reward=reward, candidate=candidate, dev=dev)
 
     version = stages.register(recording, data, dev, candidate)
     if verdict is None:
@@ -141,6 +145,13 @@ def conclude(recording: Recording, status: str, previous: str | None = None, **m
     return result
 
 
+def planned(recording: Recording, models: Models, first_champion: bool, **made: Any) -> dict[str, Any]:
+    """What the gate would do: the shape of ``run --json``, and ``gate`` with fold, use, level, test and power."""
+    plan = plan_use(recording.context, recording.ledger, made["data"], made["dev"], models, first_champion)
+    recording.details["reasons"] = plan.said
+    return {**conclude(recording, "finished", **made), "gate": plan.as_json()}
+
+
 def incumbent_of(recording: Recording) -> Promotion | None:
     """The champion that this run's candidate is judged against.
 
@@ -160,7 +171,7 @@ def incumbent_policy(recording: Recording, champion: Promotion) -> StageResult:
     return known[0] if known else stages.fetch_champion(recording, champion.version, champion.weights)
 
 
-def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult) -> Models:
+def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult, reward: StageResult) -> Models:
     """The policies to compare."""
     return Models(
         challenger=candidate.path / "model",
@@ -169,6 +180,8 @@ def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult
         incumbent_weights=policy_weights(incumbent),
         start=start.path / "model",
         start_weights=policy_weights(start),
+        reward=reward.path,
+        reward_digest=reward.finished.digest,
     )
 
 

@@ -144,6 +144,8 @@ def gate(recording: Recording, data: StageResult, dev: StageResult, models: Mode
         configure_torch(context.recipe.threads)
         verdict = gate_stage.judge(context, ledger, data, dev, models, first_champion=first_champion)
     ledger.record_verdict(context.recipe.name, verdict.as_json(), verdict.digest, recording.open())
+    if verdict.fold_digest is not None and gate_stage.is_last_use(verdict, context.recipe.gate.rules):
+        ledger.retire(context.recipe.name, verdict.fold_digest, "spent")
     return verdict
 
 
@@ -168,4 +170,4 @@ def move_champion(recording: Recording, version: str, verdict: Verdict, expected
 @stage_task("publish")
 def publish(recording: Recording, **stages: Any) -> str:
     """Report, plots, samples, and the version's card; sealed figures only once their fold is retired."""
-    return publish_outcome(recording.context, recording.tracker, recording.open(), recording.stages, **stages)
+    return publish_outcome(recording.context, recording.tracker, recording.ledger, recording.open(), recording.stages, **stages)

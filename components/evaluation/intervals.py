@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -75,7 +75,7 @@ def upper_bound(values: Floats, alpha: float, clusters: Integers | None = None) 
     error, count = standard_error(values, clusters)
     if count < 2:
         return math.inf
-    return float(values.mean() + stats.t.ppf(1 - alpha, count - 1) * error)
+    return float(values.mean() + special.stdtrit(count - 1, 1 - alpha) * error)
 
 
 def lower_bound(values: Floats, alpha: float, clusters: Integers | None = None) -> float:

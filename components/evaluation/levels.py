@@ -1,5 +1,6 @@
 """At which level a use of sealed data is tested, so that the error rate holds over a whole schedule."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ def spent_evenly(alpha: float, uses: int) -> float:
 
 def gamma(j: int) -> float:
     """Weights of SAFFRON that sum to one: 0.43749 j^-1.6."""
-    return 0.43749 * float(j) ** -1.6
+    return 0.43749 * math.pow(j, -1.6)
 
 
 def saffron(past: Sequence[PastTest], alpha: float) -> float:

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from components.evaluation.intervals import Booleans, Floats, Integers, cluster_sums, standard_error
 
@@ -29,8 +29,8 @@ def mcnemar(challenger: Booleans, incumbent: Booleans) -> McNemar:
     """
     assert challenger.shape == incumbent.shape
     wins, losses = int((challenger & ~incumbent).sum()), int((incumbent & ~challenger).sum())
-    # P(X >= wins), by the survival function: scipy's binomtest says the same, fifty times slower.
-    p_value = stats.binom.sf(wins - 1, wins + losses, 0.5) if wins + losses else 1.0
+    # P(X >= wins): scipy's binomtest says the same, a hundred times slower.
+    p_value = special.bdtrc(wins - 1, wins + losses, 0.5) if wins + losses else 1.0
     return McNemar(wins, losses, float(p_value))
 
 

@@ -36,7 +36,7 @@ def settled(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Settl
         known = ledger.verdict_by_digest(champion.verdict)
     else:
         incumbent = champion.weights if champion else start
-        known = ledger.verdict(model, candidate, incumbent, rules_digest(recipe.gate.rules))
+        known = ledger.verdict(model, candidate, incumbent, rules_digest(recipe))
     if known is None:
         return None
     verdict = Verdict.from_json(known["record"])

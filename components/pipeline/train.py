@@ -12,7 +12,17 @@ from components.pipeline.policy import policy_weights
 from components.pipeline.reward import custom_reward_source
 from components.store import code_digest, stage_key
 
-CODE = ("training", "policy", "chat", "algorithms", "rewards", "evaluation/evaluate", "randomness")
+CODE = (
+    "training",
+    "policy",
+    "chat",
+    "algorithms",
+    "rewards",
+    "evaluation/evaluate",
+    "evaluation/measures",
+    "evaluation/intervals",
+    "randomness",
+)
 
 
 def trained_candidate(context: Context, data: StageResult, start: StageResult, reward: StageResult) -> StageResult:
@@ -113,7 +123,8 @@ def _save(trainer: Any, path: Path) -> None:
 
 
 def _dev_evaluation(context: Context, rows: list[dict[str, Any]], reference: Any) -> Any:
-    from components.evaluation.evaluate import evaluate_items, summarise
+    from components.evaluation.evaluate import evaluate_items
+    from components.evaluation.measures import summarise
 
     recipe = context.recipe
 

@@ -102,5 +102,7 @@ def _explain(error: Any) -> tuple[str, str]:
         "extra_forbidden": "Remove it, or see `ratchet recipe show` for the keys there are.",
         "missing": "Add it; recipes/quickstart.yaml shows every key.",
     }.get(error["type"], "Correct the value.")
+    if error["type"] == "missing" and key in ("gate", "gate.rules"):
+        remedy = "Add it: gate: {rules: {}} has the default rules. Without rules nothing could be promoted; see docs/gates.md."
     message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     return key, f"  {key or 'recipe'}: {message}{given}. {remedy}"
