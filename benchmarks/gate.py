@@ -20,32 +20,37 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from components.evaluation.gate import Arms, decide
-from components.evaluation.statistics import mcnemar, power_to_detect, wilson
+from components.evaluation.comparison import Comparison, Figures
+from components.evaluation.gate import decide
+from components.evaluation.intervals import wilson
+from components.evaluation.levels import spent_evenly
+from components.evaluation.paired import mcnemar
+from components.evaluation.power import power_to_detect
+from components.evaluation.primary import choose_test
 from components.randomness import stream
 from components.recipe import Rules
-from components.records import ItemResult
 
 USES, ITEMS, DISCORDANCE, LEVEL = 52, 500, 0.2, 0.05
 RULES = Rules(alpha_epoch=LEVEL, uses_per_epoch=USES, floor=0.0)
-IDS = [str(i) for i in range(2000)]
-MLFLOW_CHANGE = 0.01  # min_absolute_change of an mlflow MetricThreshold
+MLFLOW_CHANGE = 0.01  # min_absolute_change of an mlflow MetricThreshold: a bare difference of two scores
+UNUSED = stream(1, "unused by the exact test")
+LENGTH = 10.0  # of every answer, so that no guard minds
 Booleans = NDArray[np.bool_]
 
 
-def item(right: bool) -> ItemResult:
-    """A result that no guard minds."""
-    return ItemResult("", "", "", right, True, 10, True, 0.0)
-
-
-RESULTS = np.array([item(False), item(True)], dtype=object)
+def figures(right: Booleans) -> Figures:
+    """An arm that differs from others in nothing but being right."""
+    n = len(right)
+    values = {"accuracy": right.astype(float)[:, None], "length": np.full((n, 1), LENGTH), "kl": np.zeros((n, 1))}
+    return Figures(values, dict.fromkeys(values, np.zeros(n, dtype=bool)))
 
 
 def promotes(challenger: Booleans, incumbent: Booleans) -> bool:
     """The product's decision on two arms."""
-    ids = IDS[: len(challenger)]
-    arms = [dict(zip(ids, RESULTS[arm.astype(int)], strict=True)) for arm in (challenger, incumbent)]
-    return decide(Arms(ids, *arms, "challenger", "incumbent"), RULES, first_champion=False).promote
+    sealed = Comparison(figures(challenger), figures(incumbent))
+    alpha = spent_evenly(RULES.alpha_epoch, RULES.uses_per_epoch)
+    test = choose_test(RULES, 1, len(challenger))
+    return decide({"sealed": sealed}, RULES, test=test, alpha=alpha, first_champion=False, draws=UNUSED).promote
 
 
 def paired(draws: np.random.Generator, n: int, effect: float, discordance: float) -> tuple[Booleans, Booleans]:

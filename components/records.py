@@ -19,7 +19,13 @@ class ItemResult:
     formatted: bool  # a strict '#### N' was found
     length: int  # tokens
     finished: bool
-    kl: float | None  # sum over tokens of log policy - log reference, nats
+    kl: float | None  # to the starting policy: sum over tokens of log policy - log reference, nats
+    kl_incumbent: float | None = None  # to the incumbent, likewise
+    sample: int = 0  # number among the item's samples
+    correct_lenient: bool = False  # by the last number, however it is marked
+    answer: str | None = None  # the strict final number, which samples vote with
+    rewards: dict[str, float | None] = field(default_factory=dict)  # reward, reward/PART; None could not be judged
+    slices: list[str] = field(default_factory=list)  # evaluation.slices that the item belongs to
 
 
 class Outcome(StrEnum):
@@ -48,7 +54,16 @@ class Verdict:
     fold_digest: str | None = None
     use: int | None = None
     alpha: float | None = None
-    method: str = "exact McNemar, one sample an item"
+    method: str = ""
+    error_mode: str = ""
+    first_champion: bool = False
+    items: int | None = None  # sealed items that were judged
+    samples: int = 1
+    data: str = ""  # DVC md5 of the dataset version
+    recipe: str = ""  # digest
+    code: str = ""  # digest
+    evidence: str = ""  # key of the stage with the sealed rows
+    dev_evidence: str = ""  # key of the stage with the rows that power was judged from
     figures: Mapping[str, float] = field(default_factory=dict)
     sealed_reasons: list[str] = field(default_factory=list)
 

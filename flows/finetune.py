@@ -20,7 +20,7 @@ from flows.retention import tidy
 from flows.settings import apply
 from flows.unchanged import already_settled
 
-STAGES = ("data", "reward", "train", "evaluate", "gate")
+STAGES = ("data", "reward", "train", "evaluate", "plan", "gate")
 
 
 @flow(name="finetune", flow_run_name="{recipe}", persist_result=False)
@@ -35,7 +35,7 @@ def finetune(
     Args:
         recipe: path of a recipe file.
         overrides: ``key.path=value`` overrides of it.
-        until: stop after this stage: data, reward, train, evaluate or gate.
+        until: stop after this stage: data, reward, train, evaluate, plan (what the gate would do) or gate.
         slot: logical date, for recipes with ``seed: slot``; by default when the run was scheduled.
 
     Returns:

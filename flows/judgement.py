@@ -6,6 +6,7 @@ from components.errors import StaleChampionError
 from components.pipeline.context import StageResult
 from components.pipeline.data import dataset_version
 from components.pipeline.evaluate import Models, evaluation_summary
+from components.pipeline.gate import plan_use
 from components.pipeline.policy import policy_weights
 from components.pipeline.train import training_stop
 from components.records import Outcome, Verdict
@@ -61,7 +62,7 @@ def judge(recording: Recording, trained: Trained, champion: Promotion | None, un
         StaleChampionError: if another candidate became champion meanwhile.
     """
     data, start, candidate = trained.data, trained.start, trained.candidate
-    models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start)
+    models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start, trained.reward)
     verdict = verdict_of_this_run(recording, models)
     if verdict is None and until is None and (unchanged := repeated(recording, models, data)):
         return unchanged
@@ -69,6 +70,8 @@ def judge(recording: Recording, trained: Trained, champion: Promotion | None, un
     recording.details["evaluation"] = evaluation_summary(dev)
     if until == "evaluate":
         return conclude(recording, "finished", **trained.published, dev=dev)
+    if until == "plan":
+        return planned(recording, models, champion is None, **trained.published, dev=dev)
     version = stages.register(recording, data, candidate)
     if verdict is None:
         verdict = stages.gate(recording, data, dev, models, champion is None)
@@ -118,6 +121,13 @@ def conclude(recording: Recording, status: str, previous: str | None = None, **m
     return result
 
 
+def planned(recording: Recording, models: Models, first_champion: bool, **made: Any) -> dict[str, Any]:
+    """What the gate would do: the shape of ``run --json``, and ``gate`` with fold, use, level, test and power."""
+    plan = plan_use(recording.context, recording.ledger, made["data"], made["dev"], models, first_champion)
+    recording.details["reasons"] = plan.said
+    return {**conclude(recording, "finished", **made), "gate": plan.as_json()}
+
+
 def incumbent_of(recording: Recording) -> Promotion | None:
     """The champion that this run's candidate is judged against.
 
@@ -138,7 +148,7 @@ def incumbent_policy(recording: Recording, champion: Promotion) -> StageResult:
     return known[0] if known else stages.fetch_champion(recording, champion.version, champion.weights)
 
 
-def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult) -> Models:
+def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult, reward: StageResult) -> Models:
     """The policies to compare."""
     return Models(
         challenger=candidate.path / "model",
@@ -147,4 +157,6 @@ def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult
         incumbent_weights=policy_weights(incumbent),
         start=start.path / "model",
         start_weights=policy_weights(start),
+        reward=reward.path,
+        reward_digest=reward.finished.digest,
     )

@@ -150,6 +150,8 @@ def gate(recording: Recording, data: StageResult, dev: StageResult, models: Mode
         configure_torch(context.recipe.threads)
         verdict = gate_stage.judge(context, ledger, data, dev, models, first_champion=first_champion)
     ledger.record_verdict(context.recipe.name, verdict.as_json(), verdict.digest, recording.open())
+    if verdict.fold_digest is not None and gate_stage.is_last_use(verdict, context.recipe.gate.rules):
+        ledger.retire(context.recipe.name, verdict.fold_digest, "spent")
     return verdict
 
 
@@ -192,4 +194,4 @@ def await_approval(recording: Recording, verdict: Verdict) -> str | None:
 @stage_task("publish")
 def publish(recording: Recording, **stages: Any) -> str:
     """Report, plots, samples, and the version's card; sealed figures only once their fold is retired."""
-    return publish_outcome(recording.context, recording.tracker, recording.open(), recording.stages, **stages)
+    return publish_outcome(recording.context, recording.tracker, recording.ledger, recording.open(), recording.stages, **stages)

@@ -1,19 +1,34 @@
-"""Measure a policy on items: one row per item, with what was said and what it was worth."""
+"""Measure a policy on items: one row per item and sample, with what was said and what it was worth."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from components.evaluation.statistics import Interval, wilson
 from components.policy.adapters import Reference
 from components.policy.loading import Policy
 from components.policy.log_probs import completion_log_probs
 from components.policy.packing import Group
 from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
+from components.recipe import Slice
 from components.records import ItemResult
+from components.rewards.protocol import RewardFunction, Score, checked
 from components.rewards.verifier import final_number, is_correct
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured beside right and wrong.
+
+    Attributes:
+        reference: policy to which the KL of each completion is estimated (k1).
+        incumbent: the same, for ``kl_incumbent``.
+    """
+
+    reference: Reference | None = None
+    incumbent: Reference | None = None
+    reward: RewardFunction | None = None
+    slices: Sequence[Slice] = ()
 
 
 def evaluate_items(
@@ -24,65 +39,101 @@ def evaluate_items(
     purpose: str,
     max_new_tokens: int,
     temperature: float,
+    samples: int = 1,
     reference: Reference | None = None,
+    measuring: Measuring | None = None,
 ) -> list[ItemResult]:
-    """Sample one completion an item and judge it by the verifier.
+    """Sample completions of each item and judge them by the verifier; item by item, sample by sample.
 
-    The draws depend on (seed, purpose, item id), so that two policies meet the same items with the same randomness.
+    The draws depend on (seed, purpose, item id, sample), so that two policies meet the same items with the same randomness.
 
     Args:
         temperature: 0 is greedy.
-        reference: policy to which the KL of each completion is estimated (k1).
+        samples: completions an item.
+        reference: short for a ``measuring`` that has nothing else.
     """
+    measuring = measuring or Measuring(reference)
     prompts = [policy.encode_prompt(row["prompt"]) for row in rows]
     items = [int(row["id"], 16) for row in rows]
-    settings = SamplingSettings(1, max_new_tokens, temperature)
-    completions = [one for (one,) in generate(policy, prompts, items, settings, SamplingSeed(seed, purpose))]
-    divergences: Sequence[float | None] = [None] * len(rows)
-    if reference is not None:
-        divergences = _divergences(policy, reference, prompts, completions)
-    return [_judge(policy, row, completion, kl) for row, completion, kl in zip(rows, completions, divergences, strict=True)]
+    settings = SamplingSettings(samples, max_new_tokens, temperature)
+    completions = [one for group in generate(policy, prompts, items, settings, SamplingSeed(seed, purpose)) for one in group]
+    each = [(row, number) for row in rows for number in range(samples)]
+    sampled = [prompt for prompt in prompts for _ in range(samples)]
+    texts = [policy.decode(completion.tokens) for completion in completions]
+    kls = _divergences(policy, (measuring.reference, measuring.incumbent), sampled, completions)
+    rewards = _rewards(measuring.reward, [row for row, _ in each], texts)
+    members = {row["id"]: slices_of(row, measuring.slices) for row in rows}
+    return [
+        _judge(row, number, text, completion, kl, score, members[row["id"]])
+        for (row, number), text, completion, kl, score in zip(each, texts, completions, kls, rewards, strict=True)
+    ]
 
 
-def _judge(policy: Policy, row: Mapping[str, Any], completion: Completion, kl: float | None) -> ItemResult:
-    text = policy.decode(completion.tokens)
+def slices_of(row: Mapping[str, Any], slices: Sequence[Slice]) -> list[str]:
+    """Names of the slices that a row belongs to."""
+    names = []
+    for piece in slices:
+        if piece.prompt is not None:
+            belongs = re.search(piece.prompt, row["prompt"]) is not None
+        else:
+            belongs = row.get(str(piece.field)) == piece.equals
+        names += [piece.name] if belongs else []
+    return names
+
+
+def _judge(
+    row: Mapping[str, Any],
+    number: int,
+    text: str,
+    completion: Completion,
+    kl: tuple[float | None, float | None],
+    score: Score | None,
+    slices: list[str],
+) -> ItemResult:
+    answer = final_number(text)
+    parts = {} if score is None else {"reward": score.total, **{f"reward/{k}": v for k, v in score.parts.items()}}
     return ItemResult(
         id=row["id"],
         prompt=row["prompt"],
         completion=text,
         correct=is_correct(text, row["answer"]),
-        formatted=final_number(text) is not None,
+        formatted=answer is not None,
         length=len(completion.tokens),
         finished=completion.finished,
-        kl=kl,
+        kl=kl[0],
+        kl_incumbent=kl[1],
+        sample=number,
+        correct_lenient=is_correct(text, row["answer"], strict=False),
+        answer=None if answer is None else str(answer.normalize()),
+        rewards=parts,
+        slices=slices,
     )
 
 
+def _rewards(reward: RewardFunction | None, rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> Sequence[Score | None]:
+    if reward is None:
+        return [None] * len(texts)
+    return checked(reward([row["prompt"] for row in rows], texts, rows), len(texts), "the reward")
+
+
 def _divergences(
-    policy: Policy, reference: Reference, prompts: Sequence[Sequence[int]], completions: Sequence[Completion]
-) -> list[float]:
+    policy: Policy,
+    references: tuple[Reference | None, Reference | None],
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Completion],
+) -> list[tuple[float | None, float | None]]:
+    """KL estimates to each of two references, where there is one."""
+    if references == (None, None):
+        return [(None, None)] * len(completions)
     groups = [Group(p, [c.tokens]) for p, c in zip(prompts, completions, strict=True)]
-    own, other = completion_log_probs(policy, groups), reference.completion_log_probs(groups)
-    return [a - b for a, b in zip(own, other, strict=True)]
-
-
-def summarise(results: Sequence[ItemResult]) -> dict[str, Interval]:
-    """Accuracy and format rate with Wilson intervals, and mean length and KL with normal ones."""
-    n = len(results)
-    figures = {
-        "accuracy": wilson(sum(r.correct for r in results), n),
-        "format_rate": wilson(sum(r.formatted for r in results), n),
-        "length": mean_interval([float(r.length) for r in results]),
-    }
-    divergences = [r.kl for r in results if r.kl is not None]
-    return figures | ({"kl": mean_interval(divergences)} if divergences else {})
-
-
-def mean_interval(values: Sequence[float]) -> Interval:
-    """A mean with its normal 95% interval."""
-    array = np.asarray(values)
-    error = 1.96 * array.std(ddof=1) / np.sqrt(len(array)) if len(array) > 1 else float("nan")
-    return Interval(float(array.mean()), float(array.mean() - error), float(array.mean() + error), len(array))
+    own = completion_log_probs(policy, groups)
+    columns: list[Sequence[float | None]] = []
+    for reference in references:
+        if reference is None:
+            columns.append([None] * len(own))
+        else:
+            columns.append([a - b for a, b in zip(own, reference.completion_log_probs(groups), strict=True)])
+    return list(zip(*columns, strict=True))
 
 
 def as_rows(results: Sequence[ItemResult]) -> list[dict[str, Any]]:

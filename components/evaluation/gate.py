@@ -1,81 +1,67 @@
 """The gate: pure decisions on paired results. Refusal is a value, not an exception; every doubt ends in INVALID."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluation.statistics import (
-    items_needed,
-    lower_bound_share,
-    mcnemar,
-    minimum_detectable_effect,
-    upper_bound,
-)
-from components.recipe import Rules
+from components.evaluation.comparison import Arms, Comparison
+from components.evaluation.intervals import Floats, lower_bound, lower_bound_share, upper_bound
+from components.evaluation.measures import column, flat
+from components.evaluation.primary import NAMES, primary_test
+from components.recipe import Guard, Rules, kind_of
 from components.records import ItemResult
 
-
-@dataclass(frozen=True)
-class Arms:
-    """Two models' results on the same items. An item without a result is missing."""
-
-    items: Sequence[str]
-    challenger: Mapping[str, ItemResult]
-    incumbent: Mapping[str, ItemResult]
-    challenger_digest: str
-    incumbent_digest: str
+SEALED = "sealed"
 
 
-def check_power(dev: Arms, sealed_items: int, rules: Rules) -> str | None:
-    """From dev results alone: why the gate could not see the target effect, or None if it could."""
-    right = [(dev.challenger[i].correct, dev.incumbent[i].correct) for i in dev.items]
-    alpha = rules.alpha_epoch / rules.uses_per_epoch
-    discordance = float(np.mean([a != b for a, b in right])) if right else 1.0
-    # The gain itself makes items discordant; a smaller gain could not have fewer than this.
-    discordance = max(discordance, rules.target_effect)
-    effect = minimum_detectable_effect(discordance, sealed_items, alpha)
-    if effect <= rules.target_effect:
-        return None
-    needed = items_needed(discordance, rules.target_effect, alpha)
-    return (
-        f"{sealed_items} sealed items can show a gain of {effect:.3f} with power 0.8, not the wanted "
-        f"{rules.target_effect:.3f}: {needed} items are needed. Add data, or raise gate.rules.target_effect."
-    )
-
-
-def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str]) -> list[str]:
+def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str], measures: Iterable[str] = ()) -> list[str]:
     """Reasons why the results cannot be judged; they depend on counts and digests, never on how well a model did.
 
     Args:
         expected: digest of each arm's weights (``challenger``, ``incumbent``) as the registry knows them.
+        measures: what the rules need of these results.
     """
     reasons = []
     if not arms.items:
-        reasons.append("there are no sealed items")
+        reasons.append("there are no items")
     if len(set(arms.items)) < len(arms.items):
         reasons.append("an item of the fold is listed twice")
-    for name, results, digest in (
-        ("challenger", arms.challenger, arms.challenger_digest),
-        ("incumbent", arms.incumbent, arms.incumbent_digest),
-    ):
+    digests = {"challenger": arms.challenger_digest, "incumbent": arms.incumbent_digest}
+    for name, digest in digests.items():
         if digest != expected[name]:
             reasons.append(f"the {name} that was scored ({digest[:12]}) is not the one to judge ({expected[name][:12]})")
-        missing = [i for i in arms.items if i not in results]
-        if len(missing) > rules.max_missing * len(arms.items):
-            reasons.append(f"{len(missing)} of {len(arms.items)} items have no result of the {name}")
-        if set(results) - set(arms.items):
-            reasons.append(f"the {name} was scored on items that are not of this fold")
-        if any(not _finite(result) for result in results.values()):
-            reasons.append(f"a figure of the {name} is not finite")
+        reasons += _faults_of(arms, name, rules.max_missing, measures)
     if arms.challenger_digest == arms.incumbent_digest:
         reasons.append("challenger and incumbent are the same model")
     return reasons
 
 
+def _faults_of(arms: Arms, name: str, max_missing: float, measures: Iterable[str]) -> list[str]:
+    reasons, results = [], arms.results(name, "accuracy")
+    for measure in dict.fromkeys(["accuracy", *measures]):
+        missing = set(arms.missing(name, measure))
+        if len(missing) > max_missing * len(arms.items):
+            reasons.append(f"{len(missing)} of {len(arms.items)} items have no result of the {name}")
+            continue
+        whole = [arms.results(name, measure)[item] for item in arms.items if item not in missing]
+        # A KL to the incumbent is asked of the challenger alone.
+        absent = (
+            0 if (name, measure) == ("incumbent", "kl_incumbent") else int(np.isnan(column(measure, whole)).any(axis=1).sum())
+        )
+        if absent:
+            reasons.append(f"{measure} could not be measured on {absent} of {len(arms.items)} items of the {name}")
+    if set(results) - set(arms.items):
+        reasons.append(f"the {name} was scored on items that are not of this fold")
+    if any(not _finite(result) for group in results.values() for result in group):
+        reasons.append(f"a figure of the {name} is not finite")
+    return list(dict.fromkeys(reasons))
+
+
 def _finite(result: ItemResult) -> bool:
-    return math.isfinite(result.length) and (result.kl is None or math.isfinite(result.kl))
+    figures = [result.length, result.kl, result.kl_incumbent, *result.rewards.values()]
+    return all(figure is None or math.isfinite(figure) for figure in figures)
 
 
 @dataclass(frozen=True)
@@ -85,43 +71,85 @@ class SealedDecision:
     promote: bool
     figures: Mapping[str, float]
     reasons: list[str]
+    guards_held: bool = True
 
 
-def decide(arms: Arms, rules: Rules, first_champion: bool) -> SealedDecision:
-    """Superiority on the primary and every guard within its margin (an intersection-union test, each at its own level).
+def decide(
+    places: Mapping[str, Comparison],
+    rules: Rules,
+    *,
+    test: str,
+    alpha: float,
+    first_champion: bool,
+    draws: np.random.Generator,
+) -> SealedDecision:
+    """Superiority on the primary and every guard within its bound (an intersection-union test, each at its own level).
 
-    A missing challenger item counts as wrong, a missing incumbent item as right.
+    Args:
+        places: ``sealed``, and the guard split and benchmarks that guards are on.
+        test: of the primary, from :func:`components.evaluation.primary.choose_test`.
+        alpha: level of the primary and of the floor.
+        first_champion: whether the floor holds as well.
+        draws: fixes a permutation test.
     """
-    alpha = rules.alpha_epoch / rules.uses_per_epoch
-    if not arms.items:
-        return SealedDecision(False, {}, ["there are no sealed items"])
-    ours = np.array([i in arms.challenger and arms.challenger[i].correct for i in arms.items], dtype=bool)
-    theirs = np.array([i not in arms.incumbent or arms.incumbent[i].correct for i in arms.items], dtype=bool)
-    test = mcnemar(ours, theirs)
-    both = [i for i in arms.items if i in arms.challenger and i in arms.incumbent]
-    length_ours = np.array([arms.challenger[i].length for i in both], dtype=float)
-    length_theirs = np.array([arms.incumbent[i].length for i in both], dtype=float)
-    margin = upper_bound(length_ours - rules.max_length_ratio * length_theirs, rules.guard_alpha)
-    divergence = np.array([math.nan if (kl := arms.challenger[i].kl) is None else kl for i in both])
-    kl_bound = upper_bound(divergence, rules.guard_alpha)
-    floor_bound = lower_bound_share(int(ours.sum()), len(ours), alpha)
-    rule_results = {
-        f"primary: p = {test.p_value:.3g} against alpha {alpha:.3g}": test.p_value <= alpha,
-        f"guard: mean length at most {rules.max_length_ratio:g} times the incumbent's": margin <= 0,
-        f"guard: KL to the starting policy at most {rules.max_kl:g} nats (bound {kl_bound:.3g})": kl_bound <= rules.max_kl,
-    }
+    sealed = places[SEALED]
+    if not len(sealed.pair(rules.primary.measure)[0]):
+        return SealedDecision(False, {}, ["there are no sealed items"], False)
+    figures = primary_test(sealed, rules, test, alpha, draws)
+    p_value = figures["p_value"]
+    results = {f"primary: {NAMES[test]}, p = {p_value:.3g} against alpha {alpha:.3g}": p_value <= alpha}
     if first_champion:
-        rule_results[f"floor: accuracy above {rules.floor:g} (bound {floor_bound:.3g})"] = floor_bound > rules.floor
-    figures = {
-        "challenger_accuracy": float(ours.mean()),
-        "incumbent_accuracy": float(theirs.mean()),
-        "wins": float(test.wins),
-        "losses": float(test.losses),
-        "p_value": test.p_value,
-        "challenger_length": float(length_ours.mean()),
-        "incumbent_length": float(length_theirs.mean()),
-        "kl": float(divergence.mean()),
-        "items": float(len(arms.items)),
-    }
-    reasons = [f"{text}: {'held' if held else 'failed'}" for text, held in rule_results.items()]
-    return SealedDecision(all(rule_results.values()), figures, reasons)
+        bound = floor_bound(sealed.pair(rules.primary.measure)[0], rules.primary.measure, alpha)
+        results[f"floor: {rules.primary.measure} above {rules.floor:g} (bound {bound:.3g})"] = bound > rules.floor
+    guards = [judge_guard(guard, places, rules.guard_alpha) for guard in rules.guards]
+    for judged in guards:
+        results[judged.text] = judged.held
+        figures |= judged.figures
+    reasons = [f"{text}: {'held' if held else 'failed'}" for text, held in results.items()]
+    return SealedDecision(all(results.values()), figures, reasons, all(judged.held for judged in guards))
+
+
+def floor_bound(values: Floats, measure: str, alpha: float) -> float:
+    """Lower bound of the challenger's mean: Clopper-Pearson for right and wrong, else Student's t."""
+    if kind_of(measure).binary and values.shape[1] == 1 and np.isfinite(values).all():
+        return lower_bound_share(int(values.sum()), len(values), alpha)
+    one_a_row, clusters = flat(values)
+    return lower_bound(one_a_row, alpha, clusters)
+
+
+@dataclass(frozen=True)
+class JudgedGuard:
+    """A guard's outcome: it holds only if a bound at its level says so."""
+
+    held: bool
+    text: str
+    figures: Mapping[str, float]
+
+
+def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) -> JudgedGuard:
+    """Whether a guard's one-sided bound is within its margin; a slice or place without items never is."""
+    where = f"{guard.measure} on {guard.on}" + (f", slice {guard.slice}" if guard.slice else "")
+    place = places[guard.on]
+    if guard.slice is not None and guard.slice not in place.slices:
+        return JudgedGuard(False, f"guard: {where}: no item belongs to the slice", {})
+    ours, theirs = place.pair(guard.measure, guard.slice)
+    bound, limit, said = _bound(guard, ours, theirs, alpha)
+    figures = {f"{arm}_{where}": float(v.mean()) for arm, v in (("challenger", ours), ("incumbent", theirs)) if v.size}
+    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    return JudgedGuard(bound <= limit, f"guard: {where}: {said} (bound {bound:.3g})", finite)
+
+
+def _bound(guard: Guard, ours: Floats, theirs: Floats, alpha: float) -> tuple[float, float, str]:
+    """(upper bound of what must be small, its limit, in words)."""
+    if guard.max is not None:
+        values, clusters = flat(ours)
+        return upper_bound(values, alpha, clusters), guard.max, f"at most {guard.max:g}"
+    if guard.max_ratio is not None:
+        values, clusters = flat(ours - guard.max_ratio * theirs)
+        return upper_bound(values, alpha, clusters), 0.0, f"at most {guard.max_ratio:g} times the incumbent's"
+    assert guard.margin is not None
+    sign = -1 if kind_of(guard.measure).more_is_better else 1
+    values, clusters = flat(sign * (ours - theirs))
+    # Non-inferior is *below* the margin: at margin 0 a tie is not enough.
+    limit = math.nextafter(guard.margin, -math.inf)
+    return upper_bound(values, alpha, clusters), limit, f"worse than the incumbent by less than {guard.margin:g}"

@@ -30,22 +30,46 @@ PANELS = {
 Points = Sequence[tuple[int, Mapping[str, float]]]
 
 
-def interval_text(figure: Mapping[str, Any]) -> str:
-    """``0.912 (0.880 to 0.936)``."""
+LABELS = {
+    "accuracy": "accuracy",
+    "accuracy_lenient": "accuracy, lenient extractor",
+    "format_rate": "format rate",
+    "length": "mean length (tokens)",
+    "kl": "KL to the starting policy (nats a completion)",
+    "kl_incumbent": "KL to the incumbent (nats a completion)",
+    "diversity": "diversity (distinct-2)",
+}
+
+
+def interval_text(figure: Mapping[str, Any] | None) -> str:
+    """``0.912 (0.880 to 0.936)``; a dash where there is no figure, the value alone where there is no interval."""
+    if figure is None or figure["value"] is None:
+        return "-"
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
 def dev_rows(summary: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Rows before and after of an evaluation's summary."""
+    """Rows before and after of an evaluation's summary: sampled and greedy accuracy first, then every other measure."""
+    sampled = dict.fromkeys([*LABELS, *summary["challenger_sampled"]])
+    wanted = [("accuracy", "sampled"), ("accuracy", "greedy")]
+    wanted += [(name, "sampled") for name in sampled if name != "accuracy"]
     rows = []
-    for label, decoding, figure in (
-        ("sampled accuracy", "sampled", "accuracy"),
-        ("greedy accuracy", "greedy", "accuracy"),
-        ("format rate, sampled", "sampled", "format_rate"),
-        ("mean length (tokens), sampled", "sampled", "length"),
-        ("KL to the starting policy (nats a completion)", "sampled", "kl"),
-    ):
-        before, after = summary[f"incumbent_{decoding}"][figure], summary[f"challenger_{decoding}"][figure]
+    for figure, decoding in wanted:
+        before, after = summary[f"incumbent_{decoding}"].get(figure), summary[f"challenger_{decoding}"].get(figure)
+        label = f"{decoding} accuracy" if figure == "accuracy" else LABELS.get(figure, figure)
+        if before is not None or after is not None:
+            rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
+    return rows
+
+
+def place_rows(details: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, str]]:
+    """Rows before and after of each slice and benchmark: sampled accuracy, with the number of items."""
+    rows = []
+    for place, summary in details.items():
+        before, after = (summary[f"{arm}_sampled"]["accuracy"] for arm in ("incumbent", "challenger"))
+        label = f"{place} ({after['n']} answers)"
         rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
     return rows
 

@@ -64,6 +64,11 @@ def table(result: StageResult, name: str) -> list[dict[str, Any]]:
     return read_json_lines(result.path / "data" / f"{name}.jsonl")
 
 
+def fold_digest(result: StageResult, fold: str) -> str:
+    """sha256 of a sealed fold's table."""
+    return str(result.finished.facts["files"][f"data/{fold}.jsonl"])
+
+
 def summary(result: StageResult) -> dict[str, Any]:
     """Counts through each step of preparation."""
     return dict(read_json(result.path / "data" / "summary.json"))

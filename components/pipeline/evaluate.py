@@ -1,17 +1,33 @@
-"""Stage *evaluate*: challenger and incumbent on dev; and, only for the gate, on one sealed fold."""
+"""Stage *evaluate*: challenger and incumbent on dev and benchmarks; and, only for the gate, on one sealed fold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.files import read_json, read_json_lines, tree_digests, weights_digest, write_json, write_json_lines
+from components.files import file_digest, read_json, read_json_lines, tree_digests, weights_digest, write_json, write_json_lines
+from components.pipeline.benchmarks import benchmark_path, benchmark_rows
 from components.pipeline.context import Context, StageResult, finish
-from components.pipeline.data import dataset_version, table
+from components.pipeline.data import dataset_version, fold_digest, table
+from components.recipe import digest_of
+from components.records import ItemResult
 from components.store import code_digest, stage_key
 
-CODE = ("evaluation/evaluate", "policy", "chat", "rewards/verifier", "randomness")
+if TYPE_CHECKING:
+    from components.evaluation.comparison import Arms
+
+CODE = (
+    "evaluation/evaluate",
+    "evaluation/measures",
+    "evaluation/intervals",
+    "policy",
+    "chat",
+    "rewards",
+    "randomness",
+    "pipeline/evaluate",
+)
 ARMS = ("challenger", "incumbent")
+DECODINGS = ("sampled", "greedy")
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,8 @@ class Models:
     incumbent_weights: str
     start: Path
     start_weights: str
+    reward: Path | None = None  # directory of the validated reward; None measures no reward
+    reward_digest: str = ""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -31,30 +49,69 @@ class Models:
             "challenger": self.challenger_weights,
             "incumbent": self.incumbent_weights,
             "start": self.start_weights,
+            "reward": self.reward_digest,
         }
 
 
+@dataclass(frozen=True)
+class Job:
+    """Items to be answered by both arms, in one decoding. Rows go to ``<place>/<arm>_<decoding>.jsonl``."""
+
+    place: str  # "" is the stage's own directory
+    rows: Sequence[Mapping[str, Any]]
+    decoding: str
+    purpose: str
+    seed: int
+
+
 def dev_evaluation(context: Context, data: StageResult, models: Models) -> StageResult:
-    """Sampled and greedy rows of both arms on dev, and ``summary.json`` with intervals. These are shown to everybody."""
-    inputs = {"data": dataset_version(data), **models.digests}
-    key = stage_key("evaluate", _configuration(context), inputs, code_digest(*CODE))
+    """Sampled and greedy rows of both arms on dev and the benchmarks, and summaries. These are shown to everybody."""
+    files = {f"benchmark/{name}": file_digest(benchmark_path(name, p)) for name, p in _benchmarks(context).items()}
+    inputs = {"data": dataset_version(data), **models.digests, **files}
+    key = stage_key("evaluate", [*_configuration(context), context.recipe.seed], inputs, code_digest(*CODE))
     return finish(context, "evaluate", key, lambda path: _evaluate_dev(context, data, models, path))
 
 
-def sealed_evaluation(context: Context, data: StageResult, models: Models, fold: str) -> StageResult:
-    """One sampled row an item and arm on a sealed fold. Only the gate reads this, and nothing of it is logged."""
+def sealed_evaluation(
+    context: Context, data: StageResult, models: Models, fold: str, items: Sequence[str], greedy: Sequence[str], guard: bool
+) -> StageResult:
+    """Rows of both arms on items of a sealed fold. Only the gate reads this, and nothing of it is logged.
+
+    Args:
+        greedy: places (``sealed``, ``guard``) where greedy rows are needed as well.
+        guard: whether the guard split is needed.
+    """
     inputs = {"data": dataset_version(data), **models.digests}
-    key = stage_key("sealed", [_configuration(context), fold], inputs, code_digest(*CODE))
-    return finish(context, "sealed", key, lambda path: _evaluate_sealed(context, data, models, fold, path))
+    what = [_configuration(context), fold, digest_of(list(items)), list(greedy), guard]
+    key = stage_key("sealed", what, inputs, code_digest(*CODE))
+    # The draws depend on the fold and the challenger alone: another seed in the recipe is no second try.
+    seed = int(digest_of([fold_digest(data, fold), models.challenger_weights])[:12], 16)
+
+    def write(path: Path) -> Mapping[str, str]:
+        chosen = set(items)
+        places = {"": [row for row in table(data, fold) if row["id"] in chosen]}
+        if guard:
+            places["guard"] = table(data, "guard")
+        wanted = [(place, "sampled") for place in places]
+        wanted += [(place, "greedy") for place in places if (place or "sealed") in greedy]
+        jobs = [Job(place, places[place], decoding, "sealed", seed) for place, decoding in wanted]
+        return _score(context, models, jobs, path)[1]
+
+    return finish(context, "sealed", key, write)
 
 
 def evaluation_summary(stage: StageResult) -> dict[str, dict[str, Any]]:
-    """Figures by arm and decoding: {challenger_sampled: {accuracy: {value, low, high, n}, ...}, ...}."""
+    """Figures by arm and decoding: {challenger_sampled: {accuracy: {value, low, high, n, error}, ...}, ...}."""
     return dict(read_json(stage.path / "summary.json"))
 
 
+def evaluation_details(stage: StageResult) -> dict[str, dict[str, dict[str, Any]]]:
+    """The same by benchmark and by slice of dev: {"benchmark NAME": {...}, "slice NAME": {...}}."""
+    return dict(read_json(stage.path / "details.json"))
+
+
 def arm_rows(stage: StageResult, arm: str, decoding: str = "sampled") -> list[dict[str, Any]]:
-    """Per-item rows of an arm."""
+    """Per-item rows of an arm on dev."""
     return read_json_lines(stage.path / f"{arm}_{decoding}.jsonl")
 
 
@@ -63,58 +120,118 @@ def evaluated_digests(stage: StageResult) -> dict[str, str]:
     return dict(read_json(stage.path / "facts.json"))
 
 
+def stage_arms(path: Path, place: str, items: Sequence[str] | None, samples: int) -> "Arms":
+    """What a stage measured of both arms in a place ("" is the stage's own).
+
+    Args:
+        path: the stage's directory.
+        items: all that should have been measured; None takes those that were.
+    """
+    from components.evaluation.comparison import arms_of
+
+    found = {file.stem: _results(file) for file in sorted((path / place).glob("*_*.jsonl")) if file.stem in _stems()}
+    known = list(dict.fromkeys(result.id for result in found.get("challenger_sampled", [])))
+    return arms_of(known if items is None else items, found, read_json(path / "facts.json"), samples)
+
+
+def _stems() -> list[str]:
+    return [f"{arm}_{decoding}" for arm in ARMS for decoding in DECODINGS]
+
+
+def _results(file: Path) -> list[ItemResult]:
+    return [ItemResult(**row) for row in read_json_lines(file)]
+
+
+def _benchmarks(context: Context) -> dict[str, str]:
+    return context.recipe.evaluation.benchmarks
+
+
 def _configuration(context: Context) -> list[Any]:
     recipe = context.recipe
-    return [recipe.evaluation.model_dump(mode="json"), recipe.policy.max_new_tokens, recipe.seed, recipe.device]
+    settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows", "benchmarks"})
+    return [settings, sorted(recipe.evaluation.benchmarks), recipe.policy.max_new_tokens, recipe.device]
 
 
 def _evaluate_dev(context: Context, data: StageResult, models: Models, path: Path) -> Mapping[str, str]:
-    rows = table(data, "dev")
-    temperature = context.recipe.evaluation.temperature
-    summary: dict[str, Any] = {}
-    digests: dict[str, str] = {}
-    for decoding, heat in (("sampled", temperature), ("greedy", 0.0)):
-        for arm, results in _both_arms(context, models, rows, heat, "dev_evaluation"):
-            write_json_lines(path / f"{arm}_{decoding}.jsonl", results["rows"])
-            summary[f"{arm}_{decoding}"] = results["summary"]
-            digests[arm] = results["weights"]
-    write_json(path / "summary.json", summary)
+    from components.evaluation.measures import sliced_summaries, summarise
+
+    seed = context.recipe.run_seed
+    places = {"": ("dev_evaluation", table(data, "dev"))}
+    places |= {f"benchmarks/{n}": (f"benchmark_{n}", benchmark_rows(n, p)) for n, p in _benchmarks(context).items()}
+    jobs = [Job(place, rows, d, purpose, seed) for place, (purpose, rows) in places.items() for d in DECODINGS]
+    results, digests = _score(context, models, jobs, path)
+    summaries: dict[str, dict[str, Any]] = {place: {} for place in places}
+    slices = [piece.name for piece in context.recipe.evaluation.slices]
+    details: dict[str, dict[str, Any]] = {f"slice {name}": {} for name in slices}
+    for (place, name), items in results.items():
+        summaries[place][name] = _as_json(summarise(items))
+        for piece, figures in sliced_summaries(items, slices if place == "" else []).items():
+            details[f"slice {piece}"][name] = _as_json(figures)
+    details |= {f"benchmark {place.removeprefix('benchmarks/')}": summaries[place] for place in places if place}
+    write_json(path / "summary.json", summaries[""])
+    write_json(path / "details.json", details)
     return digests
 
 
-def _evaluate_sealed(context: Context, data: StageResult, models: Models, fold: str, path: Path) -> Mapping[str, str]:
-    rows = table(data, fold)
-    digests = {}
-    for arm, results in _both_arms(context, models, rows, context.recipe.evaluation.temperature, "sealed"):
-        write_json_lines(path / f"{arm}_sampled.jsonl", results["rows"])
-        digests[arm] = results["weights"]
-    return digests
+def _as_json(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Intervals as JSON; what is not known is null."""
+    return {n: {k: v if v == v else None for k, v in figure._asdict().items()} for n, figure in figures.items()}
 
 
-def _both_arms(
-    context: Context, models: Models, rows: Sequence[Mapping[str, Any]], temperature: float, purpose: str
-) -> list[tuple[str, dict[str, Any]]]:
-    from components.evaluation.evaluate import as_rows, evaluate_items, summarise
-    from components.policy.adapters import Reference
+def _score(
+    context: Context, models: Models, jobs: Sequence[Job], path: Path
+) -> tuple[dict[tuple[str, str], list[ItemResult]], dict[str, str]]:
+    """Both arms on every job: results by (place, arm_decoding), also written as rows, and the digests of what was loaded."""
+    from components.evaluation.evaluate import as_rows
     from components.policy.loading import load_policy, pick_device
 
-    recipe, device = context.recipe, pick_device(context.recipe.device)
-    reference = Reference(load_policy(models.start, device))
-    results = []
+    device = pick_device(context.recipe.device)
+    results: dict[tuple[str, str], list[ItemResult]] = {}
+    digests = {}
     for number, (arm, directory) in enumerate(zip(ARMS, (models.challenger, models.incumbent), strict=True)):
         context.observer.progress("evaluate", number, len(ARMS), f"scoring the {arm}")
         policy = load_policy(directory, device)
-        weights = weights_digest({f"model/{name}": digest for name, digest in tree_digests(directory).items()})
-        items = evaluate_items(
-            policy,
-            rows,
-            seed=recipe.run_seed,
-            purpose=purpose,
-            max_new_tokens=recipe.policy.max_new_tokens,
-            temperature=temperature,
-            reference=reference,
-        )
-        summary = {name: figure._asdict() for name, figure in summarise(items).items()}
-        results.append((arm, {"rows": as_rows(items), "summary": summary, "weights": weights}))
+        digests[arm] = weights_digest({f"model/{name}": digest for name, digest in tree_digests(directory).items()})
+        measuring = _measuring(context, models, arm)
+        for job in jobs:
+            items = _answer(context, policy, job, measuring)
+            (path / job.place).mkdir(parents=True, exist_ok=True)
+            write_json_lines(path / job.place / f"{arm}_{job.decoding}.jsonl", as_rows(items))
+            results[job.place, f"{arm}_{job.decoding}"] = items
     context.observer.progress("evaluate", len(ARMS), len(ARMS), "done")
-    return results
+    return results, digests
+
+
+def _measuring(context: Context, models: Models, arm: str) -> Any:
+    """What is measured of an arm: KL to the start, of the challenger KL to the incumbent, the recipe's reward, slices."""
+    from components.evaluation.evaluate import Measuring
+    from components.policy.adapters import Reference
+    from components.policy.loading import load_policy, pick_device
+    from components.rewards.build import build_reward
+
+    device = pick_device(context.recipe.device)
+    start = Reference(load_policy(models.start, device))
+    incumbent = None
+    if arm == "challenger":
+        same = models.incumbent_weights == models.start_weights
+        incumbent = start if same else Reference(load_policy(models.incumbent, device))
+    reward = None
+    if models.reward is not None:
+        reward = build_reward(context.recipe.reward, models.reward / "model", device)
+    return Measuring(start, incumbent, reward, context.recipe.evaluation.slices)
+
+
+def _answer(context: Context, policy: Any, job: Job, measuring: Any) -> list[ItemResult]:
+    from components.evaluation.evaluate import evaluate_items
+
+    settings, sampled = context.recipe.evaluation, job.decoding == "sampled"
+    return evaluate_items(
+        policy,
+        job.rows,
+        seed=job.seed,
+        purpose=job.purpose,
+        max_new_tokens=context.recipe.policy.max_new_tokens,
+        temperature=settings.temperature if sampled else 0.0,
+        samples=settings.samples if sampled else 1,
+        measuring=measuring,
+    )

@@ -1,6 +1,5 @@
 """What leaves a run: the registered version, its card, and the report. Sealed figures leave only with a retired fold."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.evaluation.report import dev_rows, render, training_plot
+from components.evaluation.report import dev_rows, place_rows, render, training_plot
 from components.files import file_digest, read_json, scratch_directory, write_text
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import dataset_version, summary
-from components.pipeline.evaluate import arm_rows, evaluation_summary
+from components.pipeline.evaluate import arm_rows, evaluation_details, evaluation_summary
 from components.pipeline.lineage import lineage_of, write_lineage
 from components.pipeline.policy import policy_weights
+from components.pipeline.publication import is_retired, metric_name, publish_retired, publish_verdict
 from components.pipeline.reward import reward_report
 from components.pipeline.train import training_facts, training_points, training_status, training_stop
 from components.records import Verdict
 from components.registry.checkout import code_state
+from components.registry.ledger import Ledger
 from components.registry.lineage import FILE, TAG, commit_tags
 from components.registry.promotion import CHALLENGER
 from components.rewards.plots import reward_plot
@@ -101,6 +102,7 @@ def scratch(context: Context) -> Iterator[Path]:
 def publish_outcome(
     context: Context,
     tracker: "Tracker",
+    ledger: Ledger,
     run_id: str,
     stages: Sequence[StageResult],
     *,
@@ -120,7 +122,8 @@ def publish_outcome(
     """
     tracker.dataset(run_id, context.recipe.name, dataset_version(data), "data.dvc", summary(data)["rows"])
     points = training_points(candidate) if candidate is not None else []
-    values = _report_values(context, stages, status, data, reward, candidate, dev, verdict)
+    retired = verdict is not None and is_retired(ledger, context.recipe.name, verdict)
+    values = _report_values(context, stages, status, data, reward, candidate, dev, verdict, retired)
     values["reasons"] += [remark] if remark else []
     if candidate is not None:
         stop = training_stop(candidate)
@@ -138,18 +141,25 @@ def publish_outcome(
     _log_plot(context, tracker, run_id, points)
     if dev is not None:
         tracker.table(run_id, _samples(context, dev), "samples.json")
-        figures = evaluation_summary(dev)
-        tracker.metrics(run_id, [(0, _flat(figures))])
+        tracker.metrics(run_id, [(0, dev_metrics(dev))])
     if verdict is not None:
-        _publish_verdict(context, tracker, run_id, verdict, retired=status == "promoted")
+        publish_verdict(context, tracker, run_id, verdict, retired)
+        publish_retired(context, tracker, ledger)
         if version is not None and dev is not None:
             _describe(context, tracker, run_id, data, reward, dev, verdict, version, values["stop"])
     return str(path)
 
 
-def _flat(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    names = ("accuracy", "format_rate", "length", "kl")
-    return {f"dev/{arm}/{n}": f[n]["value"] for arm, f in figures.items() for n in names if n in f}
+def dev_metrics(dev: StageResult) -> dict[str, float]:
+    """Figures on dev, slices and benchmarks as metrics: ``dev/challenger_sampled/accuracy``, ``benchmark NAME/...``."""
+    places = {"dev": evaluation_summary(dev), **evaluation_details(dev)}
+    return {
+        metric_name(f"{place}/{arm}/{name}"): figure["value"]
+        for place, arms in places.items()
+        for arm, figures in arms.items()
+        for name, figure in figures.items()
+        if figure["value"] is not None
+    }
 
 
 def _log_plot(context: Context, tracker: "Tracker", run_id: str, points: Any) -> None:
@@ -160,20 +170,6 @@ def _log_plot(context: Context, tracker: "Tracker", run_id: str, points: Any) ->
         path = folder / "training.svg"
         path.write_bytes(plot)
         tracker.artifact(run_id, path, "plots")
-
-
-def _publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: Verdict, retired: bool) -> None:
-    """The whole record once its fold is retired by a promotion; until then only what may be shown."""
-    record = verdict.as_json() if retired else verdict.public()
-    with scratch(context) as folder:
-        path = folder / "verdict.json"
-        path.write_text(
-            json.dumps({**record, "digest": verdict.digest if retired else verdict.public_digest}, indent=2, sort_keys=True),
-            encoding="utf-8",
-        )
-        tracker.artifact(run_id, path)
-    if retired:
-        tracker.metrics(run_id, [(0, {f"sealed/{k}": v for k, v in verdict.figures.items()})])
 
 
 def _samples(context: Context, dev: StageResult) -> list[dict[str, Any]]:
@@ -191,9 +187,9 @@ def _report_values(
     candidate: StageResult | None,
     dev: StageResult | None,
     verdict: Verdict | None,
+    retired: bool,
 ) -> dict[str, Any]:
     recipe = context.recipe
-    retired = status == "promoted"
     report = reward_report(reward)
     return {
         "name": recipe.name,
@@ -205,6 +201,7 @@ def _report_values(
         "headline": HEADLINES[status],
         "reasons": [*verdict.reasons] if verdict and status != "finished" else [],
         "dev": dev_rows(evaluation_summary(dev)) if dev else [],
+        "places": place_rows(evaluation_details(dev)) if dev else [],
         "sealed": {
             "fold": verdict.fold,
             "figures": [(k, f"{v:.4g}") for k, v in verdict.figures.items()],

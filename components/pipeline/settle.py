@@ -35,7 +35,7 @@ def settled(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Settl
     if champion is not None and champion.weights == candidate:
         known = None if champion.verdict is None else ledger.verdict_by_digest(champion.verdict)
         return Settled(Verdict.from_json(known["record"]) if known else None, known["run_id"] if known else champion.run_id)
-    known = ledger.verdict(model, candidate, champion.weights if champion else start, rules_digest(recipe.gate.rules))
+    known = ledger.verdict(model, candidate, champion.weights if champion else start, rules_digest(recipe))
     if known is None:
         return None
     verdict = Verdict.from_json(known["record"])

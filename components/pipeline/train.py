@@ -15,7 +15,17 @@ from components.store import code_digest, stage_key
 if TYPE_CHECKING:
     from components.training.sentinel import Stop
 
-CODE = ("training", "policy", "chat", "algorithms", "rewards", "evaluation/evaluate", "randomness")
+CODE = (
+    "training",
+    "policy",
+    "chat",
+    "algorithms",
+    "rewards",
+    "evaluation/evaluate",
+    "evaluation/measures",
+    "evaluation/intervals",
+    "randomness",
+)
 
 
 def trained_candidate(context: Context, data: StageResult, start: StageResult, reward: StageResult) -> StageResult:

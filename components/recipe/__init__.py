@@ -2,8 +2,10 @@
 
 from components.recipe.base import digest_of
 from components.recipe.data import Checks, Data, Decontaminate, LengthLimit, NearDuplicates, Split
-from components.recipe.gate import Evaluation, Gate, Rules
+from components.recipe.evaluation import Evaluation, Slice
+from components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
 from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
+from components.recipe.measures import Kind, kind_of, samples_needed
 from components.recipe.policy import Policy, Warmup
 from components.recipe.retention import Retention
 from components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
@@ -34,14 +36,17 @@ __all__ = [
     "Csv",
     "Data",
     "Decontaminate",
+    "ErrorMode",
     "Evaluation",
     "Exact",
     "Failures",
     "Folder",
     "Gate",
+    "Guard",
     "HubDataset",
     "JsonLines",
     "JsonSchema",
+    "Kind",
     "Length",
     "LengthLimit",
     "Lora",
@@ -52,6 +57,7 @@ __all__ = [
     "Parquet",
     "Pattern",
     "Policy",
+    "Primary",
     "Recipe",
     "Records",
     "Retention",
@@ -62,6 +68,7 @@ __all__ = [
     "Rules",
     "Sampling",
     "Sentinel",
+    "Slice",
     "Split",
     "Term",
     "Train",
@@ -71,8 +78,10 @@ __all__ = [
     "WordProblems",
     "build_recipe",
     "digest_of",
+    "kind_of",
     "load_recipe",
     "parse_yaml",
     "parts",
+    "samples_needed",
     "short_form",
 ]

@@ -1,33 +1,85 @@
-"""The sections ``evaluation`` and ``gate``."""
+"""The section ``gate``."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from components.recipe.base import Count, Positive, Section, Share
+from components.recipe.base import Count, Name, Positive, Section, Share
+from components.recipe.measures import Measure, kind_of
+
+Level = Annotated[float, Field(gt=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+ErrorMode = Literal["fwer_epoch", "fdr", "per_run"]
 
 
-class Evaluation(Section):
-    """How a policy is measured."""
+class Primary(Section):
+    """What the challenger must be better at, on the sealed fold."""
 
-    dev_items: Count = 400  # items of the dev split scored during training and in the report
-    temperature: Positive = 1.0
-    sample_rows: Count = 40  # completions kept in the samples table
+    measure: Measure = "accuracy"
+    test: Literal["auto", "mcnemar", "sign_flip", "clustered_t"] = "auto"
+    min_effect: NonNegative = 0.0  # the gain must be above it, not just above 0
+
+    @model_validator(mode="after")
+    def _testable(self) -> "Primary":
+        kind = kind_of(self.measure)
+        if not kind.more_is_better:
+            raise ValueError(
+                f"of the primary measure more must be better, and of {self.measure!r} less is; bound it by a guard"
+            )
+        if self.test == "mcnemar" and (not kind.binary or self.min_effect > 0):
+            raise ValueError("test mcnemar is for right and wrong with min_effect 0; use auto, sign_flip or clustered_t")
+        return self
+
+
+class Guard(Section):
+    """What the challenger must not be worse at. Exactly one of ``margin``, ``max_ratio`` and ``max``."""
+
+    measure: Measure
+    on: str = "sealed"  # or guard (the split), or a benchmark's name
+    slice: Name | None = None
+    margin: NonNegative | None = None  # non-inferior: worse than the incumbent by less than this
+    max_ratio: Positive | None = None  # at most this times the incumbent's mean
+    max: NonNegative | None = None  # the mean is at most this
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "Guard":
+        if [self.margin, self.max_ratio, self.max].count(None) != 2:
+            raise ValueError(f"the guard on {self.measure!r} needs exactly one of margin, max_ratio and max")
+        if self.margin is None and kind_of(self.measure).more_is_better:
+            raise ValueError(f"of {self.measure!r} more is better, which max_ratio and max do not bound; use margin")
+        if self.measure == "kl_incumbent" and self.max is None:
+            raise ValueError("the incumbent has no KL to itself to compare with; bound kl_incumbent by max")
+        return self
 
 
 class Rules(Section):
     """When a challenger may replace the incumbent."""
 
-    alpha_epoch: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    uses_per_epoch: Count = 26
-    floor: Share = 0.5  # a first champion's accuracy must be above it (lower bound)
+    primary: Primary = Primary()
+    guards: list[Guard] = Field(
+        default_factory=lambda: [Guard(measure="length", max_ratio=1.5), Guard(measure="kl", max=20.0)]  # KL: nats a completion
+    )
+    guard_alpha: Level = 0.05  # each guard's own level
+    floor: float = 0.5  # a first champion's primary measure must be above it (lower bound)
+    error_mode: ErrorMode = "fwer_epoch"
+    alpha_epoch: Level = 0.05  # fwer_epoch: chance of any false promotion in an epoch
+    alpha_fdr: Level = 0.10  # fdr: expected share of false ones among the promotions
+    alpha_run: Level = 0.01  # per_run: chance of a false promotion at each use
+    uses_per_epoch: Count = 26  # uses of a sealed fold until it is retired
+    when_spent: Literal["next_fold", "refuse"] = "next_fold"
     target_effect: Positive = 0.10  # smallest gain the gate must be able to see, with power 0.8
-    max_length_ratio: Positive = 1.5  # challenger's mean length against the incumbent's
-    max_kl: Positive = 20.0  # nats a completion, challenger to starting policy
-    guard_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     max_missing: Share = 0.01
     approval: Literal["none", "required"] = "none"  # required: a promotion waits for `ratchet approve RUN`
     approval_hours: Positive = 24.0  # how long it waits
+
+    @model_validator(mode="after")
+    def _target_is_visible(self) -> "Rules":
+        if self.target_effect <= self.primary.min_effect:
+            raise ValueError(
+                f"target_effect {self.target_effect:g} is not above primary.min_effect {self.primary.min_effect:g}, so that "
+                "it could never be seen; raise target_effect"
+            )
+        return self
 
 
 class Gate(Section):

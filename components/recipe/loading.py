@@ -30,6 +30,13 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+# YAML 1.1 reads the key "on" as true; every recipe writer means a word.
+_UniqueKeyLoader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_UniqueKeyLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:[Tt]rue|TRUE|[Ff]alse|FALSE)$"), list("tTfF"))
+
 # YAML 1.1 reads 3e-4 as a string; every recipe writer means a number.
 _UniqueKeyLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -105,5 +112,7 @@ def _explain(error: Any) -> tuple[str, str]:
         "extra_forbidden": "Remove it, or see `ratchet recipe show` for the keys there are.",
         "missing": "Add it; recipes/quickstart.yaml shows every key.",
     }.get(error["type"], "Correct the value.")
+    if error["type"] == "missing" and key in ("gate", "gate.rules"):
+        remedy = "Add it: gate: {rules: {}} has the default rules. Without rules nothing could be promoted; see docs/gates.md."
     message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     return key, f"  {key or 'recipe'}: {message}{given}. {remedy}"

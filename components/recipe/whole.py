@@ -7,7 +7,9 @@ from pydantic import Field, model_validator
 
 from components.recipe.base import Name, Section, digest_of
 from components.recipe.data import Data
-from components.recipe.gate import Evaluation, Gate
+from components.recipe.evaluation import Evaluation
+from components.recipe.gate import Gate, Guard
+from components.recipe.measures import kind_of, samples_needed
 from components.recipe.policy import Policy
 from components.recipe.retention import Retention
 from components.recipe.reward import Reward
@@ -38,6 +40,28 @@ class Recipe(Section):
                 "validate it on; raise data.split.pairs, and put data.split.pairs_heldout between 0 and 1"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rules_can_be_measured(self) -> "Recipe":
+        primary, samples = self.gate.rules.primary, self.evaluation.samples
+        for name in [primary.measure, *(guard.measure for guard in self.gate.rules.guards)]:
+            if samples_needed(name) > samples:
+                raise ValueError(f"{name} needs {samples_needed(name)} samples an item; raise evaluation.samples ({samples})")
+        if primary.test == "mcnemar" and samples > 1 and not kind_of(primary.measure).per_item:
+            raise ValueError(f"test mcnemar takes one sample an item, and evaluation.samples is {samples}; use test: auto")
+        for guard in self.gate.rules.guards:
+            self._check_guard(guard)
+        return self
+
+    def _check_guard(self, guard: Guard) -> None:
+        places = ["sealed", "guard", *self.evaluation.benchmarks]
+        if guard.on not in places:
+            raise ValueError(f"a guard is on {guard.on!r}, which is none of {', '.join(places)}; see evaluation.benchmarks")
+        if guard.on == "guard" and self.data.split.guard == 0:
+            raise ValueError("a guard is on the guard split, which is empty; raise data.split.guard")
+        slices = [piece.name for piece in self.evaluation.slices]
+        if guard.slice is not None and guard.slice not in slices:
+            raise ValueError(f"a guard is on the slice {guard.slice!r}, which evaluation.slices does not have; add it there")
 
     @property
     def digest(self) -> str:

@@ -6,7 +6,7 @@ idempotent, so that a run killed anywhere can be started again. Order is by sequ
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from components.recipe import digest_of
 from components.registry.tables import (
     SCHEMA_VERSION,
     alias_moves,
+    fold_items,
     gate_uses,
     leases,
     metadata,
@@ -319,6 +320,41 @@ class Ledger:
         with self.transaction() as connection:
             query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def note_items(self, model: str, fold: str, items: Sequence[str]) -> None:
+        """Note which items a fold's uses are on; the first note stays."""
+        here = {"model": model, "fold_digest": fold}
+        with self.transaction() as connection:
+            if connection.execute(sa.select(fold_items.c.item_ids).where(*_equal(fold_items, here))).first() is None:
+                connection.execute(fold_items.insert().values(**here, item_ids=" ".join(items)))
+
+    def items_of_folds(self, model: str) -> dict[str, list[str]]:
+        """Fold digest -> the items that were judged on it."""
+        query = sa.select(fold_items).where(fold_items.c.model == model)
+        with self.transaction() as connection:
+            return {row["fold_digest"]: row["item_ids"].split() for row in connection.execute(query).mappings()}
+
+    def verdicts(self, model: str) -> list[dict[str, Any]]:
+        """Every verdict, oldest first: {digest, run_id, at, record}."""
+        query = sa.select(verdicts).where(verdicts.c.model == model).order_by(verdicts.c.id)
+        with self.transaction() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [{**{k: row[k] for k in ("digest", "run_id", "at")}, "record": json.loads(row["record"])} for row in rows]
+
+    def unpublished(self, model: str) -> list[dict[str, Any]]:
+        """Verdicts whose fold is retired, and that :meth:`note_published` has not seen."""
+        retired = self.retired(model)
+        query = sa.select(settings_table.c.key).where(settings_table.c.key.like("published:%"))
+        with self.transaction() as connection:
+            published = {key.removeprefix("published:") for key in connection.execute(query).scalars()}
+        hidden = [known for known in self.verdicts(model) if known["record"].get("fold_digest") in retired]
+        return [known for known in hidden if known["digest"] not in published]
+
+    def note_published(self, digest: str, run_id: str) -> None:
+        """Note that a verdict's figures are in MLflow."""
+        with self.transaction() as connection:
+            connection.execute(settings_table.delete().where(settings_table.c.key == f"published:{digest}"))
+            connection.execute(settings_table.insert().values(key=f"published:{digest}", value=run_id))
 
 
 def _check_next(

@@ -31,6 +31,13 @@ retired_folds = sa.Table(
     sa.Column("reason", sa.String(64), nullable=False),
     sa.Column("at", sa.String(40), nullable=False),
 )
+fold_items = sa.Table(
+    "fold_items",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("fold_digest", sa.String(64), primary_key=True),
+    sa.Column("item_ids", sa.Text, nullable=False),
+)
 verdicts = sa.Table(
     "verdicts",
     metadata,

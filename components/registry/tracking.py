@@ -78,6 +78,15 @@ class Tracker(Versions):
             lambda: self.client.create_run(self.experiment, tags=every, run_name=name),
         )
 
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run is there; it may have been deleted, or be another server's."""
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code != ABSENT:
+                raise
+            return False
+
     def close_run(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run."""
         self.client.set_terminated(run_id, status)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from components.evaluation.evaluate import evaluate_items, summarise
+from components.evaluation.evaluate import evaluate_items
+from components.evaluation.measures import summarise
 from components.policy.adapters import Reference
 from components.policy.loading import Policy
 from components.rewards.protocol import RewardFunction, checked

@@ -19,7 +19,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
-app.command("gate")(gate.gate)
+app.add_typer(gate.app, name="gate")
 app.add_typer(data.app, name="data")
 app.add_typer(reward.app, name="reward")
 app.add_typer(recipe.app, name="recipe")

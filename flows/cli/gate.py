@@ -1,17 +1,93 @@
-"""``ratchet gate``: the run, stopped after the verdict."""
+"""``ratchet gate``: the run, stopped after the verdict; and what can be known without using a sealed fold."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 from flows.cli.run import run_until
 
+if TYPE_CHECKING:
+    from components.pipeline.context import Context
+    from components.registry.ledger import Ledger
 
+app = typer.Typer(help="The promotion gate: judge, foresee, replay.", invoke_without_command=True)
+
+
+@app.callback()
 def gate(
+    command: typer.Context,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
     slot: SlotOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say fold, use, level, test and power; count no use, score nothing sealed.")
+    ] = False,
 ) -> None:
     """Run up to the verdict. It is recorded, but a promotion is left to `ratchet run`.
 
-    Example: ratchet gate --json
+    Example: ratchet gate --dry-run --json
     """
-    run_until("gate", recipe, overrides or [], json_output, slot)
+    if command.invoked_subcommand is None:
+        run_until("plan" if dry_run else "gate", recipe, overrides or [], json_output, slot)
+
+
+@app.command()
+def power(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+    effect: Annotated[float | None, typer.Option(min=0.0001, max=0.9999, help="True gain; default: target_effect.")] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Sealed items; default: those of today's fold.")] = None,
+) -> None:
+    """How likely a true gain is seen on today's sealed fold, and how many items it needs. Nothing sealed is read.
+
+    Example: ratchet gate power --effect 0.03
+    """
+    from components.pipeline.foresight import foresee
+
+    context, ledger = _opened(recipe, overrides)
+    found = foresee(context, ledger, effect, items).as_json()
+    if json_output:
+        print(json.dumps(found, indent=2))
+        return
+    print(f"{found['method']}, level {found['alpha']:.4g}, {found['items']} sealed items; spread: {found['source']}")
+    print(f"{'true gain':>10} {'power':>7} {'items for power 0.8':>20}")
+    for row in found["table"]:
+        marker = "  <- asked" if row["effect"] == found["effect"] else ""
+        print(f"{row['effect']:>10.3g} {row['power']:>7.3f} {row['needed'] or 'none would do':>20}{marker}")
+
+
+@app.command()
+def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
+    """What these rules would have decided on past challengers, where their fold is retired and their rows were kept.
+
+    Example: ratchet gate replay --set gate.rules.error_mode=per_run
+    """
+    from dataclasses import asdict
+
+    from components.pipeline.replay import replay as replayed
+
+    context, ledger = _opened(recipe, overrides)
+    rows = replayed(context, ledger)
+    if json_output:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    if not rows:
+        print(f"{context.recipe.name} has no verdict yet. Run `ratchet run`.")
+    for row in rows:
+        print(f"{row.at}  run {row.run_id}  was {row.was}, would be {row.would or 'unknown'}")
+        for reason in row.reasons:
+            print(f"    {reason}")
+
+
+def _opened(recipe: Any, overrides: list[str] | None) -> "tuple[Context, Ledger]":
+    from components.home import Home
+    from components.pipeline.context import Context
+    from components.recipe import load_recipe
+    from components.registry.ledger import Ledger
+
+    home = Home.here()
+    return Context(load_recipe(recipe, overrides or []), home, compute=False), Ledger(home.ledger)

@@ -1,15 +1,15 @@
 """Measuring a policy on items."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
-from components.evaluation.evaluate import as_rows, evaluate_items, mean_interval, summarise
+from components.evaluation.evaluate import Measuring, as_rows, evaluate_items, slices_of
 from components.policy.adapters import Reference
 from components.policy.loading import Policy
+from components.recipe import Slice
 from components.records import ItemResult
+from components.rewards.protocol import Score
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{n:040x}", "prompt": f"{n} apples", "answer": f"#### {n}"} for n in (3, 14, 159, 2653, 58979)]
@@ -69,30 +69,48 @@ def test_a_completion_is_right_when_its_final_number_is_the_answers() -> None:
     assert results[0].completion == "#### 3"
 
 
-def test_a_summary_by_hand() -> None:
-    results = [
-        ONE,
-        replace(ONE, correct=False, length=7, kl=4.0),
-        replace(ONE, correct=False, formatted=False, length=9, kl=6.0),
-    ]
-    summary = summarise(results)
-    assert summary["accuracy"].value == pytest.approx(1 / 3)
-    assert summary["format_rate"].value == pytest.approx(2 / 3)
-    # mean 7, deviation 2: 7 - 1.96 x 2 / sqrt(3)
-    assert summary["length"] == pytest.approx((7.0, 4.736787, 9.263213, 3))
-    assert summary["kl"].value == 4
-
-
-def test_a_summary_without_reference_has_no_divergence() -> None:
-    assert "kl" not in summarise([replace(ONE, kl=None)])
-
-
-def test_the_interval_of_a_single_figure_is_unknown() -> None:
-    interval = mean_interval([2.0])
-    assert interval.value == 2
-    assert math.isnan(interval.low)
-    assert math.isnan(interval.high)
-
-
 def test_results_survive_as_rows() -> None:
     assert [ItemResult(**row) for row in as_rows([ONE])] == [ONE]
+
+
+def test_samples_come_item_by_item_and_the_first_is_what_one_alone_would_be() -> None:
+    three = measured(samples=3)
+    assert [r.id for r in three] == [row["id"] for row in ROWS for _ in range(3)]
+    assert [r.sample for r in three[:4]] == [0, 1, 2, 0]
+    assert three[::3] == measured()
+
+
+class Loosely(Policy):
+    """Whatever it samples names 3 without the mark."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return "it is 3"
+
+
+def test_the_lenient_extractor_stands_beside_the_strict_one() -> None:
+    policy = Loosely(tiny_policy().model, tiny_policy().tokenizer)
+    (result,) = evaluate_items(policy, ROWS[:1], seed=7, purpose="dev", max_new_tokens=4, temperature=1.0)
+    assert (result.correct, result.correct_lenient, result.formatted, result.answer) == (False, True, False, None)
+
+
+def test_a_reward_and_its_parts_go_with_each_sample() -> None:
+    def reward(prompts: list[str], texts: list[str], rows: list[dict[str, str]]) -> list[Score]:
+        return [Score(float(len(prompt)), {"part": 1.0}) for prompt in prompts]
+
+    result = measured(ROWS[:2], samples=2, measuring=Measuring(reward=reward))[3]
+    assert result.rewards == {"reward": len("14 apples"), "reward/part": 1.0}
+
+
+def test_the_divergence_to_the_incumbent_stands_beside_that_to_the_start() -> None:
+    measuring = Measuring(Reference(tiny_policy(seed=1)), Reference(tiny_policy()))
+    results = measured(measuring=measuring)
+    assert [r.kl_incumbent for r in results] == pytest.approx([0.0] * 5, abs=1e-4)
+    assert [r.kl for r in results] == [r.kl for r in measured(reference=Reference(tiny_policy(seed=1)))]
+
+
+def test_slices_are_by_prompt_or_by_field() -> None:
+    slices = [Slice(name="many", prompt=r"\d{2}"), Slice(name="hard", field="level", equals=5)]
+    assert slices_of({"prompt": "14 apples", "level": 5}, slices) == ["many", "hard"]
+    assert slices_of({"prompt": "3 apples"}, slices) == []
+    assert slices_of({"prompt": "3 apples", "level": 4}, slices) == []
+    assert measured(ROWS[:2], measuring=Measuring(slices=slices))[1].slices == ["many"]

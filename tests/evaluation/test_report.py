@@ -5,7 +5,7 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from components.evaluation.report import dev_rows, interval_text, render, training_plot
+from components.evaluation.report import dev_rows, interval_text, place_rows, render, training_plot
 
 FIGURE = {"value": 0.912, "low": 0.88, "high": 0.936, "n": 400}
 ARM = {"accuracy": FIGURE, "format_rate": FIGURE, "length": FIGURE, "kl": FIGURE}
@@ -22,6 +22,7 @@ VALUES = {
     "stop": None,
     "reasons": ["every rule held"],
     "dev": dev_rows(SUMMARY),
+    "places": [],
     "sealed": None,
     "reward": {"kind": "mix", "passed": True, "checks": [
         {"name": "pair accuracy", "value": "0.91", "threshold": "0.75", "passed": True, "advice": ""},
@@ -126,3 +127,16 @@ def test_the_proxy_is_drawn_beside_gold() -> None:
     alone, beside = training_plot(gold), training_plot(both)
     assert alone and beside
     assert b"#b3261e" in beside and b"#b3261e" not in alone
+
+
+def test_measures_of_one_arm_alone_have_a_dash() -> None:
+    summary = {**SUMMARY, "challenger_sampled": {**ARM, "kl_incumbent": FIGURE, "pass@2": {**FIGURE, "low": None}}}
+    rows = {row["label"]: row for row in dev_rows(summary)}
+    assert rows["KL to the incumbent (nats a completion)"]["before"] == "-"
+    assert rows["pass@2"]["after"] == "0.912"
+
+
+def test_slices_and_benchmarks_have_rows_of_their_own() -> None:
+    places = place_rows({"slice long": SUMMARY, "benchmark school": SUMMARY})
+    assert [row["label"] for row in places] == ["slice long (400 answers)", "benchmark school (400 answers)"]
+    assert "benchmark school" in render({**VALUES, "places": places}, [])

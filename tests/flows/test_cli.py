@@ -110,3 +110,18 @@ def test_exit_codes_are_the_contract() -> None:
     assert EXIT_CODES == {
         "promoted": 0, "unchanged": 0, "finished": 0, "error": 1, "refused": 3, "reward_refused": 4, "invalid": 5, "stopped": 6,
     }  # fmt: skip
+
+
+def test_power_is_known_without_a_run(project: Path) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "quickstart.yaml")]
+    done = ratchet(project, "gate", "power", "--effect", "0.03", "--items", "1000", "--json", *recipe)
+    found = json.loads(done.stdout)
+    assert (found["effect"], found["items"], found["needed"]) == (0.03, 1000, 3082)  # docs/gates.md
+    assert 0 < found["power"] < 0.8
+    without = ratchet(project, "gate", "power", *recipe)
+    assert without.returncode == 1
+    assert "ratchet data prepare" in without.stderr
+
+
+def test_there_is_nothing_to_replay_before_the_first_verdict(project: Path) -> None:
+    assert "no verdict yet" in ratchet(project, "gate", "replay", "--recipe", str(ROOT / "recipes" / "quickstart.yaml")).stdout

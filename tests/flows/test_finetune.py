@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,24 @@ def test_a_challenger_that_is_not_better_is_refused(second: dict[str, Any]) -> N
     assert client().get_model_version_by_alias("micro", "challenger").version in (2, "2")
 
 
+def canaries(result: dict[str, Any]) -> list[bytes]:
+    """A run's sealed figures as text and as a database stores them; whole numbers could be anybody's."""
+    (record,) = [
+        known["record"] for known in Ledger(Home.here().ledger).verdicts("micro") if known["run_id"] == result["run_id"]
+    ]
+    figures = [value for value in record["figures"].values() if value * 1000 % 1]
+    assert figures
+    return [form for value in figures for form in (repr(value).encode(), struct.pack(">d", value))]
+
+
+def traces_of(result: dict[str, Any]) -> list[Path]:
+    """Files outside the store and the ledger that hold a sealed figure of a run."""
+    home = Home.here()
+    places = [*(home.project / "mlflow").rglob("*"), *home.reports.rglob("*")]
+    found = canaries(result)
+    return [p for p in places if p.is_file() and p.suffix != ".safetensors" and any(c in p.read_bytes() for c in found)]
+
+
 def test_sealed_figures_leave_only_with_a_retired_fold(promoted: dict[str, Any], second: dict[str, Any]) -> None:
     assert "sealed/p_value" in client().get_run(promoted["run_id"]).data.metrics
     assert not [name for name in client().get_run(second["run_id"]).data.metrics if "sealed" in name]
@@ -146,6 +165,7 @@ def test_sealed_figures_leave_only_with_a_retired_fold(promoted: dict[str, Any],
     assert rows.fetchone() == (0,)
     report = Path(second["report"]).read_text(encoding="utf-8")
     assert "p_value" not in report
+    assert traces_of(second) == []
     assert "p_value" in Path(promoted["report"]).read_text(encoding="utf-8")
 
 
@@ -251,3 +271,26 @@ def test_the_gate_verb_leaves_the_promotion_to_a_run_and_its_figures_sealed(run:
     promoted = run("name=gated")
     assert (promoted["status"], promoted["version"]) == ("promoted", judged["version"])
     assert len(Ledger(Home.here().ledger).history("gated")) == 1
+
+
+def test_a_dry_run_says_what_the_gate_would_do_and_counts_nothing(second: dict[str, Any], run: Run) -> None:
+    def uses() -> int:
+        return sum(
+            Ledger(Home.here().ledger).uses("micro", fold) for fold in Ledger(Home.here().ledger).items_of_folds("micro")
+        )
+
+    before = uses()
+    result = run("train.lr=3e-6", "train.steps=1", until="plan")
+    assert result["status"] == "finished"
+    assert (result["gate"]["fold"], result["gate"]["use"]) == ("sealed_1", 2)
+    assert result["gate"]["power"]["items"] == result["gate"]["items"]
+    assert uses() == before
+
+
+def test_the_last_use_of_a_fold_publishes_every_verdict_on_it(second: dict[str, Any], run: Run) -> None:
+    third = run("train.lr=3e-6", "train.steps=1")
+    assert third["verdict"] == "REJECT"
+    for result in (second, third):
+        assert "sealed/p_value" in client().get_run(result["run_id"]).data.metrics
+    assert traces_of(second) != []
+    assert "p_value" in Path(third["report"]).read_text(encoding="utf-8")

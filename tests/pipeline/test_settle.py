@@ -6,7 +6,7 @@ import pytest
 
 from components.pipeline.gate import rules_digest
 from components.pipeline.settle import settled
-from components.recipe import Rules, load_recipe
+from components.recipe import Gate, Recipe, load_recipe
 from components.records import Outcome, Verdict
 from components.registry.leases import promotion_lease
 from components.registry.ledger import Ledger, Promotion, now
@@ -19,8 +19,8 @@ def ledger() -> Ledger:
     return Ledger("sqlite:///:memory:")
 
 
-def record(ledger: Ledger, outcome: Outcome, incumbent: str = "start", rules: Rules | None = None) -> Verdict:
-    verdict = Verdict(outcome, ["reason"], "candidate", incumbent, rules_digest(rules or RECIPE.gate.rules))
+def record(ledger: Ledger, outcome: Outcome, incumbent: str = "start", recipe: Recipe = RECIPE) -> Verdict:
+    verdict = Verdict(outcome, ["reason"], "candidate", incumbent, rules_digest(recipe))
     ledger.record_verdict(RECIPE.name, verdict.as_json(), verdict.digest, "run")
     return verdict
 
@@ -49,7 +49,8 @@ def test_a_refusal_against_another_incumbent_does_not_settle(ledger: Ledger) -> 
 
 
 def test_a_refusal_by_other_rules_does_not_settle(ledger: Ledger) -> None:
-    record(ledger, Outcome.UNDERPOWERED, rules=RECIPE.gate.rules.model_copy(update={"target_effect": 0.01}))
+    rules = RECIPE.gate.rules.model_copy(update={"target_effect": 0.01})
+    record(ledger, Outcome.UNDERPOWERED, recipe=RECIPE.model_copy(update={"gate": Gate(rules=rules)}))
     assert settled(ledger, RECIPE, "candidate", "start") is None
 
 

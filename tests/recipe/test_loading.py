@@ -290,3 +290,7 @@ def test_a_slot_leaves_a_written_seed_alone(tmp_path: Path) -> None:
 def test_two_recipes_do_not_share_the_seed_of_a_slot(tmp_path: Path) -> None:
     first, second = load(tmp_path, "seed: slot"), load(tmp_path, "seed: slot", "name=other")
     assert first.with_slot("2025-01-06").seed != second.with_slot("2025-01-06").seed
+
+
+def test_on_is_a_word_and_true_is_not() -> None:
+    assert parse_yaml("{on: off, a: true, b: False, c: yes}", "x") == {"on": "off", "a": True, "b": False, "c": "yes"}

@@ -1,0 +1,131 @@
+"""Two models' results on the same items, as the arrays that rules are applied to.
+
+Notation: n items, K samples an item; a measure is [n, K], or [n, 1] where it is of the item as a whole.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from components.evaluation.intervals import Booleans, Floats, Integers
+from components.evaluation.measures import Samples, by_item, column, flat
+from components.recipe import Rules, kind_of
+from components.records import ItemResult
+
+GREEDY = "greedy_accuracy"
+
+
+@dataclass(frozen=True)
+class Arms:
+    """What was measured, by item. An item without all its samples is missing.
+
+    Attributes:
+        greedy: arm -> item -> its greedy completion, where the rules ask for it.
+    """
+
+    items: Sequence[str]
+    challenger: Mapping[str, Samples]
+    incumbent: Mapping[str, Samples]
+    challenger_digest: str
+    incumbent_digest: str
+    samples: int = 1
+    greedy: Mapping[str, Mapping[str, Samples]] = field(default_factory=dict)
+
+    def results(self, arm: str, measure: str) -> Mapping[str, Samples]:
+        """The results that a measure of an arm is computed from."""
+        return self.greedy.get(arm, {}) if measure == GREEDY else getattr(self, arm)
+
+    def missing(self, arm: str, measure: str = "accuracy") -> list[str]:
+        """Items without all the samples that a measure needs."""
+        results, needed = self.results(arm, measure), 1 if measure == GREEDY else self.samples
+        return [item for item in self.items if len(results.get(item, ())) != needed]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One arm's values by measure, [n, K], and the items that are missing, [n]."""
+
+    values: Mapping[str, Floats]
+    missing: Mapping[str, Booleans]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both arms on the same n items."""
+
+    challenger: Figures
+    incumbent: Figures
+    slices: Mapping[str, Booleans] = field(default_factory=dict)  # [n]
+
+    def pair(self, measure: str, piece: str | None = None) -> tuple[Floats, Floats]:
+        """Values of both arms, [n, K]; a missing item counts against the challenger, on whichever side it is missing."""
+        ours, theirs = self.challenger.values[measure], self.incumbent.values[measure]
+        best, worst = _extremes(measure, ours, theirs)
+        ours = np.where(self.challenger.missing[measure][:, None], worst, ours)
+        theirs = np.where(self.incumbent.missing[measure][:, None], best, theirs)
+        if piece is None:
+            return ours, theirs
+        inside = self.slices[piece]
+        return ours[inside], theirs[inside]
+
+    def differences(self, measure: str, piece: str | None = None) -> tuple[Floats, Integers | None]:
+        """Challenger minus incumbent, one value a sample, and the item of each."""
+        ours, theirs = self.pair(measure, piece)
+        return flat(ours - theirs)
+
+
+def _extremes(measure: str, ours: Floats, theirs: Floats) -> tuple[float, float]:
+    """(best, worst) value: of a share 1 and 0, of another measure what was seen."""
+    kind = kind_of(measure)
+    if kind.share:
+        return 1.0, 0.0
+    seen = np.concatenate([ours.ravel(), theirs.ravel()])
+    seen = seen[~np.isnan(seen)]
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 0.0)
+    return (high, low) if kind.more_is_better else (low, high)
+
+
+def compare(arms: Arms, measures: Iterable[str]) -> Comparison:
+    """The arrays of some measures."""
+    names = list(dict.fromkeys(measures))
+    challenger, incumbent = (_figures(arms, arm, names) for arm in ("challenger", "incumbent"))
+    slices = {name for group in arms.challenger.values() for r in group for name in r.slices}
+    members = {name: np.array([_belongs(arms, item, name) for item in arms.items], dtype=bool) for name in slices}
+    return Comparison(challenger, incumbent, members)
+
+
+def _figures(arms: Arms, arm: str, measures: Sequence[str]) -> Figures:
+    values, missing = {}, {}
+    for name in measures:
+        results, gone = arms.results(arm, name), set(arms.missing(arm, name))
+        present = np.array([item not in gone for item in arms.items], dtype=bool)
+        whole = column(name, [results[item] for item in arms.items if item not in gone])
+        width = 1 if kind_of(name).per_item else arms.samples
+        filled = np.full((len(arms.items), width), np.nan)
+        filled[present] = whole if len(whole) else np.empty((0, width))
+        values[name], missing[name] = filled, ~present
+    return Figures(values, missing)
+
+
+def _belongs(arms: Arms, item: str, name: str) -> bool:
+    group = arms.challenger.get(item) or arms.incumbent.get(item) or []
+    return bool(group) and name in group[0].slices
+
+
+def arms_of(items: Sequence[str], rows: Mapping[str, Sequence[ItemResult]], digests: Mapping[str, str], samples: int) -> Arms:
+    """Arms from results by ``challenger_sampled``, ``incumbent_sampled``, and the same of ``_greedy`` where there are such."""
+    greedy = {arm: by_item(rows[f"{arm}_greedy"]) for arm in ("challenger", "incumbent") if f"{arm}_greedy" in rows}
+    challenger, incumbent = by_item(rows["challenger_sampled"]), by_item(rows["incumbent_sampled"])
+    return Arms(items, challenger, incumbent, digests["challenger"], digests["incumbent"], samples, greedy)
+
+
+def measures_on(rules: Rules, place: str) -> list[str]:
+    """The measures that rules need on the sealed fold, the guard split or a benchmark."""
+    primary = [rules.primary.measure] if place == "sealed" else []
+    return list(dict.fromkeys([*primary, *(guard.measure for guard in rules.guards if guard.on == place)]))
+
+
+def needs_greedy(rules: Rules, place: str) -> bool:
+    """Whether greedy completions are needed there."""
+    return GREEDY in measures_on(rules, place)

@@ -1,0 +1,116 @@
+"""From results to figures, by hand."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from components.evaluation.measures import (
+    column,
+    distinct_bigrams,
+    flat,
+    majority,
+    measures_of,
+    pass_at,
+    sliced_summaries,
+    summarise,
+)
+from components.records import ItemResult
+
+ONE = ItemResult("a", "p", "#### 3", correct=True, formatted=True, length=5, finished=True, kl=2.0, answer="3")
+
+
+def samples(*answers: str | None, item: str = "a", right: str = "3") -> list[ItemResult]:
+    """Samples of an item whose answer is ``right``."""
+    return [
+        replace(ONE, id=item, sample=n, answer=answer, correct=answer == right, formatted=answer is not None)
+        for n, answer in enumerate(answers)
+    ]
+
+
+def test_a_summary_by_hand() -> None:
+    results = [
+        ONE,
+        replace(ONE, id="b", correct=False, length=7, kl=4.0),
+        replace(ONE, id="c", correct=False, formatted=False, length=9, kl=6.0),
+    ]
+    summary = summarise(results)
+    assert summary["accuracy"].value == pytest.approx(1 / 3)
+    assert summary["accuracy"].error == pytest.approx(math.sqrt(2) / 3 / math.sqrt(3))
+    assert summary["format_rate"].value == pytest.approx(2 / 3)
+    # mean 7, deviation 2: 7 - 1.96 x 2 / sqrt(3)
+    assert summary["length"] == pytest.approx((7.0, 4.736787, 9.263213, 3, 2 / math.sqrt(3)))
+    assert summary["kl"].value == 4
+
+
+def test_a_measure_with_a_gap_is_not_shown() -> None:
+    names = measures_of([[replace(ONE, kl=None)], [replace(ONE, kl_incumbent=1.0)]])
+    assert "kl" not in names
+    assert "kl_incumbent" not in names
+    assert "reward" not in names
+
+
+def test_rewards_are_shown_by_part_where_all_could_be_judged() -> None:
+    judged = replace(ONE, rewards={"reward": 1.0, "reward/verifier": 1.0})
+    assert {"reward", "reward/verifier"} <= set(summarise([judged, replace(judged, id="b")]))
+    assert "reward" not in summarise([judged, replace(judged, id="b", rewards={"reward": None, "reward/verifier": 0.0})])
+
+
+def test_the_error_of_several_samples_is_clustered_by_item() -> None:
+    agreeing = [r for n in range(6) for r in samples(*["3" if n % 2 else "4"] * 4, item=str(n))]
+    # six items that are 0 or 1: sqrt(6/5 x 6 x (1/2)^2) / 6, as if there were one sample each
+    assert summarise(agreeing)["accuracy"].error == pytest.approx(math.sqrt(1.8) / 6)
+    assert summarise(agreeing)["accuracy"].n == 24
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "correct", "expected"),
+    [(1, 4, 1, 0.25), (2, 4, 1, 0.5), (2, 4, 2, 5 / 6), (4, 4, 1, 1.0), (2, 4, 0, 0.0), (3, 4, 2, 1.0)],
+)
+def test_pass_at_k_by_hand(k: int, n: int, correct: int, expected: float) -> None:
+    assert pass_at(k, n, correct) == pytest.approx(expected)  # 5/6: one of six pairs is all wrong
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (("3", "4", "3"), 1.0),
+        (("4", "3", "4"), 0.0),
+        (("4", "3"), 0.0),  # of equals the earliest
+        ((None, None, "3"), 1.0),  # no answer, no vote
+        ((None, None), 0.0),
+    ],
+)
+def test_the_majority_by_hand(answers: tuple[str | None, ...], expected: float) -> None:
+    assert majority(samples(*answers)) == expected
+
+
+def test_distinct_pairs_of_words_by_hand() -> None:
+    assert distinct_bigrams(["a b a b"]) == pytest.approx(2 / 3)  # ab, ba, ab
+    assert distinct_bigrams(["a b", "a b"]) == 0.5
+    assert distinct_bigrams(["a", ""]) == 0
+
+
+def test_columns_are_items_by_samples() -> None:
+    groups = [samples("3", "4", "4", "4"), samples("3", "3", "4", "3", item="b")]
+    assert column("accuracy", groups).tolist() == [[1, 0, 0, 0], [1, 1, 0, 1]]
+    assert column("pass@2", groups) == pytest.approx(np.array([[0.5], [1.0]]))
+    assert column("maj@4", groups).tolist() == [[0], [1]]
+    assert column("maj@1", groups).tolist() == [[1], [1]]
+    assert np.isnan(column("reward/none", groups)).all()
+    assert column("accuracy", []).shape == (0, 1)
+
+
+def test_values_know_their_item() -> None:
+    values, clusters = flat(np.array([[1.0, 0.0], [0.0, 0.0]]))
+    assert values.tolist() == [1, 0, 0, 0]
+    assert clusters is not None
+    assert clusters.tolist() == [0, 0, 1, 1]
+    assert flat(np.array([[1.0], [0.0]]))[1] is None
+
+
+def test_a_slice_is_summarised_by_itself() -> None:
+    results = [replace(ONE, slices=["hard"], correct=False), replace(ONE, id="b")]
+    assert sliced_summaries(results, ["hard"])["hard"]["accuracy"].value == 0
+    assert sliced_summaries(results, ["none"])["none"]["accuracy"].n == 0

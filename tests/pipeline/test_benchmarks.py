@@ -1,0 +1,46 @@
+"""Benchmark files of the user's own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.errors import DataError
+from components.pipeline.benchmarks import benchmark_path, benchmark_rows
+
+
+def written(path: Path, *rows: dict[str, object]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_rows_have_a_question_or_a_prompt_and_keep_their_fields(tmp_path: Path) -> None:
+    one = {"question": " 1 + 1? ", "answer": "#### 2", "level": 5}
+    rows = benchmark_rows("b", written(tmp_path / "b.jsonl", one, {"prompt": "2 + 2?", "answer": 4}))
+    assert [(row["prompt"], row["answer"], row.get("level")) for row in rows] == [
+        ("1 + 1?", "#### 2", 5),
+        ("2 + 2?", "4", None),
+    ]
+    assert len({row["id"] for row in rows}) == 2
+    assert all(int(row["id"], 16) for row in rows)
+
+
+def test_of_two_rows_with_one_prompt_the_first_counts(tmp_path: Path) -> None:
+    rows = benchmark_rows("b", written(tmp_path / "b", {"prompt": "a", "answer": "1"}, {"prompt": "A ", "answer": "2"}))
+    assert [row["answer"] for row in rows] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [({"answer": "1"}, "neither question nor prompt"), ({"prompt": "a", "answer": "none"}, "row 1 .* no number")],
+)
+def test_a_row_that_cannot_be_judged_is_named(tmp_path: Path, row: dict[str, object], complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        benchmark_rows("b", written(tmp_path / "b", row))
+
+
+def test_a_benchmark_needs_a_file_with_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no file"):
+        benchmark_path("b", str(tmp_path / "none"))
+    with pytest.raises(DataError, match="no rows"):
+        benchmark_rows("b", written(tmp_path / "b"))

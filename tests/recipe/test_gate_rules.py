@@ -1,0 +1,76 @@
+"""Rules that could not be applied are refused before anything runs, with the remedy."""
+
+from typing import Any
+
+import pytest
+
+from components.errors import RecipeError
+from components.recipe import build_recipe, kind_of
+
+
+def built(rules: dict[str, Any], **evaluation: Any) -> Any:
+    return build_recipe({"name": "m", "gate": {"rules": rules}, "evaluation": evaluation}, "recipe")
+
+
+@pytest.mark.parametrize("values", [{"name": "m"}, {"name": "m", "gate": {}}])
+def test_a_recipe_without_rules_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="Without rules nothing could be promoted"):
+        build_recipe(values, "recipe")
+
+
+def test_the_default_gate_is_the_contracts() -> None:
+    rules = built({}).gate.rules
+    assert (rules.primary.measure, rules.primary.test, rules.primary.min_effect) == ("accuracy", "auto", 0)
+    assert [(guard.measure, guard.max_ratio, guard.max) for guard in rules.guards] == [("length", 1.5, None), ("kl", None, 20)]
+    assert (rules.error_mode, rules.when_spent, rules.approval) == ("fwer_epoch", "next_fold", "none")
+
+
+@pytest.mark.parametrize(
+    ("rules", "complaint"),
+    [
+        ({"primary": {"measure": "charm"}}, "there is no measure 'charm'; use one of accuracy"),
+        ({"primary": {"measure": "length"}}, "bound it by a guard"),
+        ({"primary": {"measure": "reward", "test": "mcnemar"}}, "use auto"),
+        ({"primary": {"test": "mcnemar", "min_effect": 0.01}}, "use auto"),
+        ({"primary": {"measure": "pass@4"}}, "raise evaluation.samples"),
+        ({"primary": {"min_effect": 0.2}}, "raise target_effect"),
+        ({"guards": [{"measure": "length"}]}, "exactly one of margin, max_ratio and max"),
+        ({"guards": [{"measure": "length", "max": 1.0, "margin": 1.0}]}, "exactly one of"),
+        ({"guards": [{"measure": "accuracy", "max": 0.5}]}, "use margin"),
+        ({"guards": [{"measure": "kl_incumbent", "margin": 0.5}]}, "by max"),
+        ({"guards": [{"measure": "length", "max": 9.0, "on": "school"}]}, "see evaluation.benchmarks"),
+        ({"guards": [{"measure": "accuracy", "margin": 0.1, "slice": "hard"}]}, "add it there"),
+        ({"error_mode": "hope"}, "error_mode"),
+        ({"max_kl": 20.0}, "unknown key"),
+    ],
+)
+def test_rules_that_cannot_be_applied_are_refused(rules: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RecipeError, match=complaint):
+        built(rules)
+
+
+def test_mcnemar_takes_one_sample_an_item() -> None:
+    with pytest.raises(RecipeError, match="use test: auto"):
+        built({"primary": {"test": "mcnemar"}}, samples=4)
+    assert built({"primary": {"test": "mcnemar", "measure": "maj@4"}}, samples=4).evaluation.samples == 4
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "complaint"),
+    [
+        ({"slices": [{"name": "a"}]}, "either prompt"),
+        ({"slices": [{"name": "a", "field": "level"}]}, "field and equals"),
+        ({"slices": [{"name": "a", "prompt": "("}]}, "not a regular expression"),
+        ({"slices": [{"name": "a", "prompt": "x"}] * 2}, "there twice"),
+        ({"benchmarks": {"sealed": "x.jsonl"}}, "choose another name"),
+    ],
+)
+def test_evaluations_that_cannot_be_made_are_refused(evaluation: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RecipeError, match=complaint):
+        built({}, **evaluation)
+
+
+@pytest.mark.parametrize("name", ["pass@0", "pass@K", "reward/", "maj@", "pass@-1", "reward/a b"])
+def test_names_that_are_no_measures(name: str) -> None:
+    with pytest.raises(ValueError, match="there is no measure"):
+        kind_of(name)
