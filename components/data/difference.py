@@ -144,5 +144,5 @@ def answers_moved(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]
         "before": {"count": len(before), "distinct": len(old)},
         "after": {"count": len(after), "distinct": len(new)},
         "distance": round(sum(map(abs, moves.values())) / 2, 4),
-        "moved": [{"answer": label, "before": old[label], "after": new[label]} for label in most if moves[label]],
+        "moved": [{"answer": label, "before": old[label], "after": new[label]} for label in most if old[label] != new[label]],
     }
