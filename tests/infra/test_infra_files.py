@@ -230,6 +230,7 @@ def card(**changes: Any) -> str:
         "weights_sha256": "f" * 64,
         "algorithm": "grpo",
         "seed": 3,
+        "stop": None,
         "dev": dict.fromkeys(("sampled_before", "sampled_after", "greedy_before", "greedy_after"), score),
         "reward": {
             "kind": "mix",
