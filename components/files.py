@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -184,3 +185,12 @@ def weights_digest(files: Mapping[str, str], folder: str = "model") -> str:
     weights = {k: v for k, v in files.items() if k.startswith(f"{folder}/") and k.endswith(".safetensors")}
     assert weights, f"no weights in {folder}"
     return next(iter(weights.values())) if len(weights) == 1 else digest_of_digests(weights)
+
+
+def without_nan(value: Any) -> Any:
+    """JSON-like data with null in place of numbers that are not finite: what is not known is not a number."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: without_nan(one) for key, one in value.items()}
+    return [without_nan(one) for one in value] if isinstance(value, list | tuple) else value

@@ -19,6 +19,7 @@ from components.files import (
     read_json_lines,
     tree_digests,
     verify_directory,
+    without_nan,
     write_json,
     write_json_lines,
     write_text,
@@ -152,3 +153,8 @@ def test_the_second_of_two_commits_leaves_the_first_in_place(committed: Path) ->
     commit_directory(committed, lambda path: None, {"answer": 0})
     assert verify_directory(committed)["answer"] == 42
     assert [path.name for path in committed.parent.iterdir()] == ["done"]
+
+
+def test_numbers_that_are_not_finite_become_null() -> None:
+    given = {"a": [1.5, math.nan, {"b": (math.inf, "nan", 2)}], "c": True}
+    assert without_nan(given) == {"a": [1.5, None, {"b": [None, "nan", 2]}], "c": True}

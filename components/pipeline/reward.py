@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import RecipeError
-from components.files import file_digest, read_json, tree_digests, write_json
+from components.files import file_digest, read_json, tree_digests, without_nan, write_json
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
@@ -80,7 +80,7 @@ def _build(context: Context, data: StageResult, start: StageResult, path: Path) 
     report = validate_reward(_subject(context, path, device), table(data, "pairs_heldout"), samples, settings.validation)
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
     advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
-    write_json(path / "report.json", {**report.as_json(), "advice": advice.as_json()})
+    write_json(path / "report.json", without_nan({**report.as_json(), "advice": advice.as_json()}))
     context.observer.progress("reward", 1, 1, "passed" if report.passed else f"refused: {', '.join(report.failed)}")
 
 
