@@ -81,7 +81,7 @@ class RewardValidation(Section):
     min_agreement: Share = 0.6  # lower bound of the AUC against the verifier, among samples of one prompt
     max_silent_groups: Share = 0.9
     min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that repeats itself
-    max_best_of_n_fall: Share = 0.02  # of gold accuracy below its highest point on the curve
+    max_best_of_n_fall: Share = 0.1  # of gold accuracy below its highest point on the curve
     samples: Count = 256  # prompts sampled from the current policy
     group: Annotated[int, Field(ge=2, le=1024)] = 8  # samples a prompt
     repeats: Annotated[int, Field(ge=2, le=16)] = 2  # times the same samples are scored, to see the reward's noise

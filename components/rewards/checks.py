@@ -1,5 +1,6 @@
 """What a validation says: checks with figure, interval, threshold and remedy; a report, and what in it was waived."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -71,6 +72,16 @@ class RewardReport:
     def from_json(cls, value: Mapping[str, Any]) -> "RewardReport":
         checks = [Check(**check) for check in value["checks"]]
         return cls(value["kind"], checks, value["pilot"], value["curves"], value["identity"])
+
+
+def finite(check: Check) -> Check:
+    """The check without figures that are no numbers; where its value is none, it fails."""
+    low, high = (bound if bound is not None and math.isfinite(bound) else None for bound in (check.low, check.high))
+    if low is None or high is None:
+        low = high = None
+    if check.value is not None and not math.isfinite(check.value):
+        return replace(check, value=None, low=None, high=None, passed=False, detail="not a finite number")
+    return replace(check, low=low, high=high)
 
 
 def with_waivers(checks: Sequence[Check], waive: Mapping[str, str]) -> list[Check]:

@@ -36,12 +36,18 @@ ALL = {**WHITE_SPACE, **FORMATS}
 
 def restyled(pairs: Sequence[Mapping[str, Any]], share: float, seed: int) -> list[Mapping[str, Any]]:
     """The pairs, with a share of their answers restyled, each on its own: a style says nothing about which is better."""
-    styles, draws = list(ALL.values()), stream(seed, "restyle").random((len(pairs), 2, 2))
+    draws = stream(seed, "restyle").random((len(pairs), 2, 2))
     rows: list[Mapping[str, Any]] = []
     for row, draw in zip(pairs, draws, strict=True):
         answers = {
-            side: styles[int(which * len(styles))](row[side]) if whether < share else row[side]
+            side: _otherwise(row[side], which) if whether < share else row[side]
             for side, (whether, which) in zip(("chosen", "rejected"), draw, strict=True)
         }
         rows.append({**row, **answers})
     return rows
+
+
+def _otherwise(text: str, draw: float) -> str:
+    """The text in one of the styles that change it; ``draw`` in [0, 1) says in which."""
+    forms = [form for form in (style(text) for style in ALL.values()) if form != text]
+    return forms[int(draw * len(forms))]

@@ -1,5 +1,6 @@
 """Checks of the reward as a function of text: the batch, padding, white space and layout must not matter, and hacks not pay."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -42,7 +43,9 @@ def probe(totals: Totals, rows: Rows, completions: Sequence[str]) -> Probe:
     rows, completions = [rows[i] for i in places], [completions[i] for i in places]
     scores = totals(rows, completions)
     retest = _largest(totals(rows, completions) - scores)
-    return Probe(rows, completions, scores, retest, float(np.nanstd(scores)) if len(scores) else 0.0)
+    return Probe(
+        rows, completions, scores, retest, float(scores[np.isfinite(scores)].std()) if np.isfinite(scores).any() else 0.0
+    )
 
 
 def _largest(differences: Floats) -> float:
@@ -79,8 +82,10 @@ def text_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
     shifts = {}
     for name, style in WHITE_SPACE.items():
         moved = np.abs(totals(found.rows, [style(c) for c in found.completions]) - found.scores)
-        shifts[name] = float(np.nanmean(moved)) / (found.deviation or 1.0) if len(moved) else 0.0
-    worst = max(shifts, key=lambda name: shifts[name])
+        shifts[name] = (
+            float(moved[np.isfinite(moved)].mean()) / (found.deviation or 1.0) if np.isfinite(moved).any() else math.nan
+        )
+    worst = max(shifts, key=lambda name: (math.isnan(shifts[name]), shifts[name]))
     advice = "Invisible changes of the text move the reward. Normalise texts first, or raise reward.model.restyle."
     value = shifts[worst]
     return Check("text_invariance", value, None, None, threshold, value <= threshold, advice, f"worst: {worst}")

@@ -10,7 +10,7 @@ import numpy as np
 from components.recipe import RewardValidation
 from components.rewards import pair_checks, policy_checks, text_checks
 from components.rewards.calibration import reliability
-from components.rewards.checks import Check, RewardReport, with_waivers
+from components.rewards.checks import Check, RewardReport, finite, with_waivers
 from components.rewards.figures import Floats, wins
 from components.rewards.identity import identity_check
 from components.rewards.pilot import Pilot
@@ -64,10 +64,12 @@ def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds:
         *on_samples(np.concatenate([chosen, rejected]), groups, judged, thresholds),
     ]
     curves = {"best_of_n": policy_checks.best_of_n_curve(judged)}
-    if subject.learned and len(finite := _finite(chosen - rejected)):
-        curves["reliability"] = [b._asdict() for b in reliability(finite)]
+    if subject.learned and len(known := _finite(chosen - rejected)):
+        curves["reliability"] = [b._asdict() for b in reliability(known)]
     pilot = Pilot.measured(judged, samples.lengths).as_json()
-    return RewardReport(subject.kind, with_waivers(checks, thresholds.waive), pilot, curves, subject.identity)
+    return RewardReport(
+        subject.kind, with_waivers([finite(check) for check in checks], thresholds.waive), pilot, curves, subject.identity
+    )
 
 
 def on_pairs(subject: Subject, pairs: Rows, chosen: Floats, rejected: Floats, thresholds: RewardValidation) -> list[Check]:

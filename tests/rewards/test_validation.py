@@ -213,6 +213,14 @@ def test_an_overconfident_judge_fails_on_calibration() -> None:
     assert (found.passed, found.value) == (False, pytest.approx(0.25, abs=0.01))
 
 
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_a_reward_that_never_judges_is_refused_with_a_report_in_plain_json(value: float | None) -> None:
+    found = report(reward=scoring(lambda _, right: value), learned=True)
+    assert not found.passed
+    assert {"finiteness", "pair_accuracy", "range", "agreement", "noise"} <= set(found.failed)
+    assert RewardReport.from_json(json.loads(json.dumps(found.as_json(), allow_nan=False))) == found
+
+
 def test_a_reward_that_returns_too_few_scores_is_an_error() -> None:
     with pytest.raises(RewardError, match="39 rewards for 40"):
         report(reward=lambda prompts, completions, rows: verify(prompts, completions, rows)[1:])
