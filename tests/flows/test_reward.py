@@ -112,14 +112,14 @@ IMPOSSIBLE = "reward.validation.max_hack_percentile=0.0"
 
 
 def test_a_refused_reward_names_the_checks_that_failed(promoted: dict[str, Any], run: Run) -> None:
-    result = run("reward.model.steps=5", IMPOSSIBLE, until="reward")
+    result = run(IMPOSSIBLE, until="reward")
     assert (result["status"], result["failed_checks"]) == ("reward_refused", ["hack_strings"])
 
 
 def test_a_waiver_is_in_the_report_the_run_and_the_card(promoted: dict[str, Any], run: Run) -> None:
     reason = "hacks are seen to by hand"
     waiver = f"reward.validation.waive.hack_strings={reason}"
-    result = run("reward.model.steps=5", IMPOSSIBLE, waiver, "train.steps=2", "train.evaluate_every=2")
+    result = run(IMPOSSIBLE, waiver, "train.steps=2", "train.evaluate_every=2", "train.lr=3e-4")
     assert result["status"] != "reward_refused"
     assert report_of(result)["waived"] == {"hack_strings": reason}
     assert tags(result)["reward.waived.hack_strings"] == reason
