@@ -252,7 +252,7 @@ def test_the_best_checkpoint_of_a_stopped_run_is_judged_and_marked(run: Run) -> 
 
 
 def test_a_recipe_may_keep_stopped_runs_from_the_gate(run: Run) -> None:
-    result = run("name=halted", *STOPPED, "gate.after_stop=false")
+    result = run("name=withheld", *STOPPED, "gate.after_stop=false")
     assert (result["status"], result["version"]) == ("stopped", None)
     assert "the sentinel stopped training" in Path(result["report"]).read_text(encoding="utf-8")
 

@@ -67,7 +67,6 @@ def accuracy(policy: Policy, rows: list[dict[str, str]]) -> float:
 
 def test_a_length_hack_is_stopped_before_gold_has_fallen(start: Path, rows: list[dict[str, str]], tmp_path: Path) -> None:
     trainer, gold = hack(start, rows, tmp_path)
-    print(trainer.progress.stop, gold)
     assert trainer.progress.stopped in ("length", "proxy_gold_gap")
     assert min(gold) >= gold[0] - MOST_LOST
     assert accuracy(trainer.best_policy(), rows) == max(gold)  # the gold-best checkpoint is what is handed over
@@ -75,6 +74,5 @@ def test_a_length_hack_is_stopped_before_gold_has_fallen(start: Path, rows: list
 
 def test_unwatched_the_same_hack_ruins_the_policy(start: Path, rows: list[dict[str, str]], tmp_path: Path) -> None:
     trainer, gold = hack(start, rows, tmp_path, **OFF)
-    print(gold)
     assert trainer.progress.stopped is None
     assert gold[-1] < gold[0] - 2 * MOST_LOST
