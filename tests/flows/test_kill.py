@@ -79,6 +79,12 @@ def ratchet(project: Path, kill_at: str | None = None) -> subprocess.CompletedPr
     return subprocess.CompletedProcess(command, process.returncode, process.stdout.read())
 
 
+def client_of(project: Path) -> MlflowClient:
+    """Of this project's own registry too: by default that is the one that another test of this process used last."""
+    uri = f"sqlite:///{project / 'mlflow' / 'mlflow.db'}"
+    return MlflowClient(uri, uri)
+
+
 def keys_of(project: Path) -> dict[str, list[str]]:
     store = project / ".ratchet" / "store"
     return {stage.name: sorted(p.name for p in stage.iterdir()) for stage in store.iterdir()}
@@ -122,7 +128,7 @@ def test_the_weights_are_those_of_the_uninterrupted_run(uninterrupted: Path, kil
 def test_there_is_one_version_one_promotion_and_one_gate_use(killed: tuple[Path, dict[str, Any]]) -> None:
     project = killed[0]
     ledger = Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}")
-    client = MlflowClient(f"sqlite:///{project / 'mlflow' / 'mlflow.db'}")
+    client = client_of(project)
     assert len(ledger.history("micro")) == 1
     assert [ledger.uses("micro", fold) for fold in ledger.retired("micro")] == [1]
     assert len(client.search_model_versions("name = 'micro'")) == 1
@@ -130,7 +136,7 @@ def test_there_is_one_version_one_promotion_and_one_gate_use(killed: tuple[Path,
 
 
 def test_no_run_is_left_running_and_the_parent_is_one(killed: tuple[Path, dict[str, Any]]) -> None:
-    client = MlflowClient(f"sqlite:///{killed[0] / 'mlflow' / 'mlflow.db'}")
+    client = client_of(killed[0])
     experiment = client.get_experiment_by_name("micro")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])

@@ -119,7 +119,9 @@ def test_sigterm_in_training_commits_and_ends_and_the_next_run_goes_on(tmp_path:
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert (committed := max(int(p.name[5:]) for p in checkpoints.glob("step_*"))) < 60
-    assert [r.info.status for r in MlflowClient(uri(project)).search_runs(["1"]) if r.info.status == "RUNNING"] == []
+    assert [
+        r.info.status for r in MlflowClient(uri(project), uri(project)).search_runs(["1"]) if r.info.status == "RUNNING"
+    ] == []
     out, _ = run(project, *overrides).communicate(timeout=300)
     result = json.loads(out)
     assert result["status"] == "promoted"
@@ -187,7 +189,7 @@ def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
         tasks = call(f"{url}/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [finished["id"]]}}})
         assert {"prepare data", "warm up policy", "validate reward", "train policy"} <= {t["name"] for t in tasks}
         assert "Cached" in {t["state"]["name"] for t in tasks}  # the data of the project's other runs
-        client = MlflowClient(uri(project))
+        client = MlflowClient(uri(project), uri(project))
         experiment = client.get_experiment_by_name("served")
         assert experiment is not None
         assert client.search_runs([experiment.experiment_id], "attributes.run_name = 'served'")
@@ -228,4 +230,4 @@ def test_mlflow_run_goes_through_the_project_file(tmp_path: Path) -> None:
         command, cwd=project, env=environment(MLFLOW_TRACKING_URI=uri(project)), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    assert int(MlflowClient(uri(project)).get_model_version_by_alias("door", "champion").version) == 1
+    assert int(MlflowClient(uri(project), uri(project)).get_model_version_by_alias("door", "champion").version) == 1
