@@ -65,7 +65,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def ratchet(project: Path, kill_at: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run in a session of its own, which is ended whole."""
     environment = {**os.environ, **({"RATCHET_KILL_AT": kill_at} if kill_at else {})}
-    for name in ("MLFLOW_TRACKING_URI", "PREFECT_HOME"):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_HOME"):
         environment.pop(name, None)
     command = [sys.executable, "-m", "flows.cli", "run", "--recipe", str(MICRO), "--json", *OVERRIDES]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}

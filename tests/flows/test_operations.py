@@ -28,7 +28,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "PREFECT_HOME")
+    }
     return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **extra}
 
 
