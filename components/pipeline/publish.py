@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from components.evaluation.report import dev_rows, place_rows, render, training_plot
 from components.files import file_digest, read_json, scratch_directory, write_text
 from components.pipeline.context import Context, StageResult
-from components.pipeline.data import dataset_version, summary
+from components.pipeline.data import REPORT, dataset_version, summary
 from components.pipeline.evaluate import arm_rows, evaluation_details, evaluation_summary
 from components.pipeline.lineage import lineage_of, write_lineage
 from components.pipeline.policy import policy_weights
@@ -133,7 +133,8 @@ def publish_outcome(
     write_text(path, render(values, points))
     tracker.artifact(run_id, path, "report")
     tracker.artifact(run_id, data.path / "data.dvc", "data")
-    tracker.artifact(run_id, data.path / "report.html", "data")
+    if (data.path / REPORT).is_file():  # a dataset that `reproduce` restored by its hash comes without
+        tracker.artifact(run_id, data.path / REPORT, "data")
     tracker.artifact(run_id, reward.path / "report.json", "reward")
     waived = reward_report(reward)["waived"]
     if waived:

@@ -10,7 +10,8 @@ from components.registry.fingerprint import CONSTRAINTS
 from components.registry.lineage import Lineage, StageManifest
 from components.registry.verification import different
 
-TIMED = {"train": {"metrics.jsonl"}}  # seconds and memory are in it
+# Seconds and memory are in the one; the other tells of a preparation, and a restored dataset has none.
+NOT_COMPARED = {"train": {"metrics.jsonl"}, "data": {"report.html"}}
 SHARES = ("eval_sampled_accuracy", "eval_format_rate")  # between 0 and 1, so that one tolerance serves them
 UNTIL_TRAINED = ("data", "warmup", "champion", "reward", "train")
 LOCK, CURRENT = "lock", "current"
@@ -88,7 +89,7 @@ def _kind(path: str) -> str:
 
 
 def stage_matches(recorded: Sequence[StageManifest], made: Mapping[str, Mapping[str, str]]) -> list[StageMatch]:
-    """Stage by stage up to training, in order; files that hold times are left out.
+    """Stage by stage up to training, in order, without the files of `NOT_COMPARED`.
 
     A version that started from the champion gets that policy as an existing model: only its weights are compared.
     """
@@ -98,8 +99,8 @@ def stage_matches(recorded: Sequence[StageManifest], made: Mapping[str, Mapping[
 def _match(stage: StageManifest, made: Mapping[str, Mapping[str, str]]) -> StageMatch:
     if stage.name == "champion":
         return StageMatch(stage.name, different(_weights(stage.files), _weights(made.get("warmup", {}))))
-    timed = TIMED.get(stage.name, set())
-    files = [name for name in different(stage.files, made.get(stage.name, {})) if name not in timed]
+    skipped = NOT_COMPARED.get(stage.name, set())
+    files = [name for name in different(stage.files, made.get(stage.name, {})) if name not in skipped]
     return StageMatch(stage.name, files)
 
 
