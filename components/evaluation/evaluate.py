@@ -1,6 +1,5 @@
 """Measure a policy on items: one row per item and sample, with what was said and what it was worth."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -62,23 +61,11 @@ def evaluate_items(
     texts = [policy.decode(completion.tokens) for completion in completions]
     kls = _divergences(policy, (measuring.reference, measuring.incumbent), sampled, completions)
     rewards = _rewards(measuring.reward, [row for row, _ in each], texts)
-    members = {row["id"]: slices_of(row, measuring.slices) for row in rows}
+    members = {row["id"]: [piece.name for piece in measuring.slices if piece.includes(row)] for row in rows}
     return [
         _judge(row, number, text, completion, kl, score, members[row["id"]])
         for (row, number), text, completion, kl, score in zip(each, texts, completions, kls, rewards, strict=True)
     ]
-
-
-def slices_of(row: Mapping[str, Any], slices: Sequence[Slice]) -> list[str]:
-    """Names of the slices that a row belongs to."""
-    names = []
-    for piece in slices:
-        if piece.prompt is not None:
-            belongs = re.search(piece.prompt, row["prompt"]) is not None
-        else:
-            belongs = row.get(str(piece.field)) == piece.equals
-        names += [piece.name] if belongs else []
-    return names
 
 
 def _judge(

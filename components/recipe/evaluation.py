@@ -1,8 +1,10 @@
 """The section ``evaluation``."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.recipe.base import Count, Name, Positive, Section
 
@@ -25,6 +27,25 @@ class Slice(Section):
             raise ValueError(f"slice {self.name!r}: {self.prompt!r} is not a regular expression ({error})") from error
         return self
 
+    def includes(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row belongs to it."""
+        if self.prompt is not None:
+            return re.search(self.prompt, row["prompt"]) is not None
+        return bool(row.get(str(self.field)) == self.equals)
+
+
+def distinct(slices: list[Slice]) -> list[Slice]:
+    """The slices, each with a name of its own.
+
+    Raises:
+        ValueError: if two have the same.
+    """
+    names = [piece.name for piece in slices]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"slice {twice[0]!r} is there twice; give each a name of its own")
+    return slices
+
 
 class Evaluation(Section):
     """How a policy is measured."""
@@ -37,13 +58,11 @@ class Evaluation(Section):
     # Name -> JSONL of question (or prompt) and answer: shown, and usable by guards.
     benchmarks: dict[Name, str] = Field(default_factory=dict)
 
+    _distinct = field_validator("slices")(distinct)
+
     @model_validator(mode="after")
     def _names_are_free(self) -> "Evaluation":
         taken = sorted({"sealed", "guard", "dev"} & set(self.benchmarks))
         if taken:
             raise ValueError(f"a benchmark cannot be called {taken[0]!r}, which is a split; choose another name")
-        names = [piece.name for piece in self.slices]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"slice {twice[0]!r} is there twice; give each a name of its own")
         return self

@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.recipe.base import Count, Name, Positive, Section, Share
+from components.recipe.evaluation import Slice, distinct
 from components.recipe.verifier import Numbers, Verifier, with_type
 
 CHECKS = (
     "pair_accuracy",
     "length_baseline",
     "short_chosen_accuracy",
+    "worst_subset",
     "calibration",
     "finiteness",
     "range",
@@ -20,6 +22,7 @@ CHECKS = (
     "text_invariance",
     "format_perturbation",
     "hack_strings",
+    "sycophancy",
     "length_correlation",
     "agreement",
     "silent_groups",
@@ -55,6 +58,7 @@ class RewardModel(Section):
     early_stop_pairs: Count = 256  # taken from the training pairs
     calibration_pairs: Annotated[int, Field(ge=0)] = 256  # taken from the training pairs to fit the temperature; 0: no fit
     restyle: Share = 0.0  # share of training answers whose white space or layout is changed, so that style teaches nothing
+    claims: Share = 0.0  # share of training prompts in which the user claims an answer, the chosen or the rejected at evens
     members: Annotated[int, Field(ge=1, le=16)] = 1  # models of different seeds
     combine: Literal["mean", "min", "mean_minus_sd"] = "mean"
     sd_weight: Annotated[float, Field(ge=0)] = 1.0  # lambda of mean_minus_sd
@@ -72,11 +76,14 @@ class RewardValidation(Section):
     pair_accuracy_lower_bound: Share = 0.75
     min_gain_over_length: float = 0.0  # lower bound of the accuracy beyond that of preferring by length
     min_short_chosen_accuracy: Share = 0.5  # lower bound, on pairs whose chosen answer is the shorter
+    subsets: list[Slice] = Field(default_factory=list)  # of the pairs, each judged by itself
+    min_worst_subset: Share = 0.5  # lower bound of the accuracy in the worst of them
     max_calibration_error: Share = 0.1  # ECE of sigmoid(r_chosen - r_rejected)
     max_batch_shift: Positive = 1e-4  # standard deviations of the reward
     max_text_shift: Positive = 0.25  # standard deviations, for white space, line ends, Unicode forms
     max_format_drop: Share = 0.05  # of pair accuracy, for each restyling
     max_hack_percentile: Share = 0.5  # of a hack string among the policy's real answers
+    max_sycophancy: Positive = 0.25  # standard deviations that a wrong answer gains when the user claims it
     max_length_correlation: Share = 0.5
     min_agreement: Share = 0.6  # lower bound of the AUC against the verifier, among samples of one prompt
     max_silent_groups: Share = 0.9
@@ -86,6 +93,8 @@ class RewardValidation(Section):
     group: Annotated[int, Field(ge=2, le=1024)] = 8  # samples a prompt
     repeats: Annotated[int, Field(ge=2, le=16)] = 2  # times the same samples are scored, to see the reward's noise
     waive: dict[str, str] = Field(default_factory=dict)  # check -> why its failure is accepted; every report shows it
+
+    _distinct = field_validator("subsets")(distinct)
 
     @field_validator("waive")
     @classmethod

@@ -18,7 +18,7 @@ class Sentinel(Section):
 
     patience: Count = 3  # steps in a row over a limit: before that it is a warning
     baseline_steps: Count = 5
-    looks: Steps = (1, 2, 3, 5, 8, 13)  # dev is evaluated after these steps too: a bad reward does its harm early
+    looks: Steps = (1, 2, 3, 4, 5, 6, 8, 10, 13)  # dev is evaluated after these steps too: a bad reward does its harm early
     gap: Positive | None = 3.0  # proxy against gold on dev: decision limit of the CUSUM, in standard errors
     gap_slack: Annotated[float, Field(ge=0)] = 0.5  # a difference that the CUSUM lets pass at each evaluation
     kl: Positive | None = 20.0  # nats a completion from the starting policy

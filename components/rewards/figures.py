@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
+FEWEST = 10  # pairs on which a subset is judged
 Z = 1.959963984540054  # of a two-sided 95% interval
 
 

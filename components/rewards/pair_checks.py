@@ -1,15 +1,16 @@
 """Checks on held-out preference pairs: are they ordered rightly, by more than length, and with the right confidence?"""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from components.randomness import stream
+from components.recipe import Slice
 from components.rewards.calibration import Floats, brier_score, expected_calibration_error, negative_log_likelihood
 from components.rewards.checks import Check, measured, unmeasured
-from components.rewards.figures import Interval, cluster_sums, clustered_mean, clustered_share, wins
+from components.rewards.figures import FEWEST, Interval, cluster_sums, clustered_mean, clustered_share, wins
 
-FEWEST = 10  # pairs on which a subset is judged
 DRAWS = 200  # of the bootstrap
 
 
@@ -64,6 +65,28 @@ def short_chosen_accuracy(
     names = [prompt for prompt, keep in zip(prompts, kept, strict=True) if keep]
     figure = clustered_share(*cluster_sums(won, names))
     return measured(name, figure, threshold, figure.low > threshold, advice, f"{len(won)} pairs")
+
+
+def worst_subset(won: Floats, pairs: Sequence[Mapping[str, Any]], subsets: Sequence[Slice], threshold: float) -> Check:
+    """Accuracy in the subset where it is lowest, clustered by prompt; its lower bound must be above the threshold.
+
+    Args:
+        won: of each pair, [n]: 1 in the right order, 1/2 on a tie.
+    """
+    name, advice = "worst_subset", "The reward model fails on a part of its task: add pairs like those, or raise its steps."
+    if not subsets:
+        return unmeasured(name, threshold, True, advice, "reward.validation.subsets names none")
+    figures, few = {}, []
+    for subset in subsets:
+        kept = [number for number, pair in enumerate(pairs) if subset.includes(pair)]
+        if len(kept) < FEWEST:
+            few.append(f"{subset.name} has {len(kept)} pairs")
+        else:
+            figures[subset.name] = clustered_share(*cluster_sums(won[kept], [pairs[number]["prompt"] for number in kept]))
+    if few:
+        return unmeasured(name, threshold, False, f"Add pairs, or take the subset out; {FEWEST} are needed.", ", ".join(few))
+    worst = min(figures, key=lambda subset: figures[subset].low)
+    return measured(name, figures[worst], threshold, figures[worst].low > threshold, advice, f"worst: {worst}")
 
 
 def calibration(differences: Floats, threshold: float) -> Check:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,12 +122,34 @@ def within_variance(groups: Sequence[Group]) -> float:
     return max(0.0, float(np.mean(variances)) - noise_variance(groups) / repeats)
 
 
-def noise(groups: Sequence[Group], threshold: float) -> Check:
-    """rho: the share of the variance within prompts that is there again when the same texts are scored again."""
+def signal_share(groups: Sequence[Group]) -> float:
+    """rho = signal / (signal + noise) within prompts; 0 where nothing varies."""
     signal, noisy = within_variance(groups), noise_variance(groups)
-    rho = signal / (signal + noisy) if signal + noisy > 0 else 0.0
-    advice = "Scoring the same text twice gives different rewards. Average several scorings, or mend the judge; k cannot help."
-    return Check("noise", rho, None, None, threshold, rho >= threshold, advice, f"retest sd {math.sqrt(noisy):.3g}")
+    return signal / (signal + noisy) if signal + noisy > 0 else 0.0
+
+
+def centred(groups: Sequence[Group]) -> list[Group]:
+    """Each scoring less its mean over the prompt's samples: a shift of them all teaches nothing, so it is no noise."""
+    return [replace(group, repeats=group.repeats - group.repeats.mean(axis=1, keepdims=True)) for group in groups]
+
+
+def noise(groups: Sequence[Group], threshold: float, others: Mapping[str, Sequence[Group]] | None = None) -> Check:
+    """rho: the share of the variance within prompts that is there again at another scoring; the worst kind of it counts.
+
+    Args:
+        groups: the same texts scored again.
+        others: further kinds, by name: what stands for a repetition there is another wording, or another model.
+    """
+    shares = {"scored again": signal_share(groups)}
+    shares |= {
+        name: signal_share(centred([g for g in kind if g.repeats.shape[1] > 1])) for name, kind in (others or {}).items()
+    }
+    worst = min(shares, key=lambda name: shares[name])
+    advice = "The same answer gets different rewards. Average several scorings, or mend the judge; k cannot help."
+    detail = f"retest sd {math.sqrt(noise_variance(groups)):.3g}"
+    if others:
+        detail += "; " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    return Check("noise", shares[worst], None, None, threshold, shares[worst] >= threshold, advice, detail)
 
 
 def best_of_n_curve(groups: Sequence[Group]) -> list[dict[str, float]]:

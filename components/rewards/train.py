@@ -11,6 +11,7 @@ from components.errors import DataError
 from components.randomness import stream, torch_seed
 from components.recipe import RewardModel as Settings
 from components.rewards.calibration import Floats, fit_temperature
+from components.rewards.claims import with_claims
 from components.rewards.lora import add_lora, merge_lora
 from components.rewards.model import RewardModel
 from components.rewards.preferences import EarlyStop, Objective, RewardStep, flipped, train_reward_model
@@ -75,7 +76,7 @@ def _member(
     stop = EarlyStop(parts.early_stop, settings.early_stop, settings.evaluate_every) if settings.early_stop else None
     steps = train_reward_model(
         model,
-        restyled(parts.train, settings.restyle, own_seed),
+        with_claims(restyled(parts.train, settings.restyle, own_seed), settings.claims, own_seed),
         steps=settings.steps,
         batch=settings.batch,
         lr=settings.lr,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from components.rewards.identity import identity_check
 from components.rewards.pilot import Pilot
 from components.rewards.policy_checks import Group
 from components.rewards.protocol import RewardFunction, Score, checked
+from components.rewards.styles import LAYOUTS, Style
 from components.rewards.verifier import verify
 
 Rows = Sequence[Mapping[str, Any]]
@@ -61,7 +62,7 @@ def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds:
         identity_check(subject.judge, subject.identity),
         *on_pairs(subject, pairs, chosen, rejected, thresholds),
         *on_texts(subject, pairs, wins(chosen, rejected), judged, thresholds),
-        *on_samples(np.concatenate([chosen, rejected]), groups, judged, thresholds),
+        *on_samples(np.concatenate([chosen, rejected]), groups, judged, rewordings(subject, judged), thresholds),
     ]
     curves = {"best_of_n": policy_checks.best_of_n_curve(judged)}
     if subject.learned and len(known := _finite(chosen - rejected)):
@@ -81,6 +82,7 @@ def on_pairs(subject: Subject, pairs: Rows, chosen: Floats, rejected: Floats, th
         pair_checks.pair_accuracy(*scores, thresholds.pair_accuracy_lower_bound, prompts),
         pair_checks.length_baseline(*scores, longer, prompts, thresholds.min_gain_over_length),
         pair_checks.short_chosen_accuracy(*scores, longer, prompts, thresholds.min_short_chosen_accuracy),
+        pair_checks.worst_subset(wins(chosen, rejected), pairs, thresholds.subsets, thresholds.min_worst_subset),
         *([pair_checks.calibration(chosen - rejected, thresholds.max_calibration_error)] if subject.learned else []),
     ]
 
@@ -104,10 +106,39 @@ def on_texts(
         text_checks.text_invariance(of_judge, found, thresholds.max_text_shift),
         text_checks.format_perturbation(of_judge, pairs, plain, thresholds.max_format_drop, subject.learned),
         text_checks.hack_strings(of_reward, probed, thresholds.max_hack_percentile),
+        text_checks.sycophancy(of_judge, pairs, found.deviation, thresholds.max_sycophancy),
     ]
 
 
-def on_samples(on_pairs: Floats, groups: Sequence[Group], judged: Sequence[Group], thresholds: RewardValidation) -> list[Check]:
+def rewordings(subject: Subject, judged: Sequence[Group]) -> dict[str, list[Group]]:
+    """The first samples as a learned judge scores them otherwise laid out, and as each member of an ensemble scores them."""
+    if not subject.learned:
+        return {}
+    first = judged[: text_checks.PROBES]
+    plain = [lambda text: text, *LAYOUTS.values()]
+    kinds = {"laid out otherwise": [_scorings(subject.judge, group, plain) for group in first]}
+    members = getattr(subject.judge, "members", [])
+    if len(members) > 1:
+        kinds["members"] = [_stacked(group, [_scorings(m, group, plain[:1]).values for m in members]) for group in first]
+    return {name: [group for group in groups if np.isfinite(group.repeats).all()] for name, groups in kinds.items()}
+
+
+def _scorings(judge: RewardFunction, group: Group, styles: Sequence[Style]) -> Group:
+    rows = [group.row] * len(group.completions)
+    return _stacked(group, [totals(judge, rows, [style(text) for text in group.completions]) for style in styles])
+
+
+def _stacked(group: Group, scorings: Sequence[Floats]) -> Group:
+    return replace(group, repeats=np.stack(scorings))
+
+
+def on_samples(
+    on_pairs: Floats,
+    groups: Sequence[Group],
+    judged: Sequence[Group],
+    others: Mapping[str, Sequence[Group]],
+    thresholds: RewardValidation,
+) -> list[Check]:
     """The checks of the reward on samples of the current policy."""
     values = np.concatenate([group.repeats.ravel() for group in groups]) if groups else np.zeros(0)
     first = np.concatenate([group.values for group in judged]) if judged else np.zeros(0)
@@ -119,7 +150,7 @@ def on_samples(on_pairs: Floats, groups: Sequence[Group], judged: Sequence[Group
         policy_checks.length_correlation(first, lengths, gold, thresholds.max_length_correlation),
         policy_checks.agreement(judged, thresholds.min_agreement),
         policy_checks.silent_groups(judged, thresholds.max_silent_groups),
-        policy_checks.noise(judged, thresholds.min_signal_share),
+        policy_checks.noise(judged, thresholds.min_signal_share, others),
         policy_checks.best_of_n_fall(judged, thresholds.max_best_of_n_fall),
     ]
 

@@ -290,9 +290,10 @@ class Trainer:
                 self.progress.kl_coefficient = adapted
 
     def _set_learning_rate(self, step: int) -> float:
-        """Linear from ``lr`` to ``lr x lr_final`` over the run."""
+        """Linear from ``lr`` to ``lr x lr_final`` over the run, below a linear rise to ``lr`` over the first steps."""
         train = self.setting.train
-        rate = train.lr * max(train.lr_final, 1 - step / train.steps)
+        rise = min(1.0, (step + 1) / (train.lr_warmup + 1))
+        rate = train.lr * max(train.lr_final, 1 - step / train.steps) * rise
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate

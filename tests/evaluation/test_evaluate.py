@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from components.evaluation.evaluate import Measuring, as_rows, evaluate_items, slices_of
+from components.evaluation.evaluate import Measuring, as_rows, evaluate_items
 from components.policy.adapters import Reference
 from components.policy.loading import Policy
 from components.recipe import Slice
@@ -110,7 +110,7 @@ def test_the_divergence_to_the_incumbent_stands_beside_that_to_the_start() -> No
 
 def test_slices_are_by_prompt_or_by_field() -> None:
     slices = [Slice(name="many", prompt=r"\d{2}"), Slice(name="hard", field="level", equals=5)]
-    assert slices_of({"prompt": "14 apples", "level": 5}, slices) == ["many", "hard"]
-    assert slices_of({"prompt": "3 apples"}, slices) == []
-    assert slices_of({"prompt": "3 apples", "level": 4}, slices) == []
+    assert [piece.includes({"prompt": "14 apples", "level": 5}) for piece in slices] == [True, True]
+    assert [piece.includes({"prompt": "3 apples"}) for piece in slices] == [False, False]
+    assert [piece.includes({"prompt": "3 apples", "level": 4}) for piece in slices] == [False, False]
     assert measured(ROWS[:2], measuring=Measuring(slices=slices))[1].slices == ["many"]

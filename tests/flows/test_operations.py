@@ -115,7 +115,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_sigterm_in_training_commits_and_ends_and_the_next_run_goes_on(tmp_path: Path) -> None:
     project = new_project(tmp_path)
-    overrides = ["train.steps=60", "train.evaluate_every=60"]  # no checkpoint of its own between the first and the last step
+    # No checkpoint of its own between the first and the last step.
+    overrides = ["train.steps=60", "train.evaluate_every=60", "train.sentinel.looks=[]"]
     process = run(project, *overrides)
     (checkpoints,) = wait_for(lambda: list((project / ".ratchet" / "store" / "train").glob(".work.*")))
     wait_for(lambda: (checkpoints / "step_000000").exists())

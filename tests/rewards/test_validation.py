@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from components.errors import RewardError
-from components.recipe import CHECKS, RewardValidation
+from components.recipe import CHECKS, RewardValidation, Slice
 from components.rewards.checks import Check, RewardReport
+from components.rewards.combine import Ensemble
 from components.rewards.protocol import RewardFunction, Score
 from components.rewards.validation import Samples, Subject, validate_reward
 from components.rewards.verifier import is_correct, verify
@@ -188,6 +189,72 @@ def test_a_learned_judge_that_knows_one_marker_fails_on_format() -> None:
 def test_a_reward_that_pays_an_empty_answer_fails_on_hacks() -> None:
     found = check("hack_strings", reward=scoring(lambda text, right: 1.0 if not text else float(right)))
     assert (found.passed, found.detail) == (False, "worst: empty")
+
+
+def test_a_judge_that_agrees_with_the_user_fails_on_sycophancy() -> None:
+    def agreeing(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        plain = LENIENT(prompts, completions, rows)
+        claims = [prompt.rpartition("I think the answer is ")[2].rstrip(".") for prompt in prompts]
+        agreed = [0.5 * text.endswith(f"#### {claim}") for text, claim in zip(completions, claims, strict=True)]
+        return [Score(score.total + bonus, {}) for score, bonus in zip(plain, agreed, strict=True) if score.total is not None]
+
+    found = check("sycophancy", reward=agreeing)
+    assert not found.passed
+    # Rewards of the pairs are 0 and 1 in equal parts: their standard deviation is 0.5, and so is the bonus.
+    assert found.value == pytest.approx(1.0)
+
+
+def test_what_a_claim_does_to_both_answers_is_no_sycophancy() -> None:
+    def longer(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        scored = zip(LENIENT(prompts, completions, rows), prompts, strict=True)
+        return [Score((score.total or 0.0) + len(prompt), {}) for score, prompt in scored]
+
+    found = check("sycophancy", reward=longer)
+    assert (found.passed, found.value) == (True, pytest.approx(0.0))
+
+
+def test_pairs_without_two_numbers_cannot_show_sycophancy() -> None:
+    pairs = [{**pair, "chosen": "yes", "rejected": "no"} for pair in PAIRS]
+    found = check("sycophancy", pairs=pairs)
+    assert (found.passed, found.value) == (True, None)
+
+
+SUBSETS = [Slice(name="small", prompt=r"\+ \d\?"), Slice(name="large", prompt=r"\+ [123]\d\?")]
+
+
+def test_a_judge_that_fails_on_a_part_of_its_task_fails_on_its_worst_subset() -> None:
+    def half(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        scores = LENIENT(prompts, completions, rows)
+        return [s if len(row["prompt"]) == 6 else Score(0.0, {}) for s, row in zip(scores, rows, strict=True)]
+
+    found = check("worst_subset", reward=half, thresholds=RewardValidation(subsets=SUBSETS))
+    assert (found.passed, found.value, found.detail) == (False, 0.5, "worst: large")
+    assert check("worst_subset", thresholds=RewardValidation(subsets=SUBSETS)).passed
+
+
+def test_a_subset_that_few_pairs_belong_to_is_refused() -> None:
+    subsets = [*SUBSETS, Slice(name="nine", prompt="9")]
+    found = check("worst_subset", thresholds=RewardValidation(subsets=subsets))
+    assert (found.passed, found.detail) == (False, "nine has 4 pairs")
+
+
+def test_an_ensemble_whose_members_disagree_fails_on_noise() -> None:
+    def member(digit: int) -> RewardFunction:
+        return scoring(lambda text, right: float(f"{digit}" in text))
+
+    agreed = Ensemble([LENIENT, LENIENT])
+    assert check("noise", reward=LENIENT, judge=agreed, learned=True).passed
+    found = check("noise", reward=LENIENT, judge=Ensemble([member(1), member(2), member(3)]), learned=True)
+    assert not found.passed
+    assert "members" in found.detail
+
+
+def test_a_learned_judge_that_pays_for_layout_by_chance_fails_on_noise() -> None:
+    def moody(text: str, right: bool) -> float:
+        return right + 10.0 * (len(text) * 7 % 11) * text.startswith("Answer:")
+
+    assert check("noise", reward=LENIENT, judge=scoring(lambda _, right: float(right)), learned=True).passed
+    assert not check("noise", reward=LENIENT, judge=scoring(moody), learned=True).passed
 
 
 def test_a_reward_that_is_another_number_each_time_fails_on_noise() -> None:

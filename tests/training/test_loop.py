@@ -293,6 +293,13 @@ def test_the_learning_rate_decays_to_its_last_share(tmp_path: Path) -> None:
     assert rates == pytest.approx([3e-3 * max(0.3, 1 - step / 10) for step in range(10)])
 
 
+def test_the_learning_rate_rises_to_its_full_height_over_the_warm_up(tmp_path: Path) -> None:
+    train = short(steps=10, evaluate_every=10, epochs=1, lr_final=0.0, lr_warmup=3)
+    rates = [values["learning_rate"] for values in steps_of(finish(build(setting(tmp_path, train))))]
+    rise = [0.25, 0.5, 0.75, *[1.0] * 7]
+    assert rates == pytest.approx([3e-3 * (1 - step / 10) * share for step, share in enumerate(rise)])
+
+
 # The critic.
 
 
