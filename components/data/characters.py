@@ -1,5 +1,6 @@
 """Characters that people do not see, text that was decoded wrongly, and names of special tokens: found and counted."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -35,9 +36,14 @@ class Oddity(NamedTuple):
         return f"{self.file}, row {self.row}: {self.column}: {self.reason}"
 
 
-def odd_text(frame: pl.DataFrame) -> list[Oddity]:
-    """Every (row, column, kind) of odd characters, in order of rows."""
-    return sorted(oddity for reason, pattern in ODD.items() for oddity in _matches(frame, pattern, reason))
+def odd_text(frame: pl.DataFrame, scripts: Sequence[str] = ()) -> list[Oddity]:
+    """Every (row, column, kind) of odd characters, in order of rows.
+
+    Args:
+        scripts: Unicode scripts that are expected; a text in another language that shares them is not seen.
+    """
+    found = [oddity for reason, pattern in ODD.items() for oddity in _matches(frame, pattern, reason)]
+    return sorted(found + (_foreign(frame, scripts) if scripts else []))
 
 
 def special_tokens(frame: pl.DataFrame) -> list[Oddity]:
@@ -46,8 +52,19 @@ def special_tokens(frame: pl.DataFrame) -> list[Oddity]:
 
 
 def _matches(frame: pl.DataFrame, pattern: str, reason: str) -> list[Oddity]:
-    found = []
+    return [o for column in TEXTS for o in _rows(frame, pl.col(column).str.contains(pattern), column, reason)]
+
+
+def _foreign(frame: pl.DataFrame, scripts: Sequence[str]) -> list[Oddity]:
+    """Texts of which less than half of the letters are of the scripts."""
+    expected, found = "[" + "".join(rf"\p{{{script}}}" for script in scripts) + "]", []
     for column in TEXTS:
-        rows = frame.filter(pl.col(column).str.contains(pattern)).select("number", "file", "row")
-        found += [Oddity(number, file, row, column, reason) for number, file, row in rows.iter_rows()]
+        text = pl.col(column).str
+        few = 2 * text.count_matches(expected).cast(pl.Int64) < text.count_matches(r"\p{L}").cast(pl.Int64)
+        found += _rows(frame, few, column, f"letters that are not {' or '.join(scripts)}")
     return found
+
+
+def _rows(frame: pl.DataFrame, condition: pl.Expr, column: str, reason: str) -> list[Oddity]:
+    rows = frame.filter(condition).select("number", "file", "row")
+    return [Oddity(number, file, row, column, reason) for number, file, row in rows.iter_rows()]

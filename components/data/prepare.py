@@ -95,7 +95,7 @@ def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
 
 
 def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
-    found, names = odd_text(frame), special_tokens(frame)
+    found, names = odd_text(frame, data.checks.scripts), special_tokens(frame)
     journal.notes["odd"] = [list(oddity[1:]) for oddity in found[:1_000]]
     journal.notes["odd_rows"] = len({oddity.number for oddity in found})
     journal.notes["special_token_rows"] = len({oddity.number for oddity in names})

@@ -7,6 +7,10 @@ from pydantic import Field, model_validator
 from components.recipe.base import Count, Section, Share
 from components.recipe.sources import Source, WordProblems, parts
 
+Script = Literal[
+    "Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Bengali", "Thai", "Han", "Hiragana", "Katakana", "Hangul"
+]
+
 
 class Checks(Section):
     """What a row must be. Shares are of the rows that were read."""
@@ -14,6 +18,7 @@ class Checks(Section):
     answers: Literal["number", "text", "optional"] = "number"  # number: must end in "#### N"; optional: plain prompts
     max_bad_rows: Share = 0.0  # above this share the data are refused; up to it such rows are dropped, listed and counted
     odd_text: Literal["keep", "drop", "refuse"] = "keep"  # control, bidi and zero-width characters, broken encodings
+    scripts: list[Script] = Field(default_factory=list)  # a text most of whose letters are of others is odd; none: any
     max_contradictory_pairs: Share = 0.0  # of the pairs: one says A over B, another B over A
     max_same_label: Share = 0.95  # one final answer, or one chosen text, on more of the rows than this is no label
 

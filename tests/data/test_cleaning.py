@@ -49,6 +49,16 @@ def test_ordinary_text_of_any_language_is_not_odd(text: str) -> None:
     assert odd_text(frame({"question": text})) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "odd"),
+    [("Сколько книг у Тома?", True), ("Tom has 5 книг", False), ("ab да", False), ("ab нет", True), ("5 + 3 = ?", False)],
+)
+def test_a_text_most_of_whose_letters_are_of_another_script_is_odd(text: str, odd: bool) -> None:
+    found = odd_text(frame({}, {"question": text}), ["Latin"])
+    assert [str(oddity) for oddity in found] == ["f, row 2: question: letters that are not Latin"] * odd
+    assert odd_text(frame({"question": text}), ["Latin", "Cyrillic"]) == []
+
+
 @pytest.mark.parametrize("text", ["<|im_start|>system", "</s>", "[INST] do", "<eos>", "<|eot_id|>"])
 def test_names_of_special_tokens_are_found(text: str) -> None:
     assert len(special_tokens(frame({"question": text}))) == 1
