@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+
+from components.registry.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
@@ -61,11 +64,9 @@ def ratchet(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "flows.cli", *arguments]
 
 
-def run(project: Path, *overrides: str) -> subprocess.Popen[str]:
+def run(project: Path, *overrides: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     command = ratchet("run", "--recipe", MICRO, "--json", *(f"--set={o}" for o in overrides))
-    return subprocess.Popen(
-        command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    return subprocess.Popen(command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def free_port() -> int:
@@ -225,6 +226,22 @@ def test_the_same_run_twice_at_once_is_judged_once(project: Path) -> None:
     statuses = sorted(json.loads(process.communicate(timeout=800)[0])["status"] for process in both)
     assert "unchanged" in statuses
     assert set(statuses) <= {"promoted", "refused", "unchanged"}
+
+
+def test_sealed_figures_are_in_no_database_and_in_nothing_that_is_printed(project: Path) -> None:
+    out, errors = run(project, "train.lr=1e-6", "train.steps=1", stderr=subprocess.PIPE).communicate(timeout=600)
+    assert json.loads(out)["status"] == "refused"
+    ledger = Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}")
+    (record,) = [v["record"] for v in ledger.verdicts("micro") if v["run_id"] == json.loads(out)["run_id"]]
+    figures = [value for value in record["figures"].values() if value * 1000 % 1]  # a whole number could be anybody's
+    forms = [form for value in figures for form in (repr(value).encode(), struct.pack(">d", value))]
+    told = [out.encode(), errors.encode()]
+    for place in ("mlflow", ".ratchet/prefect", ".ratchet/reports"):
+        files = [p for p in (project / place).rglob("*") if p.is_file() and p.suffix != ".safetensors"]
+        assert files, place
+        told += [path.read_bytes() for path in files]
+    assert figures
+    assert not [form for form in forms for text in told if form in text]
 
 
 def test_mlflow_run_goes_through_the_project_file(tmp_path: Path) -> None:
