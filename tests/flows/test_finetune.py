@@ -287,6 +287,33 @@ def test_a_dry_run_says_what_the_gate_would_do_and_counts_nothing(second: dict[s
     assert uses() == before
 
 
+def test_several_samples_an_item_the_guard_split_and_a_benchmark_go_through_the_gate(run: Run, tmp_path: Path) -> None:
+    school = tmp_path / "school.jsonl"
+    rows = [
+        {"question": f"Tom has {n} boxes with 2 pens each. How many pens in total?", "answer": f"#### {2 * n}"}
+        for n in range(9)
+    ]
+    school.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    guards = [
+        {"measure": "pass@2", "on": "guard", "margin": 0.9},
+        {"measure": "accuracy_lenient", "on": "school", "margin": 0.9},
+        {"measure": "accuracy", "on": "sealed", "slice": "boxes", "margin": 0.9},
+    ]
+    result = run(
+        "name=sampled",
+        "evaluation.samples=3",
+        f"evaluation.benchmarks={json.dumps({'school': str(school)})}",
+        "evaluation.slices=" + json.dumps([{"name": "boxes", "prompt": "each"}]),
+        f"gate.rules.guards={json.dumps(guards)}",
+    )
+    assert (result["status"], result["verdict"]) == ("promoted", "PROMOTE")
+    (known,) = Ledger(Home.here().ledger).verdicts("sampled")
+    assert known["record"]["method"] != "mcnemar"  # three samples of an item are no independent trials
+    figures = known["record"]["figures"]
+    assert [name for name in figures if "pass@2 on guard" in name]
+    assert [name for name in figures if "accuracy_lenient on school" in name]
+
+
 def test_the_last_use_of_a_fold_publishes_every_verdict_on_it(second: dict[str, Any], run: Run) -> None:
     third = run("train.lr=3e-6", "train.steps=1")
     assert third["verdict"] == "REJECT"
