@@ -1,6 +1,7 @@
 """A run's whole configuration: one YAML file, validated into a closed, frozen model before anything runs."""
 
 from components.recipe.base import digest_of
+from components.recipe.benchmarks import Inspect, Library, LmEval
 from components.recipe.data import Checks, Data, Decontaminate, LengthLimit, NearDuplicates, Split
 from components.recipe.evaluation import Evaluation, Slice
 from components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
@@ -44,11 +45,14 @@ __all__ = [
     "Gate",
     "Guard",
     "HubDataset",
+    "Inspect",
     "JsonLines",
     "JsonSchema",
     "Kind",
     "Length",
     "LengthLimit",
+    "Library",
+    "LmEval",
     "Lora",
     "Loss",
     "Mix",

@@ -5,6 +5,7 @@ import re
 from pydantic import Field, model_validator
 
 from components.recipe.base import Count, Name, Positive, Section
+from components.recipe.benchmarks import Benchmark
 
 
 class Slice(Section):
@@ -34,8 +35,8 @@ class Evaluation(Section):
     temperature: Positive = 1.0
     sample_rows: Count = 40  # completions kept in the samples table
     slices: list[Slice] = Field(default_factory=list)
-    # Name -> JSONL of question (or prompt) and answer: shown, and usable by guards.
-    benchmarks: dict[Name, str] = Field(default_factory=dict)
+    # Name -> JSONL of question (or prompt) and answer, or a library's task: shown, and usable by guards.
+    benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_are_free(self) -> "Evaluation":
