@@ -8,14 +8,11 @@ import pytest
 from components.errors import DataError, ModelError
 from components.evaluation.libraries.answers import Decoding, Respondent
 from components.evaluation.libraries.extras import contained
+from components.evaluation.libraries.inspect_tasks import inspect_items
 from components.recipe import Inspect, Slice
 from components.records import ItemResult
 from tests.evaluation.libraries.tasks import inspect_file
 from tests.tiny_models import tiny_policy
-
-pytest.importorskip("inspect_ai", reason="needs the extra inspect")
-
-from components.evaluation.libraries.inspect_tasks import inspect_items
 
 
 def items(folder: Path, task: str = "sums", samples: int = 1, seed: int = 7, **options: Any) -> list[ItemResult]:

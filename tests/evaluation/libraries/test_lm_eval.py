@@ -5,21 +5,17 @@ from typing import Any
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 
 from components.errors import DataError, ModelError
 from components.evaluation.libraries.answers import Respondent
+from components.evaluation.libraries.lm_eval_model import PolicyLM
+from components.evaluation.libraries.lm_eval_tasks import lm_eval_items
 from components.policy.loading import Policy
 from components.recipe import LmEval, Slice
 from components.records import ItemResult
 from tests.evaluation.libraries.tasks import CHOOSING, ROWS, WRITING, lm_eval_folder
 from tests.tiny_models import tiny_policy, tiny_tokenizer
-
-pytest.importorskip("lm_eval", reason="needs the extra lm-eval")
-
-from lm_eval.api.instance import Instance
-
-from components.evaluation.libraries.lm_eval_model import PolicyLM
-from components.evaluation.libraries.lm_eval_tasks import lm_eval_items
 
 
 def model(policy: Policy | None = None) -> PolicyLM:
