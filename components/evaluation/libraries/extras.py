@@ -55,7 +55,8 @@ def share(name: str, what: str, value: object) -> float:
 def contained(name: str, benchmark: Library) -> Iterator[Path]:
     """Give a scratch folder to a library's run, and put back what it changes in this process.
 
-    There is no bytecode beside the user's files, no log, trace or progress bar.
+    There is no bytecode beside the user's files, no log, trace or progress bar, and standard output
+    stays the caller's: it may be JSON.
 
     Raises:
         DataError: for any error of the library's, in its first line.
@@ -65,7 +66,7 @@ def contained(name: str, benchmark: Library) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="ratchet-") as folder, _environment(_places(folder)):
         sys.dont_write_bytecode = True
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
                 yield Path(folder)
         except RatchetError:
             raise
@@ -80,7 +81,8 @@ def contained(name: str, benchmark: Library) -> Iterator[Path]:
 
 
 def _places(folder: str) -> Mapping[str, str]:
-    # Not XDG_CACHE_HOME: datasets reads it once, when it is imported.
+    # Not XDG_CACHE_HOME: datasets reads it once, when it is imported. The trace never goes to a device: inspect_ai deletes its
+    # trace file when the process ends, /dev/null as well where it may.
     return {"XDG_DATA_HOME": folder, "INSPECT_LOG_DIR": folder, "INSPECT_TRACE_FILE": os.path.join(folder, "trace.log")}
 
 

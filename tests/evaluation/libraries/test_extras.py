@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,12 +42,20 @@ def test_what_a_library_changes_is_put_back() -> None:
     before = (root.level, list(root.handlers), sys.excepthook, sys.dont_write_bytecode, dict(os.environ))
     with contained("b", GSM) as folder:
         (folder / "log").write_text("x")
+        assert Path(os.environ["INSPECT_TRACE_FILE"]).parent == folder  # inspect_ai deletes it at exit: never a device
         root.setLevel(1)
         root.addHandler(logging.NullHandler())
         sys.excepthook = print  # type: ignore[assignment]
         assert sys.dont_write_bytecode
     assert before == (root.level, list(root.handlers), sys.excepthook, sys.dont_write_bytecode, dict(os.environ))
     assert not folder.exists()
+
+
+def test_what_a_library_prints_does_not_mix_with_our_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with contained("b", GSM):
+        print("a table")
+        print("a bar", file=sys.stderr)
+    assert tuple(capsys.readouterr()) == ("", "")
 
 
 def test_a_librarys_error_becomes_one_line_and_ours_stays() -> None:

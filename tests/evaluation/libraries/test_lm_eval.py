@@ -69,13 +69,12 @@ def test_greedy_is_what_the_policy_would_say() -> None:
 
 
 def test_a_text_longer_than_the_context_is_scored_in_windows_each_token_once() -> None:
-    tokens = tiny_tokenizer()("apples " * 150, add_special_tokens=False).input_ids
-    assert 128 < len(tokens) < 254
-    (total,) = model().loglikelihood_rolling([request("loglikelihood_rolling", "apples " * 150)])
-    # The second window has the whole context of 128 tokens, and scores only those that the first left over.
-    left = len(tokens) - 127
-    expected = log_probs([1, *tokens[:127]], 127) + log_probs(tokens[-128:], left)
-    assert total == pytest.approx(expected, abs=1e-2)
+    policy, text = tiny_policy(), "Ann has 3 apples and buys 16 more. #### 19 Ann"
+    policy.model.config.max_position_embeddings = 8
+    tokens = tiny_tokenizer()(text, add_special_tokens=False).input_ids[:13]
+    (total,) = model(policy).loglikelihood_rolling([request("loglikelihood_rolling", tiny_tokenizer().decode(tokens))])
+    # The second window has the whole context of 8 tokens, and scores the 6 that the first left over.
+    assert total == pytest.approx(log_probs([1, *tokens[:7]], 7) + log_probs(tokens[-8:], 6), abs=1e-3)
 
 
 def test_until_temperature_and_most_tokens_come_from_the_request() -> None:
