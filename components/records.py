@@ -10,19 +10,19 @@ from components.recipe import digest_of
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One item and one completion."""
+    """One item and one completion. None is what was not measured, such as the length where a task only compares likelihoods."""
 
     id: str
     prompt: str
     completion: str
     correct: bool
-    formatted: bool  # a strict '#### N' was found
-    length: int  # tokens
-    finished: bool
+    formatted: bool | None  # a strict '#### N' was found
+    length: int | None  # tokens
+    finished: bool | None
     kl: float | None  # to the starting policy: sum over tokens of log policy - log reference, nats
     kl_incumbent: float | None = None  # to the incumbent, likewise
     sample: int = 0  # number among the item's samples
-    correct_lenient: bool = False  # by the last number, however it is marked
+    correct_lenient: bool | None = False  # by the last number, however it is marked
     answer: str | None = None  # the strict final number, which samples vote with
     rewards: dict[str, float | None] = field(default_factory=dict)  # reward, reward/PART; None could not be judged
     slices: list[str] = field(default_factory=list)  # evaluation.slices that the item belongs to

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 from components.errors import RecipeError
 from components.home import Home
 from components.pipeline.data import dataset_version
+from components.pipeline.library_benchmarks import require_libraries
 from components.pipeline.reward import reward_report
 from components.pipeline.train import may_go_on, training_stop
 from components.recipe import load_recipe
@@ -20,7 +21,8 @@ from flows.retention import tidy
 from flows.settings import apply
 from flows.unchanged import already_settled
 
-STAGES = ("data", "reward", "train", "evaluate", "plan", "gate")
+BEFORE_EVALUATION = ("data", "reward", "train")
+STAGES = (*BEFORE_EVALUATION, "evaluate", "plan", "gate")
 
 
 @flow(name="finetune", flow_run_name="{recipe}", persist_result=False)
@@ -53,6 +55,8 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     apply(home)
     slot = slot or scheduled_slot()
     loaded = load_recipe(Path(recipe), overrides)
+    if until not in BEFORE_EVALUATION:
+        require_libraries(loaded.evaluation)
     if loaded.seed == "slot":
         console.print(f"slot {slot}; if this run is killed, --slot {slot} goes on with it", highlight=False)
     resolved = loaded.with_slot(slot)

@@ -49,6 +49,11 @@ def test_only_tracking_and_the_served_model_import_mlflow() -> None:
     assert users == {f"components/registry/{name}.py" for name in ("tracking", "versions", "served_model")}
 
 
+def test_only_their_adapters_import_the_evaluation_libraries() -> None:
+    users = {p.stem for p in sources("components") + sources("flows") if uses(p, "lm_eval") or uses(p, "inspect_ai")}
+    assert users == {"lm_eval_model", "lm_eval_tasks", "inspect_model", "inspect_tasks"}
+
+
 def test_only_versioning_starts_dvc() -> None:
     users = {p.relative_to(ROOT).as_posix() for p in sources("components") + sources("flows") if '"-m", "dvc"' in p.read_text()}
     assert users == {"components/data/versioning.py"}

@@ -9,7 +9,7 @@ from components.policy.loading import Policy
 from components.policy.log_probs import completion_log_probs
 from components.policy.packing import Group
 from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
-from components.recipe import Slice
+from components.recipe import Slice, slices_of
 from components.records import ItemResult
 from components.rewards.protocol import RewardFunction, Score, checked
 from components.rewards.verifier import final_number, is_correct
@@ -61,7 +61,7 @@ def evaluate_items(
     texts = [policy.decode(completion.tokens) for completion in completions]
     kls = _divergences(policy, (measuring.reference, measuring.incumbent), sampled, completions)
     rewards = _rewards(measuring.reward, [row for row, _ in each], texts)
-    members = {row["id"]: [piece.name for piece in measuring.slices if piece.includes(row)] for row in rows}
+    members = {row["id"]: slices_of(row, measuring.slices) for row in rows}
     return [
         _judge(row, number, text, completion, kl, score, members[row["id"]])
         for (row, number), text, completion, kl, score in zip(each, texts, completions, kls, rewards, strict=True)

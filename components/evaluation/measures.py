@@ -19,9 +19,9 @@ Samples = Sequence[ItemResult]
 
 OF_A_SAMPLE: dict[str, Callable[[ItemResult], float | None]] = {
     "accuracy": lambda r: float(r.correct),
-    "accuracy_lenient": lambda r: float(r.correct_lenient),
-    "format_rate": lambda r: float(r.formatted),
-    "length": lambda r: float(r.length),
+    "accuracy_lenient": lambda r: r.correct_lenient,
+    "format_rate": lambda r: r.formatted,
+    "length": lambda r: r.length,
     "kl": lambda r: r.kl,
     "kl_incumbent": lambda r: r.kl_incumbent,
 }
@@ -58,10 +58,12 @@ def flat(values: Floats) -> tuple[Floats, Integers | None]:
 
 def _of_item(name: str, group: Samples) -> float:
     if name == "diversity":
-        return distinct_bigrams([r.completion for r in group])
+        return math.nan if any(r.length is None for r in group) else distinct_bigrams([r.completion for r in group])
     samples = samples_needed(name)
     if name.startswith("pass@"):
         return pass_at(samples, len(group), sum(r.correct for r in group))
+    if any(r.formatted is None for r in group):  # nobody looked for an answer to vote with
+        return math.nan
     return majority(group[:samples])
 
 
@@ -92,12 +94,12 @@ def measures_of(groups: Sequence[Samples]) -> list[str]:
         return ["accuracy", "accuracy_lenient", "format_rate"]
     first = groups[0]
     rewards = [name for name in first[0].rewards if all(name in r.rewards for group in groups for r in group)]
-    optional = ["kl", "kl_incumbent", *rewards]
-    known = [name for name in optional if not np.isnan(column(name, groups)).any()]
     samples = len(first)
     of_samples = [f"pass@{2**power}" for power in range(1, samples.bit_length())]
     majorities = [f"maj@{samples}"] if samples > 2 else []
-    return ["accuracy", "accuracy_lenient", "format_rate", "length", "diversity", *known, *of_samples, *majorities]
+    one_each = ["accuracy", "accuracy_lenient", "format_rate", "length", "diversity", "kl", "kl_incumbent"]
+    names = [*one_each, *rewards, *of_samples, *majorities]
+    return [name for name in names if not np.isnan(column(name, groups)).any()]
 
 
 def summarise(results: Sequence[ItemResult]) -> dict[str, Interval]:

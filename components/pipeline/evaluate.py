@@ -9,7 +9,8 @@ from components.files import file_digest, read_json, read_json_lines, tree_diges
 from components.pipeline.benchmarks import benchmark_path, benchmark_rows
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, fold_digest, table
-from components.recipe import digest_of
+from components.pipeline.library_benchmarks import library_digest, library_items, require_measures, require_same_items
+from components.recipe import Library, digest_of
 from components.records import ItemResult
 from components.store import code_digest, stage_key
 
@@ -20,11 +21,13 @@ CODE = (
     "evaluation/evaluate",
     "evaluation/measures",
     "evaluation/intervals",
+    "evaluation/libraries",
     "policy",
     "chat",
     "rewards",
     "randomness",
     "pipeline/evaluate",
+    "pipeline/library_benchmarks",
 )
 ARMS = ("challenger", "incumbent")
 DECODINGS = ("sampled", "greedy")
@@ -62,14 +65,17 @@ class Job:
     decoding: str
     purpose: str
     seed: int
+    library: Library | None = None  # whose task has the items; there are no rows then
 
 
 def dev_evaluation(context: Context, data: StageResult, models: Models) -> StageResult:
     """Sampled and greedy rows of both arms on dev and the benchmarks, and summaries. These are shown to everybody."""
-    files = {f"benchmark/{name}": file_digest(benchmark_path(name, p)) for name, p in _benchmarks(context).items()}
-    inputs = {"data": dataset_version(data), **models.digests, **files}
+    benchmarks = {f"benchmark/{name}": _digest(name, one) for name, one in context.recipe.evaluation.benchmarks.items()}
+    inputs = {"data": dataset_version(data), **models.digests, **benchmarks}
     key = stage_key("evaluate", [*_configuration(context), context.recipe.seed], inputs, code_digest(*CODE))
-    return finish(context, "evaluate", key, lambda path: _evaluate_dev(context, data, models, path))
+    result = finish(context, "evaluate", key, lambda path: _evaluate_dev(context, data, models, path))
+    require_measures(context.recipe, evaluation_details(result))
+    return result
 
 
 def sealed_evaluation(
@@ -142,8 +148,16 @@ def _results(file: Path) -> list[ItemResult]:
     return [ItemResult(**row) for row in read_json_lines(file)]
 
 
-def _benchmarks(context: Context) -> dict[str, str]:
-    return context.recipe.evaluation.benchmarks
+def _digest(name: str, benchmark: str | Library) -> str:
+    return file_digest(benchmark_path(name, benchmark)) if isinstance(benchmark, str) else library_digest(name, benchmark)
+
+
+def _benchmark_jobs(name: str, benchmark: str | Library, seed: int) -> list[Job]:
+    place, purpose = f"benchmarks/{name}", f"benchmark_{name}"
+    if isinstance(benchmark, str):
+        rows = benchmark_rows(name, benchmark)
+        return [Job(place, rows, decoding, purpose, seed) for decoding in DECODINGS]
+    return [Job(place, (), "sampled", purpose, seed, benchmark)]  # decoded as its task says
 
 
 def _configuration(context: Context) -> list[Any]:
@@ -156,18 +170,20 @@ def _evaluate_dev(context: Context, data: StageResult, models: Models, path: Pat
     from components.evaluation.measures import sliced_summaries, summarise
 
     seed = context.recipe.run_seed
-    places = {"": ("dev_evaluation", table(data, "dev"))}
-    places |= {f"benchmarks/{n}": (f"benchmark_{n}", benchmark_rows(n, p)) for n, p in _benchmarks(context).items()}
-    jobs = [Job(place, rows, d, purpose, seed) for place, (purpose, rows) in places.items() for d in DECODINGS]
+    dev = table(data, "dev")
+    jobs = [Job("", dev, decoding, "dev_evaluation", seed) for decoding in DECODINGS]
+    jobs += [job for name, one in context.recipe.evaluation.benchmarks.items() for job in _benchmark_jobs(name, one, seed)]
     results, digests = _score(context, models, jobs, path)
-    summaries: dict[str, dict[str, Any]] = {place: {} for place in places}
+    for place in (job.place for job in jobs if job.library is not None):
+        require_same_items(place.rpartition("/")[2], *(results[place, f"{arm}_sampled"] for arm in ARMS))
+    summaries: dict[str, dict[str, Any]] = {job.place: {} for job in jobs}
     slices = [piece.name for piece in context.recipe.evaluation.slices]
     details: dict[str, dict[str, Any]] = {f"slice {name}": {} for name in slices}
     for (place, name), items in results.items():
         summaries[place][name] = _as_json(summarise(items))
         for piece, figures in sliced_summaries(items, slices if place == "" else []).items():
             details[f"slice {piece}"][name] = _as_json(figures)
-    details |= {f"benchmark {place.removeprefix('benchmarks/')}": summaries[place] for place in places if place}
+    details |= {f"benchmark {place.removeprefix('benchmarks/')}": summaries[place] for place in summaries if place}
     write_json(path / "summary.json", summaries[""])
     write_json(path / "details.json", details)
     return digests
@@ -224,6 +240,8 @@ def _measuring(context: Context, models: Models, arm: str) -> Any:
 def _answer(context: Context, policy: Any, job: Job, measuring: Any) -> list[ItemResult]:
     from components.evaluation.evaluate import evaluate_items
 
+    if job.library is not None:
+        return library_items(job.place.rpartition("/")[2], job.library, policy, context.recipe)
     settings, sampled = context.recipe.evaluation, job.decoding == "sampled"
     return evaluate_items(
         policy,

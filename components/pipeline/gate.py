@@ -8,6 +8,7 @@ from components.pipeline.context import Context, StageResult
 from components.pipeline.data import dataset_version, table
 from components.pipeline.evaluate import Models, sealed_evaluation, stage_arms
 from components.pipeline.folds import SPENT, Fold, choose_fold, uses_allowed
+from components.pipeline.library_benchmarks import samples_of
 from components.recipe import Recipe, Rules, digest_of
 from components.records import Outcome, Verdict
 from components.registry.ledger import Ledger
@@ -175,7 +176,8 @@ def read_places(
         elif place == "guard":
             arms = stage_arms(sealed.path, "guard", None, recipe.evaluation.samples)
         else:
-            arms = stage_arms(dev.path, f"benchmarks/{place}", None, recipe.evaluation.samples)
+            samples = samples_of(recipe.evaluation.benchmarks[place], recipe.evaluation.samples)
+            arms = stage_arms(dev.path, f"benchmarks/{place}", None, samples)
         measures = measures_on(rules, place)
         found = check_integrity(arms, rules, expected, measures)
         faults += [fault if place == "sealed" else f"{place}: {fault}" for fault in found]

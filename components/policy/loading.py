@@ -1,7 +1,7 @@
 """Load and save a policy: safetensors only, no remote code, its own prompt template."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from components.chat import encode_prompt
+from components.chat import encode_messages, encode_prompt
 from components.errors import ModelError
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
@@ -36,6 +36,10 @@ class Policy:
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a raw prompt inside the policy's own template."""
         return encode_prompt(self.tokenizer, prompt)
+
+    def encode_messages(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a conversation {role, content} inside the policy's own template."""
+        return encode_messages(self.tokenizer, messages)
 
     def encode_completion(self, completion: str) -> list[int]:
         """Token ids of a completion, end-of-sequence included; the names of special tokens in it are plain text."""

@@ -82,6 +82,28 @@ def _part_of(nucleus: Nucleus | None, start: int, stop: int) -> Nucleus | None:
     return Nucleus(nucleus.token[inside] - start, nucleus.kept[inside])
 
 
+def completion_scores(policy: Policy, groups: Sequence[Group], groups_at_once: int = 256) -> list[tuple[float, bool]]:
+    """Log-prob of each completion as a whole, and whether greedy decoding would have said just that; without gradient."""
+    found: list[tuple[float, bool]] = []
+    with torch.no_grad(), policy.autocast():
+        for start in range(0, len(groups), groups_at_once):
+            rows = pack(groups[start : start + groups_at_once]).to(policy.model.device)
+            hidden = hidden_states(policy.model.base_model, rows)
+            scores = score_hidden(policy.model, hidden, rows.targets)
+            missed = (most_likely(policy.model, hidden) != rows.targets).to(scores.dtype)
+            sums = torch.zeros(int(rows.sequence.max()) + 1, 2, device=scores.device)
+            sums.index_add_(0, rows.sequence, torch.stack([scores, missed], 1))
+            found += [(total, misses == 0) for total, misses in sums.tolist()]
+    return found
+
+
+def most_likely(model: PreTrainedModel, hidden: Tensor, logits_at_once: int = LOGITS_AT_ONCE) -> Tensor:
+    """The most likely next tokens [N] at predictors' hidden states [N, width]."""
+    head = model.get_output_embeddings()
+    size = max(1, logits_at_once // head.weight.shape[0])
+    return torch.cat([head(hidden[start : start + size]).argmax(-1) for start in range(0, len(hidden), size)])
+
+
 def completion_log_probs(policy: Policy, groups: Sequence[Group], groups_at_once: int = 256) -> list[float]:
     """Log-prob of each completion as a whole, without gradient, in the order of the groups."""
     totals: list[float] = []

@@ -1,8 +1,9 @@
 """A run's whole configuration: one YAML file, validated into a closed, frozen model before anything runs."""
 
 from components.recipe.base import digest_of
+from components.recipe.benchmarks import Inspect, Library, LmEval
 from components.recipe.data import Checks, Data, Decontaminate, LengthLimit, NearDuplicates, Split
-from components.recipe.evaluation import Evaluation, Slice
+from components.recipe.evaluation import Evaluation, Slice, slices_of
 from components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
 from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from components.recipe.measures import Kind, kind_of, samples_needed
@@ -44,11 +45,14 @@ __all__ = [
     "Gate",
     "Guard",
     "HubDataset",
+    "Inspect",
     "JsonLines",
     "JsonSchema",
     "Kind",
     "Length",
     "LengthLimit",
+    "Library",
+    "LmEval",
     "Lora",
     "Loss",
     "Mix",
@@ -84,4 +88,5 @@ __all__ = [
     "parts",
     "samples_needed",
     "short_form",
+    "slices_of",
 ]

@@ -1,12 +1,13 @@
 """The section ``evaluation``."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from components.recipe.base import Count, Name, Positive, Section
+from components.recipe.benchmarks import Benchmark
 
 
 class Slice(Section):
@@ -34,6 +35,11 @@ class Slice(Section):
         return bool(row.get(str(self.field)) == self.equals)
 
 
+def slices_of(row: Mapping[str, Any], slices: Sequence[Slice]) -> list[str]:
+    """Names of the slices that a row belongs to."""
+    return [piece.name for piece in slices if piece.includes(row)]
+
+
 def distinct(slices: list[Slice]) -> list[Slice]:
     """The slices, each with a name of its own.
 
@@ -55,8 +61,8 @@ class Evaluation(Section):
     temperature: Positive = 1.0
     sample_rows: Count = 40  # completions kept in the samples table
     slices: list[Slice] = Field(default_factory=list)
-    # Name -> JSONL of question (or prompt) and answer: shown, and usable by guards.
-    benchmarks: dict[Name, str] = Field(default_factory=dict)
+    # Name -> JSONL of question (or prompt) and answer, or a library's task: shown, and usable by guards.
+    benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)
 
     _distinct = field_validator("slices")(distinct)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from components.recipe.base import Name, Section, digest_of
+from components.recipe.benchmarks import missing_measure
 from components.recipe.data import Data
 from components.recipe.evaluation import Evaluation
 from components.recipe.gate import Gate, Guard
@@ -57,6 +58,12 @@ class Recipe(Section):
         places = ["sealed", "guard", *self.evaluation.benchmarks]
         if guard.on not in places:
             raise ValueError(f"a guard is on {guard.on!r}, which is none of {', '.join(places)}; see evaluation.benchmarks")
+        benchmark = self.evaluation.benchmarks.get(guard.on, "")
+        if missing_measure(benchmark, guard.measure):
+            raise ValueError(
+                f"a guard is on {guard.measure!r} of the benchmark {guard.on!r}, which a library's task does not give; it "
+                "gives accuracy and, where it has the model write, length and diversity"
+            )
         if guard.on == "guard" and self.data.split.guard == 0:
             raise ValueError("a guard is on the guard split, which is empty; raise data.split.guard")
         slices = [piece.name for piece in self.evaluation.slices]

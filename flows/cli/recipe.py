@@ -29,6 +29,9 @@ def check(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None) ->
 
     Example: ratchet recipe check --recipe recipes/quickstart.yaml
     """
+    from components.pipeline.library_benchmarks import require_libraries
     from components.recipe import load_recipe
 
-    print(f"{recipe}: valid, digest {load_recipe(recipe, overrides or []).digest}")
+    loaded = load_recipe(recipe, overrides or [])
+    require_libraries(loaded.evaluation)
+    print(f"{recipe}: valid, digest {loaded.digest}")

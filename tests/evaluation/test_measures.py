@@ -51,6 +51,14 @@ def test_a_measure_with_a_gap_is_not_shown() -> None:
     assert "reward" not in names
 
 
+def test_what_a_library_does_not_measure_is_absent_and_not_zero() -> None:
+    written = replace(ONE, formatted=None, correct_lenient=None, kl=None, answer=None)
+    assert list(summarise([written, replace(written, id="b")])) == ["accuracy", "length", "diversity"]
+    compared = replace(written, completion="", length=None, finished=None)
+    assert list(summarise([compared, replace(compared, id="b")])) == ["accuracy"]
+    assert math.isnan(column("maj@1", [[written]])[0, 0])
+
+
 def test_rewards_are_shown_by_part_where_all_could_be_judged() -> None:
     judged = replace(ONE, rewards={"reward": 1.0, "reward/verifier": 1.0})
     assert {"reward", "reward/verifier"} <= set(summarise([judged, replace(judged, id="b")]))

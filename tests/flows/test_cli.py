@@ -125,3 +125,12 @@ def test_power_is_known_without_a_run(project: Path) -> None:
 
 def test_there_is_nothing_to_replay_before_the_first_verdict(project: Path) -> None:
     assert "no verdict yet" in ratchet(project, "gate", "replay", "--recipe", str(ROOT / "recipes" / "quickstart.yaml")).stdout
+
+
+def test_a_recipe_whose_library_is_missing_is_exit_2_and_names_the_extra(project: Path) -> None:
+    code = "import sys; sys.modules['lm_eval'] = None; sys.argv[0] = 'ratchet'; from flows.cli import main; main()"
+    benchmark = "evaluation.benchmarks={gsm: {kind: lm_eval, task: gsm8k}}"
+    arguments = ["recipe", "check", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"), "--set", benchmark]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "benchmark gsm needs lm_eval, which is not installed. Run: uv pip install -e '.[lm-eval]'." in done.stderr

@@ -254,6 +254,37 @@ def test_a_templates_marks_are_special_tokens() -> None:
     assert [ids.count(start), ids.count(end)] == [2, 1]
 
 
+def test_turns_stand_in_the_template_in_order() -> None:
+    policy = with_turns()
+    turns = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1<|im_end|>"}]
+    ids = policy.encode_messages(turns)
+    start, end = (f"<|im_{name}|>" for name in ("start", "end"))
+    text = f"{start}system\nAdd.{end}\n{start}user\n1{end}{end}\n{start}assistant\n"
+    assert policy.tokenizer.decode(ids) == text
+    assert ids.count(policy.tokenizer.convert_tokens_to_ids(end)) == 2  # what the user wrote is only text
+
+
+def test_turns_without_a_template_have_a_blank_line_in_between() -> None:
+    policy = Policy(tiny_policy().model, deepcopy(tiny_tokenizer()))
+    policy.tokenizer.chat_template = None
+    turns = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1"}]
+    assert policy.tokenizer.decode(policy.encode_messages(turns)) == "Add.\n\n1"
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{{ messages[0]['content'] }}", "drops or repeats"),
+        ("{{ raise_exception('no system role') }}", "refuses these turns: no system role"),
+    ],
+)
+def test_a_template_that_cannot_hold_the_turns_is_refused(template: str, complaint: str) -> None:
+    policy = Policy(tiny_policy().model, deepcopy(tiny_tokenizer()))
+    policy.tokenizer.chat_template = template
+    with pytest.raises(ModelError, match=complaint):
+        policy.encode_messages([{"role": "system", "content": "Add."}, {"role": "user", "content": "1"}])
+
+
 def test_a_prompt_cannot_end_its_turn() -> None:
     policy = with_turns()
     end = policy.tokenizer.convert_tokens_to_ids("<|im_end|>")

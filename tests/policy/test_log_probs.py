@@ -9,7 +9,15 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from components.policy.loading import Policy
-from components.policy.log_probs import Nucleus, completion_log_probs, hidden_states, score_hidden, score_tokens
+from components.policy.log_probs import (
+    Nucleus,
+    completion_log_probs,
+    completion_scores,
+    hidden_states,
+    most_likely,
+    score_hidden,
+    score_tokens,
+)
 from components.policy.packing import Group, pack
 from components.policy.sampling import SamplingSeed, SamplingSettings, generate, sample
 from tests.policy.scoring import groups_of, nucleus_in, order_of, packed, sampled
@@ -168,3 +176,18 @@ def test_on_cuda_bf16_sampling_agrees_with_bf16_scoring(top_p: float) -> None:
     with policy.autocast(), torch.no_grad():
         scores = score_tokens(policy.model, rows.to(torch.device("cuda")), 0.7, nucleus).cpu()
     assert_close(sampled(drawn), scores[order_of(rows)], rtol=0, atol=0.2)  # logits divided by 0.7, other kernels
+
+
+def test_a_completion_is_greedy_if_each_of_its_tokens_is_the_likeliest() -> None:
+    policy, prompt = tiny_policy(), [5, 6]
+    ((drawn,),) = generate(policy, [prompt], [0], SamplingSettings(1, 4, 0.0), SamplingSeed(0, ""))
+    wrong = [*drawn.tokens[:-1], drawn.tokens[-1] + 1]
+    groups = [Group(prompt, [drawn.tokens, wrong]), *GROUPS]
+    scores = completion_scores(policy, groups, groups_at_once=2)
+    assert [score for score, _ in scores] == pytest.approx(completion_log_probs(policy, groups), abs=1e-4)
+    assert [greedy for _, greedy in scores[:2]] == [True, False]
+
+
+def test_the_likeliest_tokens_do_not_depend_on_how_many_are_looked_at_together() -> None:
+    model = tiny_policy().model
+    assert most_likely(model, HIDDEN, VOCABULARY).tolist() == model.lm_head(HIDDEN).argmax(-1).tolist()
