@@ -53,7 +53,7 @@ class Policy:
 
 
 def pick_device(wanted: str) -> torch.device:
-    """``auto`` takes CUDA where there is one.
+    """``auto`` takes CUDA where there is one. On a CPU this process goes over to torch's deterministic algorithms.
 
     Raises:
         ModelError: if ``cuda`` is wanted and there is none.
@@ -61,7 +61,11 @@ def pick_device(wanted: str) -> torch.device:
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise ModelError("device: cuda, but torch sees no CUDA device. Set device: auto or cpu.")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    device = torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    # The gradient of x[index] is otherwise added up atomically by several threads, in another order each time.
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it
+    return device
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:

@@ -185,6 +185,14 @@ def test_decoding_leaves_out_only_the_end_of_sequence() -> None:
     assert policy.decode([]) == ""
 
 
+def test_on_a_cpu_gradients_of_indexing_are_equal_bit_by_bit_whatever_the_threads_do() -> None:
+    pick_device("cpu")
+    source = torch.randn(500, 128, requires_grad=True)
+    index, weight = torch.randint(0, 500, (20_000,)), torch.randn(20_000, 128)
+    first, *others = (torch.autograd.grad((source[index] * weight).sum(), source)[0] for _ in range(5))
+    assert all(torch.equal(first, other) for other in others)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none() -> None:
     assert pick_device("auto").type == "cpu"
