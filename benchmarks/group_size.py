@@ -41,6 +41,8 @@ def train(start: Quickstart, k: int, noise: float, seed: int, budget: int, folde
     from components.training.loop import StepMetrics
 
     recipe = start.recipe(
+        "train.lr_warmup=0",
+        "evaluation.dev_items=400",
         f"train.k={k}",
         f"train.prompts={SAMPLES_A_STEP // k}",
         f"train.steps={budget // SAMPLES_A_STEP}",

@@ -21,6 +21,7 @@ from components.recipe.presets import PRESETS
 PEER = "trl_grpo"
 EVALUATE_EVERY = 20
 RAISE = 0.2  # the goal
+SAME = ("train.lr_warmup=0", "train.sentinel.looks=[]", "evaluation.dev_items=400")  # for presets and peer
 
 
 def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, fold
     from components.training.loop import StepMetrics
 
     steps = budget // start.samples_a_step
-    recipe = start.recipe(f"train.algorithm={algorithm}", f"train.steps={steps}", f"seed={seed}", "train.sentinel.looks=[]")
+    recipe = start.recipe(*SAME, f"train.algorithm={algorithm}", f"train.steps={steps}", f"seed={seed}")
     trainer = start.trainer(recipe, folder)
     samples, seconds, curve, explained = 0, 0.0, [], []
     for event in trainer.run():
@@ -52,7 +53,7 @@ def train_trl(start: Quickstart, seed: int, budget: int, folder: Path) -> dict[s
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    recipe = start.recipe(f"seed={seed}")
+    recipe = start.recipe(*SAME, f"seed={seed}")
     train, policy, evaluate = recipe.train, start.policy(), start.evaluation(recipe)
     rows = start.rows("train")
     by_prompt = {policy.tokenizer.decode(policy.encode_prompt(row["prompt"])): row for row in rows}

@@ -1,9 +1,9 @@
 """Does the sentinel end training before a bad reward has done its harm? The quickstart, with the sentinel and without.
 
-Usage: ``python -m benchmarks.sentinel [--steps 80] [--only length model]``
+Usage: ``python -m benchmarks.sentinel [--steps 140] [--only length model]``
 
 Two rewards that can be hacked: ``length`` pays a completion's characters, ``model`` is the quickstart's reward model alone,
-with no KL term. Gold is the verifier on 400 dev items, proxy the training reward on the same samples. Without: every rule
+with no KL term. Gold is the verifier on the dev split, proxy the training reward on the same samples. Without: every rule
 is off, and the run otherwise the same, draw by draw. Finished runs are kept under ``.ratchet/benchmarks/sentinel`` and not run
 again. Prints a Markdown table and writes the curves to docs/sentinel.svg.
 """
@@ -108,7 +108,7 @@ def plot(results: Mapping[tuple[str, bool], Result], path: Path) -> None:
             axis.set_title(f"{TITLES[case]}: stopped at {stop['step']}, {stop['reason']}", fontsize=10)
         axis.set(xlabel="training step", ylabel="gold: dev accuracy, sampled", ylim=(0, 1))
         other.set_ylabel("proxy: mean reward on dev")
-        axis.legend(handles=[*axis.get_lines()[:2], *other.get_lines()], fontsize=7, loc="upper right")
+        axis.legend(handles=[*axis.get_lines()[:2], *other.get_lines()], fontsize=7, loc="center right")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
 
@@ -116,7 +116,7 @@ def plot(results: Mapping[tuple[str, bool], Result], path: Path) -> None:
 def main() -> None:
     """Run, print, plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=140)
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--plot", type=Path, default=Path("docs/sentinel.svg"))
     arguments = parser.parse_args()
