@@ -39,7 +39,10 @@ app.command("gc")(gc.gc)
 def main() -> None:
     """Entry point: errors that a user can act on are one message and an exit code, not a traceback."""
     from components.errors import RatchetError
+    from components.home import Home
+    from flows.settings import apply
 
+    apply(Home.here())
     signal.signal(signal.SIGTERM, terminated)
     try:
         app()

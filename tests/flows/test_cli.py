@@ -1,6 +1,7 @@
 """The command line: exit codes, messages, JSON on stdout alone."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -76,6 +77,15 @@ def test_a_busy_port_is_named(project: Path) -> None:
         port = holder.getsockname()[1]
         with pytest.raises(RatchetError, match=f"port {port}.*--port"):
             servers.require_free(port, "--port")
+
+
+@pytest.mark.parametrize("name", ["DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS"])
+def test_telemetry_is_off_whatever_the_verb(project: Path, name: str) -> None:
+    code = f"import atexit, os, flows.cli; atexit.register(lambda: print(os.environ.get('{name}'))); flows.cli.main()"
+    environment = {key: value for key, value in os.environ.items() if key != name}
+    command = [sys.executable, "-c", code, "recipe", "check", "--recipe", str(ROOT / "recipes" / "quickstart.yaml")]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1] in ("1", "true")) == (0, True)
 
 
 def test_every_verb_has_an_example() -> None:
