@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from components.data.word_problems import generate
 from components.policy.adapters import Reference
-from components.policy.loading import Policy, load_policy, save_policy
+from components.policy.loading import Policy, load_policy, pick_device, save_policy
 from components.recipe import Reward, Train, Warmup
 from components.rewards.build import build_reward
 from components.rewards.protocol import Score
@@ -19,7 +18,8 @@ from components.training.loop import Setting, StepMetrics, Trainer
 from components.training.warmup import build_policy, warm_up
 from tests.training.toy import OFF
 
-CPU = torch.device("cpu")
+CPU = pick_device("cpu")
+DEV = 600  # items
 MOST_LOST = 0.05  # of accuracy
 
 
@@ -52,8 +52,8 @@ def hack(start: Path, rows: list[dict[str, str]], checkpoints: Path, **sentinel:
     train = Train(steps=60, prompts=16, k=4, lr=1e-4, kl="none", evaluate_every=5, sentinel=sentinel)
     reward = build_reward(Reward(kind="custom", function=f"{__name__}:{paid_by_length.__name__}"), None, CPU)
     policy, reference = (load_policy(start, CPU) for _ in range(2))
-    dev = dev_evaluation(rows[:400], reward, Reference(reference), seed=3, max_new_tokens=24, temperature=1.0)
-    setting = Setting(train, 3, rows[400:], 24, reward, dev, checkpoints)
+    dev = dev_evaluation(rows[:DEV], reward, Reference(reference), seed=3, max_new_tokens=24, temperature=1.0)
+    setting = Setting(train, 3, rows[DEV:], 24, reward, dev, checkpoints)
     trainer = Trainer(Actor(policy, train, 3), None, setting)
     metrics = [event.values for event in trainer.run() if isinstance(event, StepMetrics)]
     return trainer, [values["eval_sampled_accuracy"] for values in metrics if "eval_sampled_accuracy" in values]
@@ -61,7 +61,7 @@ def hack(start: Path, rows: list[dict[str, str]], checkpoints: Path, **sentinel:
 
 def accuracy(policy: Policy, rows: list[dict[str, str]]) -> float:
     reward = build_reward(Reward(kind="verifier"), None, CPU)
-    evaluate = dev_evaluation(rows[:400], reward, None, seed=3, max_new_tokens=24, temperature=1.0)
+    evaluate = dev_evaluation(rows[:DEV], reward, None, seed=3, max_new_tokens=24, temperature=1.0)
     return evaluate(policy).figures["eval_sampled_accuracy"]
 
 
