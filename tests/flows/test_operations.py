@@ -228,7 +228,9 @@ def test_the_same_run_twice_at_once_is_judged_once(project: Path) -> None:
     assert set(statuses) <= {"promoted", "refused", "unchanged"}
 
 
-def test_sealed_figures_are_in_no_database_and_in_nothing_that_is_printed(project: Path) -> None:
+def test_sealed_figures_are_in_no_database_and_in_nothing_that_is_printed(tmp_path: Path) -> None:
+    project = new_project(tmp_path)  # of its own: the first use of its second fold, which stays sealed
+    assert json.loads(run(project).communicate(timeout=600)[0])["status"] == "promoted"
     out, errors = run(project, "train.lr=1e-6", "train.steps=1", stderr=subprocess.PIPE).communicate(timeout=600)
     assert json.loads(out)["status"] == "refused"
     ledger = Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}")
