@@ -79,13 +79,23 @@ class RewardModel:
         self.tokenizer.save_pretrained(path)
         write_json(path / CALIBRATION, {"temperature": self.temperature})
 
-    def encode(self, prompt: str, completion: str) -> list[int]:
-        """Token ids of a prompt in the model's template, the completion, and end-of-sequence."""
-        answer = self.tokenizer(completion, add_special_tokens=False, split_special_tokens=True).input_ids
-        return [*encode_prompt(self.tokenizer, prompt), *answer, self.tokenizer.eos_token_id]
+    def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt in the model's template, its completion, and end-of-sequence."""
+        if not completions:
+            return []
+        before = {prompt: encode_prompt(self.tokenizer, prompt) for prompt in dict.fromkeys(prompts)}
+        answers = self.tokenizer(list(completions), add_special_tokens=False, split_special_tokens=True).input_ids
+        end = self.tokenizer.eos_token_id
+        return [[*before[prompt], *answer, end] for prompt, answer in zip(prompts, answers, strict=True)]
 
-    def forward(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """Logits [B] of token sequences."""
+    def forward(self, sequences: Sequence[Sequence[int]], together: int = ROWS_AT_ONCE) -> Tensor:
+        """Logits [B] of token sequences, at most ``together`` of like length in a pass, so that little of it is padding."""
+        order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i))
+        chunks = [order[start : start + together] for start in range(0, len(order), together)]
+        found = torch.cat([self._padded([sequences[i] for i in chunk]) for chunk in chunks])
+        return found[torch.tensor(order, device=found.device).argsort()]
+
+    def _padded(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         width, pad = max(map(len, sequences)), self.tokenizer.pad_token_id
         ids = torch.tensor([list(s) + [pad] * (width - len(s)) for s in sequences], device=self.model.device)
         mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=self.model.device)
@@ -95,14 +105,11 @@ class RewardModel:
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         """Calibrated scores. Equal texts are scored once, so that they get equal scores whatever batch they stand in."""
         texts = list(dict.fromkeys(zip(prompts, completions, strict=True)))
-        encoded = [self.encode(*text) for text in texts]
-        order = sorted(range(len(texts)), key=lambda i: (len(encoded[i]), i))
-        scores: dict[tuple[str, str], float] = {}
+        if not texts:
+            return []
         with torch.inference_mode():
-            for start in range(0, len(order), ROWS_AT_ONCE):
-                chunk = order[start : start + ROWS_AT_ONCE]
-                values = (self.forward([encoded[i] for i in chunk]) / self.temperature).tolist()
-                scores.update({texts[i]: value for i, value in zip(chunk, values, strict=True)})
+            values = (self.forward(self.encode(*zip(*texts, strict=True))) / self.temperature).tolist()
+        scores = dict(zip(texts, values, strict=True))
         return [scores[text] for text in zip(prompts, completions, strict=True)]
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:

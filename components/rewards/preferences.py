@@ -14,6 +14,8 @@ from torch.nn.functional import logsigmoid
 from components.randomness import batch_indices, stream
 from components.rewards.model import ROWS_AT_ONCE, RewardModel
 
+ROWS_TOGETHER = 16  # in a forward pass; answers differ in length, and of a batch padded whole almost half was padding
+
 
 class RewardStep(NamedTuple):
     """One training step's figures."""
@@ -120,14 +122,10 @@ def flipped(pairs: Sequence[Mapping[str, Any]], label_noise: float, seed: int) -
 
 def encode_pairs(reward_model: RewardModel, pairs: Sequence[Mapping[str, Any]], margin: float) -> list[EncodedPair]:
     """Tokens of both answers, chosen first; a row's own margin comes before the recipe's."""
-    return [
-        EncodedPair(
-            reward_model.encode(row["prompt"], row["chosen"]),
-            reward_model.encode(row["prompt"], row["rejected"]),
-            margin if row.get("margin") is None else float(row["margin"]),
-        )
-        for row in pairs
-    ]
+    prompts = [row["prompt"] for row in pairs]
+    chosen, rejected = (reward_model.encode(prompts, [row[side] for row in pairs]) for side in ("chosen", "rejected"))
+    margins = [margin if row.get("margin") is None else float(row["margin"]) for row in pairs]
+    return [EncodedPair(*encoded) for encoded in zip(chosen, rejected, margins, strict=True)]
 
 
 def length_slope(pairs: Sequence[EncodedPair]) -> float:
@@ -152,7 +150,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     """Loss, and the scores' differences [B]."""
     device, count = reward_model.model.device, len(pairs)
-    scores = reward_model.forward([*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)])
+    scores = reward_model.forward([*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)], ROWS_TOGETHER)
     margins = torch.tensor([pair.margin for pair in pairs], device=device)
     length = slope * torch.tensor([_log_ratio(pair) for pair in pairs], device=device)
     return preference_loss(scores[:count], scores[count:], objective, margins, length), scores[:count] - scores[count:]

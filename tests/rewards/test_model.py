@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from components.chat import encode_prompt
 from components.errors import ModelError
 from components.rewards.model import RewardModel
 from components.rewards.preferences import RewardStep, train_reward_model
@@ -45,16 +47,16 @@ def trained_model(learned: tuple[RewardModel, float, list[RewardStep]]) -> Rewar
 class Recorder(RewardModel):
     """A reward model that notes the order in which completions are encoded: the preferred one of a pair comes first."""
 
-    def encode(self, prompt: str, completion: str) -> list[int]:
-        self.seen = [*getattr(self, "seen", []), completion]
-        return [2, 3, 1]
+    def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
+        self.seen = [*getattr(self, "seen", []), list(completions)]
+        return [[2, 3, 1]] * len(completions)
 
 
 def flips(model: RewardModel, label_noise: float, seed: int = 1) -> list[bool]:
     recorder = Recorder(model.model, model.tokenizer)
     pairs = [{"prompt": "", "chosen": "good", "rejected": "bad"}] * 1000
     next(train_reward_model(recorder, pairs, steps=1, batch=1, lr=1e-9, label_noise=label_noise, seed=seed))
-    return [first == "bad" for first in recorder.seen[::2]]
+    return [first == "bad" for first in recorder.seen[0]]
 
 
 # Learning
@@ -118,6 +120,22 @@ def test_padding_and_the_rest_of_the_batch_do_not_change_a_score(trained_model: 
     together = trained_model.score(*zip(*texts, strict=True))
     alone = [trained_model.score([prompt], [completion])[0] for prompt, completion in texts]
     assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_passes_of_few_rows_give_the_scores_of_one_pass_in_the_same_order(trained_model: RewardModel) -> None:
+    rows = [[2, 3] * n + [1] for n in (9, 1, 5, 5, 2, 14, 1)]
+    with torch.no_grad():
+        whole, parts = trained_model.forward(rows), trained_model.forward(rows, together=2)
+        alone = torch.cat([trained_model.forward([row]) for row in rows])
+    assert torch.allclose(parts, whole, atol=1e-5)
+    assert torch.allclose(parts, alone, atol=1e-5)
+    assert alone.unique().numel() > 3
+
+
+def test_a_text_is_the_prompts_tokens_the_completions_and_an_end(reward_model: RewardModel) -> None:
+    tokens = reward_model.tokenizer
+    both = [*encode_prompt(tokens, "What?"), *tokens("12", add_special_tokens=False).input_ids, tokens.eos_token_id]
+    assert reward_model.encode(["Who?", "What?"], ["a longer one", "12"])[1] == both
 
 
 def test_scores_follow_the_order_of_the_texts(trained_model: RewardModel) -> None:
