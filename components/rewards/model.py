@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from components.randomness import torch_seed
 from components.rewards.protocol import Score
 
 ROWS_AT_ONCE = 256
+PROMPTS_KEPT = 2**15  # as tokens: checks score one prompt with many completions
 CALIBRATION = "calibration.json"
 REMEDY = "Check reward.model.base and reward.model.pretrained."
 
@@ -32,6 +34,7 @@ class RewardModel:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, temperature: float = 1.0) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self._prompt_tokens = lru_cache(PROMPTS_KEPT)(partial(encode_prompt, tokenizer))
         self.temperature = temperature  # scores are logits divided by it, so that sigmoid(difference) is a probability
 
     @classmethod
@@ -83,10 +86,9 @@ class RewardModel:
         """Token ids of each prompt in the model's template, its completion, and end-of-sequence."""
         if not completions:
             return []
-        before = {prompt: encode_prompt(self.tokenizer, prompt) for prompt in dict.fromkeys(prompts)}
         answers = self.tokenizer(list(completions), add_special_tokens=False, split_special_tokens=True).input_ids
         end = self.tokenizer.eos_token_id
-        return [[*before[prompt], *answer, end] for prompt, answer in zip(prompts, answers, strict=True)]
+        return [[*self._prompt_tokens(prompt), *answer, end] for prompt, answer in zip(prompts, answers, strict=True)]
 
     def forward(self, sequences: Sequence[Sequence[int]], together: int = ROWS_AT_ONCE) -> Tensor:
         """Logits [B] of token sequences, at most ``together`` of like length in a pass, so that little of it is padding."""
