@@ -64,7 +64,7 @@ def judge(recording: Recording, trained: Trained, champion: Promotion | None, un
     data, start, candidate = trained.data, trained.start, trained.candidate
     models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start, trained.reward)
     verdict = verdict_of_this_run(recording, models)
-    if verdict is None and until is None and (unchanged := repeated(recording, models, data)):
+    if verdict is None and until in (None, "gate") and (unchanged := repeated(recording, models, data)):
         return unchanged
     dev = stages.evaluate(recording, data, models)
     recording.details["evaluation"] = evaluation_summary(dev)

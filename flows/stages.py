@@ -20,7 +20,7 @@ from components.pipeline.context import Context, NotFinished, StageResult
 from components.pipeline.evaluate import Models
 from components.pipeline.publish import publish_candidate, publish_outcome
 from components.records import Outcome, Verdict
-from components.registry.approvals import approved, void
+from components.registry.approvals import approved, run_of, void
 from components.registry.audit import check_ledger
 from components.registry.promotion import promote
 from flows.console import console
@@ -179,7 +179,7 @@ def await_approval(recording: Recording, verdict: Verdict) -> str | None:
     rules, model, ledger = recording.context.recipe.gate.rules, recording.context.recipe.name, recording.ledger
     if rules.approval == "none" or approved(ledger, model, verdict):
         return None
-    run_id = recording.open()
+    run_id = run_of(ledger, model, verdict)
     console.print(f"waiting for `ratchet approve {run_id}` (at most {rules.approval_hours:g} h)", highlight=False)
     deadline = ledger.clock.time() + 3600 * rules.approval_hours
     while ledger.clock.time() < deadline:

@@ -55,7 +55,8 @@ def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Mappi
         if digest in used and retired.get(digest) != PROMOTED:
             judged = [item for item in items if item in known.get(digest, set(items))]
             own = ledger.count_use(model, digest, pair["challenger"], pair["incumbent"], pair["rules"])  # known, not counted
-            return Choice(Fold(name, digest, judged, own), spent=spent)
+            if own <= uses_allowed(rules):
+                return Choice(Fold(name, digest, judged, own), spent=spent)
         fresh = [item for item in items if item not in published]
         uses = _uses(ledger, model, digest, fresh, {d: i for d, i in known.items() if d not in retired})
         full = digest not in retired and uses >= uses_allowed(rules)

@@ -81,7 +81,9 @@ def judge(
         return Verdict(outcome, [reason], **base)
     assert plan.fold is not None
     ledger.note_items(model, plan.fold.digest, plan.fold.items)
-    ledger.count_use(model, plan.fold.digest, base["challenger"], base["incumbent"], base["rules"])
+    counted = ledger.count_use(model, plan.fold.digest, base["challenger"], base["incumbent"], base["rules"])
+    if counted > uses_allowed(rules):
+        return Verdict(Outcome.INVALID, [f"other challengers used {plan.fold.name} up meanwhile. Run again."], **base)
     sealed = (score or score_fold)(context, data, models, plan.fold)
     base["evidence"] = sealed.finished.key
     faults, places = read_places(context.recipe, sealed, dev, plan.fold.items, models.digests)

@@ -10,6 +10,8 @@ from components.recipe import digest_of
 from components.registry.ledger import Ledger
 from components.registry.tables import gate_uses, verdicts
 
+WHOSE = ("fold_digest", "challenger", "incumbent", "rules")  # a use is counted once for each
+
 
 def check_ledger(ledger: Ledger, model: str) -> None:
     """Hold promotions, uses of sealed folds and verdicts against each other and against their hashes.
@@ -27,12 +29,13 @@ def check_ledger(ledger: Ledger, model: str) -> None:
     for fold, counted in numbers.items():
         if counted != set(range(1, len(counted) + 1)):
             raise _altered(ledger, f"a use of the sealed fold {fold[:12]} is missing")
-    known = {(use["fold_digest"], use["use"], use["challenger"]) for use in uses}
+    known = {tuple(use[name] for name in WHOSE) for use in uses}
     for verdict in reached:
         record = json.loads(verdict["record"])
         if digest_of(record) != verdict["digest"]:
             raise _altered(ledger, f"the verdict of run {verdict['run_id']} does not have its hash")
-        if record.get("use") is not None and (record["fold_digest"], record["use"], record["challenger"]) not in known:
+        # Only what was scored was counted. The verdict's number is of the epoch, which several versions of a fold may share.
+        if record.get("evidence") and tuple(record[name] for name in WHOSE) not in known:
             raise _altered(ledger, f"the use of a sealed fold that run {verdict['run_id']} counted is missing")
 
 

@@ -13,6 +13,7 @@ import mlflow
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 ROWS_AT_ONCE = 64
+MARK = "\ue000user\ue001"  # private-use characters, which no template holds
 
 
 def verify(model: Path, manifest: Path) -> dict[str, Any]:
@@ -84,11 +85,8 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
     def _complete(self, prompts: list[str]) -> list[str]:
         import torch
 
-        templated = self.tokenizer.chat_template is not None
-        texts = [self._render(prompt) for prompt in prompts] if templated else prompts
-        batch = self.tokenizer(
-            texts, return_tensors="pt", padding=True, add_special_tokens=not templated, return_token_type_ids=False
-        ).to(self.device)
+        encoded = {"input_ids": [self._encode(prompt) for prompt in prompts]}
+        batch = self.tokenizer.pad(encoded, padding_side="left", return_tensors="pt").to(self.device)
         with torch.inference_mode():
             tokens = self.model.generate(
                 **batch,
@@ -99,9 +97,16 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
         width = batch["input_ids"].shape[1]
         return list(self.tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True))
 
-    def _render(self, prompt: str) -> str:
-        messages = [{"role": "user", "content": prompt}]
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    def _encode(self, prompt: str) -> list[int]:
+        """Tokens of a prompt in the template, as in training: names of special tokens in the user's text are text."""
+        if not self.tokenizer.chat_template:
+            return list(self.tokenizer(prompt, split_special_tokens=True).input_ids)
+        messages = [{"role": "user", "content": MARK}]
+        template = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        before, after = template.split(MARK)
+        parts = [(before, False), (prompt, True), (after, False)]
+        encoded = [self.tokenizer(t, add_special_tokens=False, split_special_tokens=s).input_ids for t, s in parts if t]
+        return [token for part in encoded for token in part]
 
 
 mlflow.models.set_model(ServedPolicy())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption
+from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 if TYPE_CHECKING:
     from components.registry.ledger import Ledger, Promotion
@@ -20,6 +20,7 @@ def rollback(
     to: Annotated[str | None, typer.Option("--to", help="Version; by default the champion before today's.")] = None,
     reason: ReasonOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Make an earlier champion the champion again. No gate is asked; the version's files are verified first.
@@ -30,7 +31,7 @@ def rollback(
     """
     from components.registry.intervention import rollback as roll_back
 
-    model, ledger, tracker = opened(recipe)
+    model, ledger, tracker = opened(recipe, overrides)
     finish("rollback", model, roll_back(ledger, tracker, model, to, reason), json_output)
 
 
@@ -39,6 +40,7 @@ def promote(
     override: Annotated[bool, typer.Option("--override", help="Promote without a verdict of the gate.")] = False,
     reason: ReasonOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Make a registered version champion on your own word, recorded as an override. The gate promotes by `ratchet run`.
@@ -50,39 +52,47 @@ def promote(
 
     if not override or not (reason or "").strip():
         raise RecipeError("only `ratchet run` promotes by the gate. To decide yourself, give --override and --reason TEXT.")
-    model, ledger, tracker = opened(recipe)
+    model, ledger, tracker = opened(recipe, overrides)
     finish("override", model, override_gate(ledger, tracker, model, version, str(reason)), json_output)
 
 
 def approve(
     run: Annotated[str, typer.Argument(help="MLflow run that waits for approval.")],
     recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
     by: Annotated[str | None, typer.Option("--by", help="Who approves; by default the user of this machine.")] = None,
 ) -> None:
     """Approve the promotion that a run's verdict asks for (`gate.rules.approval: required`).
 
-    It is bound to that verdict, and void once another version is champion.
+    It is bound to that verdict, and void once another version is champion, the recipe's rules are others, or data.dvc pins
+    other data.
 
     Example: ratchet approve 3f2a9c…
     """
+    from components.data.pointers import pinned_version
     from components.home import Home
+    from components.pipeline.data import data_configuration
+    from components.pipeline.gate import rules_digest
     from components.recipe import load_recipe
     from components.registry.approvals import approve as approve_verdict
     from components.registry.ledger import Ledger
 
-    model = load_recipe(recipe).name
-    verdict = approve_verdict(Ledger(Home.here().ledger), model, run, by or getpass.getuser())
-    print(f"approved: {verdict.outcome.value} of {model} ({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}")
+    home, asked = Home.here(), load_recipe(recipe, overrides or [])
+    pinned = pinned_version(home.project, data_configuration(asked.data))
+    verdict = approve_verdict(Ledger(home.ledger), asked.name, run, by or getpass.getuser(), rules_digest(asked), pinned)
+    print(
+        f"approved: {verdict.outcome.value} of {asked.name} ({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}"
+    )
 
 
-def opened(recipe: Path) -> "tuple[str, Ledger, Tracker]":
+def opened(recipe: Path, overrides: list[str] | None = None) -> "tuple[str, Ledger, Tracker]":
     """The model's name, the ledger and MLflow."""
     from components.home import Home
     from components.recipe import load_recipe
     from components.registry.ledger import Ledger
     from flows.settings import apply
 
-    home, model = Home.here(), load_recipe(recipe).name
+    home, model = Home.here(), load_recipe(recipe, overrides or []).name
     apply(home)
     from components.registry.tracking import Tracker
 

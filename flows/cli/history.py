@@ -2,10 +2,10 @@
 
 import json
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption
+from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 
-def history(recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = False) -> None:
+def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
     """Which version was champion, since when, and on whose word; oldest first.
 
     Example: ratchet history --json
@@ -15,7 +15,7 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = Fal
     from components.recipe import load_recipe
     from components.registry.ledger import Ledger
 
-    name = load_recipe(recipe).name
+    name = load_recipe(recipe, overrides or []).name
     promotions = Ledger(Home.here().ledger).history(name)
     if json_output:
         print(json.dumps([promotion.as_json() for promotion in promotions], indent=2))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption
+from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -17,7 +17,12 @@ WIDTH = 120  # a whole sha256 fits, three versions deep
 VersionArgument = Annotated[str, typer.Argument(help="Number of a version, or champion or challenger.", metavar="VERSION")]
 
 
-def lineage(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = False) -> None:
+def lineage(
+    version: VersionArgument,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+) -> None:
     """What a version was made from, and what that was made from, back to the first policy and its data.
 
     Example: ratchet lineage 3
@@ -27,7 +32,7 @@ def lineage(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, jso
     from components.registry.chain import chain
     from flows.registry import registry_of, workspace
 
-    registry = registry_of(recipe)
+    registry = registry_of(recipe, overrides or [])
     with workspace(registry.home, "lineage") as scratch:
         links = chain(registry.tracker, registry.name, registry.number(version), scratch)
     if json_output:
@@ -38,7 +43,12 @@ def lineage(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, jso
     console.print(tree_of(registry.name, links), highlight=False)
 
 
-def verify(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, json_output: JsonOption = False) -> None:
+def verify(
+    version: VersionArgument,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+) -> None:
     """Hash everything that a version records and that can still be reached. Exit 1 if anything differs.
 
     Example: ratchet verify champion
@@ -48,7 +58,7 @@ def verify(version: VersionArgument, recipe: RecipeOption = DEFAULT_RECIPE, json
     from flows.recording import working
     from flows.registry import registry_of, workspace
 
-    registry = registry_of(recipe)
+    registry = registry_of(recipe, overrides or [])
     number = registry.number(version)
     busy = working(registry.home, f"verify-{number}", "this version is being verified already; waiting")
     with workspace(registry.home, "verify") as scratch, busy:

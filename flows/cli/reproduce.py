@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from flows.cli.lineage import VersionArgument
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption
+from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 Environment = Annotated[
     Literal["lock", "current"],
@@ -21,6 +21,7 @@ Tolerance = Annotated[
 def reproduce(
     version: VersionArgument,
     recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
     environment: Environment = "lock",
     tolerance: Tolerance = 0.05,
     json_output: JsonOption = False,
@@ -39,7 +40,7 @@ def reproduce(
     from flows.registry import registry_of, workspace
     from flows.stages import MACHINE
 
-    registry = registry_of(recipe)
+    registry = registry_of(recipe, overrides or [])
     number = registry.number(version)
     home = registry.home
     with (

@@ -60,12 +60,12 @@ def run_until(
     from flows.settings import apply
 
     home = Home.here()
-    load_recipe(recipe, overrides)  # a wrong recipe fails before anything starts
-    check_writable(home.state)
     # Ratchet says itself what went wrong; Prefect's tracebacks stay in its UI.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    apply(home)
     try:
+        load_recipe(recipe, overrides)  # a wrong recipe fails before anything starts
+        check_writable(home.state)
+        apply(home)
         result = nothing_to_do(recipe, overrides) if until is None else None
         if result is None:
             from flows.finetune import finetune

@@ -67,7 +67,42 @@ def test_a_state_directory_that_cannot_be_made_is_a_clear_error(project: Path) -
     (project / ".ratchet").write_text("a file where a directory should be", encoding="utf-8")
     done = ratchet(project, "run", "--recipe", str(ROOT / "tests" / "recipes" / "micro.yaml"), "--json")
     assert done.returncode == 1
-    assert json.loads(done.stdout)["status"] == "error" if done.stdout else "RATCHET_HOME" in done.stderr
+    assert json.loads(done.stdout)["status"] == "error"
+    assert "RATCHET_HOME" in done.stderr
+
+
+def test_a_wrong_recipe_is_json_too(project: Path) -> None:
+    recipe = str(ROOT / "tests" / "recipes" / "micro.yaml")
+    done = ratchet(project, "run", "--recipe", recipe, "--set", "train.rate=1", "--json")
+    assert done.returncode == 2
+    assert "train.rate" in json.loads(done.stdout)["error"]
+
+
+VERBS_OF_A_MODEL = [
+    "run",
+    "train",
+    "evaluate",
+    "gate",
+    "history",
+    "rollback",
+    "promote",
+    "approve",
+    "lineage",
+    "verify",
+    "reproduce",
+]
+
+
+@pytest.mark.parametrize("verb", VERBS_OF_A_MODEL)
+def test_the_model_that_a_verb_is_about_can_be_set(verb: str) -> None:
+    import typer
+
+    from flows.cli import app
+
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    for shown in getattr(command, "commands", {"": command}).values():
+        options = {option for parameter in shown.params for option in parameter.opts}
+        assert {"--recipe", "--set"} <= options, shown.name
 
 
 def test_a_busy_port_is_named(project: Path) -> None:

@@ -271,6 +271,9 @@ def test_the_gate_verb_leaves_the_promotion_to_a_run_and_its_figures_sealed(run:
     promoted = run("name=gated")
     assert (promoted["status"], promoted["version"]) == ("promoted", judged["version"])
     assert len(Ledger(Home.here().ledger).history("gated")) == 1
+    again = run("name=gated", until="gate")  # the champion itself: not judged against itself, and its card stays
+    assert (again["status"], again["verdict"], again["run_id"]) == ("unchanged", "PROMOTE", judged["run_id"])
+    assert client().get_model_version("gated", promoted["version"]).tags["verdict"] == "PROMOTE"
 
 
 def test_a_dry_run_says_what_the_gate_would_do_and_counts_nothing(second: dict[str, Any], run: Run) -> None:

@@ -14,6 +14,7 @@ from components.pipeline.folds import Fold
 from components.pipeline.gate import judge
 from components.recipe import build_recipe
 from components.records import ItemResult, Verdict
+from components.registry.audit import check_ledger
 from components.registry.ledger import Ledger
 from components.store import Finished
 
@@ -79,4 +80,5 @@ class Project:
 
         verdict = judge(self.context, self.ledger, self.data, self.dev, models, first_champion=first, score=score)
         self.ledger.record_verdict("m", verdict.as_json(), verdict.digest, f"run-{challenger}")
+        check_ledger(self.ledger, "m")
         return verdict

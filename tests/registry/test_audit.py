@@ -18,13 +18,23 @@ def path(tmp_path: Path) -> Path:
     ledger = Ledger(f"sqlite:///{path}")
     for number in (1, 2, 3):
         use = ledger.count_use("m", "fold", f"c{number}", "i", "rules")
-        verdict = Verdict(Outcome.REJECT, ["r"], f"c{number}", "i", fold_digest="fold", use=use, figures={"p_value": 0.5})
+        figures = {"p_value": 0.5}
+        verdict = Verdict(
+            Outcome.REJECT, ["r"], f"c{number}", "i", rules="rules", fold_digest="fold", use=use, evidence="e", figures=figures
+        )
         ledger.record_verdict("m", verdict.as_json(), verdict.digest, f"run{number}")
     return path
 
 
 def test_a_ledger_as_it_was_written_passes(path: Path) -> None:
     check_ledger(Ledger(f"sqlite:///{path}"), "m")
+
+
+def test_a_verdict_that_was_refused_before_the_count_has_no_use_to_miss(path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{path}")
+    verdict = Verdict(Outcome.UNDERPOWERED, ["r"], "c4", "i", rules="rules", fold_digest="fold", use=4)
+    ledger.record_verdict("m", verdict.as_json(), verdict.digest, "run4")
+    check_ledger(ledger, "m")
 
 
 @pytest.mark.parametrize(
