@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.text import MAX_TEXT, visible
+from components.text import MAX_TEXT, redacted, visible
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,8 @@ def test_control_and_direction_characters_are_made_visible(text: str, shown: str
 def test_long_text_is_cut_and_says_so() -> None:
     assert visible("x" * MAX_TEXT) == "x" * MAX_TEXT
     assert visible("x" * (MAX_TEXT + 1)) == "x" * MAX_TEXT + " ... (cut)"
+
+
+def test_a_uris_user_is_not_told() -> None:
+    text = "API request to https://ada:token@host:5000/api failed; see https://docs.example/a@b"
+    assert redacted(text) == "API request to https://***@host:5000/api failed; see https://docs.example/a@b"

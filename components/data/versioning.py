@@ -191,7 +191,7 @@ def verify(workspace: Path) -> None:
     if actual != out["md5"]:
         raise DataError(
             f"{root} has md5 {actual}, but its pointer says {out['md5']}: files or pointer were edited, or a cache or "
-            "remote is damaged. Delete data/ and the DVC cache and run `ratchet data pull`, or `ratchet data prepare`."
+            "remote is damaged. Delete data/ and run `ratchet data pull`, or `ratchet data prepare`."
         )
     files = [path for path in root.rglob("*") if path.is_file()]
     figures = {"nfiles": len(files), "size": sum(path.stat().st_size for path in files)}

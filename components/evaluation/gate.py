@@ -114,7 +114,7 @@ def floor_bound(values: Floats, measure: str, alpha: float) -> float:
     if kind_of(measure).binary and values.shape[1] == 1 and np.isfinite(values).all():
         return lower_bound_share(int(values.sum()), len(values), alpha)
     one_a_row, clusters = flat(values)
-    return lower_bound(one_a_row, alpha, clusters)
+    return lower_bound(one_a_row, alpha, clusters, 0.0 if kind_of(measure).binary else None)
 
 
 @dataclass(frozen=True)
@@ -141,15 +141,16 @@ def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) ->
 
 def _bound(guard: Guard, ours: Floats, theirs: Floats, alpha: float) -> tuple[float, float, str]:
     """(upper bound of what must be small, its limit, in words)."""
+    largest = 1.0 if kind_of(guard.measure).binary else None
     if guard.max is not None:
         values, clusters = flat(ours)
-        return upper_bound(values, alpha, clusters), guard.max, f"at most {guard.max:g}"
+        return upper_bound(values, alpha, clusters, largest), guard.max, f"at most {guard.max:g}"
     if guard.max_ratio is not None:
         values, clusters = flat(ours - guard.max_ratio * theirs)
-        return upper_bound(values, alpha, clusters), 0.0, f"at most {guard.max_ratio:g} times the incumbent's"
+        return upper_bound(values, alpha, clusters, largest), 0.0, f"at most {guard.max_ratio:g} times the incumbent's"
     assert guard.margin is not None
     sign = -1 if kind_of(guard.measure).more_is_better else 1
     values, clusters = flat(sign * (ours - theirs))
     # Non-inferior is *below* the margin: at margin 0 a tie is not enough.
     limit = math.nextafter(guard.margin, -math.inf)
-    return upper_bound(values, alpha, clusters), limit, f"worse than the incumbent by less than {guard.margin:g}"
+    return upper_bound(values, alpha, clusters, largest), limit, f"worse than the incumbent by less than {guard.margin:g}"

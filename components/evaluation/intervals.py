@@ -65,22 +65,29 @@ def mean_interval(values: Floats, clusters: Integers | None = None) -> Interval:
     return Interval(mean, mean - 1.96 * error, mean + 1.96 * error, len(values), error)
 
 
-def upper_bound(values: Floats, alpha: float, clusters: Integers | None = None) -> float:
+def upper_bound(values: Floats, alpha: float, clusters: Integers | None = None, largest: float | None = None) -> float:
     """One-sided (1 - alpha) upper bound of a mean, by Student's t with C - 1 degrees of freedom.
 
     Infinite where there are fewer than two clusters, or a value is not finite.
+
+    Args:
+        largest: what a value can be at most. Where all are equal, Student's t sees no spread at all; then the bound allows for
+            the share of largest values of which C clusters show none with chance alpha, 1 - alpha^(1/C) (Clopper-Pearson).
     """
     if not np.isfinite(values).all():
         return math.inf
     error, count = standard_error(values, clusters)
     if count < 2:
         return math.inf
-    return float(values.mean() + special.stdtrit(count - 1, 1 - alpha) * error)
+    mean = float(values.mean())
+    if largest is not None and np.ptp(values) == 0:
+        return mean + (largest - mean) * (1 - math.exp(math.log(alpha) / count))
+    return mean + float(special.stdtrit(count - 1, 1 - alpha)) * error
 
 
-def lower_bound(values: Floats, alpha: float, clusters: Integers | None = None) -> float:
+def lower_bound(values: Floats, alpha: float, clusters: Integers | None = None, least: float | None = None) -> float:
     """One-sided (1 - alpha) lower bound of a mean. Non-inferior with margin M: the bound of the differences is above -M."""
-    return -upper_bound(-values, alpha, clusters)
+    return -upper_bound(-values, alpha, clusters, None if least is None else -least)
 
 
 def lower_bound_share(successes: int, n: int, alpha: float) -> float:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import fold_digest, table
 from components.recipe import Rules
+from components.records import Outcome
 from components.registry.ledger import Ledger
 
 SPENT, PROMOTED = "spent", "promoted"
+PAIR = ("challenger", "incumbent", "rules")
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Mappi
             if own <= uses_allowed(rules):
                 return Choice(Fold(name, digest, judged, own), spent=spent)
         fresh = [item for item in items if item not in published]
-        uses = _uses(ledger, model, digest, fresh, {d: i for d, i in known.items() if d not in retired})
-        full = digest not in retired and uses >= uses_allowed(rules)
+        sharing = _sharing(digest, fresh, {d: i for d, i in known.items() if d not in retired})
+        uses = sum(ledger.uses(model, other) for other in sharing)
+        full = digest not in retired and (uses >= uses_allowed(rules) or _closed(ledger, model, sharing, uses, rules, pair))
         spent += [digest] if full else []
         if (full or retired.get(digest) == SPENT) and rules.when_spent == "refuse":
             return Choice(None, f"{name} is spent, and gate.rules.when_spent is refuse. {_remedy(rules)}", spent)
@@ -73,10 +76,24 @@ def _remedy(rules: Rules) -> str:
     return f"{step}, or raise data.split.sealed and data.split.sealed_folds, for items that nobody has seen"
 
 
-def _uses(ledger: Ledger, model: str, digest: str, items: Sequence[str], known: Mapping[str, set[str]]) -> int:
-    """Uses of the fold itself and of unretired folds of other versions that share an item with it."""
-    sharing = {other for other, theirs in known.items() if not theirs.isdisjoint(items)} | {digest}
-    return sum(ledger.uses(model, other) for other in sharing)
+def _sharing(digest: str, items: Sequence[str], known: Mapping[str, set[str]]) -> set[str]:
+    """The fold itself, and unretired folds of other versions that share an item with it."""
+    return {other for other, theirs in known.items() if not theirs.isdisjoint(items)} | {digest}
+
+
+def _closed(ledger: Ledger, model: str, folds: set[str], uses: int, rules: Rules, pair: Mapping[str, str]) -> bool:
+    """Whether a fold with uses left may not be used again.
+
+    It may not once it said yes to anyone, carried out or not: the bound of an epoch rests on every answer before having been
+    no. And it may not where earlier rules have spent so much of ``alpha_epoch`` that the next use would exceed it.
+    """
+    records = [known["record"] for known in ledger.verdicts(model)]
+    scored = [record for record in records if record.get("evidence") and record["fold_digest"] in folds]
+    if any(r["outcome"] == Outcome.PROMOTE and any(r[k] != v for k, v in pair.items() if k in PAIR) for r in scored):
+        return True
+    alpha = rules.alpha_epoch / rules.uses_per_epoch
+    spent = sum(record["alpha"] for record in scored) + alpha * (uses - len(scored))
+    return rules.error_mode == "fwer_epoch" and spent + alpha > rules.alpha_epoch * (1 + 1e-9)
 
 
 def retire_stale(ledger: Ledger, model: str) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from components.files import file_digest, tree_digests, weights_digest, write_json, write_text
 from components.pipeline.context import Context, StageResult
-from components.pipeline.data import dataset_version
+from components.pipeline.data import dataset_version, source_digests
 from components.pipeline.policy import policy_weights
 from components.pipeline.train import training_facts, training_points
-from components.recipe import JsonLines, Recipe
+from components.recipe import Recipe
 from components.registry import fingerprint
 from components.registry.checkout import code_state
 from components.registry.lineage import (
@@ -72,9 +72,9 @@ def write_lineage(lineage: Lineage, difference: str, folder: Path) -> list[Path]
 
 def named_files(recipe: Recipe, project: Path) -> dict[str, str]:
     """sha256 of every local file that the recipe names; a path in the project is relative to it."""
-    source = recipe.data.source
-    named = [source.path, source.pairs] if isinstance(source, JsonLines) else []
-    named += [recipe.policy.model, recipe.reward.model.base, _module_file(recipe.reward.function)]
+    model = recipe.reward.model
+    named = [*source_digests(recipe.data), recipe.policy.model, model.base, model.pretrained]
+    named += [_module_file(function) for function in recipe.reward.functions]
     digests: dict[str, str] = {}
     for name in named:
         if name is not None:
@@ -109,8 +109,8 @@ def _manifest(stage: StageResult) -> StageManifest:
     return StageManifest(name=finished.stage, key=finished.key, files=dict(finished.facts["files"]))
 
 
-def _module_file(function: str | None) -> str | None:
-    found = importlib.util.find_spec(function.partition(":")[0]) if function else None
+def _module_file(function: str) -> str | None:
+    found = importlib.util.find_spec(function.partition(":")[0])
     return found.origin if found else None
 
 

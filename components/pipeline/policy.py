@@ -45,11 +45,11 @@ def fetched_policy(context: Context, weights: str, fetch: Callable[[Path], Path]
         scratch = path / "download"
         fetch(scratch).rename(path / "model")
         shutil.rmtree(scratch)
+        fetched = weights_digest(tree_digests(path))
+        if fetched != weights:  # before it is committed, so that a restored artifact is fetched again
+            raise RegistryError(f"the champion's weights are {fetched}, the ledger says {weights}. Restore it.")
 
-    result = finish(context, "champion", weights[:32], write)
-    if policy_weights(result) != weights:
-        raise RegistryError(f"the champion's weights are {policy_weights(result)}, the ledger says {weights}. Restore it.")
-    return result
+    return finish(context, "champion", weights[:32], write)
 
 
 def policy_weights(stage: StageResult) -> str:

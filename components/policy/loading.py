@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.chat import encode_messages, encode_prompt
 from components.errors import ModelError
@@ -130,6 +130,14 @@ def load_policy(source: str | Path, device: torch.device, revision: str | None =
 
 
 def save_policy(policy: Policy, path: Path) -> None:
-    """Save weights as safetensors, with the tokenizer and its template."""
+    """Save weights as safetensors, with the tokenizer and its template.
+
+    Of the generation settings the ends and the padding alone are kept: a base model's own (a repetition penalty, further
+    stop tokens) would make a server decode otherwise than the gate judged.
+    """
+    tokenizer = policy.tokenizer
+    policy.model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
     policy.model.save_pretrained(path)
     policy.tokenizer.save_pretrained(path)

@@ -1,6 +1,7 @@
 """The whole recipe."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -8,13 +9,16 @@ from pydantic import Field, model_validator
 from components.recipe.base import Name, Section, digest_of
 from components.recipe.benchmarks import missing_measure
 from components.recipe.data import Data
-from components.recipe.evaluation import Evaluation
+from components.recipe.evaluation import Evaluation, Slice
 from components.recipe.gate import Gate, Guard
 from components.recipe.measures import kind_of, samples_needed
 from components.recipe.policy import Policy
 from components.recipe.retention import Retention
 from components.recipe.reward import Reward
 from components.recipe.train import Train
+
+TABLE_FIELDS = ("id", "prompt", "answer", "demonstration")
+PAIR_FIELDS = ("id", "prompt", "answer", "chosen", "rejected")
 
 
 class Recipe(Section):
@@ -66,9 +70,19 @@ class Recipe(Section):
             )
         if guard.on == "guard" and self.data.split.guard == 0:
             raise ValueError("a guard is on the guard split, which is empty; raise data.split.guard")
-        slices = [piece.name for piece in self.evaluation.slices]
-        if guard.slice is not None and guard.slice not in slices:
+        slices = {piece.name: piece for piece in self.evaluation.slices}
+        if guard.slice is None:
+            return
+        if guard.slice not in slices:
             raise ValueError(f"a guard is on the slice {guard.slice!r}, which evaluation.slices does not have; add it there")
+        if guard.on not in self.evaluation.benchmarks:
+            _check_field(slices[guard.slice], TABLE_FIELDS)
+
+    @model_validator(mode="after")
+    def _subsets(self) -> "Recipe":
+        for subset in self.reward.validation.subsets:
+            _check_field(subset, PAIR_FIELDS)
+        return self
 
     @property
     def digest(self) -> str:
@@ -87,3 +101,12 @@ class Recipe(Section):
             return self
         seed = int(hashlib.sha256(f"{self.name}:{slot}".encode()).hexdigest()[:12], 16)
         return self.model_copy(update={"seed": seed})
+
+
+def _check_field(piece: Slice, kept: Sequence[str]) -> None:
+    """A slice of rows that no row can be in would fail whatever is judged on it."""
+    if piece.field is not None and piece.field not in kept:
+        raise ValueError(
+            f"slice {piece.name!r} is by the field {piece.field!r}, which a dataset's tables do not keep ({', '.join(kept)}); "
+            "say it by a regular expression on the prompt, or put such rows into a benchmark file, which keeps its fields"
+        )

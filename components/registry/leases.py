@@ -49,9 +49,10 @@ def _acquired(ledger: Ledger, model: str, holder: str) -> int | None:
         values = {"holder": holder, "token": token, "expires": ledger.clock.time() + SECONDS}
         if row is None:
             connection.execute(leases.insert().values(model=model, **values))
-        else:
-            connection.execute(leases.update().where(leases.c.model == model).values(**values))
-    return int(token)
+            return int(token)
+        # Where transactions do not lock what they read, another process may have taken this very token meanwhile.
+        seen = sa.and_(leases.c.model == model, leases.c.token == row["token"])
+        return int(token) if connection.execute(leases.update().where(seen).values(**values)).rowcount else None
 
 
 def _release(ledger: Ledger, model: str, token: int) -> None:

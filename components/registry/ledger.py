@@ -81,7 +81,8 @@ class Ledger:
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.url = sa.make_url(url)
         arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if self.url.get_backend_name() == "sqlite" else {}
-        self.engine = sa.create_engine(self.url, connect_args=arguments)
+        # With its parameters an error would print sealed figures.
+        self.engine = sa.create_engine(self.url, connect_args=arguments, hide_parameters=True)
         if self.engine.dialect.name == "sqlite":
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ from mlflow.exceptions import MlflowException
 
 from components.errors import RegistryError
 from components.registry.once import created_once
-from components.registry.versions import ABSENT, Versions, redacted
+from components.registry.versions import ABSENT, Versions
+from components.text import redacted
 
 PARAM_LIMIT = 6000
-SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY", re.IGNORECASE)
 
 
 class Tracker(Versions):
@@ -38,7 +37,8 @@ class Tracker(Versions):
         try:
             self.experiment = self._experiment(experiment, artifacts)
         except Exception as error:  # the database driver's and the HTTP client's errors have no common base
-            raise RegistryError(f"cannot use MLflow at {redacted(uri)}: {error}. Check MLFLOW_TRACKING_URI.") from error
+            said = redacted(f"cannot use MLflow at {uri}: {error}")
+            raise RegistryError(f"{said}. Check MLFLOW_TRACKING_URI.") from error
 
     def _experiment(self, name: str, artifacts: Path) -> str:
         found = self.client.get_experiment_by_name(name)
@@ -55,13 +55,9 @@ class Tracker(Versions):
 
     def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None) -> str:
         """A new run, or the one named ``run_id`` continued."""
-        if run_id is not None:
-            try:
-                self.client.update_run(run_id, status="RUNNING")
-                return run_id
-            except MlflowException as error:
-                if error.error_code != ABSENT:  # a run deleted since, or of another server, is begun again
-                    raise
+        if run_id is not None and self.has_run(run_id):  # a run deleted since, or of another server, is begun again
+            self.client.update_run(run_id, status="RUNNING")
+            return run_id
         every = {
             **tags,
             "mlflow.runName": name,

@@ -1,6 +1,5 @@
 """Registered versions of a model in MLflow: registered once, described, aliased, fetched, and their files deleted."""
 
-import re
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from components.faults import point
 from components.files import MANIFEST, file_digest, read_json, tree_digests, weights_digest, write_json
 from components.registry.intervention import Registered
 from components.registry.once import created_once
+from components.text import redacted
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
@@ -256,8 +256,3 @@ class Versions:
             return model, dict(read_json(manifest)["files"])
         except (MlflowException, OSError, ValueError) as error:
             raise RegistryError(f"version {version} of {name} cannot be fetched: {error}. Restore its artifact.") from error
-
-
-def redacted(uri: str) -> str:
-    """A URI without its user information."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)

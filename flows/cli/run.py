@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from components.text import redacted
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 
 EXIT_CODES = {
@@ -74,7 +75,7 @@ def run_until(
     except RatchetError as error:
         fail(str(error), error.exit_code, json_output)
     except Exception as error:
-        traceback.print_exc()
+        print(redacted(traceback.format_exc()), file=sys.stderr)
         fail(f"{type(error).__name__}: {error}", 1, json_output)
     if conclude:
         finish(result, json_output)
@@ -110,6 +111,7 @@ def finish(result: Mapping[str, Any], json_output: bool) -> None:
 
 def fail(message: str, code: int, json_output: bool) -> None:
     """Say what went wrong and exit."""
+    message = redacted(message)
     print(f"error: {message}", file=sys.stderr)
     if json_output:
         names = ("verdict", "version", "previous", "dataset", "run_id", "report")

@@ -48,7 +48,8 @@ def start_mlflow(home: "Home", port: int) -> "Popen[bytes]":
     from flows.cli import servers
 
     home.artifacts.mkdir(parents=True, exist_ok=True)
-    arguments = ["server", "--host", servers.HOST, "--port", str(port), "--backend-store-uri", home.tracking_uri]
-    process = servers.start("mlflow", [*arguments, "--default-artifact-root", home.artifacts.as_uri()])
+    arguments = ["server", "--host", servers.HOST, "--port", str(port), "--default-artifact-root", home.artifacts.as_uri()]
+    # By the environment: arguments are shown to every user of the machine, and a database's address may hold a password.
+    process = servers.start("mlflow", arguments, MLFLOW_BACKEND_STORE_URI=home.tracking_uri)
     servers.wait_until_healthy(f"http://{servers.HOST}:{port}/health", process)
     return process

@@ -1,5 +1,6 @@
 """Folds: one epoch each, never again once published, whatever the dataset's version."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,20 @@ def test_an_older_version_of_a_published_fold_is_retired_with_it(tmp_path: Path,
     project.ledger.retire("m", digest(project), "promoted")
     retire_stale(project.ledger, "m")
     assert (old in project.ledger.retired("m")) is retired
+
+
+def test_a_fold_that_said_yes_is_not_asked_again_though_nobody_was_promoted(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.judge("a", 290).outcome is Outcome.PROMOTE  # and no promotion follows
+    assert project.judge("b", 150).fold == "sealed_1"
+    assert project.judge("a", 290).fold == "sealed_0"  # the one it said yes to
+
+
+def test_rules_that_change_within_an_epoch_do_not_spend_its_level_twice(tmp_path: Path) -> None:
+    project = Project(tmp_path, uses_per_epoch=2)
+    project.judge("a", 150)  # half of alpha_epoch
+    rules = project.context.recipe.gate.rules.model_copy(update={"uses_per_epoch": 4})
+    gate = project.context.recipe.gate.model_copy(update={"rules": rules})
+    project.context = replace(project.context, recipe=project.context.recipe.model_copy(update={"gate": gate}))
+    folds = [project.judge(name, 150).fold for name in "bcd"]
+    assert folds == ["sealed_0", "sealed_0", "sealed_1"]  # 1/2 + 1/4 + 1/4

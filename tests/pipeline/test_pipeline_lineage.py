@@ -9,7 +9,7 @@ from components.files import file_digest, write_json, write_json_lines
 from components.home import Home
 from components.pipeline.context import Context, StageResult
 from components.pipeline.lineage import lineage_of, named_files, write_lineage
-from components.recipe import Recipe, load_recipe
+from components.recipe import Recipe, load_recipe, parts
 from components.store import Store
 
 MICRO = Path(__file__).parents[1] / "recipes" / "micro.yaml"
@@ -75,13 +75,20 @@ def test_where_training_started_from_the_champion_the_parent_is_its_version(
     assert lineage.stage("champion") is not None
 
 
-def test_files_that_the_recipe_names_are_recorded_relative_to_the_project(tmp_path: Path) -> None:
-    (tmp_path / "base").mkdir()
-    for name in ("rows.jsonl", "base/config.json"):
+@pytest.mark.parametrize("source", ["{kind: jsonl, path: rows.jsonl}", "{kind: parquet, path: rows.parquet}", "rows.csv"])
+def test_files_that_the_recipe_names_are_recorded_relative_to_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = context(tmp_path, f"data.source={source}", f"policy.model={tmp_path / 'base'}").recipe
+    (rows,) = [part.source.path for part in parts(recipe.data.source)]
+    for name in (rows, "base/config.json", "judge/config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name, encoding="utf-8")
-    overrides = ["data.source={kind: jsonl, path: rows.jsonl}", f"policy.model={tmp_path / 'base'}"]
-    files = named_files(context(tmp_path, *overrides).recipe, tmp_path)
-    assert files == {name: file_digest(tmp_path / name) for name in ("rows.jsonl", "base/config.json")}
+    model = recipe.reward.model.model_copy(update={"pretrained": "judge"})
+    recipe = recipe.model_copy(update={"reward": recipe.reward.model_copy(update={"model": model})})
+    names = (rows, "base/config.json", "judge/config.json")
+    assert named_files(recipe, tmp_path) == {name: file_digest(tmp_path / name) for name in names}
 
 
 def test_the_difference_is_written_unless_it_is_large(tmp_path: Path, stages: dict[str, StageResult]) -> None:

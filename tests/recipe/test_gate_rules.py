@@ -70,6 +70,15 @@ def test_evaluations_that_cannot_be_made_are_refused(evaluation: dict[str, Any],
         built({}, **evaluation)
 
 
+def test_a_guard_on_a_slice_in_which_no_row_can_be_is_refused() -> None:
+    hard = [{"name": "hard", "field": "level", "equals": 5}]
+    rules = {"guards": [{"measure": "accuracy", "margin": 0.1, "slice": "hard"}]}
+    with pytest.raises(RecipeError, match="do not keep"):
+        built(rules, slices=hard)
+    on_benchmark = {"guards": [{"measure": "accuracy", "margin": 0.1, "slice": "hard", "on": "school"}]}
+    assert built(on_benchmark, slices=hard, benchmarks={"school": "school.jsonl"})
+
+
 @pytest.mark.parametrize("name", ["pass@0", "pass@K", "reward/", "maj@", "pass@-1", "reward/a b"])
 def test_names_that_are_no_measures(name: str) -> None:
     with pytest.raises(ValueError, match="there is no measure"):
