@@ -37,8 +37,26 @@ def validated_reward(context: Context, data: StageResult, start: StageResult) ->
 
 
 def custom_reward_source(context: Context) -> dict[str, str]:
-    """sha256 of the files that the user's own functions are imported from, so that an edit of them is a changed key."""
-    return {f"reward_function/{path}": file_digest(_source_file(path)) for path in context.recipe.reward.functions}
+    """sha256 of the files that the user's own functions are imported from, so that an edit of them is a changed key.
+
+    Of a function in a package these are all the package's modules, since it may import any of them.
+    """
+    digests = {}
+    for path in context.recipe.reward.functions:
+        digests[f"reward_function/{path}"] = file_digest(_source_file(path))
+        digests |= {f"reward_function/{path}/{name}": digest for name, digest in _package_digests(path).items()}
+    return digests
+
+
+def _package_digests(function: str) -> dict[str, str]:
+    """sha256 of every module of the package that a function is in; none where it is in a module by itself."""
+    found = importlib.util.find_spec(function.partition(":")[0].partition(".")[0])
+    folders = [Path(folder) for folder in (found.submodule_search_locations or [])] if found is not None else []
+    return {
+        module.relative_to(folder.parent).as_posix(): file_digest(module)
+        for folder in folders
+        for module in sorted(folder.rglob("*.py"))
+    }
 
 
 def _source_file(function: str) -> Path:
