@@ -48,7 +48,7 @@ class RewardModel(Section):
     batch: Count = 32
     lr: Positive = 3e-4
     label_noise: Share = 0.0  # share of training pairs with flipped labels; held-out pairs are untouched
-    margin: Annotated[float, Field(ge=0)] = 0.0  # by which chosen must win; a pair's own column margin comes first
+    margin: Annotated[float, Field(ge=0)] = 0.0  # by which chosen must win
     centring: Annotated[float, Field(ge=0)] = 0.0  # weight of (r_chosen + r_rejected)^2
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     length_debiased: bool = False  # a coefficient of log length takes up what length explains, and is then dropped
