@@ -205,7 +205,7 @@ def decide_places(
 
 def rules_digest(recipe: Recipe) -> str:
     """Names what a challenger is judged by: rules and how answers are drawn. Another is another use, and another verdict."""
-    rules = recipe.gate.rules.model_dump(mode="json", exclude={"approval", "when_spent"})
+    rules = recipe.gate.rules.model_dump(mode="json", exclude={"approval", "approval_hours", "when_spent"})
     settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows"})
     return digest_of([rules, settings, recipe.policy.max_new_tokens])
 
