@@ -14,7 +14,7 @@ from components.records import Outcome
 from components.registry.ledger import Ledger
 
 SPENT, PROMOTED = "spent", "promoted"
-PAIR = ("challenger", "incumbent", "rules")
+ASKED = ("challenger", "rules")
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ def _sharing(digest: str, items: Sequence[str], known: Mapping[str, set[str]]) -
 def _closed(ledger: Ledger, model: str, folds: set[str], uses: int, rules: Rules, pair: Mapping[str, str]) -> bool:
     """Whether a fold with uses left may not be used again.
 
-    It may not once it said yes to anyone, carried out or not: the bound of an epoch rests on every answer before having been
-    no. And it may not where earlier rules have spent so much of ``alpha_epoch`` that the next use would exceed it.
+    It may not once it said yes to another challenger, carried out or not: the bound of an epoch rests on every answer before
+    having been no. (One that was better than a champion who is gone was made before that answer, and may meet the new one.) And it may not where earlier rules have spent so much of ``alpha_epoch`` that the next use would exceed it.
     """
     records = [known["record"] for known in ledger.verdicts(model)]
     scored = [record for record in records if record.get("evidence") and record["fold_digest"] in folds]
-    if any(r["outcome"] == Outcome.PROMOTE and any(r[k] != v for k, v in pair.items() if k in PAIR) for r in scored):
+    if any(r["outcome"] == Outcome.PROMOTE and any(r[name] != pair[name] for name in ASKED) for r in scored):
         return True
     alpha = rules.alpha_epoch / rules.uses_per_epoch
     spent = sum(record["alpha"] for record in scored) + alpha * (uses - len(scored))
