@@ -85,7 +85,8 @@ def _closed(ledger: Ledger, model: str, folds: set[str], uses: int, rules: Rules
     """Whether a fold with uses left may not be used again.
 
     It may not once it said yes to another challenger, carried out or not: the bound of an epoch rests on every answer before
-    having been no. (One that was better than a champion who is gone was made before that answer, and may meet the new one.) And it may not where earlier rules have spent so much of ``alpha_epoch`` that the next use would exceed it.
+    having been no. (One that was better than a champion who is gone was made before that answer, and may meet the new one.)
+    And it may not where earlier rules have spent so much of ``alpha_epoch`` that the next use would exceed it.
     """
     records = [known["record"] for known in ledger.verdicts(model)]
     scored = [record for record in records if record.get("evidence") and record["fold_digest"] in folds]

@@ -97,9 +97,9 @@ def test_an_older_version_of_a_published_fold_is_retired_with_it(tmp_path: Path,
 def test_a_fold_that_said_yes_is_not_asked_again_though_nobody_was_promoted(tmp_path: Path) -> None:
     project = Project(tmp_path)
     assert project.judge("a", 290).outcome is Outcome.PROMOTE  # and no promotion follows
+    assert project.judge("a", 290, incumbent="another").fold == "sealed_0"  # who became champion meanwhile
     assert project.judge("b", 150).fold == "sealed_1"
     assert project.judge("a", 290).fold == "sealed_0"  # the one it said yes to
-    assert project.judge("a", 290, incumbent="another").fold == "sealed_0"  # who became champion meanwhile
 
 
 def test_rules_that_change_within_an_epoch_do_not_spend_its_level_twice(tmp_path: Path) -> None:
