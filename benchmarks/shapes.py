@@ -76,7 +76,7 @@ def build(shape: Shape, folder: Path) -> None:
     else:
         model = _qwen2(shape, *shape.qwen, end=tokenizer.eos_token_id)
     if shape.mean_length is not None:
-        end_at_random(model, [tokenizer(prompt).input_ids for prompt in prompts[:8]], tokenizer.eos_token_id, shape.mean_length)
+        end_at_random(model, [tokenizer(prompt).input_ids for prompt in prompts[:4]], tokenizer.eos_token_id, shape.mean_length)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     (folder / "prompts.json").write_text(json.dumps(prompts), encoding="utf-8")
@@ -134,7 +134,7 @@ def end_at_random(model: Any, prompts: list[list[int]], end: int, mean_length: f
     along it, with the length at which its logit is ln(1 / mean_length) below the others' log-sum-exp on average.
     """
     with torch.no_grad():
-        model.base_model.layers[-1].self_attn.v_proj.bias.fill_(2.0)
+        model.base_model.layers[-1].self_attn.v_proj.bias.fill_(10.0)  # outweighs what the layers before it add
         hidden = model.base_model(input_ids=torch.tensor(prompts)).last_hidden_state.flatten(0, 1)
         others = torch.cat([part.logsumexp(-1) for part in model.lm_head(hidden).split(64)]).mean()
         common = hidden.mean(0)
