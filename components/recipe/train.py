@@ -90,11 +90,12 @@ class Train(Section):
     critic: Critic = Critic()
     epochs: Count = 1  # passes over each batch of rollouts
     minibatches: Count = 1  # optimiser steps a pass
-    micro_tokens: Count = 16_384  # packed tokens a forward pass
+    micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as an estimate says fit
     max_grad_norm: Positive = 1.0
     lora: Lora | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = False  # auto: only where the estimate says that nothing else fits
+    offload: bool | Literal["auto"] = False  # checkpoints wait in the host's memory
     evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
     sentinel: Sentinel = Sentinel()
@@ -156,6 +157,10 @@ class Train(Section):
                 "a coefficient that starts at 0 cannot adapt; set train.kl_coefficient above 0, or kl_target=null",
             ),
             (
+                self.offload is True and self.gradient_checkpointing is False,
+                "train.offload moves activation checkpoints; set train.gradient_checkpointing, or offload=false",
+            ),
+            (
                 self.value_lambda is not None and self.advantage != "gae",
                 f"train.value_lambda is for a critic, and {advantage} has none; use train.advantage=gae, or value_lambda=null",
             ),
@@ -165,6 +170,12 @@ class Train(Section):
     def group_size(self) -> int:
         assert isinstance(self.k, int), "train.k: auto was not resolved"
         return self.k
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Packed tokens per forward pass."""
+        assert isinstance(self.micro_tokens, int), "train.micro_tokens: auto was not resolved"
+        return self.micro_tokens
 
     @property
     def has_critic(self) -> bool:

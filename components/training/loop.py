@@ -30,8 +30,9 @@ from components.training.checkpoints import load_latest, load_weights, prune, sa
 from components.training.critic import Critic
 from components.training.experience import Experience, Scored, build_experience, completion_divergence
 from components.training.figures import experience_figures, rollout_figures, sample_rows
-from components.training.metrics import Means, Phases, memory_gib
+from components.training.metrics import Means, Phases
 from components.training.objectives import ActorObjective, Material, ValueObjective
+from components.training.peak import Watch
 from components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
 from components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from components.training.sentinel import NONFINITE, DevResult, Stop
@@ -82,6 +83,7 @@ class Setting:
     identity: str = ""  # of recipe, data, start and code: a checkpoint of another identity is refused
     sample_rows: int = 8
     interrupted: Callable[[], bool] = lambda: False  # asked after each step: commit and end early?
+    memory: Watch | None = None
 
 
 class Trainer:
@@ -188,7 +190,7 @@ class Trainer:
         self.progress.step += 1
         values |= {"skipped": float(skipped), **figures.values()}
         self._stop(self.progress.sentinel.observe(step + 1, values, stepped, skipped, train.sentinel))
-        values |= {**self.progress.sentinel.warnings(), "memory_gib": memory_gib(self.actor.policy.model.device)}
+        values |= self.progress.sentinel.warnings() | (self.setting.memory.figures() if self.setting.memory else {})
         return StepMetrics(step + 1, values | phases.values(int(values["num_tokens"])))
 
     def _stop(self, stop: Stop | None) -> None:
@@ -230,7 +232,7 @@ class Trainer:
 
     def _experience(self, rollouts: Rollouts, phases: Phases) -> Experience:
         train, scored = self.setting.train, Scored()
-        temperature, micro_tokens, policy = train.sampling.temperature, train.micro_tokens, self.actor.policy
+        temperature, micro_tokens, policy = train.sampling.temperature, train.tokens_at_once, self.actor.policy
 
         def matrix(function: Callable[[MicroBatch], Tensor]) -> Tensor:
             return token_matrix(rollouts, function, micro_tokens, policy)

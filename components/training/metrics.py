@@ -1,6 +1,5 @@
 """Figures of a training step, each a mean with its own denominator, and where the time went."""
 
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,10 +55,3 @@ class Phases:
         whole = time.monotonic() - self._started
         phases = {f"time/{name}": seconds for name, seconds in self._seconds.items()}
         return {"step_time": whole, "tokens_per_second": tokens / whole, **phases}
-
-
-def memory_gib(device: torch.device) -> float:
-    """Peak memory in GiB: of the CUDA allocator, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

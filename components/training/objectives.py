@@ -71,7 +71,7 @@ class ActorObjective:
         weights = self.material.weights(prompts, train.loss.normaliser)
         value_weights = self.material.weights(prompts, "token_mean")
         policy = self.module.policy
-        for batch in micro_batches(self.material.rollouts, active, train.micro_tokens, policy.model.device):
+        for batch in micro_batches(self.material.rollouts, active, train.tokens_at_once, policy.model.device):
             with policy.autocast():
                 log_probs, values = self.module(batch, train.sampling.temperature)
             loss = (self._policy_loss(batch, log_probs, figures) * batch.take(weights)).sum()
@@ -136,7 +136,7 @@ class ValueObjective:
         if not self.material.mask_of(prompts).any():
             return None
         weights = self.material.weights(prompts, "token_mean")
-        for batch in micro_batches(self.material.rollouts, prompts, train.micro_tokens, self.policy.model.device):
+        for batch in micro_batches(self.material.rollouts, prompts, train.tokens_at_once, self.policy.model.device):
             with self.policy.autocast():
                 values = self.values(batch)
             loss = (_value_loss(values, batch, self.material.experience, train) * batch.take(weights)).sum()

@@ -110,7 +110,7 @@ def test_the_seed_decides_the_run(tmp_path: Path) -> None:
     assert not same(results[0], results[2])
 
 
-CLOCK = ("time/", "step_time", "tokens_per_second", "memory_gib")
+CLOCK = ("time/", "step_time", "tokens_per_second", "memory/")
 
 
 def history(checkpoints: Path) -> list[tuple[int, dict[str, float]]]:
