@@ -22,7 +22,7 @@ class Loss(Section):
     clip_high: Positive = 0.2
     dual_clip: Annotated[float, Field(gt=1)] | None = None
     normaliser: Literal["sequence_mean", "token_mean", "constant"] = "token_mean"
-    correction: Literal["none", "truncated"] = "none"  # importance weights where the sampler's log-probs are not the trainer's
+    correction: Literal["auto", "none", "truncated"] = "auto"  # importance weights of the sampler; auto: of another engine's
     correction_cap: Annotated[float, Field(ge=1)] = 2.0
 
     @model_validator(mode="after")

@@ -110,6 +110,12 @@ class Trainer:
         self.samples: Samples | None = None  # of the last step
 
     @property
+    def corrects(self) -> bool:
+        """Whether the trainer scores the rollouts itself, and each token is weighted by how likely it finds it."""
+        correction = self.setting.train.loss.correction
+        return correction == "truncated" or (correction == "auto" and self.setting.engine is not generate)
+
+    @property
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
         return self.progress.step >= self.setting.train.steps or self.progress.stopped is not None
@@ -247,7 +253,7 @@ class Trainer:
         with phases("values"):
             scored = Scored(
                 scored.reference_log_probs,
-                matrix(lambda batch: self.actor(batch, temperature)[0]) if train.loss.correction != "none" else None,
+                matrix(lambda batch: self.actor(batch, temperature)[0]) if self.corrects else None,
                 matrix(self._values(rollouts)) if train.has_critic else None,
             )
         return build_experience(rollouts, scored, train, self.progress.kl_coefficient, self.setting.max_new_tokens)

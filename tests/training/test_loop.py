@@ -405,7 +405,9 @@ def test_sampler_and_trainer_agree_on_what_was_drawn(tmp_path: Path, sampling: d
     assert figures["clip_ratio/region_mean"] == 0
 
 
-@pytest.mark.parametrize(("correction", "weight", "approx_kl"), [("none", None, 0.1), ("truncated", 1.1052, 0.0)])
+@pytest.mark.parametrize(
+    ("correction", "weight", "approx_kl"), [("none", None, 0.1), ("auto", 1.1052, 0.0), ("truncated", 1.1052, 0.0)]
+)
 def test_an_engine_with_other_log_probs_is_corrected_for(
     tmp_path: Path, correction: str, weight: float | None, approx_kl: float
 ) -> None:
@@ -415,6 +417,11 @@ def test_an_engine_with_other_log_probs_is_corrected_for(
     figures = steps_of(finish(build(setting(tmp_path, train, engine=engine))))[0]
     assert figures.get("sampling/importance_sampling_ratio/mean") == (weight and pytest.approx(weight, abs=1e-3))
     assert abs(figures["approx_kl"]) == pytest.approx(approx_kl, abs=1e-4)
+
+
+def test_the_products_own_engine_is_not_corrected_for(tmp_path: Path) -> None:
+    figures = steps_of(finish(build(setting(tmp_path, short(steps=1)))))[0]
+    assert "sampling/importance_sampling_ratio/mean" not in figures
 
 
 def test_a_run_in_bf16_keeps_its_weights_in_fp32_and_stays_finite(tmp_path: Path) -> None:
