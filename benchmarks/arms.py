@@ -44,11 +44,19 @@ def work(arm: str, shape: str, folder: str, device: str, threads: int, steps: in
     """The process of an arm: ``steps`` turns, then the end."""
     os.dup2(2, 1)  # what libraries print is not the result
     torch.set_num_threads(threads)
-    ARMS[arm](SHAPES[shape], Path(folder), torch.device(device), steps, connection)
+    arguments = (SHAPES[shape], Path(folder), torch.device(device), steps, connection)
+    if arm == "trl":
+        trl(*arguments)
+    else:
+        ours(*arguments, **SETTINGS[arm])
 
 
-def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connection: Connection, algorithm: str = "grpo") -> None:
-    """The product's own training loop; its dev evaluation is left out."""
+def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connection: Connection, **settings: Any) -> None:
+    """The product's own training loop; its dev evaluation is left out.
+
+    Args:
+        settings: of the recipe's section ``train``, beside those of the shape.
+    """
     from components.policy.loading import Policy, pick_device
     from components.rewards.protocol import Score
     from components.training.actor import Actor
@@ -58,7 +66,7 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     pick_device(device.type)  # sets what the product sets
     model, tokenizer, prompts = _loaded(folder)
     turns = Turns(connection, device)
-    train = train_section(shape, algorithm)
+    train = train_section(shape, **settings)
     actor = Actor(Policy(model().to(device).eval(), tokenizer), train, seed=7)
     setting = Setting(
         train=train,
@@ -67,7 +75,7 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
         max_new_tokens=shape.new_tokens,
         reward=lambda _, texts, __: [Score(score(text), {}) for text in texts],
         evaluate=lambda _: dev_result({"eval_sampled_accuracy": 0.5}, [0.0, 1.0], [0.0, 1.0]),
-        checkpoints=folder / "checkpoints" / algorithm,
+        checkpoints=folder / "checkpoints" / str(os.getpid()),
     )
     events = Trainer(actor, None, setting).run()
     next(events), next(events)  # the evaluation before training, and its checkpoint
@@ -78,19 +86,13 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
         turns.end(dict(event.values))
 
 
-def train_section(shape: Shape, algorithm: str) -> Any:
-    """The recipe's section of a shape: no KL term, no rule that could end training, no critic's warm-up."""
+def train_section(shape: Shape, **settings: Any) -> Any:
+    """The recipe's section of a shape: GRPO without a KL term, and no rule that could end training."""
     from components.recipe import Train
 
     quiet = {"looks": [], "patience": 10**6, "gap": None, "gradient": None, "kl": None}
-    section: dict[str, Any] = {"algorithm": algorithm, "kl": "none", "steps": 10**6, "evaluate_every": 10**6, "sentinel": quiet}
-    batch = {"prompts": shape.prompts, "k": shape.k, "lr": LR, "critic": {"warmup_steps": 0}}
-    return Train.model_validate({**section, **batch})
-
-
-def ppo(shape: Shape, folder: Path, device: torch.device, steps: int, connection: Connection) -> None:
-    """The product's PPO, with a critic of its own that learns from the first step."""
-    ours(shape, folder, device, steps, connection, "ppo")
+    section: dict[str, Any] = {"algorithm": "grpo", "kl": "none", "steps": 10**6, "evaluate_every": 10**6, "sentinel": quiet}
+    return Train.model_validate({**section, "prompts": shape.prompts, "k": shape.k, "lr": LR, **settings})
 
 
 def trl(shape: Shape, folder: Path, device: torch.device, steps: int, connection: Connection) -> None:
@@ -148,4 +150,8 @@ def _loaded(folder: Path) -> tuple[Callable[[], Any], Any, list[str]]:
     return lambda: AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), tokenizer, prompts
 
 
-ARMS: dict[str, Callable[[Shape, Path, torch.device, int, Connection], None]] = {"ours": ours, "ppo": ppo, "trl": trl}
+SETTINGS: dict[str, dict[str, Any]] = {  # of the product's arms
+    "ours": {},
+    "ours_checkpointed": {"gradient_checkpointing": True},
+    "ppo": {"algorithm": "ppo", "critic": {"warmup_steps": 0}},  # its own critic learns from the first step
+}

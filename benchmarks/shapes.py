@@ -15,6 +15,7 @@ import torch
 
 PAD, END = "<pad>", "<eos>"
 ROWS = 512  # prompts in the data
+CONTEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ SHAPES = {
         Shape("large_vocabulary", 4, 256, 4, 151_936, 1, 8, 16, 256, 8, steps=5),
         _qwen("qwen2.5_0.5b"),
         _qwen("qwen2.5_0.5b_random_ends", mean_length=128.0),
+        Shape("medium", 6, 512, 8, 8_000, 4, 8, 64, 64, 32, steps=2),
+        Shape("large_vocabulary_short", 4, 256, 4, 151_936, 1, 8, 16, 32, 8, steps=2),
         Shape("smoke", 2, 64, 4, 300, 4, 4, 12, 12, 16, steps=2),
         Shape("smoke_random_ends", 2, 64, 4, 300, 4, 4, 12, 24, 16, steps=2, qwen=(2, 128), mean_length=8.0),
     )
@@ -65,16 +68,36 @@ def score(completion: str) -> float:
     return float(hashlib.md5(completion.encode(), usedforsecurity=False).digest()[0] % 2)
 
 
+def configuration(shape: Shape) -> Any:
+    """The model's configuration."""
+    from transformers import Qwen2Config
+
+    from components.policy.tiny import tiny_config
+
+    if shape.qwen is None:
+        return tiny_config(shape.vocabulary, layers=shape.layers, width=shape.width, heads=shape.heads, context=CONTEXT)
+    kv_heads, feed_forward = shape.qwen
+    return Qwen2Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=feed_forward,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+    )
+
+
 def build(shape: Shape, folder: Path) -> None:
     """Write ``model/`` (weights and tokenizer) and ``prompts.json`` (texts, as the tokenizer is to see them)."""
-    from components.policy.tiny import new_policy
+    from transformers import AutoModelForCausalLM
 
     tokenizer, prompts = _word_problems(shape) if shape.prompt_tokens is None else _random_words(shape, shape.prompt_tokens)
-    if shape.qwen is None:
-        options = {"layers": shape.layers, "width": shape.width, "heads": shape.heads}
-        model = new_policy(tokenizer, **options, context=4096, seed=0)
-    else:
-        model = _qwen2(shape, *shape.qwen, end=tokenizer.eos_token_id)
+    config = configuration(shape)
+    config.bos_token_id, config.eos_token_id, config.pad_token_id = None, tokenizer.eos_token_id, tokenizer.pad_token_id
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     if shape.mean_length is not None:
         end_at_random(model, [tokenizer(prompt).input_ids for prompt in prompts[:4]], tokenizer.eos_token_id, shape.mean_length)
     model.save_pretrained(folder / "model")
@@ -105,26 +128,6 @@ def _word_problems(shape: Shape) -> tuple[Any, list[str]]:
     tokenizer = train_tokenizer((f"{p['question']}\n{p['demonstration']}" for p in problems), shape.vocabulary)
     tokenizer.padding_side = "left"
     return tokenizer, [tokenizer.decode(encode_prompt(tokenizer, p["question"])) for p in problems[:ROWS]]
-
-
-def _qwen2(shape: Shape, kv_heads: int, feed_forward: int, end: int) -> Any:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    config = Qwen2Config(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.width,
-        intermediate_size=feed_forward,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=end,
-        pad_token_id=0,
-    )
-    torch.manual_seed(0)
-    return Qwen2ForCausalLM(config)
 
 
 def end_at_random(model: Any, prompts: list[list[int]], end: int, mean_length: float) -> None:
