@@ -29,7 +29,12 @@ def expected(shape: Shape, arm: str, device: str) -> Estimate:
     """The estimate of the arm's recipe."""
     train = train_section(shape, **SETTINGS[arm])
     choice = Choice(train.tokens_at_once, bool(train.gradient_checkpointing), bool(train.offload))
-    given = {"prompt_tokens": shape.prompt_tokens, "new_tokens": shape.new_tokens, "low": device == "cuda"}
+    given = {
+        "prompt_tokens": shape.prompt_tokens,
+        "new_tokens": shape.new_tokens,
+        "low": device == "cuda",
+        "cuda": device == "cuda",
+    }
     return estimate_of(train, shape_of(configuration(shape)), choice, **given)
 
 

@@ -68,6 +68,7 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
     given = {
         "prompt_tokens": prompt_tokens,
         "new_tokens": recipe.policy.max_new_tokens,
+        "cuda": place.kind == "cuda",
         "low": train.precision == "bf16" or (train.precision == "auto" and place.kind == "cuda"),
         "reference": train.lora is None,  # the divergence on dev is measured to it, whatever the loss holds
         "reward_parameters": shape.trunk_parameters * recipe.reward.model.members if recipe.reward.needs_model else 0,

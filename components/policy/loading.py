@@ -1,6 +1,7 @@
 """Load and save a policy: safetensors only, no remote code, its own prompt template."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ class Policy:
         return autocast(self.model.device, self.precision)
 
     @property
+    def low_precision(self) -> bool:
+        """Whether its forward passes are in bf16."""
+        return is_low(self.model.device, self.precision)
+
+    @property
     def end_of_sequence(self) -> int:
         return int(self.tokenizer.eos_token_id)
 
@@ -52,8 +58,11 @@ class Policy:
         return str(self.tokenizer.decode(kept, skip_special_tokens=True))
 
 
-def pick_device(wanted: str) -> torch.device:
-    """``auto`` takes CUDA where there is one. On a CPU this process goes over to torch's deterministic algorithms.
+def pick_device(wanted: str, deterministic: bool = True) -> torch.device:
+    """``auto`` takes CUDA where there is one. This process goes over to torch's deterministic algorithms.
+
+    Args:
+        deterministic: false leaves CUDA its faster kernels, which add up in any order; a CPU is deterministic in any case.
 
     Raises:
         ModelError: if ``cuda`` is wanted and there is none.
@@ -62,16 +71,25 @@ def pick_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not available:
         raise ModelError("device: cuda, but torch sees no CUDA device. Set device: auto or cpu.")
     device = torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        from torch._inductor import config as inductor
+
+        inductor.deterministic = deterministic  # kernels are not chosen by their time
     # The gradient of x[index] is otherwise added up atomically by several threads, in another order each time.
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it
     return device
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
     """bf16 autocast over fp32 weights. ``auto`` is bf16 on CUDA and fp32 on a CPU, where bf16 gains nothing at small widths."""
-    low = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16) if low else nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16) if is_low(device, precision) else nullcontext()
+
+
+def is_low(device: torch.device, precision: str) -> bool:
+    """Whether a precision means bf16 on this device."""
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
 def check_model_directory(path: Path) -> None:

@@ -4,7 +4,7 @@ Notation: S completions, T the longest. ``mask`` is True on the tokens that coun
 reward, or was cut and the recipe masks cut ones out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -42,6 +42,11 @@ class Experience:
     correction: Tensor | None = None  # truncated importance weights of the sampler
     values: Tensor | None = None
     returns: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Experience":
+        """The same on another device."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Experience(**{name: v.to(device) if isinstance(v, Tensor) else v for name, v in found.items()})
 
 
 def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coefficient: float, max_tokens: int) -> Experience:

@@ -6,6 +6,7 @@ number, and a checkpoint holds the weights and moments of actor and critic, the 
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from components.algorithms.kl import adapted_coefficient
 from components.faults import point
 from components.files import write_json
 from components.policy.adapters import Reference
+from components.policy.compilation import compiled_layers
 from components.policy.loading import Policy
 from components.policy.log_probs import score_tokens
 from components.policy.sampling import RolloutEngine, SamplingSeed, SamplingSettings, generate
@@ -183,14 +185,16 @@ class Trainer:
     def _step(self) -> StepMetrics:
         train, step, phases, figures = self.setting.train, self.progress.step, Phases(), Means()
         rollouts, values = self._roll_out(step, phases)
-        experience = self._experience(rollouts, phases)
-        values |= rollout_figures(rollouts) | experience_figures(experience)
-        self.progress.note_accuracy(values.get("accuracy"))
-        self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
-        point(f"train:{step}:update")
-        values["learning_rate"] = self._set_learning_rate(step)
-        with phases("update"):
-            stepped, skipped = self._update(step, rollouts, experience, figures)
+        with self._compiled():
+            experience = self._experience(rollouts, phases)
+            with phases("figures"):
+                values |= rollout_figures(rollouts) | experience_figures(experience)
+                self.progress.note_accuracy(values.get("accuracy"))
+                self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
+            point(f"train:{step}:update")
+            values["learning_rate"] = self._set_learning_rate(step)
+            with phases("update"):
+                stepped, skipped = self._update(step, rollouts, experience, figures)
         skipped += int(not torch.isfinite(experience.old_log_probs).all())
         self._adapt_kl(experience, len(rollouts.completions))
         self.progress.step += 1
@@ -198,6 +202,15 @@ class Trainer:
         self._stop(self.progress.sentinel.observe(step + 1, values, stepped, skipped, train.sentinel))
         values |= self.progress.sentinel.warnings() | (self.setting.memory.figures() if self.setting.memory else {})
         return StepMetrics(step + 1, values | phases.values(int(values["num_tokens"])))
+
+    @contextmanager
+    def _compiled(self) -> Iterator[None]:
+        """The layers of every model that scores or learns are compiled within, on CUDA; the sampler's are not."""
+        others = [self.critic, self.reference.policy.model if self.reference else None]
+        with ExitStack() as stack:
+            for model in {self.actor.model, *(other for other in others if other is not None)}:
+                stack.enter_context(compiled_layers(model))
+            yield
 
     def _stop(self, stop: Stop | None) -> None:
         """End training for a reason, if there is one; the first is kept."""
@@ -263,7 +276,8 @@ class Trainer:
         critic = self.critic
         if critic is None:
             return lambda batch: self.actor.values(batch.rows)
-        return lambda batch: critic(batch.rows, batch.take(rollouts.prefix_log_probs))
+        prefix = rollouts.prefix_log_probs.to(self.actor.policy.model.device)
+        return lambda batch: critic(batch.rows, batch.take(prefix))
 
     def _update(self, step: int, rollouts: Rollouts, experience: Experience, figures: Means) -> tuple[int, int]:
         """Critic first, then the policy; returns optimiser steps taken and skipped."""
@@ -308,4 +322,4 @@ class Trainer:
 
 
 def _adamw(module: torch.nn.Module, lr: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters_of(module), lr=lr, betas=BETAS, weight_decay=0.0)
+    return torch.optim.AdamW(parameters_of(module), lr=lr, betas=BETAS, weight_decay=0.0, fused=True)

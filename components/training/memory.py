@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from components.policy.log_probs import LOGITS_AT_ONCE
+from components.policy.head import CPU_TILE, CUDA_TILE
 from components.policy.shape import ModelShape
 
 FP32, BF16 = 4, 2
 GIB = 2**30
-SAMPLER = 5 * FP32 + 8  # bytes per logit: five vectors in fp32, and the cumulative distribution in fp64
+SLOTS = 512  # completions that are drawn at a time, at most
 Phase = Literal["held", "rollout", "critic", "update"]
 
 
@@ -54,6 +54,7 @@ class Load:
     new_tokens: int
     micro_tokens: int  # packed tokens of a forward pass
     low: bool  # bf16 autocast over fp32 weights
+    cuda: bool = False
     checkpointing: bool = False
     offload: bool = False  # of checkpoints to the host's memory
     trained: int | None = None  # parameters that learn, where it is not all of them
@@ -62,24 +63,32 @@ class Load:
     reward_parameters: int = 0  # of a reward model
 
     @property
+    def group(self) -> int:
+        """Packed tokens of one prompt and its completions."""
+        return self.prompt_tokens + self.k * self.new_tokens
+
+    @property
     def packed(self) -> int:
-        """Tokens of the largest forward pass: as many as are allowed, or there are; at least one group."""
-        group = self.prompt_tokens + self.k * self.new_tokens
-        return max(group, min(self.micro_tokens, self.samples // self.k * group))
+        """Tokens of the largest forward pass: as many groups as are allowed, or there are; at least one."""
+        groups = self.samples // self.k
+        return self.group * max(1, min(groups, self.micro_tokens // self.group))
 
     @property
     def targets(self) -> int:
         """Completion tokens among them."""
-        group = self.prompt_tokens + self.k * self.new_tokens
-        return self.packed * self.k * self.new_tokens // group
+        return self.packed // self.group * self.k * self.new_tokens
 
     @property
-    def row(self) -> int:
-        """Tokens of a packed row."""
-        return self.prompt_tokens + self.k * self.new_tokens
+    def flat(self) -> bool:
+        """Whether the update attends to sequences of one flat row, in compiled layers."""
+        return self.cuda and self.low
+
+    @property
+    def slots(self) -> int:
+        return min(self.samples, SLOTS)
 
 
-def layer_bytes(shape: ModelShape, row_tokens: int, low: bool) -> int:
+def layer_bytes(shape: ModelShape, load: Load) -> int:
     """Activations that one decoder layer saves for the backward pass, B per token.
 
     Each of two RMS norms saves its input, the normalised input and one scale, in fp32: 8h + 4. In fp32 the three projections
@@ -87,37 +96,70 @@ def layer_bytes(shape: ModelShape, row_tokens: int, low: bool) -> int:
     Then queries, keys and values repeated for each query head, and the attention's output: 4q; the log-sum-exp of each head;
     gate, its activation, up, and the product with it: 4f. Under autocast each layer casts the attention mask: 2 B per column.
     """
-    compute = BF16 if low else FP32
+    if load.flat:
+        return compiled_layer_bytes(shape, load)
+    compute = BF16 if load.low else FP32
     norms = 2 * (2 * FP32 * shape.width + FP32)
-    inputs = (5 if low else 2) * compute * shape.width
-    attention = 4 * compute * shape.query + FP32 * shape.heads + (BF16 * row_tokens if low else 0)
+    inputs = (5 if load.low else 2) * compute * shape.width
+    attention = 4 * compute * shape.query + FP32 * shape.heads + (BF16 * load.group if load.low else 0)
     return norms + inputs + attention + 4 * compute * shape.feed_forward
+
+
+def compiled_layer_bytes(shape: ModelShape, load: Load) -> int:
+    """The same of a compiled layer over a flat row under autocast: what is cheap to compute again is not saved.
+
+    Each norm keeps its input, in fp32, and its projections' common input, in bf16: 12h in all. Queries and output, 4q; keys and
+    values gathered for each sequence, so a prompt's for each of its completions; the log-sum-exp; gate and up, 4f.
+    """
+    keys = load.prompt_tokens + load.k * (load.prompt_tokens + load.new_tokens)
+    attention = BF16 * (2 * shape.query + 2 * shape.key_value * keys / load.group) + FP32 * shape.heads
+    return int(2 * (FP32 + BF16) * shape.width + attention + 2 * BF16 * shape.feed_forward)
 
 
 def activation_bytes(shape: ModelShape, load: Load) -> int:
     """Activations of one micro-batch, B.
 
     With checkpointing a layer keeps its input alone, 4h, and one layer at a time is computed again; with offload that input is
-    on the host. The last norm, and the mask [T, T] of each packed row, are there once.
+    on the host. The last norm, and the mask [T, T] of each packed row where there is one, are there once.
     """
-    layer = layer_bytes(shape, load.row, load.low)
+    layer = layer_bytes(shape, load)
     layers = shape.layers * layer
     if load.checkpointing:
         layers = layer + (0 if load.offload else shape.layers * FP32 * shape.width)
-    once = 2 * FP32 * shape.width + FP32 * load.row
+    once = 2 * FP32 * shape.width + (0 if load.flat else FP32 * load.group)
     return load.packed * (layers + once)
 
 
 def logits_bytes(shape: ModelShape, load: Load) -> int:
-    """The head over one tile of completion tokens in the backward pass: logits, scaled, log-softmax and two gradients."""
-    tile = min(load.targets * shape.vocabulary, LOGITS_AT_ONCE)
-    return tile * (5 * FP32 if not load.low else 4 * FP32 + 2 * BF16)
+    """The head in the backward pass: a tile's logits and their gradient, and the gradient of the head's weight in fp32.
+
+    Compiled, a tile is read and written in bf16; else its softmax and the product with the loss's gradient are fp32 too.
+    """
+    tile = min(load.targets * shape.vocabulary, CUDA_TILE if load.cuda else CPU_TILE)
+    per_logit = 2 * BF16 if load.flat else 3 * FP32 + (2 * BF16 if load.low else 0)
+    return tile * per_logit + FP32 * shape.vocabulary * shape.width
 
 
-def cache_bytes(shape: ModelShape, load: Load) -> int:
-    """Keys and values of all samples at their longest, B: 2 L g per token."""
-    tokens = load.samples * (load.prompt_tokens + load.new_tokens)
-    return tokens * 2 * shape.layers * shape.key_value * (BF16 if load.low else FP32)
+def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
+    """Keys and values of the completions in slots, 2 L g per token; logits of a step, and what the sampler makes of them.
+
+    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys and values are copied at
+    each token.
+    """
+    tokens = load.slots * (load.prompt_tokens + load.new_tokens)
+    cache = tokens * 2 * shape.layers * shape.key_value * (BF16 if load.flat else FP32)
+    logits = load.slots * shape.vocabulary * FP32
+    if load.flat:
+        return [
+            Part("key-value slots", cache, "held"),
+            Part("sampler's copy of the weights", BF16 * shape.parameters, "held"),
+            Part("sampler's logits", 2 * logits, "held"),
+        ]
+    return [
+        Part("key-value cache", cache + cache // shape.layers, "rollout"),
+        Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "rollout"),
+        Part("sampler's logits", 5 * logits, "rollout"),
+    ]
 
 
 def estimate(shape: ModelShape, load: Load) -> Estimate:
@@ -128,7 +170,6 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
     """
     trained = shape.parameters if load.trained is None else load.trained
     critic = shape.trunk_parameters if load.critic else 0
-    copy = BF16 * shape.parameters if load.low else 0
     activations = activation_bytes(shape, load)
     parts = [
         Part("weights", FP32 * shape.parameters, "held"),
@@ -136,14 +177,12 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
         Part("reference", FP32 * shape.parameters * load.reference, "held"),
         Part("critic and its moments", 3 * FP32 * critic, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
-        Part("key-value cache", cache_bytes(shape, load), "rollout"),
-        Part("bf16 copy of the weights", copy, "rollout"),
-        Part("logits of a decoding step", load.samples * shape.vocabulary * SAMPLER, "rollout"),
+        *rollout_parts(shape, load),
         Part("critic's gradients", FP32 * critic, "critic"),
         Part("critic's activations", activations * load.critic, "critic"),
         Part("gradients", FP32 * trained, "update"),
-        Part("bf16 copy of the weights", copy, "update"),
+        Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "update"),
         Part("activations", activations, "update"),
-        Part("logits of a tile", logits_bytes(shape, load), "update"),
+        Part("head", logits_bytes(shape, load), "update"),
     ]
     return Estimate([part for part in parts if part.bytes])

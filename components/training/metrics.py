@@ -33,7 +33,12 @@ class Means:
 
     def values(self) -> dict[str, float]:
         """The means; a name that counted nothing is left out."""
-        return {name: float(total) / self._counts[name] for name, total in self._sums.items() if self._counts[name] > 0}
+        counted = {name: total for name, total in self._sums.items() if self._counts[name] > 0}
+        if not counted:
+            return {}
+        device = max((total.device for total in counted.values()), key=lambda d: d.type != "cpu")
+        sums = torch.stack([total.to(device) for total in counted.values()]).tolist()  # one wait for the device, not many
+        return {name: total / self._counts[name] for name, total in zip(counted, sums, strict=True)}
 
 
 class Phases:

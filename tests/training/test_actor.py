@@ -16,7 +16,7 @@ from components.training.update import parameters_of
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.rollouts import sampled
 
-BATCH: MicroBatch = micro_batches(sampled([1.0, 0.0, 0.5, 0.25], 2), [0, 1], 16_384, torch.device("cpu"))[0]
+BATCH: MicroBatch = next(micro_batches(sampled([1.0, 0.0, 0.5, 0.25], 2), [0, 1], 16_384, torch.device("cpu")))
 SHARED = {"algorithm": "ppo", "critic": {"trunk": "shared"}}
 
 

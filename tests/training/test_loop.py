@@ -415,6 +415,8 @@ def test_an_engine_with_other_log_probs_is_corrected_for(
     engine.shift = -0.1  # it says exp(-0.1) of the trainer's probability: a weight of exp(0.1) = 1.1052
     train = short(steps=1, epochs=1, loss={"correction": correction})
     figures = steps_of(finish(build(setting(tmp_path, train, engine=engine))))[0]
+    assert figures["mismatch/log_prob_mean_abs"] == pytest.approx(0.1, abs=1e-4)
+    assert figures["sentinel/mismatch"] == 1  # above 0.05: a warning
     assert figures.get("sampling/importance_sampling_ratio/mean") == (weight and pytest.approx(weight, abs=1e-3))
     assert abs(figures["approx_kl"]) == pytest.approx(approx_kl, abs=1e-4)
 
@@ -422,6 +424,8 @@ def test_an_engine_with_other_log_probs_is_corrected_for(
 def test_the_products_own_engine_is_not_corrected_for(tmp_path: Path) -> None:
     figures = steps_of(finish(build(setting(tmp_path, short(steps=1)))))[0]
     assert "sampling/importance_sampling_ratio/mean" not in figures
+    assert figures["mismatch/log_prob_mean_abs"] < 1e-5
+    assert 0 <= figures["mismatch/kl"] < 1e-6
 
 
 def test_a_run_in_bf16_keeps_its_weights_in_fp32_and_stays_finite(tmp_path: Path) -> None:

@@ -43,4 +43,5 @@ def test_activations_are_what_autograd_saves(name: str, low: bool) -> None:
     rows = pack([Group(range(2, 2 + PROMPT), [range(5, 5 + NEW)] * K) for _ in range(GROUPS)])
     assert rows.tokens.numel() == GROUPS * (PROMPT + K * NEW)  # no padding
     load = Load(GROUPS * K, K, PROMPT, NEW, micro_tokens=10**6, low=low)
+    assert not load.flat
     assert activation_bytes(shape_of_model(model), load) == pytest.approx(saved_bytes(model, rows, low), rel=0.05)

@@ -1,5 +1,6 @@
 """The losses of actor and critic against a slow, direct computation: one sequence at a time, unpacked, nothing left out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from components.training.actor import Actor
 from components.training.critic import Critic
 from components.training.experience import Experience, Scored, build_experience
 from components.training.metrics import Means
-from components.training.objectives import CLIP_RATIOS, ActorObjective, Material, ValueObjective
+from components.training.objectives import CLIP_RATIOS, MISMATCH, ActorObjective, Material, ValueObjective
 from components.training.update import parameters_of, run_update
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.rollouts import sampled
@@ -52,7 +53,7 @@ def material(train: Train, rewards: Sequence[float | None] = REWARDS) -> Materia
     exact = rollouts.log_probs
     scored = Scored(
         reference_log_probs=exact - 0.5 * wave.abs() if train.kl == "loss" else None,
-        trainer_log_probs=exact + 0.5 * wave if train.loss.correction != "none" else None,
+        trainer_log_probs=exact + 0.5 * wave if train.loss.correction == "truncated" else None,
         values=wave if train.has_critic else None,
     )
     experience = build_experience(rollouts, scored, train, KL, LIMIT)
@@ -213,21 +214,21 @@ def test_what_stands_in_the_padding_does_not_matter(case: str) -> None:
 
 
 def test_silent_groups_are_left_out_of_the_forward_pass_where_they_have_no_gradient() -> None:
-    assert ActorObjective(actor_of(Train()), material(Train(kl="none"))).needed.tolist() == [True, False, True]
+    assert ActorObjective(actor_of(Train()), material(Train(kl="none"))).needed == [True, False, True]
 
 
 @pytest.mark.parametrize("case", ["kl in the loss, k2", "shared critic"])
 def test_silent_groups_are_kept_where_something_else_pulls_on_them(case: str) -> None:
     given = material(Train(**CASES[case]))
     given.experience.advantages[K : 2 * K] = 0
-    assert ActorObjective(actor_of(given.train), given).needed.tolist() == [True, True, True]
+    assert ActorObjective(actor_of(given.train), given).needed == [True, True, True]
     assert_equal_gradients(ours(given)[0], direct(given)[0])
 
 
 def test_a_group_whose_advantage_is_not_a_number_is_seen() -> None:
     given = material(Train(kl="none"))
     given.experience.advantages[3, 0] = torch.nan
-    assert ActorObjective(actor_of(given.train), given).needed.tolist() == [True, True, True]
+    assert ActorObjective(actor_of(given.train), given).needed == [True, True, True]
     assert not ours(given)[0].isfinite().all()
 
 
@@ -368,3 +369,14 @@ def test_the_warm_up_of_a_shared_critic_moves_its_head_alone() -> None:
     assert run_update(objective, optimizer, [EVERY] * 3, 1, 1.0, prefix="critic/").steps == 3
     assert same(weights(actor.model), policy)
     assert not same(weights(actor.value_head), head)
+
+
+@pytest.mark.parametrize("micro_tokens", [1, 16_384])
+def test_the_mismatch_is_that_of_the_first_minibatch(micro_tokens: int) -> None:
+    given = material(Train(kl="none", micro_tokens=micro_tokens))
+    objective = ActorObjective(actor_of(given.train), given)
+    assert objective.sampled is not None
+    objective.sampled = objective.sampled + 0.1  # an engine that says exp(0.1) of the trainer's probability
+    first, second = (found.values() if (found := objective.backward(EVERY)) else {} for _ in range(2))
+    assert [first[name] for name in MISMATCH] == pytest.approx([0.1, math.exp(-0.1) - 1 + 0.1], abs=1e-5)
+    assert not set(MISMATCH) & second.keys()
