@@ -94,6 +94,7 @@ class Train(Section):
     max_grad_norm: Positive = 1.0
     lora: Lora | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
+    deterministic: bool = True  # on CUDA: the same bits each time; false allows kernels that add up in any order
     gradient_checkpointing: bool = False
     evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
@@ -165,6 +166,11 @@ class Train(Section):
     def group_size(self) -> int:
         assert isinstance(self.k, int), "train.k: auto was not resolved"
         return self.k
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps on each batch of rollouts."""
+        return self.epochs * self.minibatches
 
     @property
     def has_critic(self) -> bool:

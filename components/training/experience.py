@@ -28,6 +28,7 @@ class Scored:
 
     reference_log_probs: Tensor | None = None
     trainer_log_probs: Tensor | None = None  # where the sampler's are not exact
+    by_the_update: bool = False  # where they are not, but the only forward pass before the weights change is the update's
     values: Tensor | None = None  # of the critic
 
 
@@ -40,6 +41,7 @@ class Experience:
     mask: Tensor
     reference_log_probs: Tensor | None = None
     correction: Tensor | None = None  # truncated importance weights of the sampler
+    corrected_by_the_update: bool = False  # old log-probs are the sampler's; the update puts its own in their place
     values: Tensor | None = None
     returns: Tensor | None = None
 
@@ -78,6 +80,7 @@ def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coeffi
         mask=mask,
         reference_log_probs=scored.reference_log_probs,
         correction=correction,
+        corrected_by_the_update=scored.by_the_update,
         values=scored.values,
         returns=returns,
     )

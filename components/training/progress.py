@@ -89,6 +89,7 @@ def environment(policy: Policy, train: Train) -> dict[str, str]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": str(torch.get_num_threads()),
         "precision": train.precision,
+        "deterministic": str(train.deterministic),
     }
 
 
