@@ -20,6 +20,7 @@ from components.training.fitting import Choice, estimate_of
 from components.training.memory import Estimate
 
 STEPS = 2
+PROBLEM = 48  # tokens of a long word problem
 ON_CPU = ("medium", "large_vocabulary_short")
 ON_CUDA = ("qwen2.5_0.5b",)
 CASES = {"ours": "GRPO", "ours_checkpointed": "GRPO, checkpointing", "ppo": "PPO"}
@@ -30,7 +31,7 @@ def expected(shape: Shape, arm: str, device: str) -> Estimate:
     train = train_section(shape, **SETTINGS[arm])
     choice = Choice(train.tokens_at_once, bool(train.gradient_checkpointing), bool(train.offload))
     given = {
-        "prompt_tokens": shape.prompt_tokens,
+        "prompt_tokens": shape.prompt_tokens or PROBLEM,
         "new_tokens": shape.new_tokens,
         "low": device == "cuda",
         "cuda": device == "cuda",

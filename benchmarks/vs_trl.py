@@ -16,8 +16,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.memory import expected
 from benchmarks.shapes import SHAPES
-from benchmarks.turns import Arm, Plan, compare, machine, pick_device
+from benchmarks.turns import MIB, Arm, Plan, compare, machine, pick_device
 
 ON_CPU = ("quickstart", "long_prompts", "large_vocabulary")
 ON_CUDA = (*ON_CPU, "qwen2.5_0.5b", "qwen2.5_0.5b_random_ends")
@@ -40,7 +41,8 @@ def row(plan: Plan, arms: dict[str, Arm]) -> dict[str, Any]:
         "steps": plan.steps,
         "order": "sequential" if plan.sequential else "interleaved",
         "first_step": {name: arm.first for name, arm in arms.items()},
-        "baseline_mib": {name: arm.baseline / 2**20 for name, arm in arms.items()},
+        "ours_estimate_mib": expected(plan.shape, "ours", plan.device).peak / MIB,
+        "baseline_mib": {name: arm.baseline / MIB for name, arm in arms.items()},
         "seconds": {name: arm.seconds for name, arm in arms.items()},
         "ours_phases": ours.phases(),
         "settings": plan.shape.to_json(),

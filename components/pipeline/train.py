@@ -109,7 +109,8 @@ def _train(
     from components.training.peak import Watch, device_bytes, reset_peak
     from components.training.progress import sampled_rows, training_history
 
-    recipe, device, rows = context.recipe, pick_device(context.recipe.device), table(data, "train")
+    recipe, rows = context.recipe, table(data, "train")
+    device = pick_device(recipe.device, recipe.train.deterministic)
     checkpoints = context.store.work("train", key)
     if recipe.reward.needs_model:
         check_identity(reward.path / "model", reward_report(reward)["identity"])

@@ -94,6 +94,7 @@ class Train(Section):
     max_grad_norm: Positive = 1.0
     lora: Lora | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
+    deterministic: bool = True  # on CUDA: the same bits each time; false allows kernels that add up in any order
     gradient_checkpointing: bool | Literal["auto"] = False  # auto: only where the estimate says that nothing else fits
     offload: bool | Literal["auto"] = False  # checkpoints wait in the host's memory
     evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
@@ -176,6 +177,11 @@ class Train(Section):
         """Packed tokens per forward pass."""
         assert isinstance(self.micro_tokens, int), "train.micro_tokens: auto was not resolved"
         return self.micro_tokens
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps on each batch of rollouts."""
+        return self.epochs * self.minibatches
 
     @property
     def has_critic(self) -> bool:

@@ -42,6 +42,7 @@ class Machine(Section):
     kernels: str  # the instruction set that torch's CPU kernels use
     threads: int
     gpu: str | None
+    driver: str | None = None  # the GPU's
 
 
 class StartingPolicy(Section):

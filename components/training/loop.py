@@ -263,10 +263,12 @@ class Trainer:
         if self.reference is not None:
             with phases("reference"), self.reference.scope():
                 scored = Scored(reference_log_probs=matrix(reference_log_probs))
+        by_the_update = self.corrects and train.updates == 1 and train.kl != "reward"
         with phases("values"):
             scored = Scored(
                 scored.reference_log_probs,
-                matrix(lambda batch: self.actor(batch, temperature)[0]) if self.corrects else None,
+                matrix(lambda batch: self.actor(batch, temperature)[0]) if self.corrects and not by_the_update else None,
+                by_the_update,
                 matrix(self._values(rollouts)) if train.has_critic else None,
             )
         return build_experience(rollouts, scored, train, self.progress.kl_coefficient, self.setting.max_new_tokens)

@@ -16,6 +16,7 @@ from components.algorithms.losses import (
     clipped_policy_loss,
     clipped_value_loss,
     sequence_log_ratio,
+    truncated_importance_weights,
 )
 from components.algorithms.normalisers import token_weights
 from components.policy.loading import Policy
@@ -28,6 +29,7 @@ from components.training.metrics import Means
 from components.training.rollouts import Rollouts
 
 MISMATCH = ("mismatch/log_prob_mean_abs", "mismatch/kl")
+CORRECTION = "sampling/importance_sampling_ratio/mean"
 CLIP_RATIOS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
 
 
@@ -93,6 +95,8 @@ class ActorObjective:
             figures.count(dict.fromkeys(MISMATCH, float(counted)))
             self.sampled = None  # the weights are about to change
         figures.count({"loss": 1.0, "approx_kl": float(counted)})
+        if self.experience.corrected_by_the_update:
+            figures.count({CORRECTION: float(counted)})
         figures.count({} if self.module.value_head is None else {"value_loss": 1.0})
         figures.count(dict.fromkeys(CLIP_RATIOS, float(self.material.mask_of(prompts).sum())))
         return figures
@@ -109,12 +113,12 @@ class ActorObjective:
         """Per-token loss [N] before the normaliser."""
         train, experience = self.material.train, self.experience
         own, advantages = batch.take(experience.mask), batch.take(experience.advantages)
-        old = batch.take(experience.old_log_probs)
+        old, correction = self._old(batch, log_probs, own, figures)
         log_ratio = torch.where(own, log_probs - old, 0.0)
         surrogate = policy_surrogate(log_probs, log_ratio, advantages, own, batch.rows.sequence, train)
         loss = surrogate.loss
-        if experience.correction is not None:
-            loss = loss * batch.take(experience.correction)
+        if correction is not None:
+            loss = loss * correction
         if train.kl == "loss":
             assert experience.reference_log_probs is not None
             reference = batch.take(experience.reference_log_probs)
@@ -125,6 +129,19 @@ class ActorObjective:
             figures.add(name, hit.sum(), 0.0)  # over all tokens of the minibatch, silent groups' too
         figures.add("approx_kl", -log_ratio.sum(), 0.0)
         return loss
+
+    def _old(self, batch: MicroBatch, log_probs: Tensor, own: Tensor, figures: Means) -> tuple[Tensor, Tensor | None]:
+        """Log-probs of the policy that sampled, [N], and the correction for its sampler.
+
+        Before the only optimiser step the policy is still that one: its own forward pass gives both, without another.
+        """
+        old = batch.take(self.experience.old_log_probs)
+        if not self.experience.corrected_by_the_update:
+            return old, None if self.experience.correction is None else batch.take(self.experience.correction)
+        now = log_probs.detach()
+        correction = truncated_importance_weights(now, old, self.material.train.loss.correction_cap)
+        figures.add(CORRECTION, torch.where(own, correction, 0.0), 0.0)
+        return now, correction
 
 
 def policy_surrogate(

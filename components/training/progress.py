@@ -90,6 +90,7 @@ def environment(policy: Policy, train: Train) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "precision": train.precision,
         "micro_tokens": str(train.micro_tokens),
+        "deterministic": str(train.deterministic),
     }
 
 

@@ -413,7 +413,7 @@ def test_an_engine_with_other_log_probs_is_corrected_for(
 ) -> None:
     engine = Listening()
     engine.shift = -0.1  # it says exp(-0.1) of the trainer's probability: a weight of exp(0.1) = 1.1052
-    train = short(steps=1, epochs=1, loss={"correction": correction})
+    train = short(steps=1, epochs=1, loss={"correction": correction}, sentinel={"looks": []})
     figures = steps_of(finish(build(setting(tmp_path, train, engine=engine))))[0]
     assert figures["mismatch/log_prob_mean_abs"] == pytest.approx(0.1, abs=1e-4)
     assert figures["sentinel/mismatch"] == 1  # above 0.05: a warning

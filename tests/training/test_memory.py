@@ -9,8 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Co
 from components.policy.loading import autocast
 from components.policy.log_probs import hidden_states
 from components.policy.packing import Group, PackedRows, pack
-from components.policy.shape import shape_of_model
-from components.training.memory import Load, activation_bytes
+from components.policy.shape import ModelShape, shape_of_model
+from components.training.memory import GIB, Load, activation_bytes
 
 PROMPT, NEW, K, GROUPS = 32, 24, 4, 3
 SIZES: dict[str, Any] = {"vocab_size": 500, "hidden_size": 96, "intermediate_size": 288, "num_hidden_layers": 3}
@@ -45,3 +45,11 @@ def test_activations_are_what_autograd_saves(name: str, low: bool) -> None:
     load = Load(GROUPS * K, K, PROMPT, NEW, micro_tokens=10**6, low=low)
     assert not load.flat
     assert activation_bytes(shape_of_model(model), load) == pytest.approx(saved_bytes(model, rows, low), rel=0.05)
+
+
+def test_eager_layers_are_what_a_gpu_held() -> None:
+    """Qwen2.5-0.5B's layers under autocast on an H200: 8 groups of 128 + 8 x 256 tokens, 27.3 GiB without weights."""
+    shape = ModelShape(24, 896, 4864, 14, 2, 64, 151_936, 494_032_768, 0)
+    load = Load(64, 8, 128, 256, micro_tokens=20_000, low=True)
+    assert load.packed == 17_408
+    assert activation_bytes(shape, load) / GIB == pytest.approx(27.3, rel=0.1)

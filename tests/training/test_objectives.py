@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from components.policy.loading import Policy
 from components.recipe import Train
@@ -17,7 +18,7 @@ from components.training.actor import Actor
 from components.training.critic import Critic
 from components.training.experience import Experience, Scored, build_experience
 from components.training.metrics import Means
-from components.training.objectives import CLIP_RATIOS, MISMATCH, ActorObjective, Material, ValueObjective
+from components.training.objectives import CLIP_RATIOS, CORRECTION, MISMATCH, ActorObjective, Material, ValueObjective
 from components.training.update import parameters_of, run_update
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.rollouts import sampled
@@ -205,7 +206,7 @@ def test_what_stands_in_the_padding_does_not_matter(case: str) -> None:
     outside, wider = ~given.rollouts.mask, {}
     for name, matrix in vars(given.experience).items():
         fill = 0 if name in ("mask", "advantages") else 1e9  # an advantage outside of the mask is zero by definition
-        if matrix is not None:
+        if isinstance(matrix, Tensor):
             wider[name] = nn.functional.pad(matrix.masked_fill(outside, fill), (0, 3), value=fill)
     gradient, figures = ours(replace(given, experience=replace(given.experience, **wider)))
     expected, narrow = ours(given)
@@ -380,3 +381,22 @@ def test_the_mismatch_is_that_of_the_first_minibatch(micro_tokens: int) -> None:
     first, second = (found.values() if (found := objective.backward(EVERY)) else {} for _ in range(2))
     assert [first[name] for name in MISMATCH] == pytest.approx([0.1, math.exp(-0.1) - 1 + 0.1], abs=1e-5)
     assert not set(MISMATCH) & second.keys()
+
+
+# Another sampler's log-probs, corrected for without a scoring pass.
+
+
+def test_the_only_updates_own_log_probs_correct_as_a_scoring_pass_does() -> None:
+    train = Train(kl="none", loss={"correction": "truncated", "correction_cap": 1.1})
+    rollouts = sampled(REWARDS, K)
+    exact, wave = rollouts.log_probs, 0.2 * rollouts.mask.float().cumsum(1).sin()
+    rollouts.__dict__["log_probs"] = exact + wave  # what another sampler said
+    given = [Scored(trainer_log_probs=exact), Scored(by_the_update=True)]
+    before, during = (Material(rollouts, build_experience(rollouts, s, train, KL, LIMIT), train, LIMIT, KL) for s in given)
+    (expected, _), (gradient, figures) = ours(before), ours(during)
+    assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+    assert before.experience.correction is not None
+    taught = before.experience.advantages.abs().sum(1) > 0  # a silent group is in no forward pass
+    weights = before.experience.correction[taught][rollouts.mask[taught]]
+    assert figures.values()[CORRECTION] == pytest.approx(float(weights.mean()), abs=1e-4)
+    assert figures.values()["approx_kl"] == 0
