@@ -5,6 +5,7 @@ reward, or was cut and the recipe masks cut ones out.
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ class Experience:
 
     def to(self, device: torch.device) -> "Experience":
         """The same on another device."""
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        found: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return Experience(**{name: v.to(device) if isinstance(v, Tensor) else v for name, v in found.items()})
 
 
