@@ -1,6 +1,6 @@
 """What an update costs on this machine, piece by piece, and whether two runs of one seed give the same bits.
 
-Usage: ``python -m benchmarks.update [SECTION ...]``; sections: pieces, step, same_seed (all without any).
+Usage: ``python -m benchmarks.update [SECTION ...]``; sections: step, same_seed, pieces (all without any).
 
 A random model of Qwen2.5-0.5B's shape on CUDA, a tiny one on a CPU; groups of 8 completions of 256 tokens behind prompts of
 128. One JSON object per line; a section that fails prints its traceback and the next one begins.
@@ -157,12 +157,11 @@ def pieces(case: Case) -> None:
 
         return call
 
-    for compiled in (False, True):
+    for name, rows, compiled in (("flat", flat, True), ("flat", flat, False), ("dense", dense, False), ("dense", dense, True)):
         with compiled_layers(model) if compiled else nullcontext():
-            for name, rows in (("dense", dense), ("flat", flat)):
-                for on in (False, True):
-                    timed(f"{name}, compiled {compiled}, deterministic {on}", device, whole(rows, on))
-                timed(f"{name}, compiled {compiled}, trunk alone", device, trunk(rows))
+            for on in (True, False):
+                timed(f"{name}, compiled {compiled}, deterministic {on}", device, whole(rows, on))
+            timed(f"{name}, compiled {compiled}, trunk alone", device, trunk(rows))
     head, targets = model.get_output_embeddings(), flat.targets
     hidden = torch.randn(len(targets), head.weight.shape[1], device=device, requires_grad=True)
     for power in (26, 28, 29, 30):
@@ -225,7 +224,7 @@ def steps_of(trainer: Trainer, count: int) -> Iterator[Mapping[str, float]]:
 
 def step(case: Case) -> None:
     """Whole GRPO steps through the trainer: the phases, and what lies in none of them."""
-    for micro_tokens in (16_384, 8_192):
+    for micro_tokens in (8_192, 16_384):
         free(case.device)
         trainer = trainer_of(case, 64 if case.large else 4, case.new, algorithm="grpo", micro_tokens=micro_tokens)
         for number, values in enumerate(steps_of(trainer, 3)):
@@ -257,7 +256,7 @@ def same_seed(case: Case) -> None:
         show(section="same_seed", algorithm=algorithm, equal=runs[0] == runs[1], digests=runs)
 
 
-SECTIONS = {"pieces": pieces, "step": step, "same_seed": same_seed}
+SECTIONS = {"step": step, "same_seed": same_seed, "pieces": pieces}
 
 
 def main() -> None:

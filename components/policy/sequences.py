@@ -116,10 +116,11 @@ def attend(
     """Of transformers' attention interface: query [1, H, N, D], key and value [1, H', N, D] -> [1, N, H, D]."""
     if sequences is None:
         raise ModelError("this model does not hand arguments on to its attention. Use another model.")
-    keys, values = (gather(x[0].transpose(0, 1), sequences) for x in (key, value))
-    flash = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
-    found = (_flash if flash else _one_by_one)(query[0].transpose(0, 1), keys, values, sequences, scaling)
-    return found[None], None
+    # Under autocast a rotation in fp32 leaves queries and keys in fp32 beside values in bf16.
+    queries, keys, values = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
+    flash = value.is_cuda and value.dtype in (torch.bfloat16, torch.float16)
+    attention = _flash if flash else _one_by_one
+    return attention(queries, gather(keys, sequences), gather(values, sequences), sequences, scaling)[None], None
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scaling: float | None) -> Tensor:
