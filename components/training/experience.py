@@ -48,8 +48,9 @@ class Experience:
 
     def to(self, device: torch.device) -> "Experience":
         """The same on another device."""
-        found: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Experience(**{name: v.to(device) if isinstance(v, Tensor) else v for name, v in found.items()})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()}
+        return Experience(**moved)
 
 
 def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coefficient: float, max_tokens: int) -> Experience:
