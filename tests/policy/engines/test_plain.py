@@ -9,7 +9,9 @@ from scipy import stats
 from torch.testing import assert_close
 
 from components.errors import ModelError
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, choose, generate, nucleus_of, sample
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from components.policy.engines.plain import generate, sample
+from components.policy.sampler import choose, nucleus_of
 from tests.policy.scoring import groups_of, packed, sampled
 from tests.tiny_models import tiny_policy
 
