@@ -6,6 +6,7 @@ of the quickstart; weights are random. A section that fails prints its traceback
 
 import argparse
 import json
+import os
 import statistics
 import time
 import traceback
@@ -287,6 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", help=f"some of {', '.join(s.__name__ for s in SECTIONS)}; all by default")
     wanted = parser.parse_args().sections
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as in training; read when CUDA starts
     shape = HALF_BILLION if CUDA else QUICKSTART
     print(json.dumps({"device": torch.cuda.get_device_name() if CUDA else "cpu", "torch": torch.__version__}), flush=True)
     for section in SECTIONS:

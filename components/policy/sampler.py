@@ -39,10 +39,10 @@ def choose(logits: Tensor, draws: Tensor, temperature: float, top_p: float = 1.0
     if top_p < 1 and temperature:
         kept = nucleus_of(logits.log_softmax(-1), top_p)
         logits = logits.masked_fill(~kept, -torch.inf)
-    return _choose(logits, draws, greedy=temperature == 0)._replace(kept=kept)
+    return _choose(logits, draws, kept, greedy=temperature == 0)
 
 
-def _choose(logits: Tensor, draws: Tensor, greedy: bool) -> Choice:
+def _choose(logits: Tensor, draws: Tensor, kept: Tensor | None, greedy: bool) -> Choice:
     highest = logits.amax(-1, keepdim=True)
     below = (logits - highest).clamp(min=-1e4)  # finite where a token is impossible: 0 x inf is not a number
     weights = below.exp()
@@ -52,7 +52,7 @@ def _choose(logits: Tensor, draws: Tensor, greedy: bool) -> Choice:
     normaliser = total.log()
     entropies = normaliser - (weights * below).sum(-1).double() / total
     log_probs = (logits.gather(-1, tokens[:, None]) - highest)[:, 0].double() - normaliser
-    return Choice(tokens, log_probs.float(), entropies.float().clamp(min=0), None)
+    return Choice(tokens, log_probs.float(), entropies.float().clamp(min=0), kept)
 
 
 def _block_sums(weights: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def _invert(weights: Tensor, sums: Tensor, draws: Tensor) -> Tensor:
 def _first_above(running: Tensor, weights: Tensor, shares: Tensor) -> Tensor:
     """The first place of each row that has weight and whose running sum exceeds ``shares`` [B] of the row's total, [B]."""
     wanted = shares.clamp(max=CERTAIN)[:, None] * running[:, -1:]
-    return ((running > wanted) & (weights > 0)).to(torch.int8).argmax(-1)
+    return ((running > wanted) & (weights > 0)).int().argmax(-1)
 
 
 def _running_sums(values: Tensor) -> Tensor:

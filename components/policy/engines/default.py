@@ -50,12 +50,17 @@ class _Latest:
         if not known or (self._engine is not None and not self._engine.weights.serve(policy.model)):
             self._engine = None  # frees the other model's before ours is made
             self._engine = _checked_engine(policy)
-            self._model, self._precision = ref(policy.model), policy.precision
+            self._model, self._precision = ref(policy.model, self._forget), policy.precision
         return self._engine
 
     def release(self) -> None:
         if self._engine is not None:
             self._engine.release()
+
+    def _forget(self, model: ReferenceType[PreTrainedModel]) -> None:
+        """A model that nobody has any more leaves no weights behind."""
+        if model is self._model:
+            self._engine = None
 
 
 _latest = _Latest()
