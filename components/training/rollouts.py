@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from components.algorithms.advantages import has_signal
+from components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from components.policy.loading import Policy
 from components.policy.packing import Group
-from components.policy.sampling import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from components.randomness import stream
 from components.rewards.protocol import RewardFunction, Score, checked
 from components.training.metrics import Phases
