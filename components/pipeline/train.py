@@ -162,7 +162,7 @@ def _train(
         "stopped": trainer.progress.stopped,
         "stop": trainer.progress.stop and trainer.progress.stop._asdict(),
         "exact": trainer.progress.exact,
-        "memory": plan.choice._asdict(),
+        "memory": plan.choice._asdict() | ({"smaller": trainer.progress.smaller} if trainer.progress.smaller else {}),
     }
 
 

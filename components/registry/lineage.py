@@ -91,7 +91,8 @@ class Lineage(Section):
     stages: list[StageManifest]
     metrics: dict[str, float]  # of the chosen checkpoint on dev
     exact: bool  # false: training was resumed in another environment
-    memory: dict[str, bool | int] = Field(default_factory=dict)  # values of ``train`` that it decided; a rebuild is given them
+    # Values of ``train`` that memory decided; a rebuild is given them.
+    memory: dict[str, bool | int | dict[str, int]] = Field(default_factory=dict)
 
     def stage(self, name: str) -> StageManifest | None:
         """The manifest of a stage."""

@@ -29,6 +29,7 @@ from components.recipe import Train
 from components.rewards.protocol import RewardFunction
 from components.training.actor import Actor
 from components.training.batches import MicroBatch, token_matrix
+from components.training.budget import TokenBudget
 from components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
 from components.training.critic import Critic
 from components.training.experience import Experience, Scored, build_experience, completion_divergence
@@ -109,6 +110,7 @@ class Trainer:
             self.modules["critic"] = (self.critic, self.critic_optimizer)
         self.environment = environment(actor.policy, train)
         self.progress = Progress(kl_coefficient=train.kl_coefficient)
+        self.budget = self._budget()
         self.points: list[StepMetrics] = []  # since the last checkpoint
         self.samples: Samples | None = None  # of the last step
 
@@ -132,6 +134,7 @@ class Trainer:
         state = load_latest(self.setting.checkpoints, self.modules, partial(check_identity, identity=self.setting.identity))
         if state is not None:
             self.progress = Progress.resumed(state, self.environment)
+            self.budget = self._budget()
         else:
             yield self._noted(self._evaluate())
             yield self._commit()
@@ -151,6 +154,10 @@ class Trainer:
         """The policy of the checkpoint with the best dev score; the adapter, if there is one, still beside it."""
         load_weights(self.actor, weights_of(self.setting.checkpoints, self.progress.best_step, "policy"))
         return self.actor.policy
+
+    def _budget(self) -> TokenBudget:
+        """The tokens per forward pass, as far as they have been lowered."""
+        return TokenBudget(self.setting.train.tokens_at_once, self.setting.train.smaller, self.progress.smaller)
 
     def _noted(self, metrics: StepMetrics) -> StepMetrics:
         """Keep a step's figures; one that is not finite is left out, and the sentinel says so."""
@@ -185,6 +192,7 @@ class Trainer:
 
     def _step(self) -> StepMetrics:
         train, step, phases, figures = self.setting.train, self.progress.step, Phases(), Means()
+        self.budget.begin(step)
         rollouts, values = self._roll_out(step, phases)
         with self._compiled():
             experience = self._experience(rollouts, phases)
@@ -199,7 +207,7 @@ class Trainer:
         skipped += int(not torch.isfinite(experience.old_log_probs).all())
         self._adapt_kl(experience, len(rollouts.completions))
         self.progress.step += 1
-        values |= {"skipped": float(skipped), **figures.values()}
+        values |= {"skipped": float(skipped), "micro_tokens": float(self.budget.tokens), **figures.values()}
         self._stop(self.progress.sentinel.observe(step + 1, values, stepped, skipped, train.sentinel))
         values |= self.progress.sentinel.warnings() | (self.setting.memory.figures() if self.setting.memory else {})
         return StepMetrics(step + 1, values | phases.values(int(values["num_tokens"])))
@@ -252,10 +260,10 @@ class Trainer:
 
     def _experience(self, rollouts: Rollouts, phases: Phases) -> Experience:
         train, scored = self.setting.train, Scored()
-        temperature, micro_tokens, policy = train.sampling.temperature, train.tokens_at_once, self.actor.policy
+        temperature, policy = train.sampling.temperature, self.actor.policy
 
         def matrix(function: Callable[[MicroBatch], Tensor]) -> Tensor:
-            return token_matrix(rollouts, function, micro_tokens, policy)
+            return self.budget.spend(lambda tokens: token_matrix(rollouts, function, tokens, policy), rollouts.largest_group)
 
         def reference_log_probs(batch: MicroBatch) -> Tensor:
             assert self.reference is not None
@@ -289,18 +297,19 @@ class Trainer:
         orders = [stream(seed, "order", step, e).permutation(train.prompts).tolist() for e in range(train.epochs)]
         options = (orders, train.minibatches, train.max_grad_norm)
         warming = train.has_critic and step < train.critic.warmup_steps
+        run = partial(run_update, spend=partial(self.budget.spend, largest=rollouts.largest_group))
         reports = []
         if self.critic is not None:
             objective = ValueObjective(self.critic, self._values(rollouts), self.actor.policy, material)
             minibatches = train.critic.minibatches or train.minibatches
             own = (orders, minibatches, train.max_grad_norm)
-            reports.append(run_update(objective, self.critic_optimizer, *own, prefix="critic/"))
+            reports.append(run(objective, self.critic_optimizer, *own, prefix="critic/"))
         if not warming:
             with self.actor.updating():
-                reports.append(run_update(ActorObjective(self.actor, material), self.optimizer, *options))
+                reports.append(run(ActorObjective(self.actor, material), self.optimizer, *options))
         elif self.critic is None:
             objective = ValueObjective(self.actor, self._values(rollouts), self.actor.policy, material)
-            reports.append(run_update(objective, self.optimizer, *options, prefix="critic/"))
+            reports.append(run(objective, self.optimizer, *options, prefix="critic/"))
         for report in reports:
             figures.update(report.figures)
         return sum(r.steps for r in reports), sum(r.skipped for r in reports)

@@ -59,6 +59,7 @@ class ActorObjective:
 
     def __init__(self, actor: Actor, material: Material) -> None:
         self.module, self.material = actor, material
+        self.micro_tokens = material.train.tokens_at_once
         experience = material.experience
         self.experience = experience.to(actor.policy.model.device)
         by_group = experience.advantages.abs().sum(1).reshape(-1, material.rollouts.k).sum(1)
@@ -79,7 +80,7 @@ class ActorObjective:
         device = policy.model.device
         weights = self.material.weights(prompts, train.loss.normaliser).to(device)
         value_weights = self.material.weights(prompts, "token_mean").to(device)
-        for batch in micro_batches(self.material.rollouts, active, train.tokens_at_once, device, flat_rows(policy)):
+        for batch in micro_batches(self.material.rollouts, active, self.micro_tokens, device, flat_rows(policy)):
             with policy.autocast():
                 log_probs, values = self.module(batch, train.sampling.temperature)
             self._note_mismatch(batch, log_probs.detach(), figures)
@@ -165,6 +166,7 @@ class ValueObjective:
             module: what is trained; ``values`` gives its values of the states before each completion token, [N].
         """
         self.module, self.values, self.policy, self.material = module, values, policy, material
+        self.micro_tokens = material.train.tokens_at_once
         self.experience = material.experience.to(policy.model.device)
 
     def backward(self, prompts: Sequence[int]) -> Means | None:
@@ -174,7 +176,7 @@ class ValueObjective:
             return None
         device = self.policy.model.device
         weights = self.material.weights(prompts, "token_mean").to(device)
-        for batch in micro_batches(self.material.rollouts, prompts, train.tokens_at_once, device, flat_rows(self.policy)):
+        for batch in micro_batches(self.material.rollouts, prompts, self.micro_tokens, device, flat_rows(self.policy)):
             with self.policy.autocast():
                 values = self.values(batch)
             loss = (_value_loss(values, batch, self.experience, train) * batch.take(weights)).sum()

@@ -84,6 +84,11 @@ class Rollouts:
         before = torch.nn.functional.pad(self.log_probs[:, :-1], (1, 0))
         return before.cummin(1).values
 
+    @cached_property
+    def largest_group(self) -> int:
+        """Packed tokens of the largest group."""
+        return max(group.tokens for group in self.token_groups(range(len(self.groups))))
+
     def token_groups(self, kept: Sequence[int]) -> list[Group]:
         """Token ids of the prompts numbered ``kept``."""
         return [Group(self.groups[i].prompt, [c.tokens for c in self.groups[i].completions]) for i in kept]
