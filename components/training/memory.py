@@ -126,7 +126,7 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     layer = layer_bytes(shape, load)
     layers = shape.layers * layer
     if load.checkpointing:
-        layers = layer + (0 if load.offload else shape.layers * FP32 * shape.width)
+        layers = layer + (0 if load.offload and load.cuda else shape.layers * FP32 * shape.width)
     once = 2 * FP32 * shape.width + (0 if load.flat else FP32 * load.group)
     return load.packed * (layers + once)
 
