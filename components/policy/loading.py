@@ -70,8 +70,12 @@ def pick_device(wanted: str) -> torch.device:
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
     """bf16 autocast over fp32 weights. ``auto`` is bf16 on CUDA and fp32 on a CPU, where bf16 gains nothing at small widths."""
-    low = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16) if low else nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16) if is_half(device, precision) else nullcontext()
+
+
+def is_half(device: torch.device, precision: str) -> bool:
+    """Whether :func:`autocast` computes products in bf16."""
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
 def check_model_directory(path: Path) -> None:
