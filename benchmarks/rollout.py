@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from components.policy.engines import plain
@@ -60,7 +61,7 @@ def _qwen(vocabulary: int, width: int, mlp: int, layers: int, heads: int, groups
 
 
 HALF_BILLION = Shape(_qwen(151_936, 896, 4864, 24, 14, 2), 64, 8, 128, 256)
-QUICKSTART = Shape(_qwen(512, 96, 288, 2, 4, 4), 16, 8, 40, 32)
+QUICKSTART = Shape(_qwen(768, 128, 384, 2, 4, 4), 16, 8, 32, 32)
 
 
 def random_policy(shape: Shape, layers: int | None = None, ends: float = 0.0, precision: str = "auto") -> Policy:
@@ -136,7 +137,8 @@ def sampler(shape: Shape) -> Iterator[Row]:
             "log_prob_error": float((choice.log_probs - log_probs).abs().max()),
             "entropy_error": float((choice.entropies + torch.special.xlogy(exact, exact).sum(-1)).abs().max()),
         }
-    yield {"sampler": "top-p 0.9", "ms": 1000 * seconds(lambda: choose(logits, draws, 1.0, 0.9), 3)}
+    for name, scale in (("flat", 1), ("peaked", 3)):
+        yield {"sampler": f"top-p 0.9, {name}", "ms": 1000 * seconds(lambda s=scale: choose(logits * s, draws, 1.0, 0.9), 5)}
 
 
 def probe(shape: Shape) -> Iterator[Row]:
@@ -153,9 +155,28 @@ def exact(shape: Shape) -> Iterator[Row]:
     settings, seed = SamplingSettings(4, 48, rows_at_once=64), SamplingSeed(7, "exact")
     ours = flat(SlotEngine(policy)(policy, prompts, range(40), settings, seed))
     theirs = flat(plain.generate(policy, prompts, range(40), settings, seed))
-    same = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.tokens == b.tokens]
-    worst = max(abs(p - q) for a, b in same for p, q in zip(a.log_probs, b.log_probs, strict=True))
-    yield {"exact": "fp32, slots against plain", "same_tokens": len(same), "of": len(ours), "log_prob_difference": worst}
+    draws = seed.draws(range(40), settings)
+    pairs = list(zip(ours, theirs, strict=True))
+    worst = [abs(p - q) for a, b in pairs if a.tokens == b.tokens for p, q in zip(a.log_probs, b.log_probs, strict=True)]
+    edges = [
+        _distance_from_edge(policy, prompts[row // 4], b.tokens[: _first_difference(a, b)], draws[row])
+        for row, (a, b) in enumerate(pairs)
+        if a.tokens != b.tokens
+    ]
+    row = {"exact": "fp32, slots against plain", "of": len(ours), "other_tokens": len(edges), "log_prob_difference": max(worst)}
+    yield row | {"furthest_from_an_edge": max(edges, default=None)}
+
+
+def _first_difference(one: Completion, other: Completion) -> int:
+    return next(i for i, (a, b) in enumerate(zip(one.tokens, other.tokens, strict=False)) if a != b)
+
+
+def _distance_from_edge(policy: Policy, prompt: list[int], tokens: list[int], draws: Tensor) -> float:
+    """How far the draw after these tokens lies from the edge between two tokens."""
+    with torch.no_grad():
+        logits = policy.model(torch.tensor([prompt + tokens], device=DEVICE), logits_to_keep=1).logits[0, -1]
+    edges = logits.double().softmax(-1).cpu().cumsum(-1)
+    return float((edges - draws[len(tokens)]).abs().min())
 
 
 def mismatch(shape: Shape) -> Iterator[Row]:
@@ -175,24 +196,30 @@ def mismatch(shape: Shape) -> Iterator[Row]:
 
 
 def whole(shape: Shape) -> Iterator[Row]:
-    """A step's rollouts, from call to completions: both engines."""
+    """A step's rollouts, from call to completions, none of which ends: both engines."""
     policy, prompts = random_policy(shape), prompts_of(shape)
-    tokens = shape.prompts * shape.samples * shape.new
-    for name, engine in (("slots", SlotEngine(policy)), ("plain", plain.generate)):
+    tokens, engine = shape.prompts * shape.samples * shape.new, SlotEngine(policy)
+
+    def slots(number: int) -> None:
+        engine.sample(policy, prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), -1)
+
+    def plainly(number: int) -> None:
+        with policy.autocast():
+            plain.sample(policy.model, prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), -1)
+
+    for name, draw, times in (("slots", slots, 5), ("plain", plainly, 3)):
+        before = torch.cuda.memory_allocated() / 2**30 if CUDA else 0.0
         if CUDA:
             torch.cuda.reset_peak_memory_stats()
-        times = [
-            seconds(lambda e=engine, i=i: e(policy, prompts, range(len(prompts)), shape.settings, SamplingSeed(i, "whole")))
-            for i in range(4 if name == "slots" else 2)
-        ]
-        best = statistics.median(times[1:])
-        peak = torch.cuda.max_memory_allocated() / 2**30 if CUDA else None
-        yield {"whole": name, "first_s": times[0], "s": best, "tokens_per_second": tokens / best, "peak_gib": peak}
-        if isinstance(engine, SlotEngine):
+        first, *later = [seconds(lambda d=draw, i=i: d(i)) for i in range(times)]
+        memory = {"before_gib": before, "peak_gib": torch.cuda.max_memory_allocated() / 2**30} if CUDA else {}
+        kept = {"kept_gib": torch.cuda.memory_allocated() / 2**30} if CUDA else {}
+        best = statistics.median(later)
+        yield {"whole": name, "first_s": first, "s": best, "tokens_per_second": tokens / best, **memory, **kept}
+        if name == "slots":
             engine.release()
-            settings, seed = replace(shape.settings, max_new_tokens=shape.new), SamplingSeed(9, "whole")
-            again = seconds(lambda e=engine, x=settings, y=seed: e(policy, prompts, range(len(prompts)), x, y))
-            yield {"whole": "slots, the call after a release", "s": again}
+            yield {"whole": "slots, the call after a release", "s": seconds(lambda: slots(9))}
+            engine.release()
 
 
 def _compile_parts(engine: SlotEngine) -> None:
@@ -211,7 +238,7 @@ def steps(shape: Shape) -> Iterator[Row]:
         engine = SlotEngine(policy, compiled=False)
         prepare(engine)
         engine.compiled = way != "nothing"
-        for slots in (1024, 512, 128, 32) if CUDA else (128, 32):
+        for slots in (1024, 512, 256, 128, 64) if CUDA else (128, 32):
             if way == "sampler, mlp and norms" and slots != 512:
                 continue
             yield {"compiled": way, **_step_time(engine, slots, stride, shape)}
@@ -280,7 +307,7 @@ def bits(shape: Shape) -> Iterator[Row]:
         torch.use_deterministic_algorithms(False)
 
 
-SECTIONS = (exact, sampler, probe, mismatch, bits, steps, whole, ends)
+SECTIONS = (probe, exact, sampler, mismatch, bits, steps, whole, ends)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ class Policy:
     @property
     def low_precision(self) -> bool:
         """Whether its forward passes are in bf16."""
-        return is_low(self.model.device, self.precision)
+        return is_half(self.model.device, self.precision)
 
     @property
     def end_of_sequence(self) -> int:
@@ -84,11 +84,11 @@ def pick_device(wanted: str, deterministic: bool = True) -> torch.device:
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
     """bf16 autocast over fp32 weights. ``auto`` is bf16 on CUDA and fp32 on a CPU, where bf16 gains nothing at small widths."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if is_low(device, precision) else nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16) if is_half(device, precision) else nullcontext()
 
 
-def is_low(device: torch.device, precision: str) -> bool:
-    """Whether a precision means bf16 on this device."""
+def is_half(device: torch.device, precision: str) -> bool:
+    """Whether :func:`autocast` computes products in bf16."""
     return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 

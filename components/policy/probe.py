@@ -56,8 +56,8 @@ def check_slots(policy: Policy) -> SlotEngine:
         ModelError: if slots cannot serve it, and why.
     """
     try:
-        exact = SlotEngine(replace(policy, precision="fp32"), ON_CPU, compiled=False)
-        worst = float(_slot_differences(policy, exact).max())
+        exact = replace(policy, precision="fp32")
+        worst = float(_slot_differences(exact, SlotEngine(exact, ON_CPU, compiled=False)).max())
         engine = SlotEngine(policy)
         mean = float(_slot_differences(policy, engine).mean()) if engine.half else 0.0
     except ModelError:

@@ -1,7 +1,7 @@
 """Draw next tokens by inverting the cumulative distribution at one uniform per row, so that a row depends on nothing else.
 
-Two passes: the probability of blocks of the vocabulary, then the tokens of one block. Running sums are fp64, over at most
-``BLOCK`` numbers a row: fp32 over a whole vocabulary of 150,000 loses 1e-5 at its end, fp64 over it costs more than the model.
+Two passes: the probability of blocks of the vocabulary, then the tokens of one block. Running sums are fp64, over a few
+hundred numbers per row: fp32 over a whole vocabulary of 150,000 loses 1e-5 at its end, fp64 over it costs more than the model.
 """
 
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 512  # tokens
+SMALL = 1024  # a vocabulary that is not worth two passes
 LIKELY = 1024  # tokens
 CERTAIN = 1 - 2**-50  # no draw reaches the sum of all probabilities
 
@@ -67,7 +68,7 @@ def _block_sums(weights: Tensor) -> Tensor:
 def _invert(weights: Tensor, sums: Tensor, draws: Tensor) -> Tensor:
     """The first token whose running sum of weights exceeds the draw's share of the total, [B]."""
     vocabulary = weights.shape[-1]
-    if vocabulary <= BLOCK:
+    if vocabulary <= SMALL:
         return _first_above(_running_sums(weights.double()), weights, draws)
     running = _running_sums(sums)
     block = _first_above(running, sums, draws)[:, None]

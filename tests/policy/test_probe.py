@@ -115,6 +115,11 @@ def test_slots_that_draw_right_give_an_engine_that_holds_nothing_yet() -> None:
     assert (engine.layout, engine.steps) == (None, {})
 
 
+def test_slots_in_half_precision_are_near_enough() -> None:
+    policy = Policy(tiny_policy().model, tiny_tokenizer(), "bf16")
+    assert check_slots(policy).half
+
+
 def test_slots_whose_log_probs_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     right = slot_attention._plain
     monkeypatch.setattr(slot_attention, "_plain", lambda state, query, keys, *rest: right(state, query * 1.5, keys, *rest))

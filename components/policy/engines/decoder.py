@@ -119,8 +119,8 @@ class Decoder:
 def next_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """fp32 logits [B, V] of hidden states [B, width]; a half-precision product is not rounded to half precision again."""
     head = model.get_output_embeddings()
-    if hidden.is_cuda and hidden.dtype != torch.float32 and type(head) is nn.Linear:
-        logits = torch.mm(hidden, head.weight.t(), out_dtype=torch.float32)
+    if hidden.is_cuda and head.weight.dtype != torch.float32 and type(head) is nn.Linear:
+        logits = torch.mm(hidden.to(head.weight.dtype), head.weight.t(), out_dtype=torch.float32)
         logits = logits if head.bias is None else logits + head.bias
     else:
         logits = head(hidden).float()

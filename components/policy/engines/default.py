@@ -47,7 +47,7 @@ class _Latest:
     def engine(self, policy: Policy) -> SlotEngine | None:
         """None where slots cannot serve this model."""
         known = self._model is not None and self._model() is policy.model and self._precision == policy.precision
-        if not known or (self._engine is not None and not self._engine.weights.serve(policy.model)):
+        if not known or (self._engine is not None and not self._engine.twins.belong_to(policy.model)):
             self._engine = None  # frees the other model's before ours is made
             self._engine = _checked_engine(policy)
             self._model, self._precision = ref(policy.model, self._forget), policy.precision

@@ -18,6 +18,7 @@ class Pace:
     captures: bool  # then a step's shapes and arguments may not change
     read_every: int  # steps between looks at which rows have ended
     ratio: float  # of a bucket of slots to the next smaller one
+    least: int  # slots of the smallest bucket
     fill_tokens: int | None  # tokens of every pass over prompts; None: as many as there are
     cache_bytes: float  # that keys and values may take
 
@@ -35,13 +36,13 @@ def no_graphs() -> Callable[[Step], Step]:
     return lambda step: step
 
 
-ON_CPU = Pace(no_graphs, captures=False, read_every=1, ratio=4 / 3, fill_tokens=None, cache_bytes=torch.inf)
+ON_CPU = Pace(no_graphs, captures=False, read_every=1, ratio=1.1, least=1, fill_tokens=None, cache_bytes=torch.inf)
 
 
 def on_cuda(device: torch.device) -> Pace:
     """Graphs and fixed shapes; keys and values take up to three tenths of the device's memory."""
     memory = torch.cuda.get_device_properties(device).total_memory  # not what is free: that does not replay
-    return Pace(Graphs, captures=True, read_every=8, ratio=4, fill_tokens=4096, cache_bytes=0.3 * memory)
+    return Pace(Graphs, captures=True, read_every=8, ratio=2, least=64, fill_tokens=4096, cache_bytes=0.3 * memory)
 
 
 class Graphs:
@@ -51,12 +52,11 @@ class Graphs:
         self._pool: Any = None
 
     def __call__(self, step: Step) -> Step:
-        """Capture a step. It is run three times before, so it must change nothing then."""
+        """Capture a step. It is run once before, so that what is made at first use exists; it must change nothing then."""
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            for _ in range(3):
-                step()
+            step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):

@@ -77,7 +77,7 @@ class Schedule:
         return moves
 
 
-def buckets(slots: int, ratio: float, least: int = 8) -> list[int]:
+def buckets(slots: int, ratio: float, least: int) -> list[int]:
     """Slot counts to shrink through, largest first."""
     sizes = [slots]
     while int(sizes[-1] / ratio) >= least:

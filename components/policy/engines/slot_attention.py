@@ -134,6 +134,7 @@ def fill(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object
     _refuse_extras(arguments)
     state, window, width = _ACTIVE.get(), arguments.get("sliding_window"), query.shape[2]
     assert isinstance(state, Filling)
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotary positions make them fp32 under autocast
     state.write(int(module.layer_idx), key, value)  # type: ignore[arg-type]
     mask = None
     if window is not None and width > window:
@@ -158,6 +159,7 @@ def extend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: obje
     _refuse_extras(arguments)
     state = _ACTIVE.get()
     assert isinstance(state, Extending)
+    query, key = query.to(value.dtype), key.to(value.dtype)
     keys, values = state.cache.of(int(module.layer_idx), key, value)  # type: ignore[arg-type]
     keys.index_copy_(0, state.place, key[:, :, 0])
     values.index_copy_(0, state.place, value[:, :, 0])

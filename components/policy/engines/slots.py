@@ -19,8 +19,8 @@ from components.policy.engines.engine import Completion, SamplingSeed, SamplingS
 from components.policy.engines.pace import ON_CPU, Ends, Pace, Step, on_cuda
 from components.policy.engines.schedule import Admission, Schedule, buckets
 from components.policy.engines.slot_attention import EXTEND, FILL, Filling, SlotCache, active, unread_mask
-from components.policy.engines.twin import Weights, twin_of
-from components.policy.loading import Policy
+from components.policy.engines.twin import Twins
+from components.policy.loading import Policy, is_half
 
 COMPILED_FROM = 50_000_000  # weights; compiling the layers of a smaller model takes longer than it saves
 
@@ -52,17 +52,17 @@ class SlotEngine:
         """
         model, self.device = policy.model, policy.model.device
         cuda = self.device.type == "cuda"
-        self.half = cuda and policy.precision != "fp32"
+        self.half = is_half(self.device, policy.precision)
         self.pace = pace or (on_cuda(self.device) if cuda else ON_CPU)
         self.compiled = compiled if compiled is not None else cuda and model.num_parameters() >= COMPILED_FROM
-        self.weights = Weights(model, torch.bfloat16 if self.half else None)
-        self.filler, self.extender = (twin_of(model, self.weights.shared, name) for name in (FILL, EXTEND))
+        self.twins = Twins(model, self.half)
+        self.filler, self.extender = (self.twins.twin(model, name) for name in (FILL, EXTEND))
         if self.compiled:
             compile_layers(self.extender)
         self.steps: dict[Drawing, tuple[Decoder, Step]] = {}
         self.release()
         self._shapes, self._mask = SlotCache(1), unread_mask(self.device)
-        with torch.inference_mode(), self._scope(policy):
+        with torch.inference_mode(), self._scope():
             self._fill_pass([[0]], 1, Filling(self._shapes, 1, torch.zeros(1, dtype=torch.long, device=self.device), 1))
 
     def __call__(
@@ -94,8 +94,8 @@ class SlotEngine:
         check_room(policy.model, prompts, settings)
         if not prompts:
             return []
-        with torch.inference_mode(), self._scope(policy):
-            self.weights.refresh()
+        with torch.inference_mode(), self._scope():
+            self.twins.refresh()
             run = _Run(self, prompts, seed.draws(items, settings), settings, end_of_sequence)
             rows = run.completions(end_of_sequence)
         k = settings.samples
@@ -130,7 +130,8 @@ class SlotEngine:
         assert self.layout is not None
         if drawing not in self.steps:
             cache, state = self.layout.cache, self.layout.state
-            decoder = Decoder(self.extender, cache, state, drawing, flash=self.half, compiled=self.compiled)
+            flash = self.half and self.device.type == "cuda"
+            decoder = Decoder(self.extender, cache, state, drawing, flash=flash, compiled=self.compiled)
             done = state.done.clone()
             state.done.fill_(True)
             self.steps[drawing] = decoder, self._capture(decoder.step)
@@ -154,7 +155,7 @@ class SlotEngine:
             self.filler.base_model(input_ids=tokens, attention_mask=self._mask, position_ids=positions, use_cache=False)
 
     @contextmanager
-    def _scope(self, policy: Policy) -> Iterator[None]:
+    def _scope(self) -> Iterator[None]:
         """The precision of a call. On CUDA also: torch may write by index.
 
         Its deterministic way to do so sorts the indices. Ours are distinct, so that the quick way gives the same bits.
@@ -163,11 +164,9 @@ class SlotEngine:
         if self.device.type == "cuda":
             torch.use_deterministic_algorithms(False)
         try:
-            if self.half:
+            # No cache of casts: a graph would go on reading those of the weights at its capture.
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half, cache_enabled=False):
                 yield
-            else:
-                with policy.autocast():
-                    yield
         finally:
             torch.use_deterministic_algorithms(strict)
 
@@ -199,7 +198,7 @@ class _Run:
         slots = engine.slots_for(rows, self.stride, settings)
         self.layout = engine.lay_out(slots, self.stride, limit)
         self.layout.state.done.fill_(True)
-        self.sizes = buckets(slots, pace.ratio)
+        self.sizes = buckets(slots, pace.ratio, pace.least)
         self.drawings = {n: Drawing(n, self.stride, settings.temperature, end_of_sequence) for n in self.sizes}
         for size in self.sizes if pace.captures else ():  # the largest first: the smaller ones then fit into its memory
             engine.step_of(self.drawings[size])

@@ -67,9 +67,9 @@ def test_shrinking_moves_what_is_live_beyond_the_smaller_bucket() -> None:
 
 
 def test_buckets_go_down_by_the_ratio_to_the_least() -> None:
-    assert buckets(512, 4) == [512, 128, 32, 8]
-    assert buckets(100, 4 / 3) == [100, 75, 56, 42, 31, 23, 17, 12, 9]
-    assert buckets(5, 4) == [5]
+    assert buckets(512, 4, 8) == [512, 128, 32, 8]
+    assert buckets(100, 4 / 3, 8) == [100, 75, 56, 42, 31, 23, 17, 12, 9]
+    assert buckets(5, 4, 8) == [5]
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=30), st.integers(1, 5), st.integers(5, 40), st.randoms())

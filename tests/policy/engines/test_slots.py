@@ -46,7 +46,7 @@ def warm_up_three_times() -> Callable[[Step], Step]:
     return capture
 
 
-AS_ON_CUDA = Pace(warm_up_three_times, captures=True, read_every=8, ratio=4, fill_tokens=64, cache_bytes=1e12)
+AS_ON_CUDA = Pace(warm_up_three_times, captures=True, read_every=8, ratio=4, least=8, fill_tokens=64, cache_bytes=1e12)
 PACES = pytest.mark.parametrize("pace", [ON_CPU, AS_ON_CUDA], ids=["cpu", "as on cuda"])
 
 
@@ -188,8 +188,8 @@ def test_an_adapter_is_served() -> None:
             if "lora_B" in name:
                 parameter.add_(1.0)
     assert same_as_plain(policy, engine, SamplingSettings(1, 8)) != flat(before)
-    assert engine.weights.serve(policy.model)
-    assert not engine.weights.serve(adapter.merge().model)
+    assert engine.twins.belong_to(policy.model)
+    assert not engine.twins.belong_to(adapter.merge().model)
 
 
 def test_slots_are_as_many_as_rows_memory_and_settings_allow() -> None:

@@ -3,8 +3,8 @@
 import torch
 
 from components.policy.engines.slot_attention import EXTEND
-from components.policy.engines.twin import Weights, twin_of
-from tests.tiny_models import same, tiny_policy
+from components.policy.engines.twin import Twins
+from tests.tiny_models import tiny_policy
 
 
 def addresses(module: torch.nn.Module) -> list[int]:
@@ -13,7 +13,7 @@ def addresses(module: torch.nn.Module) -> list[int]:
 
 def test_a_twin_reads_the_models_own_weights() -> None:
     model = tiny_policy().model
-    twin = twin_of(model, Weights(model, None).shared, EXTEND)
+    twin = Twins(model, half=False).twin(model, EXTEND)
     assert addresses(twin) == addresses(model)
     assert twin.config._attn_implementation == EXTEND
     assert twin.base_model is not model.base_model
@@ -21,33 +21,37 @@ def test_a_twin_reads_the_models_own_weights() -> None:
 
 def test_a_copy_follows_the_model_at_its_own_addresses() -> None:
     model = tiny_policy().model
-    copies = Weights(model, torch.bfloat16)
-    twin = twin_of(model, copies.shared, EXTEND)
+    twins = Twins(model, half=True)
+    twin = twins.twin(model, EXTEND)
     before = addresses(twin)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
-    copies.refresh()
+    twins.refresh()
     assert addresses(twin) == before
-    assert not set(before) & set(addresses(model))
-    assert same(list(twin.parameters()), [parameter.bfloat16() for parameter in model.parameters()])
+    ours, theirs = (m.base_model.layers[0].mlp.up_proj.weight for m in (twin, model))
+    assert torch.equal(ours, theirs.bfloat16())
 
 
-def test_tied_weights_stay_tied_in_a_copy() -> None:
+def test_products_alone_are_copied() -> None:
     model = tiny_policy().model
-    twin = twin_of(model, Weights(model, torch.bfloat16).shared, EXTEND)
-    assert twin.get_output_embeddings().weight is twin.get_input_embeddings().weight
+    twin = Twins(model, half=True).twin(model, EXTEND)
+    kinds = {name: parameter.dtype for name, parameter in twin.named_parameters()}
+    assert {name.split(".")[-2] for name, kind in kinds.items() if kind == torch.bfloat16} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head")
+    }
+    assert twin.get_input_embeddings().weight is model.get_input_embeddings().weight  # tied to the head, which has a copy
 
 
 def test_a_copy_is_not_trained() -> None:
     model = tiny_policy().model
-    twin = twin_of(model, Weights(model, torch.bfloat16).shared, EXTEND)
-    assert not any(parameter.requires_grad for parameter in twin.parameters())
+    twin = Twins(model, half=True).twin(model, EXTEND)
+    assert not twin.get_output_embeddings().weight.requires_grad
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_weights_that_lie_elsewhere_are_not_served() -> None:
+def test_weights_that_lie_elsewhere_are_not_theirs() -> None:
     model = tiny_policy().model
-    weights = Weights(model, torch.bfloat16)
-    assert weights.serve(model)
-    assert not weights.serve(tiny_policy().model)
+    twins = Twins(model, half=True)
+    assert twins.belong_to(model)
+    assert not twins.belong_to(tiny_policy().model)
