@@ -92,9 +92,7 @@ class Train(Section):
     epochs: Count = 1  # passes over each batch of rollouts
     minibatches: Count = 1  # optimiser steps a pass
     micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as an estimate says fit
-    smaller: dict[Call, Count] = Field(
-        default_factory=dict
-    )  # micro_tokens from there on, in a rebuilt run
+    smaller: dict[Call, Count] = Field(default_factory=dict)  # micro_tokens from there on, in a rebuilt run
     max_grad_norm: Positive = 1.0
     lora: Lora | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
