@@ -11,7 +11,7 @@ from components.policy.loading import autocast, frozen
 from components.policy.log_probs import hidden_states
 from components.policy.packing import Group, PackedRows, pack
 from components.policy.shape import ModelShape, shape_of_model
-from components.training.memory import GIB, Load, activation_bytes, reference_bytes
+from components.training.memory import GIB, Load, activation_bytes, estimate, reference_bytes
 from tests.tiny_models import tiny_policy
 
 PROMPT, NEW, K, GROUPS = 32, 24, 4, 3
@@ -49,12 +49,14 @@ def test_activations_are_what_autograd_saves(name: str, low: bool) -> None:
     assert activation_bytes(shape_of_model(model), load) == pytest.approx(saved_bytes(model, rows, low), rel=0.05)
 
 
+QWEN = ModelShape(24, 896, 4864, 14, 2, 64, 151_936, 494_032_768, 0)  # Qwen2.5-0.5B, measured on an H200
+
+
 def test_eager_layers_are_what_a_gpu_held() -> None:
-    """Qwen2.5-0.5B's layers under autocast on an H200: 8 groups of 128 + 8 x 256 tokens, 27.3 GiB without weights."""
-    shape = ModelShape(24, 896, 4864, 14, 2, 64, 151_936, 494_032_768, 0)
+    """Under autocast, 8 groups of 128 + 8 x 256 tokens: 27.3 GiB without weights."""
     load = Load(64, 8, 128, 256, micro_tokens=20_000, low=True)
     assert load.packed == 17_408
-    assert activation_bytes(shape, load) / GIB == pytest.approx(27.3, rel=0.1)
+    assert activation_bytes(QWEN, load) / GIB == pytest.approx(27.3, rel=0.1)
 
 
 @pytest.mark.parametrize("low", [False, True])
@@ -62,3 +64,11 @@ def test_the_reference_is_as_large_as_a_frozen_policy(low: bool) -> None:
     policy = replace(tiny_policy(layers=2), precision="bf16" if low else "fp32")
     expected = reference_bytes(shape_of_model(policy.model), Load(4, 2, 8, 8, micro_tokens=64, low=low))
     assert expected == pytest.approx(sum(p.nbytes for p in frozen(policy).model.parameters()), rel=0.02)
+
+
+@pytest.mark.parametrize(("micro_tokens", "measured"), [(16_384, 29.55), (8_192, 21.20)])
+def test_whole_steps_are_what_a_gpu_took(micro_tokens: int, measured: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 x 8 completions of 256 tokens, with the head in tiles of 2^29 logits, as it was then."""
+    monkeypatch.setattr("components.training.memory.CUDA_TILE", 2**29)
+    load = Load(512, 8, 128, 256, micro_tokens, low=True, cuda=True)
+    assert estimate(QWEN, load).peak / GIB == pytest.approx(measured, rel=0.1)
