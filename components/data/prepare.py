@@ -29,10 +29,8 @@ from components.data.sources import read_file, read_rows
 from components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
 from components.errors import DataError
 from components.files import write_json, write_json_lines
-from components.recipe import Data, parts
+from components.recipe import PAIR_COLUMNS, PROBLEM_COLUMNS, Data, parts
 
-PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")
-PAIR_COLUMNS = ("id", "prompt", "answer", "chosen", "rejected")
 ADDED = "added"
 
 Row = dict[str, Any]

@@ -7,6 +7,10 @@ from pydantic import Field, model_validator
 from components.recipe.base import Count, Section, Share
 from components.recipe.sources import Source, WordProblems, parts
 
+# What the tables of a dataset keep of a row.
+PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")
+PAIR_COLUMNS = ("id", "prompt", "answer", "chosen", "rejected")
+
 Script = Literal[
     "Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Bengali", "Thai", "Han", "Hiragana", "Katakana", "Hangul"
 ]

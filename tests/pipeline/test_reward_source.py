@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from components.files import file_digest
 from components.home import Home
 from components.pipeline.context import Context
 from components.pipeline.reward import custom_reward_source
@@ -41,4 +42,4 @@ def test_an_edit_anywhere_in_the_functions_package_is_another_source(project: Pa
 
 
 def test_a_module_by_itself_is_its_own_file(project: Path) -> None:
-    assert list(source(project, "ratchet_test_alone:judge")) == ["reward_function/ratchet_test_alone:judge"]
+    assert list(source(project, "ratchet_test_alone:judge").values()) == [file_digest(project / "ratchet_test_alone.py")]

@@ -54,6 +54,13 @@ def test_the_running_environment_serves_only_with_the_same_lock() -> None:
     assert "--environment lock" in reason
 
 
+def test_on_a_gpu_other_bits_may_come_out() -> None:
+    machine = {**lineage().machine.model_dump(), "gpu": "a GPU"}
+    there = {"machine": machine}
+    assert same_class(lineage(), rebuilt())
+    assert not same_class(lineage(**there), rebuilt(**there))
+
+
 def test_equal_weights_are_equal() -> None:
     found = judged(lineage(), rebuilt(), 0.0)
     assert (found["match"], found["first_difference"], found["same_class"]) == ("equal", None, True)
