@@ -58,6 +58,7 @@ def run_until(
     from components.home import Home
     from components.recipe import load_recipe
     from components.store import check_writable
+    from flows.cli.prefect_servers import ensure_api
     from flows.settings import apply
 
     home = Home.here()
@@ -69,6 +70,7 @@ def run_until(
         apply(home)
         result = nothing_to_do(recipe, overrides) if until is None else None
         if result is None:
+            ensure_api()
             from flows.finetune import finetune
 
             result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
