@@ -13,6 +13,7 @@ from components.pipeline.library_benchmarks import require_libraries
 from components.pipeline.reward import reward_report
 from components.pipeline.train import may_go_on, training_stop
 from components.recipe import load_recipe
+from components.user_code import own_process
 from flows import stages
 from flows.console import console, print_result
 from flows.judgement import Trained, conclude, incumbent_of, incumbent_policy, settle
@@ -51,6 +52,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     """Resolve the recipe, tell the story, print its result."""
     if until is not None and until not in STAGES:
         raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STAGES)}.")
+    own_process()
     home = Home.here()
     apply(home)
     slot = slot or scheduled_slot()

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.errors import RecipeError
+from components.errors import RecipeError, RewardError
 from components.files import file_digest, read_json, tree_digests, without_nan, write_json
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
 from components.randomness import batch_indices
 from components.store import code_digest, stage_key
+from components.user_code import IMPORT_REMEDY, user_code
 
 CODE = ("rewards", "policy", "chat", "randomness")
 
@@ -61,7 +62,10 @@ def _package_digests(function: str) -> dict[str, str]:
 
 def _source_file(function: str) -> Path:
     try:
-        found = importlib.util.find_spec(function.partition(":")[0])
+        with user_code(function, IMPORT_REMEDY):  # of a module in a package, this imports the package
+            found = importlib.util.find_spec(function.partition(":")[0])
+    except RewardError:
+        raise
     except Exception:  # foreign code may raise anything; importing it for use will say what
         found = None
     if found is None or found.origin is None or not Path(found.origin).is_file():
