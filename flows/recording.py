@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from components.home import Home
+from components.interruption import Interruption
 from components.pipeline.context import Context, StageResult
 from components.pipeline.reward import custom_reward_source
 from components.recipe import Recipe, digest_of
@@ -149,7 +150,8 @@ def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
             recording.fail("FAILED")
             raise
         except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
-            recording.fail("KILLED")
+            with Interruption():  # a second signal is not to undo this
+                recording.fail("KILLED")
             raise
 
 

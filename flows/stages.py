@@ -23,6 +23,7 @@ from components.records import Outcome, Verdict
 from components.registry.approvals import approved, run_of, void
 from components.registry.audit import check_ledger
 from components.registry.promotion import promote
+from components.user_code import check_process
 from flows.console import console
 from flows.recording import Recording, lease
 from flows.settings import configure_torch
@@ -63,6 +64,7 @@ def stage_task(name: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+            check_process()
             value = prefect_task(*args, **kwargs)
             return value.result() if isinstance(value, State) else value  # a stage from the store comes as its state
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.errors import RecipeError
+from components.errors import RecipeError, RewardError
 from components.files import file_digest, read_json, tree_digests, without_nan, write_json
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
 from components.randomness import batch_indices
 from components.store import code_digest, stage_key
+from components.user_code import IMPORT_REMEDY, user_code
 
 CODE = ("rewards", "policy", "chat", "randomness")
 
@@ -54,7 +55,10 @@ def function_files(function: str) -> list[Path]:
     """
     module = function.partition(":")[0]
     try:
-        own, top = importlib.util.find_spec(module), importlib.util.find_spec(module.partition(".")[0])
+        with user_code(function, IMPORT_REMEDY):  # of a module in a package, this imports the package
+            own, top = importlib.util.find_spec(module), importlib.util.find_spec(module.partition(".")[0])
+    except RewardError:
+        raise
     except Exception:  # foreign code may raise anything; importing it for use will say what
         own = top = None
     if own is None or top is None or own.origin is None or not Path(own.origin).is_file():
