@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LEAVES = {
     *("chat", "interruption", "recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"),
     "text",
+    "numerals",
 }
 SIDE_BY_SIDE = {"data", "rewards", "policy", "registry"}
 

@@ -6,7 +6,8 @@ from typing import Any
 from components.data.duplicates import prompt_id
 from components.data.json_lines import parse_json_lines
 from components.errors import DataError
-from components.rewards.verifier import final_number
+from components.rewards.verifier import reference_number
+from components.text import visible
 
 
 def benchmark_path(name: str, path: str) -> Path:
@@ -31,8 +32,12 @@ def benchmark_rows(name: str, path: str) -> list[dict[str, Any]]:
         prompt, answer = row.get("question", row.get("prompt")), row.get("answer")
         if not isinstance(prompt, str) or not prompt.strip():
             raise DataError(f"benchmark {name}: row {number} of {path} has neither question nor prompt. Add one, as text.")
-        if final_number(str(answer), strict=False) is None:
-            raise DataError(f"benchmark {name}: row {number} of {path} has no number in its answer. Write it as #### N.")
+        if reference_number(str(answer)) is None:
+            shown = visible(str(answer))[-80:]
+            raise DataError(
+                f"benchmark {name}: the answer of row {number} of {path} is not one number as a whole: {shown!r}. "
+                "Write it as #### N."
+            )
         identity = prompt_id(prompt)
         rows.setdefault(identity, {**row, "id": identity, "prompt": prompt.strip(), "answer": str(answer)})
     if not rows:

@@ -32,7 +32,11 @@ def test_of_two_rows_with_one_prompt_the_first_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("row", "complaint"),
-    [({"answer": "1"}, "neither question nor prompt"), ({"prompt": "a", "answer": "none"}, "row 1 .* no number")],
+    [
+        ({"answer": "1"}, "neither question nor prompt"),
+        ({"prompt": "a", "answer": "none"}, "row 1 .* is not one number"),
+        ({"prompt": "a", "answer": "5 m/s^2"}, "row 1 .* is not one number"),
+    ],
 )
 def test_a_row_that_cannot_be_judged_is_named(tmp_path: Path, row: dict[str, object], complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
