@@ -98,7 +98,7 @@ def raw_schema(checks: Checks) -> pa.DataFrameSchema:
             "part": pa.Column(pl.Int64, pa.Check.ge(0)),
             "file": pa.Column(pl.String),
             "row": pa.Column(pl.Int64, pa.Check.ge(1)),
-            "shape": pa.Column(pl.String, pa.Check.isin(["problem", "pair"])),
+            "shape": pa.Column(pl.String, pa.Check.isin(["problem", "demonstration", "pair"])),
             "group": pa.Column(pl.String, nullable=True),
             "question": pa.Column(pl.String, _not_blank("question")),
             "answer": pa.Column(pl.String, number if checks.answers == "number" else _not_blank("answer"), nullable=optional),
