@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from components.numerals import written
 from components.policy.adapters import Reference
 from components.policy.loading import Policy
 from components.policy.log_probs import completion_log_probs
@@ -91,7 +92,7 @@ def _judge(
         kl_incumbent=kl[1],
         sample=number,
         correct_lenient=is_correct(text, row["answer"], strict=False),
-        answer=None if answer is None else str(answer.normalize()),
+        answer=None if answer is None else written(answer),
         rewards=parts,
         slices=slices,
     )

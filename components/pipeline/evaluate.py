@@ -25,6 +25,7 @@ CODE = (
     "policy",
     "chat",
     "rewards",
+    "numerals",
     "randomness",
     "pipeline/evaluate",
     "pipeline/library_benchmarks",

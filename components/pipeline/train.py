@@ -21,6 +21,7 @@ CODE = (
     "chat",
     "algorithms",
     "rewards",
+    "numerals",
     "evaluation/evaluate",
     "evaluation/measures",
     "evaluation/intervals",
