@@ -27,7 +27,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of Prefect's."""
     home = tmp_path_factory.mktemp("prefect_home")
     command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-    subprocess.run(command, env={**environment(), "PREFECT_HOME": str(home)}, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, env={**environment(), "PREFECT_HOME": str(home)}, check=True, capture_output=True, timeout=240)
     return home / "prefect.db"
 
 

@@ -18,7 +18,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 # A training that outlives every test here.
 ENDLESS = [f"--set={pair}" for pair in ("train.steps=1000000", "train.evaluate_every=1000000", "train.sentinel.looks=[]")]
 

@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 
 from .doors import Door, children, environment, listening_port, new_project, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EVIL_ORIGIN = {"Origin": "http://evil.example"}
 EVIL_HOST = {"Host": "evil.example"}  # what a browser sends once evil.example was made to resolve to 127.0.0.1
@@ -168,7 +168,7 @@ def test_ui_does_not_send_the_token_to_a_strangers_server(doors: dict[str, Door]
     """Of another project here; it could be another user's."""
     other = new_project(doors["ui"].project.parent / "other")
     command = [sys.executable, "-m", "flows.cli", "ui", "--prefect-port", str(doors["serve"].port), "--port", "0"]
-    done = subprocess.run(command, cwd=other, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=other, env=environment(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     assert "is busy" in done.stderr
 
@@ -185,9 +185,9 @@ def test_a_temporary_server_ends_with_its_run(number: signal.Signals, database: 
     (server,) = children(process)
     assert listening_port(process)
     process.send_signal(number)
-    assert process.wait(30) == (-number if number == signal.SIGKILL else 128 + number)
+    assert process.wait(120) == (-number if number == signal.SIGKILL else 128 + number)
     with contextlib.suppress(psutil.NoSuchProcess):
-        server.wait(20)
+        server.wait(60)
     assert not server.is_running()
     wait_for(lambda: not psutil.pid_exists(server.pid))
 
@@ -195,6 +195,6 @@ def test_a_temporary_server_ends_with_its_run(number: signal.Signals, database: 
 def test_prefects_own_temporary_server_is_off(tmp_path: Path) -> None:
     code = "from flows.finetune import finetune; finetune('no-such-recipe.yaml')"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     assert "No Prefect API URL provided" in done.stderr
