@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from components.errors import RecipeError
 from components.home import Home
@@ -21,6 +21,7 @@ from flows.recording import Recording, recording_of
 from flows.retention import tidy
 from flows.settings import apply
 from flows.unchanged import already_settled
+from flows.watcher import watched
 
 BEFORE_EVALUATION = ("data", "reward", "train")
 STAGES = (*BEFORE_EVALUATION, "evaluate", "plan", "gate")
@@ -62,7 +63,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     if loaded.seed == "slot":
         console.print(f"slot {slot}; if this run is killed, --slot {slot} goes on with it", highlight=False)
     resolved = loaded.with_slot(slot)
-    with recording_of(resolved, home) as recording:
+    with watched(flow_run.id if deployment.id else None), recording_of(resolved, home) as recording:
         result = tell(recording, until)
         print_result(result, recording.details)
     tidy(recording)

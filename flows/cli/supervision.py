@@ -57,7 +57,8 @@ def begin() -> None:
     _role.file, pipe = (_moved(int(number)) for number in descriptors.split())
     own_process()
     os.dup2(2, 1)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if sys.stdout is not None:  # None where the caller closed it
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(60)
+
 PROGRAM = """
 import atexit, json, os, signal, subprocess, sys, time
 from flows.cli import supervision
@@ -30,7 +32,8 @@ received = []
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda number, frame: received.append(number))
 print("ready")
-while not received:
+deadline = time.monotonic() + 30
+while not received and time.monotonic() < deadline:
     time.sleep(0.01)
 time.sleep(0.3)
 supervision.emit(json.dumps(received))
@@ -140,6 +143,18 @@ def test_a_signal_to_the_command_reaches_the_child_once(number: signal.Signals) 
     process.send_signal(number)
     out, _ = process.communicate(timeout=30)
     assert (process.returncode, json.loads(out)) == (128 + number, [number])
+
+
+def test_a_second_signal_interrupts_no_cleaning_up() -> None:
+    body = "signal.signal(signal.SIGTERM, terminated)\ntry:\n    print('ready'); time.sleep(60)\n"
+    process = started(f"from flows.cli import terminated\n{body}finally:\n    time.sleep(0.5); print('cleaned up')")
+    os.killpg(process.pid, signal.SIGTERM)  # to the child too, which may get it again from its parent
+    time.sleep(0.1)
+    process.terminate()
+    out, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "cleaned up" in errors
+    assert json.loads(out)["error"].startswith("terminated;")
 
 
 def test_a_child_that_dies_of_the_signal_was_terminated() -> None:
