@@ -154,7 +154,7 @@ class Claim:
         begun = self.clock()
         with self.ledger.transaction() as connection:
             self.fence(connection)
-        self._renewed = begun
+        self._renewed, self._trouble = begun, None
 
     def _touch(self, connection: sa.Connection) -> bool:
         """Count a renewal; false where the claim is another's."""
@@ -163,8 +163,8 @@ class Claim:
     def _taken_over(self, connection: sa.Connection) -> str:
         holder = connection.execute(sa.select(claims.c.holder).where(claims.c.run == self.run)).scalar_one()
         return (
-            f"{holder} took this run over while process {self.process} was silent. That one stops and promotes nothing. "
-            "See `ratchet status` for how the run ends."
+            f"{holder} took this run over while process {self.process} was silent. "
+            f"Process {self.process} stops and promotes nothing. See `ratchet status` for how the run ends."
         )
 
     def _release(self) -> None:
