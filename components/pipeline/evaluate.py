@@ -24,6 +24,7 @@ CODE = (
     "evaluation/libraries",
     "policy",
     "chat",
+    "pretrained",
     "rewards",
     "randomness",
     "pipeline/evaluate",

@@ -19,6 +19,7 @@ CODE = (
     "training",
     "policy",
     "chat",
+    "pretrained",
     "algorithms",
     "rewards",
     "evaluation/evaluate",
