@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from components.chat import HARMLESS, encode_prompt
 from components.errors import ModelError
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
@@ -33,23 +34,31 @@ class Source:
             options: further arguments of ``kind.from_pretrained``.
 
         Raises:
-            ModelError: if they cannot be loaded safely, or a tensor is missing, unexpected, of another shape or not finite.
+            ModelError: if they cannot be loaded safely, a tensor is missing, unexpected, of another shape or not finite, or the
+                chat template does not take a prompt as it is.
         """
         if Path(self.place).is_dir():
             check_directory(Path(self.place))
         hub: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
-        options |= hub | {"use_safetensors": True, "dtype": torch.float32}
+        tokenizer = self._call(AutoTokenizer.from_pretrained, **hub)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.place, **hub)
-            # Mismatched tensors are reported with the others; without this, transformers names none of them.
-            model, report = kind.from_pretrained(self.place, output_loading_info=True, ignore_mismatched_sizes=True, **options)
-        except Exception as error:  # foreign code on foreign files: tokenizers raises bare exceptions
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(f"cannot load {self.what} {self.place}: {first}. {self.remedy}") from error
+            encode_prompt(tokenizer, HARMLESS)
+        except ModelError as error:
+            raise ModelError(f"{self.place}: {error}") from error
+        options |= hub | {"use_safetensors": True, "dtype": torch.float32}
+        # Mismatched tensors are reported with the others; without this, transformers names none of them.
+        model, report = self._call(kind.from_pretrained, output_loading_info=True, ignore_mismatched_sizes=True, **options)
         if getattr(model, "_hf_peft_config_loaded", False):  # a repository of the hub
             raise ModelError(f"{self.place} holds {UNMERGED}")
         check_tensors(str(self.place), model, report, new_head, self.remedy)
         return model, tokenizer
+
+    def _call(self, function: Any, **options: Any) -> Any:
+        try:
+            return function(self.place, **options)
+        except Exception as error:  # foreign code on foreign files: tokenizers raises bare exceptions
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(f"cannot load {self.what} {self.place}: {first}. {self.remedy}") from error
 
 
 def check_directory(path: Path) -> None:

@@ -13,7 +13,6 @@ import mlflow
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 ROWS_AT_ONCE = 64
-MARK = "\ue000user\ue001"  # private-use characters, which no template holds
 
 
 def verify(model: Path, manifest: Path) -> dict[str, Any]:
@@ -122,12 +121,9 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
         """Tokens of a prompt in the template, as in training: names of special tokens in the user's text are text."""
         if not self.tokenizer.chat_template:
             return list(self.tokenizer(prompt, split_special_tokens=True).input_ids)
-        messages = [{"role": "user", "content": MARK}]
-        template = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        before, after = template.split(MARK)
-        parts = [(before, False), (prompt, True), (after, False)]
-        encoded = [self.tokenizer(t, add_special_tokens=False, split_special_tokens=s).input_ids for t, s in parts if t]
-        return [token for part in encoded for token in part]
+        messages = [{"role": "user", "content": prompt}]
+        options = {"add_generation_prompt": True, "sanitize_control_tokens": True, "return_dict": False}
+        return list(self.tokenizer.apply_chat_template(messages, **options))
 
 
 mlflow.models.set_model(ServedPolicy())
