@@ -63,8 +63,8 @@ def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappi
     Where no text holds the name of a special token, these are the tokens of the rendered template as a whole.
 
     Raises:
-        ModelError: if the template does not take these roles in this order or rewrites their texts, or if a text holds the name of
-            a special token that this tokenizer cannot read as text.
+        ModelError: if the template does not take these roles in this order or rewrites their texts, or if a text names a
+            special token that this tokenizer cannot read as text.
     """
     contents = [message["content"] for message in messages]
     if not tokenizer.chat_template:
