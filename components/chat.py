@@ -1,24 +1,30 @@
 """Put users' texts into a model's own prompt template, without letting a text become part of the template.
 
-A template is rendered once per sequence of roles, with marks in place of the texts; the texts are put in afterwards. The result
-is tokenized as a whole, because a tokenizer may treat the beginning of a text in its own way (a dummy prefix).
+A template is rendered once per sequence of roles, in a process with limits (``render_template``), with marks in place of the
+texts; the texts are put in afterwards, so a template never sees one. The result is tokenized as a whole: a tokenizer may
+treat the beginning of a text in its own way (a dummy prefix). Starting that process takes a few seconds.
 """
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from components import render_template
 from components.errors import ModelError
 
 PAD = "\x0b"  # white space that no template holds: where it is gone, the template strips a text
 MARK = re.compile(f"({PAD}?)\ue000(\\d+)\ue001({PAD}?)")  # private-use characters around a message's number
 HARMLESS = ' What is "2 + 3", in one\nword? {é & ü} \n'
+PATIENCE = 120  # seconds for the process that renders, imports on a busy machine included
 REMEDY = "Correct the model's chat template, or use another model."
 
 
@@ -140,12 +146,22 @@ def _frame(template: str, special_tokens: str, roles: tuple[str, ...]) -> Frame:
 
 
 def _render(template: str, conversations: Sequence[Any], special_tokens: Mapping[str, Any]) -> list[str]:
-    from transformers.utils.chat_template_utils import render_jinja_template
-
+    """The conversations in the template, in a process of its own: a template is a program, and need not end."""
+    task = json.dumps({"template": template, "conversations": conversations, "special_tokens": special_tokens})
+    command = [sys.executable, "-P", str(Path(render_template.__file__))]
     try:
-        texts, _ = render_jinja_template(
-            list(conversations), chat_template=template, add_generation_prompt=True, **special_tokens
-        )
-    except TemplateError as error:
-        raise ModelError(f"the model's chat template refuses these turns: {error}. Send a single user message.") from error
-    return list(texts)
+        done = subprocess.run(command, input=task, capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"the model's chat template was not rendered within {PATIENCE} s. {REMEDY}") from error
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        limit = f"{render_template.SECONDS} s of processor time"
+        raise ModelError(f"the model's chat template takes more than {limit}. {REMEDY}")
+    if done.returncode != 0:
+        last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise ModelError(f"the model's chat template cannot be rendered: {last}. {REMEDY}")
+    found = json.loads(done.stdout)
+    if "refused" in found:
+        raise ModelError(f"the model's chat template refuses these turns: {found['refused']}. Send a single user message.")
+    if "failed" in found:
+        raise ModelError(f"the model's chat template cannot be rendered: {found['failed']}. {REMEDY}")
+    return list(found["texts"])

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.chat import HARMLESS, encode_prompt
 from components.errors import ModelError
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
+LIMITS = {  # of the files that transformers reads whole, in MiB; the largest of public models have about half of it
+    **dict.fromkeys(("*.jinja", "chat_template.json"), 1),
+    **dict.fromkeys(("config.json", "generation_config.json", "calibration.json"), 4),
+    **dict.fromkeys(("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"), 8),
+    **dict.fromkeys(("tokenizer.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken", "*.safetensors.index.json"), 64),
+}
 UNMERGED = "an adapter, whose own weights alone would be saved again. Merge it into its model and save that."
 
 
@@ -38,7 +45,8 @@ class Source:
                 chat template does not take a prompt as it is.
         """
         if Path(self.place).is_dir():
-            check_directory(Path(self.place))
+            check_weights(Path(self.place))
+        check_small_files(self._small_files())
         hub: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
         tokenizer = self._call(AutoTokenizer.from_pretrained, **hub)
         try:
@@ -48,10 +56,14 @@ class Source:
         options |= hub | {"use_safetensors": True, "dtype": torch.float32}
         # Mismatched tensors are reported with the others; without this, transformers names none of them.
         model, report = self._call(kind.from_pretrained, output_loading_info=True, ignore_mismatched_sizes=True, **options)
-        if getattr(model, "_hf_peft_config_loaded", False):  # a repository of the hub
-            raise ModelError(f"{self.place} holds {UNMERGED}")
         check_tensors(str(self.place), model, report, new_head, self.remedy)
         return model, tokenizer
+
+    def _small_files(self) -> Path:
+        """The model's directory, or a copy of what the hub has of it without the weights."""
+        if Path(self.place).is_dir():
+            return Path(self.place)
+        return Path(self._call(snapshot_download, revision=self.revision, allow_patterns=["adapter_config.json", *LIMITS]))
 
     def _call(self, function: Any, **options: Any) -> Any:
         try:
@@ -61,8 +73,22 @@ class Source:
             raise ModelError(f"cannot load {self.what} {self.place}: {first}. {self.remedy}") from error
 
 
-def check_directory(path: Path) -> None:
-    """Refuse a directory that cannot be loaded without unpickling or running foreign code.
+def check_weights(path: Path) -> None:
+    """Refuse a directory whose weights are not safetensors.
+
+    Raises:
+        ModelError: naming the file and the remedy.
+    """
+    if (path / "adapter_config.json").exists() or list(path.glob("*.safetensors")):
+        return  # an adapter is refused for what it is
+    pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLE_SUFFIXES]
+    if pickles:
+        raise ModelError(f"{path} has only pickle weights ({pickles[0]}), which run code. Save it as safetensors.")
+    raise ModelError(f"{path} has no weights (*.safetensors). Save the model there with save_pretrained.")
+
+
+def check_small_files(path: Path) -> None:
+    """Refuse what would take minutes to read, run foreign code, or is no whole model.
 
     Raises:
         ModelError: naming the file and the remedy.
@@ -71,11 +97,11 @@ def check_directory(path: Path) -> None:
         raise ModelError(f"{path} holds {UNMERGED}")
     if not (path / "config.json").is_file():
         raise ModelError(f"{path} has no config.json. Give the directory of a model saved with save_pretrained.")
-    if not list(path.glob("*.safetensors")):
-        pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLE_SUFFIXES]
-        if pickles:
-            raise ModelError(f"{path} has only pickle weights ({pickles[0]}), which run code. Save it as safetensors.")
-        raise ModelError(f"{path} has no weights (*.safetensors). Save the model there with save_pretrained.")
+    for pattern, most in LIMITS.items():
+        for file in [*path.glob(pattern), *path.glob(f"additional_chat_templates/{pattern}")]:
+            if file.is_file() and file.stat().st_size > most * 2**20:
+                size = f"{file.stat().st_size / 2**20:.0f} MiB, and at most {most} MiB are read"
+                raise ModelError(f"{file} has {size}: no model needs more. Save the model again.")
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -25,6 +25,7 @@ CODE = (
     "policy",
     "chat",
     "pretrained",
+    "render_template",
     "rewards",
     "randomness",
     "pipeline/evaluate",

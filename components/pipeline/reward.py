@@ -13,7 +13,7 @@ from components.pipeline.policy import policy_weights
 from components.randomness import batch_indices
 from components.store import code_digest, stage_key
 
-CODE = ("rewards", "policy", "chat", "pretrained", "randomness")
+CODE = ("rewards", "policy", "chat", "pretrained", "render_template", "randomness")
 
 
 def validated_reward(context: Context, data: StageResult, start: StageResult) -> StageResult:

@@ -20,6 +20,7 @@ CODE = (
     "policy",
     "chat",
     "pretrained",
+    "render_template",
     "algorithms",
     "rewards",
     "evaluation/evaluate",
