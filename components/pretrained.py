@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.chat import HARMLESS, encode_prompt
@@ -20,6 +22,7 @@ LIMITS = {  # of the files that transformers reads whole, in MiB; the largest of
     **dict.fromkeys(("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"), 8),
     **dict.fromkeys(("tokenizer.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken", "*.safetensors.index.json"), 64),
 }
+LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 UNMERGED = "an adapter, whose own weights alone would be saved again. Merge it into its model and save that."
 
 
@@ -47,6 +50,8 @@ class Source:
         if Path(self.place).is_dir():
             check_weights(Path(self.place))
         check_small_files(self._small_files())
+        if Path(self.place).is_dir():
+            check_layers(Path(self.place))
         hub: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
         tokenizer = self._call(AutoTokenizer.from_pretrained, **hub)
         try:
@@ -110,6 +115,25 @@ def check_small_files(path: Path) -> None:
         raise ModelError(f"{path / 'config.json'} is not a JSON object. Save the model again.")
     if "auto_map" in config:
         raise ModelError(f"{path / 'config.json'} asks for remote code (auto_map), which is refused. Use a built-in model.")
+
+
+def check_layers(path: Path) -> None:
+    """Refuse a config of more layers than its weights have tensors, which transformers would build one by one without end.
+
+    Raises:
+        ModelError: naming both numbers.
+    """
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    named = [part.get(name) for part in (config, config.get("text_config") or {}) for name in LAYERS]
+    layers = max((number for number in named if isinstance(number, int)), default=0)
+    tensors = 0
+    for file in path.glob("*.safetensors"):
+        with suppress(SafetensorError), safe_open(file, "pt") as opened:  # a damaged one is named when it is loaded
+            tensors += len(opened.keys())
+    if layers > max(tensors, 1000):
+        raise ModelError(
+            f"{path / 'config.json'} asks for {layers} layers; its weights have {tensors} tensors. Save the model again."
+        )
 
 
 def check_tensors(place: str, model: PreTrainedModel, report: Mapping[str, Iterable[Any]], new_head: bool, remedy: str) -> None:

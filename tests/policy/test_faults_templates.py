@@ -136,6 +136,16 @@ def test_a_file_that_is_no_json_is_refused(saved: Path, name: str, content: str)
         load_policy(saved, CPU)
 
 
+@pytest.mark.parametrize("part", ["whole", "text"])
+def test_a_config_of_layers_without_end_is_refused(saved: Path, part: str) -> None:
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    more = {"num_hidden_layers": 10**9}
+    config |= more if part == "whole" else {"text_config": more}
+    (saved / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ModelError, match="asks for 1000000000 layers; its weights have 11 tensors"):
+        load_policy(saved, CPU)
+
+
 def test_what_comes_from_the_hub_is_held_to_them_too(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted: dict[str, Any] = {}
     monkeypatch.setattr(pretrained, "snapshot_download", lambda place, **options: wanted.update(options, place=place) or saved)
