@@ -24,6 +24,8 @@ CODE = (
     "evaluation/libraries",
     "policy",
     "chat",
+    "pretrained",
+    "render_template",
     "rewards",
     "numerals",
     "randomness",

@@ -14,7 +14,7 @@ from components.randomness import batch_indices
 from components.store import code_digest, stage_key
 from components.user_code import IMPORT_REMEDY, user_code
 
-CODE = ("rewards", "numerals", "policy", "chat", "randomness")
+CODE = ("rewards", "numerals", "policy", "chat", "pretrained", "render_template", "randomness")
 
 
 def validated_reward(context: Context, data: StageResult, start: StageResult) -> StageResult:

@@ -19,6 +19,8 @@ CODE = (
     "training",
     "policy",
     "chat",
+    "pretrained",
+    "render_template",
     "algorithms",
     "rewards",
     "numerals",
