@@ -6,10 +6,11 @@ from typing import Any
 
 from components.numerals import written
 from components.policy.adapters import Reference
+from components.policy.engines.default import generate
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from components.policy.loading import Policy
 from components.policy.log_probs import completion_log_probs
 from components.policy.packing import Group
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
 from components.recipe import Slice, slices_of
 from components.records import ItemResult
 from components.rewards.protocol import RewardFunction, Score, checked

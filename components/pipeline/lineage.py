@@ -58,6 +58,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         stages=[_manifest(made[name]) for name in ("data", start.finished.stage, *AFTER) if name in made],
         metrics=chosen_metrics(made["train"]),
         exact=bool(training_facts(made["train"])["exact"]),
+        memory=training_facts(made["train"])["memory"],
     )
 
 

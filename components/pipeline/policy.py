@@ -60,10 +60,12 @@ def policy_weights(stage: StageResult) -> str:
 def _copy_model(context: Context, path: Path) -> None:
     import torch
 
+    from components.policy.configuration import check_stated
     from components.policy.loading import load_policy, save_policy
 
     assert context.recipe.policy.model is not None
     policy = load_policy(context.recipe.policy.model, torch.device("cpu"), context.recipe.policy.revision)
+    check_stated(policy, context.recipe.policy.shape)
     save_policy(policy, path / "model")
 
 

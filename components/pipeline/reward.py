@@ -140,7 +140,8 @@ def _make_model(context: Context, data: StageResult, start: StageResult, target:
 
 def _samples(context: Context, data: StageResult, policy: Any) -> Any:
     """Completions of the starting policy on train prompts, ``reward.validation.group`` a prompt."""
-    from components.policy.sampling import SamplingSeed, SamplingSettings, generate
+    from components.policy.engines.default import generate
+    from components.policy.engines.engine import SamplingSeed, SamplingSettings
     from components.rewards.validation import Samples
 
     recipe = context.recipe

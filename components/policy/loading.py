@@ -1,5 +1,6 @@
 """Load and save a policy: safetensors only, no remote code, its own prompt template."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Policy:
         return autocast(self.model.device, self.precision)
 
     @property
+    def low_precision(self) -> bool:
+        """Whether its forward passes are in bf16."""
+        return is_half(self.model.device, self.precision)
+
+    @property
     def end_of_sequence(self) -> int:
         return int(self.tokenizer.eos_token_id)
 
@@ -48,8 +54,11 @@ class Policy:
         return str(self.tokenizer.decode(kept, skip_special_tokens=True))
 
 
-def pick_device(wanted: str) -> torch.device:
-    """``auto`` takes CUDA where there is one. On a CPU this process goes over to torch's deterministic algorithms.
+def pick_device(wanted: str, deterministic: bool = True) -> torch.device:
+    """``auto`` takes CUDA where there is one. This process goes over to torch's deterministic algorithms.
+
+    Args:
+        deterministic: false leaves CUDA its faster kernels, which add up in any order; a CPU is deterministic in any case.
 
     Raises:
         ModelError: if ``cuda`` is wanted and there is none.
@@ -58,16 +67,25 @@ def pick_device(wanted: str) -> torch.device:
     if wanted == "cuda" and not available:
         raise ModelError("device: cuda, but torch sees no CUDA device. Set device: auto or cpu.")
     device = torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        from torch._inductor import config as inductor
+
+        inductor.deterministic = deterministic  # kernels are not chosen by their time
     # The gradient of x[index] is otherwise added up atomically by several threads, in another order each time.
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.use_deterministic_algorithms(deterministic or device.type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it
     return device
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
     """bf16 autocast over fp32 weights. ``auto`` is bf16 on CUDA and fp32 on a CPU, where bf16 gains nothing at small widths."""
-    low = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16) if low else nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16) if is_half(device, precision) else nullcontext()
+
+
+def is_half(device: torch.device, precision: str) -> bool:
+    """Whether :func:`autocast` computes products in bf16."""
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
 def load_policy(source: str | Path, device: torch.device, revision: str | None = None, precision: str = "auto") -> Policy:

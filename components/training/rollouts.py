@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from components.algorithms.advantages import has_signal
+from components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from components.policy.loading import Policy
 from components.policy.packing import Group
-from components.policy.sampling import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from components.randomness import stream
 from components.rewards.protocol import RewardFunction, Score, checked
 from components.training.metrics import Phases
@@ -83,6 +83,11 @@ class Rollouts:
         """Log-prob of the least likely token before each token, as it was sampled, [S, T]; 0 at the first."""
         before = torch.nn.functional.pad(self.log_probs[:, :-1], (1, 0))
         return before.cummin(1).values
+
+    @cached_property
+    def largest_group(self) -> int:
+        """Packed tokens of the largest group."""
+        return max(group.tokens for group in self.token_groups(range(len(self.groups))))
 
     def token_groups(self, kept: Sequence[int]) -> list[Group]:
         """Token ids of the prompts numbered ``kept``."""

@@ -54,13 +54,6 @@ def test_the_running_environment_serves_only_with_the_same_lock() -> None:
     assert "--environment lock" in reason
 
 
-def test_on_a_gpu_other_bits_may_come_out() -> None:
-    machine = {**lineage().machine.model_dump(), "gpu": "a GPU"}
-    there = {"machine": machine}
-    assert same_class(lineage(), rebuilt())
-    assert not same_class(lineage(**there), rebuilt(**there))
-
-
 def test_equal_weights_are_equal() -> None:
     found = judged(lineage(), rebuilt(), 0.0)
     assert (found["match"], found["first_difference"], found["same_class"]) == ("equal", None, True)
@@ -88,6 +81,19 @@ def test_other_libraries_or_an_inexact_training_are_another_class() -> None:
     assert not same_class(lineage(), rebuilt(libraries={"torch": "9"}))
     assert not same_class(lineage(exact=False), rebuilt())
     assert same_class(lineage(), rebuilt(libraries={"torch": "2.10.0"}))  # one that only we have does not matter
+
+
+@pytest.mark.parametrize(("train", "same"), [({"deterministic": True}, True), ({"deterministic": False}, False), ({}, False)])
+def test_on_one_gpu_and_driver_a_deterministic_training_gives_the_same_bits(train: dict[str, bool], same: bool) -> None:
+    machine = {**lineage().machine.model_dump(), "gpu": "H200", "driver": "580.1"}
+    record = lineage(machine=machine, recipe={"name": "m", "seed": 3, "train": train})
+    assert same_class(record, rebuilt(machine=machine)) == same
+    assert not same_class(record, rebuilt(machine={**machine, "driver": "590.1"}))
+
+
+def test_a_commit_that_knew_no_driver_rebuilds_on_a_cpu_to_the_bit() -> None:
+    machine = {name: value for name, value in lineage().machine.model_dump().items() if name != "driver"}
+    assert same_class(lineage(), rebuilt(machine=machine))
 
 
 def test_the_first_stage_that_differs_is_named() -> None:
