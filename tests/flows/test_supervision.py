@@ -32,7 +32,8 @@ received = []
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda number, frame: received.append(number))
 print("ready")
-while not received:
+deadline = time.monotonic() + 30
+while not received and time.monotonic() < deadline:
     time.sleep(0.01)
 time.sleep(0.3)
 supervision.emit(json.dumps(received))
