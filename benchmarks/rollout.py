@@ -151,11 +151,11 @@ def probe(shape: Shape) -> Iterator[Row]:
 def exact(shape: Shape) -> Iterator[Row]:
     """Slots against the plain engine in fp32, with refills, ends and smaller buckets."""
     policy = random_policy(shape, layers=2, ends=0.02, precision="fp32")
-    prompts = [prompt[: 5 + 7 * (i % 16)] for i, prompt in enumerate(prompts_of(shape, 40))]
-    settings, seed = SamplingSettings(4, 48, rows_at_once=64), SamplingSeed(7, "exact")
-    ours = flat(SlotEngine(policy)(policy, prompts, range(40), settings, seed))
-    theirs = flat(plain.generate(policy, prompts, range(40), settings, seed))
-    draws = seed.draws(range(40), settings)
+    prompts = [prompt[: 5 + 7 * (i % 16)] for i, prompt in enumerate(prompts_of(shape, 24))]
+    settings, seed = SamplingSettings(4, 24, rows_at_once=32), SamplingSeed(7, "exact")
+    ours = flat(SlotEngine(policy)(policy, prompts, range(24), settings, seed))
+    theirs = flat(plain.generate(policy, prompts, range(24), settings, seed))
+    draws = seed.draws(range(24), settings)
     pairs = list(zip(ours, theirs, strict=True))
     worst = [abs(p - q) for a, b in pairs if a.tokens == b.tokens for p, q in zip(a.log_probs, b.log_probs, strict=True)]
     edges = [
@@ -222,24 +222,18 @@ def whole(shape: Shape) -> Iterator[Row]:
             engine.release()
 
 
-def _compile_parts(engine: SlotEngine) -> None:
-    for layer in engine.extender.base_model.layers:
-        for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
-            part.compile(dynamic=False)
-
-
 def steps(shape: Shape) -> Iterator[Row]:
     """One step by slots, with the layers compiled in different ways."""
     policy, stride = random_policy(shape), shape.prompt + shape.new + 1
     ways: dict[str, Callable[[SlotEngine], None]] = {"nothing": lambda _: None}
     if CUDA:
-        ways |= {"sampler, mlp and norms": _compile_parts, "sampler and layers": lambda engine: compile_layers(engine.extender)}
+        ways["sampler and layers"] = lambda engine: compile_layers(engine.extender)
     for way, prepare in ways.items():
         engine = SlotEngine(policy, compiled=False)
         prepare(engine)
         engine.compiled = way != "nothing"
         for slots in (1024, 512, 256, 128, 64) if CUDA else (128, 32):
-            if way == "sampler, mlp and norms" and slots != 512:
+            if CUDA and way == "nothing" and slots != 512:
                 continue
             yield {"compiled": way, **_step_time(engine, slots, stride, shape)}
         torch._dynamo.reset()
@@ -307,7 +301,7 @@ def bits(shape: Shape) -> Iterator[Row]:
         torch.use_deterministic_algorithms(False)
 
 
-SECTIONS = (probe, exact, sampler, mismatch, bits, steps, whole, ends)
+SECTIONS = (probe, exact, mismatch, whole, ends, bits, sampler, steps)
 
 
 def main() -> None:

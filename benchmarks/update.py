@@ -224,10 +224,10 @@ def steps_of(trainer: Trainer, count: int) -> Iterator[Mapping[str, float]]:
 
 def step(case: Case) -> None:
     """Whole GRPO steps through the trainer: the phases, and what lies in none of them."""
-    for micro_tokens in (8_192, 16_384):
+    for micro_tokens, count in ((8_192, 3), (16_384, 2)):
         free(case.device)
         trainer = trainer_of(case, 64 if case.large else 4, case.new, algorithm="grpo", micro_tokens=micro_tokens)
-        for number, values in enumerate(steps_of(trainer, 3)):
+        for number, values in enumerate(steps_of(trainer, count)):
             phases = {name: value for name, value in values.items() if name.startswith("time/")}
             rest = values["step_time"] - sum(phases.values())
             shown = {name: values[name] for name in ("step_time", "num_tokens", "grad_norm", "approx_kl") if name in values}

@@ -100,7 +100,7 @@ def _train(
     from components.interruption import Interruption
     from components.pipeline.estimate import Place, memory_plan
     from components.policy.adapters import Reference
-    from components.policy.loading import load_policy, pick_device
+    from components.policy.loading import frozen, load_policy, pick_device
     from components.policy.probe import check_context, check_scoring, longest_prompt
     from components.policy.shape import shape_of_model
     from components.randomness import torch_seed
@@ -126,7 +126,9 @@ def _train(
     place = Place(device.type, device_bytes(device))
     plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, prompts), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
-    reference = actor.reference() or Reference(load_policy(start.path / "model", device, precision=recipe.train.precision))
+    reference = actor.reference() or Reference(
+        frozen(load_policy(start.path / "model", device, precision=recipe.train.precision))
+    )
     scorer = build_reward(recipe.reward, reward.path / "model", device)
     with Interruption() as interruption:
         setting = Setting(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.chat import encode_messages, encode_prompt
@@ -86,6 +87,19 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
 def is_half(device: torch.device, precision: str) -> bool:
     """Whether :func:`autocast` computes products in bf16."""
     return precision == "bf16" or (precision == "auto" and device.type == "cuda")
+
+
+def frozen(policy: Policy) -> Policy:
+    """The policy for scoring alone: in low precision its linear layers hold what autocast would make of them at every call.
+
+    The same bits come out, with half the memory for these layers. A matrix that embeddings share stays as it is.
+    """
+    policy.model.requires_grad_(False)
+    embeddings = policy.model.get_input_embeddings().weight
+    for module in policy.model.modules():
+        if policy.low_precision and isinstance(module, nn.Linear) and module.weight is not embeddings:
+            module.to(torch.bfloat16)
+    return policy
 
 
 def load_policy(source: str | Path, device: torch.device, revision: str | None = None, precision: str = "auto") -> Policy:

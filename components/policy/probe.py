@@ -16,7 +16,8 @@ from components.policy.engines.plain import sample
 from components.policy.engines.slots import SlotEngine
 from components.policy.loading import Policy
 from components.policy.log_probs import score_tokens
-from components.policy.packing import Group, pack
+from components.policy.packing import Group, PackedRows, pack, pack_flat
+from components.policy.sequences import flat_rows
 
 TOLERANCE = 2e-3  # nats, fp32
 HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more
@@ -90,23 +91,26 @@ def _prompts(policy: Policy) -> list[list[int]]:
 
 def _differences(policy: Policy) -> dict[str, float]:
     """Greatest difference of each of our ways from the model's own forward pass, in nats."""
-    device, prompts = policy.model.device, _prompts(policy)
+    prompts = _prompts(policy)
     settings = SamplingSettings(2, PROBE_TOKENS)
     # No token ends these completions, so that all of them are compared.
     drawn = sample(policy.model, prompts, [0, 1], settings, SamplingSeed(0, "probe"), end_of_sequence=-1)
     groups = [Group(prompt, [c.tokens for c in group] * COPIES) for prompt, group in zip(prompts, drawn, strict=True)]
-    with torch.no_grad():
-        rows = pack(groups)
-        packed = torch.zeros(len(prompts) * COPIES * settings.samples, PROBE_TOKENS)
-        packed[rows.sequence, rows.index] = score_tokens(policy.model, rows.to(device)).cpu()
+    layouts = {"packed scorer": pack(groups), **({"flat scorer": pack_flat(groups)} if flat_rows(policy) else {})}
     shape = (len(prompts), 1, settings.samples, PROBE_TOKENS)
     sampled = torch.tensor([c.log_probs for group in drawn for c in group]).view(shape)
     own = [_plain(policy, prompt, c.tokens) for prompt, group in zip(prompts, drawn, strict=True) for c in group]
     plain = torch.stack(own).view(shape)
-    return {
-        "sampler": float((sampled - plain).abs().max()),
-        "packed scorer": float((packed.view(len(prompts), COPIES, *shape[2:]) - plain).abs().max()),
-    }
+    scored = {name: _scored(policy, rows).view(len(prompts), COPIES, *shape[2:]) for name, rows in layouts.items()}
+    return {name: float((found - plain).abs().max()) for name, found in {"sampler": sampled, **scored}.items()}
+
+
+def _scored(policy: Policy, rows: PackedRows) -> torch.Tensor:
+    """Log-probs by completion and token."""
+    found = torch.zeros(int(rows.sequence.max()) + 1, PROBE_TOKENS)
+    with torch.no_grad():
+        found[rows.sequence, rows.index] = score_tokens(policy.model, rows.to(policy.model.device)).cpu()
+    return found
 
 
 def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Tensor:

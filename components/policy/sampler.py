@@ -96,16 +96,33 @@ def _running_sums(values: Tensor) -> Tensor:
 def nucleus_of(log_probs: Tensor, top_p: float) -> Tensor:
     """[B, V] bool: the smallest set of most likely tokens whose probabilities reach ``top_p``; never empty.
 
-    Of equally likely tokens the first are taken. The vocabulary is sorted only where its ``LIKELY`` tokens do not reach top_p.
+    Of equally likely tokens the first are taken.
     """
-    probabilities, count = log_probs.exp(), min(LIKELY, log_probs.shape[-1])
-    ordered = probabilities.topk(count, sorted=True).values
+    probabilities = log_probs.exp()
+    least = _least_of_likely(probabilities, top_p)
+    if least is None:
+        least = _least_of_all(probabilities, top_p)
+    above, tied = probabilities > least, probabilities == least
+    missing = top_p - _block_sums(probabilities * above).sum(-1, keepdim=True)
+    count = (missing / least.double()).ceil().clamp(min=1)  # of those as likely as the last one
+    return above | (tied & (tied.cumsum(-1) <= count))
+
+
+def _least_of_likely(probabilities: Tensor, top_p: float) -> Tensor | None:
+    """The probability of the nucleus's least likely token, [B, 1], from the most likely tokens; None where these do not do."""
+    ordered = probabilities.topk(min(LIKELY, probabilities.shape[-1])).values
     reached = ordered.double().cumsum(-1)
-    if count < log_probs.shape[-1] and not bool((reached[:, -1] >= top_p).all()):
-        ordered = probabilities.sort(-1, descending=True).values
-        reached = ordered.double().cumsum(-1)
-    last = (reached < top_p).sum(-1, keepdim=True).clamp(max=ordered.shape[-1] - 1)
-    least = ordered.gather(-1, last)
-    missing = last + 1 - (ordered > least).sum(-1, keepdim=True)  # how many of those as likely as the last belong to it
-    tied = probabilities == least
-    return (probabilities > least) | (tied & (tied.cumsum(-1) <= missing))
+    if ordered.shape == probabilities.shape or bool((reached[:, -1] >= top_p).all()):
+        return ordered.gather(-1, (reached < top_p).sum(-1, keepdim=True).clamp(max=ordered.shape[-1] - 1))
+    return None
+
+
+def _least_of_all(probabilities: Tensor, top_p: float) -> Tensor:
+    """The same without a sort: by bisection of the bits of a float, which as integers have the order of the numbers."""
+    bits = probabilities.view(torch.int32)
+    low, high = torch.zeros_like(bits[:, :1]), bits.amax(-1, keepdim=True) + 1
+    for _ in range(30):  # bits of a float of at most 1
+        middle = low + (high - low) // 2
+        enough = _block_sums(probabilities * (bits >= middle)).sum(-1, keepdim=True) >= top_p
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
+    return low.view(torch.float32)

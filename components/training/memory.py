@@ -141,6 +141,12 @@ def logits_bytes(shape: ModelShape, load: Load) -> int:
     return tile * per_logit + FP32 * shape.vocabulary * shape.width
 
 
+def reference_bytes(shape: ModelShape, load: Load) -> int:
+    """A model that only scores: its embeddings in fp32, 4Vh, its linear layers in the precision of their products."""
+    embeddings = shape.vocabulary * shape.width
+    return FP32 * embeddings + (BF16 if load.low else FP32) * (shape.parameters - embeddings)
+
+
 def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
     """Keys and values of the completions in slots, 2 L g per token; logits of a step, and what the sampler makes of them.
 
@@ -175,7 +181,7 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
     parts = [
         Part("weights", FP32 * shape.parameters, "held"),
         Part("optimizer moments", 2 * FP32 * trained, "held"),
-        Part("reference", FP32 * shape.parameters * load.reference, "held"),
+        Part("reference", reference_bytes(shape, load) * load.reference, "held"),
         Part("critic and its moments", 3 * FP32 * critic, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
         *rollout_parts(shape, load),

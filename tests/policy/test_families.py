@@ -13,13 +13,14 @@ from components.policy.engines.engine import SamplingSeed, SamplingSettings
 from components.policy.engines.plain import generate, sample
 from components.policy.loading import Policy, load_policy, save_policy
 from components.policy.log_probs import completion_log_probs, score_tokens
-from components.policy.packing import Group, pack
+from components.policy.packing import Group, pack, pack_flat
 from components.policy.probe import check_scoring
+from components.policy.sequences import serves
 from components.recipe import Train
 from components.training.actor import Actor
 from components.training.batches import MicroBatch
 from tests.policy.families import ENDS, FAMILIES, HEADS, random_model
-from tests.policy.scoring import alone, gradient, groups_of, packed, sampled
+from tests.policy.scoring import alone, gradient, groups_of, order_of, packed, sampled
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 
 CPU = torch.device("cpu")
@@ -62,6 +63,17 @@ def test_contexts_show_in_log_probs(family: Path) -> None:
 def test_packing_changes_neither_log_probs_nor_gradients(family: Path) -> None:
     model = loaded(family).model
     ours, theirs = packed(model, GROUPS), alone(model, GROUPS)
+    assert_close(ours, theirs, rtol=0, atol=1e-4)  # other kernels, fp32
+    for one, other in zip(gradient(model, ours), gradient(model, theirs), strict=True):
+        assert_close(one, other, rtol=1e-3, atol=1e-3 * max(1.0, float(other.abs().max())))  # sums of fp32 products
+
+
+def test_a_flat_row_gives_the_same_where_the_family_attends_to_sequences(family: Path) -> None:
+    model = loaded(family).model
+    if not serves(model):
+        pytest.skip("windows or caps: the mask says what is seen")
+    rows = pack_flat(GROUPS, 16)
+    ours, theirs = score_tokens(model, rows)[order_of(rows)], packed(model, GROUPS)
     assert_close(ours, theirs, rtol=0, atol=1e-4)  # other kernels, fp32
     for one, other in zip(gradient(model, ours), gradient(model, theirs), strict=True):
         assert_close(one, other, rtol=1e-3, atol=1e-3 * max(1.0, float(other.abs().max())))  # sums of fp32 products

@@ -14,7 +14,9 @@ from transformers import LlamaConfig
 
 from components.errors import ModelError
 from components.policy.adapters import add_lora
-from components.policy.loading import Policy, load_policy, pick_device, save_policy
+from components.policy.loading import Policy, frozen, load_policy, pick_device, save_policy
+from components.policy.log_probs import score_tokens
+from components.policy.packing import Group, pack
 from tests.policy.families import PLAIN, random_model
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 
@@ -191,6 +193,25 @@ def test_on_a_cpu_gradients_of_indexing_are_equal_bit_by_bit_whatever_the_thread
     index, weight = torch.randint(0, 500, (20_000,)), torch.randn(20_000, 128)
     first, *others = (torch.autograd.grad((source[index] * weight).sum(), source)[0] for _ in range(5))
     assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_frozen_policy_in_bf16_scores_to_the_bit_what_its_fp32_weights_do() -> None:
+    rows = pack([Group([5, 6, 7], [[8, 9, 1], [10, 11]])])
+    whole, held = (Policy(tiny_policy().model, tiny_policy().tokenizer, "bf16") for _ in range(2))
+    frozen(held)
+    scores = []
+    for policy in (whole, held):
+        with policy.autocast(), torch.no_grad():
+            scores.append(score_tokens(policy.model, rows))
+    assert torch.equal(*scores)
+    layer = held.model.base_model.layers[0]
+    assert layer.mlp.up_proj.weight.dtype == torch.bfloat16
+    assert held.model.get_input_embeddings().weight.dtype == torch.float32  # the head's too
+    assert not any(parameter.requires_grad for parameter in held.model.parameters())
+
+
+def test_a_frozen_policy_in_fp32_stays_so() -> None:
+    assert {parameter.dtype for parameter in frozen(tiny_policy()).model.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -173,6 +173,12 @@ def test_no_block_without_probability_is_drawn_from(where: float) -> None:
     assert_close(chosen.log_probs, torch.tensor([0.5]).log())
 
 
+def test_a_draw_at_the_end_takes_the_last_token_however_a_block_sum_was_rounded() -> None:
+    logits = torch.randn(200, SMALL + BLOCK, generator=torch.Generator().manual_seed(0))
+    draws = torch.full((200,), 1 - 2**-53, dtype=torch.float64)
+    assert choose(logits, draws, 1.0).tokens.unique().tolist() == [SMALL + BLOCK - 1]
+
+
 def test_greedy_takes_the_first_of_the_most_likely_of_any_block() -> None:
     logits = torch.zeros(1, 3 * BLOCK)
     logits[0, [BLOCK + 5, 2 * BLOCK]] = 2.0

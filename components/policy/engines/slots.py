@@ -150,7 +150,8 @@ class SlotEngine:
         rows = len(heads) if self.pace.fill_tokens is None else self.pace.prompts(width)
         padded = [head + [0] * (width - len(head)) for head in heads] + [[0] * width] * (rows - len(heads))
         tokens = torch.tensor(padded, device=self.device)
-        positions = torch.arange(width, device=self.device).expand(rows, width)
+        context = getattr(self.filler.config.get_text_config(), "max_position_embeddings", None) or width
+        positions = torch.arange(width, device=self.device).clamp(max=context - 1).expand(rows, width)  # padding may go beyond
         with active(filling):
             self.filler.base_model(input_ids=tokens, attention_mask=self._mask, position_ids=positions, use_cache=False)
 

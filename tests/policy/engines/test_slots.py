@@ -9,6 +9,7 @@ from itertools import chain
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import GPT2Config
 
 from components.errors import ModelError
 from components.policy.adapters import add_lora
@@ -18,7 +19,7 @@ from components.policy.engines.engine import Completion, SamplingSeed, SamplingS
 from components.policy.engines.pace import ON_CPU, Pace, Step
 from components.policy.engines.slots import SlotEngine
 from components.policy.loading import Policy
-from tests.policy.families import FAMILIES, random_model
+from tests.policy.families import ENDS, FAMILIES, random_model
 from tests.policy.scoring import sampled
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 
@@ -100,6 +101,15 @@ def test_early_ends_and_smaller_buckets_change_nothing(rows_at_once: int, pace: 
     assert min(lengths) == 1
     assert max(lengths) == 21
     assert 20 < sum(completion.finished for completion in drawn) < 54
+
+
+def test_a_prompt_whose_padding_goes_past_the_models_context_is_drawn_from() -> None:
+    config = GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2, n_positions=100, **ENDS)
+    policy, settings = Policy(random_model(config), tiny_tokenizer()), SamplingSettings(1, 8)
+    prompt = [list(range(5, 90))]  # padded to 128
+    expected = plain.generate(policy, prompt, [0], settings, SEED)
+    found = SlotEngine(policy, AS_ON_CUDA)(policy, prompt, [0], settings, SEED)
+    assert found[0][0].tokens == expected[0][0].tokens
 
 
 def test_an_engine_goes_on_to_other_shapes_and_back() -> None:
