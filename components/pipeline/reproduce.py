@@ -127,7 +127,7 @@ class Reproduction:
             commit_dataset(Store(self.state / "store"), stage, data, dataset.pointer)
 
     def _write_recipe(self) -> Path:
-        recipe = dict(self.lineage.recipe)
+        recipe = {**self.lineage.recipe, "train": {**self.lineage.recipe["train"], **self.lineage.memory}}
         if self.lineage.policy.kind == "version":
             # The new ledger knows no champion: the parent comes in as an existing model, and its weights are checked.
             recipe["policy"] = {**recipe["policy"], "start": "base", "model": str(self._parent()), "revision": None}

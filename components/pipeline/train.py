@@ -19,8 +19,11 @@ CODE = (
     "training",
     "policy",
     "chat",
+    "pretrained",
+    "render_template",
     "algorithms",
     "rewards",
+    "numerals",
     "evaluation/evaluate",
     "evaluation/measures",
     "evaluation/intervals",
@@ -54,10 +57,10 @@ def trained_candidate(context: Context, data: StageResult, start: StageResult, r
 
 
 def training_facts(stage: StageResult) -> dict[str, Any]:
-    """{best_step, stopped, stop, algorithm, k, steps, exact}.
+    """{best_step, stopped, stop, algorithm, k, steps, exact, memory}.
 
     ``stopped`` is the sentinel's reason or None, ``stop`` its figures; ``exact`` is false where training was resumed in another
-    environment.
+    environment; ``memory`` holds the values of ``train`` that memory decided.
     """
     return dict(read_json(stage.path / "facts.json"))
 
@@ -95,31 +98,39 @@ def _train(
     import torch
 
     from components.interruption import Interruption
+    from components.pipeline.estimate import Place, memory_plan
     from components.policy.adapters import Reference
     from components.policy.loading import load_policy, pick_device
-    from components.policy.probe import check_context, check_scoring
+    from components.policy.probe import check_context, check_scoring, longest_prompt
+    from components.policy.shape import shape_of_model
     from components.randomness import torch_seed
     from components.rewards.build import build_reward
     from components.rewards.identity import check_identity
     from components.training.actor import Actor
     from components.training.dev import dev_evaluation
     from components.training.loop import Setting, Trainer
+    from components.training.peak import Watch, device_bytes, reset_peak
     from components.training.progress import sampled_rows, training_history
 
-    recipe, device, rows = context.recipe, pick_device(context.recipe.device), table(data, "train")
+    recipe, rows = context.recipe, table(data, "train")
+    device = pick_device(recipe.device, recipe.train.deterministic)
     checkpoints = context.store.work("train", key)
     if recipe.reward.needs_model:
         check_identity(reward.path / "model", reward_report(reward)["identity"])
     torch.manual_seed(torch_seed(recipe.run_seed, "train"))
+    baseline = reset_peak(device)
     policy = load_policy(start.path / "model", device, precision=recipe.train.precision)
-    check_context(policy, [row["prompt"] for row in rows], recipe.policy.max_new_tokens)
+    prompts = [row["prompt"] for row in rows]
+    check_context(policy, prompts, recipe.policy.max_new_tokens)
     check_scoring(policy)
-    actor = Actor(policy, recipe.train, recipe.run_seed)
+    place = Place(device.type, device_bytes(device))
+    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, prompts), place)
+    actor = Actor(policy, plan.train, recipe.run_seed)
     reference = actor.reference() or Reference(load_policy(start.path / "model", device, precision=recipe.train.precision))
     scorer = build_reward(recipe.reward, reward.path / "model", device)
     with Interruption() as interruption:
         setting = Setting(
-            train=recipe.train,
+            train=plan.train,
             seed=recipe.run_seed,
             rows=rows,
             max_new_tokens=recipe.policy.max_new_tokens,
@@ -136,6 +147,7 @@ def _train(
             identity=key,
             sample_rows=recipe.evaluation.sample_rows,
             interrupted=lambda: interruption.requested,
+            memory=Watch(device, baseline, plan.estimate.peak),
         )
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)
@@ -153,6 +165,7 @@ def _train(
         "stopped": trainer.progress.stopped,
         "stop": trainer.progress.stop and trainer.progress.stop._asdict(),
         "exact": trainer.progress.exact,
+        "memory": plan.choice._asdict() | ({"smaller": trainer.progress.smaller} if trainer.progress.smaller else {}),
     }
 
 

@@ -1,30 +1,27 @@
 """Score completion tokens under a causal language model, without materialising the prompt's logits."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from components.policy.head import CPU_TILE, CUDA_TILE, Nucleus, Shape, target_log_probs, tiles
 from components.policy.loading import Policy
 from components.policy.packing import Group, PackedRows, pack
-
-LOGITS_AT_ONCE = 2**26  # elements (256 MiB in fp32); beyond it the head runs in chunks, and again in the backward pass
-
-
-class Nucleus(NamedTuple):
-    """The tokens that the sampler's top-p left at each of N completion tokens, concatenated."""
-
-    token: Tensor  # [M] long: number of the completion token, 0..N-1
-    kept: Tensor  # [M] long: vocabulary id
+from components.policy.sequences import attending_to_sequences
 
 
 def hidden_states(trunk: PreTrainedModel, rows: PackedRows) -> Tensor:
     """Last hidden state at each completion token's predictor, [N, width]."""
-    mask = rows.attention_for(trunk.config.get_text_config(), next(trunk.parameters()).dtype)
-    out = trunk(input_ids=rows.tokens, position_ids=rows.positions, attention_mask=mask, use_cache=False)
+    inputs = {"input_ids": rows.tokens, "position_ids": rows.positions, "use_cache": False}
+    if rows.sequences is None:
+        mask = rows.attention_for(trunk.config.get_text_config(), next(trunk.parameters()).dtype)
+        out = trunk(**inputs, attention_mask=mask)
+    else:
+        with attending_to_sequences(trunk):
+            out = trunk(**inputs, sequences=rows.sequences)
     return cast(Tensor, out.last_hidden_state[rows.target_row, rows.predictor_column])
 
 
@@ -39,7 +36,7 @@ def score_hidden(
     targets: Tensor,
     temperature: float = 1.0,
     nucleus: Nucleus | None = None,
-    logits_at_once: int = LOGITS_AT_ONCE,
+    logits_at_once: int | None = None,
 ) -> Tensor:
     """Log-probs of ``targets`` [N] from their predictors' hidden states [N, width].
 
@@ -47,39 +44,13 @@ def score_hidden(
         temperature: divides the logits; above zero.
         nucleus: where given, every other token has probability zero.
         logits_at_once: logits that may be in memory at a time.
+
+    Raises:
+        ModelError: for a head that is not one linear layer.
     """
-    head = model.get_output_embeddings()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    size = max(1, logits_at_once // head.weight.shape[0])
-    if len(targets) <= size:
-        return _score(head, cap, hidden, targets, temperature, nucleus)
-    parts = []
-    for start in range(0, len(targets), size):
-        part = _part_of(nucleus, start, start + size)
-        arguments = (head, cap, hidden[start : start + size], targets[start : start + size], temperature, part)
-        parts.append(cast(Tensor, checkpoint(_score, *arguments, use_reentrant=False)))
-    return torch.cat(parts)
-
-
-def _score(
-    head: nn.Module, cap: float | None, hidden: Tensor, targets: Tensor, temperature: float, nucleus: Nucleus | None
-) -> Tensor:
-    logits = head(hidden).float()
-    if cap is not None:
-        logits = torch.tanh(logits / cap) * cap
-    logits = logits / temperature
-    if nucleus is not None:
-        outside = torch.ones(logits.shape, dtype=torch.bool, device=logits.device)
-        outside[nucleus.token, nucleus.kept] = False
-        logits = logits.masked_fill(outside, -torch.inf)
-    return -nn.functional.cross_entropy(logits, targets, reduction="none")
-
-
-def _part_of(nucleus: Nucleus | None, start: int, stop: int) -> Nucleus | None:
-    if nucleus is None:
-        return None
-    inside = (nucleus.token >= start) & (nucleus.token < stop)
-    return Nucleus(nucleus.token[inside] - start, nucleus.kept[inside])
+    shape = Shape(temperature, cap, logits_at_once or (CUDA_TILE if hidden.is_cuda else CPU_TILE))
+    return target_log_probs(model.get_output_embeddings(), hidden, targets, shape, nucleus)
 
 
 def completion_scores(policy: Policy, groups: Sequence[Group], groups_at_once: int = 256) -> list[tuple[float, bool]]:
@@ -97,11 +68,10 @@ def completion_scores(policy: Policy, groups: Sequence[Group], groups_at_once: i
     return found
 
 
-def most_likely(model: PreTrainedModel, hidden: Tensor, logits_at_once: int = LOGITS_AT_ONCE) -> Tensor:
+def most_likely(model: PreTrainedModel, hidden: Tensor, logits_at_once: int = CPU_TILE) -> Tensor:
     """The most likely next tokens [N] at predictors' hidden states [N, width]."""
     head = model.get_output_embeddings()
-    size = max(1, logits_at_once // head.weight.shape[0])
-    return torch.cat([head(hidden[start : start + size]).argmax(-1) for start in range(0, len(hidden), size)])
+    return torch.cat([head(hidden[at]).argmax(-1) for at in tiles(len(hidden), head.weight.shape[0], logits_at_once)])
 
 
 def completion_log_probs(policy: Policy, groups: Sequence[Group], groups_at_once: int = 256) -> list[float]:

@@ -14,13 +14,19 @@ one completion is an ordinary packed sequence. Example, one group with prompt ``
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from components.errors import ModelError
+from components.policy.sequences import Sequences, sequences_of
+
+TARGETS = ("target_row", "target_column", "predictor_column", "sequence", "index")
 
 
 class Group(NamedTuple):
@@ -47,10 +53,13 @@ class PackedRows:
     predictor_column: Tensor  # [N] long
     sequence: Tensor  # [N] long: number of the completion, in the order given
     index: Tensor  # [N] long: position within its completion
+    sequences: Sequences | None = None  # of a flat row: what attends to what, where no mask says it
 
     def to(self, device: torch.device) -> "PackedRows":
         """The same rows on another device."""
-        return PackedRows(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        found = ((f.name, getattr(self, f.name)) for f in fields(self))
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in found}
+        return PackedRows(**moved)
 
     @property
     def targets(self) -> Tensor:
@@ -107,57 +116,61 @@ def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
 
 def pack(groups: Sequence[Group], row_tokens: int = 128, pad: int = 0) -> PackedRows:
     """Pack groups into rows of at most ``row_tokens`` tokens (or the longest group, if longer)."""
-    first_sequence = torch.tensor([0, *(len(g.completions) for g in groups)]).cumsum(0).tolist()
-    rows = assign_rows([g.tokens for g in groups], row_tokens)
-    columns: list[dict[str, list[int]]] = []
-    targets: dict[str, list[int]] = {name: [] for name in ("row", "column", "predictor", "sequence", "index")}
-    for row_number, members in enumerate(rows):
-        row: dict[str, list[int]] = {"tokens": [], "positions": [], "groups": [], "branches": []}
+    return _packed(groups, assign_rows([g.tokens for g in groups], row_tokens), pad)
+
+
+def pack_flat(groups: Sequence[Group], multiple: int = 1, pad: int = 0) -> PackedRows:
+    """All groups in one row, padded to a multiple, for attention over their sequences instead of a mask."""
+    rows = _packed(groups, [list(range(len(groups)))], pad, multiple)
+    return replace(rows, sequences=sequences_of(groups, rows.tokens.shape[1]))
+
+
+def _packed(groups: Sequence[Group], rows: Sequence[Sequence[int]], pad: int, multiple: int = 1) -> PackedRows:
+    first_sequence = np.cumsum([0, *(len(g.completions) for g in groups)])
+    widths = [sum(groups[i].tokens for i in members) for members in rows]
+    width = -(-max(widths, default=0) // multiple) * multiple
+    fills = {"tokens": pad, "positions": 0, "groups": -1, "branches": 0}
+    grid = {name: np.full((len(rows), width), fill) for name, fill in fills.items()}
+    targets = []
+    for row, members in enumerate(rows):
+        start = 0
         for member in members:
-            _append_group(row, targets, groups[member], row_number, member, first_sequence[member])
-        columns.append(row)
-    width = max((len(row["tokens"]) for row in columns), default=0)
-
-    def stack(name: str, fill: int) -> Tensor:
-        return torch.tensor([row[name] + [fill] * (width - len(row[name])) for row in columns], dtype=torch.long)
-
-    flat: dict[str, Any] = {name: torch.tensor(values, dtype=torch.long) for name, values in targets.items()}
-    return PackedRows(
-        tokens=stack("tokens", pad),
-        positions=stack("positions", 0),
-        groups=stack("groups", -1),
-        branches=stack("branches", 0),
-        target_row=flat["row"],
-        target_column=flat["column"],
-        predictor_column=flat["predictor"],
-        sequence=flat["sequence"],
-        index=flat["index"],
-    )
+            group, at = groups[member], (row, slice(start, start + groups[member].tokens))
+            lengths = _checked_lengths(group)
+            grid["tokens"][at] = list(chain(group.prompt, *group.completions))
+            grid["positions"][at], grid["branches"][at] = _positions(lengths), np.repeat(np.arange(len(lengths)), lengths)
+            grid["groups"][at] = member
+            targets.append(_targets(lengths, row, start, int(first_sequence[member])))
+            start += group.tokens
+    flat = np.concatenate(targets, 1) if targets else np.zeros((5, 0), dtype=np.int64)
+    arrays = {**grid, **dict(zip(TARGETS, flat, strict=True))}
+    named: dict[str, Any] = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    return PackedRows(**named)
 
 
-def _append_group(
-    row: dict[str, list[int]],
-    targets: dict[str, list[int]],
-    group: Group,
-    row_number: int,
-    group_number: int,
-    first_sequence: int,
-) -> None:
+def _checked_lengths(group: Group) -> NDArray[np.int64]:
+    """Tokens of the prompt and of each completion."""
     assert group.prompt, "a prompt without tokens has nothing to predict from"
     assert all(map(len, group.completions)), "a completion without tokens"
-    prompt_length = len(group.prompt)
-    row["tokens"] += group.prompt
-    row["positions"] += range(prompt_length)
-    row["branches"] += [0] * prompt_length
-    prompt_end = len(row["tokens"]) - 1
-    for branch, completion in enumerate(group.completions):
-        start, length = len(row["tokens"]), len(completion)
-        row["tokens"] += completion
-        row["positions"] += range(prompt_length, prompt_length + length)
-        row["branches"] += [branch + 1] * length
-        targets["row"] += [row_number] * length
-        targets["column"] += range(start, start + length)
-        targets["predictor"] += [prompt_end, *range(start, start + length - 1)][:length]
-        targets["sequence"] += [first_sequence + branch] * length
-        targets["index"] += range(length)
-    row["groups"] += [group_number] * (len(row["tokens"]) - len(row["groups"]))
+    return np.array([len(group.prompt), *map(len, group.completions)])
+
+
+def _index_in_parts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, 2, ... within each part."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def _positions(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    positions = _index_in_parts(lengths)
+    positions[lengths[0] :] += lengths[0]
+    return positions
+
+
+def _targets(lengths: NDArray[np.int64], row: int, start: int, first_sequence: int) -> NDArray[np.int64]:
+    """``TARGETS`` of one group's completion tokens, [5, n]."""
+    prompt, completions = lengths[0], lengths[1:]
+    index = _index_in_parts(completions)
+    columns = start + prompt + np.arange(len(index))
+    predictors = np.where(index == 0, start + prompt - 1, columns - 1)  # the prompt's last token predicts each first one
+    sequence = np.repeat(first_sequence + np.arange(len(completions)), completions)
+    return np.stack([np.full(len(index), row), columns, predictors, sequence, index])

@@ -117,6 +117,11 @@ def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Te
     return predictors.gather(-1, tokens[0, len(prompt) :, None])[:, 0].cpu()
 
 
+def longest_prompt(policy: Policy, prompts: Sequence[str]) -> int:
+    """Tokens of the longest prompt, among those of most characters; the sampler checks every one."""
+    return max((len(policy.encode_prompt(prompt)) for prompt in sorted(prompts, key=len)[-LONGEST:]), default=0)
+
+
 def check_context(policy: Policy, prompts: Sequence[str], max_new_tokens: int) -> None:
     """Refuse prompts whose completions could run past the model's context.
 
@@ -124,8 +129,7 @@ def check_context(policy: Policy, prompts: Sequence[str], max_new_tokens: int) -
         ModelError: naming the longest prompt and the remedy.
     """
     limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
-    likely = sorted(prompts, key=len)[-LONGEST:]  # the longest in characters; the sampler checks every one
-    longest = max((len(policy.encode_prompt(prompt)) for prompt in likely), default=0)
+    longest = longest_prompt(policy, prompts)
     if limit is not None and longest + max_new_tokens > limit:
         raise ModelError(
             f"a prompt of {longest} tokens and policy.max_new_tokens={max_new_tokens} exceed the model's context of {limit}. "

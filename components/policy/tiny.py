@@ -36,8 +36,17 @@ def new_policy(
     tokenizer: PreTrainedTokenizerFast, *, layers: int, width: int, heads: int, context: int, seed: int
 ) -> LlamaForCausalLM:
     """A randomly initialised Llama-type policy with tied embeddings; the seed fixes its weights."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    config = tiny_config(len(tokenizer), layers=layers, width=width, heads=heads, context=context)
+    config.pad_token_id, config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "policy_init"))
+        return LlamaForCausalLM(config).float()
+
+
+def tiny_config(vocabulary: int, *, layers: int, width: int, heads: int, context: int) -> LlamaConfig:
+    """The shape of the tiny policy."""
+    return LlamaConfig(
+        vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=width * 3,
         num_hidden_layers=layers,
@@ -45,10 +54,7 @@ def new_policy(
         num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, "policy_init"))
-        return LlamaForCausalLM(config).float()

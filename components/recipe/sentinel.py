@@ -33,4 +33,5 @@ class Sentinel(Section):
     missing: Share | None = 0.05  # share of completions without a reward
     gradient: Positive | None = 6.0  # a spike is this many median absolute deviations of the last 128 steps (of log norms) up
     clipped: Share | None = 0.5  # share of tokens whose ratio the loss clips
+    mismatch: Positive | None = 0.05  # mean |difference| of the sampler's and the trainer's log-probs of the same weights
     nonfinite: Count = 3  # updates in a row that were not finite and were skipped; this rule cannot be switched off

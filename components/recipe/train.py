@@ -10,6 +10,7 @@ from components.recipe.sentinel import Sentinel
 
 Algorithm = Literal["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce_pp", "cispo"]
 Advantage = Literal["gae", "group_std", "group_mean", "leave_one_out", "batch", "group_mean_batch_std"]
+Call = Annotated[str, Field(pattern=r"^\d+\.\d+$")]  # step.number of a scoring pass or minibatch
 COMPARES_A_GROUP = {"group_std", "group_mean", "leave_one_out", "group_mean_batch_std"}
 
 
@@ -22,7 +23,7 @@ class Loss(Section):
     clip_high: Positive = 0.2
     dual_clip: Annotated[float, Field(gt=1)] | None = None
     normaliser: Literal["sequence_mean", "token_mean", "constant"] = "token_mean"
-    correction: Literal["none", "truncated"] = "none"  # importance weights where the sampler's log-probs are not the trainer's
+    correction: Literal["auto", "none", "truncated"] = "auto"  # importance weights of the sampler; auto: of another engine's
     correction_cap: Annotated[float, Field(ge=1)] = 2.0
 
     @model_validator(mode="after")
@@ -90,11 +91,14 @@ class Train(Section):
     critic: Critic = Critic()
     epochs: Count = 1  # passes over each batch of rollouts
     minibatches: Count = 1  # optimiser steps a pass
-    micro_tokens: Count = 16_384  # packed tokens a forward pass
+    micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as an estimate says fit
+    smaller: dict[Call, Count] = Field(default_factory=dict)  # micro_tokens from there on, in a rebuilt run
     max_grad_norm: Positive = 1.0
     lora: Lora | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
-    gradient_checkpointing: bool = False
+    deterministic: bool = True  # on CUDA: the same bits each time; false allows kernels that add up in any order
+    gradient_checkpointing: bool | Literal["auto"] = False  # auto: only where the estimate says that nothing else fits
+    offload: bool | Literal["auto"] = False  # checkpoints wait in the host's memory
     evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
     sentinel: Sentinel = Sentinel()
@@ -156,6 +160,10 @@ class Train(Section):
                 "a coefficient that starts at 0 cannot adapt; set train.kl_coefficient above 0, or kl_target=null",
             ),
             (
+                self.offload is True and self.gradient_checkpointing is False,
+                "train.offload moves activation checkpoints; set train.gradient_checkpointing, or offload=false",
+            ),
+            (
                 self.value_lambda is not None and self.advantage != "gae",
                 f"train.value_lambda is for a critic, and {advantage} has none; use train.advantage=gae, or value_lambda=null",
             ),
@@ -165,6 +173,17 @@ class Train(Section):
     def group_size(self) -> int:
         assert isinstance(self.k, int), "train.k: auto was not resolved"
         return self.k
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Packed tokens per forward pass."""
+        assert isinstance(self.micro_tokens, int), "train.micro_tokens: auto was not resolved"
+        return self.micro_tokens
+
+    @property
+    def updates(self) -> int:
+        """Optimiser steps on each batch of rollouts."""
+        return self.epochs * self.minibatches
 
     @property
     def has_critic(self) -> bool:

@@ -42,7 +42,18 @@ def machine(threads: int) -> dict[str, Any]:
         "kernels": str(torch.backends.cpu.get_cpu_capability()),
         "threads": threads or torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "driver": driver() if torch.cuda.is_available() else None,
     }
+
+
+@cache
+def driver() -> str | None:
+    """The release of NVIDIA's driver, as its kernel module names it."""
+    try:
+        found = re.search(r"Module\s.*?(\d+(?:\.\d+)+)", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 @cache

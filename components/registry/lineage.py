@@ -42,6 +42,7 @@ class Machine(Section):
     kernels: str  # the instruction set that torch's CPU kernels use
     threads: int
     gpu: str | None
+    driver: str | None = None  # the GPU's
 
 
 class StartingPolicy(Section):
@@ -90,6 +91,8 @@ class Lineage(Section):
     stages: list[StageManifest]
     metrics: dict[str, float]  # of the chosen checkpoint on dev
     exact: bool  # false: training was resumed in another environment
+    # Values of ``train`` that memory decided; a rebuild is given them.
+    memory: dict[str, bool | int | dict[str, int]] = Field(default_factory=dict)
 
     def stage(self, name: str) -> StageManifest | None:
         """The manifest of a stage."""

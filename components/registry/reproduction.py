@@ -7,7 +7,7 @@ from typing import Any
 
 from components.registry.checkout import UNKNOWN
 from components.registry.fingerprint import CONSTRAINTS
-from components.registry.lineage import Lineage, StageManifest
+from components.registry.lineage import Lineage, Machine, StageManifest
 from components.registry.verification import different
 
 # Seconds and memory are in the one; the other tells of a preparation, and a restored dataset has none.
@@ -117,11 +117,11 @@ def metric_differences(lineage: Lineage, metrics: Mapping[str, float]) -> dict[s
 def same_class(lineage: Lineage, rebuilt: Rebuilt) -> bool:
     """Whether the same bits must come out: the same class of machine and libraries, and a training that was exact.
 
-    On a GPU they need not: some of CUDA's kernels add up in any order.
+    On a GPU they must where ``train.deterministic`` was on: else some of CUDA's kernels add up in any order.
     """
     libraries = all(lineage.libraries.get(name) == version for name, version in rebuilt.libraries.items())
-    exact = lineage.exact and lineage.machine.gpu is None
-    return exact and libraries and lineage.machine.model_dump() == rebuilt.machine
+    deterministic = lineage.machine.gpu is None or lineage.recipe.get("train", {}).get("deterministic") is True
+    return lineage.exact and deterministic and libraries and lineage.machine == Machine.model_validate(rebuilt.machine)
 
 
 def judged(lineage: Lineage, rebuilt: Rebuilt, tolerance: float) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Notation: S completions, T the longest. ``mask`` is True on the tokens that coun
 reward, or was cut and the recipe masks cut ones out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,20 +29,28 @@ class Scored:
 
     reference_log_probs: Tensor | None = None
     trainer_log_probs: Tensor | None = None  # where the sampler's are not exact
+    by_the_update: bool = False  # where they are not, but the only forward pass before the weights change is the update's
     values: Tensor | None = None  # of the critic
 
 
 @dataclass(frozen=True)
 class Experience:
-    """Per-token training quantities, each [S, T]."""
+    """Per-token training quantities, each [S, T], in float32."""
 
     advantages: Tensor
     old_log_probs: Tensor
     mask: Tensor
     reference_log_probs: Tensor | None = None
     correction: Tensor | None = None  # truncated importance weights of the sampler
+    corrected_by_the_update: bool = False  # old log-probs are the sampler's; the update puts its own in their place
     values: Tensor | None = None
     returns: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Experience":
+        """The same on another device."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()}
+        return Experience(**moved)
 
 
 def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coefficient: float, max_tokens: int) -> Experience:
@@ -68,13 +77,14 @@ def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coeffi
     if scored.trainer_log_probs is not None:
         correction = truncated_importance_weights(old, rollouts.log_probs, train.loss.correction_cap)
     return Experience(
-        advantages=torch.where(mask, advantages, 0.0),
+        advantages=torch.where(mask, advantages, 0.0).float(),
         old_log_probs=old,
         mask=mask,
         reference_log_probs=scored.reference_log_probs,
         correction=correction,
+        corrected_by_the_update=scored.by_the_update,
         values=scored.values,
-        returns=returns,
+        returns=None if returns is None else returns.float(),
     )
 
 
@@ -102,7 +112,7 @@ def _mask(rollouts: Rollouts, train: Train) -> Tensor:
 
 def _on_last_token(totals: Tensor, mask: Tensor) -> Tensor:
     """Each completion's reward [S] on the last of its tokens, [S, T]; nothing where the mask is empty."""
-    rewards = torch.zeros(mask.shape)
+    rewards = torch.zeros(mask.shape, dtype=totals.dtype)
     rows = mask.any(1).nonzero()[:, 0]
     rewards[rows, mask.sum(1)[rows] - 1] = totals[rows]
     return rewards

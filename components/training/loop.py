@@ -6,6 +6,7 @@ number, and a checkpoint holds the weights and moments of actor and critic, the 
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from components.algorithms.kl import adapted_coefficient
 from components.faults import point
 from components.files import write_json
 from components.policy.adapters import Reference
+from components.policy.compilation import compiled_layers
 from components.policy.engines.default import generate
 from components.policy.engines.engine import RolloutEngine, SamplingSeed, SamplingSettings
 from components.policy.loading import Policy
@@ -27,12 +29,14 @@ from components.recipe import Train
 from components.rewards.protocol import RewardFunction
 from components.training.actor import Actor
 from components.training.batches import MicroBatch, token_matrix
+from components.training.budget import TokenBudget
 from components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
 from components.training.critic import Critic
 from components.training.experience import Experience, Scored, build_experience, completion_divergence
 from components.training.figures import experience_figures, rollout_figures, sample_rows
-from components.training.metrics import Means, Phases, memory_gib
+from components.training.metrics import Means, Phases
 from components.training.objectives import ActorObjective, Material, ValueObjective
+from components.training.peak import Watch
 from components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
 from components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from components.training.sentinel import NONFINITE, DevResult, Stop
@@ -83,6 +87,7 @@ class Setting:
     identity: str = ""  # of recipe, data, start and code: a checkpoint of another identity is refused
     sample_rows: int = 8
     interrupted: Callable[[], bool] = lambda: False  # asked after each step: commit and end early?
+    memory: Watch | None = None
 
 
 class Trainer:
@@ -105,8 +110,15 @@ class Trainer:
             self.modules["critic"] = (self.critic, self.critic_optimizer)
         self.environment = environment(actor.policy, train)
         self.progress = Progress(kl_coefficient=train.kl_coefficient)
+        self.budget = self._budget()
         self.points: list[StepMetrics] = []  # since the last checkpoint
         self.samples: Samples | None = None  # of the last step
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the trainer scores the rollouts itself, and each token is weighted by how likely it finds it."""
+        correction = self.setting.train.loss.correction
+        return correction == "truncated" or (correction == "auto" and self.setting.engine is not generate)
 
     @property
     def finished(self) -> bool:
@@ -122,6 +134,7 @@ class Trainer:
         state = load_latest(self.setting.checkpoints, self.modules, partial(check_identity, identity=self.setting.identity))
         if state is not None:
             self.progress = Progress.resumed(state, self.environment)
+            self.budget = self._budget()
         else:
             yield self._noted(self._evaluate())
             yield self._commit()
@@ -141,6 +154,10 @@ class Trainer:
         """The policy of the checkpoint with the best dev score; the adapter, if there is one, still beside it."""
         load_weights(self.actor, weights_of(self.setting.checkpoints, self.progress.best_step, "policy"))
         return self.actor.policy
+
+    def _budget(self) -> TokenBudget:
+        """The tokens per forward pass, as far as they have been lowered."""
+        return TokenBudget(self.setting.train.tokens_at_once, self.setting.train.smaller, self.progress.smaller)
 
     def _noted(self, metrics: StepMetrics) -> StepMetrics:
         """Keep a step's figures; one that is not finite is left out, and the sentinel says so."""
@@ -175,22 +192,34 @@ class Trainer:
 
     def _step(self) -> StepMetrics:
         train, step, phases, figures = self.setting.train, self.progress.step, Phases(), Means()
+        self.budget.begin(step)
         rollouts, values = self._roll_out(step, phases)
-        experience = self._experience(rollouts, phases)
-        values |= rollout_figures(rollouts) | experience_figures(experience)
-        self.progress.note_accuracy(values.get("accuracy"))
-        self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
-        point(f"train:{step}:update")
-        values["learning_rate"] = self._set_learning_rate(step)
-        with phases("update"):
-            stepped, skipped = self._update(step, rollouts, experience, figures)
+        with self._compiled():
+            experience = self._experience(rollouts, phases)
+            with phases("figures"):
+                values |= rollout_figures(rollouts) | experience_figures(experience)
+                self.progress.note_accuracy(values.get("accuracy"))
+                self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
+            point(f"train:{step}:update")
+            values["learning_rate"] = self._set_learning_rate(step)
+            with phases("update"):
+                stepped, skipped = self._update(step, rollouts, experience, figures)
         skipped += int(not torch.isfinite(experience.old_log_probs).all())
         self._adapt_kl(experience, len(rollouts.completions))
         self.progress.step += 1
-        values |= {"skipped": float(skipped), **figures.values()}
+        values |= {"skipped": float(skipped), "micro_tokens": float(self.budget.tokens), **figures.values()}
         self._stop(self.progress.sentinel.observe(step + 1, values, stepped, skipped, train.sentinel))
-        values |= {**self.progress.sentinel.warnings(), "memory_gib": memory_gib(self.actor.policy.model.device)}
+        values |= self.progress.sentinel.warnings() | (self.setting.memory.figures() if self.setting.memory else {})
         return StepMetrics(step + 1, values | phases.values(int(values["num_tokens"])))
+
+    @contextmanager
+    def _compiled(self) -> Iterator[None]:
+        """The layers of every model that scores or learns are compiled within, on CUDA; the sampler's are not."""
+        others = [self.critic, self.reference.policy.model if self.reference else None]
+        with ExitStack() as stack:
+            for model in {self.actor.model, *(other for other in others if other is not None)}:
+                stack.enter_context(compiled_layers(model))
+            yield
 
     def _stop(self, stop: Stop | None) -> None:
         """End training for a reason, if there is one; the first is kept."""
@@ -231,10 +260,10 @@ class Trainer:
 
     def _experience(self, rollouts: Rollouts, phases: Phases) -> Experience:
         train, scored = self.setting.train, Scored()
-        temperature, micro_tokens, policy = train.sampling.temperature, train.micro_tokens, self.actor.policy
+        temperature, policy = train.sampling.temperature, self.actor.policy
 
         def matrix(function: Callable[[MicroBatch], Tensor]) -> Tensor:
-            return token_matrix(rollouts, function, micro_tokens, policy)
+            return self.budget.spend(lambda tokens: token_matrix(rollouts, function, tokens, policy), rollouts.largest_group)
 
         def reference_log_probs(batch: MicroBatch) -> Tensor:
             assert self.reference is not None
@@ -243,10 +272,12 @@ class Trainer:
         if self.reference is not None:
             with phases("reference"), self.reference.scope():
                 scored = Scored(reference_log_probs=matrix(reference_log_probs))
+        by_the_update = self.corrects and train.updates == 1 and train.kl != "reward"
         with phases("values"):
             scored = Scored(
                 scored.reference_log_probs,
-                matrix(lambda batch: self.actor(batch, temperature)[0]) if train.loss.correction != "none" else None,
+                matrix(lambda batch: self.actor(batch, temperature)[0]) if self.corrects and not by_the_update else None,
+                by_the_update,
                 matrix(self._values(rollouts)) if train.has_critic else None,
             )
         return build_experience(rollouts, scored, train, self.progress.kl_coefficient, self.setting.max_new_tokens)
@@ -256,7 +287,8 @@ class Trainer:
         critic = self.critic
         if critic is None:
             return lambda batch: self.actor.values(batch.rows)
-        return lambda batch: critic(batch.rows, batch.take(rollouts.prefix_log_probs))
+        prefix = rollouts.prefix_log_probs.to(self.actor.policy.model.device)
+        return lambda batch: critic(batch.rows, batch.take(prefix))
 
     def _update(self, step: int, rollouts: Rollouts, experience: Experience, figures: Means) -> tuple[int, int]:
         """Critic first, then the policy; returns optimiser steps taken and skipped."""
@@ -265,18 +297,19 @@ class Trainer:
         orders = [stream(seed, "order", step, e).permutation(train.prompts).tolist() for e in range(train.epochs)]
         options = (orders, train.minibatches, train.max_grad_norm)
         warming = train.has_critic and step < train.critic.warmup_steps
+        run = partial(run_update, spend=partial(self.budget.spend, largest=rollouts.largest_group))
         reports = []
         if self.critic is not None:
             objective = ValueObjective(self.critic, self._values(rollouts), self.actor.policy, material)
             minibatches = train.critic.minibatches or train.minibatches
             own = (orders, minibatches, train.max_grad_norm)
-            reports.append(run_update(objective, self.critic_optimizer, *own, prefix="critic/"))
+            reports.append(run(objective, self.critic_optimizer, *own, prefix="critic/"))
         if not warming:
             with self.actor.updating():
-                reports.append(run_update(ActorObjective(self.actor, material), self.optimizer, *options))
+                reports.append(run(ActorObjective(self.actor, material), self.optimizer, *options))
         elif self.critic is None:
             objective = ValueObjective(self.actor, self._values(rollouts), self.actor.policy, material)
-            reports.append(run_update(objective, self.optimizer, *options, prefix="critic/"))
+            reports.append(run(objective, self.optimizer, *options, prefix="critic/"))
         for report in reports:
             figures.update(report.figures)
         return sum(r.steps for r in reports), sum(r.skipped for r in reports)
@@ -301,4 +334,4 @@ class Trainer:
 
 
 def _adamw(module: torch.nn.Module, lr: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters_of(module), lr=lr, betas=BETAS, weight_decay=0.0)
+    return torch.optim.AdamW(parameters_of(module), lr=lr, betas=BETAS, weight_decay=0.0, fused=True)

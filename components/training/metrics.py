@@ -1,6 +1,5 @@
 """Figures of a training step, each a mean with its own denominator, and where the time went."""
 
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +33,12 @@ class Means:
 
     def values(self) -> dict[str, float]:
         """The means; a name that counted nothing is left out."""
-        return {name: float(total) / self._counts[name] for name, total in self._sums.items() if self._counts[name] > 0}
+        counted = {name: total for name, total in self._sums.items() if self._counts[name] > 0}
+        if not counted:
+            return {}
+        device = max((total.device for total in counted.values()), key=lambda d: d.type != "cpu")
+        sums = torch.stack([total.to(device) for total in counted.values()]).tolist()  # one wait for the device, not many
+        return {name: total / self._counts[name] for name, total in zip(counted, sums, strict=True)}
 
 
 class Phases:
@@ -56,10 +60,3 @@ class Phases:
         whole = time.monotonic() - self._started
         phases = {f"time/{name}": seconds for name, seconds in self._seconds.items()}
         return {"step_time": whole, "tokens_per_second": tokens / whole, **phases}
-
-
-def memory_gib(device: torch.device) -> float:
-    """Peak memory in GiB: of the CUDA allocator, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

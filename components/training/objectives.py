@@ -9,16 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from components.algorithms.kl import k2, weighted_k3
+from components.algorithms.kl import k2, k3, weighted_k3
 from components.algorithms.losses import (
     PolicyLoss,
     cispo_loss,
     clipped_policy_loss,
     clipped_value_loss,
     sequence_log_ratio,
+    truncated_importance_weights,
 )
 from components.algorithms.normalisers import token_weights
 from components.policy.loading import Policy
+from components.policy.sequences import flat_rows
 from components.recipe import Train
 from components.training.actor import Actor
 from components.training.batches import MicroBatch, micro_batches
@@ -26,6 +28,8 @@ from components.training.experience import Experience
 from components.training.metrics import Means
 from components.training.rollouts import Rollouts
 
+MISMATCH = ("mismatch/log_prob_mean_abs", "mismatch/kl")
+CORRECTION = "sampling/importance_sampling_ratio/mean"
 CLIP_RATIOS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
 
 
@@ -55,47 +59,67 @@ class ActorObjective:
 
     def __init__(self, actor: Actor, material: Material) -> None:
         self.module, self.material = actor, material
+        self.micro_tokens = material.train.tokens_at_once
         experience = material.experience
+        self.experience = experience.to(actor.policy.model.device)
         by_group = experience.advantages.abs().sum(1).reshape(-1, material.rollouts.k).sum(1)
         # Without advantage a group has no gradient, and is left out of the forward pass; its tokens still count in the
         # normaliser. NaN is not left out: it must be seen.
         taught = material.train.kl == "loss" or actor.value_head is not None
-        self.needed = (by_group != 0) | taught
+        self.needed = ((by_group != 0) | taught).tolist()
+        self.sampled: Tensor | None = material.rollouts.log_probs.to(self.experience.mask.device)
 
     def backward(self, prompts: Sequence[int]) -> Means | None:
         """Add the gradient of a minibatch; returns its figures, or None if there was nothing to learn."""
         train, figures = self.material.train, Means()
         active = [i for i in prompts if self.needed[i]]
-        if not self.material.mask_of(active).any():
+        counted = int(self.material.mask_of(active).sum())
+        if not counted:
             return None
-        weights = self.material.weights(prompts, train.loss.normaliser)
-        value_weights = self.material.weights(prompts, "token_mean")
         policy = self.module.policy
-        for batch in micro_batches(self.material.rollouts, active, train.micro_tokens, policy.model.device):
+        device = policy.model.device
+        weights = self.material.weights(prompts, train.loss.normaliser).to(device)
+        value_weights = self.material.weights(prompts, "token_mean").to(device)
+        for batch in micro_batches(self.material.rollouts, active, self.micro_tokens, device, flat_rows(policy)):
             with policy.autocast():
                 log_probs, values = self.module(batch, train.sampling.temperature)
+            self._note_mismatch(batch, log_probs.detach(), figures)
             loss = (self._policy_loss(batch, log_probs, figures) * batch.take(weights)).sum()
             if values is not None:
-                value_loss = _value_loss(values, batch, self.material.experience, train)
+                value_loss = _value_loss(values, batch, self.experience, train)
                 value_loss = (value_loss * batch.take(value_weights)).sum()
                 figures.add("value_loss", value_loss, 0.0)
                 loss = loss + train.critic.coefficient * value_loss
             loss.backward()  # type: ignore[no-untyped-call]
             figures.add("loss", loss, 0.0)
-        figures.count({"loss": 1.0} | ({} if self.module.value_head is None else {"value_loss": 1.0}))
+        if self.sampled is not None:
+            figures.count(dict.fromkeys(MISMATCH, float(counted)))
+            self.sampled = None  # the weights are about to change
+        figures.count({"loss": 1.0, "approx_kl": float(counted)})
+        if self.experience.corrected_by_the_update:
+            figures.count({CORRECTION: float(counted)})
+        figures.count({} if self.module.value_head is None else {"value_loss": 1.0})
         figures.count(dict.fromkeys(CLIP_RATIOS, float(self.material.mask_of(prompts).sum())))
         return figures
 
+    def _note_mismatch(self, batch: MicroBatch, log_probs: Tensor, figures: Means) -> None:
+        """How far the sampler is from the trainer under the weights that sampled: over the first minibatch's own tokens."""
+        if self.sampled is None:
+            return
+        own, sampled = batch.take(self.experience.mask), batch.take(self.sampled)
+        for name, value in zip(MISMATCH, ((sampled - log_probs).abs(), k3(sampled, log_probs)), strict=True):
+            figures.add(name, torch.where(own, value, 0.0).sum(), 0.0)
+
     def _policy_loss(self, batch: MicroBatch, log_probs: Tensor, figures: Means) -> Tensor:
         """Per-token loss [N] before the normaliser."""
-        train, experience = self.material.train, self.material.experience
+        train, experience = self.material.train, self.experience
         own, advantages = batch.take(experience.mask), batch.take(experience.advantages)
-        old = batch.take(experience.old_log_probs)
+        old, correction = self._old(batch, log_probs, own, figures)
         log_ratio = torch.where(own, log_probs - old, 0.0)
         surrogate = policy_surrogate(log_probs, log_ratio, advantages, own, batch.rows.sequence, train)
         loss = surrogate.loss
-        if experience.correction is not None:
-            loss = loss * batch.take(experience.correction)
+        if correction is not None:
+            loss = loss * correction
         if train.kl == "loss":
             assert experience.reference_log_probs is not None
             reference = batch.take(experience.reference_log_probs)
@@ -104,8 +128,21 @@ class ActorObjective:
         low, high = surrogate.clipped_low & own, surrogate.clipped_high & own
         for name, hit in zip(CLIP_RATIOS, (low, high, low | high), strict=True):
             figures.add(name, hit.sum(), 0.0)  # over all tokens of the minibatch, silent groups' too
-        figures.add("approx_kl", -log_ratio.sum(), float(own.sum()))
+        figures.add("approx_kl", -log_ratio.sum(), 0.0)
         return loss
+
+    def _old(self, batch: MicroBatch, log_probs: Tensor, own: Tensor, figures: Means) -> tuple[Tensor, Tensor | None]:
+        """Log-probs of the policy that sampled, [N], and the correction for its sampler.
+
+        Before the only optimiser step the policy is still that one: its own forward pass gives both, without another.
+        """
+        old = batch.take(self.experience.old_log_probs)
+        if not self.experience.corrected_by_the_update:
+            return old, None if self.experience.correction is None else batch.take(self.experience.correction)
+        now = log_probs.detach()
+        correction = truncated_importance_weights(now, old, self.material.train.loss.correction_cap)
+        figures.add(CORRECTION, torch.where(own, correction, 0.0), 0.0)
+        return now, correction
 
 
 def policy_surrogate(
@@ -129,17 +166,20 @@ class ValueObjective:
             module: what is trained; ``values`` gives its values of the states before each completion token, [N].
         """
         self.module, self.values, self.policy, self.material = module, values, policy, material
+        self.micro_tokens = material.train.tokens_at_once
+        self.experience = material.experience.to(policy.model.device)
 
     def backward(self, prompts: Sequence[int]) -> Means | None:
         """Add the gradient of a minibatch; returns its figures, or None if there was nothing to learn."""
         train, figures = self.material.train, Means()
         if not self.material.mask_of(prompts).any():
             return None
-        weights = self.material.weights(prompts, "token_mean")
-        for batch in micro_batches(self.material.rollouts, prompts, train.micro_tokens, self.policy.model.device):
+        device = self.policy.model.device
+        weights = self.material.weights(prompts, "token_mean").to(device)
+        for batch in micro_batches(self.material.rollouts, prompts, self.micro_tokens, device, flat_rows(self.policy)):
             with self.policy.autocast():
                 values = self.values(batch)
-            loss = (_value_loss(values, batch, self.material.experience, train) * batch.take(weights)).sum()
+            loss = (_value_loss(values, batch, self.experience, train) * batch.take(weights)).sum()
             loss.backward()  # type: ignore[no-untyped-call]
             figures.add("value_loss", loss, 0.0)
         figures.count({"value_loss": 1.0})

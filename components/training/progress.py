@@ -25,6 +25,7 @@ class Progress:
     exact: bool = True  # no resume so far in another environment
     dev_scores: dict[str, float] = field(default_factory=dict)  # step -> sampled accuracy on dev
     train_accuracy: tuple[float, int] = (0.0, 0)  # sum and steps since the last dev evaluation
+    smaller: dict[str, int] = field(default_factory=dict)  # of the token budget
     sentinel: Sentinel = field(default_factory=Sentinel)
 
     def state(self, identity: str, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -42,6 +43,7 @@ class Progress:
             stop=state["stop"] and Stop(**state["stop"]),
             exact=state["exact"] and state["environment"] == dict(environment),
             dev_scores=dict(state["dev_scores"]),
+            smaller=dict(state["smaller"]),
             train_accuracy=(state["train_accuracy"][0], state["train_accuracy"][1]),
             sentinel=Sentinel.resumed(state["sentinel"]),
         )
@@ -89,6 +91,8 @@ def environment(policy: Policy, train: Train) -> dict[str, str]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": str(torch.get_num_threads()),
         "precision": train.precision,
+        "micro_tokens": str(train.micro_tokens),
+        "deterministic": str(train.deterministic),
     }
 
 

@@ -52,9 +52,9 @@ class Rollouts:
 
     @property
     def rewards(self) -> Tensor:
-        """[P, k], NaN where the reward is missing."""
+        """[P, k] in float64, NaN where the reward is missing."""
         totals = [float("nan") if s.total is None else s.total for s in self.scores]
-        return torch.tensor(totals).reshape(len(self.groups), -1)
+        return torch.tensor(totals, dtype=torch.float64).reshape(len(self.groups), -1)
 
     @property
     def lengths(self) -> Tensor:
@@ -83,6 +83,11 @@ class Rollouts:
         """Log-prob of the least likely token before each token, as it was sampled, [S, T]; 0 at the first."""
         before = torch.nn.functional.pad(self.log_probs[:, :-1], (1, 0))
         return before.cummin(1).values
+
+    @cached_property
+    def largest_group(self) -> int:
+        """Packed tokens of the largest group."""
+        return max(group.tokens for group in self.token_groups(range(len(self.groups))))
 
     def token_groups(self, kept: Sequence[int]) -> list[Group]:
         """Token ids of the prompts numbered ``kept``."""

@@ -1,7 +1,8 @@
 """The update: passes, minibatches, finite checks and optimiser steps, for actor and critic alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -9,9 +10,13 @@ from torch import nn
 
 from components.training.metrics import Means
 
+Spend = Callable[[Callable[[int | None], Means | None]], Means | None]
+
 
 class Objective(Protocol):
     """A loss over the prompts of a minibatch."""
+
+    micro_tokens: int  # packed tokens per forward pass
 
     @property
     def module(self) -> nn.Module:
@@ -36,6 +41,7 @@ def run_update(
     minibatches: int,
     max_grad_norm: float,
     prefix: str = "",
+    spend: Spend = lambda call: call(None),
 ) -> Report:
     """``minibatches`` optimiser steps in each pass.
 
@@ -43,11 +49,12 @@ def run_update(
         orders: for each pass, the order of the prompts.
         max_grad_norm: gradients of a larger norm are scaled down to it.
         prefix: of ``grad_norm`` among the figures.
+        spend: calls what it is given with the tokens per forward pass, again with fewer where memory runs out.
     """
     figures, steps, skipped = Means(), 0, 0
     for order in orders:
         for prompts in split(order, minibatches):
-            found = objective.backward(prompts)
+            found = spend(partial(_backward, objective, prompts))
             if found is None:
                 continue
             norm = optimiser_step(objective.module, optimizer, max_grad_norm, found)
@@ -58,6 +65,14 @@ def run_update(
             figures.update(found)
             figures.add(f"{prefix}grad_norm", norm, 1.0)
     return Report(figures, steps, skipped)
+
+
+def _backward(objective: Objective, prompts: Sequence[int], micro_tokens: int | None) -> Means | None:
+    """The gradient of a minibatch alone: whatever a call that ran out of memory left is dropped."""
+    if micro_tokens is not None:
+        objective.micro_tokens = micro_tokens
+        objective.module.zero_grad()
+    return objective.backward(prompts)
 
 
 def optimiser_step(module: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float, figures: Means) -> float | None:

@@ -1,7 +1,22 @@
-"""``ratchet train`` and ``ratchet evaluate``: the run, stopped after that stage."""
+"""``ratchet train`` and ``ratchet evaluate``: the run, stopped after that stage; and what training would take in memory."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 from flows.cli.run import run_until
+
+EstimateOption = Annotated[bool, typer.Option("--estimate", help="Print what training takes in memory, and train nothing.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="With --estimate: the model's config.json, or its folder.")]
+MemoryOption = Annotated[
+    float | None, typer.Option("--gpu-memory", min=0.1, help="With --estimate: GiB of a GPU that is not here.")
+]
+PromptOption = Annotated[
+    int | None, typer.Option("--prompt-tokens", min=1, help="With --estimate: tokens of the longest prompt.")
+]
 
 
 def train(
@@ -9,12 +24,49 @@ def train(
     overrides: SetOption = None,
     json_output: JsonOption = False,
     slot: SlotOption = None,
+    estimate: EstimateOption = False,
+    config: ConfigOption = None,
+    gpu_memory: MemoryOption = None,
+    prompt_tokens: PromptOption = None,
 ) -> None:
     """Run up to training; resumes from the newest whole checkpoint.
 
-    Example: ratchet train --set train.steps=40
+    Example: ratchet train --estimate --recipe recipes/gsm8k_grpo.yaml --gpu-memory 80
     """
+    if estimate:
+        print_estimate(recipe, overrides or [], json_output, config, gpu_memory, prompt_tokens)
+        return
+    if config is not None or gpu_memory is not None or prompt_tokens is not None:
+        raise typer.BadParameter("--config, --gpu-memory and --prompt-tokens are for --estimate")
     run_until("train", recipe, overrides or [], json_output, slot)
+
+
+def print_estimate(
+    recipe: Path,
+    overrides: list[str],
+    json_output: bool,
+    config: Path | None,
+    gpu_memory: float | None,
+    prompt_tokens: int | None,
+) -> None:
+    """The table, or JSON; nothing is trained, downloaded or written."""
+    from components.pipeline.estimate import GIB, Place, plan_ahead
+    from components.policy.loading import pick_device
+    from components.recipe import load_recipe
+    from components.training.peak import device_bytes
+    from flows.memory_table import print_plan
+
+    loaded = load_recipe(recipe, overrides)
+    if gpu_memory is not None:
+        place = Place("cuda", int(gpu_memory * GIB))
+    else:
+        device = pick_device(loaded.device)
+        place = Place(device.type, device_bytes(device))
+    plan = plan_ahead(loaded, place, config, prompt_tokens)
+    if json_output:
+        print(json.dumps({"recipe": str(recipe), **plan.as_json()}, indent=2))
+    else:
+        print_plan(plan)
 
 
 def evaluate(

@@ -53,6 +53,27 @@ def test_recipe_show_fills_in_overrides(project: Path) -> None:
     assert json.loads(done.stdout)["train"]["k"] == 16
 
 
+def test_an_estimate_is_printed_before_anything_is_there(project: Path) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "gsm8k_grpo.yaml"), "--gpu-memory", "80"]
+    table = ratchet(project, "train", "--estimate", *recipe)
+    assert table.returncode == 0
+    assert "activations" in table.stdout
+    told = json.loads(ratchet(project, "train", "--estimate", "--json", *recipe).stdout)
+    assert (told["fits"], told["device_gib"]) == (True, 80.0)
+    assert f"{told['estimate_gib']:.3f}" in table.stdout
+    assert not (project / ".ratchet").exists()
+
+
+def test_an_estimate_of_a_model_that_is_not_known_here_is_exit_2(project: Path) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "gsm8k_grpo.yaml"), "--set", "policy.shape=null"]
+    done = ratchet(project, "train", "--estimate", *recipe)
+    assert done.returncode == 2
+    assert "the shape of Qwen/Qwen2.5-0.5B-Instruct is not known here" in done.stderr
+    alone = ratchet(project, "train", "--prompt-tokens", "5", *recipe)
+    assert alone.returncode == 2
+    assert "are for --estimate" in alone.stderr
+
+
 @pytest.mark.parametrize(
     "verb", [["push"], ["pull"], ["verify"], ["add", "new.jsonl"], ["diff", "HEAD"]], ids=lambda verb: verb[0]
 )

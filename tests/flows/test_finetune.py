@@ -110,6 +110,15 @@ def test_the_champion_answers_raw_prompts(promoted: dict[str, Any]) -> None:
     assert from_frame == from_list
 
 
+def test_the_run_records_its_memory_beside_the_estimate_and_what_that_decided(promoted: dict[str, Any]) -> None:
+    stage = next(stage for stage in promoted["stages"] if stage["name"] == "train")
+    path = Home.here().store / "train" / stage["key"]
+    rows = [json.loads(line)["values"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["memory/peak_gib"] > 0 and row["memory/estimate_gib"] > 0 for row in rows if "loss" in row)
+    decided = {"micro_tokens": 16_384, "gradient_checkpointing": False, "offload": False}
+    assert json.loads((path / "facts.json").read_text())["memory"] == decided
+
+
 def test_a_changed_artifact_is_refused_on_load(promoted: dict[str, Any], run: Run) -> None:
     source = client().get_model_version_by_alias("micro", "champion").source
     (weights,) = Path(Home.here().artifacts).rglob(f"{source.rsplit('/', 1)[-1]}/**/model.safetensors")

@@ -39,7 +39,7 @@ def stages(tmp_path: Path) -> dict[str, StageResult]:
         {"step": 8, "values": {"eval_sampled_accuracy": 0.7}},
     ]
     weights = "model__model_dot_safetensors"
-    facts = {"best_step": 8, "exact": True}
+    facts = {"best_step": 8, "exact": True, "memory": {"micro_tokens": 4096}}
     made = [
         finished(tmp_path, "data", "a", data_dot_dvc=POINTER),
         finished(tmp_path, "warmup", "b", **{weights: "warm"}),
@@ -61,6 +61,7 @@ def test_the_record_has_every_stage_of_the_candidate_and_its_dev_figures(
     assert [stage.name for stage in lineage.stages] == ["data", "warmup", "reward", "train"]  # the champion is the incumbent
     assert lineage.weights_sha256 == file_digest(stages["train"].path / "model" / "model.safetensors")
     assert lineage.metrics == {"eval_sampled_accuracy": 0.7}
+    assert lineage.memory == {"micro_tokens": 4096}
     assert (lineage.dataset.pointer, lineage.seed, lineage.machine.threads) == (POINTER, 3, 1)
     assert Recipe.model_validate(lineage.recipe) == context(tmp_path).recipe
 

@@ -105,6 +105,13 @@ def test_a_parent_comes_in_as_an_existing_model(project: Path, tmp_path: Path) -
     assert written == {"start": "base", "model": str(work.folder / "parent"), "revision": None}
 
 
+def test_what_memory_decided_is_given_to_the_rebuild(project: Path) -> None:
+    recipe = {**RECIPE, "train": {"micro_tokens": "auto", "lr": 1.0}}
+    work = reproduction(project, recipe=recipe, memory={"micro_tokens": 2048, "offload": False})
+    written = yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["train"]
+    assert written == {"micro_tokens": 2048, "offload": False, "lr": 1.0}
+
+
 def test_a_parent_with_other_weights_is_refused(project: Path) -> None:
     policy = {"kind": "version", "version": "2", "weights_sha256": TWO}
     with pytest.raises(RegistryError, match="Restore the parent's artifact"):

@@ -193,6 +193,19 @@ def test_on_a_cpu_gradients_of_indexing_are_equal_bit_by_bit_whatever_the_thread
     assert all(torch.equal(first, other) for other in others)
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_cuda_is_deterministic_unless_the_recipe_says_otherwise(monkeypatch: pytest.MonkeyPatch, wanted: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        assert pick_device("auto", wanted).type == "cuda"
+        assert torch.are_deterministic_algorithms_enabled() == wanted
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        assert pick_device("cpu", wanted).type == "cpu"
+    assert torch.are_deterministic_algorithms_enabled()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none() -> None:
     assert pick_device("auto").type == "cpu"

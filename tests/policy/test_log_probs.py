@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -102,12 +103,21 @@ def test_a_head_in_chunks_gives_the_same_scores_and_gradients(at_once: int, nucl
 
 
 @pytest.mark.parametrize(("at_once", "sizes"), [(7 * VOCABULARY, [7]), (3 * VOCABULARY + 5, [3, 3, 1]), (10, [1] * 7)])
-def test_no_more_logits_than_allowed_are_made_at_a_time(at_once: int, sizes: list[int]) -> None:
-    model, found = tiny_policy().model, []
-    model.get_output_embeddings().register_forward_hook(lambda _module, _inputs, logits: found.append(len(logits)))
-    with torch.no_grad():
-        score_hidden(model, HIDDEN, pack(GROUPS).targets, logits_at_once=at_once)
+def test_no_more_logits_than_allowed_are_made_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, sizes: list[int]
+) -> None:
+    found, linear = [], torch.nn.functional.linear
+
+    def counted(*arguments: Any) -> Tensor:
+        found.append(len(arguments[0]))
+        return linear(*arguments)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", counted)
+    hidden = HIDDEN.clone().requires_grad_()
+    scores = score_hidden(tiny_policy().model, hidden, pack(GROUPS).targets, logits_at_once=at_once)
     assert found == sizes
+    scores.sum().backward()
+    assert found == (sizes if len(sizes) == 1 else sizes * 2)  # the only tile's logits are kept
 
 
 @pytest.mark.parametrize("at_once", [5 * VOCABULARY, 10_000 * VOCABULARY], ids=["chunked", "whole"])

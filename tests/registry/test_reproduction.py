@@ -83,6 +83,19 @@ def test_other_libraries_or_an_inexact_training_are_another_class() -> None:
     assert same_class(lineage(), rebuilt(libraries={"torch": "2.10.0"}))  # one that only we have does not matter
 
 
+@pytest.mark.parametrize(("train", "same"), [({"deterministic": True}, True), ({"deterministic": False}, False), ({}, False)])
+def test_on_one_gpu_and_driver_a_deterministic_training_gives_the_same_bits(train: dict[str, bool], same: bool) -> None:
+    machine = {**lineage().machine.model_dump(), "gpu": "H200", "driver": "580.1"}
+    record = lineage(machine=machine, recipe={"name": "m", "seed": 3, "train": train})
+    assert same_class(record, rebuilt(machine=machine)) == same
+    assert not same_class(record, rebuilt(machine={**machine, "driver": "590.1"}))
+
+
+def test_a_commit_that_knew_no_driver_rebuilds_on_a_cpu_to_the_bit() -> None:
+    machine = {name: value for name, value in lineage().machine.model_dump().items() if name != "driver"}
+    assert same_class(lineage(), rebuilt(machine=machine))
+
+
 def test_the_first_stage_that_differs_is_named() -> None:
     made = {**FILES, "warmup": {"model/model.safetensors": THREE}, "train": {"model/model.safetensors": TWO}}
     found = judged(lineage(), rebuilt(stages=made, weights=TWO), 0.0)

@@ -73,7 +73,7 @@ def test_a_token_has_the_nucleus_that_it_was_drawn_from(limit: int) -> None:
 
 
 def test_without_top_p_there_is_no_nucleus() -> None:
-    assert micro_batches(ROLLOUTS, [0], 100, CPU)[0].nucleus is None
+    assert next(micro_batches(ROLLOUTS, [0], 100, CPU)).nucleus is None
 
 
 @pytest.mark.parametrize(("rollouts", "temperature"), [(ROLLOUTS, 1.0), (NUCLEUS, 1.3)])

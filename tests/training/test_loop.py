@@ -111,7 +111,7 @@ def test_the_seed_decides_the_run(tmp_path: Path) -> None:
     assert not same(results[0], results[2])
 
 
-CLOCK = ("time/", "step_time", "tokens_per_second", "memory_gib")
+CLOCK = ("time/", "step_time", "tokens_per_second", "memory/")
 
 
 def history(checkpoints: Path) -> list[tuple[int, dict[str, float]]]:
@@ -406,16 +406,27 @@ def test_sampler_and_trainer_agree_on_what_was_drawn(tmp_path: Path, sampling: d
     assert figures["clip_ratio/region_mean"] == 0
 
 
-@pytest.mark.parametrize(("correction", "weight", "approx_kl"), [("none", None, 0.1), ("truncated", 1.1052, 0.0)])
+@pytest.mark.parametrize(
+    ("correction", "weight", "approx_kl"), [("none", None, 0.1), ("auto", 1.1052, 0.0), ("truncated", 1.1052, 0.0)]
+)
 def test_an_engine_with_other_log_probs_is_corrected_for(
     tmp_path: Path, correction: str, weight: float | None, approx_kl: float
 ) -> None:
     engine = Listening()
     engine.shift = -0.1  # it says exp(-0.1) of the trainer's probability: a weight of exp(0.1) = 1.1052
-    train = short(steps=1, epochs=1, loss={"correction": correction})
+    train = short(steps=1, epochs=1, loss={"correction": correction}, sentinel={"looks": []})
     figures = steps_of(finish(build(setting(tmp_path, train, engine=engine))))[0]
+    assert figures["mismatch/log_prob_mean_abs"] == pytest.approx(0.1, abs=1e-4)
+    assert figures["sentinel/mismatch"] == 1  # above 0.05: a warning
     assert figures.get("sampling/importance_sampling_ratio/mean") == (weight and pytest.approx(weight, abs=1e-3))
     assert abs(figures["approx_kl"]) == pytest.approx(approx_kl, abs=1e-4)
+
+
+def test_the_products_own_engine_is_not_corrected_for(tmp_path: Path) -> None:
+    figures = steps_of(finish(build(setting(tmp_path, short(steps=1)))))[0]
+    assert "sampling/importance_sampling_ratio/mean" not in figures
+    assert figures["mismatch/log_prob_mean_abs"] < 1e-5
+    assert 0 <= figures["mismatch/kl"] < 1e-6
 
 
 def test_a_run_in_bf16_keeps_its_weights_in_fp32_and_stays_finite(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The losses of actor and critic against a slow, direct computation: one sequence at a time, unpacked, nothing left out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from components.policy.loading import Policy
 from components.recipe import Train
@@ -16,7 +18,7 @@ from components.training.actor import Actor
 from components.training.critic import Critic
 from components.training.experience import Experience, Scored, build_experience
 from components.training.metrics import Means
-from components.training.objectives import CLIP_RATIOS, ActorObjective, Material, ValueObjective
+from components.training.objectives import CLIP_RATIOS, CORRECTION, MISMATCH, ActorObjective, Material, ValueObjective
 from components.training.update import parameters_of, run_update
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.rollouts import sampled
@@ -52,7 +54,7 @@ def material(train: Train, rewards: Sequence[float | None] = REWARDS) -> Materia
     exact = rollouts.log_probs
     scored = Scored(
         reference_log_probs=exact - 0.5 * wave.abs() if train.kl == "loss" else None,
-        trainer_log_probs=exact + 0.5 * wave if train.loss.correction != "none" else None,
+        trainer_log_probs=exact + 0.5 * wave if train.loss.correction == "truncated" else None,
         values=wave if train.has_critic else None,
     )
     experience = build_experience(rollouts, scored, train, KL, LIMIT)
@@ -204,7 +206,7 @@ def test_what_stands_in_the_padding_does_not_matter(case: str) -> None:
     outside, wider = ~given.rollouts.mask, {}
     for name, matrix in vars(given.experience).items():
         fill = 0 if name in ("mask", "advantages") else 1e9  # an advantage outside of the mask is zero by definition
-        if matrix is not None:
+        if isinstance(matrix, Tensor):
             wider[name] = nn.functional.pad(matrix.masked_fill(outside, fill), (0, 3), value=fill)
     gradient, figures = ours(replace(given, experience=replace(given.experience, **wider)))
     expected, narrow = ours(given)
@@ -213,21 +215,21 @@ def test_what_stands_in_the_padding_does_not_matter(case: str) -> None:
 
 
 def test_silent_groups_are_left_out_of_the_forward_pass_where_they_have_no_gradient() -> None:
-    assert ActorObjective(actor_of(Train()), material(Train(kl="none"))).needed.tolist() == [True, False, True]
+    assert ActorObjective(actor_of(Train()), material(Train(kl="none"))).needed == [True, False, True]
 
 
 @pytest.mark.parametrize("case", ["kl in the loss, k2", "shared critic"])
 def test_silent_groups_are_kept_where_something_else_pulls_on_them(case: str) -> None:
     given = material(Train(**CASES[case]))
     given.experience.advantages[K : 2 * K] = 0
-    assert ActorObjective(actor_of(given.train), given).needed.tolist() == [True, True, True]
+    assert ActorObjective(actor_of(given.train), given).needed == [True, True, True]
     assert_equal_gradients(ours(given)[0], direct(given)[0])
 
 
 def test_a_group_whose_advantage_is_not_a_number_is_seen() -> None:
     given = material(Train(kl="none"))
     given.experience.advantages[3, 0] = torch.nan
-    assert ActorObjective(actor_of(given.train), given).needed.tolist() == [True, True, True]
+    assert ActorObjective(actor_of(given.train), given).needed == [True, True, True]
     assert not ours(given)[0].isfinite().all()
 
 
@@ -368,3 +370,33 @@ def test_the_warm_up_of_a_shared_critic_moves_its_head_alone() -> None:
     assert run_update(objective, optimizer, [EVERY] * 3, 1, 1.0, prefix="critic/").steps == 3
     assert same(weights(actor.model), policy)
     assert not same(weights(actor.value_head), head)
+
+
+@pytest.mark.parametrize("micro_tokens", [1, 16_384])
+def test_the_mismatch_is_that_of_the_first_minibatch(micro_tokens: int) -> None:
+    given = material(Train(kl="none", micro_tokens=micro_tokens))
+    objective = ActorObjective(actor_of(given.train), given)
+    assert objective.sampled is not None
+    objective.sampled = objective.sampled + 0.1  # an engine that says exp(0.1) of the trainer's probability
+    first, second = (found.values() if (found := objective.backward(EVERY)) else {} for _ in range(2))
+    assert [first[name] for name in MISMATCH] == pytest.approx([0.1, math.exp(-0.1) - 1 + 0.1], abs=1e-5)
+    assert not set(MISMATCH) & second.keys()
+
+
+# Another sampler's log-probs, corrected for without a scoring pass.
+
+
+def test_the_only_updates_own_log_probs_correct_as_a_scoring_pass_does() -> None:
+    train = Train(kl="none", loss={"correction": "truncated", "correction_cap": 1.1})
+    rollouts = sampled(REWARDS, K)
+    exact, wave = rollouts.log_probs, 0.2 * rollouts.mask.float().cumsum(1).sin()
+    rollouts.__dict__["log_probs"] = exact + wave  # what another sampler said
+    given = [Scored(trainer_log_probs=exact), Scored(by_the_update=True)]
+    before, during = (Material(rollouts, build_experience(rollouts, s, train, KL, LIMIT), train, LIMIT, KL) for s in given)
+    (expected, _), (gradient, figures) = ours(before), ours(during)
+    assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+    assert before.experience.correction is not None
+    taught = before.experience.advantages.abs().sum(1) > 0  # a silent group is in no forward pass
+    weights = before.experience.correction[taught][rollouts.mask[taught]]
+    assert figures.values()[CORRECTION] == pytest.approx(float(weights.mean()), abs=1e-4)
+    assert figures.values()["approx_kl"] == 0

@@ -69,7 +69,8 @@ def test_an_environment_is_what_a_bitwise_equal_run_needs() -> None:
     before = environment(tiny_policy(), Train())
     assert before == environment(tiny_policy(seed=1), Train(steps=3))
     assert before != environment(tiny_policy(), Train(precision="bf16"))
-    assert before.keys() == {"torch", "transformers", "device", "threads", "precision"}
+    assert before != environment(tiny_policy(), Train(deterministic=False))
+    assert before.keys() == {"torch", "transformers", "device", "threads", "precision", "deterministic"}
 
 
 def test_the_best_step_is_the_earliest_of_equals() -> None:

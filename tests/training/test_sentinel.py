@@ -35,6 +35,7 @@ FAULTS = {
     "identical": ("repetition", from_step_60(completions__identical_wrong=0.7)),
     "silent": ("silent_groups", from_step_60(frac_unsolved_silent=0.9)),
     "missing": ("missing_rewards", from_step_60(frac_reward_missing=0.1)),
+    "mismatch": ("mismatch", from_step_60(mismatch__log_prob_mean_abs=0.2)),
     "clipped": ("ratio", from_step_60(clip_ratio__region_mean=0.6)),
 }
 

@@ -28,6 +28,7 @@ RULES = (
     Rule("silent", "silent_groups", "frac_unsolved_silent", "fixed"),
     Rule("missing", "missing_rewards", "frac_reward_missing", "fixed"),
     Rule("clipped", "ratio", "clip_ratio/region_mean", "fixed"),
+    Rule("mismatch", "mismatch", "mismatch/log_prob_mean_abs", "fixed"),
 )
 BASELINES = sorted({rule.signal for rule in RULES if rule.form != "fixed"})
 GROWTH = 1.1  # from which length counts as growing

@@ -18,6 +18,8 @@ ADVICE = {
     "raise train.k, or set train.sampling.refills.",
     "missing_rewards": "The reward cannot judge many completions: look at the samples, and mend the verifier.",
     "gradient": "Lower train.lr or train.max_grad_norm.",
+    "mismatch": "The engine that samples does not have the trainer's weights, or computes them too differently: look at what "
+    "refreshes its weights, at its precision and temperature, and set train.precision=fp32 to tell these apart.",
     "ratio": "An update moves too far from the policy that sampled: lower train.lr, train.epochs or train.minibatches.",
 }
 

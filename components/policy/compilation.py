@@ -1,0 +1,49 @@
+"""What is compiled on CUDA, and how compiled code stays the same from run to run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+VERSIONS = 64  # of one function; past them dynamo would go back to eager code without an error
+
+
+def compiled_on_cuda(function: Function) -> Function:
+    """The function, compiled where its first argument is on CUDA.
+
+    ``dynamic=True``: one kernel for every length, so that results do not depend on which lengths came first.
+    """
+    compiled = cache(lambda: torch.compile(function, dynamic=True))
+
+    @wraps(function)
+    def call(first: Any, *rest: Any) -> Any:
+        return (compiled() if first.is_cuda else function)(first, *rest)
+
+    return call  # type: ignore[return-value]
+
+
+@contextmanager
+def compiled_layers(trunk: nn.Module) -> Iterator[None]:
+    """The decoder layers compiled one by one, each for every length; on a CPU nothing happens.
+
+    Only within: what decodes has its own ways to be fast.
+    """
+    layers = [m for m in trunk.modules() if isinstance(m, GradientCheckpointingLayer)]
+    if next(trunk.parameters()).device.type != "cuda":
+        yield
+        return
+    torch._dynamo.config.recompile_limit = VERSIONS
+    for layer in layers:
+        if not hasattr(layer, "_compiled_forward"):
+            layer._compiled_forward = torch.compile(type(layer).forward.__get__(layer), dynamic=True)
+        layer.forward = layer._compiled_forward
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward

@@ -1,0 +1,74 @@
+"""The configuration of a model that need not be here: read without its weights, and held to what a recipe says of it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from components.errors import ModelError, RecipeError
+from components.policy.loading import Policy
+
+Fields = Mapping[str, bool | int | float | str]
+
+
+def configuration_of(model: str, revision: str | None, stated: Fields | None) -> Any:
+    """The configuration of a model directory or hub id; of what the recipe states of it, where that is all there is.
+
+    Raises:
+        RecipeError: if nothing is known of it here.
+    """
+    if Path(model).is_dir():
+        return read_configuration(Path(model))
+    if stated is not None:
+        return _built(dict(stated), "policy.shape")
+    try:
+        return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"the shape of {model} is not known here: it is not downloaded, and cannot be reached now. Give --config with its "
+            "config.json, or state its fields in policy.shape."
+        ) from error
+
+
+def read_configuration(path: Path) -> Any:
+    """The configuration in a ``config.json``, or in a directory that has one.
+
+    Raises:
+        RecipeError: if it cannot be read.
+    """
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot read {file}: {error}. Give the config.json of a model.") from error
+    return _built(fields, str(file))
+
+
+def check_stated(policy: Policy, stated: Fields | None) -> None:
+    """Refuse a model that is not what the recipe states.
+
+    Raises:
+        ModelError: naming the field.
+    """
+    config = policy.model.config.to_dict()
+    for name, value in (stated or {}).items():
+        if config.get(name) != value:
+            raise ModelError(
+                f"policy.shape says {name}: {value}, but the model's config.json says {config.get(name)}. "
+                "Correct policy.shape, or check policy.model."
+            )
+
+
+def _built(fields: Any, source: str) -> Any:
+    if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
+        raise RecipeError(f"{source} has no model_type. Give the fields of a model's config.json.")
+    if "auto_map" in fields:
+        raise RecipeError(f"{source} asks for remote code (auto_map), which is refused. Use a built-in model.")
+    known = {name: value for name, value in fields.items() if name not in ("model_type", "transformers_version")}
+    try:
+        return AutoConfig.for_model(fields["model_type"], **known)
+    except (TypeError, ValueError) as error:
+        first = str(error).splitlines()[0][:200]
+        raise RecipeError(f"{source} is no configuration that transformers knows: {first}. Correct it.") from error

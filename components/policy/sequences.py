@@ -1,0 +1,171 @@
+"""Attention over one flat row of groups, without a mask: a prompt is a sequence, and so is each completion behind its prompt.
+
+A completion's keys and values are its prompt's and its own, gathered; its queries are its own alone. So all linear layers see a
+prompt once, and the attention is what it would be for the sequences alone (Prefix Grouper, arXiv:2506.05433). On CUDA in half
+precision torch's variable-length flash attention takes all sequences in one call; elsewhere each is computed by itself.
+
+Notation: N tokens of the row, M gathered keys, S sequences (prompts, completions, and the padding as one).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from components.errors import ModelError
+from components.policy.loading import Policy
+
+if TYPE_CHECKING:
+    from components.policy.packing import Group
+
+NAME = "ratchet_sequences"
+
+
+class Sequences:
+    """The sequences of a flat row. No NamedTuple or dataclass: torch.compile would take it apart, and compile for each."""
+
+    def __init__(self, starts: tuple[Tensor, Tensor], gathered: Tensor, copies: "Copies", longest: int) -> None:
+        self.query_starts, self.key_starts = starts  # each [S + 1] int32
+        self.gathered = gathered  # [M] long: the token of each key
+        self.copies = copies
+        self.longest = longest  # keys of the longest sequence
+
+    def to(self, device: torch.device) -> "Sequences":
+        starts = (self.query_starts.to(device), self.key_starts.to(device))
+        return Sequences(starts, self.gathered.to(device), Copies(*(t.to(device) for t in self.copies)), self.longest)
+
+
+class Copies(NamedTuple):
+    """Which keys are copies of which token: what the gradient of the gathering adds up, in this order."""
+
+    first: Tensor  # [N] long: the first key of each token
+    shared: Tensor  # [P] long: the tokens that have more than one, the prompts'
+    all: Tensor  # [P, C] long: their keys; M where a token has fewer
+
+
+def sequences_of(groups: Sequence["Group"], width: int) -> Sequences:
+    """The sequences of groups in a row of ``width`` tokens; what is left over is padding."""
+    queries: list[int] = []
+    keys: list[NDArray[np.int64]] = []
+    start = 0
+    for group in groups:
+        lengths = [len(group.prompt), *map(len, group.completions)]
+        bounds = start + np.cumsum([0, *lengths])
+        own = [np.arange(a, b) for a, b in pairwise(bounds)]
+        queries += lengths
+        keys += [own[0], *(np.concatenate([own[0], part]) for part in own[1:])]
+        start = int(bounds[-1])
+    queries, keys = [*queries, width - start], [*keys, np.arange(start, width)]
+    gathered, longest = np.concatenate(keys), max(map(len, keys))
+    starts = (_starts(queries), _starts(list(map(len, keys))))
+    return Sequences(starts, torch.from_numpy(gathered), _copies(gathered, width), longest)
+
+
+def _starts(lengths: Sequence[int]) -> Tensor:
+    return torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+
+
+def _copies(gathered: NDArray[np.int64], width: int) -> Copies:
+    order, counts = np.argsort(gathered, kind="stable"), np.bincount(gathered, minlength=width)
+    ends = np.cumsum(counts)
+    shared = (counts > 1).nonzero()[0]
+    places = (ends - counts)[shared, None] + np.arange(counts.max(initial=1))
+    inside = places < ends[shared, None]
+    copies = np.where(inside, order[np.where(inside, places, 0)], len(gathered))
+    return Copies(*map(torch.from_numpy, (order[ends - counts], shared, copies)))
+
+
+class _Gather(torch.autograd.Function):
+    """``x[gathered]`` whose gradient is added up in a fixed order, without atomic additions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sequences: Sequences) -> Tensor:
+        ctx.copies = sequences.copies
+        return x.index_select(0, sequences.gathered)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        first, shared, copies = ctx.copies
+        padded = torch.cat([upstream, upstream.new_zeros(1, *upstream.shape[1:])])
+        summed = padded[copies].sum(1, dtype=torch.float32).to(upstream.dtype)
+        return upstream[first].index_copy_(0, shared, summed), None
+
+
+def gather(x: Tensor, sequences: Sequences) -> Tensor:
+    """Each sequence's keys or values, [M, H', D], from [N, H', D]."""
+    return cast(Tensor, _Gather.apply(x, sequences))  # type: ignore[no-untyped-call]
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    sequences: Sequences | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Of transformers' attention interface: query [1, H, N, D], key and value [1, H', N, D] -> [1, N, H, D]."""
+    if sequences is None:
+        raise ModelError("this model does not hand arguments on to its attention. Use another model.")
+    # Under autocast a rotation in fp32 leaves queries and keys in fp32 beside values in bf16.
+    queries, keys, values = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
+    flash = value.is_cuda and value.dtype in (torch.bfloat16, torch.float16)
+    attention = _flash if flash else _one_by_one
+    return attention(queries, gather(keys, sequences), gather(values, sequences), sequences, scaling)[None], None
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scaling: float | None) -> Tensor:
+    """[N, H, D]. Where there are more keys than queries, the last of both are the same token."""
+    starts, longest = (sequences.query_starts, sequences.key_starts), sequences.longest
+    return torch.ops.aten._flash_attention_forward(  # type: ignore[no-any-return]
+        query, key, value, *starts, longest, longest, 0.0, True, False, scale=scaling
+    )[0]
+
+
+def _one_by_one(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scaling: float | None) -> Tensor:
+    found = []
+    for (start, stop), (first, last) in zip(
+        pairwise(sequences.query_starts.tolist()), pairwise(sequences.key_starts.tolist()), strict=True
+    ):
+        q, k, v = (x.transpose(0, 1) for x in (query[start:stop], key[first:last], value[first:last]))
+        seen = torch.ones(stop - start, last - first, dtype=torch.bool, device=q.device).tril(last - first - stop + start)
+        out = nn.functional.scaled_dot_product_attention(q, k, v, seen, scale=scaling, enable_gqa=True)
+        found.append(out.transpose(0, 1))
+    return torch.cat(found)
+
+
+AttentionInterface.register(NAME, torch.compiler.disable(attend))  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def attending_to_sequences(trunk: PreTrainedModel) -> Iterator[None]:
+    """The model's attention is :func:`attend` within."""
+    before = trunk.config._attn_implementation
+    trunk.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        trunk.set_attn_implementation(before)
+
+
+def flat_rows(policy: Policy) -> bool:
+    """Whether this policy is trained on flat rows: on CUDA in half precision, where flash attention takes them."""
+    return policy.model.device.type == "cuda" and policy.low_precision and serves(policy.model)
+
+
+def serves(model: PreTrainedModel) -> bool:
+    """Whether each layer of this model attends to all that comes before, and by transformers' interface."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    bounded = getattr(config, "sliding_window", None) is not None and "layer_types" not in config.to_dict()
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    return kinds == {"full_attention"} and not bounded and not capped and bool(model._supports_attention_backend)

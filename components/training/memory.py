@@ -1,0 +1,189 @@
+"""How much memory a training step needs, by part, from the model's shape and the recipe alone.
+
+Notation, of a model: h width, f feed-forward width, q and g width of all query heads and of all key heads, V vocabulary, L
+layers, N parameters. B is bytes. Figures are of dense decoders with gated feed-forward layers, upper bounds for others.
+The formulas for the state are those of Rajbhandari et al. 2020 (ZeRO, arXiv:1910.02054, section 3.1); those for activations
+follow Korthikanti et al. 2022 (arXiv:2205.05198, section 4) for the layers of today, and tests/training/test_memory.py holds
+them to what autograd saves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from components.policy.head import CPU_TILE, CUDA_TILE
+from components.policy.shape import ModelShape
+
+FP32, BF16 = 4, 2
+GIB = 2**30
+SLOTS = 512  # completions that are drawn at a time, at most
+Phase = Literal["held", "rollout", "critic", "update"]
+
+
+class Part(NamedTuple):
+    """Bytes of one thing, and when they are needed."""
+
+    name: str
+    bytes: int
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A step's memory. Phases follow one another; what is held is there in all of them."""
+
+    parts: Sequence[Part]
+
+    def of(self, phase: Phase) -> int:
+        """Bytes of a phase's own parts."""
+        return sum(part.bytes for part in self.parts if part.phase == phase)
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the most demanding moment."""
+        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update"))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What decides a step's memory beside the model."""
+
+    samples: int  # completions of a step
+    k: int
+    prompt_tokens: int  # of the longest prompt
+    new_tokens: int
+    micro_tokens: int  # packed tokens of a forward pass
+    low: bool  # bf16 autocast over fp32 weights
+    cuda: bool = False
+    checkpointing: bool = False
+    offload: bool = False  # of checkpoints to the host's memory
+    trained: int | None = None  # parameters that learn, where it is not all of them
+    reference: bool = False  # a second copy of the starting policy is held
+    critic: bool = False  # of its own
+    reward_parameters: int = 0  # of a reward model
+
+    @property
+    def group(self) -> int:
+        """Packed tokens of one prompt and its completions."""
+        return self.prompt_tokens + self.k * self.new_tokens
+
+    @property
+    def packed(self) -> int:
+        """Tokens of the largest forward pass: as many groups as are allowed, or there are; at least one."""
+        groups = self.samples // self.k
+        return self.group * max(1, min(groups, self.micro_tokens // self.group))
+
+    @property
+    def targets(self) -> int:
+        """Completion tokens among them."""
+        return self.packed // self.group * self.k * self.new_tokens
+
+    @property
+    def flat(self) -> bool:
+        """Whether the update attends to sequences of one flat row, in compiled layers."""
+        return self.cuda and self.low
+
+    @property
+    def slots(self) -> int:
+        return min(self.samples, SLOTS)
+
+
+def layer_bytes(shape: ModelShape, load: Load) -> int:
+    """Activations that one decoder layer saves for the backward pass, B per token.
+
+    Each of two RMS norms saves its input, the normalised input and one scale, in fp32: 8h + 4. In fp32 the three projections
+    and the two of the feed-forward layer read one copy of what their norm gives, 4h; under autocast each casts its own, 2h.
+    Then queries, keys and values repeated for each query head, and the attention's output: 4q; the log-sum-exp of each head;
+    gate, its activation, up, and the product with it: 4f. Under autocast each layer casts the attention mask: 2 B per column.
+    """
+    if load.flat:
+        return compiled_layer_bytes(shape, load)
+    compute = BF16 if load.low else FP32
+    norms = 2 * (2 * FP32 * shape.width + FP32)
+    inputs = (5 if load.low else 2) * compute * shape.width
+    attention = 4 * compute * shape.query + FP32 * shape.heads + (BF16 * load.group if load.low else 0)
+    return norms + inputs + attention + 4 * compute * shape.feed_forward
+
+
+def compiled_layer_bytes(shape: ModelShape, load: Load) -> int:
+    """The same of a compiled layer over a flat row under autocast: what is cheap to compute again is not saved.
+
+    Three hidden states in fp32 and the projections' two inputs in bf16, 16h (on an H200 a layer of width 896 kept 45.9 KB per
+    token with a dense mask, which this accounts for); queries and output, 4q; keys and values gathered for each sequence, so a
+    prompt's for each of its completions; the log-sum-exp; gate and up, 4f.
+    """
+    keys = load.prompt_tokens + load.k * (load.prompt_tokens + load.new_tokens)
+    attention = BF16 * (2 * shape.query + 2 * shape.key_value * keys / load.group) + FP32 * shape.heads
+    return int((3 * FP32 + 2 * BF16) * shape.width + attention + 2 * BF16 * shape.feed_forward)
+
+
+def activation_bytes(shape: ModelShape, load: Load) -> int:
+    """Activations of one micro-batch, B.
+
+    With checkpointing a layer keeps its input alone, 4h, and one layer at a time is computed again; with offload that input is
+    on the host. The last norm, and the mask [T, T] of each packed row where there is one, are there once.
+    """
+    layer = layer_bytes(shape, load)
+    layers = shape.layers * layer
+    if load.checkpointing:
+        layers = layer + (0 if load.offload and load.cuda else shape.layers * FP32 * shape.width)
+    once = 2 * FP32 * shape.width + (0 if load.flat else FP32 * load.group)
+    return load.packed * (layers + once)
+
+
+def logits_bytes(shape: ModelShape, load: Load) -> int:
+    """The head in the backward pass: a tile's logits and their gradient, and the gradient of the head's weight in fp32, 4Vh.
+
+    Compiled, a tile is read and written in bf16; else its softmax and the product with the loss's gradient are fp32 too.
+    """
+    tile = min(load.targets * shape.vocabulary, CUDA_TILE if load.cuda else CPU_TILE)
+    per_logit = 2 * BF16 if load.flat else 3 * FP32 + (2 * BF16 if load.low else 0)
+    return tile * per_logit + FP32 * shape.vocabulary * shape.width
+
+
+def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
+    """Keys and values of the completions in slots, 2 L g per token; logits of a step, and what the sampler makes of them.
+
+    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys and values are copied at
+    each token.
+    """
+    tokens = load.slots * (load.prompt_tokens + load.new_tokens)
+    cache = tokens * 2 * shape.layers * shape.key_value * (BF16 if load.flat else FP32)
+    logits = load.slots * shape.vocabulary * FP32
+    if load.flat:
+        return [
+            Part("key-value slots", cache, "held"),
+            Part("sampler's copy of the weights", BF16 * shape.parameters, "held"),
+            Part("sampler's logits", 2 * logits, "held"),
+        ]
+    return [
+        Part("key-value cache", cache + cache // shape.layers, "rollout"),
+        Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "rollout"),
+        Part("sampler's logits", 5 * logits, "rollout"),
+    ]
+
+
+def estimate(shape: ModelShape, load: Load) -> Estimate:
+    """Every part of a step's memory.
+
+    Weights, gradients and AdamW's two moments are fp32, 4 B per parameter each. Under autocast a bf16 copy of the weights, 2 B,
+    lives as long as a forward and backward pass.
+    """
+    trained = shape.parameters if load.trained is None else load.trained
+    critic = shape.trunk_parameters if load.critic else 0
+    activations = activation_bytes(shape, load)
+    parts = [
+        Part("weights", FP32 * shape.parameters, "held"),
+        Part("optimizer moments", 2 * FP32 * trained, "held"),
+        Part("reference", FP32 * shape.parameters * load.reference, "held"),
+        Part("critic and its moments", 3 * FP32 * critic, "held"),
+        Part("reward model", FP32 * load.reward_parameters, "held"),
+        *rollout_parts(shape, load),
+        Part("critic's gradients", FP32 * critic, "critic"),
+        Part("critic's activations", activations * load.critic, "critic"),
+        Part("gradients", FP32 * trained, "update"),
+        Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "update"),
+        Part("activations", activations, "update"),
+        Part("head", logits_bytes(shape, load), "update"),
+    ]
+    return Estimate([part for part in parts if part.bytes])

@@ -1,0 +1,55 @@
+"""The memory formulas, against what autograd really saves."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+from components.policy.loading import autocast
+from components.policy.log_probs import hidden_states
+from components.policy.packing import Group, PackedRows, pack
+from components.policy.shape import ModelShape, shape_of_model
+from components.training.memory import GIB, Load, activation_bytes
+
+PROMPT, NEW, K, GROUPS = 32, 24, 4, 3
+SIZES: dict[str, Any] = {"vocab_size": 500, "hidden_size": 96, "intermediate_size": 288, "num_hidden_layers": 3}
+MODELS = {
+    "grouped": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, num_attention_heads=6, num_key_value_heads=2)),
+    "plain": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, num_attention_heads=4, num_key_value_heads=4)),
+}
+
+
+def saved_bytes(model: PreTrainedModel, rows: PackedRows, low: bool) -> int:
+    """Distinct storages that the trunk's forward pass keeps for its backward, without weights and their bf16 copies."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    shapes = {s for p in model.parameters() for s in (tuple(p.shape), tuple(p.shape)[::-1])}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights and tuple(tensor.shape) not in shapes:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), autocast(torch.device("cpu"), "bf16" if low else "fp32"):
+        hidden_states(model.base_model, rows)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_activations_are_what_autograd_saves(name: str, low: bool) -> None:
+    model = MODELS[name]().eval()
+    rows = pack([Group(range(2, 2 + PROMPT), [range(5, 5 + NEW)] * K) for _ in range(GROUPS)])
+    assert rows.tokens.numel() == GROUPS * (PROMPT + K * NEW)  # no padding
+    load = Load(GROUPS * K, K, PROMPT, NEW, micro_tokens=10**6, low=low)
+    assert not load.flat
+    assert activation_bytes(shape_of_model(model), load) == pytest.approx(saved_bytes(model, rows, low), rel=0.05)
+
+
+def test_eager_layers_are_what_a_gpu_held() -> None:
+    """Qwen2.5-0.5B's layers under autocast on an H200: 8 groups of 128 + 8 x 256 tokens, 27.3 GiB without weights."""
+    shape = ModelShape(24, 896, 4864, 14, 2, 64, 151_936, 494_032_768, 0)
+    load = Load(64, 8, 128, 256, micro_tokens=20_000, low=True)
+    assert load.packed == 17_408
+    assert activation_bytes(shape, load) / GIB == pytest.approx(27.3, rel=0.1)
