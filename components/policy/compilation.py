@@ -34,7 +34,7 @@ def compiled_layers(trunk: nn.Module) -> Iterator[None]:
     Only within: what decodes has its own ways to be fast.
     """
     layers = [m for m in trunk.modules() if isinstance(m, GradientCheckpointingLayer)]
-    if next(trunk.parameters()).device.type != "cuda":
+    if not _on_cuda(trunk):
         yield
         return
     torch._dynamo.config.recompile_limit = VERSIONS
@@ -47,3 +47,7 @@ def compiled_layers(trunk: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward
+
+
+def _on_cuda(module: nn.Module) -> bool:
+    return next(module.parameters()).is_cuda

@@ -52,9 +52,9 @@ class Rollouts:
 
     @property
     def rewards(self) -> Tensor:
-        """[P, k], NaN where the reward is missing."""
+        """[P, k] in float64, NaN where the reward is missing."""
         totals = [float("nan") if s.total is None else s.total for s in self.scores]
-        return torch.tensor(totals).reshape(len(self.groups), -1)
+        return torch.tensor(totals, dtype=torch.float64).reshape(len(self.groups), -1)
 
     @property
     def lengths(self) -> Tensor:
