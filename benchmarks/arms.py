@@ -63,10 +63,10 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     from components.training.loop import Setting, StepMetrics, Trainer
     from components.training.sentinel import dev_result
 
-    pick_device(device.type)  # sets what the product sets
+    train = train_section(shape, **settings)
+    pick_device(device.type, train.deterministic)  # sets what the product sets
     model, tokenizer, prompts = _loaded(folder)
     turns = Turns(connection, device)
-    train = train_section(shape, **settings)
     actor = Actor(Policy(model().to(device).eval(), tokenizer), train, seed=7)
     setting = Setting(
         train=train,
@@ -152,6 +152,7 @@ def _loaded(folder: Path) -> tuple[Callable[[], Any], Any, list[str]]:
 
 SETTINGS: dict[str, dict[str, Any]] = {  # of the product's arms
     "ours": {},
+    "ours_any_order": {"deterministic": False},
     "ours_checkpointed": {"gradient_checkpointing": True},
     "ppo": {"algorithm": "ppo", "critic": {"warmup_steps": 0}},  # its own critic learns from the first step
 }

@@ -25,11 +25,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from components.policy.compilation import compiled_layers
+from components.policy.engines.default import generate
 from components.policy.head import Shape, target_log_probs
 from components.policy.loading import Policy, pick_device
 from components.policy.log_probs import hidden_states, score_tokens
 from components.policy.packing import Group, PackedRows, pack, pack_flat
-from components.policy.sampling import generate
 from components.policy.sequences import serves
 from components.recipe import Train
 from components.rewards.protocol import Score

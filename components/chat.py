@@ -1,13 +1,58 @@
-"""Put a user's text into a model's own prompt template, without letting the text become part of the template."""
+"""Put users' texts into a model's own prompt template, without letting a text become part of the template.
 
+A template is rendered once per sequence of roles, in a process with limits (``render_template``), with marks in place of the
+texts; the texts are put in afterwards, so a template never sees one. The result is tokenized as a whole: a tokenizer may
+treat the beginning of a text in its own way (a dummy prefix). Starting that process takes a few seconds.
+"""
+
+import json
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from components import render_template
 from components.errors import ModelError
 
-MARK = "\ue000user\ue001"  # private-use characters, which no template holds
+PAD = "\x0b"  # white space that no template holds: where it is gone, the template strips a text
+MARK = re.compile(f"({PAD}?)\ue000(\\d+)\ue001({PAD}?)")  # private-use characters around a message's number
+HARMLESS = ' What is "2 + 3", in one\nword? {é & ü} \n'
+PATIENCE = 120  # seconds for the process that renders, imports on a busy machine included
+REMEDY = "Correct the model's chat template, or use another model."
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A template as it is for one sequence of roles."""
+
+    literals: tuple[str, ...]  # before, between and after the texts
+    places: tuple[int, ...]  # number of the message that stands between two literals
+    strips: tuple[tuple[bool, bool], ...]  # whether the template strips that text on its left and on its right
+
+    def texts(self, contents: Sequence[str]) -> list[str]:
+        """The messages' texts in the order in which they stand in the template, stripped as it strips them."""
+        found = []
+        for place, (left, right) in zip(self.places, self.strips, strict=True):
+            text = contents[place].lstrip() if left else contents[place]
+            found.append(text.rstrip() if right else text)
+        return found
+
+    def filled(self, texts: Sequence[str]) -> str:
+        """The template with :meth:`texts` in it."""
+        return self.literals[0] + "".join(text + after for text, after in zip(texts, self.literals[1:], strict=True))
+
+    def as_template(self) -> str:
+        """A template that says the same of any texts, and does nothing else."""
+        quoted = [literal.encode("unicode_escape").decode().replace('"', "\\x22") for literal in self.literals]
+        texts = "".join(f"{{{{ messages[{i}]['content'] }}}}{{{{ \"{text}\" }}}}" for i, text in enumerate(quoted[1:]))
+        return f'{{{{ "{quoted[0]}" }}}}{texts}'
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
@@ -21,22 +66,102 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """Token ids of a conversation {role, content} in the chat template; without one its texts, with blank lines in between.
 
+    Where no text holds the name of a special token, these are the tokens of the rendered template as a whole.
+
     Raises:
-        ModelError: if the template does not take these roles in this order.
+        ModelError: if the template does not take these roles in this order or rewrites their texts, or if a text names a
+            special token that this tokenizer cannot read as text.
     """
+    contents = [message["content"] for message in messages]
     if not tokenizer.chat_template:
-        text = "\n\n".join(message["content"] for message in messages)
-        return list(tokenizer(text, split_special_tokens=True).input_ids)
-    marked = [{"role": message["role"], "content": MARK} for message in messages]
+        return list(tokenizer("\n\n".join(contents), split_special_tokens=True).input_ids)
+    frame = frame_of(tokenizer, tuple(message["role"] for message in messages))
+    texts = frame.texts(contents)
+    ids = list(tokenizer(frame.filled(texts), add_special_tokens=False).input_ids)
+    control, expected = _control(tokenizer, len(tokenizer), frame)
+    unknown = tokenizer.unk_token  # a text may hold it without naming it
+    if sum(token in control for token in ids) == expected and not (unknown and any(unknown in text for text in texts)):
+        return ids
+    ids = _encode_names_as_text(tokenizer, frame, texts)
+    if sum(token in control for token in ids) != expected:
+        raise ModelError("this tokenizer reads a special token's name in a text as that token. Take the name out of the text.")
+    return ids
+
+
+def _encode_names_as_text(tokenizer: PreTrainedTokenizerBase, frame: Frame, texts: Sequence[str]) -> list[int]:
+    messages = [{"role": "user", "content": text} for text in texts]
+    options: dict[str, Any] = {"sanitize_control_tokens": True, "return_dict": False}
     try:
-        template = str(tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True))
-    except TemplateError as error:
-        raise ModelError(f"the model's chat template refuses these turns: {error}. Send a single user message.") from error
-    pieces = template.split(MARK)
-    if len(pieces) != len(messages) + 1:
+        return list(tokenizer.apply_chat_template(messages, chat_template=frame.as_template(), **options))
+    except ValueError as error:
+        raise ModelError(f"a text holds the name of a special token: {error}. Take the name out of the text.") from error
+
+
+@lru_cache(maxsize=64)
+def _control(tokenizer: PreTrainedTokenizerBase, size: int, frame: Frame) -> tuple[frozenset[int], int]:
+    """Ids that only the template may say, and how often it says one. Special tokens, and added ones that it names.
+
+    Args:
+        size: of the vocabulary; tokens may be added to a tokenizer.
+    """
+    named, unknown = "\0".join(frame.literals), tokenizer.unk_token_id
+    added = tokenizer.added_tokens_decoder.items()
+    ids = {i for i, t in added if t.special or (t.content in named and not t.content.isspace())}
+    if unknown != tokenizer.eos_token_id:
+        ids -= {unknown}  # any text of odd characters is tokenized so
+    alone = tokenizer(frame.filled(["a"] * len(frame.places)), add_special_tokens=False).input_ids
+    return frozenset(ids), sum(token in ids for token in alone)
+
+
+def frame_of(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...]) -> Frame:
+    """The tokenizer's template for a sequence of roles.
+
+    Raises:
+        ModelError: if it does not take these roles, drops, repeats or rewrites a message, or cannot be rendered.
+    """
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError as error:  # several templates, and none is the default
+        raise ModelError(f"the model's chat template cannot be chosen: {error}. {REMEDY}") from error
+    return _frame(template, json.dumps(tokenizer.special_tokens_map, default=str), roles)
+
+
+@lru_cache(maxsize=64)
+def _frame(template: str, special_tokens: str, roles: tuple[str, ...]) -> Frame:
+    marks = [f"{PAD}\ue000{number}\ue001{PAD}" for number in range(len(roles))]
+    harmless = [HARMLESS] * len(roles)
+    conversations = [
+        [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)] for texts in (marks, harmless)
+    ]
+    marked, rendered = _render(template, conversations, json.loads(special_tokens))
+    pieces = MARK.split(marked)  # literal, pad, number, pad, literal, ...
+    places = tuple(map(int, pieces[2::4]))
+    if sorted(places) != list(range(len(roles))):
         raise ModelError("the model's chat template drops or repeats a message. Send a single user message.")
-    parts = [(pieces[0], False)]
-    for message, after in zip(messages, pieces[1:], strict=True):
-        parts += [(message["content"], True), (after, False)]
-    encoded = [tokenizer(t, add_special_tokens=False, split_special_tokens=s).input_ids for t, s in parts if t]
-    return [token for part in encoded for token in part]
+    strips = tuple((not left, not right) for left, right in zip(pieces[1::4], pieces[3::4], strict=True))
+    frame = Frame(tuple(pieces[::4]), places, strips)
+    if frame.filled(frame.texts(harmless)) != rendered:
+        raise ModelError(f"the model's chat template rewrites the text of a message. {REMEDY}")
+    return frame
+
+
+def _render(template: str, conversations: Sequence[Any], special_tokens: Mapping[str, Any]) -> list[str]:
+    """The conversations in the template, in a process of its own: a template is a program, and need not end."""
+    task = json.dumps({"template": template, "conversations": conversations, "special_tokens": special_tokens})
+    command = [sys.executable, "-P", str(Path(render_template.__file__))]
+    try:
+        done = subprocess.run(command, input=task, capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"the model's chat template was not rendered within {PATIENCE} s. {REMEDY}") from error
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        limit = f"{render_template.SECONDS} s of processor time"
+        raise ModelError(f"the model's chat template takes more than {limit}. {REMEDY}")
+    if done.returncode != 0:
+        last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise ModelError(f"the model's chat template cannot be rendered: {last}. {REMEDY}")
+    found = json.loads(done.stdout)
+    if "refused" in found:
+        raise ModelError(f"the model's chat template refuses these turns: {found['refused']}. Send a single user message.")
+    if "failed" in found:
+        raise ModelError(f"the model's chat template cannot be rendered: {found['failed']}. {REMEDY}")
+    return list(found["texts"])

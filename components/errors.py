@@ -7,7 +7,8 @@
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
-        └── StaleChampionError  the champion changed since the verdict
+        ├── StaleChampionError  the champion changed since the verdict
+        └── ClaimLostError      another process may continue this run, and this one may not
 
 Every message names the file, key or value at fault and ends with the remedy.
 """
@@ -50,3 +51,7 @@ class StaleChampionError(RegistryError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"the champion of {model} changed while this challenger was judged. Run again.")
+
+
+class ClaimLostError(RegistryError):
+    """This process may not continue its run: the claim expired, was taken over or is another process's."""

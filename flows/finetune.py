@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from components.errors import RecipeError
 from components.home import Home
@@ -13,6 +13,7 @@ from components.pipeline.library_benchmarks import require_libraries
 from components.pipeline.reward import reward_report
 from components.pipeline.train import may_go_on, training_stop
 from components.recipe import load_recipe
+from components.user_code import own_process
 from flows import stages
 from flows.console import console, print_result
 from flows.judgement import Trained, conclude, incumbent_of, incumbent_policy, settle
@@ -20,6 +21,7 @@ from flows.recording import Recording, recording_of
 from flows.retention import tidy
 from flows.settings import apply
 from flows.unchanged import already_settled
+from flows.watcher import watched
 
 BEFORE_EVALUATION = ("data", "reward", "train")
 STAGES = (*BEFORE_EVALUATION, "evaluate", "plan", "gate")
@@ -51,6 +53,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     """Resolve the recipe, tell the story, print its result."""
     if until is not None and until not in STAGES:
         raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STAGES)}.")
+    own_process()
     home = Home.here()
     apply(home)
     slot = slot or scheduled_slot()
@@ -60,7 +63,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     if loaded.seed == "slot":
         console.print(f"slot {slot}; if this run is killed, --slot {slot} goes on with it", highlight=False)
     resolved = loaded.with_slot(slot)
-    with recording_of(resolved, home) as recording:
+    with watched(flow_run.id if deployment.id else None), recording_of(resolved, home) as recording:
         result = tell(recording, until)
         print_result(result, recording.details)
     tidy(recording)

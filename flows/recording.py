@@ -1,17 +1,22 @@
 """One pipeline run as MLflow and the ledger see it: a parent run, a child a stage, an identity that survives a crash."""
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from components.errors import RegistryError
+from components.files import write_text
 from components.home import Home
+from components.interruption import Interruption
 from components.pipeline.context import Context, StageResult
 from components.pipeline.reward import custom_reward_source
 from components.recipe import Recipe, digest_of
+from components.registry.claims import Claim, claimed
 from components.registry.ledger import Ledger
 from components.registry.lineage import commit_tags
 from components.store import check_writable, code_digest
@@ -31,14 +36,15 @@ class Recording:
     context: Context
     ledger: Ledger
     display: Display
+    claim: Claim
     stages: list[StageResult] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)  # what the summary shows beside the result
     run_id: str | None = None
 
-    @cached_property
+    @property
     def identity(self) -> str:
-        """hash(recipe, code): with equal identity, a killed run is continued instead of begun again."""
-        return digest_of([self.context.recipe.digest, code_digest("."), custom_reward_source(self.context)])
+        """Of the run, as :func:`identity_of` has it."""
+        return self.claim.run
 
     @cached_property
     def tracker(self) -> "Tracker":
@@ -83,7 +89,8 @@ class Recording:
         self.display.finished(result.finished.stage, result.cached, result.seconds)
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
-        """Observer protocol."""
+        """Observer protocol; a run that lost its claim ends here, between two steps."""
+        self.claim.check()
         self.display.progress(stage, done, total, note)
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
@@ -109,10 +116,14 @@ class Recording:
         self.ledger.finish_run(self.identity, result)
 
     def fail(self, status: str) -> None:
-        """Note that the process ends before the run does; the ledger keeps the run open, to be continued."""
-        if self.run_id is not None:
-            self.ledger.break_run(self.identity, status.lower())
-            self.tracker.close_run(self.run_id, status)
+        """Note that the process ends before the run does; the ledger keeps the run open, to be continued.
+
+        Nothing is noted of a run that another process has taken over, nor in a ledger that is out of reach.
+        """
+        with suppress(RegistryError):  # what ends the process matters more
+            if self.run_id is not None and self.claim.ours():
+                self.ledger.break_run(self.identity, status.lower())
+                self.tracker.close_run(self.run_id, status)
 
     def result(self, status: str, **values: Any) -> dict[str, Any]:
         """The shape of ``run --json``."""
@@ -135,22 +146,47 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     return flat
 
 
+def identity_of(context: Context) -> str:
+    """hash(recipe, code): with equal identity, a killed run is continued instead of begun again."""
+    return digest_of([context.recipe.digest, code_digest("."), custom_reward_source(context)])
+
+
 @contextmanager
 def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
     """A recording whose MLflow run is closed whatever happens. A second run of the same identity waits for the first."""
     check_writable(home.state)
-    display = Display()
-    recording = Recording(Context(recipe, home), Ledger(home.ledger), display)
-    recording.context = Context(recipe, home, observer=recording)
-    with display.live(), working(home, recording.identity[:16], "this very run is going on already; waiting for it"):
+    context, ledger, display = Context(recipe, home), Ledger(home.ledger), Display()
+    identity = identity_of(context)
+    with (
+        display.live(),
+        working(home, identity[:16], "this very run is going on already; waiting for it"),
+        claimed(ledger, identity, place_of(home), _tell_claimed) as claim,
+    ):
+        recording = Recording(context, ledger, display, claim)
+        recording.context = Context(recipe, home, observer=recording)
         try:
             yield recording
         except Exception:
             recording.fail("FAILED")
             raise
         except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
-            recording.fail("KILLED")
+            with Interruption():  # a second signal is not to undo this
+                recording.fail("KILLED")
             raise
+
+
+def place_of(home: Home) -> str:
+    """A random name of the directory that holds this machine's locks, made on first use."""
+    with lease(home, "place", "another run is starting; waiting"):
+        file = home.leases / "place"
+        if not file.exists():
+            write_text(file, uuid.uuid4().hex)
+        return file.read_text(encoding="utf-8")
+
+
+def _tell_claimed(holder: str, seconds: float) -> None:
+    waiting = f"this very run is going on as {holder}; waiting until it ends, or is silent for {seconds:g} s"
+    console.print(waiting, highlight=False, markup=False)
 
 
 @contextmanager

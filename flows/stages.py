@@ -1,9 +1,12 @@
-"""The Prefect tasks. Each asks the store first, holds the machine's lease while it computes, and calls one function."""
+"""The Prefect tasks. Each confirms the run's claim, asks the store, holds the machine's lease while it computes, and calls one
+function.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -23,6 +26,8 @@ from components.records import Outcome, Verdict
 from components.registry.approvals import approved, run_of, void
 from components.registry.audit import check_ledger
 from components.registry.promotion import promote
+from components.user_code import check_process
+from flows.claims import confirm
 from flows.console import console
 from flows.recording import Recording, lease
 from flows.settings import configure_torch
@@ -46,12 +51,23 @@ def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     return False
 
 
-def stage_task(name: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
-    """A Prefect task for a stage: no result cache of Prefect's own, because a hit would skip the store's hash check."""
+Stage = Callable[Concatenate[Recording, P], Any]
 
-    def decorate(function: Callable[P, Any]) -> Callable[P, Any]:
+
+def stage_task(name: str) -> Callable[[Stage[P]], Stage[P]]:
+    """A Prefect task for a stage: no result cache of Prefect's own, because a hit would skip the store's hash check.
+
+    A stage begins only while this process may continue the run.
+    """
+
+    def decorate(function: Stage[P]) -> Stage[P]:
+        @wraps(function)
+        def confirmed(recording: Recording, *args: P.args, **kwargs: P.kwargs) -> Any:
+            confirm(recording.claim)
+            return function(recording, *args, **kwargs)
+
         prefect_task = task(
-            function,
+            confirmed,
             name=name,
             task_run_name=name,
             retries=2,
@@ -62,8 +78,9 @@ def stage_task(name: str) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
         )
 
         @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-            value = prefect_task(*args, **kwargs)
+        def call(recording: Recording, *args: P.args, **kwargs: P.kwargs) -> Any:
+            check_process()
+            value = prefect_task(recording, *args, **kwargs)
             return value.result() if isinstance(value, State) else value  # a stage from the store comes as its state
 
         return call
@@ -86,9 +103,17 @@ def _compute(recording: Recording, name: str, function: Callable[[Context], Stag
     context = recording.context
     if name == "data":
         return function(context)
-    with recording.stage(name), lease(context.home, *MACHINE):
-        configure_torch(context.recipe.threads)
+    with recording.stage(name), computing(recording):
         return function(context)
+
+
+@contextmanager
+def computing(recording: Recording) -> Iterator[None]:
+    """The machine, for a run that did not lose its claim while it waited for it."""
+    with lease(recording.context.home, *MACHINE):
+        confirm(recording.claim)
+        configure_torch(recording.context.recipe.threads)
+        yield
 
 
 @stage_task("prepare data")
@@ -146,8 +171,7 @@ def gate(recording: Recording, data: StageResult, dev: StageResult, models: Mode
     """The verdict, recorded in the ledger before anything is done about it."""
     context, ledger = recording.context, recording.ledger
     check_ledger(ledger, context.recipe.name)
-    with recording.stage("gate"), lease(context.home, *MACHINE):
-        configure_torch(context.recipe.threads)
+    with recording.stage("gate"), computing(recording):
         verdict = gate_stage.judge(context, ledger, data, dev, models, first_champion=first_champion)
     ledger.record_verdict(context.recipe.name, verdict.as_json(), verdict.digest, recording.open())
     if verdict.fold_digest is not None and gate_stage.is_last_use(verdict, context.recipe.gate.rules):
@@ -187,6 +211,7 @@ def await_approval(recording: Recording, verdict: Verdict) -> str | None:
             return None
         if void(ledger, model, verdict):
             raise StaleChampionError(model)
+        recording.claim.check()
         ledger.clock.sleep(POLL_SECONDS)
     return f"nobody approved it; `ratchet approve {run_id}` and the same run again promote it, while the champion is the same"
 

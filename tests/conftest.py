@@ -1,8 +1,13 @@
-"""Settings of the whole test session: no telemetry, no network, Prefect's harness started once."""
+"""Settings of the whole test session: no telemetry, no network, Prefect's harness started once.
+
+Flow tests run in one project; a recipe name of its own keeps each test's runs apart.
+"""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +18,9 @@ for name in ("MLFLOW_TRACKING_URI", "RATCHET_HOME", "RATCHET_LEDGER_URL", "PREFE
     os.environ.pop(name, None)
 
 ROOT = Path(__file__).parents[1]
+MICRO = ROOT / "tests" / "recipes" / "micro.yaml"
+
+Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +40,32 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mlflow" / "model-card.md.j2").write_text((ROOT / "mlflow" / "model-card.md.j2").read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def shared_project(tmp_path_factory: pytest.TempPathFactory, prefect_harness: None) -> Iterator[Path]:
+    """A project directory with MLflow and the ledger of its own."""
+    project = tmp_path_factory.mktemp("project")
+    (project / "mlflow").mkdir()
+    shutil.copy(ROOT / "mlflow" / "model-card.md.j2", project / "mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield project
+
+
+@pytest.fixture(scope="session")
+def run(shared_project: Path) -> Run:
+    """Run the flow on the micro recipe: ``run("train.lr=1e-3", until="train")``."""
+    from flows.finetune import finetune
+
+    def call(*overrides: str, until: str | None = None) -> dict[str, Any]:
+        return finetune(recipe=str(MICRO), overrides=list(overrides), until=until)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def promoted(run: Run) -> dict[str, Any]:
+    """The result of the micro recipe's first run."""
+    return run()

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEAVES = {
     *("chat", "interruption", "recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"),
-    "text",
+    *("numerals", "pretrained", "render_template", "text", "user_code"),
 }
 SIDE_BY_SIDE = {"data", "rewards", "policy", "registry"}
 

@@ -3,7 +3,8 @@
 Conventions: B completions, G groups of k completions, T token positions. ``response_mask`` is True where a token is the
 policy's own. Standard deviations use ddof=1 and ``EPSILON`` is added to them. A missing reward is NaN: it is left out of
 every statistic and its advantage is 0. Rewards that are all equal carry no signal: that is decided by exact equality, never
-by a computed standard deviation, and their advantages are exactly 0.
+by a computed standard deviation, and their advantages are exactly 0. Everything is computed in float64 and returned in the
+type that came in: in float32 the squares of large rewards overflow, and small differences of large ones are lost.
 """
 
 from typing import NamedTuple
@@ -23,30 +24,34 @@ def has_signal(rewards: Float[Tensor, "G k"]) -> Bool[Tensor, " G"]:
 
 
 def _masked(rewards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rewards with 0 for the missing, their count per group [G, 1], and where an advantage may be other than 0."""
+    """Rewards in float64 with 0 for the missing, their count per group [G, 1], and where an advantage may be other than 0."""
     present = ~rewards.isnan()
-    return torch.where(present, rewards, 0.0), present.sum(1, keepdim=True), present & has_signal(rewards)[:, None]
+    return torch.where(present, rewards.double(), 0.0), present.sum(1, keepdim=True), present & has_signal(rewards)[:, None]
 
 
 def group_mean_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
     """r - mean of the group (Dr. GRPO, arXiv:2503.20783)."""
+    return _centred(rewards).to(rewards.dtype)
+
+
+def _centred(rewards: Tensor) -> Tensor:
     values, count, alive = _masked(rewards)
     return torch.where(alive, values - values.sum(1, keepdim=True) / count.clamp(min=1), 0.0)
 
 
 def group_std_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
     """(r - mean) / (std + EPSILON) within each group (GRPO, arXiv:2402.03300)."""
-    centred = group_mean_advantages(rewards)
+    centred = _centred(rewards)
     count = (~rewards.isnan()).sum(1, keepdim=True)
     deviation = (centred.square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return centred / (deviation + EPSILON)
+    return (centred / (deviation + EPSILON)).to(rewards.dtype)
 
 
 def leave_one_out_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
     """r - mean of the group's *other* rewards (RLOO, arXiv:2402.14740); 0 for a group of one."""
     values, count, alive = _masked(rewards)
     others = (values.sum(1, keepdim=True) - values) / (count - 1).clamp(min=1)
-    return torch.where(alive, values - others, 0.0)
+    return torch.where(alive, values - others, 0.0).to(rewards.dtype)
 
 
 def group_mean_batch_std_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
@@ -54,10 +59,10 @@ def group_mean_batch_std_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tens
 
     The batch mean is not taken off a second time: over whole groups it is zero already, and a silent group stays at 0.
     """
-    centred = group_mean_advantages(rewards)
+    centred = _centred(rewards)
     count = int((~rewards.isnan()).sum())
     deviation = (centred.square().sum() / max(1, count - 1)).sqrt()
-    return centred / (deviation + EPSILON)
+    return (centred / (deviation + EPSILON)).to(rewards.dtype)
 
 
 GROUP_ESTIMATORS = {
@@ -93,6 +98,7 @@ def generalised_advantages(
     The value after the last token is 0. Masked positions are skipped: the next value and advantage are carried over them,
     whatever they hold, and their own advantage and return are 0.
     """
+    kind, rewards, values = rewards.dtype, rewards.double(), values.double()
     advantages = torch.zeros_like(rewards)
     next_value = torch.zeros_like(rewards[:, 0])
     next_advantage = torch.zeros_like(next_value)
@@ -103,7 +109,7 @@ def generalised_advantages(
         next_value = torch.where(own, values[:, t], next_value)
         next_advantage = torch.where(own, advantage, next_advantage)
         advantages[:, t] = torch.where(own, advantage, 0.0)
-    return ValueTargets(advantages, torch.where(response_mask, advantages + values, 0.0))
+    return ValueTargets(advantages.to(kind), torch.where(response_mask, advantages + values, 0.0).to(kind))
 
 
 def whiten(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
@@ -111,11 +117,11 @@ def whiten(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Ten
 
     Values that are all equal become exactly 0.
     """
-    kept = values[mask]
+    kept = values[mask].double()
     if kept.numel() < 2 or kept.min() == kept.max():
         return torch.zeros_like(values)
     variance, mean = torch.var_mean(kept)
-    return torch.where(mask, (values - mean) * torch.rsqrt(variance + 1e-8), 0.0)
+    return torch.where(mask, (values - mean) * torch.rsqrt(variance + 1e-8), 0.0).to(values.dtype)
 
 
 def explained_variance(returns: Float[Tensor, " N"], values: Float[Tensor, " N"]) -> float:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from components.data.duplicates import word_sequences
+from components.data.boilerplate import Part, divided
+from components.data.duplicates import word_sequences, words_of
 from components.errors import DataError
 from components.recipe import Decontaminate
 
@@ -26,19 +27,38 @@ def overlaps(tables: Mapping[str, Rows], benchmarks: Mapping[str, Iterable[str]]
     Args:
         benchmarks: name -> prompts.
     """
-    held_out = {name: [row["prompt"] for row in rows] for name, rows in tables.items() if name not in TRAINED_ON}
+    own = own_sequences((row["prompt"] for rows in tables.values() for row in rows), rule.words)
+    held_out = {name: [own[row["prompt"]] for row in rows] for name, rows in tables.items() if name not in TRAINED_ON}
+    held_out |= {name: list(own_sequences(prompts, rule.words).values()) for name, prompts in benchmarks.items()}
     places: dict[str, str] = {}
-    for name, prompts in [*held_out.items(), *benchmarks.items()]:
-        for prompt in prompts:
-            for words in word_sequences(prompt, rule.words):
-                places.setdefault(words, name)
+    for name, sequences in held_out.items():
+        for words in set().union(*sequences):
+            places.setdefault(words, name)
     found = []
     for table in TRAINED_ON:
         for row in tables.get(table, []):
-            shared = sorted(word_sequences(row["prompt"], rule.words) & places.keys())
+            shared = sorted(own[row["prompt"]] & places.keys())
             if shared:
                 found.append(Overlap(row["id"], table, places[shared[0]], shared[0]))
     return found
+
+
+def own_sequences(prompts: Iterable[str], length: int) -> dict[str, set[str]]:
+    """Prompt -> its runs of ``length`` words in which no boilerplate stands; where there are none, the whole.
+
+    Unlike where rows are the same, capitals that begin a word or are everywhere do not count: a question that is known in
+    capitals is known. Those within words do (MW and mW).
+    """
+    unique = list(dict.fromkeys(prompts))
+    texts = divided([[word.lower() if word.istitle() else word for word in words_of(prompt)] for prompt in unique])
+    return {prompt: _runs(parts, length) for prompt, parts in zip(unique, texts, strict=True)}
+
+
+def _runs(parts: Sequence[Part], length: int) -> set[str]:
+    own = [part.words for part in parts if not part.boilerplate and len(part.words) >= length]
+    whole = [word for part in parts for word in part.words]
+    runs = set().union(*(word_sequences(words, length) for words in own)) if own else {" ".join(whole)}
+    return {run.lower() if run.isupper() else run for run in runs}
 
 
 def without(tables: Mapping[str, Rows], found: Sequence[Overlap]) -> dict[str, Rows]:

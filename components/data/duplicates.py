@@ -1,19 +1,24 @@
-"""When two rows count as the same: exactly (NFKC, case, white space), or nearly (MinHash, then Jaccard)."""
+"""When two rows count as the same: exactly (NFC and white space), or nearly (MinHash, then Jaccard)."""
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
-from components.data.shapes import PAIR, PROBLEM
+from components.data.boilerplate import divided
+from components.data.shapes import PAIR
 from components.recipe import NearDuplicates
 
 COLUMNS = ["id", "prompt", "answer", "demonstration", "chosen", "rejected"]
-# A word; of scripts that put no space between words a character.
-WORDS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
+# A word, or a sign of mathematics; of scripts that put no space between words a character.
+WORDS = re.compile(
+    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+"
+    r"|[+*/^%=<>\u00b1\u00d7\u00f7\u2212\u221a\u2260\u2264\u2265]|(?<!\w)-"
+)
 
 
 class NearPair(NamedTuple):
@@ -24,21 +29,38 @@ class NearPair(NamedTuple):
     similarity: float
 
 
-def normalise(prompt: str) -> str:
-    """The form in which two prompts count as the same: NFKC, case and white space folded."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", prompt).casefold()).strip()
+def normalise(text: str) -> str:
+    """The form in which two texts count as the same: NFC, one kind of line end, one space for several within a line.
+
+    Case, lines, indentation and characters that merely look alike (``m²`` and ``m2``) tell texts apart.
+    """
+    lines = re.sub(r"\r\n?|[\u0085\u2028\u2029]", "\n", unicodedata.normalize("NFC", text))
+    return re.sub(r"[^\S\n]+(?=\n|$)", "", re.sub(r"(?<=\S)[^\S\n]+", " ", lines)).strip()
 
 
-def prompt_id(prompt: str) -> str:
-    """A stable id of a prompt: sha256 of its normalised form, 16 hex digits."""
-    return hashlib.sha256(normalise(prompt).encode()).hexdigest()[:16]
+def place_of(prompt: str) -> str:
+    """What decides in which table a prompt stands, 16 hex digits: NFKC, case and white space folded.
+
+    Prompts that differ in no more than these stand in one table, so that none is trained on while its like is evaluated on.
+    """
+    folded = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", prompt).casefold()).strip()
+    return hashlib.sha256(folded.encode()).hexdigest()[:16]
+
+
+def prompt_ids(prompts: Sequence[str]) -> list[str]:
+    """An id for each prompt: its place, or where prompts that differ share one, the hash of its own normalised form."""
+    keys = [(place_of(prompt), normalise(prompt)) for prompt in prompts]
+    forms = Counter(place for place, _ in set(keys))
+    return [place if forms[place] == 1 else hashlib.sha256(form.encode()).hexdigest()[:16] for place, form in keys]
 
 
 def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add ``prompt``, the question without the space around it, and its ``id``."""
+    """Add ``prompt``, the question without the space around it, its ``id`` and its ``place``."""
+    questions = frame["question"].to_list()
     return frame.with_columns(
         pl.col("question").str.strip_chars().alias("prompt"),
-        pl.col("question").map_elements(prompt_id, return_dtype=pl.String).alias("id"),
+        pl.Series("id", prompt_ids(questions), dtype=pl.String),
+        pl.Series("place", [place_of(question) for question in questions], dtype=pl.String),
     )
 
 
@@ -48,35 +70,41 @@ def unique_rows(frame: pl.DataFrame) -> pl.DataFrame:
     Of equal rows the first in canonical order stays, which does not depend on the order and sharding of the source.
     """
     ordered = frame.sort([*COLUMNS, "group", "part", "file", "row"], nulls_last=True)
-    problems = ordered.filter(pl.col("shape") == PROBLEM).unique("id", keep="first", maintain_order=True)
+    problems = ordered.filter(pl.col("shape") != PAIR).unique("id", keep="first", maintain_order=True)
     pairs = ordered.filter(pl.col("shape") == PAIR)
     keys = pairs.with_columns(pl.col(c).map_elements(normalise, return_dtype=pl.String) for c in ("chosen", "rejected"))
     first = keys.unique(["id", "chosen", "rejected"], keep="first", maintain_order=True)["number"]
     return pl.concat([problems, pairs.filter(pl.col("number").is_in(first.to_list()))])
 
 
-def word_sequences(text: str, words: int) -> set[str]:
-    """Every run of ``words`` words of a normalised text; of a shorter text the whole."""
-    found = WORDS.findall(normalise(text)) or [normalise(text)]
-    return {" ".join(found[n : n + words]) for n in range(max(len(found) - words + 1, 1))}
+def words_of(text: str) -> list[str]:
+    """The words of a normalised text; of a text without any the whole."""
+    return WORDS.findall(normalise(text)) or [normalise(text)]
+
+
+def word_sequences(words: Sequence[str], length: int) -> set[str]:
+    """Every run of ``length`` words; of fewer words the whole."""
+    return {" ".join(words[n : n + length]) for n in range(max(len(words) - length + 1, 1))}
 
 
 def near_duplicates(prompts: Mapping[str, str], rule: NearDuplicates, priority: Callable[[str], int]) -> list[NearPair]:
     """The rows to drop so that no two that stay are alike.
 
     Rows are taken by (priority, id); one that is like a row taken before is dropped. So the outcome does not depend on the
-    order of the source, and evaluation rows (priority 0) stay where a training row resembles them.
+    order of the source, and evaluation rows (priority 0) stay where a training row resembles them. Boilerplate does not make
+    rows alike.
 
     Args:
         prompts: id -> prompt.
     """
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=rule.similarity, num_perm=128)
+    sequences_of = _sequences(prompts, rule.words)
+    index = MinHashLSH(threshold=rule.similarity, num_perm=128, weights=(0.1, 0.9))  # a candidate too many costs nothing
     kept: dict[str, set[str]] = {}
     dropped = []
     for identity in sorted(prompts, key=lambda i: (priority(i), i)):
-        sequences = word_sequences(prompts[identity], rule.words)
+        sequences = sequences_of[identity]
         sketch = MinHash(num_perm=128, seed=1)
         sketch.update_batch([sequence.encode() for sequence in sorted(sequences)])
         near = nearest(sequences, {str(other): kept[other] for other in index.query(sketch)})
@@ -86,6 +114,13 @@ def near_duplicates(prompts: Mapping[str, str], rule: NearDuplicates, priority: 
             index.insert(identity, sketch)
             kept[identity] = sequences
     return dropped
+
+
+def _sequences(prompts: Mapping[str, str], length: int) -> dict[str, set[str]]:
+    """id -> the sequences by which prompts are compared. Boilerplate, and the lack of it at either end, counts as one word."""
+    texts = divided([words_of(prompt) for prompt in prompts.values()])
+    words = [[w for part in text for w in ([" ".join(part.words)] if part.boilerplate else part.words)] for text in texts]
+    return {identity: word_sequences(own, length) for identity, own in zip(prompts, words, strict=True)}
 
 
 def nearest(sequences: set[str], others: Mapping[str, set[str]]) -> tuple[str, float] | None:

@@ -1,15 +1,17 @@
-"""Whether labels say anything: pairs that contradict one another, and one label on nearly every row."""
+"""Whether labels say anything: references and pairs that contradict one another, and one label on nearly every row."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from fractions import Fraction
 
 import polars as pl
 
 from components.data.duplicates import normalise
-from components.data.schemas import refusal
-from components.data.shapes import PAIR
+from components.data.schemas import final_number, refusal
+from components.data.shapes import PAIR, PROBLEM
 from components.errors import DataError
 from components.recipe import Checks
 
+OTHER_REFERENCE = "another row gives another reference for the same prompt"
 FEWEST = 20  # rows below which one label on all of them may be chance
 
 
@@ -21,8 +23,35 @@ def contradictory(frame: pl.DataFrame) -> pl.DataFrame:
         for identity, chosen, rejected in paired.select("id", "chosen", "rejected").iter_rows()
     ]
     known = set(keys)
-    turned = [(identity, rejected, chosen) in known for identity, chosen, rejected in keys]
+    turned = [c != r and (identity, r, c) in known for identity, c, r in keys]  # never by itself: it takes two rows
     return paired.filter(pl.Series(turned, dtype=pl.Boolean))
+
+
+def contradictory_answers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose prompt has another reference in another row.
+
+    References are compared as numbers where they end in ``#### N``, else as texts. Demonstrations are no references: a
+    prompt has many good answers.
+    """
+    given = frame.filter((pl.col("shape") == PROBLEM) & pl.col("answer").is_not_null())
+    references: dict[str, set[Fraction | str]] = defaultdict(set)
+    for identity, answer in given.select("id", "answer").iter_rows():
+        number = final_number(answer)
+        references[identity].add(final(answer) if number is None else number)
+    return given.filter(pl.col("id").is_in([identity for identity, found in references.items() if len(found) > 1]))
+
+
+def consistent_answers(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
+    """The frame without prompts that have different references: nobody can say which is right.
+
+    Raises:
+        DataError: if more than ``checks.max_bad_rows`` of the rows contradict others, each listed.
+    """
+    bad = contradictory_answers(frame).sort("number")
+    if bad.height > checks.max_bad_rows * frame.height:
+        lines = [f"{file}, row {row}: answer: {OTHER_REFERENCE}" for file, row in bad.select("file", "row").iter_rows()]
+        raise DataError(f"{refusal(lines, bad.height, frame.height)} Or drop them all by data.checks.max_bad_rows.")
+    return frame.filter(~pl.col("number").is_in(bad["number"].to_list()))
 
 
 def consistent_pairs(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from components.data.characters import odd_text, special_tokens
-from components.data.contamination import Overlap, overlaps, refuse, without
+from components.data.contamination import TRAINED_ON, Overlap, overlaps, refuse, without
 from components.data.duplicates import near_duplicates, unique_rows, with_ids
-from components.data.journal import Journal
-from components.data.labels import check_variety, consistent_pairs
+from components.data.journal import LISTED, MANY, Journal
+from components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
 from components.data.lengths import limit_lengths
 from components.data.mixing import weigh
 from components.data.profile import profile
@@ -29,10 +29,8 @@ from components.data.sources import read_file, read_rows
 from components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
 from components.errors import DataError
 from components.files import write_json, write_json_lines
-from components.recipe import Data, parts
+from components.recipe import PAIR_COLUMNS, PROBLEM_COLUMNS, Data, parts
 
-PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")
-PAIR_COLUMNS = ("id", "prompt", "answer", "chosen", "rejected")
 ADDED = "added"
 
 Row = dict[str, Any]
@@ -61,20 +59,25 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
     checked = check_rows(rows, data.checks)
     note_failures(journal, checked)
     tables = make_tables(clean(checked.frame, data, journal), data, journal)
-    check_tables(tables)
+    check_tables(tables, journal.taken())
     tables = with_columns(tables)
     summary = write_version(tables, target, journal)
     if added:
         summary |= {"added_rows": write_added(added, target), "recipe_data": configuration}
     write_json(target / "summary.json", summary)
-    return Prepared(summary, {**profile(tables, data.length), **journal.notes, "steps": journal.steps, "raw_rows": len(rows)})
+    told = {"steps": journal.steps, "warnings": journal.warnings, "raw_rows": len(rows)}
+    return Prepared(summary, {**profile(tables, data.length), **journal.notes, **told})
 
 
 def note_failures(journal: Journal, checked: Checked) -> None:
     """Note rows that failed their checks and were dropped, as the recipe allows."""
     bad = len({failure.number for failure in checked.failures})
     examples = [{"file": f.file, "row": f.row, "text": "", "why": f"{f.column}: {f.reason}"} for f in checked.failures]
-    journal.count("bad_rows", "rows that fail a check", journal.rows, bad, examples[:1_000])
+    journal.count("bad_rows", "rows that fail a check", journal.rows, bad, examples[:LISTED])
+    if bad > MANY * journal.rows:
+        journal.warnings.append(
+            f"rows that fail a check: {bad:,} of {journal.rows:,} were dropped. Correct them in the source."
+        )
 
 
 def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
@@ -83,8 +86,10 @@ def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
     frame = _without_long_rows(frame, data, journal)
     frame = with_ids(frame)
     check_groups(frame)
-    unique = unique_rows(frame)
-    journal.drop("duplicates", "exact duplicates", frame, unique, "the same prompt, or the same preference, is there already")
+    settled = consistent_answers(frame, data.checks)
+    journal.drop("contradictory_answers", "contradictory references", frame, settled, OTHER_REFERENCE, LISTED)
+    unique = unique_rows(settled)
+    journal.drop("duplicates", "exact duplicates", settled, unique, "the same prompt, or the same preference, is there already")
     consistent = consistent_pairs(unique, data.checks)
     journal.drop("contradictory_pairs", "contradictory pairs", unique, consistent, "another row prefers the other text")
     distinct = _without_near_duplicates(consistent, data, journal)
@@ -96,7 +101,7 @@ def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
 
 def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
     found, names = odd_text(frame, data.checks.scripts), special_tokens(frame)
-    journal.notes["odd"] = [list(oddity[1:]) for oddity in found[:1_000]]
+    journal.notes["odd"] = [list(oddity[1:]) for oddity in found[:LISTED]]
     journal.notes["odd_rows"] = len({oddity.number for oddity in found})
     journal.notes["special_token_rows"] = len({oddity.number for oddity in names})
     bad = {oddity.number: oddity for oddity in found}
@@ -122,11 +127,11 @@ def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) 
     rule = data.near_duplicate_rule
     if rule is None:
         return frame
-    groups = dict(frame.select("id", "group").iter_rows())
+    keys = {identity: split_key(place, group) for identity, place, group in frame.select("id", "place", "group").iter_rows()}
     prompts = dict(frame.select("id", "prompt").iter_rows())
 
     def trained_on(identity: str) -> int:
-        return int(split_of(split_key(identity, groups[identity]), data.split) in ("train", "pairs_train"))
+        return int(split_of(keys[identity], data.split) in ("train", "pairs_train"))
 
     found = {pair.dropped: pair for pair in near_duplicates(prompts, rule, trained_on)}
     kept = frame.filter(~pl.col("id").is_in(list(found)))
@@ -153,6 +158,8 @@ def make_tables(frame: pl.DataFrame, data: Data, journal: Journal) -> dict[str, 
     before, after = (sum(map(len, t.values())) for t in (tables, left))
     journal.count("overlapping", f"share {rule.words} words with evaluated rows", before, before - after, _shown(found, tables))
     journal.notes["overlap"] = _overlap_counts(found)
+    trained_on = [sum(len(kept[name]) for name in TRAINED_ON) for kept in (tables, left)]
+    journal.watch("overlapping", "overlap with evaluated rows", trained_on[0], trained_on[0] - trained_on[1])
     return left
 
 
@@ -195,8 +202,8 @@ def write_version(tables: Mapping[str, list[Row]], target: Path, journal: Journa
         "dropped": journal.dropped(),
         "rows": {name: len(rows) for name, rows in tables.items()},
     }
-    truncated = journal.notes.get("truncated")
-    return {**summary, "truncated": truncated} if truncated else summary
+    optional = {"truncated": journal.notes.get("truncated"), "warnings": journal.warnings}
+    return summary | {name: value for name, value in optional.items() if value}
 
 
 def write_added(added: Sequence[Row], target: Path) -> int:

@@ -25,6 +25,7 @@ def render(name: str, version: str, facts: Mapping[str, Any]) -> str:
         kept=kept,
         steps=steps,
         examples=[step for step in steps if step["examples"]],
+        warnings=facts.get("warnings", []),
         truncated=facts.get("truncated", 0),
         odd=[_oddity(row) for row in facts.get("odd", [])[:LISTED]],
         odd_rows=facts.get("odd_rows", 0),
@@ -44,6 +45,7 @@ def recalled(summary: Mapping[str, Any]) -> dict[str, Any]:
         "raw_rows": summary["raw_rows"],
         "steps": [{**step, "examples": []} for step in steps],
         "truncated": summary.get("truncated", 0),
+        "warnings": summary.get("warnings", []),
     }
 
 

@@ -1,7 +1,9 @@
 """What a row must be, checked by pandera on collected polars frames, every failing row listed with its file and number."""
 
 import os
+import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pandera.polars as pa
@@ -9,10 +11,11 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from components.errors import DataError
+from components.numerals import whole
 from components.recipe import Checks
 
 MAX_LISTED = 1_000
-FINAL_ANSWER = r"####\s*-?\d[\d,]*(\.\d+)?\s*$"
+FINAL_ANSWER = re.compile(r"(?<!#)####(?!#)")
 TEXTS = ("question", "answer", "demonstration", "chosen", "rejected")
 
 RAW_TYPES = {
@@ -88,14 +91,14 @@ def raw_frame(rows: Sequence[dict[str, Any]]) -> Checked:
 def raw_schema(checks: Checks) -> pa.DataFrameSchema:
     """The schema of raw rows. What an answer must be is the recipe's decision."""
     optional = checks.answers == "optional"
-    number = pa.Check.str_contains(FINAL_ANSWER, error="does not end in '#### N'")
+    number = pa.Check(_ends_in_number, name="ends_in_number", error="does not end in '#### N'")
     return pa.DataFrameSchema(
         {
             "number": pa.Column(pl.Int64),
             "part": pa.Column(pl.Int64, pa.Check.ge(0)),
             "file": pa.Column(pl.String),
             "row": pa.Column(pl.Int64, pa.Check.ge(1)),
-            "shape": pa.Column(pl.String, pa.Check.isin(["problem", "pair"])),
+            "shape": pa.Column(pl.String, pa.Check.isin(["problem", "demonstration", "pair"])),
             "group": pa.Column(pl.String, nullable=True),
             "question": pa.Column(pl.String, _not_blank("question")),
             "answer": pa.Column(pl.String, number if checks.answers == "number" else _not_blank("answer"), nullable=optional),
@@ -114,6 +117,18 @@ def _not_blank(name: str) -> pa.Check:
         name=f"{name}_not_blank",
         error="blank",
     )
+
+
+def _ends_in_number(data: pa.PolarsData) -> pl.LazyFrame:
+    judged = pl.col(str(data.key)).map_elements(lambda text: final_number(text) is not None, return_dtype=pl.Boolean)
+    frame: pl.LazyFrame = data.lazyframe
+    return frame.select(judged)
+
+
+def final_number(answer: str) -> Fraction | None:
+    """The one number that stands behind an answer's last ``####``, up to its end; None without it."""
+    parts = FINAL_ANSWER.split(answer)
+    return whole(parts[-1]) if len(parts) > 1 else None
 
 
 _OTHER_THAN_CHOSEN = pa.Check(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from components.recipe import Records
 
-PROBLEM, PAIR = "problem", "pair"
+PROBLEM, DEMONSTRATION, PAIR = "problem", "demonstration", "pair"
 COLUMNS = ("question", "answer", "demonstration", "chosen", "rejected", "group", "shape")
 
 
@@ -28,7 +28,8 @@ class Chat(NamedTuple):
 def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
     """A record as {question, answer, demonstration, chosen, rejected, group, shape}.
 
-    ``shape`` is ``pair`` for a preference that brings no answer of its own; then the chosen text is its answer.
+    ``shape`` is ``demonstration`` or ``pair`` where there is no answer of its own; then the text shown, or
+    chosen, is its answer.
     """
     prompt, reply = _prompt(record, names)
     pair = [_completion(record.get(name)) for name in (names.chosen, names.rejected)]
@@ -37,7 +38,9 @@ def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
     chosen, rejected = pair
     given = record.get(names.answer)
     demonstration = _first(_completion(record.get(names.demonstration)), _completion(record.get("completion")), reply)
-    shape = PAIR if given is None and demonstration is None and chosen is not None else PROBLEM
+    shape = (
+        PROBLEM if given is not None else DEMONSTRATION if demonstration is not None else PROBLEM if chosen is None else PAIR
+    )
     group = None if names.group is None else record.get(names.group)
     return {
         "question": prompt,

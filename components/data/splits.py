@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from components.data.schemas import refusal
-from components.data.shapes import PROBLEM
+from components.data.shapes import PAIR
 from components.errors import DataError
 from components.recipe import Split
 
@@ -23,7 +23,7 @@ class Tables(NamedTuple):
 
 
 def split_of(key: str, split: Split) -> str:
-    """The table of a prompt id, or of a group's key; it never changes when other rows are added.
+    """The table of a prompt's place, or of a group's key; it never changes when other rows are added.
 
     The key's hash is a number in [0, 1); dev, sealed, guard and pairs take consecutive intervals, train the rest.
     """
@@ -40,9 +40,9 @@ def split_of(key: str, split: Split) -> str:
     return "train"
 
 
-def split_key(identity: str, group: str | None) -> str:
-    """What is hashed: the group where a row has one, so that its rows stay together, else the prompt's id."""
-    return identity if group is None else f"group:{group}"
+def split_key(place: str, group: str | None) -> str:
+    """What is hashed: the group where a row has one, so that its rows stay together, else the prompt's place."""
+    return place if group is None else f"group:{group}"
 
 
 def check_groups(frame: pl.DataFrame) -> None:
@@ -69,8 +69,8 @@ def split_tables(frame: pl.DataFrame, split: Split) -> Tables:
     names = ["train", "dev", "guard", "pairs_train", "pairs_heldout", *(f"sealed_{n}" for n in range(split.sealed_folds))]
     tables: dict[str, list[Row]] = {name: [] for name in names}
     unused = 0
-    for identity, (problem, pairs) in sorted(_by_prompt(frame).items()):
-        name = split_of(split_key(identity, problem["group"]), split)
+    for _, (problem, pairs) in sorted(_by_prompt(frame).items()):
+        name = split_of(split_key(problem["place"], problem["group"]), split)
         if name.startswith("pairs"):
             every = [row for row in [problem, *pairs] if row["chosen"] is not None]
             tables[name if every else "train"] += every or [problem]
@@ -88,24 +88,27 @@ def _by_prompt(frame: pl.DataFrame) -> dict[str, tuple[Row, list[Row]]]:
     problems: dict[str, Row] = {}
     pairs: dict[str, list[Row]] = defaultdict(list)
     for row in frame.iter_rows(named=True):
-        if row["shape"] == PROBLEM:
-            problems[row["id"]] = row
-        else:
+        if row["shape"] == PAIR:
             pairs[row["id"]].append(row)
+        else:
+            problems[row["id"]] = row
     for identity, rows in pairs.items():
         problems.setdefault(identity, {**rows[0], "chosen": None, "rejected": None})
     return {identity: (row, pairs[identity]) for identity, row in problems.items()}
 
 
-def check_tables(tables: Mapping[str, list[Row]]) -> None:
+def check_tables(tables: Mapping[str, list[Row]], taken: str = "") -> None:
     """Refuse a version that no run could use.
+
+    Args:
+        taken: what to say of the steps that took rows, and of how to keep them.
 
     Raises:
         DataError: naming the empty tables, or prompts that are evaluated on and stand in another table too.
     """
     empty = [name for name in tables if not tables[name] and not name.startswith(("pairs", "guard"))]
     if empty:
-        raise DataError(f"no rows fall into {', '.join(empty)}. Add data, or raise the shares in data.split.")
+        raise DataError(f"no rows fall into {', '.join(empty)}. {taken or 'Add data, or raise the shares in data.split.'}")
     prompts = {name: {row["id"] for row in rows} for name, rows in tables.items()}
     prompts["train"] = prompts["train"] | prompts.pop("pairs_train", set())
     places = Counter(identity for ids in prompts.values() for identity in ids)

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from components.numerals import written
 from components.policy.adapters import Reference
+from components.policy.engines.default import generate
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from components.policy.loading import Policy
 from components.policy.log_probs import completion_log_probs
 from components.policy.packing import Group
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
 from components.recipe import Slice, slices_of
 from components.records import ItemResult
 from components.rewards.protocol import RewardFunction, Score, checked
@@ -91,7 +93,7 @@ def _judge(
         kl_incumbent=kl[1],
         sample=number,
         correct_lenient=is_correct(text, row["answer"], strict=False),
-        answer=None if answer is None else str(answer.normalize()),
+        answer=None if answer is None else written(answer),
         rewards=parts,
         slices=slices,
     )

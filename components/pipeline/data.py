@@ -50,7 +50,7 @@ def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> Sta
     data = context.recipe.data
     contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whatever file they came in
     inputs = {**source_digests(data), **({"added": digest_of(contents)} if added else {})}
-    key = stage_key("data", data.model_dump(mode="json"), inputs, code_digest("data", "randomness", "text"))
+    key = stage_key("data", data.model_dump(mode="json"), inputs, code_digest("data", "numerals", "randomness", "text"))
     return finish(context, "data", key, lambda path: _build(context, path, added))
 
 
@@ -128,7 +128,7 @@ def _restored(context: Context, version: str) -> StageResult:
     """The pinned version itself: rows that were added lie in it and nowhere else."""
     inputs = {"version": version}
     configuration = data_configuration(context.recipe.data)
-    key = stage_key("data", configuration, inputs, code_digest("data", "text"))
+    key = stage_key("data", configuration, inputs, code_digest("data", "numerals", "text"))
     result = finish(context, "data", key, lambda path: _restore(context, path))
     if summary(result).get("recipe_data") != configuration:
         raise DataError("data.dvc was edited: its version was made by another recipe. Restore it: git checkout -- data.dvc.")

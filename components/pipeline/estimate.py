@@ -77,7 +77,7 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
     def estimated(choice: Choice) -> Estimate:
         return estimate_of(train, shape, choice, **given)
 
-    choice = fitted(choices(train), estimated, place.budget)
+    choice = fitted(choices(train, place.kind == "cuda"), estimated, place.budget)
     return MemoryPlan(with_choice(train, choice), choice, estimated(choice), place, prompt_tokens)
 
 

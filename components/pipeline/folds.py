@@ -6,6 +6,7 @@ have been published are left out.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import fold_digest, table
@@ -14,7 +15,6 @@ from components.records import Outcome
 from components.registry.ledger import Ledger
 
 SPENT, PROMOTED = "spent", "promoted"
-ASKED = ("challenger", "rules")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Mappi
     retired, known = ledger.retired(model), {d: set(items) for d, items in ledger.items_of_folds(model).items()}
     used = ledger.folds_used(model, pair["challenger"], pair["incumbent"], pair["rules"])
     published = set().union(*(known[digest] for digest in retired if digest in known))
+    judged_on = [known["record"] for known in ledger.verdicts(model) if known["record"].get("evidence")]
     spent: list[str] = []
     for number in range(context.recipe.data.split.sealed_folds):
         name = f"sealed_{number}"
@@ -62,7 +63,9 @@ def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Mappi
         fresh = [item for item in items if item not in published]
         sharing = _sharing(digest, fresh, {d: i for d, i in known.items() if d not in retired})
         uses = sum(ledger.uses(model, other) for other in sharing)
-        full = digest not in retired and (uses >= uses_allowed(rules) or _closed(ledger, model, sharing, uses, rules, pair))
+        full = digest not in retired and (
+            uses >= uses_allowed(rules) or _closed([r for r in judged_on if r["fold_digest"] in sharing], uses, rules, pair)
+        )
         spent += [digest] if full else []
         if (full or retired.get(digest) == SPENT) and rules.when_spent == "refuse":
             return Choice(None, f"{name} is spent, and gate.rules.when_spent is refuse. {_remedy(rules)}", spent)
@@ -81,16 +84,19 @@ def _sharing(digest: str, items: Sequence[str], known: Mapping[str, set[str]]) -
     return {other for other, theirs in known.items() if not theirs.isdisjoint(items)} | {digest}
 
 
-def _closed(ledger: Ledger, model: str, folds: set[str], uses: int, rules: Rules, pair: Mapping[str, str]) -> bool:
+def _closed(scored: Sequence[Mapping[str, Any]], uses: int, rules: Rules, pair: Mapping[str, str]) -> bool:
     """Whether a fold with uses left may not be used again.
 
     It may not once it said yes to another challenger, carried out or not: the bound of an epoch rests on every answer before
     having been no. (One that was better than a champion who is gone was made before that answer, and may meet the new one.)
     And it may not where earlier rules have spent so much of ``alpha_epoch`` that the next use would exceed it.
+
+    Args:
+        scored: records of the verdicts that were reached on its items.
+        uses: how often they were used; what was killed before its verdict counts at today's level.
     """
-    records = [known["record"] for known in ledger.verdicts(model)]
-    scored = [record for record in records if record.get("evidence") and record["fold_digest"] in folds]
-    if any(r["outcome"] == Outcome.PROMOTE and any(r[name] != pair[name] for name in ASKED) for r in scored):
+    asked = (pair["challenger"], pair["rules"])
+    if any(r["outcome"] == Outcome.PROMOTE and (r["challenger"], r["rules"]) != asked for r in scored):
         return True
     alpha = rules.alpha_epoch / rules.uses_per_epoch
     spent = sum(record["alpha"] for record in scored) + alpha * (uses - len(scored))

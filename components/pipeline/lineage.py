@@ -1,6 +1,5 @@
 """The lineage record of a candidate, joined from its stages, its recipe, the checkout and the machine."""
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from components.files import file_digest, tree_digests, weights_digest, write_js
 from components.pipeline.context import Context, StageResult
 from components.pipeline.data import dataset_version, source_digests
 from components.pipeline.policy import policy_weights
+from components.pipeline.reward import function_files
 from components.pipeline.train import training_facts, training_points
 from components.recipe import Recipe
 from components.registry import fingerprint
@@ -75,7 +75,7 @@ def named_files(recipe: Recipe, project: Path) -> dict[str, str]:
     """sha256 of every local file that the recipe names; a path in the project is relative to it."""
     model = recipe.reward.model
     named = [*source_digests(recipe.data), recipe.policy.model, model.base, model.pretrained]
-    named += [_module_file(function) for function in recipe.reward.functions]
+    named += [str(file) for function in recipe.reward.functions for file in function_files(function)]
     digests: dict[str, str] = {}
     for name in named:
         if name is not None:
@@ -108,11 +108,6 @@ def _reward_parent(recipe: Recipe, reward: StageResult) -> RewardParent:
 def _manifest(stage: StageResult) -> StageManifest:
     finished = stage.finished
     return StageManifest(name=finished.stage, key=finished.key, files=dict(finished.facts["files"]))
-
-
-def _module_file(function: str) -> str | None:
-    found = importlib.util.find_spec(function.partition(":")[0])
-    return found.origin if found else None
 
 
 def _digests(name: str, project: Path) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from components.pipeline.data import dataset_version, table
 from components.randomness import torch_seed
 from components.store import code_digest, stage_key
 
-CODE = ("policy", "chat", "training/warmup", "randomness")
+CODE = ("policy", "chat", "pretrained", "render_template", "training/warmup", "randomness")
 
 
 def starting_policy(context: Context, data: StageResult) -> StageResult:
@@ -24,7 +24,7 @@ def starting_policy(context: Context, data: StageResult) -> StageResult:
     if policy.model is not None:
         directory = Path(policy.model)
         inputs = tree_digests(directory) if directory.is_dir() else {"hub": policy.model, "revision": policy.revision or ""}
-        key = stage_key("warmup", "existing model", inputs, code_digest("policy"))
+        key = stage_key("warmup", "existing model", inputs, code_digest("policy", "pretrained", "chat", "render_template"))
         return finish(context, "warmup", key, lambda path: _copy_model(context, path))
     configuration = [policy.warmup.model_dump(mode="json"), context.recipe.seed, context.recipe.device, context.recipe.threads]
     key = stage_key("warmup", configuration, {"data": dataset_version(data)}, code_digest(*CODE))

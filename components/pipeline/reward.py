@@ -5,15 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.errors import RecipeError
+from components.errors import RecipeError, RewardError
 from components.files import file_digest, read_json, tree_digests, without_nan, write_json
 from components.pipeline.context import Context, StageResult, finish
 from components.pipeline.data import dataset_version, table
 from components.pipeline.policy import policy_weights
 from components.randomness import batch_indices
 from components.store import code_digest, stage_key
+from components.user_code import IMPORT_REMEDY, user_code
 
-CODE = ("rewards", "policy", "chat", "randomness")
+CODE = ("rewards", "numerals", "policy", "chat", "pretrained", "render_template", "randomness")
 
 
 def validated_reward(context: Context, data: StageResult, start: StageResult) -> StageResult:
@@ -37,36 +38,33 @@ def validated_reward(context: Context, data: StageResult, start: StageResult) ->
 
 
 def custom_reward_source(context: Context) -> dict[str, str]:
-    """sha256 of the files that the user's own functions are imported from, so that an edit of them is a changed key.
-
-    Of a function in a package these are all the package's modules, since it may import any of them.
-    """
-    digests = {}
-    for path in context.recipe.reward.functions:
-        digests[f"reward_function/{path}"] = file_digest(_source_file(path))
-        digests |= {f"reward_function/{path}/{name}": digest for name, digest in _package_digests(path).items()}
-    return digests
-
-
-def _package_digests(function: str) -> dict[str, str]:
-    """sha256 of every module of the package that a function is in; none where it is in a module by itself."""
-    found = importlib.util.find_spec(function.partition(":")[0].partition(".")[0])
-    folders = [Path(folder) for folder in (found.submodule_search_locations or [])] if found is not None else []
+    """sha256 of the files that the user's own functions may run, so that an edit of them is a changed key."""
+    functions = context.recipe.reward.functions
     return {
-        module.relative_to(folder.parent).as_posix(): file_digest(module)
-        for folder in folders
-        for module in sorted(folder.rglob("*.py"))
+        f"reward_function/{name}/{number}": file_digest(file)
+        for name in functions
+        for number, file in enumerate(function_files(name))
     }
 
 
-def _source_file(function: str) -> Path:
+def function_files(function: str) -> list[Path]:
+    """The files of a user's own function: every module of its package, since it may import any; or its one module.
+
+    Raises:
+        RecipeError: if there is no such module.
+    """
+    module = function.partition(":")[0]
     try:
-        found = importlib.util.find_spec(function.partition(":")[0])
+        with user_code(function, IMPORT_REMEDY):  # of a module in a package, this imports the package
+            own, top = importlib.util.find_spec(module), importlib.util.find_spec(module.partition(".")[0])
+    except RewardError:
+        raise
     except Exception:  # foreign code may raise anything; importing it for use will say what
-        found = None
-    if found is None or found.origin is None or not Path(found.origin).is_file():
+        own = top = None
+    if own is None or top is None or own.origin is None or not Path(own.origin).is_file():
         raise RecipeError(f"reward.function {function!r} is in no source file that can be found. Write module:function.")
-    return Path(found.origin)
+    folders = top.submodule_search_locations or []
+    return sorted({Path(own.origin), *(file for folder in folders for file in Path(folder).rglob("*.py"))})
 
 
 def reward_report(stage: StageResult) -> dict[str, Any]:
@@ -142,7 +140,8 @@ def _make_model(context: Context, data: StageResult, start: StageResult, target:
 
 def _samples(context: Context, data: StageResult, policy: Any) -> Any:
     """Completions of the starting policy on train prompts, ``reward.validation.group`` a prompt."""
-    from components.policy.sampling import SamplingSeed, SamplingSettings, generate
+    from components.policy.engines.default import generate
+    from components.policy.engines.engine import SamplingSeed, SamplingSettings
     from components.rewards.validation import Samples
 
     recipe = context.recipe

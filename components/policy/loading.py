@@ -1,6 +1,5 @@
 """Load and save a policy: safetensors only, no remote code, its own prompt template."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.chat import encode_messages, encode_prompt
 from components.errors import ModelError
-
-PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
-UNMERGED = "an adapter, whose own weights alone would be saved again. Merge it into its model and save that."
+from components.pretrained import Source
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Policy:
     @property
     def low_precision(self) -> bool:
         """Whether its forward passes are in bf16."""
-        return is_low(self.model.device, self.precision)
+        return is_half(self.model.device, self.precision)
 
     @property
     def end_of_sequence(self) -> int:
@@ -85,11 +81,11 @@ def pick_device(wanted: str, deterministic: bool = True) -> torch.device:
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
     """bf16 autocast over fp32 weights. ``auto`` is bf16 on CUDA and fp32 on a CPU, where bf16 gains nothing at small widths."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if is_low(device, precision) else nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16) if is_half(device, precision) else nullcontext()
 
 
-def is_low(device: torch.device, precision: str) -> bool:
-    """Whether a precision means bf16 on this device."""
+def is_half(device: torch.device, precision: str) -> bool:
+    """Whether :func:`autocast` computes products in bf16."""
     return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
@@ -106,50 +102,16 @@ def frozen(policy: Policy) -> Policy:
     return policy
 
 
-def check_model_directory(path: Path) -> None:
-    """Refuse a directory that cannot be loaded without unpickling or running foreign code.
-
-    Raises:
-        ModelError: naming the file and the remedy.
-    """
-    if (path / "adapter_config.json").exists():
-        raise ModelError(f"{path} holds {UNMERGED}")
-    if not (path / "config.json").is_file():
-        raise ModelError(f"{path} has no config.json. Give the directory of a model saved with save_pretrained.")
-    if not list(path.glob("*.safetensors")):
-        pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLE_SUFFIXES]
-        if pickles:
-            raise ModelError(f"{path} has only pickle weights ({pickles[0]}), which run code. Save it as safetensors.")
-        raise ModelError(f"{path} has no weights (*.safetensors). Save the model there with save_pretrained.")
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path / 'config.json'} is not JSON: {error}. Save the model again.") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{path / 'config.json'} is not a JSON object. Save the model again.")
-    if "auto_map" in config:
-        raise ModelError(f"{path / 'config.json'} asks for remote code (auto_map), which is refused. Use a built-in model.")
-
-
 def load_policy(source: str | Path, device: torch.device, revision: str | None = None, precision: str = "auto") -> Policy:
     """Load a policy from a directory or a hub id, in fp32 (autocast does the rest).
 
     Raises:
-        ModelError: if it cannot be loaded safely.
+        ModelError: if it cannot be loaded safely, or its weights are not whole and finite.
     """
-    if Path(source).is_dir():
-        check_model_directory(Path(source))
-    elif isinstance(source, Path) or source.startswith((".", "/", "~")):
+    if not Path(source).is_dir() and (isinstance(source, Path) or source.startswith((".", "/", "~"))):
         raise ModelError(f"there is no model directory {source}. Check policy.model.")
-    options = {"revision": revision, "trust_remote_code": False}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, dtype=torch.float32, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"cannot load the model {source}: {first}. Check policy.model and policy.revision.") from error
-    if getattr(model, "_hf_peft_config_loaded", False):  # a repository of the hub
-        raise ModelError(f"{source} holds {UNMERGED}")
+    origin = Source(source, revision, "the model", "Check policy.model and policy.revision.")
+    model, tokenizer = origin.load(AutoModelForCausalLM)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer of {source} has no end-of-sequence token. Set one and save it again.")
     rows = model.get_input_embeddings().weight.shape[0]

@@ -1,21 +1,26 @@
-"""Before training: do the sampler, the packed scorer and the model's own forward pass agree on this model?
+"""Before training: do the samplers, the packed scorer and the model's own forward pass agree on this model?
 
 Models differ in windows, caps, scales and positions. Rather than trust a list of families, every model is tried on a few
 tokens; one whose figures differ would be trained on wrong importance ratios without any other sign.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from components.errors import ModelError
+from components.policy.engines.engine import SamplingSeed, SamplingSettings
+from components.policy.engines.pace import ON_CPU
+from components.policy.engines.plain import sample
+from components.policy.engines.slots import SlotEngine
 from components.policy.loading import Policy
 from components.policy.log_probs import score_tokens
 from components.policy.packing import Group, PackedRows, pack, pack_flat
-from components.policy.sampling import SamplingSeed, SamplingSettings, sample
 from components.policy.sequences import flat_rows
 
 TOLERANCE = 2e-3  # nats, fp32
+HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more
 PROBE_TOKENS = 12
 COPIES = 12  # of each completion beside one another: rows of 300 tokens, wider than a window of a model's own (GPT-Neo: 256)
 LONGEST = 256
@@ -45,11 +50,48 @@ def check_scoring(policy: Policy) -> None:
             )
 
 
+def check_slots(policy: Policy) -> SlotEngine:
+    """An engine with slots for this model, tried against the model's own forward pass in fp32 and in the policy's precision.
+
+    Raises:
+        ModelError: if slots cannot serve it, and why.
+    """
+    try:
+        exact = replace(policy, precision="fp32")
+        worst = float(_slot_differences(exact, SlotEngine(exact, ON_CPU, compiled=False)).max())
+        engine = SlotEngine(policy)
+        mean = float(_slot_differences(policy, engine).mean()) if engine.half else 0.0
+    except ModelError:
+        raise
+    except (AttributeError, IndexError, KeyError, LookupError, RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise ModelError(f"{type(error).__name__}: {error}. The plain engine serves it.") from error
+    if not (worst <= TOLERANCE and mean <= HALF_TOLERANCE):
+        raise ModelError(
+            f"its log-probs differ from the model's own forward pass by {worst:.3g} nats at most in fp32 "
+            f"and by {mean:.3g} on average in bf16. The plain engine serves it."
+        )
+    return engine
+
+
+def _slot_differences(policy: Policy, engine: SlotEngine) -> torch.Tensor:
+    """Of each of a few tokens, in nats."""
+    prompts = _prompts(policy)
+    drawn = engine.sample(
+        policy, prompts, [0, 1], SamplingSettings(2, PROBE_TOKENS), SamplingSeed(0, "probe"), end_of_sequence=-1
+    )
+    engine.release()
+    own = [_plain(policy, prompt, c.tokens) for prompt, group in zip(prompts, drawn, strict=True) for c in group]
+    return (torch.tensor([c.log_probs for group in drawn for c in group]) - torch.stack(own)).abs()
+
+
+def _prompts(policy: Policy) -> list[list[int]]:
+    ids = torch.arange(1, 10).mul(policy.model.config.get_text_config().vocab_size // 11).tolist()
+    return [ids[:3], ids]
+
+
 def _differences(policy: Policy) -> dict[str, float]:
     """Greatest difference of each of our ways from the model's own forward pass, in nats."""
-    vocabulary = policy.model.config.get_text_config().vocab_size
-    ids = torch.arange(1, 10).mul(vocabulary // 11).tolist()
-    prompts = [ids[:3], ids]
+    prompts = _prompts(policy)
     settings = SamplingSettings(2, PROBE_TOKENS)
     # No token ends these completions, so that all of them are compared.
     drawn = sample(policy.model, prompts, [0, 1], settings, SamplingSeed(0, "probe"), end_of_sequence=-1)

@@ -2,7 +2,16 @@
 
 from components.recipe.base import digest_of
 from components.recipe.benchmarks import Inspect, Library, LmEval
-from components.recipe.data import Checks, Data, Decontaminate, LengthLimit, NearDuplicates, Split
+from components.recipe.data import (
+    PAIR_COLUMNS,
+    PROBLEM_COLUMNS,
+    Checks,
+    Data,
+    Decontaminate,
+    LengthLimit,
+    NearDuplicates,
+    Split,
+)
 from components.recipe.evaluation import Evaluation, Slice, slices_of
 from components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
 from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
@@ -31,6 +40,8 @@ from components.recipe.whole import Recipe
 __all__ = [
     "CHECKS",
     "MAX_RECIPE_BYTES",
+    "PAIR_COLUMNS",
+    "PROBLEM_COLUMNS",
     "Checks",
     "Choice",
     "Critic",

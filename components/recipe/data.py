@@ -7,6 +7,10 @@ from pydantic import Field, model_validator
 from components.recipe.base import Count, Section, Share
 from components.recipe.sources import Source, WordProblems, parts
 
+# What the tables of a dataset keep of a row.
+PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")
+PAIR_COLUMNS = ("id", "prompt", "answer", "chosen", "rejected")
+
 Script = Literal[
     "Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Bengali", "Thai", "Han", "Hiragana", "Katakana", "Hangul"
 ]
@@ -16,7 +20,9 @@ class Checks(Section):
     """What a row must be. Shares are of the rows that were read."""
 
     answers: Literal["number", "text", "optional"] = "number"  # number: must end in "#### N"; optional: plain prompts
-    max_bad_rows: Share = 0.0  # above this share the data are refused; up to it such rows are dropped, listed and counted
+    max_bad_rows: Share = (
+        0.0  # above this share refused; up to it dropped, listed, counted. Other references for one prompt too
+    )
     odd_text: Literal["keep", "drop", "refuse"] = "keep"  # control, bidi and zero-width characters, broken encodings
     scripts: list[Script] = Field(default_factory=list)  # a text most of whose letters are of others is odd; none: any
     max_contradictory_pairs: Share = 0.0  # of the pairs: one says A over B, another B over A
@@ -33,14 +39,17 @@ class LengthLimit(Section):
 
 
 class NearDuplicates(Section):
-    """Rows whose prompts share most of their word sequences count as one: MinHash finds candidates, Jaccard decides."""
+    """Rows whose prompts share most of their word sequences count as one: MinHash finds candidates, Jaccard decides.
+
+    Boilerplate counts as one word.
+    """
 
     similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
     words: Annotated[int, Field(ge=1, le=20)] = 5  # length of a sequence
 
 
 class Decontaminate(Section):
-    """Training rows must share no sequence of words with rows that are evaluated on."""
+    """Training rows must share no sequence of words with rows that are evaluated on; boilerplate does not count."""
 
     words: Annotated[int, Field(ge=1, le=50)] = 8
     benchmarks: list[str] = Field(default_factory=list)  # further prompts, in any form that data.source takes
@@ -48,7 +57,7 @@ class Decontaminate(Section):
 
 
 class Split(Section):
-    """Shares of the prompts, assigned by a hash of the normalised prompt; what is left over is train."""
+    """Shares of the prompts, assigned by a hash of the folded prompt; what is left over is train."""
 
     dev: Annotated[float, Field(gt=0, lt=1)] = 0.03
     sealed: Annotated[float, Field(gt=0, lt=1)] = 0.12  # divided into the reserve folds

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from components.recipe.base import Name, Section, digest_of
 from components.recipe.benchmarks import missing_measure
-from components.recipe.data import Data
+from components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from components.recipe.evaluation import Evaluation, Slice
 from components.recipe.gate import Gate, Guard
 from components.recipe.measures import kind_of, samples_needed
@@ -16,9 +16,6 @@ from components.recipe.policy import Policy
 from components.recipe.retention import Retention
 from components.recipe.reward import Reward
 from components.recipe.train import Train
-
-TABLE_FIELDS = ("id", "prompt", "answer", "demonstration")
-PAIR_FIELDS = ("id", "prompt", "answer", "chosen", "rejected")
 
 
 class Recipe(Section):
@@ -76,12 +73,12 @@ class Recipe(Section):
         if guard.slice not in slices:
             raise ValueError(f"a guard is on the slice {guard.slice!r}, which evaluation.slices does not have; add it there")
         if guard.on not in self.evaluation.benchmarks:
-            _check_field(slices[guard.slice], TABLE_FIELDS)
+            _check_field(slices[guard.slice], PROBLEM_COLUMNS)
 
     @model_validator(mode="after")
     def _subsets(self) -> "Recipe":
         for subset in self.reward.validation.subsets:
-            _check_field(subset, PAIR_FIELDS)
+            _check_field(subset, PAIR_COLUMNS)
         return self
 
     @property

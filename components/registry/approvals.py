@@ -48,7 +48,7 @@ def run_of(ledger: Ledger, model: str, verdict: Verdict) -> str:
     """The run that a verdict was recorded with: the first that reached it."""
     query = sa.select(verdicts.c.run_id).where(verdicts.c.model == model, verdicts.c.digest == verdict.digest)
     with ledger.transaction() as connection:
-        return str(connection.execute(query).scalars().first())
+        return str(connection.execute(query).scalar_one())
 
 
 def approved(ledger: Ledger, model: str, verdict: Verdict) -> str | None:

@@ -6,7 +6,7 @@ idempotent, so that a run killed anywhere can be started again. Order is by sequ
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -77,6 +77,7 @@ class Ledger:
             RegistryError: if the database cannot be opened or has another schema.
         """
         self.clock = clock
+        self.fence: Callable[[sa.Connection], None] = lambda _: None  # a run's claim puts its check here
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.url = sa.make_url(url)
@@ -107,6 +108,13 @@ class Ledger:
             raise
         except SQLAlchemyError as error:
             raise RegistryError(f"the ledger {place} is damaged: {error}. Restore it from a backup.") from error
+
+    @contextmanager
+    def decision(self) -> Iterator[sa.Connection]:
+        """A transaction that passes the fence first: a run that lost its claim decides nothing."""
+        with self.transaction() as connection:
+            self.fence(connection)
+            yield connection
 
     def champion(self, model: str) -> Promotion | None:
         """The newest promotion, or None before the first."""
@@ -142,10 +150,10 @@ class Ledger:
 
         Raises:
             StaleChampionError: if another promotion came first; the challenger must be judged again.
-            RegistryError: if the lease was lost, or the verdict was used before.
+            RegistryError: if the lease or the run's claim was lost, or the verdict was used before.
         """
         try:
-            with self.transaction() as connection:
+            with self.decision() as connection:
                 history = self._history(connection, model)
                 known = [p for p in history if row.verdict is not None and p.verdict == row.verdict]
                 if known and known[-1] is history[-1] and known[-1].version == row.version:
@@ -193,7 +201,7 @@ class Ledger:
     def count_use(self, model: str, fold: str, challenger: str, incumbent: str, rules: str) -> int:
         """Count one use of a sealed fold before it is scored, once per challenger, incumbent and rules; returns its number."""
         pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
-        with self.transaction() as connection:
+        with self.decision() as connection:
             here = sa.and_(gate_uses.c.model == model, gate_uses.c.fold_digest == fold)
             known = connection.execute(sa.select(gate_uses.c.use).where(here, *_equal(gate_uses, pair))).scalar()
             if known is not None:
@@ -219,7 +227,7 @@ class Ledger:
         """Retire a fold; it is never used again. Repeating is harmless."""
         if fold in self.retired(model):
             return
-        with self.transaction() as connection:
+        with self.decision() as connection:
             connection.execute(retired_folds.insert().values(model=model, fold_digest=fold, reason=reason, at=now()))
         point("ledger:retired")
 
@@ -234,7 +242,7 @@ class Ledger:
         pair = {"model": model, "challenger": record["challenger"], "incumbent": record["incumbent"], "digest": digest}
         if self._newest_verdict(*_equal(verdicts, pair)) is not None:
             return
-        with self.transaction() as connection:
+        with self.decision() as connection:
             connection.execute(
                 verdicts.insert().values(
                     **pair,
@@ -274,14 +282,14 @@ class Ledger:
 
     def begin_run(self, identity: str, model: str, run_id: str) -> None:
         """Note that a run has begun (again)."""
-        with self.transaction() as connection:
+        with self.decision() as connection:
             connection.execute(runs.delete().where(runs.c.identity == identity))
             values = {"identity": identity, "model": model, "run_id": run_id}
             connection.execute(runs.insert().values(**values, status="running", started=now()))
 
     def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:
         """Note how a run ended."""
-        with self.transaction() as connection:
+        with self.decision() as connection:
             text = json.dumps(result, sort_keys=True)
             values = {"status": result["status"], "finished": now(), "result": text}
             connection.execute(runs.update().where(runs.c.identity == identity).values(**values))

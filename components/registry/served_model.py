@@ -13,7 +13,6 @@ import mlflow
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 ROWS_AT_ONCE = 64
-MARK = "\ue000user\ue001"  # private-use characters, which no template holds
 
 
 def verify(model: Path, manifest: Path) -> dict[str, Any]:
@@ -33,6 +32,21 @@ def verify(model: Path, manifest: Path) -> dict[str, Any]:
         if place.relative_to(model).as_posix() not in listed:
             raise ValueError(f"{place.name} is not in the manifest of this model. Restore the promoted artifact.")
     return recorded
+
+
+def check_tensors(tensors: dict[str, Any], report: dict[str, Any]) -> None:
+    """Refuse a model of which transformers drew a tensor at random or left one out, or whose weights are not finite.
+
+    Raises:
+        ValueError: naming the first tensor.
+    """
+    strangers = sorted({*report["missing_keys"], *report["unexpected_keys"]})
+    if strangers:
+        raise ValueError(f"{len(strangers)} tensors are missing or unexpected, the first {strangers[0]}.")
+    floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()}
+    wrong = [name for name, tensor in floating.items() if not all(bound.isfinite() for bound in tensor.aminmax())]
+    if wrong:
+        raise ValueError(f"{len(wrong)} tensors hold NaN or infinity, the first {wrong[0]}. Roll back to an earlier version.")
 
 
 def prompts_of(model_input: Any) -> list[str]:
@@ -57,7 +71,11 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
     """Greedy completions of raw prompts."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Verify the files, then load the policy."""
+        """Verify the files, then load the policy.
+
+        Raises:
+            ValueError: if a file is not what was promoted, or the files do not hold this model's tensors, whole and finite.
+        """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -68,7 +86,9 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         options = {"trust_remote_code": False, "use_safetensors": True}
-        self.model = AutoModelForCausalLM.from_pretrained(path, **options).to(self.device).eval()
+        model, report = AutoModelForCausalLM.from_pretrained(path, output_loading_info=True, **options)
+        check_tensors(model.state_dict(), report)
+        self.model = model.to(self.device).eval()
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as a schema
         """Completions of raw prompts, in their order.
@@ -101,12 +121,9 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
         """Tokens of a prompt in the template, as in training: names of special tokens in the user's text are text."""
         if not self.tokenizer.chat_template:
             return list(self.tokenizer(prompt, split_special_tokens=True).input_ids)
-        messages = [{"role": "user", "content": MARK}]
-        template = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        before, after = template.split(MARK)
-        parts = [(before, False), (prompt, True), (after, False)]
-        encoded = [self.tokenizer(t, add_special_tokens=False, split_special_tokens=s).input_ids for t, s in parts if t]
-        return [token for part in encoded for token in part]
+        messages = [{"role": "user", "content": prompt}]
+        options = {"add_generation_prompt": True, "sanitize_control_tokens": True, "return_dict": False}
+        return list(self.tokenizer.apply_chat_template(messages, **options))
 
 
 mlflow.models.set_model(ServedPolicy())

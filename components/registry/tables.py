@@ -1,4 +1,4 @@
-"""The ledger's tables. Every row is written once, but for the state of leases, approvals and runs."""
+"""The ledger's tables. Every row is written once, but for the state of leases, claims, approvals and runs."""
 
 import sqlalchemy as sa
 
@@ -86,6 +86,17 @@ leases = sa.Table(
     sa.Column("holder", sa.String(64), nullable=False),
     sa.Column("token", sa.Integer, nullable=False),  # only ever grows: an older one is refused
     sa.Column("expires", sa.Float, nullable=False),  # seconds since the epoch
+)
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("run", sa.String(64), primary_key=True),  # the run's identity
+    sa.Column("token", sa.Integer, nullable=False),  # only ever grows: an older one is refused
+    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("holder", sa.String(120), nullable=False),  # for people
+    sa.Column("place", sa.String(32), nullable=False),  # whose locks the holder took
+    sa.Column("seconds", sa.Float, nullable=False),  # without a renewal until it expires
+    sa.Column("renewals", sa.Integer, nullable=False),  # the holder counts up; a contender watches it
 )
 approvals = sa.Table(
     "approvals",

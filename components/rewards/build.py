@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from components.errors import RecipeError
+from components.errors import RecipeError, RewardError
 from components.recipe import Failures, Reward, Term, Verifier
 from components.recipe import RewardModel as ModelSettings
 from components.rewards.combine import Ensemble, Mix, Sum, WeightedTerm, squash
@@ -13,6 +13,7 @@ from components.rewards.guard import Guarded
 from components.rewards.model import RewardModel
 from components.rewards.protocol import RewardFunction
 from components.rewards.rules import build_verifier
+from components.user_code import IMPORT_REMEDY, user_code
 
 
 def build_reward(settings: Reward, model_path: Path | None, device: torch.device) -> RewardFunction:
@@ -66,10 +67,14 @@ def import_reward(path: str) -> RewardFunction:
 
     Raises:
         RecipeError: if it cannot be imported.
+        RewardError: if its module would have ended the run.
     """
     module, _, name = path.partition(":")
     try:
-        function: RewardFunction = getattr(importlib.import_module(module), name)
+        with user_code(path, IMPORT_REMEDY):
+            function: RewardFunction = getattr(importlib.import_module(module), name)
+    except RewardError:
+        raise
     except Exception as error:  # foreign code may raise anything
         raise RecipeError(f"reward.function {path!r} cannot be imported: {error}. Write module:function.") from error
     if not callable(function):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.numerals import written
 from components.randomness import stream
 from components.rewards.verifier import final_number
 
@@ -10,7 +11,7 @@ from components.rewards.verifier import final_number
 def numbers(pair: Mapping[str, Any]) -> tuple[str, str] | None:
     """Final numbers of a pair's chosen and rejected answer; None unless there are two different ones."""
     right, wrong = (final_number(pair[side], strict=False) for side in ("chosen", "rejected"))
-    return None if right is None or wrong is None or right == wrong else (f"{right:f}", f"{wrong:f}")
+    return None if right is None or wrong is None or right == wrong else (written(right), written(wrong))
 
 
 def claimed(pair: Mapping[str, Any], number: str) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Sum:
         self.terms = terms
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        judged = [checked(t.function(prompts, completions, rows), len(completions), t.source) for t in self.terms]
+        count = len(completions)
+        judged = [checked(t.function(prompts, completions, rows), count, t.source, math.inf) for t in self.terms]
         return [self._add(scores) for scores in zip(*judged, strict=True)]
 
     def _add(self, scores: Sequence[Score]) -> Score:
@@ -68,7 +69,8 @@ class Ensemble:
         self.members, self.combine, self.sd_weight = members, combine, sd_weight
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        scored = [checked(m(prompts, completions, rows), len(completions), f"member {i}") for i, m in enumerate(self.members)]
+        results = [m(prompts, completions, rows) for m in self.members]
+        scored = [checked(scores, len(completions), f"member {i}", math.inf) for i, scores in enumerate(results)]
         return [self._combine([score.total for score in scores]) for scores in zip(*scored, strict=True)]
 
     def _combine(self, totals: Sequence[float | None]) -> Score:

@@ -7,7 +7,9 @@ from typing import Any
 from components.errors import RewardError
 from components.recipe import Failures
 from components.rewards.protocol import RewardFunction, Score
+from components.user_code import user_code
 
+REMEDY = "Return a Score for each completion, and raise an Exception where the function fails."
 FEWEST = 200  # completions on which the rate is judged, so that one early failure is not a rate
 
 
@@ -26,7 +28,7 @@ class Guarded:
         """The function's scores, with None where it failed to the last.
 
         Raises:
-            RewardError: if more than the recipe's share of completions failed.
+            RewardError: if more than the recipe's share of completions failed, or the function would have ended the run.
         """
         self.judged += len(completions)
         scores = self._attempt(prompts, completions, rows)
@@ -47,7 +49,8 @@ class Guarded:
                 self.retried += 1
                 time.sleep(self.failures.pause * 2 ** (attempt - 1))
             try:
-                return self.function(*batch)
+                with user_code(self.source, REMEDY):
+                    return list(self.function(*batch))
             except RewardError:
                 raise  # a broken protocol is not mended by asking again
             except Exception as error:  # a verifier is foreign code, or a service, and may raise anything

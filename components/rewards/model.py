@@ -1,6 +1,5 @@
 """A reward model: a sequence classifier with one label, loaded safely, that scores texts."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -8,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.chat import encode_prompt
 from components.errors import ModelError
 from components.files import read_json, write_json
+from components.pretrained import Source
 from components.randomness import torch_seed
 from components.rewards.protocol import Score
 
@@ -54,21 +48,10 @@ class RewardModel:
             new_head: whether the score head may be missing, to be drawn at random.
 
         Raises:
-            ModelError: if it cannot be loaded safely, or has no head of one label.
+            ModelError: if it cannot be loaded safely, its weights are not whole and finite, or it has no head of one label.
         """
-        check_directory(source)
-        options: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            model, loaded = AutoModelForSequenceClassification.from_pretrained(
-                source, num_labels=1, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
-            )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(f"cannot load the reward model {source}: {first}. {REMEDY}") from error
-        if loaded["missing_keys"] and not new_head:
-            missing = sorted(loaded["missing_keys"])[0]
-            raise ModelError(f"{source} has no {missing}, so its scores would be random. {REMEDY}")
+        origin = Source(source, revision, "the reward model", REMEDY)
+        model, tokenizer = origin.load(AutoModelForSequenceClassification, new_head, num_labels=1)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         if tokenizer.eos_token_id is None:
@@ -117,23 +100,6 @@ class RewardModel:
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
         """The reward protocol."""
         return [Score(value, {"model": value}) for value in self.score(prompts, completions)]
-
-
-def check_directory(source: str | Path) -> None:
-    """Refuse a directory whose model would run foreign code; hub ids are judged by transformers.
-
-    Raises:
-        ModelError: naming the file.
-    """
-    config = Path(source) / "config.json"
-    if not config.is_file():
-        return
-    try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{config} is not JSON: {error}. Save the model again.") from error
-    if not isinstance(values, dict) or "auto_map" in values:
-        raise ModelError(f"{config} asks for remote code (auto_map), which is refused. Use a built-in model.")
 
 
 def _temperature(source: str | Path) -> float:

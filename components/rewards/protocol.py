@@ -1,11 +1,13 @@
 """The reward protocol: texts and rows in, a total and its named parts out. A missing reward (None) is not a zero."""
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from components.errors import RewardError
+
+LARGEST = 1e12  # a loss and its gradient are float32, and both are squared: by the critic, and by the gradient's norm
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,15 @@ class RewardFunction(Protocol):
     ) -> list[Score]: ...
 
 
-def checked(scores: Sequence[Score], expected: int, source: str) -> list[Score]:
+def checked(scores: Sequence[Score], expected: int, source: str, largest: float = LARGEST) -> list[Score]:
     """The scores, if they are what the protocol promises.
 
+    Args:
+        largest: size of a total; what a reward is made of has no bound, because it may be scaled.
+
     Raises:
-        RewardError: on a wrong count, a non-number, NaN or infinity. These are faults of the reward, never a zero.
+        RewardError: on a wrong count, a non-number, NaN or infinity, or a total beyond +-``largest``. These are faults of the
+            reward, never a zero.
     """
     if len(scores) != expected:
         raise RewardError(f"{source} returned {len(scores)} rewards for {expected} completions. Return one each.")
@@ -45,9 +51,19 @@ def checked(scores: Sequence[Score], expected: int, source: str) -> list[Score]:
         for name, value in {"total": score.total, **score.parts}.items():
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
                 raise RewardError(
-                    f"{source} returned {name}={value!r} for completion {number}. "
+                    f"{source} returned {name}={_shown(value)} for completion {number}. "
                     "Return a finite number, or None where the completion cannot be judged."
                 )
+        if score.total is not None and abs(score.total) > largest:
+            raise RewardError(
+                f"{source} returned total={score.total!r} for completion {number}. Training takes rewards "
+                f"from {-largest:g} to {largest:g}. Divide them by a constant."
+            )
     return list(scores)
+
+
+def _shown(value: object) -> str:
+    huge = isinstance(value, int) and value.bit_length() > sys.float_info.max_exp  # Python refuses to write the longest out
+    return "an integer beyond every float" if huge else repr(value)

@@ -9,7 +9,7 @@ from typing import Any
 from components.errors import RecipeError
 from components.recipe import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 from components.rewards.protocol import RewardFunction, Score
-from components.rewards.verifier import final_number, is_correct
+from components.rewards.verifier import judge
 
 Rule = Callable[[str, Mapping[str, Any]], float | None]
 
@@ -57,15 +57,9 @@ def reference(row: Mapping[str, Any]) -> str | None:
 
 
 def number_rule(strict: bool, last_number: bool) -> Rule:
-    """1 if the final number is the reference's, else 0; None where the reference holds no number."""
+    """1 if the final number is the reference's, else 0; None where the reference is not one number."""
 
-    def rule(completion: str, row: Mapping[str, Any]) -> float | None:
-        answer = reference(row)
-        if answer is None or final_number(answer, strict=False) is None:
-            return None
-        return float(is_correct(completion, answer, strict, last_number))
-
-    return rule
+    return lambda completion, row: judge(completion, row.get("answer"), strict, last_number).total
 
 
 def exact_rule(ignore_case: bool) -> Rule:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from components.randomness import stream
-from components.rewards.verifier import NUMBER
 
 Style = Callable[[str], str]
-FINAL = re.compile(rf"####\s*({NUMBER})")
+FINAL = re.compile(r"####\s*(\S.*)")
 
 WHITE_SPACE: dict[str, Style] = {
     "trailing newline": lambda text: text + "\n",

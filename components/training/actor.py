@@ -36,7 +36,8 @@ class Actor(nn.Module):
         self.value_head = ValueHead(policy.model) if shared else None
         assert "auto" not in (train.gradient_checkpointing, train.offload), "train's auto values were not resolved"
         if train.gradient_checkpointing:
-            self.model.activation_checkpointing_enable({"use_reentrant": False}, offload=bool(train.offload))
+            offload = bool(train.offload) and self.model.device.type == "cuda"  # a CPU's checkpoints are where they would go
+            self.model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
 
     def forward(self, batch: MicroBatch, temperature: float) -> tuple[Tensor, Tensor | None]:
         """Log-probs [N] of the batch's completion tokens, and values [N] where the critic shares the trunk."""

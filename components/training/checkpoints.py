@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from components.errors import StoreError
 from components.files import commit_directory, read_json, verify_directory, write_json
+from components.pretrained import not_finite
 
 Modules = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
 
@@ -52,7 +53,7 @@ def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], 
             check(state)
         for name, (module, optimizer) in modules.items():
             load_weights(module, load_file(path / f"{name}.safetensors"))
-            _restore_optimizer(optimizer, load_file(path / f"{name}.optimizer.safetensors"))
+            _restore_optimizer(optimizer, _finite(load_file(path / f"{name}.optimizer.safetensors")))
         return state
     if committed or any(root.glob("corrupt.*")):
         raise StoreError(f"no checkpoint in {root} is whole. Delete that directory to train from the start.")
@@ -82,13 +83,23 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Restore weights saved by :func:`save_checkpoint`.
 
     Raises:
-        StoreError: if they are not those of this module.
+        StoreError: if they are not those of this module, by name or shape, or not finite.
     """
-    expected = trained_state(module).keys()
-    if weights.keys() != expected:
-        strangers = sorted(weights.keys() ^ expected)[:3]
-        raise StoreError(f"a checkpoint is of another model ({', '.join(strangers)}). Delete it to train from the start.")
-    module.load_state_dict(weights, strict=False)
+    shapes = {name: tensor.shape for name, tensor in trained_state(module).items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    strangers = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+    if strangers:
+        names = f"{len(strangers)} tensors, the first {strangers[0]}"
+        raise StoreError(f"a checkpoint is of another model ({names}). Delete it to train from the start.")
+    module.load_state_dict(_finite(weights), strict=False)
+
+
+def _finite(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    wrong = not_finite(tensors)
+    if wrong:
+        names = f"{len(wrong)} tensors, the first {wrong[0]}"
+        raise StoreError(f"a checkpoint holds NaN or infinity ({names}). Delete it to train from the one before.")
+    return tensors
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Experience:
-    """Per-token training quantities, each [S, T]."""
+    """Per-token training quantities, each [S, T], in float32."""
 
     advantages: Tensor
     old_log_probs: Tensor
@@ -77,14 +77,14 @@ def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coeffi
     if scored.trainer_log_probs is not None:
         correction = truncated_importance_weights(old, rollouts.log_probs, train.loss.correction_cap)
     return Experience(
-        advantages=torch.where(mask, advantages, 0.0),
+        advantages=torch.where(mask, advantages, 0.0).float(),
         old_log_probs=old,
         mask=mask,
         reference_log_probs=scored.reference_log_probs,
         correction=correction,
         corrected_by_the_update=scored.by_the_update,
         values=scored.values,
-        returns=returns,
+        returns=None if returns is None else returns.float(),
     )
 
 
@@ -112,7 +112,7 @@ def _mask(rollouts: Rollouts, train: Train) -> Tensor:
 
 def _on_last_token(totals: Tensor, mask: Tensor) -> Tensor:
     """Each completion's reward [S] on the last of its tokens, [S, T]; nothing where the mask is empty."""
-    rewards = torch.zeros(mask.shape)
+    rewards = torch.zeros(mask.shape, dtype=totals.dtype)
     rows = mask.any(1).nonzero()[:, 0]
     rewards[rows, mask.sum(1)[rows] - 1] = totals[rows]
     return rewards

@@ -34,7 +34,7 @@ def rollout_figures(rollouts: Rollouts) -> dict[str, float]:
     if len(entropies):
         figures["entropy"] = float(entropies.mean())
     for name in sorted({name for score in rollouts.scores for name in score.parts}):
-        values = torch.tensor([s.parts[name] for s in rollouts.scores if name in s.parts])
+        values = torch.tensor([s.parts[name] for s in rollouts.scores if name in s.parts], dtype=torch.float64)
         figures |= _spread(f"rewards/{name}", values, "/mean", "/std")
     return figures | _watched_figures(rollouts)
 

@@ -29,10 +29,10 @@ LADDER = [
 ]
 
 
-def choices(train: Train) -> list[Choice]:
-    """What the recipe leaves open, best first; a single one where it says everything."""
+def choices(train: Train, cuda: bool) -> list[Choice]:
+    """What the recipe leaves open, best first; a single one where it says everything. On a CPU nothing can be offloaded."""
     given = {name: value for name in Choice._fields if (value := getattr(train, name)) != "auto"}
-    return list(dict.fromkeys(choice._replace(**given) for choice in LADDER))
+    return list(dict.fromkeys(choice._replace(**given) for choice in LADDER if cuda or not choice.offload))
 
 
 def fitted(options: Sequence[Choice], estimated: Callable[[Choice], Estimate], budget: int) -> Choice:

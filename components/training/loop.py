@@ -20,9 +20,10 @@ from components.faults import point
 from components.files import write_json
 from components.policy.adapters import Reference
 from components.policy.compilation import compiled_layers
+from components.policy.engines.default import generate
+from components.policy.engines.engine import RolloutEngine, SamplingSeed, SamplingSettings
 from components.policy.loading import Policy
 from components.policy.log_probs import score_tokens
-from components.policy.sampling import RolloutEngine, SamplingSeed, SamplingSettings, generate
 from components.randomness import batch_indices, stream
 from components.recipe import Train
 from components.rewards.protocol import RewardFunction

@@ -126,7 +126,7 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     layer = layer_bytes(shape, load)
     layers = shape.layers * layer
     if load.checkpointing:
-        layers = layer + (0 if load.offload else shape.layers * FP32 * shape.width)
+        layers = layer + (0 if load.offload and load.cuda else shape.layers * FP32 * shape.width)
     once = 2 * FP32 * shape.width + (0 if load.flat else FP32 * load.group)
     return load.packed * (layers + once)
 
@@ -139,6 +139,12 @@ def logits_bytes(shape: ModelShape, load: Load) -> int:
     tile = min(load.targets * shape.vocabulary, CUDA_TILE if load.cuda else CPU_TILE)
     per_logit = 2 * BF16 if load.flat else 3 * FP32 + (2 * BF16 if load.low else 0)
     return tile * per_logit + FP32 * shape.vocabulary * shape.width
+
+
+def reference_bytes(shape: ModelShape, load: Load) -> int:
+    """A model that only scores: its embeddings in fp32, 4Vh, its linear layers in the precision of their products."""
+    embeddings = shape.vocabulary * shape.width
+    return FP32 * embeddings + (BF16 if load.low else FP32) * (shape.parameters - embeddings)
 
 
 def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
@@ -175,7 +181,7 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
     parts = [
         Part("weights", FP32 * shape.parameters, "held"),
         Part("optimizer moments", 2 * FP32 * trained, "held"),
-        Part("reference", FP32 * shape.parameters * load.reference, "held"),
+        Part("reference", reference_bytes(shape, load) * load.reference, "held"),
         Part("critic and its moments", 3 * FP32 * critic, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
         *rollout_parts(shape, load),

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from components.algorithms.advantages import has_signal
+from components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from components.policy.loading import Policy
 from components.policy.packing import Group
-from components.policy.sampling import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from components.randomness import stream
 from components.rewards.protocol import RewardFunction, Score, checked
 from components.training.metrics import Phases
@@ -52,9 +52,9 @@ class Rollouts:
 
     @property
     def rewards(self) -> Tensor:
-        """[P, k], NaN where the reward is missing."""
+        """[P, k] in float64, NaN where the reward is missing."""
         totals = [float("nan") if s.total is None else s.total for s in self.scores]
-        return torch.tensor(totals).reshape(len(self.groups), -1)
+        return torch.tensor(totals, dtype=torch.float64).reshape(len(self.groups), -1)
 
     @property
     def lengths(self) -> Tensor:

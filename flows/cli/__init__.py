@@ -2,11 +2,12 @@
 
 import signal
 import sys
+import traceback
 from types import FrameType
 
 import typer
 
-from flows.cli import champion, data, gate, gc, history, lineage, recipe, reproduce, reward, run, serve, train, ui
+from flows.cli import champion, data, gate, gc, history, lineage, recipe, reproduce, reward, run, serve, supervision, train, ui
 
 app = typer.Typer(
     name="ratchet",
@@ -38,23 +39,38 @@ app.command("gc")(gc.gc)
 
 def main() -> None:
     """Entry point: errors that a user can act on are one message and an exit code, not a traceback."""
+    supervision.begin()
+    try:
+        command()
+    except SystemExit as end:
+        supervision.hand_over(end.code)
+        raise
+
+
+def command() -> None:
+    """Run the command of the arguments; always raises SystemExit."""
     from components.errors import RatchetError
     from components.home import Home
+    from components.text import redacted
     from flows.settings import apply
 
-    apply(Home.here())
     signal.signal(signal.SIGTERM, terminated)
     try:
+        apply(Home.here())
         app()
     except RatchetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on where it stopped", file=sys.stderr)
-        sys.exit(130)
+        supervision.fail(str(error), error.exit_code)
+    except SystemExit as end:
+        if end.code != supervision.INTERRUPTED:  # which is what typer makes of KeyboardInterrupt
+            raise
+        supervision.fail(f"interrupted; {supervision.RESUME}", supervision.INTERRUPTED)
+    except Exception as error:
+        print(redacted(traceback.format_exc()), file=sys.stderr)
+        supervision.fail(f"{type(error).__name__}: {error}", 1)
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
     """End as an error would: a death by the signal itself would leave Prefect's temporary server behind."""
-    print("terminated; run the same command again to go on where it stopped", file=sys.stderr)
-    sys.exit(128 + number)
+    if supervision.is_failing():
+        return  # the second of two: a whole process group was signalled, and the parent passed its own on
+    supervision.fail(f"terminated; {supervision.RESUME}", 128 + number)

@@ -214,13 +214,16 @@ def say_version(context: "Context", result: "StageResult", before: str | None) -
     dropped = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts["dropped"].items() if count)
     console.print(f"{counts['raw_rows']:,} rows read; dropped: {dropped or 'none'}", highlight=False, soft_wrap=True)
     console.print(", ".join(f"{name} {count:,}" for name, count in counts["rows"].items()), highlight=False, soft_wrap=True)
+    for warning in counts.get("warnings", []):
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     same = " (unchanged)" if before == version else ""
     console.print(f"data/ and data.dvc are at version {version}{same}", highlight=False, soft_wrap=True)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
 def finish_version(result: "StageResult", json_output: bool, unchanged: str | None = None) -> None:
-    """Print JSON if asked."""
+    """Print JSON if asked; ``warnings`` are of steps that dropped many rows."""
+    from components.pipeline.data import summary
     from flows.cli.run import finish
 
     names = ("verdict", "version", "previous", "run_id", "report")
@@ -230,6 +233,7 @@ def finish_version(result: "StageResult", json_output: bool, unchanged: str | No
             **dict.fromkeys(names),
             "dataset": unchanged or version_of(result),
             "stages": [result.summary()],
+            "warnings": summary(result).get("warnings", []),
         },
         json_output,
     )

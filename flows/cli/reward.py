@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from flows.cli.supervision import continue_in_child, emit
 
 app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
 
@@ -23,9 +24,10 @@ def validate(
     Example: ratchet reward validate --set reward.model.label_noise=0.5
     """
     from flows.cli.run import finish, run_until
-    from flows.reward_tables import check_table, show
 
     result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
+    from flows.reward_tables import check_table, show
+
     show(check_table(report))
     finish({**result, "reward": report}, json_output)
 
@@ -42,9 +44,10 @@ def advise(
     Example: ratchet reward advise --set reward.kind=verifier
     """
     from flows.cli.run import finish, run_until
-    from flows.reward_tables import advice_table, show
 
     result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
+    from flows.reward_tables import advice_table, show
+
     show(*advice_table(report["advice"]))
     finish({**result, "advice": report["advice"]}, json_output)
 
@@ -75,6 +78,7 @@ def score(
 
     Example: ratchet reward score completions.jsonl --set reward.kind=verifier --json
     """
+    continue_in_child(json_output)
     import torch
 
     from components.errors import RecipeError
@@ -94,5 +98,4 @@ def score(
     if not json_output:
         show(score_table(rows, scores))
         return
-    for one in scores:
-        print(json.dumps({"total": one.total, "parts": dict(one.parts)}))
+    emit("\n".join(json.dumps({"total": one.total, "parts": dict(one.parts)}) for one in scores))

@@ -2,16 +2,14 @@
 
 import json
 import os
-import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from components.text import redacted
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from flows.cli.supervision import continue_in_child, emit
 
 EXIT_CODES = {
     "promoted": 0,
@@ -54,29 +52,25 @@ def run_until(
     Args:
         conclude: whether to print and to exit here; otherwise the caller calls :func:`finish`.
     """
-    from components.errors import RatchetError
+    continue_in_child(json_output)
     from components.home import Home
     from components.recipe import load_recipe
     from components.store import check_writable
+    from flows.cli.prefect_servers import ensure_api
     from flows.settings import apply
 
     home = Home.here()
     # Ratchet says itself what went wrong; Prefect's tracebacks stay in its UI.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    try:
-        load_recipe(recipe, overrides)  # a wrong recipe fails before anything starts
-        check_writable(home.state)
-        apply(home)
-        result = nothing_to_do(recipe, overrides) if until is None else None
-        if result is None:
-            from flows.finetune import finetune
+    load_recipe(recipe, overrides)  # a wrong recipe fails before anything starts
+    check_writable(home.state)
+    apply(home)
+    result = nothing_to_do(recipe, overrides) if until is None else None
+    if result is None:
+        ensure_api()
+        from flows.finetune import finetune
 
-            result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
-    except RatchetError as error:
-        fail(str(error), error.exit_code, json_output)
-    except Exception as error:
-        print(redacted(traceback.format_exc()), file=sys.stderr)
-        fail(f"{type(error).__name__}: {error}", 1, json_output)
+        result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
     if conclude:
         finish(result, json_output)
     return result
@@ -103,17 +97,7 @@ def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | No
 def finish(result: Mapping[str, Any], json_output: bool) -> None:
     """Print JSON if asked, and exit with the status's code unless it is 0."""
     if json_output:
-        print(json.dumps(result, indent=2))
+        emit(json.dumps(result, indent=2))
     code = EXIT_CODES[result["status"]]
     if code:
         raise typer.Exit(code)
-
-
-def fail(message: str, code: int, json_output: bool) -> None:
-    """Say what went wrong and exit."""
-    message = redacted(message)
-    print(f"error: {message}", file=sys.stderr)
-    if json_output:
-        names = ("verdict", "version", "previous", "dataset", "run_id", "report")
-        print(json.dumps({"status": "error", **dict.fromkeys(names), "stages": [], "error": message}, indent=2))
-    raise SystemExit(code)

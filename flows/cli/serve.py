@@ -1,6 +1,5 @@
 """``ratchet serve``: run the flow on a schedule from this machine."""
 
-import os
 import re
 from typing import Annotated
 
@@ -26,18 +25,20 @@ def serve(
     """
     from components.home import Home
     from components.recipe import load_recipe
-    from flows.cli import servers
+    from flows.api_token import token_of
+    from flows.cli import prefect_servers, servers
     from flows.settings import apply
 
     seconds = parse_interval(every) if every is not None else None
     check_schedule(cron, seconds)
     resolved = load_recipe(recipe, overrides or [])
-    apply(Home.here())
+    home = Home.here()
+    apply(home)
     server = None
-    if "PREFECT_API_URL" not in os.environ:
-        server = servers.prefect_server(prefect_port)
-        os.environ["PREFECT_API_URL"] = f"http://{servers.HOST}:{prefect_port}/api"
-        typer.echo(f"Prefect UI: http://{servers.HOST}:{prefect_port}", err=True)
+    if not prefect_servers.api_is_given():
+        server = prefect_servers.project_server(home, prefect_port)
+        prefect_servers.use(prefect_port, token_of(home))
+        typer.echo(f"Prefect runs on port {prefect_port}. In another shell: ratchet ui", err=True)
     try:
         from flows.deployments import serve_flow
 

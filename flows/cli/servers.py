@@ -8,12 +8,30 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
 
 from components.errors import RatchetError
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 120
+
+Process = subprocess.Popen[bytes]
+
+
+def listen(port: int, option: str) -> socket.socket:
+    """A socket that listens on a loopback port; 0 takes any.
+
+    Raises:
+        RatchetError: if another program holds the port, naming it and the option that changes it.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise RatchetError(f"port {port} on {HOST} is busy ({error.strerror}). Choose another with {option}.") from error
+    listener.listen()
+    return listener
 
 
 def require_free(port: int, option: str) -> None:
@@ -22,20 +40,15 @@ def require_free(port: int, option: str) -> None:
     Raises:
         RatchetError: naming the port and the option that changes it.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise RatchetError(f"port {port} on {HOST} is busy ({error.strerror}). Choose another with {option}.") from error
+    listen(port, option).close()
 
 
-def start(module: str, arguments: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
+def start(module: str, arguments: Sequence[str], **environment: str) -> Process:
     """Start ``python -m module arguments`` as a child, with more environment variables."""
     return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=sys.stderr, env={**os.environ, **environment})
 
 
-def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_until_healthy(url: str, process: Process) -> None:
     """Wait for a server's health address.
 
     Raises:
@@ -47,7 +60,7 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
             raise RatchetError(f"the server at {url} ended with code {process.returncode}. Its messages are above.")
         if is_healthy(url):
             return
-        time.sleep(0.5)
+        time.sleep(0.1)
     process.terminate()
     raise RatchetError(f"{url} did not answer within {PATIENCE_SECONDS} s. Free the machine and try again.")
 
@@ -61,19 +74,7 @@ def is_healthy(url: str) -> bool:
         return False
 
 
-def prefect_server(port: int) -> subprocess.Popen[bytes]:
-    """A Prefect server on the loopback address."""
-    require_free(port, "--prefect-port")
-    if "PREFECT_HOME" in os.environ:
-        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)  # the server does not make it
-    arguments = ["server", "start", "--host", HOST, "--port", str(port)]
-    # The pages ask this address, which is otherwise the default port's whatever --port says.
-    process = start("prefect", arguments, PREFECT_SERVER_UI_API_URL=f"http://{HOST}:{port}/api")
-    wait_until_healthy(f"http://{HOST}:{port}/api/health", process)
-    return process
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: Process) -> None:
     """End a child, politely first."""
     process.terminate()
     try:

@@ -6,36 +6,50 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from subprocess import Popen
-
     from components.home import Home
+    from flows.cli.servers import Process
 
 
 def ui(
     port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
+    env: Annotated[bool, typer.Option("--env", help="Start nothing; print what a shell needs for prefect commands.")] = False,
+    browser: Annotated[bool, typer.Option("--browser", help="Open Prefect in the browser, signed in.")] = False,
 ) -> None:
-    """Serve the MLflow and Prefect pages until stopped. A Prefect server that already runs there is used.
+    """Serve the MLflow and Prefect pages until stopped. The Prefect server that ratchet serve runs there is used.
 
-    Example: ratchet ui --port 5001
+    Example: ratchet ui --port 5001; in another shell, eval "$(ratchet ui --env)" and then prefect deployment ls
     """
     from components.home import Home
-    from flows.cli import servers
+    from flows import api_token
+    from flows.cli import prefect_servers
     from flows.settings import apply
 
     home = Home.here()
     apply(home)
+    if env:
+        url = prefect_servers.api_url(prefect_port)
+        typer.echo(api_token.shell_line(api_token.client_environment(url, api_token.token_of(home))))
+        return
+    serve_pages(home, port, prefect_port, browser)
+
+
+def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> None:
+    """Start what does not run yet, say where it is, and wait until stopped."""
+    from flows.cli import prefect_servers, servers
+
     remote = home.tracking_uri.startswith(("http:", "https:"))
     if not remote:
         servers.require_free(port, "--port")
     children = []
-    if not servers.is_healthy(f"http://{servers.HOST}:{prefect_port}/api/health"):
-        children.append(servers.prefect_server(prefect_port))
+    if not prefect_servers.is_running(home, prefect_port):
+        children.append(prefect_servers.project_server(home, prefect_port))
     mlflow = home.tracking_uri if remote else f"http://{servers.HOST}:{port}"
     try:
         if not remote:
             children.append(start_mlflow(home, port))
-        typer.echo(f"MLflow:  {mlflow}\nPrefect: http://{servers.HOST}:{prefect_port}", err=True)
+        typer.echo(f"MLflow:  {mlflow}", err=True)
+        show_prefect(home, prefect_port, browser)
         while all(child.poll() is None for child in children):
             time.sleep(1)
     finally:
@@ -43,7 +57,20 @@ def ui(
             servers.stop(child)
 
 
-def start_mlflow(home: "Home", port: int) -> "Popen[bytes]":
+def show_prefect(home: "Home", port: int, browser: bool) -> None:
+    """Hand the browser the token, by a file that only its owner may read."""
+    import webbrowser
+
+    from flows import api_token
+    from flows.cli import prefect_servers
+
+    link = api_token.sign_in_file(home, prefect_servers.sign_in_url(port), api_token.token_of(home))
+    typer.echo(f"Prefect: {link.as_uri()}   (signs this browser in to http://127.0.0.1:{port})", err=True)
+    if browser:
+        webbrowser.open(link.as_uri())
+
+
+def start_mlflow(home: "Home", port: int) -> "Process":
     """MLflow's server over the project's own database."""
     from flows.cli import servers
 

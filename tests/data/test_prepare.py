@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.data.duplicates import normalise, prompt_id
+from components.data.duplicates import normalise, place_of, prompt_ids
 from components.data.journal import Journal
 from components.data.prepare import clean, prepare
 from components.data.schemas import raw_frame
@@ -102,20 +102,27 @@ def test_more_rows_move_no_prompt_to_another_table(source: Source, tmp_path: Pat
 # Cleaning
 
 
-@pytest.mark.parametrize("other", ["HOW MANY PENS?", " how  many\n pens? ", "Ｈow many pens?", "how many\u00a0pens?"])
-def test_prompts_that_differ_in_case_space_or_form_are_one(other: str) -> None:
-    assert prompt_id(other) == prompt_id("How many pens?")
+@pytest.mark.parametrize("other", [" How  many pens? ", "How many\u00a0pens?\r\n", "How many pens?  \n", "How\tmany pens?"])
+def test_prompts_that_differ_in_white_space_are_one(other: str) -> None:
+    assert len(set(prompt_ids([other, "How many pens?"]))) == 1
 
 
-def test_prompts_that_differ_in_a_number_are_two() -> None:
-    assert prompt_id("Tom has 3 pens.") != prompt_id("Tom has 8 pens.")
+def test_an_id_is_the_prompts_place_where_no_other_prompt_shares_it() -> None:
+    assert prompt_ids(["How many pens?", "How many?"]) == [place_of("How many pens?"), place_of("How many?")]
+    assert place_of("Tom has 3 pens.") != place_of("Tom has 8 pens.")
+
+
+@pytest.mark.parametrize("other", ["HOW MANY PENS?", "how  many\npens?", "Ｈow many pens?"])
+def test_prompts_that_differ_in_case_lines_or_form_are_two_in_one_table(other: str) -> None:
+    assert len(set(prompt_ids([other, "How many pens?"]))) == 2
+    assert place_of(other) == place_of("How many pens?")
 
 
 def test_the_survivor_of_duplicates_does_not_depend_on_their_order() -> None:
-    rows = [row("How many?", answer=f"#### {n}") for n in (7, 5, 6)]
+    rows = [row("How many?", answer=f"{n} - {n - 5} = 5\n#### 5") for n in (7, 5, 6)]
     forward, dropped = cleaned(rows, Data())
     backward, _ = cleaned(rows[::-1], Data())
-    assert [r["answer"] for r in forward] == [r["answer"] for r in backward] == ["#### 5"]
+    assert [r["answer"] for r in forward] == [r["answer"] for r in backward] == ["5 - 0 = 5\n#### 5"]
     assert dropped["duplicates"] == 2
 
 

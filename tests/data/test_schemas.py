@@ -40,12 +40,16 @@ def test_a_row_needs_no_pair() -> None:
     assert passed([{**GOOD, "chosen": None, "rejected": None}]).height == 1
 
 
-@pytest.mark.parametrize("answer", ["#### 5", "####5", "#### -1,000.50", "work\n#### 7  ", "#### 0"])
+@pytest.mark.parametrize(
+    "answer", ["#### 5", "####5", "#### -1,000.50", "#### 1/2", "#### \u22125", "work\n#### 7  ", "#### 0"]
+)
 def test_an_answer_may_end_in_any_number(answer: str) -> None:
     assert passed([{**GOOD, "answer": answer}]).height == 1
 
 
-@pytest.mark.parametrize("answer", ["5", "#### five", "#### 5 apples", "####", "#### 1/2", "#### ,", ""])
+@pytest.mark.parametrize(
+    "answer", ["5", "#### five", "#### 5 apples", "####", "#### 1,2", "##### 5", "#### 10-12", "#### ,", ""]
+)
 def test_an_answer_that_does_not_end_in_a_number_is_refused(answer: str) -> None:
     assert "problems.jsonl, row 2: answer: does not end in '#### N'" in refusal({}, {"answer": answer})
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.data.shapes import PAIR, PROBLEM, conversation, raw_row
+from components.data.shapes import DEMONSTRATION, PAIR, PROBLEM, conversation, raw_row
 from components.recipe import JsonLines
 
 NAMES = JsonLines(kind="jsonl", path="f.jsonl")
@@ -25,15 +25,15 @@ SHAPES = {
     "chat messages": ({"messages": [ASK]}, ("2 + 3?", None, None, None, None, PROBLEM)),
     "chat as prompt": ({"prompt": [ASK]}, ("2 + 3?", None, None, None, None, PROBLEM)),
     "reference answer": ({"question": "2 + 3?", "answer": "#### 5"}, ("2 + 3?", "#### 5", "#### 5", None, None, PROBLEM)),
-    "demonstration": ({"prompt": "2 + 3?", "completion": "#### 5"}, ("2 + 3?", "#### 5", "#### 5", None, None, PROBLEM)),
+    "demonstration": ({"prompt": "2 + 3?", "completion": "#### 5"}, ("2 + 3?", "#### 5", "#### 5", None, None, DEMONSTRATION)),
     "answer and demonstration": (
         {"prompt": "2 + 3?", "answer": "#### 5", "demonstration": "five"},
         ("2 + 3?", "#### 5", "five", None, None, PROBLEM),
     ),
-    "demonstration in a chat": ({"messages": [ASK, RIGHT]}, ("2 + 3?", "#### 5", "#### 5", None, None, PROBLEM)),
+    "demonstration in a chat": ({"messages": [ASK, RIGHT]}, ("2 + 3?", "#### 5", "#### 5", None, None, DEMONSTRATION)),
     "conversational demonstration": (
         {"prompt": [ASK], "completion": [RIGHT]},
-        ("2 + 3?", "#### 5", "#### 5", None, None, PROBLEM),
+        ("2 + 3?", "#### 5", "#### 5", None, None, DEMONSTRATION),
     ),
     "standard preference": (
         {"prompt": "2 + 3?", "chosen": "#### 5", "rejected": "#### 6"},

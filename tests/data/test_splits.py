@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from components.data.duplicates import prompt_id, with_ids
+from components.data.duplicates import place_of, with_ids
 from components.data.schemas import raw_frame
 from components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
 from components.errors import DataError
@@ -22,7 +22,7 @@ def frame(*rows: dict[str, Any]) -> pl.DataFrame:
 
 def prompt_in(table: str) -> str:
     """A prompt whose hash falls into a table."""
-    return next(str(n) for n in range(10_000) if split_of(prompt_id(str(n)), SPLIT) == table)
+    return next(str(n) for n in range(10_000) if split_of(place_of(str(n)), SPLIT) == table)
 
 
 def sizes(*rows: dict[str, Any]) -> dict[str, int]:
@@ -34,7 +34,7 @@ PAIR = {"shape": "pair", "chosen": "x", "rejected": "y"}
 
 def test_shares_of_the_prompts_are_those_of_the_recipe() -> None:
     split = Split(dev=0.1, sealed=0.2, sealed_folds=2, guard=0.1, pairs=0.4, pairs_heldout=0.25)
-    counts = Counter(split_of(prompt_id(str(n)), split) for n in range(10_000))
+    counts = Counter(split_of(place_of(str(n)), split) for n in range(10_000))
     # pairs 0.4: held out 0.4 * 0.25 = 0.1, train 0.3; sealed 0.2 in two folds of 0.1; what is left over is 0.2.
     shares = {"dev": 0.1, "sealed_0": 0.1, "sealed_1": 0.1, "guard": 0.1, "pairs_heldout": 0.1, "pairs_train": 0.3}
     # sqrt(0.3 * 0.7 / 10000) = 0.0046; 0.02 is more than four of them.
@@ -78,7 +78,7 @@ def test_rows_of_a_group_stay_together_and_where_they_were() -> None:
 
 def test_a_prompt_in_two_groups_is_refused_by_its_places() -> None:
     with pytest.raises(DataError, match=r"(?s)f, row 1: group: .*f, row 3: group: "):
-        check_groups(frame({"question": "q", "group": "a"}, {"question": "r", "group": "a"}, {"question": "Q", "group": None}))
+        check_groups(frame({"question": "q", "group": "a"}, {"question": "r", "group": "a"}, {"question": "q ", "group": None}))
 
 
 def test_a_prompt_in_two_tables_is_refused_by_its_id() -> None:

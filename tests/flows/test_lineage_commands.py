@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from components.registry.chain import Link
 from flows.cli import app
 from flows.cli.lineage import tree_of
-from tests.flows.conftest import MICRO
 from tests.registry.records import TWO, lineage
+
+MICRO = Path(__file__).parents[1] / "recipes" / "micro.yaml"
 
 
 def drawn(*links: Link) -> str:

@@ -19,13 +19,28 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterFlowRunId,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from components.home import Home
 from components.registry.ledger import Ledger
+from flows import api_token
 
 ROOT = Path(__file__).parents[2]
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 QUESTION = "Tom has 2 boxes with 2 pens each. How many pens in total?"
 PATIENCE = 240
+FAILURES = (StateType.FAILED, StateType.CRASHED)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -99,6 +114,15 @@ def new_project(path: Path) -> Path:
     for name in ("model-card.md.j2", "MLproject", "python_env.yaml"):
         shutil.copy(ROOT / "mlflow" / name, path / "mlflow")
     return path
+
+
+@contextlib.contextmanager
+def prefect_client(project: Path, port: int) -> Iterator[SyncPrefectClient]:
+    """A client that holds the token of the project's server."""
+    token = api_token.token_of(Home(project, project / ".ratchet"))
+    settings = {PREFECT_API_URL: f"http://127.0.0.1:{port}/api", PREFECT_API_AUTH_STRING: token}
+    with temporary_settings(settings), get_client(sync_client=True) as client:
+        yield client
 
 
 def uri(project: Path) -> str:
@@ -176,7 +200,7 @@ def test_the_user_interfaces_start(project: Path) -> None:
         assert wait_for(lambda: call(f"http://127.0.0.1:{port}/health")) == "OK"
         prefect = f"http://127.0.0.1:{prefect_port}"
         assert wait_for(lambda: call(f"{prefect}/api/health") is not None)
-        assert call(f"{prefect}/ui-settings")["api_url"] == f"{prefect}/api"  # which its pages ask
+        assert call(f"{prefect}/ui-settings")["api_url"] == "/api"  # which its pages ask
 
 
 def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
@@ -185,16 +209,17 @@ def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
         "serve", "--every", "20s", "--recipe", MICRO, "--prefect-port", str(port), "--set", "name=served", "--set", "seed=slot"
     )
     with started(project, *command):
-        url = f"http://127.0.0.1:{port}/api"
-        ended = {
-            "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}},
-            "deployments": {"name": {"any_": ["served"]}},
-        }
-        (finished, *_) = wait_for(lambda: call(f"{url}/flow_runs/filter", ended))
-        assert finished["state"]["type"] == "COMPLETED"
-        tasks = call(f"{url}/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [finished["id"]]}}})
-        assert {"prepare data", "warm up policy", "validate reward", "train policy"} <= {t["name"] for t in tasks}
-        assert "Cached" in {t["state"]["name"] for t in tasks}  # the data of the project's other runs
+        wait_for(lambda: call(f"http://127.0.0.1:{port}/api/health") is not None)
+        with prefect_client(project, port) as prefect:
+            states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED, *FAILURES]))
+            of_ours = DeploymentFilter(name=DeploymentFilterName(any_=["served"]))
+            ended = FlowRunFilter(state=states)
+            (finished, *_) = wait_for(lambda: prefect.read_flow_runs(flow_run_filter=ended, deployment_filter=of_ours))
+            assert finished.state_type == StateType.COMPLETED
+            run_filter = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[finished.id]))
+            tasks = prefect.read_task_runs(task_run_filter=run_filter)
+        assert {"prepare data", "warm up policy", "validate reward", "train policy"} <= {t.name for t in tasks}
+        assert "Cached" in {t.state_name for t in tasks}  # the data of the project's other runs
         client = MlflowClient(uri(project), uri(project))
         experiment = client.get_experiment_by_name("served")
         assert experiment is not None

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from components.home import Home
 from components.pipeline.context import Context
 from components.recipe import load_recipe
+from components.registry.claims import acquired
 from components.registry.ledger import Ledger
 from flows import retention
 from flows.console import Display
@@ -53,6 +54,8 @@ def test_an_error_in_deleting_does_not_spoil_the_run(home: Home, monkeypatch: py
         raise OSError("disk")
 
     monkeypatch.setattr(retention, "collect", fails)
-    recording = Recording(Context(load_recipe(MICRO), home), Ledger(home.ledger), Display(), run_id="r")
+    ledger = Ledger(home.ledger)
+    claim = acquired(ledger, "run", "place", lambda *_: None)
+    recording = Recording(Context(load_recipe(MICRO), home), ledger, Display(), claim, run_id="r")
     recording.__dict__["tracker"] = object()
     tidy(recording)

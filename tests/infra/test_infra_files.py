@@ -8,10 +8,13 @@ import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 import pytest
 import yaml
+
+from flows import prefect_server
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -129,6 +132,32 @@ def test_databases_take_their_passwords_from_the_environment() -> None:
     assert set(re.findall(r"^\\getenv \w+ (\w+)$", sql, re.MULTILINE)) <= set(COMPOSE["services"]["postgres"]["environment"])
     assert set(re.findall(r"PASSWORD (\S+);", sql)) == {":'prefect_password'", ":'mlflow_password'"}
     assert set(re.findall(r"CREATE DATABASE (\w+)", sql)) == {"prefect", "mlflow"}
+
+
+def called(url: str) -> str:
+    host = urlsplit(url).hostname
+    assert host is not None
+    return host
+
+
+def test_compose_starts_prefect_behind_the_guard_under_the_names_that_call_it() -> None:
+    server, worker = COMPOSE["services"]["prefect"], COMPOSE["services"]["worker"]
+    assert server["entrypoint"] == ["python", "-m", "flows.prefect_server"]
+    names = prefect_server.parse(server["command"]).names.split(",")
+    (check,) = re.findall(r"http://[^']+", server["healthcheck"]["test"][-1])
+    assert set(names) == {called(worker["environment"]["PREFECT_API_URL"]), called(check), "localhost"}
+    assert prefect_server.SERVER_VARIABLE in server["environment"]
+
+
+def test_the_chart_starts_prefect_behind_the_guard_under_the_names_that_call_it() -> None:
+    values, worker = (load(INFRA / "helm" / f"prefect-{name}-values.yaml") for name in ("server", "worker"))
+    server = values["server"]
+    assert server["command"] == ["python", "-m", "flows.prefect_server"]
+    names = prefect_server.parse(server["args"]).names.split(",")
+    worker_calls = called(worker["worker"]["selfHostedServerApiConfig"]["apiUrl"])
+    assert set(names) == {"127.0.0.1", "localhost", worker_calls, "$(POD_IP)"}  # the last are the kubelet's probes
+    assert [variable["valueFrom"]["fieldRef"]["fieldPath"] for variable in server["env"]] == ["status.podIP"]
+    assert server["basicAuth"]["enabled"]
 
 
 def test_job_template_is_closed() -> None:

@@ -26,13 +26,29 @@ def test_rows_have_a_question_or_a_prompt_and_keep_their_fields(tmp_path: Path) 
 
 
 def test_of_two_rows_with_one_prompt_the_first_counts(tmp_path: Path) -> None:
-    rows = benchmark_rows("b", written(tmp_path / "b", {"prompt": "a", "answer": "1"}, {"prompt": "A ", "answer": "2"}))
+    rows = benchmark_rows("b", written(tmp_path / "b", {"prompt": "a", "answer": "1"}, {"prompt": "a ", "answer": "1.0"}))
     assert [row["answer"] for row in rows] == ["1"]
+
+
+def test_faults_prompts_that_look_alike_are_different_items_of_a_benchmark(tmp_path: Path) -> None:
+    given = [{"prompt": prompt, "answer": str(n)} for n, prompt in enumerate(["2² m?", "22 m?", "22 M?", "22\nm?"])]
+    rows = benchmark_rows("b", written(tmp_path / "b", *given))
+    assert [row["answer"] for row in rows] == ["0", "1", "2", "3"]
+    assert len({row["id"] for row in rows}) == 4
+
+
+def test_faults_a_benchmark_with_two_answers_to_one_prompt_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"prompt 2 of .* came before with another answer"):
+        benchmark_rows("b", written(tmp_path / "b", {"prompt": "a", "answer": "1"}, {"prompt": "a ", "answer": "2"}))
 
 
 @pytest.mark.parametrize(
     ("row", "complaint"),
-    [({"answer": "1"}, "neither question nor prompt"), ({"prompt": "a", "answer": "none"}, "row 1 .* no number")],
+    [
+        ({"answer": "1"}, "neither question nor prompt"),
+        ({"prompt": "a", "answer": "none"}, "row 1 .* is not one number"),
+        ({"prompt": "a", "answer": "5 m/s^2"}, "row 1 .* is not one number"),
+    ],
 )
 def test_a_row_that_cannot_be_judged_is_named(tmp_path: Path, row: dict[str, object], complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from components.errors import RewardError
+from components.files import file_digest
 from components.home import Home
 from components.pipeline.context import Context
 from components.pipeline.reward import custom_reward_source
@@ -41,4 +43,10 @@ def test_an_edit_anywhere_in_the_functions_package_is_another_source(project: Pa
 
 
 def test_a_module_by_itself_is_its_own_file(project: Path) -> None:
-    assert list(source(project, "ratchet_test_alone:judge")) == ["reward_function/ratchet_test_alone:judge"]
+    assert list(source(project, "ratchet_test_alone:judge").values()) == [file_digest(project / "ratchet_test_alone.py")]
+
+
+def test_a_package_that_would_end_the_run_is_an_error_of_the_reward(project: Path) -> None:
+    (project / PACKAGE / "__init__.py").write_text("import sys; sys.exit(0)\n", encoding="utf-8")
+    with pytest.raises(RewardError, match=rf"{PACKAGE}\.judge:judge raised SystemExit\(0\)"):
+        source(project, f"{PACKAGE}.judge:judge")

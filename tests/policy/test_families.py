@@ -9,11 +9,12 @@ import torch
 from torch.testing import assert_close
 
 from components.policy.adapters import add_lora
+from components.policy.engines.engine import SamplingSeed, SamplingSettings
+from components.policy.engines.plain import generate, sample
 from components.policy.loading import Policy, load_policy, save_policy
 from components.policy.log_probs import completion_log_probs, score_tokens
 from components.policy.packing import Group, pack, pack_flat
 from components.policy.probe import check_scoring
-from components.policy.sampling import SamplingSeed, SamplingSettings, generate, sample
 from components.policy.sequences import serves
 from components.recipe import Train
 from components.training.actor import Actor

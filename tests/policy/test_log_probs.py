@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from components.policy.engines.engine import SamplingSeed, SamplingSettings
+from components.policy.engines.plain import generate, sample
 from components.policy.loading import Policy
 from components.policy.log_probs import (
     Nucleus,
@@ -20,7 +22,6 @@ from components.policy.log_probs import (
     score_tokens,
 )
 from components.policy.packing import Group, pack
-from components.policy.sampling import SamplingSeed, SamplingSettings, generate, sample
 from tests.policy.scoring import groups_of, nucleus_in, order_of, packed, sampled
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 

@@ -8,8 +8,9 @@ import torch
 from transformers import BloomConfig, CohereConfig, GPTNeoConfig, GraniteConfig, MambaConfig
 
 from components.errors import ModelError
+from components.policy.engines import slot_attention
 from components.policy.loading import Policy
-from components.policy.probe import check_context, check_scoring
+from components.policy.probe import check_context, check_scoring, check_slots
 from tests.policy.families import SHARED_KEYS, random_model
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 
@@ -107,6 +108,31 @@ def test_a_model_whose_log_probs_are_no_numbers_is_refused() -> None:
 def test_an_unsupported_family_is_refused_with_the_remedy(config: Any, complaint: str) -> None:
     with pytest.raises(ModelError, match=f"{config.model_type}: .*{complaint}.*use another model"):
         check_scoring(Policy(random_model(config), tiny_tokenizer()))
+
+
+def test_slots_that_draw_right_give_an_engine_that_holds_nothing_yet() -> None:
+    engine = check_slots(tiny_policy())
+    assert (engine.layout, engine.steps) == (None, {})
+
+
+def test_slots_in_half_precision_are_near_enough() -> None:
+    policy = Policy(tiny_policy().model, tiny_tokenizer(), "bf16")
+    assert check_slots(policy).half
+
+
+def test_slots_whose_log_probs_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = slot_attention._plain
+    monkeypatch.setattr(slot_attention, "_plain", lambda state, query, keys, *rest: right(state, query * 1.5, keys, *rest))
+    with pytest.raises(ModelError, match=r"differ from the model's own forward pass by .* The plain engine serves it"):
+        check_slots(tiny_policy())
+
+
+def test_slots_that_fail_on_a_model_are_refused_with_the_error() -> None:
+    policy = Policy(
+        random_model(MambaConfig(vocab_size=300, hidden_size=32, state_size=4, num_hidden_layers=1)), tiny_tokenizer()
+    )
+    with pytest.raises(ModelError, match="The plain engine serves it"):
+        check_slots(policy)
 
 
 def test_a_prompt_that_fills_the_context_passes() -> None:

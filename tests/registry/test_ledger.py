@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from components.errors import RegistryError, StaleChampionError
 from components.registry import ledger as ledger_module
 from components.registry.leases import promotion_lease
 from components.registry.ledger import Ledger, Promotion, now
+from components.registry.tables import retired_folds
 
 
 @pytest.fixture
@@ -203,3 +205,11 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
         connection.execute("UPDATE settings SET value = '99'")
     with pytest.raises(RegistryError, match="schema 99"):
         Ledger(f"sqlite:///{path}")
+
+
+def test_an_error_of_the_database_does_not_print_what_was_sealed() -> None:
+    ledger = Ledger("sqlite:///:memory:")
+    row = {"model": "m", "fold_digest": "f", "reason": "sealed 0.0123", "at": "now"}
+    with pytest.raises(IntegrityError) as raised, ledger.transaction() as connection:
+        connection.execute(retired_folds.insert(), [row, row])
+    assert "0.0123" not in str(raised.value)

@@ -77,3 +77,11 @@ def test_deleted_files_are_gone_and_equal_weights_are_registered_anew(tracker: T
     assert tracker.version_of("m", WEIGHTS) is None
     assert registered(tracker, tmp_path) == "2"
     assert tracker.version_of("m", WEIGHTS) == "2"
+
+
+def test_a_run_that_was_deleted_is_begun_again(tracker: Tracker) -> None:
+    first = tracker.open_run("deleted", {}, None)
+    assert tracker.open_run("deleted", {}, first) == first
+    tracker.client.delete_run(first)
+    again = tracker.open_run("deleted", {}, first)
+    assert (again != first, tracker.has_run(again)) == (True, True)

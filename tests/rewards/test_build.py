@@ -118,3 +118,10 @@ def test_a_module_that_does_not_import_is_refused_by_name(tmp_path: Path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RecipeError, match="broken_reward:f"):
         import_reward("broken_reward:f")
+
+
+def test_a_module_that_would_end_the_run_is_an_error_of_the_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaving_reward.py").write_text("import sys; sys.exit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RewardError, match=r"leaving_reward:f raised SystemExit\(0\).*__main__"):
+        import_reward("leaving_reward:f")

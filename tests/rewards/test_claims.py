@@ -6,7 +6,7 @@ PAIRS = [{"prompt": f"{n} + 1?", "chosen": f"#### {n + 1}", "rejected": f"#### {
 
 
 def test_a_pair_has_two_numbers_or_none() -> None:
-    assert numbers({"chosen": "1,000 in all\n#### 1000", "rejected": "#### 12.50"}) == ("1000", "12.50")
+    assert numbers({"chosen": "1,000 in all\n#### 1000", "rejected": "#### 12.50"}) == ("1000", "12.5")
     assert numbers({"chosen": "#### 7", "rejected": "the answer is 7.0"}) is None
     assert numbers({"chosen": "#### 7", "rejected": "no idea"}) is None
 

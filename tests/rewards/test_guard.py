@@ -66,3 +66,23 @@ def test_a_broken_protocol_is_not_asked_again() -> None:
     with pytest.raises(RewardError, match="wrong count"):
         totals(guard, ["a"])
     assert guard.retried == 0
+
+
+def test_a_function_that_would_end_the_run_is_not_asked_again_and_is_named() -> None:
+    def leaves(*_: Any) -> list[Score]:
+        raise SystemExit(0)
+
+    guard = guarded(leaves)
+    with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\).*Return a Score"):
+        totals(guard, ["a"])
+    assert guard.retried == 0
+
+
+def test_what_a_function_yields_is_made_under_the_guard() -> None:
+    def lazy(prompts: Sequence[str], completions: Sequence[str], rows: object) -> Any:
+        for completion in completions:
+            if completion == "?":
+                raise ConnectionError("service unavailable")
+            yield Score(1.0, {})
+
+    assert totals(guarded(lazy), ["a", "?"]) == [1.0, None]

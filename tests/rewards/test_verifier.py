@@ -1,26 +1,16 @@
 """The final number of a completion is found and compared as a person would."""
 
 import json
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.rewards.verifier import final_number, is_correct, parse_number, verify
+from components.rewards.verifier import final_number, is_correct, verify
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
-
-
-@pytest.mark.parametrize("text", ["1000", "1,000", "1000.00", "$1,000", "1,000.0"])
-def test_a_number_is_the_same_however_it_is_written(text: str) -> None:
-    assert parse_number(text) == Decimal(1000)
-
-
-@pytest.mark.parametrize("text", ["ten", "", "1.2.3", "-", "nan", "inf"])
-def test_what_is_no_number_is_none(text: str) -> None:
-    assert parse_number(text) is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +25,7 @@ def test_what_is_no_number_is_none(text: str) -> None:
     ],
 )
 def test_the_strict_form_is_the_last_marked_line(text: str, number: str) -> None:
-    assert final_number(text) == Decimal(number)
+    assert final_number(text) == Fraction(number)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +72,7 @@ def test_a_row_too_few_is_refused() -> None:
 
 @given(st.text(), st.booleans())
 def test_any_text_can_be_judged(text: str, strict: bool) -> None:
-    number = final_number(text, strict)
-    assert number is None or number.is_finite()
+    assert isinstance(final_number(text, strict), Fraction | None)
 
 
 @given(st.integers(-(10**9), 10**9))
@@ -99,4 +88,4 @@ def test_the_verifier_agrees_with_labelled_solutions_of_real_models(gsm8k: Path)
             if is_correct(solution["solution"], row["ground_truth"], strict=False) != solution["is_correct"]:
                 disagreements.append(solution["solution"].splitlines()[-1])
     assert len(lines) == 1000
-    assert len(disagreements) <= 20, disagreements  # 0.5% of 4,000
+    assert disagreements == []  # of 4,000

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
+from components.policy.engines.plain import generate
 from components.policy.loading import Policy
-from components.policy.sampling import Completion, RolloutEngine, SamplingSeed, SamplingSettings, generate
 from components.randomness import uniforms
 from components.recipe.presets import PRESETS
 from components.training.loop import Trainer

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, sample
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from components.policy.engines.plain import sample
 from components.rewards.protocol import Score
 from components.training.rollouts import PromptRollout, Rollouts
 from tests.tiny_models import tiny_policy

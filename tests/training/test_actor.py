@@ -171,13 +171,20 @@ def test_a_checkpointed_layer_runs_again_in_the_backward_pass(checkpointed: bool
     assert len(calls) == expected
 
 
+@pytest.mark.parametrize("offload", [False, True])
 @pytest.mark.parametrize("lora", [None, {"rank": 4}])
-def test_checkpointing_does_not_change_the_gradient(lora: dict[str, int] | None) -> None:
-    actors = [shaken(actor_of(gradient_checkpointing=checkpointed, lora=lora)) for checkpointed in (False, True)]
+def test_checkpointing_does_not_change_the_gradient(lora: dict[str, int] | None, offload: bool) -> None:
+    options = ({}, {"gradient_checkpointing": True, "offload": offload})
+    actors = [shaken(actor_of(lora=lora, **given)) for given in options]
     with actors[1].updating():
         plain, checkpointed = map(gradient, actors)
     assert same(plain, checkpointed)
     assert sum(bool(g.any()) for g in plain) > len(plain) / 2
+
+
+def test_what_memory_is_to_decide_must_have_been_decided() -> None:
+    with pytest.raises(AssertionError, match="auto"):
+        actor_of(gradient_checkpointing="auto")
 
 
 def test_layers_are_back_in_evaluation_mode_after_a_failed_update() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from components.policy.sampling import Completion
+from components.policy.engines.engine import Completion
 from components.recipe import Train
 from components.rewards.protocol import Score
 from components.training.experience import Experience, Scored, build_experience

@@ -28,14 +28,20 @@ def by_tokens(choice: Choice) -> Estimate:
     ],
 )
 def test_the_first_that_fits_is_chosen_and_otherwise_the_least(budget: int, chosen: Choice) -> None:
-    assert fitted(choices(Train.model_validate(AUTO)), by_tokens, budget) == chosen
+    assert fitted(choices(Train.model_validate(AUTO), cuda=True), by_tokens, budget) == chosen
 
 
 def test_what_the_recipe_says_is_not_chosen() -> None:
     train = Train.model_validate(AUTO | {"micro_tokens": 300, "offload": False})
-    assert choices(train) == [Choice(300, False, False), Choice(300, True, False)]
-    assert choices(Train()) == [Choice(16_384, False, False)]
+    assert choices(train, cuda=True) == [Choice(300, False, False), Choice(300, True, False)]
+    assert choices(Train(), cuda=True) == [Choice(16_384, False, False)]
     assert with_choice(train, Choice(300, True, False)).tokens_at_once == 300
+
+
+def test_nothing_is_offloaded_on_a_cpu() -> None:
+    found = choices(Train.model_validate(AUTO), cuda=False)
+    assert found[-1] == Choice(2_048, True, False)
+    assert not any(choice.offload for choice in found)
 
 
 def test_offload_without_checkpoints_is_refused() -> None:

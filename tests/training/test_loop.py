@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from components.errors import StoreError
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from components.policy.engines.plain import generate
 from components.policy.loading import Policy
 from components.policy.log_probs import completion_log_probs
 from components.policy.packing import Group
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
 from components.recipe import Train
 from components.recipe.presets import PRESETS
 from components.rewards.protocol import Score

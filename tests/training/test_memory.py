@@ -1,16 +1,18 @@
 """The memory formulas, against what autograd really saves."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from components.policy.loading import autocast
+from components.policy.loading import autocast, frozen
 from components.policy.log_probs import hidden_states
 from components.policy.packing import Group, PackedRows, pack
 from components.policy.shape import ModelShape, shape_of_model
-from components.training.memory import GIB, Load, activation_bytes
+from components.training.memory import GIB, Load, activation_bytes, reference_bytes
+from tests.tiny_models import tiny_policy
 
 PROMPT, NEW, K, GROUPS = 32, 24, 4, 3
 SIZES: dict[str, Any] = {"vocab_size": 500, "hidden_size": 96, "intermediate_size": 288, "num_hidden_layers": 3}
@@ -53,3 +55,10 @@ def test_eager_layers_are_what_a_gpu_held() -> None:
     load = Load(64, 8, 128, 256, micro_tokens=20_000, low=True)
     assert load.packed == 17_408
     assert activation_bytes(shape, load) / GIB == pytest.approx(27.3, rel=0.1)
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_the_reference_is_as_large_as_a_frozen_policy(low: bool) -> None:
+    policy = replace(tiny_policy(layers=2), precision="bf16" if low else "fp32")
+    expected = reference_bytes(shape_of_model(policy.model), Load(4, 2, 8, 8, micro_tokens=64, low=low))
+    assert expected == pytest.approx(sum(p.nbytes for p in frozen(policy).model.parameters()), rel=0.02)

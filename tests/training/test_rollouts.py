@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import RewardError
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from components.policy.engines.plain import generate
 from components.policy.loading import Policy
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
 from components.rewards.protocol import Score
 from components.training.metrics import Phases
 from components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out

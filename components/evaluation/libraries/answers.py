@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from components.errors import ModelError
+from components.policy.engines.default import generate
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from components.policy.loading import Policy
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
 from components.recipe import digest_of
 
 

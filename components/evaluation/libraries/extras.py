@@ -13,6 +13,7 @@ from pathlib import Path
 
 from components.errors import DataError, RatchetError, RecipeError
 from components.recipe import Library
+from components.user_code import user_code
 
 EXTRAS = {"lm_eval": "lm-eval", "inspect": "inspect"}
 MODULES = {"lm_eval": "lm_eval", "inspect": "inspect_ai"}
@@ -59,14 +60,18 @@ def contained(name: str, benchmark: Library) -> Iterator[Path]:
     stays the caller's: it may be JSON.
 
     Raises:
-        DataError: for any error of the library's, in its first line.
+        DataError: for any error of the library's, in its first line, and where a task would have ended the run.
     """
     root, hook, bytecode = logging.getLogger(), sys.excepthook, sys.dont_write_bytecode
     level, handlers = root.level, list(root.handlers)
     with tempfile.TemporaryDirectory(prefix="ratchet-") as folder, _environment(_places(folder)):
         sys.dont_write_bytecode = True
         try:
-            with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            with (
+                contextlib.redirect_stderr(io.StringIO()),
+                contextlib.redirect_stdout(io.StringIO()),
+                user_code(f"benchmark {name}: {benchmark.task}", f"Correct evaluation.benchmarks.{name}.", DataError),
+            ):
                 yield Path(folder)
         except RatchetError:
             raise

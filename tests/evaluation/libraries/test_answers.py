@@ -4,7 +4,8 @@ import pytest
 
 from components.errors import ModelError
 from components.evaluation.libraries.answers import Answer, Decoding, Respondent, cut
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, generate
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from components.policy.engines.plain import generate
 from tests.tiny_models import tiny_policy
 
 SAMPLED = Decoding(temperature=1.0, max_new_tokens=8)

@@ -63,3 +63,9 @@ def test_a_librarys_error_becomes_one_line_and_ours_stays() -> None:
         raise ValueError("no\nmore")
     with pytest.raises(ModelError, match="ours"), contained("b", GSM):
         raise ModelError("ours")
+
+
+def test_a_task_that_would_end_the_run_is_an_error_of_the_benchmark() -> None:
+    ends = pytest.raises(DataError, match=r"benchmark b: gsm8k raised SystemExit\(0\).*evaluation\.benchmarks\.b")
+    with ends, contained("b", GSM):
+        raise SystemExit(0)

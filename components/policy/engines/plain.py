@@ -1,68 +1,18 @@
-"""Roll out completions: each prompt's key-value cache is computed once, finished sequences leave the batch.
+"""The engine that every model can use: its own forward pass and cache; finished sequences leave the batch.
 
-A token is drawn by inverting the cumulative distribution at one uniform per (sample, position), so that a completion
-depends only on the model, its prompt and its own counters.
+Each prompt's key-value cache is computed once. A token is drawn by inverting the cumulative distribution at one uniform per
+(sample, position), so that a completion depends only on the model, its prompt and its own counters.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from components.errors import ModelError
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
 from components.policy.loading import Policy
-from components.randomness import uniforms
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sampled completion; ``tokens`` ends with end-of-sequence unless it was cut at the limit."""
-
-    tokens: list[int]
-    log_probs: list[float]  # of the sampler, at its temperature and within its top-p, one per token
-    finished: bool
-    entropies: list[float] = field(default_factory=list)  # nats, of the distribution that each token was drawn from
-    nucleus: list[list[int]] | None = None  # the ids that top-p left, one list per token; None where it left all
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How completions are drawn; temperature 0 is greedy."""
-
-    samples: int
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    rows_at_once: int = 512
-
-
-@dataclass(frozen=True)
-class SamplingSeed:
-    """Names the draws: (run seed, purpose, step); prompt and sample numbers are added per row."""
-
-    seed: int
-    purpose: str
-    step: int = 0
-
-
-class RolloutEngine(Protocol):
-    """Whatever draws completions: the policy itself (:func:`generate`), or another engine that is given its weights.
-
-    Returns:
-        For each of the B prompts, ``settings.samples`` completions with the log-probs that the engine drew them at.
-    """
-
-    def __call__(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-    ) -> list[list[Completion]]: ...
+from components.policy.sampler import Choice, choose
 
 
 def generate(
@@ -98,13 +48,7 @@ def sample(
         ModelError: if a completion could run past the model's context.
     """
     assert len(prompts) == len(items)
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(map(len, prompts), default=0)
-    if limit is not None and longest + settings.max_new_tokens > limit:
-        raise ModelError(
-            f"a prompt of {longest} tokens and {settings.max_new_tokens} new ones exceed the model's context of {limit}. "
-            "Lower policy.max_new_tokens or data.max_prompt_chars."
-        )
+    check_room(model, prompts, settings)
     results: dict[int, list[Completion]] = {}
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     per_chunk = max(1, settings.rows_at_once // settings.samples)
@@ -126,16 +70,7 @@ def _sample_chunk(
     end_of_sequence: int,
 ) -> list[Completion]:
     device, k = model.device, settings.samples
-    draws = torch.from_numpy(
-        uniforms(
-            seed.seed,
-            seed.purpose,
-            seed.step,
-            [item for item in items for _ in range(k)],
-            list(range(k)) * len(items),
-            settings.max_new_tokens,
-        )
-    ).to(device)
+    draws = seed.draws(items, settings).to(device)
     drawn = _Drawn(len(prompts) * k, settings, end_of_sequence, device)
     for position, (alive, logits) in enumerate(_decode(model, prompts, settings, drawn.tokens, end_of_sequence)):
         drawn.note(alive, position, choose(logits, draws[alive, position], settings.temperature, settings.top_p))
@@ -151,10 +86,9 @@ class _Drawn:
         self.log_probs = torch.zeros(shape, device=device)
         self.entropies = torch.zeros(shape, device=device)
         self.lengths = torch.zeros(count, dtype=torch.long, device=device)
-        cut = settings.top_p < 1 and settings.temperature > 0
-        self.nucleus: list[list[list[int]]] | None = [[] for _ in range(count)] if cut else None
+        self.nucleus: list[list[list[int]]] | None = [[] for _ in range(count)] if settings.cuts else None
 
-    def note(self, alive: Tensor, position: int, choice: "Choice") -> None:
+    def note(self, alive: Tensor, position: int, choice: Choice) -> None:
         self.tokens[alive, position] = choice.tokens
         self.log_probs[alive, position] = choice.log_probs
         self.entropies[alive, position] = choice.entropies
@@ -209,44 +143,3 @@ def _decode(
             use_cache=True,
         )
         cache, logits, next_position = step.past_key_values, step.logits[:, -1], next_position + 1
-
-
-class Choice(NamedTuple):
-    """Next tokens of B rows."""
-
-    tokens: Tensor  # [B] long
-    log_probs: Tensor  # [B]
-    entropies: Tensor  # [B], nats
-    kept: Tensor | None  # [B, V] bool: what top-p left; None where it left all
-
-
-def choose(logits: Tensor, draws: Tensor, temperature: float, top_p: float = 1.0) -> Choice:
-    """Draw next tokens.
-
-    Args:
-        logits: [B, V].
-        draws: uniforms in [0, 1), [B]; token v is chosen where the cumulative distribution first exceeds the draw.
-        temperature: 0 takes the most likely token, whose log-prob is that at temperature 1.
-        top_p: only the most likely tokens are drawn from, as few as reach this probability together (arXiv:1904.09751).
-    """
-    log_softmax = (logits.float() / (temperature or 1.0)).log_softmax(-1)
-    kept = None
-    if top_p < 1 and temperature:
-        kept = nucleus_of(log_softmax, top_p)
-        log_softmax = log_softmax.masked_fill(~kept, -torch.inf).log_softmax(-1)
-    probabilities = log_softmax.exp()
-    entropies = -torch.where(probabilities > 0, probabilities * log_softmax, 0.0).sum(-1)
-    if temperature == 0:
-        chosen = log_softmax.argmax(-1)
-    else:
-        cumulative = probabilities.double().cumsum(-1)
-        threshold = draws.to(cumulative.dtype)[:, None] * cumulative[:, -1:]
-        chosen = torch.searchsorted(cumulative, threshold, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-    return Choice(chosen, log_softmax.gather(-1, chosen[:, None])[:, 0], entropies, kept)
-
-
-def nucleus_of(log_probs: Tensor, top_p: float) -> Tensor:
-    """[B, V] bool: the smallest set of most likely tokens whose probabilities reach ``top_p``; never empty."""
-    ordered, ids = log_probs.sort(dim=-1, descending=True, stable=True)
-    before = ordered.exp().cumsum(-1) - ordered.exp()
-    return torch.zeros_like(log_probs, dtype=torch.bool).scatter(-1, ids, before < top_p)

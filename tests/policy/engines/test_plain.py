@@ -1,15 +1,15 @@
-"""Sampling: right distribution, right log-probs, and nothing depends on the batch."""
+"""The plain engine: completions end and stop where they should, and nothing depends on the batch."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch.testing import assert_close
 
 from components.errors import ModelError
-from components.policy.sampling import Completion, SamplingSeed, SamplingSettings, choose, generate, nucleus_of, sample
+from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from components.policy.engines.plain import generate, sample
+from components.policy.sampler import nucleus_of
 from tests.policy.scoring import groups_of, packed, sampled
 from tests.tiny_models import tiny_policy
 
@@ -91,94 +91,11 @@ def test_finished_rows_leave_the_batch() -> None:
     assert batch_sizes[-1] < batch_sizes[1]
 
 
-def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
-    logits = torch.tensor([0.0, 1.0, -1.0, 0.5, 2.0])
-    draws = torch.from_numpy(np.random.default_rng(0).random(20_000))
-    chosen = choose(logits.expand(20_000, 5), draws, 1.0).tokens
-    counts = torch.bincount(chosen, minlength=5).numpy()
-    expected = logits.double().softmax(0).numpy() * 20_000
-    assert stats.chisquare(counts, expected).pvalue > 0.001
-
-
-def test_temperature_sharpens_the_drawn_distribution() -> None:
-    logits = torch.tensor([0.0, 1.0])
-    draws = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000  # evenly spread: counts are exact to one
-    chosen, log_probs, *_ = choose(logits.expand(1000, 2), draws, 0.5)
-    share = (logits / 0.5).softmax(0)[1]  # e^2 / (1 + e^2) = 0.881
-    assert int(chosen.sum()) == pytest.approx(1000 * float(share), abs=1)
-    assert_close(log_probs[chosen == 1][0], share.log())
-
-
-@pytest.mark.parametrize("where", [0.0, 0.5, 1 - 2**-53])
-def test_a_token_without_probability_is_never_drawn(where: float) -> None:
-    logits = torch.tensor([[-torch.inf, 1.0, -torch.inf, 1.0, -torch.inf]])
-    assert int(choose(logits, torch.tensor([where], dtype=torch.float64), 1.0).tokens) in (1, 3)
-
-
 def test_no_prompts_give_no_completions() -> None:
     assert draw([], SamplingSettings(2, 4)) == []
 
 
-SHARES = torch.tensor([[0.2, 0.4, 0.1, 0.3]])
 TOP_P = SamplingSettings(3, 12, temperature=0.8, top_p=0.6)
-
-
-def spread(count: int) -> torch.Tensor:
-    """Uniforms at even distances, so that counts are exact to one."""
-    return (torch.arange(count, dtype=torch.float64) + 0.5) / count
-
-
-@pytest.mark.parametrize(
-    ("top_p", "expected"),
-    [
-        (1e-9, [1]),  # never empty
-        (0.35, [1]),
-        (0.45, [1, 3]),  # 0.4 is not enough, 0.4 + 0.3 is
-        (0.75, [0, 1, 3]),
-        (0.95, [0, 1, 2, 3]),
-    ],
-)
-def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p: float, expected: list[int]) -> None:
-    assert nucleus_of(SHARES.log(), top_p)[0].nonzero()[:, 0].tolist() == expected
-
-
-def test_of_equally_likely_tokens_the_nucleus_takes_the_first() -> None:
-    assert nucleus_of(torch.full((1, 4), 0.25).log(), 0.4).tolist() == [[True, True, False, False]]
-
-
-def test_each_row_has_its_own_nucleus() -> None:
-    shares = torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]])
-    assert nucleus_of(shares.log(), 0.6).tolist() == [[True, False], [False, True], [True, True]]
-
-
-def test_inside_the_nucleus_tokens_are_drawn_as_often_as_they_are_likely() -> None:
-    chosen, log_probs, _, kept = choose(SHARES.log().expand(7000, 4), spread(7000), 1.0, top_p=0.6)
-    counts = torch.bincount(chosen, minlength=4).tolist()
-    assert counts == pytest.approx([0, 4000, 0, 3000], abs=1)  # 0.4 and 0.3 of 0.7
-    assert_close(log_probs[chosen == 3][0], torch.tensor(math.log(3 / 7)))
-    assert kept is not None
-    assert kept.sum(-1).unique().tolist() == [2]
-
-
-def test_temperature_comes_before_the_nucleus() -> None:
-    # squared and renormalised: 4, 16, 1 and 9 of 30; 16/30 reaches 0.5 alone, 0.4 did not
-    kept = choose(SHARES.log(), spread(1), 0.5, top_p=0.5).kept
-    assert kept is not None
-    assert kept.tolist() == [[False, True, False, False]]
-
-
-@pytest.mark.parametrize("where", [0.0, 0.5, 1 - 2**-53])
-def test_no_token_outside_the_nucleus_is_ever_drawn(where: float) -> None:
-    logits = torch.randn(200, 50, generator=torch.Generator().manual_seed(0))
-    chosen, log_probs, _, kept = choose(logits, torch.full((200,), where, dtype=torch.float64), 1.0, top_p=0.5)
-    assert kept is not None
-    assert kept[torch.arange(200), chosen].all()
-    assert log_probs.isfinite().all()
-
-
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.0, 1.0), (0.0, 0.5)])
-def test_where_all_tokens_are_left_there_is_no_nucleus(temperature: float, top_p: float) -> None:
-    assert choose(SHARES.log(), spread(1), temperature, top_p).kept is None
 
 
 def test_greedy_sampling_has_no_nucleus() -> None:
@@ -212,35 +129,6 @@ def test_under_top_p_completions_do_not_depend_on_batch_or_order() -> None:
     assert tokens(other) == [tokens(together)[i] for i in (4, 2, 0, 3, 1)]
     assert [[c.nucleus for c in group] for group in other] == [[c.nucleus for c in together[i]] for i in (4, 2, 0, 3, 1)]
     assert_close(sampled(other), sampled([together[i] for i in (4, 2, 0, 3, 1)]), rtol=0, atol=1e-4)  # other paddings
-
-
-@pytest.mark.parametrize(
-    ("logits", "entropy"),
-    [
-        ([2.0, 2.0, 2.0, 2.0], math.log(4)),
-        ([0.0, -torch.inf, 0.0, -torch.inf], math.log(2)),
-        ([-torch.inf, 3.0, -torch.inf, -torch.inf], 0.0),
-        ([math.log(0.5), math.log(0.25), math.log(0.25), -torch.inf], 1.5 * math.log(2)),  # 0.5 ln 2 + 2 x 0.25 ln 4
-    ],
-)
-def test_entropies_in_nats(logits: list[float], entropy: float) -> None:
-    found = choose(torch.tensor([logits]), spread(1), 1.0).entropies
-    assert_close(found, torch.tensor([entropy]), rtol=0, atol=1e-6)
-    assert (found >= 0).all()
-
-
-def test_the_entropy_is_that_of_the_distribution_drawn_from() -> None:
-    inside = torch.tensor([4 / 7, 3 / 7])
-    assert_close(choose(SHARES.log(), spread(1), 1.0, top_p=0.6).entropies, -(inside * inside.log()).sum()[None])
-    sharper = torch.tensor([4, 16, 1, 9]) / 30
-    assert_close(choose(SHARES.log(), spread(1), 0.5).entropies, -(sharper * sharper.log()).sum()[None])
-
-
-def test_a_greedy_tokens_figures_are_those_at_temperature_one() -> None:
-    greedy = choose(SHARES.log(), spread(1), 0.0)
-    assert int(greedy.tokens) == 1
-    assert_close(greedy.log_probs, torch.tensor([math.log(0.4)]))
-    assert_close(greedy.entropies, choose(SHARES.log(), spread(1), 1.0).entropies)
 
 
 def test_entropies_are_recorded_one_per_token() -> None:

@@ -1,0 +1,128 @@
+"""One decoding step for all slots: what lies on the device, and the step itself, which a graph can replay.
+
+Notation: S slots, N new tokens at most. Nothing here waits for the device: a slot that has ended repeats its last step, which
+changes nothing but scratch, until the schedule fills it again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from components.policy.engines.slot_attention import Extending, SlotCache, active, unread_mask
+from components.policy.sampler import Choice, choose
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """What each slot is at; the last column of what was drawn is scratch."""
+
+    token: Tensor  # [S] long: drawn last, or the prompt's last
+    length: Tensor  # [S] long: tokens whose keys and values it holds
+    count: Tensor  # [S] long: tokens drawn
+    done: Tensor  # [S] bool
+    draws: Tensor  # [S, N] fp64
+    tokens: Tensor  # [S, N + 1] long
+    log_probs: Tensor  # [S, N + 1]
+    entropies: Tensor  # [S, N + 1], nats
+
+    @classmethod
+    def empty(cls, slots: int, new_tokens: int, device: torch.device) -> "SlotState":
+        """All slots done."""
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
+            return torch.zeros(slots, *shape, dtype=dtype, device=device)
+
+        return cls(
+            token=zeros(),
+            length=zeros(),
+            count=zeros(),
+            done=~zeros(dtype=torch.bool),
+            draws=zeros(new_tokens, dtype=torch.float64),
+            tokens=zeros(new_tokens + 1),
+            log_probs=zeros(new_tokens + 1, dtype=torch.float32),
+            entropies=zeros(new_tokens + 1, dtype=torch.float32),
+        )
+
+    def first(self, slots: int) -> "SlotState":
+        """A view of the first ones."""
+        return SlotState(**{f.name: getattr(self, f.name)[:slots] for f in fields(self)})
+
+    def move(self, sources: Tensor, targets: Tensor) -> None:
+        """Copy slots; those that were copied are done."""
+        for f in fields(self):
+            tensor = getattr(self, f.name)
+            tensor[targets] = tensor[sources]
+        self.done[sources] = True
+
+    def admit(self, slots: Tensor, token: Tensor, length: Tensor, draws: Tensor) -> None:
+        """Start rows in these slots [n], at their prompts' last tokens [n], with prompts of so many tokens before them [n]."""
+        self.token[slots] = token
+        self.length[slots] = length
+        self.count[slots] = 0
+        self.done[slots] = False
+        self.draws[slots] = draws
+
+    def note(self, choice: Choice, end_of_sequence: int) -> None:
+        """Write down what was drawn and go on to the next position; a slot that is done stays as it is."""
+        limit, live = self.draws.shape[1], ~self.done
+        column = torch.where(live, self.count, limit)[:, None]
+        for stored, new in zip((self.tokens, self.log_probs, self.entropies), choice[:3], strict=True):
+            stored.scatter_(1, column, new[:, None])
+        self.length.add_(live)
+        self.count.add_(live)
+        self.token.copy_(torch.where(live, choice.tokens, self.token))
+        self.done.logical_or_((choice.tokens == end_of_sequence) | (self.count == limit))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a decoder draws; part of what a captured graph holds."""
+
+    slots: int  # S
+    stride: int  # T
+    temperature: float
+    end_of_sequence: int
+
+
+class Decoder:
+    """Steps of the first S slots."""
+
+    def __init__(
+        self, model: PreTrainedModel, cache: SlotCache, state: SlotState, drawing: Drawing, *, flash: bool, compiled: bool
+    ) -> None:
+        device = state.token.device
+        rows = torch.arange(drawing.slots + 1, dtype=torch.int32, device=device)
+        place, used = (torch.zeros(drawing.slots, dtype=kind, device=device) for kind in (torch.long, torch.int32))
+        self.model, self.drawing, self.state = model, drawing, state.first(drawing.slots)
+        self.extending = Extending(cache, drawing.stride, rows * drawing.stride, rows, place, used, drawing.stride, flash)
+        self.choose: Callable[..., Choice] = torch.compile(choose, dynamic=False) if compiled else choose
+        self.mask = unread_mask(device)
+        self.reach = drawing.stride  # no slot is longer
+
+    def step(self) -> None:
+        """Draw one token in every slot that is not done."""
+        state = self.state
+        self.extending.begin(state.length, self.reach)
+        with active(self.extending):
+            out = self.model.base_model(
+                input_ids=state.token[:, None], attention_mask=self.mask, position_ids=state.length[:, None], use_cache=False
+            )
+        logits = next_logits(self.model, out.last_hidden_state[:, -1])
+        draws = state.draws.gather(1, state.count.clamp(max=state.draws.shape[1] - 1)[:, None])[:, 0]
+        state.note(self.choose(logits, draws, self.drawing.temperature), self.drawing.end_of_sequence)
+
+
+def next_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """fp32 logits [B, V] of hidden states [B, width]; a half-precision product is not rounded to half precision again."""
+    head = model.get_output_embeddings()
+    if hidden.is_cuda and head.weight.dtype != torch.float32 and type(head) is nn.Linear:
+        logits = torch.mm(hidden.to(head.weight.dtype), head.weight.t(), out_dtype=torch.float32)
+        logits = logits if head.bias is None else logits + head.bias
+    else:
+        logits = head(hidden).float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return cast(Tensor, logits if cap is None else torch.tanh(logits / cap) * cap)

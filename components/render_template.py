@@ -1,0 +1,62 @@
+"""Render a chat template in a process of its own with limits on time and memory; run as a script by ``chat``.
+
+Reads ``{"template", "conversations", "special_tokens"}`` as JSON, and writes ``{"texts"}``, ``{"refused"}`` (the template's own
+exception) or ``{"failed"}``. It imports nothing of Ratchet, and no torch.
+"""
+
+import json
+import math
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+SECONDS = 2  # of processor time, after the imports; real templates take milliseconds
+MEMORY = 512 * 2**20  # bytes beyond those of the imports; macOS does not enforce it
+LONGEST = 2**20  # characters
+
+
+def main() -> None:
+    sys.modules["torch"] = None  # type: ignore[assignment]  # seconds, for nothing that a template needs
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    task = json.load(sys.stdin)
+    limit()
+    json.dump(render(render_jinja_template, task), sys.stdout)
+
+
+def limit() -> None:
+    used = math.ceil(sum(os.times()[:2]))
+    resource.setrlimit(resource.RLIMIT_CPU, (used + SECONDS, used + SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, ValueError):  # macOS
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def render(renderer: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """What became of a task; whatever a template raises is told."""
+    from jinja2 import TemplateError
+
+    special = task["special_tokens"]
+    try:
+        texts, _ = renderer(task["conversations"], chat_template=task["template"], add_generation_prompt=True, **special)
+        "".join(texts).encode()  # half a surrogate pair is no text
+    except MemoryError:
+        return {"failed": f"it takes more than {MEMORY // 2**20} MiB of memory"}
+    except Exception as error:  # foreign code
+        if type(error) is TemplateError:  # of the template's own raise_exception; syntax errors and the like are subclasses
+            return {"refused": f"{error}"[:500]}
+        if "no loader for this environment" in str(error):
+            return {"failed": "it asks for another template (include, import or extends), and there is none beside it"}
+        return {"failed": f"{type(error).__name__}: {error}"[:500]}
+    if max(map(len, texts)) > LONGEST:
+        return {"failed": f"it writes more than {LONGEST} characters"}
+    return {"texts": texts}
+
+
+if __name__ == "__main__":
+    main()

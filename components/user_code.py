@@ -1,0 +1,62 @@
+"""Code that is not ours: it can neither end a run as if the run had succeeded, nor run the pipeline twice by forking."""
+
+import os
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from components.errors import RatchetError, RewardError
+
+IMPORT_REMEDY = 'Move what ends the process below `if __name__ == "__main__":`.'
+FORKED = 70  # exit code of a forked process that would have continued the pipeline (EX_SOFTWARE of sysexits.h)
+
+_owner: int | None = None  # the process that runs the pipeline, once there is one
+
+
+@contextmanager
+def user_code(source: str, remedy: str, error: type[RatchetError] = RewardError) -> Iterator[None]:
+    """Import or call a user's code. A process that it forked ends with the block, whether the code returned or raised there.
+
+    Exceptions pass, and so does what an operator asked for: KeyboardInterrupt, and whatever a signal's handler raised.
+
+    Raises:
+        RatchetError: of class ``error``, on SystemExit and everything else that is not an Exception.
+    """
+    check_process()
+    process = os.getpid()
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as end:
+        if _raised_by_a_signal(end):
+            raise
+        raise error(f"{source} raised {end!r:.200}, which would end the run. {remedy}") from end
+    finally:
+        if os.getpid() != process:
+            _end_fork(source)
+
+
+def own_process() -> None:
+    """This process runs the pipeline; what is forked from it does not."""
+    global _owner
+    _owner = os.getpid()
+
+
+def check_process() -> None:
+    """End a fork of the process that runs the pipeline."""
+    if _owner is not None and os.getpid() != _owner:
+        _end_fork("code of the recipe")
+
+
+def _raised_by_a_signal(error: BaseException) -> bool:
+    handlers = [getattr(signal.getsignal(number), "__code__", None) for number in (signal.SIGTERM, signal.SIGINT)]
+    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _end_fork(source: str) -> NoReturn:
+    # Neither sys.stderr nor sys.exit: the buffers and the exit handlers are copies of the parent's, who uses its own.
+    os.write(2, f"{source} forked process {os.getpid()}, which ends here. End forked processes with os._exit().\n".encode())
+    os._exit(FORKED)

@@ -1,0 +1,181 @@
+"""Verbs that run a user's code do so in a child process: code that ends its process is seen by the parent, and is an error.
+
+The child is the same command again. Its stdout is stderr; what it has to print, its exit code and its error are handed over
+in a file without a name. A pipe to which nobody writes tells it when its parent is gone. The parent imports nothing heavy.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any, Literal, NoReturn
+
+from components.text import redacted
+from components.user_code import check_process, own_process
+
+DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child alone: the file and the pipe
+LOWEST_DESCRIPTOR = 100  # where code that counts its own descriptors does not come
+PASSED_ON = (signal.SIGTERM, signal.SIGINT)
+INTERRUPTED = 128 + signal.SIGINT
+RESUME = "run the same command again to resume where it stopped"
+
+
+@dataclass
+class Ending:
+    """How a command ends: its exit code, what it prints on stdout, and what went wrong."""
+
+    code: int = 1
+    output: str = ""
+    error: str | None = None
+
+
+@dataclass
+class Role:
+    """Which process this is; ``alone`` where a verb is called by something else than ``main``."""
+
+    name: Literal["alone", "parent", "child"] = "alone"
+    file: int = -1  # of the child: where it leaves its ending
+
+
+_role = Role()
+_ending = Ending()
+
+
+def begin() -> None:
+    """Called first by ``main``. In a child: turn stdout into stderr, and end with the parent."""
+    descriptors = os.environ.pop(DESCRIPTORS, None)
+    if descriptors is None:
+        _role.name = "parent"
+        return
+    _role.name = "child"
+    _role.file, pipe = (_moved(int(number)) for number in descriptors.split())
+    own_process()
+    os.dup2(2, 1)
+    if sys.stdout is not None:  # None where the caller closed it
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
+
+
+def continue_in_child(json_output: bool) -> None:
+    """Return in a child process only; this one waits for it, prints what it has to print, and exits with its code."""
+    if _role.name != "parent":
+        return
+    with tempfile.TemporaryFile() as file:
+        status, received = _wait_for_child(file.fileno())
+        file.seek(0)  # the child moved it: the position is shared
+        ending = _left(file.read()) or _vanished(status, received)
+    if ending.output:
+        print(ending.output)
+    elif json_output and ending.code:
+        print(json.dumps(error_result(ending.error), indent=2))
+    raise SystemExit(ending.code)
+
+
+def emit(text: str) -> None:
+    """Print on the command's stdout, which is JSON's alone."""
+    if _role.name == "child":
+        _ending.output = text
+    else:
+        print(text)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what went wrong and exit; with ``--json``, the parent prints it as an object as well."""
+    _ending.error = redacted(message)
+    print(f"error: {_ending.error}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def is_failing() -> bool:
+    """Whether the command ends already because something went wrong."""
+    return _ending.error is not None
+
+
+def hand_over(code: object) -> None:
+    """Leave the ending for the parent. What happens to this process from here on changes nothing."""
+    if _role.name != "child":
+        return
+    check_process()
+    _ending.code = code if isinstance(code, int) else int(code is not None)
+    with os.fdopen(_role.file, "wb") as file:
+        file.write(json.dumps(asdict(_ending)).encode())
+
+
+def error_result(message: str | None) -> dict[str, Any]:
+    """The shape of ``run --json`` for a command that failed."""
+    names = ("verdict", "version", "previous", "dataset", "run_id", "report")
+    return {"status": "error", **dict.fromkeys(names), "stages": [], "error": message}
+
+
+def _wait_for_child(file: int) -> tuple[int, list[int]]:
+    """The child's status as subprocess gives it, and the signals that were received meanwhile."""
+    process: subprocess.Popen[bytes] | None = None
+    received: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if process is not None and not (number == signal.SIGINT and _in_foreground()):
+            process.send_signal(number)
+
+    for number in PASSED_ON:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    read, write = os.pipe()
+    for descriptor in (file, read):
+        os.set_inheritable(descriptor, True)
+    command = [sys.executable, *sys.orig_argv[1:]]
+    # The files that the caller opened stay open: an argument may be one of them (/dev/fd/63).
+    process = subprocess.Popen(command, close_fds=False, env={**os.environ, DESCRIPTORS: f"{file} {read}"})
+    os.close(read)
+    for early in list(received):
+        process.send_signal(early)
+    status = process.wait()  # not for the end of a pipe: what the user's code left running may hold it open
+    os.close(write)
+    return status, received
+
+
+def _in_foreground() -> bool:
+    """Whether Ctrl-C in the terminal reaches the child as well."""
+    try:
+        with open("/dev/tty", "rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _left(data: bytes) -> Ending | None:
+    """The ending that the child left; None where it left none, or died while it wrote."""
+    try:
+        return Ending(**json.loads(data))
+    except ValueError:
+        return None
+
+
+def _vanished(status: int, received: list[int]) -> Ending:
+    if -status in received:
+        return Ending(128 - status, error=f"terminated; {RESUME}")
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+    message = (
+        f"the process that runs the recipe {how} and left no result. A reward function that calls os._exit(), a library that "
+        f"crashes or a machine that is out of memory (SIGKILL) does that. Correct the cause, and {RESUME}."
+    )
+    print(f"error: {message}", file=sys.stderr)
+    return Ending(error=message)
+
+
+def _moved(descriptor: int) -> int:
+    """The same file under a high number, which programs that the user's code starts do not inherit."""
+    number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR)
+    os.close(descriptor)
+    return number
+
+
+def _end_with_parent(pipe: int) -> None:
+    os.read(pipe, 1)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,90 @@
+"""The guard around Prefect's application: who may ask, by which name, from which page."""
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from flows import prefect_server
+
+NAMES = ["127.0.0.1", "localhost"]
+
+
+async def open_to_all(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says yes to everything."""
+    if scope["type"] == "websocket":
+        socket = WebSocket(scope, receive, send)
+        await socket.accept()
+        await socket.close()
+    else:
+        await PlainTextResponse("yes")(scope, receive, send)
+
+
+@pytest.fixture
+def client() -> TestClient:
+    return TestClient(prefect_server.guarded(open_to_all, NAMES), base_url="http://127.0.0.1:4200")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:4200", "localhost:4200", "LOCALHOST:9", "127.0.0.1"])
+def test_its_own_names_are_answered_on_any_port(client: TestClient, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:4200", "evil.example@127.0.0.1", "localhost.", ""])
+def test_another_host_is_refused(client: TestClient, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 400
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1",
+        "http://127.0.0.1:4201",
+        "http://localhost:4200",
+        "ftp://127.0.0.1:4200",
+        "",
+    ],
+)
+def test_another_origin_is_refused(client: TestClient, method: str, origin: str) -> None:
+    reply = client.request(method, "/", headers={"Origin": origin})
+    assert reply.status_code == 403
+    assert "access-control-allow-origin" not in reply.headers
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:4200", "https://127.0.0.1:4200"])  # https: a proxy in front ends TLS
+def test_its_own_page_is_answered(client: TestClient, origin: str) -> None:
+    assert client.post("/", headers={"Origin": origin}).status_code == 200
+
+
+def test_a_second_origin_does_not_hide_behind_the_first(client: TestClient) -> None:
+    origins = [("Origin", "http://127.0.0.1:4200"), ("Origin", "http://evil.example")]
+    assert client.get("/", headers=origins).status_code == 403
+
+
+@pytest.mark.parametrize(("header", "status"), [({"Origin": "http://evil.example"}, 403), ({"Host": "evil.example"}, 400)])
+def test_a_websocket_is_refused_likewise(client: TestClient, header: dict[str, str], status: int) -> None:
+    own = {"Host": "127.0.0.1:4200"}
+    with client.websocket_connect("/", headers=own) as socket, pytest.raises(WebSocketDisconnect):
+        socket.receive_text()  # ours was accepted, and closed by the application
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/", headers={**own, **header}):
+        pass
+    assert refused.value.status_code == status
+
+
+def test_no_page_may_frame_it(client: TestClient) -> None:
+    headers = client.get("/").headers
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["content-security-policy"] == "frame-ancestors 'none'"
+
+
+@pytest.mark.parametrize("auth", [None, "", "no-colon"])
+def test_it_does_not_start_without_a_token(auth: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    if auth is not None:
+        monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", auth)
+    with pytest.raises(SystemExit, match="is not set"):
+        prefect_server.main([])

@@ -1,0 +1,151 @@
+"""A run that another process took over, that fell silent, or that Prefect ended, stops where it is: it promotes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from mlflow.tracking import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+from prefect.states import Crashed
+
+from components.errors import ClaimLostError
+from components.home import Home
+from components.pipeline import gate
+from components.registry.claims import acquired
+from components.registry.ledger import Ledger
+from flows import stages
+from flows.recording import place_of
+from tests.flows.test_operations import environment, new_project, wait_for
+
+ROOT = Path(__file__).parents[2]
+MICRO = ROOT / "tests" / "recipes" / "micro.yaml"
+SMALL = ("train.steps=8", "train.evaluate_every=4")
+
+Run = Callable[..., dict[str, Any]]
+Meanwhile = Callable[[Any, str, Callable[[], None]], None]
+
+
+def ledger() -> Ledger:
+    return Ledger(Home.here().ledger)
+
+
+@pytest.fixture
+def before(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """Something happens once, just before a function of a module is carried out."""
+
+    def patch(module: Any, name: str, happens: Callable[[], None]) -> None:
+        function = getattr(module, name)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            monkeypatch.setattr(module, name, function)
+            happens()
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, called)
+
+    return patch
+
+
+def take_over(name: str) -> Callable[[], None]:
+    """Another process claims the run of a model that is going on."""
+
+    def happens() -> None:
+        (found,) = [run for run in ledger().latest_runs(1000) if run["model"] == name]
+        acquired(ledger(), found["identity"], place_of(Home.here()), lambda *_: None)
+
+    return happens
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [(stages, "publish_candidate"), (gate, "plan_use"), (gate, "score_fold"), (stages, "promote")],
+    ids=["between two stages", "before its use of a fold is counted", "while the gate scores", "right before its promotion"],
+)
+def test_a_run_that_was_taken_over_promotes_nothing(
+    run: Run, promoted: dict[str, Any], before: Meanwhile, module: Any, function: str
+) -> None:
+    name = f"taken_{function}"
+    before(module, function, take_over(name))
+    with pytest.raises(ClaimLostError, match=rf"^process {os.getpid()} on \S+ took this run over .*promotes nothing"):
+        run(f"name={name}", *SMALL)
+    assert ledger().history(name) == []
+    assert "champion" not in aliases(name)
+    assert len(ledger().items_of_folds(name)) == (function != "publish_candidate")  # as far as it came
+    assert sum(ledger().uses(name, fold) for fold in ledger().items_of_folds(name)) == (function in ("score_fold", "promote"))
+    assert len(ledger().verdicts(name)) == (function == "promote")
+    assert status(name) == "running"  # it is the other's by now, and is not marked failed under its hands
+
+
+def test_the_run_that_took_over_promotes(run: Run, promoted: dict[str, Any], before: Meanwhile) -> None:
+    before(stages, "promote", take_over("resumed"))
+    with pytest.raises(ClaimLostError):
+        run("name=resumed", *SMALL)
+    result = run("name=resumed", *SMALL)
+    assert (result["status"], status("resumed")) == ("promoted", "promoted")
+    assert [row.run_id for row in ledger().history("resumed")] == [result["run_id"]]
+
+
+def test_a_run_that_prefect_has_marked_crashed_promotes_nothing(run: Run, promoted: dict[str, Any], before: Meanwhile) -> None:
+    def crashed() -> None:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(flow_run.id), Crashed(message="no heartbeat"), force=True)
+
+    before(gate, "score_fold", crashed)
+    with pytest.raises(ClaimLostError, match=r"Prefect has this run as Crashed.*promotes nothing\. Run again"):
+        run("name=crashed", *SMALL)
+    assert ledger().history("crashed") == []
+    assert status("crashed") == "failed"
+    assert run("name=crashed", *SMALL)["status"] == "promoted"
+
+
+def status(name: str) -> str:
+    (known,) = [run for run in ledger().latest_runs(1000) if run["model"] == name]
+    return str(known["status"])
+
+
+def aliases(name: str) -> dict[str, str]:
+    return dict(MlflowClient(Home.here().tracking_uri).get_registered_model(name).aliases)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_was_stopped_while_another_took_over_ends_when_it_wakes(tmp_path: Path) -> None:
+    """Two machines with one ledger and one MLflow, each with a store and locks of its own."""
+    one, two = new_project(tmp_path / "one"), new_project(tmp_path / "two")
+    shared = {
+        "RATCHET_LEDGER_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{one / 'mlflow' / 'mlflow.db'}",
+        "RATCHET_CLAIM_SECONDS": "10",
+    }
+    first = ratchet(one, shared)
+    wait_for(lambda: list((one / ".ratchet" / "store" / "train").glob(".work.*/step_*")))
+    os.killpg(first.pid, signal.SIGSTOP)
+    second = ratchet(two, shared)
+    won = json.loads(second.communicate(timeout=600)[0])
+    os.killpg(first.pid, signal.SIGCONT)
+    out, error = first.communicate(timeout=120)
+    assert (won["status"], second.returncode) == ("promoted", 0)
+    assert (json.loads(out)["status"], first.returncode) == ("error", 1)
+    assert "took this run over" in error
+    database = Ledger(shared["RATCHET_LEDGER_URL"])
+    assert [row.run_id for row in database.history("micro")] == [won["run_id"]]
+    (known,) = database.latest_runs()
+    assert (known["run_id"], known["status"]) == (won["run_id"], "promoted")
+    assert MlflowClient(shared["MLFLOW_TRACKING_URI"]).get_run(won["run_id"]).info.status == "FINISHED"
+
+
+def ratchet(project: Path, extra: dict[str, str]) -> subprocess.Popen[str]:
+    """A run in a session of its own, which can be stopped whole."""
+    command = [sys.executable, "-m", "flows.cli", "run", "--recipe", str(MICRO), "--json"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=project, env=environment(**extra), start_new_session=True, stdout=pipe, stderr=pipe, text=True
+    )
