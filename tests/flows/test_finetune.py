@@ -24,6 +24,8 @@ from components.rewards.protocol import Score
 
 Run = Callable[..., dict[str, Any]]
 KEYS = {"status", "verdict", "version", "previous", "dataset", "run_id", "report", "stages"}
+# A challenger that can hardly win, from a start of its own: a step this small may leave two of them with one start's weights.
+ANOTHER = ("policy.warmup.steps=240", "train.lr=3e-6", "train.steps=1")
 QUESTION = "Tom has 2 boxes with 2 pens each. How many pens in total?"
 
 
@@ -293,7 +295,7 @@ def test_a_dry_run_says_what_the_gate_would_do_and_counts_nothing(second: dict[s
         )
 
     before = uses()
-    result = run("train.lr=3e-6", "train.steps=1", until="plan")
+    result = run(*ANOTHER, until="plan")
     assert result["status"] == "finished"
     assert (result["gate"]["fold"], result["gate"]["use"]) == ("sealed_1", 2)
     assert result["gate"]["power"]["items"] == result["gate"]["items"]
@@ -328,7 +330,7 @@ def test_several_samples_an_item_the_guard_split_and_a_benchmark_go_through_the_
 
 
 def test_the_last_use_of_a_fold_publishes_every_verdict_on_it(second: dict[str, Any], run: Run) -> None:
-    third = run("train.lr=3e-6", "train.steps=1")
+    third = run(*ANOTHER)
     assert third["verdict"] == "REJECT"
     for result in (second, third):
         assert "sealed/p_value" in client().get_run(result["run_id"]).data.metrics

@@ -17,7 +17,8 @@ from components.registry.ledger import Ledger
 from flows.cli import app
 
 Run = Callable[..., dict[str, Any]]
-WORSE = ("train.lr=1e-6", "train.steps=1")
+# Hardly trained, from a start of its own: a step this small may leave the weights of the start that others are compared with.
+WORSE = ("policy.warmup.steps=240", "train.lr=1e-6", "train.steps=1")
 USES = ("gate.rules.uses_per_epoch=3", "gate.rules.alpha_epoch=0.99")
 
 

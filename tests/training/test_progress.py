@@ -38,7 +38,7 @@ def test_everything_survives_a_checkpoint() -> None:
     sentinel = Sentinel(2)
     sentinel.observe(7, {"entropy": 0.5, "grad_norm": 1.0, "accuracy": 0.25}, 0, 1, SentinelLimits())
     sentinel.observe_dev(7, DevResult({}, [1.0, 0.0], [0.5, None]), SentinelLimits())
-    progress = Progress(0.07, 6, STOP, True, {"0": 0.25, "4": 0.5}, (1.5, 2), sentinel)
+    progress = Progress(0.07, 6, STOP, True, {"0": 0.25, "4": 0.5}, (1.5, 2), {"3.1": 4096}, sentinel)
     assert Progress.resumed(kept(progress), HERE) == progress
 
 
@@ -70,7 +70,8 @@ def test_an_environment_is_what_a_bitwise_equal_run_needs() -> None:
     assert before == environment(tiny_policy(seed=1), Train(steps=3))
     assert before != environment(tiny_policy(), Train(precision="bf16"))
     assert before != environment(tiny_policy(), Train(deterministic=False))
-    assert before.keys() == {"torch", "transformers", "device", "threads", "precision", "deterministic"}
+    assert before != environment(tiny_policy(), Train(micro_tokens=8))
+    assert before.keys() == {"torch", "transformers", "device", "threads", "precision", "micro_tokens", "deterministic"}
 
 
 def test_the_best_step_is_the_earliest_of_equals() -> None:
