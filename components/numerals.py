@@ -26,7 +26,7 @@ NUMBER = (
 )
 _READ = re.compile(NUMBER)
 _OPERATORS = r"-+*/^=<>:\u00d7\u00b7\u00f7\u00b1\u2010-\u2015"
-# How a number goes on, so that what was read is a part: 5x, 101_2, 10-12, 10:30, 2\sqrt{3}, "5, 6", "5 feet 6 inches".
+# What follows a number so that what was read is a part: 5x, 101_2, 10-12, 10:30, 2\sqrt{3}, "5, 6", "5 feet 6 inches".
 _GOES_ON = re.compile(
     rf"[^\W_]|_\{{?\w|[.,']\d| ?[{_OPERATORS}] ?[\d.($\\]| x \d| ?\^| ?/(?![a-z]{{2}})|\s*\\[a-z]|\s*[\u221a\u03c0]"
     rf"|\s*(?:\.\.|\u2026)|\s*[,;&]?\s*(?:(?:and|or|to) )?[-+]?(?:{_CURRENCY} ?)?\.?\d"
@@ -71,7 +71,7 @@ def whole(text: str) -> Fraction | None:
 def leading(text: str) -> Fraction | None:
     """The number that a text begins with, or gives a name (``x = 5``): a unit may follow, a scale word multiplies.
 
-    None where it goes on in another way, since what was read would be a part.
+    None where something else follows, since what was read would be a part.
     """
     text = _plain(text).replace("**", "").lstrip(_AROUND)
     name = _NAME.match(text)

@@ -36,7 +36,7 @@ class Finished:
 def code_digest(*packages: str) -> str:
     """sha256 over the sources of parts of ``components`` (folders or modules), so that changed code is a changed key.
 
-    Computed once a process: an edit while a run goes on counts from the next run.
+    Computed once a process: an edit during a run counts from the next run.
     """
     digests = {}
     for package in packages:

@@ -1,4 +1,4 @@
-"""What a person watches while a run goes on: one live line a stage, on stderr."""
+"""What a person watches during a run: one live line per stage, on stderr."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -61,7 +61,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     if until not in BEFORE_EVALUATION:
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":
-        console.print(f"slot {slot}; if this run is killed, --slot {slot} goes on with it", highlight=False)
+        console.print(f"slot {slot}; if this run is killed, --slot {slot} resumes it", highlight=False)
     resolved = loaded.with_slot(slot)
     with watched(flow_run.id if deployment.id else None), recording_of(resolved, home) as recording:
         result = tell(recording, until)

@@ -159,7 +159,7 @@ def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
     identity = identity_of(context)
     with (
         display.live(),
-        working(home, identity[:16], "this very run is going on already; waiting for it"),
+        working(home, identity[:16], "this very run is under way already; waiting for it"),
         claimed(ledger, identity, place_of(home), _tell_claimed) as claim,
     ):
         recording = Recording(context, ledger, display, claim)
@@ -185,7 +185,7 @@ def place_of(home: Home) -> str:
 
 
 def _tell_claimed(holder: str, seconds: float) -> None:
-    waiting = f"this very run is going on as {holder}; waiting until it ends, or is silent for {seconds:g} s"
+    waiting = f"this very run is under way as {holder}; waiting until it ends, or is silent for {seconds:g} s"
     console.print(waiting, highlight=False, markup=False)
 
 
@@ -193,7 +193,7 @@ def _tell_claimed(holder: str, seconds: float) -> None:
 def working(home: Home, name: str, waiting: str) -> Iterator[None]:
     """A lease that shows that stages and caches are in use: while one is held, nothing in them is deleted."""
     with lease(home, f"run-{name}", waiting):
-        # Ours is held now, so that a deletion that begins later sees it; one that goes on is waited for.
+        # Ours is held now, so that a deletion that begins later sees it; one that is under way is waited for.
         with lease(home, DELETING, "old files are being deleted; waiting"):
             pass
         yield

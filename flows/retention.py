@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from components.registry.ledger import Ledger
     from components.registry.tracking import Tracker
 
-BUSY = "a run is going on; nothing is deleted beside it"
+BUSY = "a run is under way; nothing is deleted beside it"
 
 
 def collect(home: Home, recipe: Recipe, ledger: "Ledger", tracker: "Tracker", dry_run: bool) -> tuple[list[Item], str | None]:
@@ -35,7 +35,7 @@ def collect(home: Home, recipe: Recipe, ledger: "Ledger", tracker: "Tracker", dr
 
 @contextmanager
 def alone(home: Home) -> Iterator[bool]:
-    """Whether no run goes on; while the block lasts, none begins."""
+    """Whether no run is under way; while the block lasts, none begins."""
     home.leases.mkdir(parents=True, exist_ok=True, mode=0o700)
     deleting = FileLock(home.leases / f"{DELETING}.lock")
     try:

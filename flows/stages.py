@@ -39,7 +39,7 @@ PASSING = ("mlflow", "sqlalchemy", "requests", "urllib3", "httpx")
 
 
 def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
-    """Retry what may pass by itself (a server that is down, a busy disk), not what a person must mend."""
+    """Retry what may pass by itself (a server that is down, a busy disk), not what a person must fix."""
     try:
         state.result()
     except RatchetError:

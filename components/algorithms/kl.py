@@ -48,7 +48,7 @@ def adapted_coefficient(coefficient: float, divergence: float, target: float, sa
     coefficient x (1 + clip(divergence / target - 1, -0.2, 0.2) x min(1, samples / horizon)); it stays above zero.
 
     Args:
-        divergence, target: nats a completion (the sum over its tokens), divergence averaged over the batch.
+        divergence, target: nats per completion (the sum over its tokens), divergence averaged over the batch.
         samples: completions in the batch.
         horizon: completions over which an error of 20% moves the coefficient by 20%.
     """

@@ -1,6 +1,6 @@
 """Two models' results on the same items, as the arrays that rules are applied to.
 
-Notation: n items, K samples an item; a measure is [n, K], or [n, 1] where it is of the item as a whole.
+Notation: n items, K samples per item; a measure is [n, K], or [n, 1] where it is of the item as a whole.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

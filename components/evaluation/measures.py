@@ -1,6 +1,6 @@
 """From results to figures: every measure as an array over items and samples, and its summary.
 
-Notation: n items, K samples an item. A measure of samples is [n, K]; one of an item as a whole is [n, 1].
+Notation: n items, K samples per item. A measure of samples is [n, K]; one of an item as a whole is [n, 1].
 """
 
 import math

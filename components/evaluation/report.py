@@ -17,7 +17,7 @@ PANELS = {
     GOLD: "dev accuracy, sampled (gold)",
     "entropy": "entropy (nats a token)",
     "completions/mean_length": "mean length (tokens)",
-    "eval_kl": "KL to the start (nats a completion)",
+    "eval_kl": "KL to the start (nats per completion)",
     "explained_variance": "explained variance of the critic",
     "accuracy": "accuracy on training prompts",
     "train_dev_gap": "train minus dev accuracy",
@@ -35,8 +35,8 @@ LABELS = {
     "accuracy_lenient": "accuracy, lenient extractor",
     "format_rate": "format rate",
     "length": "mean length (tokens)",
-    "kl": "KL to the starting policy (nats a completion)",
-    "kl_incumbent": "KL to the incumbent (nats a completion)",
+    "kl": "KL to the starting policy (nats per completion)",
+    "kl_incumbent": "KL to the incumbent (nats per completion)",
     "diversity": "diversity (distinct-2)",
 }
 

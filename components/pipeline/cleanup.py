@@ -81,7 +81,7 @@ class Cleanup:
 
     @property
     def _champions(self) -> set[str]:
-        """Versions that were champion and keep their files; read anew each time, as a rollback may come between."""
+        """Versions that were champion and keep their files; read again each time, as a rollback may come between."""
         return kept_champions(self.ledger.history(self.recipe.name), self.recipe.retention.keep_champions)
 
     @cached_property

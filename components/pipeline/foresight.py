@@ -85,7 +85,7 @@ def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: f
 
 
 def newest_evaluation(context: Context, ledger: Ledger) -> StageResult | None:
-    """The newest evaluation that a verdict of this model rests on and the store still has, with as many samples an item."""
+    """The newest evaluation that a verdict of this model rests on and the store still has, with as many samples per item."""
     store = Store(context.home.store)
     for known in reversed(ledger.verdicts(context.recipe.name)):
         record = known["record"]

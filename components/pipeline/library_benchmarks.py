@@ -88,7 +88,7 @@ def library_items(name: str, benchmark: Library, policy: Any, recipe: Recipe) ->
 
 
 def samples_of(benchmark: str | Library, samples: int) -> int:
-    """Samples an item: those of the recipe, but one of lm-eval's tasks, whose repeats are the task's own affair."""
+    """Samples per item: those of the recipe, but one of lm-eval's tasks, whose repeats are the task's own affair."""
     return 1 if isinstance(benchmark, LmEval) else samples
 
 

@@ -35,7 +35,7 @@ HEADLINES = {
     "reward_refused": "The reward was refused before training.",
     "invalid": "The gate could not judge.",
     "finished": "Ended after the stage that was asked for.",
-    "stopped": "Training was stopped, and no checkpoint may go on.",
+    "stopped": "Training was stopped, and no checkpoint may continue.",
 }
 
 

@@ -45,7 +45,7 @@ def obstacle(context: Context, ledger: Ledger, record: dict[str, Any]) -> str | 
     if record["fold_digest"] not in ledger.retired(context.recipe.name):
         return f"cannot be replayed: {record['fold']} is not retired, and its figures stay sealed"
     if record["samples"] != context.recipe.evaluation.samples:
-        return f"cannot be replayed: it was measured with {record['samples']} samples an item (evaluation.samples)"
+        return f"cannot be replayed: it was measured with {record['samples']} samples per item (evaluation.samples)"
     store = Store(context.home.store)
     if not store.find("sealed", record["evidence"]) or not store.find("evaluate", record["dev_evidence"]):
         return "cannot be replayed: its rows are no longer in the store"

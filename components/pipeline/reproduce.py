@@ -95,7 +95,7 @@ class Reproduction:
         if reasons:
             raise RegistryError(
                 f"version {self.number} of {lineage.model} cannot be rebuilt: {'; '.join(reasons)}. "
-                "Train it anew from committed code, recipe and constraints."
+                "Train it again from committed code, recipe and constraints."
             )
 
     def _bring_files(self) -> None:
@@ -113,14 +113,14 @@ class Reproduction:
             require(target, digest)
 
     def _bring_dataset(self) -> None:
-        """The data stage, by hash from DVC's cache or remote; where neither has it, the commit makes it anew."""
+        """The data stage, by hash from DVC's cache or remote; where neither has it, the commit makes it again."""
         stage, dataset = self.lineage.stage("data"), self.lineage.dataset
         workspace = self.folder / "dataset"
         workspace.mkdir()
         try:
             data = versioning.restore(dataset.md5, workspace, self.home.dvc, self.home.project)
         except DataError:
-            self.say(f"neither DVC's cache nor its remote has {dataset.md5}: it is made anew from its source")
+            self.say(f"neither DVC's cache nor its remote has {dataset.md5}: it is made again from its source")
             return
         if stage is not None:
             self.say(f"restored dataset {dataset.md5}")

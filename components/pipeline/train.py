@@ -154,7 +154,7 @@ def _train(
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)
     if not trainer.finished:
-        raise StoreError("training was interrupted after a checkpoint. Run it again to go on from there.")
+        raise StoreError("training was interrupted after a checkpoint. Run it again to resume from there.")
     _save(trainer, path)
     history = training_history(checkpoints)
     write_json_lines(path / "metrics.jsonl", [{"step": step, "values": values} for step, values in history])

@@ -57,7 +57,7 @@ class Rules(Section):
 
     primary: Primary = Primary()
     guards: list[Guard] = Field(
-        default_factory=lambda: [Guard(measure="length", max_ratio=1.5), Guard(measure="kl", max=20.0)]  # KL: nats a completion
+        default_factory=lambda: [Guard(measure="length", max_ratio=1.5), Guard(measure="kl", max=20.0)]  # nats per completion
     )
     guard_alpha: Level = 0.05  # each guard's own level
     floor: float = 0.5  # a first champion's primary measure must be above it (lower bound)

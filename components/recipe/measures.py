@@ -21,7 +21,7 @@ KINDS = {
     "greedy_accuracy": Kind(binary=True, share=True, per_item=True),
     "format_rate": Kind(binary=True, share=True),
     "length": Kind(more_is_better=False),  # tokens
-    "kl": Kind(more_is_better=False),  # to the starting policy, nats a completion
+    "kl": Kind(more_is_better=False),  # to the starting policy, nats per completion
     "kl_incumbent": Kind(more_is_better=False),  # to the incumbent
     "diversity": Kind(share=True, per_item=True),  # distinct-2
     "reward": Kind(),
@@ -45,7 +45,7 @@ def kind_of(name: str) -> Kind:
 
 
 def samples_needed(name: str) -> int:
-    """Samples an item without which a measure does not exist."""
+    """Samples per item without which a measure does not exist."""
     match = OF_SAMPLES.fullmatch(name)
     return int(match[2]) if match else 1
 

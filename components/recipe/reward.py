@@ -90,7 +90,7 @@ class RewardValidation(Section):
     min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that repeats itself
     max_best_of_n_fall: Share = 0.1  # of gold accuracy below its highest point on the curve
     samples: Count = 256  # prompts sampled from the current policy
-    group: Annotated[int, Field(ge=2, le=1024)] = 8  # samples a prompt
+    group: Annotated[int, Field(ge=2, le=1024)] = 8  # samples per prompt
     repeats: Annotated[int, Field(ge=2, le=16)] = 2  # times the same samples are scored, to see the reward's noise
     waive: dict[str, str] = Field(default_factory=dict)  # check -> why its failure is accepted; every report shows it
 

@@ -56,7 +56,7 @@ class Critic(Section):
     coefficient: Positive = 0.1  # weight of the value loss beside the policy's, with a shared trunk
     warmup_steps: Annotated[int, Field(ge=0)] = 10  # steps in which only the critic learns
     value_clip: Positive | None = 0.2
-    minibatches: Count | None = None  # optimiser steps a pass of a critic of its own, where they are not the policy's
+    minibatches: Count | None = None  # optimiser steps per pass of a critic of its own, where they are not the policy's
 
 
 class Lora(Section):
@@ -85,12 +85,12 @@ class Train(Section):
     kl: Literal["none", "reward", "loss"] = "none"
     kl_estimator: Literal["k2", "k3"] = "k2"  # in the loss; the reward takes k1
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.02
-    kl_target: Positive | None = None  # nats a completion: the coefficient adapts towards it
+    kl_target: Positive | None = None  # nats per completion: the coefficient adapts towards it
     kl_horizon: Count = 10_000  # completions
     sampling: Sampling = Sampling()
     critic: Critic = Critic()
     epochs: Count = 1  # passes over each batch of rollouts
-    minibatches: Count = 1  # optimiser steps a pass
+    minibatches: Count = 1  # optimiser steps per pass
     micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as an estimate says fit
     smaller: dict[Call, Count] = Field(default_factory=dict)  # micro_tokens from there on, in a rebuilt run
     max_grad_norm: Positive = 1.0

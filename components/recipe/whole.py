@@ -19,7 +19,7 @@ from components.recipe.train import Train
 
 
 class Recipe(Section):
-    """A complete run. ``seed: slot`` derives the seed from the logical date, so that a scheduled run trains anew."""
+    """A complete run. ``seed: slot`` derives the seed from the logical date, so that a scheduled run trains again."""
 
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)] | Literal["slot"] = 7
@@ -48,7 +48,7 @@ class Recipe(Section):
         primary, samples = self.gate.rules.primary, self.evaluation.samples
         for name in [primary.measure, *(guard.measure for guard in self.gate.rules.guards)]:
             if samples_needed(name) > samples:
-                raise ValueError(f"{name} needs {samples_needed(name)} samples an item; raise evaluation.samples ({samples})")
+                raise ValueError(f"{name} needs {samples_needed(name)} samples per item; raise evaluation.samples ({samples})")
         if primary.test == "mcnemar" and samples > 1 and not kind_of(primary.measure).per_item:
             raise ValueError(f"test mcnemar takes one sample an item, and evaluation.samples is {samples}; use test: auto")
         for guard in self.gate.rules.guards:

@@ -62,7 +62,7 @@ def recorded_lineage(versions: Versions, name: str, number: str, scratch: Path) 
     registered = versions.version(name, number)
     digest = registered.tags.get(TAG)
     if digest is None:
-        raise RegistryError(f"version {number} of {name} has no lineage record: it is of an older release. Train it anew.")
+        raise RegistryError(f"version {number} of {name} has no lineage record: it is of an older release. Train it again.")
     path = versions.fetch(registered.run_id, FILE, scratch / number)
     if path is None:
         raise RegistryError(

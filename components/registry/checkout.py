@@ -38,7 +38,7 @@ class CodeState:
 
 @cache
 def code_state(project: Path) -> CodeState:
-    """The state of the project's code, looked up once a process: an edit while a run goes on counts from the next run."""
+    """The state of the project's code, looked up once a process: an edit during a run counts from the next run."""
     commit = _text(project, "rev-parse", "HEAD")
     if commit is None:
         return CodeState(UNKNOWN)

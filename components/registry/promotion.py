@@ -2,7 +2,7 @@
 
 Every promotion goes the same way, under the lease: the ledger's row (the moment that counts), a noted intent, the alias, a
 read-back, the intent closed. The alias alone has no compare-and-set: whoever sets it looks at the ledger again afterwards,
-and goes on until the two agree, so that a process which was paused before its call does no lasting harm.
+and continues until the two agree, so that a process which was paused before its call does no lasting harm.
 """
 
 from typing import Protocol

@@ -76,7 +76,7 @@ class Versions:
     def delete_files(self, name: str, version: str) -> None:
         """Delete a version's policy directory. The version, its tags and its run's artifacts stay.
 
-        The tag comes first: from then on the version is nobody's candidate, and equal weights are registered anew.
+        The tag comes first: from then on the version is nobody's candidate, and equal weights are registered again.
 
         Raises:
             RegistryError: if its files lie outside of the project's own artifacts.

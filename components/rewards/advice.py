@@ -38,7 +38,7 @@ class Advice:
     sizes: list[SizeFigures]
     fixed_budget_k: float | None  # 1 + sigma / tau; None where prompts do not differ
     algorithm: str
-    kl_budget: float | None  # nats a completion
+    kl_budget: float | None  # nats per completion
     reasons: list[str]
     assumptions: list[str]
 
@@ -84,7 +84,7 @@ def advise(pilot: Pilot, curve: Sequence[Mapping[str, float]], parameters: int) 
 
 
 CAPPED = (
-    f"more than k = {LARGEST} is wanted: mend the reward, use dynamic sampling (train.sampling.refills), "
+    f"more than k = {LARGEST} is wanted: fix the reward, use dynamic sampling (train.sampling.refills), "
     "or keep prompts with pass rates of 0.05 to 0.95, rather than a larger k"
 )
 
@@ -123,14 +123,14 @@ def better_algorithm(silent: float, tokens: float, parameters: int) -> tuple[str
 
 
 def kl_budget(curve: Sequence[Mapping[str, float]]) -> tuple[float | None, str]:
-    """Nats a completion within which gold should not fall, from the best-of-n curve, and how it was found.
+    """Nats per completion within which gold should not fall, from the best-of-n curve, and how it was found.
 
     Gold gained at d = sqrt(KL) is fitted by d (alpha - beta d) (Gao et al. 2022, arXiv:2210.10760); its peak lies at
     d* = alpha / (2 beta). The budget is a share of d*^2; where the curve does not bend down, the largest KL that was seen.
     """
     points = [point for point in curve if point["n"] > 1]
     if len(points) < 2:
-        return None, "no KL budget: the pilot has too few samples a prompt; raise reward.validation.group"
+        return None, "no KL budget: the pilot has too few samples per prompt; raise reward.validation.group"
     start = curve[0]["gold"]
     distance = np.sqrt([point["kl"] for point in points])
     # The lower end of each interval: a budget is to err on the near side.

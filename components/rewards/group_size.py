@@ -1,4 +1,4 @@
-"""How many samples a prompt? Formulas of group-relative learning from noisy rewards, as pure functions.
+"""How many samples per prompt? Formulas of group-relative learning from noisy rewards, as pure functions.
 
 Model: the reward is r = s + e. Within a prompt s has variance v_s and the noise e variance v_e; rho = v_s / (v_s + v_e).
 Samples of a prompt are independent, e is independent of s and of the other samples. An advantage compares a sample with the

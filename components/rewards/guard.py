@@ -16,7 +16,7 @@ FEWEST = 200  # completions on which the rate is judged, so that one early failu
 class Guarded:
     """A reward function whose exceptions are retried: first the whole batch, then each completion alone.
 
-    Counts are of this process; a run that goes on after a crash counts anew.
+    Counts are of this process; a run that resumes after a crash starts counting again.
     """
 
     def __init__(self, function: RewardFunction, source: str, failures: Failures) -> None:
@@ -52,7 +52,7 @@ class Guarded:
                 with user_code(self.source, REMEDY):
                     return list(self.function(*batch))
             except RewardError:
-                raise  # a broken protocol is not mended by asking again
+                raise  # a broken protocol is not fixed by asking again
             except Exception as error:  # a verifier is foreign code, or a service, and may raise anything
                 self.last = error
         return None
@@ -63,6 +63,6 @@ class Guarded:
             raise RewardError(
                 f"{self.source} failed on {self.failed} of {self.judged} completions, each tried "
                 f"{self.failures.retries + 1} times; the last error was {type(self.last).__name__}: {self.last}. "
-                "Mend it, or raise reward.failures.max_rate."
+                "Fix it, or raise reward.failures.max_rate."
             ) from self.last
         return Score(None, {})

@@ -49,7 +49,7 @@ class Group:
 def finiteness(values: Floats) -> Check:
     """Share of finite rewards; all must be."""
     share = float(np.isfinite(values).mean()) if len(values) else 0.0
-    advice = "The reward gave NaN, infinity or nothing; find the completion it fails on and mend the reward."
+    advice = "The reward gave NaN, infinity or nothing; find the completion it fails on and fix the reward."
     return Check("finiteness", share, None, None, 1.0, share == 1.0, advice)
 
 
@@ -145,7 +145,7 @@ def noise(groups: Sequence[Group], threshold: float, others: Mapping[str, Sequen
         name: signal_share(centred([g for g in kind if g.repeats.shape[1] > 1])) for name, kind in (others or {}).items()
     }
     worst = min(shares, key=lambda name: shares[name])
-    advice = "The same answer gets different rewards. Average several scorings, or mend the judge; k cannot help."
+    advice = "The same answer gets different rewards. Average several scorings, or fix the judge; k cannot help."
     detail = f"retest sd {math.sqrt(noise_variance(groups)):.3g}"
     if others:
         detail += "; " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())

@@ -23,7 +23,7 @@ def dev_evaluation(
     """A function that evaluates a policy on these rows, each time with the same draws.
 
     Args:
-        reference: policy to which the KL is measured, nats a completion.
+        reference: policy to which the KL is measured, nats per completion.
 
     Raises (the function):
         RewardError: if the reward breaks its protocol.

@@ -89,7 +89,7 @@ def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coeffi
 
 
 def completion_divergence(experience: Experience) -> float:
-    """Nats a completion from the reference: k1 summed over own tokens, averaged over the completions that count."""
+    """Nats per completion from the reference: k1 summed over own tokens, averaged over the completions that count."""
     assert experience.reference_log_probs is not None
     d = torch.where(experience.mask, k1(experience.old_log_probs, experience.reference_log_probs), 0.0)
     return float(d.sum() / experience.mask.any(1).sum().clamp(min=1))

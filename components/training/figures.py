@@ -70,7 +70,7 @@ def experience_figures(experience: Experience) -> dict[str, float]:
     figures = {f"advantages/{name}": float(getattr(advantages, name)()) for name in ("mean", "max", "min")}
     if experience.reference_log_probs is not None:
         figures["kl"] = float(masked_mean(k3(experience.old_log_probs, experience.reference_log_probs), mask))
-        figures["objective/kl"] = completion_divergence(experience)  # nats a completion
+        figures["objective/kl"] = completion_divergence(experience)  # nats per completion
     if experience.correction is not None:
         weights = experience.correction[mask]
         figures |= {

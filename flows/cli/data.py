@@ -254,7 +254,7 @@ def scratch(home: "Home") -> Iterator[Path]:
 
 
 def require_pointer(path: Path) -> None:
-    """Refuse to go on without a pointer."""
+    """Refuse to continue without a pointer."""
     from components.errors import DataError
 
     if not path.is_file():

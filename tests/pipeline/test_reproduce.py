@@ -55,7 +55,7 @@ def reproduction(project: Path, **changes: Any) -> Reproduction:
 
 def test_a_version_of_other_code_than_its_commits_is_refused(project: Path) -> None:
     work = reproduction(project, code={**lineage().code.model_dump(), "commit": git(project, "rev-parse", "HEAD")})
-    with pytest.raises(RegistryError, match=r"version 3 .* the code that ran was not that of commit .*Train it anew"):
+    with pytest.raises(RegistryError, match=r"version 3 .* the code that ran was not that of commit .*Train it again"):
         work.run(0.0)
     assert not work.code.exists()
 

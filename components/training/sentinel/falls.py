@@ -17,7 +17,7 @@ class Falls:
     cusum: float = 0.0
 
     def observe(self, accuracy: float) -> bool:
-        """Note a step's accuracy; whether it has been falling. The count then starts anew."""
+        """Note a step's accuracy; whether it has been falling. The count then starts again."""
         if len(self.recent) >= ENOUGH:
             deviation = max(LEAST, float(np.std(self.recent, ddof=1)))
             self.cusum = max(0.0, self.cusum + (float(np.mean(self.recent)) - accuracy) / deviation - SLACK)

@@ -1,6 +1,6 @@
 """The gap between proxy and gold on dev: the training reward rises, what it stands for falls.
 
-Gao et al. 2022 (arXiv:2210.10760) give the shape of it: under optimisation the proxy goes on rising after the gold reward has
+Gao et al. 2022 (arXiv:2210.10760) give the shape of it: under optimisation the proxy keeps rising after the gold reward has
 turned. Both are measured on the same dev samples, and each evaluation is compared with the one before it item by item.
 """
 
