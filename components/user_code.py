@@ -2,10 +2,11 @@
 
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from components.errors import RatchetError, RewardError
 
@@ -19,24 +20,26 @@ _owner: int | None = None  # the process that runs the pipeline, once there is o
 def user_code(source: str, remedy: str, error: type[RatchetError] = RewardError) -> Iterator[None]:
     """Import or call a user's code. A process that it forked ends with the block, whether the code returned or raised there.
 
-    Exceptions pass, and so does what an operator asked for: KeyboardInterrupt, and whatever a signal's handler raised.
+    Exceptions pass, and so does what an operator asked for: KeyboardInterrupt, and whatever raised the handler of a signal that
+    was there before the block. That handler is there again after the block.
 
     Raises:
         RatchetError: of class ``error``, on SystemExit and everything else that is not an Exception.
     """
     check_process()
-    process = os.getpid()
+    process, handlers = os.getpid(), _handlers()
     try:
         yield
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as end:
-        if _raised_by_a_signal(end):
+        if _raised_by(handlers, end):
             raise
         raise error(f"{source} raised {end!r:.200}, which would end the run. {remedy}") from end
     finally:
         if os.getpid() != process:
             _end_fork(source)
+        _put_back(handlers)
 
 
 def own_process() -> None:
@@ -51,9 +54,21 @@ def check_process() -> None:
         _end_fork("code of the recipe")
 
 
-def _raised_by_a_signal(error: BaseException) -> bool:
-    handlers = [getattr(signal.getsignal(number), "__code__", None) for number in (signal.SIGTERM, signal.SIGINT)]
-    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+def _handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+
+def _raised_by(handlers: dict[int, Any], error: BaseException) -> bool:
+    codes = [getattr(handler, "__code__", None) for handler in handlers.values()]
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _put_back(handlers: dict[int, Any]) -> None:
+    if threading.current_thread() is not threading.main_thread():  # neither could the code replace them
+        return
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) is not handler:  # None: not installed from Python
+            signal.signal(number, handler)
 
 
 def _end_fork(source: str) -> NoReturn:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,30 @@ def test_what_the_handler_of_a_signal_raises_passes() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert raised.value.code == 143
+
+
+def test_a_handler_that_the_code_installs_is_code_like_any_other() -> None:
+    def cleanup(*_: object) -> None:
+        raise SystemExit(0)
+
+    def reward() -> None:
+        with user_code("my:reward", "Return a Score."):
+            signal.signal(signal.SIGTERM, cleanup)
+            cleanup()
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RewardError, match=r"SystemExit\(0\)"):
+        reward()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: sys.exit(0)], ids=["ignored", "exits"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_handlers_of_before_are_there_again(number: signal.Signals, handler: Any) -> None:
+    before = signal.getsignal(number)
+    with user_code("my:reward", "Return a Score."):
+        signal.signal(number, handler)
+    assert signal.getsignal(number) is before
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:

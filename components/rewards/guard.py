@@ -6,7 +6,7 @@ from typing import Any
 
 from components.errors import RewardError
 from components.recipe import Failures
-from components.rewards.protocol import RewardFunction, Score
+from components.rewards.protocol import RewardFunction, Score, plain
 from components.user_code import user_code
 
 REMEDY = "Return a Score for each completion, and raise an Exception where the function fails."
@@ -50,7 +50,7 @@ class Guarded:
                 time.sleep(self.failures.pause * 2 ** (attempt - 1))
             try:
                 with user_code(self.source, REMEDY):
-                    return list(self.function(*batch))
+                    return [plain(score, self.source) for score in self.function(*batch)]
             except RewardError:
                 raise  # a broken protocol is not fixed by asking again
             except Exception as error:  # a verifier is foreign code, or a service, and may raise anything

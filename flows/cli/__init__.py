@@ -42,8 +42,8 @@ def main() -> None:
     supervision.begin()
     try:
         command()
-    except SystemExit as end:
-        supervision.hand_over(end.code)
+    except SystemExit:
+        supervision.hand_over()
         raise
 
 

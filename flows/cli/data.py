@@ -224,19 +224,18 @@ def say_version(context: "Context", result: "StageResult", before: str | None) -
 def finish_version(result: "StageResult", json_output: bool, unchanged: str | None = None) -> None:
     """Print JSON if asked; ``warnings`` are of steps that dropped many rows."""
     from components.pipeline.data import summary
-    from flows.cli.run import finish
 
+    if not json_output:
+        return
     names = ("verdict", "version", "previous", "run_id", "report")
-    finish(
-        {
-            "status": "unchanged" if unchanged else "finished",
-            **dict.fromkeys(names),
-            "dataset": unchanged or version_of(result),
-            "stages": [result.summary()],
-            "warnings": summary(result).get("warnings", []),
-        },
-        json_output,
-    )
+    found = {
+        "status": "unchanged" if unchanged else "finished",
+        **dict.fromkeys(names),
+        "dataset": unchanged or version_of(result),
+        "stages": [result.summary()],
+        "warnings": summary(result).get("warnings", []),
+    }
+    print(json.dumps(found, indent=2))
 
 
 @contextmanager

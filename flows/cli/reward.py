@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
-from flows.cli.supervision import continue_in_child, emit
+from flows.cli.supervision import conclude, continue_in_child, emit
 
 app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
 
@@ -59,7 +59,7 @@ def _validated(
     from components.files import read_json
     from components.home import Home
 
-    result = run_until("reward", recipe, overrides, json_output, slot, conclude=False)
+    result = run_until("reward", recipe, overrides, json_output, slot, ends=False)
     (stage,) = [stage for stage in result["stages"] if stage["name"] == "reward"]
     return result, dict(read_json(Home.here().store / "reward" / stage["key"] / "report.json"))
 
@@ -97,5 +97,6 @@ def score(
     scores = score_rows(build_reward(settings, path, torch.device("cpu")), rows)
     if not json_output:
         show(score_table(rows, scores))
-        return
+        conclude()
     emit("\n".join(json.dumps({"total": one.total, "parts": dict(one.parts)}) for one in scores))
+    conclude()

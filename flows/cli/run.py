@@ -4,12 +4,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import typer
+from typing import Any, NoReturn
 
 from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
-from flows.cli.supervision import continue_in_child, emit
+from flows.cli.supervision import conclude, continue_in_child, emit
 
 EXIT_CODES = {
     "promoted": 0,
@@ -45,12 +43,12 @@ def run_until(
     overrides: Sequence[str],
     json_output: bool,
     slot: str | None = None,
-    conclude: bool = True,
+    ends: bool = True,
 ) -> dict[str, Any]:
-    """Run the flow up to a stage, print its result, and exit with its code unless that is 0.
+    """Run the flow up to a stage, print its result, and exit with its code.
 
     Args:
-        conclude: whether to print and to exit here; otherwise the caller calls :func:`finish`.
+        ends: whether to print and to exit here; otherwise the caller calls :func:`finish`.
     """
     continue_in_child(json_output)
     from components.home import Home
@@ -71,7 +69,7 @@ def run_until(
         from flows.finetune import finetune
 
         result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
-    if conclude:
+    if ends:
         finish(result, json_output)
     return result
 
@@ -94,10 +92,8 @@ def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | No
         return result
 
 
-def finish(result: Mapping[str, Any], json_output: bool) -> None:
-    """Print JSON if asked, and exit with the status's code unless it is 0."""
+def finish(result: Mapping[str, Any], json_output: bool) -> NoReturn:
+    """Print JSON if asked, and exit with the status's code."""
     if json_output:
         emit(json.dumps(result, indent=2))
-    code = EXIT_CODES[result["status"]]
-    if code:
-        raise typer.Exit(code)
+    conclude(EXIT_CODES[result["status"]])

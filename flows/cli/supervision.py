@@ -1,7 +1,8 @@
 """Verbs that run a user's code do so in a child process: code that ends its process is seen by the parent, and is an error.
 
 The child is the same command again. Its stdout is stderr; what it has to print, its exit code and its error are handed over
-in a file without a name. A pipe to which nobody writes tells it when its parent is gone. The parent imports nothing heavy.
+in a file without a name, once the command itself has ended: a ``sys.exit(0)`` from anywhere else leaves nothing there. A pipe
+to which nobody writes tells the child when its parent is gone. The parent imports nothing heavy.
 """
 
 import fcntl
@@ -28,9 +29,9 @@ RESUME = "run the same command again to resume where it stopped"
 
 @dataclass
 class Ending:
-    """How a command ends: its exit code, what it prints on stdout, and what went wrong."""
+    """How a command ends: its exit code, None until the command has ended, what it prints on stdout, and what went wrong."""
 
-    code: int = 1
+    code: int | None = None
     output: str = ""
     error: str | None = None
 
@@ -85,9 +86,15 @@ def emit(text: str) -> None:
         print(text)
 
 
+def conclude(code: int = 0) -> NoReturn:
+    """Exit, because the command has done its work. No other way to exit with 0 is a success."""
+    _ending.code = code
+    raise SystemExit(code)
+
+
 def fail(message: str, code: int) -> NoReturn:
     """Say what went wrong and exit; with ``--json``, the parent prints it as an object as well."""
-    _ending.error = redacted(message)
+    _ending.code, _ending.error = code, redacted(message)
     print(f"error: {_ending.error}", file=sys.stderr)
     raise SystemExit(code)
 
@@ -97,12 +104,13 @@ def is_failing() -> bool:
     return _ending.error is not None
 
 
-def hand_over(code: object) -> None:
-    """Leave the ending for the parent. What happens to this process from here on changes nothing."""
+def hand_over() -> None:
+    """Leave the ending for the parent, if the command has ended. What happens to this process from here on changes nothing."""
     if _role.name != "child":
         return
     check_process()
-    _ending.code = code if isinstance(code, int) else int(code is not None)
+    if _ending.code is None:  # code of the recipe raised SystemExit
+        return
     with os.fdopen(_role.file, "wb") as file:
         file.write(json.dumps(asdict(_ending)).encode())
 
@@ -158,15 +166,17 @@ def _left(data: bytes) -> Ending | None:
 
 
 def _vanished(status: int, received: list[int]) -> Ending:
-    if -status in received:
-        return Ending(128 - status, error=f"terminated; {RESUME}")
+    stopped = received[0] if received and status == 0 else -status  # with 0 by a handler that the recipe's code installed
+    if stopped in received:
+        return Ending(128 + stopped, error=f"terminated; {RESUME}")
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
     message = (
-        f"the process that runs the recipe {how} and left no result. A reward function that calls os._exit(), a library that "
-        f"crashes or a machine that is out of memory (SIGKILL) does that. Correct the cause, and {RESUME}."
+        f"the process that runs the recipe {how} and left no result. Code of the recipe that calls os._exit(), or sys.exit() "
+        f"in a handler of a signal or timer, a library that crashes or a machine that is out of memory (SIGKILL) does that. "
+        f"Correct the cause, and {RESUME}."
     )
     print(f"error: {message}", file=sys.stderr)
-    return Ending(error=message)
+    return Ending(1, error=message)
 
 
 def _moved(descriptor: int) -> int:

@@ -18,13 +18,13 @@ from flows.cli import supervision
 def work():
 {body}
     supervision.emit('{{"total": 1}}')
-    raise SystemExit(0)
+    supervision.conclude()
 supervision.begin()
 try:
     supervision.continue_in_child(json_output=True)
     work()
-except SystemExit as end:
-    supervision.hand_over(end.code)
+except SystemExit:
+    supervision.hand_over()
     raise
 """
 COUNTS_SIGNALS = """
@@ -37,7 +37,7 @@ while not received and time.monotonic() < deadline:
     time.sleep(0.01)
 time.sleep(0.3)
 supervision.emit(json.dumps(received))
-raise SystemExit(128 + received[0])
+supervision.conclude(128 + received[0])
 """
 
 
@@ -77,7 +77,7 @@ def test_stdout_holds_the_result_alone(print_it: str) -> None:
 
 @pytest.mark.parametrize("code", [0, 3, 6])
 def test_the_exit_code_is_the_childs(code: int) -> None:
-    done = run(f"supervision.emit('[]')\nraise SystemExit({code})")
+    done = run(f"supervision.emit('[]')\nsupervision.conclude({code})")
     assert (done.returncode, done.stdout) == (code, "[]\n")
 
 
@@ -89,6 +89,9 @@ def test_the_exit_code_is_the_childs(code: int) -> None:
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
         ("supervision.emit('{}'); os._exit(0)", "ended with exit code 0"),
+        ("supervision.emit('{}'); sys.exit(0)", "ended with exit code 0"),
+        ("sys.exit(3)", "ended with exit code 3"),  # which is no verdict of the gate's
+        ("sys.exit(256)", "ended with exit code 0"),
     ],
 )
 def test_a_child_that_leaves_no_result_is_an_error(end: str, how: str) -> None:
@@ -124,7 +127,7 @@ def test_what_the_code_leaves_running_is_not_waited_for(leave_running: str, tmp_
 
 def test_programs_that_the_code_starts_inherit_nothing_of_this() -> None:
     here = "[os.get_inheritable(supervision._role.file), supervision.DESCRIPTORS in os.environ]"
-    assert json.loads(run(f"supervision.emit(json.dumps({here}))\nraise SystemExit(0)").stdout) == [False, False]
+    assert json.loads(run(f"supervision.emit(json.dumps({here}))\nsupervision.conclude()").stdout) == [False, False]
 
 
 def test_a_file_that_the_caller_opened_stays_open() -> None:
@@ -163,6 +166,19 @@ def test_a_child_that_dies_of_the_signal_was_terminated() -> None:
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert "run the same command again" in json.loads(out)["error"]
+
+
+def test_a_child_that_exits_with_0_on_the_signal_was_terminated() -> None:
+    process = started("signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('ready'); time.sleep(60)")
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert json.loads(out)["error"].startswith("terminated;")
+
+
+def test_what_exits_after_the_command_failed_does_not_change_it() -> None:
+    done = run("try: supervision.fail('no', 2)\nfinally: sys.exit(0)")
+    assert (done.returncode, json.loads(done.stdout)["error"]) == (2, "no")
 
 
 def test_the_child_ends_with_a_parent_that_is_killed() -> None:

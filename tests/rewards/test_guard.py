@@ -86,3 +86,38 @@ def test_what_a_function_yields_is_made_under_the_guard() -> None:
             yield Score(1.0, {})
 
     assert totals(guarded(lazy), ["a", "?"]) == [1.0, None]
+
+
+class Leaves(dict[str, float]):
+    """Parts that end the process when they are read."""
+
+    def keys(self) -> Any:
+        raise SystemExit(0)
+
+    __iter__ = items = keys  # type: ignore[assignment]
+
+
+class Number(float):
+    """A total that ends the process when it is read."""
+
+    def __abs__(self) -> float:
+        raise SystemExit(0)
+
+
+def test_parts_that_exit_when_they_are_read_are_an_error_of_the_function() -> None:
+    with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\)"):
+        totals(guarded(lambda *_: [Score(1.0, Leaves(a=1.0))]), ["a"])
+
+
+def test_a_score_is_of_built_in_types_alone() -> None:
+    (score,) = guarded(lambda *_: [Score(Number(0.5), {"a": Number(2.0), "b": True})])(["p"], ["c"], [{}])
+    assert score == Score(0.5, {"a": 2.0, "b": True})
+    assert (type(score.total), type(score.parts), type(score.parts["a"])) == (float, dict, float)
+
+
+@pytest.mark.parametrize("returned", [1.0, Score(1.0, None)])  # type: ignore[arg-type]
+def test_what_is_no_score_is_an_error_at_once(returned: Any) -> None:
+    guard = guarded(lambda *_: [returned])
+    with pytest.raises(RewardError, match="Return a Score with a dict"):
+        totals(guard, ["a"])
+    assert guard.retried == 0
