@@ -21,13 +21,13 @@ def user_code(source: str, remedy: str, error: type[RatchetError] = RewardError)
     """Import or call a user's code. A process that it forked ends with the block, whether the code returned or raised there.
 
     Exceptions pass, and so does what an operator asked for: KeyboardInterrupt, and whatever raised the handler of a signal that
-    was there before the block. That handler is there again after the block.
+    was there before the block. That handler and the working directory are there again after the block.
 
     Raises:
         RatchetError: of class ``error``, on SystemExit and everything else that is not an Exception.
     """
     check_process()
-    process, handlers = os.getpid(), _handlers()
+    process, handlers, directory = os.getpid(), _handlers(), os.getcwd()
     try:
         yield
     except (Exception, KeyboardInterrupt):
@@ -40,6 +40,7 @@ def user_code(source: str, remedy: str, error: type[RatchetError] = RewardError)
         if os.getpid() != process:
             _end_fork(source)
         _put_back(handlers)
+        os.chdir(directory)
 
 
 def own_process() -> None:

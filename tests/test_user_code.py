@@ -1,9 +1,12 @@
 """A user's code can neither end a run nor go on with it in a forked process."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -83,6 +86,20 @@ def test_the_handlers_of_before_are_there_again(number: signal.Signals, handler:
     with user_code("my:reward", "Return a Score."):
         signal.signal(number, handler)
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("ends", [None, ValueError, SystemExit])
+def test_the_working_directory_is_that_of_before(ends: type[BaseException] | None, tmp_path: Path) -> None:
+    def reward() -> None:
+        with user_code("my:reward", "Return a Score."):
+            os.chdir(tmp_path)
+            if ends:
+                raise ends
+
+    before = Path.cwd()
+    with pytest.raises((ValueError, RewardError)) if ends else contextlib.nullcontext():
+        reward()
+    assert Path.cwd() == before
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
