@@ -49,7 +49,8 @@ _ending = Ending()
 
 
 def begin() -> None:
-    """Called first by ``main``. In a child: turn stdout into stderr, and end with the parent."""
+    """Called first by ``main``. Open what the caller closed. In a child: turn stdout into stderr, and end with the parent."""
+    _open_standard_files()
     descriptors = os.environ.pop(DESCRIPTORS, None)
     if descriptors is None:
         _role.name = "parent"
@@ -58,8 +59,7 @@ def begin() -> None:
     _role.file, pipe = (_moved(int(number)) for number in descriptors.split())
     own_process()
     os.dup2(2, 1)
-    if sys.stdout is not None:  # None where the caller closed it
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
 
 
@@ -119,6 +119,15 @@ def error_result(message: str | None) -> dict[str, Any]:
     """The shape of ``run --json`` for a command that failed."""
     names = ("verdict", "version", "previous", "dataset", "run_id", "report")
     return {"status": "error", **dict.fromkeys(names), "stages": [], "error": message}
+
+
+def _open_standard_files() -> None:
+    """Where the caller closed one of files 0 to 2: no other file gets its number, and stderr's texts do not go to stdout."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stderr is None:  # which is what print(file=None) takes for stdout
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _wait_for_child(file: int) -> tuple[int, list[int]]:

@@ -75,6 +75,18 @@ def test_stdout_holds_the_result_alone(print_it: str) -> None:
     assert "noise" in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-"])
+@pytest.mark.parametrize(
+    ("body", "code", "key"),
+    [("print('noise', file=sys.stderr); os.write(1, b'noise')", 0, "total"), ("os._exit(0)", 1, "status")],
+)
+def test_stdout_holds_one_object_where_the_caller_closed_stderr(body: str, code: int, key: str, closed: str) -> None:
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command(body)]
+    done = subprocess.run(shell, stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == code
+    assert key in json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("code", [0, 3, 6])
 def test_the_exit_code_is_the_childs(code: int) -> None:
     done = run(f"supervision.emit('[]')\nsupervision.conclude({code})")
