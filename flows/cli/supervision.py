@@ -167,11 +167,13 @@ def _in_foreground() -> bool:
 
 
 def _left(data: bytes) -> Ending | None:
-    """The ending that the child left; None where it left none, or died while it wrote."""
+    """The ending that the child left; None where it left none, died while it wrote, or wrote anything else."""
     try:
-        return Ending(**json.loads(data))
-    except ValueError:
+        found = Ending(**json.loads(data))
+    except (ValueError, TypeError, RecursionError):
         return None
+    code = type(found.code) is int and 0 <= found.code <= 255  # True is an int too
+    return found if code and isinstance(found.output, str) and isinstance(found.error, str | None) else None
 
 
 def _vanished(status: int, received: list[int]) -> Ending:

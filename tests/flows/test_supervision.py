@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+
+from flows.cli import supervision
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -113,6 +116,44 @@ def test_a_child_that_leaves_no_result_is_an_error(end: str, how: str) -> None:
     assert found["status"] == "error"
     assert f"{how} and left no result" in found["error"]
     assert f"error: {found['error']}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        b"",
+        b"\xff",
+        b'{"code": 0',
+        b"[" * 100_000,
+        b"null",
+        b"[0]",
+        b"{}",
+        b'{"code": 0, "more": 1}',
+        b'{"code": null}',
+        b'{"code": true}',
+        b'{"code": "0"}',
+        b'{"code": 256}',
+        b'{"code": -1}',
+        b'{"code": 0, "output": null}',
+        b'{"code": 0, "output": {}}',
+        b'{"code": 1, "error": 1}',
+    ],
+    ids=lambda left: left[:30],
+)
+def test_what_is_no_ending_is_none(left: bytes) -> None:
+    assert supervision._left(left) is None
+
+
+def test_an_ending_is_read_as_it_was_left() -> None:
+    ending = supervision.Ending(3, "{}", "refused")
+    assert supervision._left(json.dumps(asdict(ending)).encode()) == ending
+
+
+@pytest.mark.parametrize("result", ["'[1]'", "b'{}'", "None"])
+def test_code_that_replaces_what_writes_the_result_is_an_error(result: str) -> None:
+    done = run(f"supervision.json.dumps = lambda *_, **__: {result}")
+    assert done.returncode == 1
+    assert "left no result" in json.loads(done.stdout)["error"]
 
 
 def test_an_error_is_an_object_too() -> None:
