@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 HEAD = """
-import os, subprocess, sys
+import json, os, subprocess, sys
 from components.rewards.protocol import Score
 
 def scores(prompts, completions, rows):
@@ -30,6 +30,10 @@ def leaves(*batch):
 
 def vanishes(*batch):
     os._exit(0)
+
+def leaves_later(*batch):
+    json.dumps = lambda *args, **options: sys.exit(0)  # as a timer's handler may, outside of the guard
+    return scores(*batch)
 
 def forks_and_prints(*batch):
     print("printed")
@@ -99,8 +103,9 @@ def test_exit_is_an_error_of_the_module(project: Path) -> None:
     )
 
 
-def test_a_process_that_vanishes_is_an_error(functions: Path) -> None:
-    assert "ended with exit code 0 and left no result" in error_of(score(functions, "my_rewards:vanishes"))
+@pytest.mark.parametrize("function", ["vanishes", "leaves_later"])
+def test_a_process_that_ends_before_the_command_is_an_error(functions: Path, function: str) -> None:
+    assert "ended with exit code 0 and left no result" in error_of(score(functions, f"my_rewards:{function}"))
 
 
 def test_a_forked_process_does_not_go_on_and_stdout_is_the_results_alone(functions: Path) -> None:
