@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.api_token import SERVER_VARIABLE, SIGN_IN_PATH
+from flows.watcher import vanished
 
 OWN_NAMES = "127.0.0.1,localhost"
 SECONDS_TO_STOP = 5
@@ -104,9 +105,9 @@ def application(names: Sequence[str], temporary: bool) -> ASGIApp:
     return guarded(app, names)
 
 
-def end_with_parent() -> None:
-    """Stop once standard input ends, which is when the parent does, however it does."""
-    sys.stdin.buffer.read()
+def end_with_parent(parent: int) -> None:
+    """Stop once standard input ends or the parent is gone, whatever of its forks lives on and holds the pipe open."""
+    vanished(parent)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(2 * SECONDS_TO_STOP)
     os._exit(1)
@@ -118,7 +119,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=4200)
     parser.add_argument("--names", default=OWN_NAMES, help="hosts by which it may be called, separated by commas")
     parser.add_argument("--temporary", action="store_true", help="for one run: no pages, no scheduler")
-    parser.add_argument("--child", type=int, metavar="FD", help="listen on this open socket, and end with standard input")
+    parser.add_argument(
+        "--child",
+        type=int,
+        nargs=2,
+        metavar=("FD", "PID"),
+        help="listen on this open socket; end with this parent or standard input",
+    )
     return parser.parse_args(arguments)
 
 
@@ -137,8 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.child is None:
         uvicorn.Server(config).run()
     else:
-        threading.Thread(target=end_with_parent, daemon=True).start()
-        uvicorn.Server(config).run([socket.socket(fileno=options.child)])
+        descriptor, parent = options.child
+        threading.Thread(target=end_with_parent, args=(parent,), daemon=True).start()
+        uvicorn.Server(config).run([socket.socket(fileno=descriptor)])
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ def sign_in_url(port: int) -> str:
 def start_guarded(listener: socket.socket, token: str, *arguments: str, keep: tuple[int, ...] = ()) -> Process:
     """Start a server on a socket that listens already: no other user can take the port first and be sent the token."""
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)  # the server does not make it
+    child = ["--child", str(listener.fileno()), str(os.getpid())]
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.prefect_server", "--child", str(listener.fileno()), *arguments],
+        [sys.executable, "-m", "flows.prefect_server", *child, *arguments],
         stdin=subprocess.PIPE,  # its end is the parent's end
         stdout=sys.stderr,
         pass_fds=(listener.fileno(), *keep),
