@@ -124,7 +124,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=("FD", "PID"),
-        help="listen on this open socket; end with this parent or standard input",
+        help="listen on this open socket; end with this parent",
     )
     return parser.parse_args(arguments)
 

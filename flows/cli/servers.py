@@ -44,8 +44,15 @@ def require_free(port: int, option: str) -> None:
 
 
 def start(module: str, arguments: Sequence[str], **environment: str) -> Process:
-    """Start ``python -m module arguments`` as a child, with more environment variables."""
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=sys.stderr, env={**os.environ, **environment})
+    """Start ``python -m module arguments`` with more environment variables; it ends with this process, however that ends."""
+    python = [sys.executable, "-m"]
+    return subprocess.Popen(
+        [*python, "flows.supervisor", str(os.getpid()), *python, module, *arguments],
+        stdin=subprocess.PIPE,  # its end is this process's end
+        stdout=sys.stderr,
+        env={**os.environ, **environment},
+        start_new_session=True,  # what ends our process group must not end who ends the program's
+    )
 
 
 def wait_until_healthy(url: str, process: Process) -> None:
