@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -32,6 +33,8 @@ SETTINGS = {
     "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
     "PREFECT_SERVER_UI_API_URL": "/api",
 }
+# FastAPI's pages load scripts from a CDN, unpinned, into the origin whose storage holds the token.
+PAGES_OFF = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 
 # The token comes in the fragment, which browsers do not send, and is kept where Prefect's own login page would put it.
 SIGN_IN_PAGE = """<!doctype html>
@@ -85,6 +88,11 @@ async def sign_in(request: Request) -> HTMLResponse:
     return HTMLResponse(SIGN_IN_PAGE, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
 
+async def not_found(request: Request) -> PlainTextResponse:
+    """For what Prefect's application has and ours has not."""
+    return PlainTextResponse("Not Found", 404)
+
+
 def guarded(app: ASGIApp, names: Sequence[str]) -> ASGIApp:
     """An application that answers under these host names only, and no other origin's page.
 
@@ -101,8 +109,13 @@ def application(names: Sequence[str], temporary: bool) -> ASGIApp:
     from prefect.server.api.server import create_app
 
     app = create_app(final=True)
-    app.router.routes.insert(0, Route(SIGN_IN_PATH, sign_in))  # before the UI, which answers every other path
+    add_routes(app)
     return guarded(app, names)
+
+
+def add_routes(app: Starlette) -> None:
+    """Our own, before Prefect's, and before the UI, which answers every other path."""
+    app.router.routes[:0] = [Route(SIGN_IN_PATH, sign_in), *(Route(path, not_found) for path in PAGES_OFF)]
 
 
 def end_with_parent(parent: int) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Receive, Scope, Send
@@ -94,6 +95,17 @@ def test_it_does_not_start_without_a_token(auth: str | None, monkeypatch: pytest
         monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", auth)
     with pytest.raises(SystemExit, match="is not set"):
         prefect_server.main([])
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"])
+def test_no_page_with_anothers_script_shares_the_origin(path: str) -> None:
+    app = FastAPI()
+    app.mount("/", FastAPI())  # as Prefect does; its pages must not take the place of the outer ones
+    client = TestClient(app)
+    assert client.get(path).status_code == 200
+    prefect_server.add_routes(app)
+    assert client.get(path).status_code == 404
+    assert "Signing in" in client.get("/ratchet/sign-in").text
 
 
 SERVER = """
