@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from components.errors import RatchetError
 from components.home import Home
 from flows.api_token import SERVER_VARIABLE, SIGN_IN_PATH, client_environment, folder, new_token, token_of
-from flows.cli.servers import HOST, Process, listen, stop, wait_until_healthy
+from flows.cli.servers import HOST, Process, listen, silence, stop, wait_until_healthy
 
 
 def api_url(port: int) -> str:
@@ -64,10 +65,34 @@ def is_running(home: Home, port: int) -> bool:
 
 
 def api_is_given() -> bool:
-    """Whether Prefect's settings (environment, profile, prefect.toml) name a server, which is then left alone."""
+    """Whether Prefect's settings (environment, profile, prefect.toml) name a server, which is then left alone.
+
+    Raises:
+        RatchetError: if that does not answer.
+    """
     from prefect.settings import PREFECT_API_URL
 
-    return bool(PREFECT_API_URL.value())
+    url = PREFECT_API_URL.value()
+    if url and (reason := silence(f"{url.rstrip('/')}/health")):
+        raise RatchetError(
+            f"PREFECT_API_URL names {url}, which does not answer ({reason}). Start it (ratchet ui or ratchet serve, in a shell "
+            "without that variable, for this project's own), or unset PREFECT_API_URL and PREFECT_API_AUTH_STRING."
+        )
+    return bool(url)
+
+
+def shell_environment(home: Home, port: int) -> dict[str, str]:
+    """What a shell needs for the project's running server.
+
+    Raises:
+        RatchetError: if none has the port: who else has it must not be sent the token.
+    """
+    if not is_running(home, port):
+        raise RatchetError(
+            f"no Prefect server of this project runs on port {port}. Start ratchet serve or ratchet ui, or name its port "
+            "with --prefect-port."
+        )
+    return client_environment(api_url(port), token_of(home))
 
 
 def use(port: int, token: str) -> None:
@@ -82,7 +107,7 @@ def ensure_api() -> None:
     """Have a Prefect API: the one that the settings name, or a temporary server that ends with this process, however it ends.
 
     Raises:
-        RatchetError: if the server does not start.
+        RatchetError: if the one does not answer, or the other does not start.
     """
     if api_is_given():
         return

@@ -1,7 +1,9 @@
 """Start loopback servers and wait until they answer."""
 
+import http.client
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -79,6 +81,19 @@ def is_healthy(url: str) -> bool:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError):
         return False
+
+
+def silence(url: str) -> str | None:
+    """Why nothing answers an address; None where something does, even by an error or by a certificate of its own."""
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError:
+        return None
+    except urllib.error.URLError as error:
+        return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    return None
 
 
 def stop(process: Process) -> None:

@@ -28,8 +28,7 @@ def ui(
     home = Home.here()
     apply(home)
     if env:
-        url = prefect_servers.api_url(prefect_port)
-        typer.echo(api_token.shell_line(api_token.client_environment(url, api_token.token_of(home))))
+        typer.echo(api_token.shell_line(prefect_servers.shell_environment(home, prefect_port)))
         return
     serve_pages(home, port, prefect_port, browser)
 
