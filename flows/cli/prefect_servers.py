@@ -13,6 +13,7 @@ from components.errors import RatchetError
 from components.home import Home
 from flows.api_token import SERVER_VARIABLE, SIGN_IN_PATH, client_environment, folder, new_token, token_of
 from flows.cli.servers import HOST, Process, listen, silence, stop, wait_until_healthy
+from flows.settings import make_prefect_home
 
 
 def api_url(port: int) -> str:
@@ -25,7 +26,7 @@ def sign_in_url(port: int) -> str:
 
 def start_guarded(listener: socket.socket, token: str, *arguments: str, keep: tuple[int, ...] = ()) -> Process:
     """Start a server on a socket that listens already: no other user can take the port first and be sent the token."""
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)  # the server does not make it
+    make_prefect_home()
     child = ["--child", str(listener.fileno()), str(os.getpid())]
     return subprocess.Popen(
         [sys.executable, "-m", "flows.prefect_server", *child, *arguments],
@@ -70,6 +71,7 @@ def api_is_given() -> bool:
     Raises:
         RatchetError: if that does not answer.
     """
+    make_prefect_home()
     from prefect.settings import PREFECT_API_URL
 
     url = PREFECT_API_URL.value()

@@ -2,6 +2,9 @@
 
 import fcntl
 import http.server
+import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,3 +68,10 @@ def test_the_token_is_for_the_projects_own_server_only(tmp_path: Path, port: int
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_API_AUTH_STRING": token_of(home),
         }
+
+
+def test_a_new_projects_first_import_of_prefect_warns_of_nothing(prefect_home: Path) -> None:
+    code = "from flows.cli.prefect_servers import api_is_given; print(api_is_given())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, "home directory" in done.stderr) == ("False\n", False)
+    assert stat.S_IMODE(prefect_home.stat().st_mode) == 0o700
