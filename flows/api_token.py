@@ -7,6 +7,7 @@ arguments, which every user of the machine may read.
 import base64
 import html
 import os
+import re
 import secrets
 import shlex
 import stat
@@ -17,6 +18,7 @@ from components.errors import RatchetError
 from components.home import Home
 
 SERVER_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
+PLAUSIBLE = re.compile(r"[!-9;-~]+:[!-~]{16,}")  # an editor's; a shorter password is what is left of one
 SIGN_IN_PATH = "/ratchet/sign-in"
 
 
@@ -36,14 +38,19 @@ def token_of(home: Home) -> str:
     """The project's token, made when first asked for.
 
     Raises:
-        RatchetError: if other users may read it.
+        RatchetError: if other users may read it, or the file does not hold a token.
     """
     path = folder(home) / "token"
     if not path.exists():
         create(path, new_token())
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise RatchetError(f"other users may read {path}. Delete it, and restart ratchet serve and ratchet ui with a new one.")
-    return path.read_text(encoding="utf-8")
+    token = path.read_bytes().decode("ascii", "replace").removesuffix("\n")
+    if not PLAUSIBLE.fullmatch(token):
+        raise RatchetError(
+            f"{path} does not hold a token (user:password, one line). Delete it: ratchet serve and ratchet ui make one."
+        )
+    return token
 
 
 def create(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.api_token import SERVER_VARIABLE, SIGN_IN_PATH
+from flows.watcher import vanished
 
 OWN_NAMES = "127.0.0.1,localhost"
 SECONDS_TO_STOP = 5
@@ -31,6 +33,8 @@ SETTINGS = {
     "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
     "PREFECT_SERVER_UI_API_URL": "/api",
 }
+# FastAPI's pages load scripts from a CDN, unpinned, into the origin whose storage holds the token.
+PAGES_OFF = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 
 # The token comes in the fragment, which browsers do not send, and is kept where Prefect's own login page would put it.
 SIGN_IN_PAGE = """<!doctype html>
@@ -84,6 +88,11 @@ async def sign_in(request: Request) -> HTMLResponse:
     return HTMLResponse(SIGN_IN_PAGE, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
 
+async def not_found(request: Request) -> PlainTextResponse:
+    """For what Prefect's application has and ours has not."""
+    return PlainTextResponse("Not Found", 404)
+
+
 def guarded(app: ASGIApp, names: Sequence[str]) -> ASGIApp:
     """An application that answers under these host names only, and no other origin's page.
 
@@ -100,13 +109,18 @@ def application(names: Sequence[str], temporary: bool) -> ASGIApp:
     from prefect.server.api.server import create_app
 
     app = create_app(final=True)
-    app.router.routes.insert(0, Route(SIGN_IN_PATH, sign_in))  # before the UI, which answers every other path
+    add_routes(app)
     return guarded(app, names)
 
 
-def end_with_parent() -> None:
-    """Stop once standard input ends, which is when the parent does, however it does."""
-    sys.stdin.buffer.read()
+def add_routes(app: Starlette) -> None:
+    """Our own, before Prefect's, and before the UI, which answers every other path."""
+    app.router.routes[:0] = [Route(SIGN_IN_PATH, sign_in), *(Route(path, not_found) for path in PAGES_OFF)]
+
+
+def end_with_parent(parent: int) -> None:
+    """Stop once standard input ends or the parent is gone, whatever of its forks lives on and holds the pipe open."""
+    vanished(parent)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(2 * SECONDS_TO_STOP)
     os._exit(1)
@@ -118,7 +132,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=4200)
     parser.add_argument("--names", default=OWN_NAMES, help="hosts by which it may be called, separated by commas")
     parser.add_argument("--temporary", action="store_true", help="for one run: no pages, no scheduler")
-    parser.add_argument("--child", type=int, metavar="FD", help="listen on this open socket, and end with standard input")
+    parser.add_argument(
+        "--child",
+        type=int,
+        nargs=2,
+        metavar=("FD", "PID"),
+        help="listen on this open socket; end with this parent",
+    )
     return parser.parse_args(arguments)
 
 
@@ -137,8 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.child is None:
         uvicorn.Server(config).run()
     else:
-        threading.Thread(target=end_with_parent, daemon=True).start()
-        uvicorn.Server(config).run([socket.socket(fileno=options.child)])
+        descriptor, parent = options.child
+        threading.Thread(target=end_with_parent, args=(parent,), daemon=True).start()
+        uvicorn.Server(config).run([socket.socket(fileno=descriptor)])
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """One pipeline run as MLflow and the ledger see it: a parent run, a child a stage, an identity that survives a crash."""
 
+import hashlib
+import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from components.errors import RegistryError
-from components.files import write_text
 from components.home import Home
 from components.interruption import Interruption
 from components.pipeline.context import Context, StageResult
@@ -160,7 +162,7 @@ def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
     with (
         display.live(),
         working(home, identity[:16], "this very run is under way already; waiting for it"),
-        claimed(ledger, identity, place_of(home), _tell_claimed) as claim,
+        claimed(ledger, identity, place_of(home, identity), _tell_claimed) as claim,
     ):
         recording = Recording(context, ledger, display, claim)
         recording.context = Context(recipe, home, observer=recording)
@@ -175,18 +177,36 @@ def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
             raise
 
 
-def place_of(home: Home) -> str:
-    """A random name of the directory that holds this machine's locks, made on first use."""
-    with lease(home, "place", "another run is starting; waiting"):
-        file = home.leases / "place"
-        if not file.exists():
-            write_text(file, uuid.uuid4().hex)
-        return file.read_text(encoding="utf-8")
+def place_of(home: Home, identity: str) -> str:
+    """Names the lock that a run holds here; a copy of its file, or the same file after a reboot, is another place.
+
+    While a process holds the lock, its file's inode and device are given to no other file.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    file = lock_of(home, f"run-{identity[:16]}").stat()
+    return hashlib.sha256(f"{boot()} {file.st_dev} {file.st_ino}".encode()).hexdigest()[:32]
+
+
+def boot() -> str:
+    """The kernel's name of the time since the machine started; where it has none, no two processes share a place."""
+    if (linux := Path("/proc/sys/kernel/random/boot_id")).exists():
+        return linux.read_text(encoding="ascii").strip()
+    command = ["sysctl", "-n", "kern.bootsessionuuid"]  # macOS
+    with suppress(OSError):
+        if found := subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip():
+            return found
+    return uuid.uuid4().hex
 
 
 def _tell_claimed(holder: str, seconds: float) -> None:
     waiting = f"this very run is under way as {holder}; waiting until it ends, or is silent for {seconds:g} s"
     console.print(waiting, highlight=False, markup=False)
+
+
+def lock_of(home: Home, name: str) -> Path:
+    return home.leases / f"{name}.lock"
 
 
 @contextmanager
@@ -203,7 +223,7 @@ def working(home: Home, name: str, waiting: str) -> Iterator[None]:
 def lease(home: Home, name: str, waiting: str) -> Iterator[None]:
     """A lock among the processes of this machine; the operating system frees it when its holder dies."""
     home.leases.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(home.leases / f"{name}.lock")
+    lock = FileLock(lock_of(home, name))
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -1,6 +1,7 @@
 """Settings of the tools we stand on, made before they are imported: no telemetry, no pickle, state below our own."""
 
 import os
+from pathlib import Path
 
 from components.home import Home
 
@@ -32,6 +33,11 @@ def apply(home: Home) -> None:
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(home.state / "prefect"))
     os.environ.setdefault("MLFLOW_TRACKING_URI", home.tracking_uri)
+
+
+def make_prefect_home() -> None:
+    """Before Prefect is imported, which warns where it would have to make the directory above as well."""
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def configure_torch(threads: int) -> None:

@@ -31,7 +31,7 @@ def watched(flow_run: str | None) -> Iterator[None]:
 
 
 def vanished(process: int) -> bool:
-    """Wait for the parent to say that it is done, or to be gone; whether it is gone.
+    """Wait for the parent to say that it is done, to close our standard input, or to be gone; false if it said so.
 
     The end of the pipe alone does not show that: a process that it forked may hold it open.
     """

@@ -178,7 +178,7 @@ def claimed(ledger: Ledger, run: str, place: str, tell: Callable[[str, float], N
 
     Args:
         run: the run's identity.
-        place: names a directory of locks, of which the caller holds the run's: whoever claimed the run from there is gone.
+        place: names a lock that the caller holds, as did whoever claimed the run from this place: that process is gone.
         tell: told once who is waited for, and the claim's lifetime.
     """
     with acquired(ledger, run, place, tell).kept() as claim:

@@ -94,7 +94,7 @@ claims = sa.Table(
     sa.Column("token", sa.Integer, nullable=False),  # only ever grows: an older one is refused
     sa.Column("held", sa.Boolean, nullable=False),
     sa.Column("holder", sa.String(120), nullable=False),  # for people
-    sa.Column("place", sa.String(32), nullable=False),  # whose locks the holder took
+    sa.Column("place", sa.String(32), nullable=False),  # which lock the holder has
     sa.Column("seconds", sa.Float, nullable=False),  # without a renewal until it expires
     sa.Column("renewals", sa.Integer, nullable=False),  # the holder counts up; a contender watches it
 )

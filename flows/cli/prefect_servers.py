@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from components.errors import RatchetError
 from components.home import Home
 from flows.api_token import SERVER_VARIABLE, SIGN_IN_PATH, client_environment, folder, new_token, token_of
-from flows.cli.servers import HOST, Process, listen, stop, wait_until_healthy
+from flows.cli.servers import HOST, Process, listen, silence, stop, wait_until_healthy
+from flows.settings import make_prefect_home
 
 
 def api_url(port: int) -> str:
@@ -24,9 +26,10 @@ def sign_in_url(port: int) -> str:
 
 def start_guarded(listener: socket.socket, token: str, *arguments: str, keep: tuple[int, ...] = ()) -> Process:
     """Start a server on a socket that listens already: no other user can take the port first and be sent the token."""
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)  # the server does not make it
+    make_prefect_home()
+    child = ["--child", str(listener.fileno()), str(os.getpid())]
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.prefect_server", "--child", str(listener.fileno()), *arguments],
+        [sys.executable, "-m", "flows.prefect_server", *child, *arguments],
         stdin=subprocess.PIPE,  # its end is the parent's end
         stdout=sys.stderr,
         pass_fds=(listener.fileno(), *keep),
@@ -63,10 +66,35 @@ def is_running(home: Home, port: int) -> bool:
 
 
 def api_is_given() -> bool:
-    """Whether Prefect's settings (environment, profile, prefect.toml) name a server, which is then left alone."""
+    """Whether Prefect's settings (environment, profile, prefect.toml) name a server, which is then left alone.
+
+    Raises:
+        RatchetError: if that does not answer.
+    """
+    make_prefect_home()
     from prefect.settings import PREFECT_API_URL
 
-    return bool(PREFECT_API_URL.value())
+    url = PREFECT_API_URL.value()
+    if url and (reason := silence(f"{url.rstrip('/')}/health")):
+        raise RatchetError(
+            f"PREFECT_API_URL names {url}, which does not answer ({reason}). Start it (ratchet ui or ratchet serve, in a shell "
+            "without that variable, for this project's own), or unset PREFECT_API_URL and PREFECT_API_AUTH_STRING."
+        )
+    return bool(url)
+
+
+def shell_environment(home: Home, port: int) -> dict[str, str]:
+    """What a shell needs for the project's running server.
+
+    Raises:
+        RatchetError: if none has the port: who else has it must not be sent the token.
+    """
+    if not is_running(home, port):
+        raise RatchetError(
+            f"no Prefect server of this project runs on port {port}. Start ratchet serve or ratchet ui, or name its port "
+            "with --prefect-port."
+        )
+    return client_environment(api_url(port), token_of(home))
 
 
 def use(port: int, token: str) -> None:
@@ -81,7 +109,7 @@ def ensure_api() -> None:
     """Have a Prefect API: the one that the settings name, or a temporary server that ends with this process, however it ends.
 
     Raises:
-        RatchetError: if the server does not start.
+        RatchetError: if the one does not answer, or the other does not start.
     """
     if api_is_given():
         return

@@ -1,7 +1,9 @@
 """Start loopback servers and wait until they answer."""
 
+import http.client
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -44,8 +46,15 @@ def require_free(port: int, option: str) -> None:
 
 
 def start(module: str, arguments: Sequence[str], **environment: str) -> Process:
-    """Start ``python -m module arguments`` as a child, with more environment variables."""
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=sys.stderr, env={**os.environ, **environment})
+    """Start ``python -m module arguments`` with more environment variables; it ends with this process, however that ends."""
+    python = [sys.executable, "-m"]
+    return subprocess.Popen(
+        [*python, "flows.supervisor", str(os.getpid()), *python, module, *arguments],
+        stdin=subprocess.PIPE,  # its end is this process's end
+        stdout=sys.stderr,
+        env={**os.environ, **environment},
+        start_new_session=True,  # what ends our process group must not end who ends the program's
+    )
 
 
 def wait_until_healthy(url: str, process: Process) -> None:
@@ -72,6 +81,19 @@ def is_healthy(url: str) -> bool:
             return bool(reply.status == 200)
     except (OSError, urllib.error.URLError):
         return False
+
+
+def silence(url: str) -> str | None:
+    """Why nothing answers an address; None where something does, even by an error or by a certificate of its own."""
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError:
+        return None
+    except urllib.error.URLError as error:
+        return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    return None
 
 
 def stop(process: Process) -> None:

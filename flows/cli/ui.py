@@ -28,8 +28,7 @@ def ui(
     home = Home.here()
     apply(home)
     if env:
-        url = prefect_servers.api_url(prefect_port)
-        typer.echo(api_token.shell_line(api_token.client_environment(url, api_token.token_of(home))))
+        typer.echo(api_token.shell_line(prefect_servers.shell_environment(home, prefect_port)))
         return
     serve_pages(home, port, prefect_port, browser)
 
@@ -41,13 +40,14 @@ def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> No
     remote = home.tracking_uri.startswith(("http:", "https:"))
     if not remote:
         servers.require_free(port, "--port")
-    children = []
-    if not prefect_servers.is_running(home, prefect_port):
-        children.append(prefect_servers.project_server(home, prefect_port))
+    children: list[Process] = []
     mlflow = home.tracking_uri if remote else f"http://{servers.HOST}:{port}"
     try:
+        if not prefect_servers.is_running(home, prefect_port):
+            children.append(prefect_servers.project_server(home, prefect_port))
         if not remote:
-            children.append(start_mlflow(home, port))
+            children.append(start_mlflow(home, port))  # before it is waited for: it is stopped even while it starts
+            servers.wait_until_healthy(f"{mlflow}/health", children[-1])
         typer.echo(f"MLflow:  {mlflow}", err=True)
         show_prefect(home, prefect_port, browser)
         while all(child.poll() is None for child in children):
@@ -71,12 +71,10 @@ def show_prefect(home: "Home", port: int, browser: bool) -> None:
 
 
 def start_mlflow(home: "Home", port: int) -> "Process":
-    """MLflow's server over the project's own database."""
+    """MLflow's server over the project's own database; it does not answer yet."""
     from flows.cli import servers
 
     home.artifacts.mkdir(parents=True, exist_ok=True)
     arguments = ["server", "--host", servers.HOST, "--port", str(port), "--default-artifact-root", home.artifacts.as_uri()]
     # By the environment: arguments are shown to every user of the machine, and a database's address may hold a password.
-    process = servers.start("mlflow", arguments, MLFLOW_BACKEND_STORE_URI=home.tracking_uri)
-    servers.wait_until_healthy(f"http://{servers.HOST}:{port}/health", process)
-    return process
+    return servers.start("mlflow", arguments, MLFLOW_BACKEND_STORE_URI=home.tracking_uri)

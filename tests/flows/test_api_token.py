@@ -37,9 +37,41 @@ def test_tokens_are_random_and_have_256_bits() -> None:
 
 def test_the_first_of_two_processes_makes_the_token(home: Home) -> None:
     path = api_token.folder(home) / "token"
-    api_token.create(path, "first")
-    api_token.create(path, "second")
-    assert api_token.token_of(home) == "first"
+    first, second = api_token.new_token(), api_token.new_token()
+    api_token.create(path, first)
+    api_token.create(path, second)
+    assert api_token.token_of(home) == first
+
+
+def test_an_editors_newline_is_not_part_of_the_token(home: Home) -> None:
+    token = api_token.new_token()
+    api_token.create(api_token.folder(home) / "token", f"{token}\n")
+    assert api_token.token_of(home) == token
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "{}\n\n",
+        "{}\r\n",
+        " {}",
+        "{} ",
+        "{}\n{}",
+        "no colon, and spaces",
+        "ratchet:",
+        "ratchet:short",
+        ":{}",
+        "ratchet:{}\u00e9",
+    ],
+    ids=repr,
+)
+def test_what_is_not_a_token_is_refused(home: Home, text: str) -> None:
+    path = api_token.folder(home) / "token"
+    api_token.create(path, text.replace("{}", api_token.new_token()))
+    with pytest.raises(RatchetError, match=rf"^{re.escape(str(path))} does not hold a token .*Delete it"):
+        api_token.token_of(home)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])

@@ -1,6 +1,13 @@
 """The guard around Prefect's application: who may ask, by which name, from which page."""
 
+import os
+import select
+import signal
+import subprocess
+import sys
+
 import pytest
+from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Receive, Scope, Send
@@ -88,3 +95,44 @@ def test_it_does_not_start_without_a_token(auth: str | None, monkeypatch: pytest
         monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", auth)
     with pytest.raises(SystemExit, match="is not set"):
         prefect_server.main([])
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"])
+def test_no_page_with_anothers_script_shares_the_origin(path: str) -> None:
+    app = FastAPI()
+    app.mount("/", FastAPI())  # as Prefect does; its pages must not take the place of the outer ones
+    client = TestClient(app)
+    assert client.get(path).status_code == 200
+    prefect_server.add_routes(app)
+    assert client.get(path).status_code == 404
+    assert "Signing in" in client.get("/ratchet/sign-in").text
+
+
+SERVER = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: (print("ended", flush=True), os._exit(0)))
+from flows.prefect_server import end_with_parent
+print("up", flush=True)
+end_with_parent(int(sys.argv[1]))
+"""
+RUN = f"""
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {SERVER!r}, str(os.getpid())], stdin=subprocess.PIPE)
+fork = os.fork()
+if fork:
+    print(fork, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_server_ends_with_its_parent_though_a_fork_of_that_holds_the_pipe() -> None:
+    with subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        lines = {process.stdout.readline().strip(), process.stdout.readline().strip()}
+        (fork,) = lines - {b"up"}
+        process.kill()
+        try:
+            assert select.select([process.stdout], [], [], 20)[0], "the server lives on"
+            assert process.stdout.readline() == b"ended\n"
+        finally:
+            os.kill(int(fork), signal.SIGKILL)

@@ -1,5 +1,8 @@
 """Leases between processes, and a run's identity."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,8 @@ from filelock import FileLock, Timeout
 from components.home import Home
 from components.pipeline.context import Context
 from components.recipe import load_recipe
-from flows.recording import flatten, identity_of, lease, place_of
+from flows import recording
+from flows.recording import flatten, identity_of, lease, place_of, working
 
 MICRO = Path(__file__).parents[1] / "recipes" / "micro.yaml"
 
@@ -37,9 +41,47 @@ def test_the_identity_depends_on_every_value_of_the_recipe(tmp_path: Path) -> No
     assert identity(tmp_path, "train.lr=1e-3") != same[0]
 
 
-def test_a_directory_of_locks_keeps_its_name_and_shares_it_with_no_other(tmp_path: Path) -> None:
-    one, other = Home(tmp_path, tmp_path / "one"), Home(tmp_path, tmp_path / "other")
-    assert place_of(one) == place_of(one) != place_of(other)
+IDENTITY = "0123456789abcdef" * 4
+
+
+def place(home: Home) -> str:
+    with working(home, IDENTITY[:16], "waiting"):
+        return place_of(home, IDENTITY)
+
+
+def test_a_place_is_the_very_lock_and_not_a_copy(tmp_path: Path) -> None:
+    """Whoever restores or clones the directory takes no live run over."""
+    one, copy = Home(tmp_path, tmp_path / "one"), Home(tmp_path, tmp_path / "copy")
+    first = place(one)
+    assert len(first) == 32
+    shutil.copytree(one.state, copy.state)
+    assert place(one) == first != place(copy)
+    one.state.rename(tmp_path / "moved")
+    assert place(Home(tmp_path, tmp_path / "moved")) == first
+
+
+def test_whoever_was_killed_here_was_in_the_same_place(tmp_path: Path) -> None:
+    home, file = Home(tmp_path, tmp_path), tmp_path / "place"
+    code = (
+        "import os, sys; from pathlib import Path; from components.home import Home; from flows.recording import *\n"
+        "folder, identity = Path(sys.argv[1]), sys.argv[2]; home = Home(folder, folder)\n"
+        "with working(home, identity[:16], ''):\n"
+        "    (folder / 'place').write_text(place_of(home, identity)); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), IDENTITY], check=False, timeout=60)
+    assert done.returncode == -9
+    assert place(home) == file.read_text()
+
+
+def test_a_place_is_another_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path, tmp_path)
+    first = place(home)
+    monkeypatch.setattr(recording, "boot", lambda: "another machine's")
+    assert place(home) != first
+
+
+def test_a_boot_has_one_name() -> None:
+    assert recording.boot() == recording.boot()
 
 
 def test_flatten_joins_sections_with_dots() -> None:

@@ -59,7 +59,7 @@ def take_over(name: str) -> Callable[[], None]:
 
     def happens() -> None:
         (found,) = [run for run in ledger().latest_runs(1000) if run["model"] == name]
-        acquired(ledger(), found["identity"], place_of(Home.here()), lambda *_: None)
+        acquired(ledger(), found["identity"], place_of(Home.here(), found["identity"]), lambda *_: None)
 
     return happens
 

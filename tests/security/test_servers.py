@@ -51,11 +51,16 @@ def with_csrf(door: Door) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", [EVIL_ORIGIN, EVIL_HOST, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"}], ids=str)
-@pytest.mark.parametrize("path", ["/", "/ui-settings", "/api/health", "/api/admin/settings", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/", "/ui-settings", "/api/health", "/api/admin/settings", "/ratchet/sign-in"])
 def test_a_page_reads_nothing(door: Door, page: dict[str, str], path: str) -> None:
     status, headers, _ = ask(door.port, "GET", path, {**page, **basic(door.token)})
     assert 400 <= status < 500
     assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
+def test_no_page_with_anothers_script_shares_the_origin(door: Door, path: str) -> None:
+    assert ask(door.port, "GET", path, basic(door.token))[0] == 404
 
 
 @pytest.mark.parametrize("page", [EVIL_ORIGIN, EVIL_HOST], ids=str)
