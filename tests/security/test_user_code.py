@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from . import doors
+
 ROOT = Path(__file__).parents[2]
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 HEAD = """
@@ -55,8 +57,7 @@ def once(*batch):
 
 
 def environment(project: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("PREFECT_API_URL", "PREFECT_HOME")}
-    return {**kept, "PYTHONPATH": f"{project}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    return {**doors.environment(), "PYTHONPATH": f"{project}:{ROOT}", "OMP_NUM_THREADS": "1"}
 
 
 def ratchet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
