@@ -1,10 +1,13 @@
 """A run that another process took over, that fell silent, or that Prefect ended, stops where it is: it promotes nothing."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,16 +126,17 @@ def test_a_run_that_was_stopped_while_another_took_over_ends_when_it_wakes(tmp_p
     shared = {
         "RATCHET_LEDGER_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
         "MLFLOW_TRACKING_URI": f"sqlite:///{one / 'mlflow' / 'mlflow.db'}",
-        "RATCHET_CLAIM_SECONDS": "10",
+        "RATCHET_CLAIM_SECONDS": "20",
     }
     first = ratchet(one, shared)
     wait_for(lambda: list((one / ".ratchet" / "store" / "train").glob(".work.*/step_*")))
-    os.killpg(first.pid, signal.SIGSTOP)
+    stop_between_writes(first, tmp_path / "ledger.db", one / "mlflow" / "mlflow.db")
     second = ratchet(two, shared)
-    won = json.loads(second.communicate(timeout=600)[0])
+    out, error = second.communicate(timeout=600)
+    won = json.loads(out)
     os.killpg(first.pid, signal.SIGCONT)
+    assert (won["status"], second.returncode) == ("promoted", 0), error
     out, error = first.communicate(timeout=120)
-    assert (won["status"], second.returncode) == ("promoted", 0)
     assert (json.loads(out)["status"], first.returncode) == ("error", 1)
     assert "took this run over" in error
     database = Ledger(shared["RATCHET_LEDGER_URL"])
@@ -140,6 +144,27 @@ def test_a_run_that_was_stopped_while_another_took_over_ends_when_it_wakes(tmp_p
     (known,) = database.latest_runs()
     assert (known["run_id"], known["status"]) == (won["run_id"], "promoted")
     assert MlflowClient(shared["MLFLOW_TRACKING_URI"]).get_run(won["run_id"]).info.status == "FINISHED"
+
+
+def stop_between_writes(process: subprocess.Popen[str], *databases: Path) -> None:
+    """Stop a session at an instant at which it holds no lock of SQLite's, which nobody but its holder can end."""
+    for _ in range(200):
+        os.killpg(process.pid, signal.SIGSTOP)
+        if all(map(is_free, databases)):
+            return
+        os.killpg(process.pid, signal.SIGCONT)
+        time.sleep(0.05)
+    raise AssertionError("the databases were locked whenever the run was stopped")
+
+
+def is_free(database: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(database, timeout=0.2)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.rollback()
+        return True
 
 
 def ratchet(project: Path, extra: dict[str, str]) -> subprocess.Popen[str]:
