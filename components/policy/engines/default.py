@@ -1,6 +1,6 @@
 """Which engine draws: slots on CUDA where the model can be served by them, the plain engine otherwise.
 
-On a CPU the plain engine is the quicker one (docs/algorithms.md has the figures).
+On a CPU the plain engine is no slower at the quickstart's shape (docs/engines.md has the figures).
 """
 
 import logging
