@@ -160,7 +160,7 @@ def stop_between_writes(process: subprocess.Popen[str], *databases: Path) -> Non
 def is_free(database: Path) -> bool:
     with contextlib.closing(sqlite3.connect(database, timeout=0.2)) as connection:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
             return False
         connection.rollback()
