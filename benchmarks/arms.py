@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.shapes import SHAPES, Shape, score
-from components.training.peak import peak_bytes, reset_peak
+from ratchet.components.training.peak import peak_bytes, reset_peak
 
 LR = 1e-6
 
@@ -57,11 +57,11 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     Args:
         settings: of the recipe's section ``train``, beside those of the shape.
     """
-    from components.policy.loading import Policy, pick_device
-    from components.rewards.protocol import Score
-    from components.training.actor import Actor
-    from components.training.loop import Setting, StepMetrics, Trainer
-    from components.training.sentinel import dev_result
+    from ratchet.components.policy.loading import Policy, pick_device
+    from ratchet.components.rewards.protocol import Score
+    from ratchet.components.training.actor import Actor
+    from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+    from ratchet.components.training.sentinel import dev_result
 
     train = train_section(shape, **settings)
     pick_device(device.type, train.deterministic)  # sets what the product sets
@@ -88,7 +88,7 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
 
 def train_section(shape: Shape, **settings: Any) -> Any:
     """The recipe's section of a shape: GRPO without a KL term, and no rule that could end training."""
-    from components.recipe import Train
+    from ratchet.components.recipe import Train
 
     quiet = {"looks": [], "patience": 10**6, "gap": None, "gradient": None, "kl": None}
     section: dict[str, Any] = {"algorithm": "grpo", "kl": "none", "steps": 10**6, "evaluate_every": 10**6, "sentinel": quiet}

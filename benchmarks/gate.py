@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from components.evaluation.comparison import Comparison, Figures
-from components.evaluation.gate import decide
-from components.evaluation.intervals import wilson
-from components.evaluation.levels import spent_evenly
-from components.evaluation.paired import mcnemar
-from components.evaluation.power import power_to_detect
-from components.evaluation.primary import choose_test
-from components.randomness import stream
-from components.recipe import Rules
+from ratchet.components.evaluation.comparison import Comparison, Figures
+from ratchet.components.gate.primary import choose_test
+from ratchet.components.gate.rules import decide
+from ratchet.components.randomness import stream
+from ratchet.components.recipe import Rules
+from ratchet.components.statistics.intervals import wilson
+from ratchet.components.statistics.paired import mcnemar
+from ratchet.components.statistics.power import power_to_detect
+from ratchet.components.statistics.spending import spent_evenly
 
 USES, ITEMS, DISCORDANCE, LEVEL = 52, 500, 0.2, 0.05
 RULES = Rules(alpha_epoch=LEVEL, uses_per_epoch=USES, floor=0.0)

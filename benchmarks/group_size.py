@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quickstart import Quickstart, prepared
-from components.randomness import stream
-from components.rewards.protocol import RewardFunction, Score
-from components.rewards.verifier import verify
+from ratchet.components.graders.number import verify
+from ratchet.components.randomness import stream
+from ratchet.components.rewards.protocol import RewardFunction, Score
 
 SAMPLES_A_STEP = 128
 Result = dict[str, Any]  # curve: [samples, accuracy] at each evaluation; seconds of training steps
@@ -38,7 +38,7 @@ class Flipped:
 
 def train(start: Quickstart, k: int, noise: float, seed: int, budget: int, folder: Path) -> Result:
     """One run up to the budget of samples."""
-    from components.training.loop import StepMetrics
+    from ratchet.components.training.loop import StepMetrics
 
     recipe = start.recipe(
         "train.lr_warmup=0",

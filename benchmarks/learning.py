@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quickstart import Quickstart, prepared
-from components.recipe.presets import PRESETS
+from ratchet.components.recipe.presets import PRESETS
 
 PEER = "trl_grpo"
 EVALUATE_EVERY = 20
@@ -26,7 +26,7 @@ SAME = ("train.lr_warmup=0", "train.sentinel.looks=[]", "evaluation.dev_items=40
 
 def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
     """One run of ours up to the budget of samples."""
-    from components.training.loop import StepMetrics
+    from ratchet.components.training.loop import StepMetrics
 
     steps = budget // start.samples_a_step
     recipe = start.recipe(*SAME, f"train.algorithm={algorithm}", f"train.steps={steps}", f"seed={seed}")

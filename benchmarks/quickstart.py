@@ -8,16 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.home import Home
-from components.pipeline.context import Context, StageResult
-from components.pipeline.data import prepare_data, table
-from components.pipeline.policy import starting_policy
-from components.pipeline.reward import validated_reward
-from components.recipe import Recipe, load_recipe
+from ratchet.components.home import Home
+from ratchet.components.recipe import Recipe, load_recipe
+from ratchet.components.stages.data import prepare_data, table
+from ratchet.components.stages.policy import starting_policy
+from ratchet.components.stages.reward import validated_reward
+from ratchet.components.stages.stage import Context, StageResult
 
 if TYPE_CHECKING:
-    from components.policy.loading import Policy
-    from components.training.loop import Trainer
+    from ratchet.components.policy.loading import Policy
+    from ratchet.components.training.loop import Trainer
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
 
@@ -50,23 +50,23 @@ class Quickstart:
 
     def policy(self) -> "Policy":
         """A fresh copy of the starting policy."""
-        from components.policy.loading import load_policy, pick_device
+        from ratchet.components.policy.loading import load_policy, pick_device
 
         return load_policy(self.warmup.path / "model", pick_device("auto"))
 
     def reward(self, recipe: Recipe) -> Any:
         """The reward that the recipe trains against."""
-        from components.policy.loading import pick_device
-        from components.rewards.build import build_reward
+        from ratchet.components.policy.loading import pick_device
+        from ratchet.components.rewards.build import build_reward
 
         assert self.validated is not None
         return build_reward(recipe.reward, self.validated.path / "model", pick_device("auto"))
 
     def evaluation(self, recipe: Recipe, reward: Any | None = None) -> Any:
         """Sampled accuracy of a policy on the first dev items by the verifier; the reward's mean and the KL beside it."""
-        from components.policy.adapters import Reference
-        from components.rewards.verifier import verify
-        from components.training.dev import dev_evaluation
+        from ratchet.components.graders.number import verify
+        from ratchet.components.policy.adapters import Reference
+        from ratchet.components.training.dev import dev_evaluation
 
         return dev_evaluation(
             self.rows("dev")[: recipe.evaluation.dev_items],
@@ -79,9 +79,9 @@ class Quickstart:
 
     def trainer(self, recipe: Recipe, checkpoints: Path, reward: Any | None = None) -> "Trainer":
         """A training run of the recipe from the starting policy; against another reward, where one is given."""
-        from components.policy.adapters import Reference
-        from components.training.actor import Actor
-        from components.training.loop import Setting, Trainer
+        from ratchet.components.policy.adapters import Reference
+        from ratchet.components.training.actor import Actor
+        from ratchet.components.training.loop import Setting, Trainer
 
         actor = Actor(self.policy(), recipe.train, recipe.run_seed)
         reference = (actor.reference() or Reference(self.policy())) if recipe.train.needs_reference else None

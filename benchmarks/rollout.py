@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from components.policy.engines import plain
-from components.policy.engines.decoder import Drawing
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from components.policy.engines.slots import SlotEngine, compile_layers
-from components.policy.loading import Policy
-from components.policy.log_probs import score_tokens
-from components.policy.packing import Group, pack
-from components.policy.probe import check_slots
-from components.policy.sampler import choose
+from ratchet.components.policy.engines import plain
+from ratchet.components.policy.engines.decoder import Drawing
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.slots import SlotEngine, compile_layers
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.packing import Group, pack
+from ratchet.components.policy.probe import check_slots
+from ratchet.components.policy.sampler import choose
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")

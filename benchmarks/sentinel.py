@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.quickstart import Quickstart, prepared
-from components.recipe import Sentinel
-from components.rewards.protocol import Score
+from ratchet.components.recipe import Sentinel
+from ratchet.components.rewards.protocol import Score
 
 CASES: dict[str, list[str]] = {
     "length": ["train.kl=none"],
@@ -42,7 +42,7 @@ def rules_off() -> list[str]:
 
 def train(start: Quickstart, case: str, watched: bool, steps: int, folder: Path) -> Result:
     """One run to its end, or to where the sentinel ends it."""
-    from components.training.loop import StepMetrics
+    from ratchet.components.training.loop import StepMetrics
 
     settings = [*CASES[case], f"train.steps={steps}", f"train.evaluate_every={EVALUATE_EVERY}"]
     recipe = start.recipe(*settings, *([] if watched else rules_off()))

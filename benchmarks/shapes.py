@@ -72,7 +72,7 @@ def configuration(shape: Shape) -> Any:
     """The model's configuration."""
     from transformers import Qwen2Config
 
-    from components.policy.tiny import tiny_config
+    from ratchet.components.policy.tiny import tiny_config
 
     if shape.qwen is None:
         return tiny_config(shape.vocabulary, layers=shape.layers, width=shape.width, heads=shape.heads, context=CONTEXT)
@@ -120,9 +120,9 @@ def _random_words(shape: Shape, length: int) -> tuple[Any, list[str]]:
 
 def _word_problems(shape: Shape) -> tuple[Any, list[str]]:
     """The quickstart's tokenizer and its prompts, inside its template."""
-    from components.chat import encode_prompt
-    from components.data.word_problems import generate
-    from components.policy.tiny import train_tokenizer
+    from ratchet.components.chat import encode_prompt
+    from ratchet.components.data.word_problems import generate
+    from ratchet.components.policy.tiny import train_tokenizer
 
     problems = list(generate(4 * ROWS, max_operand=12, demo_noise=0.34, pair_noise=0.05, seed=1))
     tokenizer = train_tokenizer((f"{p['question']}\n{p['demonstration']}" for p in problems), shape.vocabulary)

@@ -24,18 +24,18 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from components.policy.compilation import compiled_layers
-from components.policy.engines.default import generate
-from components.policy.head import Shape, target_log_probs
-from components.policy.loading import Policy, pick_device
-from components.policy.log_probs import hidden_states, score_tokens
-from components.policy.packing import Group, PackedRows, pack, pack_flat
-from components.policy.sequences import serves
-from components.recipe import Train
-from components.rewards.protocol import Score
-from components.training.actor import Actor
-from components.training.loop import Setting, StepMetrics, Trainer
-from components.training.sentinel import dev_result
+from ratchet.components.policy.compilation import compiled_layers
+from ratchet.components.policy.engines.default import generate
+from ratchet.components.policy.head import Shape, target_log_probs
+from ratchet.components.policy.loading import Policy, pick_device
+from ratchet.components.policy.log_probs import hidden_states, score_tokens
+from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
+from ratchet.components.policy.sequences import serves
+from ratchet.components.recipe import Train
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.sentinel import dev_result
 
 VOCABULARY, EOS = 151_936, "<eos>"
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -18,8 +18,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from components import render_template
-from components.errors import ModelError
+from ratchet.components import render_template
+from ratchet.components.errors import ModelError
 
 PAD = "\x0b"  # white space that no template holds: where it is gone, the template strips a text
 MARK = re.compile(f"({PAD}?)\ue000(\\d+)\ue001({PAD}?)")  # private-use characters around a message's number

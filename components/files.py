@@ -1,6 +1,5 @@
 """Durable files: hash them, write them whole, commit a directory by renaming it."""
 
-import hashlib
 import json
 import math
 import os
@@ -11,16 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.errors import StoreError
-from components.faults import point
+from ratchet.components.digests import file_digest
+from ratchet.components.errors import StoreError
+from ratchet.components.faults import point
 
 MANIFEST = "manifest.json"
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tree_digests(root: Path) -> dict[str, str]:
@@ -36,12 +30,6 @@ def tree_digests(root: Path) -> dict[str, str]:
         if path.is_file() and path != root / MANIFEST:
             digests[path.relative_to(root).as_posix()] = file_digest(path)
     return digests
-
-
-def digest_of_digests(digests: Mapping[str, str]) -> str:
-    """One sha256 for a set of files: of ``path sha256`` lines in path order."""
-    lines = "".join(f"{path} {digest}\n" for path, digest in sorted(digests.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -174,17 +162,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def weights_digest(files: Mapping[str, str], folder: str = "model") -> str:
-    """sha256 of a model's weights: of its one safetensors file, or of the list of its shards' digests.
-
-    Args:
-        files: relative path -> sha256, as in a stage's manifest.
-    """
-    weights = {k: v for k, v in files.items() if k.startswith(f"{folder}/") and k.endswith(".safetensors")}
-    assert weights, f"no weights in {folder}"
-    return next(iter(weights.values())) if len(weights) == 1 else digest_of_digests(weights)
 
 
 def without_nan(value: Any) -> Any:

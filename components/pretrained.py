@@ -12,8 +12,8 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from components.chat import HARMLESS, encode_prompt
-from components.errors import ModelError
+from ratchet.components.chat import HARMLESS, encode_prompt
+from ratchet.components.errors import ModelError
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
 LIMITS = {  # of the files that transformers reads whole, in MiB; the largest of public models have about half of it

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from components.recipe import digest_of
+from ratchet.components.digests import digest_of
 
 
 @dataclass(frozen=True)

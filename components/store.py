@@ -6,15 +6,12 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from components.errors import StoreError
-from components.files import MANIFEST, commit_directory, digest_of_digests, file_digest, verify_directory
-from components.recipe import digest_of
-
-ROOT = Path(__file__).parent
+from ratchet.components.digests import digest_of, digest_of_digests
+from ratchet.components.errors import StoreError
+from ratchet.components.files import MANIFEST, commit_directory, verify_directory
 
 
 @dataclass(frozen=True)
@@ -30,20 +27,6 @@ class Finished:
     def digest(self) -> str:
         """One sha256 over the stage's files."""
         return digest_of_digests(self.facts["files"])
-
-
-@cache
-def code_digest(*packages: str) -> str:
-    """sha256 over the sources of parts of ``components`` (folders or modules), so that changed code is a changed key.
-
-    Computed once a process: an edit during a run counts from the next run.
-    """
-    digests = {}
-    for package in packages:
-        place = ROOT / package
-        files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
-        digests.update({file.relative_to(ROOT).as_posix(): file_digest(file) for file in files})
-    return digest_of_digests(digests)
 
 
 def stage_key(stage: str, configuration: object, inputs: Mapping[str, str], code: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from components.errors import RatchetError, RewardError
+from ratchet.components.errors import RatchetError, RewardError
 
 IMPORT_REMEDY = 'Move what ends the process below `if __name__ == "__main__":`.'
 FORKED = 70  # exit code of a forked process that would have continued the pipeline (EX_SOFTWARE of sysexits.h)

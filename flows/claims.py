@@ -5,8 +5,8 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from components.errors import ClaimLostError
-from components.registry.claims import Claim
+from ratchet.components.errors import ClaimLostError
+from ratchet.components.ledger.claims import Claim
 
 
 def confirm(claim: Claim) -> None:

@@ -6,22 +6,22 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import deployment, flow_run
 
-from components.errors import RecipeError
-from components.home import Home
-from components.pipeline.data import dataset_version
-from components.pipeline.library_benchmarks import require_libraries
-from components.pipeline.reward import reward_report
-from components.pipeline.train import may_go_on, training_stop
-from components.recipe import load_recipe
-from components.user_code import own_process
-from flows import stages
-from flows.console import console, print_result
-from flows.judgement import Trained, conclude, incumbent_of, incumbent_policy, settle
-from flows.recording import Recording, recording_of
-from flows.retention import tidy
-from flows.settings import apply
-from flows.unchanged import already_settled
-from flows.watcher import watched
+from ratchet.components.errors import RecipeError
+from ratchet.components.evaluation.benchmarks.tasks import require_libraries
+from ratchet.components.home import Home
+from ratchet.components.recipe import load_recipe
+from ratchet.components.stages.data import dataset_version
+from ratchet.components.stages.reward import reward_report
+from ratchet.components.stages.train import may_go_on, training_stop
+from ratchet.components.user_code import own_process
+from ratchet.flows import stages
+from ratchet.flows.cli.views.console import console, print_result
+from ratchet.flows.judgement import Trained, conclude, incumbent_of, incumbent_policy, settle
+from ratchet.flows.recording import Recording, recording_of
+from ratchet.flows.retention import tidy
+from ratchet.flows.servers.watcher import watched
+from ratchet.flows.settings import apply
+from ratchet.flows.unchanged import already_settled
 
 BEFORE_EVALUATION = ("data", "reward", "train")
 STAGES = (*BEFORE_EVALUATION, "evaluate", "plan", "gate")

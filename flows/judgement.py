@@ -2,21 +2,21 @@
 
 from typing import Any, NamedTuple
 
-from components.errors import StaleChampionError
-from components.pipeline.context import StageResult
-from components.pipeline.data import dataset_version
-from components.pipeline.evaluate import Models, evaluation_summary
-from components.pipeline.gate import plan_use
-from components.pipeline.policy import policy_weights
-from components.pipeline.train import training_stop
-from components.records import Outcome, Verdict
-from components.registry.ledger import Promotion
-from components.registry.promotion import reconcile
-from flows import stages
-from flows.console import console
-from flows.events import emit
-from flows.recording import Recording
-from flows.unchanged import repeated, verdict_of_this_run
+from ratchet.components.errors import StaleChampionError
+from ratchet.components.gate.judge import plan_use
+from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.ledger.promotion import reconcile
+from ratchet.components.records import Outcome, Verdict
+from ratchet.components.stages.data import dataset_version
+from ratchet.components.stages.evaluate import Models, evaluation_summary
+from ratchet.components.stages.policy import policy_weights
+from ratchet.components.stages.stage import StageResult
+from ratchet.components.stages.train import training_stop
+from ratchet.flows import stages
+from ratchet.flows.cli.views.console import console
+from ratchet.flows.events import emit
+from ratchet.flows.recording import Recording
+from ratchet.flows.unchanged import repeated, verdict_of_this_run
 
 STATUS = {
     Outcome.PROMOTE: "promoted",

@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from components.errors import RegistryError
-from components.home import Home
-from components.interruption import Interruption
-from components.pipeline.context import Context, StageResult
-from components.pipeline.reward import custom_reward_source
-from components.recipe import Recipe, digest_of
-from components.registry.claims import Claim, claimed
-from components.registry.ledger import Ledger
-from components.registry.lineage import commit_tags
-from components.store import check_writable, code_digest
-from flows.console import Display, console
+from ratchet.components.digests import digest_of
+from ratchet.components.errors import RegistryError
+from ratchet.components.home import Home
+from ratchet.components.interruption import Interruption
+from ratchet.components.ledger.claims import Claim, claimed
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.provenance.lineage import commit_tags
+from ratchet.components.recipe import Recipe
+from ratchet.components.source_code import sources_digest
+from ratchet.components.stages.reward import custom_reward_source
+from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.store import check_writable
+from ratchet.flows.cli.views.console import Display, console
 
 if TYPE_CHECKING:
-    from components.registry.tracking import Tracker
+    from ratchet.components.registry.runs import Tracker
 
 
 DELETING = "gc"
@@ -50,7 +52,7 @@ class Recording:
 
     @cached_property
     def tracker(self) -> "Tracker":
-        from components.registry.tracking import Tracker
+        from ratchet.components.registry.runs import Tracker
 
         home = self.context.home
         with lease(home, "mlflow", "another run is opening MLflow; waiting"):  # its first use creates the database
@@ -102,7 +104,7 @@ class Recording:
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Observer protocol: a table of samples goes to the stage's child run."""
-        from components.text import visible
+        from ratchet.components.text import visible
 
         if self.run_id is not None:
             shown = [{k: visible(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
@@ -150,7 +152,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 
 def identity_of(context: Context) -> str:
     """hash(recipe, code): with equal identity, a killed run is continued instead of begun again."""
-    return digest_of([context.recipe.digest, code_digest("."), custom_reward_source(context)])
+    return digest_of([context.recipe.digest, sources_digest(), custom_reward_source(context)])
 
 
 @contextmanager

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.files import scratch_directory
-from components.home import Home
-from components.recipe import Recipe, load_recipe
-from components.registry.chain import resolved
-from components.registry.ledger import Ledger
-from flows.recording import lease
-from flows.settings import apply
+from ratchet.components.files import scratch_directory
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.provenance.ancestry import resolved
+from ratchet.components.recipe import Recipe, load_recipe
+from ratchet.flows.recording import lease
+from ratchet.flows.settings import apply
 
 if TYPE_CHECKING:
-    from components.registry.tracking import Tracker
+    from ratchet.components.registry.runs import Tracker
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def registry_of(recipe: Path, overrides: Sequence[str] = ()) -> Registry:
     """
     home = Home.here()
     apply(home)
-    from components.registry.tracking import Tracker
+    from ratchet.components.registry.runs import Tracker
 
     loaded = load_recipe(recipe, overrides)
     with lease(home, "mlflow", "a run is opening MLflow; waiting"):

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from components.home import Home
-from components.pipeline.cleanup import Cleanup, clean, now
-from components.recipe import Recipe
-from components.registry.retention import Item
-from flows.console import console
-from flows.recording import DELETING, Recording
+from ratchet.components.home import Home
+from ratchet.components.recipe import Recipe
+from ratchet.components.run.cleanup import Cleanup, clean, now
+from ratchet.components.run.retention import Item
+from ratchet.flows.cli.views.console import console
+from ratchet.flows.recording import DELETING, Recording
 
 if TYPE_CHECKING:
-    from components.registry.ledger import Ledger
-    from components.registry.tracking import Tracker
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.registry.runs import Tracker
 
 BUSY = "a run is under way; nothing is deleted beside it"
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from components.home import Home
+from ratchet.components.home import Home
 
 DEFAULTS = {
     "DO_NOT_TRACK": "true",

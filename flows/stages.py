@@ -12,25 +12,25 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 
-from components.errors import RatchetError, StaleChampionError
-from components.pipeline import data as data_stage
-from components.pipeline import evaluate as evaluate_stage
-from components.pipeline import gate as gate_stage
-from components.pipeline import policy as policy_stage
-from components.pipeline import reward as reward_stage
-from components.pipeline import train as train_stage
-from components.pipeline.context import Context, NotFinished, StageResult
-from components.pipeline.evaluate import Models
-from components.pipeline.publish import publish_candidate, publish_outcome
-from components.records import Outcome, Verdict
-from components.registry.approvals import approved, run_of, void
-from components.registry.audit import check_ledger
-from components.registry.promotion import promote
-from components.user_code import check_process
-from flows.claims import confirm
-from flows.console import console
-from flows.recording import Recording, lease
-from flows.settings import configure_torch
+from ratchet.components.errors import RatchetError, StaleChampionError
+from ratchet.components.gate import judge as gate_stage
+from ratchet.components.ledger.approvals import approved, run_of, void
+from ratchet.components.ledger.audit import check_ledger
+from ratchet.components.ledger.promotion import promote
+from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run.publish import publish_candidate, publish_outcome
+from ratchet.components.stages import data as data_stage
+from ratchet.components.stages import evaluate as evaluate_stage
+from ratchet.components.stages import policy as policy_stage
+from ratchet.components.stages import reward as reward_stage
+from ratchet.components.stages import train as train_stage
+from ratchet.components.stages.evaluate import Models
+from ratchet.components.stages.stage import Context, NotFinished, StageResult
+from ratchet.components.user_code import check_process
+from ratchet.flows.claims import confirm
+from ratchet.flows.cli.views.console import console
+from ratchet.flows.recording import Recording, lease
+from ratchet.flows.settings import configure_torch
 
 POLL_SECONDS = 2.0
 MACHINE = ("machine", "another run is computing on this machine; waiting for it to finish")

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from components.pipeline.context import StageResult
-from components.pipeline.data import dataset_version
-from components.pipeline.evaluate import Models
-from components.pipeline.policy import policy_weights
-from components.pipeline.settle import Settled, finished_run, settled, start_weights
-from components.records import Verdict
-from flows.recording import Recording
+from ratchet.components.records import Verdict
+from ratchet.components.run.repeats import Settled, finished_run, settled, start_weights
+from ratchet.components.stages.data import dataset_version
+from ratchet.components.stages.evaluate import Models
+from ratchet.components.stages.policy import policy_weights
+from ratchet.components.stages.stage import StageResult
+from ratchet.flows.recording import Recording
 
 
 def already_settled(recording: Recording) -> dict[str, Any] | None:

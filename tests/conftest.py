@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
-from flows.settings import DEFAULTS
+from ratchet.flows.settings import DEFAULTS
+from tests.places import GSM8K, MICRO, ROOT
 
 os.environ.update({**DEFAULTS, "HF_HUB_OFFLINE": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL"})
 for name in ("MLFLOW_TRACKING_URI", "RATCHET_HOME", "RATCHET_LEDGER_URL", "PREFECT_API_URL"):
     os.environ.pop(name, None)
 
-ROOT = Path(__file__).parents[1]
-MICRO = ROOT / "tests" / "recipes" / "micro.yaml"
 
 Run = Callable[..., dict[str, Any]]
 
@@ -57,7 +56,7 @@ def shared_project(tmp_path_factory: pytest.TempPathFactory, prefect_harness: No
 @pytest.fixture(scope="session")
 def run(shared_project: Path) -> Run:
     """Run the flow on the micro recipe: ``run("train.lr=1e-3", until="train")``."""
-    from flows.finetune import finetune
+    from ratchet.flows.finetune import finetune
 
     def call(*overrides: str, until: str | None = None) -> dict[str, Any]:
         return finetune(recipe=str(MICRO), overrides=list(overrides), until=until)
@@ -69,3 +68,13 @@ def run(shared_project: Path) -> Run:
 def promoted(run: Run) -> dict[str, Any]:
     """The result of the micro recipe's first run."""
     return run()
+
+
+@pytest.fixture(scope="session")
+def gsm8k() -> Path:
+    """The folder of real GSM8K files."""
+    folder = Path(os.environ.get("RATCHET_TEST_DATA", GSM8K))
+    missing = [name for name in ("test.jsonl", "model_solutions.jsonl") if not (folder / name).is_file()]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)} in {folder}; set RATCHET_TEST_DATA to the folder that holds them")
+    return folder

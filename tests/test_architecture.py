@@ -8,12 +8,17 @@ from pathlib import Path
 import mlflow
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.places import ROOT
+
 LEAVES = {
     *("chat", "interruption", "recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"),
-    *("numerals", "pretrained", "render_template", "text", "user_code"),
+    *("digests", "source_code", "pretrained", "render_template", "text", "user_code", "statistics"),
 }
 SIDE_BY_SIDE = {"data", "rewards", "policy", "registry"}
+SLICES = {
+    *("run", "stages", "gate", "provenance", "ledger", "registry", "report", "evaluation", "training"),
+    *("rewards", "graders", "policy", "data"),
+}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -41,12 +46,12 @@ def uses(path: Path, module: str) -> bool:
 
 
 def test_components_import_neither_prefect_nor_flows() -> None:
-    assert [p for p in sources("components") if uses(p, "prefect") or uses(p, "flows")] == []
+    assert [p for p in sources("components") if uses(p, "prefect") or uses(p, "ratchet.flows")] == []
 
 
-def test_only_tracking_and_the_served_model_import_mlflow() -> None:
+def test_only_the_registry_imports_mlflow() -> None:
     users = {p.relative_to(ROOT).as_posix() for p in sources("components") + sources("flows") if uses(p, "mlflow")}
-    assert users == {f"components/registry/{name}.py" for name in ("tracking", "versions", "served_model")}
+    assert users == {f"components/registry/{name}.py" for name in ("runs", "versions", "served_model")}
 
 
 def test_only_their_adapters_import_the_evaluation_libraries() -> None:
@@ -65,26 +70,26 @@ def test_data_rewards_policy_and_registry_do_not_import_one_another() -> None:
         for path in sources("components")
         if part(path) in SIDE_BY_SIDE
         for other in SIDE_BY_SIDE - {part(path)}
-        if uses(path, f"components.{other}")
+        if uses(path, f"ratchet.components.{other}")
     ]
     assert wrong == []
 
 
 def test_leaves_import_only_leaves() -> None:
-    above = SIDE_BY_SIDE | {"training", "evaluation", "pipeline"}
+    above = SLICES
     wrong = [
         (path.name, other)
         for path in sources("components")
         if part(path) in LEAVES
         for other in above
-        if uses(path, f"components.{other}")
+        if uses(path, f"ratchet.components.{other}")
     ]
     assert wrong == []
 
 
-def test_only_the_pipeline_sees_all_of_components() -> None:
-    users = {part(p) for p in sources("components") if uses(p, "components.pipeline")}
-    assert users == {"pipeline"}
+def test_nothing_below_a_run_imports_it() -> None:
+    users = {part(p) for p in sources("components") if uses(p, "ratchet.components.run")}
+    assert users <= {"run"}
 
 
 def test_mlflow_is_the_installed_package() -> None:
@@ -96,7 +101,7 @@ def test_mlflow_is_the_installed_package() -> None:
 
 @pytest.mark.parametrize("module", ["torch", "transformers", "mlflow", "prefect", "polars"])
 def test_help_imports_nothing_heavy(module: str) -> None:
-    code = f"import sys, flows.cli; sys.exit({module!r} in sys.modules)"
+    code = f"import sys, ratchet.flows.cli; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.faults import point
+from ratchet.components.faults import point
 
 
 def test_points_are_recorded_in_the_order_in_which_they_are_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import StoreError
-from components.files import (
+from ratchet.components.digests import digest_of_digests, file_digest
+from ratchet.components.errors import StoreError
+from ratchet.components.files import (
     MANIFEST,
     commit_directory,
-    digest_of_digests,
-    file_digest,
     read_json,
     read_json_lines,
     tree_digests,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.home import Home
+from ratchet.components.home import Home
 
 VARIABLES = ("RATCHET_HOME", "RATCHET_LEDGER_URL", "MLFLOW_TRACKING_URI")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.interruption import Interruption
+from ratchet.components.interruption import Interruption
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.randomness import batch_indices, stream, torch_seed, uniforms
+from ratchet.components.randomness import batch_indices, stream, torch_seed, uniforms
 
 counters = st.lists(st.integers(0, 10**6), max_size=3)
 places = st.tuples(st.integers(0, 2**63 - 1), st.sampled_from(["rollout", "pairs", "warmup"]), counters)

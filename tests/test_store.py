@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import StoreError
-from components.files import MANIFEST
-from components.store import Finished, Store, check_writable, stage_key
+from ratchet.components.errors import StoreError
+from ratchet.components.files import MANIFEST
+from ratchet.components.store import Finished, Store, check_writable, stage_key
 
-COMPONENTS = Path(__file__).parents[1] / "components"
 FILES = {"weights": "weights of a model", "log/steps": "1 2 3"}
 
 
@@ -71,7 +70,7 @@ def test_a_commit_drops_the_work_in_progress(store: Store) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from components.store import Store
+from ratchet.components.store import Store
 Store(Path(sys.argv[1])).commit("train", "k1", lambda path: (path / "weights").write_text("whole"), {})
 """
 
@@ -220,25 +219,3 @@ def test_a_key_changes_with_each_of_its_parts() -> None:
 def test_a_key_does_not_change_with_the_order_in_which_its_parts_are_named() -> None:
     one = stage_key("train", {"k": 8, "lr": 1.0}, {"data": "d", "policy": "p"}, "c")
     assert one == stage_key("train", {"lr": 1.0, "k": 8}, {"policy": "p", "data": "d"}, "c")
-
-
-DIGEST = "from components.store import ROOT, code_digest; print(ROOT, code_digest('data', 'randomness'))"
-INSIDE = ["data/prepare.py", "data/new_module.py", "randomness.py"]
-OUTSIDE = ["rewards/model.py", "data/notes.txt"]
-
-
-def test_the_code_digest_changes_with_the_named_sources_alone(tmp_path: Path) -> None:
-    root = tmp_path / "components"
-    shutil.copytree(COMPONENTS, root, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-
-    def digest_after_edit(name: str) -> str:
-        with (root / name).open("a", encoding="utf-8") as file:
-            file.write("# a change\n")
-        printed = subprocess.check_output([sys.executable, "-c", DIGEST], env=environment, cwd=tmp_path, text=True)
-        assert printed.startswith(f"{root} "), "the copy was not imported"
-        return printed
-
-    before = {digest_after_edit(name) for name in OUTSIDE}
-    assert len(before) == 1
-    assert len(before | {digest_after_edit(name) for name in INSIDE}) == 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.text import MAX_TEXT, redacted, visible
+from ratchet.components.text import MAX_TEXT, redacted, visible
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from components.errors import DataError, RatchetError, RewardError
-from components.user_code import FORKED, user_code
+from ratchet.components.errors import DataError, RatchetError, RewardError
+from ratchet.components.user_code import FORKED, user_code
 
 FORKS = """
 import os, sys
-from components.user_code import own_process, user_code
+from ratchet.components.user_code import own_process, user_code
 def forked():
     with user_code("my:reward", "Return a Score."):
         if os.fork() == 0:
@@ -121,7 +121,7 @@ def test_a_forked_process_may_end_by_itself() -> None:
 def test_a_process_forked_anywhere_else_ends_at_the_next_check() -> None:
     program = """
 import os
-from components.user_code import check_process, own_process
+from ratchet.components.user_code import check_process, own_process
 check_process(); own_process(); check_process()
 if os.fork() == 0:
     check_process()

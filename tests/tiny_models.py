@@ -5,8 +5,8 @@ from functools import cache
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from components.policy.loading import Policy
-from components.policy.tiny import new_policy, train_tokenizer
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.tiny import new_policy, train_tokenizer
 
 TEXTS = [f"Ann has {i} apples and buys {i + 3} more. #### {2 * i + 3}" for i in range(40)]
 

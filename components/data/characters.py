@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from components.data.schemas import TEXTS
+from ratchet.components.data.schemas import TEXTS
 
 # Written as escapes on purpose: most of these characters would not be visible here either.
 ODD = {

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from components.data.boilerplate import Part, divided
-from components.data.duplicates import word_sequences, words_of
-from components.errors import DataError
-from components.recipe import Decontaminate
+from ratchet.components.data.boilerplate import Part, divided
+from ratchet.components.data.duplicates import word_sequences, words_of
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Decontaminate
 
 TRAINED_ON = ("train", "pairs_train")
 Rows = list[dict[str, Any]]

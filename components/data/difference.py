@@ -7,10 +7,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from components.data.labels import final
-from components.data.profile import TEXTS
-from components.errors import DataError
-from components.files import read_json_lines
+from ratchet.components.data.labels import final
+from ratchet.components.data.profile import TEXTS
+from ratchet.components.errors import DataError
+from ratchet.components.files import read_json_lines
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 Counts = Callable[[Sequence[str]], list[int]]

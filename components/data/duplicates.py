@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from components.data.boilerplate import divided
-from components.data.shapes import PAIR
-from components.recipe import NearDuplicates
+from ratchet.components.data.boilerplate import divided
+from ratchet.components.data.shapes import PAIR
+from ratchet.components.recipe import NearDuplicates
 
 COLUMNS = ["id", "prompt", "answer", "demonstration", "chosen", "rejected"]
 # A word, or a sign of mathematics; of scripts that put no space between words a character.

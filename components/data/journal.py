@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from components.data.duplicates import place_of
-from components.data.splits import split_key, split_of
-from components.recipe import Split
+from ratchet.components.data.duplicates import place_of
+from ratchet.components.data.splits import split_key, split_of
+from ratchet.components.recipe import Split
 
 EXAMPLES = 5
 LISTED = 1_000  # rows that are listed where each has to be found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.errors import DataError
+from ratchet.components.errors import DataError
 
 MAX_LINE_BYTES = 64 * 1024**2
 

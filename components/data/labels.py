@@ -5,11 +5,11 @@ from fractions import Fraction
 
 import polars as pl
 
-from components.data.duplicates import normalise
-from components.data.schemas import final_number, refusal
-from components.data.shapes import PAIR, PROBLEM
-from components.errors import DataError
-from components.recipe import Checks
+from ratchet.components.data.duplicates import normalise
+from ratchet.components.data.schemas import final_number, refusal
+from ratchet.components.data.shapes import PAIR, PROBLEM
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Checks
 
 OTHER_REFERENCE = "another row gives another reference for the same prompt"
 FEWEST = 20  # rows below which one label on all of them may be chance

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from components.errors import DataError
-from components.recipe import LengthLimit
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import LengthLimit
 
 WORD = re.compile(r"\w+|[^\w\s]")
 Spans = list[tuple[int, int]]  # (begin, end) of each token, characters

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from components.data.duplicates import COLUMNS
+from ratchet.components.data.duplicates import COLUMNS
 
 
 def weigh(frame: pl.DataFrame, weights: Sequence[float]) -> pl.DataFrame:

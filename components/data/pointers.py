@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from components.errors import DataError
-from components.files import write_text
+from ratchet.components.errors import DataError
+from ratchet.components.files import write_text
 
 POINTER = "data.dvc"
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")

@@ -15,21 +15,21 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from components.data.characters import odd_text, special_tokens
-from components.data.contamination import TRAINED_ON, Overlap, overlaps, refuse, without
-from components.data.duplicates import near_duplicates, unique_rows, with_ids
-from components.data.journal import LISTED, MANY, Journal
-from components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
-from components.data.lengths import limit_lengths
-from components.data.mixing import weigh
-from components.data.profile import profile
-from components.data.schemas import Checked, check_rows, refusal
-from components.data.shapes import COLUMNS as ADDED_COLUMNS
-from components.data.sources import read_file, read_rows
-from components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
-from components.errors import DataError
-from components.files import write_json, write_json_lines
-from components.recipe import PAIR_COLUMNS, PROBLEM_COLUMNS, Data, parts
+from ratchet.components.data.characters import odd_text, special_tokens
+from ratchet.components.data.contamination import TRAINED_ON, Overlap, overlaps, refuse, without
+from ratchet.components.data.duplicates import near_duplicates, unique_rows, with_ids
+from ratchet.components.data.journal import LISTED, MANY, Journal
+from ratchet.components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
+from ratchet.components.data.lengths import limit_lengths
+from ratchet.components.data.mixing import weigh
+from ratchet.components.data.profile import profile
+from ratchet.components.data.schemas import Checked, check_rows, refusal
+from ratchet.components.data.shapes import COLUMNS as ADDED_COLUMNS
+from ratchet.components.data.sources import read_file, read_rows
+from ratchet.components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
+from ratchet.components.errors import DataError
+from ratchet.components.files import write_json, write_json_lines
+from ratchet.components.recipe import PAIR_COLUMNS, PROBLEM_COLUMNS, Data, parts
 
 ADDED = "added"
 

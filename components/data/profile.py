@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from components.data.labels import final
-from components.data.lengths import tokenizer
-from components.recipe import LengthLimit
+from ratchet.components.data.labels import final
+from ratchet.components.data.lengths import tokenizer
+from ratchet.components.recipe import LengthLimit
 
 TEXTS = ("prompt", "answer", "demonstration", "chosen", "rejected")
 PERCENTILES = (5, 50, 95)

@@ -10,9 +10,9 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
-from components.errors import DataError
-from components.numerals import whole
-from components.recipe import Checks
+from ratchet.components.errors import DataError
+from ratchet.components.graders.numerals import whole
+from ratchet.components.recipe import Checks
 
 MAX_LISTED = 1_000
 FINAL_ANSWER = re.compile(r"(?<!#)####(?!#)")

@@ -12,7 +12,7 @@ Values that are neither text nor messages are passed on as they are, for the che
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from components.recipe import Records
+from ratchet.components.recipe import Records
 
 PROBLEM, DEMONSTRATION, PAIR = "problem", "demonstration", "pair"
 COLUMNS = ("question", "answer", "demonstration", "chosen", "rejected", "group", "shape")

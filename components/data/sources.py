@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from components.data import word_problems
-from components.data.json_lines import parse_json_lines
-from components.data.shapes import PAIR, PROBLEM, raw_row
-from components.data.tabular import (
+from ratchet.components.data import word_problems
+from ratchet.components.data.json_lines import parse_json_lines
+from ratchet.components.data.shapes import PAIR, PROBLEM, raw_row
+from ratchet.components.data.tabular import (
     Record,
     is_saved_dataset,
     read_csv,
@@ -21,10 +21,10 @@ from components.data.tabular import (
     read_parquet,
     read_saved_dataset,
 )
-from components.errors import DataError
-from components.randomness import stream
-from components.recipe import Csv, Data, Folder, HubDataset, JsonLines, Records, WordProblems, parts, short_form
-from components.recipe.sources import SUFFIXES, FileSource, Weighted
+from ratchet.components.errors import DataError
+from ratchet.components.randomness import stream
+from ratchet.components.recipe import Csv, Data, Folder, HubDataset, JsonLines, Records, WordProblems, parts, short_form
+from ratchet.components.recipe.sources import SUFFIXES, FileSource, Weighted
 
 Row = dict[str, Any]
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from components.data.schemas import refusal
-from components.data.shapes import PAIR
-from components.errors import DataError
-from components.recipe import Split
+from ratchet.components.data.schemas import refusal
+from ratchet.components.data.shapes import PAIR
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Split
 
 Row = dict[str, Any]
 

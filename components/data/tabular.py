@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.errors import DataError
+from ratchet.components.errors import DataError
 
 Record = tuple[int, dict[str, Any]]  # 1-based row number, fields
 MAX_BYTES = 16 * 1024**3  # of a file's unpacked content: a small file that unpacks to more is no dataset

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from components.data.pointers import MD5, POINTER, pointer_md5, read_pointer
-from components.errors import DataError
-from components.files import digest_of_digests, tree_digests, write_text
+from ratchet.components.data.pointers import MD5, POINTER, pointer_md5, read_pointer
+from ratchet.components.digests import digest_of_digests
+from ratchet.components.errors import DataError
+from ratchet.components.files import tree_digests, write_text
 
 
 def init_workspace(workspace: Path, state: Path, project: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from components.randomness import stream
+from ratchet.components.randomness import stream
 
 NAMES = ["Tom", "Mia", "Sam", "Ana", "Leo", "Zoe", "Max", "Eva", "Ben", "Ida", "Tim", "Amy", "Jon", "Kim", "Lea", "Roy"]
 CONTAINERS = ["boxes", "bags", "jars", "trays", "packs", "crates"]

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.evaluation.intervals import Booleans, Floats, Integers
-from components.evaluation.measures import Samples, by_item, column, flat
-from components.recipe import Rules, kind_of
-from components.records import ItemResult
+from ratchet.components.evaluation.measures import Samples, by_item, column, flat
+from ratchet.components.recipe import Rules, kind_of
+from ratchet.components.records import ItemResult
+from ratchet.components.statistics.intervals import Booleans, Floats, Integers
 
 GREEDY = "greedy_accuracy"
 

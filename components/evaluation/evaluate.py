@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.numerals import written
-from components.policy.adapters import Reference
-from components.policy.engines.default import generate
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from components.policy.loading import Policy
-from components.policy.log_probs import completion_log_probs
-from components.policy.packing import Group
-from components.recipe import Slice, slices_of
-from components.records import ItemResult
-from components.rewards.protocol import RewardFunction, Score, checked
-from components.rewards.verifier import final_number, is_correct
+from ratchet.components.graders.number import final_number, is_correct
+from ratchet.components.graders.numerals import written
+from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.engines.default import generate
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import completion_log_probs
+from ratchet.components.policy.packing import Group
+from ratchet.components.recipe import Slice, slices_of
+from ratchet.components.records import ItemResult
+from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from components.evaluation.intervals import Floats, Integers, Interval, mean_interval, wilson
-from components.recipe import kind_of, samples_needed
-from components.records import ItemResult
+from ratchet.components.recipe import kind_of, samples_needed
+from ratchet.components.records import ItemResult
+from ratchet.components.statistics.intervals import Floats, Integers, Interval, mean_interval, wilson
 
 Samples = Sequence[ItemResult]
 

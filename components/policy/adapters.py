@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from components.errors import ModelError
-from components.policy.loading import Policy
-from components.policy.log_probs import completion_log_probs
-from components.policy.packing import Group
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import completion_log_probs
+from ratchet.components.policy.packing import Group
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from components.errors import ModelError, RecipeError
-from components.policy.loading import Policy
+from ratchet.components.errors import ModelError, RecipeError
+from ratchet.components.policy.loading import Policy
 
 Fields = Mapping[str, bool | int | float | str]
 

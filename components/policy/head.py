@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from components.errors import ModelError
-from components.policy.compilation import compiled_on_cuda
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.compilation import compiled_on_cuda
 
 CPU_TILE, CUDA_TILE = 2**24, 2**28  # logits: 64 MiB in fp32, 512 MiB in bf16
 

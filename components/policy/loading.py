@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from components.chat import encode_messages, encode_prompt
-from components.errors import ModelError
-from components.pretrained import Source
+from ratchet.components.chat import encode_messages, encode_prompt
+from ratchet.components.errors import ModelError
+from ratchet.components.pretrained import Source
 
 
 @dataclass(frozen=True)

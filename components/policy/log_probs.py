@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from components.policy.head import CPU_TILE, CUDA_TILE, Nucleus, Shape, target_log_probs, tiles
-from components.policy.loading import Policy
-from components.policy.packing import Group, PackedRows, pack
-from components.policy.sequences import attending_to_sequences
+from ratchet.components.policy.head import CPU_TILE, CUDA_TILE, Nucleus, Shape, target_log_probs, tiles
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.packing import Group, PackedRows, pack
+from ratchet.components.policy.sequences import attending_to_sequences
 
 
 def hidden_states(trunk: PreTrainedModel, rows: PackedRows) -> Tensor:

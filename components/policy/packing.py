@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.errors import ModelError
-from components.policy.sequences import Sequences, sequences_of
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.sequences import Sequences, sequences_of
 
 TARGETS = ("target_row", "target_column", "predictor_column", "sequence", "index")
 

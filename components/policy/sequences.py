@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from components.errors import ModelError
-from components.policy.loading import Policy
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.loading import Policy
 
 if TYPE_CHECKING:
-    from components.policy.packing import Group
+    from ratchet.components.policy.packing import Group
 
 NAME = "ratchet_sequences"
 

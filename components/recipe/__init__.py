@@ -1,8 +1,7 @@
 """A run's whole configuration: one YAML file, validated into a closed, frozen model before anything runs."""
 
-from components.recipe.base import digest_of
-from components.recipe.benchmarks import Inspect, Library, LmEval
-from components.recipe.data import (
+from ratchet.components.recipe.benchmarks import Inspect, Library, LmEval
+from ratchet.components.recipe.data import (
     PAIR_COLUMNS,
     PROBLEM_COLUMNS,
     Checks,
@@ -12,15 +11,15 @@ from components.recipe.data import (
     NearDuplicates,
     Split,
 )
-from components.recipe.evaluation import Evaluation, Slice, slices_of
-from components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
-from components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
-from components.recipe.measures import Kind, kind_of, samples_needed
-from components.recipe.policy import Policy, Warmup
-from components.recipe.retention import Retention
-from components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
-from components.recipe.sentinel import Sentinel
-from components.recipe.sources import (
+from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
+from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
+from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
+from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
+from ratchet.components.recipe.policy import Policy, Warmup
+from ratchet.components.recipe.retention import Retention
+from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
+from ratchet.components.recipe.sentinel import Sentinel
+from ratchet.components.recipe.sources import (
     Csv,
     Folder,
     HubDataset,
@@ -33,9 +32,9 @@ from components.recipe.sources import (
     parts,
     short_form,
 )
-from components.recipe.train import Critic, Lora, Loss, Sampling, Train
-from components.recipe.verifier import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
-from components.recipe.whole import Recipe
+from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
+from ratchet.components.recipe.verifier import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
+from ratchet.components.recipe.whole import Recipe
 
 __all__ = [
     "CHECKS",
@@ -92,7 +91,6 @@ __all__ = [
     "Weighted",
     "WordProblems",
     "build_recipe",
-    "digest_of",
     "kind_of",
     "load_recipe",
     "parse_yaml",

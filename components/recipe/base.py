@@ -1,7 +1,5 @@
 """What every section of a recipe is made of."""
 
-import hashlib
-import json
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,8 +14,3 @@ class Section(BaseModel):
     """A closed, frozen part of a recipe. Strict: a boolean is not a number, and a number in quotes is text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-
-def digest_of(value: object) -> str:
-    """sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from components.recipe.base import Count, Section
+from ratchet.components.recipe.base import Count, Section
 
 Text = Annotated[str, Field(min_length=1)]
 TASK_FILE = re.compile(r"(?P<file>.+\.py)@(?P<name>[^@/]+)")

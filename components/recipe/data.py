@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.base import Count, Section, Share
-from components.recipe.sources import Source, WordProblems, parts
+from ratchet.components.recipe.base import Count, Section, Share
+from ratchet.components.recipe.sources import Source, WordProblems, parts
 
 # What the tables of a dataset keep of a row.
 PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")

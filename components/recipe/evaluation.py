@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from components.recipe.base import Count, Name, Positive, Section
-from components.recipe.benchmarks import Benchmark
+from ratchet.components.recipe.base import Count, Name, Positive, Section
+from ratchet.components.recipe.benchmarks import Benchmark
 
 
 class Slice(Section):

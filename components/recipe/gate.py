@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.base import Count, Name, Positive, Section, Share
-from components.recipe.measures import Measure, kind_of
+from ratchet.components.recipe.base import Count, Name, Positive, Section, Share
+from ratchet.components.recipe.measures import Measure, kind_of
 
 Level = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]

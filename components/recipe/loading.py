@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from components.errors import RecipeError
-from components.recipe.whole import Recipe
+from ratchet.components.errors import RecipeError
+from ratchet.components.recipe.whole import Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
 

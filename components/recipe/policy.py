@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.base import Count, Positive, Section
+from ratchet.components.recipe.base import Count, Positive, Section
 
 
 class Warmup(Section):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.recipe.base import Count, Section
+from ratchet.components.recipe.base import Count, Section
 
 
 class Retention(Section):

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from components.recipe.base import Count, Name, Positive, Section, Share
-from components.recipe.evaluation import Slice, distinct
-from components.recipe.verifier import Numbers, Verifier, with_type
+from ratchet.components.recipe.base import Count, Name, Positive, Section, Share
+from ratchet.components.recipe.evaluation import Slice, distinct
+from ratchet.components.recipe.verifier import Numbers, Verifier, with_type
 
 CHECKS = (
     "pair_accuracy",

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.recipe.base import Count, Positive, Section, Share
+from ratchet.components.recipe.base import Count, Positive, Section, Share
 
 Steps = Annotated[tuple[Count, ...], Field(strict=False)]  # YAML has lists alone
 AboveOne = Annotated[float, Field(gt=1)]

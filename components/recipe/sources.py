@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from components.recipe.base import Count, Positive, Section
+from ratchet.components.recipe.base import Count, Positive, Section
 
 SUFFIXES = {
     ".jsonl": "jsonl",

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.base import Count, Positive, Section, Share
-from components.recipe.presets import PRESETS, with_preset
-from components.recipe.sentinel import Sentinel
+from ratchet.components.recipe.base import Count, Positive, Section, Share
+from ratchet.components.recipe.presets import PRESETS, with_preset
+from ratchet.components.recipe.sentinel import Sentinel
 
 Algorithm = Literal["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce_pp", "cispo"]
 Advantage = Literal["gae", "group_std", "group_mean", "leave_one_out", "batch", "group_mean_batch_std"]

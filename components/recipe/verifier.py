@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from components.recipe.base import Count, Positive, Section
+from ratchet.components.recipe.base import Count, Positive, Section
 
 
 class Numbers(Section):

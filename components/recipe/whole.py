@@ -6,16 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.recipe.base import Name, Section, digest_of
-from components.recipe.benchmarks import missing_measure
-from components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
-from components.recipe.evaluation import Evaluation, Slice
-from components.recipe.gate import Gate, Guard
-from components.recipe.measures import kind_of, samples_needed
-from components.recipe.policy import Policy
-from components.recipe.retention import Retention
-from components.recipe.reward import Reward
-from components.recipe.train import Train
+from ratchet.components.digests import digest_of
+from ratchet.components.recipe.base import Name, Section
+from ratchet.components.recipe.benchmarks import missing_measure
+from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
+from ratchet.components.recipe.evaluation import Evaluation, Slice
+from ratchet.components.recipe.gate import Gate, Guard
+from ratchet.components.recipe.measures import kind_of, samples_needed
+from ratchet.components.recipe.policy import Policy
+from ratchet.components.recipe.retention import Retention
+from ratchet.components.recipe.reward import Reward
+from ratchet.components.recipe.train import Train
 
 
 class Recipe(Section):

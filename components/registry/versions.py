@@ -10,12 +10,13 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from components.errors import RegistryError
-from components.faults import point
-from components.files import MANIFEST, file_digest, read_json, tree_digests, weights_digest, write_json
-from components.registry.intervention import Registered
-from components.registry.once import created_once
-from components.text import redacted
+from ratchet.components.digests import file_digest, weights_digest
+from ratchet.components.errors import RegistryError
+from ratchet.components.faults import point
+from ratchet.components.files import MANIFEST, read_json, tree_digests, write_json
+from ratchet.components.ledger.overrides import Registered
+from ratchet.components.registry.creation import created_once
+from ratchet.components.text import redacted
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 ABSENT = "RESOURCE_DOES_NOT_EXIST"

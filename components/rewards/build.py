@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 
-from components.errors import RecipeError, RewardError
-from components.recipe import Failures, Reward, Term, Verifier
-from components.recipe import RewardModel as ModelSettings
-from components.rewards.combine import Ensemble, Mix, Sum, WeightedTerm, squash
-from components.rewards.guard import Guarded
-from components.rewards.model import RewardModel
-from components.rewards.protocol import RewardFunction
-from components.rewards.rules import build_verifier
-from components.user_code import IMPORT_REMEDY, user_code
+from ratchet.components.errors import RecipeError, RewardError
+from ratchet.components.graders.rules import build_verifier
+from ratchet.components.recipe import Failures, Reward, Term, Verifier
+from ratchet.components.recipe import RewardModel as ModelSettings
+from ratchet.components.rewards.combine import Ensemble, Mix, Sum, WeightedTerm, squash
+from ratchet.components.rewards.learned.model import RewardModel
+from ratchet.components.rewards.protocol import RewardFunction
+from ratchet.components.rewards.retries import Guarded
+from ratchet.components.user_code import IMPORT_REMEDY, user_code
 
 
 def build_reward(settings: Reward, model_path: Path | None, device: torch.device) -> RewardFunction:

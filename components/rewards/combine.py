@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from components.rewards.protocol import RewardFunction, Score, checked
-from components.rewards.verifier import verify
+from ratchet.components.graders.number import verify
+from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 
 Combine = Literal["mean", "min", "mean_minus_sd"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from components.errors import RewardError
+from ratchet.components.errors import RewardError
 
 LARGEST = 1e12  # a loss and its gradient are float32, and both are squared: by the critic, and by the gradient's norm
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.errors import DataError
-from components.rewards.protocol import RewardFunction, Score, checked
+from ratchet.components.errors import DataError
+from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 
 
 def scored_rows(path: Path) -> list[dict[str, Any]]:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from components.policy.adapters import Adapter, Reference, add_lora
-from components.policy.loading import Policy
-from components.policy.log_probs import hidden_states, score_hidden
-from components.policy.packing import PackedRows
-from components.randomness import torch_seed
-from components.recipe import Train
-from components.training.batches import MicroBatch
-from components.training.critic import ValueHead
+from ratchet.components.policy.adapters import Adapter, Reference, add_lora
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import hidden_states, score_hidden
+from ratchet.components.policy.packing import PackedRows
+from ratchet.components.randomness import torch_seed
+from ratchet.components.recipe import Train
+from ratchet.components.training.batches import MicroBatch
+from ratchet.components.training.critic import ValueHead
 
 
 class Actor(nn.Module):

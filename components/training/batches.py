@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from components.policy.head import Nucleus
-from components.policy.loading import Policy
-from components.policy.packing import Group, PackedRows, pack, pack_flat
-from components.policy.sequences import flat_rows
-from components.training.rollouts import Rollouts
+from ratchet.components.policy.head import Nucleus
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
+from ratchet.components.policy.sequences import flat_rows
+from ratchet.components.training.rollouts import Rollouts
 
 ROW_TOKENS = 128
 FLAT_MULTIPLE = 64  # tokens of a flat row: few lengths, none of them odd

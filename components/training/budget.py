@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from components.errors import ModelError
+from ratchet.components.errors import ModelError
 
 Result = TypeVar("Result")
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.errors import StoreError
-from components.files import commit_directory, read_json, verify_directory, write_json
-from components.pretrained import not_finite
+from ratchet.components.errors import StoreError
+from ratchet.components.files import commit_directory, read_json, verify_directory, write_json
+from ratchet.components.pretrained import not_finite
 
 Modules = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from components.policy.log_probs import hidden_states
-from components.policy.packing import PackedRows
+from ratchet.components.policy.log_probs import hidden_states
+from ratchet.components.policy.packing import PackedRows
 
 LEAST_LOG_PROB = -5.0  # below it, one is as unlikely as another
 FEATURES = 2

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from components.evaluation.evaluate import evaluate_items
-from components.evaluation.measures import summarise
-from components.policy.adapters import Reference
-from components.policy.loading import Policy
-from components.rewards.protocol import RewardFunction, checked
-from components.training.sentinel import DevResult, dev_result
+from ratchet.components.evaluation.evaluate import evaluate_items
+from ratchet.components.evaluation.measures import summarise
+from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.loading import Policy
+from ratchet.components.rewards.protocol import RewardFunction, checked
+from ratchet.components.training.sentinel import DevResult, dev_result
 
 
 def dev_evaluation(

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.algorithms.advantages import (
+from ratchet.components.algorithms.advantages import (
     GROUP_ESTIMATORS,
     discounted_returns,
     generalised_advantages,
     whiten,
 )
-from components.algorithms.kl import k1
-from components.algorithms.losses import truncated_importance_weights
-from components.algorithms.shaping import overlong_penalty
-from components.recipe import Train
-from components.training.rollouts import Rollouts
+from ratchet.components.algorithms.kl import k1
+from ratchet.components.algorithms.losses import truncated_importance_weights
+from ratchet.components.algorithms.shaping import overlong_penalty
+from ratchet.components.recipe import Train
+from ratchet.components.training.rollouts import Rollouts
 
 
 @dataclass(frozen=True)

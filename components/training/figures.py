@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.algorithms.advantages import explained_variance, has_signal
-from components.algorithms.kl import k3
-from components.algorithms.normalisers import masked_mean
-from components.rewards.verifier import is_correct
-from components.training.experience import Experience, completion_divergence
-from components.training.rollouts import Rollouts
-from components.training.sentinel.signals import distinct_2, identical_and_wrong, length_correlation, unsolved_silent
+from ratchet.components.algorithms.advantages import explained_variance, has_signal
+from ratchet.components.algorithms.kl import k3
+from ratchet.components.algorithms.normalisers import masked_mean
+from ratchet.components.graders.number import is_correct
+from ratchet.components.training.experience import Experience, completion_divergence
+from ratchet.components.training.rollouts import Rollouts
+from ratchet.components.training.sentinel.signals import distinct_2, identical_and_wrong, length_correlation, unsolved_silent
 
 
 def rollout_figures(rollouts: Rollouts) -> dict[str, float]:

@@ -6,9 +6,9 @@ Fewer tokens per forward pass cost little down to some thousands; checkpointing 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from components.policy.shape import ModelShape
-from components.recipe import Train
-from components.training.memory import Estimate, Load, estimate
+from ratchet.components.policy.shape import ModelShape
+from ratchet.components.recipe import Train
+from ratchet.components.training.memory import Estimate, Load, estimate
 
 SHARE = {"cuda": 0.85, "cpu": 0.7}  # of the memory: the rest is for libraries' own, fragments, and the estimate's error
 

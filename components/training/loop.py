@@ -15,32 +15,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.algorithms.kl import adapted_coefficient
-from components.faults import point
-from components.files import write_json
-from components.policy.adapters import Reference
-from components.policy.compilation import compiled_layers
-from components.policy.engines.default import generate
-from components.policy.engines.engine import RolloutEngine, SamplingSeed, SamplingSettings
-from components.policy.loading import Policy
-from components.policy.log_probs import score_tokens
-from components.randomness import batch_indices, stream
-from components.recipe import Train
-from components.rewards.protocol import RewardFunction
-from components.training.actor import Actor
-from components.training.batches import MicroBatch, token_matrix
-from components.training.budget import TokenBudget
-from components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
-from components.training.critic import Critic
-from components.training.experience import Experience, Scored, build_experience, completion_divergence
-from components.training.figures import experience_figures, rollout_figures, sample_rows
-from components.training.metrics import Means, Phases
-from components.training.objectives import ActorObjective, Material, ValueObjective
-from components.training.peak import Watch
-from components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
-from components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
-from components.training.sentinel import NONFINITE, DevResult, Stop
-from components.training.update import parameters_of, run_update
+from ratchet.components.algorithms.kl import adapted_coefficient
+from ratchet.components.faults import point
+from ratchet.components.files import write_json
+from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.compilation import compiled_layers
+from ratchet.components.policy.engines.default import generate
+from ratchet.components.policy.engines.engine import RolloutEngine, SamplingSeed, SamplingSettings
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.randomness import batch_indices, stream
+from ratchet.components.recipe import Train
+from ratchet.components.rewards.protocol import RewardFunction
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.batches import MicroBatch, token_matrix
+from ratchet.components.training.budget import TokenBudget
+from ratchet.components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
+from ratchet.components.training.critic import Critic
+from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
+from ratchet.components.training.figures import experience_figures, rollout_figures, sample_rows
+from ratchet.components.training.metrics import Means, Phases
+from ratchet.components.training.objectives import ActorObjective, Material, ValueObjective
+from ratchet.components.training.peak import Watch
+from ratchet.components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
+from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
+from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
+from ratchet.components.training.update import parameters_of, run_update
 
 DevEvaluation = Callable[[Policy], DevResult]
 BETAS = (0.9, 0.98)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from components.policy.head import CPU_TILE, CUDA_TILE
-from components.policy.shape import ModelShape
+from ratchet.components.policy.head import CPU_TILE, CUDA_TILE
+from ratchet.components.policy.shape import ModelShape
 
 FP32, BF16 = 4, 2
 GIB = 2**30

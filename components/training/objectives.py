@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from components.algorithms.kl import k2, k3, weighted_k3
-from components.algorithms.losses import (
+from ratchet.components.algorithms.kl import k2, k3, weighted_k3
+from ratchet.components.algorithms.losses import (
     PolicyLoss,
     cispo_loss,
     clipped_policy_loss,
@@ -18,15 +18,15 @@ from components.algorithms.losses import (
     sequence_log_ratio,
     truncated_importance_weights,
 )
-from components.algorithms.normalisers import token_weights
-from components.policy.loading import Policy
-from components.policy.sequences import flat_rows
-from components.recipe import Train
-from components.training.actor import Actor
-from components.training.batches import MicroBatch, micro_batches
-from components.training.experience import Experience
-from components.training.metrics import Means
-from components.training.rollouts import Rollouts
+from ratchet.components.algorithms.normalisers import token_weights
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.sequences import flat_rows
+from ratchet.components.recipe import Train
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.batches import MicroBatch, micro_batches
+from ratchet.components.training.experience import Experience
+from ratchet.components.training.metrics import Means
+from ratchet.components.training.rollouts import Rollouts
 
 MISMATCH = ("mismatch/log_prob_mean_abs", "mismatch/kl")
 CORRECTION = "sampling/importance_sampling_ratio/mean"

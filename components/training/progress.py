@@ -8,11 +8,11 @@ from typing import Any
 import torch
 import transformers
 
-from components.errors import StoreError
-from components.files import read_json
-from components.policy.loading import Policy
-from components.recipe import Train
-from components.training.sentinel import Sentinel, Stop
+from ratchet.components.errors import StoreError
+from ratchet.components.files import read_json
+from ratchet.components.policy.loading import Policy
+from ratchet.components.recipe import Train
+from ratchet.components.training.sentinel import Sentinel, Stop
 
 
 @dataclass

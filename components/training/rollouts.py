@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from components.algorithms.advantages import has_signal
-from components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
-from components.policy.loading import Policy
-from components.policy.packing import Group
-from components.randomness import stream
-from components.rewards.protocol import RewardFunction, Score, checked
-from components.training.metrics import Phases
+from ratchet.components.algorithms.advantages import has_signal
+from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.packing import Group
+from ratchet.components.randomness import stream
+from ratchet.components.rewards.protocol import RewardFunction, Score, checked
+from ratchet.components.training.metrics import Phases
 
 
 @dataclass(frozen=True)

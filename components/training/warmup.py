@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from components.policy.loading import Policy
-from components.policy.log_probs import score_tokens
-from components.policy.packing import Group, pack
-from components.policy.tiny import new_policy, train_tokenizer
-from components.randomness import batch_indices
-from components.recipe import Warmup
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.packing import Group, pack
+from ratchet.components.policy.tiny import new_policy, train_tokenizer
+from ratchet.components.randomness import batch_indices
+from ratchet.components.recipe import Warmup
 
 ROW_TOKENS = 64  # measured best on two CPU cores: attention over longer packed rows costs more than the padding saved
 

@@ -7,7 +7,22 @@ from types import FrameType
 
 import typer
 
-from flows.cli import champion, data, gate, gc, history, lineage, recipe, reproduce, reward, run, serve, supervision, train, ui
+from ratchet.flows.cli import (
+    champion,
+    data,
+    gate,
+    gc,
+    history,
+    lineage,
+    recipe,
+    reproduce,
+    reward,
+    run,
+    serve,
+    supervision,
+    train,
+    ui,
+)
 
 app = typer.Typer(
     name="ratchet",
@@ -49,10 +64,10 @@ def main() -> None:
 
 def command() -> None:
     """Run the command of the arguments; always raises SystemExit."""
-    from components.errors import RatchetError
-    from components.home import Home
-    from components.text import redacted
-    from flows.settings import apply
+    from ratchet.components.errors import RatchetError
+    from ratchet.components.home import Home
+    from ratchet.components.text import redacted
+    from ratchet.flows.settings import apply
 
     signal.signal(signal.SIGTERM, terminated)
     try:

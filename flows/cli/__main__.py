@@ -1,5 +1,5 @@
-"""``python -m flows.cli``."""
+"""``python -m ratchet.flows.cli``."""
 
-from flows.cli import main
+from ratchet.flows.cli import main
 
 main()

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 if TYPE_CHECKING:
-    from components.registry.ledger import Ledger, Promotion
-    from components.registry.tracking import Tracker
+    from ratchet.components.ledger.ledger import Ledger, Promotion
+    from ratchet.components.registry.runs import Tracker
 
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the history.")]
 
@@ -29,7 +29,7 @@ def rollback(
 
     Example: ratchet rollback --reason "longer answers than support can read"
     """
-    from components.registry.intervention import rollback as roll_back
+    from ratchet.components.ledger.overrides import rollback as roll_back
 
     model, ledger, tracker = opened(recipe, overrides)
     finish("rollback", model, roll_back(ledger, tracker, model, to, reason), json_output)
@@ -47,8 +47,8 @@ def promote(
 
     Example: ratchet promote 2 --override --reason "second champion"
     """
-    from components.errors import RecipeError
-    from components.registry.intervention import override as override_gate
+    from ratchet.components.errors import RecipeError
+    from ratchet.components.ledger.overrides import override as override_gate
 
     if not override or not (reason or "").strip():
         raise RecipeError("only `ratchet run` promotes by the gate. To decide yourself, give --override and --reason TEXT.")
@@ -69,13 +69,13 @@ def approve(
 
     Example: ratchet approve 3f2a9c…
     """
-    from components.data.pointers import pinned_version
-    from components.home import Home
-    from components.pipeline.data import data_configuration
-    from components.pipeline.gate import rules_digest
-    from components.recipe import load_recipe
-    from components.registry.approvals import approve as approve_verdict
-    from components.registry.ledger import Ledger
+    from ratchet.components.data.pointers import pinned_version
+    from ratchet.components.gate.judge import rules_digest
+    from ratchet.components.home import Home
+    from ratchet.components.ledger.approvals import approve as approve_verdict
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.stages.data import data_configuration
 
     home, asked = Home.here(), load_recipe(recipe, overrides or [])
     pinned = pinned_version(home.project, data_configuration(asked.data))
@@ -87,21 +87,21 @@ def approve(
 
 def opened(recipe: Path, overrides: list[str] | None = None) -> "tuple[str, Ledger, Tracker]":
     """The model's name, the ledger and MLflow."""
-    from components.home import Home
-    from components.recipe import load_recipe
-    from components.registry.ledger import Ledger
-    from flows.settings import apply
+    from ratchet.components.home import Home
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.recipe import load_recipe
+    from ratchet.flows.settings import apply
 
     home, model = Home.here(), load_recipe(recipe, overrides or []).name
     apply(home)
-    from components.registry.tracking import Tracker
+    from ratchet.components.registry.runs import Tracker
 
     return model, Ledger(home.ledger), Tracker(home.tracking_uri, model, home.artifacts)
 
 
 def finish(action: str, model: str, promotion: "Promotion", json_output: bool) -> None:
     """Say what happened, to people, scripts and Prefect."""
-    from flows.events import emit
+    from ratchet.flows.events import emit
 
     row: dict[str, Any] = promotion.as_json()
     emit(action, model, promotion.run_id, version=promotion.version, previous=promotion.previous, reason=promotion.reason)

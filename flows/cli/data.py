@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 if TYPE_CHECKING:
-    from components.home import Home
-    from components.pipeline.context import Context, StageResult
+    from ratchet.components.home import Home
+    from ratchet.components.stages.stage import Context, StageResult
 
 app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
 
@@ -31,8 +31,8 @@ def prepare(
 
     Example: ratchet data prepare && git commit -m "New data" data.dvc
     """
-    from components.pipeline.versions import prepare_version
-    from flows.console import console
+    from ratchet.components.run.datasets import prepare_version
+    from ratchet.flows.cli.views.console import console
 
     with data_context(recipe, overrides) as context:
         before = current(context.home)
@@ -56,8 +56,8 @@ def add(
 
     Example: ratchet data add feedback.jsonl && git commit -m "Feedback of May" data.dvc
     """
-    from components.pipeline.versions import add_file
-    from flows.console import console
+    from ratchet.components.run.datasets import add_file
+    from ratchet.flows.cli.views.console import console
 
     with data_context(recipe, overrides) as context:
         before = current(context.home)
@@ -83,8 +83,8 @@ def diff(
 
     Example: ratchet data diff HEAD~1 HEAD
     """
-    from components.pipeline.versions import compare
-    from flows.cli.data_diff import print_difference
+    from ratchet.components.run.datasets import compare
+    from ratchet.flows.cli.views.difference import print_difference
 
     with data_context(recipe, overrides) as context:
         newer = new or current(context.home)
@@ -107,7 +107,7 @@ def restore(
 
     Example: ratchet data restore 5489580b109d45e3b1a3c1e38ec19525
     """
-    from components.pipeline.versions import restore_run
+    from ratchet.components.run.datasets import restore_run
 
     with data_context(recipe, overrides) as context:
         restore_run(context.home, run, pointer_of_run(context))
@@ -120,8 +120,8 @@ def push() -> None:
 
     Example: ratchet data push
     """
-    from components.data import versioning
-    from components.home import Home
+    from ratchet.components.data import versioning
+    from ratchet.components.home import Home
 
     home = Home.here()
     require_pointer(home.project / "data.dvc")
@@ -136,8 +136,8 @@ def pull() -> None:
 
     Example: ratchet data pull
     """
-    from components.data import versioning
-    from components.home import Home
+    from ratchet.components.data import versioning
+    from ratchet.components.home import Home
 
     home = Home.here()
     require_pointer(home.project / "data.dvc")
@@ -152,8 +152,8 @@ def verify() -> None:
 
     Example: ratchet data verify
     """
-    from components.data import versioning
-    from components.home import Home
+    from ratchet.components.data import versioning
+    from ratchet.components.home import Home
 
     home = Home.here()
     require_pointer(home.project / "data.dvc")
@@ -165,11 +165,11 @@ def verify() -> None:
 @contextmanager
 def data_context(recipe: Path, overrides: list[str] | None) -> Iterator["Context"]:
     """A recipe's context, with progress shown while the block lasts."""
-    from components.home import Home
-    from components.pipeline.context import Context
-    from components.recipe import load_recipe
-    from flows.console import Display
-    from flows.recording import working
+    from ratchet.components.home import Home
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.stages.stage import Context
+    from ratchet.flows.cli.views.console import Display
+    from ratchet.flows.recording import working
 
     home, resolved, display = Home.here(), load_recipe(recipe, overrides or []).with_slot("data"), Display()
     with display.live(), working(home, "data", "dataset versions are being worked on; waiting"):
@@ -180,7 +180,7 @@ def pointer_of_run(context: "Context") -> Any:
     """What reads a run's pointer from MLflow."""
 
     def fetch(run_id: str) -> str:
-        from components.registry.tracking import Tracker
+        from ratchet.components.registry.runs import Tracker
 
         tracker = Tracker(context.home.tracking_uri, context.recipe.name, context.home.artifacts)
         return tracker.artifact_text(run_id, "data/data.dvc")
@@ -190,22 +190,22 @@ def pointer_of_run(context: "Context") -> Any:
 
 def current(home: "Home") -> str | None:
     """The version that data.dvc names."""
-    from components.data.pointers import POINTER, pointer_md5
+    from ratchet.components.data.pointers import POINTER, pointer_md5
 
     return pointer_md5(home.project / POINTER) if (home.project / POINTER).is_file() else None
 
 
 def version_of(result: "StageResult") -> str:
     """The md5 of a version that was made."""
-    from components.pipeline.data import dataset_version
+    from ratchet.components.stages.data import dataset_version
 
     return dataset_version(result)
 
 
 def say_version(context: "Context", result: "StageResult", before: str | None) -> None:
     """Say which version the project is at, what was dropped for it, and where its report lies."""
-    from components.pipeline.data import REPORT, summary
-    from flows.console import console
+    from ratchet.components.stages.data import REPORT, summary
+    from ratchet.flows.cli.views.console import console
 
     counts, version = summary(result), version_of(result)
     report = context.home.reports / f"data-{version[:12]}.html"
@@ -223,7 +223,7 @@ def say_version(context: "Context", result: "StageResult", before: str | None) -
 
 def finish_version(result: "StageResult", json_output: bool, unchanged: str | None = None) -> None:
     """Print JSON if asked; ``warnings`` are of steps that dropped many rows."""
-    from components.pipeline.data import summary
+    from ratchet.components.stages.data import summary
 
     if not json_output:
         return
@@ -241,8 +241,8 @@ def finish_version(result: "StageResult", json_output: bool, unchanged: str | No
 @contextmanager
 def scratch(home: "Home") -> Iterator[Path]:
     """A workspace for the length of a command."""
-    from components.files import scratch_directory
-    from flows.recording import working
+    from ratchet.components.files import scratch_directory
+    from ratchet.flows.recording import working
 
     folder = scratch_directory(home.workspaces, "dvc")
     try:
@@ -254,14 +254,14 @@ def scratch(home: "Home") -> Iterator[Path]:
 
 def require_pointer(path: Path) -> None:
     """Refuse to continue without a pointer."""
-    from components.errors import DataError
+    from ratchet.components.errors import DataError
 
     if not path.is_file():
         raise DataError("there is no data.dvc here. Run `ratchet data prepare` in the project's folder first.")
 
 
 def _say(done: str) -> None:
-    from components.home import Home
-    from flows.console import console
+    from ratchet.components.home import Home
+    from ratchet.flows.cli.views.console import console
 
     console.print(f"version {current(Home.here())}: {done}", highlight=False, soft_wrap=True)

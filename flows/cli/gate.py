@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
-from flows.cli.run import run_until
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.run import run_until
 
 if TYPE_CHECKING:
-    from components.pipeline.context import Context
-    from components.registry.ledger import Ledger
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.stages.stage import Context
 
 app = typer.Typer(help="The promotion gate: judge, foresee, replay.", invoke_without_command=True)
 
@@ -46,7 +46,7 @@ def power(
 
     Example: ratchet gate power --effect 0.03
     """
-    from components.pipeline.foresight import foresee
+    from ratchet.components.gate.forecast import foresee
 
     context, ledger = _opened(recipe, overrides)
     found = foresee(context, ledger, effect, items).as_json()
@@ -68,7 +68,7 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
     """
     from dataclasses import asdict
 
-    from components.pipeline.replay import replay as replayed
+    from ratchet.components.gate.replay import replay as replayed
 
     context, ledger = _opened(recipe, overrides)
     rows = replayed(context, ledger)
@@ -84,10 +84,10 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
 
 
 def _opened(recipe: Any, overrides: list[str] | None) -> "tuple[Context, Ledger]":
-    from components.home import Home
-    from components.pipeline.context import Context
-    from components.recipe import load_recipe
-    from components.registry.ledger import Ledger
+    from ratchet.components.home import Home
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.stages.stage import Context
 
     home = Home.here()
     return Context(load_recipe(recipe, overrides or []), home, compute=False), Ledger(home.ledger)

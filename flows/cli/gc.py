@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 if TYPE_CHECKING:
-    from components.registry.retention import Item
+    from ratchet.components.run.retention import Item
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted and how large it is, and delete nothing.")]
 
@@ -27,9 +27,9 @@ def gc(
 
     Example: ratchet gc --dry-run --set retention.keep_days=7
     """
-    from components.registry.retention import policy_of
-    from flows.registry import registry_of
-    from flows.retention import collect
+    from ratchet.components.run.retention import policy_of
+    from ratchet.flows.registry import registry_of
+    from ratchet.flows.retention import collect
 
     registry = registry_of(recipe, overrides or [])
     items, refused = collect(registry.home, registry.recipe, registry.ledger, registry.tracker, dry_run)

@@ -2,7 +2,7 @@
 
 import json
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 
 def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
@@ -10,10 +10,10 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
 
     Example: ratchet history --json
     """
-    from components.evaluation.report import visible
-    from components.home import Home
-    from components.recipe import load_recipe
-    from components.registry.ledger import Ledger
+    from ratchet.components.home import Home
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.text import visible
 
     name = load_recipe(recipe, overrides or []).name
     promotions = Ledger(Home.here().ledger).history(name)
@@ -34,8 +34,8 @@ def status(json_output: JsonOption = False) -> None:
 
     Example: ratchet status
     """
-    from components.home import Home
-    from components.registry.ledger import Ledger
+    from ratchet.components.home import Home
+    from ratchet.components.ledger.ledger import Ledger
 
     runs = Ledger(Home.here().ledger).latest_runs()
     columns = ("model", "run_id", "status", "started", "finished")

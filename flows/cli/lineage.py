@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from components.registry.chain import Link
-    from components.registry.lineage import Lineage
+    from ratchet.components.provenance.ancestry import Link
+    from ratchet.components.provenance.lineage import Lineage
 
 WIDTH = 120  # a whole sha256 fits, three versions deep
 VersionArgument = Annotated[str, typer.Argument(help="Number of a version, or champion or challenger.", metavar="VERSION")]
@@ -29,8 +29,8 @@ def lineage(
     """
     from rich.console import Console
 
-    from components.registry.chain import chain
-    from flows.registry import registry_of, workspace
+    from ratchet.components.provenance.ancestry import chain
+    from ratchet.flows.registry import registry_of, workspace
 
     registry = registry_of(recipe, overrides or [])
     with workspace(registry.home, "lineage") as scratch:
@@ -53,10 +53,10 @@ def verify(
 
     Example: ratchet verify champion
     """
-    from components.pipeline.verify import Verification
-    from components.registry.verification import differs
-    from flows.recording import working
-    from flows.registry import registry_of, workspace
+    from ratchet.components.provenance.verification import differs
+    from ratchet.components.provenance.verify import Verification
+    from ratchet.flows.recording import working
+    from ratchet.flows.registry import registry_of, workspace
 
     registry = registry_of(recipe, overrides or [])
     number = registry.number(version)

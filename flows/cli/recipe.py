@@ -4,7 +4,7 @@ import json
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 app = typer.Typer(help="Recipes: a run's whole configuration.", no_args_is_help=True)
 
@@ -17,7 +17,7 @@ def show(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, jso
     """
     import yaml
 
-    from components.recipe import load_recipe
+    from ratchet.components.recipe import load_recipe
 
     values = load_recipe(recipe, overrides or []).model_dump(mode="json")
     print(json.dumps(values, indent=2) if json_output else yaml.safe_dump(values, sort_keys=False), end="")
@@ -29,8 +29,8 @@ def check(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None) ->
 
     Example: ratchet recipe check --recipe recipes/quickstart.yaml
     """
-    from components.pipeline.library_benchmarks import require_libraries
-    from components.recipe import load_recipe
+    from ratchet.components.evaluation.benchmarks.tasks import require_libraries
+    from ratchet.components.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or [])
     require_libraries(loaded.evaluation)

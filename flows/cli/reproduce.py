@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows.cli.lineage import VersionArgument
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.lineage import VersionArgument
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 Environment = Annotated[
     Literal["lock", "current"],
@@ -33,12 +33,12 @@ def reproduce(
 
     Example: ratchet reproduce 1 --environment lock
     """
-    from components.pipeline.reproduce import Reproduction
-    from components.registry.chain import recorded_lineage
-    from flows.console import console
-    from flows.recording import lease, working
-    from flows.registry import registry_of, workspace
-    from flows.stages import MACHINE
+    from ratchet.components.provenance.ancestry import recorded_lineage
+    from ratchet.components.provenance.rebuild import Reproduction
+    from ratchet.flows.cli.views.console import console
+    from ratchet.flows.recording import lease, working
+    from ratchet.flows.registry import registry_of, workspace
+    from ratchet.flows.stages import MACHINE
 
     registry = registry_of(recipe, overrides or [])
     number = registry.number(version)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
-from flows.cli.supervision import conclude, continue_in_child, emit
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
 
@@ -23,10 +23,10 @@ def validate(
 
     Example: ratchet reward validate --set reward.model.label_noise=0.5
     """
-    from flows.cli.run import finish, run_until
+    from ratchet.flows.cli.run import finish, run_until
 
     result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
-    from flows.reward_tables import check_table, show
+    from ratchet.flows.cli.views.reward import check_table, show
 
     show(check_table(report))
     finish({**result, "reward": report}, json_output)
@@ -43,10 +43,10 @@ def advise(
 
     Example: ratchet reward advise --set reward.kind=verifier
     """
-    from flows.cli.run import finish, run_until
+    from ratchet.flows.cli.run import finish, run_until
 
     result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
-    from flows.reward_tables import advice_table, show
+    from ratchet.flows.cli.views.reward import advice_table, show
 
     show(*advice_table(report["advice"]))
     finish({**result, "advice": report["advice"]}, json_output)
@@ -56,8 +56,8 @@ def _validated(
     recipe: Path, overrides: list[str], json_output: bool, slot: str | None, run_until: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The result of the run up to the reward, and the reward's report from the store."""
-    from components.files import read_json
-    from components.home import Home
+    from ratchet.components.files import read_json
+    from ratchet.components.home import Home
 
     result = run_until("reward", recipe, overrides, json_output, slot, ends=False)
     (stage,) = [stage for stage in result["stages"] if stage["name"] == "reward"]
@@ -81,11 +81,11 @@ def score(
     continue_in_child(json_output)
     import torch
 
-    from components.errors import RecipeError
-    from components.recipe import load_recipe
-    from components.rewards.build import build_reward
-    from components.rewards.scoring import score_rows, scored_rows
-    from flows.reward_tables import score_table, show
+    from ratchet.components.errors import RecipeError
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.rewards.build import build_reward
+    from ratchet.components.rewards.scoring import score_rows, scored_rows
+    from ratchet.flows.cli.views.reward import score_table, show
 
     settings = load_recipe(recipe, overrides or []).reward
     path = model or (Path(settings.model.pretrained) if settings.model.pretrained else None)

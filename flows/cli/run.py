@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
-from flows.cli.supervision import conclude, continue_in_child, emit
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 EXIT_CODES = {
     "promoted": 0,
@@ -51,11 +51,11 @@ def run_until(
         ends: whether to print and to exit here; otherwise the caller calls :func:`finish`.
     """
     continue_in_child(json_output)
-    from components.home import Home
-    from components.recipe import load_recipe
-    from components.store import check_writable
-    from flows.cli.prefect_servers import ensure_api
-    from flows.settings import apply
+    from ratchet.components.home import Home
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.store import check_writable
+    from ratchet.flows.servers.start_prefect import ensure_api
+    from ratchet.flows.settings import apply
 
     home = Home.here()
     # Ratchet says itself what went wrong; Prefect's tracebacks stay in its UI.
@@ -66,7 +66,7 @@ def run_until(
     result = nothing_to_do(recipe, overrides) if until is None else None
     if result is None:
         ensure_api()
-        from flows.finetune import finetune
+        from ratchet.flows.finetune import finetune
 
         result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
     if ends:
@@ -76,11 +76,11 @@ def run_until(
 
 def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
     """The result ``unchanged``, found without starting Prefect; None where there is something to do, or to look into."""
-    from components.home import Home
-    from components.recipe import load_recipe
-    from flows.console import print_result
-    from flows.recording import recording_of
-    from flows.unchanged import already_settled
+    from ratchet.components.home import Home
+    from ratchet.components.recipe import load_recipe
+    from ratchet.flows.cli.views.console import print_result
+    from ratchet.flows.recording import recording_of
+    from ratchet.flows.unchanged import already_settled
 
     resolved = load_recipe(recipe, overrides)
     if resolved.seed == "slot":

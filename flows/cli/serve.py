@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -23,11 +23,12 @@ def serve(
 
     Example: ratchet serve --cron "0 2 * * *" --set seed=slot
     """
-    from components.home import Home
-    from components.recipe import load_recipe
-    from flows.api_token import token_of
-    from flows.cli import prefect_servers, servers
-    from flows.settings import apply
+    from ratchet.components.home import Home
+    from ratchet.components.recipe import load_recipe
+    from ratchet.flows.servers import start as servers
+    from ratchet.flows.servers import start_prefect as prefect_servers
+    from ratchet.flows.servers.api_token import token_of
+    from ratchet.flows.settings import apply
 
     seconds = parse_interval(every) if every is not None else None
     check_schedule(cron, seconds)
@@ -40,7 +41,7 @@ def serve(
         prefect_servers.use(prefect_port, token_of(home))
         typer.echo(f"Prefect runs on port {prefect_port}. In another shell: ratchet ui", err=True)
     try:
-        from flows.deployments import serve_flow
+        from ratchet.flows.schedules import serve_flow
 
         serve_flow(resolved.name, str(recipe), list(overrides or []), cron, seconds)
     finally:
@@ -50,7 +51,7 @@ def serve(
 
 def check_schedule(cron: str | None, seconds: float | None) -> None:
     """Exactly one schedule must be given, and cron must have five fields."""
-    from components.errors import RecipeError
+    from ratchet.components.errors import RecipeError
 
     if (cron is None) == (seconds is None):
         raise RecipeError('give one schedule: --cron "0 2 * * *" or --every 15m.')
@@ -60,7 +61,7 @@ def check_schedule(cron: str | None, seconds: float | None) -> None:
 
 def parse_interval(text: str) -> float:
     """``15m`` as seconds."""
-    from components.errors import RecipeError
+    from ratchet.components.errors import RecipeError
 
     match = re.fullmatch(r"(\d+)([smhd])", text)
     if match is None or int(match[1]) == 0:

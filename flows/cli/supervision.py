@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
-from components.text import redacted
-from components.user_code import check_process, own_process
+from ratchet.components.text import redacted
+from ratchet.components.user_code import check_process, own_process
 
 DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child alone: the file and the pipe
 LOWEST_DESCRIPTOR = 100  # where code that counts its own descriptors does not come

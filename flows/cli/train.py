@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
-from flows.cli.run import run_until
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.run import run_until
 
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="Print what training takes in memory, and train nothing.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="With --estimate: the model's config.json, or its folder.")]
@@ -50,11 +50,12 @@ def print_estimate(
     prompt_tokens: int | None,
 ) -> None:
     """The table, or JSON; nothing is trained, downloaded or written."""
-    from components.pipeline.estimate import GIB, Place, plan_ahead
-    from components.policy.loading import pick_device
-    from components.recipe import load_recipe
-    from components.training.peak import device_bytes
-    from flows.memory_table import print_plan
+    from ratchet.components.policy.loading import pick_device
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.training.estimate import Place, plan_ahead
+    from ratchet.components.training.memory import GIB
+    from ratchet.components.training.peak import device_bytes
+    from ratchet.flows.cli.views.memory import print_plan
 
     loaded = load_recipe(recipe, overrides)
     if gpu_memory is not None:

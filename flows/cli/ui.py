@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from components.home import Home
-    from flows.cli.servers import Process
+    from ratchet.components.home import Home
+    from ratchet.flows.servers.start import Process
 
 
 def ui(
@@ -20,10 +20,10 @@ def ui(
 
     Example: ratchet ui --port 5001; in another shell, eval "$(ratchet ui --env)" and then prefect deployment ls
     """
-    from components.home import Home
-    from flows import api_token
-    from flows.cli import prefect_servers
-    from flows.settings import apply
+    from ratchet.components.home import Home
+    from ratchet.flows.servers import api_token
+    from ratchet.flows.servers import start_prefect as prefect_servers
+    from ratchet.flows.settings import apply
 
     home = Home.here()
     apply(home)
@@ -35,7 +35,8 @@ def ui(
 
 def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> None:
     """Start what does not run yet, say where it is, and wait until stopped."""
-    from flows.cli import prefect_servers, servers
+    from ratchet.flows.servers import start as servers
+    from ratchet.flows.servers import start_prefect as prefect_servers
 
     remote = home.tracking_uri.startswith(("http:", "https:"))
     if not remote:
@@ -61,8 +62,8 @@ def show_prefect(home: "Home", port: int, browser: bool) -> None:
     """Hand the browser the token, by a file that only its owner may read."""
     import webbrowser
 
-    from flows import api_token
-    from flows.cli import prefect_servers
+    from ratchet.flows.servers import api_token
+    from ratchet.flows.servers import start_prefect as prefect_servers
 
     link = api_token.sign_in_file(home, prefect_servers.sign_in_url(port), api_token.token_of(home))
     typer.echo(f"Prefect: {link.as_uri()}   (signs this browser in to http://127.0.0.1:{port})", err=True)
@@ -72,7 +73,7 @@ def show_prefect(home: "Home", port: int, browser: bool) -> None:
 
 def start_mlflow(home: "Home", port: int) -> "Process":
     """MLflow's server over the project's own database; it does not answer yet."""
-    from flows.cli import servers
+    from ratchet.flows.servers import start as servers
 
     home.artifacts.mkdir(parents=True, exist_ok=True)
     arguments = ["server", "--host", servers.HOST, "--port", str(port), "--default-artifact-root", home.artifacts.as_uri()]

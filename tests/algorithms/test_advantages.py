@@ -10,7 +10,7 @@ from jaxtyping import TypeCheckError
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.algorithms.advantages import (
+from ratchet.components.algorithms.advantages import (
     GROUP_ESTIMATORS,
     discounted_returns,
     explained_variance,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from components.algorithms.advantages import (
+from ratchet.components.algorithms.advantages import (
     GROUP_ESTIMATORS,
     discounted_returns,
     generalised_advantages,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.algorithms.kl import adapted_coefficient, k1, k2, k3, weighted_k3
+from ratchet.components.algorithms.kl import adapted_coefficient, k1, k2, k3, weighted_k3
 
 Estimator = Callable[[Tensor], Tensor]  # from the log-probs of all outcomes to the estimate at each
 

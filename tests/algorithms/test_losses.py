@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.algorithms.losses import (
+from ratchet.components.algorithms.losses import (
     PolicyLoss,
     cispo_loss,
     clipped_policy_loss,
@@ -18,7 +18,7 @@ from components.algorithms.losses import (
     sequence_log_ratio,
     truncated_importance_weights,
 )
-from components.algorithms.normalisers import token_weights
+from ratchet.components.algorithms.normalisers import token_weights
 
 NO_ONE = torch.zeros(0, dtype=torch.long)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.testing import assert_close
 
-from components.algorithms.normalisers import masked_mean, token_weights
+from ratchet.components.algorithms.normalisers import masked_mean, token_weights
 
 MODES = ["sequence_mean", "token_mean", "constant"]
 LIMIT = 16

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.algorithms.advantages import group_std_advantages
-from components.algorithms.kl import weighted_k3
-from components.algorithms.normalisers import token_weights
-from components.recipe import Train
-from components.training.objectives import policy_surrogate
+from ratchet.components.algorithms.advantages import group_std_advantages
+from ratchet.components.algorithms.kl import weighted_k3
+from ratchet.components.algorithms.normalisers import token_weights
+from ratchet.components.recipe import Train
+from ratchet.components.training.objectives import policy_surrogate
 
 VOCABULARY, LIMIT = 5, 9
 

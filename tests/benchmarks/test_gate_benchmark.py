@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gate import attacker, paired, promotes
-from components.randomness import stream
+from ratchet.components.randomness import stream
 
 
 @pytest.mark.parametrize("effect", [0.0, 0.05])

@@ -7,15 +7,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from components.data.characters import odd_text, special_tokens
-from components.data.contamination import overlaps, refuse, without
-from components.data.duplicates import near_duplicates, unique_rows, with_ids, word_sequences, words_of
-from components.data.labels import check_variety, consistent_pairs, final
-from components.data.lengths import limit_lengths
-from components.data.mixing import weigh
-from components.data.schemas import raw_frame
-from components.errors import DataError
-from components.recipe import Checks, Decontaminate, LengthLimit, NearDuplicates
+from ratchet.components.data.characters import odd_text, special_tokens
+from ratchet.components.data.contamination import overlaps, refuse, without
+from ratchet.components.data.duplicates import near_duplicates, unique_rows, with_ids, word_sequences, words_of
+from ratchet.components.data.labels import check_variety, consistent_pairs, final
+from ratchet.components.data.lengths import limit_lengths
+from ratchet.components.data.mixing import weigh
+from ratchet.components.data.schemas import raw_frame
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Checks, Decontaminate, LengthLimit, NearDuplicates
 
 
 def frame(*rows: dict[str, Any]) -> pl.DataFrame:

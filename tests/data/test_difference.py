@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.data.difference import SEALED, answers_moved, changes, difference, distance
+from ratchet.components.data.difference import SEALED, answers_moved, changes, difference, distance
 
 
 def row(identity: str, **values: Any) -> dict[str, Any]:

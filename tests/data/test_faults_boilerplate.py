@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from components.data.boilerplate import divided
-from components.data.contamination import overlaps
-from components.data.duplicates import near_duplicates
-from components.data.prepare import prepare
-from components.errors import DataError
-from components.files import read_json_lines
-from components.randomness import stream
-from components.recipe import Data, Decontaminate, NearDuplicates
+from ratchet.components.data.boilerplate import divided
+from ratchet.components.data.contamination import overlaps
+from ratchet.components.data.duplicates import near_duplicates
+from ratchet.components.data.prepare import prepare
+from ratchet.components.errors import DataError
+from ratchet.components.files import read_json_lines
+from ratchet.components.randomness import stream
+from ratchet.components.recipe import Data, Decontaminate, NearDuplicates
 
 NOUNS = "pens cups hats keys maps nets oars pots rugs saws tins urns vans wigs yaks zips bags cars dogs eggs".split()  # noqa: SIM905
 VERBS = ["buys", "sells", "finds", "loses", "borrows", "lends", "paints", "counts", "packs", "ships", "drops", "keeps"]

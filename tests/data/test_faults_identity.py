@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from components.data.duplicates import normalise
-from components.data.prepare import Prepared, prepare
-from components.errors import DataError
-from components.recipe import Data
+from ratchet.components.data.duplicates import normalise
+from ratchet.components.data.prepare import Prepared, prepare
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Data
 
 DIFFERENT = [
     ("12²", "122"),

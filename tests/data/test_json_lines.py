@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.data import json_lines
-from components.data.json_lines import parse_json_lines
-from components.data.sources import read_rows
-from components.errors import DataError
-from components.recipe import Data, JsonLines
+from ratchet.components.data import json_lines
+from ratchet.components.data.json_lines import parse_json_lines
+from ratchet.components.data.sources import read_rows
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Data, JsonLines
 
 ROW = {"question": "2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
 Source = Callable[..., Data]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.data.pointers import POINTER, added_rows, pinned_version, write_pointer
-from components.errors import DataError
+from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, write_pointer
+from ratchet.components.errors import DataError
 
 MD5 = "0123456789abcdef0123456789abcdef.dir"
 GOOD = f"outs:\n- md5: {MD5}\n  size: 12\n  nfiles: 2\n  hash: md5\n  path: data\n"

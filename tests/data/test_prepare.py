@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from components.data.duplicates import normalise, place_of, prompt_ids
-from components.data.journal import Journal
-from components.data.prepare import clean, prepare
-from components.data.schemas import raw_frame
-from components.errors import DataError
-from components.files import read_json, read_json_lines, tree_digests
-from components.recipe import Data, JsonLines, WordProblems
+from ratchet.components.data.duplicates import normalise, place_of, prompt_ids
+from ratchet.components.data.journal import Journal
+from ratchet.components.data.prepare import clean, prepare
+from ratchet.components.data.schemas import raw_frame
+from ratchet.components.errors import DataError
+from ratchet.components.files import read_json, read_json_lines, tree_digests
+from ratchet.components.recipe import Data, JsonLines, WordProblems
 
 Source = Callable[..., Data]
 

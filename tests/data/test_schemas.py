@@ -5,9 +5,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from components.data.schemas import MAX_LISTED, check_rows
-from components.errors import DataError
-from components.recipe import Checks
+from ratchet.components.data.schemas import MAX_LISTED, check_rows
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Checks
 
 GOOD = {
     "file": "problems.jsonl",

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from components.data.shapes import DEMONSTRATION, PAIR, PROBLEM, conversation, raw_row
-from components.recipe import JsonLines
+from ratchet.components.data.shapes import DEMONSTRATION, PAIR, PROBLEM, conversation, raw_row
+from ratchet.components.recipe import JsonLines
 
 NAMES = JsonLines(kind="jsonl", path="f.jsonl")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from components.data.sources import read_rows
-from components.recipe import Data, JsonLines, WordProblems
+from ratchet.components.data.sources import read_rows
+from ratchet.components.recipe import Data, JsonLines, WordProblems
 
 ROW = {"question": "2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
 Source = Callable[..., Data]

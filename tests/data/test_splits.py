@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from components.data.duplicates import place_of, with_ids
-from components.data.schemas import raw_frame
-from components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
-from components.errors import DataError
-from components.recipe import Split
+from ratchet.components.data.duplicates import place_of, with_ids
+from ratchet.components.data.schemas import raw_frame
+from ratchet.components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Split
 
 SPLIT = Split()
 

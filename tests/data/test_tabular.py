@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from components.data import tabular
-from components.data.sources import read_rows, source_files
-from components.data.tabular import read_csv, read_parquet
-from components.errors import DataError
-from components.recipe import Data, parts
+from ratchet.components.data import tabular
+from ratchet.components.data.sources import read_rows, source_files
+from ratchet.components.data.tabular import read_csv, read_parquet
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Data, parts
 
 RECORDS = [{"question": f"{n} + 3?", "answer": f"#### {n + 3}"} for n in range(5)]
 FRAME = pl.DataFrame(RECORDS)

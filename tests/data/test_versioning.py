@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from components.data import versioning
-from components.data.pointers import POINTER, pointer_md5, write_pointer
-from components.errors import DataError
+from ratchet.components.data import versioning
+from ratchet.components.data.pointers import POINTER, pointer_md5, write_pointer
+from ratchet.components.errors import DataError
 
 MD5 = "0123456789abcdef0123456789abcdef.dir"
 GOOD_POINTER = f"outs:\n- md5: {MD5}\n  size: 12\n  nfiles: 2\n  hash: md5\n  path: data\n"

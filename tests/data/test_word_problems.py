@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.data.word_problems import apply, generate, near_miss, worked_answer
+from ratchet.components.data.word_problems import apply, generate, near_miss, worked_answer
 
 
 def rows(problems: int = 400, top: int = 20, demo_noise: float = 0.0, pair_noise: float = 0.0, seed: int = 1) -> list[Any]:

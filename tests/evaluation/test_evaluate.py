@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from components.evaluation.evaluate import Measuring, as_rows, evaluate_items
-from components.policy.adapters import Reference
-from components.policy.loading import Policy
-from components.recipe import Slice
-from components.records import ItemResult
-from components.rewards.protocol import Score
+from ratchet.components.evaluation.evaluate import Measuring, as_rows, evaluate_items
+from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.loading import Policy
+from ratchet.components.recipe import Slice
+from ratchet.components.records import ItemResult
+from ratchet.components.rewards.protocol import Score
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{n:040x}", "prompt": f"{n} apples", "answer": f"#### {n}"} for n in (3, 14, 159, 2653, 58979)]

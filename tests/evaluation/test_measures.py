@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from components.evaluation.measures import (
+from ratchet.components.evaluation.measures import (
     column,
     distinct_bigrams,
     flat,
@@ -16,7 +16,7 @@ from components.evaluation.measures import (
     sliced_summaries,
     summarise,
 )
-from components.records import ItemResult
+from ratchet.components.records import ItemResult
 
 ONE = ItemResult("a", "p", "#### 3", correct=True, formatted=True, length=5, finished=True, kl=2.0, answer="3")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows import events
+from ratchet.flows import events
 
 
 @pytest.fixture

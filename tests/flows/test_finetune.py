@@ -14,13 +14,14 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from components.errors import ModelError
-from components.files import file_digest, read_json
-from components.home import Home
-from components.policy.loading import load_policy
-from components.records import Outcome
-from components.registry.ledger import Ledger
-from components.rewards.protocol import Score
+from ratchet.components.digests import file_digest
+from ratchet.components.errors import ModelError
+from ratchet.components.files import read_json
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.policy.loading import load_policy
+from ratchet.components.records import Outcome
+from ratchet.components.rewards.protocol import Score
 
 Run = Callable[..., dict[str, Any]]
 KEYS = {"status", "verdict", "version", "previous", "dataset", "run_id", "report", "stages"}
@@ -270,7 +271,7 @@ def test_a_recipe_may_keep_stopped_runs_from_the_gate(run: Run) -> None:
 
 
 def test_no_verdict_is_promoted_by_accident() -> None:
-    from flows.judgement import STATUS
+    from ratchet.flows.judgement import STATUS
 
     assert [outcome for outcome in Outcome if STATUS[outcome] == "promoted"] == [Outcome.PROMOTE]
 

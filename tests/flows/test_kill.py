@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from components.home import Home
-from components.registry.ledger import Ledger
-from flows.api_token import client_environment, token_of
-from flows.cli import prefect_servers, servers
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.flows.servers import start as servers
+from ratchet.flows.servers import start_prefect as prefect_servers
+from ratchet.flows.servers.api_token import client_environment, token_of
+from tests.places import MICRO, ROOT
 
-ROOT = Path(__file__).parents[2]
-MICRO = ROOT / "tests" / "recipes" / "micro.yaml"
 POINTS = [
     "commit:{data}:manifest",
     "commit:{warmup}:files",
@@ -72,7 +72,7 @@ def ratchet(project: Path, kill_at: str | None = None) -> subprocess.CompletedPr
     environment = {**os.environ, **({"RATCHET_KILL_AT": kill_at} if kill_at else {})}
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_HOME"):
         environment.pop(name, None)
-    command = [sys.executable, "-m", "flows.cli", "run", "--recipe", str(MICRO), "--json", *OVERRIDES]
+    command = [sys.executable, "-m", "ratchet.flows.cli", "run", "--recipe", str(MICRO), "--json", *OVERRIDES]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     process = subprocess.Popen(command, cwd=project, env=environment, start_new_session=True, **pipes)
     try:

@@ -32,11 +32,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from components.home import Home
-from components.registry.ledger import Ledger
-from flows import api_token
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.flows.servers import api_token
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 QUESTION = "Tom has 2 boxes with 2 pens each. How many pens in total?"
 PATIENCE = 240
@@ -76,7 +76,7 @@ def started(project: Path, *command: str, **extra: str) -> Iterator[subprocess.P
 
 
 def ratchet(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "flows.cli", *arguments]
+    return [sys.executable, "-m", "ratchet.flows.cli", *arguments]
 
 
 def run(project: Path, *overrides: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
-from components.home import Home
-from components.pipeline.context import Context
-from components.recipe import load_recipe
-from flows import recording
-from flows.recording import flatten, identity_of, lease, place_of, working
-
-MICRO = Path(__file__).parents[1] / "recipes" / "micro.yaml"
+from ratchet.components.home import Home
+from ratchet.components.recipe import load_recipe
+from ratchet.components.stages.stage import Context
+from ratchet.flows import recording
+from ratchet.flows.recording import flatten, identity_of, lease, place_of, working
+from tests.places import MICRO
 
 
 def identity(tmp_path: Path, *overrides: str) -> str:
@@ -63,7 +62,8 @@ def test_a_place_is_the_very_lock_and_not_a_copy(tmp_path: Path) -> None:
 def test_whoever_was_killed_here_was_in_the_same_place(tmp_path: Path) -> None:
     home, file = Home(tmp_path, tmp_path), tmp_path / "place"
     code = (
-        "import os, sys; from pathlib import Path; from components.home import Home; from flows.recording import *\n"
+        "import os, sys; from pathlib import Path\n"
+        "from ratchet.components.home import Home; from ratchet.flows.recording import *\n"
         "folder, identity = Path(sys.argv[1]), sys.argv[2]; home = Home(folder, folder)\n"
         "with working(home, identity[:16], ''):\n"
         "    (folder / 'place').write_text(place_of(home, identity)); os.kill(os.getpid(), 9)"

@@ -10,14 +10,14 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 from typer.testing import CliRunner
 
-from components.errors import DataError, RecipeError
-from components.home import Home
-from components.rewards.checks import Check, RewardReport
-from components.rewards.protocol import Score
-from flows.cli import app
-from flows.reward_tables import advice_table, check_table, score_table
+from ratchet.components.errors import DataError, RecipeError
+from ratchet.components.home import Home
+from ratchet.components.rewards.checks.check import Check, RewardReport
+from ratchet.components.rewards.protocol import Score
+from ratchet.flows.cli import app
+from ratchet.flows.cli.views.reward import advice_table, check_table, score_table
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "recipes" / "quickstart.yaml")
 Run = Callable[..., dict[str, Any]]
 

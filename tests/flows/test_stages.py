@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from components.errors import DataError
-from flows.stages import worth_retrying
+from ratchet.components.errors import DataError
+from ratchet.flows.stages import worth_retrying
 
 
 class Failed:

@@ -11,10 +11,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
-from components.errors import RegistryError
-from components.home import Home
-from components.registry.ledger import Ledger
-from flows.cli import app
+from ratchet.components.errors import RegistryError
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.flows.cli import app
+from tests.places import MICRO
 
 Run = Callable[..., dict[str, Any]]
 # Hardly trained, from a start of its own: a step this small may leave the weights of the start that others are compared with.
@@ -33,7 +34,7 @@ def alias(name: str) -> str:
 def ratchet(name: str, *arguments: str) -> str:
     """The command's stdout, with the recipe under another name."""
     recipe = Home.here().project / f"{name}.yaml"
-    text = (Path(__file__).parents[1] / "recipes" / "micro.yaml").read_text(encoding="utf-8")
+    text = MICRO.read_text(encoding="utf-8")
     recipe.write_text(text.replace("name: micro", f"name: {name}"), encoding="utf-8")
     result = CliRunner().invoke(app, [*arguments, "--recipe", str(recipe)], catch_exceptions=False)
     assert result.exit_code == 0, result.output

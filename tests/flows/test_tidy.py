@@ -6,17 +6,16 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from components.home import Home
-from components.pipeline.context import Context
-from components.recipe import load_recipe
-from components.registry.claims import acquired
-from components.registry.ledger import Ledger
-from flows import retention
-from flows.console import Display
-from flows.recording import Recording, working
-from flows.retention import BUSY, alone, collect, tidy
-
-MICRO = Path(__file__).parents[1] / "recipes" / "micro.yaml"
+from ratchet.components.home import Home
+from ratchet.components.ledger.claims import acquired
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.recipe import load_recipe
+from ratchet.components.stages.stage import Context
+from ratchet.flows import retention
+from ratchet.flows.cli.views.console import Display
+from ratchet.flows.recording import Recording, working
+from ratchet.flows.retention import BUSY, alone, collect, tidy
+from tests.places import MICRO
 
 
 @pytest.fixture

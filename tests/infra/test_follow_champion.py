@@ -3,12 +3,13 @@
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-PATH = Path(__file__).parents[2] / "infra" / "serving" / "follow_champion.py"
+from tests.places import ROOT
+
+PATH = ROOT / "infra" / "serving" / "follow_champion.py"
 spec = importlib.util.spec_from_file_location("follow_champion", PATH)
 assert spec is not None
 assert spec.loader is not None

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.policy.engines.engine import Completion
-from components.policy.log_probs import Nucleus, score_tokens
-from components.policy.packing import Group, PackedRows, pack
+from ratchet.components.policy.engines.engine import Completion
+from ratchet.components.policy.log_probs import Nucleus, score_tokens
+from ratchet.components.policy.packing import Group, PackedRows, pack
 
 
 def order_of(rows: PackedRows) -> Tensor:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.errors import ModelError
-from components.policy.adapters import Adapter, Reference, add_lora
-from components.policy.loading import load_policy, save_policy
-from components.policy.log_probs import completion_log_probs, score_tokens
-from components.policy.packing import Group, pack
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.adapters import Adapter, Reference, add_lora
+from ratchet.components.policy.loading import load_policy, save_policy
+from ratchet.components.policy.log_probs import completion_log_probs, score_tokens
+from ratchet.components.policy.packing import Group, pack
 from tests.tiny_models import same, tiny_policy, weights
 
 GROUPS = [Group([5, 6], [[7, 8, 1], [9, 1]]), Group([10], [[11, 12]])]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from components.policy import compilation
-from components.policy.compilation import compiled_layers, compiled_on_cuda
-from components.policy.log_probs import score_tokens
-from components.policy.packing import Group, pack
+from ratchet.components.policy import compilation
+from ratchet.components.policy.compilation import compiled_layers, compiled_on_cuda
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.packing import Group, pack
 from tests.tiny_models import tiny_policy
 
 ROWS = pack([Group([5, 6], [[7, 8], [9]])])

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ModelError, RecipeError
-from components.policy.configuration import check_stated, configuration_of, read_configuration
-from components.policy.loading import save_policy
-from components.policy.shape import shape_of, shape_of_model
+from ratchet.components.errors import ModelError, RecipeError
+from ratchet.components.policy.configuration import check_stated, configuration_of, read_configuration
+from ratchet.components.policy.loading import save_policy
+from ratchet.components.policy.shape import shape_of, shape_of_model
 from tests.tiny_models import tiny_policy
 
 QWEN = {
@@ -38,7 +38,7 @@ def test_an_unknown_model_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch)
     def offline(*_: object, **__: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("components.policy.configuration.AutoConfig.from_pretrained", offline)
+    monkeypatch.setattr("ratchet.components.policy.configuration.AutoConfig.from_pretrained", offline)
     with pytest.raises(RecipeError, match=r"nobody/nothing is not known here.*--config.*policy\.shape") as caught:
         configuration_of("nobody/nothing", None, None)
     assert caught.value.exit_code == 2

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig
 
-from components.errors import ModelError
-from components.files import tree_digests
-from components.policy.loading import Policy, load_policy, save_policy
-from components.registry.served_model import ServedPolicy
-from components.rewards.model import RewardModel
+from ratchet.components.errors import ModelError
+from ratchet.components.files import tree_digests
+from ratchet.components.policy.loading import Policy, load_policy, save_policy
+from ratchet.components.registry.served_model import ServedPolicy
+from ratchet.components.rewards.learned.model import RewardModel
 from tests.policy.families import PLAIN, random_model
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 

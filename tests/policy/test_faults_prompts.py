@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from components.chat import encode_messages, encode_prompt
-from components.errors import ModelError
-from components.policy.loading import load_policy, save_policy
-from components.registry.served_model import ServedPolicy
+from ratchet.components.chat import encode_messages, encode_prompt
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.loading import load_policy, save_policy
+from ratchet.components.registry.served_model import ServedPolicy
 from tests.tiny_models import tiny_policy
 
 TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"

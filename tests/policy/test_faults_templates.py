@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from components import pretrained, render_template
-from components.chat import encode_messages, encode_prompt
-from components.errors import ModelError
-from components.policy.loading import load_policy, save_policy
-from components.rewards.model import RewardModel
+from ratchet.components import pretrained, render_template
+from ratchet.components.chat import encode_messages, encode_prompt
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.loading import load_policy, save_policy
+from ratchet.components.rewards.learned.model import RewardModel
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def test_a_template_is_rendered_once_per_sequence_of_roles(monkeypatch: pytest.M
     tokenizer = deepcopy(tiny_tokenizer())
     tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     encode_prompt(tokenizer, "warm")
-    monkeypatch.setattr("components.chat.subprocess.run", lambda *args, **options: pytest.fail("rendered again"))
+    monkeypatch.setattr("ratchet.components.chat.subprocess.run", lambda *args, **options: pytest.fail("rendered again"))
     started = time.perf_counter()
     for number in range(1000):
         encode_prompt(tokenizer, f"Ann has {number} apples")

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig
 
-from components.errors import ModelError
-from components.policy.adapters import add_lora
-from components.policy.loading import Policy, frozen, load_policy, pick_device, save_policy
-from components.policy.log_probs import score_tokens
-from components.policy.packing import Group, pack
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.adapters import add_lora
+from ratchet.components.policy.loading import Policy, frozen, load_policy, pick_device, save_policy
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.packing import Group, pack
 from tests.policy.families import PLAIN, random_model
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 

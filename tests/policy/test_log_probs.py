@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.policy.engines.engine import SamplingSeed, SamplingSettings
-from components.policy.engines.plain import generate, sample
-from components.policy.loading import Policy
-from components.policy.log_probs import (
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.plain import generate, sample
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import (
     Nucleus,
     completion_log_probs,
     completion_scores,
@@ -21,7 +21,7 @@ from components.policy.log_probs import (
     score_hidden,
     score_tokens,
 )
-from components.policy.packing import Group, pack
+from ratchet.components.policy.packing import Group, pack
 from tests.policy.scoring import groups_of, nucleus_in, order_of, packed, sampled
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.errors import ModelError
-from components.policy.packing import Group, assign_rows, pack
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.packing import Group, assign_rows, pack
 from tests.policy.scoring import alone, gradient, packed, padded
 from tests.tiny_models import tiny_policy
 

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.policy.sampler import BLOCK, LIKELY, SMALL, choose, nucleus_of
+from ratchet.components.policy.sampler import BLOCK, LIKELY, SMALL, choose, nucleus_of
 
 SHARES = torch.tensor([[0.2, 0.4, 0.1, 0.3]])
 

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, Qwen2Config, Qwen2ForCausalLM
 
-from components.errors import ModelError
-from components.policy.log_probs import score_tokens
-from components.policy.packing import Group, PackedRows, pack, pack_flat
-from components.policy.sequences import attend, gather, sequences_of, serves
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
+from ratchet.components.policy.sequences import attend, gather, sequences_of, serves
 from tests.policy.scoring import order_of
 
 GROUPS = [

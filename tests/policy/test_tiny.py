@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.policy.tiny import new_policy, train_tokenizer
+from ratchet.components.policy.tiny import new_policy, train_tokenizer
 from tests.tiny_models import TEXTS, same, tiny_tokenizer, weights
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from components.errors import RecipeError
-from components.recipe import Inspect, LmEval, build_recipe
+from ratchet.components.errors import RecipeError
+from ratchet.components.recipe import Inspect, LmEval, build_recipe
 
 GSM = {"kind": "lm_eval", "task": "gsm8k", "limit": 200}
 SUMS = {"kind": "inspect", "task": "tasks/sums.py@sums"}

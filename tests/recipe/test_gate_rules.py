@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from components.errors import RecipeError
-from components.recipe import build_recipe, kind_of
+from ratchet.components.errors import RecipeError
+from ratchet.components.recipe import build_recipe, kind_of
 
 
 def built(rules: dict[str, Any], **evaluation: Any) -> Any:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from components.errors import RecipeError
-from components.recipe import MAX_RECIPE_BYTES, Recipe, build_recipe, load_recipe, parse_yaml
+from ratchet.components.errors import RecipeError
+from ratchet.components.recipe import MAX_RECIPE_BYTES, Recipe, build_recipe, load_recipe, parse_yaml
+from tests.places import RECIPES
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 QUICKSTART = RECIPES / "quickstart.yaml"
 SMALLEST = "name: small\ngate: {rules: {}}\n"
 

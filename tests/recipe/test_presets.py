@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
-from components.recipe import Train
-from components.recipe.presets import PRESETS, with_preset
-from components.recipe.train import Algorithm
+from ratchet.components.recipe import Train
+from ratchet.components.recipe.presets import PRESETS, with_preset
+from ratchet.components.recipe.train import Algorithm
 
 
 def test_every_algorithm_has_a_preset() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from components.recipe import Train
+from ratchet.components.recipe import Train
 
 
 def reason(**values: Any) -> str:

@@ -3,9 +3,9 @@
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from components.chat import encode_prompt
-from components.policy.tiny import train_tokenizer
-from components.registry.served_model import ServedPolicy
+from ratchet.components.chat import encode_prompt
+from ratchet.components.policy.tiny import train_tokenizer
+from ratchet.components.registry.served_model import ServedPolicy
 
 TURNS = "{% for message in messages %}<|user|>{{ message.content }}<|end|>{% endfor %}<|assistant|>"
 

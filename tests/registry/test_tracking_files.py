@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import RegistryError
-from components.files import file_digest
-from components.registry.tracking import Tracker
+from ratchet.components.digests import file_digest
+from ratchet.components.errors import RegistryError
+from ratchet.components.registry.runs import Tracker
 
 WEIGHTS = "w" * 64
 

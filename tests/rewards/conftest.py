@@ -1,16 +1,14 @@
 """A tiny random policy to start reward models from, and real GSM8K where it is at hand."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from components.policy.tiny import new_policy, train_tokenizer
-from components.rewards.model import RewardModel
+from ratchet.components.policy.tiny import new_policy, train_tokenizer
+from ratchet.components.rewards.learned.model import RewardModel
 
-GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
 TEXTS = [f"What is {n} plus 3? It is {n + 3}." for n in range(40)]
 
 
@@ -21,15 +19,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def gsm8k() -> Path:
-    """The folder of real GSM8K files."""
-    folder = Path(os.environ.get("RATCHET_TEST_DATA", GSM8K))
-    if not (folder / "model_solutions.jsonl").is_file():
-        pytest.skip(f"no labelled solutions in {folder}; set RATCHET_TEST_DATA to the folder of model_solutions.jsonl")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.errors import RewardError
-from components.rewards.protocol import LARGEST, Score, checked
+from ratchet.components.errors import RewardError
+from ratchet.components.rewards.protocol import LARGEST, Score, checked
 
 
 @pytest.mark.parametrize("value", [1e20, -1e20, 1.01e12, 10**30])

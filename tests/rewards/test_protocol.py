@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from components.errors import RewardError
-from components.rewards.protocol import Score, checked
+from ratchet.components.errors import RewardError
+from ratchet.components.rewards.protocol import Score, checked
 
 
 def test_good_scores_pass_unchanged() -> None:

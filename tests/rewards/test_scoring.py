@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import DataError
-from components.recipe import Numbers
-from components.rewards.plots import reward_plot
-from components.rewards.rules import build_verifier
-from components.rewards.scoring import score_rows, scored_rows
+from ratchet.components.errors import DataError
+from ratchet.components.graders.rules import build_verifier
+from ratchet.components.recipe import Numbers
+from ratchet.components.report.reward import reward_plot
+from ratchet.components.rewards.scoring import score_rows, scored_rows
 
 
 def test_rows_are_scored_in_order_and_what_cannot_be_judged_is_none(tmp_path: Path) -> None:

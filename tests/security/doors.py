@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
+
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 PATIENCE_SECONDS = 240
 # A training that outlives every test here.
@@ -87,7 +88,7 @@ def suspend_all_but_servers(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def started(project: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """``ratchet arguments`` in a session of its own, which is ended whole; what it prints is in ``printed`` in the project."""
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "ratchet.flows.cli", *arguments]
     with (project / "printed").open("wb") as printed:
         process = subprocess.Popen(
             command, cwd=project, env=environment(), start_new_session=True, stdout=printed, stderr=subprocess.STDOUT

@@ -19,17 +19,16 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
-from components.errors import ClaimLostError
-from components.home import Home
-from components.pipeline import gate
-from components.registry.claims import acquired
-from components.registry.ledger import Ledger
-from flows import stages
-from flows.recording import place_of
+from ratchet.components.errors import ClaimLostError
+from ratchet.components.gate import judge as gate
+from ratchet.components.home import Home
+from ratchet.components.ledger.claims import acquired
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.flows import stages
+from ratchet.flows.recording import place_of
 from tests.flows.test_operations import environment, new_project, wait_for
+from tests.places import MICRO
 
-ROOT = Path(__file__).parents[2]
-MICRO = ROOT / "tests" / "recipes" / "micro.yaml"
 SMALL = ("train.steps=8", "train.evaluate_every=4")
 
 Run = Callable[..., dict[str, Any]]
@@ -169,7 +168,7 @@ def is_free(database: Path) -> bool:
 
 def ratchet(project: Path, extra: dict[str, str]) -> subprocess.Popen[str]:
     """A run in a session of its own, which can be stopped whole."""
-    command = [sys.executable, "-m", "flows.cli", "run", "--recipe", str(MICRO), "--json"]
+    command = [sys.executable, "-m", "ratchet.flows.cli", "run", "--recipe", str(MICRO), "--json"]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command, cwd=project, env=environment(**extra), start_new_session=True, stdout=pipe, stderr=pipe, text=True

@@ -172,7 +172,7 @@ def test_a_page_makes_no_experiment_in_mlflow(doors: dict[str, Door], page: dict
 def test_ui_does_not_send_the_token_to_a_strangers_server(doors: dict[str, Door]) -> None:
     """Of another project here; it could be another user's."""
     other = new_project(doors["ui"].project.parent / "other")
-    command = [sys.executable, "-m", "flows.cli", "ui", "--prefect-port", str(doors["serve"].port), "--port", "0"]
+    command = [sys.executable, "-m", "ratchet.flows.cli", "ui", "--prefect-port", str(doors["serve"].port), "--port", "0"]
     done = subprocess.run(command, cwd=other, env=environment(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     assert "is busy" in done.stderr
@@ -182,7 +182,7 @@ def test_ui_does_not_send_the_token_to_a_strangers_server(doors: dict[str, Door]
 def test_a_temporary_server_ends_with_its_run(number: signal.Signals, database: Path, tmp_path: Path) -> None:
     """SIGKILL leaves no time to end it; its standard input ends."""
     project = new_project(tmp_path / "project", database)
-    code = "from flows import cli; from flows.cli import prefect_servers, run; import time\n"
+    code = "from flows import cli; from ratchet.flows.cli import prefect_servers, run; import time\n"
     code += "run.run_until = lambda *_: (prefect_servers.ensure_api(), print('up', flush=True), time.sleep(60))\ncli.main()"
     process = subprocess.Popen([sys.executable, "-c", code, "run"], cwd=project, env=environment(), stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -198,7 +198,7 @@ def test_a_temporary_server_ends_with_its_run(number: signal.Signals, database: 
 
 
 def test_prefects_own_temporary_server_is_off(tmp_path: Path) -> None:
-    code = "from flows.finetune import finetune; finetune('no-such-recipe.yaml')"
+    code = "from ratchet.flows.finetune import finetune; finetune('no-such-recipe.yaml')"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1

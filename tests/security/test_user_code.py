@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from tests.places import ROOT
+
 from . import doors
 
-ROOT = Path(__file__).parents[2]
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 HEAD = """
 import json, os, subprocess, sys
-from components.rewards.protocol import Score
+from ratchet.components.rewards.protocol import Score
 
 def scores(prompts, completions, rows):
     return [Score(1.0, {}) for _ in completions]
@@ -62,7 +63,7 @@ def environment(project: Path) -> dict[str, str]:
 
 def ratchet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """In a session of its own, which is ended whole: a process that vanishes leaves its temporary server behind."""
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    command = [sys.executable, "-m", "ratchet.flows.cli", *arguments]
     with (project / "stderr").open("w+", encoding="utf-8") as errors:
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": errors, "text": True}
         process = subprocess.Popen(command, cwd=project, env=environment(project), start_new_session=True, **pipes)
@@ -119,7 +120,7 @@ def test_a_forked_process_does_not_go_on_and_stdout_is_the_results_alone(functio
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_vanished_in_training_is_resumed(project: Path) -> None:
-    verify = "from components.rewards.verifier import verify as scores\n"
+    verify = "from ratchet.components.graders.number import verify as scores\n"
     (project / "my_rewards.py").write_text(HEAD + verify + ONCE, encoding="utf-8")
     settings = ["reward.kind=custom", "reward.function=my_rewards:once", "policy.warmup.steps=100", "train.steps=4"]
     arguments = ["--recipe", MICRO, "--json", *(f"--set={value}" for value in settings)]
@@ -135,7 +136,7 @@ def serving(project: Path, *arguments: str) -> Iterator[None]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "flows.cli", "serve", "--every", "30s", "--prefect-port", port, *arguments]
+    command = [sys.executable, "-m", "ratchet.flows.cli", "serve", "--every", "30s", "--prefect-port", port, *arguments]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=project, env=environment(project), start_new_session=True, **quiet)
     try:

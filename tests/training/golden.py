@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
-from components.policy.engines.plain import generate
-from components.policy.loading import Policy
-from components.randomness import uniforms
-from components.recipe.presets import PRESETS
-from components.training.loop import Trainer
+from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.plain import generate
+from ratchet.components.policy.loading import Policy
+from ratchet.components.randomness import uniforms
+from ratchet.components.recipe.presets import PRESETS
+from ratchet.components.training.loop import Trainer
 from tests.training.toy import build, finish, policy_weights, setting, short, steps_of
 
 GOLDEN = Path(__file__).with_name("golden.json")

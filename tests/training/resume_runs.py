@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from components.files import read_json
-from components.interruption import Interruption
-from components.policy.adapters import Reference
-from components.policy.loading import Policy
-from components.recipe import Train
-from components.rewards.protocol import Score
-from components.training.actor import Actor
-from components.training.loop import Setting, StepMetrics, Trainer
-from components.training.sentinel import DevResult, dev_result
+from ratchet.components.files import read_json
+from ratchet.components.interruption import Interruption
+from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.loading import Policy
+from ratchet.components.recipe import Train
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.sentinel import DevResult, dev_result
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{i:x}", "prompt": f"{i} apples", "answer": str(i)} for i in range(8)]

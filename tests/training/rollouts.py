@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from components.policy.engines.plain import sample
-from components.rewards.protocol import Score
-from components.training.rollouts import PromptRollout, Rollouts
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.plain import sample
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.rollouts import PromptRollout, Rollouts
 from tests.tiny_models import tiny_policy
 
 PROMPTS = [[5, 6, 7], [8], [9, 10]]

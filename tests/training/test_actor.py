@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.policy.log_probs import score_tokens
-from components.recipe import Train
-from components.training.actor import Actor
-from components.training.batches import MicroBatch, micro_batches
-from components.training.checkpoints import trained_state
-from components.training.update import parameters_of
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.recipe import Train
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.batches import MicroBatch, micro_batches
+from ratchet.components.training.checkpoints import trained_state
+from ratchet.components.training.update import parameters_of
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.rollouts import sampled
 

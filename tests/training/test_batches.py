@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from components.policy.log_probs import score_tokens
-from components.policy.packing import Group
-from components.training.batches import MicroBatch, micro_batches, token_matrix, token_runs
-from components.training.rollouts import Rollouts
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.packing import Group
+from ratchet.components.training.batches import MicroBatch, micro_batches, token_matrix, token_runs
+from ratchet.components.training.rollouts import Rollouts
 from tests.tiny_models import tiny_policy
 from tests.training.rollouts import completion, hand_made, sampled
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-import components.training.batches as batches
-import components.training.objectives as objectives
-from components.errors import ModelError
-from components.training.budget import TokenBudget
-from components.training.loop import StepMetrics, Trainer
+import ratchet.components.training.batches as batches
+import ratchet.components.training.objectives as objectives
+from ratchet.components.errors import ModelError
+from ratchet.components.training.budget import TokenBudget
+from ratchet.components.training.loop import StepMetrics, Trainer
 from tests.tiny_models import same
 from tests.training.toy import build, everything, finish, setting, short, steps_of
 

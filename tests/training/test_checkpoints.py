@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from components.errors import StoreError
-from components.training.checkpoints import (
+from ratchet.components.errors import StoreError
+from ratchet.components.training.checkpoints import (
     load_latest,
     load_weights,
     prune,

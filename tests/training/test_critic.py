@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from components.policy.packing import Group, pack
-from components.recipe import Train
-from components.training.actor import Actor
-from components.training.critic import FEATURES, Critic, likelihood_features
-from components.training.update import parameters_of
+from ratchet.components.policy.packing import Group, pack
+from ratchet.components.recipe import Train
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.critic import FEATURES, Critic, likelihood_features
+from ratchet.components.training.update import parameters_of
 from tests.tiny_models import same, tiny_policy, weights
 
 ROWS = pack([Group([5, 6], [[7, 8, 9], [10]])])

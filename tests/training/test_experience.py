@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from components.recipe import Train
-from components.recipe.presets import PRESETS
-from components.training.experience import Experience, Scored, build_experience, completion_divergence
-from components.training.rollouts import Rollouts
+from ratchet.components.recipe import Train
+from ratchet.components.recipe.presets import PRESETS
+from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
+from ratchet.components.training.rollouts import Rollouts
 from tests.training.rollouts import completion, hand_made
 
 TWO = [completion(-1.0, -2.0, -3.0), completion(-0.5)]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from components.errors import StoreError
-from components.training.checkpoints import load_latest, load_weights, save_checkpoint, trained_state
+from ratchet.components.errors import StoreError
+from ratchet.components.training.checkpoints import load_latest, load_weights, save_checkpoint, trained_state
 from tests.tiny_models import tiny_policy
 
 NORM = "model.norm.weight"

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from components.recipe import Train
-from components.training.experience import Scored, build_experience
-from components.training.figures import rollout_figures
-from components.training.rollouts import Rollouts
+from ratchet.components.recipe import Train
+from ratchet.components.training.experience import Scored, build_experience
+from ratchet.components.training.figures import rollout_figures
+from ratchet.components.training.rollouts import Rollouts
 from tests.training.rollouts import completion, hand_made
 
 TWO = [completion(-1.0, -2.0, -3.0), completion(-0.5)]

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from components.policy.engines.engine import Completion
-from components.recipe import Train
-from components.rewards.protocol import Score
-from components.training.experience import Experience, Scored, build_experience
-from components.training.figures import experience_figures, rollout_figures, sample_rows
-from components.training.rollouts import PromptRollout, Rollouts
+from ratchet.components.policy.engines.engine import Completion
+from ratchet.components.recipe import Train
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.experience import Experience, Scored, build_experience
+from ratchet.components.training.figures import experience_figures, rollout_figures, sample_rows
+from ratchet.components.training.rollouts import PromptRollout, Rollouts
 from tests.training.rollouts import completion, hand_made
 
 TWO = [completion(-1.0, -2.0, -3.0), completion(-0.5)]

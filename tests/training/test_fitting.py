@@ -2,10 +2,10 @@
 
 import pytest
 
-from components.policy.shape import ModelShape
-from components.recipe import Train
-from components.training.fitting import Choice, choices, estimate_of, fitted, load_of, lora_parameters, with_choice
-from components.training.memory import Estimate, Part
+from ratchet.components.policy.shape import ModelShape
+from ratchet.components.recipe import Train
+from ratchet.components.training.fitting import Choice, choices, estimate_of, fitted, load_of, lora_parameters, with_choice
+from ratchet.components.training.memory import Estimate, Part
 
 SHAPE = ModelShape(2, 8, 20, 2, 1, 4, 100, parameters=1000, head_parameters=0)
 AUTO = {"micro_tokens": "auto", "gradient_checkpointing": "auto", "offload": "auto"}
@@ -50,8 +50,8 @@ def test_offload_without_checkpoints_is_refused() -> None:
 
 
 def test_lora_learns_two_matrices_beside_each_linear_layer() -> None:
-    from components.policy.adapters import add_lora
-    from components.policy.shape import shape_of_model
+    from ratchet.components.policy.adapters import add_lora
+    from ratchet.components.policy.shape import shape_of_model
     from tests.tiny_models import tiny_policy
 
     policy = tiny_policy(layers=2)

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from components.data.word_problems import generate
-from components.policy.adapters import Reference
-from components.policy.loading import Policy, load_policy, pick_device, save_policy
-from components.recipe import Reward, Train, Warmup
-from components.rewards.build import build_reward
-from components.rewards.protocol import Score
-from components.training.actor import Actor
-from components.training.dev import dev_evaluation
-from components.training.loop import Setting, StepMetrics, Trainer
-from components.training.warmup import build_policy, warm_up
+from ratchet.components.data.word_problems import generate
+from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.loading import Policy, load_policy, pick_device, save_policy
+from ratchet.components.recipe import Reward, Train, Warmup
+from ratchet.components.rewards.build import build_reward
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.dev import dev_evaluation
+from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.warmup import build_policy, warm_up
 from tests.training.toy import OFF
 
 CPU = pick_device("cpu")

@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from components.errors import StoreError
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from components.policy.engines.plain import generate
-from components.policy.loading import Policy
-from components.policy.log_probs import completion_log_probs
-from components.policy.packing import Group
-from components.recipe import Train
-from components.recipe.presets import PRESETS
-from components.rewards.protocol import Score
-from components.training.loop import Committed, Samples, StepMetrics, Trainer
-from components.training.progress import sampled_rows, training_history
+from ratchet.components.errors import StoreError
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.plain import generate
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import completion_log_probs
+from ratchet.components.policy.packing import Group
+from ratchet.components.recipe import Train
+from ratchet.components.recipe.presets import PRESETS
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.loop import Committed, Samples, StepMetrics, Trainer
+from ratchet.components.training.progress import sampled_rows, training_history
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.toy import ROWS, build, digits, everything, finish, policy_weights, setting, short, steps_of
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from components.policy.loading import autocast, frozen
-from components.policy.log_probs import hidden_states
-from components.policy.packing import Group, PackedRows, pack
-from components.policy.shape import ModelShape, shape_of_model
-from components.training.memory import GIB, Load, activation_bytes, estimate, reference_bytes
+from ratchet.components.policy.loading import autocast, frozen
+from ratchet.components.policy.log_probs import hidden_states
+from ratchet.components.policy.packing import Group, PackedRows, pack
+from ratchet.components.policy.shape import ModelShape, shape_of_model
+from ratchet.components.training.memory import GIB, Load, activation_bytes, estimate, reference_bytes
 from tests.tiny_models import tiny_policy
 
 PROMPT, NEW, K, GROUPS = 32, 24, 4, 3
@@ -69,6 +69,6 @@ def test_the_reference_is_as_large_as_a_frozen_policy(low: bool) -> None:
 @pytest.mark.parametrize(("micro_tokens", "measured"), [(16_384, 29.55), (8_192, 21.20)])
 def test_whole_steps_are_what_a_gpu_took(micro_tokens: int, measured: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 x 8 completions of 256 tokens, with the head in tiles of 2^29 logits, as it was then."""
-    monkeypatch.setattr("components.training.memory.CUDA_TILE", 2**29)
+    monkeypatch.setattr("ratchet.components.training.memory.CUDA_TILE", 2**29)
     load = Load(512, 8, 128, 256, micro_tokens, low=True, cuda=True)
     assert estimate(QWEN, load).peak / GIB == pytest.approx(measured, rel=0.1)

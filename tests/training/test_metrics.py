@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.training.metrics import Means, Phases
+from ratchet.components.training.metrics import Means, Phases
 
 Parts = list[tuple[float, int]]
 

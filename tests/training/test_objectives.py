@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from components.policy.loading import Policy
-from components.recipe import Train
-from components.training.actor import Actor
-from components.training.critic import Critic
-from components.training.experience import Experience, Scored, build_experience
-from components.training.metrics import Means
-from components.training.objectives import CLIP_RATIOS, CORRECTION, MISMATCH, ActorObjective, Material, ValueObjective
-from components.training.update import parameters_of, run_update
+from ratchet.components.policy.loading import Policy
+from ratchet.components.recipe import Train
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.critic import Critic
+from ratchet.components.training.experience import Experience, Scored, build_experience
+from ratchet.components.training.metrics import Means
+from ratchet.components.training.objectives import CLIP_RATIOS, CORRECTION, MISMATCH, ActorObjective, Material, ValueObjective
+from ratchet.components.training.update import parameters_of, run_update
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.rollouts import sampled
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import StoreError
-from components.files import write_json
-from components.recipe import Sentinel as SentinelLimits
-from components.recipe import Train
-from components.training.progress import (
+from ratchet.components.errors import StoreError
+from ratchet.components.files import write_json
+from ratchet.components.recipe import Sentinel as SentinelLimits
+from ratchet.components.recipe import Train
+from ratchet.components.training.progress import (
     Progress,
     check_identity,
     environment,
@@ -20,7 +20,7 @@ from components.training.progress import (
     samples_file,
     training_history,
 )
-from components.training.sentinel import DevResult, Sentinel, Stop
+from ratchet.components.training.sentinel import DevResult, Sentinel, Stop
 from tests.tiny_models import tiny_policy
 
 STOP = Stop("nonfinite", "skipped_in_a_row", 3.0, 2.0, 6)

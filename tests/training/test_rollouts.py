@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.errors import RewardError
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from components.policy.engines.plain import generate
-from components.policy.loading import Policy
-from components.rewards.protocol import Score
-from components.training.metrics import Phases
-from components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
+from ratchet.components.errors import RewardError
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.plain import generate
+from ratchet.components.policy.loading import Policy
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.metrics import Phases
+from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from tests.tiny_models import tiny_policy
 from tests.training.rollouts import PROMPTS, completion, hand_made
 

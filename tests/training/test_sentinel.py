@@ -6,9 +6,9 @@ from dataclasses import asdict
 import pytest
 from pydantic import ValidationError
 
-from components.recipe import Sentinel as Limits
-from components.training.sentinel import ADVICE, NONFINITE, Sentinel, Stop, dev_result, may_be_judged
-from components.training.sentinel.rules import RULES
+from ratchet.components.recipe import Sentinel as Limits
+from ratchet.components.training.sentinel import ADVICE, NONFINITE, Sentinel, Stop, dev_result, may_be_judged
+from ratchet.components.training.sentinel.rules import RULES
 from tests.training.trajectories import Fault, healthy_levels, run
 
 LIMITS = Limits()

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from components.training.sentinel.gap import MOST, Gap, paired_z
-from components.training.sentinel.signals import distinct_2, identical_and_wrong, length_correlation, unsolved_silent
-from components.training.sentinel.spikes import Spikes, spike_limit
+from ratchet.components.training.sentinel.gap import MOST, Gap, paired_z
+from ratchet.components.training.sentinel.signals import distinct_2, identical_and_wrong, length_correlation, unsolved_silent
+from ratchet.components.training.sentinel.spikes import Spikes, spike_limit
 
 
 def test_pairs_that_repeat_within_a_completion_lower_distinct_2() -> None:

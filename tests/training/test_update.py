@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from components.recipe import Train
-from components.training.actor import Actor
-from components.training.experience import Scored, build_experience
-from components.training.metrics import Means
-from components.training.objectives import ActorObjective, Material
-from components.training.update import Report, optimiser_step, parameters_of, run_update, split
+from ratchet.components.recipe import Train
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.experience import Scored, build_experience
+from ratchet.components.training.metrics import Means
+from ratchet.components.training.objectives import ActorObjective, Material
+from ratchet.components.training.update import Report, optimiser_step, parameters_of, run_update, split
 from tests.tiny_models import moments, same, tiny_policy, weights
 from tests.training.rollouts import sampled
 

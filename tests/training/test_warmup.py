@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from components.policy.loading import Policy
-from components.recipe import Warmup
-from components.training.warmup import build_policy, learning_rate_factor, warm_up
+from ratchet.components.policy.loading import Policy
+from ratchet.components.recipe import Warmup
+from ratchet.components.training.warmup import build_policy, learning_rate_factor, warm_up
 from tests.tiny_models import same, weights
 
 ROWS = [{"prompt": f"{i} + 1 = ?", "demonstration": f"#### {i + 1}"} for i in range(30)]

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.policy.loading import Policy
-from components.training.loop import Setting, StepMetrics, Trainer
-from components.training.progress import training_history
-from components.training.sentinel import DevResult, Stop, dev_result
+from ratchet.components.policy.loading import Policy
+from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.progress import training_history
+from ratchet.components.training.sentinel import DevResult, Stop, dev_result
 from tests.tiny_models import same, weights
 from tests.training.toy import OFF, build, finish, policy_weights, setting, short
 

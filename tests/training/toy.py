@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 import torch
 
-from components.policy.adapters import Reference
-from components.policy.loading import Policy
-from components.recipe import Sentinel, Train
-from components.rewards.protocol import Score
-from components.training.actor import Actor
-from components.training.loop import Setting, StepMetrics, Trainer
-from components.training.sentinel import DevResult
+from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.loading import Policy
+from ratchet.components.recipe import Sentinel, Train
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.sentinel import DevResult
 from tests.tiny_models import moments, tiny_policy, weights
 
 ROWS = [{"id": f"{i:x}", "prompt": f"{i} apples", "answer": str(i)} for i in range(8)]

@@ -4,8 +4,8 @@ import math
 import random
 from collections.abc import Callable, Iterator
 
-from components.recipe import Sentinel as Limits
-from components.training.sentinel import DevResult, Sentinel, Stop, dev_result
+from ratchet.components.recipe import Sentinel as Limits
+from ratchet.components.training.sentinel import DevResult, Sentinel, Stop, dev_result
 
 STEPS, EVERY, ITEMS = 140, 10, 200
 Fault = Callable[[int, dict[str, float]], dict[str, float]]

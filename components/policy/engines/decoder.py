@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from components.policy.engines.slot_attention import Extending, SlotCache, active, unread_mask
-from components.policy.sampler import Choice, choose
+from ratchet.components.policy.engines.slot_attention import Extending, SlotCache, active, unread_mask
+from ratchet.components.policy.sampler import Choice, choose
 
 
 @dataclass(frozen=True)

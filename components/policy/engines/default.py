@@ -9,12 +9,12 @@ from weakref import ReferenceType, ref
 
 from transformers import PreTrainedModel
 
-from components.errors import ModelError
-from components.policy.engines import plain
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from components.policy.engines.slots import SlotEngine
-from components.policy.loading import Policy
-from components.policy.probe import check_slots
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.engines import plain
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.slots import SlotEngine
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.probe import check_slots
 
 _log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from components.errors import ModelError
-from components.policy.loading import Policy
-from components.randomness import uniforms
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.loading import Policy
+from ratchet.components.randomness import uniforms
 
 
 @dataclass(frozen=True)

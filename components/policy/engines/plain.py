@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
-from components.policy.loading import Policy
-from components.policy.sampler import Choice, choose
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.sampler import Choice, choose
 
 
 def generate(

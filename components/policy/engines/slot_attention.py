@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from components.errors import ModelError
+from ratchet.components.errors import ModelError
 
 FILL, EXTEND = "ratchet_slots_fill", "ratchet_slots_extend"
 # One split: the order of a row's sum does not depend on how long the longest row is. torch 2.11 does not have this argument.

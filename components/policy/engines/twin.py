@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from components.errors import ModelError
+from ratchet.components.errors import ModelError
 
 Product = nn.Linear | Conv1D  # what autocast casts for each product; norms and embeddings stay as they are
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from components.recipe import Sentinel as Limits
+from ratchet.components.recipe import Sentinel as Limits
 
 
 class Rule(NamedTuple):

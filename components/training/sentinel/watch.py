@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from components.recipe import Sentinel as Limits
-from components.training.sentinel.falls import Falls
-from components.training.sentinel.gap import Gap
-from components.training.sentinel.rules import BASELINES, crossings
-from components.training.sentinel.spikes import Spikes, spike_limit
-from components.training.sentinel.stop import NONFINITE, Stop
+from ratchet.components.recipe import Sentinel as Limits
+from ratchet.components.training.sentinel.falls import Falls
+from ratchet.components.training.sentinel.gap import Gap
+from ratchet.components.training.sentinel.rules import BASELINES, crossings
+from ratchet.components.training.sentinel.spikes import Spikes, spike_limit
+from ratchet.components.training.sentinel.stop import NONFINITE, Stop
 
 
 class DevResult(NamedTuple):

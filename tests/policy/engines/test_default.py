@@ -6,11 +6,11 @@ from copy import deepcopy
 
 import pytest
 
-from components.policy.adapters import add_lora
-from components.policy.engines import default, plain
-from components.policy.engines.default import _Latest
-from components.policy.engines.engine import SamplingSeed, SamplingSettings
-from components.policy.loading import Policy
+from ratchet.components.policy.adapters import add_lora
+from ratchet.components.policy.engines import default, plain
+from ratchet.components.policy.engines.default import _Latest
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.loading import Policy
 from tests.policy.families import FAMILIES, random_model
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from components.errors import ModelError
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from components.policy.engines.plain import generate, sample
-from components.policy.sampler import nucleus_of
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.plain import generate, sample
+from ratchet.components.policy.sampler import nucleus_of
 from tests.policy.scoring import groups_of, packed, sampled
 from tests.tiny_models import tiny_policy
 

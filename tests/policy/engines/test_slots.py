@@ -11,14 +11,14 @@ import torch
 from torch.testing import assert_close
 from transformers import GPT2Config
 
-from components.errors import ModelError
-from components.policy.adapters import add_lora
-from components.policy.engines import plain
-from components.policy.engines.decoder import Drawing
-from components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from components.policy.engines.pace import ON_CPU, Pace, Step
-from components.policy.engines.slots import SlotEngine
-from components.policy.loading import Policy
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.adapters import add_lora
+from ratchet.components.policy.engines import plain
+from ratchet.components.policy.engines.decoder import Drawing
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.pace import ON_CPU, Pace, Step
+from ratchet.components.policy.engines.slots import SlotEngine
+from ratchet.components.policy.loading import Policy
 from tests.policy.families import ENDS, FAMILIES, random_model
 from tests.policy.scoring import sampled
 from tests.tiny_models import tiny_policy, tiny_tokenizer

@@ -1,0 +1,95 @@
+"""A policy that answers a library's prompts: its own template, counted draws, stop sequences."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ratchet.components.digests import digest_of
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.engines.default import generate
+from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.loading import Policy
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a library wants an answer; temperature 0 is greedy."""
+
+    temperature: float
+    max_new_tokens: int
+    top_p: float = 1.0
+    stops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said before the first stop sequence."""
+
+    text: str
+    length: int  # tokens up to it, end-of-sequence included
+    finished: bool  # not cut at the limit
+
+
+class Respondent:
+    """A policy with the seed of its draws. They depend on (seed, purpose, prompt, how often it was asked before)."""
+
+    def __init__(self, policy: Policy, seed: int, purpose: str) -> None:
+        self.policy = policy
+        self._seed, self._purpose = seed, purpose
+        self._asked: Counter[str] = Counter()
+
+    def answer(self, conversations: Sequence[Sequence[Mapping[str, str]]], decoding: Decoding) -> list[Answer]:
+        """Answers to conversations {role, content}, in order.
+
+        Raises:
+            ModelError: if a prompt leaves no room for its answer in the model's context.
+        """
+        names = [digest_of([dict(message) for message in conversation]) for conversation in conversations]
+        prompts = [self.policy.encode_messages(conversation) for conversation in conversations]
+        require_room(self.policy, max(map(len, prompts), default=0), decoding.max_new_tokens)
+        steps = [self._count(name) for name in names]
+        answers: dict[int, Answer] = {}
+        for step in sorted(set(steps)):
+            chosen = [number for number, own in enumerate(steps) if own == step]
+            items = [int(names[number][:16], 16) for number in chosen]
+            settings = SamplingSettings(1, decoding.max_new_tokens, decoding.temperature, decoding.top_p)
+            seed = SamplingSeed(self._seed, self._purpose, step)
+            drawn = generate(self.policy, [prompts[number] for number in chosen], items, settings, seed)
+            answers |= {number: cut(self.policy, one, decoding.stops) for number, (one,) in zip(chosen, drawn, strict=True)}
+        return [answers[number] for number in range(len(prompts))]
+
+    def _count(self, name: str) -> int:
+        self._asked[name] += 1
+        return self._asked[name] - 1
+
+
+def cut(policy: Policy, completion: Completion, stops: Sequence[str]) -> Answer:
+    """A completion up to the first stop sequence, and the tokens it took to get there."""
+    text = policy.decode(completion.tokens)
+    places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
+    if not places:
+        return Answer(text, len(completion.tokens), completion.finished)
+    counts = range(len(completion.tokens) + 1)
+    needed = bisect_left(counts, True, key=lambda n: any(s in policy.decode(completion.tokens[:n]) for s in stops if s))
+    return Answer(text[: min(places)], needed, True)
+
+
+def context_of(policy: Policy) -> int | None:
+    """Tokens that the model can look at; None where its configuration does not say."""
+    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    return None if limit is None else int(limit)
+
+
+def require_room(policy: Policy, prompt: int, completion: int) -> None:
+    """Refuse what does not fit, rather than cut the prompt.
+
+    Raises:
+        ModelError: if prompt and completion together are longer than the context.
+    """
+    limit = context_of(policy)
+    if limit is not None and prompt + completion > limit:
+        raise ModelError(
+            f"a prompt of {prompt} tokens and {completion} for its answer exceed the model's context of {limit}. "
+            "Give fewer examples (num_fewshot), or a lower maximum of tokens in the task or policy.max_new_tokens."
+        )

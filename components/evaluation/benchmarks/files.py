@@ -1,0 +1,52 @@
+"""Benchmark files of the user's own: JSONL rows with ``question`` or ``prompt``, and ``answer``."""
+
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.data.duplicates import prompt_ids
+from ratchet.components.data.json_lines import parse_json_lines
+from ratchet.components.errors import DataError
+from ratchet.components.graders.number import reference_number
+from ratchet.components.text import visible
+
+
+def benchmark_path(name: str, path: str) -> Path:
+    """The file of a benchmark.
+
+    Raises:
+        DataError: if it is not there.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"benchmark {name}: there is no file {path}. Correct evaluation.benchmarks.{name} in the recipe.")
+    return Path(path)
+
+
+def benchmark_rows(name: str, path: str) -> list[dict[str, Any]]:
+    """Rows {id, prompt, answer, ...the file's other fields}; of two with the same prompt the first counts.
+
+    Raises:
+        DataError: if a row has no prompt, or an answer that is not one number; if a prompt has two answers; or there is no row.
+    """
+    given = [_row(name, path, number, row) for number, row in parse_json_lines(benchmark_path(name, path), None)]
+    if not given:
+        raise DataError(f"benchmark {name}: {path} has no rows. Add some, or take it out of evaluation.benchmarks.")
+    rows: dict[str, dict[str, Any]] = {}
+    for number, (identity, row) in enumerate(zip(prompt_ids([row["prompt"] for row in given]), given, strict=True), 1):
+        first = rows.setdefault(identity, {**row, "id": identity})
+        if reference_number(first["answer"]) != reference_number(row["answer"]):
+            raise DataError(f"benchmark {name}: prompt {number} of {path} came before with another answer. Keep one of them.")
+    return list(rows.values())
+
+
+def _row(name: str, path: str, number: int, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a benchmark file with prompt and answer as text."""
+    prompt, answer = row.get("question", row.get("prompt")), row.get("answer")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise DataError(f"benchmark {name}: row {number} of {path} has neither question nor prompt. Add one, as text.")
+    if reference_number(str(answer)) is None:
+        shown = visible(str(answer))[-80:]
+        raise DataError(
+            f"benchmark {name}: the answer of row {number} of {path} is not one number as a whole: {shown!r}. "
+            "Write it as #### N."
+        )
+    return {**row, "prompt": prompt.strip(), "answer": str(answer)}

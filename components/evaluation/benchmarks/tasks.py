@@ -1,0 +1,124 @@
+"""Benchmarks that are tasks of a library: what identifies one, one model's items, and what must hold before they are judged."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.digests import digest_of, file_digest
+from ratchet.components.errors import DataError, RecipeError
+from ratchet.components.recipe import Evaluation, Inspect, Library, LmEval, Recipe
+from ratchet.components.records import ItemResult
+
+
+def require_libraries(evaluation: Evaluation) -> None:
+    """Refuse benchmarks whose library is not installed, or whose files are not there.
+
+    Raises:
+        RecipeError: with the extra that brings the library.
+        DataError: naming the file.
+    """
+    from ratchet.components.evaluation.benchmarks.extras import require_library
+
+    for name, benchmark in evaluation.benchmarks.items():
+        if not isinstance(benchmark, str):
+            require_library(name, benchmark)
+            task_files(name, benchmark)
+
+
+def library_digest(name: str, benchmark: Library) -> str:
+    """What identifies the benchmark: its section, the library's version, and the files that it names by path.
+
+    A dataset that the task fetches from a hub is not in it; a task that pins a revision is safe from its changes.
+
+    Raises:
+        RecipeError: if the library is not installed.
+        DataError: if a file is not there.
+    """
+    from ratchet.components.evaluation.benchmarks.extras import library_version, require_library
+
+    require_library(name, benchmark)
+    files = {key: file_digest(path) for key, path in task_files(name, benchmark).items()}
+    return digest_of([benchmark.model_dump(mode="json"), library_version(benchmark), files])
+
+
+def task_files(name: str, benchmark: Library) -> dict[str, Path]:
+    """The files that a benchmark names by path, by what they are called in its digest; compiled Python is none of them.
+
+    Raises:
+        DataError: if one is not there.
+    """
+    if isinstance(benchmark, Inspect):
+        files = {path: Path(path) for path in [benchmark.file, *benchmark.files]}
+        where = "task" if not Path(benchmark.file).is_file() else "files"
+    else:
+        folder, where = Path(benchmark.tasks_folder or ""), "tasks_folder"
+        if benchmark.tasks_folder is None:
+            return {}
+        found = [path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+        files = {path.relative_to(folder).as_posix(): path for path in found} or {benchmark.tasks_folder: folder}
+    missing = [path for path in files.values() if not path.is_file()]
+    if missing:
+        raise DataError(f"benchmark {name}: there is no file {missing[0]}. Correct evaluation.benchmarks.{name}.{where}.")
+    return files
+
+
+def library_items(name: str, benchmark: Library, policy: Any, recipe: Recipe) -> list[ItemResult]:
+    """One model's items. The draws depend on the run's seed, the benchmark's name and the prompt: both models meet the same.
+
+    Raises:
+        DataError: if the task cannot be run, or does not say right or wrong.
+        ModelError: if it does not fit the model's context, or wants what our policies cannot do.
+    """
+    from ratchet.components.evaluation.benchmarks.answers import Decoding, Respondent
+    from ratchet.components.evaluation.benchmarks.extras import contained
+
+    settings, most = recipe.evaluation, recipe.policy.max_new_tokens
+    respondent = Respondent(policy, recipe.run_seed, f"benchmark_{name}")
+    with contained(name, benchmark) as folder:
+        if isinstance(benchmark, LmEval):
+            from ratchet.components.evaluation.benchmarks.lm_eval_tasks import lm_eval_items
+
+            return lm_eval_items(name, benchmark, respondent, max_new_tokens=most, slices=settings.slices)
+        from ratchet.components.evaluation.benchmarks.inspect_tasks import inspect_items
+
+        defaults, samples = Decoding(settings.temperature, most), samples_of(benchmark, settings.samples)
+        return inspect_items(
+            name, benchmark, respondent, defaults=defaults, samples=samples, folder=folder, slices=settings.slices
+        )
+
+
+def samples_of(benchmark: str | Library, samples: int) -> int:
+    """Samples per item: those of the recipe, but one of lm-eval's tasks, whose repeats are the task's own affair."""
+    return 1 if isinstance(benchmark, LmEval) else samples
+
+
+def require_same_items(name: str, first: Sequence[ItemResult], second: Sequence[ItemResult]) -> None:
+    """Both models must have been asked the same.
+
+    Raises:
+        DataError: if an item or its prompt differs, as when a task shuffles without a seed.
+    """
+    if [(item.id, item.sample, item.prompt) for item in first] != [(item.id, item.sample, item.prompt) for item in second]:
+        raise DataError(
+            f"benchmark {name} asked the two models different items. Give its task a seed where it shuffles or draws examples."
+        )
+
+
+def require_measures(recipe: Recipe, details: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """Refuse a guard on a measure that a library's task did not give, before a use of a sealed fold is counted.
+
+    Args:
+        details: figures by place, arm and measure, as in ``details.json``.
+
+    Raises:
+        RecipeError: naming the measures that there are.
+    """
+    for guard in recipe.gate.rules.guards:
+        if isinstance(recipe.evaluation.benchmarks.get(guard.on, ""), str):
+            continue
+        there = details[f"benchmark {guard.on}"]["challenger_sampled"]
+        if guard.measure not in there and not guard.measure.startswith("pass@"):  # any K up to the samples can be had
+            raise RecipeError(
+                f"a guard is on {guard.measure!r} of the benchmark {guard.on!r}, whose task has the model write nothing; "
+                f"it gives {', '.join(there)}. Correct gate.rules.guards."
+            )

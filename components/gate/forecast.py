@@ -1,0 +1,97 @@
+"""Before anything is judged: what could the gate see with the data there are, and how many items would it need?"""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ratchet.components.errors import DataError
+from ratchet.components.gate.folds import choose_fold
+from ratchet.components.gate.judge import level, past_tests
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.recipe import kind_of
+from ratchet.components.stages.data import prepare_data
+from ratchet.components.stages.stage import Context, NotFinished, StageResult
+from ratchet.components.store import Store
+
+TYPICAL_DISCORDANCE = 0.2  # share of items on which two versions of a policy differ, where nothing was measured yet
+TYPICAL_DEVIATION = 0.5
+EFFECTS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.10)
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """Power at one effect, and at others beside it."""
+
+    asked: Any
+    others: list[Any]
+    method: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of ``gate power --json``; an effect that nothing would show has null items."""
+        return {**_finite(self.asked), "method": self.method, "table": [_finite(power) for power in self.others]}
+
+
+def _finite(power: Any) -> dict[str, Any]:
+    values = asdict(power)
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def foresee(context: Context, ledger: Ledger, effect: float | None, items: int | None) -> Foresight:
+    """Power on today's sealed fold (or ``items``), with the spread of the newest dev rows, or else a typical one.
+
+    Raises:
+        DataError: if neither the data are prepared nor ``items`` given, or no fold is left.
+    """
+    from ratchet.components.gate.primary import NAMES, choose_test
+
+    rules = context.recipe.gate.rules
+    count, digest = (items, "") if items is not None else todays_fold(context, ledger)
+    alpha = level(rules, past_tests(ledger, context.recipe.name, digest))
+    effect = rules.target_effect if effect is None else effect
+    powers = [_power(context, ledger, count, alpha, each) for each in sorted({*EFFECTS, effect})]
+    asked = next(power for power in powers if power.effect == effect)
+    test = choose_test(rules, context.recipe.evaluation.samples, count)
+    return Foresight(asked, powers, f"{rules.primary.measure}: {NAMES[test]}")
+
+
+def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
+    """Items and digest of the fold that the next challenger would be judged on."""
+    try:
+        data = prepare_data(replace(context, compute=False))
+    except NotFinished:
+        raise DataError("this recipe's data are not prepared. Run `ratchet data prepare`, or give --items.") from None
+    choice = choose_fold(context, ledger, data, {"challenger": "", "incumbent": "", "rules": ""})
+    if choice.fold is None:
+        raise DataError(choice.reason + ".")
+    return len(choice.fold.items), choice.fold.digest
+
+
+def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: float) -> Any:
+    from ratchet.components.evaluation.comparison import compare
+    from ratchet.components.gate.primary import power_at, power_from
+    from ratchet.components.stages.evaluate import stage_arms
+
+    rules, dev = context.recipe.gate.rules, newest_evaluation(context, ledger)
+    if dev is not None:
+        arms = stage_arms(dev.path, "", None, context.recipe.evaluation.samples)
+        measured = power_from(compare(arms, [rules.primary.measure]), rules, items, alpha, effect)
+        return replace(measured, source=f"dev rows of evaluation {dev.finished.key[:12]}")
+    kind = kind_of(rules.primary.measure)
+    one_each = context.recipe.evaluation.samples == 1 or kind.per_item
+    binary = kind.binary and one_each and rules.primary.min_effect == 0
+    spread = TYPICAL_DISCORDANCE if binary else TYPICAL_DEVIATION
+    what = "a fifth of the items discordant" if binary else "a standard deviation of 0.5"
+    return power_at(spread, binary, rules, items, alpha, effect, f"assumption: {what}; no evaluation is finished")
+
+
+def newest_evaluation(context: Context, ledger: Ledger) -> StageResult | None:
+    """The newest evaluation that a verdict of this model rests on and the store still has, with as many samples per item."""
+    store = Store(context.home.store)
+    for known in reversed(ledger.verdicts(context.recipe.name)):
+        record = known["record"]
+        if not record.get("dev_evidence") or record["samples"] != context.recipe.evaluation.samples:
+            continue
+        found = store.find("evaluate", record["dev_evidence"])
+        if found is not None:
+            return StageResult(found, True, 0.0)
+    return None

@@ -1,0 +1,134 @@
+"""The primary test: chosen from the rules before any data are seen, its power known before the sealed fold is touched."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ratchet.components.evaluation.comparison import Comparison
+from ratchet.components.recipe import Rules, kind_of
+from ratchet.components.statistics.intervals import Floats, mean_interval
+from ratchet.components.statistics.paired import clustered_t, mcnemar, resamples_for, sign_flip
+from ratchet.components.statistics.power import (
+    detectable_mean,
+    items_for_mean,
+    items_needed,
+    minimum_detectable_effect,
+    power_of_mean,
+    power_to_detect,
+)
+
+ENOUGH_CLUSTERS = 50
+NAMES = {
+    "mcnemar": "exact McNemar, one sample an item",
+    "sign_flip": "cluster sign-flip permutation",
+    "clustered_t": "clustered t",
+}
+
+
+def choose_test(rules: Rules, samples: int, items: int) -> str:
+    """``mcnemar``, ``sign_flip`` or ``clustered_t``; depends on the rules and on counts only."""
+    primary, kind = rules.primary, kind_of(rules.primary.measure)
+    if primary.test != "auto":
+        return primary.test
+    if kind.binary and (samples == 1 or kind.per_item) and primary.min_effect == 0:
+        return "mcnemar"
+    return "clustered_t" if primary.min_effect > 0 and items >= ENOUGH_CLUSTERS else "sign_flip"
+
+
+def primary_test(comparison: Comparison, rules: Rules, test: str, alpha: float, draws: np.random.Generator) -> dict[str, float]:
+    """``p_value`` of "the gain is above ``min_effect``", with what it rests on. p is 1 where a figure is missing.
+
+    Args:
+        draws: fixes the permutation.
+    """
+    measure = rules.primary.measure
+    ours, theirs = comparison.pair(measure)
+    differences, clusters = comparison.differences(measure)
+    gain = mean_interval(differences, clusters)
+    figures = {
+        f"challenger_{measure}": _mean(ours),
+        f"incumbent_{measure}": _mean(theirs),
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "items": float(len(ours)),
+    }
+    if not np.isfinite(differences).all():
+        return {**figures, "p_value": 1.0}
+    if test == "mcnemar":
+        result = mcnemar(ours[:, 0] > 0.5, theirs[:, 0] > 0.5)
+        return {**figures, "wins": float(result.wins), "losses": float(result.losses), "p_value": result.p_value}
+    beyond = differences - rules.primary.min_effect
+    if test == "clustered_t":
+        return {**figures, "p_value": clustered_t(beyond, clusters)}
+    return {**figures, "p_value": sign_flip(beyond, clusters, draws, resamples_for(alpha))}
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if values.size else math.nan
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a test on ``items`` items can see, as dev data or an assumption say."""
+
+    effect: float  # the true gain it is asked about
+    alpha: float
+    items: int
+    source: str  # where the spread comes from
+    spread: float  # share of discordant items (binary), else standard deviation of an item's difference
+    binary: bool
+    power: float
+    detectable: float  # smallest gain seen with power 0.8
+    needed: int | None  # items for power 0.8 at the effect; None where no number is enough
+
+
+def power_from(comparison: Comparison | None, rules: Rules, items: int, alpha: float, effect: float | None = None) -> Power:
+    """Power at a true gain of ``effect`` (default: the rules' target), with the spread of dev results."""
+    effect = rules.target_effect if effect is None else effect
+    spread = math.nan
+    binary = comparison is None or _is_binary(comparison, rules)
+    if comparison is not None:
+        ours, theirs = comparison.pair(rules.primary.measure)
+        means = ours.mean(axis=1) - theirs.mean(axis=1)
+        if len(means) and np.isfinite(means).all():
+            spread = float((means != 0).mean()) if binary else float(means.std(ddof=1)) if len(means) > 1 else math.nan
+    return power_at(spread, binary, rules, items, alpha, effect, "dev results")
+
+
+def power_at(spread: float, binary: bool, rules: Rules, items: int, alpha: float, effect: float, source: str) -> Power:
+    """Power with a given spread: NaN stands for the worst that the measure allows."""
+    if binary:
+        # The gain itself makes items discordant; a smaller gain could not have fewer than this.
+        discordance = max(1.0 if math.isnan(spread) else spread, effect)
+        power = power_to_detect(effect, discordance, items, alpha) if discordance > effect**2 else 1.0
+        visible = minimum_detectable_effect(discordance, items, alpha)
+        return Power(effect, alpha, items, source, discordance, True, power, visible, items_needed(discordance, effect, alpha))
+    share, threshold = kind_of(rules.primary.measure).share, rules.primary.min_effect
+    worst = 1.0 if share else math.inf
+    deviation = worst if math.isnan(spread) or spread == 0 else spread
+    if math.isinf(deviation) or effect <= threshold:
+        return Power(effect, alpha, items, source, deviation, False, 0.0, math.inf, None)
+    return Power(
+        effect, alpha, items, source, deviation, False,
+        power=power_of_mean(effect - threshold, deviation, items, alpha),
+        detectable=threshold + detectable_mean(deviation, items, alpha),
+        needed=items_for_mean(deviation, effect - threshold, alpha),
+    )  # fmt: skip
+
+
+def _is_binary(comparison: Comparison, rules: Rules) -> bool:
+    values = comparison.challenger.values[rules.primary.measure]
+    return kind_of(rules.primary.measure).binary and values.shape[1] == 1 and rules.primary.min_effect == 0
+
+
+def shortfall(power: Power) -> str | None:
+    """Why the gate could not see the effect, or None if it could."""
+    if power.detectable <= power.effect:
+        return None
+    needed = "no number of items would do" if power.needed is None else f"{power.needed} items are needed"
+    return (
+        f"{power.items} sealed items can show a gain of {power.detectable:.3f} with power 0.8, not the wanted "
+        f"{power.effect:.3f}: {needed}. Add data, or raise gate.rules.target_effect."
+    )

@@ -1,0 +1,88 @@
+"""What would today's rules have decided on past challengers? Replayed are retired folds whose rows were kept."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ratchet.components.gate.folds import uses_allowed
+from ratchet.components.gate.judge import decide_places, level, read_places
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.records import Outcome
+from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.statistics.spending import PastTest
+from ratchet.components.store import Store
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One past verdict, and what it would be; ``would`` is None where it cannot be replayed."""
+
+    at: str
+    run_id: str
+    challenger: str
+    was: str
+    would: str | None
+    reasons: list[str]
+
+
+def replay(context: Context, ledger: Ledger) -> list[Replayed]:
+    """Every past verdict of the recipe's model, oldest first, judged by the recipe's rules on the rows it was judged on."""
+    past: list[PastTest] = []
+    return [_replay_one(context, ledger, known, past) for known in ledger.verdicts(context.recipe.name)]
+
+
+def _replay_one(context: Context, ledger: Ledger, known: dict[str, Any], past: list[PastTest]) -> Replayed:
+    record = known["record"]
+    would, reasons = None, [obstacle(context, ledger, record) or ""]
+    if not reasons[0]:
+        would, reasons = _judge_again(context, ledger, record, past)
+    return Replayed(known["at"], known["run_id"], record["challenger"], record["outcome"], would, reasons)
+
+
+def obstacle(context: Context, ledger: Ledger, record: dict[str, Any]) -> str | None:
+    """Why a verdict cannot be replayed, or None."""
+    if not record.get("evidence"):
+        return "cannot be replayed: no sealed item was scored for it"
+    if record["fold_digest"] not in ledger.retired(context.recipe.name):
+        return f"cannot be replayed: {record['fold']} is not retired, and its figures stay sealed"
+    if record["samples"] != context.recipe.evaluation.samples:
+        return f"cannot be replayed: it was measured with {record['samples']} samples per item (evaluation.samples)"
+    store = Store(context.home.store)
+    if not store.find("sealed", record["evidence"]) or not store.find("evaluate", record["dev_evidence"]):
+        return "cannot be replayed: its rows are no longer in the store"
+    return None
+
+
+def _judge_again(
+    context: Context, ledger: Ledger, record: dict[str, Any], past: list[PastTest]
+) -> tuple[str | None, list[str]]:
+    from ratchet.components.evaluation.comparison import compare
+    from ratchet.components.gate.primary import choose_test, power_from, shortfall
+    from ratchet.components.stages.evaluate import stage_arms
+
+    recipe, rules = context.recipe, context.recipe.gate.rules
+    sealed, dev = _stage(context, "sealed", record["evidence"]), _stage(context, "evaluate", record["dev_evidence"])
+    items = ledger.items_of_folds(recipe.name)[record["fold_digest"]]
+    if rules.error_mode != "fdr" and record["use"] > uses_allowed(rules):
+        return Outcome.INVALID.value, [f"use {record['use']} is beyond the epoch's {uses_allowed(rules)}"]
+    alpha = level(rules, past)
+    try:
+        power = power_from(
+            compare(stage_arms(dev.path, "", None, record["samples"]), [rules.primary.measure]), rules, len(items), alpha
+        )
+        faults, places = read_places(recipe, sealed, dev, items, record)
+    except KeyError as error:
+        return None, [f"cannot be replayed: the rules need {error}, which was not measured then"]
+    if faults:
+        return None, [f"cannot be replayed: {faults[0]}"]
+    if (short := shortfall(power)) is not None:
+        return Outcome.UNDERPOWERED.value, [short]
+    test = choose_test(rules, record["samples"], len(items))
+    decision = decide_places(places, rules, test, {**record, "alpha": alpha}, record["first_champion"])
+    past.append(PastTest(decision.figures["p_value_with_guards"], decision.promote))
+    return (Outcome.PROMOTE if decision.promote else Outcome.REJECT).value, decision.reasons
+
+
+def _stage(context: Context, name: str, key: str) -> StageResult:
+    found = Store(context.home.store).find(name, key)
+    assert found is not None  # looked for by obstacle()
+    return StageResult(found, True, 0.0)

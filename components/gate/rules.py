@@ -1,0 +1,156 @@
+"""The gate: pure decisions on paired results. Refusal is a value, not an exception; every doubt ends in INVALID."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ratchet.components.evaluation.comparison import Arms, Comparison
+from ratchet.components.evaluation.measures import column, flat
+from ratchet.components.gate.primary import NAMES, primary_test
+from ratchet.components.recipe import Guard, Rules, kind_of
+from ratchet.components.records import ItemResult
+from ratchet.components.statistics.intervals import Floats, lower_bound, lower_bound_share, upper_bound
+
+SEALED = "sealed"
+
+
+def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str], measures: Iterable[str] = ()) -> list[str]:
+    """Reasons why the results cannot be judged; they depend on counts and digests, never on how well a model did.
+
+    Args:
+        expected: digest of each arm's weights (``challenger``, ``incumbent``) as the registry knows them.
+        measures: what the rules need of these results.
+    """
+    reasons = []
+    if not arms.items:
+        reasons.append("there are no items")
+    if len(set(arms.items)) < len(arms.items):
+        reasons.append("an item of the fold is listed twice")
+    digests = {"challenger": arms.challenger_digest, "incumbent": arms.incumbent_digest}
+    for name, digest in digests.items():
+        if digest != expected[name]:
+            reasons.append(f"the {name} that was scored ({digest[:12]}) is not the one to judge ({expected[name][:12]})")
+        reasons += _faults_of(arms, name, rules.max_missing, measures)
+    if arms.challenger_digest == arms.incumbent_digest:
+        reasons.append("challenger and incumbent are the same model")
+    return reasons
+
+
+def _faults_of(arms: Arms, name: str, max_missing: float, measures: Iterable[str]) -> list[str]:
+    reasons, results = [], arms.results(name, "accuracy")
+    for measure in dict.fromkeys(["accuracy", *measures]):
+        missing = set(arms.missing(name, measure))
+        if len(missing) > max_missing * len(arms.items):
+            reasons.append(f"{len(missing)} of {len(arms.items)} items have no result of the {name}")
+            continue
+        whole = [arms.results(name, measure)[item] for item in arms.items if item not in missing]
+        # A KL to the incumbent is asked of the challenger alone.
+        absent = (
+            0 if (name, measure) == ("incumbent", "kl_incumbent") else int(np.isnan(column(measure, whole)).any(axis=1).sum())
+        )
+        if absent:
+            reasons.append(f"{measure} could not be measured on {absent} of {len(arms.items)} items of the {name}")
+    if set(results) - set(arms.items):
+        reasons.append(f"the {name} was scored on items that are not of this fold")
+    if any(not _finite(result) for group in results.values() for result in group):
+        reasons.append(f"a figure of the {name} is not finite")
+    return list(dict.fromkeys(reasons))
+
+
+def _finite(result: ItemResult) -> bool:
+    figures = [result.length, result.kl, result.kl_incumbent, *result.rewards.values()]
+    return all(figure is None or math.isfinite(figure) for figure in figures)
+
+
+@dataclass(frozen=True)
+class SealedDecision:
+    """Whether every rule held, with the figures behind it."""
+
+    promote: bool
+    figures: Mapping[str, float]
+    reasons: list[str]
+    guards_held: bool = True
+
+
+def decide(
+    places: Mapping[str, Comparison],
+    rules: Rules,
+    *,
+    test: str,
+    alpha: float,
+    first_champion: bool,
+    draws: np.random.Generator,
+) -> SealedDecision:
+    """Superiority on the primary and every guard within its bound (an intersection-union test, each at its own level).
+
+    Args:
+        places: ``sealed``, and the guard split and benchmarks that guards are on.
+        test: of the primary, from :func:`ratchet.components.gate.primary.choose_test`.
+        alpha: level of the primary and of the floor.
+        first_champion: whether the floor holds as well.
+        draws: fixes a permutation test.
+    """
+    sealed = places[SEALED]
+    if not len(sealed.pair(rules.primary.measure)[0]):
+        return SealedDecision(False, {}, ["there are no sealed items"], False)
+    figures = primary_test(sealed, rules, test, alpha, draws)
+    p_value = figures["p_value"]
+    results = {f"primary: {NAMES[test]}, p = {p_value:.3g} against alpha {alpha:.3g}": p_value <= alpha}
+    if first_champion:
+        bound = floor_bound(sealed.pair(rules.primary.measure)[0], rules.primary.measure, alpha)
+        results[f"floor: {rules.primary.measure} above {rules.floor:g} (bound {bound:.3g})"] = bound > rules.floor
+    guards = [judge_guard(guard, places, rules.guard_alpha) for guard in rules.guards]
+    for judged in guards:
+        results[judged.text] = judged.held
+        figures |= judged.figures
+    reasons = [f"{text}: {'held' if held else 'failed'}" for text, held in results.items()]
+    return SealedDecision(all(results.values()), figures, reasons, all(judged.held for judged in guards))
+
+
+def floor_bound(values: Floats, measure: str, alpha: float) -> float:
+    """Lower bound of the challenger's mean: Clopper-Pearson for right and wrong, else Student's t."""
+    if kind_of(measure).binary and values.shape[1] == 1 and np.isfinite(values).all():
+        return lower_bound_share(int(values.sum()), len(values), alpha)
+    one_a_row, clusters = flat(values)
+    return lower_bound(one_a_row, alpha, clusters, 0.0 if kind_of(measure).binary else None)
+
+
+@dataclass(frozen=True)
+class JudgedGuard:
+    """A guard's outcome: it holds only if a bound at its level says so."""
+
+    held: bool
+    text: str
+    figures: Mapping[str, float]
+
+
+def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) -> JudgedGuard:
+    """Whether a guard's one-sided bound is within its margin; a slice or place without items never is."""
+    where = f"{guard.measure} on {guard.on}" + (f", slice {guard.slice}" if guard.slice else "")
+    place = places[guard.on]
+    if guard.slice is not None and guard.slice not in place.slices:
+        return JudgedGuard(False, f"guard: {where}: no item belongs to the slice", {})
+    ours, theirs = place.pair(guard.measure, guard.slice)
+    bound, limit, said = _bound(guard, ours, theirs, alpha)
+    figures = {f"{arm}_{where}": float(v.mean()) for arm, v in (("challenger", ours), ("incumbent", theirs)) if v.size}
+    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    return JudgedGuard(bound <= limit, f"guard: {where}: {said} (bound {bound:.3g})", finite)
+
+
+def _bound(guard: Guard, ours: Floats, theirs: Floats, alpha: float) -> tuple[float, float, str]:
+    """(upper bound of what must be small, its limit, in words)."""
+    largest = 1.0 if kind_of(guard.measure).binary else None
+    if guard.max is not None:
+        values, clusters = flat(ours)
+        return upper_bound(values, alpha, clusters, largest), guard.max, f"at most {guard.max:g}"
+    if guard.max_ratio is not None:
+        values, clusters = flat(ours - guard.max_ratio * theirs)
+        return upper_bound(values, alpha, clusters, largest), 0.0, f"at most {guard.max_ratio:g} times the incumbent's"
+    assert guard.margin is not None
+    sign = -1 if kind_of(guard.measure).more_is_better else 1
+    values, clusters = flat(sign * (ours - theirs))
+    # Non-inferior is *below* the margin: at margin 0 a tie is not enough.
+    limit = math.nextafter(guard.margin, -math.inf)
+    return upper_bound(values, alpha, clusters, largest), limit, f"worse than the incumbent by less than {guard.margin:g}"

@@ -1,0 +1,56 @@
+"""What a sealed fold showed is published when the fold is retired: every verdict on it, in the run that reached it."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ratchet.components.files import scratch_directory
+from ratchet.components.gate.folds import retire_stale
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.records import Verdict
+from ratchet.components.stages.stage import Context
+
+if TYPE_CHECKING:
+    from ratchet.components.registry.runs import Tracker
+
+
+def is_retired(ledger: Ledger, model: str, verdict: Verdict) -> bool:
+    """Whether a verdict's figures may be shown."""
+    return verdict.fold_digest is not None and verdict.fold_digest in ledger.retired(model)
+
+
+def publish_retired(context: Context, tracker: "Tracker", ledger: Ledger) -> int:
+    """Publish what is not published yet of retired folds, and say of how many verdicts. Harmless to repeat after a kill."""
+    model = context.recipe.name
+    retire_stale(ledger, model)
+    hidden = ledger.unpublished(model)
+    for known in hidden:
+        if tracker.has_run(known["run_id"]):
+            publish_verdict(context, tracker, known["run_id"], Verdict.from_json(known["record"]), retired=True)
+        ledger.note_published(known["digest"], known["run_id"])
+    return len(hidden)
+
+
+def publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: Verdict, retired: bool) -> None:
+    """Log ``verdict.json``: the whole record of a retired fold, with its figures as metrics, else only what may be shown."""
+    record = verdict.as_json() if retired else verdict.public()
+    _log_record(context, tracker, run_id, {**record, "digest": verdict.digest if retired else verdict.public_digest})
+    if retired:
+        tracker.metrics(run_id, [(0, {metric_name(f"sealed/{k}"): v for k, v in verdict.figures.items()})])
+
+
+def metric_name(name: str) -> str:
+    """A name that MLflow takes: ``pass@4`` becomes ``pass_4``."""
+    return re.sub(r"[^\w./ :-]", "_", name)
+
+
+def _log_record(context: Context, tracker: "Tracker", run_id: str, record: Mapping[str, Any]) -> None:
+    folder = scratch_directory(context.home.workspaces, "verdict")
+    try:
+        path = folder / "verdict.json"
+        path.write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+        tracker.artifact(run_id, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""A person's approval of a verdict, bound to its hash: another verdict, or another champion, needs another approval."""
+
+import sqlalchemy as sa
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.ledger import Ledger, now
+from ratchet.components.ledger.tables import approvals, verdicts
+from ratchet.components.records import Outcome, Verdict
+
+
+def approve(ledger: Ledger, model: str, run_id: str, by: str, rules: str, data: str | None) -> Verdict:
+    """Approve the promotion that a run's verdict asks for; harmless to repeat.
+
+    Args:
+        rules: digest of the rules as the recipe has them now.
+        data: dataset version that the project pins now, or None where it pins none for the recipe.
+
+    Raises:
+        RegistryError: if the run has no such verdict, or the verdict is void.
+    """
+    verdict = awaiting(ledger, model, run_id)
+    if verdict is None:
+        raise RegistryError(f"run {run_id} of {model} has no verdict PROMOTE to approve. See `ratchet status`.")
+    if reason := void(ledger, model, verdict):
+        raise RegistryError(f"the verdict of run {run_id} is void: {reason}. Run again for a new one.")
+    if verdict.rules != rules:
+        remedy = "Give the run's own --recipe and --set, or run again for a verdict by today's rules."
+        raise RegistryError(f"the verdict of run {run_id} is void: it is by other rules than the recipe's. {remedy}")
+    if data not in (None, verdict.data):
+        remedy = "Run again for a verdict on today's data."
+        raise RegistryError(
+            f"the verdict of run {run_id} is void: it is on data {verdict.data}, and data.dvc says {data}. {remedy}"
+        )
+    if not approved(ledger, model, verdict):
+        with ledger.transaction() as connection:
+            connection.execute(approvals.insert().values(model=model, verdict=verdict.digest, by=by, at=now()))
+    return verdict
+
+
+def awaiting(ledger: Ledger, model: str, run_id: str) -> Verdict | None:
+    """The newest verdict of a run, if it says PROMOTE."""
+    known = ledger.verdict_of_run(model, run_id)
+    verdict = None if known is None else Verdict.from_json(known["record"])
+    return verdict if verdict is not None and verdict.outcome is Outcome.PROMOTE else None
+
+
+def run_of(ledger: Ledger, model: str, verdict: Verdict) -> str:
+    """The run that a verdict was recorded with: the first that reached it."""
+    query = sa.select(verdicts.c.run_id).where(verdicts.c.model == model, verdicts.c.digest == verdict.digest)
+    with ledger.transaction() as connection:
+        return str(connection.execute(query).scalar_one())
+
+
+def approved(ledger: Ledger, model: str, verdict: Verdict) -> str | None:
+    """Who approved a verdict."""
+    query = sa.select(approvals.c.by).where(approvals.c.model == model, approvals.c.verdict == verdict.digest)
+    with ledger.transaction() as connection:
+        return connection.execute(query).scalar()
+
+
+def void(ledger: Ledger, model: str, verdict: Verdict) -> str | None:
+    """Why a verdict can no longer be carried out, or None: it was used, or the champion it was reached against is gone."""
+    history = ledger.history(model)
+    if any(row.verdict == verdict.digest for row in history):
+        return "its promotion was carried out"
+    if history and history[-1].weights != verdict.incumbent:
+        return f"version {history[-1].version} became champion meanwhile"
+    return None

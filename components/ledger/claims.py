@@ -1,0 +1,238 @@
+"""The right to act for a run, held by one process at a time: a claim in the ledger that its holder renews.
+
+A lease with a fencing token (Gray and Cheriton 1989; Kleppmann 2016). No clock is compared with another machine's: the holder
+counts from the start of its last renewal that reached the ledger, and a contender takes over once it has watched the claim for
+its whole lifetime and seen no renewal. Who was paused or cut off meanwhile cannot know; the token makes it harmless, since
+whatever a run decides is written in one transaction with a check of the token (:meth:`Claim.fence`).
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from ratchet.components.errors import ClaimLostError, RegistryError
+from ratchet.components.ledger.ledger import LOCK_TIMEOUT_SECONDS, Ledger
+from ratchet.components.ledger.tables import claims
+
+LIFETIME = "RATCHET_CLAIM_SECONDS"
+SECONDS = 300.0  # longer than a database's restart, or than an extension module holds the interpreter's lock
+RENEWALS = 10  # per lifetime
+POLL = 1.0
+
+
+def uptime() -> float:
+    """Seconds since some instant, those that the machine slept included; setting the wall clock does not change it."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # macOS counts sleep in the latter
+
+
+def lifetime() -> float:
+    """Seconds without a renewal after which a claim has expired.
+
+    Raises:
+        RegistryError: if RATCHET_CLAIM_SECONDS is not a number of at least 1.
+    """
+    text = os.environ.get(LIFETIME, str(SECONDS))
+    with suppress(ValueError):
+        if 1 <= float(text) < float("inf"):
+            return float(text)
+    raise RegistryError(f"{LIFETIME} is {text!r}. Set a number of seconds, at least 1, or unset it for {SECONDS:g}.")
+
+
+class Claim:
+    """A claim that this process holds, until it is released, expires, or is taken over."""
+
+    def __init__(
+        self, ledger: Ledger, run: str, token: int, seconds: float, renewed: float, clock: Callable[[], float]
+    ) -> None:
+        """
+        Args:
+            seconds: the claim's lifetime.
+            renewed: when the acquisition was begun, by ``clock``.
+        """
+        self.ledger, self.run, self.token, self.seconds, self.clock = ledger, run, token, seconds, clock
+        self.process = os.getpid()
+        self._renewed = renewed  # the start of the last renewal that reached the ledger
+        self._lost: str | None = None  # why; final
+        self._trouble: Exception | None = None  # what the last renewal failed with
+        self._mine = sa.and_(claims.c.run == run, claims.c.token == token, claims.c.held)
+
+    def check(self) -> None:
+        """Whether this process may continue the run, from memory: cheap enough for every training step.
+
+        Raises:
+            ClaimLostError: if it may not, now and for ever.
+        """
+        if os.getpid() != self.process:
+            raise ClaimLostError(
+                f"process {os.getpid()} was forked from process {self.process}, and only that continues the run. "
+                "Start a subprocess where code forks today."
+            )
+        if self._lost is None and self.clock() - self._renewed >= self.seconds:
+            reason = f" ({self._trouble})" if self._trouble else ": the process was paused or starved"
+            self._lost = (
+                f"this run did not renew its claim in the ledger for {self.seconds:g} s{reason}. "
+                "It promotes nothing. Run again; finished stages are kept."
+            )
+        if self._lost is not None:
+            raise ClaimLostError(self._lost)
+
+    def fence(self, connection: sa.Connection) -> None:
+        """Check the token inside a transaction; until that ends, nobody else takes the claim over.
+
+        Raises:
+            ClaimLostError: if this process may not continue the run; the transaction is rolled back with it.
+        """
+        self.check()
+        if not self._touch(connection):
+            self._lost = self._taken_over(connection)
+            self.check()
+
+    def confirm(self) -> None:
+        """Renew now; wait for a ledger that is out of reach until the claim expires.
+
+        Raises:
+            ClaimLostError: if this process may not continue the run.
+            RegistryError: if the ledger is damaged.
+        """
+        while True:
+            try:
+                return self._renew()
+            except RegistryError as error:
+                if not isinstance(error.__cause__, OperationalError):
+                    raise
+                self._trouble = error
+                self.ledger.clock.sleep(self.seconds / RENEWALS)
+
+    def explained(self, error: ClaimLostError) -> ClaimLostError:
+        """The error, with the name of who took the run over: a process that was paused knows only that it was."""
+        with suppress(RegistryError):  # out of reach
+            if os.getpid() == self.process and not self.ours():
+                with self.ledger.transaction() as connection:
+                    return ClaimLostError(self._taken_over(connection))
+        return error
+
+    def ours(self) -> bool:
+        """Whether nobody else took the run over, even where the claim has expired."""
+        if os.getpid() != self.process:
+            return False
+        with self.ledger.transaction() as connection:
+            return self._touch(connection)
+
+    @contextmanager
+    def kept(self) -> Iterator["Claim"]:
+        """Renew from a thread within the block, and release after it."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._keep, args=(ended,), name="claim", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            if os.getpid() == self.process:
+                ended.set()
+                thread.join(LOCK_TIMEOUT_SECONDS)
+                with suppress(RegistryError):  # it expires, and what ended the block matters more
+                    self._release()
+
+    def _keep(self, ended: threading.Event) -> None:
+        while not ended.wait(self.seconds / RENEWALS):
+            try:
+                self._renew()
+            except ClaimLostError:
+                return  # the run finds it by its next check
+            except Exception as error:  # a ledger that is locked or out of reach may be back before the claim expires
+                self._trouble = error
+
+    def _renew(self) -> None:
+        self.check()
+        begun = self.clock()
+        with self.ledger.transaction() as connection:
+            self.fence(connection)
+        self._renewed, self._trouble = begun, None
+
+    def _touch(self, connection: sa.Connection) -> bool:
+        """Count a renewal; false where the claim is another's."""
+        return bool(connection.execute(claims.update().where(self._mine).values(renewals=claims.c.renewals + 1)).rowcount)
+
+    def _taken_over(self, connection: sa.Connection) -> str:
+        holder = connection.execute(sa.select(claims.c.holder).where(claims.c.run == self.run)).scalar_one()
+        return (
+            f"{holder} took this run over while process {self.process} was silent. "
+            f"Process {self.process} stops and promotes nothing. See `ratchet status` for how the run ends."
+        )
+
+    def _release(self) -> None:
+        with self.ledger.transaction() as connection:
+            connection.execute(claims.update().where(self._mine).values(held=False))
+
+
+@contextmanager
+def claimed(ledger: Ledger, run: str, place: str, tell: Callable[[str, float], None]) -> Iterator[Claim]:
+    """Hold the claim on a run within the block; everything that the ledger decides is fenced by it.
+
+    Args:
+        run: the run's identity.
+        place: names a lock that the caller holds, as did whoever claimed the run from this place: that process is gone.
+        tell: told once who is waited for, and the claim's lifetime.
+    """
+    with acquired(ledger, run, place, tell).kept() as claim:
+        before, ledger.fence = ledger.fence, claim.fence
+        try:
+            yield claim
+        except ClaimLostError as error:
+            raise claim.explained(error) from error
+        finally:
+            ledger.fence = before
+
+
+def acquired(
+    ledger: Ledger, run: str, place: str, tell: Callable[[str, float], None], clock: Callable[[], float] = uptime
+) -> Claim:
+    """The claim on a run, once nobody else's is alive."""
+    seconds, watched = lifetime(), Watched(None, clock())
+    while True:
+        begun = clock()
+        with suppress(IntegrityError), ledger.transaction() as connection:  # another's first claim on the run
+            found = connection.execute(sa.select(claims).where(claims.c.run == run)).mappings().first()
+            if found is None or not found["held"] or found["place"] == place or watched.silent(found, begun):
+                token = _take(connection, found, run, place, seconds)
+                if token is not None:
+                    return Claim(ledger, run, token, seconds, begun, clock)
+            elif not watched.same(found):
+                if watched.claim is None:
+                    tell(found["holder"], found["seconds"])
+                watched = Watched(found, clock())
+        ledger.clock.sleep(POLL)
+
+
+class Watched(NamedTuple):
+    """Another's claim, as it was first seen at an instant."""
+
+    claim: Any
+    since: float
+
+    def same(self, found: Any) -> bool:
+        """Whether it has been neither renewed nor taken since."""
+        return self.claim is not None and all(self.claim[name] == found[name] for name in ("token", "renewals"))
+
+    def silent(self, found: Any, now: float) -> bool:
+        """Whether it was watched for its whole lifetime, and not renewed."""
+        return self.same(found) and bool(now - self.since >= found["seconds"])
+
+
+def _take(connection: sa.Connection, found: Any, run: str, place: str, seconds: float) -> int | None:
+    """A new token, unless the claim was renewed or taken since it was read."""
+    holder = f"process {os.getpid()} on {socket.gethostname()}"[:120]
+    values = {"holder": holder, "place": place, "seconds": seconds, "held": True, "renewals": 0}
+    if found is None:
+        connection.execute(claims.insert().values(run=run, token=1, **values))
+        return 1
+    token = int(found["token"]) + 1
+    same = sa.and_(*(claims.c[name] == found[name] for name in ("run", "token", "renewals", "held")))
+    return token if connection.execute(claims.update().where(same).values(token=token, **values)).rowcount else None

@@ -1,0 +1,75 @@
+"""What a person may do past the gate: roll back, or promote a version on their own word. Both are recorded as such."""
+
+from typing import NamedTuple, Protocol
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.leases import promotion_lease
+from ratchet.components.ledger.ledger import Ledger, Promotion, now
+from ratchet.components.ledger.promotion import Registry, follow, reconcile
+
+
+class Registered(NamedTuple):
+    """What the registry says about a version."""
+
+    version: str
+    weights: str
+    run_id: str
+
+
+class Versions(Registry, Protocol):
+    """The registry, with what is needed to trust a version."""
+
+    def registered(self, name: str, version: str) -> Registered: ...
+    def check_artifact(self, name: str, version: str) -> None: ...
+
+
+def override(ledger: Ledger, registry: Versions, model: str, version: str, reason: str) -> Promotion:
+    """Make a registered version the champion without a verdict. A hand-moved alias is set right by it.
+
+    Raises:
+        RegistryError: if the version does not exist, its files are not what was registered, or it is the champion.
+    """
+    return _succeed(ledger, registry, model, version, "override", reason)
+
+
+def rollback(ledger: Ledger, registry: Versions, model: str, version: str | None, reason: str | None) -> Promotion:
+    """Make an earlier champion the champion again; by default the one before today's.
+
+    Raises:
+        RegistryError: if there is none, or its files are not what was registered.
+    """
+    history = ledger.history(model)
+    target = version or _champion_before(model, history)
+    if target not in {row.version for row in history}:
+        remedy = f"See `ratchet history`, or use `ratchet promote {target} --override`."
+        raise RegistryError(f"version {target} of {model} was never champion. {remedy}")
+    return _succeed(ledger, registry, model, target, "rollback", reason)
+
+
+def _champion_before(model: str, history: list[Promotion]) -> str:
+    """The champion that today's replaced when it was first promoted: rolling back twice goes two steps back."""
+    standing: list[str] = []
+    for row in history:
+        if row.by == "rollback" and row.version in standing:
+            del standing[standing.index(row.version) + 1 :]
+        else:
+            standing.append(row.version)
+    if len(standing) < 2:
+        raise RegistryError(
+            f"{model} has no champion before today's. Name a version: `ratchet promote N --override --reason …`."
+        )
+    return standing[-2]
+
+
+def _succeed(ledger: Ledger, registry: Versions, model: str, version: str, by: str, reason: str | None) -> Promotion:
+    found = registry.registered(model, version)
+    registry.check_artifact(model, version)
+    with promotion_lease(ledger, model) as token:
+        champion = ledger.champion(model) if by == "override" else reconcile(ledger, registry, model)
+        if champion is not None and champion.version == version and by == "rollback":
+            raise RegistryError(f"version {version} of {model} is the champion already. There is nothing to do.")
+        if champion is None or champion.version != version:
+            sequence, previous = (champion.sequence, champion.version) if champion else (0, None)
+            row = Promotion(sequence + 1, version, previous, found.weights, by, None, reason, found.run_id, now())
+            ledger.promote(model, row, token=token)
+        return follow(ledger, registry, model)

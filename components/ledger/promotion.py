@@ -1,0 +1,101 @@
+"""Promotion: the ledger decides by compare-and-set, the MLflow alias follows, and what a crash interrupts is made good.
+
+Every promotion goes the same way, under the lease: the ledger's row (the moment that counts), a noted intent, the alias, a
+read-back, the intent closed. The alias alone has no compare-and-set: whoever sets it looks at the ledger again afterwards,
+and continues until the two agree, so that a process which was paused before its call does no lasting harm.
+"""
+
+from typing import Protocol
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.leases import promotion_lease
+from ratchet.components.ledger.ledger import Ledger, Promotion, now
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+class Registry(Protocol):
+    """The part of MLflow's registry that promotion needs."""
+
+    def alias(self, name: str, alias: str) -> str | None: ...
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+
+def reconcile(ledger: Ledger, registry: Registry, model: str) -> Promotion | None:
+    """Make the champion alias what the ledger says, and return the champion.
+
+    A promotion whose alias was still on its way is finished. Anything else that differs was done by hand.
+
+    Raises:
+        RegistryError: if the alias was moved or deleted by hand, or the ledger was lost; nothing is promoted then.
+    """
+    champion, followed, alias = _seen(ledger, registry, model)
+    if champion is None:
+        if alias is not None:
+            raise RegistryError(
+                f"alias champion of {model} is at version {alias}, but the ledger knows no promotion of it. "
+                "Restore the ledger from its backup, or delete the alias."
+            )
+        return None
+    if followed and alias == champion.version:
+        return champion
+    crashed = not followed and alias in (champion.previous, champion.version)
+    if not crashed and alias not in ledger.open_moves(model):
+        raise RegistryError(
+            f"alias champion of {model} is at version {alias}, but the ledger's champion is version {champion.version}. "
+            f"Somebody moved it by hand, or deleted the version: set it back to {champion.version}, "
+            "or take another version with `ratchet promote N --override`."
+        )
+    return follow(ledger, registry, model)
+
+
+def _seen(ledger: Ledger, registry: Registry, model: str) -> tuple[Promotion | None, bool, str | None]:
+    """The champion, whether the alias has been at it, and the alias: read in this order, while the champion stays the same."""
+    while True:
+        champion = ledger.champion(model)
+        followed = champion is not None and ledger.followed(model, champion.sequence)
+        alias = registry.alias(model, CHAMPION)
+        if ledger.champion(model) == champion:
+            return champion, followed, alias
+
+
+def follow(ledger: Ledger, registry: Registry, model: str) -> Promotion:
+    """Set the champion alias to the ledger's champion, again where that changed while it was being set."""
+    while True:
+        champion = ledger.champion(model)
+        assert champion is not None
+        intent = ledger.begin_move(champion, model)
+        registry.set_alias(model, CHAMPION, champion.version)
+        if ledger.champion(model) == champion:
+            ledger.end_move(intent)
+            return champion
+
+
+def promote(
+    ledger: Ledger,
+    registry: Registry,
+    model: str,
+    *,
+    expected: int,
+    version: str,
+    weights: str,
+    verdict: str,
+    run_id: str,
+    fold: str,
+) -> Promotion:
+    """Make ``version`` the champion on the strength of a verdict; harmless to repeat.
+
+    Args:
+        expected: number of promotions before this one, as it was when the challenger was judged.
+
+    Raises:
+        StaleChampionError: if the champion changed since the verdict.
+        RegistryError: if the registry and the ledger disagree, or the lease was lost.
+    """
+    with promotion_lease(ledger, model) as token:
+        before = reconcile(ledger, registry, model)
+        if before is None or before.verdict != verdict:
+            previous = before.version if before else None
+            row = Promotion(expected + 1, version, previous, weights, "gate", verdict, None, run_id, now())
+            ledger.promote(model, row, token=token, retire_fold=fold)
+        return follow(ledger, registry, model)

@@ -1,0 +1,99 @@
+"""A version's lineage and its parents', back to the policy and the data that everything began with."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.provenance.lineage import FILE, TAG, Lineage, read_lineage
+
+if TYPE_CHECKING:
+    from ratchet.components.registry.versions import RegisteredVersion
+
+NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+ALIASES = ("champion", "challenger")
+
+
+class Versions(Protocol):
+    """The part of the registry that lineage needs."""
+
+    def alias(self, name: str, alias: str) -> str | None: ...
+    def version(self, name: str, version: str) -> "RegisteredVersion": ...
+    def fetch(self, run_id: str, name: str, target: Path) -> Path | None: ...
+
+
+@dataclass(frozen=True)
+class Link:
+    """One version of a chain; ``problem`` says why its record cannot be read."""
+
+    version: str
+    tags: Mapping[str, str]
+    lineage: Lineage | None
+    problem: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of an element of ``lineage --json``."""
+        record = self.lineage.model_dump(mode="json") if self.lineage else None
+        return {"version": self.version, "verdict": self.tags.get("verdict"), "lineage": record, "problem": self.problem}
+
+
+def resolved(versions: Versions, name: str, version: str) -> str:
+    """The number of a version that is given by its number or by an alias.
+
+    Raises:
+        RegistryError: if there is no such version.
+    """
+    if NUMBER.fullmatch(version):
+        return version
+    found = versions.alias(name, version) if version in ALIASES else None
+    if found is None:
+        raise RegistryError(f"{name} has no version {version!r}. Give a number, champion or challenger; see `ratchet history`.")
+    return found
+
+
+def recorded_lineage(versions: Versions, name: str, number: str, scratch: Path) -> Lineage:
+    """The record of a version, checked against its tag.
+
+    Raises:
+        RegistryError: if there is none, it is not to be had, or it is another one than the tag names.
+    """
+    registered = versions.version(name, number)
+    digest = registered.tags.get(TAG)
+    if digest is None:
+        raise RegistryError(f"version {number} of {name} has no lineage record: it is of an older release. Train it again.")
+    path = versions.fetch(registered.run_id, FILE, scratch / number)
+    if path is None:
+        raise RegistryError(
+            f"{FILE} of version {number} is not in MLflow run {registered.run_id}. Restore the run's artifacts."
+        )
+    return read_lineage(path, digest)
+
+
+def chain(versions: Versions, name: str, number: str, scratch: Path) -> list[Link]:
+    """A version and its ancestors, newest first. An ancestor whose record cannot be read ends the chain, with the reason.
+
+    Raises:
+        RegistryError: if there is no such version.
+    """
+    links = [_link(versions, name, number, scratch, versions.version(name, number).tags)]
+    seen = {number}
+    while (parent := _parent(links[-1])) is not None and parent not in seen:
+        seen.add(parent)
+        try:
+            links.append(_link(versions, name, parent, scratch, versions.version(name, parent).tags))
+        except RegistryError as error:
+            links.append(Link(parent, {}, None, str(error)))
+    return links
+
+
+def _parent(link: Link) -> str | None:
+    return link.lineage.policy.version if link.lineage is not None else None
+
+
+def _link(versions: Versions, name: str, number: str, scratch: Path, tags: Mapping[str, str]) -> Link:
+    try:
+        return Link(number, tags, recorded_lineage(versions, name, number, scratch))
+    except RegistryError as error:
+        return Link(number, tags, None, str(error))

@@ -1,0 +1,143 @@
+"""What a version says about where it came from, as one JSON record whose sha256 is a tag on the version."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ratchet.components.digests import file_digest
+from ratchet.components.errors import RegistryError
+from ratchet.components.files import read_json
+from ratchet.components.provenance.checkout import UNKNOWN, CodeState, code_state
+from ratchet.components.recipe.base import Name, Section
+
+FILE, DIFFERENCE, TAG = "lineage.json", "code.diff", "lineage_sha256"
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,9}$")]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+
+
+class Code(Section):
+    """The commit, and what was not committed."""
+
+    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64}|unknown)$")]
+    folder: str  # of the project within the repository
+    changed: list[str]
+    diff_sha256: Sha256 | None
+    sources_sha256: Sha256  # of the sources of ``components`` that ran
+
+
+class Dataset(Section):
+    """The DVC version, and the text of its pointer."""
+
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")]
+    pointer: str
+
+
+class Machine(Section):
+    """The class of machine: on an equal one the same bits come out."""
+
+    system: str
+    architecture: str
+    processor: str
+    kernels: str  # the instruction set that torch's CPU kernels use
+    threads: int
+    gpu: str | None
+    driver: str | None = None  # the GPU's
+
+
+class StartingPolicy(Section):
+    """What training started from: a policy warmed up in the run, an existing model, or an earlier version."""
+
+    kind: Literal["warmup", "model", "version"]
+    version: Version | None = None
+    source: str | None = None  # of an existing model: its directory or hub id
+    weights_sha256: Sha256
+
+
+class RewardParent(Section):
+    """What it was trained against."""
+
+    kind: str
+    stage_sha256: Sha256  # over all files of the stage
+    weights_sha256: Sha256 | None = None  # of the reward model, where there is one
+
+
+class StageManifest(Section):
+    """One finished stage: relative path -> sha256 of every file."""
+
+    name: Name
+    key: Key
+    files: dict[str, Sha256]
+
+
+class Lineage(Section):
+    """Everything that a version is made from."""
+
+    format: Literal[1] = 1
+    model: Name
+    weights_sha256: Sha256
+    code: Code
+    recipe: dict[str, Any]
+    recipe_digest: Sha256
+    seed: int
+    dataset: Dataset
+    lock_sha256: Sha256 | None  # of constraints.txt
+    off_lock: dict[str, str]  # library -> the lock's version, where another one was installed
+    machine: Machine
+    libraries: dict[str, str]
+    files: dict[str, Sha256]  # files beside the code that the recipe names
+    policy: StartingPolicy
+    reward: RewardParent
+    stages: list[StageManifest]
+    metrics: dict[str, float]  # of the chosen checkpoint on dev
+    exact: bool  # false: training was resumed in another environment
+    # Values of ``train`` that memory decided; a rebuild is given them.
+    memory: dict[str, bool | int | dict[str, int]] = Field(default_factory=dict)
+
+    def stage(self, name: str) -> StageManifest | None:
+        """The manifest of a stage."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def read_lineage(path: Path, digest: str) -> Lineage:
+    """A version's record, if it is the one that the version's tag names.
+
+    Raises:
+        RegistryError: if it is another file, or no record that this release reads.
+    """
+    actual = file_digest(path)
+    if actual != digest:
+        raise RegistryError(f"{FILE} has sha256 {actual[:12]}, its version's tag says {digest[:12]}. Restore the artifact.")
+    try:
+        return Lineage.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RegistryError(f"{FILE} cannot be read: {place}: {first['msg']}. Use the release that wrote it.") from error
+
+
+def code_of(state: CodeState, sources: str) -> Code:
+    """The record of a checkout's state.
+
+    Args:
+        sources: digest of the sources of ``components`` that this process runs.
+    """
+    return Code(
+        commit=state.commit,
+        folder=state.folder,
+        changed=list(state.changed),
+        diff_sha256=state.difference_digest,
+        sources_sha256=sources,
+    )
+
+
+def commit_tags(project: Path) -> dict[str, str]:
+    """``commit``, ``dirty`` and, for dirty code, ``diff_sha256``; ``unknown`` outside a git checkout."""
+    state = code_state(project)
+    if state.commit == UNKNOWN:
+        return {"commit": UNKNOWN, "dirty": UNKNOWN}
+    tags = {"commit": state.commit, "dirty": str(state.dirty).lower(), "mlflow.source.git.commit": state.commit}
+    if state.difference_digest is not None:
+        tags["diff_sha256"] = state.difference_digest
+    return tags

@@ -1,0 +1,145 @@
+"""Whether a version can be rebuilt, and how what was rebuilt compares with what was recorded. Nothing here touches a disk."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ratchet.components.provenance.checkout import UNKNOWN
+from ratchet.components.provenance.lineage import Lineage, Machine, StageManifest
+from ratchet.components.provenance.machine import CONSTRAINTS
+from ratchet.components.provenance.verification import different
+
+# Seconds and memory are in the one; the other tells of a preparation, and a restored dataset has none.
+NOT_COMPARED = {"train": {"metrics.jsonl"}, "data": {"report.html"}}
+SHARES = ("eval_sampled_accuracy", "eval_format_rate")  # between 0 and 1, so that one tolerance serves them
+UNTIL_TRAINED = ("data", "warmup", "champion", "reward", "train")
+LOCK, CURRENT = "lock", "current"
+
+
+class Match(StrEnum):
+    """How a rebuilt version compares with the recorded one."""
+
+    EQUAL = "equal"  # the same weights, bit by bit
+    WITHIN = "within tolerance"  # other bits, on another class of machine or with other libraries
+    DIFFERS = "differs"
+
+
+@dataclass(frozen=True)
+class StageMatch:
+    """One stage: equal, or the files that are not."""
+
+    name: str
+    files: list[str]
+
+    @property
+    def equal(self) -> bool:
+        return not self.files
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "equal": self.equal, "files": self.files}
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a reproduction made, and with what."""
+
+    weights: str
+    stages: Mapping[str, Mapping[str, str]]  # name -> files
+    metrics: Mapping[str, float]
+    machine: Mapping[str, Any]
+    libraries: Mapping[str, str]
+
+
+def refusals(lineage: Lineage, environment: str, lock: str | None) -> list[str]:
+    """Why this version cannot be rebuilt; empty if it can.
+
+    Args:
+        environment: ``lock`` for a clean one, ``current`` for the running one.
+        lock: sha256 of the running environment's constraints.
+    """
+    reasons = []
+    if lineage.code.commit == UNKNOWN:
+        reasons.append("it was made outside a git checkout, so there is no commit to go back to")
+    if lineage.code.diff_sha256 is not None:
+        reasons.append(f"it was made from uncommitted {_changes(lineage.code.changed)}")
+    if lineage.lock_sha256 is None:
+        reasons.append(f"it was made without {CONSTRAINTS}, so its libraries are not known")
+    elif environment == CURRENT and lock != lineage.lock_sha256:
+        reasons.append(f"{CONSTRAINTS} here is another one than its own; reproduce it with --environment lock")
+    if environment == LOCK and lineage.off_lock:
+        names = ", ".join(f"{n} {lineage.libraries[n]} instead of {v}" for n, v in lineage.off_lock.items())
+        reasons.append(f"it was made with libraries that are not the lock's ({names})")
+    if lineage.policy.kind == "version" and lineage.policy.version is None:
+        reasons.append("the version that it started from is not registered")
+    return reasons
+
+
+def _changes(paths: Sequence[str]) -> str:
+    kinds: dict[str, list[str]] = {}
+    for path in paths:
+        kinds.setdefault(_kind(path), []).append(path)
+    return ", ".join(f"{kind} ({', '.join(names[:5])})" for kind, names in sorted(kinds.items()))
+
+
+def _kind(path: str) -> str:
+    if path.endswith(CONSTRAINTS):
+        return "constraints"
+    return "recipe" if path.endswith((".yaml", ".yml")) else "code"
+
+
+def stage_matches(recorded: Sequence[StageManifest], made: Mapping[str, Mapping[str, str]]) -> list[StageMatch]:
+    """Stage by stage up to training, in order, without the files of `NOT_COMPARED`.
+
+    A version that started from the champion gets that policy as an existing model: only its weights are compared.
+    """
+    return [_match(stage, made) for stage in recorded if stage.name in UNTIL_TRAINED]
+
+
+def _match(stage: StageManifest, made: Mapping[str, Mapping[str, str]]) -> StageMatch:
+    if stage.name == "champion":
+        return StageMatch(stage.name, different(_weights(stage.files), _weights(made.get("warmup", {}))))
+    skipped = NOT_COMPARED.get(stage.name, set())
+    files = [name for name in different(stage.files, made.get(stage.name, {})) if name not in skipped]
+    return StageMatch(stage.name, files)
+
+
+def _weights(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+
+
+def metric_differences(lineage: Lineage, metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Rebuilt minus recorded, for the figures that are compared; None where one side lacks it."""
+    recorded = lineage.metrics
+    return {n: metrics[n] - recorded[n] if n in metrics and n in recorded else None for n in SHARES}
+
+
+def same_class(lineage: Lineage, rebuilt: Rebuilt) -> bool:
+    """Whether the same bits must come out: the same class of machine and libraries, and a training that was exact.
+
+    On a GPU they must where ``train.deterministic`` was on: else some of CUDA's kernels add up in any order.
+    """
+    libraries = all(lineage.libraries.get(name) == version for name, version in rebuilt.libraries.items())
+    deterministic = lineage.machine.gpu is None or lineage.recipe.get("train", {}).get("deterministic") is True
+    return lineage.exact and deterministic and libraries and lineage.machine == Machine.model_validate(rebuilt.machine)
+
+
+def judged(lineage: Lineage, rebuilt: Rebuilt, tolerance: float) -> dict[str, Any]:
+    """The comparison: ``{match, same_class, weights, stages, first_difference, metrics, tolerance}``."""
+    stages = stage_matches(lineage.stages, rebuilt.stages)
+    differences = metric_differences(lineage, rebuilt.metrics)
+    same = same_class(lineage, rebuilt)
+    match = Match.DIFFERS
+    if rebuilt.weights == lineage.weights_sha256:
+        match = Match.EQUAL
+    elif not same and all(value is not None and abs(value) <= tolerance for value in differences.values()):
+        match = Match.WITHIN
+    return {
+        "match": match.value,
+        "same_class": same,
+        "weights": {"recorded": lineage.weights_sha256, "made": rebuilt.weights},
+        "stages": [stage.as_json() for stage in stages],
+        "first_difference": next((stage.as_json() for stage in stages if not stage.equal), None),
+        "metrics": differences,
+        "tolerance": tolerance,
+    }

@@ -1,0 +1,223 @@
+"""Rebuild a version from its record: its commit, its data by hash, its parent, its lock, in a state of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ratchet.components.data import versioning
+from ratchet.components.data.pointers import POINTER
+from ratchet.components.digests import file_digest, weights_digest
+from ratchet.components.errors import DataError, RegistryError
+from ratchet.components.files import read_json_lines, tree_digests, verify_directory, write_text
+from ratchet.components.home import Home
+from ratchet.components.provenance import checkout
+from ratchet.components.provenance import machine as fingerprint
+from ratchet.components.provenance.lineage import Lineage, StageManifest
+from ratchet.components.provenance.match import CURRENT, UNTIL_TRAINED, Rebuilt, judged, refusals
+from ratchet.components.provenance.virtualenv import isolated, locked_environment
+from ratchet.components.store import Store
+
+if TYPE_CHECKING:
+    from ratchet.components.registry.runs import Tracker
+
+FINGERPRINT = (
+    "import json, sys; from ratchet.components.registry import fingerprint as f; "
+    "print(json.dumps([f.machine(int(sys.argv[1])), f.libraries()]))"
+)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """One version to be rebuilt below ``folder``, which holds nothing yet."""
+
+    home: Home
+    tracker: "Tracker"
+    number: str
+    lineage: Lineage
+    folder: Path
+    environment: str  # lock or current
+    computing: AbstractContextManager[None]  # held while the machine computes
+    say: Callable[[str], None]
+
+    @property
+    def code(self) -> Path:
+        return self.folder / "code"
+
+    @property
+    def project(self) -> Path:
+        """The project's folder in the checkout."""
+        return self.code / inner_path(self.lineage.code.folder)
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    def run(self, tolerance: float) -> dict[str, Any]:
+        """Rebuild and compare.
+
+        Args:
+            tolerance: largest difference of a dev accuracy or format rate where the bits need not be equal.
+
+        Raises:
+            RegistryError: if the version cannot be rebuilt, with every reason, or its training fails.
+        """
+        started = time.monotonic()
+        self._check()
+        self.say(f"checking out {self.lineage.code.commit[:12]}")
+        checkout.add_worktree(self.home.project, self.lineage.code.commit, self.code)
+        try:
+            self._bring_files()
+            self._bring_dataset()
+            recipe = self._write_recipe()
+            rebuilt = self._train(self._interpreter(), recipe)
+        finally:
+            checkout.remove_worktree(self.home.project, self.code)
+        return {**judged(self.lineage, rebuilt, tolerance), "seconds": round(time.monotonic() - started, 1)}
+
+    def _check(self) -> None:
+        lineage, project = self.lineage, self.home.project
+        reasons = refusals(lineage, self.environment, fingerprint.lock_digest(project))
+        commit, folder = lineage.code.commit, inner_path(lineage.code.folder)
+        if not reasons and checkout.has_commit(project, commit):
+            if checkout.committed_code_digest(project, commit, lineage.code.folder) != lineage.code.sources_sha256:
+                reasons.append(f"the code that ran was not that of commit {commit[:12]}")
+            lock = checkout.committed_file(project, commit, str(folder / fingerprint.CONSTRAINTS))
+            if fingerprint.bytes_digest(lock) != lineage.lock_sha256:
+                reasons.append(f"{fingerprint.CONSTRAINTS} was not that of commit {commit[:12]}")
+        if reasons:
+            raise RegistryError(
+                f"version {self.number} of {lineage.model} cannot be rebuilt: {'; '.join(reasons)}. "
+                "Train it again from committed code, recipe and constraints."
+            )
+
+    def _bring_files(self) -> None:
+        """Files beside the code that the recipe names: as the commit has them, else from the project, by hash."""
+        for name, digest in self.lineage.files.items():
+            path = Path(name)
+            if path.is_absolute():
+                require(path, digest)
+                continue
+            target = self.project / inner_path(name)
+            if not target.is_file():
+                require(self.home.project / name, digest)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.home.project / name, target)
+            require(target, digest)
+
+    def _bring_dataset(self) -> None:
+        """The data stage, by hash from DVC's cache or remote; where neither has it, the commit makes it again."""
+        stage, dataset = self.lineage.stage("data"), self.lineage.dataset
+        workspace = self.folder / "dataset"
+        workspace.mkdir()
+        try:
+            data = versioning.restore(dataset.md5, workspace, self.home.dvc, self.home.project)
+        except DataError:
+            self.say(f"neither DVC's cache nor its remote has {dataset.md5}: it is made again from its source")
+            return
+        if stage is not None:
+            self.say(f"restored dataset {dataset.md5}")
+            commit_dataset(Store(self.state / "store"), stage, data, dataset.pointer)
+
+    def _write_recipe(self) -> Path:
+        recipe = {**self.lineage.recipe, "train": {**self.lineage.recipe["train"], **self.lineage.memory}}
+        if self.lineage.policy.kind == "version":
+            # The new ledger knows no champion: the parent comes in as an existing model, and its weights are checked.
+            recipe["policy"] = {**recipe["policy"], "start": "base", "model": str(self._parent()), "revision": None}
+        path = self.folder / "recipe.yaml"
+        write_text(path, yaml.safe_dump(recipe, sort_keys=False))
+        return path
+
+    def _parent(self) -> Path:
+        policy = self.lineage.policy
+        assert policy.version is not None
+        self.say(f"fetching version {policy.version}, which training started from")
+        model = self.tracker.download(self.lineage.model, policy.version, self.folder / "parent")
+        weights = weights_digest({f"model/{name}": digest for name, digest in tree_digests(model).items()})
+        if weights != policy.weights_sha256:
+            raise RegistryError(
+                f"version {policy.version} has weights {weights[:12]}, but version {self.number} started from "
+                f"{policy.weights_sha256[:12]}. Restore the parent's artifact."
+            )
+        return model
+
+    def _interpreter(self) -> Path:
+        if self.environment == CURRENT:
+            return Path(sys.executable)
+        self.say(f"installing {fingerprint.CONSTRAINTS} of the commit into a clean environment")
+        extras = ["lora"] if self.lineage.recipe["train"].get("lora") else []
+        return locked_environment(self.project, self.folder / "venv", self.lineage.libraries["python"], extras)
+
+    def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:
+        threads = int(self.lineage.recipe["threads"])
+        environment = isolated(self.state, 0 if threads else self.lineage.machine.threads, os.environ)
+        command = [str(interpreter), "-m", "ratchet.flows.cli", "train", "--recipe", str(recipe), "--json"]
+        with self.computing:
+            self.say("training")
+            done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+            look = [str(interpreter), "-c", FINGERPRINT, str(threads)]
+            found = subprocess.run(look, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode or found.returncode:
+            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode or found.returncode}")).rstrip(".")
+            raise RegistryError(f"training version {self.number} again failed: {reason}. Its output is above.")
+        machine, libraries = json.loads(found.stdout)
+        return rebuilt_in(self.state / "store", result_of(done.stdout)["stages"], machine, libraries)
+
+
+def inner_path(name: str) -> PurePosixPath:
+    """A path that stays in its folder.
+
+    Raises:
+        RegistryError: if it leads out of it.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise RegistryError(f"{name!r} leads out of the project. Check the version's record.")
+    return path
+
+
+def require(path: Path, digest: str) -> None:
+    """
+    Raises:
+        RegistryError: if a file is not there or is another one.
+    """
+    if not path.is_file() or file_digest(path) != digest:
+        raise RegistryError(f"{path} is not the file that the recipe named (sha256 {digest[:12]}). Restore it and try again.")
+
+
+def commit_dataset(store: Store, recorded: StageManifest, data: Path, pointer: str) -> None:
+    """Put a restored dataset into a store as the finished stage that it was."""
+
+    def write(path: Path) -> None:
+        shutil.copytree(data, path / "data")
+        (path / POINTER).write_text(pointer, encoding="utf-8")
+
+    store.commit("data", recorded.key, write, {})
+
+
+def result_of(output: str) -> dict[str, Any]:
+    """What ``train --json`` printed; empty where it printed nothing."""
+    return dict(json.loads(output)) if output.strip() else {}
+
+
+def rebuilt_in(root: Path, stages: list[dict[str, Any]], machine: dict[str, Any], libraries: dict[str, str]) -> Rebuilt:
+    """What a run made in a store, every file hashed again."""
+    made = {}
+    for stage in stages:
+        known = StageManifest(name=stage["name"], key=stage["key"], files={})  # names that stay in the store
+        if known.name in UNTIL_TRAINED:
+            made[known.name] = (root / known.name / known.key, verify_directory(root / known.name / known.key)["files"])
+    path, files = made["train"]
+    facts = json.loads((path / "facts.json").read_text(encoding="utf-8"))
+    points = [row["values"] for row in read_json_lines(path / "metrics.jsonl") if row["step"] == facts["best_step"]]
+    metrics = {name: value for values in points for name, value in values.items()}
+    return Rebuilt(weights_digest(files), {name: found for name, (_, found) in made.items()}, metrics, machine, libraries)

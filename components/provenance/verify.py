@@ -1,0 +1,138 @@
+"""Check every recorded hash of a version that is still reachable, and change nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ratchet.components.data import versioning
+from ratchet.components.digests import digest_of, file_digest, weights_digest
+from ratchet.components.errors import DataError, RegistryError, StoreError
+from ratchet.components.files import read_json, verify_directory
+from ratchet.components.home import Home
+from ratchet.components.provenance import checkout
+from ratchet.components.provenance import machine as fingerprint
+from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Lineage, read_lineage
+from ratchet.components.provenance.verification import Check, State, check_tags, check_verdicts, compared
+from ratchet.components.store import Store
+
+if TYPE_CHECKING:
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.registry.runs import Tracker
+    from ratchet.components.registry.versions import RegisteredVersion
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A version, and the places where what it records may still be."""
+
+    home: Home
+    tracker: "Tracker"
+    ledger: "Ledger"
+    name: str
+    version: "RegisteredVersion"
+    scratch: Path  # an empty directory
+
+    def checks(self) -> list[Check]:
+        """One check a recorded hash, in the order of the lineage."""
+        record, lineage = self._record()
+        found = [record, *self._model(lineage)]
+        if lineage is not None:
+            found += [check_tags(lineage, self.version.tags), *self._made_from(lineage)]
+        return [*found, check_verdicts(self.ledger.verdicts_on(self.name, self._weights)), self._published_verdict()]
+
+    @property
+    def _weights(self) -> str:
+        return self.version.tags.get("weights_sha256", "")
+
+    def _record(self) -> tuple[Check, Lineage | None]:
+        digest = self.version.tags.get(TAG)
+        path = self.tracker.fetch(self.version.run_id, FILE, self.scratch / "record") if digest else None
+        if digest is None or path is None:
+            reason = f"{FILE} is not in MLflow" if digest else "the version is of a release that recorded none"
+            return Check("record", State.UNREACHABLE, reason), None
+        check = compared("record", digest, file_digest(path), f"{FILE} in MLflow")
+        try:
+            return check, read_lineage(path, digest)
+        except (RegistryError, StoreError) as error:
+            return check if check.state is State.DIFFERS else Check("record", State.UNREACHABLE, str(error)), None
+
+    def _model(self, lineage: Lineage | None) -> Iterator[Check]:
+        try:
+            actual, manifest = self.tracker.model_digests(self.name, self.version.number, self.scratch / "model")
+        except RegistryError as error:
+            yield Check("model", State.UNREACHABLE, str(error))
+            return
+        yield compared("model", manifest, actual, "the files in MLflow")
+        weights = weights_digest({f"model/{name}": digest for name, digest in actual.items()}) if actual else "none"
+        yield compared("weights", self._weights, weights, "the safetensors in MLflow")
+        train = lineage.stage("train") if lineage else None
+        if train is not None:
+            files = {k.removeprefix("model/"): v for k, v in train.files.items() if k.startswith("model/")}
+            yield compared("model, as trained", files, actual, "the files in MLflow")
+
+    def _made_from(self, lineage: Lineage) -> Iterator[Check]:
+        yield from self._code(lineage)
+        yield self._dataset(lineage)
+        for stage in lineage.stages:
+            yield self._stage(stage.name, stage.key, stage.files)
+        if lineage.policy.version is not None:
+            yield self._parent(lineage)
+
+    def _code(self, lineage: Lineage) -> Iterator[Check]:
+        project, code = self.home.project, lineage.code
+        if not checkout.has_commit(project, code.commit):
+            yield Check("code", State.UNREACHABLE, f"commit {code.commit[:12]} is not in this repository")
+        elif code.diff_sha256 is None:
+            actual = checkout.committed_code_digest(project, code.commit, code.folder)
+            yield compared("code", code.sources_sha256, actual, f"commit {code.commit[:12]}")
+            path = f"{code.folder}/{fingerprint.CONSTRAINTS}" if code.folder else fingerprint.CONSTRAINTS
+            lock = checkout.committed_file(project, code.commit, path)
+            yield compared("lock", lineage.lock_sha256, fingerprint.bytes_digest(lock), f"commit {code.commit[:12]}")
+        if code.diff_sha256 is not None:
+            path_or_none = self.tracker.fetch(self.version.run_id, DIFFERENCE, self.scratch / "difference")
+            actual = file_digest(path_or_none) if path_or_none else None
+            yield compared("uncommitted changes", code.diff_sha256, actual, f"{DIFFERENCE} in MLflow")
+
+    def _dataset(self, lineage: Lineage) -> Check:
+        version, state = lineage.dataset.md5, self.home.dvc
+        try:
+            if versioning.check_cache(version, state):
+                return Check("dataset", State.OK, "every file in DVC's cache has its md5")
+        except DataError as error:
+            return Check("dataset", State.DIFFERS, str(error))
+        workspace = self.scratch / "dataset"
+        workspace.mkdir()
+        try:
+            versioning.restore(version, workspace, state, self.home.project)
+        except DataError:
+            return Check("dataset", State.UNREACHABLE, f"neither DVC's cache nor its remote has {version}")
+        return Check("dataset", State.OK, "every file from DVC's remote has its md5")
+
+    def _stage(self, name: str, key: str, files: dict[str, str]) -> Check:
+        path = Store(self.home.store).path(name, key)
+        if not path.is_dir():
+            return Check(f"stage {name}", State.UNREACHABLE, f"{key[:12]} is not in the store any more")
+        try:
+            return compared(f"stage {name}", files, verify_directory(path)["files"], f"{key[:12]} in the store")
+        except StoreError as error:
+            return Check(f"stage {name}", State.DIFFERS, str(error))
+
+    def _parent(self, lineage: Lineage) -> Check:
+        number = str(lineage.policy.version)
+        try:
+            actual = self.tracker.version(self.name, number).tags.get("weights_sha256")
+        except RegistryError as error:
+            return Check("starting policy", State.UNREACHABLE, str(error))
+        return compared("starting policy", lineage.policy.weights_sha256, actual, f"version {number}")
+
+    def _published_verdict(self) -> Check:
+        path = self.tracker.fetch(self.version.run_id, "verdict.json", self.scratch / "verdict")
+        if path is None:
+            return Check("published verdict", State.UNREACHABLE, "verdict.json is not in MLflow")
+        try:
+            record = dict(read_json(path))
+        except StoreError as error:
+            return Check("published verdict", State.DIFFERS, str(error))
+        digest = record.pop("digest", "none")
+        return compared("published verdict", digest, digest_of(record), "verdict.json in MLflow")

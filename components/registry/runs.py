@@ -1,0 +1,174 @@
+"""The door to MLflow (with ``versions.py``, and ``served_model.py``, which MLflow itself loads): runs, metrics, artifacts."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.registry.creation import created_once
+from ratchet.components.registry.versions import ABSENT, Versions
+from ratchet.components.text import redacted
+
+PARAM_LIMIT = 6000
+
+
+class Tracker(Versions):
+    """One experiment of one MLflow server or database."""
+
+    def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
+        """
+        Args:
+            artifacts: where artifacts lie when MLflow is a local database; a server decides for itself.
+
+        Raises:
+            RegistryError: if MLflow cannot be reached.
+        """
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(uri, artifacts)
+        try:
+            self.experiment = self._experiment(experiment, artifacts)
+        except Exception as error:  # the database driver's and the HTTP client's errors have no common base
+            said = redacted(f"cannot use MLflow at {uri}: {error}")
+            raise RegistryError(f"{said}. Check MLFLOW_TRACKING_URI.") from error
+
+    def _experiment(self, name: str, artifacts: Path) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = artifacts.absolute().as_uri() if self.local else None
+        try:
+            return str(self.client.create_experiment(name, artifact_location=location))
+        except MlflowException:  # another process was first
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None) -> str:
+        """A new run, or the one named ``run_id`` continued."""
+        if run_id is not None and self.has_run(run_id):  # a run deleted since, or of another server, is begun again
+            self.client.update_run(run_id, status="RUNNING")
+            return run_id
+        every = {
+            **tags,
+            "mlflow.runName": name,
+            "mlflow.source.name": "ratchet",
+            "mlflow.user": os.environ.get("USER", "ratchet"),
+        }
+        if parent is not None:
+            every["mlflow.parentRunId"] = parent
+        key = uuid.uuid4().hex
+        every["ratchet.request"] = key
+        query = f"tags.`ratchet.request` = '{key}'"
+        return created_once(
+            lambda: next((str(run.info.run_id) for run in self.client.search_runs([self.experiment], query)), None),
+            lambda: self.client.create_run(self.experiment, tags=every, run_name=name),
+        )
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run is there; it may have been deleted, or be another server's."""
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code != ABSENT:
+                raise
+            return False
+
+    def close_run(self, run_id: str, status: str = "FINISHED") -> None:
+        """End a run."""
+        self.client.set_terminated(run_id, status)
+
+    def close_children(self, run_id: str) -> None:
+        """End the child runs that a process killed just after its stage's commit left running."""
+        query = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
+        for child in self.client.search_runs([self.experiment], query):
+            self.close_run(child.info.run_id)
+
+    def child(self, parent: str, stage: str) -> str:
+        """The child run of a stage; a continued pipeline run finds the one it had."""
+        query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.stage = '{stage}'"
+        known = self.client.search_runs([self.experiment], query, max_results=1)
+        return self.open_run(stage, {"stage": stage}, known[0].info.run_id if known else None, parent)
+
+    @contextmanager
+    def system_metrics(self, run_id: str) -> Iterator[None]:
+        """Log CPU, memory and GPU use to a run while the block lasts; the block decides how the run ends."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(run_id, sampling_interval=5, tracking_uri=self.uri)
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
+
+    def params(self, run_id: str, values: Mapping[str, object]) -> None:
+        """Log parameters; values that were logged before stay."""
+        known = self.client.get_run(run_id).data.params
+        fresh = [Param(k, str(v)[:PARAM_LIMIT]) for k, v in values.items() if k not in known]
+        for start in range(0, len(fresh), 100):
+            self.client.log_batch(run_id, params=fresh[start : start + 100])
+
+    def tags(self, run_id: str, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])
+
+    def metrics(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log (step, values) points in one batch; a metric's time is its step's order, not the clock."""
+        now = mlflow.utils.time.get_current_time_millis()
+        every = [Metric(k, v, now, step) for step, values in points for k, v in values.items()]
+        for start in range(0, len(every), 1000):
+            self.client.log_batch(run_id, metrics=every[start : start + 1000])
+
+    def dataset(self, run_id: str, name: str, md5: str, source: str, profile: Mapping[str, Any]) -> None:
+        """Log the dataset as an input whose digest is the DVC md5."""
+        entity = Dataset(name=name, digest=md5, source_type="dvc", source=source, profile=json.dumps(profile))
+        self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Upload a file, or what a directory holds."""
+        upload = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+        upload(run_id, str(path), folder)
+
+    def artifact_text(self, run_id: str, path: str) -> str:
+        """The text of a small artifact of a run.
+
+        Raises:
+            RegistryError: if there is no such run or artifact.
+        """
+        from mlflow.artifacts import load_text
+
+        try:
+            run = self.client.get_run(run_id)
+            return str(load_text(f"{run.info.artifact_uri}/{path}"))
+        except (MlflowException, OSError, ValueError) as error:
+            place = redacted(self.uri)
+            raise RegistryError(
+                f"run {run_id} in MLflow at {place} has no {path}: {error}. Check MLFLOW_TRACKING_URI."
+            ) from error
+
+    def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Log rows, once, as a table that the MLflow UI shows."""
+        folder = name.rpartition("/")[0]
+        if rows and name not in {item.path for item in self.client.list_artifacts(run_id, folder)}:  # again would append
+            names = dict.fromkeys(key for row in rows for key in row)
+            columns = {key: [row.get(key) for row in rows] for key in names}
+            self.client.log_table(run_id, columns, name)
+
+    def fetch(self, run_id: str, name: str, target: Path) -> Path | None:
+        """Download one artifact of a run below ``target``; None where the run or the artifact is gone."""
+        from mlflow.artifacts import download_artifacts
+
+        try:
+            return Path(download_artifacts(run_id=run_id, artifact_path=name, dst_path=str(target), tracking_uri=self.uri))
+        except (MlflowException, OSError):
+            return None

@@ -1,0 +1,67 @@
+"""The data report: one HTML file that needs no network, with everything untrusted escaped and made visible."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ratchet.components.report.charts import bars, histogram
+from ratchet.components.text import visible
+
+LABEL = 18  # characters of a label in a chart
+LISTED = 50  # odd texts and failed rows that are shown; the rest is counted
+
+
+def render(name: str, version: str, facts: Mapping[str, Any]) -> str:
+    """The report's HTML, from the facts of :func:`ratchet.components.data.prepare.prepare`."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    steps = [{**step, "examples": [_shown(e) for e in step["examples"][:LISTED]]} for step in facts["steps"]]
+    kept = sum(facts["tables"].values())
+    return environment.get_template("data.html.j2").render(
+        name=name,
+        version=version,
+        raw_rows=facts["raw_rows"],
+        kept=kept,
+        steps=steps,
+        examples=[step for step in steps if step["examples"]],
+        warnings=facts.get("warnings", []),
+        truncated=facts.get("truncated", 0),
+        odd=[_oddity(row) for row in facts.get("odd", [])[:LISTED]],
+        odd_rows=facts.get("odd_rows", 0),
+        special_token_rows=facts.get("special_token_rows", 0),
+        overlap=facts.get("overlap"),
+        lengths=[_length(column, figures) for column, figures in facts["lengths"].items()],
+        answers=facts["answers"],
+        answer_chart=bars(_labels(facts["answers"]["top"]), "most frequent answers"),
+        split_chart=bars(list(facts["tables"].items()), "rows in each table"),
+    )
+
+
+def recalled(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a version's own summary still tells of its preparation, as facts for :func:`render`."""
+    steps = [{"name": n, "title": n.replace("_", " "), "before": None, "dropped": d} for n, d in summary["dropped"].items()]
+    return {
+        "raw_rows": summary["raw_rows"],
+        "steps": [{**step, "examples": []} for step in steps],
+        "truncated": summary.get("truncated", 0),
+        "warnings": summary.get("warnings", []),
+    }
+
+
+def _shown(example: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: visible(value) if isinstance(value, str) else value for name, value in example.items()}
+
+
+def _oddity(row: Sequence[Any]) -> dict[str, Any]:
+    file, number, column, reason = row
+    return {"file": visible(file), "row": number, "column": column, "reason": reason}
+
+
+def _length(column: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {**figures, "column": column, "chart": histogram(figures["edges"], figures["counts"], f"{column}, tokens")}
+
+
+def _labels(top: Sequence[Sequence[Any]]) -> list[tuple[str, int]]:
+    shown = [(visible(label), count) for label, count in top]
+    return [(label if len(label) <= LABEL else label[: LABEL - 1] + "…", count) for label, count in shown]

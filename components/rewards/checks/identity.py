@@ -1,0 +1,55 @@
+"""What was validated is what will be trained against: digests, evaluation mode, finite weights."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from ratchet.components.errors import RewardError
+from ratchet.components.files import tree_digests
+from ratchet.components.rewards.checks.check import Check, unmeasured
+from ratchet.components.rewards.combine import Ensemble
+from ratchet.components.rewards.learned.model import RewardModel
+from ratchet.components.rewards.protocol import RewardFunction
+
+
+def model_digests(path: Path) -> dict[str, str]:
+    """sha256 of every file of a reward model: weights, configuration (with its head), tokenizer, template, temperature."""
+    return {f"model/{name}": digest for name, digest in tree_digests(path).items()}
+
+
+def check_identity(path: Path, validated: Mapping[str, str]) -> None:
+    """Refuse a reward model that is not the one that was validated.
+
+    Raises:
+        RewardError: naming the file that differs.
+    """
+    found = model_digests(path)
+    expected = {name: digest for name, digest in validated.items() if name.startswith("model/")}
+    changed = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if changed:
+        raise RewardError(f"{changed[0]} of the reward model is not what was validated. Validate the reward again.")
+
+
+def identity_check(judge: RewardFunction, digests: Mapping[str, str]) -> Check:
+    """Models must be in evaluation mode with finite weights and one head; the digests go into the report."""
+    faults = [fault for model in _models(judge) for fault in _faults(model)]
+    advice = "Call eval() on the model, and train it again if weights are not finite."
+    detail = "; ".join(faults) or (f"{len(digests)} digests" if digests else "no files")
+    return unmeasured("identity", 0.0, not faults, advice, detail)
+
+
+def _models(judge: RewardFunction) -> Sequence[RewardModel]:
+    members = judge.members if isinstance(judge, Ensemble) else [judge]
+    return [member for member in members if isinstance(member, RewardModel)]
+
+
+def _faults(model: RewardModel) -> list[str]:
+    faults = []
+    if model.model.training:
+        faults.append("the model is in training mode, where dropout changes its scores")
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in model.model.parameters()):
+        faults.append("a weight is not finite")
+    if model.model.config.num_labels != 1:
+        faults.append(f"the head has {model.model.config.num_labels} labels")
+    return faults

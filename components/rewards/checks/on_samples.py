@@ -1,0 +1,186 @@
+"""Checks on samples of the current policy: does the reward tell its right answers from its wrong ones, again and again?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ratchet.components.rewards.checks.check import Check, measured, unmeasured
+from ratchet.components.statistics.clusters import (
+    Floats,
+    Interval,
+    best_of_n,
+    best_of_n_kl,
+    clustered_mean,
+    clustered_share,
+    discordant_wins,
+    sizes_up_to,
+)
+
+NOTHING = "All samples of each prompt are right, or all are wrong: choose prompts of middling difficulty, or another policy."
+
+
+@dataclass(frozen=True)
+class Group:
+    """One prompt's samples as they were scored. k: samples, R: repeats."""
+
+    row: Mapping[str, Any]
+    completions: Sequence[str]
+    repeats: Floats  # [R, k], NaN where a completion could not be judged
+    gold: Floats  # [k], 1 right and 0 wrong by the verifier
+
+    @property
+    def values(self) -> Floats:
+        """The first scoring, [k]: what training would see."""
+        first: Floats = self.repeats[0]
+        return first
+
+    @property
+    def judged(self) -> "Group":
+        """Without the samples that could not be judged every time."""
+        kept = np.asarray(np.isfinite(self.repeats).all(axis=0))
+        texts = [text for text, keep in zip(self.completions, kept.tolist(), strict=True) if keep]
+        return Group(self.row, texts, self.repeats[:, kept], self.gold[kept])
+
+
+def finiteness(values: Floats) -> Check:
+    """Share of finite rewards; all must be."""
+    share = float(np.isfinite(values).mean()) if len(values) else 0.0
+    advice = "The reward gave NaN, infinity or nothing; find the completion it fails on and fix the reward."
+    return Check("finiteness", share, None, None, 1.0, share == 1.0, advice)
+
+
+def value_range(values: Floats) -> Check:
+    """Highest minus lowest reward on samples; a constant reward teaches nothing."""
+    finite = values[np.isfinite(values)]
+    spread = float(finite.max() - finite.min()) if len(finite) else 0.0
+    return Check("range", spread, None, None, 0.0, spread > 0, "The reward is constant on the policy's samples; use another.")
+
+
+def length_correlation(values: Floats, lengths: Floats, gold: Floats, threshold: float) -> Check:
+    """|Spearman| of reward and length among answers that are equally right, so that honest length effects do not count."""
+    correlations = []
+    for verdict in np.unique(gold):
+        kept = (gold == verdict) & np.isfinite(values)
+        mine, theirs = values[kept], lengths[kept]
+        if kept.sum() >= 10 and len(np.unique(mine)) > 1 and len(np.unique(theirs)) > 1:
+            correlations.append((int(kept.sum()), float(stats.spearmanr(mine, theirs).statistic)))
+    total = sum(n for n, _ in correlations)
+    value = abs(sum(n * c for n, c in correlations) / total) if total else 0.0
+    advice = (
+        "The reward pays for length; add pairs whose chosen answer is the shorter one, or set reward.model.length_debiased."
+    )
+    return Check("length_correlation", value, None, None, threshold, value <= threshold, advice)
+
+
+def agreement(groups: Sequence[Group], threshold: float) -> Check:
+    """AUC among samples of one prompt: P(a right one is scored above a wrong one), clustered; the lower bound must hold."""
+    counted = [discordant_wins(group.values, group.gold) for group in groups]
+    figure = clustered_share(*(np.array([pair[i] for pair in counted]) for i in (0, 1)))
+    if figure.n == 0:
+        return unmeasured("agreement", threshold, False, NOTHING, "no prompt has both right and wrong samples")
+    advice = "The reward does not separate right from wrong answers of this policy; retrain it on this policy's samples."
+    detail = f"{figure.n} prompts with both; Kendall's tau {kendall(groups):.2f}"
+    return measured("agreement", figure, threshold, figure.low >= threshold, advice, detail)
+
+
+def kendall(groups: Sequence[Group]) -> float:
+    """Mean of Kendall's tau-b of reward and gold over the prompts where both vary; 0 where none does."""
+    taus = [
+        float(stats.kendalltau(group.values, group.gold).statistic)
+        for group in groups
+        if len(np.unique(group.values)) > 1 and len(np.unique(group.gold)) > 1
+    ]
+    return float(np.mean(taus)) if taus else 0.0
+
+
+def silent_groups(groups: Sequence[Group], threshold: float) -> Check:
+    """Share of prompts whose samples all have the same reward: they teach a group-relative algorithm nothing."""
+    silent = np.array([float(len(np.unique(group.values)) <= 1) for group in groups])
+    if not len(silent):
+        return unmeasured("silent_groups", threshold, False, "Raise reward.validation.samples.", "there are no samples")
+    figure = clustered_share(silent, np.ones(len(silent)))
+    advice = "Most prompts are too easy or too hard for this policy. Choose others, raise train.k, or use dynamic sampling."
+    return measured("silent_groups", figure, threshold, figure.value <= threshold, advice)
+
+
+def noise_variance(groups: Sequence[Group]) -> float:
+    """Variance of the reward when the same text is scored again."""
+    variances = [group.repeats.var(axis=0, ddof=1) for group in groups if group.repeats.size]
+    return float(np.concatenate(variances).mean()) if variances else 0.0
+
+
+def within_variance(groups: Sequence[Group]) -> float:
+    """Variance of the reward among samples of one prompt, less the part that is noise of the scoring."""
+    variances = [group.repeats.mean(axis=0).var(ddof=1) for group in groups if group.repeats.shape[1] > 1]
+    if not variances:
+        return 0.0
+    repeats = len(groups[0].repeats)
+    return max(0.0, float(np.mean(variances)) - noise_variance(groups) / repeats)
+
+
+def signal_share(groups: Sequence[Group]) -> float:
+    """rho = signal / (signal + noise) within prompts; 0 where nothing varies."""
+    signal, noisy = within_variance(groups), noise_variance(groups)
+    return signal / (signal + noisy) if signal + noisy > 0 else 0.0
+
+
+def centred(groups: Sequence[Group]) -> list[Group]:
+    """Each scoring less its mean over the prompt's samples: a shift of them all teaches nothing, so it is no noise."""
+    return [replace(group, repeats=group.repeats - group.repeats.mean(axis=1, keepdims=True)) for group in groups]
+
+
+def noise(groups: Sequence[Group], threshold: float, others: Mapping[str, Sequence[Group]] | None = None) -> Check:
+    """rho: the share of the variance within prompts that is there again at another scoring; the worst kind of it counts.
+
+    Args:
+        groups: the same texts scored again.
+        others: further kinds, by name: what stands for a repetition there is another wording, or another model.
+    """
+    shares = {"scored again": signal_share(groups)}
+    shares |= {
+        name: signal_share(centred([g for g in kind if g.repeats.shape[1] > 1])) for name, kind in (others or {}).items()
+    }
+    worst = min(shares, key=lambda name: shares[name])
+    advice = "The same answer gets different rewards. Average several scorings, or fix the judge; k cannot help."
+    detail = f"retest sd {math.sqrt(noise_variance(groups)):.3g}"
+    if others:
+        detail += "; " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    return Check("noise", shares[worst], None, None, threshold, shares[worst] >= threshold, advice, detail)
+
+
+def best_of_n_curve(groups: Sequence[Group]) -> list[dict[str, float]]:
+    """Proxy and gold of best-of-n by n, {n, kl, proxy, gold, gold_low, gold_high}, from prompts with all their samples."""
+    k = max((len(group.gold) for group in groups), default=0)
+    whole = [group for group in groups if len(group.gold) == k]
+    points = []
+    for n in sizes_up_to(k) if k else []:
+        gold = np.array([best_of_n(group.values, group.gold, n) for group in whole])
+        proxy = float(np.mean([best_of_n(group.values, group.values, n) for group in whole]))
+        figure = clustered_mean(gold, np.ones(len(gold)))
+        low, high = (bound if math.isfinite(bound) else figure.value for bound in (figure.low, figure.high))
+        points.append({"n": n, "kl": best_of_n_kl(n), "proxy": proxy, "gold": figure.value, "gold_low": low, "gold_high": high})
+    return points
+
+
+def best_of_n_fall(groups: Sequence[Group], threshold: float) -> Check:
+    """How far gold at the largest n lies below its highest point on the curve; refused where that is sure to be too far.
+
+    It is also refused where the largest n is worse than one sample.
+    """
+    advice = (
+        "Choosing by this reward soon makes true answers rarer: it will be hacked. Retrain it, mix in a verifier, limit the KL."
+    )
+    curve = best_of_n_curve(groups)
+    if not curve:
+        return unmeasured("best_of_n", threshold, False, "Raise reward.validation.samples.", "there are no samples")
+    last, best = int(curve[-1]["n"]), int(max(curve, key=lambda point: point["gold"])["n"])
+    whole = [group for group in groups if len(group.gold) == last]
+    falls = np.array([best_of_n(g.values, g.gold, best) - best_of_n(g.values, g.gold, last) for g in whole])
+    figure: Interval = clustered_mean(falls, np.ones(len(falls)))
+    passed = figure.low <= threshold and curve[-1]["gold"] >= curve[0]["gold"]
+    detail = f"gold {curve[0]['gold']:.3f} at n=1, {curve[-1]['gold']:.3f} at n={last}, highest at n={best}"
+    return measured("best_of_n", figure, threshold, passed, advice, detail, bounded=len(whole) > 1)

@@ -1,0 +1,179 @@
+"""Validate a reward before anything is trained against it: a failed check ends the run before a GPU is used."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ratchet.components.graders.number import verify
+from ratchet.components.recipe import RewardValidation
+from ratchet.components.rewards.advice.pilot import Pilot
+from ratchet.components.rewards.checks import on_pairs as pair_checks
+from ratchet.components.rewards.checks import on_samples as policy_checks
+from ratchet.components.rewards.checks import on_texts as text_checks
+from ratchet.components.rewards.checks.check import Check, RewardReport, finite, with_waivers
+from ratchet.components.rewards.checks.identity import identity_check
+from ratchet.components.rewards.checks.on_samples import Group
+from ratchet.components.rewards.learned.styles import LAYOUTS, Style
+from ratchet.components.rewards.protocol import RewardFunction, Score, checked
+from ratchet.components.statistics.calibration import reliability
+from ratchet.components.statistics.clusters import Floats, wins
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Completions of the current policy, with the rows they answer; samples of one prompt have equal rows."""
+
+    rows: list[Mapping[str, Any]]
+    completions: list[str]
+    lengths: list[int] = field(default_factory=list)  # tokens, for the advice alone
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is validated.
+
+    Attributes:
+        reward: what training will maximise.
+        judge: what must order the held-out pairs: the learned model alone where there is one, so that a verifier beside it
+            cannot hide that it learned nothing.
+        learned: whether ``judge`` is a model, whose confidence can be calibrated.
+    """
+
+    kind: str
+    reward: RewardFunction
+    judge: RewardFunction
+    learned: bool = False
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+
+def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds: RewardValidation) -> RewardReport:
+    """Run every check of docs/rewards.md.
+
+    Args:
+        pairs: held-out rows with prompt, answer, chosen, rejected.
+    """
+    chosen, rejected = (totals(subject.judge, pairs, [p[side] for p in pairs]) for side in ("chosen", "rejected"))
+    groups = scored_groups(subject.reward, samples, thresholds.repeats)
+    judged = [group for group in (g.judged for g in groups) if len(group.gold)]
+    checks = [
+        identity_check(subject.judge, subject.identity),
+        *on_pairs(subject, pairs, chosen, rejected, thresholds),
+        *on_texts(subject, pairs, wins(chosen, rejected), judged, thresholds),
+        *on_samples(np.concatenate([chosen, rejected]), groups, judged, rewordings(subject, judged), thresholds),
+    ]
+    curves = {"best_of_n": policy_checks.best_of_n_curve(judged)}
+    if subject.learned and len(known := _finite(chosen - rejected)):
+        curves["reliability"] = [b._asdict() for b in reliability(known)]
+    pilot = Pilot.measured(judged, samples.lengths).as_json()
+    return RewardReport(
+        subject.kind, with_waivers([finite(check) for check in checks], thresholds.waive), pilot, curves, subject.identity
+    )
+
+
+def on_pairs(subject: Subject, pairs: Rows, chosen: Floats, rejected: Floats, thresholds: RewardValidation) -> list[Check]:
+    """The checks of ``judge`` on held-out pairs."""
+    prompts = [pair["prompt"] for pair in pairs]
+    longer = [len(pair["chosen"]) - len(pair["rejected"]) for pair in pairs]
+    scores = (chosen.tolist(), rejected.tolist())
+    return [
+        pair_checks.pair_accuracy(*scores, thresholds.pair_accuracy_lower_bound, prompts),
+        pair_checks.length_baseline(*scores, longer, prompts, thresholds.min_gain_over_length),
+        pair_checks.short_chosen_accuracy(*scores, longer, prompts, thresholds.min_short_chosen_accuracy),
+        pair_checks.worst_subset(wins(chosen, rejected), pairs, thresholds.subsets, thresholds.min_worst_subset),
+        *([pair_checks.calibration(chosen - rejected, thresholds.max_calibration_error)] if subject.learned else []),
+    ]
+
+
+def on_texts(
+    subject: Subject, pairs: Rows, plain: Floats, judged: Sequence[Group], thresholds: RewardValidation
+) -> list[Check]:
+    """The checks of invariance and of hacks. Batching and texts concern the judge, hacks what training maximises."""
+
+    def of_judge(rows: Rows, completions: Sequence[str]) -> Floats:
+        return totals(subject.judge, rows, completions)
+
+    def of_reward(rows: Rows, completions: Sequence[str]) -> Floats:
+        return totals(subject.reward, rows, completions)
+
+    found = text_checks.probe(of_judge, [*pairs, *pairs], [p[side] for side in ("chosen", "rejected") for p in pairs])
+    probed = [(group.row, group.values) for group in judged[: text_checks.PROBES]]
+    return [
+        text_checks.batch_invariance(of_judge, found, thresholds.max_batch_shift),
+        text_checks.padding_invariance(of_judge, found, thresholds.max_batch_shift),
+        text_checks.text_invariance(of_judge, found, thresholds.max_text_shift),
+        text_checks.format_perturbation(of_judge, pairs, plain, thresholds.max_format_drop, subject.learned),
+        text_checks.hack_strings(of_reward, probed, thresholds.max_hack_percentile),
+        text_checks.sycophancy(of_judge, pairs, found.deviation, thresholds.max_sycophancy),
+    ]
+
+
+def rewordings(subject: Subject, judged: Sequence[Group]) -> dict[str, list[Group]]:
+    """The first samples as a learned judge scores them otherwise laid out, and as each member of an ensemble scores them."""
+    if not subject.learned:
+        return {}
+    first = judged[: text_checks.PROBES]
+    plain = [lambda text: text, *LAYOUTS.values()]
+    kinds = {"laid out otherwise": [_scorings(subject.judge, group, plain) for group in first]}
+    members = getattr(subject.judge, "members", [])
+    if len(members) > 1:
+        kinds["members"] = [_stacked(group, [_scorings(m, group, plain[:1]).values for m in members]) for group in first]
+    return {name: [group for group in groups if np.isfinite(group.repeats).all()] for name, groups in kinds.items()}
+
+
+def _scorings(judge: RewardFunction, group: Group, styles: Sequence[Style]) -> Group:
+    rows = [group.row] * len(group.completions)
+    return _stacked(group, [totals(judge, rows, [style(text) for text in group.completions]) for style in styles])
+
+
+def _stacked(group: Group, scorings: Sequence[Floats]) -> Group:
+    return replace(group, repeats=np.stack(scorings))
+
+
+def on_samples(
+    on_pairs: Floats,
+    groups: Sequence[Group],
+    judged: Sequence[Group],
+    others: Mapping[str, Sequence[Group]],
+    thresholds: RewardValidation,
+) -> list[Check]:
+    """The checks of the reward on samples of the current policy."""
+    values = np.concatenate([group.repeats.ravel() for group in groups]) if groups else np.zeros(0)
+    first = np.concatenate([group.values for group in judged]) if judged else np.zeros(0)
+    gold = np.concatenate([group.gold for group in judged]) if judged else np.zeros(0)
+    lengths = np.array([len(text) for group in judged for text in group.completions], float)
+    return [
+        policy_checks.finiteness(np.concatenate([on_pairs, values])),
+        policy_checks.value_range(first),
+        policy_checks.length_correlation(first, lengths, gold, thresholds.max_length_correlation),
+        policy_checks.agreement(judged, thresholds.min_agreement),
+        policy_checks.silent_groups(judged, thresholds.max_silent_groups),
+        policy_checks.noise(judged, thresholds.min_signal_share, others),
+        policy_checks.best_of_n_fall(judged, thresholds.max_best_of_n_fall),
+    ]
+
+
+def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
+    """The samples by prompt, each scored ``repeats`` times by the reward and once by the verifier."""
+    scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
+    gold = np.array([score.total or 0.0 for score in verify([], samples.completions, samples.rows)])
+    places: dict[str, list[int]] = {}
+    for number, row in enumerate(samples.rows):
+        places.setdefault(row["prompt"], []).append(number)
+    return [Group(samples.rows[p[0]], [samples.completions[i] for i in p], scores[:, p], gold[p]) for p in places.values()]
+
+
+def totals(function: RewardFunction, rows: Rows, completions: Sequence[str]) -> Floats:
+    """Totals, with NaN for what could not be judged or is not a finite number: the checks count those."""
+    scores: list[Score] = function([row["prompt"] for row in rows], completions, rows) if rows else []
+    checked([Score(None, {}) for _ in scores], len(rows), "the reward")
+    values = [score.total for score in scores]
+    return np.array([float(v) if isinstance(v, (int, float)) and math.isfinite(v) else math.nan for v in values])
+
+
+def _finite(values: Floats) -> Floats:
+    return values[np.isfinite(values)]

@@ -1,0 +1,113 @@
+"""A reward model: a sequence classifier with one label, loaded safely, that scores texts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from ratchet.components.chat import encode_prompt
+from ratchet.components.errors import ModelError
+from ratchet.components.files import read_json, write_json
+from ratchet.components.pretrained import Source
+from ratchet.components.randomness import torch_seed
+from ratchet.components.rewards.protocol import Score
+
+ROWS_AT_ONCE = 256
+PROMPTS_KEPT = 2**15  # as tokens: checks score one prompt with many completions
+CALIBRATION = "calibration.json"
+REMEDY = "Check reward.model.base and reward.model.pretrained."
+
+
+class RewardModel:
+    """A sequence classifier with one label, and its tokenizer."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, temperature: float = 1.0) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._prompt_tokens = lru_cache(PROMPTS_KEPT)(partial(encode_prompt, tokenizer))
+        self.temperature = temperature  # scores are logits divided by it, so that sigmoid(difference) is a probability
+
+    @classmethod
+    def from_trunk(cls, source: str | Path, seed: int, device: torch.device, revision: str | None = None) -> "RewardModel":
+        """Warm start from a causal language model's trunk; the score head is drawn from the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(seed, "reward_head"))
+            return cls.load(source, device, revision, new_head=True)
+
+    @classmethod
+    def load(
+        cls, source: str | Path, device: torch.device, revision: str | None = None, new_head: bool = False
+    ) -> "RewardModel":
+        """Load a directory or hub id of a sequence classifier with one label (safetensors only, no remote code).
+
+        Args:
+            new_head: whether the score head may be missing, to be drawn at random.
+
+        Raises:
+            ModelError: if it cannot be loaded safely, its weights are not whole and finite, or it has no head of one label.
+        """
+        origin = Source(source, revision, "the reward model", REMEDY)
+        model, tokenizer = origin.load(AutoModelForSequenceClassification, new_head, num_labels=1)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"the tokenizer of {source} has no end-of-sequence token. Set one and save it again.")
+        model.config.pad_token_id = tokenizer.pad_token_id
+        return cls(model.to(device).eval(), tokenizer, _temperature(source))
+
+    def save(self, path: Path) -> None:
+        """Save weights as safetensors, the tokenizer, and the temperature in ``calibration.json``."""
+        self.model.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+        write_json(path / CALIBRATION, {"temperature": self.temperature})
+
+    def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt in the model's template, its completion, and end-of-sequence."""
+        if not completions:
+            return []
+        answers = self.tokenizer(list(completions), add_special_tokens=False, split_special_tokens=True).input_ids
+        end = self.tokenizer.eos_token_id
+        return [[*self._prompt_tokens(prompt), *answer, end] for prompt, answer in zip(prompts, answers, strict=True)]
+
+    def forward(self, sequences: Sequence[Sequence[int]], together: int = ROWS_AT_ONCE) -> Tensor:
+        """Logits [B] of token sequences, at most ``together`` of like length in a pass, so that little of it is padding."""
+        order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i))
+        chunks = [order[start : start + together] for start in range(0, len(order), together)]
+        found = torch.cat([self._padded([sequences[i] for i in chunk]) for chunk in chunks])
+        return found[torch.tensor(order, device=found.device).argsort()]
+
+    def _padded(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        width, pad = max(map(len, sequences)), self.tokenizer.pad_token_id
+        ids = torch.tensor([list(s) + [pad] * (width - len(s)) for s in sequences], device=self.model.device)
+        mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=self.model.device)
+        scores: Tensor = self.model(input_ids=ids, attention_mask=mask).logits[:, 0]
+        return scores.float()
+
+    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        """Calibrated scores. Equal texts are scored once, so that they get equal scores whatever batch they stand in."""
+        texts = list(dict.fromkeys(zip(prompts, completions, strict=True)))
+        if not texts:
+            return []
+        with torch.inference_mode():
+            values = (self.forward(self.encode(*zip(*texts, strict=True))) / self.temperature).tolist()
+        scores = dict(zip(texts, values, strict=True))
+        return [scores[text] for text in zip(prompts, completions, strict=True)]
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        """The reward protocol."""
+        return [Score(value, {"model": value}) for value in self.score(prompts, completions)]
+
+
+def _temperature(source: str | Path) -> float:
+    """The temperature beside the weights; 1 where there is none."""
+    path = Path(source) / CALIBRATION
+    if not path.is_file():
+        return 1.0
+    value = read_json(path).get("temperature")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
+        raise ModelError(f"{path} holds temperature {value!r}. Train the reward model again, or delete that file.")
+    return float(value)

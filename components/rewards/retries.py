@@ -1,0 +1,68 @@
+"""A reward that fails is tried again and counted; what still fails is missing, never a zero."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ratchet.components.errors import RewardError
+from ratchet.components.recipe import Failures
+from ratchet.components.rewards.protocol import RewardFunction, Score, plain
+from ratchet.components.user_code import user_code
+
+REMEDY = "Return a Score for each completion, and raise an Exception where the function fails."
+FEWEST = 200  # completions on which the rate is judged, so that one early failure is not a rate
+
+
+class Guarded:
+    """A reward function whose exceptions are retried: first the whole batch, then each completion alone.
+
+    Counts are of this process; a run that resumes after a crash starts counting again.
+    """
+
+    def __init__(self, function: RewardFunction, source: str, failures: Failures) -> None:
+        self.function, self.source, self.failures = function, source, failures
+        self.judged = self.failed = self.retried = 0
+        self.last: Exception | None = None
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        """The function's scores, with None where it failed to the last.
+
+        Raises:
+            RewardError: if more than the recipe's share of completions failed, or the function would have ended the run.
+        """
+        self.judged += len(completions)
+        scores = self._attempt(prompts, completions, rows)
+        if scores is not None:
+            return scores
+        if len(completions) == 1:
+            return [self._missing()]
+        return [score for one in zip(prompts, completions, rows, strict=True) for score in self._single(*one)]
+
+    def _single(self, prompt: str, completion: str, row: Mapping[str, Any]) -> list[Score]:
+        scores = self._attempt([prompt], [completion], [row])
+        return [self._missing()] if scores is None else scores
+
+    def _attempt(self, *batch: Any) -> list[Score] | None:
+        """The scores; None if every attempt raised."""
+        for attempt in range(self.failures.retries + 1):
+            if attempt:
+                self.retried += 1
+                time.sleep(self.failures.pause * 2 ** (attempt - 1))
+            try:
+                with user_code(self.source, REMEDY):
+                    return [plain(score, self.source) for score in self.function(*batch)]
+            except RewardError:
+                raise  # a broken protocol is not fixed by asking again
+            except Exception as error:  # a verifier is foreign code, or a service, and may raise anything
+                self.last = error
+        return None
+
+    def _missing(self) -> Score:
+        self.failed += 1
+        if self.failed > self.failures.max_rate * max(self.judged, FEWEST):
+            raise RewardError(
+                f"{self.source} failed on {self.failed} of {self.judged} completions, each tried "
+                f"{self.failures.retries + 1} times; the last error was {type(self.last).__name__}: {self.last}. "
+                "Fix it, or raise reward.failures.max_rate."
+            ) from self.last
+        return Score(None, {})

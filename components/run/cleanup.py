@@ -1,0 +1,251 @@
+"""Find what retention lets go in the store, in DVC's cache and in the registry, and delete it so that a crash harms nothing."""
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ratchet.components.data import versioning
+from ratchet.components.data.pointers import POINTER, pointer_md5
+from ratchet.components.errors import RatchetError, RegistryError, StoreError
+from ratchet.components.files import MANIFEST, left_behind, read_json, scratch_directory
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.provenance.ancestry import recorded_lineage
+from ratchet.components.recipe import Recipe
+from ratchet.components.run.retention import (
+    Item,
+    RunRecord,
+    deletable,
+    finished_runs,
+    kept_champions,
+    newest_runs,
+    open_since,
+    refused_versions,
+)
+
+if TYPE_CHECKING:
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.registry.runs import Tracker
+    from ratchet.components.registry.versions import RegisteredVersion
+
+SEALED = ("sealed", "evaluate")  # rows by item that publication and replay of a sealed verdict need
+ALL = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """The state of one project, and what its policy lets go."""
+
+    home: Home
+    recipe: Recipe
+    ledger: "Ledger"
+    tracker: "Tracker"
+    now: float
+
+    def items(self) -> list[Item]:
+        """Everything that may be deleted, with its size.
+
+        Raises:
+            RegistryError: if it cannot be told what a champion needs; nothing may be deleted then.
+        """
+        stored = self._let_go(self._stored(), self._needed_stages())
+        found = [Item(item.kind, item.name, item.used, tree_size(self.home.store / item.name)) for item in stored]
+        return [*found, *self._workspaces(), *self._datasets({item.name for item in stored}), *self._versions()]
+
+    def delete(self, item: Item) -> None:
+        """Delete one item, whole for everybody who looks."""
+        if item.kind == "version":
+            if item.name in self._champions:
+                raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
+            self.tracker.delete_files(self.recipe.name, item.name)
+        elif item.kind == "dataset":
+            for path in self._own_objects(item.name):
+                path.unlink(missing_ok=True)
+        elif item.kind == "workspace":
+            shutil.rmtree(self.home.workspaces / item.name)
+        else:
+            discard(self.home.store / item.name)
+
+    def _let_go(self, items: Iterator[Item], needed: set[str]) -> list[Item]:
+        since = open_since(self._rows, self.now)
+        return deletable(items, needed, since, self.recipe.retention.keep_days, self.now)
+
+    @cached_property
+    def _rows(self) -> list[dict[str, str]]:
+        return self.ledger.latest_runs(ALL)
+
+    @property
+    def _champions(self) -> set[str]:
+        """Versions that were champion and keep their files; read again each time, as a rollback may come between."""
+        return kept_champions(self.ledger.history(self.recipe.name), self.recipe.retention.keep_champions)
+
+    @cached_property
+    def _needed_runs(self) -> list[RunRecord]:
+        runs, sealed = finished_runs(self._rows), self._sealed_runs
+        known = {run.run_id: run for run in runs}
+        champions = [known.get(row.run_id) or self._recorded(model, row) for model, row in self._promotions]
+        kept = newest_runs(runs, self.recipe.retention.keep_runs)
+        return [*kept, *champions, *(run for run in runs if run.run_id in sealed)]
+
+    @cached_property
+    def _promotions(self) -> list[tuple[str, Promotion]]:
+        """Promotions whose versions are kept: all of other models, whose policy this is not."""
+        mine = self._champions
+        return [(model, row) for model, row in self.ledger.promotions() if model != self.recipe.name or row.version in mine]
+
+    @cached_property
+    def _sealed_runs(self) -> set[str]:
+        """Runs that judged on a fold that is not retired."""
+        pairs = {(use["model"], use["challenger"]) for use in self.ledger.unretired_uses()}
+        return {row["run_id"] for model, challenger in pairs for row in self.ledger.verdicts_on(model, challenger)}
+
+    def _recorded(self, model: str, promotion: Promotion) -> RunRecord:
+        """What a champion was made from by its lineage, where the ledger has no result of its run."""
+        folder = scratch_directory(self.home.workspaces, "gc")
+        try:
+            record = recorded_lineage(self.tracker, model, promotion.version, folder)
+        except RegistryError as error:
+            raise RegistryError(
+                f"it cannot be told what champion {promotion.version} needs: {error} Nothing is deleted."
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        stages = frozenset((stage.name, stage.key) for stage in record.stages)
+        return RunRecord(model, promotion.run_id, 0.0, stages, record.dataset.md5)
+
+    def _needed_stages(self) -> set[str]:
+        named = {f"{stage}/{key}" for run in self._needed_runs for stage, key in run.stages}
+        return named | {item.name for item in self._stored() if self._is_sealed(item)}
+
+    def _is_sealed(self, item: Item) -> bool:
+        stage = item.name.partition("/")[0]
+        if item.kind != "stage" or stage not in SEALED:
+            return False
+        try:
+            facts = read_json(self.home.store / item.name / "facts.json")
+            return (facts["challenger"], facts["incumbent"]) in self._sealed_pairs
+        except (StoreError, KeyError, TypeError):
+            return True  # what it is cannot be told
+
+    @cached_property
+    def _sealed_pairs(self) -> set[tuple[str, str]]:
+        return {(use["challenger"], use["incumbent"]) for use in self.ledger.unretired_uses()}
+
+    def _stored(self) -> Iterator[Item]:
+        for path in sorted(self.home.store.glob("*/*")):
+            if path.is_dir() and not path.is_symlink():
+                yield Item(kind_of(path), f"{path.parent.name}/{path.name}", last_used(path))
+
+    def _workspaces(self) -> Iterator[Item]:
+        """What killed processes left: a reproduction's environment can be large."""
+        for path in left_behind(self.home.workspaces):
+            yield Item("workspace", path.name, path.stat().st_mtime, tree_size(path))
+
+    def _datasets(self, leaving: set[str]) -> list[Item]:
+        """Versions in DVC's cache that runs of ours made; what else is there is somebody else's."""
+        made = {run.dataset for run in finished_runs(self._rows)} | set(self._stored_datasets(leaving))
+        needed = {run.dataset for run in self._needed_runs} | set(self._stored_datasets(leaving, staying=True))
+        pointer = self.home.project / POINTER
+        if pointer.is_file():
+            needed.add(pointer_md5(pointer))
+        found = (self._dataset(name) for name in sorted(name for name in made - needed if name is not None))
+        return self._let_go((item for item in found if item is not None), set())
+
+    def _stored_datasets(self, leaving: set[str], staying: bool = False) -> Iterator[str]:
+        for path in self.home.store.glob(f"data/*/{POINTER}"):
+            if (f"data/{path.parent.name}" in leaving) != staying:
+                yield pointer_md5(path)
+
+    def _dataset(self, name: str) -> Item | None:
+        objects = versioning.cached(name, self.home.dvc)
+        if objects is None:
+            return None
+        size = sum(path.stat().st_size for path in self._own_objects(name) if path.is_file())
+        return Item("dataset", name, objects[0].stat().st_mtime, size)
+
+    def _own_objects(self, name: str) -> list[Path]:
+        """Objects that no other version in the cache names; the listing last, so that a deletion cut short is done again."""
+        objects = versioning.cached(name, self.home.dvc)
+        if objects is None:
+            return []
+        others = [other for other in versioning.cached_versions(self.home.dvc) if other != name]
+        shared = {path for other in others for path in versioning.cached(other, self.home.dvc) or []}
+        return [*sorted(set(objects[1:]) - shared), objects[0]]
+
+    def _versions(self) -> list[Item]:
+        name, retention = self.recipe.name, self.recipe.retention
+        versions = {v.number: v for v in self.tracker.versions(name) if not self.tracker.lacks_files(v)}
+        aliases = {self.tracker.alias(name, alias) for alias in ("champion", "challenger")}
+        going = refused_versions({n: v.tags for n, v in versions.items()}, retention.keep_refused_versions)
+        going += [row.version for row in self.ledger.history(name) if row.version in versions]
+        needed = {str(alias) for alias in aliases} | self._champions | self._parents(versions)
+        items = (self._version(versions[number]) for number in dict.fromkeys(going))
+        return [self._sized(item) for item in self._let_go(items, needed)]
+
+    def _parents(self, versions: "dict[str, RegisteredVersion]") -> set[str]:
+        """Versions that kept champions started from, as their tags say."""
+        kept = [versions[number] for number in self._champions if number in versions]
+        found: set[str] = set()
+        while kept:
+            parent = kept.pop().tags.get("parent_version")
+            if parent is not None and parent not in found:
+                found.add(parent)
+                kept += [versions[parent]] if parent in versions else []
+        return found
+
+    def _version(self, version: "RegisteredVersion") -> Item:
+        return Item("version", version.number, version.created)
+
+    def _sized(self, item: Item) -> Item:
+        return Item(item.kind, item.name, item.used, self.tracker.files_size(self.recipe.name, item.name))
+
+
+def clean(cleanup: Cleanup, dry_run: bool) -> list[Item]:
+    """Delete what may be deleted, and say what that was. What cannot be deleted (a full disk, a server down) stays."""
+    items = cleanup.items()
+    return items if dry_run else [item for item in items if _deleted(cleanup, item)]
+
+
+def _deleted(cleanup: Cleanup, item: Item) -> bool:
+    try:
+        cleanup.delete(item)
+    except (OSError, RatchetError):
+        return False
+    return True
+
+
+def kind_of(path: Path) -> str:
+    """What a directory of the store is, by its name."""
+    if path.name.startswith(".work."):
+        return "checkpoints"
+    return "leftover" if path.name.startswith((".tmp.", ".trash.", "corrupt.")) else "stage"
+
+
+def last_used(path: Path) -> float:
+    """When a directory of the store was written, or its manifest last verified; in seconds since 1970."""
+    manifest = path / MANIFEST
+    if manifest.is_file():
+        return manifest.stat().st_mtime
+    return max((child.stat().st_mtime for child in path.iterdir()), default=path.stat().st_mtime)
+
+
+def tree_size(path: Path) -> int:
+    """Bytes of all files below a directory."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+def discard(path: Path) -> None:
+    """Delete a directory of the store: renamed first, so that nobody finds half of it."""
+    trash = path.with_name(f".trash.{path.name.removeprefix('.')}.{uuid.uuid4().hex[:8]}")
+    path.rename(trash)
+    shutil.rmtree(trash)
+
+
+def now() -> float:
+    """Seconds since 1970."""
+    return time.time()

@@ -1,0 +1,112 @@
+"""What may be deleted: nothing that was used lately, nothing that is needed. Pure: it is told what there is."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.ledger import OPEN, Promotion
+from ratchet.components.recipe import Retention
+
+DAY_SECONDS = 86_400.0
+ABANDONED_DAYS = 30  # a run that was killed, and not gone on with for so long, is not expected back
+REFUSED = ("REJECT", "UNDERPOWERED", "INVALID", "ERROR")
+StageName = tuple[str, str]  # stage, key
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that could be deleted."""
+
+    kind: str  # stage, checkpoints, leftover, workspace, version, dataset
+    name: str
+    used: float  # seconds since 1970
+    size: int = 0  # bytes
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "name": self.name, "bytes": self.size, "used": self.used}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the ledger says of a run that ended."""
+
+    model: str
+    run_id: str
+    started: float
+    stages: frozenset[StageName]
+    dataset: str | None
+
+
+def finished_runs(rows: Iterable[Mapping[str, Any]]) -> list[RunRecord]:
+    """Runs with a result, newest first, from the ledger's rows."""
+    return [_record(row, json.loads(row["result"])) for row in rows if row["result"]]
+
+
+def _record(row: Mapping[str, Any], result: Mapping[str, Any]) -> RunRecord:
+    stages = frozenset((stage["name"], stage["key"]) for stage in result.get("stages", []))
+    return RunRecord(row["model"], row["run_id"], seconds(row["started"]), stages, result.get("dataset"))
+
+
+def newest_runs(runs: Sequence[RunRecord], keep: int) -> list[RunRecord]:
+    """The newest runs of each model."""
+    models = {run.model for run in runs}
+    return [run for model in models for run in [r for r in runs if r.model == model][:keep]]
+
+
+def kept_champions(history: Sequence[Promotion], keep: int | None) -> set[str]:
+    """Versions whose files and lineage stay. A rollback makes an older version champion again, and so newest."""
+    if keep is None:
+        return {promotion.version for promotion in history}
+    newest = list(dict.fromkeys(promotion.version for promotion in reversed(history)))
+    return set(newest[:keep])
+
+
+def open_since(rows: Iterable[Mapping[str, Any]], now: float) -> float:
+    """Start of the oldest run that is open and may be gone on with; what was used since then is needed. ``now`` without any."""
+    started = [seconds(row["started"]) for row in rows if row["status"] in OPEN]
+    return min((start for start in started if now - start < ABANDONED_DAYS * DAY_SECONDS), default=now)
+
+
+def deletable(items: Iterable[Item], needed: Iterable[str], since: float, keep_days: int, now: float) -> list[Item]:
+    """Items that nobody needs: not named as needed, not used in ``keep_days`` days, nor since an open run began.
+
+    Args:
+        needed: names of items.
+        since: start of the oldest open run.
+    """
+    names, limit = set(needed), min(now - keep_days * DAY_SECONDS, since)
+    return [item for item in items if item.name not in names and item.used < limit]
+
+
+def refused_versions(tags: Mapping[str, Mapping[str, str]], keep: int) -> list[str]:
+    """Refused versions but the newest ``keep``, oldest first.
+
+    Args:
+        tags: of each version, by its number.
+    """
+    refused = sorted((number for number, values in tags.items() if values.get("verdict") in REFUSED), key=int)
+    return refused[: max(0, len(refused) - keep)]
+
+
+def policy_of(retention: Retention) -> str:
+    """The policy in words, for a person."""
+    champions = "all champions" if retention.keep_champions is None else f"{retention.keep_champions} champions"
+    return (
+        f"kept: {retention.keep_days} days, {retention.keep_runs} runs a model, {champions}, "
+        f"{retention.keep_refused_versions} refused versions"
+    )
+
+
+def seconds(moment: str) -> float:
+    """A time of the ledger's in seconds since 1970.
+
+    Raises:
+        RegistryError: if it is not one.
+    """
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except ValueError as error:
+        raise RegistryError(f"the ledger has a time {moment!r}. Restore it from a backup.") from error

@@ -1,0 +1,72 @@
+"""The sources that a result depends on, found from the imports, and their digest: changed code is a changed key."""
+
+import ast
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+
+from ratchet.components.digests import digest_of_digests, file_digest
+
+ROOT = Path(__file__).parent
+PACKAGE = __name__.rpartition(".")[0]
+
+
+@cache
+def sources_digest() -> str:
+    """sha256 over every source file of ``components``; once per process: an edit during a run counts from the next run."""
+    return _digest_of_files(set(ROOT.rglob("*.py")))
+
+
+@cache
+def closure_digest(module: str, without: Collection[str] = ()) -> str:
+    """sha256 over the sources of a module and of all that it imports; once per process.
+
+    Args:
+        module: its full name, as in ``__name__``.
+        without: modules whose sources do not count, and whose imports are not followed.
+    """
+    return _digest_of_files(closure(module, without))
+
+
+def closure(module: str, without: Collection[str] = ()) -> set[Path]:
+    """The source files of ``components`` that a module needs: its own, and what they import, inside functions too."""
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _source(name)
+        if path is None or path in found or name in without:
+            continue
+        found.add(path)
+        # importing a.b.c runs a and a.b first
+        waiting += [name.rpartition(".")[0], *_imports(path, name)]
+    return found
+
+
+def _imports(path: Path, module: str) -> Iterator[str]:
+    """Names that may be modules: of ``from a import b``, both a and a.b. What only a type checker imports does not count."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            yield from (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
+        waiting += ast.iter_child_nodes(node)
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module of ``components``; None for any other name."""
+    if not f"{module}.".startswith(f"{PACKAGE}."):
+        return None
+    place = ROOT.joinpath(*module.removeprefix(PACKAGE).split("."))
+    candidates = (place / "__init__.py", place.with_suffix(".py"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _digest_of_files(files: set[Path]) -> str:
+    return digest_of_digests({file.relative_to(ROOT).as_posix(): file_digest(file) for file in files})

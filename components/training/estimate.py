@@ -1,0 +1,111 @@
+"""What training a recipe takes in memory, and what it leaves open decided by that: before training, and at its start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.errors import RecipeError
+from ratchet.components.policy.configuration import configuration_of, read_configuration
+from ratchet.components.policy.shape import ModelShape, shape_of
+from ratchet.components.recipe import Recipe, Train
+from ratchet.components.training.fitting import SHARE, Choice, choices, estimate_of, fitted, with_choice
+from ratchet.components.training.memory import GIB, Estimate
+
+CHARS_PER_TOKEN = 4  # of English in the usual vocabularies, where no prompt can be encoded yet
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where training runs."""
+
+    kind: str  # cpu or cuda
+    memory: int  # bytes
+
+    @property
+    def budget(self) -> int:
+        """Bytes that an estimate may come to."""
+        return int(self.memory * SHARE[self.kind])
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The values that were chosen, and what they come to."""
+
+    train: Train
+    choice: Choice
+    estimate: Estimate
+    place: Place
+    prompt_tokens: int
+
+    @property
+    def fits(self) -> bool:
+        return self.estimate.peak <= self.place.budget
+
+    def as_json(self) -> dict[str, Any]:
+        """Memory in GiB."""
+        parts = [{"name": p.name, "phase": p.phase, "gib": p.bytes / GIB} for p in self.estimate.parts]
+        return {
+            "device": self.place.kind,
+            "device_gib": self.place.memory / GIB,
+            "budget_gib": self.place.budget / GIB,
+            "prompt_tokens": self.prompt_tokens,
+            "parts": parts,
+            "estimate_gib": self.estimate.peak / GIB,
+            "fits": self.fits,
+            "train": self.choice._asdict(),
+        }
+
+
+def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Place) -> MemoryPlan:
+    """Resolve ``auto`` in ``train.micro_tokens``, ``gradient_checkpointing`` and ``offload``.
+
+    Raises:
+        RecipeError: if ``train.k`` is still ``auto``.
+    """
+    train = recipe.train
+    if train.k == "auto":
+        raise RecipeError("train.k: auto is advised by the reward's validation, which is still to come. Give --set train.k=8.")
+    given = {
+        "prompt_tokens": prompt_tokens,
+        "new_tokens": recipe.policy.max_new_tokens,
+        "cuda": place.kind == "cuda",
+        "low": train.precision == "bf16" or (train.precision == "auto" and place.kind == "cuda"),
+        "reference": train.lora is None,  # the divergence on dev is measured to it, whatever the loss holds
+        "reward_parameters": shape.trunk_parameters * recipe.reward.model.members if recipe.reward.needs_model else 0,
+    }
+
+    def estimated(choice: Choice) -> Estimate:
+        return estimate_of(train, shape, choice, **given)
+
+    choice = fitted(choices(train, place.kind == "cuda"), estimated, place.budget)
+    return MemoryPlan(with_choice(train, choice), choice, estimated(choice), place, prompt_tokens)
+
+
+def plan_ahead(recipe: Recipe, place: Place, config: Path | None = None, prompt_tokens: int | None = None) -> MemoryPlan:
+    """The plan before anything is there: the shape from the model's configuration, prompts as long as the recipe lets them be.
+
+    Args:
+        config: a config.json, where the recipe's model is not to be asked.
+
+    Raises:
+        RecipeError: if the shape of the model is not known here.
+    """
+    longest = prompt_tokens or -(-recipe.data.max_prompt_chars // CHARS_PER_TOKEN)
+    return memory_plan(recipe, planned_shape(recipe, config), longest, place)
+
+
+def planned_shape(recipe: Recipe, config: Path | None = None) -> ModelShape:
+    """
+    Raises:
+        RecipeError: if it is not known here.
+    """
+    from ratchet.components.policy.tiny import tiny_config
+
+    policy = recipe.policy
+    if config is not None:
+        return shape_of(read_configuration(config))
+    if policy.model is not None:
+        return shape_of(configuration_of(policy.model, policy.revision, policy.shape))
+    warmup = policy.warmup
+    options = {"layers": warmup.layers, "width": warmup.width, "heads": warmup.heads, "context": warmup.context}
+    return shape_of(tiny_config(warmup.vocabulary, **options))

@@ -1,0 +1,107 @@
+"""What a person watches during a run: one live line per stage, on stderr."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ratchet.components.report.run import dev_rows
+from ratchet.components.text import visible
+
+TITLES = {
+    "data": "dataset",
+    "warmup": "starting policy",
+    "reward": "reward, validated",
+    "train": "RL training",
+    "evaluate": "evaluation",
+    "gate": "gate",
+}
+console = Console(stderr=True)
+
+
+class Display:
+    """Progress bars by stage; lines are printed as stages finish, so that a log file reads well too."""
+
+    def __init__(self) -> None:
+        self.bars: Progress | None = None
+        self.tasks: dict[str, TaskID] = {}
+        self.shares: dict[str, int] = {}
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Draw while the block lasts."""
+        columns = (
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as self.bars:
+            yield
+        self.bars = None
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """A stage has done ``done`` of ``total``."""
+        if self.bars is None:
+            return
+        if not console.is_terminal:
+            self._print_tenths(stage, done, total, note)
+            return
+        if stage not in self.tasks:
+            self.tasks[stage] = self.bars.add_task(TITLES.get(stage, stage), total=total, note="")
+        self.bars.update(self.tasks[stage], completed=done, total=total, note=escape(note))
+
+    def _print_tenths(self, stage: str, done: int, total: int, note: str) -> None:
+        share = 10 * done // max(1, total)
+        if share != self.shares.get(stage):
+            self.shares[stage] = share
+            console.print(f"{TITLES.get(stage, stage):<18} {done}/{total}  {escape(note)}", highlight=False, soft_wrap=True)
+
+    def finished(self, stage: str, cached: bool, seconds: float) -> None:
+        """Say how a stage ended."""
+        if stage in self.tasks and self.bars is not None:
+            self.bars.remove_task(self.tasks.pop(stage))
+        how = "already finished" if cached else f"{seconds:.1f} s"
+        console.print(f"[green]✓[/] {TITLES.get(stage, stage):<18} {how}", highlight=False)
+
+
+def print_result(result: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    """The summary at the end of a run, for a person."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("dataset", str(result["dataset"] or "not made"))
+    if details.get("reward"):
+        report = details["reward"]
+        good = sum(check["passed"] for check in report["checks"])
+        state = "passed" if report["passed"] else "refused"
+        table.add_row("reward", f"{report['kind']} {state}: {good} of {len(report['checks'])} checks passed")
+        for check in report["checks"]:
+            if not check["passed"]:
+                found = f"{check['name']} {_number(check['value'])} against {check['threshold']:g}"
+                waived = check["waived"]
+                note = f"FAILED. {check['advice']}" if waived is None else f"failed, waived: {waived}"
+                table.add_row("", escape(visible(f"{found} {note}")))
+    for row in dev_rows(details["evaluation"])[:2] if details.get("evaluation") else []:
+        table.add_row(f"dev, {row['label']}", f"{row['before']} -> {row['after']}")
+    table.add_row("verdict", str(result["verdict"] or "none"))
+    for reason in details.get("reasons", []):
+        table.add_row("", escape(visible(reason)))
+    if result["version"]:
+        table.add_row("model version", f"{result['version']} (champion before: {result['previous'] or 'none'})")
+    if result["report"]:
+        table.add_row("report", str(result["report"]))
+        table.add_row("look next", "ratchet ui   (MLflow and Prefect in the browser)")
+    colour = {"promoted": "green", "unchanged": "cyan", "finished": "cyan"}.get(result["status"], "yellow")
+    console.print()
+    console.print(f"[bold {colour}]{result['status']}[/]")
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,35 @@
+"""The table of ``ratchet train --estimate``."""
+
+from rich.console import Console
+from rich.table import Table
+
+from ratchet.components.training.estimate import MemoryPlan
+from ratchet.components.training.memory import GIB
+
+PHASES = {
+    "held": "all the time",
+    "rollout": "while completions are drawn",
+    "critic": "while the critic learns",
+    "update": "while the policy learns",
+}
+
+
+def print_plan(plan: MemoryPlan) -> None:
+    """Each part, by the phase that needs it, and what was chosen."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading, side in (("when", "left"), ("what", "left"), ("GiB", "right")):
+        table.add_column(heading, justify=side)
+    for phase, words in PHASES.items():
+        for number, part in enumerate(p for p in plan.estimate.parts if p.phase == phase):
+            table.add_row("" if number else words, part.name, f"{part.bytes / GIB:.3f}")
+    table.add_section()
+    table.add_row("at most", "held, and the largest of the phases", f"{plan.estimate.peak / GIB:.3f}")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    kind = "CPU" if plan.place.kind == "cpu" else "GPU"
+    verdict = "fits" if plan.fits else "does not fit"
+    console.print(
+        f"{kind} with {plan.place.memory / GIB:.1f} GiB, of which {plan.place.budget / GIB:.1f} may be used: {verdict}"
+    )
+    console.print(", ".join(f"train.{name}={str(value).lower()}" for name, value in plan.choice._asdict().items()))
+    console.print(f"prompts of at most {plan.prompt_tokens} tokens, {plan.train.prompts} x {plan.train.group_size} completions")

@@ -1,0 +1,82 @@
+"""Reward reports and advice as tables that a person can read, on stderr."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from ratchet.components.text import visible
+from ratchet.flows.cli.views.console import console
+
+if TYPE_CHECKING:
+    from ratchet.components.rewards.protocol import Score
+
+SHOWN = 40  # rows of a score table
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and lines."""
+    for part in parts:
+        console.print(part, highlight=False)
+
+
+def text(value: str) -> str:
+    """Text of a recipe or a row, safe on a terminal."""
+    return escape(visible(value))
+
+
+def outcome(check: Mapping[str, Any]) -> str:
+    """passed, FAILED, waived, or not measured."""
+    if check["passed"]:
+        return "[green]passed[/]" if check["value"] is not None or check["name"] == "identity" else "not measured"
+    return "[red]FAILED[/]" if check["waived"] is None else "[yellow]waived[/]"
+
+
+def check_table(report: Mapping[str, Any]) -> Table:
+    """A row a check: figure, interval, threshold, outcome, and for what failed what to do."""
+    state = "passed" if report["passed"] else "refused"
+    table = Table(title=f"reward {report['kind']}: {state}", title_justify="left", box=None, padding=(0, 1))
+    for name, justify in (("check", "left"), ("figure", "right"), ("95% interval", "right"), ("threshold", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("")
+    table.add_column("", overflow="fold")
+    for check in report["checks"]:
+        note = text(check["detail"])
+        if not check["passed"]:
+            note += f"\n[bold]{text(check['advice'])}[/]" if check["waived"] is None else f"\nwaived: {text(check['waived'])}"
+        interval = "" if check["low"] is None else f"{check['low']:.3f} to {check['high']:.3f}"
+        figure = "" if check["value"] is None else f"{check['value']:.3g}"
+        table.add_row(check["name"], figure, interval, f"{check['threshold']:g}", outcome(check), note)
+    return table
+
+
+def advice_table(advice: Mapping[str, Any]) -> list[RenderableType]:
+    """What to expect of each group size, what is advised, why, and what is assumed."""
+    table = Table(title=f"train.k = {advice['k']}, {advice['algorithm']}", title_justify="left", box=None, padding=(0, 1))
+    for name in ("k", "silent groups", "R² of an advantage", "signal to noise of a prompt", "error of the group's sd"):
+        table.add_column(name, justify="right")
+    for size in advice["sizes"]:
+        chosen = "bold" if size["k"] == advice["k"] else ""
+        table.add_row(
+            str(size["k"]),
+            f"{size['silent_share']:.2f}",
+            f"{size['advantage_fidelity']:.2f}",
+            f"{size['signal']:.1f}",
+            f"{size['spread_error']:.0%}",
+            style=chosen,
+        )
+    reasons = [f"because {text(reason)}" for reason in advice["reasons"]]
+    return [table, *reasons, *(f"[dim]assuming that {text(assumption)}[/]" for assumption in advice["assumptions"])]
+
+
+def score_table(rows: Sequence[Mapping[str, Any]], scores: "Sequence[Score]") -> Table:
+    """The first rows with their totals and parts."""
+    table = Table(title=f"{len(rows)} completions", title_justify="left", box=None, padding=(0, 1))
+    for name in ("total", "parts", "completion"):
+        table.add_column(name, overflow="fold")
+    for row, score in list(zip(rows, scores, strict=True))[:SHOWN]:
+        parts = ", ".join(f"{name} {value:.3g}" for name, value in score.parts.items())
+        table.add_row("none" if score.total is None else f"{score.total:.3g}", text(parts), text(row["completion"][-80:]))
+    return table

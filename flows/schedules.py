@@ -1,0 +1,26 @@
+"""Schedules: serve the flow from this machine. Work pools elsewhere are in prefect.yaml."""
+
+from prefect.flows import EntrypointType
+from prefect.schedules import Cron, Interval, Schedule
+
+from ratchet.flows.finetune import finetune
+
+
+def schedule_of(cron: str | None, seconds: float | None) -> Schedule:
+    """A schedule in UTC."""
+    if cron is not None:
+        return Cron(cron, timezone="UTC")
+    assert seconds is not None
+    return Interval(seconds, timezone="UTC")
+
+
+def serve_flow(name: str, recipe: str, overrides: list[str], cron: str | None, seconds: float | None) -> None:
+    """Serve one deployment until stopped; one run at a time, later ones wait."""
+    finetune.serve(
+        name=name,
+        schedule=schedule_of(cron, seconds),
+        parameters={"recipe": recipe, "overrides": overrides},
+        limit=1,
+        tags=["ratchet"],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )

@@ -1,0 +1,59 @@
+"""A process beside that of a scheduled run: Prefect's runner believes an exit code of 0, and leaves the run Running."""
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SECONDS = 1.0  # between two looks
+DONE = b"."
+
+
+@contextmanager
+def watched(flow_run: str | None) -> Iterator[None]:
+    """Mark the flow run Crashed if this process ends without leaving the block.
+
+    Args:
+        flow_run: its id; None where nobody needs to watch.
+    """
+    if flow_run is None:
+        yield
+        return
+    command = [sys.executable, "-m", "ratchet.flows.servers.watcher", flow_run, str(os.getpid())]
+    # In a session of its own: what ends this process group must not end who reports it.
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        watcher.communicate(DONE)
+
+
+def vanished(process: int) -> bool:
+    """Wait for the parent to say that it is done, to close our standard input, or to be gone; false if it said so.
+
+    The end of the pipe alone does not show that: a process that it forked may hold it open.
+    """
+    while os.getppid() == process:
+        if select.select([0], [], [], SECONDS)[0]:
+            return os.read(0, 1) != DONE
+    return True
+
+
+def mark_crashed(flow_run: str) -> None:
+    """Set the flow run's state, unless it has a last one already."""
+    from uuid import UUID
+
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed
+
+    message = "The process of this run ended and left no result. A reward function that calls os._exit() does that."
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run)).state
+        if state is None or not state.is_final():
+            client.set_flow_run_state(UUID(flow_run), Crashed(message=message))
+
+
+if __name__ == "__main__" and vanished(int(sys.argv[2])):
+    mark_crashed(sys.argv[1])

@@ -1,0 +1,62 @@
+"""Benchmark files of the user's own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.errors import DataError
+from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
+
+
+def written(path: Path, *rows: dict[str, object]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_rows_have_a_question_or_a_prompt_and_keep_their_fields(tmp_path: Path) -> None:
+    one = {"question": " 1 + 1? ", "answer": "#### 2", "level": 5}
+    rows = benchmark_rows("b", written(tmp_path / "b.jsonl", one, {"prompt": "2 + 2?", "answer": 4}))
+    assert [(row["prompt"], row["answer"], row.get("level")) for row in rows] == [
+        ("1 + 1?", "#### 2", 5),
+        ("2 + 2?", "4", None),
+    ]
+    assert len({row["id"] for row in rows}) == 2
+    assert all(int(row["id"], 16) for row in rows)
+
+
+def test_of_two_rows_with_one_prompt_the_first_counts(tmp_path: Path) -> None:
+    rows = benchmark_rows("b", written(tmp_path / "b", {"prompt": "a", "answer": "1"}, {"prompt": "a ", "answer": "1.0"}))
+    assert [row["answer"] for row in rows] == ["1"]
+
+
+def test_faults_prompts_that_look_alike_are_different_items_of_a_benchmark(tmp_path: Path) -> None:
+    given = [{"prompt": prompt, "answer": str(n)} for n, prompt in enumerate(["2² m?", "22 m?", "22 M?", "22\nm?"])]
+    rows = benchmark_rows("b", written(tmp_path / "b", *given))
+    assert [row["answer"] for row in rows] == ["0", "1", "2", "3"]
+    assert len({row["id"] for row in rows}) == 4
+
+
+def test_faults_a_benchmark_with_two_answers_to_one_prompt_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"prompt 2 of .* came before with another answer"):
+        benchmark_rows("b", written(tmp_path / "b", {"prompt": "a", "answer": "1"}, {"prompt": "a ", "answer": "2"}))
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"answer": "1"}, "neither question nor prompt"),
+        ({"prompt": "a", "answer": "none"}, "row 1 .* is not one number"),
+        ({"prompt": "a", "answer": "5 m/s^2"}, "row 1 .* is not one number"),
+    ],
+)
+def test_a_row_that_cannot_be_judged_is_named(tmp_path: Path, row: dict[str, object], complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        benchmark_rows("b", written(tmp_path / "b", row))
+
+
+def test_a_benchmark_needs_a_file_with_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no file"):
+        benchmark_path("b", str(tmp_path / "none"))
+    with pytest.raises(DataError, match="no rows"):
+        benchmark_rows("b", written(tmp_path / "b"))

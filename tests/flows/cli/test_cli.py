@@ -1,0 +1,202 @@
+"""The command line: exit codes, messages, JSON on stdout alone."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.errors import RatchetError, RecipeError
+from ratchet.flows.cli.run import EXIT_CODES
+from ratchet.flows.cli.serve import check_schedule, parse_interval
+from ratchet.flows.servers import start as servers
+from tests.places import ROOT
+
+
+def ratchet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ratchet.flows.cli", *arguments], cwd=project, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_unknown_key_is_exit_2_and_names_the_remedy(project: Path) -> None:
+    done = ratchet(project, "run", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"), "--set", "train.lrr=1")
+    assert done.returncode == 2
+    assert "train.lrr: unknown key (given: 1)" in done.stderr
+    assert "ratchet recipe show" in done.stderr
+    assert not (project / ".ratchet").exists()
+
+
+def test_a_missing_recipe_is_exit_2(project: Path) -> None:
+    done = ratchet(project, "recipe", "check", "--recipe", "nowhere.yaml")
+    assert done.returncode == 2
+    assert "nowhere.yaml" in done.stderr
+
+
+def test_bad_usage_is_exit_2(project: Path) -> None:
+    assert ratchet(project, "run", "--nonsense").returncode == 2
+
+
+def test_history_before_the_first_champion_is_an_empty_list(project: Path) -> None:
+    done = ratchet(project, "history", "--json", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"))
+    assert json.loads(done.stdout) == []
+
+
+def test_recipe_show_fills_in_overrides(project: Path) -> None:
+    done = ratchet(
+        project, "recipe", "show", "--json", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"), "--set", "train.k=16"
+    )
+    assert json.loads(done.stdout)["train"]["k"] == 16
+
+
+def test_an_estimate_is_printed_before_anything_is_there(project: Path) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "gsm8k_grpo.yaml"), "--gpu-memory", "80"]
+    table = ratchet(project, "train", "--estimate", *recipe)
+    assert table.returncode == 0
+    assert "activations" in table.stdout
+    told = json.loads(ratchet(project, "train", "--estimate", "--json", *recipe).stdout)
+    assert (told["fits"], told["device_gib"]) == (True, 80.0)
+    assert f"{told['estimate_gib']:.3f}" in table.stdout
+    assert not (project / ".ratchet").exists()
+
+
+def test_an_estimate_of_a_model_that_is_not_known_here_is_exit_2(project: Path) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "gsm8k_grpo.yaml"), "--set", "policy.shape=null"]
+    done = ratchet(project, "train", "--estimate", *recipe)
+    assert done.returncode == 2
+    assert "the shape of Qwen/Qwen2.5-0.5B-Instruct is not known here" in done.stderr
+    alone = ratchet(project, "train", "--prompt-tokens", "5", *recipe)
+    assert alone.returncode == 2
+    assert "are for --estimate" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    "verb", [["push"], ["pull"], ["verify"], ["add", "new.jsonl"], ["diff", "HEAD"]], ids=lambda verb: verb[0]
+)
+def test_data_verbs_without_a_pointer_say_what_to_do(project: Path, verb: list[str]) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "quickstart.yaml")] if len(verb) > 1 else []
+    done = ratchet(project, "data", *verb, *recipe)
+    assert done.returncode == 1
+    assert "ratchet data prepare" in done.stderr
+
+
+def test_a_state_directory_that_cannot_be_made_is_a_clear_error(project: Path) -> None:
+    (project / ".ratchet").write_text("a file where a directory should be", encoding="utf-8")
+    done = ratchet(project, "run", "--recipe", str(ROOT / "tests" / "recipes" / "micro.yaml"), "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["status"] == "error"
+    assert "RATCHET_HOME" in done.stderr
+
+
+def test_a_wrong_recipe_is_json_too(project: Path) -> None:
+    recipe = str(ROOT / "tests" / "recipes" / "micro.yaml")
+    done = ratchet(project, "run", "--recipe", recipe, "--set", "train.rate=1", "--json")
+    assert done.returncode == 2
+    assert "train.rate" in json.loads(done.stdout)["error"]
+
+
+VERBS_OF_A_MODEL = [
+    "run",
+    "train",
+    "evaluate",
+    "gate",
+    "history",
+    "rollback",
+    "promote",
+    "approve",
+    "lineage",
+    "verify",
+    "reproduce",
+]
+
+
+@pytest.mark.parametrize("verb", VERBS_OF_A_MODEL)
+def test_the_model_that_a_verb_is_about_can_be_set(verb: str) -> None:
+    import typer
+
+    from ratchet.flows.cli import app
+
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    for shown in getattr(command, "commands", {"": command}).values():
+        options = {option for parameter in shown.params for option in parameter.opts}
+        assert {"--recipe", "--set"} <= options, shown.name
+
+
+def test_a_busy_port_is_named(project: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind((servers.HOST, 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(RatchetError, match=f"port {port}.*--port"):
+            servers.require_free(port, "--port")
+
+
+@pytest.mark.parametrize("name", ["DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS"])
+def test_telemetry_is_off_whatever_the_verb(project: Path, name: str) -> None:
+    show = f"atexit.register(lambda: print(os.environ.get('{name}')))"
+    code = f"import atexit, os, ratchet.flows.cli; {show}; ratchet.flows.cli.main()"
+    environment = {key: value for key, value in os.environ.items() if key != name}
+    command = [sys.executable, "-c", code, "recipe", "check", "--recipe", str(ROOT / "recipes" / "quickstart.yaml")]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1] in ("1", "true")) == (0, True)
+
+
+def test_every_verb_has_an_example() -> None:
+    import typer
+
+    from ratchet.flows.cli import app
+
+    group = typer.main.get_command(app)
+    commands = [command for verb in group.commands.values() for command in getattr(verb, "commands", {"": verb}).values()]  # type: ignore[attr-defined]
+    assert len(commands) >= 14
+    assert [command.name for command in commands if "Example: ratchet" not in (command.help or "")] == []
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("15m", 900), ("6h", 21600), ("1d", 86400), ("30s", 30)])
+def test_intervals(text: str, seconds: float) -> None:
+    assert parse_interval(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["0m", "m", "15", "-1h", "1.5h"])
+def test_what_is_not_an_interval_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match="15m"):
+        parse_interval(text)
+
+
+@pytest.mark.parametrize(("cron", "seconds"), [(None, None), ("0 2 * * *", 60.0), ("0 2 * *", None)])
+def test_a_schedule_must_be_one_and_whole(cron: str | None, seconds: float | None) -> None:
+    with pytest.raises(RecipeError):
+        check_schedule(cron, seconds)
+
+
+def test_exit_codes_are_the_contract() -> None:
+    assert EXIT_CODES == {
+        "promoted": 0, "unchanged": 0, "finished": 0, "error": 1, "refused": 3, "reward_refused": 4, "invalid": 5, "stopped": 6,
+    }  # fmt: skip
+
+
+def test_power_is_known_without_a_run(project: Path) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "quickstart.yaml")]
+    done = ratchet(project, "gate", "power", "--effect", "0.03", "--items", "1000", "--json", *recipe)
+    found = json.loads(done.stdout)
+    assert (found["effect"], found["items"], found["needed"]) == (0.03, 1000, 3082)  # docs/gates.md
+    assert 0 < found["power"] < 0.8
+    without = ratchet(project, "gate", "power", *recipe)
+    assert without.returncode == 1
+    assert "ratchet data prepare" in without.stderr
+
+
+def test_there_is_nothing_to_replay_before_the_first_verdict(project: Path) -> None:
+    assert "no verdict yet" in ratchet(project, "gate", "replay", "--recipe", str(ROOT / "recipes" / "quickstart.yaml")).stdout
+
+
+def test_a_recipe_whose_library_is_missing_is_exit_2_and_names_the_extra(project: Path) -> None:
+    code = "import sys; sys.modules['lm_eval'] = None; sys.argv[0] = 'ratchet'; from ratchet.flows.cli import main; main()"
+    benchmark = "evaluation.benchmarks={gsm: {kind: lm_eval, task: gsm8k}}"
+    arguments = ["recipe", "check", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"), "--set", benchmark]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "benchmark gsm needs lm_eval, which is not installed. Run: uv pip install -e '.[lm-eval]'." in done.stderr

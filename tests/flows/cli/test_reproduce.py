@@ -1,0 +1,73 @@
+"""A version is rebuilt from its number, in a clone of this repository; uncommitted code is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.places import ROOT
+from tests.provenance.repository import git
+
+RECIPE = "tests/recipes/micro.yaml"
+SMALL = ("policy.warmup.steps=40", "reward.model.steps=20", "train.steps=4", "train.evaluate_every=4", "threads=1")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def ratchet(project: Path, *arguments: str, recipe: str = RECIPE) -> tuple[int, dict[str, Any], str]:
+    hidden = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "PYTHONPATH", "RATCHET_HOME")
+    variables = {k: v for k, v in os.environ.items() if k not in hidden}
+    command = [sys.executable, "-m", "ratchet.flows.cli", *arguments, "--recipe", recipe, "--json"]
+    done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}, done.stderr
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which this tree's files are committed, with one version."""
+    clone = tmp_path_factory.mktemp("clone") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    git(clone, "init", "--quiet")
+    git(clone, "add", ".")
+    git(clone, "commit", "--quiet", "-m", "one")
+    code, result, errors = ratchet(clone, "run", *(f"--set={override}" for override in SMALL))
+    assert code in (0, 3), errors[-2000:]  # so little training may well be refused; it is a version all the same
+    assert result["version"] == "1"
+    return clone
+
+
+def test_the_weights_come_out_the_same(clone: Path) -> None:
+    code, found, errors = ratchet(clone, "reproduce", "1", "--environment", "current")
+    assert code == 0, errors[-2000:]
+    assert (found["match"], found["same_class"], found["first_difference"]) == ("equal", True, None)
+    assert [stage["name"] for stage in found["stages"]] == ["data", "warmup", "reward", "train"]
+    assert list((clone / ".ratchet" / "workspaces").iterdir()) == []
+    assert len(git(clone, "worktree", "list").splitlines()) == 1
+
+
+def test_todays_store_and_registry_are_not_touched_by_it(clone: Path) -> None:
+    assert len(list((clone / ".ratchet" / "store" / "train").iterdir())) == 1
+    code, found, _ = ratchet(clone, "verify", "1")
+    assert code == 0
+    assert {check["state"] for check in found["checks"]} == {"ok"}
+
+
+def test_a_version_from_an_uncommitted_recipe_is_refused_with_the_reason(clone: Path) -> None:
+    recipe = clone / "dirty.yaml"
+    recipe.write_text((clone / RECIPE).read_text(encoding="utf-8").replace("name: micro", "name: dirty"), encoding="utf-8")
+    _, made, errors = ratchet(clone, "run", *(f"--set={override}" for override in SMALL), recipe=recipe.name)
+    assert made["version"] == "1", errors[-2000:]
+    code, _, errors = ratchet(clone, "reproduce", "1", "--environment", "current", recipe=recipe.name)
+    assert code == 1
+    assert "uncommitted recipe (dirty.yaml)" in errors

@@ -1,0 +1,85 @@
+"""A project whose stages are made by hand, so that the gate's steps run in milliseconds."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.digests import file_digest
+from ratchet.components.files import write_json, write_json_lines
+from ratchet.components.gate.folds import Fold
+from ratchet.components.gate.judge import judge
+from ratchet.components.home import Home
+from ratchet.components.ledger.audit import check_ledger
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.recipe import build_recipe
+from ratchet.components.records import ItemResult, Verdict
+from ratchet.components.stages.evaluate import Models
+from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.store import Finished
+
+POINTER = "outs:\n- md5: {}.dir\n  path: data\n"
+
+
+def ids(start: int, count: int) -> list[str]:
+    return [f"{number:016x}" for number in range(start, start + count)]
+
+
+class Project:
+    """A recipe, a ledger, two folds of 300 items each, dev rows, and challengers that answer as they are told."""
+
+    def __init__(self, path: Path, folds: int = 2, evaluation: Mapping[str, Any] | None = None, **rules: Any) -> None:
+        values = {
+            "name": "m",
+            "data": {"split": {"sealed_folds": folds}},
+            "evaluation": dict(evaluation or {}),
+            "gate": {"rules": {"guards": [], "floor": 0.0, **rules}},
+        }
+        self.path = path
+        self.context = Context(build_recipe(values, "test"), Home(path, path / ".ratchet"))
+        self.ledger = Ledger(f"sqlite:///{path / 'ledger.db'}")
+        self.data = self.dataset([ids(1000 * fold, 300) for fold in range(folds)])
+        self.dev = self.scored("evaluate", ids(90_000, 100), 60, 50)
+        self.scorings = 0
+
+    def dataset(self, folds: Sequence[Sequence[str]]) -> StageResult:
+        """A dataset version with these folds."""
+        root = self.path / f"data-{uuid.uuid4().hex}"
+        (root / "data").mkdir(parents=True)
+        tables = {"dev": ids(90_000, 100), "guard": ids(80_000, 50)} | {f"sealed_{n}": fold for n, fold in enumerate(folds)}
+        for name, items in tables.items():
+            rows = [{"id": item, "prompt": "p", "answer": "#### 1", "demonstration": "#### 1"} for item in items]
+            write_json_lines(root / "data" / f"{name}.jsonl", rows)
+        (root / "data.dvc").write_text(POINTER.format("0" * 32), encoding="utf-8")
+        files = {f"data/{name}.jsonl": file_digest(root / "data" / f"{name}.jsonl") for name in tables}
+        return StageResult(Finished("data", root.name, root, {"files": files}), False, 0.0)
+
+    def scored(
+        self, stage: str, items: Sequence[str], ours: int, theirs: int, challenger: str = "challenger", incumbent: str = "start"
+    ) -> StageResult:
+        """A committed stage in which the challenger is right on the first ``ours`` items, the incumbent on ``theirs``."""
+
+        def write(path: Path) -> None:
+            for arm, right in (("challenger", ours), ("incumbent", theirs)):
+                results = [
+                    ItemResult(item, "p", "#### 1", n < right, True, 10, True, 0.0, answer="1") for n, item in enumerate(items)
+                ]
+                write_json_lines(path / f"{arm}_sampled.jsonl", [asdict(result) for result in results])
+            write_json(path / "facts.json", {"challenger": challenger, "incumbent": incumbent})
+
+        finished = self.context.store.commit(stage, uuid.uuid4().hex, write, {})
+        return StageResult(finished, False, 0.0)
+
+    def judge(self, challenger: str, right: int, before: int = 150, incumbent: str = "start", first: bool = False) -> Verdict:
+        """The verdict on a challenger that is right on so many of a fold's items; recorded as the flow does."""
+        models = Models(Path(), challenger, Path(), incumbent, Path(), "start")
+
+        def score(context: Context, data: StageResult, models: Models, fold: Fold) -> StageResult:
+            self.scorings += 1
+            return self.scored("sealed", fold.items, right, before, challenger, incumbent)
+
+        verdict = judge(self.context, self.ledger, self.data, self.dev, models, first_champion=first, score=score)
+        self.ledger.record_verdict("m", verdict.as_json(), verdict.digest, f"run-{challenger}")
+        check_ledger(self.ledger, "m")
+        return verdict

@@ -1,0 +1,134 @@
+"""The gate's steps in order: what is counted, what is asked, what a verdict says."""
+
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.gate.judge import is_last_use, judge, level, past_tests, plan_use, rules_digest
+from ratchet.components.recipe import Rules
+from ratchet.components.records import Outcome
+from ratchet.components.stages.evaluate import Models
+from tests.gate.staged import Project, ids
+
+MODELS = Models(Path(), "challenger", Path(), "start", Path(), "start")
+
+
+def uses(project: Project, fold: int = 0) -> int:
+    return project.ledger.uses("m", project.data.finished.facts["files"][f"data/sealed_{fold}.jsonl"])
+
+
+def test_a_better_challenger_is_promoted_with_a_whole_record(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    verdict = project.judge("a", 200)
+    assert verdict.outcome is Outcome.PROMOTE
+    assert (verdict.fold, verdict.use, verdict.items) == ("sealed_0", 1, 300)
+    assert verdict.alpha == pytest.approx(0.05 / 26)
+    assert verdict.method == "accuracy: exact McNemar, one sample an item"
+    assert verdict.figures["wins"] == 50
+    assert all([verdict.data, verdict.recipe, verdict.code, verdict.evidence, verdict.dev_evidence, verdict.rules])
+
+
+def test_what_is_shown_before_retirement_depends_on_the_outcome_alone(tmp_path: Path) -> None:
+    shown = []
+    for number, right in enumerate((151, 40)):
+        project = Project(tmp_path / str(number))
+        public = project.judge("a", right).public()
+        shown.append({k: v for k, v in public.items() if k not in ("evidence", "dev_evidence")})
+    assert shown[0] == shown[1]
+
+
+def test_a_use_is_counted_before_scoring_and_once_a_challenger(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+
+    def killed(*_: object) -> None:
+        assert uses(project) == 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge(project.context, project.ledger, project.data, project.dev, MODELS, first_champion=False, score=killed)  # type: ignore[arg-type]
+    assert project.judge("challenger", 150).use == 1
+    assert project.judge("other", 150).use == 2
+    assert uses(project) == 2
+
+
+def test_a_gain_that_could_not_be_seen_uses_nothing(tmp_path: Path) -> None:
+    project = Project(tmp_path, target_effect=0.01)
+    verdict = project.judge("a", 200)
+    assert verdict.outcome is Outcome.UNDERPOWERED
+    assert "items are needed" in verdict.reasons[0]
+    assert (uses(project), project.scorings, verdict.use) == (0, 0, 1)
+
+
+def test_a_model_against_itself_is_rejected_without_a_use(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.judge("same", 200, incumbent="same").outcome is Outcome.REJECT
+    assert (uses(project), project.scorings) == (0, 0)
+
+
+def test_other_weights_than_those_to_judge_are_invalid(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    models = Models(Path(), "a", Path(), "start", Path(), "start")
+    score = lambda context, data, models, fold: project.scored("sealed", fold.items, 200, 100, "another")  # noqa: E731
+    verdict = judge(project.context, project.ledger, project.data, project.dev, models, first_champion=False, score=score)
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.figures == {}
+
+
+def test_a_dry_plan_counts_nothing(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    plan = plan_use(project.context, project.ledger, project.data, project.dev, MODELS, False)
+    assert plan.as_json()["use"] == 1
+    assert plan.as_json()["power"]["items"] == 300
+    assert uses(project) == 0
+    assert "no use was counted" in plan.said[-1]
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({}, 0.05 / 26),
+        ({"error_mode": "per_run"}, 0.01),
+        ({"error_mode": "fdr"}, 0.01093725),
+    ],  # tests/statistics/test_spending.py
+)
+def test_the_level_follows_from_the_error_mode(rules: dict[str, str], expected: float) -> None:
+    assert level(Rules(**rules), []) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_level_for_each_run_says_what_to_expect(tmp_path: Path) -> None:
+    reasons = Project(tmp_path, error_mode="per_run").judge("a", 100).reasons
+    assert "about 1 false promotions in 100" in reasons[-1]
+
+
+def test_the_false_discovery_rate_takes_a_fresh_fold_each_time_and_earns_from_promotions(tmp_path: Path) -> None:
+    project = Project(tmp_path, folds=3, error_mode="fdr", target_effect=0.2)
+    first = project.judge("a", 200)
+    assert (first.fold, first.outcome) == ("sealed_0", Outcome.PROMOTE)
+    assert is_last_use(first, project.context.recipe.gate.rules)
+    second = project.judge("b", 150)
+    assert second.fold == "sealed_1"
+    assert second.alpha == pytest.approx(0.0218745, rel=1e-4)  # 1/2 x 0.1 x g(1) after one promotion
+    assert [test.rejected for test in past_tests(project.ledger, "m", "")] == [True, False]
+    assert project.judge("c", 150).fold == "sealed_2"
+    assert project.judge("d", 150).outcome is Outcome.INVALID
+
+
+def test_another_way_of_drawing_answers_is_another_use(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    hot = project.context.recipe.evaluation.model_copy(update={"temperature": 0.7})
+    assert rules_digest(project.context.recipe) != rules_digest(project.context.recipe.model_copy(update={"evaluation": hot}))
+    wait = project.context.recipe.gate.rules.model_copy(update={"approval": "required"})
+    gate = project.context.recipe.gate.model_copy(update={"rules": wait})
+    assert rules_digest(project.context.recipe) == rules_digest(project.context.recipe.model_copy(update={"gate": gate}))
+
+
+def test_a_first_champion_must_clear_the_floor(tmp_path: Path) -> None:
+    # 170 of 300 right: lower bound at 0.0019 is 0.48
+    assert Project(tmp_path / "a", floor=0.5).judge("a", 170, before=100, first=True).outcome is Outcome.REJECT
+    assert Project(tmp_path / "b", floor=0.5).judge("a", 170, before=100).outcome is Outcome.PROMOTE
+
+
+def test_items_are_those_of_the_fold(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.judge("a", 150)
+    assert list(project.ledger.items_of_folds("m").values()) == [ids(0, 300)]

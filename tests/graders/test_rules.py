@@ -1,0 +1,99 @@
+"""Each rule judges a completion as a person would, and None where there is nothing to judge it against."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ratchet.components.errors import RecipeError
+from ratchet.components.graders.rules import build_verifier
+from ratchet.components.recipe import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
+
+OBJECT = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
+
+
+def judged(settings: Verifier, completion: str, answer: str | None = None) -> float | None:
+    (score,) = build_verifier(settings)(["p"], [completion], [{"answer": answer}])
+    return score.total
+
+
+@pytest.mark.parametrize("text", ["#### 1,000", "A: 1000.00", "so \\boxed{1000}", "The answer is $1,000.", "####1000"])
+def test_the_lenient_form_takes_every_marker(text: str) -> None:
+    assert judged(Numbers(), text, "#### 1000") == 1.0
+
+
+def test_the_strict_form_takes_one_marker_alone() -> None:
+    strict = Numbers(form="strict")
+    assert [judged(strict, text, "5") for text in ("#### 5", "A: 5")] == [1.0, 0.0]
+
+
+def test_the_last_number_counts_only_by_option() -> None:
+    assert judged(Numbers(), "first 3, then 5", "5") == 0.0
+    assert judged(Numbers(last_number=True), "first 3, then 5", "5") == 1.0
+    assert judged(Numbers(form="strict", last_number=True), "first 3, then 5", "5") == 0.0
+
+
+@pytest.mark.parametrize("settings", [Numbers(), Exact(type="exact"), Choice(type="choice")])
+def test_without_a_reference_nothing_is_judged(settings: Verifier) -> None:
+    assert judged(settings, "#### 5", None) is None
+
+
+def test_a_reference_without_a_number_judges_nothing() -> None:
+    assert judged(Numbers(), "#### 5", "five") is None
+
+
+def test_an_exact_match_ignores_case_and_outer_white_space_only() -> None:
+    assert [judged(Exact(type="exact"), text, "Paris") for text in (" paris\n", "Paris, France")] == [1.0, 0.0]
+    assert judged(Exact(type="exact", ignore_case=False), "paris", "Paris") == 0.0
+
+
+def test_a_form_is_found_or_must_be_the_whole() -> None:
+    text = "<think>so\n</think> 5"
+    pattern = r"<think>.*</think>"
+    assert judged(Pattern(type="regex", pattern=pattern), text) == 1.0
+    assert judged(Pattern(type="regex", pattern=pattern, whole=True), text) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "right"), [("B", 1.0), ("(B)", 1.0), ("Not A but B.", 1.0), ("B or A", 0.0), ("Banana", 0.0), ("", 0.0)]
+)
+def test_the_last_option_named_is_the_choice(text: str, right: float) -> None:
+    assert judged(Choice(type="choice"), text, "B") == right
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [('{"n": 1}', 1.0), ('{"n": "1"}', 0.0), ("{}", 0.0), ("n=1", 0.0), ('{"n": NaN}', 0.0), ("[" * 9999, 0.0)],
+)
+def test_json_must_fulfil_its_schema(text: str, right: float) -> None:
+    assert judged(JsonSchema(type="json_schema", document=OBJECT), text) == right
+
+
+def test_a_schema_that_is_none_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"reward\.verifier\.document"):
+        build_verifier(JsonSchema(type="json_schema", document={"type": "thing"}))
+
+
+def test_a_schema_elsewhere_is_not_fetched() -> None:
+    with pytest.raises(Exception, match="nresolvable"):
+        judged(JsonSchema(type="json_schema", document={"$ref": "http://127.0.0.1:9/schema.json"}), "{}")
+
+
+@pytest.mark.parametrize(("length", "reward"), [(10, 1.0), (20, 1.0), (25, 0.5), (5, 0.5), (30, 0.0), (99, 0.0)])
+def test_length_falls_off_linearly_outside_its_range(length: int, reward: float) -> None:
+    # From 10 to 20 characters, slope 10: five too many or too few cost 5 / 10.
+    assert judged(Length(type="length", shortest=10, longest=20, slope=10.0), "x" * length) == reward
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [(Pattern, {"type": "regex", "pattern": "("}), (Length, {"type": "length", "shortest": 9, "longest": 3})],
+)
+def test_settings_that_cannot_work_are_refused(model: Any, values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"is no regular expression|is above longest"):
+        model(**values)
+
+
+def test_a_row_too_few_is_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        build_verifier(Numbers())(["a", "b"], ["1", "2"], [{"answer": "1"}])

@@ -1,0 +1,77 @@
+"""A registry that is a dictionary, a clock that only moves when it is told to, and processes that die at a given step."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.overrides import Registered
+
+
+class Registry:
+    """Aliases in memory; ``broken`` dies before the alias moves, as a killed process would."""
+
+    def __init__(self) -> None:
+        self.aliases: dict[tuple[str, str], str] = {}
+        self.broken = False
+        self.damaged: set[str] = set()
+
+    def alias(self, name: str, alias: str) -> str | None:
+        return self.aliases.get((name, alias))
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        if self.broken:
+            raise ConnectionError
+        self.aliases[name, alias] = version
+
+    def registered(self, name: str, version: str) -> Registered:
+        return Registered(version, f"w{version}", f"r{version}")
+
+    def check_artifact(self, name: str, version: str) -> None:
+        if version in self.damaged:
+            raise RegistryError(f"version {version} is damaged.")
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float, /) -> None:
+        self.now += seconds
+
+
+class Died(BaseException):
+    """Like SIGKILL, no handler of errors sees it."""
+
+
+@dataclass
+class Steps:
+    """Counts steps; from ``last`` on the process is dead, and no clean-up of its does anything."""
+
+    last: int
+    taken: int = 0
+
+    def take(self) -> None:
+        self.taken += 1
+        if self.taken >= self.last:
+            raise Died
+
+
+class Mortal:
+    """Anything, each call of whose methods is a step."""
+
+    def __init__(self, what: Any, steps: Steps) -> None:
+        self._what, self._steps = what, steps
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._what, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._steps.take()
+            return value(*arguments, **named)
+
+        return call

@@ -1,0 +1,85 @@
+"""Rollback and override: what a person decides, recorded as such."""
+
+import pytest
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.ledger.overrides import override, rollback
+from ratchet.components.ledger.promotion import promote, reconcile
+from tests.ledger.fakes import Registry
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """Versions 1, 2 and 3 were promoted by the gate, one after the other."""
+    return Ledger("sqlite:///:memory:")
+
+
+@pytest.fixture
+def registry(ledger: Ledger) -> Registry:
+    registry = Registry()
+    for n in (1, 2, 3):
+        promote(
+            ledger, registry, "m", expected=n - 1, version=str(n), weights=f"w{n}", verdict=f"v{n}", run_id="r", fold=f"f{n}"
+        )
+    return registry
+
+
+def test_a_rollback_restores_the_champion_before(ledger: Ledger, registry: Registry) -> None:
+    row = rollback(ledger, registry, "m", None, "too long")
+    assert (row.version, row.previous, row.by, row.verdict, row.reason) == ("2", "3", "rollback", None, "too long")
+    assert (row.weights, row.run_id) == ("w2", "r2")
+    assert registry.alias("m", "champion") == "2"
+
+
+def test_a_second_rollback_goes_one_further_back(ledger: Ledger, registry: Registry) -> None:
+    assert [rollback(ledger, registry, "m", None, None).version for _ in range(2)] == ["2", "1"]
+    with pytest.raises(RegistryError, match="no champion before today's"):
+        rollback(ledger, registry, "m", None, None)
+
+
+def test_after_a_rollback_and_a_promotion_the_rolled_back_one_is_passed_over(ledger: Ledger, registry: Registry) -> None:
+    rollback(ledger, registry, "m", None, None)  # 3 -> 2
+    promote(ledger, registry, "m", expected=4, version="4", weights="w4", verdict="v4", run_id="r", fold="f4")
+    assert rollback(ledger, registry, "m", None, None).version == "2"
+
+
+def test_a_rollback_to_a_version_that_was_never_champion_is_refused(ledger: Ledger, registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="never champion"):
+        rollback(ledger, registry, "m", "9", None)
+
+
+def test_a_rollback_to_the_champion_is_refused(ledger: Ledger, registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="champion already"):
+        rollback(ledger, registry, "m", "3", None)
+
+
+def test_a_damaged_version_is_not_taken(ledger: Ledger, registry: Registry) -> None:
+    registry.damaged.add("2")
+    with pytest.raises(RegistryError, match="damaged"):
+        rollback(ledger, registry, "m", None, None)
+    assert registry.alias("m", "champion") == "3"
+
+
+def test_an_override_is_recorded_with_its_reason(ledger: Ledger, registry: Registry) -> None:
+    row = override(ledger, registry, "m", "7", "second champion")
+    assert (row.version, row.previous, row.by, row.reason) == ("7", "3", "override", "second champion")
+    assert reconcile(ledger, registry, "m") == row
+
+
+def test_an_override_may_be_the_first_promotion() -> None:
+    ledger, registry = Ledger("sqlite:///:memory:"), Registry()
+    assert override(ledger, registry, "m", "1", "why").previous is None
+
+
+def test_an_override_of_the_champion_sets_a_hand_moved_alias_right(ledger: Ledger, registry: Registry) -> None:
+    registry.set_alias("m", "champion", "9")
+    override(ledger, registry, "m", "3", "set right")
+    assert registry.alias("m", "champion") == "3"
+    assert len(ledger.history("m")) == 3
+
+
+def test_a_rollback_does_not_hide_a_hand_moved_alias(ledger: Ledger, registry: Registry) -> None:
+    registry.set_alias("m", "champion", "9")
+    with pytest.raises(RegistryError, match="by hand"):
+        rollback(ledger, registry, "m", None, None)

@@ -1,0 +1,128 @@
+"""Promotion and its reconciliation, against a registry that is a dictionary."""
+
+import contextlib
+
+import pytest
+
+from ratchet.components.errors import RegistryError, StaleChampionError
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.ledger.promotion import promote, reconcile
+from tests.ledger.fakes import Died, FakeClock, Mortal, Registry, Steps
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger("sqlite:///:memory:")
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+def do_promote(ledger: Ledger, registry: Registry, version: str, expected: int) -> None:
+    promote(
+        ledger, registry, "m", expected=expected, version=version, weights=version, verdict=f"v{version}", run_id="r",
+        fold=f"f{version}",
+    )  # fmt: skip
+
+
+def test_nothing_is_to_be_reconciled_before_the_first_champion(ledger: Ledger, registry: Registry) -> None:
+    assert reconcile(ledger, registry, "m") is None
+
+
+def test_the_alias_follows_the_ledger(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "3", 0)
+    assert registry.alias("m", "champion") == "3"
+
+
+def test_a_crash_before_the_alias_moved_is_made_good(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    registry.broken = True
+    with pytest.raises(ConnectionError):
+        do_promote(ledger, registry, "2", 1)
+    registry.broken = False
+    assert reconcile(ledger, registry, "m").version == "2"  # type: ignore[union-attr]
+    assert registry.alias("m", "champion") == "2"
+
+
+def test_an_alias_moved_by_hand_stops_promotions(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    registry.set_alias("m", "champion", "7")
+    with pytest.raises(RegistryError, match=r"by hand.*set it back to 1"):
+        reconcile(ledger, registry, "m")
+
+
+def test_an_alias_set_back_by_hand_stops_promotions(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    do_promote(ledger, registry, "2", 1)
+    registry.set_alias("m", "champion", "1")  # where a crash would have left it, but the alias had followed before
+    with pytest.raises(RegistryError, match="set it back to 2"):
+        reconcile(ledger, registry, "m")
+    assert registry.alias("m", "champion") == "1"
+
+
+def test_a_deleted_first_alias_stops_promotions(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    registry.aliases.clear()
+    with pytest.raises(RegistryError, match="set it back to 1"):
+        reconcile(ledger, registry, "m")
+
+
+def test_a_lost_ledger_stops_promotions(ledger: Ledger, registry: Registry) -> None:
+    registry.set_alias("m", "champion", "1")
+    with pytest.raises(RegistryError, match="knows no promotion"):
+        reconcile(ledger, registry, "m")
+
+
+def test_a_deleted_alias_stops_promotions_once_there_was_another(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    do_promote(ledger, registry, "2", 1)
+    registry.aliases.clear()
+    with pytest.raises(RegistryError, match="set it back to 2"):
+        reconcile(ledger, registry, "m")
+
+
+def test_an_alias_that_a_paused_process_set_too_late_is_set_right(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    ledger.begin_move(ledger.champion("m"), "m")  # type: ignore[arg-type]  # a process that is paused before its call
+    do_promote(ledger, registry, "2", 1)
+    registry.set_alias("m", "champion", "1")  # it wakes, and dies after the call
+    assert reconcile(ledger, registry, "m").version == "2"  # type: ignore[union-attr]
+    assert registry.alias("m", "champion") == "2"
+
+
+def test_a_verdict_on_a_champion_that_is_gone_is_stale(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    with pytest.raises(StaleChampionError):
+        do_promote(ledger, registry, "2", 0)
+    assert registry.alias("m", "champion") == "1"
+
+
+def test_repeating_a_promotion_is_harmless(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    do_promote(ledger, registry, "1", 0)
+    assert len(ledger.history("m")) == 1
+
+
+@pytest.mark.parametrize("crash", range(1, 12))
+def test_a_crash_at_any_step_is_made_good(crash: int) -> None:
+    """Every call of ledger, lease and registry is a step; the process dies before the n-th, and another begins again."""
+    clock = FakeClock()
+    ledger, registry = Ledger("sqlite:///:memory:", clock), Registry()
+    do_promote(ledger, registry, "1", 0)
+    with contextlib.suppress(Died):
+        do_promote(Mortal(ledger, steps := Steps(crash)), Mortal(registry, steps), "2", 1)
+    clock.sleep(1000)  # its lease runs out
+    reconcile(ledger, registry, "m")
+    do_promote(ledger, registry, "2", 1)
+    assert [row.version for row in ledger.history("m")] == ["1", "2"]
+    assert registry.alias("m", "champion") == "2"
+    assert reconcile(ledger, registry, "m") == ledger.champion("m")
+
+
+def test_the_crashes_cover_every_step() -> None:
+    ledger, registry, steps = Ledger("sqlite:///:memory:"), Registry(), Steps(10**6)
+    do_promote(Mortal(ledger, steps), Mortal(registry, steps), "1", 0)
+    do_promote(Mortal(ledger, steps), Mortal(registry, steps), "2", 1)
+    assert steps.taken // 2 <= 11

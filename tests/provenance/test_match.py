@@ -1,0 +1,131 @@
+"""When a version cannot be rebuilt, and what is said of one that was."""
+
+from typing import Any
+
+import pytest
+
+from ratchet.components.provenance.match import Rebuilt, judged, refusals, same_class, stage_matches
+from tests.provenance.records import ONE, THREE, TWO, lineage
+
+RECORD = lineage(metrics={"eval_sampled_accuracy": 0.6, "eval_format_rate": 1.0})
+FILES = {stage.name: dict(stage.files) for stage in lineage().stages}
+
+
+def rebuilt(**changes: Any) -> Rebuilt:
+    """The record's own version, made again on the same machine."""
+    record = lineage()
+    values: dict[str, Any] = {
+        "weights": ONE,
+        "stages": FILES,
+        "metrics": {"eval_sampled_accuracy": 0.6, "eval_format_rate": 1.0},
+        "machine": record.machine.model_dump(),
+        "libraries": record.libraries,
+    }
+    return Rebuilt(**{**values, **changes})
+
+
+def dirty(*paths: str) -> dict[str, Any]:
+    return {**lineage().code.model_dump(), "changed": list(paths), "diff_sha256": TWO}
+
+
+def test_a_version_from_committed_code_can_be_rebuilt() -> None:
+    assert refusals(lineage(), "lock", None) == []
+    assert refusals(lineage(), "current", THREE) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("flows/stages.py", "code"), ("recipes/quickstart.yaml", "recipe"), ("constraints.txt", "constraints")],
+)
+def test_what_was_not_committed_is_the_reason(path: str, kind: str) -> None:
+    assert refusals(lineage(code=dirty(path)), "lock", None) == [f"it was made from uncommitted {kind} ({path})"]
+
+
+def test_every_reason_is_given() -> None:
+    code = {**lineage().code.model_dump(), "commit": "unknown"}
+    policy = {"kind": "version", "version": None, "weights_sha256": TWO}
+    reasons = refusals(lineage(code=code, lock_sha256=None, policy=policy, off_lock={"torch": "9"}), "lock", None)
+    words = ("checkout", "without constraints.txt", "instead of 9", "not registered")
+    assert [word in reason for word, reason in zip(words, reasons, strict=True)] == [True] * 4
+
+
+def test_the_running_environment_serves_only_with_the_same_lock() -> None:
+    (reason,) = refusals(lineage(), "current", TWO)
+    assert "--environment lock" in reason
+
+
+def test_equal_weights_are_equal() -> None:
+    found = judged(lineage(), rebuilt(), 0.0)
+    assert (found["match"], found["first_difference"], found["same_class"]) == ("equal", None, True)
+
+
+def test_on_the_same_class_of_machine_other_weights_differ_however_good() -> None:
+    assert judged(RECORD, rebuilt(weights=TWO), 1.0)["match"] == "differs"
+
+
+OTHER = {**lineage().machine.model_dump(), "processor": "Q"}
+
+
+@pytest.mark.parametrize(("tolerance", "match"), [(0.05, "within tolerance"), (0.01, "differs")])
+def test_on_another_class_the_dev_figures_decide(tolerance: float, match: str) -> None:
+    metrics = {"eval_sampled_accuracy": 0.63, "eval_format_rate": 1.0}
+    assert judged(RECORD, rebuilt(weights=TWO, machine=OTHER, metrics=metrics), tolerance)["match"] == match
+
+
+@pytest.mark.parametrize("metrics", [{}, {"eval_sampled_accuracy": float("nan"), "eval_format_rate": 1.0}])
+def test_a_figure_that_is_missing_or_not_a_number_differs(metrics: dict[str, float]) -> None:
+    assert judged(RECORD, rebuilt(weights=TWO, machine=OTHER, metrics=metrics), 1.0)["match"] == "differs"
+
+
+def test_other_libraries_or_an_inexact_training_are_another_class() -> None:
+    assert not same_class(lineage(), rebuilt(libraries={"torch": "9"}))
+    assert not same_class(lineage(exact=False), rebuilt())
+    assert same_class(lineage(), rebuilt(libraries={"torch": "2.10.0"}))  # one that only we have does not matter
+
+
+@pytest.mark.parametrize(("train", "same"), [({"deterministic": True}, True), ({"deterministic": False}, False), ({}, False)])
+def test_on_one_gpu_and_driver_a_deterministic_training_gives_the_same_bits(train: dict[str, bool], same: bool) -> None:
+    machine = {**lineage().machine.model_dump(), "gpu": "H200", "driver": "580.1"}
+    record = lineage(machine=machine, recipe={"name": "m", "seed": 3, "train": train})
+    assert same_class(record, rebuilt(machine=machine)) == same
+    assert not same_class(record, rebuilt(machine={**machine, "driver": "590.1"}))
+
+
+def test_a_commit_that_knew_no_driver_rebuilds_on_a_cpu_to_the_bit() -> None:
+    machine = {name: value for name, value in lineage().machine.model_dump().items() if name != "driver"}
+    assert same_class(lineage(), rebuilt(machine=machine))
+
+
+def test_the_first_stage_that_differs_is_named() -> None:
+    made = {**FILES, "warmup": {"model/model.safetensors": THREE}, "train": {"model/model.safetensors": TWO}}
+    found = judged(lineage(), rebuilt(stages=made, weights=TWO), 0.0)
+    assert found["first_difference"] == {"name": "warmup", "equal": False, "files": ["model/model.safetensors"]}
+    assert [stage["equal"] for stage in found["stages"]] == [True, False, True, False]
+
+
+def test_files_that_hold_times_do_not_count() -> None:
+    made = {**FILES, "train": {**FILES["train"], "metrics.jsonl": THREE}}
+    assert all(stage.equal for stage in stage_matches(lineage().stages, made))
+
+
+def test_a_stage_that_was_not_made_differs() -> None:
+    made = {name: files for name, files in FILES.items() if name != "reward"}
+    assert [stage.name for stage in stage_matches(lineage().stages, made) if not stage.equal] == ["reward"]
+
+
+def test_of_a_champion_that_training_started_from_only_the_weights_count() -> None:
+    files = {"model/model.safetensors": TWO, "model/tokenizer.json": ONE}
+    stages = [{"name": "champion", "key": "b" * 32, "files": files}]
+    made = {"warmup": {"model/model.safetensors": TWO, "model/tokenizer.json": THREE}}
+    assert all(stage.equal for stage in stage_matches(lineage(stages=stages).stages, made))
+    made["warmup"]["model/model.safetensors"] = THREE
+    assert not any(stage.equal for stage in stage_matches(lineage(stages=stages).stages, made))
+
+
+def test_a_restored_dataset_has_no_report_and_is_equal_all_the_same() -> None:
+    files = {"data/train.jsonl": ONE, "data.dvc": TWO, "report.html": THREE}
+    stages = [{"name": "data", "key": "b" * 32, "files": files}]
+    restored = {name: digest for name, digest in files.items() if name != "report.html"}
+    assert [stage.files for stage in stage_matches(lineage(stages=stages).stages, {"data": restored})] == [[]]
+    restored["data/train.jsonl"] = TWO
+    assert [stage.files for stage in stage_matches(lineage(stages=stages).stages, {"data": restored})] == [["data/train.jsonl"]]

@@ -1,0 +1,141 @@
+"""The steps before and after a reproduction's training; the whole is tests/flows/test_reproduce.py."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ratchet.components import source_code
+from ratchet.components.digests import file_digest
+from ratchet.components.errors import RegistryError
+from ratchet.components.files import write_json_lines
+from ratchet.components.home import Home
+from ratchet.components.provenance import machine as fingerprint
+from ratchet.components.provenance.lineage import StageManifest
+from ratchet.components.provenance.rebuild import Reproduction, commit_dataset, inner_path, rebuilt_in
+from ratchet.components.store import Store
+from tests.provenance.records import ONE, TWO, lineage
+from tests.provenance.repository import git, new_repository
+
+RECIPE = {"name": "m", "threads": 1, "policy": {"start": "champion", "model": None, "revision": "r"}, "train": {}}
+
+
+class FakeTracker:
+    """Hands out one model directory."""
+
+    def download(self, name: str, version: str, target: Path) -> Path:
+        target.mkdir()
+        (target / "model.safetensors").write_text(f"{name} {version}", encoding="utf-8")
+        return target
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    project = new_repository(tmp_path / "project")
+    monkeypatch.setattr(source_code, "ROOT", project / "components")
+    return project
+
+
+def reproduction(project: Path, **changes: Any) -> Reproduction:
+    code = {
+        **lineage().code.model_dump(),
+        "commit": git(project, "rev-parse", "HEAD"),
+        "sources_sha256": source_code.sources_digest.__wrapped__(),
+    }
+    lock = fingerprint.lock_digest(project)
+    record = lineage(**{"code": code, "recipe": RECIPE, "lock_sha256": lock, **changes})
+    folder = project.parent / "work"
+    folder.mkdir()
+    home = Home(project, project / ".ratchet")
+    nothing = contextlib.nullcontext()
+    return Reproduction(home, FakeTracker(), "3", record, folder, "lock", nothing, lambda text: None)  # type: ignore[arg-type]
+
+
+def test_a_version_of_other_code_than_its_commits_is_refused(project: Path) -> None:
+    work = reproduction(project, code={**lineage().code.model_dump(), "commit": git(project, "rev-parse", "HEAD")})
+    with pytest.raises(RegistryError, match=r"version 3 .* the code that ran was not that of commit .*Train it again"):
+        work.run(0.0)
+    assert not work.code.exists()
+
+
+def test_a_version_of_another_lock_than_its_commits_is_refused(project: Path) -> None:
+    with pytest.raises(RegistryError, match=r"constraints.txt was not that of commit"):
+        reproduction(project, lock_sha256=ONE).run(0.0)
+
+
+def test_a_version_from_uncommitted_code_is_refused_before_anything_is_done(project: Path) -> None:
+    code = {**lineage().code.model_dump(), "changed": ["flows/x.py"], "diff_sha256": ONE}
+    work = reproduction(project, code=code)
+    with pytest.raises(RegistryError, match="uncommitted code"):
+        work.run(0.0)
+    assert list(work.folder.iterdir()) == []
+
+
+def test_a_commit_that_is_not_here_says_to_fetch_it(project: Path) -> None:
+    with pytest.raises(RegistryError, match="git fetch"):
+        reproduction(project, code={**lineage().code.model_dump(), "commit": "0" * 40}).run(0.0)
+
+
+def test_files_beside_the_code_come_from_the_project_by_hash(project: Path) -> None:
+    (project / "rows.jsonl").write_text("rows", encoding="utf-8")
+    work = reproduction(project, files={"rows.jsonl": file_digest(project / "rows.jsonl")})
+    work._bring_files()
+    assert (work.project / "rows.jsonl").read_text(encoding="utf-8") == "rows"
+
+
+def test_a_file_that_was_edited_since_is_refused(project: Path) -> None:
+    (project / "rows.jsonl").write_text("edited", encoding="utf-8")
+    with pytest.raises(RegistryError, match="not the file that the recipe named"):
+        reproduction(project, files={"rows.jsonl": ONE})._bring_files()
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x"])
+def test_a_path_out_of_the_project_is_refused(name: str) -> None:
+    with pytest.raises(RegistryError, match="leads out"):
+        inner_path(name)
+
+
+def test_a_parent_comes_in_as_an_existing_model(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("m 2", encoding="utf-8")
+    policy = {"kind": "version", "version": "2", "weights_sha256": file_digest(tmp_path / "weights")}
+    work = reproduction(project, policy=policy)
+    written = yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["policy"]
+    assert written == {"start": "base", "model": str(work.folder / "parent"), "revision": None}
+
+
+def test_what_memory_decided_is_given_to_the_rebuild(project: Path) -> None:
+    recipe = {**RECIPE, "train": {"micro_tokens": "auto", "lr": 1.0}}
+    work = reproduction(project, recipe=recipe, memory={"micro_tokens": 2048, "offload": False})
+    written = yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["train"]
+    assert written == {"micro_tokens": 2048, "offload": False, "lr": 1.0}
+
+
+def test_a_parent_with_other_weights_is_refused(project: Path) -> None:
+    policy = {"kind": "version", "version": "2", "weights_sha256": TWO}
+    with pytest.raises(RegistryError, match="Restore the parent's artifact"):
+        reproduction(project, policy=policy)._write_recipe()
+
+
+def test_a_restored_dataset_is_the_stage_that_it_was(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text("{}\n", encoding="utf-8")
+    commit_dataset(Store(tmp_path / "store"), StageManifest(name="data", key="a" * 32, files={}), tmp_path / "data", "outs\n")
+    found = Store(tmp_path / "store").find("data", "a" * 32)
+    assert found is not None
+    assert set(found.facts["files"]) == {"data/train.jsonl", "data.dvc"}
+
+
+def test_what_a_run_made_is_read_with_the_chosen_checkpoints_figures(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        (path / "model").mkdir()
+        (path / "model" / "model.safetensors").write_text("w", encoding="utf-8")
+        (path / "facts.json").write_text(json.dumps({"best_step": 8}), encoding="utf-8")
+        write_json_lines(path / "metrics.jsonl", [{"step": s, "values": {"eval_format_rate": s / 8}} for s in (0, 8)])
+
+    Store(tmp_path).commit("train", "e" * 32, write, {})
+    made = rebuilt_in(tmp_path, [{"name": "train", "key": "e" * 32}, {"name": "evaluate", "key": "f" * 32}], {}, {})
+    assert made.weights == made.stages["train"]["model/model.safetensors"]
+    assert (made.metrics, list(made.stages)) == ({"eval_format_rate": 1.0}, ["train"])

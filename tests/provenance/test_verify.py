@@ -1,0 +1,130 @@
+"""Each recorded hash of a version is found, and its own damage shows in its own line."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components import source_code
+from ratchet.components.digests import digest_of, file_digest
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.provenance import machine as fingerprint
+from ratchet.components.provenance.verify import Verification
+from ratchet.components.store import Store
+from tests.ledger.registries import FakeVersions
+from tests.provenance.records import ONE, TWO, lineage
+from tests.provenance.repository import git, new_repository
+
+VERDICT = {"challenger": ONE, "incumbent": TWO, "rules": "r", "outcome": "REJECT"}
+
+
+def cached_dataset(state: Path) -> str:
+    """One table in DVC's cache; returns the version."""
+    place = state / "cache" / "files" / "md5"
+    content = b'{"prompt": "1 + 1"}\n'
+    name = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    listing = json.dumps([{"md5": name, "relpath": "train.jsonl"}]).encode()
+    version = hashlib.md5(listing, usedforsecurity=False).hexdigest() + ".dir"
+    for key, text in ((name, content), (version, listing)):
+        (place / key[:2]).mkdir(parents=True, exist_ok=True)
+        (place / key[:2] / key[2:]).write_bytes(text)
+    return version
+
+
+def write_model(path: Path) -> None:
+    (path / "model").mkdir()
+    (path / "model" / "model.safetensors").write_text("weights", encoding="utf-8")
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verification:
+    """A version of which every part is there and as recorded."""
+    project = new_repository(tmp_path / "project")
+    monkeypatch.setattr(source_code, "ROOT", project / "components")
+    home = Home(project, project / ".ratchet")
+    train = Store(home.store).commit("train", "e" * 32, write_model, {})
+    weights = train.facts["files"]["model/model.safetensors"]
+    record = lineage(
+        weights_sha256=weights,
+        code={
+            "commit": git(project, "rev-parse", "HEAD"),
+            "folder": "",
+            "changed": [],
+            "diff_sha256": None,
+            "sources_sha256": source_code.sources_digest.__wrapped__(),
+        },
+        lock_sha256=fingerprint.lock_digest(project),
+        dataset={"md5": cached_dataset(home.dvc), "pointer": ""},
+        stages=[{"name": "train", "key": "e" * 32, "files": train.facts["files"]}],
+    )
+    versions = FakeVersions(tmp_path / "runs")
+    versions.add("1", record)
+    versions.models["1"] = ({"model.safetensors": weights}, {"model.safetensors": weights})
+    versions.put("1", "verdict.json", {"outcome": "REJECT", "digest": digest_of({"outcome": "REJECT"})})
+    ledger = Ledger(home.ledger)
+    verdict = {**VERDICT, "challenger": weights}
+    ledger.record_verdict("m", verdict, digest_of(verdict), "r1")
+    (tmp_path / "scratch").mkdir()
+    return Verification(home, versions, ledger, "m", versions.version("m", "1"), tmp_path / "scratch")  # type: ignore[arg-type]
+
+
+def states(verification: Verification) -> dict[str, str]:
+    return {check.item: check.state.value for check in verification.checks()}
+
+
+def test_a_version_as_recorded_is_ok_in_every_line(made: Verification) -> None:
+    found = states(made)
+    items = ["record", "model", "weights", "model, as trained", "tags", "code", "lock", "dataset", "stage train", "verdict"]
+    assert found == dict.fromkeys([*items, "published verdict"], "ok")
+
+
+def stage_file(made: Verification) -> Path:
+    return made.home.store / "train" / ("e" * 32) / "model" / "model.safetensors"
+
+
+def object_of(made: Verification) -> Path:
+    return next(p for p in (made.home.dvc / "cache").rglob("*") if p.is_file() and not p.name.endswith(".dir"))
+
+
+DAMAGE: dict[str, Any] = {
+    "record": lambda made: made.tracker.put("1", "lineage.json", {}),  # type: ignore[attr-defined]
+    "model": lambda made: made.tracker.models.update({"1": ({"model.safetensors": TWO}, {"model.safetensors": ONE})}),  # type: ignore[attr-defined]
+    "weights": lambda made: made.tracker.models.update({"1": ({"a.safetensors": TWO}, {"a.safetensors": TWO})}),  # type: ignore[attr-defined]
+    "tags": lambda made: made.version.tags.update(commit="f" * 40),
+    "dataset": lambda made: object_of(made).write_bytes(b"another row\n"),
+    "stage train": lambda made: stage_file(made).write_text("other"),
+    "verdict": lambda made: made.ledger.record_verdict(
+        "m", {**VERDICT, "challenger": made.version.tags["weights_sha256"]}, TWO, "r1"
+    ),
+    "published verdict": lambda made: made.tracker.put("1", "verdict.json", {"outcome": "PROMOTE", "digest": ONE}),  # type: ignore[attr-defined]
+}
+
+
+@pytest.mark.parametrize("item", DAMAGE)
+def test_damage_shows_in_its_own_line(made: Verification, item: str) -> None:
+    DAMAGE[item](made)
+    assert states(made)[item] == "differs"
+
+
+def test_a_commit_that_was_never_fetched_is_not_reachable(made: Verification) -> None:
+    shutil.rmtree(made.home.project / ".git")
+    assert states(made)["code"] == "not reachable"
+
+
+def test_nothing_is_changed_by_looking(made: Verification) -> None:
+    stage_file(made).write_text("other", encoding="utf-8")
+    before = {p: file_digest(p) for p in made.home.state.rglob("*") if p.is_file() and "ledger" not in p.name}
+    states(made)
+    assert {p: file_digest(p) for p in made.home.state.rglob("*") if p.is_file() and "ledger" not in p.name} == before
+
+
+def test_what_was_pruned_is_not_reachable_and_no_fault(made: Verification) -> None:
+    made.tracker.models.clear()  # type: ignore[attr-defined]
+    (made.home.store / "train" / ("e" * 32)).rename(made.home.store / "gone")
+    found = states(made)
+    assert (found["model"], found["stage train"]) == ("not reachable", "not reachable")
+    assert "differs" not in found.values()

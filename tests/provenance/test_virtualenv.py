@@ -1,0 +1,77 @@
+"""What a reproduction's process sees, and how its environment is installed."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.provenance import virtualenv as environments
+from ratchet.components.provenance.virtualenv import isolated, locked_environment
+
+OURS = {
+    "RATCHET_HOME": "/today",
+    "RATCHET_LEDGER_URL": "x",
+    "MLFLOW_TRACKING_URI": "http://today",
+    "PREFECT_API_URL": "http://today",
+    "PYTHONPATH": "/elsewhere",
+    "OMP_NUM_THREADS": "7",
+}
+
+
+def test_a_rebuilding_process_sees_nothing_of_ours() -> None:
+    assert isolated(Path("/new"), 0, {**OURS, "HOME": "/root"}) == {"HOME": "/root", "RATCHET_HOME": "/new"}
+
+
+def test_threads_that_torch_chose_are_chosen_again() -> None:
+    assert isolated(Path("/new"), 4, OURS)["OMP_NUM_THREADS"] == "4"
+
+
+class FakeUv:
+    """Records commands instead of installing anything."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code = code
+        self.calls: list[tuple[list[str], dict[str, str]]] = []
+
+    def __call__(self, command: list[str], env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
+        self.calls.append((command, env))
+        return subprocess.CompletedProcess(command, self.code, "", "no such\nwheel")
+
+
+@pytest.fixture
+def uv(monkeypatch: pytest.MonkeyPatch) -> FakeUv:
+    fake = FakeUv()
+    monkeypatch.setattr(environments.subprocess, "run", fake)
+    monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
+    monkeypatch.delenv("UV_FIND_LINKS", raising=False)
+    return fake
+
+
+def test_the_environment_is_installed_from_the_checkouts_lock(uv: FakeUv, tmp_path: Path) -> None:
+    interpreter = locked_environment(tmp_path / "code", tmp_path / "venv", platform.python_version(), ["lora"])
+    (venv, _), (install, variables) = uv.calls
+    assert interpreter == tmp_path / "venv" / "bin" / "python"
+    assert venv[-3:] == ["--python", sys.executable, str(tmp_path / "venv")]
+    assert install[-4:] == ["-e", f"{tmp_path / 'code'}[lora]", "-c", str(tmp_path / "code" / "constraints.txt")]
+    assert variables["UV_FIND_LINKS"] == "/wheels"
+
+
+def test_another_release_of_python_is_asked_for_by_its_number(uv: FakeUv, tmp_path: Path) -> None:
+    locked_environment(tmp_path, tmp_path / "venv", "3.99.1", [])
+    assert "3.99.1" in uv.calls[0][0]
+
+
+def test_what_is_no_release_of_python_is_given_to_nobody(uv: FakeUv, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="not a release"):
+        locked_environment(tmp_path, tmp_path / "venv", "--index-url=x", [])
+    assert uv.calls == []
+
+
+def test_a_lock_that_cannot_be_installed_says_why(uv: FakeUv, tmp_path: Path) -> None:
+    uv.code = 1
+    with pytest.raises(RegistryError, match=r"no such wheel.*--environment current"):
+        locked_environment(tmp_path, tmp_path / "venv", platform.python_version(), [])

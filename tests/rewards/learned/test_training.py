@@ -1,0 +1,101 @@
+"""The preference loss by hand, and what each of its options teaches."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ratchet.components.rewards.learned.model import RewardModel
+from ratchet.components.rewards.learned.training import (
+    EarlyStop,
+    EncodedPair,
+    Objective,
+    length_slope,
+    preference_loss,
+    train_reward_model,
+)
+
+CPU = torch.device("cpu")
+PAIRS = [
+    {"prompt": f"What is {n} plus 3?", "chosen": f"It is {n + 3}.", "rejected": f"No idea about {n + 3}."} for n in range(24)
+]
+
+
+def loss(chosen: float, rejected: float, margin: float = 0.0, length: float = 0.0, **options: float) -> float:
+    values = (torch.tensor([value]) for value in (chosen, rejected))
+    return preference_loss(*values, Objective(**options), torch.tensor([margin]), torch.tensor([length])).item()
+
+
+def nll(difference: float) -> float:
+    return math.log1p(math.exp(-difference))
+
+
+def test_the_plain_loss_is_bradley_terrys() -> None:
+    assert loss(2.0, 1.0) == pytest.approx(nll(1.0))
+
+
+def test_a_margin_asks_for_more() -> None:
+    assert loss(2.0, 1.0, margin=3.0) == pytest.approx(nll(-2.0))
+
+
+def test_smoothing_gives_the_other_label_its_share() -> None:
+    assert loss(2.0, 1.0, label_smoothing=0.1) == pytest.approx(0.9 * nll(1.0) + 0.1 * nll(-1.0))
+
+
+def test_centring_pulls_the_sum_of_both_scores_to_zero() -> None:
+    # (2 + 1)^2 = 9, weighted by 0.01
+    assert loss(2.0, 1.0, centring=0.01) == pytest.approx(nll(1.0) + 0.09)
+
+
+def test_what_length_explains_need_not_be_scored() -> None:
+    assert loss(2.0, 1.0, length=5.0) == pytest.approx(nll(6.0))
+
+
+def train(model: RewardModel, pairs: list[dict[str, object]], steps: int = 40, **options: object) -> int:
+    given = {"batch": 8, "lr": 3e-3, "label_noise": 0.0, "seed": 1, **options}
+    return len(list(train_reward_model(model, pairs, steps=steps, **given)))  # type: ignore[arg-type]
+
+
+def test_the_slope_is_what_length_explains() -> None:
+    # Three of four pairs prefer twice as many tokens: sigmoid(b log 2) = 3/4 at b = log 3 / log 2 = 1.58; the ridge takes some.
+    pairs = [EncodedPair([1, 1], [1], 0.0)] * 3 + [EncodedPair([1], [1, 1], 0.0)]
+    assert 1.2 < length_slope(pairs) < 1.585
+    assert length_slope(pairs[2:]) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_length_debiasing_takes_length_out_of_the_score(trunk: Path) -> None:
+    # Longer is better in three pairs of four, and nothing else tells them apart.
+    long, short = "so so so so so so", "so so"
+    pairs = [{"prompt": "p", "chosen": long, "rejected": short}] * 12 + [{"prompt": "p", "chosen": short, "rejected": long}] * 4
+
+    def gap(debiased: bool) -> float:
+        model = RewardModel.from_trunk(trunk, 1, CPU)
+        train(model, pairs, batch=16, objective=Objective(length_debiased=debiased))
+        first, second = model.score(["p", "p"], [long, short])
+        return abs(first - second)
+
+    assert gap(True) < 0.5 * gap(False)
+
+
+def test_a_rows_own_margin_comes_before_the_recipes(trunk: Path) -> None:
+    def first(pairs: list[dict[str, object]], margin: float) -> float:
+        model = RewardModel.from_trunk(trunk, 1, CPU)
+        options = {"batch": 8, "lr": 1e-9, "label_noise": 0.0, "seed": 1}
+        return next(train_reward_model(model, pairs, steps=1, objective=Objective(margin=margin), **options)).loss  # type: ignore[arg-type]
+
+    assert first([{**pair, "margin": 0.0} for pair in PAIRS], 5.0) == first([*PAIRS], 0.0) < first([*PAIRS], 5.0)
+
+
+def test_training_ends_early_and_keeps_the_best_weights(trunk: Path) -> None:
+    turned = [{**pair, "chosen": pair["rejected"], "rejected": pair["chosen"]} for pair in PAIRS]
+    model = RewardModel.from_trunk(trunk, 1, CPU)
+    # Judged by the opposite labels every step makes it worse: the first evaluation is the best, two more end it.
+    assert train(model, PAIRS, early_stop=EarlyStop(turned, patience=2, every=5)) == 15
+    short = RewardModel.from_trunk(trunk, 1, CPU)
+    options = {"batch": 8, "lr": 3e-3, "label_noise": 0.0, "seed": 1}
+    for step in train_reward_model(short, PAIRS, steps=40, **options):  # type: ignore[arg-type]
+        if step.step == 4:
+            break
+    assert torch.equal(model.model.score.weight, short.model.score.weight)
+    assert not model.model.training

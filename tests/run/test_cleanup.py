@@ -1,0 +1,259 @@
+"""Retention on a project with runs, champions and sealed verdicts: what goes, what stays, and how it is deleted."""
+
+import itertools
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components.data import versioning
+from ratchet.components.errors import RegistryError
+from ratchet.components.files import MANIFEST, write_json
+from ratchet.components.home import Home
+from ratchet.components.ledger import ledger as ledger_module
+from ratchet.components.ledger.leases import promotion_lease
+from ratchet.components.ledger.ledger import Ledger, Promotion, now
+from ratchet.components.recipe import load_recipe
+from ratchet.components.registry.versions import RegisteredVersion
+from ratchet.components.run import cleanup as module
+from ratchet.components.run.cleanup import Cleanup, clean, discard, kind_of
+from ratchet.components.run.retention import DAY_SECONDS
+from ratchet.components.store import Store
+from tests.ledger.registries import FakeVersions
+from tests.places import MICRO
+from tests.provenance.records import lineage
+from tests.provenance.test_verify import cached_dataset
+
+NOW = module.now()
+OLD = NOW - 90 * DAY_SECONDS
+
+
+class FakeTracker(FakeVersions):
+    """A registry that notes whose files were deleted."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.deleted: list[str] = []
+
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        return sorted(self.registered.values(), key=lambda version: int(version.number))
+
+    def lacks_files(self, version: RegisteredVersion) -> bool:
+        return version.number in self.deleted
+
+    def files_size(self, name: str, version: str) -> int:
+        return 1000
+
+    def delete_files(self, name: str, version: str) -> None:
+        self.deleted.append(version)
+
+
+class Project:
+    """A home with a store, a ledger and a registry; everything in it is old."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = Home(root, root / ".ratchet")
+        self.ledger = Ledger(self.home.ledger)
+        self.tracker = FakeTracker(root / "runs")
+
+    def stage(self, name: str, letter: str, facts: dict[str, Any] | None = None) -> str:
+        Store(self.home.store).commit(name, letter * 32, lambda path: write_json(path / "facts.json", facts or {}), {})
+        path = self.home.store / name / (letter * 32)
+        os.utime(path / MANIFEST, (OLD, OLD))
+        return f"{name}/{letter * 32}"
+
+    def run(self, run_id: str, stages: list[str], dataset: str | None = None) -> None:
+        names = [dict(zip(("name", "key"), stage.split("/"), strict=True)) for stage in stages]
+        self.ledger.begin_run(f"i-{run_id}", "micro", run_id)
+        self.ledger.finish_run(f"i-{run_id}", {"status": "refused", "stages": names, "dataset": dataset})
+
+    def promote(self, version: str, run_id: str) -> None:
+        number = len(self.ledger.history("micro"))
+        row = Promotion(number + 1, version, None, f"w{version}", "gate", f"v{version}", None, run_id, now())
+        with promotion_lease(self.ledger, "micro") as token:
+            self.ledger.promote("micro", row, token=token)
+
+    def version(self, number: str, verdict: str, **tags: str) -> None:
+        self.tracker.registered[number] = RegisteredVersion(number, f"r{number}", {"verdict": verdict, **tags}, OLD)
+
+    def cleanup(self, *overrides: str) -> Cleanup:
+        settings = ["retention.keep_runs=0", "retention.keep_refused_versions=0", *overrides]
+        tracker: Any = self.tracker
+        return Cleanup(self.home, load_recipe(MICRO, settings), self.ledger, tracker, NOW)
+
+    def leaves(self, *overrides: str) -> set[str]:
+        return {item.name for item in self.cleanup(*overrides).items()}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_a_stage_that_no_run_of_late_used_goes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(1)
+    monkeypatch.setattr(ledger_module, "now", lambda: f"2026-01-{next(clock):02d}T00:00:00+00:00")
+    old, kept = project.stage("train", "a"), project.stage("train", "b")
+    project.run("r1", [old])
+    project.run("r2", [kept])
+    assert project.leaves("retention.keep_runs=1") == {old}
+    assert project.leaves() == {old, kept}
+
+
+def test_a_stage_that_is_read_counts_as_used(project: Project) -> None:
+    project.stage("train", "a")
+    assert Store(project.home.store).find("train", "a" * 32) is not None
+    assert project.leaves() == set()
+
+
+def test_everything_in_a_champions_run_stays(project: Project) -> None:
+    mine, old = project.stage("train", "a"), project.stage("train", "b")
+    project.run("r1", [mine], "x")
+    project.promote("1", "r1")
+    assert project.leaves() == {old}
+
+
+def test_a_champion_whose_run_the_ledger_lost_keeps_what_its_lineage_names(project: Project) -> None:
+    for letter, name in (("a", "data"), ("b", "warmup"), ("c", "reward"), ("d", "train"), ("e", "train")):
+        project.stage(name, letter)
+    project.tracker.add("1", lineage())
+    project.promote("1", "r1")
+    assert project.leaves() == {"train/" + "e" * 32}
+
+
+def test_nothing_goes_where_it_cannot_be_told_what_a_champion_needs(project: Project) -> None:
+    project.stage("train", "a")
+    project.version("1", "PROMOTE")
+    project.promote("1", "lost")
+    with pytest.raises(RegistryError, match="Nothing is deleted"):
+        project.leaves()
+
+
+def test_rows_of_a_sealed_verdict_stay_until_its_fold_is_retired(project: Project) -> None:
+    pair = {"challenger": "c", "incumbent": "i"}
+    rows, dev = project.stage("sealed", "a", pair), project.stage("evaluate", "b", pair)
+    other = project.stage("sealed", "c", {"challenger": "x", "incumbent": "y"})
+    project.ledger.count_use("micro", "fold", "c", "i", "rules")
+    assert project.leaves() == {other}
+    project.ledger.retire("micro", "fold", "spent")
+    assert project.leaves() == {rows, dev, other}
+
+
+def test_sealed_rows_that_cannot_be_read_stay(project: Project) -> None:
+    name = project.stage("sealed", "a")
+    (project.home.store / name / "facts.json").write_text("damaged", encoding="utf-8")
+    assert project.leaves() == set()
+
+
+def test_the_data_of_a_sealed_verdict_stay(project: Project) -> None:
+    data = project.stage("data", "a")
+    (project.home.store / data / "data.dvc").write_text(f"outs:\n- md5: {'d' * 32}.dir\n  path: data\n", encoding="utf-8")
+    project.run("r1", [data])
+    verdict = {"challenger": "c", "incumbent": "i", "rules": "rules", "outcome": "REJECT"}
+    project.ledger.record_verdict("micro", verdict, "digest", "r1")
+    assert project.leaves() == {data}
+    project.ledger.count_use("micro", "fold", "c", "i", "rules")
+    assert project.leaves() == set()
+
+
+def test_an_open_run_keeps_its_checkpoints_and_all_that_was_used_since(project: Project) -> None:
+    work = Store(project.home.store).work("train", "a" * 32)
+    (work / "step_000001").mkdir(parents=True)
+    os.utime(work / "step_000001", (OLD, OLD))
+    assert project.leaves("retention.keep_days=0") == {f"train/{work.name}"}
+    project.ledger.begin_run("i", "micro", "r1")
+    os.utime(work / "step_000001")
+    assert project.leaves("retention.keep_days=0") == set()
+
+
+def test_what_a_killed_process_left_in_the_workspaces_goes_and_what_a_live_one_uses_stays(project: Project) -> None:
+    host = platform.node() or "localhost"
+    dead, live = f"reproduce.{host}.{2**22 + 1}.ab", f"data.{host}.{os.getpid()}.cd"
+    for name in (dead, live, "else"):
+        (project.home.workspaces / name).mkdir(parents=True)
+    (item,) = clean(project.cleanup(), dry_run=False)
+    assert (item.kind, item.name) == ("workspace", dead)
+    assert {path.name for path in project.home.workspaces.iterdir()} == {live, "else"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(".work.a", "checkpoints"), (".trash.a", "leftover"), ("corrupt.a", "leftover"), ("a", "stage")]
+)
+def test_directories_of_the_store_are_told_by_their_names(name: str, kind: str) -> None:
+    assert kind_of(Path(name)) == kind
+
+
+def test_refused_versions_lose_their_files_and_others_do_not(project: Project) -> None:
+    verdicts = ("PROMOTE", "REJECT", "INVALID", "pending", "REJECT")
+    for number, verdict in enumerate(verdicts, 1):
+        project.version(str(number), verdict)
+    project.tracker.aliases["challenger"] = "5"
+    assert project.leaves() == {"2", "3"}
+    assert project.leaves("retention.keep_refused_versions=2") == {"2"}
+
+
+def test_past_champions_and_what_they_started_from_stay(project: Project) -> None:
+    project.version("1", "PROMOTE")
+    project.version("2", "PROMOTE")
+    project.version("3", "PROMOTE", parent_version="1")
+    for number in ("1", "2", "3"):
+        project.run(f"r{number}", [])
+        project.promote(number, f"r{number}")
+    assert project.leaves() == set()
+    assert project.leaves("retention.keep_champions=1") == {"2"}
+
+
+def test_a_version_that_became_champion_meanwhile_stays(project: Project) -> None:
+    project.version("2", "REJECT")
+    cleanup = project.cleanup()
+    (item,) = cleanup.items()
+    project.promote("2", "r2")
+    with pytest.raises(RegistryError, match="meanwhile"):
+        cleanup.delete(item)
+    assert project.tracker.deleted == []
+
+
+def test_a_dataset_goes_with_its_last_run_but_shared_and_foreign_objects_stay(project: Project) -> None:
+    version = cached_dataset(project.home.dvc)
+    listing, file = versioning.cached(version, project.home.dvc) or []
+    os.utime(listing, (OLD, OLD))
+    assert project.leaves() == set()  # nobody knows it: it is somebody else's
+    project.run("r1", [], version)
+    assert project.leaves("retention.keep_runs=1") == set()
+    assert project.leaves() == {version}
+    other = listing.with_name("0" * 30 + ".dir")
+    other.write_text(json.dumps([{"md5": file.parent.name + file.name, "relpath": "x"}]), encoding="utf-8")
+    clean(project.cleanup(), dry_run=False)
+    assert (listing.exists(), file.exists()) == (False, True)
+
+
+def test_the_dataset_that_the_project_points_at_stays(project: Project) -> None:
+    version = cached_dataset(project.home.dvc)
+    os.utime((versioning.cached(version, project.home.dvc) or [])[0], (OLD, OLD))
+    project.run("r1", [], version)
+    (project.home.project / "data.dvc").write_text(f"outs:\n- md5: {version}\n  path: data\n", encoding="utf-8")
+    assert project.leaves() == set()
+
+
+def test_a_dry_run_says_the_same_and_deletes_nothing(project: Project) -> None:
+    name = project.stage("train", "a")
+    dry = clean(project.cleanup(), dry_run=True)
+    assert (project.home.store / name).is_dir()
+    assert clean(project.cleanup(), dry_run=False) == dry
+    assert [item.size > 0 for item in dry] == [True]
+    assert list((project.home.store / "train").iterdir()) == []
+
+
+def test_what_a_killed_deletion_left_is_deleted_next_time(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = project.stage("train", "a")
+    monkeypatch.setattr(module.shutil, "rmtree", lambda path: None)  # killed between the rename and the removal
+    discard(project.home.store / name)
+    (left,) = (project.home.store / "train").iterdir()
+    assert left.name.startswith(".trash.")
+    os.utime(left / MANIFEST, (OLD, OLD))
+    monkeypatch.undo()
+    clean(project.cleanup(), dry_run=False)
+    assert not left.exists()

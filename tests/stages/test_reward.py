@@ -1,0 +1,52 @@
+"""A user's own reward function is known by the code that it may run."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.digests import file_digest
+from ratchet.components.errors import RewardError
+from ratchet.components.home import Home
+from ratchet.components.recipe import build_recipe
+from ratchet.components.stages.reward import custom_reward_source
+from ratchet.components.stages.stage import Context
+
+PACKAGE = "ratchet_test_rewards"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / PACKAGE).mkdir()
+    for name in ("__init__", "judge", "helper"):
+        (tmp_path / PACKAGE / f"{name}.py").write_text(f"{name} = 1\n", encoding="utf-8")
+    (tmp_path / "ratchet_test_alone.py").write_text("def judge(): ...\n", encoding="utf-8")
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+        del sys.modules[name]
+
+
+def source(project: Path, function: str) -> dict[str, str]:
+    values = {"name": "m", "reward": {"kind": "custom", "function": function}, "gate": {"rules": {}}}
+    return custom_reward_source(Context(build_recipe(values, "test"), Home(project, project / ".ratchet")))
+
+
+@pytest.mark.parametrize("name", ["judge", "helper", "__init__"])
+def test_an_edit_anywhere_in_the_functions_package_is_another_source(project: Path, name: str) -> None:
+    before = source(project, f"{PACKAGE}.judge:judge")
+    (project / PACKAGE / f"{name}.py").write_text("changed = 1\n", encoding="utf-8")
+    assert source(project, f"{PACKAGE}.judge:judge") != before
+
+
+def test_a_module_by_itself_is_its_own_file(project: Path) -> None:
+    assert list(source(project, "ratchet_test_alone:judge").values()) == [file_digest(project / "ratchet_test_alone.py")]
+
+
+def test_a_package_that_would_end_the_run_is_an_error_of_the_reward(project: Path) -> None:
+    (project / PACKAGE / "__init__.py").write_text("import sys; sys.exit(0)\n", encoding="utf-8")
+    with pytest.raises(RewardError, match=rf"{PACKAGE}\.judge:judge raised SystemExit\(0\)"):
+        source(project, f"{PACKAGE}.judge:judge")

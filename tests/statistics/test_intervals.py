@@ -1,0 +1,104 @@
+"""Intervals and bounds, by hand where a hand can do it."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratchet.components.statistics.intervals import (
+    lower_bound,
+    lower_bound_share,
+    mean_interval,
+    standard_error,
+    upper_bound,
+    wilson,
+)
+
+
+def test_wilsons_interval_by_hand() -> None:
+    # n = 10, p = 0.8, z = 1.96, z^2 = 3.8415: centre (0.8 + 0.19207) / 1.38415 = 0.71674,
+    # half width 1.96 sqrt(0.016 + 0.0096037) / 1.38415 = 0.22657
+    assert wilson(8, 10)[:4] == pytest.approx((0.8, 0.49016, 0.94331, 10), abs=1e-4)
+
+
+def test_the_share_of_nothing_is_unknown() -> None:
+    figure = wilson(0, 0)
+    assert math.isnan(figure.value)
+    assert (figure.low, figure.high, figure.n) == (0, 1, 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 400), st.data())
+def test_an_interval_holds_its_value_and_stays_within_zero_and_one(n: int, data: st.DataObject) -> None:
+    figure = wilson(data.draw(st.integers(0, n)), n)
+    assert 0 <= figure.low <= figure.value + 1e-12
+    assert figure.value - 1e-12 <= figure.high <= 1
+
+
+def test_the_upper_bound_of_a_mean_by_hand() -> None:
+    # mean 2, deviation 1, t(0.95, 2) = 2.919986: 2 + 2.919986 / sqrt(3)
+    assert upper_bound(np.array([1.0, 2.0, 3.0]), 0.05) == pytest.approx(3.685855)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, math.nan], [1.0, math.inf], [1.0, -math.inf]])
+def test_a_mean_that_cannot_be_bounded_has_an_infinite_bound(values: list[float]) -> None:
+    assert upper_bound(np.array(values), 0.05) == math.inf
+
+
+def test_the_upper_bound_is_above_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = [upper_bound(rng.normal(size=20), 0.1) >= 0 for _ in range(1000)]
+    assert np.mean(covered) == pytest.approx(0.9, abs=3 * math.sqrt(0.09 / 1000))  # three standard errors
+
+
+@pytest.mark.parametrize(
+    ("successes", "expected"),
+    [
+        (10, 0.741134),  # 0.05^(1/10): all ten right
+        (1, 0.005116),  # 1 - 0.95^(1/10): at least one right with probability 0.05
+        (0, 0.0),
+    ],
+)
+def test_the_lower_bound_of_a_share_by_hand(successes: int, expected: float) -> None:
+    assert lower_bound_share(successes, 10, 0.05) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_lower_bound_of_no_items_is_zero() -> None:
+    assert lower_bound_share(0, 0, 0.05) == 0
+
+
+def test_the_clustered_error_by_hand() -> None:
+    # deviations from the mean 2: (-2, -1), (1, 2); sums -3 and 3; sqrt(2/1 x 18) / 4
+    values, clusters = np.array([0.0, 1.0, 3.0, 4.0]), np.array([5, 5, 9, 9])
+    assert standard_error(values, clusters) == pytest.approx((1.5, 2))
+
+
+def test_clusters_of_one_are_no_clusters() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    assert standard_error(values, np.arange(30)) == pytest.approx(standard_error(values))
+    assert standard_error(values)[0] == pytest.approx(values.std(ddof=1) / math.sqrt(30))
+
+
+def test_samples_of_one_prompt_are_not_independent() -> None:
+    answers = np.repeat(np.random.default_rng(0).random(50) < 0.5, 8).astype(float)  # eight samples that always agree
+    clusters = np.repeat(np.arange(50), 8)
+    assert mean_interval(answers, clusters).error == pytest.approx(math.sqrt(8) * mean_interval(answers).error, rel=0.02)
+
+
+def test_the_mean_of_nothing_is_unknown() -> None:
+    assert math.isnan(mean_interval(np.array([])).value)
+    assert math.isnan(mean_interval(np.array([1.0])).error)
+
+
+def test_a_lower_bound_mirrors_the_upper_one() -> None:
+    values = np.array([1.0, 2.0, 3.0])
+    assert lower_bound(values, 0.05) == pytest.approx(4 - upper_bound(values, 0.05))
+    assert lower_bound(np.array([1.0]), 0.05) == -math.inf
+
+
+def test_a_challenger_at_the_margin_seldom_passes_for_non_inferior() -> None:
+    rng = np.random.default_rng(0)  # truly worse by the margin, 0.05: at most alpha of the bounds are above it
+    passed = [lower_bound(rng.normal(-0.05, 0.4, size=200), 0.05) > -0.05 for _ in range(1000)]
+    assert np.mean(passed) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)

@@ -1,0 +1,142 @@
+"""Paired tests: exact where a hand can do it, and with the right size where it cannot."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from ratchet.components.statistics.paired import clustered_t, mcnemar, resamples_for, sign_flip
+
+
+def paired(wins: int, losses: int, ties: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    challenger = np.array([True] * wins + [False] * losses + [True] * ties, dtype=bool)
+    return challenger, np.array([False] * wins + [True] * losses + [True] * ties, dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "p_value"),
+    [
+        (5, 1, 7 / 64),  # (C(6, 5) + C(6, 6)) / 2^6
+        (1, 5, 63 / 64),  # all but no win at all
+        (3, 0, 1 / 8),
+        (0, 3, 1.0),
+        (0, 0, 1.0),  # no discordant item says nothing
+    ],
+)
+def test_the_exact_mcnemar_test_by_hand(wins: int, losses: int, p_value: float) -> None:
+    result = mcnemar(*paired(wins, losses, ties=4))
+    assert (result.wins, result.losses) == (wins, losses)
+    assert result.p_value == pytest.approx(p_value)
+
+
+def test_no_items_at_all_say_nothing() -> None:
+    assert mcnemar(*paired(0, 0)).p_value == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
+def test_items_on_which_both_agree_change_nothing(wins: int, losses: int, ties: int) -> None:
+    assert mcnemar(*paired(wins, losses, ties)) == mcnemar(*paired(wins, losses))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_swapping_the_arms_swaps_wins_and_losses(wins: int, losses: int) -> None:
+    one = mcnemar(*paired(wins, losses))
+    other = mcnemar(*reversed(paired(wins, losses)))
+    assert (one.wins, one.losses) == (other.losses, other.wins)
+    assert one.p_value + other.p_value >= 1  # the observed count is in both tails
+
+
+def test_the_order_of_items_does_not_matter() -> None:
+    order = np.random.default_rng(0).permutation(17)
+    challenger, incumbent = paired(9, 3, 5)
+    assert mcnemar(challenger[order], incumbent[order]) == mcnemar(challenger, incumbent)
+
+
+def flip(differences: np.ndarray, clusters: np.ndarray | None = None, seed: int = 0, resamples: int = 1999) -> float:
+    return sign_flip(differences, clusters, np.random.default_rng(seed), resamples)
+
+
+def test_sign_flips_approach_the_exact_share() -> None:
+    # signs of (1, 2, 3): sums of 6, 4, 2, 0, 0, -2, -4, -6; observed 1 + 2 - 0 + 3 = 6: one of eight
+    assert flip(np.array([1.0, 2.0, 3.0]), resamples=20_000) == pytest.approx(1 / 8, abs=0.01)
+    # observed 1 - 2 + 3 = 2: three of eight reach it
+    assert flip(np.array([1.0, -2.0, 3.0]), resamples=20_000) == pytest.approx(3 / 8, abs=0.015)
+
+
+def test_sign_flips_of_right_and_wrong_approach_mcnemar() -> None:
+    challenger, incumbent = paired(9, 3, 5)
+    exact = mcnemar(challenger, incumbent).p_value
+    assert flip(challenger.astype(float) - incumbent, resamples=20_000) == pytest.approx(exact, abs=0.005)
+
+
+@pytest.mark.parametrize("differences", [[], [0.0], [0.0, 0.0], [1.0, math.nan], [1.0, math.inf]])
+def test_nothing_ties_and_figures_that_are_not_finite_say_nothing(differences: list[float]) -> None:
+    assert flip(np.array(differences)) == 1
+    assert clustered_t(np.array(differences), None) == 1
+
+
+def test_one_item_shows_nothing() -> None:
+    assert flip(np.array([1.0])) == pytest.approx(0.5, abs=0.05)
+    assert clustered_t(np.array([1.0]), None) == 1
+
+
+def test_the_seed_fixes_p_and_nothing_else_does() -> None:
+    rng = np.random.default_rng(1)
+    values, clusters = rng.normal(0.1, 1, 60), np.repeat(np.arange(15), 4)
+    order, names = rng.permutation(60), rng.permutation(15)
+    p_value = flip(values, clusters)
+    assert flip(values, clusters) == p_value
+    assert flip(values[order], clusters[order]) == p_value
+    assert flip(values, names[clusters]) == p_value
+    assert clustered_t(values[order], names[clusters][order]) == pytest.approx(clustered_t(values, clusters))
+    assert flip(values, clusters, seed=1) != p_value
+
+
+def test_swapping_the_arms_swaps_the_tails() -> None:
+    values = np.random.default_rng(2).normal(0.1, 1, 40)
+    assert flip(values) + flip(-values) == pytest.approx(1, abs=0.03)
+    assert clustered_t(values, None) + clustered_t(-values, None) == pytest.approx(1)
+
+
+def test_the_clustered_t_by_hand() -> None:
+    # mean 2, error 1.5 (tests/statistics/test_intervals.py), one degree of freedom: 1/2 - atan(4/3) / pi
+    values, clusters = np.array([0.0, 1.0, 3.0, 4.0]), np.array([5, 5, 9, 9])
+    assert clustered_t(values, clusters) == pytest.approx(0.5 - math.atan(4 / 3) / math.pi)
+
+
+def test_clusters_that_all_say_the_same_are_as_many_coins() -> None:
+    assert clustered_t(np.full(5, 0.1), None) == 0.5**5
+    assert clustered_t(np.full(5, -0.1), None) == 1
+
+
+@pytest.mark.parametrize("test", [flip, clustered_t])
+def test_p_is_uniform_where_nothing_differs(test: object) -> None:
+    rng = np.random.default_rng(3)
+    p_values = [test(rng.normal(size=40), None) for _ in range(400)]  # type: ignore[operator]
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+
+
+def clustered_null(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """100 prompts of 8 samples that truly differ by nothing, correlation within a prompt 0.2."""
+    prompts = np.repeat(rng.normal(0, 0.25, 100), 8)
+    return prompts + rng.normal(0, 0.5, 800), np.repeat(np.arange(100), 8)
+
+
+@pytest.mark.parametrize("test", [lambda d, c: flip(d, c, resamples=499), clustered_t])
+def test_samples_of_one_prompt_count_once(test: object) -> None:
+    rng = np.random.default_rng(4)
+    streams = [clustered_null(rng) for _ in range(400)]
+    by_prompt = np.mean([test(*stream) <= 0.05 for stream in streams])  # type: ignore[operator]
+    by_sample = np.mean([clustered_t(differences, None) <= 0.05 for differences, _ in streams])
+    assert by_prompt <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)  # 0.083
+    assert by_sample > 0.1  # the reference's simulation: 0.152
+
+
+@pytest.mark.parametrize(("alpha", "resamples"), [(0.05, 19_999), (0.001, 20_000), (0.0001, 200_000)])
+def test_permutations_resolve_the_level(alpha: float, resamples: int) -> None:
+    assert resamples_for(alpha) == pytest.approx(resamples, abs=1)

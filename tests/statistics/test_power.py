@@ -1,0 +1,88 @@
+"""Power and the items that it needs, beside simulation and the reference."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratchet.components.statistics.paired import clustered_t, mcnemar
+from ratchet.components.statistics.power import (
+    detectable_mean,
+    items_for_mean,
+    items_needed,
+    minimum_detectable_effect,
+    power_of_mean,
+    power_to_detect,
+)
+from tests.statistics.test_paired import paired
+
+
+@pytest.mark.parametrize(
+    ("alpha", "items"),
+    [
+        (0.05, 489),  # (1.644854 + 0.841621)^2 = 6.182557; x (0.2 - 0.05^2) / 0.05^2 = x 79 = 488.4
+        (0.05 / 26, 1101),  # (2.8905 + 0.841621)^2 = 13.929, x 79 = 1100.4; the reference's simulation says 1,100
+    ],
+)
+def test_items_needed_to_see_a_gain_of_five_points(alpha: float, items: int) -> None:
+    assert items_needed(0.2, 0.05, alpha) == pytest.approx(items, abs=1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.floats(0.05, 0.9), st.floats(0.01, 0.2), st.sampled_from([0.05, 0.01, 0.05 / 26]))
+def test_items_needed_and_detectable_effect_are_inverse(discordance: float, effect: float, alpha: float) -> None:
+    needed = items_needed(max(discordance, effect), effect, alpha)
+    assert minimum_detectable_effect(max(discordance, effect), needed, alpha) <= effect * (1 + 1e-9)
+    if needed > 1:
+        assert minimum_detectable_effect(max(discordance, effect), needed - 1, alpha) > effect * (1 - 1e-9)
+
+
+def test_no_items_detect_nothing() -> None:
+    assert minimum_detectable_effect(0.2, 0, 0.05) == math.inf
+
+
+@pytest.mark.parametrize(("items", "effect"), [(500, 0.05), (1000, 0.05), (500, 0.08)])
+def test_the_power_formula_agrees_with_simulation(items: int, effect: float) -> None:
+    rng = np.random.default_rng(0)
+    alpha = 0.05
+    counts = rng.multinomial(items, [0.1 + effect / 2, 0.1 - effect / 2, 0.8], size=1000)
+    rejected = np.mean([mcnemar(*paired(w, n)).p_value <= alpha for w, n, _ in counts.tolist()])
+    spread = math.sqrt((0.2 - effect**2) / items)
+    formula = 0.5 * math.erfc((1.644854 - effect / spread) / math.sqrt(2))
+    # An exact test spends less than its alpha: with some 100 discordant items the next count down would be 0.05 + 0.03.
+    assert formula - 0.08 <= rejected <= formula + 0.05
+
+
+def test_power_is_that_of_the_reference() -> None:
+    # 1,000 items, a gain of 0.05, 20% discordance: 0.97 at alpha 0.05, 0.65 at 0.05 / 52 (simulated there, the exact test)
+    assert power_to_detect(0.05, 0.2, 1000, 0.05) == pytest.approx(0.97, abs=0.01)
+    assert power_to_detect(0.05, 0.2, 1000, 0.05 / 52) == pytest.approx(0.65, abs=0.05)
+
+
+def test_at_the_smallest_visible_effect_the_power_is_the_wanted_one() -> None:
+    effect = minimum_detectable_effect(0.2, 700, 0.01, power=0.8)
+    assert power_to_detect(effect, 0.2, 700, 0.01) == pytest.approx(0.8)
+
+
+def test_without_any_effect_the_power_is_the_level() -> None:
+    assert power_to_detect(0.0, 0.2, 500, 0.03) == pytest.approx(0.03)
+
+
+def test_right_and_wrong_are_a_case_of_the_general_formula() -> None:
+    deviation = math.sqrt(0.2 - 0.05**2)
+    assert items_for_mean(deviation, 0.05, 0.01) == items_needed(0.2, 0.05, 0.01)
+    assert power_of_mean(0.05, deviation, 500, 0.01) == power_to_detect(0.05, 0.2, 500, 0.01)
+
+
+def test_the_visible_mean_and_the_items_it_needs_are_inverse() -> None:
+    needed = items_for_mean(0.7, 0.05, 0.01)
+    assert detectable_mean(0.7, needed, 0.01) <= 0.05 < detectable_mean(0.7, needed - 1, 0.01)
+    assert detectable_mean(0.7, 0, 0.01) == math.inf
+
+
+def test_the_power_of_a_mean_agrees_with_simulation() -> None:
+    rng = np.random.default_rng(0)
+    found = np.mean([clustered_t(rng.normal(0.1, 0.5, 100), None) <= 0.05 for _ in range(1000)])
+    assert found == pytest.approx(power_of_mean(0.1, 0.5, 100, 0.05), abs=0.05)
