@@ -74,7 +74,7 @@ def approve(
     Example: ratchet approve 3f2a9c…
     """
     from ratchet.components.data.pointers import pinned_version
-    from ratchet.components.gate.judge import rules_digest
+    from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
     from ratchet.components.run.project import open_project
     from ratchet.components.stages.data import data_configuration
