@@ -6,7 +6,7 @@ from fractions import Fraction
 import polars as pl
 
 from ratchet.components.data.duplicates import normalise
-from ratchet.components.data.schemas import final_number, refusal
+from ratchet.components.data.schemas import number_after_hashes, refusal
 from ratchet.components.data.shapes import PAIR, PROBLEM
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Checks
@@ -36,7 +36,7 @@ def contradictory_answers(frame: pl.DataFrame) -> pl.DataFrame:
     given = frame.filter((pl.col("shape") == PROBLEM) & pl.col("answer").is_not_null())
     references: dict[str, set[Fraction | str]] = defaultdict(set)
     for identity, answer in given.select("id", "answer").iter_rows():
-        number = final_number(answer)
+        number = number_after_hashes(answer)
         references[identity].add(final(answer) if number is None else number)
     return given.filter(pl.col("id").is_in([identity for identity, found in references.items() if len(found) > 1]))
 

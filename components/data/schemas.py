@@ -11,7 +11,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from ratchet.components.errors import DataError
-from ratchet.components.graders.numerals import whole
+from ratchet.components.graders.number import parse_number
 from ratchet.components.recipe import Checks
 
 MAX_LISTED = 1_000
@@ -120,15 +120,15 @@ def _not_blank(name: str) -> pa.Check:
 
 
 def _ends_in_number(data: pa.PolarsData) -> pl.LazyFrame:
-    judged = pl.col(str(data.key)).map_elements(lambda text: final_number(text) is not None, return_dtype=pl.Boolean)
+    judged = pl.col(str(data.key)).map_elements(lambda text: number_after_hashes(text) is not None, return_dtype=pl.Boolean)
     frame: pl.LazyFrame = data.lazyframe
     return frame.select(judged)
 
 
-def final_number(answer: str) -> Fraction | None:
+def number_after_hashes(answer: str) -> Fraction | None:
     """The one number that stands behind an answer's last ``####``, up to its end; None without it."""
     parts = FINAL_ANSWER.split(answer)
-    return whole(parts[-1]) if len(parts) > 1 else None
+    return parse_number(parts[-1]) if len(parts) > 1 else None
 
 
 _OTHER_THAN_CHOSEN = pa.Check(

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ratchet.components.graders.number import final_number, is_correct
-from ratchet.components.graders.numerals import written
+from ratchet.components.graders.number import final_number, format_number, is_correct
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
@@ -93,7 +92,7 @@ def _judge(
         kl_incumbent=kl[1],
         sample=number,
         correct_lenient=is_correct(text, row["answer"], strict=False),
-        answer=None if answer is None else written(answer),
+        answer=None if answer is None else format_number(answer),
         rewards=parts,
         slices=slices,
     )

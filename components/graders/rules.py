@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.graders.number import judge
+from ratchet.components.graders.number import grade_number
 from ratchet.components.recipe import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 from ratchet.components.rewards.protocol import RewardFunction, Score
 
@@ -15,7 +15,7 @@ Rule = Callable[[str, Mapping[str, Any]], float | None]
 
 
 @dataclass(frozen=True)
-class Ruled:
+class RuleGrader:
     """The reward of a rule: a completion and its row in, a number or None (cannot be judged) out."""
 
     rule: Rule
@@ -25,13 +25,13 @@ class Ruled:
         return [Score(value, {} if value is None else {"verifier": value}) for value in values]
 
 
-def build_verifier(settings: Verifier) -> RewardFunction:
+def build_grader(settings: Verifier) -> RewardFunction:
     """The verifier of a recipe's settings.
 
     Raises:
         RecipeError: if its JSON Schema is none.
     """
-    return Ruled(_rule(settings))
+    return RuleGrader(_rule(settings))
 
 
 def _rule(settings: Verifier) -> Rule:
@@ -59,7 +59,7 @@ def reference(row: Mapping[str, Any]) -> str | None:
 def number_rule(strict: bool, last_number: bool) -> Rule:
     """1 if the final number is the reference's, else 0; None where the reference is not one number."""
 
-    return lambda completion, row: judge(completion, row.get("answer"), strict, last_number).total
+    return lambda completion, row: grade_number(completion, row.get("answer"), strict, last_number).total
 
 
 def exact_rule(ignore_case: bool) -> Rule:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ratchet.components.errors import RecipeError, RewardError
-from ratchet.components.graders.rules import build_verifier
+from ratchet.components.graders.rules import build_grader
 from ratchet.components.recipe import Failures, Reward, Term, Verifier
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, WeightedTerm, squash
@@ -46,7 +46,7 @@ def load_model(settings: ModelSettings, path: Path | None, device: torch.device)
 
 
 def _verifier(settings: Verifier, failures: Failures) -> RewardFunction:
-    return Guarded(build_verifier(settings), "the verifier", failures)
+    return Guarded(build_grader(settings), "the verifier", failures)
 
 
 def _custom(path: str, failures: Failures) -> RewardFunction:

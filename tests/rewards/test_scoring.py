@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import DataError
-from ratchet.components.graders.rules import build_verifier
+from ratchet.components.graders.rules import build_grader
 from ratchet.components.recipe import Numbers
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.rewards.scoring import score_rows, scored_rows
@@ -20,7 +20,7 @@ def test_rows_are_scored_in_order_and_what_cannot_be_judged_is_none(tmp_path: Pa
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
-    scores = score_rows(build_verifier(Numbers()), scored_rows(path))
+    scores = score_rows(build_grader(Numbers()), scored_rows(path))
     assert [(score.total, score.parts) for score in scores] == [(1.0, {"verifier": 1.0}), (0.0, {"verifier": 0.0}), (None, {})]
 
 

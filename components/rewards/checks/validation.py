@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ratchet.components.graders.number import verify
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.recipe import RewardValidation
 from ratchet.components.rewards.advice.pilot import Pilot
 from ratchet.components.rewards.checks import on_pairs as pair_checks
@@ -160,7 +160,7 @@ def on_samples(
 def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
     """The samples by prompt, each scored ``repeats`` times by the reward and once by the verifier."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
-    gold = np.array([score.total or 0.0 for score in verify([], samples.completions, samples.rows)])
+    gold = np.array([score.total or 0.0 for score in grade_numbers([], samples.completions, samples.rows)])
     places: dict[str, list[int]] = {}
     for number, row in enumerate(samples.rows):
         places.setdefault(row["prompt"], []).append(number)

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratchet.components.graders.number import final_number
-from ratchet.components.graders.numerals import written
+from ratchet.components.graders.number import final_number, format_number
 from ratchet.components.randomness import stream
 
 
 def numbers(pair: Mapping[str, Any]) -> tuple[str, str] | None:
     """Final numbers of a pair's chosen and rejected answer; None unless there are two different ones."""
     right, wrong = (final_number(pair[side], strict=False) for side in ("chosen", "rejected"))
-    return None if right is None or wrong is None or right == wrong else (written(right), written(wrong))
+    return None if right is None or wrong is None or right == wrong else (format_number(right), format_number(wrong))
 
 
 def claimed(pair: Mapping[str, Any], number: str) -> dict[str, Any]:
