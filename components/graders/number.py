@@ -16,7 +16,7 @@ from typing import Any
 
 from ratchet.components.rewards.protocol import Score
 
-MAX_DIGITS = 1_000  # of a number, powers written out; nobody means more, and exact arithmetic on them would not end
+MAX_DIGITS = 1_000  # of a number, powers written out; exact arithmetic on more would not end
 
 _CURRENCY = r"[$\u00a2-\u00a5\u20a0-\u20cf]"
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:'\d{3})+|\d{1,3}(?: \d{3})+|\d+)(?!\d)"
@@ -32,7 +32,7 @@ NUMBER = (
 _READ = re.compile(NUMBER)
 _OPERATORS = r"-+*/^=<>:\u00d7\u00b7\u00f7\u00b1\u2010-\u2015"
 # What follows a number so that what was read is a part: 5x, 101_2, 10-12, 10:30, 2\sqrt{3}, "5, 6", "5 feet 6 inches".
-_GOES_ON = re.compile(
+_CONTINUES = re.compile(
     rf"[^\W_]|_\{{?\w|[.,']\d| ?[{_OPERATORS}] ?[\d.($\\]| x \d| ?\^| ?/(?![a-z]{{2}})|\s*\\[a-z]|\s*[\u221a\u03c0]"
     rf"|\s*(?:\.\.|\u2026)|\s*[,;&]?\s*(?:(?:and|or|to) )?[-+]?(?:{_CURRENCY} ?)?\.?\d"
     r"| (?:squared|cubed)\b| and (?:a |an |one )?(?:half|third|quarter)\b"
@@ -85,7 +85,7 @@ def parse_leading(text: str) -> Fraction | None:
         return None
     scale = _SCALE.match(text, found.end())
     value = _value(found)
-    if value is None or _GOES_ON.match(text, (scale or found).end()):
+    if value is None or _CONTINUES.match(text, (scale or found).end()):
         return None
     return value * _SCALES[scale[1].lower()] if scale else value
 
@@ -131,7 +131,7 @@ def _character(character: str) -> str:
 
 
 def _value(found: re.Match[str]) -> Fraction | None:
-    """The value of a number, None of one too long to mean, or of a fraction that is none."""
+    """The value of a number, None of one beyond MAX_DIGITS, and of a division by zero."""
     parts = found.groupdict()
     exponent = parts["e"] or parts["ten"]
     size = abs(int(exponent)) if exponent and len(exponent) < 6 else MAX_DIGITS * bool(exponent)

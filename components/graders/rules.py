@@ -1,4 +1,4 @@
-"""Verifiers that judge one completion by a rule: numbers, exact match, form, choice, JSON, length."""
+"""Graders that judge one completion by a rule: numbers, exact match, form, choice, JSON, length."""
 
 import json
 import re
@@ -26,10 +26,10 @@ class RuleGrader:
 
 
 def build_grader(settings: Verifier) -> RewardFunction:
-    """The verifier of a recipe's settings.
+    """The grader of a recipe's section ``reward.verifier``.
 
     Raises:
-        RecipeError: if its JSON Schema is none.
+        RecipeError: if its JSON Schema is not valid.
     """
     return RuleGrader(_rule(settings))
 
@@ -102,7 +102,7 @@ def json_rule(document: Mapping[str, Any]) -> Rule:
     """1 if the completion is JSON that fulfils the schema, else 0; no reference is needed.
 
     Raises:
-        RecipeError: if the schema is no valid JSON Schema.
+        RecipeError: if the schema is not a valid JSON Schema.
     """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
@@ -111,8 +111,8 @@ def json_rule(document: Mapping[str, Any]) -> Rule:
     try:
         Draft202012Validator.check_schema(document)
     except SchemaError as error:
-        raise RecipeError(f"reward.verifier.document is no JSON Schema: {error.message}. Correct it.") from error
-    # An empty registry: a $ref elsewhere is an error of the verifier, never a download.
+        raise RecipeError(f"reward.verifier.document is not a JSON Schema: {error.message}. Correct it.") from error
+    # An empty registry: a $ref elsewhere is an error of the grader, never a download.
     validator = Draft202012Validator(document, registry=Registry())
 
     def rule(completion: str, row: Mapping[str, Any]) -> float | None:

@@ -90,7 +90,7 @@ def test_length_falls_off_linearly_outside_its_range(length: int, reward: float)
     [(Pattern, {"type": "regex", "pattern": "("}), (Length, {"type": "length", "shortest": 9, "longest": 3})],
 )
 def test_settings_that_cannot_work_are_refused(model: Any, values: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"is no regular expression|is above longest"):
+    with pytest.raises(ValidationError, match=r"is not a regular expression|is above longest"):
         model(**values)
 
 

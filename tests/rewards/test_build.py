@@ -15,7 +15,7 @@ from ratchet.components.rewards.build import build_reward, import_reward
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum
 from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.rewards.protocol import Score
-from ratchet.components.rewards.retries import Guarded
+from ratchet.components.rewards.retries import Retrying
 
 CPU = torch.device("cpu")
 ROWS = [{"answer": "#### 5"}] * 2
@@ -47,7 +47,7 @@ def test_the_verifier_needs_no_model() -> None:
 
 def test_a_custom_reward_is_the_users_function() -> None:
     made = build_reward(Reward(kind="custom", function="ratchet.components.graders.number:grade_numbers"), None, CPU)
-    assert isinstance(made, Guarded)
+    assert isinstance(made, Retrying)
     assert made.function is grade_numbers
 
 

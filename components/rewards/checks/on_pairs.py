@@ -94,7 +94,7 @@ def calibration(differences: Floats, threshold: float) -> Check:
 
     Bins hold 25 pairs or more, since nearly empty ones are miscalibrated by chance.
     """
-    advice = "The reward model is more (or less) sure than right. Raise reward.model.calibration_pairs, or train it less long."
+    advice = "The reward model is over- or underconfident. Raise reward.model.calibration_pairs, or train it for fewer steps."
     differences = differences[np.isfinite(differences)]
     if len(differences) < FEWEST:
         return unmeasured("calibration", threshold, False, "Raise data.split.pairs.", f"only {len(differences)} pairs")
@@ -104,5 +104,5 @@ def calibration(differences: Floats, threshold: float) -> Check:
     low, high = np.quantile([expected_calibration_error(d, bins) for d in drawn], [0.025, 0.975])
     value = expected_calibration_error(differences, bins)
     figure = Interval(value, float(low), float(high), len(differences))
-    detail = f"Brier {brier_score(differences):.3f}, {negative_log_likelihood(differences):.3f} nats a pair, {bins} bins"
+    detail = f"Brier {brier_score(differences):.3f}, {negative_log_likelihood(differences):.3f} nats per pair, {bins} bins"
     return measured("calibration", figure, threshold, value <= threshold, advice, detail)

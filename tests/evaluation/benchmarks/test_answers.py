@@ -1,9 +1,10 @@
 """What a policy answers a library."""
 
+import numpy as np
 import pytest
 
-from ratchet.components.errors import ModelError
-from ratchet.components.evaluation.benchmarks.answers import Answer, Decoding, Respondent, cut
+from ratchet.components.errors import DataError, ModelError
+from ratchet.components.evaluation.benchmarks.answers import Answer, Decoding, Respondent, cut, item_score
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from tests.tiny_models import tiny_policy
@@ -46,3 +47,13 @@ def test_a_stop_sequence_ends_the_text_and_the_count() -> None:
 def test_a_prompt_without_room_is_refused_and_not_cut() -> None:
     with pytest.raises(ModelError, match="exceed the model's context of 128"):
         asked("apples " * 128)
+
+
+def test_a_score_is_a_number_between_0_and_1() -> None:
+    assert [item_score("b", "it", value) for value in (True, 0, 0.25, np.float64(1), np.bool_(False))] == [1, 0, 0.25, 1, 0]
+
+
+@pytest.mark.parametrize("value", ["C", None, (0.5, 3), 37.5, -0.1, float("nan"), np.array([1.0])])
+def test_any_other_score_is_refused(value: object) -> None:
+    with pytest.raises(DataError, match="not a number between 0 and 1"):
+        item_score("b", "it", value)

@@ -7,8 +7,8 @@ import pytest
 
 from ratchet.components.errors import DataError, ModelError
 from ratchet.components.evaluation.benchmarks.answers import Decoding, Respondent
-from ratchet.components.evaluation.benchmarks.extras import contained
-from ratchet.components.evaluation.benchmarks.inspect_tasks import inspect_items
+from ratchet.components.evaluation.benchmarks.containment import contained
+from ratchet.components.evaluation.benchmarks.inspect_ai import inspect_items
 from ratchet.components.recipe import Inspect, Slice
 from ratchet.components.records import ItemResult
 from tests.evaluation.benchmarks.library_tasks import inspect_file
