@@ -5,7 +5,6 @@ from typing import Any
 
 from ratchet.components.report.theme import BLUE, RED, embedded, page, svg
 
-TONES = {"promoted": "good", "unchanged": "neutral", "finished": "neutral"}
 GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
 PANELS = {
     "reward": "reward",
@@ -99,4 +98,4 @@ def _beside(axes: Any, proxy: Sequence[tuple[int, float]]) -> None:
 
 def render(values: Mapping[str, Any], points: Points) -> str:
     """The report's HTML. ``values`` has the names that the template uses; a missing one is an error."""
-    return page("run.html.j2", **values, tone=TONES.get(values["status"], "bad"), plot=embedded(training_plot(points)))
+    return page("run.html.j2", **values, plot=embedded(training_plot(points)))

@@ -18,7 +18,7 @@ from ratchet.components.rewards.checks.on_samples import Group
 from ratchet.components.rewards.learned.perturbations import LAYOUTS, Style
 from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 from ratchet.components.statistics.calibration import reliability
-from ratchet.components.statistics.clusters import Floats
+from ratchet.components.statistics.intervals import Floats
 
 Rows = Sequence[Mapping[str, Any]]
 
