@@ -13,7 +13,7 @@ from ratchet.components.policy.loading import Policy
 
 
 @dataclass(frozen=True)
-class Decoding:
+class DecodingSettings:
     """How a library wants an answer; temperature 0 is greedy."""
 
     temperature: float
@@ -39,7 +39,7 @@ class Respondent:
         self._seed, self._purpose = seed, purpose
         self._asked: Counter[str] = Counter()
 
-    def answer(self, conversations: Sequence[Sequence[Mapping[str, str]]], decoding: Decoding) -> list[Answer]:
+    def answer(self, conversations: Sequence[Sequence[Mapping[str, str]]], decoding: DecodingSettings) -> list[Answer]:
         """Answers to conversations {role, content}, in order.
 
         Raises:

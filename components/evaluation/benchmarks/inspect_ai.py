@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError, ModelError
-from ratchet.components.evaluation.benchmarks.answers import Decoding, Respondent, item_score
+from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, Respondent, item_score
 from ratchet.components.recipe import Inspect, Slice, slices_of
 from ratchet.components.records import ItemResult
 
@@ -35,7 +35,7 @@ class PolicyAPI(ModelAPI):  # type: ignore[misc]
         defaults: temperature and most new tokens where the task does not say.
     """
 
-    def __init__(self, respondent: Respondent, defaults: Decoding) -> None:
+    def __init__(self, respondent: Respondent, defaults: DecodingSettings) -> None:
         # A name of its own for each run: inspect_ai's cache, where a task asks for it, never answers for another model.
         super().__init__(model_name=f"policy-{uuid.uuid4().hex}")
         self._respondent, self._defaults = respondent, defaults
@@ -56,12 +56,12 @@ class PolicyAPI(ModelAPI):  # type: ignore[misc]
         output.usage = ModelUsage(output_tokens=answer.length, total_tokens=answer.length)
         return output
 
-    def _decoding(self, config: GenerateConfig) -> Decoding:
+    def _decoding(self, config: GenerateConfig) -> DecodingSettings:
         unknown = [name for name in REFUSED if getattr(config, name) not in (None, False, 1)]
         if unknown:
             raise ModelError(f"the task sets {unknown[0]}, which this policy cannot do. Take it out of the task.")
         defaults = self._defaults
-        return Decoding(
+        return DecodingSettings(
             temperature=defaults.temperature if config.temperature is None else float(config.temperature),
             max_new_tokens=config.max_tokens or defaults.max_new_tokens,
             top_p=1.0 if config.top_p is None else float(config.top_p),
@@ -69,7 +69,7 @@ class PolicyAPI(ModelAPI):  # type: ignore[misc]
         )
 
 
-def inspect_model(respondent: Respondent, defaults: Decoding) -> Any:
+def inspect_model(respondent: Respondent, defaults: DecodingSettings) -> Any:
     """The policy as inspect_ai's ``Model``.
 
     Args:
@@ -93,7 +93,7 @@ def inspect_items(
     benchmark: Inspect,
     respondent: Respondent,
     *,
-    defaults: Decoding,
+    defaults: DecodingSettings,
     samples: int,
     folder: Path,
     slices: Sequence[Slice] = (),

@@ -13,7 +13,14 @@ from lm_eval.utils import get_rolling_token_windows, handle_non_serializable, ma
 
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError, ModelError
-from ratchet.components.evaluation.benchmarks.answers import Answer, Decoding, Respondent, context_of, item_score, require_room
+from ratchet.components.evaluation.benchmarks.answers import (
+    Answer,
+    DecodingSettings,
+    Respondent,
+    context_of,
+    item_score,
+    require_room,
+)
 from ratchet.components.policy.log_probs import completion_scores
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import LmEval, Slice, slices_of
@@ -64,13 +71,13 @@ class PolicyLM(LM):  # type: ignore[misc]
             totals.append(sum(score for score, _ in completion_scores(self._policy, groups)))
         return totals
 
-    def _decoding(self, options: Mapping[str, Any]) -> Decoding:
+    def _decoding(self, options: Mapping[str, Any]) -> DecodingSettings:
         wanted = normalize_gen_kwargs(dict(options), self._max_new_tokens)
         unknown = sorted(set(wanted) - KNOWN)
         if unknown:
             raise ModelError(f"generation_kwargs has {unknown[0]}, which this policy cannot do. Take it out of the task.")
         stops, sampled = wanted["until"], wanted["do_sample"]
-        return Decoding(
+        return DecodingSettings(
             temperature=float(wanted.get("temperature", 1.0)) if sampled else 0.0,
             max_new_tokens=int(wanted["max_gen_toks"]),
             top_p=float(wanted.get("top_p", 1.0)) if sampled else 1.0,

@@ -83,7 +83,7 @@ def library_items(name: str, benchmark: Library, policy: Any, recipe: Recipe) ->
         DataError: if the task cannot be run, or does not say right or wrong.
         ModelError: if it does not fit the model's context, or wants what our policies cannot do.
     """
-    from ratchet.components.evaluation.benchmarks.answers import Decoding, Respondent
+    from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, Respondent
 
     settings, most = recipe.evaluation, recipe.policy.max_new_tokens
     respondent = Respondent(policy, recipe.run_seed, f"benchmark_{name}")
@@ -94,7 +94,7 @@ def library_items(name: str, benchmark: Library, policy: Any, recipe: Recipe) ->
             return lm_eval_items(name, benchmark, respondent, max_new_tokens=most, slices=settings.slices)
         from ratchet.components.evaluation.benchmarks.inspect_ai import inspect_items
 
-        defaults, samples = Decoding(settings.temperature, most), samples_of(benchmark, settings.samples)
+        defaults, samples = DecodingSettings(settings.temperature, most), samples_of(benchmark, settings.samples)
         return inspect_items(
             name, benchmark, respondent, defaults=defaults, samples=samples, folder=folder, slices=settings.slices
         )

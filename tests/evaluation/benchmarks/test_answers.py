@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from ratchet.components.errors import DataError, ModelError
-from ratchet.components.evaluation.benchmarks.answers import Answer, Decoding, Respondent, cut, item_score
+from ratchet.components.evaluation.benchmarks.answers import Answer, DecodingSettings, Respondent, cut, item_score
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from tests.tiny_models import tiny_policy
 
-SAMPLED = Decoding(temperature=1.0, max_new_tokens=8)
+SAMPLED = DecodingSettings(temperature=1.0, max_new_tokens=8)
 
 
-def asked(*prompts: str, seed: int = 7, decoding: Decoding = SAMPLED) -> list[Answer]:
+def asked(*prompts: str, seed: int = 7, decoding: DecodingSettings = SAMPLED) -> list[Answer]:
     respondent = Respondent(tiny_policy(), seed, "b")
     return respondent.answer([[{"role": "user", "content": prompt}] for prompt in prompts], decoding)
 
@@ -32,7 +32,7 @@ def test_the_same_prompt_is_drawn_anew_each_time() -> None:
 def test_greedy_is_what_the_sampler_says_greedily() -> None:
     policy = tiny_policy()
     ((drawn,),) = generate(policy, [policy.encode_prompt("1 apple")], [0], SamplingSettings(1, 8, 0.0), SamplingSeed(0, ""))
-    (answer,) = asked("1 apple", decoding=Decoding(0.0, 8))
+    (answer,) = asked("1 apple", decoding=DecodingSettings(0.0, 8))
     assert answer == Answer(policy.decode(drawn.tokens), len(drawn.tokens), drawn.finished)
 
 
