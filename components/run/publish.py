@@ -7,9 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from ratchet.components import report
 from ratchet.components.digests import file_digest
 from ratchet.components.files import scratch_directory, write_text
 from ratchet.components.gate.unsealing import is_retired, metric_name, publish_retired, publish_verdict
@@ -19,6 +16,7 @@ from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, commit_tags
 from ratchet.components.provenance.record import lineage_of, write_lineage
 from ratchet.components.records import Arm, Verdict
+from ratchet.components.report import model_card
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import dev_rows, place_rows, render, training_plot
 from ratchet.components.run.outcome import Status
@@ -235,32 +233,27 @@ def _describe(
     """Fill the version's description from the model card's template."""
     recipe, tags = context.recipe, commit_tags(context.home.project)
     figures = dev.summary
-    card = _card_template(context).render(
-        name=recipe.name,
-        version=version,
-        verdict=verdict.outcome.value,
-        reasons=[visible(reason) for reason in verdict.reasons],
-        commit=tags["commit"],
-        dirty=tags["dirty"] != "false",
-        dataset_md5=data.version,
-        recipe_digest=recipe.digest,
-        weights_sha256=verdict.challenger,
-        algorithm=recipe.train.algorithm,
-        seed=recipe.seed,
-        dev={
+    values = {
+        "name": recipe.name,
+        "version": version,
+        "verdict": verdict.outcome.value,
+        "reasons": verdict.reasons,
+        "commit": tags["commit"],
+        "dirty": tags["dirty"] != "false",
+        "dataset_md5": data.version,
+        "recipe_digest": recipe.digest,
+        "weights_sha256": verdict.challenger,
+        "algorithm": recipe.train.algorithm,
+        "seed": recipe.seed,
+        "dev": {
             f"{decoding}_{when}": figures[f"{arm}_{decoding}"]["accuracy"]
             for decoding in ("sampled", "greedy")
             for when, arm in (("before", "incumbent"), ("after", "challenger"))
         },
-        reward=asdict(reward.report),
-        run_id=run_id,
-        stop=stop,
-        base_model=recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
-    )
+        "reward": asdict(reward.report),
+        "run_id": run_id,
+        "stop": stop,
+        "base_model": recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
+    }
+    card = model_card.render(values, context.home.project)
     tracker.describe(recipe.name, version, card, {"verdict": verdict.outcome.value, "verdict_sha256": verdict.public_digest})
-
-
-def _card_template(context: Context) -> Any:
-    folders = [context.home.project / "mlflow", Path(report.__file__).parent]  # the project's own, else ours
-    environment = Environment(loader=FileSystemLoader(folders), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
-    return environment.get_template("model-card.md.j2")
