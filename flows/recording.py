@@ -21,9 +21,9 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import sources_digest
-from ratchet.components.stages.reward import custom_reward_source
 from ratchet.components.stages.stage import Context, StageResult
 from ratchet.components.store import check_writable
+from ratchet.components.user_code import function_digests
 from ratchet.flows.cli.views.console import Display, console
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Recording:
     def add(self, result: StageResult) -> None:
         """A stage is finished."""
         self.stages.append(result)
-        self.display.finished(result.finished.stage, result.cached, result.seconds)
+        self.display.finished(result.name, result.cached, result.seconds)
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """Observer protocol; a run that lost its claim ends here, between two steps."""
@@ -137,7 +137,7 @@ class Recording:
             **empty,
             "run_id": self.run_id,
             **values,
-            "stages": [stage.summary() for stage in self.stages],
+            "stages": [stage.as_json() for stage in self.stages],
         }
 
 
@@ -152,7 +152,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 
 def identity_of(context: Context) -> str:
     """hash(recipe, code): with equal identity, a killed run is continued instead of begun again."""
-    return digest_of([context.recipe.digest, sources_digest(), custom_reward_source(context)])
+    return digest_of([context.recipe.digest, sources_digest(), function_digests(context.recipe.reward.functions)])
 
 
 @contextmanager

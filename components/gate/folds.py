@@ -11,8 +11,8 @@ from typing import Any
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Rules
 from ratchet.components.records import Outcome
-from ratchet.components.stages.data import fold_digest, table
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.stage import Context
 
 SPENT, PROMOTED = "spent", "promoted"
 
@@ -41,7 +41,7 @@ def uses_allowed(rules: Rules) -> int:
     return 1 if rules.error_mode == "fdr" else rules.uses_per_epoch
 
 
-def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Mapping[str, str]) -> Choice:
+def choose_fold(context: Context, ledger: Ledger, data: DataStage, pair: Mapping[str, str]) -> Choice:
     """The first fold that is neither retired nor used up; nothing is written.
 
     A pair that was judged on a fold by the same rules, and killed before its verdict was carried out, stays on it.
@@ -54,7 +54,7 @@ def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Mappi
     spent: list[str] = []
     for number in range(context.recipe.data.split.sealed_folds):
         name = f"sealed_{number}"
-        digest, items = fold_digest(data, name), [row["id"] for row in table(data, name)]
+        digest, items = data.fold_digest(name), [row["id"] for row in data.table(name)]
         if digest in used and retired.get(digest) != PROMOTED:
             judged = [item for item in items if item in known.get(digest, set(items))]
             own = ledger.count_use(model, digest, pair["challenger"], pair["incumbent"], pair["rules"])  # known, not counted

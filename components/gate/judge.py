@@ -11,9 +11,11 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe, Rules
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.source_code import sources_digest
-from ratchet.components.stages.data import dataset_version, table
-from ratchet.components.stages.evaluate import Models, sealed_evaluation, stage_arms
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.scoring import Models, ScoredStage
+from ratchet.components.stages.sealed import sealed_evaluation
+from ratchet.components.stages.stage import Context
 
 if TYPE_CHECKING:
     from ratchet.components.evaluation.comparison import Comparison
@@ -51,14 +53,14 @@ class Plan:
         return {**self.base, "power": power, "refused": outcome and outcome.value, "reason": reason}
 
 
-Score = Callable[[Context, StageResult, Models, Fold], StageResult]
+Score = Callable[[Context, DataStage, Models, Fold], ScoredStage]
 
 
 def judge(
     context: Context,
     ledger: Ledger,
-    data: StageResult,
-    dev: StageResult,
+    data: DataStage,
+    dev: EvaluateStage,
     models: Models,
     *,
     first_champion: bool,
@@ -86,7 +88,7 @@ def judge(
     if counted > uses_allowed(rules):
         return Verdict(Outcome.INVALID, [f"other challengers used {plan.fold.name} up meanwhile. Run again."], **base)
     sealed = (score or score_fold)(context, data, models, plan.fold)
-    base["evidence"] = sealed.finished.key
+    base["evidence"] = sealed.key
     faults, places = read_places(context.recipe, sealed, dev, plan.fold.items, models.digests)
     if faults:
         return Verdict(Outcome.INVALID, faults, **base)
@@ -99,7 +101,7 @@ def judge(
 
 
 def plan_use(
-    context: Context, ledger: Ledger, data: StageResult, dev: StageResult, models: Models, first_champion: bool
+    context: Context, ledger: Ledger, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool
 ) -> Plan:
     """Fold, number of the use, level, test and power; nothing is counted and nothing sealed is read."""
     from ratchet.components.gate.primary import NAMES, choose_test, shortfall
@@ -110,12 +112,12 @@ def plan_use(
         "error_mode": rules.error_mode,
         "first_champion": first_champion,
         "samples": recipe.evaluation.samples,
-        "data": dataset_version(data),
+        "data": data.version,
         "recipe": recipe.digest,
         "code": sources_digest(),
-        "dev_evidence": dev.finished.key,
+        "dev_evidence": dev.key,
     }
-    if models.challenger_weights == models.incumbent_weights:
+    if models.challenger.weights == models.incumbent.weights:
         reason = "no checkpoint was better on dev than the incumbent itself"
         return Plan(base, refusal=(Outcome.REJECT, reason))
     choice = choose_fold(context, ledger, data, base)
@@ -154,33 +156,33 @@ def past_tests(ledger: Ledger, model: str, fold: str) -> "list[PastTest]":
 
 
 def dev_power(
-    context: Context, dev: StageResult, data: StageResult, items: int, alpha: float, effect: float | None = None
+    context: Context, dev: EvaluateStage, data: DataStage, items: int, alpha: float, effect: float | None = None
 ) -> "Power":
     """What the primary test can see on so many items, with the spread of dev results."""
-    from ratchet.components.evaluation.comparison import compare
+    from ratchet.components.evaluation.comparison import arms_of, compare
     from ratchet.components.gate.primary import power_from
 
     rules, samples = context.recipe.gate.rules, context.recipe.evaluation.samples
-    arms = stage_arms(dev.path, "", [row["id"] for row in table(data, "dev")], samples)
+    arms = arms_of([row["id"] for row in data.table("dev")], dev.results(), dev.scored, samples)
     return power_from(compare(arms, [rules.primary.measure]), rules, items, alpha, effect)
 
 
 def read_places(
-    recipe: Recipe, sealed: StageResult, dev: StageResult, items: list[str], expected: Mapping[str, str]
+    recipe: Recipe, sealed: ScoredStage, dev: EvaluateStage, items: list[str], expected: Mapping[str, str]
 ) -> "tuple[list[str], dict[str, Comparison]]":
     """Faults of the results, and the comparisons that the rules need: the sealed fold, the guard split, benchmarks."""
-    from ratchet.components.evaluation.comparison import compare, measures_on
+    from ratchet.components.evaluation.comparison import arms_of, compare, measures_on
     from ratchet.components.gate.rules import check_integrity
 
     rules, faults, places = recipe.gate.rules, [], {}
     for place in dict.fromkeys(["sealed", *(guard.on for guard in rules.guards)]):
         if place == "sealed":
-            arms = stage_arms(sealed.path, "", items, recipe.evaluation.samples)
+            arms = arms_of(items, sealed.results(), sealed.scored, recipe.evaluation.samples)
         elif place == "guard":
-            arms = stage_arms(sealed.path, "guard", None, recipe.evaluation.samples)
+            arms = arms_of(None, sealed.results("guard"), sealed.scored, recipe.evaluation.samples)
         else:
             samples = samples_of(recipe.evaluation.benchmarks[place], recipe.evaluation.samples)
-            arms = stage_arms(dev.path, f"benchmarks/{place}", None, samples)
+            arms = arms_of(None, dev.results(f"benchmarks/{place}"), dev.scored, samples)
         measures = measures_on(rules, place)
         found = check_integrity(arms, rules, expected, measures)
         faults += [fault if place == "sealed" else f"{place}: {fault}" for fault in found]
@@ -218,13 +220,13 @@ def is_last_use(verdict: Verdict, rules: Rules) -> bool:
 
 def _pair(context: Context, models: Models) -> dict[str, str]:
     return {
-        "challenger": models.challenger_weights,
-        "incumbent": models.incumbent_weights,
+        "challenger": models.challenger.weights,
+        "incumbent": models.incumbent.weights,
         "rules": rules_digest(context.recipe),
     }
 
 
-def score_fold(context: Context, data: StageResult, models: Models, fold: Fold) -> StageResult:
+def score_fold(context: Context, data: DataStage, models: Models, fold: Fold) -> ScoredStage:
     """The stage with both arms' rows on a fold, and on the guard split where a guard is on it."""
     from ratchet.components.evaluation.comparison import needs_greedy
 

@@ -7,14 +7,14 @@ import pytest
 from ratchet.components.gate.judge import is_last_use, judge, level, past_tests, plan_use, rules_digest
 from ratchet.components.recipe import Rules
 from ratchet.components.records import Outcome
-from ratchet.components.stages.evaluate import Models
-from tests.gate.staged import Project, ids
+from ratchet.components.stages.sealed import SealedStage
+from tests.gate.staged import Project, ids, models
 
-MODELS = Models(Path(), "challenger", Path(), "start", Path(), "start")
+MODELS = models("challenger")
 
 
 def uses(project: Project, fold: int = 0) -> int:
-    return project.ledger.uses("m", project.data.finished.facts["files"][f"data/sealed_{fold}.jsonl"])
+    return project.ledger.uses("m", project.data.fold_digest(f"sealed_{fold}"))
 
 
 def test_a_better_challenger_is_promoted_with_a_whole_record(tmp_path: Path) -> None:
@@ -67,9 +67,8 @@ def test_a_model_against_itself_is_rejected_without_a_use(tmp_path: Path) -> Non
 
 def test_other_weights_than_those_to_judge_are_invalid(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    models = Models(Path(), "a", Path(), "start", Path(), "start")
-    score = lambda context, data, models, fold: project.scored("sealed", fold.items, 200, 100, "another")  # noqa: E731
-    verdict = judge(project.context, project.ledger, project.data, project.dev, models, first_champion=False, score=score)
+    score = lambda _, __, ___, fold: project.scored(SealedStage, fold.items, 200, 100, "another")  # noqa: E731
+    verdict = judge(project.context, project.ledger, project.data, project.dev, models("a"), first_champion=False, score=score)
     assert verdict.outcome is Outcome.INVALID
     assert verdict.figures == {}
 

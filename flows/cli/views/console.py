@@ -10,15 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from ratchet.components.report.run import dev_rows
+from ratchet.components.stages.stage import Stage
 from ratchet.components.text import visible
 
-TITLES = {
-    "data": "dataset",
-    "warmup": "starting policy",
-    "reward": "reward, validated",
-    "train": "RL training",
-    "evaluate": "evaluation",
-    "gate": "gate",
+TITLES: dict[str, str] = {
+    Stage.DATA: "dataset",
+    Stage.WARMUP: "starting policy",
+    Stage.REWARD: "reward, validated",
+    Stage.TRAIN: "RL training",
+    Stage.EVALUATE: "evaluation",
+    Stage.GATE: "gate",
 }
 console = Console(stderr=True)
 
