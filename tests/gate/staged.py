@@ -11,7 +11,6 @@ from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.gate.folds import Fold
 from ratchet.components.gate.judge import judge
 from ratchet.components.home import Home
-from ratchet.components.ledger.audit import check_ledger
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import build_recipe
 from ratchet.components.records import ItemResult, Verdict
@@ -69,7 +68,13 @@ class Project:
         return DataStage(Finished("data", root.name, root, {"files": files}), False, 0.0)
 
     def scored(
-        self, kind: type[Result], items: Sequence[str], ours: int, theirs: int, challenger: str = "challenger", incumbent: str = "start"
+        self,
+        kind: type[Result],
+        items: Sequence[str],
+        ours: int,
+        theirs: int,
+        challenger: str = "challenger",
+        incumbent: str = "start",
     ) -> Result:
         """A committed stage in which the challenger is right on the first ``ours`` items, the incumbent on ``theirs``."""
 
@@ -84,14 +89,11 @@ class Project:
         return kind(self.context.store.commit(kind.name, uuid.uuid4().hex, write, {}), False, 0.0)
 
     def judge(self, challenger: str, right: int, before: int = 150, incumbent: str = "start", first: bool = False) -> Verdict:
-        """The verdict on a challenger that is right on so many of a fold's items; recorded as the flow does."""
+        """The verdict on a challenger that is right on so many of a fold's items."""
 
         def score(context: Context, data: DataStage, models: Models, fold: Fold) -> ScoredStage:
             self.scorings += 1
             return self.scored(SealedStage, fold.items, right, before, challenger, incumbent)
 
-        pair = models(challenger, incumbent)
-        verdict = judge(self.context, self.ledger, self.data, self.dev, pair, first_champion=first, score=score)
-        self.ledger.record_verdict("m", verdict.as_json(), verdict.digest, f"run-{challenger}")
-        check_ledger(self.ledger, "m")
-        return verdict
+        who = {"run_id": f"run-{challenger}", "first_champion": first}
+        return judge(self.context, self.ledger, self.data, self.dev, models(challenger, incumbent), score=score, **who)
