@@ -6,9 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from ratchet.components import report
 from ratchet.components.digests import file_digest
 from ratchet.components.files import write_text
 from ratchet.components.gate.unsealing import is_retired, metric_name, publish_retired, publish_verdict
@@ -17,6 +14,7 @@ from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, commit_tags
 from ratchet.components.provenance.record import lineage_of, write_lineage
 from ratchet.components.records import Arm, Verdict
+from ratchet.components.report import model_card
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import dev_rows, place_rows, render, training_plot
 from ratchet.components.run.outcome import Status
@@ -187,33 +185,28 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
     made, recipe, tags = run.made, run.recipe, commit_tags(run.project.home.project)
     assert made.version is not None and made.dev is not None and made.data is not None and made.reward is not None
     figures = made.dev.summary
-    card = _card_template(run.project.home.project).render(
-        name=recipe.name,
-        version=made.version,
-        verdict=verdict.outcome.value,
-        reasons=[visible(reason) for reason in verdict.reasons],
-        commit=tags["commit"],
-        dirty=tags["dirty"] != "false",
-        dataset_md5=made.data.version,
-        recipe_digest=recipe.digest,
-        weights_sha256=verdict.challenger,
-        algorithm=recipe.train.algorithm,
-        seed=recipe.seed,
-        dev={
+    values = {
+        "name": recipe.name,
+        "version": made.version,
+        "verdict": verdict.outcome.value,
+        "reasons": verdict.reasons,
+        "commit": tags["commit"],
+        "dirty": tags["dirty"] != "false",
+        "dataset_md5": made.data.version,
+        "recipe_digest": recipe.digest,
+        "weights_sha256": verdict.challenger,
+        "algorithm": recipe.train.algorithm,
+        "seed": recipe.seed,
+        "dev": {
             f"{decoding}_{when}": figures[f"{arm}_{decoding}"]["accuracy"]
             for decoding in ("sampled", "greedy")
             for when, arm in (("before", "incumbent"), ("after", "challenger"))
         },
-        reward=asdict(made.reward.report),
-        run_id=run_id,
-        stop=_stop_text(made.candidate),
-        base_model=recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
-    )
+        "reward": asdict(made.reward.report),
+        "run_id": run_id,
+        "stop": _stop_text(made.candidate),
+        "base_model": recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
+    }
+    card = model_card.render(values, run.project.home.project)
     described = {"verdict": verdict.outcome.value, "verdict_sha256": verdict.public_digest}
     run.tracker.describe(recipe.name, made.version, card, described)
-
-
-def _card_template(project: Path) -> Any:
-    folders = [project / "mlflow", Path(report.__file__).parent]  # the project's own, else ours
-    environment = Environment(loader=FileSystemLoader(folders), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
-    return environment.get_template("model-card.md.j2")

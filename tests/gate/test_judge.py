@@ -105,9 +105,7 @@ def test_a_model_against_itself_is_rejected_without_a_use(tmp_path: Path) -> Non
 
 def test_other_weights_than_those_to_judge_are_invalid(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    verdict = judge_now(
-        project, lambda context, data, models, fold: project.scored(SealedStage, fold.items, 200, 100, "another")
-    )
+    verdict = judge_now(project, lambda _, __, ___, fold: project.scored(SealedStage, fold.items, 200, 100, "another"))
     assert verdict.outcome is Outcome.INVALID
     assert verdict.figures == {}
 

@@ -9,8 +9,9 @@ from filelock import FileLock, Timeout
 
 from ratchet.components.errors import ClaimLostError, StaleChampionError
 from ratchet.components.ledger import claims
+from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
-from ratchet.components.ledger.ledger import Promotion, now
+from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.records import Outcome
 from ratchet.components.run import steps
 from ratchet.components.run.outcome import Status

@@ -169,7 +169,7 @@ def is_free(database: Path) -> bool:
 
 def ratchet(project: Path, extra: dict[str, str]) -> subprocess.Popen[str]:
     """A run in a session of its own, which can be stopped whole."""
-    command = [sys.executable, "-m", "ratchet.flows.cli", "run", "--recipe", str(MICRO), "--json"]
+    command = [sys.executable, "-m", "ratchet", "run", "--recipe", str(MICRO), "--json"]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command, cwd=project, env=environment(**extra), start_new_session=True, stdout=pipe, stderr=pipe, text=True

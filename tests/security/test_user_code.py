@@ -63,7 +63,7 @@ def environment(project: Path) -> dict[str, str]:
 
 def ratchet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """In a session of its own, which is ended whole: a process that vanishes leaves its temporary server behind."""
-    command = [sys.executable, "-m", "ratchet.flows.cli", *arguments]
+    command = [sys.executable, "-m", "ratchet", *arguments]
     with (project / "stderr").open("w+", encoding="utf-8") as errors:
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": errors, "text": True}
         process = subprocess.Popen(command, cwd=project, env=environment(project), start_new_session=True, **pipes)
@@ -120,7 +120,7 @@ def test_a_forked_process_does_not_go_on_and_stdout_is_the_results_alone(functio
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_vanished_in_training_is_resumed(project: Path) -> None:
-    verify = "from ratchet.components.graders.number import verify as scores\n"
+    verify = "from ratchet.components.graders.number import grade_numbers as scores\n"
     (project / "my_rewards.py").write_text(HEAD + verify + ONCE, encoding="utf-8")
     settings = ["reward.kind=custom", "reward.function=my_rewards:once", "policy.warmup.steps=100", "train.steps=4"]
     arguments = ["--recipe", MICRO, "--json", *(f"--set={value}" for value in settings)]
@@ -136,7 +136,7 @@ def serving(project: Path, *arguments: str) -> Iterator[None]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "ratchet.flows.cli", "serve", "--every", "30s", "--prefect-port", port, *arguments]
+    command = [sys.executable, "-m", "ratchet", "serve", "--every", "30s", "--prefect-port", port, *arguments]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=project, env=environment(project), start_new_session=True, **quiet)
     try:

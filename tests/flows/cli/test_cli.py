@@ -17,7 +17,7 @@ from tests.places import ROOT
 
 def ratchet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ratchet.flows.cli", *arguments], cwd=project, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ratchet", *arguments], cwd=project, capture_output=True, text=True, check=False
     )
 
 
