@@ -13,7 +13,8 @@ from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, 
 
 if TYPE_CHECKING:
     from ratchet.components.home import Home
-    from ratchet.components.stages.stage import Context, StageResult
+    from ratchet.components.stages.results import DataStage
+    from ratchet.components.stages.stage import Context
 
 DATA_IN_USE = "dataset versions are being worked on; waiting"
 app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
@@ -40,8 +41,8 @@ def prepare(
         result = prepare_version(context, keep_added=not drop_added)
     say_version(context, result, before)
     finish_version(result, json_output)
-    if before not in (None, version_of(result)):
-        console.print(f"what changed: ratchet data diff {before} {version_of(result)}", highlight=False, soft_wrap=True)
+    if before not in (None, result.version):
+        console.print(f"what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -187,19 +188,12 @@ def current(home: "Home") -> str | None:
     return pointer_md5(home.project / POINTER) if (home.project / POINTER).is_file() else None
 
 
-def version_of(result: "StageResult") -> str:
-    """The md5 of a version that was made."""
-    from ratchet.components.stages.data import dataset_version
-
-    return dataset_version(result)
-
-
-def say_version(context: "Context", result: "StageResult", before: str | None) -> None:
+def say_version(context: "Context", result: "DataStage", before: str | None) -> None:
     """Say which version the project is at, what was dropped for it, and where its report lies."""
-    from ratchet.components.stages.data import REPORT, summary
+    from ratchet.components.stages.data import REPORT
     from ratchet.flows.cli.views.console import console
 
-    counts, version = summary(result), version_of(result)
+    counts, version = result.summary, result.version
     report = context.home.reports / f"data-{version[:12]}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(result.path / REPORT, report)
@@ -213,19 +207,17 @@ def say_version(context: "Context", result: "StageResult", before: str | None) -
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
-def finish_version(result: "StageResult", json_output: bool, unchanged: str | None = None) -> None:
+def finish_version(result: "DataStage", json_output: bool, unchanged: str | None = None) -> None:
     """Print JSON if asked; ``warnings`` are of steps that dropped many rows."""
-    from ratchet.components.stages.data import summary
-
     if not json_output:
         return
     names = ("verdict", "version", "previous", "run_id", "report")
     found = {
         "status": "unchanged" if unchanged else "finished",
         **dict.fromkeys(names),
-        "dataset": unchanged or version_of(result),
-        "stages": [result.summary()],
-        "warnings": summary(result).get("warnings", []),
+        "dataset": unchanged or result.version,
+        "stages": [result.as_json()],
+        "warnings": result.summary.get("warnings", []),
     }
     print(json.dumps(found, indent=2))
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.digests import weights_digest
 from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.evaluation.benchmarks.tasks import (
     library_digest,
@@ -21,10 +20,12 @@ from ratchet.components.gate.judge import read_places
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.recipe import Evaluation, Inspect, LmEval, build_recipe
 from ratchet.components.records import ItemResult
-from ratchet.components.stages.evaluate import Models, dev_evaluation, evaluation_details
-from ratchet.components.stages.stage import StageResult
+from ratchet.components.stages.evaluate import EvaluateStage, dev_evaluation
+from ratchet.components.stages.results import PolicyStage
+from ratchet.components.stages.scoring import Models
+from ratchet.components.stages.sealed import SealedStage
 from tests.evaluation.benchmarks.library_tasks import CHOOSING, ROWS, WRITING, inspect_file, lm_eval_folder
-from tests.gate.staged import Project, ids
+from tests.gate.staged import Project, ids, policy
 from tests.tiny_models import tiny_policy
 
 
@@ -42,21 +43,21 @@ class Evaluated:
         self.project = Project(path, evaluation={"benchmarks": benchmarks, "samples": samples}, guards=list(guards))
         values = self.project.context.recipe.model_dump(mode="json") | {"device": "cpu", "policy": {"max_new_tokens": 8}}
         self.project.context = replace(self.project.context, recipe=build_recipe(values, "test"))
-        self.models = Models(*self.saved(1), *self.saved(0), *self.saved(0))
+        self.models = Models(self.saved(1), self.saved(0), self.saved(0))
 
-    def saved(self, seed: int) -> tuple[Path, str]:
+    def saved(self, seed: int) -> PolicyStage:
         folder = self.project.path / f"policy-{seed}"
         if not folder.exists():
-            save_policy(tiny_policy(seed=seed), folder)
-        return folder, weights_digest({f"model/{name}": digest for name, digest in tree_digests(folder).items()})
+            save_policy(tiny_policy(seed=seed), folder / "model")
+        return policy(tree_digests(folder), folder)
 
-    def run(self) -> StageResult:
+    def run(self) -> EvaluateStage:
         return dev_evaluation(self.project.context, self.project.data, self.models)
 
 
 def test_both_arms_meet_the_same_items_and_only_what_was_measured_is_shown(tmp_path: Path) -> None:
     evaluated = Evaluated(tmp_path, samples=2)
-    details = evaluation_details(evaluated.run())
+    details = evaluated.run().details
     arms = ["challenger_sampled", "incumbent_sampled"]
     assert {name: sorted(figures) for name, figures in details.items()} == {
         f"benchmark {name}": arms for name in ("writing", "choosing", "inspected")
@@ -77,7 +78,7 @@ def test_a_second_run_is_unchanged_and_a_changed_task_is_answered_again(tmp_path
     lm_eval_folder(tmp_path / "tasks", "sums", WRITING, ROWS[:2])
     changed = evaluated.run()
     assert not changed.cached
-    assert evaluation_details(changed)["benchmark writing"]["challenger_sampled"]["accuracy"]["n"] == 2
+    assert changed.details["benchmark writing"]["challenger_sampled"]["accuracy"]["n"] == 2
 
 
 def test_guards_judge_a_librarys_items_whatever_the_samples(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_guards_judge_a_librarys_items_whatever_the_samples(tmp_path: Path) -> N
     evaluated = Evaluated(tmp_path, samples=2, guards=[*guards, {"measure": "length", "on": "writing", "max_ratio": 2.0}])
     expected = evaluated.models.digests
     sealed_items = ids(5000, 20)
-    sealed = evaluated.project.scored("sealed", sealed_items, 9, 8, expected["challenger"], expected["incumbent"])
+    sealed = evaluated.project.scored(SealedStage, sealed_items, 9, 8, expected["challenger"], expected["incumbent"])
     faults, places = read_places(evaluated.project.context.recipe, sealed, evaluated.run(), sealed_items, expected)
     assert [fault for fault in faults if not fault.startswith("20 of 20")] == []  # the sealed rows have one sample each
     assert {name: places[name].pair("accuracy")[0].shape for name in ("writing", "choosing", "inspected")} == {
