@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ratchet.components.files import scratch_directory
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.provenance.ancestry import resolved
+from ratchet.components.provenance.ancestry import resolve
 from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.flows.recording import lease
 from ratchet.flows.settings import apply
@@ -34,7 +34,7 @@ class Registry:
 
     def number(self, version: str) -> str:
         """The number of a version given by number or alias."""
-        return resolved(self.tracker, self.name, version)
+        return resolve(self.tracker, self.name, version)
 
 
 def registry_of(recipe: Path, overrides: Sequence[str] = ()) -> Registry:

@@ -15,8 +15,7 @@ from ratchet.components.gate.unsealing import is_retired, metric_name, publish_r
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import CHALLENGER
 from ratchet.components.provenance.checkout import code_state
-from ratchet.components.provenance.lineage import FILE, TAG, commit_tags
-from ratchet.components.provenance.record import lineage_of, write_lineage
+from ratchet.components.provenance.lineage import FILE, TAG, commit_tags, lineage_of, write_lineage
 from ratchet.components.records import Verdict
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import dev_rows, place_rows, render, training_plot

@@ -1,15 +1,11 @@
 """``ratchet gc``: delete what the recipe's retention policy lets go."""
 
 import json
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
-
-if TYPE_CHECKING:
-    from ratchet.components.run.retention import Item
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted and how large it is, and delete nothing.")]
 
@@ -28,6 +24,7 @@ def gc(
     Example: ratchet gc --dry-run --set retention.keep_days=7
     """
     from ratchet.components.run.retention import policy_of
+    from ratchet.flows.cli.views.deletions import print_items
     from ratchet.flows.registry import registry_of
     from ratchet.flows.retention import collect
 
@@ -41,19 +38,3 @@ def gc(
     print_items(items)
     done = refused or f"{'would delete' if dry_run else 'deleted'} {len(items)} things, {total / 1e6:.1f} MB"
     print(f"{done} ({policy_of(registry.recipe.retention)})")
-
-
-def print_items(items: list["Item"]) -> None:
-    """A line each, with the size and the day of its last use."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("kind", "name", "last used"):
-        table.add_column(column, overflow="fold")
-    table.add_column("MB", justify="right")
-    for item in items:
-        day = datetime.fromtimestamp(item.used, UTC).date().isoformat()
-        table.add_row(item.kind, item.name, day, f"{item.size / 1e6:.1f}")
-    if items:
-        Console().print(table, highlight=False)
