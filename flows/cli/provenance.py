@@ -29,16 +29,17 @@ def lineage(
     Example: ratchet lineage 3
     """
     from ratchet.components.provenance.ancestry import ancestry
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.provenance import print_ancestry
-    from ratchet.flows.registry import registry_of, workspace
 
-    registry = registry_of(recipe, overrides or [])
-    with workspace(registry.home, "lineage") as scratch:
-        versions = ancestry(registry.tracker, registry.name, registry.number(version), scratch)
+    project = open_project(recipe, overrides, say)
+    with project.home.workspace("lineage") as scratch:
+        versions = ancestry(project.tracker, project.name, project.number(version), scratch)
     if json_output:
-        print(json.dumps({"model": registry.name, "chain": [version.as_json() for version in versions]}, indent=2))
+        print(json.dumps({"model": project.name, "chain": [version.as_json() for version in versions]}, indent=2))
         return
-    print_ancestry(registry.name, versions)
+    print_ancestry(project.name, versions)
 
 
 def verify(
@@ -52,19 +53,19 @@ def verify(
     Example: ratchet verify champion
     """
     from ratchet.components.provenance.verify import Verification, differs
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.provenance import print_checks
-    from ratchet.flows.recording import working
-    from ratchet.flows.registry import registry_of, workspace
 
-    registry = registry_of(recipe, overrides or [])
-    number = registry.number(version)
-    busy = working(registry.home, f"verify-{number}", "this version is being verified already; waiting")
-    with workspace(registry.home, "verify") as scratch, busy:
-        found = registry.tracker.version(registry.name, number)
-        checks = Verification(registry.home, registry.tracker, registry.ledger, registry.name, found, scratch).checks()
+    project = open_project(recipe, overrides, say)
+    number = project.number(version)
+    busy = project.locks.working(f"verify-{number}", "this version is being verified already; waiting")
+    with project.home.workspace("verify") as scratch, busy:
+        found = project.tracker.version(project.name, number)
+        checks = Verification(project.home, project.tracker, project.ledger, project.name, found, scratch).checks()
     rows = [check.as_json() for check in checks]
     if json_output:
-        print(json.dumps({"model": registry.name, "version": number, "ok": not differs(checks), "checks": rows}, indent=2))
+        print(json.dumps({"model": project.name, "version": number, "ok": not differs(checks), "checks": rows}, indent=2))
     else:
         print_checks(rows)
     if differs(checks):
@@ -88,24 +89,20 @@ def reproduce(
     """
     from ratchet.components.provenance.ancestry import recorded_lineage
     from ratchet.components.provenance.rebuild import Rebuild
-    from ratchet.flows.cli.views.console import console
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.provenance import print_comparison
-    from ratchet.flows.recording import lease, working
-    from ratchet.flows.registry import registry_of, workspace
-    from ratchet.flows.stages import MACHINE
 
-    registry = registry_of(recipe, overrides or [])
-    number = registry.number(version)
-    home = registry.home
+    project = open_project(recipe, overrides, say)
+    number = project.number(version)
     with (
-        workspace(home, "reproduce") as folder,
-        working(home, f"reproduce-{number}", "this version is being reproduced already; waiting"),
+        project.home.workspace("reproduce") as folder,
+        project.locks.working(f"reproduce-{number}", "this version is being reproduced already; waiting"),
     ):
-        record = recorded_lineage(registry.tracker, registry.name, number, folder / "record")
-        computing = lease(home, *MACHINE)
-        say = lambda text: console.print(text, highlight=False, markup=False)  # noqa: E731
-        work = Rebuild(home, registry.tracker, number, record, folder, environment, computing, say)
-        found = {"model": registry.name, "version": number, "environment": environment, **work.run(tolerance)}
+        record = recorded_lineage(project.tracker, project.name, number, folder / "record")
+        computing = project.locks.machine()
+        work = Rebuild(project.home, project.tracker, number, record, folder, environment, computing, say)
+        found = {"model": project.name, "version": number, "environment": environment, **work.run(tolerance)}
     if json_output:
         print(json.dumps(found, indent=2))
     else:
