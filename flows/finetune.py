@@ -10,6 +10,7 @@ from ratchet.components.errors import RecipeError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
+from ratchet.components.run.cleanup import clean_up_after_run
 from ratchet.components.run.project import Project
 from ratchet.components.stages.data import dataset_version
 from ratchet.components.stages.reward import reward_report
@@ -19,7 +20,6 @@ from ratchet.flows import stages
 from ratchet.flows.cli.views.console import print_result, say
 from ratchet.flows.judgement import Trained, conclude, incumbent_of, incumbent_policy, settle
 from ratchet.flows.recording import Recording, recording_of
-from ratchet.flows.retention import tidy
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 from ratchet.flows.unchanged import already_settled
@@ -67,7 +67,8 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     with watched(flow_run.id if deployment.id else None), recording_of(Project(home, resolved, say)) as recording:
         result = tell(recording, until)
         print_result(result, recording.details)
-    tidy(recording)
+    if recording.run_id is not None:
+        clean_up_after_run(recording.project, say)
     return result
 
 

@@ -1,4 +1,4 @@
-"""``ratchet gc``: delete what the recipe's retention policy lets go."""
+"""``ratchet gc``: delete what the recipe's retention section no longer keeps."""
 
 import json
 from typing import Annotated
@@ -16,26 +16,26 @@ def gc(
     dry_run: DryRun = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Delete checkpoints, stage outputs, refused versions' weights and cached datasets that nothing needs any more.
+    """Delete checkpoints, stage outputs, refused versions' weights and cached datasets that are no longer needed.
 
-    Whatever champions, live runs or verdicts on sealed folds need stays, whatever the recipe's retention section says. Each run
-    does this at its end.
+    Whatever champions, live runs or verdicts on sealed folds need stays, whatever the recipe's retention section says. Each
+    run does this at its end.
 
     Example: ratchet gc --dry-run --set retention.keep_days=7
     """
+    from ratchet.components.run.cleanup import clean_up
     from ratchet.components.run.project import open_project
     from ratchet.components.run.retention import policy_of
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.deletions import print_items
-    from ratchet.flows.retention import collect
 
     project = open_project(recipe, overrides, say)
-    items, refused = collect(project, dry_run)
+    items, refused = clean_up(project, dry_run)
     total = sum(item.size for item in items)
     if json_output:
         found = [item.as_json() for item in items]
         print(json.dumps({"dry_run": dry_run, "bytes": total, "refused": refused, "items": found}, indent=2))
         return
     print_items(items)
-    done = refused or f"{'would delete' if dry_run else 'deleted'} {len(items)} things, {total / 1e6:.1f} MB"
+    done = refused or f"{'would delete' if dry_run else 'deleted'} {len(items)} items, {total / 1e6:.1f} MB"
     print(f"{done} ({policy_of(project.recipe.retention)})")
