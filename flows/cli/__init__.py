@@ -18,7 +18,7 @@ from ratchet.flows.cli import (
     recipe,
     reward,
     run,
-    serve,
+    schedule,
     supervision,
     train,
     ui,
@@ -39,7 +39,8 @@ app.add_typer(gate.app, name="gate")
 app.add_typer(data.app, name="data")
 app.add_typer(reward.app, name="reward")
 app.add_typer(recipe.app, name="recipe")
-app.command("serve")(serve.serve)
+app.command("schedule")(schedule.schedule)
+app.command("serve", help="Alias of schedule. To serve a model, see docs/serving.md.")(schedule.schedule)
 app.command("status")(history.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
