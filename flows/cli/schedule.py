@@ -7,6 +7,10 @@ import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
 
+ALIAS = """Alias of `ratchet schedule`. To serve a model, see docs/serving.md.
+
+Example: ratchet serve --every 6h
+"""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
