@@ -1,0 +1,121 @@
+"""The lineage record of a candidate, joined from its stages, its recipe, the checkout and the machine."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ratchet.components.digests import file_digest, weights_digest
+from ratchet.components.files import tree_digests, write_json, write_text
+from ratchet.components.provenance.checkout import code_state
+from ratchet.components.provenance.lineage import (
+    DIFFERENCE,
+    FILE,
+    Dataset,
+    Lineage,
+    Machine,
+    RewardParent,
+    StageManifest,
+    StartingPolicy,
+    code_of,
+)
+from ratchet.components.provenance.machine import installed_libraries, lock_digest, machine_class, off_lock
+from ratchet.components.recipe import Recipe
+from ratchet.components.source_code import sources_digest
+from ratchet.components.stages.data import source_digests
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage, WarmupStage
+from ratchet.components.stages.stage import Context, Result, StageResult
+from ratchet.components.stages.train import TrainStage
+from ratchet.components.user_code import function_files
+
+MAX_DIFFERENCE_BYTES = 1_000_000
+
+
+def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Callable[[str], str | None]) -> Lineage:
+    """The record of the candidate that these stages made.
+
+    Args:
+        version_of: the registered version with a weights digest.
+    """
+    recipe, project = context.recipe, context.home.project
+    data, reward, train = _made(stages, DataStage), _made(stages, RewardStage), _made(stages, TrainStage)
+    warmed = [stage for stage in stages if isinstance(stage, WarmupStage)]
+    start = warmed[0] if warmed else _made(stages, ChampionStage)  # with a warm-up, the champion is only the incumbent
+    recorded = [data, start, reward, train, *(stage for stage in stages if isinstance(stage, EvaluateStage))]
+    libraries = installed_libraries()
+    return Lineage(
+        model=recipe.name,
+        weights_sha256=train.weights,
+        code=code_of(code_state(project), sources_digest()),
+        recipe=recipe.model_dump(mode="json"),
+        recipe_digest=recipe.digest,
+        seed=recipe.run_seed,
+        dataset=Dataset(md5=data.version, pointer=(data.path / "data.dvc").read_text("utf-8")),
+        lock_sha256=lock_digest(project),
+        off_lock=off_lock(project, libraries),
+        machine=Machine(**machine_class(recipe.threads)),
+        libraries=libraries,
+        files=named_files(recipe, project),
+        policy=_starting_policy(recipe, start, version_of),
+        reward=_reward_parent(recipe, reward),
+        stages=[StageManifest(name=stage.name, key=stage.key, files=stage.files) for stage in recorded],
+        metrics=chosen_metrics(train),
+        exact=train.facts.exact,
+        memory=train.facts.memory,
+    )
+
+
+def write_lineage(lineage: Lineage, difference: str, folder: Path) -> list[Path]:
+    """``lineage.json``, and ``code.diff`` for dirty code unless it is larger than a megabyte; its hash is in the record."""
+    write_json(folder / FILE, lineage.model_dump(mode="json"))
+    if not difference or len(difference.encode()) > MAX_DIFFERENCE_BYTES:
+        return [folder / FILE]
+    write_text(folder / DIFFERENCE, difference)
+    return [folder / FILE, folder / DIFFERENCE]
+
+
+def named_files(recipe: Recipe, project: Path) -> dict[str, str]:
+    """sha256 of every local file that the recipe names; a path in the project is relative to it."""
+    model = recipe.reward.model
+    named = [*source_digests(recipe.data), recipe.policy.model, model.base, model.pretrained]
+    named += [str(file) for function in recipe.reward.functions for file in function_files(function)]
+    digests: dict[str, str] = {}
+    for name in named:
+        if name is not None:
+            digests.update(_digests(name, project))
+    return digests
+
+
+def chosen_metrics(train: TrainStage) -> dict[str, float]:
+    """Dev figures of the checkpoint that became the candidate."""
+    points = [values for step, values in train.points if step == train.facts.best_step]
+    return {name: float(value) for values in points for name, value in values.items() if name.startswith("eval_")}
+
+
+def _starting_policy(recipe: Recipe, start: PolicyStage, version_of: Callable[[str], str | None]) -> StartingPolicy:
+    weights = start.weights
+    if isinstance(start, ChampionStage):
+        return StartingPolicy(kind="version", version=version_of(weights), weights_sha256=weights)
+    if recipe.policy.model is not None:
+        return StartingPolicy(kind="model", source=recipe.policy.model, weights_sha256=weights)
+    return StartingPolicy(kind="warmup", weights_sha256=weights)
+
+
+def _reward_parent(recipe: Recipe, reward: RewardStage) -> RewardParent:
+    weights = weights_digest(reward.files) if any(name.startswith("model/") for name in reward.files) else None
+    return RewardParent(kind=recipe.reward.kind, stage_sha256=reward.digest, weights_sha256=weights)
+
+
+def _made(stages: Sequence[StageResult], kind: type[Result]) -> Result:
+    return next(stage for stage in stages if isinstance(stage, kind))
+
+
+def _digests(name: str, project: Path) -> Mapping[str, str]:
+    place = project / name
+    files = {f"{name}/{k}": v for k, v in tree_digests(place).items()} if place.is_dir() else {}
+    if place.is_file():
+        files = {name: file_digest(place)}
+    return {_within(Path(path), project): digest for path, digest in files.items()}
+
+
+def _within(path: Path, project: Path) -> str:
+    return path.relative_to(project).as_posix() if path.is_relative_to(project) else path.as_posix()
