@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.shapes import SHAPES, Shape, score
-from ratchet.components.training.peak import peak_bytes, reset_peak
+from ratchet.components.training.device_memory import peak_bytes, reset_peak
 
 LR = 1e-6
 

@@ -15,9 +15,8 @@ from typing import Any
 from benchmarks.arms import SETTINGS, train_section
 from benchmarks.shapes import SHAPES, Shape, configuration
 from benchmarks.turns import MIB, Plan, compare, machine, pick_device
-from ratchet.components.policy.shape import shape_of
-from ratchet.components.training.fitting import Choice, estimate_of
-from ratchet.components.training.memory import Estimate
+from ratchet.components.policy.configuration import shape_of
+from ratchet.components.training.memory import Choice, Estimate, estimate_of
 
 STEPS = 2
 PROBLEM = 48  # tokens of a long word problem

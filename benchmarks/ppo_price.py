@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.shapes import SHAPES, configuration
 from benchmarks.turns import Arm, Plan, compare, machine, pick_device
-from ratchet.components.policy.shape import shape_of
+from ratchet.components.policy.configuration import shape_of
 
 ON_CPU = ("quickstart", "long_prompts", "medium")
 ON_CUDA = (*ON_CPU, "qwen2.5_0.5b")

@@ -66,7 +66,7 @@ class Quickstart:
         """Sampled accuracy of a policy on the first dev items by the verifier; the reward's mean and the KL beside it."""
         from ratchet.components.graders.number import verify
         from ratchet.components.policy.adapters import Reference
-        from ratchet.components.training.dev import dev_evaluation
+        from ratchet.components.training.dev_evaluation import dev_evaluation
 
         return dev_evaluation(
             self.rows("dev")[: recipe.evaluation.dev_items],

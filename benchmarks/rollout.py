@@ -26,7 +26,7 @@ from ratchet.components.policy.engines.slots import SlotEngine, compile_layers
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, pack
-from ratchet.components.policy.probe import check_slots
+from ratchet.components.policy.parity import check_slots
 from ratchet.components.policy.sampler import choose
 
 CUDA = torch.cuda.is_available()

@@ -18,7 +18,7 @@ from ratchet.components.algorithms.advantages import (
 )
 from ratchet.components.algorithms.kl import k1
 from ratchet.components.algorithms.losses import truncated_importance_weights
-from ratchet.components.algorithms.shaping import overlong_penalty
+from ratchet.components.algorithms.reward_shaping import overlong_penalty
 from ratchet.components.recipe import Train
 from ratchet.components.training.rollouts import Rollouts
 

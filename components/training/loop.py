@@ -28,15 +28,14 @@ from ratchet.components.randomness import batch_indices, stream
 from ratchet.components.recipe import Train
 from ratchet.components.rewards.protocol import RewardFunction
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.batches import MicroBatch, token_matrix
-from ratchet.components.training.budget import TokenBudget
 from ratchet.components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
 from ratchet.components.training.critic import Critic
+from ratchet.components.training.device_memory import Watch
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
-from ratchet.components.training.figures import experience_figures, rollout_figures, sample_rows
-from ratchet.components.training.metrics import Means, Phases
+from ratchet.components.training.meters import Means, Phases
+from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
+from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, Material, ValueObjective
-from ratchet.components.training.peak import Watch
 from ratchet.components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
@@ -141,7 +140,7 @@ class Trainer:
         while not self.finished:
             yield self._noted(self._step())
             due = self.finished or self.progress.step % self.setting.train.evaluate_every == 0
-            if due or self.progress.sentinel.wants_look(self.progress.step, self.setting.train.sentinel):
+            if due or self.progress.sentinel.wants_evaluation(self.progress.step, self.setting.train.sentinel):
                 yield self._noted(self._evaluate())
                 if due:
                     yield from self._sampled()

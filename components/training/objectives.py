@@ -16,16 +16,16 @@ from ratchet.components.algorithms.losses import (
     clipped_policy_loss,
     clipped_value_loss,
     sequence_log_ratio,
+    token_weights,
     truncated_importance_weights,
 )
-from ratchet.components.algorithms.normalisers import token_weights
 from ratchet.components.policy.loading import Policy
-from ratchet.components.policy.sequences import flat_rows
+from ratchet.components.policy.varlen_attention import flat_rows
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.batches import MicroBatch, micro_batches
 from ratchet.components.training.experience import Experience
-from ratchet.components.training.metrics import Means
+from ratchet.components.training.meters import Means
+from ratchet.components.training.micro_batches import MicroBatch, micro_batches
 from ratchet.components.training.rollouts import Rollouts
 
 MISMATCH = ("mismatch/log_prob_mean_abs", "mismatch/kl")

@@ -17,7 +17,7 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
 from ratchet.components.randomness import stream
 from ratchet.components.rewards.protocol import RewardFunction, Score, checked
-from ratchet.components.training.metrics import Phases
+from ratchet.components.training.meters import Phases
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
-from ratchet.components.training.metrics import Means
+from ratchet.components.training.meters import Means
 
 Spend = Callable[[Callable[[int | None], Means | None]], Means | None]
 

@@ -14,7 +14,7 @@ from ratchet.components.policy.engines import plain
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
-from ratchet.components.policy.probe import check_slots
+from ratchet.components.policy.parity import check_slots
 
 _log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ratchet.components.policy.engines.decoder import Decoder, Drawing, SlotState
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
-from ratchet.components.policy.engines.pace import ON_CPU, Ends, Pace, Step, on_cuda
-from ratchet.components.policy.engines.schedule import Admission, Schedule, buckets
+from ratchet.components.policy.engines.execution import ON_CPU, Ends, Pace, Step, on_cuda
+from ratchet.components.policy.engines.scheduler import Admission, Schedule, buckets
+from ratchet.components.policy.engines.shared_weights import Twins
 from ratchet.components.policy.engines.slot_attention import EXTEND, FILL, Filling, SlotCache, active, unread_mask
-from ratchet.components.policy.engines.twin import Twins
 from ratchet.components.policy.loading import Policy, is_half
 
 COMPILED_FROM = 50_000_000  # weights; compiling the layers of a smaller model takes longer than it saves

@@ -16,7 +16,7 @@ from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.engines import plain
 from ratchet.components.policy.engines.decoder import Drawing
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from ratchet.components.policy.engines.pace import ON_CPU, Pace, Step
+from ratchet.components.policy.engines.execution import ON_CPU, Pace, Step
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
 from tests.policy.families import ENDS, FAMILIES, random_model

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.components.policy.engines.schedule import Admission, Schedule, buckets
+from ratchet.components.policy.engines.scheduler import Admission, Schedule, buckets
 
 
 def no_limit(_: int) -> int:

@@ -11,13 +11,13 @@ import torch
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
-from ratchet.components.policy.engines.pace import ON_CPU
+from ratchet.components.policy.engines.execution import ON_CPU
 from ratchet.components.policy.engines.plain import sample
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
-from ratchet.components.policy.sequences import flat_rows
+from ratchet.components.policy.varlen_attention import flat_rows
 
 TOLERANCE = 2e-3  # nats, fp32
 HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more

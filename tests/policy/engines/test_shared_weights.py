@@ -2,8 +2,8 @@
 
 import torch
 
+from ratchet.components.policy.engines.shared_weights import Twins
 from ratchet.components.policy.engines.slot_attention import EXTEND
-from ratchet.components.policy.engines.twin import Twins
 from tests.tiny_models import tiny_policy
 
 

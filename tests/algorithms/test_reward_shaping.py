@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ratchet.components.algorithms.shaping import overlong_penalty
+from ratchet.components.algorithms.reward_shaping import overlong_penalty
 
 
 @pytest.mark.parametrize(
