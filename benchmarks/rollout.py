@@ -227,7 +227,7 @@ def steps(shape: Shape) -> Iterator[Row]:
     policy, stride = random_policy(shape), shape.prompt + shape.new + 1
     ways: dict[str, Callable[[SlotEngine], None]] = {"nothing": lambda _: None}
     if CUDA:
-        ways["sampler and layers"] = lambda engine: compile_layers(engine.extender)
+        ways["sampler and layers"] = lambda engine: compile_layers(engine.decode_model)
     for way, prepare in ways.items():
         engine = SlotEngine(policy, compiled=False)
         prepare(engine)
