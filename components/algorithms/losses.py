@@ -30,14 +30,14 @@ def sequence_log_ratio(
     sequence: Int[Tensor, " N"],
     mean: bool,
 ) -> Float[Tensor, " N"]:
-    """One log-ratio a completion, on each of its tokens.
+    """One log-ratio per completion, on each of its tokens.
 
     Args:
         own: True where a token counts.
         mean: the mean over a completion's own tokens (GSPO, arXiv:2507.18071), else their sum: the whole completion's
             importance weight (RLOO, arXiv:2402.14740).
     """
-    size = int(sequence.max()) + 1 if len(sequence) else 0
+    size = int(sequence.max()) + 1 if len(sequence) else 0  # waits for the device
     sums = log_ratio.new_zeros(size).index_add(0, sequence, torch.where(own, log_ratio, 0.0))
     if mean:
         counts = log_ratio.new_zeros(size).index_add(0, sequence, own.to(log_ratio.dtype))
@@ -102,7 +102,10 @@ def clipped_value_loss(
     returns: Float[Tensor, " N"],
     clip: float | None,
 ) -> Float[Tensor, " N"]:
-    """0.5 max((V - R)^2, (V_clipped - R)^2), V_clipped within ``clip`` of the old value; without a clip 0.5 (V - R)^2."""
+    """0.5 max((V - R)^2, (V_clipped - R)^2), V_clipped within ``clip`` of the old value; without a clip 0.5 (V - R)^2.
+
+    From PPO's first implementation rather than its paper (OpenAI Baselines; Engstrom et al., arXiv:2005.12729, section 3).
+    """
     squared = (values - returns).square()
     if clip is None:
         return 0.5 * squared

@@ -38,7 +38,10 @@ class LogitTransform(NamedTuple):
 
 
 def hidden_states(trunk: PreTrainedModel, rows: PackedRows) -> Tensor:
-    """Last hidden state at each completion token's predictor, [N, width]."""
+    """Last hidden state at each completion token's predictor, [N, width].
+
+    A token's predictor is the token before it, and the prompt's last token for the first of each completion.
+    """
     inputs = {"input_ids": rows.tokens, "position_ids": rows.positions, "use_cache": False}
     if rows.sequences is None:
         mask = rows.attention_for(trunk.config.get_text_config(), next(trunk.parameters()).dtype)

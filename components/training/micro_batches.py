@@ -90,7 +90,7 @@ def token_matrix(rollouts: Rollouts, function: Callable[[MicroBatch], Tensor], l
     with torch.no_grad(), policy.autocast():
         for batch in micro_batches(rollouts, range(len(rollouts.groups)), limit, device, flat_rows(policy)):
             matrix[batch.completion, batch.index] = function(batch).float()
-    return matrix.cpu()
+    return matrix.cpu()  # the one wait for the device
 
 
 @dataclass
@@ -107,7 +107,7 @@ class TokenBudget:
         self.tokens = min([self.tokens, *self.smaller.values()])
 
     def begin(self, step: int) -> None:
-        """Number the calls of another step."""
+        """Start a step: its calls are numbered from 1."""
         self.step, self.call = step, 0
 
     def spend(self, call: Callable[[int], Result], largest: int) -> Result:
@@ -127,7 +127,7 @@ class TokenBudget:
                 return call(self.tokens)
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
-            # Out here nothing refers to the call's tensors any more.
+            # Outside the handler, whose traceback would keep the call's tensors alive, so that the cache could not free them.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self._halve(largest, reason)

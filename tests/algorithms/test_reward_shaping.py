@@ -1,9 +1,10 @@
-"""The soft overlong punishment by hand."""
+"""The soft overlong punishment, the KL in the reward and the reward's place, by hand."""
 
 import pytest
 import torch
+from torch.testing import assert_close
 
-from ratchet.components.algorithms.reward_shaping import overlong_penalty
+from ratchet.components.algorithms.reward_shaping import kl_penalty, on_last_token, overlong_penalty
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,20 @@ def test_a_buffer_of_one_token_punishes_the_last_one_only() -> None:
 
 def test_a_buffer_as_long_as_the_limit_grows_from_the_first_token() -> None:
     assert overlong_penalty(torch.tensor([0, 50, 100]), 100, 100).tolist() == [0.0, -0.5, -1.0]
+
+
+# The KL, and where a reward stands.
+
+
+def test_the_kl_penalty_is_k1_on_the_tokens_that_count() -> None:
+    log_probs, reference = torch.tensor([[-1.0, -2.0, -3.0]]), torch.tensor([[-1.5, -1.0, -9.0]])
+    mask = torch.tensor([[True, True, False]])
+    # 0.1 x (-1 + 1.5), 0.1 x (-2 + 1), and nothing where the mask is False
+    assert_close(kl_penalty(log_probs, reference, mask, 0.1), torch.tensor([[0.05, -0.1, 0.0]]))
+
+
+def test_a_reward_stands_on_the_last_token_that_counts() -> None:
+    mask = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
+    found = on_last_token(torch.tensor([5.0, 7.0, 9.0], dtype=torch.float64), mask)
+    assert found.tolist() == [[0, 0, 5], [7, 0, 0], [0, 0, 0]]
+    assert found.dtype == torch.float64  # not rounded on the way to the advantages
