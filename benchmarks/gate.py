@@ -28,7 +28,7 @@ from ratchet.components.recipe import Rules
 from ratchet.components.statistics.intervals import wilson
 from ratchet.components.statistics.paired import mcnemar
 from ratchet.components.statistics.power import power_to_detect
-from ratchet.components.statistics.spending import spent_evenly
+from ratchet.components.statistics.spending import bonferroni
 
 USES, ITEMS, DISCORDANCE, LEVEL = 52, 500, 0.2, 0.05
 RULES = Rules(alpha_epoch=LEVEL, uses_per_epoch=USES, floor=0.0)
@@ -48,7 +48,7 @@ def figures(right: Booleans) -> Figures:
 def promotes(challenger: Booleans, incumbent: Booleans) -> bool:
     """The product's decision on two arms."""
     sealed = Comparison(figures(challenger), figures(incumbent))
-    alpha = spent_evenly(RULES.alpha_epoch, RULES.uses_per_epoch)
+    alpha = bonferroni(RULES.alpha_epoch, RULES.uses_per_epoch)
     test = choose_test(RULES, 1, len(challenger))
     return decide({"sealed": sealed}, RULES, test=test, alpha=alpha, first_champion=False, draws=UNUSED).promote
 

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from ratchet.components.errors import StaleChampionError
-from ratchet.components.gate.judge import plan_use
+from ratchet.components.gate.plan import plan_use
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import reconcile
 from ratchet.components.records import Outcome, Verdict

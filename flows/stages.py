@@ -13,9 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 
 from ratchet.components.errors import RatchetError, StaleChampionError
-from ratchet.components.gate import judge as gate_stage
+from ratchet.components.gate.judge import judge
 from ratchet.components.ledger.approvals import approved, run_of, void
-from ratchet.components.ledger.audit import check_ledger
 from ratchet.components.ledger.promotion import promote
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.publish import publish_candidate, publish_outcome
@@ -169,14 +168,9 @@ def register(recording: Recording, data: StageResult, candidate: StageResult) ->
 @stage_task("gate")
 def gate(recording: Recording, data: StageResult, dev: StageResult, models: Models, first_champion: bool) -> Verdict:
     """The verdict, recorded in the ledger before anything is done about it."""
-    context, ledger = recording.context, recording.ledger
-    check_ledger(ledger, context.recipe.name)
+    context, ledger, run_id = recording.context, recording.ledger, recording.open()
     with recording.stage("gate"), computing(recording):
-        verdict = gate_stage.judge(context, ledger, data, dev, models, first_champion=first_champion)
-    ledger.record_verdict(context.recipe.name, verdict.as_json(), verdict.digest, recording.open())
-    if verdict.fold_digest is not None and gate_stage.is_last_use(verdict, context.recipe.gate.rules):
-        ledger.retire(context.recipe.name, verdict.fold_digest, "spent")
-    return verdict
+        return judge(context, ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
 
 
 @stage_task("promote")

@@ -1,20 +1,30 @@
-"""Which sealed fold a challenger is judged on. A fold's items are used for one epoch, and never again once they are published.
+"""The life of a sealed fold: chosen, counted, closed, retired. Its items serve one epoch, and none once they are published.
 
 A dataset that grows gives its folds new digests, but mostly the same items: uses are therefore counted by items, and items that
 have been published are left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Rules
-from ratchet.components.records import Outcome
+from ratchet.components.records import Outcome, Verdict
 from ratchet.components.stages.data import fold_digest, table
 from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.statistics.spending import bonferroni
 
-SPENT, PROMOTED = "spent", "promoted"
+# Why a fold was retired, as the ledger keeps it. A promotion retires its fold in its own transaction (Ledger.promote).
+SPENT, PROMOTED, PUBLISHED = "spent", "promoted", "its items are published"
+
+
+class Pair(NamedTuple):
+    """Who is judged, against whom and by which rules: a use is counted once for each. All three are digests."""
+
+    challenger: str
+    incumbent: str
+    rules: str
 
 
 @dataclass(frozen=True)
@@ -41,37 +51,109 @@ def uses_allowed(rules: Rules) -> int:
     return 1 if rules.error_mode == "fdr" else rules.uses_per_epoch
 
 
-def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Mapping[str, str]) -> Choice:
+def epoch_level(rules: Rules) -> float:
+    """The level of each use of an epoch in error mode ``fwer_epoch``."""
+    return bonferroni(rules.alpha_epoch, rules.uses_per_epoch)
+
+
+def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Pair) -> Choice:
     """The first fold that is neither retired nor used up; nothing is written.
 
     A pair that was judged on a fold by the same rules, and killed before its verdict was carried out, stays on it.
     """
     model, rules = context.recipe.name, context.recipe.gate.rules
-    retired, known = ledger.retired(model), {d: set(items) for d, items in ledger.items_of_folds(model).items()}
-    used = ledger.folds_used(model, pair["challenger"], pair["incumbent"], pair["rules"])
-    published = set().union(*(known[digest] for digest in retired if digest in known))
-    judged_on = [known["record"] for known in ledger.verdicts(model) if known["record"].get("evidence")]
-    spent: list[str] = []
-    for number in range(context.recipe.data.split.sealed_folds):
-        name = f"sealed_{number}"
-        digest, items = fold_digest(data, name), [row["id"] for row in table(data, name)]
-        if digest in used and retired.get(digest) != PROMOTED:
-            judged = [item for item in items if item in known.get(digest, set(items))]
-            own = ledger.count_use(model, digest, pair["challenger"], pair["incumbent"], pair["rules"])  # known, not counted
-            if own <= uses_allowed(rules):
-                return Choice(Fold(name, digest, judged, own), spent=spent)
+    past = _Past.of(ledger, model, pair)
+    published, spent = past.published, list[str]()
+    for name, digest, items in _folds(context, data):
+        own = past.own.get(digest)
+        if own is not None and own <= uses_allowed(rules) and past.retired.get(digest) != PROMOTED:
+            judged = [item for item in items if item in past.items.get(digest, set(items))]
+            return Choice(Fold(name, digest, judged, own), spent=spent)
         fresh = [item for item in items if item not in published]
-        sharing = _sharing(digest, fresh, {d: i for d, i in known.items() if d not in retired})
+        sharing = past.sharing(digest, fresh)
         uses = sum(ledger.uses(model, other) for other in sharing)
-        full = digest not in retired and (
-            uses >= uses_allowed(rules) or _closed([r for r in judged_on if r["fold_digest"] in sharing], uses, rules, pair)
-        )
-        spent += [digest] if full else []
-        if (full or retired.get(digest) == SPENT) and rules.when_spent == "refuse":
+        retired = digest in past.retired
+        full = not retired and (uses >= uses_allowed(rules) or _closed(past.records_on(sharing), uses, rules, pair))
+        if full:
+            spent.append(digest)
+        if (full or past.retired.get(digest) == SPENT) and rules.when_spent == "refuse":
             return Choice(None, f"{name} is spent, and gate.rules.when_spent is refuse. {_remedy(rules)}", spent)
-        if digest not in retired and not full and 2 * len(fresh) >= len(items):
+        if not retired and not full and 2 * len(fresh) >= len(items):
             return Choice(Fold(name, digest, fresh, uses + 1), spent=spent)
     return Choice(None, f"no sealed fold is left: all are retired. {_remedy(rules)}", spent)
+
+
+def count_use(ledger: Ledger, model: str, fold: Fold, pair: Pair, rules: Rules) -> bool:
+    """Count a use of a fold; false where other challengers used it up since it was chosen.
+
+    The level is spent here, not with the verdict: whoever scores a fold has looked at it, and a process killed after scoring
+    leaves no verdict behind. Counted later, it could look again and again at the price of one.
+    """
+    # Items first: a use whose items are unknown would not count for the folds of other versions that share them.
+    ledger.note_items(model, fold.digest, fold.items)
+    return ledger.count_use(model, fold.digest, *pair) <= uses_allowed(rules)
+
+
+def retire_spent(context: Context, ledger: Ledger, data: StageResult, pair: Pair) -> None:
+    """Retire the folds that a choice would find spent. Their items count as published from then on: choose again after it."""
+    for digest in choose_fold(context, ledger, data, pair).spent:
+        ledger.retire(context.recipe.name, digest, SPENT)
+
+
+def retire_after(ledger: Ledger, model: str, verdict: Verdict, rules: Rules) -> None:
+    """Retire the fold of a verdict that had its last use."""
+    if verdict.fold_digest is not None and is_last_use(verdict, rules):
+        ledger.retire(model, verdict.fold_digest, SPENT)
+
+
+def is_last_use(verdict: Verdict, rules: Rules) -> bool:
+    """Whether a verdict's fold has no use left after it."""
+    return verdict.use is not None and bool(verdict.evidence) and verdict.use >= uses_allowed(rules)
+
+
+def retire_published(ledger: Ledger, model: str) -> None:
+    """Retire folds of earlier dataset versions most of whose items are published by now."""
+    known, retired = {d: set(items) for d, items in ledger.items_of_folds(model).items()}, ledger.retired(model)
+    published = set().union(*(known[digest] for digest in retired if digest in known))
+    for digest, items in known.items():
+        if digest not in retired and 2 * len(items & published) > len(items):
+            ledger.retire(model, digest, PUBLISHED)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What the ledger knows of a model's folds, and of a pair's own uses."""
+
+    retired: Mapping[str, str]  # fold digest -> why
+    items: Mapping[str, set[str]]  # fold digest -> the items that were judged
+    own: Mapping[str, int]  # fold digest -> number of the pair's own use of it
+    records: Sequence[Mapping[str, Any]]  # of verdicts that sealed rows were scored for
+
+    @classmethod
+    def of(cls, ledger: Ledger, model: str, pair: Pair) -> "_Past":
+        items = {digest: set(items) for digest, items in ledger.items_of_folds(model).items()}
+        records = [known["record"] for known in ledger.verdicts(model) if known["record"].get("evidence")]
+        return cls(ledger.retired(model), items, ledger.own_uses(model, *pair), records)
+
+    @property
+    def published(self) -> set[str]:
+        """Items of retired folds."""
+        return set().union(*(self.items[digest] for digest in self.retired if digest in self.items))
+
+    def sharing(self, digest: str, items: Sequence[str]) -> set[str]:
+        """The fold itself, and unretired folds of other versions that share an item with it."""
+        others = {d: theirs for d, theirs in self.items.items() if d not in self.retired}
+        return {other for other, theirs in others.items() if not theirs.isdisjoint(items)} | {digest}
+
+    def records_on(self, folds: set[str]) -> list[Mapping[str, Any]]:
+        return [record for record in self.records if record["fold_digest"] in folds]
+
+
+def _folds(context: Context, data: StageResult) -> Iterator[tuple[str, str, list[str]]]:
+    """Name, digest and items of each sealed fold of a dataset version."""
+    for number in range(context.recipe.data.split.sealed_folds):
+        name = f"sealed_{number}"
+        yield name, fold_digest(data, name), [row["id"] for row in table(data, name)]
 
 
 def _remedy(rules: Rules) -> str:
@@ -79,12 +161,7 @@ def _remedy(rules: Rules) -> str:
     return f"{step}, or raise data.split.sealed and data.split.sealed_folds, for items that nobody has seen"
 
 
-def _sharing(digest: str, items: Sequence[str], known: Mapping[str, set[str]]) -> set[str]:
-    """The fold itself, and unretired folds of other versions that share an item with it."""
-    return {other for other, theirs in known.items() if not theirs.isdisjoint(items)} | {digest}
-
-
-def _closed(scored: Sequence[Mapping[str, Any]], uses: int, rules: Rules, pair: Mapping[str, str]) -> bool:
+def _closed(scored: Sequence[Mapping[str, Any]], uses: int, rules: Rules, pair: Pair) -> bool:
     """Whether a fold with uses left may not be used again.
 
     It may not once it said yes to another challenger, carried out or not: the bound of an epoch rests on every answer before
@@ -95,18 +172,10 @@ def _closed(scored: Sequence[Mapping[str, Any]], uses: int, rules: Rules, pair: 
         scored: records of the verdicts that were reached on its items.
         uses: how often they were used; what was killed before its verdict counts at today's level.
     """
-    asked = (pair["challenger"], pair["rules"])
+    asked = (pair.challenger, pair.rules)
     if any(r["outcome"] == Outcome.PROMOTE and (r["challenger"], r["rules"]) != asked for r in scored):
         return True
-    alpha = rules.alpha_epoch / rules.uses_per_epoch
+    alpha = epoch_level(rules)
     spent = sum(record["alpha"] for record in scored) + alpha * (uses - len(scored))
+    # The tolerance is for rounding alone: 26 times alpha_epoch / 26 may exceed alpha_epoch in its last bit.
     return rules.error_mode == "fwer_epoch" and spent + alpha > rules.alpha_epoch * (1 + 1e-9)
-
-
-def retire_stale(ledger: Ledger, model: str) -> None:
-    """Retire folds of earlier dataset versions most of whose items are published by now."""
-    known, retired = {d: set(items) for d, items in ledger.items_of_folds(model).items()}, ledger.retired(model)
-    published = set().union(*(known[digest] for digest in retired if digest in known))
-    for digest, items in known.items():
-        if digest not in retired and 2 * len(items & published) > len(items):
-            ledger.retire(model, digest, "its items are published")

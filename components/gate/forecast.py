@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ratchet.components.errors import DataError
-from ratchet.components.gate.folds import choose_fold
-from ratchet.components.gate.judge import level, past_tests
+from ratchet.components.gate.folds import Pair, choose_fold
+from ratchet.components.gate.plan import level, past_tests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import kind_of
 from ratchet.components.stages.data import prepare_data
@@ -60,7 +60,7 @@ def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
         data = prepare_data(replace(context, compute=False))
     except NotFinished:
         raise DataError("this recipe's data are not prepared. Run `ratchet data prepare`, or give --items.") from None
-    choice = choose_fold(context, ledger, data, {"challenger": "", "incumbent": "", "rules": ""})
+    choice = choose_fold(context, ledger, data, Pair("", "", ""))
     if choice.fold is None:
         raise DataError(choice.reason + ".")
     return len(choice.fold.items), choice.fold.digest

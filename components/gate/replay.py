@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratchet.components.gate.folds import uses_allowed
-from ratchet.components.gate.judge import decide_places, level, read_places
+from ratchet.components.gate.judge import decide_places, read_places
+from ratchet.components.gate.plan import level
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome
 from ratchet.components.stages.stage import Context, StageResult

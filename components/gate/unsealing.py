@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ratchet.components.files import scratch_directory
-from ratchet.components.gate.folds import retire_stale
+from ratchet.components.gate.folds import retire_published
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Verdict
 from ratchet.components.stages.stage import Context
@@ -24,7 +24,7 @@ def is_retired(ledger: Ledger, model: str, verdict: Verdict) -> bool:
 def publish_retired(context: Context, tracker: "Tracker", ledger: Ledger) -> int:
     """Publish what is not published yet of retired folds, and say of how many verdicts. Harmless to repeat after a kill."""
     model = context.recipe.name
-    retire_stale(ledger, model)
+    retire_published(ledger, model)
     hidden = ledger.unpublished(model)
     for known in hidden:
         if tracker.has_run(known["run_id"]):

@@ -211,11 +211,12 @@ class Ledger:
         point("ledger:use_counted")
         return int(use)
 
-    def folds_used(self, model: str, challenger: str, incumbent: str, rules: str) -> set[str]:
-        """Digests of the folds on which these two were judged by these rules."""
+    def own_uses(self, model: str, challenger: str, incumbent: str, rules: str) -> dict[str, int]:
+        """Fold digest -> number of the use that was counted for these two by these rules."""
         pair = {"model": model, "challenger": challenger, "incumbent": incumbent, "rules": rules}
         with self.transaction() as connection:
-            return set(connection.execute(sa.select(gate_uses.c.fold_digest).where(*_equal(gate_uses, pair))).scalars())
+            rows = connection.execute(sa.select(gate_uses).where(*_equal(gate_uses, pair))).mappings()
+            return {row["fold_digest"]: row["use"] for row in rows}
 
     def uses(self, model: str, fold: str) -> int:
         """How often a fold was used."""

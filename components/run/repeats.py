@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from ratchet.components.gate.judge import rules_digest
+from ratchet.components.gate.plan import rules_digest
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe
 from ratchet.components.records import Outcome, Verdict

@@ -14,8 +14,8 @@ class PastTest(NamedTuple):
     rejected: bool
 
 
-def spent_evenly(alpha: float, uses: int) -> float:
-    """The level of each of ``uses`` tests by Bonferroni: the chance of any false promotion is at most ``alpha``.
+def bonferroni(alpha: float, uses: int) -> float:
+    """The level of each of ``uses`` tests (Bonferroni 1936; Dunn 1961): the chance of any false promotion is at most ``alpha``.
 
     It holds for challengers that adapt to earlier outcomes, as long as the fold is retired at its first promotion: the tree of
     outcomes then has one path, and ``uses`` tests on it.

@@ -70,7 +70,7 @@ def approve(
     Example: ratchet approve 3f2a9c…
     """
     from ratchet.components.data.pointers import pinned_version
-    from ratchet.components.gate.judge import rules_digest
+    from ratchet.components.gate.plan import rules_digest
     from ratchet.components.home import Home
     from ratchet.components.ledger.approvals import approve as approve_verdict
     from ratchet.components.ledger.ledger import Ledger

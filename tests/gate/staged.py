@@ -11,7 +11,6 @@ from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.gate.folds import Fold
 from ratchet.components.gate.judge import judge
 from ratchet.components.home import Home
-from ratchet.components.ledger.audit import check_ledger
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import build_recipe
 from ratchet.components.records import ItemResult, Verdict
@@ -72,14 +71,12 @@ class Project:
         return StageResult(finished, False, 0.0)
 
     def judge(self, challenger: str, right: int, before: int = 150, incumbent: str = "start", first: bool = False) -> Verdict:
-        """The verdict on a challenger that is right on so many of a fold's items; recorded as the flow does."""
+        """The verdict on a challenger that is right on so many of a fold's items."""
         models = Models(Path(), challenger, Path(), incumbent, Path(), "start")
 
         def score(context: Context, data: StageResult, models: Models, fold: Fold) -> StageResult:
             self.scorings += 1
             return self.scored("sealed", fold.items, right, before, challenger, incumbent)
 
-        verdict = judge(self.context, self.ledger, self.data, self.dev, models, first_champion=first, score=score)
-        self.ledger.record_verdict("m", verdict.as_json(), verdict.digest, f"run-{challenger}")
-        check_ledger(self.ledger, "m")
-        return verdict
+        who = {"run_id": f"run-{challenger}", "first_champion": first}
+        return judge(self.context, self.ledger, self.data, self.dev, models, score=score, **who)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.gate.folds import choose_fold, retire_stale
+from ratchet.components.gate.folds import Pair, choose_fold, retire_published
 from ratchet.components.records import Outcome
 from tests.gate.staged import Project, ids
 
-PAIR = {"challenger": "x", "incumbent": "start", "rules": "r"}
+PAIR = Pair("x", "start", "r")
 
 
 def fold_of(project: Project) -> str | None:
@@ -42,7 +42,7 @@ def test_a_spent_fold_can_close_the_gate(tmp_path: Path) -> None:
 
 def test_looking_for_a_fold_writes_nothing(tmp_path: Path) -> None:
     project = Project(tmp_path, uses_per_epoch=1)
-    project.judge("a", 150)
+    project.ledger.count_use("m", digest(project), "a", "start", "r")  # and killed before its verdict
     assert choose_fold(project.context, project.ledger, project.data, PAIR).spent == [digest(project)]
     assert project.ledger.retired("m") == {}
 
@@ -55,13 +55,13 @@ def test_a_retired_fold_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_killed_pair_stays_on_its_fold(tmp_path: Path) -> None:
     project = Project(tmp_path, uses_per_epoch=1)
-    project.ledger.count_use("m", digest(project), **PAIR)
+    project.ledger.count_use("m", digest(project), *PAIR)
     assert fold_of(project) == "sealed_0"
     project.ledger.retire("m", digest(project), "spent")
     assert fold_of(project) == "sealed_0"
 
 
-def test_a_version_with_more_rows_goes_on_with_the_epoch(tmp_path: Path) -> None:
+def test_a_version_with_more_rows_continues_the_epoch(tmp_path: Path) -> None:
     project = Project(tmp_path, uses_per_epoch=3)
     project.judge("a", 150)
     project.data = project.dataset([[*ids(0, 300), *ids(500, 10)], ids(1000, 300)])
@@ -90,7 +90,7 @@ def test_an_older_version_of_a_published_fold_is_retired_with_it(tmp_path: Path,
     project.data = project.dataset([[*ids(0, shared), *ids(500, 300)], ids(1000, 300)])
     project.judge("b", 150)
     project.ledger.retire("m", digest(project), "promoted")
-    retire_stale(project.ledger, "m")
+    retire_published(project.ledger, "m")
     assert (old in project.ledger.retired("m")) is retired
 
 

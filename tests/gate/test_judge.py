@@ -1,16 +1,26 @@
-"""The gate's steps in order: what is counted, what is asked, what a verdict says."""
+"""The gate's steps in order: what is counted, what is asked, what a verdict says, what is written when."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from ratchet.components.gate.judge import is_last_use, judge, level, past_tests, plan_use, rules_digest
-from ratchet.components.recipe import Rules
-from ratchet.components.records import Outcome
+from ratchet.components.errors import RegistryError
+from ratchet.components.gate.folds import is_last_use
+from ratchet.components.gate.judge import judge
+from ratchet.components.gate.plan import past_tests
+from ratchet.components.records import Outcome, Verdict
 from ratchet.components.stages.evaluate import Models
 from tests.gate.staged import Project, ids
 
 MODELS = Models(Path(), "challenger", Path(), "start", Path(), "start")
+
+
+def judge_now(project: Project, score: Any) -> Verdict:
+    return judge(
+        project.context, project.ledger, project.data, project.dev, MODELS, run_id="r", first_champion=False, score=score
+    )
 
 
 def uses(project: Project, fold: int = 0) -> int:
@@ -45,10 +55,38 @@ def test_a_use_is_counted_before_scoring_and_once_a_challenger(tmp_path: Path) -
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        judge(project.context, project.ledger, project.data, project.dev, MODELS, first_champion=False, score=killed)  # type: ignore[arg-type]
+        judge_now(project, killed)
     assert project.judge("challenger", 150).use == 1
     assert project.judge("other", 150).use == 2
     assert uses(project) == 2
+
+
+def test_a_ledger_that_was_altered_is_not_judged_by(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.judge("a", 150)
+    with project.ledger.transaction() as connection:
+        connection.execute(sa.text("UPDATE verdicts SET record = replace(record, 'REJECT', 'PROMOTE')"))
+    with pytest.raises(RegistryError, match="the verdict of run run-a"):
+        project.judge("b", 200)
+    assert (uses(project), project.scorings) == (1, 1)
+
+
+def test_the_last_use_retires_the_fold_after_its_verdict_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path, uses_per_epoch=2)
+    project.judge("a", 150)
+    assert project.ledger.retired("m") == {}
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(project.ledger, "retire", killed)
+        with pytest.raises(KeyboardInterrupt):
+            project.judge("b", 150)
+    recorded = project.ledger.verdict_of_run("m", "run-b")
+    assert recorded is not None
+    assert project.judge("b", 150).use == recorded["record"]["use"] == 2
+    assert list(project.ledger.retired("m").values()) == ["spent"]
 
 
 def test_a_gain_that_could_not_be_seen_uses_nothing(tmp_path: Path) -> None:
@@ -67,32 +105,9 @@ def test_a_model_against_itself_is_rejected_without_a_use(tmp_path: Path) -> Non
 
 def test_other_weights_than_those_to_judge_are_invalid(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    models = Models(Path(), "a", Path(), "start", Path(), "start")
-    score = lambda context, data, models, fold: project.scored("sealed", fold.items, 200, 100, "another")  # noqa: E731
-    verdict = judge(project.context, project.ledger, project.data, project.dev, models, first_champion=False, score=score)
+    verdict = judge_now(project, lambda context, data, models, fold: project.scored("sealed", fold.items, 200, 100, "another"))
     assert verdict.outcome is Outcome.INVALID
     assert verdict.figures == {}
-
-
-def test_a_dry_plan_counts_nothing(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    plan = plan_use(project.context, project.ledger, project.data, project.dev, MODELS, False)
-    assert plan.as_json()["use"] == 1
-    assert plan.as_json()["power"]["items"] == 300
-    assert uses(project) == 0
-    assert "no use was counted" in plan.said[-1]
-
-
-@pytest.mark.parametrize(
-    ("rules", "expected"),
-    [
-        ({}, 0.05 / 26),
-        ({"error_mode": "per_run"}, 0.01),
-        ({"error_mode": "fdr"}, 0.01093725),
-    ],  # tests/statistics/test_spending.py
-)
-def test_the_level_follows_from_the_error_mode(rules: dict[str, str], expected: float) -> None:
-    assert level(Rules(**rules), []) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_level_for_each_run_says_what_to_expect(tmp_path: Path) -> None:
@@ -111,15 +126,6 @@ def test_the_false_discovery_rate_takes_a_fresh_fold_each_time_and_earns_from_pr
     assert [test.rejected for test in past_tests(project.ledger, "m", "")] == [True, False]
     assert project.judge("c", 150).fold == "sealed_2"
     assert project.judge("d", 150).outcome is Outcome.INVALID
-
-
-def test_another_way_of_drawing_answers_is_another_use(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    hot = project.context.recipe.evaluation.model_copy(update={"temperature": 0.7})
-    assert rules_digest(project.context.recipe) != rules_digest(project.context.recipe.model_copy(update={"evaluation": hot}))
-    wait = project.context.recipe.gate.rules.model_copy(update={"approval": "required"})
-    gate = project.context.recipe.gate.model_copy(update={"rules": wait})
-    assert rules_digest(project.context.recipe) == rules_digest(project.context.recipe.model_copy(update={"gate": gate}))
 
 
 def test_a_first_champion_must_clear_the_floor(tmp_path: Path) -> None:

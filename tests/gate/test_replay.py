@@ -1,12 +1,8 @@
-"""Replaying rules on past challengers, and foreseeing what a gate can see."""
+"""Rules replayed on past challengers."""
 
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from ratchet.components.errors import DataError
-from ratchet.components.gate.forecast import foresee
 from ratchet.components.gate.replay import replay
 from ratchet.components.recipe import build_recipe
 from tests.gate.staged import Project
@@ -75,19 +71,3 @@ def test_rules_that_need_what_was_not_measured_are_not_replayed(tmp_path: Path) 
     (row,) = replay(guarded.context, project.ledger)
     assert row.would is None
     assert "not measured" in row.reasons[0]
-
-
-def test_power_rests_on_an_assumption_until_something_was_evaluated(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    found = foresee(project.context, project.ledger, 0.05, 1000).as_json()
-    assert "assumption" in found["source"]
-    assert found["needed"] == 1101  # tests/statistics/test_power.py
-    assert [row["effect"] for row in found["table"]] == [0.01, 0.02, 0.03, 0.05, 0.08, 0.1]
-    project.judge("a", 150)
-    assert "dev rows" in foresee(project.context, project.ledger, 0.05, 1000).as_json()["source"]
-
-
-def test_power_needs_data_or_a_number(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    with pytest.raises(DataError, match="--items"):
-        foresee(project.context, project.ledger, 0.05, None)

@@ -122,8 +122,8 @@ def test_a_use_is_counted_once_per_challenger_and_incumbent(ledger: Ledger) -> N
 def test_other_rules_are_another_use(ledger: Ledger) -> None:
     ledger.count_use("m", "f", "c", "i", "rules")
     assert ledger.count_use("m", "f", "c", "i", "laxer rules") == 2
-    assert ledger.folds_used("m", "c", "i", "rules") == {"f"}
-    assert ledger.folds_used("m", "c", "i", "no such rules") == set()
+    assert ledger.own_uses("m", "c", "i", "rules") == {"f": 1}
+    assert ledger.own_uses("m", "c", "i", "no such rules") == {}
 
 
 def test_a_promotion_retires_a_fold_that_was_spent_meanwhile(ledger: Ledger) -> None:

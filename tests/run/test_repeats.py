@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratchet.components.gate.judge import rules_digest
+from ratchet.components.gate.plan import rules_digest
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion, now
 from ratchet.components.recipe import Gate, Recipe, load_recipe

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from ratchet.components.statistics.spending import PastTest, gamma, saffron, spent_evenly
+from ratchet.components.statistics.spending import PastTest, bonferroni, gamma, saffron
 
 LOST, CANDIDATE, WON = PastTest(0.7, False), PastTest(0.3, False), PastTest(0.001, True)
 
 
-def test_an_epochs_level_is_spent_evenly() -> None:
-    assert spent_evenly(0.05, 26) * 26 == pytest.approx(0.05)
+def test_an_epochs_level_is_divided_by_its_uses() -> None:
+    assert bonferroni(0.05, 26) * 26 == pytest.approx(0.05)
 
 
 def test_the_weights_sum_to_one() -> None:

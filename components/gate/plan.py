@@ -1,0 +1,122 @@
+"""What the gate would do with a challenger: fold, use, level, test and power, before a sealed item is touched."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ratchet.components.digests import digest_of
+from ratchet.components.evaluation.comparison import compare
+from ratchet.components.gate.folds import Fold, Pair, choose_fold, epoch_level
+from ratchet.components.gate.primary import NAMES, Power, choose_test, power_from, shortfall
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.recipe import Recipe, Rules
+from ratchet.components.records import Outcome
+from ratchet.components.source_code import sources_digest
+from ratchet.components.stages.data import dataset_version, table
+from ratchet.components.stages.evaluate import Models, stage_arms
+from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.statistics.spending import PastTest, saffron
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before a sealed item is touched."""
+
+    pair: Pair
+    base: dict[str, Any]  # of the verdict
+    fold: Fold | None = None
+    test: str = ""
+    power: Power | None = None
+    refusal: tuple[Outcome, str] | None = None
+
+    @property
+    def said(self) -> list[str]:
+        """In words, for ``gate --dry-run``."""
+        lines = [] if self.refusal is None else [f"{self.refusal[0].value}: {self.refusal[1]}"]
+        if self.fold is not None and self.power is not None:
+            lines.append(f"{self.fold.name}, use {self.fold.use}: {self.base['method']}, level {self.base['alpha']:.4g}")
+            lines.append(
+                f"a gain of {self.power.effect:g} would be seen with probability {self.power.power:.3f} "
+                f"on {self.power.items} items ({self.power.source}); power 0.8 needs {self.power.needed}"
+            )
+        return [*lines, "a dry run: no use was counted, nothing sealed was scored"]
+
+    def as_json(self) -> dict[str, Any]:
+        """Of ``gate --dry-run --json``."""
+        outcome, reason = self.refusal if self.refusal is not None else (None, None)
+        power = None if self.power is None else {k: v for k, v in asdict(self.power).items() if v == v and v != float("inf")}
+        return {**self.base, "power": power, "refused": outcome and outcome.value, "reason": reason}
+
+
+def plan_use(
+    context: Context, ledger: Ledger, data: StageResult, dev: StageResult, models: Models, first_champion: bool
+) -> Plan:
+    """Fold, number of the use, level, test and power; nothing is counted and nothing sealed is read."""
+    recipe, rules, pair = context.recipe, context.recipe.gate.rules, pair_of(context, models)
+    base = _base(context, data, dev, pair, first_champion)
+    if pair.challenger == pair.incumbent:
+        reason = "no checkpoint was better on dev than the incumbent itself"
+        return Plan(pair, base, refusal=(Outcome.REJECT, reason))
+    choice = choose_fold(context, ledger, data, pair)
+    if choice.fold is None:
+        return Plan(pair, base, refusal=(Outcome.INVALID, choice.reason))
+    fold = choice.fold
+    alpha = level(rules, past_tests(ledger, recipe.name, fold.digest))
+    test = choose_test(rules, recipe.evaluation.samples, len(fold.items))
+    base |= {"fold": fold.name, "fold_digest": fold.digest, "use": fold.use, "items": len(fold.items), "alpha": alpha}
+    base["method"] = f"{rules.primary.measure}: {NAMES[test]}"
+    power = dev_power(context, dev, data, len(fold.items), alpha)
+    short = shortfall(power)
+    return Plan(pair, base, fold, test, power, None if short is None else (Outcome.UNDERPOWERED, short))
+
+
+def pair_of(context: Context, models: Models) -> Pair:
+    """What a use is counted for."""
+    return Pair(models.challenger_weights, models.incumbent_weights, rules_digest(context.recipe))
+
+
+def _base(context: Context, data: StageResult, dev: StageResult, pair: Pair, first_champion: bool) -> dict[str, Any]:
+    """What a verdict records whatever it says."""
+    return {
+        **pair._asdict(),
+        "error_mode": context.recipe.gate.rules.error_mode,
+        "first_champion": first_champion,
+        "samples": context.recipe.evaluation.samples,
+        "data": dataset_version(data),
+        "recipe": context.recipe.digest,
+        "code": sources_digest(),
+        "dev_evidence": dev.finished.key,
+    }
+
+
+def rules_digest(recipe: Recipe) -> str:
+    """Names what a challenger is judged by: rules and how answers are drawn. Another is another use, and another verdict."""
+    rules = recipe.gate.rules.model_dump(mode="json", exclude={"approval", "approval_hours", "when_spent"})
+    settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows"})
+    return digest_of([rules, settings, recipe.policy.max_new_tokens])
+
+
+def level(rules: Rules, past: list[PastTest]) -> float:
+    """The level of the next use."""
+    if rules.error_mode == "fdr":
+        return saffron(past, rules.alpha_fdr)
+    return rules.alpha_run if rules.error_mode == "per_run" else epoch_level(rules)
+
+
+def past_tests(ledger: Ledger, model: str, fold: str) -> list[PastTest]:
+    """The uses of other folds in error mode fdr, in order. What could not be judged counts as p = 1."""
+    tests: dict[str, PastTest] = {}
+    for known in ledger.verdicts(model):
+        record = known["record"]
+        if record.get("error_mode") == "fdr" and record.get("evidence") and record["fold_digest"] != fold:
+            p_value = record["figures"].get("p_value_with_guards", 1.0)
+            tests[record["fold_digest"]] = PastTest(p_value, record["outcome"] == Outcome.PROMOTE)
+    return list(tests.values())
+
+
+def dev_power(
+    context: Context, dev: StageResult, data: StageResult, items: int, alpha: float, effect: float | None = None
+) -> Power:
+    """What the primary test can see on so many items, with the spread of dev results."""
+    rules, samples = context.recipe.gate.rules, context.recipe.evaluation.samples
+    arms = stage_arms(dev.path, "", [row["id"] for row in table(data, "dev")], samples)
+    return power_from(compare(arms, [rules.primary.measure]), rules, items, alpha, effect)
