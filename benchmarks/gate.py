@@ -25,8 +25,8 @@ from ratchet.components.gate.primary import choose_test
 from ratchet.components.gate.rules import decide
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Rules
-from ratchet.components.statistics.intervals import wilson
-from ratchet.components.statistics.paired import mcnemar
+from ratchet.components.statistics.intervals import share_interval
+from ratchet.components.statistics.paired import exact_mcnemar
 from ratchet.components.statistics.power import power_to_detect
 from ratchet.components.statistics.spending import bonferroni
 
@@ -72,7 +72,7 @@ def null_schedules(schedules: int) -> dict[str, float]:
             seen["ratchet"] |= promotes(ours, theirs)
             seen["score >"] |= gain > 0
             seen["mlflow threshold"] |= gain >= MLFLOW_CHANGE
-            seen["p < .05"] |= mcnemar(ours, theirs).p_value < 0.05
+            seen["p < .05"] |= exact_mcnemar(ours, theirs).p_value < 0.05
         for rule in any_promotion:
             any_promotion[rule] += seen[rule]
     return {rule: count / schedules for rule, count in any_promotion.items()}
@@ -111,7 +111,7 @@ def measure(schedules: int) -> dict[str, Any]:
         name: sum(attacker(stream(1, name, i), name == "leaked") for i in range(schedules)) / schedules
         for name in ("bits", "leaked")
     }
-    interval = wilson(round(rates["ratchet"] * schedules), schedules)
+    interval = share_interval(round(rates["ratchet"] * schedules), schedules)
     return {
         "false_promotion_rate": rates["ratchet"],
         "interval": [interval.low, interval.high],

@@ -1,8 +1,13 @@
 """Where state lives: ``.ratchet/`` (or RATCHET_HOME) and ``mlflow/``; nothing is written anywhere else."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from ratchet.components.files import scratch_directory
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,15 @@ class Home:
     @property
     def workspaces(self) -> Path:
         return self.state / "workspaces"
+
+    @contextmanager
+    def workspace(self, purpose: str) -> Iterator[Path]:
+        """A directory of this process, deleted after the block; those that killed processes left are deleted first."""
+        folder = scratch_directory(self.workspaces, purpose)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def ledger(self) -> str:

@@ -2,4 +2,7 @@
 
 import os
 
+if __name__ != "ratchet.flows":
+    raise ImportError("the package is ratchet.flows; under another name its modules would be loaded twice. Import that.")
+
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")

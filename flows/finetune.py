@@ -10,12 +10,13 @@ from ratchet.components.errors import RecipeError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
+from ratchet.components.run.project import Project
 from ratchet.components.stages.data import dataset_version
 from ratchet.components.stages.reward import reward_report
 from ratchet.components.stages.train import may_go_on, training_stop
 from ratchet.components.user_code import own_process
 from ratchet.flows import stages
-from ratchet.flows.cli.views.console import console, print_result
+from ratchet.flows.cli.views.console import print_result, say
 from ratchet.flows.judgement import Trained, conclude, incumbent_of, incumbent_policy, settle
 from ratchet.flows.recording import Recording, recording_of
 from ratchet.flows.retention import tidy
@@ -61,9 +62,9 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     if until not in BEFORE_EVALUATION:
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":
-        console.print(f"slot {slot}; if this run is killed, --slot {slot} resumes it", highlight=False)
+        say(f"slot {slot}; if this run is killed, --slot {slot} resumes it")
     resolved = loaded.with_slot(slot)
-    with watched(flow_run.id if deployment.id else None), recording_of(resolved, home) as recording:
+    with watched(flow_run.id if deployment.id else None), recording_of(Project(home, resolved, say)) as recording:
         result = tell(recording, until)
         print_result(result, recording.details)
     tidy(recording)

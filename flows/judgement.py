@@ -7,6 +7,7 @@ from ratchet.components.gate.plan import plan_use
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import reconcile
 from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run.outcome import STATUS_OF_VERDICT, Status
 from ratchet.components.stages.data import dataset_version
 from ratchet.components.stages.evaluate import Models, evaluation_summary
 from ratchet.components.stages.policy import policy_weights
@@ -18,14 +19,6 @@ from ratchet.flows.events import emit
 from ratchet.flows.recording import Recording
 from ratchet.flows.unchanged import repeated, verdict_of_this_run
 
-STATUS = {
-    Outcome.PROMOTE: "promoted",
-    Outcome.REJECT: "refused",
-    Outcome.UNDERPOWERED: "refused",
-    Outcome.INVALID: "invalid",
-    Outcome.ERROR: "error",
-}
-EVENTS = {"promoted": "promote", "refused": "refuse"}
 ROUNDS = 3  # how often a challenger is judged again because another won meanwhile
 LEFT_TO_RUN = "the gate says PROMOTE; `ratchet run` with this recipe promotes it"
 
@@ -88,7 +81,7 @@ def carry_out(
     until: str | None,
 ) -> dict[str, Any]:
     """Promote if the verdict says so, and a person, where the rules want one; then close the run."""
-    status, remark, reasons = STATUS[verdict.outcome], None, verdict.reasons
+    status, remark, reasons = STATUS_OF_VERDICT[verdict.outcome], None, verdict.reasons
     previous = champion.version if champion else None
     if verdict.outcome is Outcome.PROMOTE and until is not None:
         status, reasons = "finished", [LEFT_TO_RUN]
@@ -107,8 +100,8 @@ def conclude(recording: Recording, status: str, previous: str | None = None, **m
     """Publish what was made, close the run, and give its result."""
     report = stages.publish(recording, status=status, **made)
     verdict: Verdict | None = made.get("verdict")
-    if status in EVENTS:
-        emit(EVENTS[status], recording.context.recipe.name, recording.open(), version=made.get("version"), previous=previous)
+    if event := Status(status).event:
+        emit(event, recording.context.recipe.name, recording.open(), version=made.get("version"), previous=previous)
     result = recording.result(
         status,
         verdict=verdict.outcome.value if verdict else None,

@@ -1,36 +1,25 @@
 """One pipeline run as MLflow and the ledger see it: a parent run, a child a stage, an identity that survives a crash."""
 
-import hashlib
-import subprocess
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import RegistryError
-from ratchet.components.home import Home
 from ratchet.components.interruption import Interruption
 from ratchet.components.ledger.claims import Claim, claimed
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
-from ratchet.components.recipe import Recipe
+from ratchet.components.run.project import Project
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.reward import custom_reward_source
 from ratchet.components.stages.stage import Context, StageResult
 from ratchet.components.store import check_writable
-from ratchet.flows.cli.views.console import Display, console
+from ratchet.flows.cli.views.console import Display, say
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
-
-
-DELETING = "gc"
 
 
 @dataclass
@@ -38,7 +27,7 @@ class Recording:
     """The run being made. MLflow is opened when the first stage has something to say."""
 
     context: Context
-    ledger: Ledger
+    project: Project
     display: Display
     claim: Claim
     stages: list[StageResult] = field(default_factory=list)
@@ -50,13 +39,13 @@ class Recording:
         """Of the run, as :func:`identity_of` has it."""
         return self.claim.run
 
-    @cached_property
-    def tracker(self) -> "Tracker":
-        from ratchet.components.registry.runs import Tracker
+    @property
+    def ledger(self) -> Ledger:
+        return self.project.ledger
 
-        home = self.context.home
-        with lease(home, "mlflow", "another run is opening MLflow; waiting"):  # its first use creates the database
-            return Tracker(home.tracking_uri, self.context.recipe.name, home.artifacts)
+    @property
+    def tracker(self) -> "Tracker":
+        return self.project.tracker
 
     @property
     def begun(self) -> str | None:
@@ -156,18 +145,19 @@ def identity_of(context: Context) -> str:
 
 
 @contextmanager
-def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
+def recording_of(project: Project) -> Iterator[Recording]:
     """A recording whose MLflow run is closed whatever happens. A second run of the same identity waits for the first."""
-    check_writable(home.state)
-    context, ledger, display = Context(recipe, home), Ledger(home.ledger), Display()
+    check_writable(project.home.state)
+    context, display = Context(project.recipe, project.home), Display()
     identity = identity_of(context)
+    name = identity[:16]
     with (
         display.live(),
-        working(home, identity[:16], "this very run is under way already; waiting for it"),
-        claimed(ledger, identity, place_of(home, identity), _tell_claimed) as claim,
+        project.locks.working(name, "this very run is under way already; waiting for it"),
+        claimed(project.ledger, identity, project.locks.place(name), _tell_claimed) as claim,
     ):
-        recording = Recording(context, ledger, display, claim)
-        recording.context = Context(recipe, home, observer=recording)
+        recording = Recording(context, project, display, claim)
+        recording.context = Context(project.recipe, project.home, observer=recording)
         try:
             yield recording
         except Exception:
@@ -179,59 +169,6 @@ def recording_of(recipe: Recipe, home: Home) -> Iterator[Recording]:
             raise
 
 
-def place_of(home: Home, identity: str) -> str:
-    """Names the lock that a run holds here; a copy of its file, or the same file after a reboot, is another place.
-
-    While a process holds the lock, its file's inode and device are given to no other file.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    file = lock_of(home, f"run-{identity[:16]}").stat()
-    return hashlib.sha256(f"{boot()} {file.st_dev} {file.st_ino}".encode()).hexdigest()[:32]
-
-
-def boot() -> str:
-    """The kernel's name of the time since the machine started; where it has none, no two processes share a place."""
-    if (linux := Path("/proc/sys/kernel/random/boot_id")).exists():
-        return linux.read_text(encoding="ascii").strip()
-    command = ["sysctl", "-n", "kern.bootsessionuuid"]  # macOS
-    with suppress(OSError):
-        if found := subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip():
-            return found
-    return uuid.uuid4().hex
-
-
 def _tell_claimed(holder: str, seconds: float) -> None:
     waiting = f"this very run is under way as {holder}; waiting until it ends, or is silent for {seconds:g} s"
-    console.print(waiting, highlight=False, markup=False)
-
-
-def lock_of(home: Home, name: str) -> Path:
-    return home.leases / f"{name}.lock"
-
-
-@contextmanager
-def working(home: Home, name: str, waiting: str) -> Iterator[None]:
-    """A lease that shows that stages and caches are in use: while one is held, nothing in them is deleted."""
-    with lease(home, f"run-{name}", waiting):
-        # Ours is held now, so that a deletion that begins later sees it; one that is under way is waited for.
-        with lease(home, DELETING, "old files are being deleted; waiting"):
-            pass
-        yield
-
-
-@contextmanager
-def lease(home: Home, name: str, waiting: str) -> Iterator[None]:
-    """A lock among the processes of this machine; the operating system frees it when its holder dies."""
-    home.leases.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(lock_of(home, name))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        console.print(waiting, highlight=False)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    say(waiting)

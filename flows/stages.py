@@ -28,11 +28,10 @@ from ratchet.components.stages.stage import Context, NotFinished, StageResult
 from ratchet.components.user_code import check_process
 from ratchet.flows.claims import confirm
 from ratchet.flows.cli.views.console import console
-from ratchet.flows.recording import Recording, lease
+from ratchet.flows.recording import Recording
 from ratchet.flows.settings import configure_torch
 
 POLL_SECONDS = 2.0
-MACHINE = ("machine", "another run is computing on this machine; waiting for it to finish")
 P = ParamSpec("P")
 PASSING = ("mlflow", "sqlalchemy", "requests", "urllib3", "httpx")
 
@@ -109,7 +108,7 @@ def _compute(recording: Recording, name: str, function: Callable[[Context], Stag
 @contextmanager
 def computing(recording: Recording) -> Iterator[None]:
     """The machine, for a run that did not lose its claim while it waited for it."""
-    with lease(recording.context.home, *MACHINE):
+    with recording.project.locks.machine():
         confirm(recording.claim)
         configure_torch(recording.context.recipe.threads)
         yield

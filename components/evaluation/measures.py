@@ -13,7 +13,7 @@ import numpy as np
 
 from ratchet.components.recipe import kind_of, samples_needed
 from ratchet.components.records import ItemResult
-from ratchet.components.statistics.intervals import Floats, Integers, Interval, mean_interval, wilson
+from ratchet.components.statistics.intervals import Floats, Integers, Interval, mean_interval, share_interval
 
 Samples = Sequence[ItemResult]
 
@@ -112,7 +112,7 @@ def interval_of(name: str, values: Floats) -> Interval:
     """Wilson's interval for right and wrong on one sample an item, else the normal one."""
     one_a_row, clusters = flat(values)
     if kind_of(name).binary and clusters is None:
-        return wilson(int(one_a_row.sum()), len(one_a_row))
+        return share_interval(int(one_a_row.sum()), len(one_a_row))
     return mean_interval(one_a_row, clusters)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ratchet.components.evaluation.comparison import Comparison
 from ratchet.components.recipe import Rules, kind_of
 from ratchet.components.statistics.intervals import Floats, mean_interval
-from ratchet.components.statistics.paired import clustered_t, mcnemar, resamples_for, sign_flip
+from ratchet.components.statistics.paired import clustered_t, exact_mcnemar, resamples_for, sign_flip
 from ratchet.components.statistics.power import (
     detectable_mean,
     items_for_mean,
@@ -57,7 +57,7 @@ def primary_test(comparison: Comparison, rules: Rules, test: str, alpha: float, 
     if not np.isfinite(differences).all():
         return {**figures, "p_value": 1.0}
     if test == "mcnemar":
-        result = mcnemar(ours[:, 0] > 0.5, theirs[:, 0] > 0.5)
+        result = exact_mcnemar(ours[:, 0] > 0.5, theirs[:, 0] > 0.5)
         return {**figures, "wins": float(result.wins), "losses": float(result.losses), "p_value": result.p_value}
     beyond = differences - rules.primary.min_effect
     if test == "clustered_t":

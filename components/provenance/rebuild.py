@@ -160,7 +160,7 @@ class Reproduction:
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:
         threads = int(self.lineage.recipe["threads"])
         environment = isolated(self.state, 0 if threads else self.lineage.machine.threads, os.environ)
-        command = [str(interpreter), "-m", "ratchet.flows.cli", "train", "--recipe", str(recipe), "--json"]
+        command = [str(interpreter), "-m", "ratchet", "train", "--recipe", str(recipe), "--json"]
         with self.computing:
             self.say("training")
             done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)

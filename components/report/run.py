@@ -10,7 +10,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ratchet.components.text import visible
 
-TONES = {"promoted": "good", "unchanged": "neutral", "finished": "neutral"}
 GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
 PANELS = {
     "reward": "reward",
@@ -116,7 +115,6 @@ def render(values: Mapping[str, Any], points: Points) -> str:
     plot = training_plot(points)
     shown = {
         **values,
-        "tone": TONES.get(values["status"], "bad"),
         "samples": [{**s, "prompt": visible(s["prompt"]), "completion": visible(s["completion"])} for s in values["samples"]],
         "plot": base64.b64encode(plot).decode() if plot else None,
     }

@@ -20,6 +20,7 @@ from ratchet.components.provenance.record import lineage_of, write_lineage
 from ratchet.components.records import Verdict
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import dev_rows, place_rows, render, training_plot
+from ratchet.components.run.outcome import Status
 from ratchet.components.stages.data import REPORT, dataset_version, summary
 from ratchet.components.stages.evaluate import arm_rows, evaluation_details, evaluation_summary
 from ratchet.components.stages.policy import policy_weights
@@ -30,15 +31,6 @@ from ratchet.components.text import visible
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
-
-HEADLINES = {
-    "promoted": "Promoted: the challenger is the new champion.",
-    "refused": "Refused: the champion stays.",
-    "reward_refused": "The reward was refused before training.",
-    "invalid": "The gate could not judge.",
-    "finished": "Ended after the stage that was asked for.",
-    "stopped": "Training was stopped, and no checkpoint may continue.",
-}
 
 
 def publish_candidate(
@@ -201,7 +193,8 @@ def _report_values(
         "dataset": dataset_version(data),
         "status": status,
         "stop": None,
-        "headline": HEADLINES[status],
+        "tone": Status(status).tone,
+        "headline": Status(status).headline,
         "reasons": [*verdict.reasons] if verdict and status != "finished" else [],
         "dev": dev_rows(evaluation_summary(dev)) if dev else [],
         "places": place_rows(evaluation_details(dev)) if dev else [],

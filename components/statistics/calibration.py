@@ -28,6 +28,7 @@ def fit_temperature(differences: Floats) -> float:
     """The T that minimises :func:`negative_log_likelihood` (Guo et al. 2017, arXiv:1706.04599); 1 without pairs.
 
     It is kept between exp(-5) and exp(5): where no pair is ordered wrongly (or rightly) the minimum lies at 0 (or infinity).
+    differences: [n].
     """
     if len(differences) == 0:
         return 1.0
@@ -38,12 +39,12 @@ def fit_temperature(differences: Floats) -> float:
 
 
 def brier_score(differences: Floats) -> float:
-    """Mean of (1 - sigmoid(d))^2: 0 is perfect, 0.25 is a coin."""
+    """Mean of (1 - sigmoid(d))^2 (Brier 1950): 0 is perfect, 0.25 is a coin. differences: [n]."""
     return float(((1 - expit(differences)) ** 2).mean())
 
 
 def reliability(differences: Floats, bins: int = 10) -> list[Bin]:
-    """Bins of equal mass by confidence max(sigmoid(d), 1 - sigmoid(d)), least confident first."""
+    """Bins of equal mass by confidence max(sigmoid(d), 1 - sigmoid(d)), least confident first. differences: [n]."""
     confidence = expit(np.abs(differences))
     right = np.where(differences == 0, 0.5, differences > 0)
     order = np.argsort(confidence, kind="stable")
@@ -52,5 +53,5 @@ def reliability(differences: Floats, bins: int = 10) -> list[Bin]:
 
 
 def expected_calibration_error(differences: Floats, bins: int = 10) -> float:
-    """Mean over pairs of |accuracy - confidence| of their bin (equal mass; Naeini et al. 2015)."""
+    """Mean over pairs of |accuracy - confidence| of their bin (equal mass; Naeini et al. 2015). differences: [n]."""
     return sum(b.size * abs(b.accuracy - b.confidence) for b in reliability(differences, bins)) / len(differences)

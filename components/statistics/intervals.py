@@ -1,9 +1,11 @@
 """Means and shares with their uncertainty. Pure functions on arrays.
 
-Notation: n values, C clusters; ``clusters`` [n] numbers the cluster of each value, and None makes every value its own.
+Notation: n values, C clusters; ``clusters`` [n] names the cluster of each value, because samples of one prompt are not
+independent, and None makes every value its own.
 """
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +15,11 @@ from scipy import special, stats
 Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Clusters = Sequence[Hashable] | Integers | None
 
 
 class Interval(NamedTuple):
-    """A figure with a two-sided interval; NaN where too little was measured to know."""
+    """A figure with a two-sided 95% interval; NaN where too little was measured to know."""
 
     value: float
     low: float
@@ -25,24 +28,92 @@ class Interval(NamedTuple):
     error: float = math.nan  # standard error
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a share; the whole unit interval where n is 0."""
+def wilson(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share of ``n`` trials (Wilson 1927); the whole unit interval where n is 0.
+
+    (p + z^2/2n -+ z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n).
+
+    Args:
+        n: at least 0, not necessarily whole: an effective sample size.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    z = float(special.ndtri(0.5 + 0.5 * level))
+    # In the order of scipy's binomtest(...).proportion_ci, which says the same to the last bit and takes whole counts alone.
+    denominator = 2 * (n + z**2)
+    centre = (2 * n * share + z**2) / denominator
+    half = z / denominator * math.sqrt(4 * n * share * (1 - share) + z**2)
+    return (0.0 if share == 0 else centre - half), (1.0 if share == 1 else centre + half)
+
+
+def share_interval(successes: int, n: int) -> Interval:
+    """A share of independent trials with Wilson's interval."""
     if n == 0:
         return Interval(math.nan, 0.0, 1.0, 0)
-    interval = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
     share = successes / n
-    return Interval(share, float(interval.low), float(interval.high), n, math.sqrt(share * (1 - share) / n))
+    return Interval(share, *wilson(share, n), n, math.sqrt(share * (1 - share) / n))
 
 
-def cluster_sums(values: Floats, clusters: Integers | None) -> Floats:
-    """The sum of each cluster's values, [C]."""
+def cluster_sums(values: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
+    """Sum and count of each cluster's values, in order of first appearance, both [C]."""
     if clusters is None:
-        return values
-    _, numbers = np.unique(clusters, return_inverse=True)
-    return np.bincount(numbers, weights=values).astype(np.float64)
+        return values, np.ones(len(values))
+    names = clusters.tolist() if isinstance(clusters, np.ndarray) else clusters
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    places = np.array([numbers[name] for name in names], dtype=int)
+    sums = np.bincount(places, values, len(numbers)).astype(np.float64)
+    return sums, np.bincount(places, minlength=len(numbers)).astype(np.float64)
 
 
-def standard_error(values: Floats, clusters: Integers | None = None) -> tuple[float, int]:
+def clustered_share(numerators: Floats, denominators: Floats) -> Interval:
+    """A share pooled over clusters, sum(num) / sum(den), with Wilson's interval at the effective sample size.
+
+    The variance is that of a ratio of cluster sums (linearised, with C / (C - 1)); the effective size is p (1 - p) / variance
+    (Korn & Graubard 1998), the number of clusters where that variance is 0. The whole unit interval without clusters.
+
+    Args:
+        numerators: [C].
+        denominators: [C]; a cluster of 0 is left out.
+
+    Returns:
+        The share; ``n`` counts clusters.
+    """
+    kept = denominators > 0
+    numerators, denominators = numerators[kept], denominators[kept]
+    clusters, total = len(denominators), float(denominators.sum())
+    if clusters == 0:
+        return Interval(math.nan, 0.0, 1.0, 0)
+    share = float(numerators.sum()) / total
+    size = float(clusters)
+    if clusters > 1 and 0 < share < 1:
+        variance = float(((numerators - share * denominators) ** 2).sum()) / total**2 * clusters / (clusters - 1)
+        size = share * (1 - share) / variance if variance > 0 else size
+    return Interval(share, *wilson(share, size), clusters)
+
+
+def clustered_mean(sums: Floats, counts: Floats) -> Interval:
+    """Mean of clustered values, sum(sums) / sum(counts), with Student's interval on C - 1 degrees of freedom.
+
+    The variance is that of a ratio of cluster sums, as in :func:`clustered_share`.
+
+    Args:
+        sums: [C].
+        counts: [C].
+
+    Returns:
+        The mean; ``n`` counts clusters. Without an interval where C is below 2.
+    """
+    clusters = len(sums)
+    mean = float(sums.sum() / counts.sum())
+    if clusters < 2:
+        return Interval(mean, -math.inf, math.inf, clusters)
+    variance = float(((sums - mean * counts) ** 2).sum()) / float(counts.sum()) ** 2 * clusters / (clusters - 1)
+    error = math.sqrt(variance)
+    half = float(stats.t.ppf(0.975, clusters - 1)) * error
+    return Interval(mean, mean - half, mean + half, clusters, error)
+
+
+def standard_error(values: Floats, clusters: Clusters = None) -> tuple[float, int]:
     """The standard error of a mean, and the number of clusters C; NaN where C is below 2.
 
     SE^2 = (1/n^2) C/(C-1) sum_c (sum_{i in c} (d_i - dbar))^2 (Miller 2024, arXiv:2411.00640, appendix A); with clusters of
@@ -50,14 +121,14 @@ def standard_error(values: Floats, clusters: Integers | None = None) -> tuple[fl
     """
     if len(values) == 0:
         return math.nan, 0
-    sums = cluster_sums(values - values.mean(), clusters)
+    sums, _ = cluster_sums(values - values.mean(), clusters)
     count = len(sums)
     if count < 2:
         return math.nan, count
     return float(np.sqrt(count / (count - 1) * np.square(sums).sum()) / len(values)), count
 
 
-def mean_interval(values: Floats, clusters: Integers | None = None) -> Interval:
+def mean_interval(values: Floats, clusters: Clusters = None) -> Interval:
     """A mean with its normal 95% interval. ``n`` counts the values."""
     if len(values) == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
@@ -65,14 +136,15 @@ def mean_interval(values: Floats, clusters: Integers | None = None) -> Interval:
     return Interval(mean, mean - 1.96 * error, mean + 1.96 * error, len(values), error)
 
 
-def upper_bound(values: Floats, alpha: float, clusters: Integers | None = None, largest: float | None = None) -> float:
+def upper_bound(values: Floats, alpha: float, clusters: Clusters = None, largest: float | None = None) -> float:
     """One-sided (1 - alpha) upper bound of a mean, by Student's t with C - 1 degrees of freedom.
 
     Infinite where there are fewer than two clusters, or a value is not finite.
 
     Args:
         largest: what a value can be at most. Where all are equal, Student's t sees no spread at all; then the bound allows for
-            the share of largest values of which C clusters show none with chance alpha, 1 - alpha^(1/C) (Clopper-Pearson).
+            the share of largest values of which C clusters show none with chance alpha, 1 - alpha^(1/C) (Clopper & Pearson
+            1934).
     """
     if not np.isfinite(values).all():
         return math.inf
@@ -85,11 +157,11 @@ def upper_bound(values: Floats, alpha: float, clusters: Integers | None = None, 
     return mean + float(special.stdtrit(count - 1, 1 - alpha)) * error
 
 
-def lower_bound(values: Floats, alpha: float, clusters: Integers | None = None, least: float | None = None) -> float:
+def lower_bound(values: Floats, alpha: float, clusters: Clusters = None, least: float | None = None) -> float:
     """One-sided (1 - alpha) lower bound of a mean. Non-inferior with margin M: the bound of the differences is above -M."""
     return -upper_bound(-values, alpha, clusters, None if least is None else -least)
 
 
 def lower_bound_share(successes: int, n: int, alpha: float) -> float:
-    """One-sided (1 - alpha) Clopper-Pearson lower bound of a share; 0 where n is 0."""
+    """One-sided (1 - alpha) lower bound of a share (Clopper & Pearson 1934); 0 where n is 0."""
     return float(stats.beta.ppf(alpha, successes, n - successes + 1)) if successes else 0.0

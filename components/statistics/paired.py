@@ -1,4 +1,6 @@
-"""One-sided tests of "the challenger is better" on paired items. Pure functions on arrays.
+"""Paired tests: exact McNemar, cluster sign-flip permutation, clustered t. Pure functions on arrays.
+
+Each is one-sided, of "the challenger is better" on the same n items; ``clusters`` [n] names the cluster of each value.
 
 A test that is given nothing, or only ties, says p = 1; one that is given a value that is not finite says so too.
 """
@@ -9,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from ratchet.components.statistics.intervals import Booleans, Floats, Integers, cluster_sums, standard_error
+from ratchet.components.statistics.intervals import Booleans, Clusters, Floats, cluster_sums, standard_error
 
 SIGNS_AT_ONCE = 2**22  # signs in memory at a time
 
@@ -22,14 +24,18 @@ class McNemar(NamedTuple):
     p_value: float
 
 
-def mcnemar(challenger: Booleans, incumbent: Booleans) -> McNemar:
-    """Exact one-sided McNemar test of "the challenger is right more often", on paired items, both [n].
+def exact_mcnemar(challenger: Booleans, incumbent: Booleans) -> McNemar:
+    """Exact one-sided McNemar test of "the challenger is right more often" (McNemar 1947, conditional on discordance).
 
-    Of the discordant items, wins are Binomial(n_d, 1/2) under the null; without any, p is 1.
+    Of the n_d discordant items, wins are Binomial(n_d, 1/2) under the null: p = P(X >= wins). Without any, p is 1.
+
+    Args:
+        challenger: whether it is right, [n].
+        incumbent: [n].
     """
     assert challenger.shape == incumbent.shape
     wins, losses = int((challenger & ~incumbent).sum()), int((incumbent & ~challenger).sum())
-    # P(X >= wins): scipy's binomtest says the same, a hundred times slower.
+    # scipy's binomtest says the same, a hundred times slower.
     p_value = special.bdtrc(wins - 1, wins + losses, 0.5) if wins + losses else 1.0
     return McNemar(wins, losses, float(p_value))
 
@@ -39,11 +45,11 @@ def resamples_for(alpha: float) -> int:
     return max(19_999, math.ceil(20 / alpha))
 
 
-def sign_flip(differences: Floats, clusters: Integers | None, draws: np.random.Generator, resamples: int) -> float:
+def sign_flip(differences: Floats, clusters: Clusters, draws: np.random.Generator, resamples: int) -> float:
     """Permutation test of "the mean difference is above 0": under the null each cluster's sign is as likely plus as minus.
 
-    p = (b + 1) / (B + 1), b the number of B random sign vectors whose sum reaches the observed one. Clusters are put in the
-    order of their size first, so that p does not depend on the order in which items or clusters come.
+    p = (b + 1) / (B + 1), b the number of B random sign vectors whose sum reaches the observed one (Phipson & Smyth 2010).
+    Clusters are put in the order of their size first, so that p does not depend on the order in which items or clusters come.
 
     Args:
         differences: challenger minus incumbent, [n].
@@ -52,11 +58,11 @@ def sign_flip(differences: Floats, clusters: Integers | None, draws: np.random.G
     """
     if len(differences) == 0 or not np.isfinite(differences).all():
         return 1.0
-    sums = cluster_sums(differences, clusters)
+    sums, _ = cluster_sums(differences, clusters)
     weights = np.sort(np.abs(sums[sums != 0]))
     if len(weights) == 0:
         return 1.0
-    # Two sums that are equal on paper may differ in the last bits.
+    # Two sums that are equal on paper may differ in the last bits: a tie must count against the challenger.
     threshold = sums.sum() - 1e-9 * weights.sum()
     reached, at_once = 0, max(1, SIGNS_AT_ONCE // len(weights))
     for start in range(0, resamples, at_once):
@@ -65,8 +71,10 @@ def sign_flip(differences: Floats, clusters: Integers | None, draws: np.random.G
     return (reached + 1) / (resamples + 1)
 
 
-def clustered_t(differences: Floats, clusters: Integers | None) -> float:
+def clustered_t(differences: Floats, clusters: Clusters) -> float:
     """p-value of "the mean difference is above 0" by Student's t on the clustered standard error, C - 1 degrees of freedom.
+
+    The error is :func:`ratchet.components.statistics.intervals.standard_error` (Miller 2024, arXiv:2411.00640).
 
     Where every cluster says exactly the same, p is 2^-C (the chance of equal signs), not 0.
     """

@@ -1,7 +1,7 @@
 """How small a gain a test can see, and how many items a gain needs. Normal approximations (Miller 2024, arXiv:2411.00640).
 
 The deviation omega is that of the paired differences of single items (of clusters, where items come in clusters). For right
-and wrong on one sample an item, omega^2 = p_disc - delta^2, p_disc the share of discordant items.
+and wrong on one sample per item, omega^2 = p_disc - delta^2, p_disc the share of discordant items.
 """
 
 import math

@@ -2,7 +2,6 @@
 
 import getpass
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,8 +9,7 @@ import typer
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 if TYPE_CHECKING:
-    from ratchet.components.ledger.ledger import Ledger, Promotion
-    from ratchet.components.registry.runs import Tracker
+    from ratchet.components.ledger.ledger import Promotion
 
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the history.")]
 
@@ -30,9 +28,12 @@ def rollback(
     Example: ratchet rollback --reason "longer answers than support can read"
     """
     from ratchet.components.ledger.overrides import rollback as roll_back
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import say
 
-    model, ledger, tracker = opened(recipe, overrides)
-    finish("rollback", model, roll_back(ledger, tracker, model, to, reason), json_output)
+    project = open_project(recipe, overrides, say)
+    promotion = roll_back(project.ledger, project.tracker, project.name, to, reason)
+    finish("rollback", project.name, promotion, json_output)
 
 
 def promote(
@@ -49,11 +50,14 @@ def promote(
     """
     from ratchet.components.errors import RecipeError
     from ratchet.components.ledger.overrides import override as override_gate
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import say
 
     if not override or not (reason or "").strip():
         raise RecipeError("only `ratchet run` promotes by the gate. To decide yourself, give --override and --reason TEXT.")
-    model, ledger, tracker = opened(recipe, overrides)
-    finish("override", model, override_gate(ledger, tracker, model, version, str(reason)), json_output)
+    project = open_project(recipe, overrides, say)
+    promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason))
+    finish("override", project.name, promotion, json_output)
 
 
 def approve(
@@ -71,32 +75,17 @@ def approve(
     """
     from ratchet.components.data.pointers import pinned_version
     from ratchet.components.gate.plan import rules_digest
-    from ratchet.components.home import Home
     from ratchet.components.ledger.approvals import approve as approve_verdict
-    from ratchet.components.ledger.ledger import Ledger
-    from ratchet.components.recipe import load_recipe
+    from ratchet.components.run.project import open_project
     from ratchet.components.stages.data import data_configuration
 
-    home, asked = Home.here(), load_recipe(recipe, overrides or [])
-    pinned = pinned_version(home.project, data_configuration(asked.data))
-    verdict = approve_verdict(Ledger(home.ledger), asked.name, run, by or getpass.getuser(), rules_digest(asked), pinned)
+    project = open_project(recipe, overrides)
+    pinned = pinned_version(project.home.project, data_configuration(project.recipe.data))
+    by, rules = by or getpass.getuser(), rules_digest(project.recipe)
+    verdict = approve_verdict(project.ledger, project.name, run, by, rules, pinned)
     print(
-        f"approved: {verdict.outcome.value} of {asked.name} ({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}"
+        f"approved: {verdict.outcome.value} of {project.name} ({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}"
     )
-
-
-def opened(recipe: Path, overrides: list[str] | None = None) -> "tuple[str, Ledger, Tracker]":
-    """The model's name, the ledger and MLflow."""
-    from ratchet.components.home import Home
-    from ratchet.components.ledger.ledger import Ledger
-    from ratchet.components.recipe import load_recipe
-    from ratchet.flows.settings import apply
-
-    home, model = Home.here(), load_recipe(recipe, overrides or []).name
-    apply(home)
-    from ratchet.components.registry.runs import Tracker
-
-    return model, Ledger(home.ledger), Tracker(home.tracking_uri, model, home.artifacts)
 
 
 def finish(action: str, model: str, promotion: "Promotion", json_output: bool) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ratchet.components.home import Home
     from ratchet.components.stages.stage import Context, StageResult
 
+DATA_IN_USE = "dataset versions are being worked on; waiting"
 app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
 
 
@@ -167,12 +168,12 @@ def data_context(recipe: Path, overrides: list[str] | None) -> Iterator["Context
     """A recipe's context, with progress shown while the block lasts."""
     from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
+    from ratchet.components.run.locks import Locks
     from ratchet.components.stages.stage import Context
-    from ratchet.flows.cli.views.console import Display
-    from ratchet.flows.recording import working
+    from ratchet.flows.cli.views.console import Display, say
 
     home, resolved, display = Home.here(), load_recipe(recipe, overrides or []).with_slot("data"), Display()
-    with display.live(), working(home, "data", "dataset versions are being worked on; waiting"):
+    with display.live(), Locks(home.leases, say).working("data", DATA_IN_USE):
         yield Context(resolved, home, observer=display)
 
 
@@ -180,10 +181,10 @@ def pointer_of_run(context: "Context") -> Any:
     """What reads a run's pointer from MLflow."""
 
     def fetch(run_id: str) -> str:
-        from ratchet.components.registry.runs import Tracker
+        from ratchet.components.run.project import Project
+        from ratchet.flows.cli.views.console import say
 
-        tracker = Tracker(context.home.tracking_uri, context.recipe.name, context.home.artifacts)
-        return tracker.artifact_text(run_id, "data/data.dvc")
+        return Project(context.home, context.recipe, say).tracker.artifact_text(run_id, "data/data.dvc")
 
     return fetch
 
@@ -241,15 +242,11 @@ def finish_version(result: "StageResult", json_output: bool, unchanged: str | No
 @contextmanager
 def scratch(home: "Home") -> Iterator[Path]:
     """A workspace for the length of a command."""
-    from ratchet.components.files import scratch_directory
-    from ratchet.flows.recording import working
+    from ratchet.components.run.locks import Locks
+    from ratchet.flows.cli.views.console import say
 
-    folder = scratch_directory(home.workspaces, "dvc")
-    try:
-        with working(home, "data", "dataset versions are being worked on; waiting"):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with home.workspace("dvc") as folder, Locks(home.leases, say).working("data", DATA_IN_USE):
+        yield folder
 
 
 def require_pointer(path: Path) -> None:

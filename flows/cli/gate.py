@@ -1,16 +1,12 @@
 """``ratchet gate``: the run, stopped after the verdict; and what can be known without using a sealed fold."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 from ratchet.flows.cli.run import run_until
-
-if TYPE_CHECKING:
-    from ratchet.components.ledger.ledger import Ledger
-    from ratchet.components.stages.stage import Context
 
 app = typer.Typer(help="The promotion gate: judge, foresee, replay.", invoke_without_command=True)
 
@@ -47,9 +43,12 @@ def power(
     Example: ratchet gate power --effect 0.03
     """
     from ratchet.components.gate.forecast import foresee
+    from ratchet.components.run.project import open_project
+    from ratchet.components.stages.stage import Context
 
-    context, ledger = _opened(recipe, overrides)
-    found = foresee(context, ledger, effect, items).as_json()
+    project = open_project(recipe, overrides)
+    context = Context(project.recipe, project.home, compute=False)
+    found = foresee(context, project.ledger, effect, items).as_json()
     if json_output:
         print(json.dumps(found, indent=2))
         return
@@ -69,25 +68,18 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
     from dataclasses import asdict
 
     from ratchet.components.gate.replay import replay as replayed
+    from ratchet.components.run.project import open_project
+    from ratchet.components.stages.stage import Context
 
-    context, ledger = _opened(recipe, overrides)
-    rows = replayed(context, ledger)
+    project = open_project(recipe, overrides)
+    context = Context(project.recipe, project.home, compute=False)
+    rows = replayed(context, project.ledger)
     if json_output:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return
     if not rows:
-        print(f"{context.recipe.name} has no verdict yet. Run `ratchet run`.")
+        print(f"{project.name} has no verdict yet. Run `ratchet run`.")
     for row in rows:
         print(f"{row.at}  run {row.run_id}  was {row.was}, would be {row.would or 'unknown'}")
         for reason in row.reasons:
             print(f"    {reason}")
-
-
-def _opened(recipe: Any, overrides: list[str] | None) -> "tuple[Context, Ledger]":
-    from ratchet.components.home import Home
-    from ratchet.components.ledger.ledger import Ledger
-    from ratchet.components.recipe import load_recipe
-    from ratchet.components.stages.stage import Context
-
-    home = Home.here()
-    return Context(load_recipe(recipe, overrides or []), home, compute=False), Ledger(home.ledger)

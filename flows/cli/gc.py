@@ -27,12 +27,13 @@ def gc(
 
     Example: ratchet gc --dry-run --set retention.keep_days=7
     """
+    from ratchet.components.run.project import open_project
     from ratchet.components.run.retention import policy_of
-    from ratchet.flows.registry import registry_of
+    from ratchet.flows.cli.views.console import say
     from ratchet.flows.retention import collect
 
-    registry = registry_of(recipe, overrides or [])
-    items, refused = collect(registry.home, registry.recipe, registry.ledger, registry.tracker, dry_run)
+    project = open_project(recipe, overrides, say)
+    items, refused = collect(project, dry_run)
     total = sum(item.size for item in items)
     if json_output:
         found = [item.as_json() for item in items]
@@ -40,7 +41,7 @@ def gc(
         return
     print_items(items)
     done = refused or f"{'would delete' if dry_run else 'deleted'} {len(items)} things, {total / 1e6:.1f} MB"
-    print(f"{done} ({policy_of(registry.recipe.retention)})")
+    print(f"{done} ({policy_of(project.recipe.retention)})")
 
 
 def print_items(items: list["Item"]) -> None:

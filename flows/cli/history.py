@@ -10,18 +10,16 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
 
     Example: ratchet history --json
     """
-    from ratchet.components.home import Home
-    from ratchet.components.ledger.ledger import Ledger
-    from ratchet.components.recipe import load_recipe
+    from ratchet.components.run.project import open_project
     from ratchet.components.text import visible
 
-    name = load_recipe(recipe, overrides or []).name
-    promotions = Ledger(Home.here().ledger).history(name)
+    project = open_project(recipe, overrides)
+    promotions = project.ledger.history(project.name)
     if json_output:
         print(json.dumps([promotion.as_json() for promotion in promotions], indent=2))
         return
     if not promotions:
-        print(f"{name} has no champion yet. Run `ratchet run`.")
+        print(f"{project.name} has no champion yet. Run `ratchet run`.")
     for row in promotions:
         why = row.reason or (f"verdict {row.verdict[:12]}" if row.verdict else "no reason given")
         print(

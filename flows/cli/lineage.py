@@ -30,17 +30,18 @@ def lineage(
     from rich.console import Console
 
     from ratchet.components.provenance.ancestry import chain
-    from ratchet.flows.registry import registry_of, workspace
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import say
 
-    registry = registry_of(recipe, overrides or [])
-    with workspace(registry.home, "lineage") as scratch:
-        links = chain(registry.tracker, registry.name, registry.number(version), scratch)
+    project = open_project(recipe, overrides, say)
+    with project.home.workspace("lineage") as scratch:
+        links = chain(project.tracker, project.name, project.number(version), scratch)
     if json_output:
-        print(json.dumps({"model": registry.name, "chain": [link.as_json() for link in links]}, indent=2))
+        print(json.dumps({"model": project.name, "chain": [link.as_json() for link in links]}, indent=2))
         return
     console = Console()
     console.width = max(console.width, WIDTH)
-    console.print(tree_of(registry.name, links), highlight=False)
+    console.print(tree_of(project.name, links), highlight=False)
 
 
 def verify(
@@ -55,18 +56,18 @@ def verify(
     """
     from ratchet.components.provenance.verification import differs
     from ratchet.components.provenance.verify import Verification
-    from ratchet.flows.recording import working
-    from ratchet.flows.registry import registry_of, workspace
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import say
 
-    registry = registry_of(recipe, overrides or [])
-    number = registry.number(version)
-    busy = working(registry.home, f"verify-{number}", "this version is being verified already; waiting")
-    with workspace(registry.home, "verify") as scratch, busy:
-        found = registry.tracker.version(registry.name, number)
-        checks = Verification(registry.home, registry.tracker, registry.ledger, registry.name, found, scratch).checks()
+    project = open_project(recipe, overrides, say)
+    number = project.number(version)
+    busy = project.locks.working(f"verify-{number}", "this version is being verified already; waiting")
+    with project.home.workspace("verify") as scratch, busy:
+        found = project.tracker.version(project.name, number)
+        checks = Verification(project.home, project.tracker, project.ledger, project.name, found, scratch).checks()
     rows = [check.as_json() for check in checks]
     if json_output:
-        print(json.dumps({"model": registry.name, "version": number, "ok": not differs(checks), "checks": rows}, indent=2))
+        print(json.dumps({"model": project.name, "version": number, "ok": not differs(checks), "checks": rows}, indent=2))
     else:
         _print_checks(rows)
     if differs(checks):

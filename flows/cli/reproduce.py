@@ -35,23 +35,19 @@ def reproduce(
     """
     from ratchet.components.provenance.ancestry import recorded_lineage
     from ratchet.components.provenance.rebuild import Reproduction
-    from ratchet.flows.cli.views.console import console
-    from ratchet.flows.recording import lease, working
-    from ratchet.flows.registry import registry_of, workspace
-    from ratchet.flows.stages import MACHINE
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import say
 
-    registry = registry_of(recipe, overrides or [])
-    number = registry.number(version)
-    home = registry.home
+    project = open_project(recipe, overrides, say)
+    number = project.number(version)
     with (
-        workspace(home, "reproduce") as folder,
-        working(home, f"reproduce-{number}", "this version is being reproduced already; waiting"),
+        project.home.workspace("reproduce") as folder,
+        project.locks.working(f"reproduce-{number}", "this version is being reproduced already; waiting"),
     ):
-        record = recorded_lineage(registry.tracker, registry.name, number, folder / "record")
-        computing = lease(home, *MACHINE)
-        say = lambda text: console.print(text, highlight=False, markup=False)  # noqa: E731
-        work = Reproduction(home, registry.tracker, number, record, folder, environment, computing, say)
-        found = {"model": registry.name, "version": number, "environment": environment, **work.run(tolerance)}
+        record = recorded_lineage(project.tracker, project.name, number, folder / "record")
+        computing = project.locks.machine()
+        work = Reproduction(project.home, project.tracker, number, record, folder, environment, computing, say)
+        found = {"model": project.name, "version": number, "environment": environment, **work.run(tolerance)}
     if json_output:
         print(json.dumps(found, indent=2))
     else:

@@ -9,17 +9,6 @@ from typing import Any, NoReturn
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
-EXIT_CODES = {
-    "promoted": 0,
-    "unchanged": 0,
-    "finished": 0,
-    "error": 1,
-    "refused": 3,
-    "reward_refused": 4,
-    "invalid": 5,
-    "stopped": 6,
-}
-
 
 def run(
     recipe: RecipeOption = DEFAULT_RECIPE,
@@ -76,16 +65,15 @@ def run_until(
 
 def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
     """The result ``unchanged``, found without starting Prefect; None where there is something to do, or to look into."""
-    from ratchet.components.home import Home
-    from ratchet.components.recipe import load_recipe
-    from ratchet.flows.cli.views.console import print_result
+    from ratchet.components.run.project import open_project
+    from ratchet.flows.cli.views.console import print_result, say
     from ratchet.flows.recording import recording_of
     from ratchet.flows.unchanged import already_settled
 
-    resolved = load_recipe(recipe, overrides)
-    if resolved.seed == "slot":
+    project = open_project(recipe, overrides, say)
+    if project.recipe.seed == "slot":
         return None  # only the flow knows the logical date
-    with recording_of(resolved, Home.here()) as recording:
+    with recording_of(project) as recording:
         result = already_settled(recording)
         if result is not None:
             print_result(result, recording.details)
@@ -94,6 +82,8 @@ def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | No
 
 def finish(result: Mapping[str, Any], json_output: bool) -> NoReturn:
     """Print JSON if asked, and exit with the status's code."""
+    from ratchet.components.run.outcome import Status
+
     if json_output:
         emit(json.dumps(result, indent=2))
-    conclude(EXIT_CODES[result["status"]])
+    conclude(Status(result["status"]).exit_code)

@@ -117,8 +117,9 @@ def hand_over() -> None:
 
 def error_result(message: str | None) -> dict[str, Any]:
     """The shape of ``run --json`` for a command that failed."""
-    names = ("verdict", "version", "previous", "dataset", "run_id", "report")
-    return {"status": "error", **dict.fromkeys(names), "stages": [], "error": message}
+    from ratchet.components.run.outcome import RunResult, Status
+
+    return {**RunResult(Status.ERROR).as_json(), "error": message}
 
 
 def _open_standard_files() -> None:

@@ -47,7 +47,7 @@ def require_free(port: int, option: str) -> None:
 
 def start(module: str, arguments: Sequence[str], **environment: str) -> Process:
     """Start ``python -m module arguments`` with more environment variables; it ends with this process, however that ends."""
-    python = [sys.executable, "-m"]
+    python = [sys.executable, "-P", "-m"]  # -P: no file of the working directory is taken for a module
     return subprocess.Popen(
         [*python, "ratchet.flows.servers.supervisor", str(os.getpid()), *python, module, *arguments],
         stdin=subprocess.PIPE,  # its end is this process's end

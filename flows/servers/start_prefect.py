@@ -29,7 +29,7 @@ def start_guarded(listener: socket.socket, token: str, *arguments: str, keep: tu
     make_prefect_home()
     child = ["--child", str(listener.fileno()), str(os.getpid())]
     return subprocess.Popen(
-        [sys.executable, "-m", "ratchet.flows.servers.prefect_server", *child, *arguments],
+        [sys.executable, "-P", "-m", "ratchet.flows.servers.prefect_server", *child, *arguments],
         stdin=subprocess.PIPE,  # its end is the parent's end
         stdout=sys.stderr,
         pass_fds=(listener.fileno(), *keep),

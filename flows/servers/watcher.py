@@ -21,7 +21,7 @@ def watched(flow_run: str | None) -> Iterator[None]:
     if flow_run is None:
         yield
         return
-    command = [sys.executable, "-m", "ratchet.flows.servers.watcher", flow_run, str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "ratchet.flows.servers.watcher", flow_run, str(os.getpid())]
     # In a session of its own: what ends this process group must not end who reports it.
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:

@@ -20,7 +20,6 @@ from ratchet.components.files import read_json
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.policy.loading import load_policy
-from ratchet.components.records import Outcome
 from ratchet.components.rewards.protocol import Score
 
 Run = Callable[..., dict[str, Any]]
@@ -268,12 +267,6 @@ def test_a_recipe_may_keep_stopped_runs_from_the_gate(run: Run) -> None:
     result = run("name=withheld", *STOPPED, "gate.after_stop=false")
     assert (result["status"], result["version"]) == ("stopped", None)
     assert "the sentinel stopped training" in Path(result["report"]).read_text(encoding="utf-8")
-
-
-def test_no_verdict_is_promoted_by_accident() -> None:
-    from ratchet.flows.judgement import STATUS
-
-    assert [outcome for outcome in Outcome if STATUS[outcome] == "promoted"] == [Outcome.PROMOTE]
 
 
 def test_the_gate_verb_leaves_the_promotion_to_a_run_and_its_figures_sealed(run: Run) -> None:

@@ -72,7 +72,7 @@ def ratchet(project: Path, kill_at: str | None = None) -> subprocess.CompletedPr
     environment = {**os.environ, **({"RATCHET_KILL_AT": kill_at} if kill_at else {})}
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_HOME"):
         environment.pop(name, None)
-    command = [sys.executable, "-m", "ratchet.flows.cli", "run", "--recipe", str(MICRO), "--json", *OVERRIDES]
+    command = [sys.executable, "-m", "ratchet", "run", "--recipe", str(MICRO), "--json", *OVERRIDES]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     process = subprocess.Popen(command, cwd=project, env=environment, start_new_session=True, **pipes)
     try:

@@ -76,7 +76,7 @@ def started(project: Path, *command: str, **extra: str) -> Iterator[subprocess.P
 
 
 def ratchet(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "ratchet.flows.cli", *arguments]
+    return [sys.executable, "-m", "ratchet", *arguments]
 
 
 def run(project: Path, *overrides: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:

@@ -14,7 +14,7 @@ from ratchet.components.gate.rules import SealedDecision, check_integrity, judge
 from ratchet.components.gate.rules import decide as decide_on
 from ratchet.components.recipe import Guard, Primary, Rules
 from ratchet.components.records import ItemResult, Outcome, Verdict
-from ratchet.components.statistics.paired import mcnemar
+from ratchet.components.statistics.paired import exact_mcnemar
 
 RULES = Rules()
 EXPECTED = {"challenger": "c" * 64, "incumbent": "i" * 64}
@@ -161,7 +161,7 @@ def test_faults_say_nothing_about_how_well_a_model_did() -> None:
 @cache
 def p_value(wins: int, losses: int) -> float:
     challenger = np.arange(wins + losses) < wins
-    return mcnemar(challenger, ~challenger).p_value
+    return exact_mcnemar(challenger, ~challenger).p_value
 
 
 def null_streams() -> np.ndarray:

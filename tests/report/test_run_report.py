@@ -18,6 +18,7 @@ VALUES = {
     "seed": 7,
     "dataset": "d41d8cd9",
     "status": "promoted",
+    "tone": "good",
     "headline": "Promoted",
     "stop": None,
     "reasons": ["every rule held"],
@@ -95,7 +96,7 @@ def test_the_training_curves_are_part_of_the_page() -> None:
 
 
 def test_the_report_of_a_run_that_ended_early_can_be_rendered() -> None:
-    page = render({**VALUES, "status": "reward_refused", "dev": [], "samples": []}, [])
+    page = render({**VALUES, "status": "reward_refused", "tone": "bad", "dev": [], "samples": []}, [])
     assert "verdict bad" in page
     assert "Accuracy on the dev split" not in page
 

@@ -88,7 +88,7 @@ def suspend_all_but_servers(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def started(project: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """``ratchet arguments`` in a session of its own, which is ended whole; what it prints is in ``printed`` in the project."""
-    command = [sys.executable, "-m", "ratchet.flows.cli", *arguments]
+    command = [sys.executable, "-m", "ratchet", *arguments]
     with (project / "printed").open("wb") as printed:
         process = subprocess.Popen(
             command, cwd=project, env=environment(), start_new_session=True, stdout=printed, stderr=subprocess.STDOUT

@@ -24,8 +24,8 @@ from ratchet.components.gate import judge as gate
 from ratchet.components.home import Home
 from ratchet.components.ledger.claims import acquired
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.run.locks import Locks
 from ratchet.flows import stages
-from ratchet.flows.recording import place_of
 from tests.flows.test_operations import environment, new_project, wait_for
 from tests.places import MICRO
 
@@ -61,7 +61,7 @@ def take_over(name: str) -> Callable[[], None]:
 
     def happens() -> None:
         (found,) = [run for run in ledger().latest_runs(1000) if run["model"] == name]
-        acquired(ledger(), found["identity"], place_of(Home.here(), found["identity"]), lambda *_: None)
+        acquired(ledger(), found["identity"], Locks(Home.here().leases).place(found["identity"][:16]), lambda *_: None)
 
     return happens
 
@@ -168,7 +168,7 @@ def is_free(database: Path) -> bool:
 
 def ratchet(project: Path, extra: dict[str, str]) -> subprocess.Popen[str]:
     """A run in a session of its own, which can be stopped whole."""
-    command = [sys.executable, "-m", "ratchet.flows.cli", "run", "--recipe", str(MICRO), "--json"]
+    command = [sys.executable, "-m", "ratchet", "run", "--recipe", str(MICRO), "--json"]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command, cwd=project, env=environment(**extra), start_new_session=True, stdout=pipe, stderr=pipe, text=True

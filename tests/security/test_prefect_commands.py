@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def shell(door: Door, script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script whose first line asks the project for its server."""
-    ratchet = f"'{sys.executable}' -m ratchet.flows.cli ui --env --prefect-port {door.port}"
+    ratchet = f"'{sys.executable}' -m ratchet ui --env --prefect-port {door.port}"
     script = f'cd "{door.project}" && eval "$({ratchet})" && cd "{folder}" && {script}'
     return subprocess.run(["sh", "-c", script], env=environment(), capture_output=True, text=True, timeout=240, check=False)
 
@@ -41,7 +41,7 @@ def test_prefect_lists_what_was_deployed(deployed: Door, command: str, shows: st
 
 def test_env_prints_one_line_for_a_shell_and_nothing_else(doors: dict[str, Door]) -> None:
     door = doors["ui"]
-    command = [sys.executable, "-m", "ratchet.flows.cli", "ui", "--env", "--prefect-port", str(door.port)]
+    command = [sys.executable, "-m", "ratchet", "ui", "--env", "--prefect-port", str(door.port)]
     done = subprocess.run(command, cwd=door.project, env=environment(), capture_output=True, text=True, check=True, timeout=240)
     url = f"http://127.0.0.1:{door.port}/api"
     assert done.stdout == f"export PREFECT_API_URL={url} PREFECT_API_AUTH_STRING={door.token}\n"

@@ -172,7 +172,7 @@ def test_a_page_makes_no_experiment_in_mlflow(doors: dict[str, Door], page: dict
 def test_ui_does_not_send_the_token_to_a_strangers_server(doors: dict[str, Door]) -> None:
     """Of another project here; it could be another user's."""
     other = new_project(doors["ui"].project.parent / "other")
-    command = [sys.executable, "-m", "ratchet.flows.cli", "ui", "--prefect-port", str(doors["serve"].port), "--port", "0"]
+    command = [sys.executable, "-m", "ratchet", "ui", "--prefect-port", str(doors["serve"].port), "--port", "0"]
     done = subprocess.run(command, cwd=other, env=environment(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     assert "is busy" in done.stderr

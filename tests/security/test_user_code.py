@@ -63,7 +63,7 @@ def environment(project: Path) -> dict[str, str]:
 
 def ratchet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """In a session of its own, which is ended whole: a process that vanishes leaves its temporary server behind."""
-    command = [sys.executable, "-m", "ratchet.flows.cli", *arguments]
+    command = [sys.executable, "-m", "ratchet", *arguments]
     with (project / "stderr").open("w+", encoding="utf-8") as errors:
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": errors, "text": True}
         process = subprocess.Popen(command, cwd=project, env=environment(project), start_new_session=True, **pipes)
@@ -136,7 +136,7 @@ def serving(project: Path, *arguments: str) -> Iterator[None]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "ratchet.flows.cli", "serve", "--every", "30s", "--prefect-port", port, *arguments]
+    command = [sys.executable, "-m", "ratchet", "serve", "--every", "30s", "--prefect-port", port, *arguments]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=project, env=environment(project), start_new_session=True, **quiet)
     try:

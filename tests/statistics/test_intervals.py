@@ -1,4 +1,4 @@
-"""Intervals and bounds, by hand where a hand can do it."""
+"""Intervals, bounds and clusters, by hand where a hand can do it."""
 
 import math
 
@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from ratchet.components.statistics.intervals import (
+    cluster_sums,
+    clustered_mean,
+    clustered_share,
     lower_bound,
     lower_bound_share,
     mean_interval,
+    share_interval,
     standard_error,
     upper_bound,
     wilson,
@@ -20,19 +25,26 @@ from ratchet.components.statistics.intervals import (
 def test_wilsons_interval_by_hand() -> None:
     # n = 10, p = 0.8, z = 1.96, z^2 = 3.8415: centre (0.8 + 0.19207) / 1.38415 = 0.71674,
     # half width 1.96 sqrt(0.016 + 0.0096037) / 1.38415 = 0.22657
-    assert wilson(8, 10)[:4] == pytest.approx((0.8, 0.49016, 0.94331, 10), abs=1e-4)
+    assert share_interval(8, 10)[:4] == pytest.approx((0.8, 0.49016, 0.94331, 10), abs=1e-4)
 
 
 def test_the_share_of_nothing_is_unknown() -> None:
-    figure = wilson(0, 0)
+    figure = share_interval(0, 0)
     assert math.isnan(figure.value)
     assert (figure.low, figure.high, figure.n) == (0, 1, 0)
+
+
+@given(st.integers(1, 2000), st.data())
+def test_whole_counts_have_scipys_interval_to_the_last_bit(n: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, n))
+    theirs = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    assert wilson(successes / n, n) == (theirs.low, theirs.high)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 400), st.data())
 def test_an_interval_holds_its_value_and_stays_within_zero_and_one(n: int, data: st.DataObject) -> None:
-    figure = wilson(data.draw(st.integers(0, n)), n)
+    figure = share_interval(data.draw(st.integers(0, n)), n)
     assert 0 <= figure.low <= figure.value + 1e-12
     assert figure.value - 1e-12 <= figure.high <= 1
 
@@ -102,3 +114,38 @@ def test_a_challenger_at_the_margin_seldom_passes_for_non_inferior() -> None:
     rng = np.random.default_rng(0)  # truly worse by the margin, 0.05: at most alpha of the bounds are above it
     passed = [lower_bound(rng.normal(-0.05, 0.4, size=200), 0.05) > -0.05 for _ in range(1000)]
     assert np.mean(passed) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_without_clustering_a_share_has_wilsons_interval() -> None:
+    # Ten of ten, z = 1.96: low = 10 / (10 + 3.8415) = 0.7225, high = 1.
+    figure = clustered_share(np.ones(10), np.ones(10))
+    assert figure[:4] == pytest.approx((1.0, 0.7225, 1.0, 10), abs=1e-4)
+
+
+def test_equal_answers_of_one_prompt_count_as_one() -> None:
+    # Ten prompts of four equal answers each, half of them right, say what ten single answers say.
+    single = clustered_share(np.array([1.0, 0.0] * 5), np.ones(10))
+    four = clustered_share(np.array([4.0, 0.0] * 5), np.full(10, 4.0))
+    assert four[:4] == pytest.approx(single[:4])
+
+
+def test_no_clusters_say_nothing() -> None:
+    figure = clustered_share(np.zeros(3), np.zeros(3))
+    assert math.isnan(figure.value)
+    assert figure[1:4] == (0.0, 1.0, 0)
+
+
+def test_a_mean_of_single_values_has_students_interval() -> None:
+    # 1, 2, 3: mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.303: half width 2.484.
+    figure = clustered_mean(np.array([1.0, 2.0, 3.0]), np.ones(3))
+    assert figure == (2.0, pytest.approx(-0.484, abs=1e-3), pytest.approx(4.484, abs=1e-3), 3, pytest.approx(3**-0.5))
+
+
+def test_without_names_every_value_is_a_cluster() -> None:
+    sums, counts = cluster_sums(np.array([1.0, 2.0]), None)
+    assert (sums.tolist(), counts.tolist()) == ([1.0, 2.0], [1.0, 1.0])
+
+
+def test_cluster_sums_keep_the_order_of_appearance() -> None:
+    sums, counts = cluster_sums(np.array([1.0, 2.0, 4.0]), ["b", "a", "b"])
+    assert (sums.tolist(), counts.tolist()) == ([5.0, 2.0], [2.0, 1.0])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ratchet.components.statistics.paired import clustered_t, mcnemar, resamples_for, sign_flip
+from ratchet.components.statistics.paired import clustered_t, exact_mcnemar, resamples_for, sign_flip
 
 
 def paired(wins: int, losses: int, ties: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -27,26 +27,26 @@ def paired(wins: int, losses: int, ties: int = 0) -> tuple[np.ndarray, np.ndarra
     ],
 )
 def test_the_exact_mcnemar_test_by_hand(wins: int, losses: int, p_value: float) -> None:
-    result = mcnemar(*paired(wins, losses, ties=4))
+    result = exact_mcnemar(*paired(wins, losses, ties=4))
     assert (result.wins, result.losses) == (wins, losses)
     assert result.p_value == pytest.approx(p_value)
 
 
 def test_no_items_at_all_say_nothing() -> None:
-    assert mcnemar(*paired(0, 0)).p_value == 1
+    assert exact_mcnemar(*paired(0, 0)).p_value == 1
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
 def test_items_on_which_both_agree_change_nothing(wins: int, losses: int, ties: int) -> None:
-    assert mcnemar(*paired(wins, losses, ties)) == mcnemar(*paired(wins, losses))
+    assert exact_mcnemar(*paired(wins, losses, ties)) == exact_mcnemar(*paired(wins, losses))
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 30), st.integers(0, 30))
 def test_swapping_the_arms_swaps_wins_and_losses(wins: int, losses: int) -> None:
-    one = mcnemar(*paired(wins, losses))
-    other = mcnemar(*reversed(paired(wins, losses)))
+    one = exact_mcnemar(*paired(wins, losses))
+    other = exact_mcnemar(*reversed(paired(wins, losses)))
     assert (one.wins, one.losses) == (other.losses, other.wins)
     assert one.p_value + other.p_value >= 1  # the observed count is in both tails
 
@@ -54,7 +54,7 @@ def test_swapping_the_arms_swaps_wins_and_losses(wins: int, losses: int) -> None
 def test_the_order_of_items_does_not_matter() -> None:
     order = np.random.default_rng(0).permutation(17)
     challenger, incumbent = paired(9, 3, 5)
-    assert mcnemar(challenger[order], incumbent[order]) == mcnemar(challenger, incumbent)
+    assert exact_mcnemar(challenger[order], incumbent[order]) == exact_mcnemar(challenger, incumbent)
 
 
 def flip(differences: np.ndarray, clusters: np.ndarray | None = None, seed: int = 0, resamples: int = 1999) -> float:
@@ -70,7 +70,7 @@ def test_sign_flips_approach_the_exact_share() -> None:
 
 def test_sign_flips_of_right_and_wrong_approach_mcnemar() -> None:
     challenger, incumbent = paired(9, 3, 5)
-    exact = mcnemar(challenger, incumbent).p_value
+    exact = exact_mcnemar(challenger, incumbent).p_value
     assert flip(challenger.astype(float) - incumbent, resamples=20_000) == pytest.approx(exact, abs=0.005)
 
 

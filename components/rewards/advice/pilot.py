@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ratchet.components.rewards.checks.on_samples import Group, noise_variance, within_variance
-from ratchet.components.statistics.clusters import Floats
+from ratchet.components.statistics.intervals import Floats
 
 
 @dataclass(frozen=True)

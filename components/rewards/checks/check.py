@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ratchet.components.statistics.clusters import Interval
+import numpy as np
+
+from ratchet.components.statistics.intervals import Floats, Interval
+
+FEWEST = 10  # pairs on which a subset is judged
 
 
 @dataclass(frozen=True)
@@ -87,3 +91,8 @@ def finite(check: Check) -> Check:
 def with_waivers(checks: Sequence[Check], waive: Mapping[str, str]) -> list[Check]:
     """The checks, with the reasons of the recipe's waivers on those that failed."""
     return [replace(check, waived=waive.get(check.name)) if not check.passed else check for check in checks]
+
+
+def wins(better: Floats, worse: Floats) -> Floats:
+    """1 where ``better`` is higher, 1/2 on a tie, 0 elsewhere and where either is NaN, [n]."""
+    return np.where(better > worse, 1.0, np.where(better == worse, 0.5, 0.0))

@@ -7,9 +7,9 @@ import numpy as np
 
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Slice
-from ratchet.components.rewards.checks.check import Check, measured, unmeasured
+from ratchet.components.rewards.checks.check import FEWEST, Check, measured, unmeasured, wins
 from ratchet.components.statistics.calibration import Floats, brier_score, expected_calibration_error, negative_log_likelihood
-from ratchet.components.statistics.clusters import FEWEST, Interval, cluster_sums, clustered_mean, clustered_share, wins
+from ratchet.components.statistics.intervals import Interval, cluster_sums, clustered_mean, clustered_share
 
 DRAWS = 200  # of the bootstrap
 

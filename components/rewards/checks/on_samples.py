@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ratchet.components.rewards.checks.check import Check, measured, unmeasured
-from ratchet.components.statistics.clusters import (
-    Floats,
-    Interval,
-    best_of_n,
-    best_of_n_kl,
-    clustered_mean,
-    clustered_share,
-    discordant_wins,
-    sizes_up_to,
-)
+from ratchet.components.rewards.checks.check import Check, measured, unmeasured, wins
+from ratchet.components.statistics.intervals import Floats, Interval, clustered_mean, clustered_share
 
 NOTHING = "All samples of each prompt are right, or all are wrong: choose prompts of middling difficulty, or another policy."
 
@@ -184,3 +175,39 @@ def best_of_n_fall(groups: Sequence[Group], threshold: float) -> Check:
     passed = figure.low <= threshold and curve[-1]["gold"] >= curve[0]["gold"]
     detail = f"gold {curve[0]['gold']:.3f} at n=1, {curve[-1]['gold']:.3f} at n={last}, highest at n={best}"
     return measured("best_of_n", figure, threshold, passed, advice, detail, bounded=len(whole) > 1)
+
+
+def discordant_wins(values: Floats, gold: Floats) -> tuple[float, float]:
+    """Of the pairs (right, wrong) among one prompt's samples: how many are ordered rightly (ties half), and their number."""
+    right, wrong = values[gold > 0], values[gold == 0]
+    ordered = wins(np.repeat(right, len(wrong)), np.tile(wrong, len(right)))
+    return float(ordered.sum()), float(len(ordered))
+
+
+def best_of_n(proxy: Floats, target: Floats, n: int) -> float:
+    """Expected target of the sample with the highest proxy among ``n`` drawn without replacement from one prompt's samples.
+
+    Unbiased; samples of equal proxy are equally likely to be taken.
+
+    Args:
+        proxy: [k].
+        target: [k].
+    """
+    k = len(proxy)
+    subsets, total, below = math.comb(k, n), 0.0, 0
+    for value in np.unique(proxy):
+        block = proxy == value
+        upto = below + int(block.sum())
+        total += (math.comb(upto, n) - math.comb(below, n)) / subsets * float(target[block].mean())
+        below = upto
+    return total
+
+
+def best_of_n_kl(n: int) -> float:
+    """Upper bound of the KL of best-of-n to the policy, log n - (n - 1) / n nats (Beirami et al. 2024, arXiv:2401.01879)."""
+    return math.log(n) - (n - 1) / n
+
+
+def sizes_up_to(k: int) -> list[int]:
+    """1, 2, 4, ... and k."""
+    return sorted({2**i for i in range(int(math.log2(k)) + 1)} | {k})

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ratchet.components.rewards.checks.check import Check, measured, unmeasured
+from ratchet.components.rewards.checks.check import FEWEST, Check, measured, unmeasured, wins
 from ratchet.components.rewards.learned.claims import claimed, numbers
 from ratchet.components.rewards.learned.styles import FORMATS, LAYOUTS, WHITE_SPACE
-from ratchet.components.statistics.clusters import FEWEST, Floats, Interval, cluster_sums, clustered_mean, wins
+from ratchet.components.statistics.intervals import Floats, Interval, cluster_sums, clustered_mean
 
 Rows = Sequence[Mapping[str, Any]]
 Totals = Callable[[Rows, Sequence[str]], Floats]  # NaN where a completion could not be judged

@@ -13,13 +13,13 @@ from ratchet.components.rewards.advice.pilot import Pilot
 from ratchet.components.rewards.checks import on_pairs as pair_checks
 from ratchet.components.rewards.checks import on_samples as policy_checks
 from ratchet.components.rewards.checks import on_texts as text_checks
-from ratchet.components.rewards.checks.check import Check, RewardReport, finite, with_waivers
+from ratchet.components.rewards.checks.check import Check, RewardReport, finite, wins, with_waivers
 from ratchet.components.rewards.checks.identity import identity_check
 from ratchet.components.rewards.checks.on_samples import Group
 from ratchet.components.rewards.learned.styles import LAYOUTS, Style
 from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 from ratchet.components.statistics.calibration import reliability
-from ratchet.components.statistics.clusters import Floats, wins
+from ratchet.components.statistics.intervals import Floats
 
 Rows = Sequence[Mapping[str, Any]]
 

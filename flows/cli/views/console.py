@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from ratchet.components.report.run import dev_rows
+from ratchet.components.run.outcome import Status
 from ratchet.components.text import visible
 
 TITLES = {
@@ -20,7 +21,13 @@ TITLES = {
     "evaluate": "evaluation",
     "gate": "gate",
 }
+COLOURS = {"good": "green", "neutral": "cyan", "bad": "yellow"}
 console = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """A line for the person who watches, with nothing in it read as markup."""
+    console.print(text, highlight=False, markup=False)
 
 
 class Display:
@@ -97,7 +104,7 @@ def print_result(result: Mapping[str, Any], details: Mapping[str, Any]) -> None:
     if result["report"]:
         table.add_row("report", str(result["report"]))
         table.add_row("look next", "ratchet ui   (MLflow and Prefect in the browser)")
-    colour = {"promoted": "green", "unchanged": "cyan", "finished": "cyan"}.get(result["status"], "yellow")
+    colour = COLOURS[Status(result["status"]).tone]
     console.print()
     console.print(f"[bold {colour}]{result['status']}[/]")
     console.print(table)

@@ -9,8 +9,7 @@ import pytest
 
 from ratchet.components.rewards.advice.advise import advise, better_algorithm, kl_budget
 from ratchet.components.rewards.advice.pilot import Pilot
-from ratchet.components.rewards.checks.on_samples import Group
-from ratchet.components.statistics.clusters import best_of_n_kl
+from ratchet.components.rewards.checks.on_samples import Group, best_of_n_kl
 
 UNIFORM = Pilot(
     prompts=9, k=8, within=0.15, between=0.1, noise=0.0, fidelity=1.0, passes=list(range(9)), tokens=30.0, longest=32

@@ -1,0 +1,108 @@
+"""Locks among the processes of this machine. The operating system frees a lock when its holder dies."""
+
+import hashlib
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+IN_USE = "run-"  # names of locks whose holders use stages and caches begin with this
+DELETING = "gc"
+BUSY = "a run is under way; nothing is deleted beside it"
+
+
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Locks:
+    """The locks of one project."""
+
+    folder: Path
+    say: Callable[[str], None] = silent  # told what is waited for
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"{name}.lock"
+
+    @contextmanager
+    def held(self, name: str, waiting: str) -> Iterator[None]:
+        """The lock of a name, once whoever holds it has released it."""
+        lock = self._lock(name)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.say(waiting)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def machine(self) -> Iterator[None]:
+        """The machine's processors and accelerators."""
+        with self.held("machine", "another run is computing on this machine; waiting for it to finish"):
+            yield
+
+    @contextmanager
+    def working(self, name: str, waiting: str) -> Iterator[None]:
+        """Shows that stages and caches are in use: while one such lock is held, nothing in them is deleted."""
+        with self.held(f"{IN_USE}{name}", waiting):
+            # Ours is held by now, so a deletion that begins later sees it. One that is under way is waited for.
+            with self.held(DELETING, "old files are being deleted; waiting"):
+                pass
+            yield
+
+    @contextmanager
+    def deleting(self) -> Iterator[bool]:
+        """Whether nothing is in use and nobody else deletes. While the block lasts, no run begins."""
+        lock = self._lock(DELETING)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield not any(self._is_held(path.stem) for path in sorted(self.folder.glob(f"{IN_USE}*.lock")))
+        finally:
+            lock.release()
+
+    def place(self, name: str) -> str:
+        """Names the lock that :meth:`working` holds; a copy of its file, or the same file after a reboot, is another place.
+
+        While a process holds the lock, its file's inode and device are given to no other file.
+
+        Returns:
+            32 hexadecimal digits.
+        """
+        file = self.file(f"{IN_USE}{name}").stat()
+        return hashlib.sha256(f"{boot()} {file.st_dev} {file.st_ino}".encode()).hexdigest()[:32]
+
+    def _lock(self, name: str) -> FileLock:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return FileLock(self.file(name))
+
+    def _is_held(self, name: str) -> bool:
+        lock = self._lock(name)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+
+def boot() -> str:
+    """The kernel's name of the time since the machine started; where it has none, no two processes share a place."""
+    if (linux := Path("/proc/sys/kernel/random/boot_id")).exists():
+        return linux.read_text(encoding="ascii").strip()
+    command = ["sysctl", "-n", "kern.bootsessionuuid"]  # macOS
+    with suppress(OSError):
+        if found := subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip():
+            return found
+    return uuid.uuid4().hex

@@ -1,0 +1,102 @@
+"""How a run ends: its status, with everything that depends on the status, and the shape of ``run --json``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from ratchet.components.records import Outcome
+
+Tone = Literal["good", "neutral", "bad"]
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    PROMOTED = "promoted"
+    UNCHANGED = "unchanged"
+    FINISHED = "finished"
+    REFUSED = "refused"
+    REWARD_REFUSED = "reward_refused"
+    INVALID = "invalid"
+    STOPPED = "stopped"
+    ERROR = "error"
+
+    @property
+    def exit_code(self) -> int:
+        return PRESENTATION[self].exit_code
+
+    @property
+    def tone(self) -> Tone:
+        return PRESENTATION[self].tone
+
+    @property
+    def headline(self) -> str:
+        """One sentence for the report."""
+        return PRESENTATION[self].headline
+
+    @property
+    def event(self) -> str | None:
+        """The Prefect event ``ratchet.<event>`` that a run with this status sends."""
+        return PRESENTATION[self].event
+
+
+class Presentation(NamedTuple):
+    """What the command line, the report and Prefect make of a status."""
+
+    exit_code: int
+    tone: Tone
+    headline: str
+    event: str | None = None
+
+
+PRESENTATION = {
+    Status.PROMOTED: Presentation(0, "good", "Promoted: the challenger is the new champion.", "promote"),
+    Status.UNCHANGED: Presentation(0, "neutral", "Unchanged: this candidate was judged before."),
+    Status.FINISHED: Presentation(0, "neutral", "Ended after the stage that was asked for."),
+    Status.REFUSED: Presentation(3, "bad", "Refused: the champion stays.", "refuse"),
+    Status.REWARD_REFUSED: Presentation(4, "bad", "The reward was refused before training."),
+    Status.INVALID: Presentation(5, "bad", "The gate could not judge."),
+    Status.STOPPED: Presentation(6, "bad", "Training was stopped, and no checkpoint may continue."),
+    Status.ERROR: Presentation(1, "bad", "The run failed."),
+}
+STATUS_OF_VERDICT = {
+    Outcome.PROMOTE: Status.PROMOTED,
+    Outcome.REJECT: Status.REFUSED,
+    Outcome.UNDERPOWERED: Status.REFUSED,
+    Outcome.INVALID: Status.INVALID,
+    Outcome.ERROR: Status.ERROR,
+}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run tells its caller. ``reasons`` is for a person and is not part of the JSON."""
+
+    status: Status
+    verdict: Outcome | None = None
+    version: str | None = None
+    previous: str | None = None
+    dataset: str | None = None
+    run_id: str | None = None
+    report: str | None = None
+    stages: Sequence[Mapping[str, Any]] = ()
+    failed_checks: Sequence[str] | None = None  # of a refused reward
+    gate: Mapping[str, Any] | None = None  # what the gate would do, of a dry run
+    error: str | None = None
+    reasons: Sequence[str] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of ``run --json``; the last three keys are there only where they say something."""
+        said = {"failed_checks": self.failed_checks, "gate": self.gate, "error": self.error}
+        return {
+            "status": self.status.value,
+            "verdict": self.verdict and self.verdict.value,
+            "version": self.version,
+            "previous": self.previous,
+            "dataset": self.dataset,
+            "run_id": self.run_id,
+            "report": self.report,
+            "stages": [dict(stage) for stage in self.stages],
+            **{name: value for name, value in said.items() if value is not None},
+        }

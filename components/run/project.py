@@ -1,0 +1,56 @@
+"""A project, opened: its places, a recipe, the ledger, MLflow, and the locks of this machine."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.provenance.ancestry import resolved
+from ratchet.components.recipe import Recipe, load_recipe
+from ratchet.components.run.locks import Locks, silent
+
+if TYPE_CHECKING:
+    from ratchet.components.registry.runs import Tracker
+
+
+class Project:
+    """The state of a project as seen with one recipe. Ledger and MLflow are opened at their first use, each once."""
+
+    def __init__(self, home: Home, recipe: Recipe, say: Callable[[str], None] = silent) -> None:
+        """
+        Args:
+            say: told what is waited for.
+        """
+        self.home, self.recipe = home, recipe
+        self.locks = Locks(home.leases, say)
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.recipe.name
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.home.ledger)
+
+    @cached_property
+    def tracker(self) -> "Tracker":
+        from ratchet.components.registry.runs import Tracker
+
+        with self.locks.held("mlflow", "another process is opening MLflow; waiting"):  # its first use creates the database
+            return Tracker(self.home.tracking_uri, self.name, self.home.artifacts)
+
+    def number(self, version: str) -> str:
+        """The number of a version given by number or alias."""
+        return resolved(self.tracker, self.name, version)
+
+
+def open_project(recipe: Path, overrides: Sequence[str] | None = None, say: Callable[[str], None] = silent) -> Project:
+    """The project in the working directory, with a recipe file.
+
+    Raises:
+        RecipeError: if the recipe is wrong.
+    """
+    return Project(Home.here(), load_recipe(recipe, overrides or ()), say)

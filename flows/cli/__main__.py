@@ -1,5 +1,0 @@
-"""``python -m ratchet.flows.cli``."""
-
-from ratchet.flows.cli import main
-
-main()
