@@ -65,13 +65,13 @@ class Quickstart:
 
     def evaluation(self, recipe: Recipe, reward: Any | None = None) -> Any:
         """Sampled accuracy of a policy on the first dev items by the verifier; the reward's mean and the KL beside it."""
-        from ratchet.components.graders.number import verify
+        from ratchet.components.graders.number import grade_numbers
         from ratchet.components.policy.adapters import Reference
         from ratchet.components.training.dev import dev_evaluation
 
         return dev_evaluation(
             self.rows("dev")[: recipe.evaluation.dev_items],
-            reward or verify,
+            reward or grade_numbers,
             Reference(self.policy()) if reward else None,
             seed=7,
             max_new_tokens=recipe.policy.max_new_tokens,

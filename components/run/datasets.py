@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.data import versioning
+from ratchet.components.data.columns import restored
 from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, read_pointer_text
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json_lines, tree_digests
@@ -45,7 +46,7 @@ def add_file(context: Context, path: str) -> Addition:
     Raises:
         DataError: if the project's data are not those of the recipe, or the rows fail their checks.
     """
-    from ratchet.components.data.shapes import COLUMNS
+    from ratchet.components.data.columns import COLUMNS
     from ratchet.components.data.sources import read_file
 
     home, data = context.home, context.recipe.data
@@ -88,7 +89,7 @@ def project_added(home: Home) -> list[dict[str, Any]]:
     with workspace_of(home) as workspace:
         data = materialise(home, (home.project / POINTER).read_text(encoding="utf-8"), workspace)
         rows = read_json_lines(data / ADDED.name)
-    return [{"file": str(ADDED), "row": number, **row} for number, row in enumerate(rows, 1)]
+    return [{"file": str(ADDED), "row": number, **restored(row)} for number, row in enumerate(rows, 1)]
 
 
 def materialise(home: Home, pointer: str, workspace: Path) -> Path:

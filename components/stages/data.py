@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.data import versioning
+from ratchet.components.data.columns import COLUMNS as ADDED_COLUMNS
 from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, write_pointer
-from ratchet.components.data.shapes import COLUMNS as ADDED_COLUMNS
 from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json, read_json_lines, scratch_directory, write_text
@@ -116,7 +116,7 @@ def _restored(context: Context, version: str) -> DataStage:
 
 
 def _restore(context: Context, path: Path) -> None:
-    from ratchet.components.data.profile import profile
+    from ratchet.components.data.journal import profile
     from ratchet.components.report.data import recalled, render
 
     text = (context.home.project / POINTER).read_text(encoding="utf-8")

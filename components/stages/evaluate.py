@@ -11,9 +11,9 @@ from ratchet.components.evaluation.benchmarks.files import benchmark_path, bench
 from ratchet.components.evaluation.benchmarks.tasks import library_digest, library_items, require_measures, require_same_items
 from ratchet.components.files import read_json, write_json
 from ratchet.components.recipe import Library
-from ratchet.components.records import Arm, Decoding, ItemResult
+from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import DataStage
-from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, rows_name, score
+from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 
 

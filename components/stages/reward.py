@@ -66,9 +66,8 @@ def _subject(context: Context, path: Path, device: Any) -> Any:
 
 def _make_model(context: Context, data: DataStage, start: PolicyStage, target: Path, device: Any) -> None:
     """The reward model's files: trained here, or copied from one that is used as it is."""
-    from ratchet.components.rewards.learned.members import save_members, train_model
     from ratchet.components.rewards.learned.model import RewardModel
-    from ratchet.components.rewards.learned.training import RewardStep
+    from ratchet.components.rewards.learned.training import RewardStep, save_members, train_members
 
     settings, seed = context.recipe.reward.model, context.recipe.run_seed
     if settings.pretrained is not None:
@@ -82,7 +81,7 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, target: P
         if done % 10 == 0:
             points.append((done, {"loss": step.loss, "accuracy": step.accuracy}))
 
-    members = train_model(settings, settings.base or start.model, data.table("pairs_train"), device, seed, watch)
+    members = train_members(settings, settings.base or start.model, data.table("pairs_train"), device, seed, watch)
     save_members(members, target)
     context.observer.metrics("reward", points)
 

@@ -89,10 +89,7 @@ def diff(
     from ratchet.flows.cli.views.difference import print_difference
 
     with data_context(recipe, overrides) as context:
-        newer = new or current(context.home)
-        if newer is None:
-            require_pointer(context.home.project / "data.dvc")
-        found = compare(context, old, str(newer), pointer_of_run(context))
+        found = compare(context, old, new or str(current(project_with_data())), pointer_of_run(context))
     if json_output:
         print(json.dumps(found, indent=2))
     else:
@@ -123,10 +120,8 @@ def push() -> None:
     Example: ratchet data push
     """
     from ratchet.components.data import versioning
-    from ratchet.components.home import Home
 
-    home = Home.here()
-    require_pointer(home.project / "data.dvc")
+    home = project_with_data()
     with scratch(home) as workspace:
         versioning.push(home.project, workspace, home.dvc)
     _say("pushed")
@@ -139,10 +134,8 @@ def pull() -> None:
     Example: ratchet data pull
     """
     from ratchet.components.data import versioning
-    from ratchet.components.home import Home
 
-    home = Home.here()
-    require_pointer(home.project / "data.dvc")
+    home = project_with_data()
     with scratch(home) as workspace:
         versioning.pull(home.project, workspace, home.dvc)
     _say("restored and verified")
@@ -155,10 +148,8 @@ def verify() -> None:
     Example: ratchet data verify
     """
     from ratchet.components.data import versioning
-    from ratchet.components.home import Home
 
-    home = Home.here()
-    require_pointer(home.project / "data.dvc")
+    home = project_with_data()
     versioning.refuse_links(home.project)
     versioning.verify(home.project)
     _say("verified")
@@ -241,12 +232,20 @@ def scratch(home: "Home") -> Iterator[Path]:
         yield folder
 
 
-def require_pointer(path: Path) -> None:
-    """Refuse to continue without a pointer."""
-    from ratchet.components.errors import DataError
+def project_with_data() -> "Home":
+    """The project here, which must have a pointer.
 
-    if not path.is_file():
+    Raises:
+        DataError: if it has none.
+    """
+    from ratchet.components.data.pointers import POINTER
+    from ratchet.components.errors import DataError
+    from ratchet.components.home import Home
+
+    home = Home.here()
+    if not (home.project / POINTER).is_file():
         raise DataError("there is no data.dvc here. Run `ratchet data prepare` in the project's folder first.")
+    return home
 
 
 def _say(done: str) -> None:

@@ -66,7 +66,10 @@ class RewardModel:
         write_json(path / CALIBRATION, {"temperature": self.temperature})
 
     def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt in the model's template, its completion, and end-of-sequence."""
+        """Token ids of each prompt in the model's template, its completion, and end-of-sequence, B.
+
+        A completion is tokenized by itself, as a policy writes it: no token spans the end of the prompt.
+        """
         if not completions:
             return []
         answers = self.tokenizer(list(completions), add_special_tokens=False, split_special_tokens=True).input_ids
@@ -78,6 +81,7 @@ class RewardModel:
         order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i))
         chunks = [order[start : start + together] for start in range(0, len(order), together)]
         found = torch.cat([self._padded([sequences[i] for i in chunk]) for chunk in chunks])
+        # The argsort of a permutation is its inverse: back to the order of the caller.
         return found[torch.tensor(order, device=found.device).argsort()]
 
     def _padded(self, sequences: Sequence[Sequence[int]]) -> Tensor:
@@ -111,3 +115,26 @@ def _temperature(source: str | Path) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
         raise ModelError(f"{path} holds temperature {value!r}. Train the reward model again, or delete that file.")
     return float(value)
+
+
+def add_lora(reward_model: RewardModel, rank: int, alpha: int, seed: int) -> RewardModel:
+    """The reward model with adapters on every linear layer; only they and the score head are trainable.
+
+    Raises:
+        ModelError: if peft is not installed.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ModelError("reward.model.lora needs peft, which is not installed. Run: uv pip install -e '.[lora]'.") from error
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="SEQ_CLS")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        wrapped: Any = get_peft_model(reward_model.model, config)
+    return RewardModel(wrapped, reward_model.tokenizer, reward_model.temperature)
+
+
+def merge_lora(reward_model: RewardModel) -> RewardModel:
+    """The reward model with the adapters' products added to its weights; the adapters are gone afterwards."""
+    model: Any = reward_model.model
+    return RewardModel(model.merge_and_unload().eval(), reward_model.tokenizer, reward_model.temperature)

@@ -1,5 +1,6 @@
 """Tasks of lm-eval and inspect_ai as benchmarks of both arms: figures, keys, guards, refusals."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,13 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import DataError, RecipeError
-from ratchet.components.evaluation.benchmarks.tasks import library_digest, require_libraries, require_same_items, task_files
+from ratchet.components.evaluation.benchmarks.tasks import (
+    library_digest,
+    require_libraries,
+    require_library,
+    require_same_items,
+    task_files,
+)
 from ratchet.components.files import tree_digests
 from ratchet.components.gate.judge import read_places
 from ratchet.components.policy.loading import save_policy
@@ -135,3 +142,17 @@ def test_a_task_that_asks_the_models_different_items_is_refused() -> None:
     require_same_items("b", [one], [replace(one, correct=False)])
     with pytest.raises(DataError, match="benchmark b asked the two models different items"):
         require_same_items("b", [one], [replace(one, prompt="q")])
+
+
+GSM = LmEval(kind="lm_eval", task="gsm8k")
+SUMS = Inspect(kind="inspect", task="sums.py@sums")
+
+
+@pytest.mark.parametrize(("benchmark", "module", "extra"), [(GSM, "lm_eval", "lm-eval"), (SUMS, "inspect_ai", "inspect")])
+def test_a_missing_library_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, benchmark: LmEval | Inspect, module: str, extra: str
+) -> None:
+    require_library("b", benchmark)
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(RecipeError, match=rf"benchmark b needs {module}, .* uv pip install -e '.\[{extra}\]'"):
+        require_library("b", benchmark)
