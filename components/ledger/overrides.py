@@ -1,20 +1,13 @@
 """What a person may do past the gate: roll back, or promote a version on their own word. Both are recorded as such."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.promotion import Registry, follow, reconcile
-
-
-class Registered(NamedTuple):
-    """What the registry says about a version."""
-
-    version: str
-    weights: str
-    run_id: str
+from ratchet.components.records import Registered
 
 
 class Versions(Registry, Protocol):
