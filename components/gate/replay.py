@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ratchet.components.evaluation.comparison import compare
 from ratchet.components.gate.folds import uses_allowed
 from ratchet.components.gate.judge import decide_places, read_places
 from ratchet.components.gate.plan import level
+from ratchet.components.gate.primary import choose_test, power_from, shortfall
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome
+from ratchet.components.stages.evaluate import stage_arms
 from ratchet.components.stages.stage import Context, StageResult
 from ratchet.components.statistics.spending import PastTest
 from ratchet.components.store import Store
@@ -56,10 +59,6 @@ def obstacle(context: Context, ledger: Ledger, record: dict[str, Any]) -> str | 
 def _judge_again(
     context: Context, ledger: Ledger, record: dict[str, Any], past: list[PastTest]
 ) -> tuple[str | None, list[str]]:
-    from ratchet.components.evaluation.comparison import compare
-    from ratchet.components.gate.primary import choose_test, power_from, shortfall
-    from ratchet.components.stages.evaluate import stage_arms
-
     recipe, rules = context.recipe, context.recipe.gate.rules
     sealed, dev = _stage(context, "sealed", record["evidence"]), _stage(context, "evaluate", record["dev_evidence"])
     items = ledger.items_of_folds(recipe.name)[record["fold_digest"]]
