@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.data.shapes import DEMONSTRATION, PAIR, PROBLEM, conversation, raw_row
+from ratchet.components.data.columns import DEMONSTRATION, PAIR, PROBLEM, conversation, raw_row, restored, stored
 from ratchet.components.recipe import JsonLines
 
 NAMES = JsonLines(kind="jsonl", path="f.jsonl")
@@ -57,12 +57,12 @@ SHAPES = {
 @pytest.mark.parametrize(("record", "expected"), SHAPES.values(), ids=SHAPES.keys())
 def test_each_shape_becomes_the_same_row(record: dict[str, Any], expected: tuple[str | None, ...]) -> None:
     found = row(record)
-    assert tuple(found[n] for n in ("question", "answer", "demonstration", "chosen", "rejected", "shape")) == expected
+    assert tuple(found[n] for n in ("prompt", "answer", "demonstration", "chosen", "rejected", "shape")) == expected
 
 
 def test_fields_can_have_other_names() -> None:
     found = row({"ask": "q", "say": "a", "good": "g", "bad": "b"}, question="ask", answer="say", chosen="good", rejected="bad")
-    assert (found["question"], found["answer"], found["chosen"], found["rejected"]) == ("q", "a", "g", "b")
+    assert (found["prompt"], found["answer"], found["chosen"], found["rejected"]) == ("q", "a", "g", "b")
 
 
 def test_a_group_is_text_whatever_its_type() -> None:
@@ -76,10 +76,18 @@ def test_turns_of_a_conversation_become_a_transcript() -> None:
 
 
 def test_sides_that_answer_different_prompts_have_none() -> None:
-    assert row({"chosen": [said("user", "one"), RIGHT], "rejected": [said("user", "two"), WRONG]})["question"] is None
+    assert row({"chosen": [said("user", "one"), RIGHT], "rejected": [said("user", "two"), WRONG]})["prompt"] is None
 
 
 @pytest.mark.parametrize("value", [[], "text", [5], [{"role": "user"}], [{"role": "user", "content": 5}], 5, {"role": "user"}])
 def test_what_is_no_conversation_is_left_for_the_checks(value: Any) -> None:
     assert conversation(value) is None
-    assert row({"prompt": value})["question"] == value
+    assert row({"prompt": value})["prompt"] == value
+
+
+def test_an_added_row_is_stored_under_the_name_that_published_versions_have() -> None:
+    found = row({"prompt": "2 + 3?", "answer": "#### 5"})
+    kept = stored({"file": "f.jsonl", "row": 1, **found})
+    assert kept["question"] == "2 + 3?"
+    assert sorted(kept) == sorted(["question", "answer", "demonstration", "chosen", "rejected", "group", "shape"])
+    assert restored(kept) == found

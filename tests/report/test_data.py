@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.data.journal import HIDDEN, Journal
+from ratchet.components.data.journal import HIDDEN, Journal, answers, spread
 from ratchet.components.data.prepare import prepare
-from ratchet.components.data.profile import answers, spread
 from ratchet.components.data.schemas import raw_frame
 from ratchet.components.recipe import Data, Split
 from ratchet.components.report.charts import bars, histogram
@@ -62,7 +61,7 @@ def test_a_version_that_was_restored_still_has_its_counts(facts: dict[str, Any])
 
 def test_the_text_of_a_sealed_item_is_not_an_example() -> None:
     everything = Split(dev=0.001, sealed=0.998, sealed_folds=1, guard=0, pairs=0)
-    frame = raw_frame([{"file": "f", "row": 1, "question": "q", "answer": "#### 5", "demonstration": "#### 5"}]).frame
+    frame = raw_frame([{"file": "f", "row": 1, "prompt": "q", "answer": "#### 5", "demonstration": "#### 5"}]).frame
     journal = Journal(everything, 1)
     journal.drop("step", "title", frame, frame.clear(), "why")
     assert journal.steps[0]["examples"] == [{"file": "f", "row": 1, "text": HIDDEN, "why": "why"}]

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import DataError, ModelError
-from ratchet.components.evaluation.benchmarks.answers import Decoding, Respondent
-from ratchet.components.evaluation.benchmarks.extras import contained
-from ratchet.components.evaluation.benchmarks.inspect_tasks import inspect_items
+from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, Respondent
+from ratchet.components.evaluation.benchmarks.containment import contained
+from ratchet.components.evaluation.benchmarks.inspect_ai import inspect_items
 from ratchet.components.recipe import Inspect, Slice
 from ratchet.components.records import ItemResult
 from tests.evaluation.benchmarks.library_tasks import inspect_file
@@ -20,7 +20,7 @@ def items(folder: Path, task: str = "sums", samples: int = 1, seed: int = 7, **o
     respondent, slices = Respondent(tiny_policy(), seed, "b"), [Slice(name="second", field="level", equals=2)]
     with contained("b", benchmark) as scratch:
         return inspect_items(
-            "b", benchmark, respondent, defaults=Decoding(1.0, 8), samples=samples, folder=scratch, slices=slices
+            "b", benchmark, respondent, defaults=DecodingSettings(1.0, 8), samples=samples, folder=scratch, slices=slices
         )
 
 
@@ -38,7 +38,7 @@ def test_items_are_scored_by_the_first_scorer_and_leave_no_file(tmp_path: Path, 
 def test_answers_are_the_policys_own_at_the_tasks_limit_and_the_recipes_temperature(tmp_path: Path) -> None:
     respondent = Respondent(tiny_policy(), 7, "b")
     prompts = [[{"role": "user", "content": f"{n} + {n} ="}] for n in (1, 2, 3)]
-    expected = respondent.answer(prompts, Decoding(temperature=1.0, max_new_tokens=6))
+    expected = respondent.answer(prompts, DecodingSettings(temperature=1.0, max_new_tokens=6))
     results = items(tmp_path)
     assert [(r.completion, r.length, r.finished) for r in results] == [(a.text, a.length, a.finished) for a in expected]
     assert [r.completion for r in items(tmp_path, seed=8)] != [r.completion for r in results]

@@ -1,4 +1,4 @@
-"""The shapes that a record can have, and the one row that comes of each.
+"""The door: a record of any shape becomes one row with one set of columns, and a question becomes a prompt here alone.
 
     plain prompt        {prompt} or {question}
     chat messages       {messages: [{role, content}, ...]}; a last turn of the assistant is the demonstration
@@ -15,7 +15,22 @@ from typing import Any, NamedTuple
 from ratchet.components.recipe import Records
 
 PROBLEM, DEMONSTRATION, PAIR = "problem", "demonstration", "pair"
-COLUMNS = ("question", "answer", "demonstration", "chosen", "rejected", "group", "shape")
+TEXTS = ("prompt", "answer", "demonstration", "chosen", "rejected")
+COLUMNS = (*TEXTS, "group", "shape")  # of a raw row, beside where it came from
+STORED_PROMPT = "question"  # in ``added.jsonl``, whose bytes are part of published versions
+
+
+class Finding(NamedTuple):
+    """What is wrong, or odd, with one column of one raw row."""
+
+    number: int  # the row's place among all that were read, from 0
+    file: str
+    row: int  # from 1
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}: {self.column}: {self.reason}"
 
 
 class Chat(NamedTuple):
@@ -26,12 +41,12 @@ class Chat(NamedTuple):
 
 
 def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
-    """A record as {question, answer, demonstration, chosen, rejected, group, shape}.
+    """A record as {prompt, answer, demonstration, chosen, rejected, group, shape}.
 
     ``shape`` is ``demonstration`` or ``pair`` where there is no answer of its own; then the text shown, or
     chosen, is its answer.
     """
-    prompt, reply = _prompt(record, names)
+    prompt, reply = prompt_of(record, names)
     pair = [_completion(record.get(name)) for name in (names.chosen, names.rejected)]
     if prompt is None:
         prompt = _implicit_prompt(record.get(names.chosen), record.get(names.rejected))
@@ -43,7 +58,7 @@ def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
     )
     group = None if names.group is None else record.get(names.group)
     return {
-        "question": prompt,
+        "prompt": prompt,
         "answer": _first(given, demonstration, chosen),
         "demonstration": _first(demonstration, given, chosen),
         "chosen": chosen,
@@ -54,7 +69,7 @@ def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
 
 
 def conversation(messages: Any) -> Chat | None:
-    """Chat messages as a prompt and a reply, or None if they are no messages.
+    """Chat messages as a prompt and a reply, or None if they are not messages.
 
     One user message is the prompt as it is. Of several turns the prompt is a transcript, a paragraph ``role: text`` a turn:
     the policy is given it as one user turn of its own template, in which no text can pass for a turn.
@@ -71,7 +86,8 @@ def conversation(messages: Any) -> Chat | None:
     return Chat(turns[0][1] if [role for role, _ in turns] == ["user"] else transcript, reply)
 
 
-def _prompt(record: Mapping[str, Any], names: Records) -> tuple[Any, str | None]:
+def prompt_of(record: Mapping[str, Any], names: Records) -> tuple[Any, str | None]:
+    """What the policy is asked, and a reply that stands behind it in a chat: of the question, ``prompt`` or the messages."""
     value = _first(record.get(names.question), record.get("prompt"), record.get(names.messages))
     chat = conversation(value)
     return (value, None) if chat is None else (chat.prompt, chat.reply)
@@ -91,3 +107,13 @@ def _implicit_prompt(chosen: Any, rejected: Any) -> str | None:
 
 def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
+
+
+def stored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An added row as ``added.jsonl`` keeps it."""
+    return {STORED_PROMPT if name == "prompt" else name: row[name] for name in COLUMNS}
+
+
+def restored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ``added.jsonl`` as a raw row."""
+    return {"prompt" if name == STORED_PROMPT else name: value for name, value in row.items()}

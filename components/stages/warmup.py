@@ -1,20 +1,16 @@
 """Stage *warmup*: the starting policy, warmed up here or taken from an existing model."""
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-from ratchet.components.digests import weights_digest
-from ratchet.components.errors import RegistryError
 from ratchet.components.files import tree_digests
 from ratchet.components.randomness import torch_seed
 from ratchet.components.source_code import closure_digest
-from ratchet.components.stages.data import dataset_version, table
-from ratchet.components.stages.stage import Context, StageResult, finish
+from ratchet.components.stages.results import DataStage, WarmupStage
+from ratchet.components.stages.stage import Context, finish
 from ratchet.components.store import stage_key
 
 
-def starting_policy(context: Context, data: StageResult) -> StageResult:
+def starting_policy(context: Context, data: DataStage) -> WarmupStage:
     """A directory ``model/`` with the policy that training starts from when the recipe says ``start: base``.
 
     Raises:
@@ -25,36 +21,10 @@ def starting_policy(context: Context, data: StageResult) -> StageResult:
         directory = Path(policy.model)
         inputs = tree_digests(directory) if directory.is_dir() else {"hub": policy.model, "revision": policy.revision or ""}
         key = stage_key("warmup", "existing model", inputs, closure_digest(__name__))
-        return finish(context, "warmup", key, lambda path: _copy_model(context, path))
+        return finish(context, WarmupStage, key, lambda path: _copy_model(context, path))
     configuration = [policy.warmup.model_dump(mode="json"), context.recipe.seed, context.recipe.device, context.recipe.threads]
-    key = stage_key("warmup", configuration, {"data": dataset_version(data)}, closure_digest(__name__))
-    return finish(context, "warmup", key, lambda path: _warm_up(context, data, path))
-
-
-def fetched_policy(context: Context, weights: str, fetch: Callable[[Path], Path]) -> StageResult:
-    """A registered policy as a stage: ``model/``, whose weights must be ``weights``.
-
-    Args:
-        fetch: downloads the policy below a directory and returns where it is.
-
-    Raises:
-        RegistryError: if what was fetched is not what the ledger names.
-    """
-
-    def write(path: Path) -> None:
-        scratch = path / "download"
-        fetch(scratch).rename(path / "model")
-        shutil.rmtree(scratch)
-        fetched = weights_digest(tree_digests(path))
-        if fetched != weights:  # before it is committed, so that a restored artifact is fetched again
-            raise RegistryError(f"the champion's weights are {fetched}, the ledger says {weights}. Restore it.")
-
-    return finish(context, "champion", weights[:32], write)
-
-
-def policy_weights(stage: StageResult) -> str:
-    """The weights digest of a stage that holds a policy."""
-    return weights_digest(stage.finished.facts["files"])
+    key = stage_key("warmup", configuration, {"data": data.version}, closure_digest(__name__))
+    return finish(context, WarmupStage, key, lambda path: _warm_up(context, data, path))
 
 
 def _copy_model(context: Context, path: Path) -> None:
@@ -69,14 +39,14 @@ def _copy_model(context: Context, path: Path) -> None:
     save_policy(policy, path / "model")
 
 
-def _warm_up(context: Context, data: StageResult, path: Path) -> None:
+def _warm_up(context: Context, data: DataStage, path: Path) -> None:
     import torch
 
     from ratchet.components.policy.loading import Policy, pick_device, save_policy
     from ratchet.components.training.warmup import build_policy, warm_up
 
     settings, seed = context.recipe.policy.warmup, context.recipe.run_seed
-    rows = table(data, "train")
+    rows = data.table("train")
     policy = build_policy(rows, settings, seed)
     policy = Policy(policy.model.to(pick_device(context.recipe.device)), policy.tokenizer)
     torch.manual_seed(torch_seed(seed, "warmup"))

@@ -1,8 +1,6 @@
-"""Evaluation libraries, which are extras: are they here, which version, and a run of theirs that leaves nothing behind."""
+"""A run of an evaluation library that leaves nothing behind in this process, and whose errors name the benchmark."""
 
 import contextlib
-import importlib.metadata
-import importlib.util
 import io
 import logging
 import os
@@ -11,45 +9,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ratchet.components.errors import DataError, RatchetError, RecipeError
+from ratchet.components.errors import DataError, RatchetError
 from ratchet.components.recipe import Library
 from ratchet.components.user_code import user_code
 
-EXTRAS = {"lm_eval": "lm-eval", "inspect": "inspect"}
-MODULES = {"lm_eval": "lm_eval", "inspect": "inspect_ai"}
-
-
-def require_library(name: str, benchmark: Library) -> None:
-    """Refuse a benchmark whose library is not installed.
-
-    Raises:
-        RecipeError: with the extra that brings it.
-    """
-    if importlib.util.find_spec(MODULES[benchmark.kind]) is None:
-        raise RecipeError(
-            f"benchmark {name} needs {MODULES[benchmark.kind]}, which is not installed. "
-            f"Run: uv pip install -e '.[{EXTRAS[benchmark.kind]}]'."
-        )
-
-
-def library_version(benchmark: Library) -> str:
-    """The installed version of a benchmark's library."""
-    return importlib.metadata.version(MODULES[benchmark.kind])
-
-
-def share(name: str, what: str, value: object) -> float:
-    """An item's score between 0 and 1, of which more is better.
-
-    Raises:
-        DataError: if it is anything else, which right and wrong cannot be read from.
-    """
-    number = isinstance(value, bool | int | float) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0)
-    if not number or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
-        raise DataError(
-            f"benchmark {name}: {what} gives {value!r:.60}, which is no number between 0 and 1. "
-            f"Choose one that says right or wrong, in evaluation.benchmarks.{name}."
-        )
-    return float(value)  # type: ignore[arg-type]
+MODULES = {"lm_eval": "lm_eval", "inspect": "inspect_ai"}  # what a kind of benchmark imports
 
 
 @contextlib.contextmanager
