@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.quickstart import Quickstart, prepared
+from ratchet.components.graders.protocol import Score
 from ratchet.components.recipe import Sentinel
-from ratchet.components.rewards.protocol import Score
 
 CASES: dict[str, list[str]] = {
     "length": ["train.kl=none"],
