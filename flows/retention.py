@@ -3,9 +3,9 @@
 from ratchet.components.run.cleanup import Cleanup, clean, now
 from ratchet.components.run.locks import BUSY
 from ratchet.components.run.project import Project
+from ratchet.components.run.record import Run
 from ratchet.components.run.retention import Item
 from ratchet.flows.cli.views.console import say
-from ratchet.flows.recording import Recording
 
 
 def collect(project: Project, dry_run: bool) -> tuple[list[Item], str | None]:
@@ -21,12 +21,12 @@ def collect(project: Project, dry_run: bool) -> tuple[list[Item], str | None]:
         return (clean(cleanup, False), None) if free else ([], BUSY)
 
 
-def tidy(recording: Recording) -> None:
+def tidy(run: Run) -> None:
     """Delete by policy after a run. Whatever goes wrong, the run has ended well."""
-    if recording.run_id is None:
+    if run.run_id is None:
         return
     try:
-        items, _ = collect(recording.project, dry_run=False)
+        items, _ = collect(run.project, dry_run=False)
     except Exception as error:  # the run is over; what it says must not be lost over old files
         say(f"old files stay: {error}")
         return

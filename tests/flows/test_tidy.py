@@ -10,10 +10,9 @@ from ratchet.components.ledger.claims import acquired
 from ratchet.components.recipe import load_recipe
 from ratchet.components.run.locks import BUSY
 from ratchet.components.run.project import Project
-from ratchet.components.stages.stage import Context
+from ratchet.components.run.record import Run
 from ratchet.flows import retention
 from ratchet.flows.cli.views.console import Display
-from ratchet.flows.recording import Recording
 from ratchet.flows.retention import collect, tidy
 from tests.places import MICRO
 
@@ -37,4 +36,6 @@ def test_an_error_in_deleting_does_not_spoil_the_run(found: Project, monkeypatch
 
     monkeypatch.setattr(retention, "collect", fails)
     claim = acquired(found.ledger, "run", "place", lambda *_: None)
-    tidy(Recording(Context(found.recipe, found.home), found, Display(), claim, run_id="r"))
+    run = Run(found, Display(), claim)
+    run.run_id = "r"
+    tidy(run)
