@@ -56,6 +56,7 @@ def _champion_before(model: str, history: list[Promotion]) -> str:
 
 
 def _succeed(ledger: Ledger, registry: Versions, model: str, version: str, by: str, reason: str | None) -> Promotion:
+    # Before the lease: fetching and hashing a large model may take longer than the lease lasts.
     found = registry.registered(model, version)
     registry.check_artifact(model, version)
     with promotion_lease(ledger, model) as token:
