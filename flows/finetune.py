@@ -17,6 +17,7 @@ from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
+from ratchet.components.run.cleanup import clean_up_after_run
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
@@ -31,7 +32,6 @@ from ratchet.flows import tasks
 from ratchet.flows.claims import confirm
 from ratchet.flows.cli.views.console import Display, print_result, say
 from ratchet.flows.events import emit
-from ratchet.flows.retention import tidy
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 
@@ -86,7 +86,8 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), confirm) as run:
         result = tell(run, stop)
         print_result(result, run.made)
-    tidy(run)
+    if run.run_id is not None:
+        clean_up_after_run(project, say)
     return result.as_json()
 
 

@@ -43,7 +43,7 @@ def run_until(
     from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
     from ratchet.components.store import check_writable
-    from ratchet.flows.servers.start_prefect import ensure_api
+    from ratchet.flows.servers.start import ensure_api
     from ratchet.flows.settings import apply
 
     home = Home.here()
