@@ -1,0 +1,72 @@
+"""``ratchet schedule``: run the flow on a schedule from this machine."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
+
+ALIAS = """Alias of `ratchet schedule`. To serve a model, see docs/serving.md.
+
+Example: ratchet serve --every 6h
+"""
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def schedule(
+    cron: Annotated[str | None, typer.Option(help="Cron schedule, in UTC.")] = None,
+    every: Annotated[str | None, typer.Option(help="Interval, such as 15m, 6h or 1d.")] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server that is started here.")] = 4200,
+) -> None:
+    """Run the recipe on a schedule from this machine, until stopped.
+
+    A loopback Prefect server is started unless PREFECT_API_URL names one. Runs never overlap.
+
+    Example: ratchet schedule --cron "0 2 * * *" --set seed=slot
+    """
+    from ratchet.components.home import Home
+    from ratchet.components.recipe import load_recipe
+    from ratchet.flows.servers import start as servers
+    from ratchet.flows.servers.api_token import token_of
+    from ratchet.flows.settings import apply
+
+    seconds = parse_interval(every) if every is not None else None
+    check_schedule(cron, seconds)
+    resolved = load_recipe(recipe, overrides or [])
+    home = Home.here()
+    apply(home)
+    server = None
+    if not servers.api_is_given():
+        server = servers.project_server(home, prefect_port)
+        servers.use(prefect_port, token_of(home))
+        typer.echo(f"Prefect runs on port {prefect_port}. In another shell: ratchet ui", err=True)
+    try:
+        from ratchet.flows.schedules import serve_flow
+
+        serve_flow(resolved.name, str(recipe), list(overrides or []), cron, seconds)
+    finally:
+        if server is not None:
+            servers.stop(server)
+
+
+def check_schedule(cron: str | None, seconds: float | None) -> None:
+    """Exactly one schedule must be given, and cron must have five fields."""
+    from ratchet.components.errors import RecipeError
+
+    if (cron is None) == (seconds is None):
+        raise RecipeError('give one schedule: --cron "0 2 * * *" or --every 15m.')
+    if cron is not None and len(cron.split()) != 5:
+        raise RecipeError(f'--cron {cron!r} does not have five fields. Write, for example, --cron "0 2 * * *".')
+
+
+def parse_interval(text: str) -> float:
+    """``15m`` as seconds."""
+    from ratchet.components.errors import RecipeError
+
+    match = re.fullmatch(r"(\d+)([smhd])", text)
+    if match is None or int(match[1]) == 0:
+        raise RecipeError(f"--every {text!r} is not an interval. Write, for example, 15m, 6h or 1d.")
+    return float(int(match[1]) * UNITS[match[2]])
