@@ -11,6 +11,7 @@ import typer
 
 from ratchet.flows.cli import app
 from tests.places import ROOT
+from tests.test_architecture import LAYERS
 
 DOCUMENTS = sorted(
     {ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "mlflow" / "README.md", *(ROOT / "infra").rglob("README.md")}
@@ -79,6 +80,12 @@ def test_what_the_architecture_locates_is_there() -> None:
     assert len(rows) >= 10
     wrong = [(path, name) for path, name in rows if not defined(name, (ROOT / path).read_text())]
     assert wrong == []
+
+
+def test_the_layers_are_drawn_as_they_are_tested() -> None:
+    drawing = (ROOT / "docs" / "architecture.md").read_text().split("```\n")[1]
+    drawn = [set(re.findall(r"\w+", line)) for line in drawing.splitlines() if line.strip() != "|"]
+    assert drawn == [{"flows"}, *LAYERS]
 
 
 def defined(name: str, source: str) -> bool:
