@@ -10,7 +10,7 @@ from transformers import BloomConfig, CohereConfig, GPTNeoConfig, GraniteConfig,
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.engines import slot_attention
 from ratchet.components.policy.loading import Policy
-from ratchet.components.policy.probe import check_context, check_scoring, check_slots
+from ratchet.components.policy.parity import check_context, check_scoring, check_slots
 from tests.policy.families import SHARED_KEYS, random_model
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 

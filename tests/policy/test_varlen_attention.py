@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, Qwen2Conf
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
-from ratchet.components.policy.sequences import attend, gather, sequences_of, serves
+from ratchet.components.policy.varlen_attention import attend, gather, sequences_of, serves
 from tests.policy.scoring import order_of
 
 GROUPS = [

@@ -2,7 +2,7 @@
 
 import torch
 
-from ratchet.components.training.peak import GIB, Watch, device_bytes, peak_bytes, reset_peak
+from ratchet.components.training.device_memory import GIB, Watch, device_bytes, peak_bytes, reset_peak
 
 CPU = torch.device("cpu")
 

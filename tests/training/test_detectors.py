@@ -1,48 +1,10 @@
-"""Signals by hand."""
+"""Each detector by hand."""
 
 import math
 
-import numpy as np
 import pytest
 
-from ratchet.components.training.sentinel.gap import MOST, Gap, paired_z
-from ratchet.components.training.sentinel.signals import distinct_2, identical_and_wrong, length_correlation, unsolved_silent
-from ratchet.components.training.sentinel.spikes import Spikes, spike_limit
-
-
-def test_pairs_that_repeat_within_a_completion_lower_distinct_2() -> None:
-    assert distinct_2([[1, 2, 1, 2], [5, 6, 7]]) == pytest.approx((2 / 3 + 1) / 2)
-
-
-def test_a_completion_of_one_token_has_no_pairs() -> None:
-    assert distinct_2([[1], [2, 3]]) == 1
-    assert distinct_2([[1], []]) is None
-
-
-def test_only_wrong_completions_that_repeat_another_count() -> None:
-    groups = [(["a", "a", "b", "b"], [True, True, False, False]), (["b", "c", "d", "e"], [False] * 4)]
-    assert identical_and_wrong(groups) == 2 / 8  # the two b of the first group; the b of the second stands alone
-
-
-def test_a_reward_that_is_length_correlates_wholly_and_by_rank() -> None:
-    assert length_correlation(np.array([[1.0, 10.0, 100.0]]), np.array([[3, 4, 5]])) == pytest.approx(1)
-    assert length_correlation(np.array([[3.0, 2.0, 1.0]]), np.array([[3, 4, 5]])) == pytest.approx(-1)
-
-
-def test_prompts_that_call_for_long_answers_do_not_count() -> None:
-    rewards, lengths = np.array([[0.0, 1.0], [10.0, 11.0]]), np.array([[6, 5], [60, 50]])
-    assert length_correlation(rewards, lengths) == pytest.approx(-1)  # within each group the longer has less
-
-
-def test_where_nothing_varies_there_is_no_correlation() -> None:
-    assert length_correlation(np.ones((2, 3)), np.array([[1, 2, 3]] * 2)) is None
-    assert length_correlation(np.array([[1.0, math.nan]]), np.array([[1, 2]])) is None
-
-
-def test_solved_groups_may_be_silent() -> None:
-    solved = [True] * 6 + [False] * 4
-    assert unsolved_silent([False] * 6 + [True, True, True, False], solved) == 1 / 4
-    assert unsolved_silent([False] * 10, [True] * 7 + [False] * 3) is None  # too few
+from ratchet.components.training.detectors import MOST, GradientSpikes, ProxyGoldGap, paired_z, spike_limit
 
 
 def test_a_paired_difference_in_standard_errors() -> None:
@@ -55,7 +17,7 @@ def test_a_paired_difference_in_standard_errors() -> None:
 
 def test_a_gap_is_counted_only_while_gold_is_below_its_best() -> None:
     fallen = [0.0] * 10 + [1.0] * 30  # from all 1: mean -1/4, deviation 0.4385, error 0.0693: z = -3.606
-    gap = Gap()
+    gap = ProxyGoldGap()
     assert gap.observe([0.0] * 40, fallen, 0.5) == 0
     assert gap.observe([1.0] * 40, [1.0] * 40, 0.5) == 0 == gap.cusum  # both rise
     assert gap.observe([2.0] * 40, fallen, 0.5) == pytest.approx(3.606 - 0.5, abs=1e-3)
@@ -64,7 +26,7 @@ def test_a_gap_is_counted_only_while_gold_is_below_its_best() -> None:
 
 
 def test_a_slow_fall_shows_against_the_best() -> None:
-    gap = Gap()
+    gap = ProxyGoldGap()
     for wrong in range(0, 21):
         apart = gap.observe([0.0] * 400, [0.0] * wrong + [1.0] * (400 - wrong), 2.0)
     assert gap.cusum == 0  # a 400th at a time is one standard error
@@ -72,7 +34,7 @@ def test_a_slow_fall_shows_against_the_best() -> None:
 
 
 def test_a_fall_that_the_proxy_shares_is_no_gap() -> None:
-    gap = Gap()
+    gap = ProxyGoldGap()
     for level in range(10):
         items = [1.0] * (40 - 2 * level) + [0.0] * 2 * level
         assert gap.observe(items, items, 0.5) == 0
@@ -84,6 +46,6 @@ def test_the_limit_of_a_spike_is_six_deviations_or_twice_the_median() -> None:
 
 
 def test_a_spike_does_not_raise_the_limit_for_the_next() -> None:
-    spikes = Spikes()
+    spikes = GradientSpikes()
     assert [spikes.observe(step, 1.0 if step < 30 else 50.0, 6.0) for step in range(35)] == [False] * 34 + [True]
     assert set(spikes.norms) == {1.0}

@@ -1,4 +1,4 @@
-"""A second set of modules around a model's weights, so that an engine's attention never touches the model in training."""
+"""Second modules around a model's weights, so that an engine's attention never touches the model in training."""
 
 from copy import deepcopy
 
@@ -12,10 +12,10 @@ from ratchet.components.errors import ModelError
 Product = nn.Linear | Conv1D  # what autocast casts for each product; norms and embeddings stay as they are
 
 
-class Twins:
-    """Makes twins of a model, which read its weights; those of products from a copy at addresses that never change.
+class SharedWeights:
+    """Makes clones of a model that read its weights; those of products from a copy at addresses that never change.
 
-    Autocast would cast the same weights at every step. The copy has what it would get, so a twin computes what the model
+    Autocast would cast the same weights at every step. The copy has what it would get, so a clone computes what the model
     does, residual stream in fp32 included.
     """
 
@@ -43,21 +43,21 @@ class Twins:
         """Whether the model's weights still lie where they lay (a merged adapter's do not)."""
         return [p.data_ptr() for p in model.parameters()] == self._places
 
-    def twin(self, model: PreTrainedModel, attention: str) -> PreTrainedModel:
+    def clone(self, model: PreTrainedModel, attention: str) -> PreTrainedModel:
         """Other modules of the same kind that read these weights and run a registered attention function.
 
         Raises:
             ModelError: if the model does not let its attention be chosen.
         """
-        twin: PreTrainedModel = deepcopy(model, dict(self._tensors))
-        for module in twin.modules():
+        clone: PreTrainedModel = deepcopy(model, dict(self._tensors))
+        for module in clone.modules():
             if isinstance(module, Product):  # a head that is tied to an embedding has a copy, the embedding has none
                 for name, parameter in module.named_parameters(recurse=False):
                     module._parameters[name] = self._copy_of.get(id(parameter), parameter)
         try:
-            twin.set_attn_implementation(attention)
+            clone.set_attn_implementation(attention)
         except ValueError as error:
             raise ModelError(f"its attention cannot be chosen ({error}). The plain engine serves it.") from error
-        if twin.config.get_text_config()._attn_implementation != attention:
+        if clone.config.get_text_config()._attn_implementation != attention:
             raise ModelError("its attention cannot be chosen. The plain engine serves it.")
-        return twin
+        return clone

@@ -1,4 +1,4 @@
-"""Before training: do the samplers, the packed scorer and the model's own forward pass agree on this model?
+"""Parity checks before training: do the samplers, the packed scorer and the model's own forward pass agree on this model?
 
 Models differ in windows, caps, scales and positions. Rather than trust a list of families, every model is tried on a few
 tokens; one whose figures differ would be trained on wrong importance ratios without any other sign.
@@ -11,13 +11,13 @@ import torch
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
-from ratchet.components.policy.engines.pace import ON_CPU
+from ratchet.components.policy.engines.execution import ON_CPU
 from ratchet.components.policy.engines.plain import sample
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
-from ratchet.components.policy.sequences import flat_rows
+from ratchet.components.policy.varlen_attention import flat_rows
 
 TOLERANCE = 2e-3  # nats, fp32
 HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more
@@ -117,7 +117,7 @@ def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Te
     tokens = torch.tensor([prompt + completion], device=policy.model.device)
     with torch.no_grad():
         log_softmax: torch.Tensor = policy.model(input_ids=tokens, use_cache=False).logits.float().log_softmax(-1)[0]
-    predictors = log_softmax[len(prompt) - 1 : -1]
+    predictors = log_softmax[len(prompt) - 1 : -1]  # logits at a token predict the next one
     return predictors.gather(-1, tokens[0, len(prompt) :, None])[:, 0].cpu()
 
 

@@ -1,4 +1,7 @@
-"""Which prompt goes into which slots, and when: plain numbers on the host, so that every run of a seed decides alike."""
+"""The scheduler of continuous batching: which prompt goes into which slots, and when.
+
+Plain numbers on the host, so that every run of a seed decides alike.
+"""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -6,22 +9,22 @@ from typing import NamedTuple
 
 
 class Admission(NamedTuple):
-    """Prompts that are filled in one pass, each into as many slots as it has samples."""
+    """Prompts of one prefill pass, each into as many slots as it has samples."""
 
     prompts: list[int]
     slots: list[int]  # prompt-major
     rows: list[int]  # of the results, prompt-major
-    width: int  # tokens to fill, padding included
+    width: int  # tokens of the pass per prompt, padding included
 
 
-class Schedule:
+class Scheduler:
     """The queue of prompts and the slots."""
 
     def __init__(self, widths: Sequence[int], samples: int, slots: int, mixed: bool) -> None:
         """
         Args:
             widths: to which each prompt is padded.
-            mixed: whether prompts of different widths are filled together; then the widest sets the width.
+            mixed: whether one pass takes prompts of different widths; then the widest sets the width.
         """
         self._widths, self._samples, self._mixed = widths, samples, mixed
         self._queue = deque(sorted(range(len(widths)), key=lambda prompt: (widths[prompt], prompt)))
@@ -67,7 +70,7 @@ class Schedule:
                 self.slots[slot] = None
 
     def shrink(self, slots: int) -> list[tuple[int, int]]:
-        """Go on in the first ``slots`` alone: which (source, target) slots to copy."""
+        """Keep only the first ``slots``; returns the (source, target) slots to copy."""
         targets = (slot for slot in range(slots) if self.slots[slot] is None)
         sources = [slot for slot in range(slots, len(self.slots)) if self.slots[slot] is not None]
         moves = [(source, next(targets)) for source in sources]
