@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import environment
 from tests.places import MICRO, ROOT
 
 UV = [sys.executable, "-m", "uv"]
@@ -18,10 +19,9 @@ NAMESAKES = ("flows", "components", "ratchet")
 
 def run(*command: str, cwd: Path, check: bool = True, timeout: int = 240) -> subprocess.CompletedProcess[str]:
     """A command as a user starts it, who has no checkout on the path."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
-    environment |= {"UV_FIND_LINKS": links} if links else {}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=check, timeout=timeout)
+    variables = environment("PYTHONPATH", **({"UV_FIND_LINKS": links} if links else {}))
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=check, timeout=timeout)
 
 
 def build(target: Path, *options: str) -> Path:

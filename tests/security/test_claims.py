@@ -26,7 +26,7 @@ from ratchet.components.ledger.claims import acquired
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.run.locks import Locks
 from ratchet.flows import stages
-from tests.flows.test_operations import environment, new_project, wait_for
+from tests.commands import environment, new_project, wait_for
 from tests.places import MICRO
 
 SMALL = ("train.steps=8", "train.evaluate_every=4")

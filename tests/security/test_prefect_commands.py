@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import environment
 from tests.places import ROOT
 
-from .doors import Door, environment
+from .doors import Door
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
