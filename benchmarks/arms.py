@@ -1,9 +1,4 @@
-"""One side of a comparison, in a process of its own: it takes a training step when it is told to, and says what that took.
-
-TRL runs as its users would run it for speed on one device: bf16 autocast on CUDA, fp32 on a CPU, no gradient checkpointing (its
-default costs a third of the update), no KL term and so no reference model, its own fused AdamW and chunked log-probs (both are
-its defaults), as many rows in a forward pass as the shape states, generation by transformers.
-"""
+"""One side of a comparison, in a process of its own: it takes a training step when it is told to, and says what that took."""
 
 import json
 import os
@@ -16,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.shapes import SHAPES, Shape, score
-from ratchet.components.training.peak import peak_bytes, reset_peak
+from ratchet.components.training.device_memory import peak_bytes, reset_peak
 
 LR = 1e-6
 
@@ -96,48 +91,32 @@ def train_section(shape: Shape, **settings: Any) -> Any:
 
 
 def trl(shape: Shape, folder: Path, device: torch.device, steps: int, connection: Connection) -> None:
-    """TRL's GRPO."""
-    from datasets import Dataset
-    from transformers import TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+    """TRL's GRPO, with as many rows in a forward pass as the shape states."""
+    from benchmarks.trl import train_grpo
 
     model, tokenizer, prompts = _loaded(folder)
     turns = Turns(connection, device)
 
-    class Clock(TrainerCallback):
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            turns.begin()
+    def scores(completions: list[str], **_: Any) -> list[float | None]:
+        return [score(completion) for completion in completions]
 
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            turns.end()
-
-    samples = shape.prompts * shape.k
-    config = GRPOConfig(
-        output_dir=str(folder / "trl"),
-        use_cpu=device.type == "cpu",
-        bf16=device.type == "cuda",
+    train_grpo(
+        model(),
+        tokenizer,
+        prompts,
+        scores,
+        folder=folder / "trl",
+        device=device,
+        on_step_begin=turns.begin,
+        on_step_end=lambda _: turns.end(),
         max_steps=steps,
         per_device_train_batch_size=shape.trl_rows,
-        gradient_accumulation_steps=samples // shape.trl_rows,
+        gradient_accumulation_steps=shape.prompts * shape.k // shape.trl_rows,
         num_generations=shape.k,
         max_completion_length=shape.new_tokens,
         temperature=1.0,
         learning_rate=LR,
-        beta=0.0,
-        loss_type="grpo",
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=False,
     )
-    data = Dataset.from_list([{"prompt": prompt} for prompt in prompts])
-
-    def scores(completions: list[str], **_: Any) -> list[float | None]:
-        return [score(completion) for completion in completions]
-
-    GRPOTrainer(model(), scores, config, data, processing_class=tokenizer, callbacks=[Clock()]).train()
 
 
 def _loaded(folder: Path) -> tuple[Callable[[], Any], Any, list[str]]:

@@ -8,13 +8,14 @@ kept under ``.ratchet/benchmarks/group_size`` and not run again. Prints a Markdo
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quickstart import Quickstart, prepared
+from benchmarks.quickstart import Quickstart, kept, prepared
+from benchmarks.report import save, subplots
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.randomness import stream
 from ratchet.components.rewards.protocol import RewardFunction, Score
@@ -71,12 +72,7 @@ def runs(
         for noise in noises:
             for k in sizes:
                 name = f"k{k}-noise{noise:g}-seed{seed}-{budget}"
-                path = folder / f"{name}.json"
-                if not path.exists():
-                    result = train(start, k, noise, seed, budget, folder / name)
-                    path.with_suffix(".part").write_text(json.dumps(result), encoding="utf-8")
-                    path.with_suffix(".part").rename(path)
-                result = json.loads(path.read_text(encoding="utf-8"))
+                result = kept(folder / f"{name}.json", partial(train, start, k, noise, seed, budget, folder / name))
                 print(f"k={k:<3} noise {noise:g} seed {seed}: {ends(result)}", flush=True)
                 yield k, noise, result
 
@@ -113,13 +109,7 @@ def _cell(found: Sequence[Result]) -> str:
 
 def plot(results: Results, path: Path) -> None:
     """Accuracy at the budget by group size, a line a noise, with the seeds' standard deviation and the single seeds."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "ratchet"
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(7, 4.5))
+    figure, axis = subplots(figsize=(7, 4.5))
     for number, noise in enumerate(sorted({noise for _, noise in results})):
         sizes = sorted(k for k, other in results if other == noise)
         ended = [finals(results[k, noise]) for k in sizes]
@@ -134,8 +124,7 @@ def plot(results: Results, path: Path) -> None:
     axis.set_xticks(sorted({k for k, _ in results}), labels=[str(k) for k in sorted({k for k, _ in results})])
     axis.set(xlabel="samples a prompt (k), at equally many samples", ylabel="dev accuracy, sampled (mean, sd of the seeds)")
     axis.legend()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    save(figure, path)
 
 
 def main() -> None:

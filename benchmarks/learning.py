@@ -8,15 +8,19 @@ on the same dev items; seconds are those of training steps, without the evaluati
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.quickstart import Quickstart, prepared
+from benchmarks.quickstart import Quickstart, kept, prepared
+from benchmarks.report import save, subplots
 from ratchet.components.recipe.presets import PRESETS
+
+if TYPE_CHECKING:
+    from ratchet.components.policy.loading import Policy
 
 PEER = "trl_grpo"
 EVALUATE_EVERY = 20
@@ -24,11 +28,14 @@ RAISE = 0.2  # the goal
 SAME = ("train.lr_warmup=0", "train.sentinel.looks=[]", "evaluation.dev_items=400")  # for presets and peer
 
 
-def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
+Result = dict[str, Any]  # curve: [samples, seconds, accuracy] at each evaluation; stopped; PPO's explained_variance
+
+
+def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, folder: Path) -> Result:
     """One run of ours up to the budget of samples."""
     from ratchet.components.training.loop import StepMetrics
 
-    steps = budget // start.samples_a_step
+    steps = budget // start.samples_per_step
     recipe = start.recipe(*SAME, f"train.algorithm={algorithm}", f"train.steps={steps}", f"seed={seed}")
     trainer = start.trainer(recipe, folder)
     samples, seconds, curve, explained = 0, 0.0, [], []
@@ -47,49 +54,34 @@ def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, fold
     return {"curve": curve, "stopped": trainer.progress.stopped, **final}
 
 
-def train_trl(start: Quickstart, seed: int, budget: int, folder: Path) -> dict[str, Any]:
+def train_trl(start: Quickstart, seed: int, budget: int, folder: Path) -> Result:
     """TRL's GRPO with the same model, prompts, reward and optimiser settings; loss_type grpo, no KL term."""
-    from datasets import Dataset
-    from transformers import TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+    import torch
+
+    from benchmarks.trl import train_grpo
 
     recipe = start.recipe(*SAME, f"seed={seed}")
-    train, policy, evaluate = recipe.train, start.policy(), start.evaluation(recipe)
-    rows = start.rows("train")
-    by_prompt = {policy.tokenizer.decode(policy.encode_prompt(row["prompt"])): row for row in rows}
-    reward = start.reward(recipe)
+    train, policy, reward = recipe.train, start.policy(), start.reward(recipe)
+    by_prompt = {policy.tokenizer.decode(policy.encode_prompt(row["prompt"])): row for row in start.rows("train")}
 
     def scores(prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
         matched = [by_prompt[prompt] for prompt in prompts]
         return [s.total for s in reward([row["prompt"] for row in matched], completions, matched)]
 
-    class Clock(TrainerCallback):
-        seconds, began = 0.0, 0.0
-
-        def on_step_begin(self, arguments: Any, state: Any, control: Any, **_: Any) -> None:
-            Clock.began = time.monotonic()
-
-        def on_step_end(self, arguments: Any, state: Any, control: Any, **_: Any) -> None:
-            Clock.seconds += time.monotonic() - Clock.began
-            if state.global_step % EVALUATE_EVERY == 0:
-                note(state.global_step)
-
-    curve: list[list[float]] = []
-
-    def note(step: int) -> None:
-        training = policy.model.training
-        policy.model.eval()
-        curve.append([step * start.samples_a_step, Clock.seconds, evaluate(policy).figures["eval_sampled_accuracy"]])
-        policy.model.train(training)
-
-    note(0)
-    config = GRPOConfig(
-        output_dir=str(folder),
-        use_cpu=True,
-        bf16=False,
+    clock = _Clock(policy, start.evaluation(recipe), start.samples_per_step)
+    clock.evaluate(0)
+    train_grpo(
+        policy.model,
+        policy.tokenizer,
+        list(by_prompt),
+        scores,
+        folder=folder,
+        device=torch.device("cpu"),
+        on_step_begin=clock.begin,
+        on_step_end=clock.end,
         seed=seed,
-        max_steps=budget // start.samples_a_step,
-        per_device_train_batch_size=start.samples_a_step,
+        max_steps=budget // start.samples_per_step,
+        per_device_train_batch_size=start.samples_per_step,
         num_generations=train.group_size,
         max_completion_length=recipe.policy.max_new_tokens,
         temperature=train.sampling.temperature,
@@ -97,22 +89,33 @@ def train_trl(start: Quickstart, seed: int, budget: int, folder: Path) -> dict[s
         lr_scheduler_type="linear",
         adam_beta2=0.98,
         max_grad_norm=train.max_grad_norm,
-        beta=0.0,
-        loss_type="grpo",
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=False,
     )
-    data = Dataset.from_list([{"prompt": prompt} for prompt in by_prompt])
-    trainer = GRPOTrainer(policy.model, scores, config, data, processing_class=policy.tokenizer, callbacks=[Clock()])
-    trainer.train()
-    return {"curve": curve, "stopped": None}
+    return {"curve": clock.curve, "stopped": None}
 
 
-Result = dict[str, Any]  # curve: [samples, seconds, accuracy] at each evaluation; stopped; PPO's explained_variance
+class _Clock:
+    """Seconds of the peer's steps, and its dev accuracy now and then."""
+
+    def __init__(self, policy: "Policy", evaluate: Callable[["Policy"], Any], samples_per_step: int) -> None:
+        self.policy, self.evaluation, self.samples_per_step = policy, evaluate, samples_per_step
+        self.seconds, self.began = 0.0, 0.0
+        self.curve: list[list[float]] = []
+
+    def begin(self) -> None:
+        self.began = time.monotonic()
+
+    def end(self, step: int) -> None:
+        self.seconds += time.monotonic() - self.began
+        if step % EVALUATE_EVERY == 0:
+            self.evaluate(step)
+
+    def evaluate(self, step: int) -> None:
+        """In evaluation mode, as ours are; the trainer's mode comes back afterwards."""
+        training = self.policy.model.training
+        self.policy.model.eval()
+        accuracy = self.evaluation(self.policy).figures["eval_sampled_accuracy"]
+        self.curve.append([step * self.samples_per_step, self.seconds, accuracy])
+        self.policy.model.train(training)
 
 
 def runs(start: Quickstart, names: Sequence[str], seeds: int, budget: int, folder: Path) -> Iterator[tuple[str, Result]]:
@@ -120,11 +123,10 @@ def runs(start: Quickstart, names: Sequence[str], seeds: int, budget: int, folde
     for seed in range(1, seeds + 1):
         for name in names:
             path = folder / f"{name}-{seed}-{budget}.json"
-            if not path.exists():
-                arguments = (seed, budget, folder / f"{name}-{seed}-{budget}")
-                trained = train_trl(start, *arguments) if name == PEER else train_preset(start, name, *arguments)
-                path.write_text(json.dumps(trained), encoding="utf-8")
-            result = json.loads(path.read_text(encoding="utf-8"))
+            given = (seed, budget, path.with_suffix(""))
+            result = kept(
+                path, partial(train_trl, start, *given) if name == PEER else partial(train_preset, start, name, *given)
+            )
             print(f"{name:14} seed {seed}: {result['curve'][0][2]:.3f} -> {result['curve'][-1][2]:.3f}", flush=True)
             yield name, result
 
@@ -159,13 +161,7 @@ def _reached(curve: list[list[float]], column: int) -> float:
 
 def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Median accuracy over the seeds, by samples and by seconds."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "ratchet"
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True)
+    figure, axes = subplots(1, 2, figsize=(12, 4.5), sharey=True)
     for name, found in results.items():
         length = min(len(r["curve"]) for r in found)
         columns = [[statistics.median(r["curve"][i][c] for r in found) for i in range(length)] for c in range(3)]
@@ -175,8 +171,7 @@ def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
     axes[0].set(xlabel="samples drawn", ylabel="dev accuracy, sampled (median of the seeds)")
     axes[1].set(xlabel="seconds of training steps")
     axes[1].legend(loc="lower right", fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    save(figure, path)
 
 
 def main() -> None:

@@ -6,18 +6,20 @@ PPO has a critic of its own (a second trunk, its gradients and moments, a scorin
 step; both are without a KL term. Sizes: the quickstart's policy, width 256, width 512, and on CUDA Qwen2.5-0.5B's shape.
 """
 
-import argparse
-import json
-import os
 import sys
 from typing import Any
 
+from benchmarks.report import arguments, machine, pick_device, show
 from benchmarks.shapes import SHAPES, configuration
-from benchmarks.turns import Arm, Plan, compare, machine, pick_device
-from ratchet.components.policy.shape import shape_of
+from benchmarks.turns import Arm, Plan, compare
+from ratchet.components.policy.configuration import shape_of
 
 ON_CPU = ("quickstart", "long_prompts", "medium")
 ON_CUDA = (*ON_CPU, "qwen2.5_0.5b")
+COLUMNS = (
+    *("shape", "parameters", "device", "GRPO, s", "PPO, s", "PPO / GRPO"),
+    *("GRPO, MiB", "PPO, MiB", "PPO / GRPO"),
+)
 
 
 def row(plan: Plan, arms: dict[str, Arm]) -> dict[str, Any]:
@@ -37,17 +39,6 @@ def row(plan: Plan, arms: dict[str, Arm]) -> dict[str, Any]:
     }
 
 
-def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
-    """A table under a line that says where and when."""
-    head = [
-        ", ".join(f"{name} {value}" for name, value in where.items()),
-        "",
-        "| shape | parameters | device | GRPO, s | PPO, s | PPO / GRPO | GRPO, MiB | PPO, MiB | PPO / GRPO |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    return "\n".join(head + [_line(r) for r in rows])
-
-
 def _line(r: dict[str, Any]) -> str:
     times = f"{r['grpo']:.3f} | {r['ppo']:.3f} | {r['ratio']:.2f}"
     memory = f"{r['grpo_peak_mib']:,.0f} | {r['ppo_peak_mib']:,.0f} | {r['memory_ratio']:.2f}"
@@ -56,20 +47,16 @@ def _line(r: dict[str, Any]) -> str:
 
 def main() -> None:
     """Compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser = arguments(__doc__)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES))
     parser.add_argument("--steps", type=int, default=5, help="counted steps of each")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     device, rows = pick_device(given.device), []
     for name in given.shapes or (ON_CUDA if device == "cuda" else ON_CPU):
         plan = Plan(SHAPES[name], device, given.threads, given.steps)
         rows.append(row(plan, compare(plan, ("ours", "ppo"))))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
-    where = machine(device, given.threads)
-    print(json.dumps({"rows": rows, "machine": where}, indent=2) if given.json else markdown(rows, where))
+    show(rows, machine(device, given.threads), COLUMNS, _line, given.json)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What the benchmarks share: the quickstart's data, starting policy and reward, made once and kept in the store."""
 
+import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,7 @@ class Quickstart:
         return self.context.home.state / "benchmarks"
 
     @property
-    def samples_a_step(self) -> int:
+    def samples_per_step(self) -> int:
         train = self.context.recipe.train
         return train.prompts * train.group_size
 
@@ -67,7 +68,7 @@ class Quickstart:
         """Sampled accuracy of a policy on the first dev items by the verifier; the reward's mean and the KL beside it."""
         from ratchet.components.graders.number import grade_numbers
         from ratchet.components.policy.adapters import Reference
-        from ratchet.components.training.dev import dev_evaluation
+        from ratchet.components.training.dev_evaluation import dev_evaluation
 
         return dev_evaluation(
             self.rows("dev")[: recipe.evaluation.dev_items],
@@ -108,6 +109,16 @@ class Quickstart:
     def machine(self) -> str:
         """The machine and the versions, in words."""
         return f"{os.cpu_count()} CPU cores ({platform.machine()}), {self._versions}"
+
+
+def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A result from its file; measured and written where there is none yet."""
+    if not path.exists():
+        part = path.with_suffix(".part")  # renamed when whole: a benchmark that was killed leaves no half of a file
+        part.write_text(json.dumps(measure()), encoding="utf-8")
+        part.rename(path)
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
 
 
 def prepared(validated: bool = True) -> Quickstart:

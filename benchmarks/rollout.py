@@ -26,7 +26,7 @@ from ratchet.components.policy.engines.slots import SlotEngine, compile_layers
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, pack
-from ratchet.components.policy.probe import check_slots
+from ratchet.components.policy.parity import check_slots
 from ratchet.components.policy.sampler import choose
 
 CUDA = torch.cuda.is_available()
@@ -227,7 +227,7 @@ def steps(shape: Shape) -> Iterator[Row]:
     policy, stride = random_policy(shape), shape.prompt + shape.new + 1
     ways: dict[str, Callable[[SlotEngine], None]] = {"nothing": lambda _: None}
     if CUDA:
-        ways["sampler and layers"] = lambda engine: compile_layers(engine.extender)
+        ways["sampler and layers"] = lambda engine: compile_layers(engine.decode_model)
     for way, prepare in ways.items():
         engine = SlotEngine(policy, compiled=False)
         prepare(engine)

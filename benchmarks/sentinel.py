@@ -9,12 +9,13 @@ again. Prints a Markdown table and writes the curves to docs/sentinel.svg.
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.quickstart import Quickstart, prepared
+from benchmarks.quickstart import Quickstart, kept, prepared
+from benchmarks.report import save, subplots
 from ratchet.components.recipe import Sentinel
 from ratchet.components.rewards.protocol import Score
 
@@ -59,9 +60,7 @@ def runs(start: Quickstart, cases: Sequence[str], steps: int, folder: Path) -> d
     for case in cases:
         for watched in (True, False):
             path = folder / f"{case}-{'watched' if watched else 'unwatched'}-{steps}.json"
-            if not path.exists():
-                path.write_text(json.dumps(train(start, case, watched, steps, path.with_suffix(""))), encoding="utf-8")
-            results[case, watched] = json.loads(path.read_text(encoding="utf-8"))
+            results[case, watched] = kept(path, partial(train, start, case, watched, steps, path.with_suffix("")))
             print(f"{path.stem}: {results[case, watched]['stop']}", flush=True)
     return results
 
@@ -87,14 +86,8 @@ def table(results: Mapping[tuple[str, bool], Result]) -> str:
 
 def plot(results: Mapping[tuple[str, bool], Result], path: Path) -> None:
     """A panel a case: gold and proxy of the whole run, and where the watched one ended."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "ratchet"
-    import matplotlib.pyplot as plt
-
     cases = list(dict.fromkeys(case for case, _ in results))
-    figure, panels = plt.subplots(1, len(cases), figsize=(6 * len(cases), 4), squeeze=False)
+    figure, panels = subplots(1, len(cases), figsize=(6 * len(cases), 4), squeeze=False)
     for axis, case in zip(panels[0], cases, strict=True):
         other = axis.twinx()
         for watched, style in ((False, {"alpha": 0.45}), (True, {"marker": "o", "markersize": 3})):
@@ -109,8 +102,7 @@ def plot(results: Mapping[tuple[str, bool], Result], path: Path) -> None:
         axis.set(xlabel="training step", ylabel="gold: dev accuracy, sampled", ylim=(0, 1))
         other.set_ylabel("proxy: mean reward on dev")
         axis.legend(handles=[*axis.get_lines()[:2], *other.get_lines()], fontsize=7, loc="center right")
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    save(figure, path)
 
 
 def main() -> None:

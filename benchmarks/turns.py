@@ -1,23 +1,18 @@
 """Arms of a comparison that take turns, step by step, so that the machine's moods are shared. Only one computes at a time."""
 
 import multiprocessing
-import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import MIB
 from benchmarks.shapes import Shape, build
 
 LIMIT = 900.0  # seconds that a turn may take; the first also loads the model and compiles
-PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets")
-MIB = 2**20
 
 
 @dataclass
@@ -114,39 +109,3 @@ def _turn(arm: str, connection: Any) -> dict[str, Any]:
     except EOFError:
         raise RuntimeError(f"{arm} has failed; its own output above says why") from None
     return told
-
-
-def pick_device(wanted: str) -> str:
-    """cpu or cuda."""
-    import torch
-
-    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def machine(device: str, threads: int) -> dict[str, Any]:
-    """Where and with what it was measured."""
-    import torch
-
-    versions = {name: found for name in PACKAGES if (found := _version(name))}
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
-    return {
-        "device": name,
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "python": platform.python_version(),
-        **versions,
-        "date": date.today().isoformat(),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())

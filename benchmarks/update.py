@@ -26,11 +26,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
-from ratchet.components.policy.head import Shape, target_log_probs
 from ratchet.components.policy.loading import Policy, pick_device
-from ratchet.components.policy.log_probs import hidden_states, score_tokens
+from ratchet.components.policy.log_probs import LogitTransform, hidden_states, score_tokens, target_log_probs
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
-from ratchet.components.policy.sequences import serves
+from ratchet.components.policy.varlen_attention import serves
 from ratchet.components.recipe import Train
 from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.actor import Actor
@@ -165,9 +164,9 @@ def pieces(case: Case) -> None:
     head, targets = model.get_output_embeddings(), flat.targets
     hidden = torch.randn(len(targets), head.weight.shape[1], device=device, requires_grad=True)
     for power in (26, 28, 29, 30):
-        shape = Shape(tile=2**power)
+        shape = LogitTransform(tile=2**power)
 
-        def call(shape: Shape = shape) -> None:
+        def call(shape: LogitTransform = shape) -> None:
             with policy.autocast():
                 target_log_probs(head, hidden, targets, shape).sum().backward()
             model.zero_grad()

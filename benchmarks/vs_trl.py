@@ -6,24 +6,25 @@ Each side runs in a process of its own and takes a step when it is its turn, so 
 and so that peak memory is each side's own: on CUDA the most that the allocator handed out; on a CPU the largest resident set,
 less what the process held with its libraries loaded. ``ours`` and ``trl`` are median seconds of a step, the first left out;
 ``ratio`` is TRL's time over ours, ``memory_ratio`` our memory over TRL's, ``slowest_over_median`` of our steps.
-benchmarks/shapes.py has the shapes, benchmarks/arms.py TRL's settings. Needs the extra ``bench``; 9 minutes on two CPU cores.
+benchmarks/shapes.py has the shapes, benchmarks/trl.py TRL's settings. Needs the extra ``bench``; 9 minutes on two CPU cores.
 On a GPU a shape of Qwen's size takes two to three minutes at six steps: loading, compiling, a first step of 20 s, then 11 s per
 turn; ``--shapes qwen2.5_0.5b --steps 2`` is a quick look.
 """
 
-import argparse
-import json
-import os
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.memory import expected
+from benchmarks.report import MIB, arguments, machine, pick_device, show
 from benchmarks.shapes import SHAPES
-from benchmarks.turns import MIB, Arm, Plan, compare, machine, pick_device
+from benchmarks.turns import Arm, Plan, compare
 
 ON_CPU = ("quickstart", "long_prompts", "large_vocabulary")
 ON_CUDA = (*ON_CPU, "qwen2.5_0.5b", "qwen2.5_0.5b_random_ends")
+COLUMNS = (
+    *("shape", "device", "steps", "ours, s", "TRL, s", "times", "ours, MiB", "TRL, MiB", "memory"),
+    "slowest / median (TRL)",
+)
 
 
 def row(plan: Plan, arms: dict[str, Arm]) -> dict[str, Any]:
@@ -52,17 +53,6 @@ def row(plan: Plan, arms: dict[str, Arm]) -> dict[str, Any]:
     }
 
 
-def markdown(rows: Sequence[dict[str, Any]], where: dict[str, Any]) -> str:
-    """A table for docs/results.md, under a line that says where and when."""
-    head = [
-        ", ".join(f"{name} {value}" for name, value in where.items()),
-        "",
-        "| shape | device | steps | ours, s | TRL, s | times | ours, MiB | TRL, MiB | memory | slowest / median (TRL) |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    return "\n".join(head + [_line(r) for r in rows])
-
-
 def _line(r: dict[str, Any]) -> str:
     times = f"{r['ours']:.3f} | {r['trl']:.3f} | {r['ratio']:.2f}"
     memory = f"{r['ours_peak_mib']:,.0f} | {r['trl_peak_mib']:,.0f} | {r['memory_ratio']:.2f}"
@@ -72,13 +62,10 @@ def _line(r: dict[str, Any]) -> str:
 
 def main() -> None:
     """Compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser = arguments(__doc__)
     parser.add_argument("--markdown", action="store_true", help="print the table alone")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), help="default: all that the device is meant for")
     parser.add_argument("--steps", type=int, help="counted steps of each side; default: the shape's")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads of each side")
     parser.add_argument("--sequential", action="store_true", help="one side after the other: where both do not fit into memory")
     parser.add_argument("--any-order", action="store_true", help="ours with train.deterministic=false")
     given = parser.parse_args()
@@ -88,8 +75,7 @@ def main() -> None:
         plan = Plan(SHAPES[name], device, given.threads, given.steps or SHAPES[name].steps, given.sequential)
         rows.append(row(plan, compare(plan, ("ours_any_order" if given.any_order else "ours", "trl"))))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
-    where = machine(device, given.threads)
-    print(json.dumps({"rows": rows, "machine": where}, indent=2) if given.json else markdown(rows, where))
+    show(rows, machine(device, given.threads), COLUMNS, _line, given.json)
 
 
 if __name__ == "__main__":

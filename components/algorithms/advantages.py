@@ -17,7 +17,7 @@ EPSILON = 1e-6
 
 
 def has_signal(rewards: Float[Tensor, "G k"]) -> Bool[Tensor, " G"]:
-    """True for groups in which at least two present rewards differ."""
+    """True for groups in which at least two present rewards differ; the test of DAPO's dynamic sampling (arXiv:2503.14476)."""
     highest = torch.where(rewards.isnan(), -torch.inf, rewards).amax(1)
     lowest = torch.where(rewards.isnan(), torch.inf, rewards).amin(1)
     return highest > lowest
@@ -74,7 +74,10 @@ GROUP_ESTIMATORS = {
 
 
 def discounted_returns(rewards: Float[Tensor, "B T"], response_mask: Bool[Tensor, "B T"], gamma: float) -> Float[Tensor, "B T"]:
-    """Return to go, R_t = r_t + gamma R_{t+1}, over the own tokens; 0 elsewhere. REINFORCE++ whitens these over the batch."""
+    """Return to go, R_t = r_t + gamma R_{t+1}, over the own tokens; 0 elsewhere.
+
+    REINFORCE++ (arXiv:2501.03262) whitens these over the batch.
+    """
     zeros = torch.zeros_like(rewards)
     return generalised_advantages(rewards, zeros, response_mask, gamma, 1.0).returns
 
@@ -102,7 +105,7 @@ def generalised_advantages(
     advantages = torch.zeros_like(rewards)
     next_value = torch.zeros_like(rewards[:, 0])
     next_advantage = torch.zeros_like(next_value)
-    for t in reversed(range(rewards.shape[1])):
+    for t in reversed(range(rewards.shape[1])):  # next_value is V_{t+1}: the value before token t + 1 is drawn
         own = response_mask[:, t]
         delta = rewards[:, t] + gamma * next_value - values[:, t]
         advantage = delta + gamma * lam * next_advantage
@@ -113,7 +116,7 @@ def generalised_advantages(
 
 
 def whiten(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    """(x - mean) / sqrt(var + 1e-8) over the positions where ``mask`` is True (var with ddof=1); 0 elsewhere.
+    """(x - mean) / sqrt(var + 1e-8) over the positions where ``mask`` is True (var with ddof=1, as in TRL's PPO); 0 elsewhere.
 
     Values that are all equal become exactly 0.
     """

@@ -1,7 +1,10 @@
-"""Per-token losses, as pure functions on tensors; the caller multiplies by the normaliser's weights and sums.
+"""Per-token losses, and the normalisers that make one number of them: pure functions on tensors.
 
-Notation: N completion tokens of S completions, concatenated; ``sequence`` numbers each token's completion. An importance
-ratio is policy / old policy on the token that was sampled; ``log_ratio`` is its logarithm.
+Notation: N completion tokens of S completions, concatenated; ``sequence`` numbers each token's completion; T positions of the
+longest. An importance ratio is policy / old policy on the token that was sampled; ``log_ratio`` is its logarithm.
+
+A loss is sum(weight x per-token loss). The weights know the whole minibatch, so the sum does not depend on how the minibatch is
+cut into micro-batches, nor on padding. Completions without any own token (masked out) count nowhere.
 """
 
 from typing import NamedTuple
@@ -27,14 +30,14 @@ def sequence_log_ratio(
     sequence: Int[Tensor, " N"],
     mean: bool,
 ) -> Float[Tensor, " N"]:
-    """One log-ratio a completion, on each of its tokens.
+    """One log-ratio per completion, on each of its tokens.
 
     Args:
         own: True where a token counts.
         mean: the mean over a completion's own tokens (GSPO, arXiv:2507.18071), else their sum: the whole completion's
             importance weight (RLOO, arXiv:2402.14740).
     """
-    size = int(sequence.max()) + 1 if len(sequence) else 0
+    size = int(sequence.max()) + 1 if len(sequence) else 0  # waits for the device
     sums = log_ratio.new_zeros(size).index_add(0, sequence, torch.where(own, log_ratio, 0.0))
     if mean:
         counts = log_ratio.new_zeros(size).index_add(0, sequence, own.to(log_ratio.dtype))
@@ -99,9 +102,38 @@ def clipped_value_loss(
     returns: Float[Tensor, " N"],
     clip: float | None,
 ) -> Float[Tensor, " N"]:
-    """0.5 max((V - R)^2, (V_clipped - R)^2), V_clipped within ``clip`` of the old value; without a clip 0.5 (V - R)^2."""
+    """0.5 max((V - R)^2, (V_clipped - R)^2), V_clipped within ``clip`` of the old value; without a clip 0.5 (V - R)^2.
+
+    From PPO's first implementation rather than its paper (OpenAI Baselines; Engstrom et al., arXiv:2005.12729, section 3).
+    """
     squared = (values - returns).square()
     if clip is None:
         return 0.5 * squared
     bounded = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * torch.maximum(squared, (bounded - returns).square())
+
+
+def token_weights(mask: Bool[Tensor, "S T"], normaliser: str, max_tokens: int) -> Float[Tensor, "S T"]:
+    """Weights [S, T], zero where ``mask`` is False.
+
+    Args:
+        mask: True on the own tokens of a minibatch's S completions.
+        normaliser: ``sequence_mean``: the mean over completions of their token means (GRPO, arXiv:2402.03300);
+            ``token_mean``: the mean over all tokens (DAPO, arXiv:2503.14476); ``constant``: the sum over completions and
+            tokens, divided by completions x ``max_tokens`` (Dr. GRPO, arXiv:2503.20783).
+        max_tokens: largest number of tokens a completion may have.
+    """
+    weights = mask.float()
+    lengths = weights.sum(1, keepdim=True)
+    completions = (lengths > 0).sum().clamp(min=1)
+    if normaliser == "token_mean":
+        return weights / lengths.sum().clamp(min=1)
+    if normaliser == "sequence_mean":
+        return weights / (lengths.clamp(min=1) * completions)
+    assert normaliser == "constant"
+    return weights / (completions * max_tokens)
+
+
+def masked_mean(values: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Mean over the positions where ``mask`` is True; 0 where there are none."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

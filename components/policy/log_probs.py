@@ -1,20 +1,47 @@
-"""Score completion tokens under a causal language model, without materialising the prompt's logits."""
+"""Log-probs of completion tokens under a causal language model: no logits of prompts, and never all logits at once.
+
+Notation: N completion tokens, V the vocabulary. The logits are made in tiles, with a gradient of its own: neither pass holds
+more than a tile; the backward pass makes a tile's logits once more, unless one tile was all. The gradient of the head's weight
+is added up over the tiles in fp32, whatever the precision of the matrix products: sums in bf16 drift (the entropy falls within
+some dozens of steps).
+"""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ratchet.components.policy.head import CPU_TILE, CUDA_TILE, Nucleus, Shape, target_log_probs, tiles
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.compilation import compiled_on_cuda
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group, PackedRows, pack
-from ratchet.components.policy.sequences import attending_to_sequences
+from ratchet.components.policy.varlen_attention import attending_to_sequences
+
+CPU_TILE, CUDA_TILE = 2**24, 2**28  # logits: 64 MiB in fp32, 512 MiB in bf16
+
+
+class Nucleus(NamedTuple):
+    """The tokens that the sampler's top-p left at each of N completion tokens, concatenated."""
+
+    token: Tensor  # [M] long: number of the completion token, 0..N-1
+    kept: Tensor  # [M] long: vocabulary id
+
+
+class LogitTransform(NamedTuple):
+    """How logits become a distribution."""
+
+    temperature: float = 1.0
+    cap: float | None = None  # tanh(logits / cap) * cap comes first
+    tile: int = CPU_TILE
 
 
 def hidden_states(trunk: PreTrainedModel, rows: PackedRows) -> Tensor:
-    """Last hidden state at each completion token's predictor, [N, width]."""
+    """Last hidden state at each completion token's predictor, [N, width].
+
+    A token's predictor is the token before it, and the prompt's last token for the first of each completion.
+    """
     inputs = {"input_ids": rows.tokens, "position_ids": rows.positions, "use_cache": False}
     if rows.sequences is None:
         mask = rows.attention_for(trunk.config.get_text_config(), next(trunk.parameters()).dtype)
@@ -49,7 +76,7 @@ def score_hidden(
         ModelError: for a head that is not one linear layer.
     """
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    shape = Shape(temperature, cap, logits_at_once or (CUDA_TILE if hidden.is_cuda else CPU_TILE))
+    shape = LogitTransform(temperature, cap, logits_at_once or (CUDA_TILE if hidden.is_cuda else CPU_TILE))
     return target_log_probs(model.get_output_embeddings(), hidden, targets, shape, nucleus)
 
 
@@ -84,3 +111,131 @@ def completion_log_probs(policy: Policy, groups: Sequence[Group], groups_at_once
             sums = torch.zeros(int(rows.sequence.max()) + 1, device=scores.device)
             totals += sums.index_add_(0, rows.sequence, scores).tolist()
     return totals
+
+
+def target_log_probs(
+    head: nn.Module, hidden: Tensor, targets: Tensor, shape: LogitTransform, nucleus: Nucleus | None = None
+) -> Tensor:
+    """Log-probs of ``targets`` [N] at their predictors' hidden states [N, width], fp32.
+
+    Raises:
+        ModelError: for a head that is not one linear layer.
+    """
+    if not isinstance(head, nn.Linear):
+        raise ModelError(f"the model's head is a {type(head).__name__}, not a linear layer. Use another model.")
+    return cast(Tensor, _TargetLogProbs.apply(hidden, head.weight, head.bias, targets, shape, nucleus))  # type: ignore[no-untyped-call]
+
+
+class _TargetLogProbs(torch.autograd.Function):
+    """Log-softmax of the head's product at the targets; the arguments are those of :func:`target_log_probs`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        shape: LogitTransform,
+        nucleus: Nucleus | None,
+    ) -> Tensor:
+        dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else hidden.dtype
+        hidden_low, weight_low = hidden.to(dtype), weight.to(dtype)
+        bias_low = None if bias is None else bias.to(dtype)
+        parts = tiles(len(targets), weight.shape[0], shape.tile)
+        with torch.autocast(hidden.device.type, enabled=False):
+            found, logits = [], hidden_low[:0]
+            for at in parts:
+                logits = nn.functional.linear(hidden_low[at], weight_low, bias_low)
+                found.append(_chosen(logits, targets[at], shape, _outside(nucleus, at, logits)))
+        ctx.save_for_backward(hidden_low, weight_low, bias_low, targets, logits if len(parts) == 1 else None)
+        ctx.rest = (shape, nucleus, parts, hidden.dtype, weight.dtype)
+        return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets, kept = ctx.saved_tensors
+        shape, nucleus, parts, hidden_dtype, weight_dtype = ctx.rest
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        to_hidden = torch.empty_like(hidden) if wants_hidden else None
+        to_weight = torch.zeros(weight.shape, device=weight.device) if wants_weight else None
+        to_bias = torch.zeros(len(weight), device=weight.device) if wants_bias else None
+        for at in parts:
+            logits = nn.functional.linear(hidden[at], weight, bias) if kept is None else kept
+            gradient = _logit_gradient(logits, targets[at], upstream[at], shape, _outside(nucleus, at, logits))
+            if to_hidden is not None:
+                torch.mm(gradient, weight, out=to_hidden[at])
+            if to_weight is not None:
+                _add_product(to_weight, gradient.T, hidden[at])
+            if to_bias is not None:
+                to_bias += gradient.sum(0, dtype=torch.float32)
+        return (
+            None if to_hidden is None else to_hidden.to(hidden_dtype),
+            None if to_weight is None else to_weight.to(weight_dtype),
+            None if to_bias is None else to_bias.to(weight_dtype),
+            None,
+            None,
+            None,
+        )
+
+
+def tiles(tokens: int, vocabulary: int, limit: int) -> list[slice]:
+    """Runs of nearly equal length, so that none is a remainder too small for its matrix product."""
+    if tokens == 0:
+        return []
+    count = -(-tokens // max(1, limit // vocabulary))
+    size = -(-tokens // count)
+    return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, with the sum in fp32 throughout."""
+    if left.dtype == torch.float32:
+        total.addmm_(left, right)
+    elif left.is_cuda:
+        torch.addmm(total, left, right, out_dtype=torch.float32, out=total)
+    else:
+        total += (left @ right).float()
+
+
+def _outside(nucleus: Nucleus | None, at: slice, logits: Tensor) -> Tensor | None:
+    """True where a token of the tile is not in its nucleus, [n, V]."""
+    if nucleus is None:
+        return None
+    inside = (nucleus.token >= at.start) & (nucleus.token < at.stop)
+    outside = torch.ones(logits.shape, dtype=torch.bool, device=logits.device)
+    outside[nucleus.token[inside] - at.start, nucleus.kept[inside]] = False
+    return outside
+
+
+def _shaped(logits: Tensor, shape: LogitTransform, outside: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Logits in fp32 after cap, temperature and nucleus; and the cap's tanh, where there is a cap."""
+    logits, bent = logits.float(), None
+    if shape.cap is not None:
+        bent = torch.tanh(logits / shape.cap)
+        logits = bent * shape.cap
+    if shape.temperature != 1.0:
+        logits = logits / shape.temperature
+    return (logits if outside is None else logits.masked_fill(outside, -torch.inf)), bent
+
+
+@compiled_on_cuda
+def _chosen(logits: Tensor, targets: Tensor, shape: LogitTransform, outside: Tensor | None) -> Tensor:
+    """Log-softmax at the targets, [n]."""
+    return _shaped(logits, shape, outside)[0].log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+
+
+@compiled_on_cuda
+def _logit_gradient(logits: Tensor, targets: Tensor, upstream: Tensor, shape: LogitTransform, outside: Tensor | None) -> Tensor:
+    """Gradient of sum(upstream * log-probs) with respect to the logits: upstream * (one-hot - softmax), [n, V]."""
+    shaped, bent = _shaped(logits, shape, outside)
+    scale = upstream.float()[:, None] / shape.temperature
+    gradient = shaped.softmax(-1).mul(-scale)
+    if logits.is_cuda:  # fuses with what is around it; a scatter does not
+        chosen = torch.arange(logits.shape[1], device=logits.device)[None, :] == targets[:, None]
+        gradient = torch.where(chosen, gradient + scale, gradient)
+    else:
+        gradient.scatter_add_(1, targets[:, None], scale)
+    if bent is not None:
+        gradient = gradient * (1 - bent.square())
+    return gradient.to(logits.dtype)

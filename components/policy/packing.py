@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ratchet.components.errors import ModelError
-from ratchet.components.policy.sequences import Sequences, sequences_of
+from ratchet.components.policy.varlen_attention import Sequences, sequences_of
 
 TARGETS = ("target_row", "target_column", "predictor_column", "sequence", "index")
 

@@ -16,6 +16,7 @@ from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rule
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy, Warmup
+from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
 from ratchet.components.recipe.sentinel import Sentinel
@@ -34,7 +35,6 @@ from ratchet.components.recipe.sources import (
 )
 from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
 from ratchet.components.recipe.verifier import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
-from ratchet.components.recipe.whole import Recipe
 
 __all__ = [
     "CHECKS",

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.recipe.whole import Recipe
+from ratchet.components.recipe.recipe import Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
 

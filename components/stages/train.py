@@ -99,17 +99,17 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
 
     from ratchet.components.interruption import Interruption
     from ratchet.components.policy.adapters import Reference
+    from ratchet.components.policy.configuration import shape_of_model
     from ratchet.components.policy.loading import frozen, load_policy, pick_device
-    from ratchet.components.policy.probe import check_context, check_scoring, longest_prompt
-    from ratchet.components.policy.shape import shape_of_model
+    from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
     from ratchet.components.randomness import torch_seed
     from ratchet.components.rewards.build import build_reward
     from ratchet.components.rewards.checks.identity import check_identity
     from ratchet.components.training.actor import Actor
-    from ratchet.components.training.dev import dev_evaluation
+    from ratchet.components.training.dev_evaluation import dev_evaluation
+    from ratchet.components.training.device_memory import Watch, device_bytes, reset_peak
     from ratchet.components.training.estimate import Place, memory_plan
     from ratchet.components.training.loop import Setting, Trainer
-    from ratchet.components.training.peak import Watch, device_bytes, reset_peak
     from ratchet.components.training.progress import sampled_rows, training_history
 
     recipe, rows = context.recipe, data.table("train")

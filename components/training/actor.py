@@ -14,8 +14,8 @@ from ratchet.components.policy.log_probs import hidden_states, score_hidden
 from ratchet.components.policy.packing import PackedRows
 from ratchet.components.randomness import torch_seed
 from ratchet.components.recipe import Train
-from ratchet.components.training.batches import MicroBatch
 from ratchet.components.training.critic import ValueHead
+from ratchet.components.training.micro_batches import MicroBatch
 
 
 class Actor(nn.Module):

@@ -51,6 +51,7 @@ def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], 
         state = dict(read_json(path / "state.json"))
         if check is not None:
             check(state)
+        # Weights before moments: load_weights checks that the checkpoint is of this model.
         for name, (module, optimizer) in modules.items():
             load_weights(module, load_file(path / f"{name}.safetensors"))
             _restore_optimizer(optimizer, _finite(load_file(path / f"{name}.optimizer.safetensors")))

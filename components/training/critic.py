@@ -16,7 +16,10 @@ FEATURES = 2
 
 
 class ValueHead(nn.Module):
-    """From hidden states and features [N, width + features] to values [N]; starts at zero everywhere."""
+    """From hidden states and features [N, width + features] to values [N]; starts at zero everywhere.
+
+    A hidden state at a token's predictor has seen what comes before the token, so this is the value before it is drawn.
+    """
 
     def __init__(self, policy: PreTrainedModel, features: int = 0) -> None:
         super().__init__()

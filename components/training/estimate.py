@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.policy.configuration import configuration_of, read_configuration
-from ratchet.components.policy.shape import ModelShape, shape_of
+from ratchet.components.policy.configuration import ModelShape, configuration_of, read_configuration, shape_of
 from ratchet.components.recipe import Recipe, Train
-from ratchet.components.training.fitting import SHARE, Choice, choices, estimate_of, fitted, with_choice
-from ratchet.components.training.memory import GIB, Estimate
+from ratchet.components.training.memory import GIB, SHARE, Choice, Estimate, choices, estimate_of, fitted, with_choice
 
 CHARS_PER_TOKEN = 4  # of English in the usual vocabularies, where no prompt can be encoded yet
 

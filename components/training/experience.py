@@ -18,14 +18,18 @@ from ratchet.components.algorithms.advantages import (
 )
 from ratchet.components.algorithms.kl import k1
 from ratchet.components.algorithms.losses import truncated_importance_weights
-from ratchet.components.algorithms.shaping import overlong_penalty
+from ratchet.components.algorithms.reward_shaping import kl_penalty, on_last_token, overlong_penalty
 from ratchet.components.recipe import Train
 from ratchet.components.training.rollouts import Rollouts
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What models said of the rollouts before the update, each [S, T] and only where it is needed."""
+    """What models said of the rollouts before the update, each [S, T] and only where it is needed.
+
+    Column t of each matrix is of token t: its log-prob was predicted at t - 1, and its value is of the state *before* it is
+    drawn. ``policy/packing.py`` makes that shift once; no one shifts again.
+    """
 
     reference_log_probs: Tensor | None = None
     trainer_log_probs: Tensor | None = None  # where the sampler's are not exact
@@ -35,7 +39,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Experience:
-    """Per-token training quantities, each [S, T], in float32."""
+    """Per-token training quantities, each [S, T], in float32; column t of each is of token t of the completion."""
 
     advantages: Tensor
     old_log_probs: Tensor
@@ -59,19 +63,22 @@ def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coeffi
     Args:
         kl_coefficient: of this step; used with ``train.kl=reward``.
         max_tokens: the limit at which completions were cut.
+
+    Rewards stay in float64 until the advantages are computed: float32 would lose small differences of large rewards.
     """
     old = rollouts.log_probs if scored.trainer_log_probs is None else scored.trainer_log_probs
     rewards, mask = _rewards(rollouts, train, max_tokens), _mask(rollouts, train)
     penalty = torch.zeros_like(old)
     if train.kl == "reward":
         assert scored.reference_log_probs is not None
-        penalty = kl_coefficient * torch.where(mask, k1(old, scored.reference_log_probs), 0.0)
+        penalty = kl_penalty(old, scored.reference_log_probs, mask, kl_coefficient)
     returns = None
     if train.advantage in GROUP_ESTIMATORS:
+        # A group compares whole completions, so the KL is summed over the tokens before the group is centred.
         shaped = rewards - penalty.sum(1).reshape(rewards.shape)
         advantages = GROUP_ESTIMATORS[train.advantage](shaped).reshape(-1, 1).expand_as(old)
     else:
-        token_rewards = _on_last_token(rewards.flatten(), mask) - penalty
+        token_rewards = on_last_token(rewards.flatten(), mask) - penalty
         advantages, returns = _from_token_rewards(token_rewards, scored.values, mask, train)
     correction = None
     if scored.trainer_log_probs is not None:
@@ -110,20 +117,13 @@ def _mask(rollouts: Rollouts, train: Train) -> Tensor:
     return rollouts.mask & counted[:, None]
 
 
-def _on_last_token(totals: Tensor, mask: Tensor) -> Tensor:
-    """Each completion's reward [S] on the last of its tokens, [S, T]; nothing where the mask is empty."""
-    rewards = torch.zeros(mask.shape, dtype=totals.dtype)
-    rows = mask.any(1).nonzero()[:, 0]
-    rewards[rows, mask.sum(1)[rows] - 1] = totals[rows]
-    return rewards
-
-
 def _from_token_rewards(rewards: Tensor, values: Tensor | None, mask: Tensor, train: Train) -> tuple[Tensor, Tensor | None]:
     """Advantages, and the critic's targets where there is one."""
     if train.advantage == "batch":
         return whiten(discounted_returns(rewards, mask, train.gamma), mask), None
     assert train.advantage == "gae"
     assert values is not None
+    # Returns are of the advantages before whitening; the critic must not be taught whitened ones.
     advantages, returns = generalised_advantages(rewards, values, mask, train.gamma, train.gae_lambda)
     if train.value_lambda is not None:
         returns = generalised_advantages(rewards, values, mask, train.gamma, train.value_lambda).returns

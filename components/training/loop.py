@@ -2,6 +2,12 @@
 
 The loop yields what happens and does not know who records it. It is exactly resumable: every draw depends on the step
 number, and a checkpoint holds the weights and moments of actor and critic, the KL coefficient, the sentinel and the dev scores.
+
+Left out of PPO and GRPO as others ship them:
+1. A forward pass for the old log-probs: the sampler's own are of the same weights; one from another engine is corrected.
+2. Rollouts older than one update, and so replay and off-policy masks: each batch comes from the weights that it updates.
+3. A value for the state after a completion that was cut: it counts as ended, and ``sampling.overlong`` masks or penalises it.
+4. An entropy bonus and early stopping by KL: an entropy or a KL that leaves its range is a fault, which the sentinel reports.
 """
 
 import math
@@ -28,22 +34,21 @@ from ratchet.components.randomness import batch_indices, stream
 from ratchet.components.recipe import Train
 from ratchet.components.rewards.protocol import RewardFunction
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.batches import MicroBatch, token_matrix
-from ratchet.components.training.budget import TokenBudget
 from ratchet.components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
 from ratchet.components.training.critic import Critic
+from ratchet.components.training.device_memory import Watch
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
-from ratchet.components.training.figures import experience_figures, rollout_figures, sample_rows
-from ratchet.components.training.metrics import Means, Phases
+from ratchet.components.training.meters import Means, Phases
+from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
+from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, Material, ValueObjective
-from ratchet.components.training.peak import Watch
 from ratchet.components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
 from ratchet.components.training.update import parameters_of, run_update
 
 DevEvaluation = Callable[[Policy], DevResult]
-BETAS = (0.9, 0.98)
+BETAS = (0.9, 0.98)  # AdamW's; a second moment over 50 steps, for runs of a few hundred
 
 
 @dataclass(frozen=True)
@@ -140,8 +145,9 @@ class Trainer:
             yield self._commit()
         while not self.finished:
             yield self._noted(self._step())
+            # The evaluation comes before the commit: its score decides which checkpoints are kept, and it may stop the run.
             due = self.finished or self.progress.step % self.setting.train.evaluate_every == 0
-            if due or self.progress.sentinel.wants_look(self.progress.step, self.setting.train.sentinel):
+            if due or self.progress.sentinel.wants_evaluation(self.progress.step, self.setting.train.sentinel):
                 yield self._noted(self._evaluate())
                 if due:
                     yield from self._sampled()
@@ -180,7 +186,8 @@ class Trainer:
             yield self.samples
 
     def _commit(self) -> Committed:
-        # Figures first: a run killed in between writes the same file again.
+        # Metrics before the checkpoint: a run killed in between repeats these steps and writes the same file again. The other
+        # way round, the steps would count as done and their metrics would be lost.
         step, checkpoints = self.progress.step, self.setting.checkpoints
         if self.points:
             write_json(metrics_file(checkpoints, step), [[at.step, dict(at.values)] for at in self.points])
@@ -192,7 +199,7 @@ class Trainer:
 
     def _step(self) -> StepMetrics:
         train, step, phases, figures = self.setting.train, self.progress.step, Phases(), Means()
-        self.budget.begin(step)
+        self.budget.begin(step)  # numbers this step's calls; a rebuild looks them up
         rollouts, values = self._roll_out(step, phases)
         with self._compiled():
             experience = self._experience(rollouts, phases)
@@ -205,8 +212,8 @@ class Trainer:
             with phases("update"):
                 stepped, skipped = self._update(step, rollouts, experience, figures)
         skipped += int(not torch.isfinite(experience.old_log_probs).all())
-        self._adapt_kl(experience, len(rollouts.completions))
-        self.progress.step += 1
+        self._adapt_kl(experience, len(rollouts.completions))  # after the update, which used the old coefficient
+        self.progress.step += 1  # from here on the number of steps done: metrics count from 1, draws from 0
         values |= {"skipped": float(skipped), "micro_tokens": float(self.budget.tokens), **figures.values()}
         self._stop(self.progress.sentinel.observe(step + 1, values, stepped, skipped, train.sentinel))
         values |= self.progress.sentinel.warnings() | (self.setting.memory.figures() if self.setting.memory else {})
@@ -272,6 +279,8 @@ class Trainer:
         if self.reference is not None:
             with phases("reference"), self.reference.scope():
                 scored = Scored(reference_log_probs=matrix(reference_log_probs))
+        # The weights change only after the forward pass of the one update, so that pass can score for the correction too;
+        # a KL in the reward needs the scores before it.
         by_the_update = self.corrects and train.updates == 1 and train.kl != "reward"
         with phases("values"):
             scored = Scored(
@@ -291,10 +300,14 @@ class Trainer:
         return lambda batch: critic(batch.rows, batch.take(prefix))
 
     def _update(self, step: int, rollouts: Rollouts, experience: Experience, figures: Means) -> tuple[int, int]:
-        """Critic first, then the policy; returns optimiser steps taken and skipped."""
+        """Critic first, then the policy; returns optimiser steps taken and skipped.
+
+        The order changes nothing that is learned: values and advantages were computed before either moves.
+        """
         train, seed = self.setting.train, self.setting.seed
         material = Material(rollouts, experience, train, self.setting.max_new_tokens, self.progress.kl_coefficient)
-        orders = [stream(seed, "order", step, e).permutation(train.prompts).tolist() for e in range(train.epochs)]
+        # A pass (PPO's "epoch") is over this batch of rollouts; randomness.batch_indices has those over the dataset.
+        orders = [stream(seed, "order", step, number).permutation(train.prompts).tolist() for number in range(train.epochs)]
         options = (orders, train.minibatches, train.max_grad_norm)
         warming = train.has_critic and step < train.critic.warmup_steps
         run = partial(run_update, spend=partial(self.budget.spend, largest=rollouts.largest_group))
@@ -324,7 +337,7 @@ class Trainer:
                 self.progress.kl_coefficient = adapted
 
     def _set_learning_rate(self, step: int) -> float:
-        """Linear from ``lr`` to ``lr x lr_final`` over the run, below a linear rise to ``lr`` over the first steps."""
+        """Linear decay from ``lr`` to ``lr x lr_final`` over the run, times a linear warm-up over ``lr_warmup`` steps."""
         train = self.setting.train
         rise = min(1.0, (step + 1) / (train.lr_warmup + 1))
         rate = train.lr * max(train.lr_final, 1 - step / train.steps) * rise

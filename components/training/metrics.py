@@ -1,62 +1,163 @@
-"""Figures of a training step, each a mean with its own denominator, and where the time went."""
+"""A step's metrics under the names that TRL's users know, the sentinel's signals among them, and a table of samples."""
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torch import Tensor
 
+from ratchet.components.algorithms.advantages import explained_variance, has_signal
+from ratchet.components.algorithms.kl import k3
+from ratchet.components.algorithms.losses import masked_mean
+from ratchet.components.graders.number import is_correct
+from ratchet.components.training.experience import Experience, completion_divergence
+from ratchet.components.training.rollouts import Rollouts
 
-class Means:
-    """Sums and counts by name. Sums stay on their device until they are read."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, float] = {}
-
-    def add(self, name: str, total: Tensor | float, count: float) -> None:
-        """Add a sum over ``count`` things."""
-        value = torch.as_tensor(total).detach().sum().double()
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._counts[name] = self._counts.get(name, 0.0) + count
-
-    def count(self, counts: Mapping[str, float]) -> None:
-        """Add to the denominators alone."""
-        for name, number in counts.items():
-            self.add(name, 0.0, number)
-
-    def update(self, other: "Means") -> None:
-        """Add another's sums and counts."""
-        for name, total in other._sums.items():
-            self.add(name, total, other._counts[name])
-
-    def values(self) -> dict[str, float]:
-        """The means; a name that counted nothing is left out."""
-        counted = {name: total for name, total in self._sums.items() if self._counts[name] > 0}
-        if not counted:
-            return {}
-        device = max((total.device for total in counted.values()), key=lambda d: d.type != "cpu")
-        sums = torch.stack([total.to(device) for total in counted.values()]).tolist()  # one wait for the device, not many
-        return {name: total / self._counts[name] for name, total in zip(counted, sums, strict=True)}
+FEWEST_UNSOLVED = 4  # groups of which a share says something
 
 
-class Phases:
-    """Wall-clock seconds by phase of a step."""
+def rollout_figures(rollouts: Rollouts) -> dict[str, float]:
+    """Figures of the rollouts themselves, before penalties and KL. Means are over completions; missing rewards are left out."""
+    rewards, lengths, finished = rollouts.rewards, rollouts.lengths.float(), rollouts.finished
+    figures = _spread("reward", rewards[~rewards.isnan()])
+    figures |= {
+        "frac_reward_zero_std": float((~has_signal(rewards)).float().mean()),
+        "frac_reward_missing": float(rewards.isnan().float().mean()),
+        "completions/mean_length": float(lengths.mean()),
+        "completions/min_length": float(lengths.min()),
+        "completions/max_length": float(lengths.max()),
+        "completions/clipped_ratio": float((~finished).float().mean()),
+    }
+    if finished.any():
+        figures["completions/mean_terminated_length"] = float(lengths[finished].mean())
+    entropies = torch.tensor([e for c in rollouts.completions for e in c.entropies])
+    if len(entropies):
+        figures["entropy"] = float(entropies.mean())
+    for name in sorted({name for score in rollouts.scores for name in score.parts}):
+        values = torch.tensor([s.parts[name] for s in rollouts.scores if name in s.parts], dtype=torch.float64)
+        figures |= _spread(f"rewards/{name}", values, "/mean", "/std")
+    return figures | _watched_figures(rollouts)
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._seconds: dict[str, float] = {}
 
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Count the block towards a phase."""
-        started = time.monotonic()
-        yield
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - started
+def _watched_figures(rollouts: Rollouts) -> dict[str, float]:
+    """What the sentinel looks at; a figure that the rollouts do not give is left out. Gold is the verifier's, on any reward."""
+    rewards = rollouts.rewards
+    right = [[_is_right(group.row, text) for text in group.texts] for group in rollouts.groups]
+    judged = [(group.texts, good) for group, good in zip(rollouts.groups, right, strict=True) if "answer" in group.row]
+    solved = [all(good) for good in right]
+    figures = {
+        "accuracy": sum(sum(good) for _, good in judged) / (len(judged) * rollouts.k) if judged else None,
+        "completions/identical_wrong": identical_and_wrong(judged) if judged else None,
+        "frac_unsolved_silent": unsolved_silent(has_signal(rewards).tolist(), solved) if rollouts.k > 1 else None,
+        "completions/distinct_2": distinct_2([c.tokens for c in rollouts.completions]),
+        "completions/length_correlation": length_correlation(
+            rewards.double().numpy(), rollouts.lengths.reshape(rewards.shape).numpy()
+        ),
+    }
+    return {name: value for name, value in figures.items() if value is not None}
 
-    def values(self, tokens: int) -> dict[str, float]:
-        """``step_time``, ``time/<phase>`` and completion tokens a second."""
-        whole = time.monotonic() - self._started
-        phases = {f"time/{name}": seconds for name, seconds in self._seconds.items()}
-        return {"step_time": whole, "tokens_per_second": tokens / whole, **phases}
+
+def _is_right(row: Mapping[str, Any], text: str) -> bool:
+    return "answer" in row and is_correct(text, str(row["answer"]))
+
+
+def experience_figures(experience: Experience) -> dict[str, float]:
+    """Figures of what is learned from: over own tokens, and divergence from the reference before the update."""
+    mask = experience.mask
+    if not mask.any():
+        return {}
+    advantages = experience.advantages[mask]
+    figures = {f"advantages/{name}": float(getattr(advantages, name)()) for name in ("mean", "max", "min")}
+    if experience.reference_log_probs is not None:
+        figures["kl"] = float(masked_mean(k3(experience.old_log_probs, experience.reference_log_probs), mask))
+        figures["objective/kl"] = completion_divergence(experience)  # nats per completion
+    if experience.correction is not None:
+        weights = experience.correction[mask]
+        figures |= {
+            f"sampling/importance_sampling_ratio/{name}": float(getattr(weights, name)()) for name in ("mean", "min", "max")
+        }
+    if experience.values is not None and experience.returns is not None:
+        values, returns = experience.values[mask], experience.returns[mask]
+        figures |= {"explained_variance": explained_variance(returns, values), "values/mean": float(values.mean())}
+        figures["returns/mean"] = float(returns.mean())
+    return figures
+
+
+def sample_rows(rollouts: Rollouts, experience: Experience, count: int) -> list[dict[str, Any]]:
+    """The first ``count`` completions: prompt, completion, each reward, and the advantage (mean over own tokens)."""
+    rows = []
+    for number in range(min(count, len(rollouts.completions))):
+        group, place = rollouts.groups[number // rollouts.k], number % rollouts.k
+        score, advantage = group.scores[place], float(masked_mean(experience.advantages[number], experience.mask[number]))
+        rows.append(
+            {
+                "prompt": group.row["prompt"],
+                "completion": group.texts[place],
+                "reward": score.total,
+                **{f"reward/{name}": value for name, value in score.parts.items()},
+                "advantage": advantage if math.isfinite(advantage) else None,
+                "tokens": len(group.completions[place].tokens),
+                "finished": group.completions[place].finished,
+            }
+        )
+    return rows
+
+
+def _spread(name: str, values: Tensor, mean: str = "", std: str = "_std") -> dict[str, float]:
+    if not len(values):
+        return {f"{name}{mean}": 0.0, f"{name}{std}": 0.0}
+    return {f"{name}{mean}": float(values.mean()), f"{name}{std}": float(values.std()) if len(values) > 1 else 0.0}
+
+
+def distinct_2(completions: Sequence[Sequence[int]]) -> float | None:
+    """Distinct pairs of neighbouring tokens over all pairs, averaged over completions of two tokens or more.
+
+    Li et al. 2016, arXiv:1510.03055 (distinct-n), within each completion: the phrases of many right answers are alike, those
+    of a text that goes round in circles repeat within it. [1, 2, 1, 2] has the pairs 12, 21, 12: 2/3. None without any pair.
+    """
+    shares = [len(set(pairwise(c))) / (len(c) - 1) for c in completions if len(c) > 1]
+    return sum(shares) / len(shares) if shares else None
+
+
+def identical_and_wrong(groups: Sequence[tuple[Sequence[Hashable], Sequence[bool]]]) -> float:
+    """Share of completions that are wrong and equal another of their group. Right answers may well be all alike.
+
+    Args:
+        groups: of each prompt the completions, and whether each is right.
+    """
+    repeated = [not good and texts.count(text) > 1 for texts, right in groups for text, good in zip(texts, right, strict=True)]
+    return sum(repeated) / len(repeated)
+
+
+def unsolved_silent(signal: Sequence[bool], solved: Sequence[bool]) -> float | None:
+    """Share of groups without a signal, of those that are not solved; None with fewer than ``FEWEST_UNSOLVED`` of them.
+
+    Groups that are all right and all paid alike are where training leads, and no fault.
+    """
+    open_ = [has_signal for has_signal, done in zip(signal, solved, strict=True) if not done]
+    return open_.count(False) / len(open_) if len(open_) >= FEWEST_UNSOLVED else None
+
+
+def length_correlation(rewards: NDArray[np.float64], lengths: NDArray[np.int64]) -> float | None:
+    """Spearman correlation of reward and length within groups, pooled over them.
+
+    Both are [P, k]; ranks are taken in each group, ties shared, and centred there, so that prompts that call for long answers
+    do not count. Groups with a missing reward (NaN) are left out. None where nothing varies.
+    """
+    whole = ~np.isnan(rewards).any(1)
+    a, b = (_centred_ranks(values[whole]) for values in (rewards, lengths))
+    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / scale if scale > 0 else None
+
+
+def _centred_ranks(values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
+    if not values.size:
+        return np.zeros(values.shape)
+    ranks: NDArray[np.float64] = rankdata(values, axis=1)
+    centred: NDArray[np.float64] = ranks - ranks.mean(1, keepdims=True)
+    return centred

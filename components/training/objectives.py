@@ -1,6 +1,7 @@
-"""The losses of actor and critic over a minibatch, added up in micro-batches.
+"""The losses of actor and critic over a minibatch, added up in micro-batches. The KL enters the loss here.
 
-A loss is sum(weight x per-token loss) with weights of the whole minibatch, so it does not depend on how that is cut.
+A loss is sum(weight x per-token loss) with weights of the whole minibatch, so it does not depend on how that is cut into
+micro-batches. Column t of an [S, T] matrix and entry n of an [N] vector are of the same token: nothing is shifted here.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,16 +17,16 @@ from ratchet.components.algorithms.losses import (
     clipped_policy_loss,
     clipped_value_loss,
     sequence_log_ratio,
+    token_weights,
     truncated_importance_weights,
 )
-from ratchet.components.algorithms.normalisers import token_weights
 from ratchet.components.policy.loading import Policy
-from ratchet.components.policy.sequences import flat_rows
+from ratchet.components.policy.varlen_attention import flat_rows
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.batches import MicroBatch, micro_batches
 from ratchet.components.training.experience import Experience
-from ratchet.components.training.metrics import Means
+from ratchet.components.training.meters import Means
+from ratchet.components.training.micro_batches import MicroBatch, micro_batches
 from ratchet.components.training.rollouts import Rollouts
 
 MISMATCH = ("mismatch/log_prob_mean_abs", "mismatch/kl")
@@ -91,10 +92,10 @@ class ActorObjective:
                 figures.add("value_loss", value_loss, 0.0)
                 loss = loss + train.critic.coefficient * value_loss
             loss.backward()  # type: ignore[no-untyped-call]
-            figures.add("loss", loss, 0.0)
+            figures.add("loss", loss, 0.0)  # sums stay on the device: no wait per micro-batch
         if self.sampled is not None:
             figures.count(dict.fromkeys(MISMATCH, float(counted)))
-            self.sampled = None  # the weights are about to change
+            self.sampled = None  # the weights are about to change: later minibatches differ by the update too
         figures.count({"loss": 1.0, "approx_kl": float(counted)})
         if self.experience.corrected_by_the_update:
             figures.count({CORRECTION: float(counted)})
@@ -123,6 +124,7 @@ class ActorObjective:
         if train.kl == "loss":
             assert experience.reference_log_probs is not None
             reference = batch.take(experience.reference_log_probs)
+            # k3 takes the token's ratio even where the surrogate takes the sequence's; the sampler's correction stays out.
             kl = k2(log_probs, reference) if train.kl_estimator == "k2" else weighted_k3(log_probs, old, reference)
             loss = loss + self.material.kl_coefficient * kl
         low, high = surrogate.clipped_low & own, surrogate.clipped_high & own

@@ -36,7 +36,7 @@ class Progress:
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any], environment: Mapping[str, str]) -> "Progress":
-        """Go on from a checkpoint's state. In another environment (library, device, threads) the run is no longer exact."""
+        """Resume from a checkpoint's state. In another environment (library, device, threads) the run is no longer exact."""
         known = {name: state[name] for name in ("kl_coefficient", "step")}
         return cls(
             **known,
@@ -55,7 +55,7 @@ class Progress:
 
     @property
     def best_step(self) -> int:
-        """The step with the best dev score; the earliest of equals."""
+        """The step with the best dev score; the earliest of equals. Keys are strings, as JSON has no other."""
         return min((int(s) for s in self.dev_scores), key=lambda s: (-self.dev_scores[str(s)], s), default=0)
 
     def note_accuracy(self, accuracy: float | None) -> None:

@@ -17,7 +17,7 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
 from ratchet.components.randomness import stream
 from ratchet.components.rewards.protocol import RewardFunction, Score, checked
-from ratchet.components.training.metrics import Phases
+from ratchet.components.training.meters import Phases
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class Rollouts:
     @cached_property
     def prefix_log_probs(self) -> Tensor:
         """Log-prob of the least likely token before each token, as it was sampled, [S, T]; 0 at the first."""
+        # Shifted by one: at token t only what was drawn before it, or the critic would see the action that it is a baseline of.
         before = torch.nn.functional.pad(self.log_probs[:, :-1], (1, 0))
         return before.cummin(1).values
 

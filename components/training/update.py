@@ -1,4 +1,7 @@
-"""The update: passes, minibatches, finite checks and optimiser steps, for actor and critic alike."""
+"""The update: passes over a batch of rollouts (PPO's epochs), minibatches, finite checks and optimiser steps.
+
+Actor and critic go through the same code.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
-from ratchet.components.training.metrics import Means
+from ratchet.components.training.meters import Means
 
 Spend = Callable[[Callable[[int | None], Means | None]], Means | None]
 
@@ -77,12 +80,12 @@ def _backward(objective: Objective, prompts: Sequence[int], micro_tokens: int | 
 
 def optimiser_step(module: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float, figures: Means) -> float | None:
     """Clip and step; returns the gradient's norm, or None where it or a figure is not finite. Then nothing changes."""
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(module), max_norm))
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(module), max_norm))  # waits for the device, as must any check
     # A NaN can be clamped away before it reaches the gradient; the summed loss still shows it.
     finite = math.isfinite(norm) and all(math.isfinite(value) for value in figures.values().values())
     if finite:
         optimizer.step()
-    optimizer.zero_grad()
+    optimizer.zero_grad()  # also after a skipped step, whose gradient is not finite
     return norm if finite else None
 
 
@@ -92,6 +95,6 @@ def parameters_of(module: nn.Module) -> list[nn.Parameter]:
 
 
 def split(order: Sequence[int], parts: int) -> list[Sequence[int]]:
-    """``parts`` runs of equal length."""
+    """``parts`` runs of equal length; the recipe refuses a length that ``parts`` does not divide."""
     size = len(order) // parts
     return [order[i * size : (i + 1) * size] for i in range(parts)]

@@ -55,7 +55,7 @@ def warm_up(policy: Policy, rows: Sequence[dict[str, Any]], settings: Warmup, se
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        yield WarmupStep(step, loss.item())
+        yield WarmupStep(step, loss.item())  # waits for the device; nothing at this size
     policy.model.eval()
 
 

@@ -52,9 +52,9 @@ def print_estimate(
     """The table, or JSON; nothing is trained, downloaded or written."""
     from ratchet.components.policy.loading import pick_device
     from ratchet.components.recipe import load_recipe
+    from ratchet.components.training.device_memory import device_bytes
     from ratchet.components.training.estimate import Place, plan_ahead
     from ratchet.components.training.memory import GIB
-    from ratchet.components.training.peak import device_bytes
     from ratchet.flows.cli.views.memory import print_plan
 
     loaded = load_recipe(recipe, overrides)

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from ratchet.components.algorithms.advantages import group_std_advantages
 from ratchet.components.algorithms.kl import weighted_k3
-from ratchet.components.algorithms.normalisers import token_weights
+from ratchet.components.algorithms.losses import token_weights
 from ratchet.components.recipe import Train
 from ratchet.components.training.objectives import policy_surrogate
 

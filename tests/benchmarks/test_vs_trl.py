@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.report import markdown
 from benchmarks.shapes import SHAPES, build
 from benchmarks.turns import Arm, Plan
-from benchmarks.vs_trl import markdown, row
+from benchmarks.vs_trl import COLUMNS, _line, row
 
 
 def test_a_row_divides_medians_and_peaks() -> None:
@@ -20,7 +21,7 @@ def test_a_row_divides_medians_and_peaks() -> None:
     assert (found["ours"], found["trl"], found["ratio"]) == (2.0, 5.0, 2.5)
     assert (found["memory_ratio"], found["slowest_over_median"]) == (0.25, 3.0)
     assert found["ours_phases"] == {"time/rollout": 2.0}
-    assert markdown([found], {"device": "X"}).endswith(
+    assert markdown({"device": "X"}, COLUMNS, [_line(found)]).endswith(
         "| smoke | cpu | 3 | 2.000 | 5.000 | 2.50 | 100 | 400 | 0.25 | 3.00 (1.60) |"
     )
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import ModelError, RecipeError
-from ratchet.components.policy.configuration import check_stated, configuration_of, read_configuration
+from ratchet.components.policy.configuration import check_stated, configuration_of, read_configuration, shape_of, shape_of_model
 from ratchet.components.policy.loading import save_policy
-from ratchet.components.policy.shape import shape_of, shape_of_model
 from tests.tiny_models import tiny_policy
 
 QWEN = {

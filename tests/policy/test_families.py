@@ -14,11 +14,11 @@ from ratchet.components.policy.engines.plain import generate, sample
 from ratchet.components.policy.loading import Policy, load_policy, save_policy
 from ratchet.components.policy.log_probs import completion_log_probs, score_tokens
 from ratchet.components.policy.packing import Group, pack, pack_flat
-from ratchet.components.policy.probe import check_scoring
-from ratchet.components.policy.sequences import serves
+from ratchet.components.policy.parity import check_scoring
+from ratchet.components.policy.varlen_attention import serves
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.batches import MicroBatch
+from ratchet.components.training.micro_batches import MicroBatch
 from tests.policy.families import ENDS, FAMILIES, HEADS, random_model
 from tests.policy.scoring import alone, gradient, groups_of, order_of, packed, sampled
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights

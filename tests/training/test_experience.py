@@ -1,5 +1,6 @@
 """From rollouts to per-token quantities, by hand."""
 
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch.testing import assert_close
 from ratchet.components.recipe import Train
 from ratchet.components.recipe.presets import PRESETS
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
+from ratchet.components.training.metrics import rollout_figures
 from ratchet.components.training.rollouts import Rollouts
 from tests.training.rollouts import completion, hand_made
 
@@ -239,3 +241,34 @@ def test_the_divergence_is_nats_a_completion_that_counts() -> None:
 def test_where_nothing_counts_the_divergence_is_zero() -> None:
     experience = experience_of(hand_made([None, None], TWO), Scored(torch.full((2, 3), -9.0)), kl="loss")
     assert completion_divergence(experience) == 0
+
+
+# From scores to advantages, no reward loses its difference from the others.
+
+
+TWO = [completion(-1.0, -2.0, -3.0), completion(-0.5)]
+
+
+def advantages(rollouts: Rollouts, algorithm: str) -> torch.Tensor:
+    scored = Scored(values=torch.zeros(2, 3)) if algorithm == "ppo" else Scored()
+    return build_experience(rollouts, scored, Train(algorithm=algorithm, kl="none"), 0.0, 10).advantages
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "reinforce_pp", "ppo", "rloo"])
+def test_a_small_difference_of_large_rewards_is_learned_from(algorithm: str) -> None:
+    # In float32 16777217 is 16777216, and the group would be silent.
+    found = advantages(hand_made([16777217.0, 16777216.0], TWO), algorithm)
+    assert found.dtype == torch.float32
+    assert float(found[0, 2]) > float(found[1, 0])
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "reinforce_pp"])
+def test_normalised_advantages_are_the_same_at_any_size(algorithm: str) -> None:
+    small, large = (advantages(hand_made([scale, -scale], TWO), algorithm) for scale in (1.0, 1e12))
+    torch.testing.assert_close(large, small, rtol=1e-4, atol=1e-4)
+
+
+def test_figures_of_large_rewards_and_parts_are_finite() -> None:
+    figures = rollout_figures(hand_made([1e25, -1e25], TWO))
+    assert figures["reward_std"] == pytest.approx(math.sqrt(2) * 1e25)
+    assert figures["rewards/toy/std"] == pytest.approx(math.sqrt(2) * 1e25)

@@ -13,7 +13,7 @@ from ratchet.components.recipe import Reward, Train, Warmup
 from ratchet.components.rewards.build import build_reward
 from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.dev import dev_evaluation
+from ratchet.components.training.dev_evaluation import dev_evaluation
 from ratchet.components.training.loop import Setting, StepMetrics, Trainer
 from ratchet.components.training.warmup import build_policy, warm_up
 from tests.training.toy import OFF

@@ -1,93 +1,215 @@
-"""Means with their own denominators, and where the time goes."""
+"""What is shown of a step, by hand."""
 
-import time
+import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from torch.testing import assert_close
 
-from ratchet.components.training.metrics import Means, Phases
+from ratchet.components.policy.engines.engine import Completion
+from ratchet.components.recipe import Train
+from ratchet.components.rewards.protocol import Score
+from ratchet.components.training.experience import Experience, Scored, build_experience
+from ratchet.components.training.metrics import (
+    distinct_2,
+    experience_figures,
+    identical_and_wrong,
+    length_correlation,
+    rollout_figures,
+    sample_rows,
+    unsolved_silent,
+)
+from ratchet.components.training.rollouts import PromptRollout, Rollouts
+from tests.training.rollouts import completion, hand_made
 
-Parts = list[tuple[float, int]]
-
-
-def means(parts: Parts, name: str = "x") -> Means:
-    gathered = Means()
-    for total, count in parts:
-        gathered.add(name, total, count)
-    return gathered
-
-
-def test_each_figure_has_its_own_denominator() -> None:
-    figures = Means()
-    figures.add("a", 6.0, 2)
-    figures.add("a", 3.0, 1)
-    figures.add("b", 1.0, 4)
-    assert figures.values() == {"a": 3.0, "b": 0.25}
-
-
-def test_a_tensor_is_summed() -> None:
-    figures = Means()
-    figures.add("a", torch.tensor([1.0, 2.0, 3.0]), 3)
-    assert figures.values() == {"a": 2.0}
+TWO = [completion(-1.0, -2.0, -3.0), completion(-0.5)]
+THREE = [*TWO, completion(-1.0, -1.0, finished=False)]
+LOG2 = 0.6931471805599453
 
 
-def test_what_counted_nothing_is_left_out() -> None:
-    figures = Means()
-    figures.add("a", 6.0, 0)
-    figures.count({"b": 0.0})
-    assert figures.values() == {}
+def experience_of(rewards: list[float | None], **recipe: object) -> Experience:
+    return build_experience(hand_made(rewards, TWO), Scored(), Train(**{"kl": "none", **recipe}), 0.0, 10)
 
 
-def test_a_denominator_can_come_alone() -> None:
-    figures = Means()
-    figures.count({"a": 4.0, "b": 2.0})
-    figures.add("a", 2.0, 0)
-    assert figures.values() == {"a": 0.5, "b": 0.0}
+# Of rollouts.
 
 
-parts = st.lists(st.tuples(st.floats(-100, 100), st.integers(1, 5)), min_size=1, max_size=6)
+def test_rewards_are_averaged_without_the_missing() -> None:
+    figures = rollout_figures(hand_made([1.0, None, 0.0], THREE))
+    assert figures["reward"] == 0.5
+    assert figures["reward_std"] == pytest.approx(0.5**0.5)
+    assert figures["frac_reward_missing"] == pytest.approx(1 / 3)
 
 
-@given(parts, parts)
-def test_merged_means_are_those_of_everything(first: Parts, second: Parts) -> None:
-    merged = means(first)
-    merged.update(means(second))
-    assert merged.values() == pytest.approx(means(first + second).values())
+def test_lengths_are_over_all_completions_and_over_those_that_ended() -> None:
+    figures = rollout_figures(hand_made([1.0, None, 0.0], THREE))
+    assert [figures[f"completions/{name}_length"] for name in ("mean", "min", "max")] == [2, 1, 3]
+    assert figures["completions/clipped_ratio"] == pytest.approx(1 / 3)
+    assert figures["completions/mean_terminated_length"] == 2  # (3 + 1) / 2; the cut one has 2 tokens
 
 
-def test_merging_keeps_names_apart_and_the_other_as_it_was() -> None:
-    other = means([(4.0, 2)], "b")
-    merged = means([(1.0, 1)], "a")
-    merged.update(other)
-    merged.add("b", 5.0, 1)
-    assert merged.values() == {"a": 1.0, "b": 3.0}
-    assert other.values() == {"b": 2.0}
+def test_where_every_completion_was_cut_none_has_ended() -> None:
+    figures = rollout_figures(hand_made([1.0], [completion(-1.0, finished=False)]))
+    assert figures["completions/clipped_ratio"] == 1
+    assert "completions/mean_terminated_length" not in figures
 
 
-def test_sums_are_kept_in_double_precision() -> None:
-    small = means([(2.0**24, 1)] + [(1.0, 1)] * 8)  # in fp32, 2^24 + 1 is 2^24
-    assert small.values()["x"] * 9 == 2**24 + 8
+def test_silent_groups_are_a_share_of_the_groups() -> None:
+    figures = rollout_figures(silent())
+    assert figures["frac_reward_zero_std"] == pytest.approx(2 / 3)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_sums_of_a_device_go_with_plain_numbers() -> None:
-    figures = Means()
-    figures.count({"loss": 1.0})
-    figures.add("loss", torch.tensor(2.0, device="cuda"), 1)
-    assert figures.values() == {"loss": 2.0}
+def silent() -> Rollouts:
+    """Three groups: a signal, equal rewards, one reward."""
+    return hand_made([1.0, 0.0, 0.5, 0.5, None, 1.0], TWO * 3, k=2)
 
 
-def test_a_phase_is_timed_over_all_its_blocks() -> None:
-    phases = Phases()
-    for _ in range(2):
-        with phases("rollout"):
-            time.sleep(0.02)
-    with phases("update"):
-        pass
-    values = phases.values(100)
-    assert 0.04 <= values["time/rollout"] <= values["step_time"]
-    assert values["time/update"] < values["time/rollout"]
-    assert values["tokens_per_second"] == pytest.approx(100 / values["step_time"])
+def test_the_entropy_is_the_mean_over_all_tokens() -> None:
+    completions = [Completion([20, 21], [-1.0, -1.0], True, [1.0, 2.0]), Completion([20], [-1.0], True, [6.0])]
+    assert rollout_figures(hand_made([1.0, 0.0], completions))["entropy"] == 3
+
+
+def test_an_engine_without_entropies_shows_none() -> None:
+    assert "entropy" not in rollout_figures(hand_made([1.0, 0.0], TWO))
+
+
+def test_a_rewards_parts_are_averaged_where_they_are_given() -> None:
+    figures = rollout_figures(hand_made([None, 1.0, 0.5], THREE))
+    assert figures["rewards/toy/mean"] == 0.75
+    assert figures["rewards/toy/std"] == pytest.approx(2**0.5 / 4)  # deviations of 1/4: sqrt(2/16)
+    assert rollout_figures(hand_made([0.5, None], TWO))["rewards/toy/mean"] == 0.5
+
+
+def test_a_rollout_without_any_reward_has_finite_figures() -> None:
+    figures = rollout_figures(hand_made([None, None], TWO))
+    assert figures["reward"] == figures["reward_std"] == 0
+    assert figures["frac_reward_zero_std"] == figures["frac_reward_missing"] == 1
+
+
+def test_the_accuracy_is_that_of_the_answers_whatever_the_reward() -> None:
+    row = {"prompt": "p", "answer": "7"}
+    texts = ["it is #### 7", "#### 8", "no answer", "#### 7"]
+    group = PromptRollout(row, [5], [completion(-1.0)] * 4, texts, [Score(0.0, {})] * 4)
+    assert rollout_figures(Rollouts([group]))["accuracy"] == 0.5
+
+
+def test_without_an_answer_there_is_no_accuracy() -> None:
+    assert "accuracy" not in rollout_figures(hand_made([1.0, 0.0], TWO))
+
+
+# Of the experience.
+
+
+def test_advantages_are_over_own_tokens() -> None:
+    figures = experience_figures(experience_of([1.0, 0.0], advantage="group_mean"))
+    assert figures == {"advantages/mean": 0.25, "advantages/max": 0.5, "advantages/min": -0.5}  # (3 - 1) / 2 / 4
+
+
+def test_divergence_is_a_mean_over_tokens_and_a_sum_over_completions() -> None:
+    experience = experience_of([1.0, 0.0])
+    # own d: 0, log 2, 0 and log 2; k3 = exp(-d) - 1 + d is log 2 - 1/2 for log 2
+    apart = torch.tensor([[0.0, LOG2, 0.0], [LOG2, 0.0, 0.0]])
+    figures = experience_figures(replace(experience, reference_log_probs=experience.old_log_probs - apart))
+    assert figures["kl"] == pytest.approx((LOG2 - 0.5) / 2)
+    assert figures["objective/kl"] == pytest.approx(LOG2)
+
+
+def test_importance_weights_of_the_sampler_are_over_own_tokens() -> None:
+    weights = torch.tensor([[1.0, 0.5, 2.0], [0.5, 9.0, 9.0]])
+    figures = experience_figures(replace(experience_of([1.0, 0.0]), correction=weights))
+    spread = {name.split("/")[-1]: value for name, value in figures.items() if name.startswith("sampling/")}
+    assert spread == {"mean": 1.0, "min": 0.5, "max": 2.0}
+
+
+def test_a_critic_that_knows_the_returns_explains_all_of_their_variance() -> None:
+    returns = torch.tensor([[1.0, 2.0, 3.0], [4.0, 9.0, 9.0]])
+    figures = experience_figures(replace(experience_of([1.0, 0.0]), values=returns, returns=returns))
+    assert figures["explained_variance"] == 1
+    assert figures["values/mean"] == figures["returns/mean"] == 2.5
+
+
+def test_where_nothing_counts_nothing_is_shown() -> None:
+    assert experience_figures(experience_of([None, None])) == {}
+
+
+# Samples.
+
+
+def test_a_sample_names_prompt_completion_rewards_and_advantage() -> None:
+    rollouts, experience = hand_made([1.0, 0.0], TWO), experience_of([1.0, 0.0], advantage="group_mean")
+    assert sample_rows(rollouts, experience, 1) == [
+        {
+            "prompt": "prompt 0",
+            "completion": "text 0",
+            "reward": 1.0,
+            "reward/toy": 1.0,
+            "advantage": 0.5,
+            "tokens": 3,
+            "finished": True,
+        }
+    ]
+
+
+def test_a_samples_advantage_is_the_mean_over_its_own_tokens() -> None:
+    experience = experience_of([1.0, 0.0])
+    by_token = replace(experience, advantages=torch.tensor([[1.0, 2.0, 6.0], [-1.0, 0.0, 0.0]]))
+    rows = sample_rows(hand_made([1.0, 0.0], TWO), by_token, 2)
+    assert_close([row["advantage"] for row in rows], [3.0, -1.0])
+
+
+def test_a_completion_without_reward_is_shown_too() -> None:
+    row = sample_rows(hand_made([None, 0.0], TWO), experience_of([None, 0.0]), 1)[0]
+    assert (row["reward"], row["advantage"]) == (None, 0.0)
+
+
+def test_an_advantage_that_is_not_a_number_is_left_open() -> None:
+    experience = experience_of([1.0, 0.0])
+    experience.advantages[0, 0] = torch.nan
+    assert sample_rows(hand_made([1.0, 0.0], TWO), experience, 1)[0]["advantage"] is None
+
+
+def test_samples_go_on_into_the_next_group() -> None:
+    rollouts = silent()
+    experience = build_experience(rollouts, Scored(), Train(kl="none"), 0.0, 10)
+    assert [row["prompt"] for row in sample_rows(rollouts, experience, 3)] == ["prompt 0", "prompt 0", "prompt 1"]
+    assert len(sample_rows(rollouts, experience, 99)) == 6
+
+
+# The sentinel's signals.
+
+
+def test_pairs_that_repeat_within_a_completion_lower_distinct_2() -> None:
+    assert distinct_2([[1, 2, 1, 2], [5, 6, 7]]) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_a_completion_of_one_token_has_no_pairs() -> None:
+    assert distinct_2([[1], [2, 3]]) == 1
+    assert distinct_2([[1], []]) is None
+
+
+def test_only_wrong_completions_that_repeat_another_count() -> None:
+    groups = [(["a", "a", "b", "b"], [True, True, False, False]), (["b", "c", "d", "e"], [False] * 4)]
+    assert identical_and_wrong(groups) == 2 / 8  # the two b of the first group; the b of the second stands alone
+
+
+def test_a_reward_that_is_length_correlates_wholly_and_by_rank() -> None:
+    assert length_correlation(np.array([[1.0, 10.0, 100.0]]), np.array([[3, 4, 5]])) == pytest.approx(1)
+    assert length_correlation(np.array([[3.0, 2.0, 1.0]]), np.array([[3, 4, 5]])) == pytest.approx(-1)
+
+
+def test_prompts_that_call_for_long_answers_do_not_count() -> None:
+    rewards, lengths = np.array([[0.0, 1.0], [10.0, 11.0]]), np.array([[6, 5], [60, 50]])
+    assert length_correlation(rewards, lengths) == pytest.approx(-1)  # within each group the longer has less
+
+
+def test_where_nothing_varies_there_is_no_correlation() -> None:
+    assert length_correlation(np.ones((2, 3)), np.array([[1, 2, 3]] * 2)) is None
+    assert length_correlation(np.array([[1.0, math.nan]]), np.array([[1, 2]])) is None
+
+
+def test_solved_groups_may_be_silent() -> None:
+    solved = [True] * 6 + [False] * 4
+    assert unsolved_silent([False] * 6 + [True, True, True, False], solved) == 1 / 4
+    assert unsolved_silent([False] * 10, [True] * 7 + [False] * 3) is None  # too few

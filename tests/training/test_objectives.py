@@ -17,7 +17,7 @@ from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.critic import Critic
 from ratchet.components.training.experience import Experience, Scored, build_experience
-from ratchet.components.training.metrics import Means
+from ratchet.components.training.meters import Means
 from ratchet.components.training.objectives import CLIP_RATIOS, CORRECTION, MISMATCH, ActorObjective, Material, ValueObjective
 from ratchet.components.training.update import parameters_of, run_update
 from tests.tiny_models import same, tiny_policy, weights

@@ -13,7 +13,7 @@ from ratchet.components.policy.engines.engine import Completion, SamplingSeed, S
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.loading import Policy
 from ratchet.components.rewards.protocol import Score
-from ratchet.components.training.metrics import Phases
+from ratchet.components.training.meters import Phases
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from tests.tiny_models import tiny_policy
 from tests.training.rollouts import PROMPTS, completion, hand_made

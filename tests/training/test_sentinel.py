@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from ratchet.components.recipe import Sentinel as Limits
+from ratchet.components.training.detectors import RULES
 from ratchet.components.training.sentinel import ADVICE, NONFINITE, Sentinel, Stop, dev_result, may_be_judged
-from ratchet.components.training.sentinel.rules import RULES
 from tests.training.trajectories import Fault, healthy_levels, run
 
 LIMITS = Limits()
@@ -130,13 +130,13 @@ def test_gold_that_falls_on_training_prompts_asks_for_a_dev_evaluation() -> None
     for step in range(20, 60):
         accuracy = (0.8 if step < 50 else 0.6) + 0.02 * (step % 2)
         sentinel.observe(step, {"accuracy": accuracy}, 1, 0, LIMITS)
-        asked.append(sentinel.wants_look(step, LIMITS))
+        asked.append(sentinel.wants_evaluation(step, LIMITS))
     assert not any(asked[:30])
     assert any(asked[30:33])
 
 
 def test_dev_is_looked_at_early() -> None:
-    assert [step for step in range(1, 30) if Sentinel().wants_look(step, Limits(looks=[2, 4]))] == [2, 4]
+    assert [step for step in range(1, 30) if Sentinel().wants_evaluation(step, Limits(looks=[2, 4]))] == [2, 4]
 
 
 # Updates that are not finite.

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.experience import Scored, build_experience
-from ratchet.components.training.metrics import Means
+from ratchet.components.training.meters import Means
 from ratchet.components.training.objectives import ActorObjective, Material
 from ratchet.components.training.update import Report, optimiser_step, parameters_of, run_update, split
 from tests.tiny_models import moments, same, tiny_policy, weights

@@ -83,5 +83,5 @@ def _events(
 ) -> Iterator[Stop | None]:
     if step:
         yield sentinel.observe(step, fault(step, healthy_step(noise, step)), 1, 0, limits)
-    if step % EVERY == 0 or sentinel.wants_look(step, limits):
+    if step % EVERY == 0 or sentinel.wants_evaluation(step, limits):
         yield sentinel.observe_dev(step, dev.evaluate(*levels(step)), limits)

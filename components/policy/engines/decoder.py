@@ -1,7 +1,7 @@
-"""One decoding step for all slots: what lies on the device, and the step itself, which a graph can replay.
+"""One decoding step for all slots: its state on the device, and the step itself, which a graph can replay.
 
 Notation: S slots, N new tokens at most. Nothing here waits for the device: a slot that has ended repeats its last step, which
-changes nothing but scratch, until the schedule fills it again.
+changes nothing but scratch, until the scheduler fills it again.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ratchet.components.policy.engines.slot_attention import Extending, SlotCache, active, unread_mask
+from ratchet.components.policy.engines.slot_attention import Decode, SlotCache, active, unread_mask
 from ratchet.components.policy.sampler import Choice, choose
 
 
 @dataclass(frozen=True)
 class SlotState:
-    """What each slot is at; the last column of what was drawn is scratch."""
+    """The state of each slot; the last column of what was drawn is scratch."""
 
     token: Tensor  # [S] long: drawn last, or the prompt's last
     length: Tensor  # [S] long: tokens whose keys and values it holds
@@ -67,7 +67,7 @@ class SlotState:
         self.draws[slots] = draws
 
     def note(self, choice: Choice, end_of_sequence: int) -> None:
-        """Write down what was drawn and go on to the next position; a slot that is done stays as it is."""
+        """Write what was drawn and advance by a position; a slot that is done writes to scratch and stays as it is."""
         limit, live = self.draws.shape[1], ~self.done
         column = torch.where(live, self.count, limit)[:, None]
         for stored, new in zip((self.tokens, self.log_probs, self.entropies), choice[:3], strict=True):
@@ -89,7 +89,7 @@ class Drawing:
 
 
 class Decoder:
-    """Steps of the first S slots."""
+    """Decoding steps of the first S slots."""
 
     def __init__(
         self, model: PreTrainedModel, cache: SlotCache, state: SlotState, drawing: Drawing, *, flash: bool, compiled: bool
@@ -98,7 +98,7 @@ class Decoder:
         rows = torch.arange(drawing.slots + 1, dtype=torch.int32, device=device)
         place, used = (torch.zeros(drawing.slots, dtype=kind, device=device) for kind in (torch.long, torch.int32))
         self.model, self.drawing, self.state = model, drawing, state.first(drawing.slots)
-        self.extending = Extending(cache, drawing.stride, rows * drawing.stride, rows, place, used, drawing.stride, flash)
+        self.decode = Decode(cache, drawing.stride, rows * drawing.stride, rows, place, used, drawing.stride, flash)
         self.choose: Callable[..., Choice] = torch.compile(choose, dynamic=False) if compiled else choose
         self.mask = unread_mask(device)
         self.reach = drawing.stride  # no slot is longer
@@ -106,8 +106,8 @@ class Decoder:
     def step(self) -> None:
         """Draw one token in every slot that is not done."""
         state = self.state
-        self.extending.begin(state.length, self.reach)
-        with active(self.extending):
+        self.decode.begin(state.length, self.reach)
+        with active(self.decode):
             out = self.model.base_model(
                 input_ids=state.token[:, None], attention_mask=self.mask, position_ids=state.length[:, None], use_cache=False
             )

@@ -1,4 +1,4 @@
-"""Which engine draws: slots on CUDA where the model can be served by them, the plain engine otherwise.
+"""Which engine draws: continuous batching in slots on CUDA where it can serve the model, the plain engine otherwise.
 
 On a CPU the plain engine is no slower at the quickstart's shape (docs/engines.md has the figures).
 """
@@ -14,7 +14,7 @@ from ratchet.components.policy.engines import plain
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
-from ratchet.components.policy.probe import check_slots
+from ratchet.components.policy.parity import check_slots
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class _Latest:
     def engine(self, policy: Policy) -> SlotEngine | None:
         """None where slots cannot serve this model."""
         known = self._model is not None and self._model() is policy.model and self._precision == policy.precision
-        if not known or (self._engine is not None and not self._engine.twins.belong_to(policy.model)):
+        if not known or (self._engine is not None and not self._engine.shared_weights.belong_to(policy.model)):
             self._engine = None  # frees the other model's before ours is made
             self._engine = _checked_engine(policy)
             self._model, self._precision = ref(policy.model, self._forget), policy.precision
@@ -58,7 +58,7 @@ class _Latest:
             self._engine.release()
 
     def _forget(self, model: ReferenceType[PreTrainedModel]) -> None:
-        """A model that nobody has any more leaves no weights behind."""
+        """A model that was freed leaves no weights behind."""
         if model is self._model:
             self._engine = None
 

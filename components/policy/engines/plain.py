@@ -116,6 +116,7 @@ def _decode(
     """Yield (numbers of the live rows, their next-token logits) per position; the caller writes ``tokens`` in between."""
     device = model.device
     width = max(map(len, prompts))
+    # Padded on the left, so that the last column of every row predicts its first new token.
     padded = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
     real = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     positions = (real.cumsum(1) - 1).clamp(min=0)
@@ -128,6 +129,7 @@ def _decode(
     alive = torch.arange(len(tokens), device=device)
     for position in range(settings.max_new_tokens):
         yield alive, logits
+        # Waits for the device at every token; the engine with slots reads ends every few steps.
         keep = (tokens[alive, position] != end_of_sequence).nonzero()[:, 0]
         if len(keep) == 0 or position + 1 == settings.max_new_tokens:
             return

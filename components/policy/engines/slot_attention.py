@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ratchet.components.errors import ModelError
 
-FILL, EXTEND = "ratchet_slots_fill", "ratchet_slots_extend"
+PREFILL, DECODE = "ratchet_slots_prefill", "ratchet_slots_decode"
 # One split: the order of a row's sum does not depend on how long the longest row is. torch 2.11 does not have this argument.
 _FLASH_ARGUMENTS = {argument.name for argument in torch.ops.aten._flash_attention_forward.default._schema.arguments}
 _ONE_SPLIT = {"num_splits": 1} if "num_splits" in _FLASH_ARGUMENTS else {}
@@ -57,8 +57,8 @@ class SlotCache:
 
 
 @dataclass
-class Filling:
-    """Where the keys and values of prompts go: prompt p to ``samples`` slots each."""
+class Prefill:
+    """A prefill pass: the keys and values of each prompt go to ``samples`` slots."""
 
     cache: SlotCache
     stride: int  # T
@@ -74,8 +74,8 @@ class Filling:
 
 
 @dataclass
-class Extending:
-    """One new token for each of S slots."""
+class Decode:
+    """A decoding step: one new token per slot."""
 
     cache: SlotCache
     stride: int  # T
@@ -110,11 +110,11 @@ def unread_mask(device: torch.device) -> Tensor:
     return torch.zeros(1, 1, 1, 1, device=device)
 
 
-_ACTIVE: ContextVar[Filling | Extending] = ContextVar("slots")
+_ACTIVE: ContextVar[Prefill | Decode] = ContextVar("slots")
 
 
 @contextmanager
-def active(state: Filling | Extending) -> Iterator[None]:
+def active(state: Prefill | Decode) -> Iterator[None]:
     """Let the attention functions see these slots."""
     token = _ACTIVE.set(state)
     try:
@@ -129,11 +129,11 @@ def _refuse_extras(arguments: dict[str, Any]) -> None:
         raise ModelError(f"its attention takes {', '.join(extras)}. The plain engine serves it.")
 
 
-def fill(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object, **arguments: Any) -> tuple[Tensor, None]:
+def prefill(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object, **arguments: Any) -> tuple[Tensor, None]:
     """Causal attention over prompts padded on the right [B, H, L, D]; what comes after a prompt's end is never read."""
     _refuse_extras(arguments)
     state, window, width = _ACTIVE.get(), arguments.get("sliding_window"), query.shape[2]
-    assert isinstance(state, Filling)
+    assert isinstance(state, Prefill)
     query, key = query.to(value.dtype), key.to(value.dtype)  # rotary positions make them fp32 under autocast
     state.write(int(module.layer_idx), key, value)  # type: ignore[arg-type]
     mask = None
@@ -154,11 +154,11 @@ def fill(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # what it reads and writes is not the graph's business
-def extend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object, **arguments: Any) -> tuple[Tensor, None]:
+def decode(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object, **arguments: Any) -> tuple[Tensor, None]:
     """Attention of one new token for each slot, [S, H, 1, D], over its slot."""
     _refuse_extras(arguments)
     state = _ACTIVE.get()
-    assert isinstance(state, Extending)
+    assert isinstance(state, Decode)
     query, key = query.to(value.dtype), key.to(value.dtype)
     keys, values = state.cache.of(int(module.layer_idx), key, value)  # type: ignore[arg-type]
     keys.index_copy_(0, state.place, key[:, :, 0])
@@ -167,7 +167,7 @@ def extend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: obje
     return attend(state, query, keys, values, arguments.get("scaling"), arguments.get("sliding_window")), None
 
 
-def _flash(state: Extending, query: Tensor, keys: Tensor, values: Tensor, scale: float | None, window: int | None) -> Tensor:
+def _flash(state: Decode, query: Tensor, keys: Tensor, values: Tensor, scale: float | None, window: int | None) -> Tensor:
     """Variable-length flash attention, [S, 1, H, D]."""
     out = torch.ops.aten._flash_attention_forward(
         query[:, :, 0].contiguous(),
@@ -189,7 +189,7 @@ def _flash(state: Extending, query: Tensor, keys: Tensor, values: Tensor, scale:
     return cast(Tensor, out[:, None])
 
 
-def _plain(state: Extending, query: Tensor, keys: Tensor, values: Tensor, scale: float | None, window: int | None) -> Tensor:
+def _plain(state: Decode, query: Tensor, keys: Tensor, values: Tensor, scale: float | None, window: int | None) -> Tensor:
     """Masked attention over the slots, [S, 1, H, D]."""
     key, value = (_by_slot(x, state.stride)[: len(query), : state.reach].transpose(1, 2) for x in (keys, values))
     gqa = query.shape[1] != keys.shape[1]
@@ -204,5 +204,5 @@ def _by_slot(tensor: Tensor, stride: int) -> Tensor:
     return tensor[: slots * stride].view(slots, stride, *tensor.shape[1:])
 
 
-ALL_ATTENTION_FUNCTIONS.register(FILL, fill)
-ALL_ATTENTION_FUNCTIONS.register(EXTEND, extend)
+ALL_ATTENTION_FUNCTIONS.register(PREFILL, prefill)
+ALL_ATTENTION_FUNCTIONS.register(DECODE, decode)

@@ -1,8 +1,9 @@
-"""The engine with slots: rows of completions come and go in a fixed set of slots, and a step over all of them is one graph.
+"""The engine with slots: continuous batching (Orca, Yu et al., OSDI 2022) in which a step over all slots is one CUDA graph.
 
-A prompt without its last token is filled once, into the slots of all its samples; every token of a completion, the first one
-too, then comes from the same step at the same number of rows. So a completion does not depend on what else is drawn, for one
-count of slots; the count depends on the number of rows, and goes down at points that depend on how the rows end.
+Rows of completions come and go in a fixed set of slots. A prompt without its last token is prefilled once, into the slots of
+all its samples; every token of a completion, the first one too, then comes from the same decoding step at the same number of
+rows. So a completion does not depend on what else is drawn, for one count of slots; the count depends on the number of rows,
+and goes down at points that depend on how the rows end.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ratchet.components.policy.engines.decoder import Decoder, Drawing, SlotState
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
-from ratchet.components.policy.engines.pace import ON_CPU, Ends, Pace, Step, on_cuda
-from ratchet.components.policy.engines.schedule import Admission, Schedule, buckets
-from ratchet.components.policy.engines.slot_attention import EXTEND, FILL, Filling, SlotCache, active, unread_mask
-from ratchet.components.policy.engines.twin import Twins
+from ratchet.components.policy.engines.execution import ON_CPU, EndFlags, Execution, Step, on_cuda
+from ratchet.components.policy.engines.scheduler import Admission, Scheduler, buckets
+from ratchet.components.policy.engines.shared_weights import SharedWeights
+from ratchet.components.policy.engines.slot_attention import DECODE, PREFILL, Prefill, SlotCache, active, unread_mask
 from ratchet.components.policy.loading import Policy, is_half
 
 COMPILED_FROM = 50_000_000  # weights; compiling the layers of a smaller model takes longer than it saves
@@ -31,7 +32,7 @@ class Layout:
 
     cache: SlotCache
     state: SlotState
-    ends: Ends
+    end_flags: EndFlags
 
     def fits(self, slots: int, tokens: int, new_tokens: int) -> bool:
         """Whether there is room for so many slots and tokens, and for just so many new tokens in each slot."""
@@ -41,10 +42,10 @@ class Layout:
 class SlotEngine:
     """Rollouts of one model. It holds slots and graphs between calls; :meth:`release` gives their memory back."""
 
-    def __init__(self, policy: Policy, pace: Pace | None = None, compiled: bool | None = None) -> None:
+    def __init__(self, policy: Policy, execution: Execution | None = None, compiled: bool | None = None) -> None:
         """
         Args:
-            pace: of the model's device, unless given.
+            execution: of the model's device, unless given.
             compiled: whether the layers and the sampler are compiled; by default on CUDA, for models of some size.
 
         Raises:
@@ -53,17 +54,17 @@ class SlotEngine:
         model, self.device = policy.model, policy.model.device
         cuda = self.device.type == "cuda"
         self.half = is_half(self.device, policy.precision)
-        self.pace = pace or (on_cuda(self.device) if cuda else ON_CPU)
+        self.execution = execution or (on_cuda(self.device) if cuda else ON_CPU)
         self.compiled = compiled if compiled is not None else cuda and model.num_parameters() >= COMPILED_FROM
-        self.twins = Twins(model, self.half)
-        self.filler, self.extender = (self.twins.twin(model, name) for name in (FILL, EXTEND))
+        self.shared_weights = SharedWeights(model, self.half)
+        self.prefill_model, self.decode_model = (self.shared_weights.clone(model, name) for name in (PREFILL, DECODE))
         if self.compiled:
-            compile_layers(self.extender)
+            compile_layers(self.decode_model)
         self.steps: dict[Drawing, tuple[Decoder, Step]] = {}
         self.release()
         self._shapes, self._mask = SlotCache(1), unread_mask(self.device)
         with torch.inference_mode(), self._scope():
-            self._fill_pass([[0]], 1, Filling(self._shapes, 1, torch.zeros(1, dtype=torch.long, device=self.device), 1))
+            self._prefill_pass([[0]], 1, Prefill(self._shapes, 1, torch.zeros(1, dtype=torch.long, device=self.device), 1))
 
     def __call__(
         self,
@@ -95,7 +96,7 @@ class SlotEngine:
         if not prompts:
             return []
         with torch.inference_mode(), self._scope():
-            self.twins.refresh()
+            self.shared_weights.refresh()
             run = _Run(self, prompts, seed.draws(items, settings), settings, end_of_sequence)
             rows = run.completions(end_of_sequence)
         k = settings.samples
@@ -105,13 +106,13 @@ class SlotEngine:
         """Free slots and graphs; the next call makes them again."""
         self.layout: Layout | None = None
         self.steps.clear()
-        self._capture = self.pace.graphs()
+        self._capture = self.execution.graphs()
 
     def slots_for(self, rows: int, stride: int, settings: SamplingSettings) -> int:
         """How many slots serve so many rows: a power of two where graphs are kept by size, as many as memory has room for."""
-        wanted = 1 << (rows - 1).bit_length() if self.pace.captures else rows
+        wanted = 1 << (rows - 1).bit_length() if self.execution.captures else rows
         slots = min(settings.rows_at_once, wanted)
-        while slots > settings.samples and slots * stride * self._shapes.bytes_per_token > self.pace.cache_bytes:
+        while slots > settings.samples and slots * stride * self._shapes.bytes_per_token > self.execution.cache_bytes:
             slots //= 2
         return max(slots, settings.samples)
 
@@ -122,7 +123,7 @@ class SlotEngine:
             return old
         self.release()
         state = SlotState.empty(slots, new_tokens, self.device)
-        self.layout = Layout(self._shapes.resized(slots * stride), state, Ends(slots, self.device))
+        self.layout = Layout(self._shapes.resized(slots * stride), state, EndFlags(slots, self.device))
         return self.layout
 
     def step_of(self, drawing: Drawing) -> tuple[Decoder, Step]:
@@ -131,29 +132,29 @@ class SlotEngine:
         if drawing not in self.steps:
             cache, state = self.layout.cache, self.layout.state
             flash = self.half and self.device.type == "cuda"
-            decoder = Decoder(self.extender, cache, state, drawing, flash=flash, compiled=self.compiled)
+            decoder = Decoder(self.decode_model, cache, state, drawing, flash=flash, compiled=self.compiled)
             done = state.done.clone()
-            state.done.fill_(True)
+            state.done.fill_(True)  # before the capture, which runs the step: live slots would move on
             self.steps[drawing] = decoder, self._capture(decoder.step)
             state.done.copy_(done)
         return self.steps[drawing]
 
-    def fill(self, prompts: Sequence[Sequence[int]], admission: Admission, stride: int, samples: int) -> None:
+    def prefill(self, prompts: Sequence[Sequence[int]], admission: Admission, stride: int, samples: int) -> None:
         """Write the keys and values of the admitted prompts, without their last tokens, to their slots."""
         assert self.layout is not None
         if admission.width:
             slots = torch.tensor(admission.slots, device=self.device)
             heads = [list(prompts[prompt][:-1]) for prompt in admission.prompts]
-            self._fill_pass(heads, admission.width, Filling(self.layout.cache, stride, slots, samples))
+            self._prefill_pass(heads, admission.width, Prefill(self.layout.cache, stride, slots, samples))
 
-    def _fill_pass(self, heads: list[list[int]], width: int, filling: Filling) -> None:
-        rows = len(heads) if self.pace.fill_tokens is None else self.pace.prompts(width)
+    def _prefill_pass(self, heads: list[list[int]], width: int, prefilling: Prefill) -> None:
+        rows = len(heads) if self.execution.prefill_tokens is None else self.execution.prompts(width)
         padded = [head + [0] * (width - len(head)) for head in heads] + [[0] * width] * (rows - len(heads))
         tokens = torch.tensor(padded, device=self.device)
-        context = getattr(self.filler.config.get_text_config(), "max_position_embeddings", None) or width
+        context = getattr(self.prefill_model.config.get_text_config(), "max_position_embeddings", None) or width
         positions = torch.arange(width, device=self.device).clamp(max=context - 1).expand(rows, width)  # padding may go beyond
-        with active(filling):
-            self.filler.base_model(input_ids=tokens, attention_mask=self._mask, position_ids=positions, use_cache=False)
+        with active(prefilling):
+            self.prefill_model.base_model(input_ids=tokens, attention_mask=self._mask, position_ids=positions, use_cache=False)
 
     @contextmanager
     def _scope(self) -> Iterator[None]:
@@ -182,7 +183,7 @@ def compile_layers(model: PreTrainedModel) -> None:
 
 
 class _Run:
-    """One call: the schedule, and what has been drawn, by row of the results."""
+    """One call: its scheduler, and what has been drawn, by row of the results."""
 
     def __init__(
         self,
@@ -192,18 +193,19 @@ class _Run:
         settings: SamplingSettings,
         end_of_sequence: int,
     ) -> None:
-        pace, rows, limit = engine.pace, len(draws), settings.max_new_tokens
-        widths = [pace.width(len(prompt) - 1) for prompt in prompts]
+        execution, rows, limit = engine.execution, len(draws), settings.max_new_tokens
+        # Without its last token: the first decoding step reads that one, and its logits predict the first new token.
+        widths = [execution.width(len(prompt) - 1) for prompt in prompts]
         self.engine, self.prompts, self.draws, self.settings = engine, prompts, draws, settings
         self.stride = max(widths) + limit + 1  # the last one is scratch of a slot that is done
         slots = engine.slots_for(rows, self.stride, settings)
         self.layout = engine.lay_out(slots, self.stride, limit)
         self.layout.state.done.fill_(True)
-        self.sizes = buckets(slots, pace.ratio, pace.least)
+        self.sizes = buckets(slots, execution.ratio, execution.least)
         self.drawings = {n: Drawing(n, self.stride, settings.temperature, end_of_sequence) for n in self.sizes}
-        for size in self.sizes if pace.captures else ():  # the largest first: the smaller ones then fit into its memory
+        for size in self.sizes if execution.captures else ():  # the largest first: the smaller ones then fit into its memory
             engine.step_of(self.drawings[size])
-        self.schedule = Schedule(widths, settings.samples, slots, mixed=pace.fill_tokens is None)
+        self.scheduler = Scheduler(widths, settings.samples, slots, mixed=execution.prefill_tokens is None)
         self.results = [x.new_zeros(rows, limit) for x in self._drawn()]
         self.counts = torch.zeros(rows, dtype=torch.long, device=engine.device)
         self.left = [0] * slots  # tokens that the row in each slot may still draw
@@ -215,11 +217,11 @@ class _Run:
 
     def completions(self, end_of_sequence: int) -> list[Completion]:
         """Draw them all, in the order of the rows."""
-        schedule = self.schedule
-        while schedule.live or schedule.waiting:
-            while schedule.wants_prompts:
+        scheduler = self.scheduler
+        while scheduler.live or scheduler.waiting:
+            while scheduler.wants_prompts:
                 self._admit()
-            if not schedule.waiting:
+            if not scheduler.waiting:
                 self._shrink()
             self._advance()
         self._collect()
@@ -230,9 +232,9 @@ class _Run:
 
     def _admit(self) -> None:
         self._collect()
-        pace, device, samples = self.engine.pace, self.engine.device, self.settings.samples
-        admission = self.schedule.admit(pace.prompts)
-        self.engine.fill(self.prompts, admission, self.stride, samples)
+        execution, device, samples = self.engine.execution, self.engine.device, self.settings.samples
+        admission = self.scheduler.admit(execution.prompts)
+        self.engine.prefill(self.prompts, admission, self.stride, samples)
         owners = [prompt for prompt in admission.prompts for _ in range(samples)]
         token = torch.tensor([self.prompts[prompt][-1] for prompt in owners], device=device)
         lengths = [len(self.prompts[prompt]) - 1 for prompt in owners]
@@ -244,13 +246,13 @@ class _Run:
             self.left[slot], self.lengths[slot] = self.settings.max_new_tokens, tokens
 
     def _shrink(self) -> None:
-        """Go over to the smallest bucket that holds what is live."""
-        live, slots = self.schedule.live, len(self.schedule.slots)
+        """Move to the smallest bucket that holds what is live."""
+        live, slots = self.scheduler.live, len(self.scheduler.slots)
         size = min(n for n in self.sizes if n >= live)
         if size == slots:
             return
         self._collect()
-        moves = self.schedule.shrink(size)
+        moves = self.scheduler.shrink(size)
         for source, target in moves:
             self.left[target], self.lengths[target] = self.left[source], self.lengths[source]
         if moves:
@@ -260,24 +262,24 @@ class _Run:
 
     def _advance(self) -> None:
         """Some steps, until it is time to see which rows have ended."""
-        slots = self.schedule.slots
+        slots = self.scheduler.slots
         live = [slot for slot, row in enumerate(slots) if row is not None]
-        count = min(self.engine.pace.read_every, max(self.left[slot] for slot in live))
+        count = min(self.engine.execution.read_every, max(self.left[slot] for slot in live))
         decoder, step = self.engine.step_of(self.drawings[len(slots)])
         for number in range(count):
-            if not self.engine.pace.captures:
+            if not self.engine.execution.captures:
                 decoder.reach = min(self.stride, max(self.lengths[slot] for slot in live) + number + 1)
             step()
         for slot in live:
             self.left[slot], self.lengths[slot] = self.left[slot] - count, self.lengths[slot] + count
-        self.schedule.end(self.layout.ends.read(decoder.state.done))
+        self.scheduler.end(self.layout.end_flags.read(decoder.state.done))
 
     def _collect(self) -> None:
         """Bring what ended rows have drawn from their slots to the results, before the slots are used again."""
-        if not self.schedule.ended:
+        if not self.scheduler.ended:
             return
-        slots, rows = (torch.tensor(x, device=self.engine.device) for x in zip(*self.schedule.ended, strict=True))
+        slots, rows = (torch.tensor(x, device=self.engine.device) for x in zip(*self.scheduler.ended, strict=True))
         for result, drawn in zip(self.results, self._drawn(), strict=True):
-            result[rows] = drawn[slots, :-1]
+            result[rows] = drawn[slots, :-1]  # the last column is scratch
         self.counts[rows] = self.layout.state.count[slots]
-        self.schedule.ended.clear()
+        self.scheduler.ended.clear()

@@ -44,7 +44,7 @@ def test_after_an_adapter_is_merged_the_engine_is_made_again() -> None:
     again = latest.engine(merged)
     assert again is not None
     assert again is not engine
-    assert again.twins.belong_to(merged.model)
+    assert again.shared_weights.belong_to(merged.model)
 
 
 def test_a_model_that_is_gone_leaves_no_engine() -> None:

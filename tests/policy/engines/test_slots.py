@@ -16,7 +16,7 @@ from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.engines import plain
 from ratchet.components.policy.engines.decoder import Drawing
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from ratchet.components.policy.engines.pace import ON_CPU, Pace, Step
+from ratchet.components.policy.engines.execution import ON_CPU, Execution, Step
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
 from tests.policy.families import ENDS, FAMILIES, random_model
@@ -47,8 +47,8 @@ def warm_up_three_times() -> Callable[[Step], Step]:
     return capture
 
 
-AS_ON_CUDA = Pace(warm_up_three_times, captures=True, read_every=8, ratio=4, least=8, fill_tokens=64, cache_bytes=1e12)
-PACES = pytest.mark.parametrize("pace", [ON_CPU, AS_ON_CUDA], ids=["cpu", "as on cuda"])
+AS_ON_CUDA = Execution(warm_up_three_times, captures=True, read_every=8, ratio=4, least=8, prefill_tokens=64, cache_bytes=1e12)
+EXECUTIONS = pytest.mark.parametrize("execution", [ON_CPU, AS_ON_CUDA], ids=["cpu", "as on cuda"])
 
 
 def ending_policy() -> Policy:
@@ -77,26 +77,26 @@ def same_as_plain(
     return flat(found)
 
 
-@PACES
+@EXECUTIONS
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"gemma2"}))
-def test_slots_draw_what_the_plain_engine_draws(family: str, pace: Pace) -> None:
+def test_slots_draw_what_the_plain_engine_draws(family: str, execution: Execution) -> None:
     policy = Policy(random_model(deepcopy(FAMILIES[family])), tiny_tokenizer())
-    same_as_plain(policy, SlotEngine(policy, pace), SamplingSettings(2, 12))
+    same_as_plain(policy, SlotEngine(policy, execution), SamplingSettings(2, 12))
 
 
-@PACES
+@EXECUTIONS
 @pytest.mark.parametrize("rows_at_once", [8, 16, 512])  # of 54 rows
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_refills_change_nothing(rows_at_once: int, temperature: float, pace: Pace) -> None:
+def test_refills_change_nothing(rows_at_once: int, temperature: float, execution: Execution) -> None:
     policy = tiny_policy(layers=2)
-    same_as_plain(policy, SlotEngine(policy, pace), SamplingSettings(3, 11, temperature, rows_at_once=rows_at_once))
+    same_as_plain(policy, SlotEngine(policy, execution), SamplingSettings(3, 11, temperature, rows_at_once=rows_at_once))
 
 
-@PACES
+@EXECUTIONS
 @pytest.mark.parametrize("rows_at_once", [6, 16, 512])
-def test_early_ends_and_smaller_buckets_change_nothing(rows_at_once: int, pace: Pace) -> None:
+def test_early_ends_and_smaller_buckets_change_nothing(rows_at_once: int, execution: Execution) -> None:
     policy = ending_policy()
-    drawn = same_as_plain(policy, SlotEngine(policy, pace), SamplingSettings(3, 21, HOT, rows_at_once=rows_at_once))
+    drawn = same_as_plain(policy, SlotEngine(policy, execution), SamplingSettings(3, 21, HOT, rows_at_once=rows_at_once))
     lengths = [len(completion.tokens) for completion in drawn]
     assert min(lengths) == 1
     assert max(lengths) == 21
@@ -198,8 +198,8 @@ def test_an_adapter_is_served() -> None:
             if "lora_B" in name:
                 parameter.add_(1.0)
     assert same_as_plain(policy, engine, SamplingSettings(1, 8)) != flat(before)
-    assert engine.twins.belong_to(policy.model)
-    assert not engine.twins.belong_to(adapter.merge().model)
+    assert engine.shared_weights.belong_to(policy.model)
+    assert not engine.shared_weights.belong_to(adapter.merge().model)
 
 
 def test_slots_are_as_many_as_rows_memory_and_settings_allow() -> None:
@@ -208,9 +208,9 @@ def test_slots_are_as_many_as_rows_memory_and_settings_allow() -> None:
     assert engine.slots_for(33, 20, settings) == 64
     assert engine.slots_for(1000, 20, settings) == 100
     token = 2 * 32 * 4  # keys and values of one layer of width 32, fp32
-    engine.pace = replace(AS_ON_CUDA, cache_bytes=20 * 20 * token)
+    engine.execution = replace(AS_ON_CUDA, cache_bytes=20 * 20 * token)
     assert engine.slots_for(33, 20, settings) == 16
-    engine.pace = replace(AS_ON_CUDA, cache_bytes=1)
+    engine.execution = replace(AS_ON_CUDA, cache_bytes=1)
     assert engine.slots_for(33, 20, settings) == 4  # a prompt's samples at least
 
 

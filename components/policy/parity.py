@@ -1,0 +1,141 @@
+"""Parity checks before training: do the samplers, the packed scorer and the model's own forward pass agree on this model?
+
+Models differ in windows, caps, scales and positions. Rather than trust a list of families, every model is tried on a few
+tokens; one whose figures differ would be trained on wrong importance ratios without any other sign.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.execution import ON_CPU
+from ratchet.components.policy.engines.plain import sample
+from ratchet.components.policy.engines.slots import SlotEngine
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
+from ratchet.components.policy.varlen_attention import flat_rows
+
+TOLERANCE = 2e-3  # nats, fp32
+HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more
+PROBE_TOKENS = 12
+COPIES = 12  # of each completion beside one another: rows of 300 tokens, wider than a window of a model's own (GPT-Neo: 256)
+LONGEST = 256
+
+
+def check_scoring(policy: Policy) -> None:
+    """Compare three ways to the same log-probs on two prompts of different lengths, in fp32.
+
+    Raises:
+        ModelError: if they differ, or if the model cannot be run in one of these ways.
+    """
+    family = policy.model.config.model_type
+    try:
+        differences = _differences(policy)
+    except ModelError:
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:  # of foreign model code
+        raise ModelError(
+            f"{family}: sampling and scoring fail on this model ({type(error).__name__}: {error}). "
+            "This family is not supported; use another model."
+        ) from error
+    for name, difference in differences.items():
+        if not difference <= TOLERANCE:
+            raise ModelError(
+                f"{family}: the {name} differs from the model's own forward pass by "
+                f"{difference:.3g} nats, so training would use wrong ratios. This family is not supported; use another model."
+            )
+
+
+def check_slots(policy: Policy) -> SlotEngine:
+    """An engine with slots for this model, tried against the model's own forward pass in fp32 and in the policy's precision.
+
+    Raises:
+        ModelError: if slots cannot serve it, and why.
+    """
+    try:
+        exact = replace(policy, precision="fp32")
+        worst = float(_slot_differences(exact, SlotEngine(exact, ON_CPU, compiled=False)).max())
+        engine = SlotEngine(policy)
+        mean = float(_slot_differences(policy, engine).mean()) if engine.half else 0.0
+    except ModelError:
+        raise
+    except (AttributeError, IndexError, KeyError, LookupError, RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise ModelError(f"{type(error).__name__}: {error}. The plain engine serves it.") from error
+    if not (worst <= TOLERANCE and mean <= HALF_TOLERANCE):
+        raise ModelError(
+            f"its log-probs differ from the model's own forward pass by {worst:.3g} nats at most in fp32 "
+            f"and by {mean:.3g} on average in bf16. The plain engine serves it."
+        )
+    return engine
+
+
+def _slot_differences(policy: Policy, engine: SlotEngine) -> torch.Tensor:
+    """Of each of a few tokens, in nats."""
+    prompts = _prompts(policy)
+    drawn = engine.sample(
+        policy, prompts, [0, 1], SamplingSettings(2, PROBE_TOKENS), SamplingSeed(0, "probe"), end_of_sequence=-1
+    )
+    engine.release()
+    own = [_plain(policy, prompt, c.tokens) for prompt, group in zip(prompts, drawn, strict=True) for c in group]
+    return (torch.tensor([c.log_probs for group in drawn for c in group]) - torch.stack(own)).abs()
+
+
+def _prompts(policy: Policy) -> list[list[int]]:
+    ids = torch.arange(1, 10).mul(policy.model.config.get_text_config().vocab_size // 11).tolist()
+    return [ids[:3], ids]
+
+
+def _differences(policy: Policy) -> dict[str, float]:
+    """Greatest difference of each of our ways from the model's own forward pass, in nats."""
+    prompts = _prompts(policy)
+    settings = SamplingSettings(2, PROBE_TOKENS)
+    # No token ends these completions, so that all of them are compared.
+    drawn = sample(policy.model, prompts, [0, 1], settings, SamplingSeed(0, "probe"), end_of_sequence=-1)
+    groups = [Group(prompt, [c.tokens for c in group] * COPIES) for prompt, group in zip(prompts, drawn, strict=True)]
+    layouts = {"packed scorer": pack(groups), **({"flat scorer": pack_flat(groups)} if flat_rows(policy) else {})}
+    shape = (len(prompts), 1, settings.samples, PROBE_TOKENS)
+    sampled = torch.tensor([c.log_probs for group in drawn for c in group]).view(shape)
+    own = [_plain(policy, prompt, c.tokens) for prompt, group in zip(prompts, drawn, strict=True) for c in group]
+    plain = torch.stack(own).view(shape)
+    scored = {name: _scored(policy, rows).view(len(prompts), COPIES, *shape[2:]) for name, rows in layouts.items()}
+    return {name: float((found - plain).abs().max()) for name, found in {"sampler": sampled, **scored}.items()}
+
+
+def _scored(policy: Policy, rows: PackedRows) -> torch.Tensor:
+    """Log-probs by completion and token."""
+    found = torch.zeros(int(rows.sequence.max()) + 1, PROBE_TOKENS)
+    with torch.no_grad():
+        found[rows.sequence, rows.index] = score_tokens(policy.model, rows.to(policy.model.device)).cpu()
+    return found
+
+
+def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Tensor:
+    tokens = torch.tensor([prompt + completion], device=policy.model.device)
+    with torch.no_grad():
+        log_softmax: torch.Tensor = policy.model(input_ids=tokens, use_cache=False).logits.float().log_softmax(-1)[0]
+    predictors = log_softmax[len(prompt) - 1 : -1]  # logits at a token predict the next one
+    return predictors.gather(-1, tokens[0, len(prompt) :, None])[:, 0].cpu()
+
+
+def longest_prompt(policy: Policy, prompts: Sequence[str]) -> int:
+    """Tokens of the longest prompt, among those of most characters; the sampler checks every one."""
+    return max((len(policy.encode_prompt(prompt)) for prompt in sorted(prompts, key=len)[-LONGEST:]), default=0)
+
+
+def check_context(policy: Policy, prompts: Sequence[str], max_new_tokens: int) -> None:
+    """Refuse prompts whose completions could run past the model's context.
+
+    Raises:
+        ModelError: naming the longest prompt and the remedy.
+    """
+    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    longest = longest_prompt(policy, prompts)
+    if limit is not None and longest + max_new_tokens > limit:
+        raise ModelError(
+            f"a prompt of {longest} tokens and policy.max_new_tokens={max_new_tokens} exceed the model's context of {limit}. "
+            "Lower policy.max_new_tokens or data.max_prompt_chars, or use a model with a longer context."
+        )

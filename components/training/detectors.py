@@ -1,0 +1,190 @@
+"""What the sentinel looks for, one detector per fault; each is small state as JSON and an ``observe``.
+
+- :class:`ProxyGoldGap`: on dev, the training reward rises while gold falls.
+- :class:`AccuracyDrop`: on the training prompts, gold falls: a cheap suspicion between dev evaluations; dev decides.
+- :class:`GradientSpikes`: the gradient's norm, before it is clipped.
+- :data:`RULES`: one figure of a training step against a limit, fixed or relative to how the run began.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ratchet.components.recipe import Sentinel as Limits
+
+# ProxyGoldGap.
+BEST_OF_SEVERAL = 1.0  # standard errors taken off a drop below the best evaluation: it was the best of several
+SURE = 1.645  # one-sided 95% in standard errors
+MOST = 1e6  # standard errors of a change that is the same in every item; JSON has no infinity
+
+# AccuracyDrop.
+COMPARED, COMPARED_AT_LEAST = 20, 10  # steps compared with, and before a step is judged
+DROP_SLACK, DROP_LIMIT = 0.5, 3.0  # in standard deviations: a false suspicion once in some hundred steps
+LEAST_DEVIATION = 0.01  # of a series that hardly moves
+
+# GradientSpikes.
+NORMS, NORMS_AT_LEAST = 128, 20  # steps whose norms are remembered, and before a norm is judged
+LEAST_NORM = 1e-12
+SPIKE_WINDOW, TOO_MANY_SPIKES = 50, 5  # spikes among the last steps that end training
+
+GROWTH = 1.1  # from which length counts as growing
+
+Values = Sequence[float | None]
+
+
+@dataclass
+class ProxyGoldGap:
+    """A one-sided CUSUM (Page 1954) of those drops of gold that the proxy does not share. Its state is JSON.
+
+    Gao et al. 2022 (arXiv:2210.10760) give the shape of it: under optimisation the proxy keeps rising after the gold reward
+    has turned. Both are measured on the same dev samples; each evaluation is compared with the one before it, item by item.
+    """
+
+    cusum: float = 0.0
+    proxy: list[float | None] = field(default_factory=list)  # of each item at the last evaluation
+    gold: list[float] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)  # gold at the evaluation where it was best, and the proxy there
+    best_proxy: list[float | None] = field(default_factory=list)
+
+    def observe(self, proxy: Values, gold: Sequence[float], slack: float) -> float:
+        """Add an evaluation of the same items; how far both parted, in standard errors; 0 near gold's best.
+
+        C = max(0, C + drop - slack), with drop = -z_gold + min(0, z_proxy), each z the mean of the items' changes since the
+        last evaluation in its standard errors. A proxy that rises adds nothing: its noise may be small, and it would outweigh
+        any gold. Where gold only wanders, a standard normal number is added, less the slack; where both fall, nothing.
+        A slow drop shows against the best evaluation itself, at the price of ``BEST_OF_SEVERAL``.
+        """
+        if len(gold) == len(self.gold):
+            drop = unshared_drop(proxy, gold, self.proxy, self.gold)
+            self.cusum = max(0.0, self.cusum + drop - slack)
+        self.proxy, self.gold = list(proxy), list(gold)
+        if len(gold) != len(self.best) or sum(gold) > sum(self.best):
+            self.best, self.best_proxy = self.gold, self.proxy
+        below = unshared_drop(proxy, gold, self.best_proxy, self.best)
+        return max(self.cusum, below - BEST_OF_SEVERAL) if below > SURE else 0.0
+
+
+def unshared_drop(proxy: Values, gold: Values, old_proxy: Values, old_gold: Values) -> float:
+    """Gold's drop less the proxy's, in standard errors."""
+    return -paired_z(gold, old_gold) + min(0.0, paired_z(proxy, old_proxy))
+
+
+def paired_z(now: Values, before: Values) -> float:
+    """Mean of the paired differences in standard errors; 0 where nothing changed. Items that miss a value are left out."""
+    changes = np.array([a - b for a, b in zip(now, before, strict=True) if a is not None and b is not None])
+    if len(changes) < 2 or not changes.any():
+        return 0.0
+    mean, deviation = float(changes.mean()), float(changes.std(ddof=1))
+    return mean / deviation * math.sqrt(len(changes)) if deviation > 0 else math.copysign(MOST, mean)
+
+
+@dataclass
+class AccuracyDrop:
+    """A one-sided CUSUM of accuracy on the training prompts against its own last steps. Its state is JSON."""
+
+    recent: list[float] = field(default_factory=list)
+    cusum: float = 0.0
+
+    def observe(self, accuracy: float) -> bool:
+        """Add a step's accuracy; whether it has been falling. The sum then starts again."""
+        if len(self.recent) >= COMPARED_AT_LEAST:
+            deviation = max(LEAST_DEVIATION, float(np.std(self.recent, ddof=1)))
+            self.cusum = max(0.0, self.cusum + (float(np.mean(self.recent)) - accuracy) / deviation - DROP_SLACK)
+        self.recent = [*self.recent, accuracy][-COMPARED:]
+        if self.cusum <= DROP_LIMIT:
+            return False
+        self.cusum = 0.0
+        return True
+
+
+@dataclass
+class GradientSpikes:
+    """Counts outliers among the norms. PaLM (arXiv:2204.02311, section 5.1) met loss spikes that clipping did not prevent."""
+
+    norms: list[float] = field(default_factory=list)
+    at: list[int] = field(default_factory=list)  # steps of recent spikes
+
+    def observe(self, step: int, norm: float, deviations: float) -> bool:
+        """Add a norm; whether spikes have become too many. A spike stays out of the norms that later ones are held against."""
+        self.at = [s for s in self.at if s > step - SPIKE_WINDOW]
+        if len(self.norms) >= NORMS_AT_LEAST and norm > spike_limit(self.norms, deviations):
+            self.at.append(step)
+        else:
+            self.norms = [*self.norms, norm][-NORMS:]
+        return len(self.at) >= TOO_MANY_SPIKES
+
+
+def spike_limit(norms: Sequence[float], deviations: float) -> float:
+    """Median plus that many median absolute deviations of the logarithms, for norms are skewed; at least twice the median."""
+    logarithms = np.log(np.maximum(norms, LEAST_NORM))
+    median = np.median(logarithms)
+    spread = np.median(np.abs(logarithms - median))
+    return float(np.exp(median + max(np.log(2), deviations * spread)))
+
+
+class Rule(NamedTuple):
+    """A figure's limit: the recipe's value itself, or its multiple of (``times``) or sum with (``plus``) the start."""
+
+    name: str  # of the limit in the recipe
+    reason: str
+    signal: str
+    form: Literal["fixed", "times", "plus"]
+    below: bool = False  # too low rather than too high
+
+
+RULES = (
+    Rule("kl", "kl", "objective/kl", "fixed"),
+    Rule("length", "length", "completions/mean_length", "times"),
+    Rule("truncated", "length", "completions/clipped_ratio", "plus"),
+    Rule("length_correlation", "length", "completions/length_correlation", "fixed"),
+    Rule("entropy_low", "entropy", "entropy", "times", below=True),
+    Rule("entropy_high", "entropy", "entropy", "times"),
+    Rule("distinct_2", "repetition", "completions/distinct_2", "times", below=True),
+    Rule("identical", "repetition", "completions/identical_wrong", "fixed"),
+    Rule("silent", "silent_groups", "frac_unsolved_silent", "fixed"),
+    Rule("missing", "missing_rewards", "frac_reward_missing", "fixed"),
+    Rule("clipped", "ratio", "clip_ratio/region_mean", "fixed"),
+    Rule("mismatch", "mismatch", "mismatch/log_prob_mean_abs", "fixed"),
+)
+BASELINES = sorted({rule.signal for rule in RULES if rule.form != "fixed"})
+
+
+class Crossing(NamedTuple):
+    """A rule whose limit a step has crossed."""
+
+    rule: Rule
+    value: float
+    limit: float
+
+
+def crossings(figures: Mapping[str, float], baseline: Mapping[str, float], limits: Limits) -> Iterator[Crossing]:
+    """The rules that a step's figures cross; one whose figure or whose start is not known is silent.
+
+    Args:
+        baseline: mean of each of ``BASELINES`` over the first steps.
+    """
+    for rule in RULES:
+        limit = _limit(rule, getattr(limits, rule.name), baseline)
+        value = figures.get(rule.signal)
+        if limit is None or value is None or (rule.name == "length_correlation" and not _growing(figures, baseline)):
+            continue
+        if value < limit if rule.below else value > limit:
+            yield Crossing(rule, value, limit)
+
+
+def _limit(rule: Rule, given: float | None, baseline: Mapping[str, float]) -> float | None:
+    if given is None or rule.form == "fixed":
+        return given
+    start = baseline.get(rule.signal)
+    if start is None:
+        return None
+    return given * start if rule.form == "times" else given + start
+
+
+def _growing(figures: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
+    """A reward may rightly prefer longer answers; it is paid for length when the answers follow it."""
+    start = baseline.get("completions/mean_length")
+    return start is not None and figures.get("completions/mean_length", 0.0) > GROWTH * start

@@ -1,0 +1,151 @@
+"""Micro-batches: rollouts as packed rows, and how many packed tokens a forward pass takes.
+
+The cut of a batch into micro-batches decides the order of its sums, and so the last bits of every weight. Where memory ran
+out, half as many tokens are taken from there on, and that is recorded: a rebuild is given where the cut changed, and does not
+have to run out of memory in the same place.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ratchet.components.errors import ModelError
+from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.log_probs import Nucleus
+from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
+from ratchet.components.policy.varlen_attention import flat_rows
+from ratchet.components.training.rollouts import Rollouts
+
+Result = TypeVar("Result")
+
+ROW_TOKENS = 128
+FLAT_MULTIPLE = 64  # tokens of a flat row: few lengths, none of them odd
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Packed rows of some groups, N completion tokens in all, on one device."""
+
+    rows: PackedRows
+    completion: Tensor  # [N] long: number of each token's completion, 0..S-1
+    index: Tensor  # [N] long: its position there, 0..T-1
+    nucleus: Nucleus | None
+
+    def take(self, matrix: Tensor) -> Tensor:
+        """The entries of an [S, T] matrix on the same device at this batch's tokens, [N]."""
+        return matrix[self.completion, self.index]
+
+
+def token_runs(groups: Sequence[Group], numbers: Sequence[int], limit: int) -> list[list[int]]:
+    """Cut group numbers into runs of at most ``limit`` packed tokens (at least one group each)."""
+    runs: list[list[int]] = []
+    room = 0
+    for number, group in zip(numbers, groups, strict=True):
+        if not runs or group.tokens > room:
+            runs.append([])
+            room = limit
+        runs[-1].append(number)
+        room -= group.tokens
+    return runs
+
+
+def micro_batches(
+    rollouts: Rollouts, kept: Sequence[int], limit: int, device: torch.device, flat: bool = False
+) -> Iterator[MicroBatch]:
+    """The groups numbered ``kept``, in micro-batches of at most ``limit`` packed tokens.
+
+    Args:
+        flat: as one row each, for models that :func:`serves` says attend to sequences, instead of several with a mask.
+    """
+    for run in token_runs(rollouts.token_groups(kept), kept, limit):
+        yield _micro_batch(rollouts, run, device, flat)
+
+
+def _micro_batch(rollouts: Rollouts, numbers: Sequence[int], device: torch.device, flat: bool) -> MicroBatch:
+    groups, k = rollouts.token_groups(numbers), rollouts.k
+    packed = pack_flat(groups, FLAT_MULTIPLE) if flat else pack(groups, ROW_TOKENS)
+    completion = torch.tensor(numbers)[packed.sequence // k] * k + packed.sequence % k
+    nucleus = _nucleus(rollouts, completion, packed.index, device)
+    rows = packed.to(device)
+    return MicroBatch(rows, completion.to(device), rows.index, nucleus)
+
+
+def _nucleus(rollouts: Rollouts, completions: Tensor, indices: Tensor, device: torch.device) -> Nucleus | None:
+    flat = rollouts.completions
+    if flat[0].nucleus is None:
+        return None
+    kept = [(flat[c].nucleus or [])[i] for c, i in zip(completions.tolist(), indices.tolist(), strict=True)]
+    token = [number for number, ids in enumerate(kept) for _ in ids]
+    return Nucleus(torch.tensor(token, device=device), torch.tensor([i for ids in kept for i in ids], device=device))
+
+
+def token_matrix(rollouts: Rollouts, function: Callable[[MicroBatch], Tensor], limit: int, policy: Policy) -> Tensor:
+    """Evaluate a per-token function of all completions without gradient, as [S, T] on the CPU; 0 beyond their ends."""
+    device = policy.model.device
+    matrix = torch.zeros(rollouts.mask.shape, device=device)
+    with torch.no_grad(), policy.autocast():
+        for batch in micro_batches(rollouts, range(len(rollouts.groups)), limit, device, flat_rows(policy)):
+            matrix[batch.completion, batch.index] = function(batch).float()
+    return matrix.cpu()  # the one wait for the device
+
+
+@dataclass
+class TokenBudget:
+    """Packed tokens per forward pass, over a run. A *call* is a scoring pass or a minibatch, numbered from 1 in each step."""
+
+    tokens: int
+    given: Mapping[str, int] = field(default_factory=dict)  # "step.call": tokens from there on, of the run that is repeated
+    smaller: dict[str, int] = field(default_factory=dict)  # the same of this run
+    step: int = 0
+    call: int = 0
+
+    def __post_init__(self) -> None:
+        self.tokens = min([self.tokens, *self.smaller.values()])
+
+    def begin(self, step: int) -> None:
+        """Start a step: its calls are numbered from 1."""
+        self.step, self.call = step, 0
+
+    def spend(self, call: Callable[[int], Result], largest: int) -> Result:
+        """The result of a call that is given the number of tokens; after running out of memory, again with half of them.
+
+        Args:
+            largest: tokens of the largest group, which no micro-batch cuts.
+
+        Raises:
+            ModelError: if one group at a time is too much.
+        """
+        self.call += 1
+        if self._here in self.given:
+            self._set(self.given[self._here])
+        while True:
+            try:
+                return call(self.tokens)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).split(". ")[0]
+            # Outside the handler, whose traceback would keep the call's tensors alive, so that the cache could not free them.
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._halve(largest, reason)
+
+    @property
+    def _here(self) -> str:
+        return f"{self.step}.{self.call}"
+
+    def _set(self, tokens: int) -> None:
+        self.tokens = self.smaller[self._here] = tokens
+
+    def _halve(self, largest: int, reason: str) -> None:
+        if self.tokens <= largest:
+            raise ModelError(
+                f"there is no memory to train on one group of {largest} tokens ({reason}). Set train.gradient_checkpointing, "
+                "or lower train.k or policy.max_new_tokens."
+            )
+        self._set(max(1, self.tokens // 2))
+        logging.getLogger(__name__).warning(
+            "step %d: out of memory; train.micro_tokens is %d from here on", self.step + 1, self.tokens
+        )

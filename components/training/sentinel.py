@@ -1,0 +1,151 @@
+"""Watches training and says when it must end, and why. Rules and limits are the recipe's section ``train.sentinel``.
+
+Its state resumes with the checkpoint. It has two occasions: a training step and a dev evaluation.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ratchet.components.recipe import Sentinel as Limits
+from ratchet.components.training.detectors import (
+    BASELINES,
+    AccuracyDrop,
+    GradientSpikes,
+    ProxyGoldGap,
+    crossings,
+    spike_limit,
+)
+
+NONFINITE = "nonfinite"
+
+ADVICE = {
+    NONFINITE: "Lower train.lr, check the reward's range, and train in fp32.",
+    "proxy_gold_gap": "The reward no longer pays for what is wanted: fix it, mix in a verifier, or hold the policy back with "
+    "train.kl=loss.",
+    "kl": "The policy has left the region in which the reward was validated: set train.kl=loss, lower train.lr, or raise "
+    "train.sentinel.kl.",
+    "length": "Look at the samples: where long answers are not better, the reward pays for length; otherwise raise "
+    "policy.max_new_tokens and train.sentinel.length.",
+    "entropy": "Lower train.lr or raise train.loss.clip_high where it collapses; set train.kl=loss where it explodes.",
+    "repetition": "Look at the samples: the reward pays for a text that repeats itself. Fix the reward, or set train.kl=loss.",
+    "silent_groups": "Equal rewards teach nothing: the prompts are too hard, or the reward is constant. Change the prompts, "
+    "raise train.k, or set train.sampling.refills.",
+    "missing_rewards": "The reward cannot judge many completions: look at the samples, and fix the verifier.",
+    "gradient": "Lower train.lr or train.max_grad_norm.",
+    "mismatch": "The engine that samples does not have the trainer's weights, or computes them too differently: look at what "
+    "refreshes its weights, at its precision and temperature, and set train.precision=fp32 to tell these apart.",
+    "ratio": "An update moves too far from the policy that sampled: lower train.lr, train.epochs or train.minibatches.",
+}
+
+
+class Stop(NamedTuple):
+    """A rule that has ended training: ``reason`` is a key of ``ADVICE``."""
+
+    reason: str
+    signal: str  # name of the figure
+    value: float
+    limit: float
+    step: int
+
+    def text(self) -> str:
+        """One sentence with the figures, and what to do."""
+        return (
+            f"the sentinel stopped training at step {self.step}: {self.reason} ({self.signal} {self.value:.3g}, limit "
+            f"{self.limit:.3g}). {ADVICE[self.reason]}"
+        )
+
+
+def may_be_judged(reason: str) -> bool:
+    """Whether a checkpoint from before a stop may go to the gate where the recipe lets it: never after non-finite updates."""
+    return reason != NONFINITE
+
+
+class DevResult(NamedTuple):
+    """A dev evaluation: its figures, and each item's gold (1.0 where the verifier agrees) and proxy (the training reward)."""
+
+    figures: Mapping[str, float]
+    gold: Sequence[float] = ()
+    proxy: Sequence[float | None] = ()
+
+
+def dev_result(figures: Mapping[str, float], gold: Sequence[float], proxy: Sequence[float | None]) -> DevResult:
+    """With ``eval_proxy``, the mean of the proxy where it is not missing."""
+    present = [value for value in proxy if value is not None]
+    mean = {"eval_proxy": sum(present) / len(present)} if present else {}
+    return DevResult({**figures, **mean}, gold, proxy)
+
+
+@dataclass
+class Sentinel:
+    """All of it is JSON, so that a resumed run stops where an uninterrupted one does."""
+
+    skipped_in_a_row: int = 0
+    over: dict[str, int] = field(default_factory=dict)  # rule -> steps in a row over its limit
+    start: dict[str, list[float]] = field(default_factory=dict)  # signal -> its values in the first steps
+    gradient_spikes: GradientSpikes = field(default_factory=GradientSpikes)
+    proxy_gold_gap: ProxyGoldGap = field(default_factory=ProxyGoldGap)
+    accuracy_drop: AccuracyDrop = field(default_factory=AccuracyDrop)
+    suspicious: bool = False  # the last step asks for a dev evaluation
+
+    @classmethod
+    def resumed(cls, state: Mapping[str, Any]) -> "Sentinel":
+        """From ``asdict``."""
+        parts = {
+            "gradient_spikes": GradientSpikes(**state["gradient_spikes"]),
+            "proxy_gold_gap": ProxyGoldGap(**state["proxy_gold_gap"]),
+            "accuracy_drop": AccuracyDrop(**state["accuracy_drop"]),
+        }
+        return cls(**{**state, **parts})
+
+    def observe(self, step: int, figures: Mapping[str, float], stepped: int, skipped: int, limits: Limits) -> Stop | None:
+        """Note a training step: its figures, the optimiser steps taken and skipped. The reason to stop, if there is one."""
+        if skipped:
+            self.skipped_in_a_row += 1
+        elif stepped:
+            self.skipped_in_a_row = 0
+        if self.skipped_in_a_row >= limits.nonfinite:
+            return Stop(NONFINITE, "skipped_in_a_row", self.skipped_in_a_row, limits.nonfinite - 1, step)
+        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
+        accuracy = figures.get("accuracy")
+        self.suspicious = limits.gap is not None and accuracy is not None and self.accuracy_drop.observe(accuracy)
+        return self._stop_by_rule(step, figures, limits) or self._stop_by_spikes(step, figures, limits)
+
+    def wants_evaluation(self, step: int, limits: Limits) -> bool:
+        """Whether dev is to be evaluated after this step, whatever the recipe's schedule says."""
+        return step in limits.looks or self.suspicious
+
+    def warnings(self) -> dict[str, float]:
+        """For each rule that is crossed, the steps in a row it has been."""
+        return {f"sentinel/{name}": float(steps) for name, steps in self.over.items()}
+
+    def observe_dev(self, step: int, result: DevResult, limits: Limits) -> Stop | None:
+        """Note a dev evaluation of the same items as always; the reason to stop, if there is one."""
+        divergence = result.figures.get("eval_kl", 0.0)
+        if limits.kl is not None and divergence > limits.kl:
+            return Stop("kl", "eval_kl", divergence, limits.kl, step)
+        if limits.gap is None or not result.proxy:
+            return None
+        gap = self.proxy_gold_gap.observe(result.proxy, result.gold, limits.gap_slack)
+        return Stop("proxy_gold_gap", "sentinel/gap", gap, limits.gap, step) if gap > limits.gap else None
+
+    def _stop_by_rule(self, step: int, figures: Mapping[str, float], limits: Limits) -> Stop | None:
+        whole = {name: values for name, values in self.start.items() if len(values) >= limits.baseline_steps}
+        baseline = {name: sum(values) / len(values) for name, values in whole.items()}
+        found = {crossing.rule.name: crossing for crossing in crossings(figures, baseline, limits)}
+        self.over = {name: self.over.get(name, 0) + 1 for name in found}
+        for name in BASELINES:
+            if name in figures and len(self.start.get(name, ())) < limits.baseline_steps:
+                self.start.setdefault(name, []).append(figures[name])
+        for name, steps in self.over.items():
+            if steps >= limits.patience:
+                rule, value, limit = found[name]
+                return Stop(rule.reason, rule.signal, value, limit, step)
+        return None
+
+    def _stop_by_spikes(self, step: int, figures: Mapping[str, float], limits: Limits) -> Stop | None:
+        norm = figures.get("grad_norm")
+        if norm is None or limits.gradient is None or not self.gradient_spikes.observe(step, norm, limits.gradient):
+            return None
+        return Stop("gradient", "grad_norm", norm, spike_limit(self.gradient_spikes.norms, limits.gradient), step)

@@ -1,0 +1,51 @@
+"""Each detector by hand."""
+
+import math
+
+import pytest
+
+from ratchet.components.training.detectors import MOST, GradientSpikes, ProxyGoldGap, paired_z, spike_limit
+
+
+def test_a_paired_difference_in_standard_errors() -> None:
+    # changes 1, 0, 1, 0: mean 1/2, variance 1/3, standard error sqrt(1/12): z = sqrt(3)
+    assert paired_z([1, 0, 1, 0], [0, 0, 0, 0]) == pytest.approx(math.sqrt(3))
+    assert paired_z([1, None, 1, 0, 0], [0, 5, 0, 0, 0]) == pytest.approx(math.sqrt(3))
+    assert paired_z([1, 2], [1, 2]) == 0
+    assert paired_z([0, 0], [1, 1]) == -MOST
+
+
+def test_a_gap_is_counted_only_while_gold_is_below_its_best() -> None:
+    fallen = [0.0] * 10 + [1.0] * 30  # from all 1: mean -1/4, deviation 0.4385, error 0.0693: z = -3.606
+    gap = ProxyGoldGap()
+    assert gap.observe([0.0] * 40, fallen, 0.5) == 0
+    assert gap.observe([1.0] * 40, [1.0] * 40, 0.5) == 0 == gap.cusum  # both rise
+    assert gap.observe([2.0] * 40, fallen, 0.5) == pytest.approx(3.606 - 0.5, abs=1e-3)
+    assert gap.observe([3.0] * 40, fallen, 0.5) == pytest.approx(3.606 - 1.0, abs=1e-3)  # the proxy rises on, gold stays
+    assert gap.observe([2.5] * 40, [1.0] * 40, 0.5) == 0  # gold is back at its best
+
+
+def test_a_slow_fall_shows_against_the_best() -> None:
+    gap = ProxyGoldGap()
+    for wrong in range(0, 21):
+        apart = gap.observe([0.0] * 400, [0.0] * wrong + [1.0] * (400 - wrong), 2.0)
+    assert gap.cusum == 0  # a 400th at a time is one standard error
+    assert apart == pytest.approx(20 / 400 / (20 * 380 / 400**2 / 399) ** 0.5 - 1)  # 4.58 standard errors, less one
+
+
+def test_a_fall_that_the_proxy_shares_is_no_gap() -> None:
+    gap = ProxyGoldGap()
+    for level in range(10):
+        items = [1.0] * (40 - 2 * level) + [0.0] * 2 * level
+        assert gap.observe(items, items, 0.5) == 0
+
+
+def test_the_limit_of_a_spike_is_six_deviations_or_twice_the_median() -> None:
+    assert spike_limit([1.0, 2.0, 4.0, 8.0, 16.0], 6.0) == pytest.approx(4 * 2**6)  # deviations of 2, 1, 0, 1, 2 doublings
+    assert spike_limit([2.0] * 5, 6.0) == pytest.approx(4)
+
+
+def test_a_spike_does_not_raise_the_limit_for_the_next() -> None:
+    spikes = GradientSpikes()
+    assert [spikes.observe(step, 1.0 if step < 30 else 50.0, 6.0) for step in range(35)] == [False] * 34 + [True]
+    assert set(spikes.norms) == {1.0}
