@@ -104,6 +104,11 @@ def test_the_module_is_the_command(binaries: Path, tmp_path: Path) -> None:
     assert by_module.stdout == by_script.stdout != ""
 
 
+def test_the_packages_are_links_in_git_so_that_every_clone_has_them() -> None:
+    listed = run("git", "ls-files", "--stage", "ratchet/components", "ratchet/flows", cwd=ROOT).stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["120000", "120000"]
+
+
 @pytest.mark.parametrize("name", ["components", "flows"])
 def test_a_folder_of_the_checkout_is_not_imported_under_its_own_name(name: str) -> None:
     done = run(sys.executable, "-c", f"import {name}", cwd=ROOT, check=False)
