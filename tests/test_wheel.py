@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import environment
 from tests.places import MICRO, ROOT
 
 UV = [sys.executable, "-m", "uv"]
@@ -18,10 +19,9 @@ NAMESAKES = ("flows", "components", "ratchet")
 
 def run(*command: str, cwd: Path, check: bool = True, timeout: int = 240) -> subprocess.CompletedProcess[str]:
     """A command as a user starts it, who has no checkout on the path."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
-    environment |= {"UV_FIND_LINKS": links} if links else {}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=check, timeout=timeout)
+    variables = environment("PYTHONPATH", **({"UV_FIND_LINKS": links} if links else {}))
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=check, timeout=timeout)
 
 
 def build(target: Path, *options: str) -> Path:
@@ -102,6 +102,11 @@ def test_the_module_is_the_command(binaries: Path, tmp_path: Path) -> None:
     by_module = run(str(binaries / "python"), "-m", "ratchet", "recipe", "show", "--recipe", str(MICRO), cwd=tmp_path)
     by_script = run(str(binaries / "ratchet"), "recipe", "show", "--recipe", str(MICRO), cwd=tmp_path)
     assert by_module.stdout == by_script.stdout != ""
+
+
+def test_the_packages_are_links_in_git_so_that_every_clone_has_them() -> None:
+    listed = run("git", "ls-files", "--stage", "ratchet/components", "ratchet/flows", cwd=ROOT).stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["120000", "120000"]
 
 
 @pytest.mark.parametrize("name", ["components", "flows"])

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.flows.servers import start as servers
 from ratchet.flows.servers.api_token import client_environment, token_of
+from tests import commands
+from tests.commands import environment
 from tests.places import MICRO, ROOT
 
 POINTS = [
@@ -68,12 +69,11 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def ratchet(project: Path, kill_at: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run in a session of its own, which is ended whole."""
-    environment = {**os.environ, **({"RATCHET_KILL_AT": kill_at} if kill_at else {})}
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_HOME"):
-        environment.pop(name, None)
-    command = [sys.executable, "-m", "ratchet", "run", "--recipe", str(MICRO), "--json", *OVERRIDES]
+    server = {name: os.environ[name] for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
+    variables = environment(**server, **({"RATCHET_KILL_AT": kill_at} if kill_at else {}))
+    command = commands.ratchet("run", "--recipe", str(MICRO), "--json", *OVERRIDES)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    process = subprocess.Popen(command, cwd=project, env=environment, start_new_session=True, **pipes)
+    process = subprocess.Popen(command, cwd=project, env=variables, start_new_session=True, **pipes)
     try:
         process.wait(600)
     finally:

@@ -4,16 +4,13 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import signal
-import socket
 import struct
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +32,14 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.flows.servers import api_token
+from tests.commands import PATIENCE_SECONDS, environment, free_port, new_project, ratchet, wait_for
 from tests.places import ROOT
 
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 QUESTION = "Tom has 2 boxes with 2 pens each. How many pens in total?"
-PATIENCE = 240
 FAILURES = (StateType.FAILED, StateType.CRASHED)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def environment(**extra: str) -> dict[str, str]:
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "PREFECT_HOME")
-    }
-    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **extra}
 
 
 @contextlib.contextmanager
@@ -75,19 +63,9 @@ def started(project: Path, *command: str, **extra: str) -> Iterator[subprocess.P
         process.wait()
 
 
-def ratchet(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "ratchet", *arguments]
-
-
 def run(project: Path, *overrides: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     command = ratchet("run", "--recipe", MICRO, "--json", *(f"--set={o}" for o in overrides))
     return subprocess.Popen(command, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def call(url: str, body: object = None) -> Any:
@@ -96,24 +74,6 @@ def call(url: str, body: object = None) -> Any:
     with urllib.request.urlopen(request, timeout=30) as reply:
         text = reply.read().decode()
     return json.loads(text) if text[:1] in "[{" else text
-
-
-def wait_for(what: Callable[[], Any]) -> Any:
-    """The first true value, retried while servers start."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, urllib.error.URLError, AssertionError):
-            if value := what():
-                return value
-        time.sleep(1)
-    raise AssertionError(f"nothing came within {PATIENCE} s")
-
-
-def new_project(path: Path) -> Path:
-    (path / "mlflow").mkdir(parents=True)
-    for name in ("model-card.md.j2", "MLproject", "python_env.yaml"):
-        shutil.copy(ROOT / "mlflow" / name, path / "mlflow")
-    return path
 
 
 @contextlib.contextmanager
@@ -185,7 +145,7 @@ def test_a_model_server_does_not_start_on_a_changed_file(project: Path) -> None:
             cwd=project,
             env=environment(MLFLOW_TRACKING_URI=uri(project)),
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
     finally:

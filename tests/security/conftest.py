@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import environment, free_port, wait_for
+
 from .doors import (
     ENDLESS,
     MICRO,
     Door,
-    environment,
-    free_port,
     healthy,
     listening_port,
     new_project,
     started,
     suspend_all_but_servers,
-    wait_for,
 )
 
 

@@ -4,59 +4,31 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from tests import commands
+from tests.commands import environment, ratchet
 from tests.places import ROOT
 
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
-PATIENCE_SECONDS = 240
 # A training that outlives every test here.
 ENDLESS = [f"--set={pair}" for pair in ("train.steps=1000000", "train.evaluate_every=1000000", "train.sentinel.looks=[]")]
 
 
 def new_project(path: Path, database: Path | None = None) -> Path:
     """A project directory; with a database of Prefect's, its server need not make one, which takes seconds."""
-    (path / "mlflow").mkdir(parents=True)
-    shutil.copy(ROOT / "mlflow" / "model-card.md.j2", path / "mlflow")
+    commands.new_project(path)
     if database is not None:
         (path / ".ratchet" / "prefect").mkdir(parents=True)
         shutil.copy(database, path / ".ratchet" / "prefect")
     return path
-
-
-def environment() -> dict[str, str]:
-    """A shell's that knows nothing of any server yet, with ``ratchet`` and ``prefect`` on its path."""
-    hidden = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")
-    hidden += ("PREFECT_SERVER_EPHEMERAL_ENABLED",)
-    kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MLFLOW_WORKERS": "1"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(what: Callable[[], Any]) -> Any:
-    """The first true value, retried while processes start or end."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, psutil.Error):
-            if value := what():
-                return value
-        time.sleep(0.2)
-    raise AssertionError(f"nothing came within {PATIENCE_SECONDS} s")
 
 
 def healthy(port: int, path: str = "/api/health") -> bool:
@@ -88,10 +60,14 @@ def suspend_all_but_servers(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def started(project: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """``ratchet arguments`` in a session of its own, which is ended whole; what it prints is in ``printed`` in the project."""
-    command = [sys.executable, "-m", "ratchet", *arguments]
     with (project / "printed").open("wb") as printed:
         process = subprocess.Popen(
-            command, cwd=project, env=environment(), start_new_session=True, stdout=printed, stderr=subprocess.STDOUT
+            ratchet(*arguments),
+            cwd=project,
+            env=environment(),
+            start_new_session=True,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
         )
     try:
         yield process

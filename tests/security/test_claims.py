@@ -27,7 +27,7 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.run import steps
 from ratchet.components.run.locks import Locks
 from ratchet.components.run.record import lock_name
-from tests.flows.test_operations import environment, new_project, wait_for
+from tests.commands import environment, new_project, wait_for
 from tests.places import MICRO
 
 SMALL = ("train.steps=8", "train.evaluate_every=4")

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import commands
 from tests.places import ROOT
-
-from . import doors
 
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 HEAD = """
@@ -58,7 +57,7 @@ def once(*batch):
 
 
 def environment(project: Path) -> dict[str, str]:
-    return {**doors.environment(), "PYTHONPATH": f"{project}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    return commands.environment(PYTHONPATH=f"{project}:{ROOT}", OMP_NUM_THREADS="1")
 
 
 def ratchet(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

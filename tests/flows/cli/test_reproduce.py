@@ -1,15 +1,15 @@
 """A version is rebuilt from its number, in a clone of this repository; uncommitted code is refused."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import commands
+from tests.commands import environment
 from tests.places import ROOT
 from tests.provenance.repository import git
 
@@ -20,9 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def ratchet(project: Path, *arguments: str, recipe: str = RECIPE) -> tuple[int, dict[str, Any], str]:
-    hidden = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "PYTHONPATH", "RATCHET_HOME")
-    variables = {k: v for k, v in os.environ.items() if k not in hidden}
-    command = [sys.executable, "-m", "ratchet", *arguments, "--recipe", recipe, "--json"]
+    command = commands.ratchet(*arguments, "--recipe", recipe, "--json")
+    variables = environment("PYTHONPATH")  # the clone's code is to run
     done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}, done.stderr
 
