@@ -219,6 +219,7 @@ def test_a_verdict_that_this_run_reached_before_it_was_killed_is_not_asked_for_a
     tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(story, "verdict_of_this_run", lambda *_: verdict(Outcome.PROMOTE))
+    monkeypatch.setattr(story, "unchanged_candidate", lambda *_: pytest.fail("asked"))
     _, fake = tell(Outcome.REJECT)
     assert not [name for name in fake.ran if name.startswith("gate")]
     assert "promote 8 after 0" in fake.ran
@@ -230,6 +231,16 @@ def test_a_candidate_that_was_judged_before_is_not_evaluated(tell: Tell, monkeyp
     result, fake = tell()
     assert result is known
     assert fake.ran == UP_TO_CANDIDATE
+
+
+@pytest.mark.parametrize("until", [Stage.EVALUATE, Stage.PLAN])
+def test_a_run_that_does_not_judge_evaluates_a_candidate_that_was_judged_before(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, until: Stage
+) -> None:
+    monkeypatch.setattr(story, "unchanged_candidate", lambda *_: RunResult(Status.UNCHANGED))
+    monkeypatch.setattr(steps, "plan", lambda *_: SimpleNamespace(said=[], as_json=dict))
+    result, fake = tell(until=until)
+    assert (result.status, fake.ran[-2:]) == (Status.FINISHED, ["evaluate", "publish finished"])
 
 
 def test_a_stage_that_no_run_stops_at_is_named_with_those_it_can() -> None:
