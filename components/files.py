@@ -17,8 +17,11 @@ from ratchet.components.faults import point
 MANIFEST = "manifest.json"
 
 
-def tree_digests(root: Path) -> dict[str, str]:
+def tree_digests(root: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
     """Relative path -> sha256 of every file below ``root`` except its manifest.
+
+    Args:
+        digest: gives the sha256 of a file.
 
     Raises:
         StoreError: if there is a symbolic link, which could point out of the tree.
@@ -28,7 +31,7 @@ def tree_digests(root: Path) -> dict[str, str]:
         if path.is_symlink():
             raise StoreError(f"{path} is a symbolic link. Replace it by the file itself.")
         if path.is_file() and path != root / MANIFEST:
-            digests[path.relative_to(root).as_posix()] = file_digest(path)
+            digests[path.relative_to(root).as_posix()] = digest(path)
     return digests
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,10 +46,14 @@ def user_code(source: str, remedy: str, error: type[RatchetError] = RewardError)
         os.chdir(directory)
 
 
-def function_digests(functions: Iterable[str]) -> dict[str, str]:
-    """sha256 of the files that a user's own functions may run, so that an edit of them is a changed key."""
+def function_digests(functions: Iterable[str], digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
+    """sha256 of the files that a user's own functions may run, so that an edit of them is a changed key.
+
+    Args:
+        digest: gives the sha256 of a file.
+    """
     return {
-        f"reward_function/{name}/{number}": file_digest(file)
+        f"reward_function/{name}/{number}": digest(file)
         for name in functions
         for number, file in enumerate(function_files(name))
     }

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ratchet.components.digests import file_digest, weights_digest
-from ratchet.components.files import tree_digests, write_json, write_text
+from ratchet.components.digests import weights_digest
+from ratchet.components.files import write_json, write_text
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import (
     DIFFERENCE,
@@ -20,10 +20,10 @@ from ratchet.components.provenance.lineage import (
 from ratchet.components.provenance.machine import installed_libraries, lock_digest, machine_class, off_lock
 from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import sources_digest
-from ratchet.components.stages.data import source_digests
+from ratchet.components.stages.data import input_files
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage, WarmupStage
-from ratchet.components.stages.stage import Context, Result, StageResult
+from ratchet.components.stages.stage import Context, Result, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.user_code import function_files
 
@@ -54,7 +54,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         off_lock=off_lock(project, libraries),
         machine=Machine(**machine_class(recipe.threads)),
         libraries=libraries,
-        files=named_files(recipe, project),
+        files=named_files(recipe, project, context.seen),
         policy=_starting_policy(recipe, start, version_of),
         reward=_reward_parent(recipe, reward),
         stages=[StageManifest(name=stage.name, key=stage.key, files=stage.files) for stage in recorded],
@@ -73,15 +73,15 @@ def write_lineage(lineage: Lineage, difference: str, folder: Path) -> list[Path]
     return [folder / FILE, folder / DIFFERENCE]
 
 
-def named_files(recipe: Recipe, project: Path) -> dict[str, str]:
-    """sha256 of every local file that the recipe names; a path in the project is relative to it."""
+def named_files(recipe: Recipe, project: Path, seen: Seen) -> dict[str, str]:
+    """sha256 of every local file that the recipe names, as the run saw it; a path in the project is relative to it."""
     model = recipe.reward.model
-    named = [*source_digests(recipe.data), recipe.policy.model, model.base, model.pretrained]
+    named = [*map(str, input_files(recipe.data)), recipe.policy.model, model.base, model.pretrained]
     named += [str(file) for function in recipe.reward.functions for file in function_files(function)]
     digests: dict[str, str] = {}
     for name in named:
         if name is not None:
-            digests.update(_digests(name, project))
+            digests.update(_digests(name, project, seen))
     return digests
 
 
@@ -109,11 +109,11 @@ def _made(stages: Sequence[StageResult], kind: type[Result]) -> Result:
     return next(stage for stage in stages if isinstance(stage, kind))
 
 
-def _digests(name: str, project: Path) -> Mapping[str, str]:
+def _digests(name: str, project: Path, seen: Seen) -> Mapping[str, str]:
     place = project / name
-    files = {f"{name}/{k}": v for k, v in tree_digests(place).items()} if place.is_dir() else {}
+    files = {f"{name}/{k}": v for k, v in seen.tree(place).items()} if place.is_dir() else {}
     if place.is_file():
-        files = {name: file_digest(place)}
+        files = {name: seen.digest(place)}
     return {_within(Path(path), project): digest for path, digest in files.items()}
 
 

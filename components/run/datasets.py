@@ -13,7 +13,7 @@ from ratchet.components.data.pointers import POINTER, added_rows, pinned_version
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json_lines, tree_digests
 from ratchet.components.home import Home
-from ratchet.components.stages.data import ADDED, build_data, data_configuration, workspace_of
+from ratchet.components.stages.data import ADDED, build_data, data_configuration
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context
 
@@ -72,7 +72,7 @@ def _same_tables(context: Context, result: DataStage) -> bool:
         return {k: v for k, v in tree_digests(root).items() if k not in ("summary.json", ADDED.name)}
 
     home = context.home
-    with workspace_of(home) as workspace:
+    with home.workspace("data") as workspace:
         return tables(materialise(home, (home.project / POINTER).read_text(encoding="utf-8"), workspace)) == tables(
             result.path / "data"
         )
@@ -86,7 +86,7 @@ def project_added(home: Home) -> list[dict[str, Any]]:
     """
     if not (home.project / POINTER).is_file() or not added_rows(home.project / POINTER):
         return []
-    with workspace_of(home) as workspace:
+    with home.workspace("data") as workspace:
         data = materialise(home, (home.project / POINTER).read_text(encoding="utf-8"), workspace)
         rows = read_json_lines(data / ADDED.name)
     return [{"file": str(ADDED), "row": number, **restored(row)} for number, row in enumerate(rows, 1)]
@@ -108,7 +108,7 @@ def restore_run(home: Home, run_id: str, fetch: Fetch) -> str:
     Raises:
         DataError: if neither cache nor remote has the version, or it is not what the run's pointer says.
     """
-    with workspace_of(home) as workspace:
+    with home.workspace("data") as workspace:
         versioning.fetch(fetch(_run_id(run_id)), home.project, workspace, home.dvc)
         versioning.publish(workspace, home.project, home.dvc)
         return pointer_md5(workspace / POINTER)
@@ -126,7 +126,7 @@ def compare(context: Context, old: str, new: str, fetch: Fetch) -> dict[str, Any
     versions, tables = [], []
     for name in (old, new):
         pointer = pointer_of(context.home, name, fetch)
-        with workspace_of(context.home) as workspace:
+        with context.home.workspace("data") as workspace:
             data = _found_or_made(context, pointer, workspace)
             versions.append({"name": name, "version": versioning.directory_md5(data)})
             tables.append(read_tables(data))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ratchet.components.digests import digest_of
@@ -18,7 +19,7 @@ from ratchet.components.run.project import Project
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, RewardStage
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.stage import Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import check_writable
 from ratchet.components.text import visible
@@ -78,14 +79,20 @@ class Run:
     """The run being made. It observes its own stages. MLflow is opened when the first stage has something to say."""
 
     def __init__(
-        self, project: Project, display: Display, claim: Claim, confirm: Callable[[Claim], None] = confirm_in_ledger
+        self,
+        project: Project,
+        display: Display,
+        claim: Claim,
+        confirm: Callable[[Claim], None] = confirm_in_ledger,
+        seen: Seen | None = None,
     ) -> None:
         """
         Args:
             confirm: asks everybody who may have ended this run, and raises ClaimLostError if somebody has.
+            seen: what this process has hashed for this run before.
         """
         self.project, self.display, self.claim = project, display, claim
-        self.context = Context(project.recipe, project.home, observer=self)
+        self.context = Context(project.recipe, project.home, observer=self, seen=seen or Seen())
         self.made = Made()
         self.ending: Ending | None = None
         self.run_id: str | None = None  # of the parent run in MLflow
@@ -112,6 +119,10 @@ class Run:
     def begun(self) -> str | None:
         """The MLflow run of this identity, if it was begun, by this process or by one that was killed."""
         return self.run_id or self.ledger.open_run(self.identity)
+
+    def hand_over(self) -> None:
+        """Leave what was hashed to the next run of this identity in this process."""
+        _handed_over[_place(self.project, self.identity)] = self.context.seen
 
     def confirm(self) -> None:
         """Before every step that others see.
@@ -210,6 +221,15 @@ class Run:
                 self.tracker.close_run(self.run_id, status)
 
 
+# `ratchet run` looks whether there is anything to do before it starts Prefect; the flow that follows in the same process takes
+# over what was hashed, once.
+_handed_over: dict[tuple[Path, str], Seen] = {}
+
+
+def _place(project: Project, identity: str) -> tuple[Path, str]:
+    return project.home.state, identity
+
+
 @contextmanager
 def claimed_run(project: Project, display: Display, confirm: Callable[[Claim], None] = confirm_in_ledger) -> Iterator[Run]:
     """A run whose MLflow run is closed whatever happens. A second run of the same identity waits for the first.
@@ -229,7 +249,7 @@ def claimed_run(project: Project, display: Display, confirm: Callable[[Claim], N
         project.locks.working(lock, "this very run is under way already; waiting for it"),
         claimed(project.ledger, identity, project.locks.place(lock), say_claimed) as claim,
     ):
-        run = Run(project, display, claim, confirm)
+        run = Run(project, display, claim, confirm, _handed_over.pop(_place(project, identity), None))
         try:
             yield run
         except Exception:

@@ -1,18 +1,16 @@
 """Stage *data*: raw rows become a dataset version in a workspace of the run's own."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ratchet.components.data import versioning
 from ratchet.components.data.columns import COLUMNS as ADDED_COLUMNS
 from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, write_pointer
-from ratchet.components.digests import digest_of, file_digest
+from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json, read_json_lines, scratch_directory, write_text
-from ratchet.components.home import Home
+from ratchet.components.files import read_json, read_json_lines, write_text
 from ratchet.components.recipe import Data
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, finish, key_of
@@ -49,13 +47,16 @@ def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> Dat
     """``data/``, its pointer ``data.dvc`` and its report, from the recipe's source and added raw rows."""
     data = context.recipe.data
     contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whatever file they came in
-    inputs = {**source_digests(data), **({"added": digest_of(contents)} if added else {})}
+    inputs = {
+        **{str(file): context.seen.digest(file) for file in input_files(data)},
+        **({"added": digest_of(contents)} if added else {}),
+    }
     key = key_of(DataStage, __name__, data.model_dump(mode="json"), inputs)
     return finish(context, DataStage, key, lambda path: _build(context, path, added))
 
 
-def source_digests(data: Data) -> dict[str, str]:
-    """sha256 of every local file that preparation reads.
+def input_files(data: Data) -> list[Path]:
+    """Every local file that preparation reads.
 
     Raises:
         DataError: if one is missing.
@@ -70,17 +71,7 @@ def source_digests(data: Data) -> dict[str, str]:
     files = [file for part in sources for file in source_files(part.source)]
     if data.length.tokenizer is not None:
         files.append(tokenizer_file(data.length.tokenizer))
-    return {str(file): file_digest(file) for file in files}
-
-
-@contextmanager
-def workspace_of(home: Home) -> Iterator[Path]:
-    """A directory for DVC to work in, for the length of a block."""
-    folder = scratch_directory(home.workspaces, "data")
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return files
 
 
 def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> None:
@@ -88,7 +79,7 @@ def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> 
     from ratchet.components.report.data import render
 
     data, configuration, state = context.recipe.data, data_configuration(context.recipe.data), context.home.dvc
-    with workspace_of(context.home) as workspace:
+    with context.home.workspace("data") as workspace:
         (workspace / "data").mkdir(mode=0o700)
         context.observer.progress("data", 0, 2, "reading and checking")
         prepared = prepare(data, workspace / "data", [dict(row) for row in added], configuration)
@@ -120,7 +111,7 @@ def _restore(context: Context, path: Path) -> None:
     from ratchet.components.report.data import recalled, render
 
     text = (context.home.project / POINTER).read_text(encoding="utf-8")
-    with workspace_of(context.home) as workspace:
+    with context.home.workspace("data") as workspace:
         versioning.fetch(text, context.home.project, workspace, context.home.dvc)
         shutil.copytree(workspace / "data", path / "data")
         shutil.copy(workspace / POINTER, path / POINTER)

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.digests import file_digest
 from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
 from ratchet.components.evaluation.benchmarks.tasks import library_digest, library_items, require_measures, require_same_items
 from ratchet.components.files import read_json, write_json
@@ -46,7 +45,9 @@ class LibraryJob(Job):
 
 def dev_evaluation(context: Context, data: DataStage, models: Models) -> EvaluateStage:
     """Sampled and greedy rows of both arms on dev and the benchmarks, and summaries."""
-    benchmarks = {f"benchmark/{name}": _digest(name, one) for name, one in context.recipe.evaluation.benchmarks.items()}
+    benchmarks = {
+        f"benchmark/{name}": _digest(context, name, one) for name, one in context.recipe.evaluation.benchmarks.items()
+    }
     inputs = {"data": data.version, **models.digests, **benchmarks}
     key = key_of(EvaluateStage, __name__, [*configuration(context), context.recipe.seed], inputs)
     result = finish(context, EvaluateStage, key, lambda path: _evaluate(context, data, models, path))
@@ -54,8 +55,10 @@ def dev_evaluation(context: Context, data: DataStage, models: Models) -> Evaluat
     return result
 
 
-def _digest(name: str, benchmark: str | Library) -> str:
-    return file_digest(benchmark_path(name, benchmark)) if isinstance(benchmark, str) else library_digest(name, benchmark)
+def _digest(context: Context, name: str, benchmark: str | Library) -> str:
+    if isinstance(benchmark, str):
+        return context.seen.digest(benchmark_path(name, benchmark))
+    return library_digest(name, benchmark)
 
 
 def _benchmark_jobs(name: str, benchmark: str | Library, seed: int) -> list[Job]:

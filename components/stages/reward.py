@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.files import tree_digests, without_nan, write_json
+from ratchet.components.files import without_nan, write_json
 from ratchet.components.randomness import batch_indices
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of
@@ -21,11 +21,11 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         recipe.device,
         recipe.threads,
     ]
-    inputs = {"data": data.version, "policy": start.weights, **function_digests(recipe.reward.functions)}
+    inputs = {"data": data.version, "policy": start.weights, **function_digests(recipe.reward.functions, context.seen.digest)}
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():
-            inputs |= {f"{name}/{k}": v for k, v in tree_digests(Path(directory)).items()}
+            inputs |= {f"{name}/{k}": v for k, v in context.seen.tree(Path(directory)).items()}
     key = key_of(RewardStage, __name__, configuration, inputs)
     return finish(context, RewardStage, key, lambda path: _build(context, data, start, path))
 
@@ -56,7 +56,8 @@ def _subject(context: Context, path: Path, device: Any) -> Any:
     from ratchet.components.rewards.checks.validation import Subject
 
     settings = context.recipe.reward
-    reward, functions = build_reward(settings, path / "model", device), function_digests(settings.functions)
+    reward = build_reward(settings, path / "model", device)
+    functions = function_digests(settings.functions, context.seen.digest)
     if not settings.needs_model:
         return Subject(settings.kind, reward, reward, identity=functions)
     judge = load_model(settings.model, path / "model", device)

@@ -6,12 +6,13 @@ is a subclass of :class:`StageResult`, which reads its files.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-from ratchet.components.files import write_json
+from ratchet.components.digests import file_digest
+from ratchet.components.files import tree_digests, write_json
 from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import closure_digest
@@ -79,14 +80,34 @@ class NotFinished(Exception):  # noqa: N818 - a signal inside the package, not a
     """A stage that was only looked for is not finished."""
 
 
+class Seen:
+    """What a run has hashed: finished stages, and files outside the store. Each is hashed once per run."""
+
+    def __init__(self) -> None:
+        self.stages: dict[tuple[Stage, str], StageResult] = {}  # by name and key
+        self._files: dict[Path, str] = {}
+
+    def digest(self, file: Path) -> str:
+        """sha256 of a file."""
+        place = file.absolute()
+        if place not in self._files:
+            self._files[place] = file_digest(file)
+        return self._files[place]
+
+    def tree(self, root: Path) -> dict[str, str]:
+        """As :func:`ratchet.components.files.tree_digests`."""
+        return tree_digests(root, self.digest)
+
+
 @dataclass(frozen=True)
 class Context:
-    """One run's recipe and places. With ``compute`` off, stages are only looked up."""
+    """One run's recipe and places, and what it has seen. With ``compute`` off, stages are only looked up."""
 
     recipe: Recipe
     home: Home
     observer: Observer = SILENT
     compute: bool = True
+    seen: Seen = field(default_factory=Seen, repr=False, compare=False)  # shared by what replace() makes of a context
 
     @property
     def store(self) -> Store:
@@ -161,14 +182,20 @@ def finish(context: Context, kind: type[Result], key: str, write: Write) -> Resu
     Raises:
         NotFinished: if it is not in the store and the context does not compute.
     """
-    started = time.monotonic()
-    found = context.store.find(kind.name, key)
-    if found is not None:
-        return kind(found, cached=True, seconds=time.monotonic() - started)
+    started, stages, name = time.monotonic(), context.seen.stages, (kind.name, key)
+    seen = stages.get(name)
+    if isinstance(seen, kind) and seen.path.exists():
+        return seen
+    if (found := context.store.find(kind.name, key)) is not None:
+        result = kind(found, cached=True, seconds=time.monotonic() - started)
+        stages[name] = result
+        return result
     if not context.compute:
         raise NotFinished(kind.name)
     made = context.store.commit(kind.name, key, lambda path: _write(path, write), {})
-    return kind(made, cached=False, seconds=time.monotonic() - started)
+    result = kind(made, cached=False, seconds=time.monotonic() - started)
+    stages[name] = replace(result, cached=True, seconds=0.0)  # for the next look: this run made it only once
+    return result
 
 
 def _write(path: Path, write: Write) -> None:

@@ -77,7 +77,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
         "data": data.version,
         "policy": start.weights,
         "reward": reward.digest,
-        **function_digests(recipe.reward.functions),
+        **function_digests(recipe.reward.functions, context.seen.digest),
     }
     key = key_of(TrainStage, __name__, configuration, inputs)
     return finish(context, TrainStage, key, lambda path: asdict(_train(context, data, start, reward, key, path)))

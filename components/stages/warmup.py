@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ratchet.components.files import tree_digests
 from ratchet.components.randomness import torch_seed
 from ratchet.components.stages.results import DataStage, WarmupStage
 from ratchet.components.stages.stage import Context, finish, key_of
@@ -16,8 +15,8 @@ def starting_policy(context: Context, data: DataStage) -> WarmupStage:
     """
     policy = context.recipe.policy
     if policy.model is not None:
-        directory = Path(policy.model)
-        inputs = tree_digests(directory) if directory.is_dir() else {"hub": policy.model, "revision": policy.revision or ""}
+        directory, hub = Path(policy.model), {"hub": policy.model, "revision": policy.revision or ""}
+        inputs = context.seen.tree(directory) if directory.is_dir() else hub
         key = key_of(WarmupStage, __name__, "existing model", inputs)
         return finish(context, WarmupStage, key, lambda path: _copy_model(context, path))
     configuration = [policy.warmup.model_dump(mode="json"), context.recipe.seed, context.recipe.device, context.recipe.threads]

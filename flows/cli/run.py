@@ -76,6 +76,7 @@ def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | No
     with claimed_run(project, Display()) as run:
         result = unchanged_run(run)
         if result is None:
+            run.hand_over()
             return None
         print_result(result, run.made)
         return result.as_json()

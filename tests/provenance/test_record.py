@@ -11,7 +11,7 @@ from ratchet.components.home import Home
 from ratchet.components.provenance.record import lineage_of, named_files, write_lineage
 from ratchet.components.recipe import Recipe, load_recipe, parts
 from ratchet.components.stages.results import ChampionStage, DataStage, RewardStage, WarmupStage
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.stage import Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import Store
 from tests.places import MICRO
@@ -93,7 +93,7 @@ def test_files_that_the_recipe_names_are_recorded_relative_to_the_project(
     model = recipe.reward.model.model_copy(update={"pretrained": "judge"})
     recipe = recipe.model_copy(update={"reward": recipe.reward.model_copy(update={"model": model})})
     names = (rows, "base/config.json", "judge/config.json")
-    assert named_files(recipe, tmp_path) == {name: file_digest(tmp_path / name) for name in names}
+    assert named_files(recipe, tmp_path, Seen()) == {name: file_digest(tmp_path / name) for name in names}
 
 
 def test_the_difference_is_written_unless_it_is_large(tmp_path: Path, stages: dict[str, StageResult]) -> None:

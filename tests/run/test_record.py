@@ -142,3 +142,14 @@ def test_a_run_that_was_taken_over_is_not_marked_under_the_others_hands(tmp_path
     run.fail("FAILED")
     assert tracker_of(run).status == {}
     assert run.ledger.latest_runs()[0]["status"] == "running"
+
+
+def test_what_a_run_hashed_goes_once_to_the_next_run_of_its_identity_and_place(tmp_path: Path) -> None:
+    here, there = new_project(tmp_path / "here"), new_project(tmp_path / "there")
+    with claimed_run(here, FakeDisplay()) as first:
+        first.hand_over()
+    seen = []
+    for project in (there, here, here):
+        with claimed_run(project, FakeDisplay()) as run:
+            seen.append(run.context.seen is first.context.seen)
+    assert seen == [False, True, False]
