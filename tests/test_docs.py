@@ -18,6 +18,7 @@ DOCUMENTS = sorted(
 PATH = re.compile(r"(?<![\w/.-])(?:benchmarks|components|docs|flows|infra|ratchet|recipes|tests)/[\w./-]*\w")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 MODULE = re.compile(r"python -m ((?:benchmarks|ratchet|tests)[\w.]*\w)")
+LOCATION = re.compile(r"^\| [^|]+ \| `([\w/]+\.py)` \| `(\w+)` \|$", re.MULTILINE)
 BLOCK = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^ {4}.*$", re.MULTILINE)
 SPAN = re.compile(r"`([^`]+)`")
@@ -71,6 +72,17 @@ def unknown(words: list[str]) -> list[str]:
 @anywhere
 def test_paths_exist(document: Path) -> None:
     assert [path for path in PATH.findall(document.read_text()) if not (ROOT / path).exists()] == []
+
+
+def test_what_the_architecture_locates_is_there() -> None:
+    rows = LOCATION.findall((ROOT / "docs" / "architecture.md").read_text())
+    assert len(rows) >= 10
+    wrong = [(path, name) for path, name in rows if not defined(name, (ROOT / path).read_text())]
+    assert wrong == []
+
+
+def defined(name: str, source: str) -> bool:
+    return re.search(rf"^(?:def {name}\(|class {name}\b|{name}\b.*=)", source, re.MULTILINE) is not None
 
 
 @anywhere

@@ -5,9 +5,9 @@ from typing import Any
 
 from ratchet.components.evaluation.evaluate import evaluate_items
 from ratchet.components.evaluation.measures import summarise
+from ratchet.components.graders.protocol import RewardFunction, score_rows
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
-from ratchet.components.rewards.protocol import RewardFunction, checked
 from ratchet.components.training.sentinel import DevResult, dev_result
 
 
@@ -28,7 +28,6 @@ def dev_evaluation(
     Raises (the function):
         RewardError: if the reward breaks its protocol.
     """
-    prompts = [str(row["prompt"]) for row in rows]
 
     def evaluate(policy: Policy) -> DevResult:
         results = evaluate_items(
@@ -40,7 +39,7 @@ def dev_evaluation(
             temperature=temperature,
             reference=reference,
         )
-        scores = checked(reward(prompts, [result.completion for result in results], rows), len(rows), "the reward")
+        scores = score_rows(reward, rows, [result.completion for result in results])
         figures = summarise(results)
         names = {"accuracy": "sampled_accuracy", "format_rate": "format_rate", "length": "mean_length", "kl": "kl"}
         return dev_result(

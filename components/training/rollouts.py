@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ratchet.components.algorithms.advantages import has_signal
+from ratchet.components.graders.protocol import RewardFunction, Score, score_rows
 from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
 from ratchet.components.randomness import stream
-from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 from ratchet.components.training.meters import Phases
 
 
@@ -120,7 +120,7 @@ def roll_out(
     with phases("reward"):
         texts = [policy.decode(c.tokens) for group in completions for c in group]
         repeated = [row for row in rows for _ in range(k)]
-        scores = checked(reward([row["prompt"] for row in repeated], texts, repeated), len(texts), "the reward")
+        scores = score_rows(reward, repeated, texts)
     parts = zip(rows, prompts, completions, _by(k, texts), _by(k, scores), strict=True)
     return Rollouts([PromptRollout(*part) for part in parts])
 

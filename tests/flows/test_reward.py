@@ -11,9 +11,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ratchet.components.errors import DataError, RecipeError
+from ratchet.components.graders.protocol import Score
 from ratchet.components.home import Home
 from ratchet.components.rewards.checks.check import Check, RewardReport
-from ratchet.components.rewards.protocol import Score
 from ratchet.flows.cli import app
 from ratchet.flows.cli.reward import read_completions
 from ratchet.flows.cli.views.reward import advice_table, check_table, score_table

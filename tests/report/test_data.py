@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.data.journal import HIDDEN, Journal, answers, spread
 from ratchet.components.data.prepare import prepare
-from ratchet.components.data.schemas import raw_frame
-from ratchet.components.recipe import Data, Split
+from ratchet.components.recipe import Data
 from ratchet.components.report.charts import bars, histogram
 from ratchet.components.report.data import recalled, render
 
@@ -57,31 +55,6 @@ def test_a_version_that_was_restored_still_has_its_counts(facts: dict[str, Any])
     assert re.search(
         r"<td>duplicates</td>.*\s*<td class=\"number\">7</td>", render("mine", "0123.dir", {**kept, **recalled(summary)})
     )
-
-
-def test_the_text_of_a_sealed_item_is_not_an_example() -> None:
-    everything = Split(dev=0.001, sealed=0.998, sealed_folds=1, guard=0, pairs=0)
-    frame = raw_frame([{"file": "f", "row": 1, "prompt": "q", "answer": "#### 5", "demonstration": "#### 5"}]).frame
-    journal = Journal(everything, 1)
-    journal.drop("step", "title", frame, frame.clear(), "why")
-    assert journal.steps[0]["examples"] == [{"file": "f", "row": 1, "text": HIDDEN, "why": "why"}]
-
-
-def test_a_histogram_holds_every_value() -> None:
-    figures = spread([3, 4, 4, 9])
-    assert (figures["mean"], figures["least"], figures["most"], figures["count"]) == (5.0, 3, 9, 4)
-    assert figures["edges"] == [3, 4, 5, 6, 7, 8, 9, 10]
-    assert figures["counts"] == [1, 2, 0, 0, 0, 0, 1]
-
-
-def test_long_ranges_are_drawn_in_few_bins() -> None:
-    figures = spread(list(range(1, 100_001)))
-    assert len(figures["counts"]) == 40
-    assert sum(figures["counts"]) == 100_000
-
-
-def test_the_most_frequent_answers_come_first() -> None:
-    assert answers(["#### 5", "#### 6", "so\n#### 6"]) == {"count": 3, "distinct": 2, "top": [["6", 2], ["5", 1]]}
 
 
 def test_charts_of_nothing_and_of_hostile_labels_are_drawn() -> None:

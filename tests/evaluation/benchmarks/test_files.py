@@ -60,3 +60,10 @@ def test_a_benchmark_needs_a_file_with_rows(tmp_path: Path) -> None:
         benchmark_path("b", str(tmp_path / "none"))
     with pytest.raises(DataError, match="no rows"):
         benchmark_rows("b", written(tmp_path / "b"))
+
+
+def test_a_prompt_may_come_as_chat_messages_as_in_any_source(tmp_path: Path) -> None:
+    one = {"messages": [{"role": "user", "content": "1 + 1?"}], "answer": "#### 2"}
+    two = {"question": None, "prompt": "2 + 2?", "answer": "#### 4"}
+    (tmp_path / "b.jsonl").write_text(f"{json.dumps(one)}\n{json.dumps(two)}", encoding="utf-8")
+    assert [row["prompt"] for row in benchmark_rows("b", str(tmp_path / "b.jsonl"))] == ["1 + 1?", "2 + 2?"]
