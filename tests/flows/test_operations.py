@@ -162,23 +162,6 @@ def test_sigterm_in_training_commits_and_ends_and_the_next_run_goes_on(tmp_path:
     assert committed > 0
 
 
-def test_sealed_figures_are_in_no_database_and_in_nothing_that_is_printed(project: Path) -> None:
-    # The first use of the second fold, which stays sealed: before any other test judges this model.
-    out, errors = run(project, "train.lr=1e-6", "train.steps=1", stderr=subprocess.PIPE).communicate(timeout=600)
-    assert json.loads(out)["status"] == "refused"
-    ledger = Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}")
-    (record,) = [v["record"] for v in ledger.verdicts("micro") if v["run_id"] == json.loads(out)["run_id"]]
-    figures = [value for value in record["figures"].values() if value * 1000 % 1]  # a whole number could be anybody's
-    forms = [form for value in figures for form in (repr(value).encode(), struct.pack(">d", value))]
-    told = [out.encode(), errors.encode()]
-    for place in ("mlflow", ".ratchet/prefect", ".ratchet/reports"):
-        files = [p for p in (project / place).rglob("*") if p.is_file() and p.suffix != ".safetensors"]
-        assert files, place
-        told += [path.read_bytes() for path in files]
-    assert figures
-    assert not [form for form in forms for text in told if form in text]
-
-
 def test_a_model_server_answers_lists_and_frames(project: Path) -> None:
     port = free_port()
     command = ["mlflow", "models", "serve", "-m", "models:/micro@champion", "--env-manager", "local", "-p", str(port)]
@@ -209,6 +192,23 @@ def test_a_model_server_does_not_start_on_a_changed_file(project: Path) -> None:
         weights.write_bytes(original)
     assert served.returncode != 0
     assert b"is not what was promoted" in served.stderr
+
+
+def test_sealed_figures_are_in_no_database_and_in_nothing_that_is_printed(project: Path) -> None:
+    # The first use of the second fold, which stays sealed: before any other test judges this model.
+    out, errors = run(project, "train.lr=1e-6", "train.steps=1", stderr=subprocess.PIPE).communicate(timeout=600)
+    assert json.loads(out)["status"] == "refused"
+    ledger = Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}")
+    (record,) = [v["record"] for v in ledger.verdicts("micro") if v["run_id"] == json.loads(out)["run_id"]]
+    figures = [value for value in record["figures"].values() if value * 1000 % 1]  # a whole number could be anybody's
+    forms = [form for value in figures for form in (repr(value).encode(), struct.pack(">d", value))]
+    told = [out.encode(), errors.encode()]
+    for place in ("mlflow", ".ratchet/prefect", ".ratchet/reports"):
+        files = [p for p in (project / place).rglob("*") if p.is_file() and p.suffix != ".safetensors"]
+        assert files, place
+        told += [path.read_bytes() for path in files]
+    assert figures
+    assert not [form for form in forms for text in told if form in text]
 
 
 def test_the_user_interfaces_start(project: Path) -> None:
