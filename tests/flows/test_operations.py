@@ -154,6 +154,23 @@ def test_a_model_server_does_not_start_on_a_changed_file(project: Path) -> None:
     assert b"is not what was promoted" in served.stderr
 
 
+def test_sealed_figures_are_in_no_database_and_in_nothing_that_is_printed(project: Path) -> None:
+    # The first use of the second fold, which stays sealed: before any other test judges this model.
+    out, errors = run(project, "train.lr=1e-6", "train.steps=1", stderr=subprocess.PIPE).communicate(timeout=600)
+    assert json.loads(out)["status"] == "refused"
+    ledger = Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}")
+    (record,) = [v["record"] for v in ledger.verdicts("micro") if v["run_id"] == json.loads(out)["run_id"]]
+    figures = [value for value in record["figures"].values() if value * 1000 % 1]  # a whole number could be anybody's
+    forms = [form for value in figures for form in (repr(value).encode(), struct.pack(">d", value))]
+    told = [out.encode(), errors.encode()]
+    for place in ("mlflow", ".ratchet/prefect", ".ratchet/reports"):
+        files = [p for p in (project / place).rglob("*") if p.is_file() and p.suffix != ".safetensors"]
+        assert files, place
+        told += [path.read_bytes() for path in files]
+    assert figures
+    assert not [form for form in forms for text in told if form in text]
+
+
 def test_the_user_interfaces_start(project: Path) -> None:
     port, prefect_port = free_port(), free_port()
     with started(project, *ratchet("ui", "--port", str(port), "--prefect-port", str(prefect_port))):
@@ -221,24 +238,6 @@ def test_the_same_run_twice_at_once_is_judged_once(project: Path) -> None:
     statuses = sorted(json.loads(process.communicate(timeout=800)[0])["status"] for process in both)
     assert "unchanged" in statuses
     assert set(statuses) <= {"promoted", "refused", "unchanged"}
-
-
-def test_sealed_figures_are_in_no_database_and_in_nothing_that_is_printed(tmp_path: Path) -> None:
-    project = new_project(tmp_path)  # of its own: the first use of its second fold, which stays sealed
-    assert json.loads(run(project).communicate(timeout=600)[0])["status"] == "promoted"
-    out, errors = run(project, "train.lr=1e-6", "train.steps=1", stderr=subprocess.PIPE).communicate(timeout=600)
-    assert json.loads(out)["status"] == "refused"
-    ledger = Ledger(f"sqlite:///{project / '.ratchet' / 'ledger.db'}")
-    (record,) = [v["record"] for v in ledger.verdicts("micro") if v["run_id"] == json.loads(out)["run_id"]]
-    figures = [value for value in record["figures"].values() if value * 1000 % 1]  # a whole number could be anybody's
-    forms = [form for value in figures for form in (repr(value).encode(), struct.pack(">d", value))]
-    told = [out.encode(), errors.encode()]
-    for place in ("mlflow", ".ratchet/prefect", ".ratchet/reports"):
-        files = [p for p in (project / place).rglob("*") if p.is_file() and p.suffix != ".safetensors"]
-        assert files, place
-        told += [path.read_bytes() for path in files]
-    assert figures
-    assert not [form for form in forms for text in told if form in text]
 
 
 def test_mlflow_run_goes_through_the_project_file(tmp_path: Path) -> None:

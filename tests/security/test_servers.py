@@ -19,10 +19,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.commands import environment, wait_for
 from tests.places import ROOT
 
-from .doors import Door, children, listening_port, new_project
+from .doors import Door, children, environment, listening_port, new_project, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -185,8 +184,8 @@ def test_ui_does_not_send_the_token_to_a_strangers_server(doors: dict[str, Door]
 def test_a_temporary_server_ends_with_its_run(number: signal.Signals, database: Path, tmp_path: Path) -> None:
     """SIGKILL leaves no time to end it; its standard input ends."""
     project = new_project(tmp_path / "project", database)
-    code = "import time\nfrom ratchet.flows import cli\n"
-    code += "from ratchet.flows.cli import run\nfrom ratchet.flows.servers import start\n"
+    code = "import time; from ratchet.flows import cli; from ratchet.flows.cli import run\n"
+    code += "from ratchet.flows.servers import start\n"
     code += "run.run_until = lambda *_: (start.ensure_api(), print('up', flush=True), time.sleep(60))\ncli.main()"
     process = subprocess.Popen([sys.executable, "-c", code, "run"], cwd=project, env=environment(), stdout=subprocess.PIPE)
     assert process.stdout is not None
