@@ -119,7 +119,7 @@ class _Clock:
 
 
 def runs(start: Quickstart, names: Sequence[str], seeds: int, budget: int, folder: Path) -> Iterator[tuple[str, Result]]:
-    """Every run, from its file where it is finished; seeds are the outer loop, so that the machine's moods are shared."""
+    """Every run, from its file where it is finished; seeds are the outer loop, so that all meet the machine's busy hours."""
     for seed in range(1, seeds + 1):
         for name in names:
             path = folder / f"{name}-{seed}-{budget}.json"
@@ -132,7 +132,7 @@ def runs(start: Quickstart, names: Sequence[str], seeds: int, budget: int, folde
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """A row a preset, best first: accuracy at the budget over the seeds, and what it cost to get 0.2 up."""
+    """A row per preset, best first: accuracy at the budget over the seeds, and what it cost to get 0.2 up."""
     lines = [
         "| preset | dev accuracy at the budget, each seed | median raise | samples to +0.2 | seconds to +0.2 | seconds in all "
         "| explained variance |",
@@ -188,7 +188,7 @@ def main() -> None:
     results: dict[str, list[dict[str, Any]]] = {}
     for name, result in runs(start, arguments.only, arguments.seeds, arguments.budget, folder):
         results.setdefault(name, []).append(result)
-    print(f"\nBudget: {arguments.budget:,} samples a run; {arguments.seeds} seeds; {start.machine()}\n")
+    print(f"\nBudget: {arguments.budget:,} samples per run; {arguments.seeds} seeds; {start.machine()}\n")
     print(table(results))
     plot(results, arguments.plot)
 
