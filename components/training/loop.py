@@ -4,7 +4,7 @@ The loop yields what happens and does not know who records it. It is exactly res
 number, and a checkpoint holds the weights and moments of actor and critic, the KL coefficient, the sentinel and the dev scores.
 
 Left out of PPO and GRPO as others ship them:
-1. A forward pass for the old log-probs: the sampler's own are of the same weights; one from another engine is corrected.
+1. A forward pass for the old log-probs: the sampler's own are of the same weights; another engine's get importance weights.
 2. Rollouts older than one update, and so replay and off-policy masks: each batch comes from the weights that it updates.
 3. A value for the state after a completion that was cut: it counts as ended, and ``sampling.overlong`` masks or penalises it.
 4. An entropy bonus and early stopping by KL: an entropy or a KL that leaves its range is a fault, which the sentinel reports.
