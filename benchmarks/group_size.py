@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.quickstart import Quickstart, kept, prepared
 from benchmarks.report import save, subplots
-from ratchet.components.graders.number import verify
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.randomness import stream
 from ratchet.components.rewards.protocol import RewardFunction, Score
 
@@ -33,7 +33,7 @@ class Flipped:
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
         flips = stream(self.seed, "reward_noise", self.calls).random(len(completions)) < self.noise
         self.calls += 1
-        totals = [score.total or 0.0 for score in verify(prompts, completions, rows)]
+        totals = [score.total or 0.0 for score in grade_numbers(prompts, completions, rows)]
         return [Score(1 - total if flip else total, {}) for total, flip in zip(totals, flips, strict=True)]
 
 

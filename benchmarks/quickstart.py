@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe, load_recipe
-from ratchet.components.stages.data import prepare_data, table
-from ratchet.components.stages.policy import starting_policy
+from ratchet.components.stages.data import prepare_data
+from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.reward import validated_reward
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.stage import Context
+from ratchet.components.stages.warmup import starting_policy
 
 if TYPE_CHECKING:
     from ratchet.components.policy.loading import Policy
@@ -28,9 +29,9 @@ class Quickstart:
     """The finished stages before training."""
 
     context: Context
-    data: StageResult
-    warmup: StageResult
-    validated: StageResult | None
+    data: DataStage
+    warmup: PolicyStage
+    validated: RewardStage | None
 
     @property
     def folder(self) -> Path:
@@ -47,13 +48,13 @@ class Quickstart:
         return load_recipe(RECIPE, overrides)
 
     def rows(self, split: str) -> Sequence[dict[str, Any]]:
-        return table(self.data, split)
+        return self.data.table(split)
 
     def policy(self) -> "Policy":
         """A fresh copy of the starting policy."""
         from ratchet.components.policy.loading import load_policy, pick_device
 
-        return load_policy(self.warmup.path / "model", pick_device("auto"))
+        return load_policy(self.warmup.model, pick_device("auto"))
 
     def reward(self, recipe: Recipe) -> Any:
         """The reward that the recipe trains against."""
@@ -61,17 +62,17 @@ class Quickstart:
         from ratchet.components.rewards.build import build_reward
 
         assert self.validated is not None
-        return build_reward(recipe.reward, self.validated.path / "model", pick_device("auto"))
+        return build_reward(recipe.reward, self.validated.model, pick_device("auto"))
 
     def evaluation(self, recipe: Recipe, reward: Any | None = None) -> Any:
         """Sampled accuracy of a policy on the first dev items by the verifier; the reward's mean and the KL beside it."""
-        from ratchet.components.graders.number import verify
+        from ratchet.components.graders.number import grade_numbers
         from ratchet.components.policy.adapters import Reference
         from ratchet.components.training.dev_evaluation import dev_evaluation
 
         return dev_evaluation(
             self.rows("dev")[: recipe.evaluation.dev_items],
-            reward or verify,
+            reward or grade_numbers,
             Reference(self.policy()) if reward else None,
             seed=7,
             max_new_tokens=recipe.policy.max_new_tokens,

@@ -23,12 +23,12 @@ def digest_of_digests(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def weights_digest(files: Mapping[str, str], folder: str = "model") -> str:
+def weights_digest(files: Mapping[str, str]) -> str:
     """sha256 of a model's weights: of its one safetensors file, or of the list of its shards' digests.
 
     Args:
         files: relative path -> sha256, as in a stage's manifest.
     """
-    weights = {k: v for k, v in files.items() if k.startswith(f"{folder}/") and k.endswith(".safetensors")}
-    assert weights, f"no weights in {folder}"
+    weights = {k: v for k, v in files.items() if k.startswith("model/") and k.endswith(".safetensors")}
+    assert weights, "no weights in model/"
     return next(iter(weights.values())) if len(weights) == 1 else digest_of_digests(weights)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.digests import file_digest
+from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import StoreError
 from ratchet.components.faults import point
 
@@ -30,6 +30,11 @@ def tree_digests(root: Path) -> dict[str, str]:
         if path.is_file() and path != root / MANIFEST:
             digests[path.relative_to(root).as_posix()] = file_digest(path)
     return digests
+
+
+def model_weights(model: Path) -> str:
+    """The weights digest of a model's directory, as a stage that holds it in ``model/`` has it."""
+    return weights_digest({f"model/{name}": digest for name, digest in tree_digests(model).items()})
 
 
 def write_text(path: Path, text: str) -> None:

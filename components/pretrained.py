@@ -93,7 +93,7 @@ def check_weights(path: Path) -> None:
 
 
 def check_small_files(path: Path) -> None:
-    """Refuse what would take minutes to read, run foreign code, or is no whole model.
+    """Refuse what would take minutes to read, run foreign code, or is not a whole model.
 
     Raises:
         ModelError: naming the file and the remedy.

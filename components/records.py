@@ -8,6 +8,20 @@ from typing import Any
 from ratchet.components.digests import digest_of
 
 
+class Arm(StrEnum):
+    """The two policies that a gate compares."""
+
+    CHALLENGER = "challenger"
+    INCUMBENT = "incumbent"
+
+
+class Decoding(StrEnum):
+    """How an item is answered."""
+
+    SAMPLED = "sampled"
+    GREEDY = "greedy"
+
+
 @dataclass(frozen=True)
 class ItemResult:
     """One item and one completion. None is what was not measured, such as the length where a task only compares likelihoods."""

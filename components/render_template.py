@@ -44,7 +44,7 @@ def render(renderer: Any, task: dict[str, Any]) -> dict[str, Any]:
     special = task["special_tokens"]
     try:
         texts, _ = renderer(task["conversations"], chat_template=task["template"], add_generation_prompt=True, **special)
-        "".join(texts).encode()  # half a surrogate pair is no text
+        "".join(texts).encode()  # half a surrogate pair is not text
     except MemoryError:
         return {"failed": f"it takes more than {MEMORY // 2**20} MiB of memory"}
     except Exception as error:  # foreign code

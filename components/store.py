@@ -24,9 +24,14 @@ class Finished:
     facts: dict[str, Any]
 
     @property
+    def files(self) -> dict[str, str]:
+        """Relative path -> sha256."""
+        return dict(self.facts["files"])
+
+    @property
     def digest(self) -> str:
         """One sha256 over the stage's files."""
-        return digest_of_digests(self.facts["files"])
+        return digest_of_digests(self.files)
 
 
 def stage_key(stage: str, configuration: object, inputs: Mapping[str, str], code: str) -> str:

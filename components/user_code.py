@@ -1,14 +1,17 @@
 """Code that is not ours: it can neither end a run as if the run had succeeded, nor run the pipeline twice by forking."""
 
+import importlib.util
 import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
-from ratchet.components.errors import RatchetError, RewardError
+from ratchet.components.digests import file_digest
+from ratchet.components.errors import RatchetError, RecipeError, RewardError
 
 IMPORT_REMEDY = 'Move what ends the process below `if __name__ == "__main__":`.'
 FORKED = 70  # exit code of a forked process that would have continued the pipeline (EX_SOFTWARE of sysexits.h)
@@ -41,6 +44,35 @@ def user_code(source: str, remedy: str, error: type[RatchetError] = RewardError)
             _end_fork(source)
         _put_back(handlers)
         os.chdir(directory)
+
+
+def function_digests(functions: Iterable[str]) -> dict[str, str]:
+    """sha256 of the files that a user's own functions may run, so that an edit of them is a changed key."""
+    return {
+        f"reward_function/{name}/{number}": file_digest(file)
+        for name in functions
+        for number, file in enumerate(function_files(name))
+    }
+
+
+def function_files(function: str) -> list[Path]:
+    """The files of a user's own function: every module of its package, since it may import any; or its one module.
+
+    Raises:
+        RecipeError: if there is no such module.
+    """
+    module = function.partition(":")[0]
+    try:
+        with user_code(function, IMPORT_REMEDY):  # of a module in a package, this imports the package
+            own, top = importlib.util.find_spec(module), importlib.util.find_spec(module.partition(".")[0])
+    except RewardError:
+        raise
+    except Exception:  # foreign code may raise anything; importing it for use will say what
+        own = top = None
+    if own is None or top is None or own.origin is None or not Path(own.origin).is_file():
+        raise RecipeError(f"reward.function {function!r} is in no source file that can be found. Write module:function.")
+    folders = top.submodule_search_locations or []
+    return sorted({Path(own.origin), *(file for folder in folders for file in Path(folder).rglob("*.py"))})
 
 
 def own_process() -> None:

@@ -1,5 +1,6 @@
 """The story: prepare data, warm up, validate the reward, train, evaluate, gate, promote."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,7 @@ from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
 from ratchet.components.run.project import Project
-from ratchet.components.stages.data import dataset_version
-from ratchet.components.stages.reward import reward_report
-from ratchet.components.stages.train import may_go_on, training_stop
+from ratchet.components.stages.stage import Stage
 from ratchet.components.user_code import own_process
 from ratchet.flows import stages
 from ratchet.flows.cli.views.console import print_result, say
@@ -24,8 +23,7 @@ from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 from ratchet.flows.unchanged import already_settled
 
-BEFORE_EVALUATION = ("data", "reward", "train")
-STAGES = (*BEFORE_EVALUATION, "evaluate", "plan", "gate")
+STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # where a run may be told to stop
 
 
 @flow(name="finetune", flow_run_name="{recipe}", persist_result=False)
@@ -52,14 +50,14 @@ def finetune(
 
 def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
     """Resolve the recipe, tell the story, print its result."""
-    if until is not None and until not in STAGES:
-        raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STAGES)}.")
+    if until is not None and until not in STOPS:
+        raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STOPS)}.")
     own_process()
     home = Home.here()
     apply(home)
     slot = slot or scheduled_slot()
     loaded = load_recipe(Path(recipe), overrides)
-    if until not in BEFORE_EVALUATION:
+    if until not in Stage.TRAIN.up_to():
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":
         say(f"slot {slot}; if this run is killed, --slot {slot} resumes it")
@@ -78,26 +76,25 @@ def tell(recording: Recording, until: str | None) -> dict[str, Any]:
         return unchanged
 
     data = stages.prepare_data(recording)
-    if until == "data":
-        return recording.result("finished", dataset=dataset_version(data))
+    if until == Stage.DATA:
+        return recording.result("finished", dataset=data.version)
     champion = incumbent_of(recording)
     go_on = recording.context.recipe.policy.start == "champion"
     start = incumbent_policy(recording, champion) if champion and go_on else stages.warm_up(recording, data)
 
     reward = stages.validate_reward(recording, data, start)
-    recording.details["reward"] = reward_report(reward)
-    if not recording.details["reward"]["passed"]:
+    recording.details["reward"] = asdict(reward.report)
+    if not reward.report.passed:
         refused = conclude(recording, "reward_refused", data=data, reward=reward)
-        return {**refused, "failed_checks": recording.details["reward"]["failed"]}
-    if until == "reward":
+        return {**refused, "failed_checks": reward.report.failed}
+    if until == Stage.REWARD:
         return conclude(recording, "finished", data=data, reward=reward)
 
     candidate = stages.train(recording, data, start, reward)
-    stop = training_stop(candidate)
-    recording.details["reasons"] = [stop.text()] if stop else []
-    if not may_go_on(candidate, recording.context.recipe.gate.after_stop):
+    recording.details["reasons"] = [candidate.stop.text()] if candidate.stop else []
+    if not candidate.may_be_judged(recording.context.recipe.gate.after_stop):
         return conclude(recording, "stopped", data=data, reward=reward, candidate=candidate)
-    if until == "train":
+    if until == Stage.TRAIN:
         return conclude(recording, "finished", data=data, reward=reward, candidate=candidate)
 
     return settle(recording, Trained(data, start, reward, candidate), champion, until)

@@ -8,11 +8,11 @@ from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import reconcile
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.outcome import STATUS_OF_VERDICT, Status
-from ratchet.components.stages.data import dataset_version
-from ratchet.components.stages.evaluate import Models, evaluation_summary
-from ratchet.components.stages.policy import policy_weights
-from ratchet.components.stages.stage import StageResult
-from ratchet.components.stages.train import training_stop
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage
+from ratchet.components.stages.scoring import Models
+from ratchet.components.stages.stage import Stage, StageResult
+from ratchet.components.stages.train import TrainStage
 from ratchet.flows import stages
 from ratchet.flows.cli.views.console import console
 from ratchet.flows.events import emit
@@ -26,10 +26,10 @@ LEFT_TO_RUN = "the gate says PROMOTE; `ratchet run` with this recipe promotes it
 class Trained(NamedTuple):
     """The stages up to a candidate."""
 
-    data: StageResult
-    start: StageResult
-    reward: StageResult
-    candidate: StageResult
+    data: DataStage
+    start: PolicyStage
+    reward: RewardStage
+    candidate: TrainStage
 
     @property
     def published(self) -> dict[str, StageResult]:
@@ -55,15 +55,15 @@ def judge(recording: Recording, trained: Trained, champion: Promotion | None, un
         StaleChampionError: if another candidate became champion meanwhile.
     """
     data, start, candidate = trained.data, trained.start, trained.candidate
-    models = models_of(candidate, incumbent_policy(recording, champion) if champion else start, start, trained.reward)
+    models = Models(candidate, incumbent_policy(recording, champion) if champion else start, start, trained.reward)
     verdict = verdict_of_this_run(recording, models)
-    if verdict is None and until in (None, "gate") and (unchanged := repeated(recording, models, data)):
+    if verdict is None and until in (None, Stage.GATE) and (unchanged := repeated(recording, models, data)):
         return unchanged
     dev = stages.evaluate(recording, data, models)
-    recording.details["evaluation"] = evaluation_summary(dev)
-    if until == "evaluate":
+    recording.details["evaluation"] = dev.summary
+    if until == Stage.EVALUATE:
         return conclude(recording, "finished", **trained.published, dev=dev)
-    if until == "plan":
+    if until == Stage.PLAN:
         return planned(recording, models, champion is None, **trained.published, dev=dev)
     version = stages.register(recording, data, candidate)
     if verdict is None:
@@ -74,7 +74,7 @@ def judge(recording: Recording, trained: Trained, champion: Promotion | None, un
 def carry_out(
     recording: Recording,
     trained: Trained,
-    dev: StageResult,
+    dev: EvaluateStage,
     version: str,
     verdict: Verdict,
     champion: Promotion | None,
@@ -91,7 +91,7 @@ def carry_out(
             previous = stages.move_champion(recording, version, verdict, champion.sequence if champion else 0)
         else:
             status, reasons = "refused", [*reasons, remark]
-    stop = training_stop(trained.candidate)
+    stop = trained.candidate.stop
     recording.details["reasons"] = [*([stop.text()] if stop else []), *reasons]
     return conclude(recording, status, previous, **trained.published, dev=dev, verdict=verdict, version=version, remark=remark)
 
@@ -107,7 +107,7 @@ def conclude(recording: Recording, status: str, previous: str | None = None, **m
         verdict=verdict.outcome.value if verdict else None,
         version=made.get("version"),
         previous=previous,
-        dataset=dataset_version(made["data"]),
+        dataset=made["data"].version,
         report=report,
     )
     recording.close(result)
@@ -134,22 +134,7 @@ def incumbent_of(recording: Recording) -> Promotion | None:
     return before[-1] if before else None
 
 
-def incumbent_policy(recording: Recording, champion: Promotion) -> StageResult:
+def incumbent_policy(recording: Recording, champion: Promotion) -> PolicyStage:
     """The champion's policy, fetched once a run."""
-    fetched = [stage for stage in recording.stages if stage.finished.stage == "champion"]
-    known = [stage for stage in fetched if policy_weights(stage) == champion.weights]
-    return known[0] if known else stages.fetch_champion(recording, champion.version, champion.weights)
-
-
-def models_of(candidate: StageResult, incumbent: StageResult, start: StageResult, reward: StageResult) -> Models:
-    """The policies to compare."""
-    return Models(
-        challenger=candidate.path / "model",
-        challenger_weights=policy_weights(candidate),
-        incumbent=incumbent.path / "model",
-        incumbent_weights=policy_weights(incumbent),
-        start=start.path / "model",
-        start_weights=policy_weights(start),
-        reward=reward.path,
-        reward_digest=reward.finished.digest,
-    )
+    fetched = [stage for stage in recording.stages if isinstance(stage, ChampionStage) and stage.weights == champion.weights]
+    return fetched[0] if fetched else stages.fetch_champion(recording, champion.version, champion.weights)

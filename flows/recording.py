@@ -13,9 +13,9 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.run.project import Project
 from ratchet.components.source_code import sources_digest
-from ratchet.components.stages.reward import custom_reward_source
 from ratchet.components.stages.stage import Context, StageResult
 from ratchet.components.store import check_writable
+from ratchet.components.user_code import function_digests
 from ratchet.flows.cli.views.console import Display, say
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Recording:
     def add(self, result: StageResult) -> None:
         """A stage is finished."""
         self.stages.append(result)
-        self.display.finished(result.finished.stage, result.cached, result.seconds)
+        self.display.finished(result.name, result.cached, result.seconds)
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """Observer protocol; a run that lost its claim ends here, between two steps."""
@@ -126,7 +126,7 @@ class Recording:
             **empty,
             "run_id": self.run_id,
             **values,
-            "stages": [stage.summary() for stage in self.stages],
+            "stages": [stage.as_json() for stage in self.stages],
         }
 
 
@@ -141,7 +141,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
 
 def identity_of(context: Context) -> str:
     """hash(recipe, code): with equal identity, a killed run is continued instead of begun again."""
-    return digest_of([context.recipe.digest, sources_digest(), custom_reward_source(context)])
+    return digest_of([context.recipe.digest, sources_digest(), function_digests(context.recipe.reward.functions)])
 
 
 @contextmanager

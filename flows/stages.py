@@ -18,13 +18,17 @@ from ratchet.components.ledger.approvals import approved, run_of, void
 from ratchet.components.ledger.promotion import promote
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.publish import publish_candidate, publish_outcome
+from ratchet.components.stages import champion as champion_stage
 from ratchet.components.stages import data as data_stage
 from ratchet.components.stages import evaluate as evaluate_stage
-from ratchet.components.stages import policy as policy_stage
 from ratchet.components.stages import reward as reward_stage
 from ratchet.components.stages import train as train_stage
-from ratchet.components.stages.evaluate import Models
-from ratchet.components.stages.stage import Context, NotFinished, StageResult
+from ratchet.components.stages import warmup as warmup_stage
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
+from ratchet.components.stages.scoring import Models
+from ratchet.components.stages.stage import Context, NotFinished, Stage, StageResult
+from ratchet.components.stages.train import TrainStage
 from ratchet.components.user_code import check_process
 from ratchet.flows.claims import confirm
 from ratchet.flows.cli.views.console import console
@@ -49,16 +53,16 @@ def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     return False
 
 
-Stage = Callable[Concatenate[Recording, P], Any]
+Step = Callable[Concatenate[Recording, P], Any]
 
 
-def stage_task(name: str) -> Callable[[Stage[P]], Stage[P]]:
+def stage_task(name: str) -> Callable[[Step[P]], Step[P]]:
     """A Prefect task for a stage: no result cache of Prefect's own, because a hit would skip the store's hash check.
 
     A stage begins only while this process may continue the run.
     """
 
-    def decorate(function: Stage[P]) -> Stage[P]:
+    def decorate(function: Step[P]) -> Step[P]:
         @wraps(function)
         def confirmed(recording: Recording, *args: P.args, **kwargs: P.kwargs) -> Any:
             confirm(recording.claim)
@@ -86,22 +90,22 @@ def stage_task(name: str) -> Callable[[Stage[P]], Stage[P]]:
     return decorate
 
 
-def run_stage(recording: Recording, name: str, function: Callable[[Context], StageResult]) -> Any:
+def run_stage(recording: Recording, stage: Stage, function: Callable[[Context], StageResult]) -> Any:
     """The finished stage: a state named ``Cached`` if the store has it, else made under the lease."""
     context = recording.context
     try:
         result = function(replace(context, compute=False))
     except NotFinished:
-        result = _compute(recording, name, function)
+        result = _compute(recording, stage, function)
     recording.add(result)
     return Completed(name="Cached", data=result) if result.cached else result
 
 
-def _compute(recording: Recording, name: str, function: Callable[[Context], StageResult]) -> StageResult:
+def _compute(recording: Recording, stage: Stage, function: Callable[[Context], StageResult]) -> StageResult:
     context = recording.context
-    if name == "data":
+    if stage is Stage.DATA:
         return function(context)
-    with recording.stage(name), computing(recording):
+    with recording.stage(stage), computing(recording):
         return function(context)
 
 
@@ -117,13 +121,13 @@ def computing(recording: Recording) -> Iterator[None]:
 @stage_task("prepare data")
 def prepare_data(recording: Recording) -> Any:
     """Dataset preparation and its version."""
-    return run_stage(recording, "data", data_stage.prepare_data)
+    return run_stage(recording, Stage.DATA, data_stage.prepare_data)
 
 
 @stage_task("warm up policy")
-def warm_up(recording: Recording, data: StageResult) -> Any:
+def warm_up(recording: Recording, data: DataStage) -> Any:
     """The starting policy when ``policy.start`` is ``base``, or before there is a champion."""
-    return run_stage(recording, "warmup", lambda context: policy_stage.starting_policy(context, data))
+    return run_stage(recording, Stage.WARMUP, lambda context: warmup_stage.starting_policy(context, data))
 
 
 @stage_task("fetch champion")
@@ -132,43 +136,43 @@ def fetch_champion(recording: Recording, version: str, weights: str) -> Any:
     tracker = recording.tracker
     return run_stage(
         recording,
-        "champion",
-        lambda context: policy_stage.fetched_policy(
+        Stage.CHAMPION,
+        lambda context: champion_stage.fetched_policy(
             context, weights, lambda target: tracker.download(context.recipe.name, version, target)
         ),
     )
 
 
 @stage_task("validate reward")
-def validate_reward(recording: Recording, data: StageResult, start: StageResult) -> Any:
+def validate_reward(recording: Recording, data: DataStage, start: PolicyStage) -> Any:
     """Reward-model training and validation."""
-    return run_stage(recording, "reward", lambda context: reward_stage.validated_reward(context, data, start))
+    return run_stage(recording, Stage.REWARD, lambda context: reward_stage.validated_reward(context, data, start))
 
 
 @stage_task("train policy")
-def train(recording: Recording, data: StageResult, start: StageResult, reward: StageResult) -> Any:
+def train(recording: Recording, data: DataStage, start: PolicyStage, reward: RewardStage) -> Any:
     """The RL loop."""
-    return run_stage(recording, "train", lambda context: train_stage.trained_candidate(context, data, start, reward))
+    return run_stage(recording, Stage.TRAIN, lambda context: train_stage.trained_candidate(context, data, start, reward))
 
 
 @stage_task("evaluate")
-def evaluate(recording: Recording, data: StageResult, models: Models) -> Any:
+def evaluate(recording: Recording, data: DataStage, models: Models) -> Any:
     """Challenger and incumbent on dev."""
-    return run_stage(recording, "evaluate", lambda context: evaluate_stage.dev_evaluation(context, data, models))
+    return run_stage(recording, Stage.EVALUATE, lambda context: evaluate_stage.dev_evaluation(context, data, models))
 
 
 @stage_task("register challenger")
-def register(recording: Recording, data: StageResult, candidate: StageResult) -> str:
+def register(recording: Recording, data: DataStage, candidate: TrainStage) -> str:
     """One registered version for these weights."""
     context, run_id = recording.context, recording.open()
     return publish_candidate(context, recording.tracker, run_id, data, candidate, recording.stages)
 
 
 @stage_task("gate")
-def gate(recording: Recording, data: StageResult, dev: StageResult, models: Models, first_champion: bool) -> Verdict:
+def gate(recording: Recording, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Verdict:
     """The verdict, recorded in the ledger before anything is done about it."""
     context, ledger, run_id = recording.context, recording.ledger, recording.open()
-    with recording.stage("gate"), computing(recording):
+    with recording.stage(Stage.GATE), computing(recording):
         return judge(context, ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
 
 

@@ -3,11 +3,9 @@
 from typing import Any
 
 from ratchet.components.records import Verdict
-from ratchet.components.run.repeats import Settled, finished_run, settled, start_weights
-from ratchet.components.stages.data import dataset_version
-from ratchet.components.stages.evaluate import Models
-from ratchet.components.stages.policy import policy_weights
-from ratchet.components.stages.stage import StageResult
+from ratchet.components.run.repeats import Settled, finished_run, settled
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.scoring import Models
 from ratchet.flows.recording import Recording
 
 
@@ -18,20 +16,20 @@ def already_settled(recording: Recording) -> dict[str, Any] | None:
     found = finished_run(recording.context)
     if found is None:
         return None
-    known = settled(recording.ledger, recording.context.recipe, policy_weights(found.candidate), start_weights(found))
+    known = settled(recording.ledger, recording.context.recipe, found.candidate.weights, found.start.weights)
     if known is None:
         return None
     for stage in found.stages:
         recording.add(stage)
-    return unchanged_result(recording, known, dataset_version(found.data))
+    return unchanged_result(recording, known, found.data.version)
 
 
-def repeated(recording: Recording, models: Models, data: StageResult) -> dict[str, Any] | None:
+def repeated(recording: Recording, models: Models, data: DataStage) -> dict[str, Any] | None:
     """The result ``unchanged`` if the candidate just made was judged before, in another run."""
-    known = settled(recording.ledger, recording.context.recipe, models.challenger_weights, models.start_weights)
+    known = settled(recording.ledger, recording.context.recipe, models.challenger.weights, models.start.weights)
     if known is None:
         return None
-    result = unchanged_result(recording, known, dataset_version(data))
+    result = unchanged_result(recording, known, data.version)
     recording.close(result)
     return result
 
@@ -54,7 +52,7 @@ def unchanged_result(recording: Recording, known: Settled, dataset: str) -> dict
 
 def verdict_of_this_run(recording: Recording, models: Models) -> Verdict | None:
     """The verdict that this very run had reached when it was killed."""
-    known = settled(recording.ledger, recording.context.recipe, models.challenger_weights, models.start_weights)
+    known = settled(recording.ledger, recording.context.recipe, models.challenger.weights, models.start.weights)
     if known is None:
         return None
     champion = recording.ledger.champion(recording.context.recipe.name)

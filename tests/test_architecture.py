@@ -56,7 +56,7 @@ def test_only_the_registry_imports_mlflow() -> None:
 
 def test_only_their_adapters_import_the_evaluation_libraries() -> None:
     users = {p.stem for p in sources("components") + sources("flows") if uses(p, "lm_eval") or uses(p, "inspect_ai")}
-    assert users == {"lm_eval_model", "lm_eval_tasks", "inspect_model", "inspect_tasks"}
+    assert users == {"lm_eval", "inspect_ai"}
 
 
 def test_only_versioning_starts_dvc() -> None:

@@ -1,7 +1,7 @@
 """Words that many prompts share and that say nothing of any one of them: instructions, system prompts, templates of a chat.
 
-Words that many prompts have in common are boilerplate if the prompts go on differently beside them: behind an instruction come
-as many questions as there are rows. Prompts that are really near duplicates part company at no one place, so that none of
+Words that many prompts have in common are boilerplate if the prompts differ beside them: behind an instruction come
+as many questions as there are rows. Prompts that really are near duplicates do not diverge at any one place, so that none of
 their words is boilerplate.
 """
 
@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 SHARE, FEWEST = 0.03, 20  # what stands in more prompts than both counts as shared by many
-LEAVE = 0.2  # of the prompts that share words at least so many must go on in another way than the most usual one
+LEAVE = 0.2  # of the prompts that share words at least so many must continue otherwise than the most usual way
 
 LENGTH = 5  # words of boilerplate in the middle of a text; at its ends it may have fewer
 

@@ -1,11 +1,10 @@
 """Characters that people do not see, text that was decoded wrongly, and names of special tokens: found and counted."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import polars as pl
 
-from ratchet.components.data.schemas import TEXTS
+from ratchet.components.data.columns import TEXTS, Finding
 
 # Written as escapes on purpose: most of these characters would not be visible here either.
 ODD = {
@@ -23,39 +22,26 @@ SPECIAL_TOKENS = (
 )
 
 
-class Oddity(NamedTuple):
-    """A row and a column that hold something odd."""
-
-    number: int
-    file: str
-    row: int
-    column: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}, row {self.row}: {self.column}: {self.reason}"
-
-
-def odd_text(frame: pl.DataFrame, scripts: Sequence[str] = ()) -> list[Oddity]:
+def odd_text(frame: pl.DataFrame, scripts: Sequence[str] = ()) -> list[Finding]:
     """Every (row, column, kind) of odd characters, in order of rows.
 
     Args:
         scripts: Unicode scripts that are expected; a text in another language that shares them is not seen.
     """
-    found = [oddity for reason, pattern in ODD.items() for oddity in _matches(frame, pattern, reason)]
+    found = [finding for reason, pattern in ODD.items() for finding in _matches(frame, pattern, reason)]
     return sorted(found + (_foreign(frame, scripts) if scripts else []))
 
 
-def special_tokens(frame: pl.DataFrame) -> list[Oddity]:
+def special_tokens(frame: pl.DataFrame) -> list[Finding]:
     """Rows that hold what looks like the name of a special token. It is kept: every tokenizer call encodes it as text."""
     return sorted(_matches(frame, SPECIAL_TOKENS, "name of a special token"))
 
 
-def _matches(frame: pl.DataFrame, pattern: str, reason: str) -> list[Oddity]:
+def _matches(frame: pl.DataFrame, pattern: str, reason: str) -> list[Finding]:
     return [o for column in TEXTS for o in _rows(frame, pl.col(column).str.contains(pattern), column, reason)]
 
 
-def _foreign(frame: pl.DataFrame, scripts: Sequence[str]) -> list[Oddity]:
+def _foreign(frame: pl.DataFrame, scripts: Sequence[str]) -> list[Finding]:
     """Texts of which less than half of the letters are of the scripts."""
     expected, found = "[" + "".join(rf"\p{{{script}}}" for script in scripts) + "]", []
     for column in TEXTS:
@@ -65,6 +51,6 @@ def _foreign(frame: pl.DataFrame, scripts: Sequence[str]) -> list[Oddity]:
     return found
 
 
-def _rows(frame: pl.DataFrame, condition: pl.Expr, column: str, reason: str) -> list[Oddity]:
+def _rows(frame: pl.DataFrame, condition: pl.Expr, column: str, reason: str) -> list[Finding]:
     rows = frame.filter(condition).select("number", "file", "row")
-    return [Oddity(number, file, row, column, reason) for number, file, row in rows.iter_rows()]
+    return [Finding(number, file, row, column, reason) for number, file, row in rows.iter_rows()]

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from ratchet.components.data.boilerplate import Part, divided
 from ratchet.components.data.duplicates import word_sequences, words_of
+from ratchet.components.data.splits import TRAINED_ON
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Decontaminate
 
-TRAINED_ON = ("train", "pairs_train")
 Rows = list[dict[str, Any]]
 
 

@@ -7,8 +7,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.data.labels import final
-from ratchet.components.data.profile import TEXTS
+from ratchet.components.data.columns import TEXTS
+from ratchet.components.data.labels import final_label
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json_lines
 
@@ -137,7 +137,7 @@ def distance(before: Sequence[int], after: Sequence[int]) -> float:
 
 def answers_moved(before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
     """Distinct final answers, the total variation distance of their shares, and those whose share moved most."""
-    old, new = Counter(map(final, before)), Counter(map(final, after))
+    old, new = Counter(map(final_label, before)), Counter(map(final_label, after))
     moves = {label: new[label] / max(len(after), 1) - old[label] / max(len(before), 1) for label in {*old, *new}}
     most = sorted(moves, key=lambda label: (-abs(moves[label]), label))[:10]
     return {

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import polars as pl
 
 from ratchet.components.data.boilerplate import divided
-from ratchet.components.data.shapes import PAIR
+from ratchet.components.data.columns import PAIR, TEXTS
 from ratchet.components.recipe import NearDuplicates
 
-COLUMNS = ["id", "prompt", "answer", "demonstration", "chosen", "rejected"]
+CONTENT = ["id", *TEXTS]  # what tells rows apart, in the order in which they are sorted
 # A word, or a sign of mathematics; of scripts that put no space between words a character.
 WORDS = re.compile(
     r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+"
@@ -55,21 +55,21 @@ def prompt_ids(prompts: Sequence[str]) -> list[str]:
 
 
 def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add ``prompt``, the question without the space around it, its ``id`` and its ``place``."""
-    questions = frame["question"].to_list()
+    """Add the prompt's ``id`` and ``place``, and take the white space around the prompt away."""
+    prompts = frame["prompt"].to_list()
     return frame.with_columns(
-        pl.col("question").str.strip_chars().alias("prompt"),
-        pl.Series("id", prompt_ids(questions), dtype=pl.String),
-        pl.Series("place", [place_of(question) for question in questions], dtype=pl.String),
+        pl.col("prompt").str.strip_chars(),
+        pl.Series("id", prompt_ids(prompts), dtype=pl.String),
+        pl.Series("place", [place_of(prompt) for prompt in prompts], dtype=pl.String),
     )
 
 
 def unique_rows(frame: pl.DataFrame) -> pl.DataFrame:
-    """One problem a prompt, and one preference a (prompt, chosen, rejected).
+    """One problem per prompt, and one preference per (prompt, chosen, rejected).
 
     Of equal rows the first in canonical order stays, which does not depend on the order and sharding of the source.
     """
-    ordered = frame.sort([*COLUMNS, "group", "part", "file", "row"], nulls_last=True)
+    ordered = frame.sort([*CONTENT, "group", "part", "file", "row"], nulls_last=True)
     problems = ordered.filter(pl.col("shape") != PAIR).unique("id", keep="first", maintain_order=True)
     pairs = ordered.filter(pl.col("shape") == PAIR)
     keys = pairs.with_columns(pl.col(c).map_elements(normalise, return_dtype=pl.String) for c in ("chosen", "rejected"))

@@ -1,20 +1,26 @@
-"""What preparation did, step by step, for the summary and the report."""
+"""What preparation did, step by step, and how the values of a version are distributed: for its summary and its report."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from ratchet.components.data.columns import TEXTS
 from ratchet.components.data.duplicates import place_of
-from ratchet.components.data.splits import split_key, split_of
-from ratchet.components.recipe import Split
+from ratchet.components.data.labels import final_label
+from ratchet.components.data.lengths import tokenizer
+from ratchet.components.data.splits import TRAINED_ON, split_key, split_of
+from ratchet.components.recipe import LengthLimit, Split
 
 EXAMPLES = 5
 LISTED = 1_000  # rows that are listed where each has to be found
 HIDDEN = "(a sealed item: its text is shown nowhere)"
 ALWAYS = ("too_long", "duplicates")  # counted in every summary, even where nothing was dropped
-TRAINED_ON = ("train", "pairs_train")
+PERCENTILES = (5, 50, 95)
+TOP = 12  # answers that are named
 MANY = 0.1  # of the rows to train on; a step that drops more of them is warned of
 REMEDIES = {
     "near_duplicates": "Raise data.near_duplicates.similarity, or set data.near_duplicates=null.",
@@ -60,8 +66,8 @@ class Journal:
 
     def trained_on(self, frame: pl.DataFrame) -> int:
         """How many raw rows fall into the tables that are trained on."""
-        rows = frame.select("question", "group").iter_rows()
-        return sum(split_of(split_key(place_of(question), group), self.split) in TRAINED_ON for question, group in rows)
+        rows = frame.select("prompt", "group").iter_rows()
+        return sum(split_of(split_key(place_of(prompt), group), self.split) in TRAINED_ON for prompt, group in rows)
 
     def taken(self) -> str:
         """The step that dropped most rows, if it took more than a tenth, with its remedy; else nothing."""
@@ -76,9 +82,9 @@ class Journal:
 
     def place(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """File, row and text of a raw row; the text of a sealed item is not shown."""
-        question = str(row["question"])
-        sealed = split_of(split_key(place_of(question), row["group"]), self.split).startswith("sealed")
-        return {"file": row["file"], "row": row["row"], "text": HIDDEN if sealed else question}
+        prompt = str(row["prompt"])
+        sealed = split_of(split_key(place_of(prompt), row["group"]), self.split).startswith("sealed")
+        return {"file": row["file"], "row": row["row"], "text": HIDDEN if sealed else prompt}
 
     def dropped(self) -> dict[str, int]:
         """Rows dropped by step."""
@@ -87,3 +93,45 @@ class Journal:
 
 def _remedy(name: str) -> str:
     return REMEDIES.get(name, "Look at the rows in the source and correct them.")
+
+
+def profile(tables: Mapping[str, Sequence[Mapping[str, Any]]], length: LengthLimit) -> dict[str, Any]:
+    """{lengths: column -> figures and histogram, answers: figures, tables: name -> rows} of a version's tables.
+
+    Lengths are in tokens of the recipe's tokenizer, or words and punctuation marks.
+    """
+    split = tokenizer(length.tokenizer)
+    rows = [row for name, rows in tables.items() if name != "added" for row in rows]
+    lengths = {}
+    for column in TEXTS:
+        texts = [row[column] for row in rows if row.get(column) is not None]
+        if texts:
+            lengths[column] = spread([len(spans) for spans in split(texts)])
+    return {
+        "lengths": lengths,
+        "answers": answers([row["answer"] for row in rows if row["answer"] is not None]),
+        "tables": {name: len(rows) for name, rows in tables.items()},
+    }
+
+
+def spread(values: Sequence[int]) -> dict[str, Any]:
+    """Mean, percentiles, extremes and a histogram of at most 40 bins: [lower edges and the last upper edge], [counts]."""
+    array = np.asarray(values)
+    bins = np.unique(np.linspace(array.min(), array.max() + 1, min(40, int(array.max() - array.min()) + 1) + 1).astype(int))
+    counts, edges = np.histogram(array, bins)
+    return {
+        "count": len(values),
+        "mean": round(float(array.mean()), 2),
+        "least": int(array.min()),
+        "most": int(array.max()),
+        **{f"p{p}": float(np.percentile(array, p)) for p in PERCENTILES},
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+    }
+
+
+def answers(texts: Sequence[str]) -> dict[str, Any]:
+    """How many final answers, how many different ones, and the most frequent."""
+    counts = Counter(final_label(text) for text in texts)
+    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+    return {"count": len(texts), "distinct": len(counts), "top": [[label, count] for label, count in top]}

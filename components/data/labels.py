@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import polars as pl
 
+from ratchet.components.data.columns import PAIR, PROBLEM
 from ratchet.components.data.duplicates import normalise
-from ratchet.components.data.schemas import final_number, refusal
-from ratchet.components.data.shapes import PAIR, PROBLEM
+from ratchet.components.data.schemas import number_after_hashes, refusal
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Checks
 
@@ -16,7 +16,7 @@ FEWEST = 20  # rows below which one label on all of them may be chance
 
 
 def contradictory(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose pair another row turns round: the same prompt, with chosen and rejected exchanged."""
+    """Rows whose pair another row reverses: the same prompt, with chosen and rejected exchanged."""
     paired = frame.filter(pl.col("chosen").is_not_null())
     keys = [
         (identity, normalise(chosen), normalise(rejected))
@@ -30,19 +30,19 @@ def contradictory(frame: pl.DataFrame) -> pl.DataFrame:
 def contradictory_answers(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows whose prompt has another reference in another row.
 
-    References are compared as numbers where they end in ``#### N``, else as texts. Demonstrations are no references: a
+    References are compared as numbers where they end in ``#### N``, else as texts. Demonstrations are not references: a
     prompt has many good answers.
     """
     given = frame.filter((pl.col("shape") == PROBLEM) & pl.col("answer").is_not_null())
     references: dict[str, set[Fraction | str]] = defaultdict(set)
     for identity, answer in given.select("id", "answer").iter_rows():
-        number = final_number(answer)
-        references[identity].add(final(answer) if number is None else number)
+        number = number_after_hashes(answer)
+        references[identity].add(final_label(answer) if number is None else number)
     return given.filter(pl.col("id").is_in([identity for identity, found in references.items() if len(found) > 1]))
 
 
 def consistent_answers(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
-    """The frame without prompts that have different references: nobody can say which is right.
+    """The frame without prompts that have different references: which is right cannot be told.
 
     Raises:
         DataError: if more than ``checks.max_bad_rows`` of the rows contradict others, each listed.
@@ -78,7 +78,7 @@ def check_variety(frame: pl.DataFrame, checks: Checks) -> None:
         DataError: if one final answer, chosen or rejected text is on more than ``checks.max_same_label`` of the rows.
     """
     for column in ("answer", "chosen", "rejected"):
-        labels = [final(text) for text in frame[column].drop_nulls()]
+        labels = [final_label(text) for text in frame[column].drop_nulls()]
         if len(labels) < FEWEST:
             continue
         label, count = Counter(labels).most_common(1)[0]
@@ -89,7 +89,7 @@ def check_variety(frame: pl.DataFrame, checks: Checks) -> None:
             )
 
 
-def final(text: str) -> str:
+def final_label(text: str) -> str:
     """What a label says at last: the number after ``####``, else the whole text."""
     _, found, number = text.rpartition("####")
     return number.strip() if found else normalise(text)

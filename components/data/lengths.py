@@ -58,12 +58,12 @@ def limit_lengths(frame: pl.DataFrame, length: LengthLimit) -> Limited:
     split = tokenizer(length.tokenizer)
     truncated = 0
     if length.max_prompt is not None:
-        spans = split(frame["question"].to_list())
+        spans = split(frame["prompt"].to_list())
         over = pl.Series([len(s) > length.max_prompt for s in spans])
         if length.policy == "truncate":
-            pairs = zip(frame["question"], spans, strict=True)
+            pairs = zip(frame["prompt"], spans, strict=True)
             cut = [text[: s[length.max_prompt - 1][1]] if len(s) > length.max_prompt else text for text, s in pairs]
-            frame = frame.with_columns(pl.Series("question", cut, dtype=pl.String))
+            frame = frame.with_columns(pl.Series("prompt", cut, dtype=pl.String))
             truncated = int(over.sum())
         else:
             frame = frame.filter(~over)

@@ -16,17 +16,15 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from ratchet.components.data.characters import odd_text, special_tokens
-from ratchet.components.data.contamination import TRAINED_ON, Overlap, overlaps, refuse, without
+from ratchet.components.data.columns import COLUMNS, stored
+from ratchet.components.data.contamination import Overlap, overlaps, refuse, without
 from ratchet.components.data.duplicates import near_duplicates, unique_rows, with_ids
-from ratchet.components.data.journal import LISTED, MANY, Journal
+from ratchet.components.data.journal import LISTED, MANY, Journal, profile
 from ratchet.components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
 from ratchet.components.data.lengths import limit_lengths
-from ratchet.components.data.mixing import weigh
-from ratchet.components.data.profile import profile
 from ratchet.components.data.schemas import Checked, check_rows, refusal
-from ratchet.components.data.shapes import COLUMNS as ADDED_COLUMNS
-from ratchet.components.data.sources import read_file, read_rows
-from ratchet.components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
+from ratchet.components.data.sources import read_file, read_rows, weigh
+from ratchet.components.data.splits import TRAINED_ON, check_groups, check_tables, split_key, split_of, split_tables
 from ratchet.components.errors import DataError
 from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.recipe import PAIR_COLUMNS, PROBLEM_COLUMNS, Data, parts
@@ -81,15 +79,19 @@ def note_failures(journal: Journal, checked: Checked) -> None:
 
 
 def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
-    """Rows with ``id`` and ``prompt``, without odd, long, duplicate and contradictory ones, mixed by weight."""
+    """Rows with ``id`` and ``place``, without odd, long, duplicate and contradictory ones, mixed by weight.
+
+    The order matters. Prompts are cut before they get their ids, since a cut prompt is another one. Contradictions are sought
+    before duplicates go, or one of two references would pass for the only one. Weights come last, of the rows that are left.
+    """
     frame = _without_odd_text(frame, data, journal)
     frame = _without_long_rows(frame, data, journal)
     frame = with_ids(frame)
     check_groups(frame)
-    settled = consistent_answers(frame, data.checks)
-    journal.drop("contradictory_answers", "contradictory references", frame, settled, OTHER_REFERENCE, LISTED)
-    unique = unique_rows(settled)
-    journal.drop("duplicates", "exact duplicates", settled, unique, "the same prompt, or the same preference, is there already")
+    agreed = consistent_answers(frame, data.checks)
+    journal.drop("contradictory_answers", "contradictory references", frame, agreed, OTHER_REFERENCE, LISTED)
+    unique = unique_rows(agreed)
+    journal.drop("duplicates", "exact duplicates", agreed, unique, "the same prompt, or the same preference, is there already")
     consistent = consistent_pairs(unique, data.checks)
     journal.drop("contradictory_pairs", "contradictory pairs", unique, consistent, "another row prefers the other text")
     distinct = _without_near_duplicates(consistent, data, journal)
@@ -101,10 +103,10 @@ def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
 
 def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
     found, names = odd_text(frame, data.checks.scripts), special_tokens(frame)
-    journal.notes["odd"] = [list(oddity[1:]) for oddity in found[:LISTED]]
-    journal.notes["odd_rows"] = len({oddity.number for oddity in found})
-    journal.notes["special_token_rows"] = len({oddity.number for oddity in names})
-    bad = {oddity.number: oddity for oddity in found}
+    journal.notes["odd"] = [list(finding[1:]) for finding in found[:LISTED]]
+    journal.notes["odd_rows"] = len({finding.number for finding in found})
+    journal.notes["special_token_rows"] = len({finding.number for finding in names})
+    bad = {finding.number: finding for finding in found}
     if found and data.checks.odd_text == "refuse":
         raise DataError(refusal(found, len(bad), frame.height) + " Or set data.checks.odd_text=keep.")
     kept = frame.filter(~pl.col("number").is_in(sorted(bad))) if data.checks.odd_text == "drop" else frame
@@ -115,8 +117,8 @@ def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.D
 
 
 def _without_long_rows(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
-    short = frame.filter(pl.col("question").str.len_chars() <= data.max_prompt_chars)
-    journal.drop("too_long", "longer than max_prompt_chars", frame, short, lambda r: f"{len(r['question'])} characters")
+    short = frame.filter(pl.col("prompt").str.len_chars() <= data.max_prompt_chars)
+    journal.drop("too_long", "longer than max_prompt_chars", frame, short, lambda r: f"{len(r['prompt'])} characters")
     limited = limit_lengths(short, data.length)
     journal.drop("too_many_tokens", "more tokens than data.length allows", short, limited.frame, "too many tokens")
     journal.notes["truncated"] = limited.truncated
@@ -127,11 +129,12 @@ def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) 
     rule = data.near_duplicate_rule
     if rule is None:
         return frame
+    # A prompt's table is a hash of the prompt alone, so it is known before the split: evaluated rows stay, training rows go.
     keys = {identity: split_key(place, group) for identity, place, group in frame.select("id", "place", "group").iter_rows()}
     prompts = dict(frame.select("id", "prompt").iter_rows())
 
     def trained_on(identity: str) -> int:
-        return int(split_of(keys[identity], data.split) in ("train", "pairs_train"))
+        return int(split_of(keys[identity], data.split) in TRAINED_ON)
 
     found = {pair.dropped: pair for pair in near_duplicates(prompts, rule, trained_on)}
     kept = frame.filter(~pl.col("id").is_in(list(found)))
@@ -166,14 +169,14 @@ def make_tables(frame: pl.DataFrame, data: Data, journal: Journal) -> dict[str, 
 def _benchmark(data: Data, path: str) -> list[str]:
     prompts = []
     for row in read_file(data, path):
-        if not isinstance(row["question"], str):
+        if not isinstance(row["prompt"], str):
             raise DataError(f"{row['file']}, row {row['row']}: no prompt. Correct data.decontaminate.benchmarks.")
-        prompts.append(row["question"])
+        prompts.append(row["prompt"])
     return prompts
 
 
 def _shown(found: Sequence[Overlap], tables: Mapping[str, list[Row]]) -> list[Row]:
-    rows = {row["id"]: row for name in ("train", "pairs_train") for row in tables[name]}
+    rows = {row["id"]: row for name in TRAINED_ON for row in tables[name]}
     return [
         {"file": row["file"], "row": row["row"], "text": row["prompt"], "why": f"shares words with {overlap.other}"}
         for overlap, row in ((overlap, rows[overlap.id]) for overlap in found[:5])
@@ -208,7 +211,6 @@ def write_version(tables: Mapping[str, list[Row]], target: Path, journal: Journa
 
 def write_added(added: Sequence[Row], target: Path) -> int:
     """Write added rows in canonical order, each once; returns their number."""
-    unique = {tuple(row[column] or "" for column in ADDED_COLUMNS): row for row in added}
-    rows = [{column: unique[key][column] for column in ADDED_COLUMNS} for key in sorted(unique)]
-    write_json_lines(target / f"{ADDED}.jsonl", rows)
-    return len(rows)
+    unique = {tuple(row[column] or "" for column in COLUMNS): row for row in added}
+    write_json_lines(target / f"{ADDED}.jsonl", [stored(unique[key]) for key in sorted(unique)])
+    return len(unique)

@@ -10,13 +10,13 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
+from ratchet.components.data.columns import DEMONSTRATION, PAIR, PROBLEM, TEXTS, Finding
 from ratchet.components.errors import DataError
-from ratchet.components.graders.numerals import whole
+from ratchet.components.graders.number import parse_number
 from ratchet.components.recipe import Checks
 
 MAX_LISTED = 1_000
 FINAL_ANSWER = re.compile(r"(?<!#)####(?!#)")
-TEXTS = ("question", "answer", "demonstration", "chosen", "rejected")
 
 RAW_TYPES = {
     "number": pl.Int64,  # the row's place among all that were read, from 0
@@ -29,24 +29,11 @@ RAW_TYPES = {
 }
 
 
-class Failure(NamedTuple):
-    """A check that a row failed."""
-
-    number: int
-    file: str
-    row: int
-    column: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}, row {self.row}: {self.column}: {self.reason}"
-
-
 class Checked(NamedTuple):
     """The rows that passed, and what the others failed."""
 
     frame: pl.DataFrame
-    failures: list[Failure]
+    failures: list[Finding]
 
 
 def check_rows(rows: Sequence[dict[str, Any]], checks: Checks) -> Checked:
@@ -81,10 +68,10 @@ def raw_frame(rows: Sequence[dict[str, Any]]) -> Checked:
     for number, row in enumerate(rows):
         wrong = {name: row[name] for name in TEXTS if row.get(name) is not None and not isinstance(row[name], str)}
         failures += [
-            Failure(number, row["file"], row["row"], name, f"is a {type(value).__name__}, not text or chat messages")
+            Finding(number, row["file"], row["row"], name, f"is a {type(value).__name__}, not text or chat messages")
             for name, value in wrong.items()
         ]
-        typed.append({"part": 0, "shape": "problem", **row, **dict.fromkeys(wrong), "number": number})
+        typed.append({"part": 0, "shape": PROBLEM, **row, **dict.fromkeys(wrong), "number": number})
     return Checked(pl.DataFrame(typed, schema=RAW_TYPES), failures)
 
 
@@ -98,9 +85,9 @@ def raw_schema(checks: Checks) -> pa.DataFrameSchema:
             "part": pa.Column(pl.Int64, pa.Check.ge(0)),
             "file": pa.Column(pl.String),
             "row": pa.Column(pl.Int64, pa.Check.ge(1)),
-            "shape": pa.Column(pl.String, pa.Check.isin(["problem", "demonstration", "pair"])),
+            "shape": pa.Column(pl.String, pa.Check.isin([PROBLEM, DEMONSTRATION, PAIR])),
             "group": pa.Column(pl.String, nullable=True),
-            "question": pa.Column(pl.String, _not_blank("question")),
+            "prompt": pa.Column(pl.String, _not_blank("prompt")),
             "answer": pa.Column(pl.String, number if checks.answers == "number" else _not_blank("answer"), nullable=optional),
             "demonstration": pa.Column(pl.String, _not_blank("demonstration"), nullable=optional),
             "chosen": pa.Column(pl.String, _not_blank("chosen"), nullable=True),
@@ -120,15 +107,15 @@ def _not_blank(name: str) -> pa.Check:
 
 
 def _ends_in_number(data: pa.PolarsData) -> pl.LazyFrame:
-    judged = pl.col(str(data.key)).map_elements(lambda text: final_number(text) is not None, return_dtype=pl.Boolean)
+    judged = pl.col(str(data.key)).map_elements(lambda text: number_after_hashes(text) is not None, return_dtype=pl.Boolean)
     frame: pl.LazyFrame = data.lazyframe
     return frame.select(judged)
 
 
-def final_number(answer: str) -> Fraction | None:
+def number_after_hashes(answer: str) -> Fraction | None:
     """The one number that stands behind an answer's last ``####``, up to its end; None without it."""
     parts = FINAL_ANSWER.split(answer)
-    return whole(parts[-1]) if len(parts) > 1 else None
+    return parse_number(parts[-1]) if len(parts) > 1 else None
 
 
 _OTHER_THAN_CHOSEN = pa.Check(
@@ -141,7 +128,7 @@ _BOTH_OR_NEITHER = pa.Check(
 )
 
 
-def schema_failures(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[Failure]:
+def schema_failures(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[Finding]:
     """Every check of the schema that a row fails.
 
     Raises:
@@ -157,12 +144,12 @@ def schema_failures(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[Fai
     return []
 
 
-def _failure(frame: pl.DataFrame, case: dict[str, Any]) -> Failure:
+def _failure(frame: pl.DataFrame, case: dict[str, Any]) -> Finding:
     column, reason = str(case["column"]), "null value" if case["check"] == "not_nullable" else str(case["check"])
     if case["index"] is None:
         raise DataError(f"the data as a whole: {column}: {reason}. Check data.source in the recipe.")
     row = frame.row(int(case["index"]), named=True)
-    return Failure(row["number"], row["file"], row["row"], column if column in frame.columns else "pair", reason)
+    return Finding(row["number"], row["file"], row["row"], column if column in frame.columns else "pair", reason)
 
 
 def refusal(failures: Sequence[object], bad: int, of: int) -> str:

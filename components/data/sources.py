@@ -1,21 +1,25 @@
-"""Adapters: each yields raw rows of one schema, with where they came from.
+"""Rows of the recipe's source, and of a mix by weight.
 
-A raw row has ``file``, ``row`` (1-based), ``part`` (its place among the sources of a mix), ``question``, ``answer``,
-``demonstration``, ``shape``, and where there are such, ``chosen``, ``rejected`` and ``group``; a missing value is None, for the
-schema check to find.
+A raw row has ``file``, ``row`` (from 1), ``part`` (its place among the sources of a mix) and what ``columns.COLUMNS`` names;
+a missing value is None, for the schema check to find.
 """
 
-from collections.abc import Iterator
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from ratchet.components.data import word_problems
-from ratchet.components.data.json_lines import parse_json_lines
-from ratchet.components.data.shapes import PAIR, PROBLEM, raw_row
-from ratchet.components.data.tabular import (
+from ratchet.components.data.columns import PAIR, raw_row
+from ratchet.components.data.duplicates import CONTENT
+from ratchet.components.data.readers import (
     Record,
     is_saved_dataset,
+    parse_json_lines,
     read_csv,
     read_hub_dataset,
     read_parquet,
@@ -27,6 +31,7 @@ from ratchet.components.recipe import Csv, Data, Folder, HubDataset, JsonLines, 
 from ratchet.components.recipe.sources import SUFFIXES, FileSource, Weighted
 
 Row = dict[str, Any]
+GENERATED = Records(path="word_problems")  # fields by their usual names
 
 
 def read_rows(data: Data) -> Iterator[Row]:
@@ -70,7 +75,7 @@ def source_files(source: WordProblems | FileSource) -> list[Path]:
     """The local files that a source reads, in the order in which it reads them; none of a hub dataset.
 
     Raises:
-        DataError: if there is no such file, or a folder holds none that is a shard.
+        DataError: if there is no such file, or a folder holds no shard.
     """
     if isinstance(source, WordProblems):
         return []
@@ -131,7 +136,7 @@ def _file_records(path: Path, kind: str, delimiter: str) -> Iterator[Record]:
 def _word_problem_rows(data: Data, source: WordProblems) -> Iterator[Row]:
     rows = word_problems.generate(source.problems, source.max_operand, source.demo_noise, data.pair_noise, data.seed)
     for number, row in enumerate(rows, 1):
-        yield {"file": "word_problems", "row": number, **row, "group": None, "shape": PROBLEM}
+        yield {"file": "word_problems", "row": number, **raw_row(row, GENERATED)}
 
 
 def _derived_pair(data: Data, answer: object) -> tuple[str | None, str | None]:
@@ -147,3 +152,25 @@ def _derived_pair(data: Data, answer: object) -> tuple[str | None, str | None]:
     wrong = f"{work}#### {value + word_problems.near_miss(rng, value)}"
     swapped = rng.random() < data.pair_noise
     return (wrong, answer) if swapped else (answer, wrong)
+
+
+def weigh(frame: pl.DataFrame, weights: Sequence[float]) -> pl.DataFrame:
+    """As many rows of each part as its weight allows, when the part that is scarce for its weight gives all of its rows.
+
+    Args:
+        weights: one positive number per part.
+    """
+    counts = dict(frame.group_by("part").len().iter_rows())
+    present = [part for part in range(len(weights)) if counts.get(part)]
+    if len(present) < 2:
+        return frame
+    scale = min(counts[part] / weights[part] for part in present)
+    keyed = frame.with_columns(pl.struct(CONTENT).map_elements(_key, return_dtype=pl.String).alias("_key"))
+    chosen = [
+        keyed.filter(pl.col("part") == part).sort("_key").head(math.floor(weights[part] * scale + 1e-9)) for part in present
+    ]
+    return pl.concat(chosen).drop("_key")
+
+
+def _key(row: dict[str, str | None]) -> str:
+    return hashlib.sha256("\0".join(str(row[name]) for name in CONTENT).encode()).hexdigest()

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from ratchet.components.data.columns import PAIR
 from ratchet.components.data.schemas import refusal
-from ratchet.components.data.shapes import PAIR
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Split
 
 Row = dict[str, Any]
+TRAINED_ON = ("train", "pairs_train")
 
 
 class Tables(NamedTuple):

@@ -85,7 +85,7 @@ def restore(version: str, workspace: Path, state: Path, project: Path) -> Path:
     Raises:
         DataError: if neither cache nor remote has the version, or what they have is not it.
     """
-    _object(state, version)  # a name that is no md5 goes no further
+    _object(state, version)  # refuses a name that is not an md5
     fetch(plain_pointer(version), project, workspace, state)
     return workspace / "data"
 
@@ -139,7 +139,7 @@ def fetch(pointer: str, project: Path, workspace: Path, state: Path) -> None:
     """Lay the version that a pointer's text names below ``workspace`` (an empty directory): ``data/`` and pointer, verified.
 
     Raises:
-        DataError: if the text is no pointer, or neither cache nor remote has the version whole.
+        DataError: if the text is not a pointer, or neither cache nor remote has the version whole.
     """
     init_workspace(workspace, state, project)
     write_text(workspace / POINTER, pointer)
@@ -204,7 +204,7 @@ def verify(workspace: Path) -> None:
 
 
 def content_sha256(root: Path) -> str:
-    """One sha256 over a version's files, which unlike DVC's md5 nobody can forge."""
+    """One sha256 over a version's files, which unlike DVC's md5 cannot be forged."""
     return digest_of_digests(tree_digests(root))
 
 

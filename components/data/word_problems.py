@@ -48,7 +48,7 @@ def apply(a: int, operator: str, b: int) -> int:
 
 
 def worked_answer(steps: Steps, error: int = 0) -> str:
-    """The worked solution, one line a step, then ``#### N``; ``error`` is added to the last step's result."""
+    """The worked solution, one line per step, then ``#### N``; ``error`` is added to the last step's result."""
     lines = [f"{a}{operator}{b}={apply(a, operator, b)}" for a, operator, b in steps]
     a, operator, b = steps[-1]
     result = apply(a, operator, b) + error

@@ -113,8 +113,16 @@ def _belongs(arms: Arms, item: str, name: str) -> bool:
     return bool(group) and name in group[0].slices
 
 
-def arms_of(items: Sequence[str], rows: Mapping[str, Sequence[ItemResult]], digests: Mapping[str, str], samples: int) -> Arms:
-    """Arms from results by ``challenger_sampled``, ``incumbent_sampled``, and the same of ``_greedy`` where there are such."""
+def arms_of(
+    items: Sequence[str] | None, rows: Mapping[str, Sequence[ItemResult]], digests: Mapping[str, str], samples: int
+) -> Arms:
+    """Arms from results by ``challenger_sampled``, ``incumbent_sampled``, and the same of ``_greedy`` where there are such.
+
+    Args:
+        items: all that should have been measured; None takes those that the challenger was measured on.
+    """
+    if items is None:
+        items = list(dict.fromkeys(result.id for result in rows.get("challenger_sampled", [])))
     greedy = {arm: by_item(rows[f"{arm}_greedy"]) for arm in ("challenger", "incumbent") if f"{arm}_greedy" in rows}
     challenger, incumbent = by_item(rows["challenger_sampled"]), by_item(rows["incumbent_sampled"])
     return Arms(items, challenger, incumbent, digests["challenger"], digests["incumbent"], samples, greedy)

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ratchet.components.graders.number import final_number, is_correct
-from ratchet.components.graders.numerals import written
+from ratchet.components.graders.number import final_number, format_number, is_correct
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
@@ -14,7 +13,7 @@ from ratchet.components.policy.log_probs import completion_log_probs
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Slice, slices_of
 from ratchet.components.records import ItemResult
-from ratchet.components.rewards.protocol import RewardFunction, Score, checked
+from ratchet.components.rewards.protocol import RewardFunction, Score, score_rows
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def evaluate_items(
 
     Args:
         temperature: 0 is greedy.
-        samples: completions an item.
+        samples: completions per item.
         reference: short for a ``measuring`` that has nothing else.
     """
     measuring = measuring or Measuring(reference)
@@ -62,7 +61,9 @@ def evaluate_items(
     sampled = [prompt for prompt in prompts for _ in range(samples)]
     texts = [policy.decode(completion.tokens) for completion in completions]
     kls = _divergences(policy, (measuring.reference, measuring.incumbent), sampled, completions)
-    rewards = _rewards(measuring.reward, [row for row, _ in each], texts)
+    rewards: Sequence[Score | None] = [None] * len(texts)
+    if measuring.reward is not None:
+        rewards = score_rows(measuring.reward, [row for row, _ in each], texts)
     members = {row["id"]: slices_of(row, measuring.slices) for row in rows}
     return [
         _judge(row, number, text, completion, kl, score, members[row["id"]])
@@ -93,16 +94,10 @@ def _judge(
         kl_incumbent=kl[1],
         sample=number,
         correct_lenient=is_correct(text, row["answer"], strict=False),
-        answer=None if answer is None else written(answer),
+        answer=None if answer is None else format_number(answer),
         rewards=parts,
         slices=slices,
     )
-
-
-def _rewards(reward: RewardFunction | None, rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> Sequence[Score | None]:
-    if reward is None:
-        return [None] * len(texts)
-    return checked(reward([row["prompt"] for row in rows], texts, rows), len(texts), "the reward")
 
 
 def _divergences(

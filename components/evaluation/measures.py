@@ -37,7 +37,7 @@ def by_item(results: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
 
 def column(name: str, groups: Sequence[Samples]) -> Floats:
     """A measure of n items with K samples each, [n, K] or [n, 1]; NaN where a sample has no such figure."""
-    if name == "greedy_accuracy":  # the groups are greedy completions, one an item
+    if name == "greedy_accuracy":  # the groups are greedy completions, one per item
         return np.array([[float(group[0].correct)] for group in groups]).reshape(len(groups), 1)
     if kind_of(name).per_item:
         return np.array([[_of_item(name, group)] for group in groups], dtype=float).reshape(len(groups), 1)
@@ -62,7 +62,7 @@ def _of_item(name: str, group: Samples) -> float:
     samples = samples_needed(name)
     if name.startswith("pass@"):
         return pass_at(samples, len(group), sum(r.correct for r in group))
-    if any(r.formatted is None for r in group):  # nobody looked for an answer to vote with
+    if any(r.formatted is None for r in group):  # no answer was extracted that could vote
         return math.nan
     return majority(group[:samples])
 

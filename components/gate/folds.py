@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Rules
 from ratchet.components.records import Outcome, Verdict
-from ratchet.components.stages.data import fold_digest, table
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.stage import Context
 from ratchet.components.statistics.spending import bonferroni
 
 # Why a fold was retired, as the ledger keeps it. A promotion retires its fold in its own transaction (Ledger.promote).
@@ -56,7 +56,7 @@ def epoch_level(rules: Rules) -> float:
     return bonferroni(rules.alpha_epoch, rules.uses_per_epoch)
 
 
-def choose_fold(context: Context, ledger: Ledger, data: StageResult, pair: Pair) -> Choice:
+def choose_fold(context: Context, ledger: Ledger, data: DataStage, pair: Pair) -> Choice:
     """The first fold that is neither retired nor used up; nothing is written.
 
     A pair that was judged on a fold by the same rules, and killed before its verdict was carried out, stays on it.
@@ -94,7 +94,7 @@ def count_use(ledger: Ledger, model: str, fold: Fold, pair: Pair, rules: Rules) 
     return ledger.count_use(model, fold.digest, *pair) <= uses_allowed(rules)
 
 
-def retire_spent(context: Context, ledger: Ledger, data: StageResult, pair: Pair) -> None:
+def retire_spent(context: Context, ledger: Ledger, data: DataStage, pair: Pair) -> None:
     """Retire the folds that a choice would find spent. Their items count as published from then on: choose again after it."""
     for digest in choose_fold(context, ledger, data, pair).spent:
         ledger.retire(context.recipe.name, digest, SPENT)
@@ -149,11 +149,11 @@ class _Past:
         return [record for record in self.records if record["fold_digest"] in folds]
 
 
-def _folds(context: Context, data: StageResult) -> Iterator[tuple[str, str, list[str]]]:
+def _folds(context: Context, data: DataStage) -> Iterator[tuple[str, str, list[str]]]:
     """Name, digest and items of each sealed fold of a dataset version."""
     for number in range(context.recipe.data.split.sealed_folds):
         name = f"sealed_{number}"
-        yield name, fold_digest(data, name), [row["id"] for row in table(data, name)]
+        yield name, data.fold_digest(name), [row["id"] for row in data.table(name)]
 
 
 def _remedy(rules: Rules) -> str:

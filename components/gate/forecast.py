@@ -10,8 +10,8 @@ from ratchet.components.gate.plan import level, past_tests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import kind_of
 from ratchet.components.stages.data import prepare_data
-from ratchet.components.stages.stage import Context, NotFinished, StageResult
-from ratchet.components.store import Store
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.stage import Context, NotFinished
 
 TYPICAL_DISCORDANCE = 0.2  # share of items on which two versions of a policy differ, where nothing was measured yet
 TYPICAL_DEVIATION = 0.5
@@ -67,15 +67,14 @@ def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
 
 
 def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: float) -> Any:
-    from ratchet.components.evaluation.comparison import compare
+    from ratchet.components.evaluation.comparison import arms_of, compare
     from ratchet.components.gate.primary import power_at, power_from
-    from ratchet.components.stages.evaluate import stage_arms
 
     rules, dev = context.recipe.gate.rules, newest_evaluation(context, ledger)
     if dev is not None:
-        arms = stage_arms(dev.path, "", None, context.recipe.evaluation.samples)
+        arms = arms_of(None, dev.results(), dev.scored, context.recipe.evaluation.samples)
         measured = power_from(compare(arms, [rules.primary.measure]), rules, items, alpha, effect)
-        return replace(measured, source=f"dev rows of evaluation {dev.finished.key[:12]}")
+        return replace(measured, source=f"dev rows of evaluation {dev.key[:12]}")
     kind = kind_of(rules.primary.measure)
     one_each = context.recipe.evaluation.samples == 1 or kind.per_item
     binary = kind.binary and one_each and rules.primary.min_effect == 0
@@ -84,14 +83,12 @@ def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: f
     return power_at(spread, binary, rules, items, alpha, effect, f"assumption: {what}; no evaluation is finished")
 
 
-def newest_evaluation(context: Context, ledger: Ledger) -> StageResult | None:
+def newest_evaluation(context: Context, ledger: Ledger) -> EvaluateStage | None:
     """The newest evaluation that a verdict of this model rests on and the store still has, with as many samples per item."""
-    store = Store(context.home.store)
     for known in reversed(ledger.verdicts(context.recipe.name)):
         record = known["record"]
         if not record.get("dev_evidence") or record["samples"] != context.recipe.evaluation.samples:
             continue
-        found = store.find("evaluate", record["dev_evidence"])
-        if found is not None:
-            return StageResult(found, True, 0.0)
+        if (found := EvaluateStage.find(context.store, record["dev_evidence"])) is not None:
+            return found
     return None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ratchet.components.evaluation.benchmarks.tasks import samples_of
-from ratchet.components.evaluation.comparison import Comparison, compare, measures_on, needs_greedy
+from ratchet.components.evaluation.comparison import Comparison, arms_of, compare, measures_on, needs_greedy
 from ratchet.components.gate import folds
 from ratchet.components.gate.folds import Fold
 from ratchet.components.gate.plan import pair_of, plan_use
@@ -19,13 +19,16 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Recipe, Rules
 from ratchet.components.records import Outcome, Verdict
-from ratchet.components.stages.evaluate import Models, sealed_evaluation, stage_arms
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.scoring import Models, ScoredStage
+from ratchet.components.stages.sealed import sealed_evaluation
+from ratchet.components.stages.stage import Context
 
-Score = Callable[[Context, StageResult, Models, Fold], StageResult]
+Score = Callable[[Context, DataStage, Models, Fold], ScoredStage]
 
 
-def score_fold(context: Context, data: StageResult, models: Models, fold: Fold) -> StageResult:
+def score_fold(context: Context, data: DataStage, models: Models, fold: Fold) -> ScoredStage:
     """The stage with both arms' rows on a fold, and on the guard split where a guard is on it."""
     rules = context.recipe.gate.rules
     greedy = [place for place in ("sealed", "guard") if needs_greedy(rules, place)]
@@ -36,8 +39,8 @@ def score_fold(context: Context, data: StageResult, models: Models, fold: Fold) 
 def judge(
     context: Context,
     ledger: Ledger,
-    data: StageResult,
-    dev: StageResult,
+    data: DataStage,
+    dev: EvaluateStage,
     models: Models,
     *,
     run_id: str,
@@ -66,8 +69,8 @@ def judge(
 def _reach_verdict(
     context: Context,
     ledger: Ledger,
-    data: StageResult,
-    dev: StageResult,
+    data: DataStage,
+    dev: EvaluateStage,
     models: Models,
     first_champion: bool,
     score: Score,
@@ -86,7 +89,7 @@ def _reach_verdict(
     if not folds.count_use(ledger, recipe.name, fold, plan.pair, rules):
         return Verdict(Outcome.INVALID, [f"other challengers used {fold.name} up meanwhile. Run again."], **base)
     sealed = score(context, data, models, fold)
-    base["evidence"] = sealed.finished.key
+    base["evidence"] = sealed.key
     faults, places = read_places(recipe, sealed, dev, fold.items, models.digests)
     if faults:
         return Verdict(Outcome.INVALID, faults, **base)
@@ -99,18 +102,18 @@ def _reach_verdict(
 
 
 def read_places(
-    recipe: Recipe, sealed: StageResult, dev: StageResult, items: list[str], expected: Mapping[str, str]
+    recipe: Recipe, sealed: ScoredStage, dev: EvaluateStage, items: list[str], expected: Mapping[str, str]
 ) -> tuple[list[str], dict[str, Comparison]]:
     """Faults of the results, and the comparisons that the rules need: the sealed fold, the guard split, benchmarks."""
     rules, faults, places = recipe.gate.rules, [], {}
     for place in dict.fromkeys(["sealed", *(guard.on for guard in rules.guards)]):
         if place == "sealed":
-            arms = stage_arms(sealed.path, "", items, recipe.evaluation.samples)
+            arms = arms_of(items, sealed.results(), sealed.scored, recipe.evaluation.samples)
         elif place == "guard":
-            arms = stage_arms(sealed.path, "guard", None, recipe.evaluation.samples)
+            arms = arms_of(None, sealed.results("guard"), sealed.scored, recipe.evaluation.samples)
         else:
             samples = samples_of(recipe.evaluation.benchmarks[place], recipe.evaluation.samples)
-            arms = stage_arms(dev.path, f"benchmarks/{place}", None, samples)
+            arms = arms_of(None, dev.results(f"benchmarks/{place}"), dev.scored, samples)
         measures = measures_on(rules, place)
         found = check_integrity(arms, rules, expected, measures)
         faults += [fault if place == "sealed" else f"{place}: {fault}" for fault in found]

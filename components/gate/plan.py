@@ -4,16 +4,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ratchet.components.digests import digest_of
-from ratchet.components.evaluation.comparison import compare
+from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import Fold, Pair, choose_fold, epoch_level
 from ratchet.components.gate.primary import NAMES, Power, choose_test, power_from, shortfall
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe, Rules
 from ratchet.components.records import Outcome
 from ratchet.components.source_code import sources_digest
-from ratchet.components.stages.data import dataset_version, table
-from ratchet.components.stages.evaluate import Models, stage_arms
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.scoring import Models
+from ratchet.components.stages.stage import Context
 from ratchet.components.statistics.spending import PastTest, saffron
 
 
@@ -48,7 +49,7 @@ class Plan:
 
 
 def plan_use(
-    context: Context, ledger: Ledger, data: StageResult, dev: StageResult, models: Models, first_champion: bool
+    context: Context, ledger: Ledger, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool
 ) -> Plan:
     """Fold, number of the use, level, test and power; nothing is counted and nothing sealed is read."""
     recipe, rules, pair = context.recipe, context.recipe.gate.rules, pair_of(context, models)
@@ -71,20 +72,20 @@ def plan_use(
 
 def pair_of(context: Context, models: Models) -> Pair:
     """What a use is counted for."""
-    return Pair(models.challenger_weights, models.incumbent_weights, rules_digest(context.recipe))
+    return Pair(models.challenger.weights, models.incumbent.weights, rules_digest(context.recipe))
 
 
-def _base(context: Context, data: StageResult, dev: StageResult, pair: Pair, first_champion: bool) -> dict[str, Any]:
+def _base(context: Context, data: DataStage, dev: EvaluateStage, pair: Pair, first_champion: bool) -> dict[str, Any]:
     """What a verdict records whatever it says."""
     return {
         **pair._asdict(),
         "error_mode": context.recipe.gate.rules.error_mode,
         "first_champion": first_champion,
         "samples": context.recipe.evaluation.samples,
-        "data": dataset_version(data),
+        "data": data.version,
         "recipe": context.recipe.digest,
         "code": sources_digest(),
-        "dev_evidence": dev.finished.key,
+        "dev_evidence": dev.key,
     }
 
 
@@ -114,9 +115,9 @@ def past_tests(ledger: Ledger, model: str, fold: str) -> list[PastTest]:
 
 
 def dev_power(
-    context: Context, dev: StageResult, data: StageResult, items: int, alpha: float, effect: float | None = None
+    context: Context, dev: EvaluateStage, data: DataStage, items: int, alpha: float, effect: float | None = None
 ) -> Power:
     """What the primary test can see on so many items, with the spread of dev results."""
     rules, samples = context.recipe.gate.rules, context.recipe.evaluation.samples
-    arms = stage_arms(dev.path, "", [row["id"] for row in table(data, "dev")], samples)
+    arms = arms_of([row["id"] for row in data.table("dev")], dev.results(), dev.scored, samples)
     return power_from(compare(arms, [rules.primary.measure]), rules, items, alpha, effect)

@@ -8,9 +8,10 @@ from ratchet.components.gate.judge import decide_places, read_places
 from ratchet.components.gate.plan import level
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.sealed import SealedStage
+from ratchet.components.stages.stage import Context
 from ratchet.components.statistics.spending import PastTest
-from ratchet.components.store import Store
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,7 @@ def obstacle(context: Context, ledger: Ledger, record: dict[str, Any]) -> str | 
         return f"cannot be replayed: {record['fold']} is not retired, and its figures stay sealed"
     if record["samples"] != context.recipe.evaluation.samples:
         return f"cannot be replayed: it was measured with {record['samples']} samples per item (evaluation.samples)"
-    store = Store(context.home.store)
-    if not store.find("sealed", record["evidence"]) or not store.find("evaluate", record["dev_evidence"]):
+    if _sealed(context, record) is None or _dev(context, record) is None:
         return "cannot be replayed: its rows are no longer in the store"
     return None
 
@@ -56,20 +56,19 @@ def obstacle(context: Context, ledger: Ledger, record: dict[str, Any]) -> str | 
 def _judge_again(
     context: Context, ledger: Ledger, record: dict[str, Any], past: list[PastTest]
 ) -> tuple[str | None, list[str]]:
-    from ratchet.components.evaluation.comparison import compare
+    from ratchet.components.evaluation.comparison import arms_of, compare
     from ratchet.components.gate.primary import choose_test, power_from, shortfall
-    from ratchet.components.stages.evaluate import stage_arms
 
     recipe, rules = context.recipe, context.recipe.gate.rules
-    sealed, dev = _stage(context, "sealed", record["evidence"]), _stage(context, "evaluate", record["dev_evidence"])
+    sealed, dev = _sealed(context, record), _dev(context, record)
+    assert sealed is not None and dev is not None  # looked for by obstacle()
     items = ledger.items_of_folds(recipe.name)[record["fold_digest"]]
     if rules.error_mode != "fdr" and record["use"] > uses_allowed(rules):
         return Outcome.INVALID.value, [f"use {record['use']} is beyond the epoch's {uses_allowed(rules)}"]
     alpha = level(rules, past)
     try:
-        power = power_from(
-            compare(stage_arms(dev.path, "", None, record["samples"]), [rules.primary.measure]), rules, len(items), alpha
-        )
+        arms = arms_of(None, dev.results(), dev.scored, record["samples"])
+        power = power_from(compare(arms, [rules.primary.measure]), rules, len(items), alpha)
         faults, places = read_places(recipe, sealed, dev, items, record)
     except KeyError as error:
         return None, [f"cannot be replayed: the rules need {error}, which was not measured then"]
@@ -83,7 +82,9 @@ def _judge_again(
     return (Outcome.PROMOTE if decision.promote else Outcome.REJECT).value, decision.reasons
 
 
-def _stage(context: Context, name: str, key: str) -> StageResult:
-    found = Store(context.home.store).find(name, key)
-    assert found is not None  # looked for by obstacle()
-    return StageResult(found, True, 0.0)
+def _sealed(context: Context, record: dict[str, Any]) -> SealedStage | None:
+    return SealedStage.find(context.store, record["evidence"])
+
+
+def _dev(context: Context, record: dict[str, Any]) -> EvaluateStage | None:
+    return EvaluateStage.find(context.store, record["dev_evidence"])

@@ -1,4 +1,4 @@
-"""Verifiers that judge one completion by a rule: numbers, exact match, form, choice, JSON, length."""
+"""Graders that judge one completion by a rule: numbers, exact match, form, choice, JSON, length."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.graders.number import judge
+from ratchet.components.graders.number import grade_number
 from ratchet.components.recipe import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 from ratchet.components.rewards.protocol import RewardFunction, Score
 
@@ -15,7 +15,7 @@ Rule = Callable[[str, Mapping[str, Any]], float | None]
 
 
 @dataclass(frozen=True)
-class Ruled:
+class RuleGrader:
     """The reward of a rule: a completion and its row in, a number or None (cannot be judged) out."""
 
     rule: Rule
@@ -25,13 +25,13 @@ class Ruled:
         return [Score(value, {} if value is None else {"verifier": value}) for value in values]
 
 
-def build_verifier(settings: Verifier) -> RewardFunction:
-    """The verifier of a recipe's settings.
+def build_grader(settings: Verifier) -> RewardFunction:
+    """The grader of a recipe's section ``reward.verifier``.
 
     Raises:
-        RecipeError: if its JSON Schema is none.
+        RecipeError: if its JSON Schema is not valid.
     """
-    return Ruled(_rule(settings))
+    return RuleGrader(_rule(settings))
 
 
 def _rule(settings: Verifier) -> Rule:
@@ -59,7 +59,7 @@ def reference(row: Mapping[str, Any]) -> str | None:
 def number_rule(strict: bool, last_number: bool) -> Rule:
     """1 if the final number is the reference's, else 0; None where the reference is not one number."""
 
-    return lambda completion, row: judge(completion, row.get("answer"), strict, last_number).total
+    return lambda completion, row: grade_number(completion, row.get("answer"), strict, last_number).total
 
 
 def exact_rule(ignore_case: bool) -> Rule:
@@ -102,7 +102,7 @@ def json_rule(document: Mapping[str, Any]) -> Rule:
     """1 if the completion is JSON that fulfils the schema, else 0; no reference is needed.
 
     Raises:
-        RecipeError: if the schema is no valid JSON Schema.
+        RecipeError: if the schema is not a valid JSON Schema.
     """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
@@ -111,8 +111,8 @@ def json_rule(document: Mapping[str, Any]) -> Rule:
     try:
         Draft202012Validator.check_schema(document)
     except SchemaError as error:
-        raise RecipeError(f"reward.verifier.document is no JSON Schema: {error.message}. Correct it.") from error
-    # An empty registry: a $ref elsewhere is an error of the verifier, never a download.
+        raise RecipeError(f"reward.verifier.document is not a JSON Schema: {error.message}. Correct it.") from error
+    # An empty registry: a $ref elsewhere is an error of the grader, never a download.
     validator = Draft202012Validator(document, registry=Registry())
 
     def rule(completion: str, row: Mapping[str, Any]) -> float | None:

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.ledger.ledger import Ledger, now
+from ratchet.components.ledger.database import now
+from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import approvals, verdicts
 from ratchet.components.records import Outcome, Verdict
 

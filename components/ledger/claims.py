@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ratchet.components.errors import ClaimLostError, RegistryError
-from ratchet.components.ledger.ledger import LOCK_TIMEOUT_SECONDS, Ledger
+from ratchet.components.ledger.database import LOCK_TIMEOUT_SECONDS
+from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims
 
 LIFETIME = "RATCHET_CLAIM_SECONDS"

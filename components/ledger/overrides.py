@@ -3,8 +3,9 @@
 from typing import NamedTuple, Protocol
 
 from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
-from ratchet.components.ledger.ledger import Ledger, Promotion, now
+from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.promotion import Registry, follow, reconcile
 
 

@@ -8,8 +8,9 @@ and continues until the two agree, so that a process which was paused before its
 from typing import Protocol
 
 from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
-from ratchet.components.ledger.ledger import Ledger, Promotion, now
+from ratchet.components.ledger.ledger import Ledger, Promotion
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 

@@ -9,11 +9,12 @@ from ratchet.components.provenance.checkout import UNKNOWN
 from ratchet.components.provenance.lineage import Lineage, Machine, StageManifest
 from ratchet.components.provenance.machine import CONSTRAINTS
 from ratchet.components.provenance.verification import different
+from ratchet.components.stages.stage import Stage
 
 # Seconds and memory are in the one; the other tells of a preparation, and a restored dataset has none.
 NOT_COMPARED = {"train": {"metrics.jsonl"}, "data": {"report.html"}}
 SHARES = ("eval_sampled_accuracy", "eval_format_rate")  # between 0 and 1, so that one tolerance serves them
-UNTIL_TRAINED = ("data", "warmup", "champion", "reward", "train")
+UNTIL_TRAINED = Stage.TRAIN.up_to()
 LOCK, CURRENT = "lock", "current"
 
 

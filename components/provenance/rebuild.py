@@ -18,7 +18,7 @@ from ratchet.components.data import versioning
 from ratchet.components.data.pointers import POINTER
 from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError
-from ratchet.components.files import read_json_lines, tree_digests, verify_directory, write_text
+from ratchet.components.files import model_weights, read_json_lines, verify_directory, write_text
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance import machine as fingerprint
@@ -142,7 +142,7 @@ class Reproduction:
         assert policy.version is not None
         self.say(f"fetching version {policy.version}, which training started from")
         model = self.tracker.download(self.lineage.model, policy.version, self.folder / "parent")
-        weights = weights_digest({f"model/{name}": digest for name, digest in tree_digests(model).items()})
+        weights = model_weights(model)
         if weights != policy.weights_sha256:
             raise RegistryError(
                 f"version {policy.version} has weights {weights[:12]}, but version {self.number} started from "

@@ -20,14 +20,13 @@ from ratchet.components.provenance.lineage import (
 )
 from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import sources_digest
-from ratchet.components.stages.data import dataset_version, source_digests
-from ratchet.components.stages.policy import policy_weights
-from ratchet.components.stages.reward import function_files
-from ratchet.components.stages.stage import Context, StageResult
-from ratchet.components.stages.train import training_facts, training_points
+from ratchet.components.stages.data import source_digests
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage, WarmupStage
+from ratchet.components.stages.stage import Context, Result, StageResult
+from ratchet.components.stages.train import TrainStage
+from ratchet.components.user_code import function_files
 
-STARTS = ("warmup", "champion")
-AFTER = ("reward", "train", "evaluate")
 MAX_DIFFERENCE_BYTES = 1_000_000
 
 
@@ -38,28 +37,30 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         version_of: the registered version with a weights digest.
     """
     recipe, project = context.recipe, context.home.project
-    made = {stage.finished.stage: stage for stage in stages}
-    start = next(made[name] for name in STARTS if name in made)  # with a warm-up, the champion is only the incumbent
+    data, reward, train = _made(stages, DataStage), _made(stages, RewardStage), _made(stages, TrainStage)
+    warmed = [stage for stage in stages if isinstance(stage, WarmupStage)]
+    start = warmed[0] if warmed else _made(stages, ChampionStage)  # with a warm-up, the champion is only the incumbent
+    recorded = [data, start, reward, train, *(stage for stage in stages if isinstance(stage, EvaluateStage))]
     libraries = fingerprint.libraries()
     return Lineage(
         model=recipe.name,
-        weights_sha256=policy_weights(made["train"]),
+        weights_sha256=train.weights,
         code=code_of(code_state(project), sources_digest()),
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=recipe.digest,
         seed=recipe.run_seed,
-        dataset=Dataset(md5=dataset_version(made["data"]), pointer=(made["data"].path / "data.dvc").read_text("utf-8")),
+        dataset=Dataset(md5=data.version, pointer=(data.path / "data.dvc").read_text("utf-8")),
         lock_sha256=fingerprint.lock_digest(project),
         off_lock=fingerprint.off_lock(project, libraries),
         machine=Machine(**fingerprint.machine(recipe.threads)),
         libraries=libraries,
         files=named_files(recipe, project),
         policy=_starting_policy(recipe, start, version_of),
-        reward=_reward_parent(recipe, made["reward"]),
-        stages=[_manifest(made[name]) for name in ("data", start.finished.stage, *AFTER) if name in made],
-        metrics=chosen_metrics(made["train"]),
-        exact=bool(training_facts(made["train"])["exact"]),
-        memory=training_facts(made["train"])["memory"],
+        reward=_reward_parent(recipe, reward),
+        stages=[StageManifest(name=stage.name, key=stage.key, files=stage.files) for stage in recorded],
+        metrics=chosen_metrics(train),
+        exact=train.facts.exact,
+        memory=train.facts.memory,
     )
 
 
@@ -84,31 +85,28 @@ def named_files(recipe: Recipe, project: Path) -> dict[str, str]:
     return digests
 
 
-def chosen_metrics(train: StageResult) -> dict[str, float]:
+def chosen_metrics(train: TrainStage) -> dict[str, float]:
     """Dev figures of the checkpoint that became the candidate."""
-    best = training_facts(train)["best_step"]
-    points = [values for step, values in training_points(train) if step == best]
+    points = [values for step, values in train.points if step == train.facts.best_step]
     return {name: float(value) for values in points for name, value in values.items() if name.startswith("eval_")}
 
 
-def _starting_policy(recipe: Recipe, start: StageResult, version_of: Callable[[str], str | None]) -> StartingPolicy:
-    weights = policy_weights(start)
-    if start.finished.stage == "champion":
+def _starting_policy(recipe: Recipe, start: PolicyStage, version_of: Callable[[str], str | None]) -> StartingPolicy:
+    weights = start.weights
+    if isinstance(start, ChampionStage):
         return StartingPolicy(kind="version", version=version_of(weights), weights_sha256=weights)
     if recipe.policy.model is not None:
         return StartingPolicy(kind="model", source=recipe.policy.model, weights_sha256=weights)
     return StartingPolicy(kind="warmup", weights_sha256=weights)
 
 
-def _reward_parent(recipe: Recipe, reward: StageResult) -> RewardParent:
-    files = reward.finished.facts["files"]
-    weights = weights_digest(files) if any(name.startswith("model/") for name in files) else None
-    return RewardParent(kind=recipe.reward.kind, stage_sha256=reward.finished.digest, weights_sha256=weights)
+def _reward_parent(recipe: Recipe, reward: RewardStage) -> RewardParent:
+    weights = weights_digest(reward.files) if any(name.startswith("model/") for name in reward.files) else None
+    return RewardParent(kind=recipe.reward.kind, stage_sha256=reward.digest, weights_sha256=weights)
 
 
-def _manifest(stage: StageResult) -> StageManifest:
-    finished = stage.finished
-    return StageManifest(name=finished.stage, key=finished.key, files=dict(finished.facts["files"]))
+def _made(stages: Sequence[StageResult], kind: type[Result]) -> Result:
+    return next(stage for stage in stages if isinstance(stage, kind))
 
 
 def _digests(name: str, project: Path) -> Mapping[str, str]:

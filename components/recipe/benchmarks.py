@@ -12,7 +12,7 @@ TASK_FILE = re.compile(r"(?P<file>.+\.py)@(?P<name>[^@/]+)")
 
 
 class LmEval(Section):
-    """A task of lm-eval, answered once an item. Needs the extra ``lm-eval``."""
+    """A task of lm-eval, answered once per item. Needs the extra ``lm-eval``."""
 
     kind: Literal["lm_eval"]
     task: Text  # a task or group by name

@@ -26,7 +26,7 @@ class Checks(Section):
     odd_text: Literal["keep", "drop", "refuse"] = "keep"  # control, bidi and zero-width characters, broken encodings
     scripts: list[Script] = Field(default_factory=list)  # a text most of whose letters are of others is odd; none: any
     max_contradictory_pairs: Share = 0.0  # of the pairs: one says A over B, another B over A
-    max_same_label: Share = 0.95  # one final answer, or one chosen text, on more of the rows than this is no label
+    max_same_label: Share = 0.95  # one final answer, or one chosen text, on more of the rows than this is not a label
 
 
 class LengthLimit(Section):

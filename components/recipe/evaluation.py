@@ -57,7 +57,7 @@ class Evaluation(Section):
     """How a policy is measured."""
 
     dev_items: Count = 400  # items of the dev split scored during training and in the report
-    samples: Count = 1  # completions an item, drawn when challenger and incumbent are compared
+    samples: Count = 1  # completions per item, drawn when challenger and incumbent are compared
     temperature: Positive = 1.0
     sample_rows: Count = 40  # completions kept in the samples table
     slices: list[Slice] = Field(default_factory=list)

@@ -41,7 +41,7 @@ class Records(Section):
 
 
 class JsonLines(Records):
-    """A file of one JSON object a line, such as GSM8K's own."""
+    """A file of one JSON object per line, such as GSM8K's own."""
 
     kind: Literal["jsonl"]
     pairs: str | None = None  # JSONL of question, chosen, rejected; without it near misses are derived from the answers

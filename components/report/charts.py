@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from ratchet.components.report.theme import BLUE, INK
+
 WIDTH, HEIGHT, FOOT = 420, 110, 16
-COLOUR = "#28508c"
 
 
 def histogram(edges: Sequence[int], counts: Sequence[int], name: str) -> Markup:
@@ -19,7 +20,7 @@ def histogram(edges: Sequence[int], counts: Sequence[int], name: str) -> Markup:
             HEIGHT - FOOT - height,
             width,
             height,
-            COLOUR,
+            BLUE,
         )
     foot = Markup('<text x="0" y="{0}">{1}</text><text x="{2}" y="{0}" text-anchor="end">{3}</text>').format(
         HEIGHT - 3, edges[0], WIDTH, edges[-1] - 1
@@ -36,11 +37,11 @@ def bars(rows: Sequence[tuple[str, int]], name: str) -> Markup:
         drawn += Markup(
             '<text x="120" y="{0}" text-anchor="end">{1}</text><rect x="126" y="{2}" width="{3:.1f}" height="12" fill="{4}"/>'
             '<text x="{5:.1f}" y="{0}">{6}</text>'
-        ).format(y + 12, label, y + 2, width, COLOUR, 132 + width, f"{count:,}")
+        ).format(y + 12, label, y + 2, width, BLUE, 132 + width, f"{count:,}")
     return _figure(drawn, max(len(rows) * step, step), name)
 
 
 def _figure(content: Markup, height: int, name: str) -> Markup:
-    return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" font-size="11" fill="#1c1e21">{}</svg>').format(
-        name, WIDTH, height, content
+    return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" font-size="11" fill="{}">{}</svg>').format(
+        name, WIDTH, height, INK, content
     )

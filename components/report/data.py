@@ -1,33 +1,31 @@
 """The data report: one HTML file that needs no network, with everything untrusted escaped and made visible."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from ratchet.components.report.charts import bars, histogram
+from ratchet.components.report.theme import page
 from ratchet.components.text import visible
 
 LABEL = 18  # characters of a label in a chart
+ODD = ("file", "row", "column", "reason")  # of an odd text, as preparation notes it
 LISTED = 50  # odd texts and failed rows that are shown; the rest is counted
 
 
 def render(name: str, version: str, facts: Mapping[str, Any]) -> str:
     """The report's HTML, from the facts of :func:`ratchet.components.data.prepare.prepare`."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
-    steps = [{**step, "examples": [_shown(e) for e in step["examples"][:LISTED]]} for step in facts["steps"]]
-    kept = sum(facts["tables"].values())
-    return environment.get_template("data.html.j2").render(
+    steps = [{**step, "examples": step["examples"][:LISTED]} for step in facts["steps"]]
+    return page(
+        "data.html.j2",
         name=name,
         version=version,
         raw_rows=facts["raw_rows"],
-        kept=kept,
+        kept=sum(facts["tables"].values()),
         steps=steps,
         examples=[step for step in steps if step["examples"]],
         warnings=facts.get("warnings", []),
         truncated=facts.get("truncated", 0),
-        odd=[_oddity(row) for row in facts.get("odd", [])[:LISTED]],
+        odd=[dict(zip(ODD, row, strict=True)) for row in facts.get("odd", [])[:LISTED]],
         odd_rows=facts.get("odd_rows", 0),
         special_token_rows=facts.get("special_token_rows", 0),
         overlap=facts.get("overlap"),
@@ -47,15 +45,6 @@ def recalled(summary: Mapping[str, Any]) -> dict[str, Any]:
         "truncated": summary.get("truncated", 0),
         "warnings": summary.get("warnings", []),
     }
-
-
-def _shown(example: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: visible(value) if isinstance(value, str) else value for name, value in example.items()}
-
-
-def _oddity(row: Sequence[Any]) -> dict[str, Any]:
-    file, number, column, reason = row
-    return {"file": visible(file), "row": number, "column": column, "reason": reason}
 
 
 def _length(column: str, figures: Mapping[str, Any]) -> dict[str, Any]:

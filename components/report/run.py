@@ -1,33 +1,27 @@
 """The report of a run: one HTML file that needs no network, with everything untrusted escaped."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from ratchet.components.text import visible
+from ratchet.components.report.theme import BLUE, RED, embedded, page, svg
 
 GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
 PANELS = {
     "reward": "reward",
     GOLD: "dev accuracy, sampled (gold)",
-    "entropy": "entropy (nats a token)",
+    "entropy": "entropy (nats per token)",
     "completions/mean_length": "mean length (tokens)",
     "eval_kl": "KL to the start (nats per completion)",
     "explained_variance": "explained variance of the critic",
     "accuracy": "accuracy on training prompts",
     "train_dev_gap": "train minus dev accuracy",
-    "kl": "KL to the start (nats a token)",
+    "kl": "KL to the start (nats per token)",
     "clip_ratio/region_mean": "clipped share of tokens",
     "grad_norm": "gradient norm",
     "frac_reward_zero_std": "share of silent groups",
 }
 
 Points = Sequence[tuple[int, Mapping[str, float]]]
-
 
 LABELS = {
     "accuracy": "accuracy",
@@ -75,9 +69,6 @@ def place_rows(details: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[d
 
 def training_plot(points: Points) -> bytes | None:
     """Small multiples of the training metrics as SVG, or None without points."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
     series = {name: [(step, values[name]) for step, values in points if name in values] for name in PANELS}
@@ -88,34 +79,23 @@ def training_plot(points: Points) -> bytes | None:
     figure = Figure(figsize=(9, 2.4 * ((len(present) + 2) // 3)), layout="constrained")
     for number, name in enumerate(present, 1):
         axes = figure.add_subplot((len(present) + 2) // 3, 3, number)
-        axes.plot(*zip(*series[name], strict=True), color="#28508c", linewidth=1.2)
+        axes.plot(*zip(*series[name], strict=True), color=BLUE, linewidth=1.2)
         if name == GOLD and len(proxy) > 1:
             _beside(axes, proxy)
         axes.set_title(PANELS[name], fontsize=9)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return svg(figure)
 
 
 def _beside(axes: Any, proxy: Sequence[tuple[int, float]]) -> None:
     """The proxy on dev in the panel of gold, on a scale of its own."""
     other = axes.twinx()
-    other.plot(
-        *zip(*proxy, strict=True), color="#b3261e", linewidth=1.2, linestyle="--", label="training reward (proxy), right"
-    )
+    other.plot(*zip(*proxy, strict=True), color=RED, linewidth=1.2, linestyle="--", label="training reward (proxy), right")
     other.tick_params(labelsize=7)
     other.legend(fontsize=6, loc="lower right")
 
 
 def render(values: Mapping[str, Any], points: Points) -> str:
     """The report's HTML. ``values`` has the names that the template uses; a missing one is an error."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
-    plot = training_plot(points)
-    shown = {
-        **values,
-        "samples": [{**s, "prompt": visible(s["prompt"]), "completion": visible(s["completion"])} for s in values["samples"]],
-        "plot": base64.b64encode(plot).decode() if plot else None,
-    }
-    return environment.get_template("run.html.j2").render(shown)
+    return page("run.html.j2", **values, plot=embedded(training_plot(points)))

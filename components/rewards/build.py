@@ -6,18 +6,18 @@ from pathlib import Path
 import torch
 
 from ratchet.components.errors import RecipeError, RewardError
-from ratchet.components.graders.rules import build_verifier
+from ratchet.components.graders.rules import build_grader
 from ratchet.components.recipe import Failures, Reward, Term, Verifier
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, WeightedTerm, squash
 from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.rewards.protocol import RewardFunction
-from ratchet.components.rewards.retries import Guarded
+from ratchet.components.rewards.retries import Retrying
 from ratchet.components.user_code import IMPORT_REMEDY, user_code
 
 
 def build_reward(settings: Reward, model_path: Path | None, device: torch.device) -> RewardFunction:
-    """The reward function of a recipe; whatever is no model is retried where it fails, and counted.
+    """The reward function of a recipe; all but models are retried where they fail, and counted.
 
     Args:
         model_path: directory of the trained reward model or models, where the kind needs one.
@@ -46,11 +46,11 @@ def load_model(settings: ModelSettings, path: Path | None, device: torch.device)
 
 
 def _verifier(settings: Verifier, failures: Failures) -> RewardFunction:
-    return Guarded(build_verifier(settings), "the verifier", failures)
+    return Retrying(build_grader(settings), "the verifier", failures)
 
 
 def _custom(path: str, failures: Failures) -> RewardFunction:
-    return Guarded(import_reward(path), path, failures)
+    return Retrying(import_reward(path), path, failures)
 
 
 def _term(settings: Reward, term: Term, path: Path | None, device: torch.device) -> WeightedTerm:

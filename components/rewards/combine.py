@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ratchet.components.graders.number import verify
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 
 Combine = Literal["mean", "min", "mean_minus_sd"]
@@ -49,7 +49,7 @@ class Mix(Sum):
     """Weighted sum of a verifier and the reward model's score, squashed into (0, 1) by a sigmoid."""
 
     def __init__(
-        self, model: RewardFunction, verifier_weight: float, model_weight: float, verifier: RewardFunction = verify
+        self, model: RewardFunction, verifier_weight: float, model_weight: float, verifier: RewardFunction = grade_numbers
     ) -> None:
         super().__init__(
             [

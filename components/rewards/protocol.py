@@ -64,11 +64,24 @@ def checked(scores: Sequence[Score], expected: int, source: str, largest: float 
     return list(scores)
 
 
+def score_rows(reward: RewardFunction, rows: Sequence[Mapping[str, Any]], completions: Sequence[str]) -> list[Score]:
+    """One score per row, in order.
+
+    Args:
+        rows: dataset rows with their ``prompt``, B.
+        completions: B.
+
+    Raises:
+        RewardError: if the reward breaks its protocol.
+    """
+    return checked(reward([row["prompt"] for row in rows], completions, rows), len(rows), "the reward")
+
+
 def plain(score: Score, source: str) -> Score:
     """A copy of built-in types alone: to read it runs no code of the reward's, as a subclass of dict or float would.
 
     Raises:
-        RewardError: if it is no score.
+        RewardError: if it is not a score.
     """
     total, parts = getattr(score, "total", None), getattr(score, "parts", None)
     if not isinstance(parts, Mapping):

@@ -13,7 +13,7 @@ REMEDY = "Return a Score for each completion, and raise an Exception where the f
 FEWEST = 200  # completions on which the rate is judged, so that one early failure is not a rate
 
 
-class Guarded:
+class Retrying:
     """A reward function whose exceptions are retried: first the whole batch, then each completion alone.
 
     Counts are of this process; a run that resumes after a crash starts counting again.

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.data import versioning
+from ratchet.components.data.columns import restored
 from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, read_pointer_text
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json_lines, tree_digests
 from ratchet.components.home import Home
-from ratchet.components.stages.data import ADDED, build_data, data_configuration, dataset_version, workspace_of
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.data import ADDED, build_data, data_configuration, workspace_of
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.stage import Context
 
 RUN = re.compile(r"[0-9a-f]{32}")
 VERSION = re.compile(r"[0-9a-f]{32}\.dir")
@@ -24,13 +26,13 @@ Fetch = Callable[[str], str]  # an MLflow run's id -> the text of its pointer
 class Addition:
     """What ``add`` did: the version now, and whether it is a new one."""
 
-    result: StageResult
+    result: DataStage
     given: int  # rows of the file
     fresh: int  # of them rows that were not added before
     changed: bool
 
 
-def prepare_version(context: Context, keep_added: bool = True) -> StageResult:
+def prepare_version(context: Context, keep_added: bool = True) -> DataStage:
     """The recipe's version, with the rows that were added to the project's data, as the project's own."""
     added = project_added(context.home) if keep_added else []
     result = build_data(context, added)
@@ -44,7 +46,7 @@ def add_file(context: Context, path: str) -> Addition:
     Raises:
         DataError: if the project's data are not those of the recipe, or the rows fail their checks.
     """
-    from ratchet.components.data.shapes import COLUMNS
+    from ratchet.components.data.columns import COLUMNS
     from ratchet.components.data.sources import read_file
 
     home, data = context.home, context.recipe.data
@@ -63,7 +65,7 @@ def add_file(context: Context, path: str) -> Addition:
     return Addition(result, len(given), len(fresh), changed)
 
 
-def _same_tables(context: Context, result: StageResult) -> bool:
+def _same_tables(context: Context, result: DataStage) -> bool:
     """Whether a version has the tables of the project's, whatever its counts say."""
 
     def tables(root: Path) -> dict[str, str]:
@@ -87,7 +89,7 @@ def project_added(home: Home) -> list[dict[str, Any]]:
     with workspace_of(home) as workspace:
         data = materialise(home, (home.project / POINTER).read_text(encoding="utf-8"), workspace)
         rows = read_json_lines(data / ADDED.name)
-    return [{"file": str(ADDED), "row": number, **row} for number, row in enumerate(rows, 1)]
+    return [{"file": str(ADDED), "row": number, **restored(row)} for number, row in enumerate(rows, 1)]
 
 
 def materialise(home: Home, pointer: str, workspace: Path) -> Path:
@@ -140,7 +142,7 @@ def _found_or_made(context: Context, pointer: str, workspace: Path) -> Path:
         if (out.get("meta") or {}).get("recipe_data") != data_configuration(context.recipe.data):
             raise
         result = build_data(context)
-        if dataset_version(result) != out["outs"][0]["md5"]:
+        if result.version != out["outs"][0]["md5"]:
             raise
         return result.path / "data"
 

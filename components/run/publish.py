@@ -3,30 +3,28 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from ratchet.components import report
 from ratchet.components.digests import file_digest
-from ratchet.components.files import read_json, scratch_directory, write_text
+from ratchet.components.files import scratch_directory, write_text
 from ratchet.components.gate.unsealing import is_retired, metric_name, publish_retired, publish_verdict
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import CHALLENGER
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, commit_tags
 from ratchet.components.provenance.record import lineage_of, write_lineage
-from ratchet.components.records import Verdict
+from ratchet.components.records import Arm, Verdict
+from ratchet.components.report import model_card
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import dev_rows, place_rows, render, training_plot
 from ratchet.components.run.outcome import Status
-from ratchet.components.stages.data import REPORT, dataset_version, summary
-from ratchet.components.stages.evaluate import arm_rows, evaluation_details, evaluation_summary
-from ratchet.components.stages.policy import policy_weights
-from ratchet.components.stages.reward import reward_report
+from ratchet.components.stages.data import REPORT
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage, RewardStage
 from ratchet.components.stages.stage import Context, StageResult
-from ratchet.components.stages.train import training_facts, training_points, training_status, training_stop
+from ratchet.components.stages.train import TrainStage
 from ratchet.components.text import visible
 
 if TYPE_CHECKING:
@@ -37,8 +35,8 @@ def publish_candidate(
     context: Context,
     tracker: "Tracker",
     run_id: str,
-    data: StageResult,
-    candidate: StageResult,
+    data: DataStage,
+    candidate: TrainStage,
     stages: Sequence[StageResult],
 ) -> str:
     """Register the candidate once, with its lineage, and point the alias ``challenger`` at it; returns its version.
@@ -46,22 +44,22 @@ def publish_candidate(
     Args:
         stages: all stages of the run.
     """
-    recipe, weights = context.recipe, policy_weights(candidate)
+    recipe, weights = context.recipe, candidate.weights
     tags = {
         "weights_sha256": weights,
-        "dataset_md5": dataset_version(data),
+        "dataset_md5": data.version,
         "recipe_digest": recipe.digest,
         "algorithm": recipe.train.algorithm,
         "verdict": "pending",
-        "exact": str(training_facts(candidate)["exact"]).lower(),  # false: training was resumed in another environment
-        "training_status": training_status(candidate),
+        "exact": str(candidate.facts.exact).lower(),  # false: training was resumed in another environment
+        "training_status": candidate.status,
         **commit_tags(context.home.project),
     }
     with scratch(context) as folder:
         if tracker.version_of(recipe.name, weights) is None:  # else the record of the run that registered it stays
             tags |= _log_lineage(context, tracker, run_id, stages, folder)
         model = folder / "model"
-        shutil.copytree(candidate.path / "model", model)
+        shutil.copytree(candidate.model, model)
         settings = {"max_new_tokens": recipe.policy.max_new_tokens}
         version = tracker.register(recipe.name, run_id, model, settings, tags)
     if (candidate.path / "adapter").is_dir():
@@ -101,10 +99,10 @@ def publish_outcome(
     stages: Sequence[StageResult],
     *,
     status: str,
-    data: StageResult,
-    reward: StageResult,
-    candidate: StageResult | None = None,
-    dev: StageResult | None = None,
+    data: DataStage,
+    reward: RewardStage,
+    candidate: TrainStage | None = None,
+    dev: EvaluateStage | None = None,
     verdict: Verdict | None = None,
     version: str | None = None,
     remark: str | None = None,
@@ -114,15 +112,14 @@ def publish_outcome(
     Args:
         remark: what a reader must know beside the verdict's reasons.
     """
-    tracker.dataset(run_id, context.recipe.name, dataset_version(data), "data.dvc", summary(data)["rows"])
-    points = training_points(candidate) if candidate is not None else []
+    tracker.dataset(run_id, context.recipe.name, data.version, "data.dvc", data.summary["rows"])
+    points = candidate.points if candidate is not None else []
     retired = verdict is not None and is_retired(ledger, context.recipe.name, verdict)
     values = _report_values(context, stages, status, data, reward, candidate, dev, verdict, retired)
     values["reasons"] += [remark] if remark else []
     if candidate is not None:
-        stop = training_stop(candidate)
-        values["stop"] = stop and stop.text()
-        tracker.tags(run_id, {"training_status": training_status(candidate)})
+        values["stop"] = candidate.stop and candidate.stop.text()
+        tracker.tags(run_id, {"training_status": candidate.status})
     path = context.home.reports / f"{run_id}.html"
     write_text(path, render(values, points))
     tracker.artifact(run_id, path, "report")
@@ -130,8 +127,7 @@ def publish_outcome(
     if (data.path / REPORT).is_file():  # a dataset that `reproduce` restored by its hash comes without
         tracker.artifact(run_id, data.path / REPORT, "data")
     tracker.artifact(run_id, reward.path / "report.json", "reward")
-    waived = reward_report(reward)["waived"]
-    if waived:
+    if waived := reward.report.waived:
         tracker.tags(run_id, {f"reward.waived.{name}": visible(reason) for name, reason in waived.items()})
     _log_plot(context, tracker, run_id, points)
     if dev is not None:
@@ -145,9 +141,9 @@ def publish_outcome(
     return str(path)
 
 
-def dev_metrics(dev: StageResult) -> dict[str, float]:
+def dev_metrics(dev: EvaluateStage) -> dict[str, float]:
     """Figures on dev, slices and benchmarks as metrics: ``dev/challenger_sampled/accuracy``, ``benchmark NAME/...``."""
-    places = {"dev": evaluation_summary(dev), **evaluation_details(dev)}
+    places = {"dev": dev.summary, **dev.details}
     return {
         metric_name(f"{place}/{arm}/{name}"): figure["value"]
         for place, arms in places.items()
@@ -167,8 +163,8 @@ def _log_plot(context: Context, tracker: "Tracker", run_id: str, points: Any) ->
         tracker.artifact(run_id, path, "plots")
 
 
-def _samples(context: Context, dev: StageResult) -> list[dict[str, Any]]:
-    rows = arm_rows(dev, "challenger")[: context.recipe.evaluation.sample_rows]
+def _samples(context: Context, dev: EvaluateStage) -> list[dict[str, Any]]:
+    rows = dev.rows(Arm.CHALLENGER)[: context.recipe.evaluation.sample_rows]
     keys = ("prompt", "completion", "correct", "length", "kl")
     return [{key: visible(row[key]) if isinstance(row[key], str) else row[key] for key in keys} for row in rows]
 
@@ -177,27 +173,26 @@ def _report_values(
     context: Context,
     stages: Sequence[StageResult],
     status: str,
-    data: StageResult,
-    reward: StageResult,
-    candidate: StageResult | None,
-    dev: StageResult | None,
+    data: DataStage,
+    reward: RewardStage,
+    candidate: TrainStage | None,
+    dev: EvaluateStage | None,
     verdict: Verdict | None,
     retired: bool,
 ) -> dict[str, Any]:
-    recipe = context.recipe
-    report = reward_report(reward)
+    recipe, report = context.recipe, reward.report
     return {
         "name": recipe.name,
         "algorithm": recipe.train.algorithm,
         "seed": recipe.seed,
-        "dataset": dataset_version(data),
+        "dataset": data.version,
         "status": status,
         "stop": None,
         "tone": Status(status).tone,
         "headline": Status(status).headline,
         "reasons": [*verdict.reasons] if verdict and status != "finished" else [],
-        "dev": dev_rows(evaluation_summary(dev)) if dev else [],
-        "places": place_rows(evaluation_details(dev)) if dev else [],
+        "dev": dev_rows(dev.summary) if dev else [],
+        "places": place_rows(dev.details) if dev else [],
         "sealed": {
             "fold": verdict.fold,
             "figures": [(k, f"{v:.4g}") for k, v in verdict.figures.items()],
@@ -206,14 +201,14 @@ def _report_values(
         if verdict is not None and retired
         else None,
         "reward": {
-            **report,
-            "checks": [_shown_check(check) for check in report["checks"]],
-            "chosen_k": training_facts(candidate)["k"] if candidate is not None else None,
+            **asdict(report),
+            "checks": [_shown_check(check) for check in report.checks],
+            "chosen_k": candidate.facts.k if candidate is not None else None,
         },
-        "reward_plot": reward_plot(report["curves"]),
-        "tables": list(summary(data)["rows"].items()),
+        "reward_plot": reward_plot(report.curves),
+        "tables": list(data.summary["rows"].items()),
         "samples": _samples(context, dev) if dev else [],
-        "stages": [stage.summary() for stage in stages],
+        "stages": [stage.as_json() for stage in stages],
     }
 
 
@@ -228,42 +223,37 @@ def _describe(
     context: Context,
     tracker: "Tracker",
     run_id: str,
-    data: StageResult,
-    reward: StageResult,
-    dev: StageResult,
+    data: DataStage,
+    reward: RewardStage,
+    dev: EvaluateStage,
     verdict: Verdict,
     version: str,
     stop: str | None,
 ) -> None:
     """Fill the version's description from the model card's template."""
     recipe, tags = context.recipe, commit_tags(context.home.project)
-    figures = evaluation_summary(dev)
-    card = _card_template(context).render(
-        name=recipe.name,
-        version=version,
-        verdict=verdict.outcome.value,
-        reasons=[visible(reason) for reason in verdict.reasons],
-        commit=tags["commit"],
-        dirty=tags["dirty"] != "false",
-        dataset_md5=dataset_version(data),
-        recipe_digest=recipe.digest,
-        weights_sha256=verdict.challenger,
-        algorithm=recipe.train.algorithm,
-        seed=recipe.seed,
-        dev={
+    figures = dev.summary
+    values = {
+        "name": recipe.name,
+        "version": version,
+        "verdict": verdict.outcome.value,
+        "reasons": verdict.reasons,
+        "commit": tags["commit"],
+        "dirty": tags["dirty"] != "false",
+        "dataset_md5": data.version,
+        "recipe_digest": recipe.digest,
+        "weights_sha256": verdict.challenger,
+        "algorithm": recipe.train.algorithm,
+        "seed": recipe.seed,
+        "dev": {
             f"{decoding}_{when}": figures[f"{arm}_{decoding}"]["accuracy"]
             for decoding in ("sampled", "greedy")
             for when, arm in (("before", "incumbent"), ("after", "challenger"))
         },
-        reward=read_json(reward.path / "report.json"),
-        run_id=run_id,
-        stop=stop,
-        base_model=recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
-    )
+        "reward": asdict(reward.report),
+        "run_id": run_id,
+        "stop": stop,
+        "base_model": recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
+    }
+    card = model_card.render(values, context.home.project)
     tracker.describe(recipe.name, version, card, {"verdict": verdict.outcome.value, "verdict_sha256": verdict.public_digest})
-
-
-def _card_template(context: Context) -> Any:
-    folders = [context.home.project / "mlflow", Path(report.__file__).parent]  # the project's own, else ours
-    environment = Environment(loader=FileSystemLoader(folders), undefined=StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
-    return environment.get_template("model-card.md.j2")

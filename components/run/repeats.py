@@ -7,10 +7,11 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.stages.data import prepare_data
-from ratchet.components.stages.policy import policy_weights, starting_policy
+from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context, NotFinished, StageResult
-from ratchet.components.stages.train import trained_candidate
+from ratchet.components.stages.train import TrainStage, trained_candidate
+from ratchet.components.stages.warmup import starting_policy
 
 CONCLUSIVE = (Outcome.PROMOTE, Outcome.REJECT, Outcome.UNDERPOWERED)
 
@@ -49,10 +50,10 @@ def settled(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Settl
 class FinishedRun:
     """All stages up to the candidate, found finished in the store."""
 
-    data: StageResult
-    start: StageResult
-    reward: StageResult
-    candidate: StageResult
+    data: DataStage
+    start: PolicyStage
+    reward: RewardStage
+    candidate: TrainStage
 
     @property
     def stages(self) -> list[StageResult]:
@@ -71,8 +72,3 @@ def finished_run(context: Context) -> FinishedRun | None:
         return FinishedRun(data, start, reward, trained_candidate(looking, data, start, reward))
     except NotFinished:
         return None
-
-
-def start_weights(run: FinishedRun) -> str:
-    """Weights digest of the starting policy."""
-    return policy_weights(run.start)

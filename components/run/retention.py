@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.ledger.ledger import OPEN, Promotion
+from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.ledger.runs import OPEN
 from ratchet.components.recipe import Retention
 
 DAY_SECONDS = 86_400.0

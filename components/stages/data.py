@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.data import versioning
+from ratchet.components.data.columns import COLUMNS as ADDED_COLUMNS
 from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, write_pointer
-from ratchet.components.data.shapes import COLUMNS as ADDED_COLUMNS
 from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json, read_json_lines, scratch_directory, write_text
 from ratchet.components.home import Home
 from ratchet.components.recipe import Data
 from ratchet.components.source_code import closure_digest
-from ratchet.components.stages.stage import Context, StageResult, finish
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.stage import Context, finish
 from ratchet.components.store import stage_key
 
 ADDED = Path("data") / "added.jsonl"
@@ -27,7 +28,7 @@ def data_configuration(data: Data) -> str:
     return digest_of(data.model_dump(mode="json"))
 
 
-def prepare_data(context: Context) -> StageResult:
+def prepare_data(context: Context) -> DataStage:
     """The dataset version of a run: built from the recipe's source, or restored where the project's holds added rows too.
 
     Raises:
@@ -38,42 +39,21 @@ def prepare_data(context: Context) -> StageResult:
     if expected is not None and added_rows(project / POINTER):
         return _restored(context, expected)
     result = build_data(context)
-    version = dataset_version(result)
-    if expected is not None and expected != version:
+    if expected is not None and expected != result.version:
         raise DataError(
-            f"this recipe's data came out as {version}, but data.dvc pins {expected}: the source, the code or a library "
+            f"this recipe's data came out as {result.version}, but data.dvc pins {expected}: the source, the code or a library "
             "changed. Run `ratchet data prepare` and commit data.dvc to adopt the new version."
         )
     return result
 
 
-def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> StageResult:
+def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> DataStage:
     """``data/``, its pointer ``data.dvc`` and its report, from the recipe's source and added raw rows."""
     data = context.recipe.data
     contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whatever file they came in
     inputs = {**source_digests(data), **({"added": digest_of(contents)} if added else {})}
     key = stage_key("data", data.model_dump(mode="json"), inputs, closure_digest(__name__))
-    return finish(context, "data", key, lambda path: _build(context, path, added))
-
-
-def dataset_version(result: StageResult) -> str:
-    """The DVC md5 of a finished data stage."""
-    return pointer_md5(result.path / POINTER)
-
-
-def table(result: StageResult, name: str) -> list[dict[str, Any]]:
-    """Rows of one table of the version."""
-    return read_json_lines(result.path / "data" / f"{name}.jsonl")
-
-
-def fold_digest(result: StageResult, fold: str) -> str:
-    """sha256 of a sealed fold's table."""
-    return str(result.finished.facts["files"][f"data/{fold}.jsonl"])
-
-
-def summary(result: StageResult) -> dict[str, Any]:
-    """Counts through each step of preparation."""
-    return dict(read_json(result.path / "data" / "summary.json"))
+    return finish(context, DataStage, key, lambda path: _build(context, path, added))
 
 
 def source_digests(data: Data) -> dict[str, str]:
@@ -126,19 +106,19 @@ def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> 
         context.observer.progress("data", 2, 2, "done")
 
 
-def _restored(context: Context, version: str) -> StageResult:
+def _restored(context: Context, version: str) -> DataStage:
     """The pinned version itself: rows that were added lie in it and nowhere else."""
     inputs = {"version": version}
     configuration = data_configuration(context.recipe.data)
     key = stage_key("data", configuration, inputs, closure_digest(__name__))
-    result = finish(context, "data", key, lambda path: _restore(context, path))
-    if summary(result).get("recipe_data") != configuration:
+    result = finish(context, DataStage, key, lambda path: _restore(context, path))
+    if result.summary.get("recipe_data") != configuration:
         raise DataError("data.dvc was edited: its version was made by another recipe. Restore it: git checkout -- data.dvc.")
     return result
 
 
 def _restore(context: Context, path: Path) -> None:
-    from ratchet.components.data.profile import profile
+    from ratchet.components.data.journal import profile
     from ratchet.components.report.data import recalled, render
 
     text = (context.home.project / POINTER).read_text(encoding="utf-8")

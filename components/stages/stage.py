@@ -1,14 +1,39 @@
-"""What every stage is given, and how it finds or makes its finished form."""
+"""How a stage is written: it makes a key from its part of the recipe, its inputs and its code, and calls :func:`finish`.
+
+The store answers with the finished form, or the stage's function fills a directory that the store commits. What a stage leaves
+is a subclass of :class:`StageResult`, which reads its files.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+from ratchet.components.files import write_json
 from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe
 from ratchet.components.store import Finished, Store
+
+
+class Stage(StrEnum):
+    """What a run does, in order. The values are recorded: directories of the store, names in the ledger, lineage and MLflow."""
+
+    DATA = "data"
+    WARMUP = "warmup"
+    CHAMPION = "champion"  # fetching the champion's policy
+    REWARD = "reward"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    PLAN = "plan"  # what the gate would do: nothing is counted, nothing sealed is read
+    SEALED = "sealed"  # scoring a sealed fold, inside the gate
+    GATE = "gate"
+
+    def up_to(self) -> "tuple[Stage, ...]":
+        """The stages of a run until this one, itself included."""
+        stages = tuple(Stage)
+        return stages[: stages.index(self) + 1]
 
 
 class Observer(Protocol):
@@ -25,7 +50,7 @@ class Observer(Protocol):
 
 
 class Silent:
-    """An observer that looks away."""
+    """An observer that reports nothing."""
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         pass
@@ -58,8 +83,11 @@ class Context:
         return Store(self.home.store)
 
 
-class StageResult(NamedTuple):
-    """A finished stage, and whether this run had to make it."""
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage, and whether this run had to make it. A subclass reads its files; values parsed once are cached."""
+
+    name: ClassVar[Stage]
 
     finished: Finished
     cached: bool
@@ -69,31 +97,55 @@ class StageResult(NamedTuple):
     def path(self) -> Path:
         return self.finished.path
 
-    def summary(self) -> dict[str, Any]:
+    @property
+    def key(self) -> str:
+        return self.finished.key
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Relative path -> sha256."""
+        return self.finished.files
+
+    @property
+    def digest(self) -> str:
+        """One sha256 over the stage's files."""
+        return self.finished.digest
+
+    def as_json(self) -> dict[str, Any]:
         """The shape of ``run --json``'s stages."""
-        name, key = self.finished.stage, self.finished.key
-        return {"name": name, "key": key, "cached": self.cached, "seconds": round(self.seconds, 2)}
+        return {"name": self.name.value, "key": self.key, "cached": self.cached, "seconds": round(self.seconds, 2)}
+
+    @classmethod
+    def find(cls, store: Store, key: str) -> Self | None:
+        """The finished stage with this key, or None."""
+        found = store.find(cls.name, key)
+        return None if found is None else cls(found, cached=True, seconds=0.0)
 
 
-def finish(context: Context, stage: str, key: str, write: Callable[[Path], Mapping[str, Any] | None]) -> StageResult:
-    """The finished stage from the store, else made by ``write``, which fills a directory and returns facts about it.
+Result = TypeVar("Result", bound=StageResult)
+Write = Callable[[Path], Mapping[str, Any] | None]
+
+
+def finish(context: Context, kind: type[Result], key: str, write: Write) -> Result:
+    """The finished stage from the store, else made by ``write``.
+
+    Args:
+        write: fills a directory, and may return what goes into its ``facts.json``.
 
     Raises:
         NotFinished: if it is not in the store and the context does not compute.
     """
     started = time.monotonic()
-    found = context.store.find(stage, key)
+    found = context.store.find(kind.name, key)
     if found is not None:
-        return StageResult(found, True, time.monotonic() - started)
+        return kind(found, cached=True, seconds=time.monotonic() - started)
     if not context.compute:
-        raise NotFinished(stage)
-    made = context.store.commit(stage, key, lambda path: _write(path, write), {})
-    return StageResult(made, False, time.monotonic() - started)
+        raise NotFinished(kind.name)
+    made = context.store.commit(kind.name, key, lambda path: _write(path, write), {})
+    return kind(made, cached=False, seconds=time.monotonic() - started)
 
 
-def _write(path: Path, write: Callable[[Path], Mapping[str, Any] | None]) -> None:
-    from ratchet.components.files import write_json
-
+def _write(path: Path, write: Write) -> None:
     facts = write(path)
     if facts is not None:
         write_json(path / "facts.json", dict(facts))

@@ -1,24 +1,67 @@
 """Stage *train*: the RL loop, resumed where it was killed; the best checkpoint on dev becomes the candidate."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ratchet.components.errors import StoreError
 from ratchet.components.files import read_json, read_json_lines, write_json_lines
 from ratchet.components.source_code import closure_digest
-from ratchet.components.stages.data import dataset_version, table
-from ratchet.components.stages.policy import policy_weights
-from ratchet.components.stages.reward import custom_reward_source, reward_report, with_group_size
-from ratchet.components.stages.stage import Context, StageResult, finish
+from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
+from ratchet.components.stages.stage import Context, Stage, finish
 from ratchet.components.store import stage_key
+from ratchet.components.training.sentinel import Stop, may_be_judged
+from ratchet.components.user_code import function_digests
 
-if TYPE_CHECKING:
-    from ratchet.components.training.sentinel import Stop
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How training went."""
+
+    algorithm: str
+    k: int
+    best_step: int
+    steps: int
+    stopped: str | None  # the sentinel's reason
+    stop: dict[str, Any] | None  # its figures
+    exact: bool  # false where training was resumed in another environment
+    memory: dict[str, Any]  # the values of ``train`` that memory decided
 
 
-def trained_candidate(context: Context, data: StageResult, start: StageResult, reward: StageResult) -> StageResult:
-    """``model/`` (the candidate), ``adapter/`` with LoRA, ``metrics.jsonl``, ``samples.jsonl`` and :func:`training_facts`."""
+class TrainStage(PolicyStage):
+    """``model/`` (the candidate), ``adapter/`` with LoRA, ``metrics.jsonl``, ``samples.jsonl`` and its facts."""
+
+    name = Stage.TRAIN
+
+    @cached_property
+    def facts(self) -> TrainingFacts:
+        return TrainingFacts(**read_json(self.path / "facts.json"))
+
+    @property
+    def stop(self) -> Stop | None:
+        """Why the sentinel ended training, if it did."""
+        return Stop(**self.facts.stop) if self.facts.stop else None
+
+    @property
+    def status(self) -> str:
+        """The tag ``training_status``: finished, or stopped:<reason>."""
+        return f"stopped:{self.facts.stopped}" if self.facts.stopped else "finished"
+
+    @cached_property
+    def points(self) -> list[tuple[int, dict[str, float]]]:
+        """The figures of training as (step, values)."""
+        return [(row["step"], row["values"]) for row in read_json_lines(self.path / "metrics.jsonl")]
+
+    def may_be_judged(self, after_stop: bool) -> bool:
+        """Whether the candidate may go to the gate: one that was stopped, where the recipe lets it and training moved it."""
+        facts = self.facts
+        return facts.stopped is None or (after_stop and may_be_judged(facts.stopped) and facts.best_step > 0)
+
+
+def trained_candidate(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage) -> TrainStage:
+    """The policy that the RL loop makes of the starting policy: its best checkpoint on dev."""
     context = with_group_size(context, reward)
     recipe = context.recipe
     configuration = [
@@ -33,54 +76,25 @@ def trained_candidate(context: Context, data: StageResult, start: StageResult, r
         recipe.threads,
     ]
     inputs = {
-        "data": dataset_version(data),
-        "policy": policy_weights(start),
-        "reward": reward.finished.digest,
-        **custom_reward_source(context),
+        "data": data.version,
+        "policy": start.weights,
+        "reward": reward.digest,
+        **function_digests(recipe.reward.functions),
     }
     key = stage_key("train", configuration, inputs, closure_digest(__name__))
-    return finish(context, "train", key, lambda path: _train(context, data, start, reward, key, path))
+    return finish(context, TrainStage, key, lambda path: asdict(_train(context, data, start, reward, key, path)))
 
 
-def training_facts(stage: StageResult) -> dict[str, Any]:
-    """{best_step, stopped, stop, algorithm, k, steps, exact, memory}.
-
-    ``stopped`` is the sentinel's reason or None, ``stop`` its figures; ``exact`` is false where training was resumed in another
-    environment; ``memory`` holds the values of ``train`` that memory decided.
-    """
-    return dict(read_json(stage.path / "facts.json"))
-
-
-def training_stop(stage: StageResult) -> "Stop | None":
-    """Why the sentinel ended training, if it did."""
-    from ratchet.components.training.sentinel import Stop
-
-    stop = training_facts(stage)["stop"]
-    return Stop(**stop) if stop else None
+def with_group_size(context: Context, reward: RewardStage) -> Context:
+    """The context, with ``train.k: auto`` replaced by the size that the reward's pilot advises."""
+    recipe = context.recipe
+    if recipe.train.k != "auto":
+        return context
+    train = recipe.train.model_copy(update={"k": reward.report.advice["k"]})
+    return replace(context, recipe=recipe.model_copy(update={"train": train}))
 
 
-def training_status(stage: StageResult) -> str:
-    """The tag ``training_status``: finished, or stopped:<reason>."""
-    stopped = training_facts(stage)["stopped"]
-    return f"stopped:{stopped}" if stopped else "finished"
-
-
-def may_go_on(stage: StageResult, after_stop: bool) -> bool:
-    """Whether a candidate may go to the gate: a stopped one where the recipe lets it, and it is not where training began."""
-    from ratchet.components.training.sentinel import may_be_judged
-
-    facts = training_facts(stage)
-    return facts["stopped"] is None or (after_stop and may_be_judged(facts["stopped"]) and facts["best_step"] > 0)
-
-
-def training_points(stage: StageResult) -> list[tuple[int, dict[str, float]]]:
-    """The figures of training as (step, values)."""
-    return [(row["step"], row["values"]) for row in read_json_lines(stage.path / "metrics.jsonl")]
-
-
-def _train(
-    context: Context, data: StageResult, start: StageResult, reward: StageResult, key: str, path: Path
-) -> Mapping[str, Any]:
+def _train(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage, key: str, path: Path) -> TrainingFacts:
     import torch
 
     from ratchet.components.interruption import Interruption
@@ -98,24 +112,22 @@ def _train(
     from ratchet.components.training.loop import Setting, Trainer
     from ratchet.components.training.progress import sampled_rows, training_history
 
-    recipe, rows = context.recipe, table(data, "train")
+    recipe, rows = context.recipe, data.table("train")
     device = pick_device(recipe.device, recipe.train.deterministic)
     checkpoints = context.store.work("train", key)
     if recipe.reward.needs_model:
-        check_identity(reward.path / "model", reward_report(reward)["identity"])
+        check_identity(reward.model, reward.report.identity)
     torch.manual_seed(torch_seed(recipe.run_seed, "train"))
     baseline = reset_peak(device)
-    policy = load_policy(start.path / "model", device, precision=recipe.train.precision)
+    policy = load_policy(start.model, device, precision=recipe.train.precision)
     prompts = [row["prompt"] for row in rows]
     check_context(policy, prompts, recipe.policy.max_new_tokens)
     check_scoring(policy)
     place = Place(device.type, device_bytes(device))
     plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, prompts), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
-    reference = actor.reference() or Reference(
-        frozen(load_policy(start.path / "model", device, precision=recipe.train.precision))
-    )
-    scorer = build_reward(recipe.reward, reward.path / "model", device)
+    reference = actor.reference() or Reference(frozen(load_policy(start.model, device, precision=recipe.train.precision)))
+    scorer = build_reward(recipe.reward, reward.model, device)
     with Interruption() as interruption:
         setting = Setting(
             train=plan.train,
@@ -124,7 +136,7 @@ def _train(
             max_new_tokens=recipe.policy.max_new_tokens,
             reward=scorer,
             evaluate=dev_evaluation(
-                table(data, "dev")[: recipe.evaluation.dev_items],
+                data.table("dev")[: recipe.evaluation.dev_items],
                 scorer,
                 reference,
                 seed=recipe.run_seed,
@@ -145,16 +157,17 @@ def _train(
     history = training_history(checkpoints)
     write_json_lines(path / "metrics.jsonl", [{"step": step, "values": values} for step, values in history])
     write_json_lines(path / "samples.jsonl", sampled_rows(checkpoints))
-    return {
-        "algorithm": recipe.train.algorithm,
-        "k": recipe.train.group_size,
-        "best_step": trainer.progress.best_step,
-        "steps": trainer.progress.step,
-        "stopped": trainer.progress.stopped,
-        "stop": trainer.progress.stop and trainer.progress.stop._asdict(),
-        "exact": trainer.progress.exact,
-        "memory": plan.choice._asdict() | ({"smaller": trainer.progress.smaller} if trainer.progress.smaller else {}),
-    }
+    progress = trainer.progress
+    return TrainingFacts(
+        algorithm=recipe.train.algorithm,
+        k=recipe.train.group_size,
+        best_step=progress.best_step,
+        steps=progress.step,
+        stopped=progress.stopped,
+        stop=progress.stop and progress.stop._asdict(),
+        exact=progress.exact,
+        memory=plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
+    )
 
 
 def _save(trainer: Any, path: Path) -> None:

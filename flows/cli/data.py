@@ -13,7 +13,8 @@ from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, 
 
 if TYPE_CHECKING:
     from ratchet.components.home import Home
-    from ratchet.components.stages.stage import Context, StageResult
+    from ratchet.components.stages.results import DataStage
+    from ratchet.components.stages.stage import Context
 
 DATA_IN_USE = "dataset versions are being worked on; waiting"
 app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
@@ -40,8 +41,8 @@ def prepare(
         result = prepare_version(context, keep_added=not drop_added)
     say_version(context, result, before)
     finish_version(result, json_output)
-    if before not in (None, version_of(result)):
-        console.print(f"what changed: ratchet data diff {before} {version_of(result)}", highlight=False, soft_wrap=True)
+    if before not in (None, result.version):
+        console.print(f"what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -88,10 +89,7 @@ def diff(
     from ratchet.flows.cli.views.difference import print_difference
 
     with data_context(recipe, overrides) as context:
-        newer = new or current(context.home)
-        if newer is None:
-            require_pointer(context.home.project / "data.dvc")
-        found = compare(context, old, str(newer), pointer_of_run(context))
+        found = compare(context, old, new or str(current(project_with_data())), pointer_of_run(context))
     if json_output:
         print(json.dumps(found, indent=2))
     else:
@@ -122,10 +120,8 @@ def push() -> None:
     Example: ratchet data push
     """
     from ratchet.components.data import versioning
-    from ratchet.components.home import Home
 
-    home = Home.here()
-    require_pointer(home.project / "data.dvc")
+    home = project_with_data()
     with scratch(home) as workspace:
         versioning.push(home.project, workspace, home.dvc)
     _say("pushed")
@@ -138,10 +134,8 @@ def pull() -> None:
     Example: ratchet data pull
     """
     from ratchet.components.data import versioning
-    from ratchet.components.home import Home
 
-    home = Home.here()
-    require_pointer(home.project / "data.dvc")
+    home = project_with_data()
     with scratch(home) as workspace:
         versioning.pull(home.project, workspace, home.dvc)
     _say("restored and verified")
@@ -154,10 +148,8 @@ def verify() -> None:
     Example: ratchet data verify
     """
     from ratchet.components.data import versioning
-    from ratchet.components.home import Home
 
-    home = Home.here()
-    require_pointer(home.project / "data.dvc")
+    home = project_with_data()
     versioning.refuse_links(home.project)
     versioning.verify(home.project)
     _say("verified")
@@ -196,19 +188,12 @@ def current(home: "Home") -> str | None:
     return pointer_md5(home.project / POINTER) if (home.project / POINTER).is_file() else None
 
 
-def version_of(result: "StageResult") -> str:
-    """The md5 of a version that was made."""
-    from ratchet.components.stages.data import dataset_version
-
-    return dataset_version(result)
-
-
-def say_version(context: "Context", result: "StageResult", before: str | None) -> None:
+def say_version(context: "Context", result: "DataStage", before: str | None) -> None:
     """Say which version the project is at, what was dropped for it, and where its report lies."""
-    from ratchet.components.stages.data import REPORT, summary
+    from ratchet.components.stages.data import REPORT
     from ratchet.flows.cli.views.console import console
 
-    counts, version = summary(result), version_of(result)
+    counts, version = result.summary, result.version
     report = context.home.reports / f"data-{version[:12]}.html"
     report.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(result.path / REPORT, report)
@@ -222,19 +207,17 @@ def say_version(context: "Context", result: "StageResult", before: str | None) -
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
-def finish_version(result: "StageResult", json_output: bool, unchanged: str | None = None) -> None:
+def finish_version(result: "DataStage", json_output: bool, unchanged: str | None = None) -> None:
     """Print JSON if asked; ``warnings`` are of steps that dropped many rows."""
-    from ratchet.components.stages.data import summary
-
     if not json_output:
         return
     names = ("verdict", "version", "previous", "run_id", "report")
     found = {
         "status": "unchanged" if unchanged else "finished",
         **dict.fromkeys(names),
-        "dataset": unchanged or version_of(result),
-        "stages": [result.summary()],
-        "warnings": summary(result).get("warnings", []),
+        "dataset": unchanged or result.version,
+        "stages": [result.as_json()],
+        "warnings": result.summary.get("warnings", []),
     }
     print(json.dumps(found, indent=2))
 
@@ -249,12 +232,20 @@ def scratch(home: "Home") -> Iterator[Path]:
         yield folder
 
 
-def require_pointer(path: Path) -> None:
-    """Refuse to continue without a pointer."""
-    from ratchet.components.errors import DataError
+def project_with_data() -> "Home":
+    """The project here, which must have a pointer.
 
-    if not path.is_file():
+    Raises:
+        DataError: if it has none.
+    """
+    from ratchet.components.data.pointers import POINTER
+    from ratchet.components.errors import DataError
+    from ratchet.components.home import Home
+
+    home = Home.here()
+    if not (home.project / POINTER).is_file():
         raise DataError("there is no data.dvc here. Run `ratchet data prepare` in the project's folder first.")
+    return home
 
 
 def _say(done: str) -> None:

@@ -74,7 +74,7 @@ def score(
         Path | None, typer.Option("--model", help="Directory of a trained reward model, for learned rewards.")
     ] = None,
 ) -> None:
-    """Score completions with the recipe's reward: one line a row, in order; null where a row cannot be judged.
+    """Score completions with the recipe's reward: one line per row, in order; null where a row cannot be judged.
 
     Example: ratchet reward score completions.jsonl --set reward.kind=verifier --json
     """
@@ -84,7 +84,7 @@ def score(
     from ratchet.components.errors import RecipeError
     from ratchet.components.recipe import load_recipe
     from ratchet.components.rewards.build import build_reward
-    from ratchet.components.rewards.scoring import score_rows, scored_rows
+    from ratchet.components.rewards.protocol import score_rows
     from ratchet.flows.cli.views.reward import score_table, show
 
     settings = load_recipe(recipe, overrides or []).reward
@@ -93,10 +93,37 @@ def score(
         raise RecipeError(
             f"reward.kind={settings.kind} has a learned part. Give its directory with --model, or --set reward.kind=verifier."
         )
-    rows = scored_rows(file)
-    scores = score_rows(build_reward(settings, path, torch.device("cpu")), rows)
+    rows = read_completions(file)
+    scores = score_rows(build_reward(settings, path, torch.device("cpu")), rows, [row["completion"] for row in rows])
     if not json_output:
         show(score_table(rows, scores))
         conclude()
     emit("\n".join(json.dumps({"total": one.total, "parts": dict(one.parts)}) for one in scores))
     conclude()
+
+
+def read_completions(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSONL file; each must have a prompt and a completion.
+
+    Raises:
+        DataError: naming the line.
+    """
+    from ratchet.components.errors import DataError
+
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON strings may hold U+2028
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}. Give a JSONL file of prompt, completion and answer.") from error
+    return [_completion(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _completion(path: Path, number: int, line: str) -> dict[str, Any]:
+    from ratchet.components.errors import DataError
+
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"line {number} of {path} is not JSON: {error}. Write one object per line.") from error
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("prompt", "completion")):
+        raise DataError(f"line {number} of {path} has no text in prompt and completion. Write both on every line.")
+    return row

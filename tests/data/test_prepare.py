@@ -22,9 +22,9 @@ def problems(count: int) -> list[dict[str, str]]:
     return [{"question": f"How much is {n} and 3?", "answer": f"#### {n + 3}"} for n in range(count)]
 
 
-def row(question: str, **values: Any) -> dict[str, Any]:
+def row(prompt: str, **values: Any) -> dict[str, Any]:
     answer = "#### 5"
-    texts = {"question": question, "answer": answer, "demonstration": answer, "chosen": answer, "rejected": "#### 6"}
+    texts = {"prompt": prompt, "answer": answer, "demonstration": answer, "chosen": answer, "rejected": "#### 6"}
     return {"file": "f", "row": 1, **texts, **values}
 
 
@@ -142,7 +142,7 @@ def test_a_version_with_an_empty_sealed_fold_is_refused(source: Source, tmp_path
 
 
 def test_tables_of_a_refused_source_are_not_written(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="row 2: question: null value"):
+    with pytest.raises(DataError, match="row 2: prompt: null value"):
         prepared(source({"question": "q", "answer": "#### 1"}, {"question": None, "answer": "#### 1"}), tmp_path / "version")
     assert list((tmp_path / "version").iterdir()) == []
 

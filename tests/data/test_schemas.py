@@ -12,7 +12,7 @@ from ratchet.components.recipe import Checks
 GOOD = {
     "file": "problems.jsonl",
     "row": 1,
-    "question": "2 + 3?",
+    "prompt": "2 + 3?",
     "answer": "2 + 3 = 5\n#### 5",
     "demonstration": "#### 5",
     "chosen": "#### 5",
@@ -54,20 +54,20 @@ def test_an_answer_that_does_not_end_in_a_number_is_refused(answer: str) -> None
     assert "problems.jsonl, row 2: answer: does not end in '#### N'" in refusal({}, {"answer": answer})
 
 
-@pytest.mark.parametrize("column", ["question", "answer", "demonstration"])
+@pytest.mark.parametrize("column", ["prompt", "answer", "demonstration"])
 def test_a_missing_value_is_refused_with_its_place(column: str) -> None:
     assert f"problems.jsonl, row 2: {column}: null value" in refusal({}, {column: None})
 
 
-@pytest.mark.parametrize("column", ["question", "demonstration", "chosen", "rejected"])
+@pytest.mark.parametrize("column", ["prompt", "demonstration", "chosen", "rejected"])
 def test_a_blank_value_is_refused_with_its_place(column: str) -> None:
     assert f"problems.jsonl, row 2: {column}: blank" in refusal({}, {column: " \n\t"})
 
 
 @pytest.mark.parametrize("value", [5, 2.5, True, ["q"], {"q": 1}, float("inf")])
 def test_a_value_that_is_not_text_is_refused_with_its_place(value: object) -> None:
-    message = refusal({}, {"question": value})
-    assert f"problems.jsonl, row 2: question: is a {type(value).__name__}, not text" in message
+    message = refusal({}, {"prompt": value})
+    assert f"problems.jsonl, row 2: prompt: is a {type(value).__name__}, not text" in message
     assert "null" not in message
 
 
@@ -76,7 +76,7 @@ def test_half_a_pair_is_refused() -> None:
 
 
 def test_a_column_that_a_row_lacks_is_refused() -> None:
-    with pytest.raises(DataError, match=r"problems\.jsonl, row 7: question: null value"):
+    with pytest.raises(DataError, match=r"problems\.jsonl, row 7: prompt: null value"):
         passed([{"file": "problems.jsonl", "row": 7, "answer": "#### 5", "demonstration": "#### 5"}])
 
 
@@ -86,14 +86,14 @@ def test_zero_rows_are_refused_with_the_key_to_correct() -> None:
 
 
 def test_all_failing_rows_are_listed_at_once() -> None:
-    message = refusal({"question": None}, {}, {"answer": "5", "chosen": " "})
+    message = refusal({"prompt": None}, {}, {"answer": "5", "chosen": " "})
     assert message.startswith("3 checks failed, in 2 of 3 rows:")
     assert message.endswith("Correct or remove these rows.")
     assert "row 2" not in message
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:
-    message = refusal(*[{"question": None}] * (MAX_LISTED + 5))
+    message = refusal(*[{"prompt": None}] * (MAX_LISTED + 5))
     assert f"row {MAX_LISTED}:" in message
     assert f"row {MAX_LISTED + 1}:" not in message
     assert "... and 5 more" in message
@@ -114,25 +114,25 @@ def test_equal_sides_of_a_pair_are_no_preference() -> None:
 
 
 def test_up_to_the_threshold_failing_rows_are_dropped_and_listed() -> None:
-    rows = [{**GOOD, "row": n, "question": None if n == 4 else "q"} for n in range(1, 11)]
+    rows = [{**GOOD, "row": n, "prompt": None if n == 4 else "q"} for n in range(1, 11)]
     checked = check_rows(rows, Checks(max_bad_rows=0.1))
     assert checked.frame["row"].to_list() == [1, 2, 3, 5, 6, 7, 8, 9, 10]
-    assert [str(failure) for failure in checked.failures] == ["problems.jsonl, row 4: question: null value"]
+    assert [str(failure) for failure in checked.failures] == ["problems.jsonl, row 4: prompt: null value"]
 
 
 def test_above_the_threshold_the_data_are_refused() -> None:
-    rows = [{**GOOD, "question": None if n < 2 else "q"} for n in range(10)]
+    rows = [{**GOOD, "prompt": None if n < 2 else "q"} for n in range(10)]
     with pytest.raises(DataError, match="2 checks failed, in 2 of 10 rows"):
         check_rows(rows, Checks(max_bad_rows=0.1))
 
 
 def test_no_threshold_lets_all_rows_go() -> None:
     with pytest.raises(DataError, match="in 1 of 1 rows"):
-        check_rows([{**GOOD, "question": None}], Checks(max_bad_rows=1.0))
+        check_rows([{**GOOD, "prompt": None}], Checks(max_bad_rows=1.0))
 
 
 def test_a_row_with_two_faults_counts_once() -> None:
-    rows = [{**GOOD, "question": 5, "answer": "none"}, *[GOOD] * 9]
+    rows = [{**GOOD, "prompt": 5, "answer": "none"}, *[GOOD] * 9]
     assert check_rows(rows, Checks(max_bad_rows=0.1)).frame.height == 9
 
 

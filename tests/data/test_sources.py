@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.data.sources import read_rows
+from ratchet.components.data.sources import read_rows, weigh
 from ratchet.components.recipe import Data, JsonLines, WordProblems
+from tests.data.frames import frame
 
 ROW = {"question": "2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
 Source = Callable[..., Data]
@@ -20,7 +21,7 @@ def final(text: str) -> int:
 
 def test_a_line_becomes_a_row_with_its_file_and_number(source: Source, tmp_path: Path) -> None:
     first, second = read_rows(source(ROW, {**ROW, "question": "3 + 3?"}))
-    assert (first["file"], first["row"], first["question"]) == (str(tmp_path / "source.jsonl"), 1, "2 + 3?")
+    assert (first["file"], first["row"], first["prompt"]) == (str(tmp_path / "source.jsonl"), 1, "2 + 3?")
     assert second["row"] == 2
 
 
@@ -32,7 +33,7 @@ def test_the_answer_is_the_demonstration_where_there_is_no_other(source: Source)
 
 def test_columns_can_have_other_names(source: Source) -> None:
     (row,) = read_rows(source({"ask": "2 + 3?", "say": "#### 5"}, question="ask", answer="say"))
-    assert (row["question"], row["answer"]) == ("2 + 3?", "#### 5")
+    assert (row["prompt"], row["answer"]) == ("2 + 3?", "#### 5")
 
 
 def test_a_limit_takes_the_first_rows(source: Source) -> None:
@@ -67,8 +68,8 @@ def test_no_pair_is_derived_from_an_answer_that_is_no_integer(source: Source, an
 
 def test_a_derived_pair_depends_on_the_row_and_not_on_its_place(source: Source) -> None:
     rows = [{"question": f"{n} + 3?", "answer": f"#### {n + 3}"} for n in range(50)]
-    forward = {row["question"]: row["rejected"] for row in read_rows(source(*rows))}
-    backward = {row["question"]: row["rejected"] for row in read_rows(source(*rows[::-1]))}
+    forward = {row["prompt"]: row["rejected"] for row in read_rows(source(*rows))}
+    backward = {row["prompt"]: row["rejected"] for row in read_rows(source(*rows[::-1]))}
     assert forward == backward
 
 
@@ -86,3 +87,24 @@ def test_every_real_problem_gets_a_near_miss_of_its_own_answer(gsm8k: Path) -> N
     rows: list[dict[str, Any]] = list(read_rows(data))
     assert len(rows) == 1000
     assert all(row["chosen"] == row["answer"] != row["rejected"] for row in rows)
+
+
+# Mixing
+
+
+def test_parts_come_in_proportion_to_their_weights() -> None:
+    rows = frame(*[{"prompt": f"q{n}", "part": int(n >= 60)} for n in range(90)])  # 60 and 30 rows
+    counts = dict(weigh(rows, [1.0, 1.0]).group_by("part").len().iter_rows())
+    assert counts == {0: 30, 1: 30}
+    counts = dict(weigh(rows, [1.0, 2.0]).group_by("part").len().iter_rows())
+    assert counts == {0: 15, 1: 30}  # 30 rows of weight 2 allow 15 of weight 1
+
+
+def test_which_rows_are_taken_does_not_depend_on_their_order() -> None:
+    rows = [{"prompt": f"q{n}", "part": n % 3 // 2} for n in range(90)]
+    forward, backward = (weigh(frame(*order), [1.0, 1.0])["prompt"].to_list() for order in (rows, rows[::-1]))
+    assert sorted(forward) == sorted(backward)
+
+
+def test_one_part_is_taken_whole() -> None:
+    assert weigh(frame({}, {"prompt": "r"}), [0.1]).height == 2

@@ -42,35 +42,35 @@ def test_shares_of_the_prompts_are_those_of_the_recipe() -> None:
 
 
 def test_a_row_without_a_pair_is_no_preference() -> None:
-    tables = split_tables(frame(*[{"question": str(n)} for n in range(100)]), SPLIT).tables
+    tables = split_tables(frame(*[{"prompt": str(n)} for n in range(100)]), SPLIT).tables
     assert tables["pairs_train"] == tables["pairs_heldout"] == []
     assert sum(map(len, tables.values())) == 100
 
 
 def test_a_problem_among_the_pairs_brings_all_preferences_of_its_prompt() -> None:
-    prompt = {"question": prompt_in("pairs_heldout")}
+    prompt = {"prompt": prompt_in("pairs_heldout")}
     assert sizes({**prompt, "chosen": "a", "rejected": "b"}, {**prompt, **PAIR}) == {"pairs_heldout": 2}
 
 
 def test_preferences_of_a_training_prompt_train_the_reward_too() -> None:
-    prompt = {"question": prompt_in("train")}
+    prompt = {"prompt": prompt_in("train")}
     assert sizes(prompt, {**prompt, **PAIR}, {**prompt, **PAIR, "rejected": "z"}) == {"train": 1, "pairs_train": 2}
 
 
 @pytest.mark.parametrize("table", ["dev", "guard", "sealed_2"])
 def test_preferences_of_an_evaluated_prompt_are_not_used(table: str) -> None:
-    prompt = {"question": prompt_in(table)}
+    prompt = {"prompt": prompt_in(table)}
     found = split_tables(frame(prompt, {**prompt, **PAIR}), SPLIT)
     assert {name: len(rows) for name, rows in found.tables.items() if rows} == {table: 1}
     assert found.unused_pairs == 1
 
 
 def test_a_preference_without_a_problem_is_a_prompt_too() -> None:
-    assert sizes({"question": prompt_in("dev"), **PAIR}) == {"dev": 1}
+    assert sizes({"prompt": prompt_in("dev"), **PAIR}) == {"dev": 1}
 
 
 def test_rows_of_a_group_stay_together_and_where_they_were() -> None:
-    rows = [{"question": str(n), "group": f"g{n % 7}"} for n in range(70)]
+    rows = [{"prompt": str(n), "group": f"g{n % 7}"} for n in range(70)]
     tables = split_tables(frame(*rows), SPLIT).tables
     places = {(row["group"], name) for name, found in tables.items() for row in found}
     assert places == {(f"g{n}", split_of(split_key("", f"g{n}"), SPLIT).replace("pairs_train", "train")) for n in range(7)}
@@ -78,7 +78,7 @@ def test_rows_of_a_group_stay_together_and_where_they_were() -> None:
 
 def test_a_prompt_in_two_groups_is_refused_by_its_places() -> None:
     with pytest.raises(DataError, match=r"(?s)f, row 1: group: .*f, row 3: group: "):
-        check_groups(frame({"question": "q", "group": "a"}, {"question": "r", "group": "a"}, {"question": "q ", "group": None}))
+        check_groups(frame({"prompt": "q", "group": "a"}, {"prompt": "r", "group": "a"}, {"prompt": "q ", "group": None}))
 
 
 def test_a_prompt_in_two_tables_is_refused_by_its_id() -> None:

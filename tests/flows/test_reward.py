@@ -15,6 +15,7 @@ from ratchet.components.home import Home
 from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.components.rewards.protocol import Score
 from ratchet.flows.cli import app
+from ratchet.flows.cli.reward import read_completions
 from ratchet.flows.cli.views.reward import advice_table, check_table, score_table
 from tests.places import ROOT
 
@@ -57,10 +58,22 @@ def test_score_needs_a_directory_for_a_learned_reward(completions: Path) -> None
         score(completions)
 
 
-def test_score_names_a_bad_line(tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match="line 1 of"):
+@pytest.mark.parametrize("line", ["{", "[]", '{"prompt": "p"}', '{"prompt": "p", "completion": 5}', "null"])
+def test_score_names_a_bad_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "p", "completion": "c"}\n' + line, encoding="utf-8")
+    with pytest.raises(DataError, match="line 2 of"):
         score(tmp_path / "bad.jsonl", "--set", "reward.kind=verifier")
+
+
+def test_a_line_separator_inside_a_text_does_not_end_the_row(tmp_path: Path) -> None:
+    row = {"prompt": "p", "completion": "\u2028#### 2"}
+    (tmp_path / "rows.jsonl").write_text(f"\n{json.dumps(row, ensure_ascii=False)}\n\n", encoding="utf-8")
+    assert read_completions(tmp_path / "rows.jsonl") == [row]
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot read"):
+        read_completions(tmp_path / "absent.jsonl")
 
 
 # Tables

@@ -14,8 +14,11 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import build_recipe
 from ratchet.components.records import ItemResult, Verdict
-from ratchet.components.stages.evaluate import Models
-from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage, PolicyStage
+from ratchet.components.stages.scoring import Models, ScoredStage
+from ratchet.components.stages.sealed import SealedStage
+from ratchet.components.stages.stage import Context, Result
 from ratchet.components.store import Finished
 
 POINTER = "outs:\n- md5: {}.dir\n  path: data\n"
@@ -23,6 +26,16 @@ POINTER = "outs:\n- md5: {}.dir\n  path: data\n"
 
 def ids(start: int, count: int) -> list[str]:
     return [f"{number:016x}" for number in range(start, start + count)]
+
+
+def models(challenger: str, incumbent: str = "start", start: str = "start") -> Models:
+    """Policies of which there is nothing but their weights digests."""
+    return Models(*(policy({"model/model.safetensors": weights}) for weights in (challenger, incumbent, start)))
+
+
+def policy(files: Mapping[str, str], path: Path = Path()) -> PolicyStage:
+    """A policy's stage of these files."""
+    return PolicyStage(Finished("policy", "", path, {"files": dict(files)}), False, 0.0)
 
 
 class Project:
@@ -39,10 +52,10 @@ class Project:
         self.context = Context(build_recipe(values, "test"), Home(path, path / ".ratchet"))
         self.ledger = Ledger(f"sqlite:///{path / 'ledger.db'}")
         self.data = self.dataset([ids(1000 * fold, 300) for fold in range(folds)])
-        self.dev = self.scored("evaluate", ids(90_000, 100), 60, 50)
+        self.dev = self.scored(EvaluateStage, ids(90_000, 100), 60, 50)
         self.scorings = 0
 
-    def dataset(self, folds: Sequence[Sequence[str]]) -> StageResult:
+    def dataset(self, folds: Sequence[Sequence[str]]) -> DataStage:
         """A dataset version with these folds."""
         root = self.path / f"data-{uuid.uuid4().hex}"
         (root / "data").mkdir(parents=True)
@@ -52,11 +65,17 @@ class Project:
             write_json_lines(root / "data" / f"{name}.jsonl", rows)
         (root / "data.dvc").write_text(POINTER.format("0" * 32), encoding="utf-8")
         files = {f"data/{name}.jsonl": file_digest(root / "data" / f"{name}.jsonl") for name in tables}
-        return StageResult(Finished("data", root.name, root, {"files": files}), False, 0.0)
+        return DataStage(Finished("data", root.name, root, {"files": files}), False, 0.0)
 
     def scored(
-        self, stage: str, items: Sequence[str], ours: int, theirs: int, challenger: str = "challenger", incumbent: str = "start"
-    ) -> StageResult:
+        self,
+        kind: type[Result],
+        items: Sequence[str],
+        ours: int,
+        theirs: int,
+        challenger: str = "challenger",
+        incumbent: str = "start",
+    ) -> Result:
         """A committed stage in which the challenger is right on the first ``ours`` items, the incumbent on ``theirs``."""
 
         def write(path: Path) -> None:
@@ -67,16 +86,14 @@ class Project:
                 write_json_lines(path / f"{arm}_sampled.jsonl", [asdict(result) for result in results])
             write_json(path / "facts.json", {"challenger": challenger, "incumbent": incumbent})
 
-        finished = self.context.store.commit(stage, uuid.uuid4().hex, write, {})
-        return StageResult(finished, False, 0.0)
+        return kind(self.context.store.commit(kind.name, uuid.uuid4().hex, write, {}), False, 0.0)
 
     def judge(self, challenger: str, right: int, before: int = 150, incumbent: str = "start", first: bool = False) -> Verdict:
         """The verdict on a challenger that is right on so many of a fold's items."""
-        models = Models(Path(), challenger, Path(), incumbent, Path(), "start")
 
-        def score(context: Context, data: StageResult, models: Models, fold: Fold) -> StageResult:
+        def score(context: Context, data: DataStage, models: Models, fold: Fold) -> ScoredStage:
             self.scorings += 1
-            return self.scored("sealed", fold.items, right, before, challenger, incumbent)
+            return self.scored(SealedStage, fold.items, right, before, challenger, incumbent)
 
         who = {"run_id": f"run-{challenger}", "first_champion": first}
-        return judge(self.context, self.ledger, self.data, self.dev, models, score=score, **who)
+        return judge(self.context, self.ledger, self.data, self.dev, models(challenger, incumbent), score=score, **who)

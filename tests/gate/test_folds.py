@@ -18,7 +18,7 @@ def fold_of(project: Project) -> str | None:
 
 
 def digest(project: Project, fold: int = 0) -> str:
-    return str(project.data.finished.facts["files"][f"data/sealed_{fold}.jsonl"])
+    return project.data.fold_digest(f"sealed_{fold}")
 
 
 def test_a_spent_fold_gives_way_to_the_next_and_then_there_is_none(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from ratchet.components.gate.folds import is_last_use
 from ratchet.components.gate.judge import judge
 from ratchet.components.gate.plan import past_tests
 from ratchet.components.records import Outcome, Verdict
-from ratchet.components.stages.evaluate import Models
-from tests.gate.staged import Project, ids
+from ratchet.components.stages.sealed import SealedStage
+from tests.gate.staged import Project, ids, models
 
-MODELS = Models(Path(), "challenger", Path(), "start", Path(), "start")
+MODELS = models("challenger")
 
 
 def judge_now(project: Project, score: Any) -> Verdict:
@@ -24,7 +24,7 @@ def judge_now(project: Project, score: Any) -> Verdict:
 
 
 def uses(project: Project, fold: int = 0) -> int:
-    return project.ledger.uses("m", project.data.finished.facts["files"][f"data/sealed_{fold}.jsonl"])
+    return project.ledger.uses("m", project.data.fold_digest(f"sealed_{fold}"))
 
 
 def test_a_better_challenger_is_promoted_with_a_whole_record(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_model_against_itself_is_rejected_without_a_use(tmp_path: Path) -> Non
 
 def test_other_weights_than_those_to_judge_are_invalid(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    verdict = judge_now(project, lambda context, data, models, fold: project.scored("sealed", fold.items, 200, 100, "another"))
+    verdict = judge_now(project, lambda _, __, ___, fold: project.scored(SealedStage, fold.items, 200, 100, "another"))
     assert verdict.outcome is Outcome.INVALID
     assert verdict.figures == {}
 

@@ -6,10 +6,9 @@ import pytest
 
 from ratchet.components.gate.plan import level, plan_use, rules_digest
 from ratchet.components.recipe import Rules
-from ratchet.components.stages.evaluate import Models
-from tests.gate.staged import Project
+from tests.gate.staged import Project, models
 
-MODELS = Models(Path(), "challenger", Path(), "start", Path(), "start")
+MODELS = models("challenger")
 
 
 def test_a_dry_plan_counts_nothing(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.graders.rules import build_verifier
+from ratchet.components.graders.rules import build_grader
 from ratchet.components.recipe import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 
 OBJECT = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 
 
 def judged(settings: Verifier, completion: str, answer: str | None = None) -> float | None:
-    (score,) = build_verifier(settings)(["p"], [completion], [{"answer": answer}])
+    (score,) = build_grader(settings)(["p"], [completion], [{"answer": answer}])
     return score.total
 
 
@@ -71,7 +71,7 @@ def test_json_must_fulfil_its_schema(text: str, right: float) -> None:
 
 def test_a_schema_that_is_none_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"reward\.verifier\.document"):
-        build_verifier(JsonSchema(type="json_schema", document={"type": "thing"}))
+        build_grader(JsonSchema(type="json_schema", document={"type": "thing"}))
 
 
 def test_a_schema_elsewhere_is_not_fetched() -> None:
@@ -90,10 +90,10 @@ def test_length_falls_off_linearly_outside_its_range(length: int, reward: float)
     [(Pattern, {"type": "regex", "pattern": "("}), (Length, {"type": "length", "shortest": 9, "longest": 3})],
 )
 def test_settings_that_cannot_work_are_refused(model: Any, values: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"is no regular expression|is above longest"):
+    with pytest.raises(ValidationError, match=r"is not a regular expression|is above longest"):
         model(**values)
 
 
 def test_a_row_too_few_is_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        build_verifier(Numbers())(["a", "b"], ["1", "2"], [{"answer": "1"}])
+        build_grader(Numbers())(["a", "b"], ["1", "2"], [{"answer": "1"}])

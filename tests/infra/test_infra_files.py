@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import jinja2
 import pytest
 import yaml
 
@@ -27,7 +26,6 @@ DOCUMENTS = [
 ]
 VERBS = {"run", "evaluate", "gate", "data", "reward", "train"}
 REQUIRED_SECRET = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
-DESCRIPTION_LIMIT = 5000  # of a model version, in MLflow's database
 
 
 def load(path: Path) -> Any:
@@ -241,48 +239,3 @@ def test_server_settings_have_names_that_mlflow_knows() -> None:
     assert [name for name in settings if name not in known and not hasattr(variables, name)] == ["DO_NOT_TRACK"]
     assert settings["MLFLOW_HOST"] == "127.0.0.1"
     assert settings["DO_NOT_TRACK"] == settings["MLFLOW_DISABLE_TELEMETRY"] == "true"
-
-
-def card(**changes: Any) -> str:
-    score = {"value": 0.9214, "low": 0.90, "high": 0.94}
-    values: dict[str, Any] = {
-        "name": "ratchet",
-        "version": 7,
-        "verdict": "PROMOTE",
-        "reasons": ["sampled accuracy is higher"],
-        "commit": "c0ffee" * 6,
-        "dirty": False,
-        "dataset_md5": "d" * 32 + ".dir",
-        "recipe_digest": "e" * 64,
-        "weights_sha256": "f" * 64,
-        "algorithm": "grpo",
-        "seed": 3,
-        "stop": None,
-        "dev": dict.fromkeys(("sampled_before", "sampled_after", "greedy_before", "greedy_after"), score),
-        "reward": {
-            "kind": "mix",
-            "passed": True,
-            "checks": [{"name": "pair accuracy", "value": 0.95, "threshold": 0.7, "passed": True}],
-        },
-        "run_id": "a" * 32,
-        "base_model": "tiny",
-    }
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    template = (ROOT / "mlflow" / "model-card.md.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(**{**values, **changes})
-
-
-def test_model_card_says_what_it_was_made_from_and_how_to_load_it() -> None:
-    text = card()
-    for part in ("**PROMOTE**", "f" * 64, "c0ffee", "0.9214 (0.9 to 0.94)", 'load_model("models:/ratchet/7")'):
-        assert part in text
-    assert "uncommitted" not in text
-    assert "uncommitted" in card(dirty=True)
-
-
-def test_model_card_fits_into_a_description() -> None:
-    check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "passed": False}
-    text = card(reasons=["r" * 1000] * 50, reward={"kind": "model", "passed": False, "checks": [check] * 50}, dirty=True)
-    assert len(text) < DESCRIPTION_LIMIT
-    assert "None" not in text
-    assert "42 more" in text

@@ -17,10 +17,11 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.components.errors import ClaimLostError, RegistryError
-from ratchet.components.ledger import ledger as ledger_module
+from ratchet.components.ledger import database
 from ratchet.components.ledger.claims import LIFETIME, POLL, SECONDS, Claim, _take, acquired, claimed, lifetime
+from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
-from ratchet.components.ledger.ledger import Ledger, Promotion, now
+from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.tables import claims
 from tests.ledger.fakes import FakeClock
 
@@ -219,7 +220,7 @@ def test_without_its_thread_a_claim_expires(file: Ledger) -> None:
 @pytest.fixture
 def locked(file: Ledger, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """A call that locks the ledger's database for some seconds, which its users wait for only a moment."""
-    monkeypatch.setattr(ledger_module, "LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_SECONDS", 0.05)
     other = sqlite3.connect(str(file.url.database), isolation_level=None, check_same_thread=False)
 
     def lock(seconds: float) -> None:

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from ratchet.components.errors import RegistryError, StaleChampionError
-from ratchet.components.ledger import ledger as ledger_module
+from ratchet.components.ledger import database
+from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
-from ratchet.components.ledger.ledger import Ledger, Promotion, now
+from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.tables import retired_folds
 
 
@@ -181,7 +182,7 @@ def test_the_database_waits_for_the_disk(ledger: Ledger) -> None:
 
 
 def test_a_locked_database_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "LOCK_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_SECONDS", 0.2)
     path = tmp_path / "ledger.db"
     ledger = Ledger(f"sqlite:///{path}")
     holder = sqlite3.connect(path, isolation_level=None)

@@ -10,14 +10,16 @@ from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.home import Home
 from ratchet.components.provenance.record import lineage_of, named_files, write_lineage
 from ratchet.components.recipe import Recipe, load_recipe, parts
+from ratchet.components.stages.results import ChampionStage, DataStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import Store
 from tests.places import MICRO
 
 POINTER = f"outs:\n- md5: {'d' * 32}.dir\n  hash: md5\n  path: data\n"
 
 
-def finished(root: Path, stage: str, key: str, **files: Any) -> StageResult:
+def finished(root: Path, kind: type[StageResult], key: str, **files: Any) -> StageResult:
     def write(path: Path) -> None:
         for name, content in files.items():
             place = path / name.replace("__", "/").replace("_dot_", ".")
@@ -29,7 +31,7 @@ def finished(root: Path, stage: str, key: str, **files: Any) -> StageResult:
             else:
                 place.write_text(content, encoding="utf-8")
 
-    return StageResult(Store(root).commit(stage, key * 32, write, {}), False, 0.0)
+    return kind(Store(root).commit(kind.name, key * 32, write, {}), False, 0.0)
 
 
 @pytest.fixture
@@ -40,15 +42,16 @@ def stages(tmp_path: Path) -> dict[str, StageResult]:
         {"step": 8, "values": {"eval_sampled_accuracy": 0.7}},
     ]
     weights = "model__model_dot_safetensors"
-    facts = {"best_step": 8, "exact": True, "memory": {"micro_tokens": 4096}}
+    facts = {"algorithm": "grpo", "k": 8, "best_step": 8, "steps": 8, "stopped": None, "stop": None, "exact": True}
+    facts["memory"] = {"micro_tokens": 4096}
     made = [
-        finished(tmp_path, "data", "a", data_dot_dvc=POINTER),
-        finished(tmp_path, "warmup", "b", **{weights: "warm"}),
-        finished(tmp_path, "champion", "c", **{weights: "champion"}),
-        finished(tmp_path, "reward", "d", report_dot_json="{}"),
-        finished(tmp_path, "train", "e", **{weights: "w", "facts_dot_json": facts, "metrics_dot_jsonl": points}),
+        finished(tmp_path, DataStage, "a", data_dot_dvc=POINTER),
+        finished(tmp_path, WarmupStage, "b", **{weights: "warm"}),
+        finished(tmp_path, ChampionStage, "c", **{weights: "champion"}),
+        finished(tmp_path, RewardStage, "d", report_dot_json="{}"),
+        finished(tmp_path, TrainStage, "e", **{weights: "w", "facts_dot_json": facts, "metrics_dot_jsonl": points}),
     ]
-    return {stage.finished.stage: stage for stage in made}
+    return {stage.name: stage for stage in made}
 
 
 def context(tmp_path: Path, *overrides: str) -> Context:

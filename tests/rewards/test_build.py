@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from ratchet.components.errors import ModelError, RecipeError, RewardError
-from ratchet.components.graders.number import verify
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.recipe import Reward
 from ratchet.components.rewards.build import build_reward, import_reward
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum
 from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.rewards.protocol import Score
-from ratchet.components.rewards.retries import Guarded
+from ratchet.components.rewards.retries import Retrying
 
 CPU = torch.device("cpu")
 ROWS = [{"answer": "#### 5"}] * 2
@@ -46,9 +46,9 @@ def test_the_verifier_needs_no_model() -> None:
 
 
 def test_a_custom_reward_is_the_users_function() -> None:
-    made = build_reward(Reward(kind="custom", function="ratchet.components.graders.number:verify"), None, CPU)
-    assert isinstance(made, Guarded)
-    assert made.function is verify
+    made = build_reward(Reward(kind="custom", function="ratchet.components.graders.number:grade_numbers"), None, CPU)
+    assert isinstance(made, Retrying)
+    assert made.function is grade_numbers
 
 
 @pytest.mark.parametrize(("kind", "made"), [("model", RewardModel), ("mix", Mix)])
@@ -60,7 +60,7 @@ def test_a_sum_has_terms_of_every_kind(trunk: Path, classifier: Path) -> None:
     terms = [
         {"name": "right", "weight": 1.0},
         {"name": "short", "weight": 0.5, "verifier": {"type": "length", "longest": 3, "slope": 3.0}},
-        {"name": "own", "weight": 2.0, "of": "custom", "function": "ratchet.components.graders.number:verify"},
+        {"name": "own", "weight": 2.0, "of": "custom", "function": "ratchet.components.graders.number:grade_numbers"},
     ]
     # "#### 5" has six characters, three too many: 1 - 3 / 3 = 0. Right: 1 + 0 + 2; wrong: 0.
     assert totals(Reward.model_validate({"kind": "sum", "terms": terms})) == [3.0, 0.0]

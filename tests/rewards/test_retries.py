@@ -8,7 +8,7 @@ import pytest
 from ratchet.components.errors import RewardError
 from ratchet.components.recipe import Failures
 from ratchet.components.rewards.protocol import Score
-from ratchet.components.rewards.retries import Guarded
+from ratchet.components.rewards.retries import Retrying
 
 
 class Flaky:
@@ -24,58 +24,58 @@ class Flaky:
         return [Score(1.0, {}) for _ in completions]
 
 
-def guarded(function: Any, **settings: Any) -> Guarded:
-    return Guarded(function, "my verifier", Failures(**{"pause": 0.0, **settings}))
+def retrying(function: Any, **settings: Any) -> Retrying:
+    return Retrying(function, "my verifier", Failures(**{"pause": 0.0, **settings}))
 
 
-def totals(guard: Guarded, completions: Sequence[str]) -> list[float | None]:
-    return [score.total for score in guard(["p"] * len(completions), completions, [{}] * len(completions))]
+def totals(reward: Retrying, completions: Sequence[str]) -> list[float | None]:
+    return [score.total for score in reward(["p"] * len(completions), completions, [{}] * len(completions))]
 
 
 def test_a_service_that_comes_back_costs_retries_and_nothing_else() -> None:
-    guard = guarded(Flaky(down=2))
-    assert totals(guard, ["a", "b"]) == [1.0, 1.0]
-    assert (guard.retried, guard.failed) == (2, 0)
+    reward = retrying(Flaky(down=2))
+    assert totals(reward, ["a", "b"]) == [1.0, 1.0]
+    assert (reward.retried, reward.failed) == (2, 0)
 
 
 def test_one_completion_that_always_fails_is_missing_and_its_neighbours_are_scored() -> None:
-    guard = guarded(Flaky())
-    assert totals(guard, ["a", "?", "b"]) == [1.0, None, 1.0]
-    assert guard.failed == 1
+    reward = retrying(Flaky())
+    assert totals(reward, ["a", "?", "b"]) == [1.0, None, 1.0]
+    assert reward.failed == 1
 
 
 def test_above_the_rate_the_run_stops_and_says_why() -> None:
     # 1% of at least 200 completions is 2: the third failure is one too many.
-    guard = guarded(Flaky(poison="x"), max_rate=0.01)
+    reward = retrying(Flaky(poison="x"), max_rate=0.01)
     with pytest.raises(RewardError, match=r"my verifier failed on 3 of 9 .*service unavailable.*reward\.failures\.max_rate"):
-        totals(guard, ["x"] * 9)
+        totals(reward, ["x"] * 9)
 
 
 def test_the_rate_is_of_all_completions_so_far() -> None:
-    guard = guarded(Flaky(), max_rate=0.01)
+    reward = retrying(Flaky(), max_rate=0.01)
     for _ in range(4):
-        totals(guard, ["a"] * 99 + ["?"])
-    assert (guard.failed, guard.judged) == (4, 400)
+        totals(reward, ["a"] * 99 + ["?"])
+    assert (reward.failed, reward.judged) == (4, 400)
 
 
 def test_a_broken_protocol_is_not_asked_again() -> None:
     def broken(*_: Any) -> list[Score]:
         raise RewardError("wrong count")
 
-    guard = guarded(broken)
+    reward = retrying(broken)
     with pytest.raises(RewardError, match="wrong count"):
-        totals(guard, ["a"])
-    assert guard.retried == 0
+        totals(reward, ["a"])
+    assert reward.retried == 0
 
 
 def test_a_function_that_would_end_the_run_is_not_asked_again_and_is_named() -> None:
     def leaves(*_: Any) -> list[Score]:
         raise SystemExit(0)
 
-    guard = guarded(leaves)
+    reward = retrying(leaves)
     with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\).*Return a Score"):
-        totals(guard, ["a"])
-    assert guard.retried == 0
+        totals(reward, ["a"])
+    assert reward.retried == 0
 
 
 def test_what_a_function_yields_is_made_under_the_guard() -> None:
@@ -85,7 +85,7 @@ def test_what_a_function_yields_is_made_under_the_guard() -> None:
                 raise ConnectionError("service unavailable")
             yield Score(1.0, {})
 
-    assert totals(guarded(lazy), ["a", "?"]) == [1.0, None]
+    assert totals(retrying(lazy), ["a", "?"]) == [1.0, None]
 
 
 class Leaves(dict[str, float]):
@@ -106,18 +106,18 @@ class Number(float):
 
 def test_parts_that_exit_when_they_are_read_are_an_error_of_the_function() -> None:
     with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\)"):
-        totals(guarded(lambda *_: [Score(1.0, Leaves(a=1.0))]), ["a"])
+        totals(retrying(lambda *_: [Score(1.0, Leaves(a=1.0))]), ["a"])
 
 
 def test_a_score_is_of_built_in_types_alone() -> None:
-    (score,) = guarded(lambda *_: [Score(Number(0.5), {"a": Number(2.0), "b": True})])(["p"], ["c"], [{}])
+    (score,) = retrying(lambda *_: [Score(Number(0.5), {"a": Number(2.0), "b": True})])(["p"], ["c"], [{}])
     assert score == Score(0.5, {"a": 2.0, "b": True})
     assert (type(score.total), type(score.parts), type(score.parts["a"])) == (float, dict, float)
 
 
 @pytest.mark.parametrize("returned", [1.0, Score(1.0, None)])  # type: ignore[arg-type]
 def test_what_is_no_score_is_an_error_at_once(returned: Any) -> None:
-    guard = guarded(lambda *_: [returned])
+    reward = retrying(lambda *_: [returned])
     with pytest.raises(RewardError, match="Return a Score with a dict"):
-        totals(guard, ["a"])
-    assert guard.retried == 0
+        totals(reward, ["a"])
+    assert reward.retried == 0

@@ -13,9 +13,10 @@ from ratchet.components.data import versioning
 from ratchet.components.errors import RegistryError
 from ratchet.components.files import MANIFEST, write_json
 from ratchet.components.home import Home
-from ratchet.components.ledger import ledger as ledger_module
+from ratchet.components.ledger import runs as runs_table
+from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
-from ratchet.components.ledger.ledger import Ledger, Promotion, now
+from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import load_recipe
 from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run import cleanup as module
@@ -95,7 +96,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_a_stage_that_no_run_of_late_used_goes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(1)
-    monkeypatch.setattr(ledger_module, "now", lambda: f"2026-01-{next(clock):02d}T00:00:00+00:00")
+    monkeypatch.setattr(runs_table, "now", lambda: f"2026-01-{next(clock):02d}T00:00:00+00:00")
     old, kept = project.stage("train", "a"), project.stage("train", "b")
     project.run("r1", [old])
     project.run("r2", [kept])

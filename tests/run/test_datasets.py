@@ -15,7 +15,7 @@ from ratchet.components.home import Home
 from ratchet.components.recipe import build_recipe
 from ratchet.components.registry.runs import Tracker
 from ratchet.components.run import datasets as versions
-from ratchet.components.stages.data import dataset_version, prepare_data
+from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.stage import Context
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def test_added_rows_make_a_version_that_runs_and_preparation_keep(context: Conte
     assert version(context) != before
     assert added_rows(project / POINTER) == 2
     assert {"How much is 500 and 3?", "How much is 7 and 3?"} <= prompts(context)
-    assert dataset_version(prepare_data(context)) == version(context)  # a run restores it
+    assert prepare_data(context).version == version(context)  # a run restores it
     added = version(context)
     versions.prepare_version(context)
     assert version(context) == added

@@ -3,8 +3,9 @@
 import pytest
 
 from ratchet.components.gate.plan import rules_digest
+from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
-from ratchet.components.ledger.ledger import Ledger, Promotion, now
+from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import Gate, Recipe, load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.repeats import settled

@@ -120,7 +120,7 @@ def test_a_forked_process_does_not_go_on_and_stdout_is_the_results_alone(functio
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_vanished_in_training_is_resumed(project: Path) -> None:
-    verify = "from ratchet.components.graders.number import verify as scores\n"
+    verify = "from ratchet.components.graders.number import grade_numbers as scores\n"
     (project / "my_rewards.py").write_text(HEAD + verify + ONCE, encoding="utf-8")
     settings = ["reward.kind=custom", "reward.function=my_rewards:once", "policy.warmup.steps=100", "train.steps=4"]
     arguments = ["--recipe", MICRO, "--json", *(f"--set={value}" for value in settings)]

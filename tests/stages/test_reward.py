@@ -9,10 +9,7 @@ import pytest
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RewardError
-from ratchet.components.home import Home
-from ratchet.components.recipe import build_recipe
-from ratchet.components.stages.reward import custom_reward_source
-from ratchet.components.stages.stage import Context
+from ratchet.components.user_code import function_digests
 
 PACKAGE = "ratchet_test_rewards"
 
@@ -31,8 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def source(project: Path, function: str) -> dict[str, str]:
-    values = {"name": "m", "reward": {"kind": "custom", "function": function}, "gate": {"rules": {}}}
-    return custom_reward_source(Context(build_recipe(values, "test"), Home(project, project / ".ratchet")))
+    return function_digests([function])
 
 
 @pytest.mark.parametrize("name", ["judge", "helper", "__init__"])

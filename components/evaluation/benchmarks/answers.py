@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ratchet.components.digests import digest_of
-from ratchet.components.errors import ModelError
+from ratchet.components.errors import DataError, ModelError
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 
 
 @dataclass(frozen=True)
-class Decoding:
+class DecodingSettings:
     """How a library wants an answer; temperature 0 is greedy."""
 
     temperature: float
@@ -39,7 +39,7 @@ class Respondent:
         self._seed, self._purpose = seed, purpose
         self._asked: Counter[str] = Counter()
 
-    def answer(self, conversations: Sequence[Sequence[Mapping[str, str]]], decoding: Decoding) -> list[Answer]:
+    def answer(self, conversations: Sequence[Sequence[Mapping[str, str]]], decoding: DecodingSettings) -> list[Answer]:
         """Answers to conversations {role, content}, in order.
 
         Raises:
@@ -93,3 +93,18 @@ def require_room(policy: Policy, prompt: int, completion: int) -> None:
             f"a prompt of {prompt} tokens and {completion} for its answer exceed the model's context of {limit}. "
             "Give fewer examples (num_fewshot), or a lower maximum of tokens in the task or policy.max_new_tokens."
         )
+
+
+def item_score(name: str, what: str, value: object) -> float:
+    """An item's score between 0 and 1, of which more is better.
+
+    Raises:
+        DataError: if it is anything else, which right and wrong cannot be read from.
+    """
+    number = isinstance(value, bool | int | float) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0)
+    if not number or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
+        raise DataError(
+            f"benchmark {name}: {what} gives {value!r:.60}, which is not a number between 0 and 1. "
+            f"Choose one that says right or wrong, in evaluation.benchmarks.{name}."
+        )
+    return float(value)  # type: ignore[arg-type]

@@ -1,13 +1,17 @@
-"""Benchmark files of the user's own: JSONL rows with ``question`` or ``prompt``, and ``answer``."""
+"""Benchmark files of the user's own: JSONL rows with a prompt, in any form that a source takes, and an answer."""
 
 from pathlib import Path
 from typing import Any
 
+from ratchet.components.data.columns import prompt_of
 from ratchet.components.data.duplicates import prompt_ids
-from ratchet.components.data.json_lines import parse_json_lines
+from ratchet.components.data.readers import parse_json_lines
 from ratchet.components.errors import DataError
 from ratchet.components.graders.number import reference_number
+from ratchet.components.recipe import Records
 from ratchet.components.text import visible
+
+NAMES = Records(path="a benchmark")  # fields by their usual names
 
 
 def benchmark_path(name: str, path: str) -> Path:
@@ -40,7 +44,7 @@ def benchmark_rows(name: str, path: str) -> list[dict[str, Any]]:
 
 def _row(name: str, path: str, number: int, row: dict[str, Any]) -> dict[str, Any]:
     """A row of a benchmark file with prompt and answer as text."""
-    prompt, answer = row.get("question", row.get("prompt")), row.get("answer")
+    (prompt, _), answer = prompt_of(row, NAMES), row.get("answer")
     if not isinstance(prompt, str) or not prompt.strip():
         raise DataError(f"benchmark {name}: row {number} of {path} has neither question nor prompt. Add one, as text.")
     if reference_number(str(answer)) is None:

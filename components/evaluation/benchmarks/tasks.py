@@ -1,13 +1,18 @@
 """Benchmarks that are tasks of a library: what identifies one, one model's items, and what must hold before they are judged."""
 
+import importlib.metadata
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.errors import DataError, RecipeError
+from ratchet.components.evaluation.benchmarks.containment import MODULES, contained
 from ratchet.components.recipe import Evaluation, Inspect, Library, LmEval, Recipe
 from ratchet.components.records import ItemResult
+
+EXTRAS = {"lm_eval": "lm-eval", "inspect": "inspect"}  # of our distribution; each brings a library
 
 
 def require_libraries(evaluation: Evaluation) -> None:
@@ -17,12 +22,23 @@ def require_libraries(evaluation: Evaluation) -> None:
         RecipeError: with the extra that brings the library.
         DataError: naming the file.
     """
-    from ratchet.components.evaluation.benchmarks.extras import require_library
-
     for name, benchmark in evaluation.benchmarks.items():
         if not isinstance(benchmark, str):
             require_library(name, benchmark)
             task_files(name, benchmark)
+
+
+def require_library(name: str, benchmark: Library) -> None:
+    """Refuse a benchmark whose library is not installed.
+
+    Raises:
+        RecipeError: with the extra that brings it.
+    """
+    if importlib.util.find_spec(MODULES[benchmark.kind]) is None:
+        raise RecipeError(
+            f"benchmark {name} needs {MODULES[benchmark.kind]}, which is not installed. "
+            f"Run: uv pip install -e '.[{EXTRAS[benchmark.kind]}]'."
+        )
 
 
 def library_digest(name: str, benchmark: Library) -> str:
@@ -34,15 +50,13 @@ def library_digest(name: str, benchmark: Library) -> str:
         RecipeError: if the library is not installed.
         DataError: if a file is not there.
     """
-    from ratchet.components.evaluation.benchmarks.extras import library_version, require_library
-
     require_library(name, benchmark)
     files = {key: file_digest(path) for key, path in task_files(name, benchmark).items()}
-    return digest_of([benchmark.model_dump(mode="json"), library_version(benchmark), files])
+    return digest_of([benchmark.model_dump(mode="json"), importlib.metadata.version(MODULES[benchmark.kind]), files])
 
 
 def task_files(name: str, benchmark: Library) -> dict[str, Path]:
-    """The files that a benchmark names by path, by what they are called in its digest; compiled Python is none of them.
+    """The files that a benchmark names by path, by what they are called in its digest; compiled Python is not among them.
 
     Raises:
         DataError: if one is not there.
@@ -69,19 +83,18 @@ def library_items(name: str, benchmark: Library, policy: Any, recipe: Recipe) ->
         DataError: if the task cannot be run, or does not say right or wrong.
         ModelError: if it does not fit the model's context, or wants what our policies cannot do.
     """
-    from ratchet.components.evaluation.benchmarks.answers import Decoding, Respondent
-    from ratchet.components.evaluation.benchmarks.extras import contained
+    from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, Respondent
 
     settings, most = recipe.evaluation, recipe.policy.max_new_tokens
     respondent = Respondent(policy, recipe.run_seed, f"benchmark_{name}")
     with contained(name, benchmark) as folder:
         if isinstance(benchmark, LmEval):
-            from ratchet.components.evaluation.benchmarks.lm_eval_tasks import lm_eval_items
+            from ratchet.components.evaluation.benchmarks.lm_eval import lm_eval_items
 
             return lm_eval_items(name, benchmark, respondent, max_new_tokens=most, slices=settings.slices)
-        from ratchet.components.evaluation.benchmarks.inspect_tasks import inspect_items
+        from ratchet.components.evaluation.benchmarks.inspect_ai import inspect_items
 
-        defaults, samples = Decoding(settings.temperature, most), samples_of(benchmark, settings.samples)
+        defaults, samples = DecodingSettings(settings.temperature, most), samples_of(benchmark, settings.samples)
         return inspect_items(
             name, benchmark, respondent, defaults=defaults, samples=samples, folder=folder, slices=settings.slices
         )

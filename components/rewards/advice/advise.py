@@ -11,7 +11,7 @@ from ratchet.components.rewards.advice import group_size as sizes
 from ratchet.components.rewards.advice.pilot import Pilot
 
 LARGEST = 32  # k beyond which other remedies are cheaper
-BYTES_A_PARAMETER = 16  # fp32 weight, gradient and two moments
+BYTES_PER_PARAMETER = 16  # fp32 weight, gradient and two moments
 LONG = 2_000  # tokens, beyond which one return for a whole completion says little about each of its tokens
 SHARE_OF_PEAK = 0.6  # of the KL at which the gold curve is expected to turn
 
@@ -110,8 +110,8 @@ def better_algorithm(silent: float, tokens: float, parameters: int) -> tuple[str
         silent: expected silent share at the advised k.
         tokens: mean length of a completion: the horizon over which one reward is spread.
     """
-    price = parameters * BYTES_A_PARAMETER / 2**30
-    cost = f"a critic of the policy's size would take {price:.2f} GiB more (16 bytes a parameter) and must learn values first"
+    price = parameters * BYTES_PER_PARAMETER / 2**30
+    cost = f"a critic of the policy's size would take {price:.2f} GiB more (16 bytes per parameter) and must learn values first"
     if silent > 0.5:
         return "ppo", [f"{silent:.0%} of groups would be silent, and PPO learns from single samples", cost]
     if tokens > LONG:

@@ -81,7 +81,7 @@ def noise_inflation(passes: float, false_positives: float, false_negatives: floa
 
 
 def flip_signal_share(passes: float, noise: float) -> float:
-    """rho of a verdict that is turned round with chance ``noise``: 1 / :func:`noise_inflation`."""
+    """rho of a verdict that is flipped with chance ``noise``: 1 / :func:`noise_inflation`."""
     return 1 / noise_inflation(passes, noise, noise)
 
 

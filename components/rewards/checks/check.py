@@ -79,7 +79,7 @@ class RewardReport:
 
 
 def finite(check: Check) -> Check:
-    """The check without figures that are no numbers; where its value is none, it fails."""
+    """The check without figures that are not finite; where its value is not, it fails."""
     low, high = (bound if bound is not None and math.isfinite(bound) else None for bound in (check.low, check.high))
     if low is None or high is None:
         low = high = None

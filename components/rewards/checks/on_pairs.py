@@ -1,6 +1,7 @@
 """Checks on held-out preference pairs: are they ordered rightly, by more than length, and with the right confidence?"""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,75 +15,78 @@ from ratchet.components.statistics.intervals import Interval, cluster_sums, clus
 DRAWS = 200  # of the bootstrap
 
 
-def pair_accuracy(
-    chosen: Sequence[float], rejected: Sequence[float], threshold: float, prompts: Sequence[Hashable] | None = None
-) -> Check:
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Held-out pairs, n, with the judge's scores of both answers; NaN where one could not be judged."""
+
+    pairs: Sequence[Mapping[str, Any]]
+    chosen: Floats  # [n]
+    rejected: Floats  # [n]
+
+    @property
+    def won(self) -> Floats:
+        """Of each pair 1 in the right order, 1/2 on a tie, [n]."""
+        return wins(self.chosen, self.rejected)
+
+    @property
+    def prompts(self) -> list[str]:
+        """The clusters of every interval."""
+        return [pair["prompt"] for pair in self.pairs]
+
+    @property
+    def longer(self) -> Floats:
+        """Characters by which the chosen answer is longer, [n]."""
+        return np.array([len(pair["chosen"]) - len(pair["rejected"]) for pair in self.pairs], float)
+
+    def accuracy(self, kept: Sequence[int]) -> Interval:
+        """Share of some pairs in the right order, clustered by prompt."""
+        return clustered_share(*cluster_sums(self.won[kept], [self.pairs[number]["prompt"] for number in kept]))
+
+
+def pair_accuracy(scored: ScoredPairs, threshold: float) -> Check:
     """Share of held-out pairs ordered rightly (ties count half), clustered by prompt; the lower bound must hold."""
     advice = "Train the reward model longer or on cleaner pairs, or use reward.kind=verifier."
-    if not len(chosen):
+    if not scored.pairs:
         return unmeasured("pair_accuracy", threshold, False, "Raise data.split.pairs.", "there are no held-out pairs")
-    won = wins(np.array(chosen), np.array(rejected))
-    figure = clustered_share(*cluster_sums(won, prompts or range(len(won))))
-    return measured("pair_accuracy", figure, threshold, figure.low >= threshold, advice, f"{len(won)} pairs")
+    figure = scored.accuracy(range(len(scored.pairs)))
+    return measured("pair_accuracy", figure, threshold, figure.low >= threshold, advice, f"{len(scored.pairs)} pairs")
 
 
-def length_baseline(
-    chosen: Sequence[float],
-    rejected: Sequence[float],
-    longer: Sequence[int],
-    prompts: Sequence[Hashable],
-    threshold: float,
-) -> Check:
-    """Accuracy minus that of preferring the longer (or the shorter) answer, whichever is better on these very pairs.
-
-    Args:
-        longer: characters by which the chosen answer is longer, [n].
-    """
+def length_baseline(scored: ScoredPairs, threshold: float) -> Check:
+    """Accuracy minus that of preferring the longer (or the shorter) answer, whichever is better on these very pairs."""
     advice = "The reward model knows no more than length. Train it longer, or add pairs in which length says nothing."
-    if not len(chosen):
+    if not scored.pairs:
         return unmeasured("length_baseline", threshold, False, "Raise data.split.pairs.", "there are no held-out pairs")
-    won, by_length = wins(np.array(chosen), np.array(rejected)), wins(np.array(longer, float), np.zeros(len(longer)))
+    by_length = wins(scored.longer, np.zeros(len(scored.pairs)))
     baseline = by_length if by_length.mean() >= 0.5 else 1 - by_length
-    figure = clustered_mean(*cluster_sums(won - baseline, prompts))
+    figure = clustered_mean(*cluster_sums(scored.won - baseline, scored.prompts))
     return measured(
         "length_baseline", figure, threshold, figure.low > threshold, advice, f"length alone has {baseline.mean():.3f}"
     )
 
 
-def short_chosen_accuracy(
-    chosen: Sequence[float],
-    rejected: Sequence[float],
-    longer: Sequence[int],
-    prompts: Sequence[Hashable],
-    threshold: float,
-) -> Check:
+def short_chosen_accuracy(scored: ScoredPairs, threshold: float) -> Check:
     """Accuracy on the pairs whose chosen answer is the shorter one; the lower bound must be above the threshold."""
     name, advice = "short_chosen_accuracy", "The reward pays for length. Add such pairs, or set reward.model.length_debiased."
-    kept = np.array(longer) < 0
-    if kept.sum() < FEWEST:
-        return unmeasured(name, threshold, True, advice, f"only {kept.sum()} pairs whose chosen answer is the shorter")
-    won = wins(np.array(chosen)[kept], np.array(rejected)[kept])
-    names = [prompt for prompt, keep in zip(prompts, kept, strict=True) if keep]
-    figure = clustered_share(*cluster_sums(won, names))
-    return measured(name, figure, threshold, figure.low > threshold, advice, f"{len(won)} pairs")
+    kept = np.flatnonzero(scored.longer < 0).tolist()
+    if len(kept) < FEWEST:
+        return unmeasured(name, threshold, True, advice, f"only {len(kept)} pairs whose chosen answer is the shorter")
+    figure = scored.accuracy(kept)
+    return measured(name, figure, threshold, figure.low > threshold, advice, f"{len(kept)} pairs")
 
 
-def worst_subset(won: Floats, pairs: Sequence[Mapping[str, Any]], subsets: Sequence[Slice], threshold: float) -> Check:
-    """Accuracy in the subset where it is lowest, clustered by prompt; its lower bound must be above the threshold.
-
-    Args:
-        won: of each pair, [n]: 1 in the right order, 1/2 on a tie.
-    """
+def worst_subset(scored: ScoredPairs, subsets: Sequence[Slice], threshold: float) -> Check:
+    """Accuracy in the subset where it is lowest, clustered by prompt; its lower bound must be above the threshold."""
     name, advice = "worst_subset", "The reward model fails on a part of its task: add pairs like those, or raise its steps."
     if not subsets:
         return unmeasured(name, threshold, True, advice, "reward.validation.subsets names none")
     figures, few = {}, []
     for subset in subsets:
-        kept = [number for number, pair in enumerate(pairs) if subset.includes(pair)]
+        kept = [number for number, pair in enumerate(scored.pairs) if subset.includes(pair)]
         if len(kept) < FEWEST:
             few.append(f"{subset.name} has {len(kept)} pairs")
         else:
-            figures[subset.name] = clustered_share(*cluster_sums(won[kept], [pairs[number]["prompt"] for number in kept]))
+            figures[subset.name] = scored.accuracy(kept)
     if few:
         return unmeasured(name, threshold, False, f"Add pairs, or take the subset out; {FEWEST} are needed.", ", ".join(few))
     worst = min(figures, key=lambda subset: figures[subset].low)
@@ -94,7 +98,7 @@ def calibration(differences: Floats, threshold: float) -> Check:
 
     Bins hold 25 pairs or more, since nearly empty ones are miscalibrated by chance.
     """
-    advice = "The reward model is more (or less) sure than right. Raise reward.model.calibration_pairs, or train it less long."
+    advice = "The reward model is over- or underconfident. Raise reward.model.calibration_pairs, or train it for fewer steps."
     differences = differences[np.isfinite(differences)]
     if len(differences) < FEWEST:
         return unmeasured("calibration", threshold, False, "Raise data.split.pairs.", f"only {len(differences)} pairs")
@@ -104,5 +108,5 @@ def calibration(differences: Floats, threshold: float) -> Check:
     low, high = np.quantile([expected_calibration_error(d, bins) for d in drawn], [0.025, 0.975])
     value = expected_calibration_error(differences, bins)
     figure = Interval(value, float(low), float(high), len(differences))
-    detail = f"Brier {brier_score(differences):.3f}, {negative_log_likelihood(differences):.3f} nats a pair, {bins} bins"
+    detail = f"Brier {brier_score(differences):.3f}, {negative_log_likelihood(differences):.3f} nats per pair, {bins} bins"
     return measured("calibration", figure, threshold, value <= threshold, advice, detail)

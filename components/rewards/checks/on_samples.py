@@ -120,7 +120,7 @@ def signal_share(groups: Sequence[Group]) -> float:
 
 
 def centred(groups: Sequence[Group]) -> list[Group]:
-    """Each scoring less its mean over the prompt's samples: a shift of them all teaches nothing, so it is no noise."""
+    """Each scoring less its mean over the prompt's samples: a shift of them all is not noise, since it teaches nothing."""
     return [replace(group, repeats=group.repeats - group.repeats.mean(axis=1, keepdims=True)) for group in groups]
 
 

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ratchet.components.rewards.checks.check import FEWEST, Check, measured, unmeasured, wins
-from ratchet.components.rewards.learned.claims import claimed, numbers
-from ratchet.components.rewards.learned.styles import FORMATS, LAYOUTS, WHITE_SPACE
+from ratchet.components.rewards.learned.perturbations import FORMATS, LAYOUTS, WHITE_SPACE, final_numbers, with_claim
 from ratchet.components.statistics.intervals import Floats, Interval, cluster_sums, clustered_mean
 
 Rows = Sequence[Mapping[str, Any]]
@@ -146,10 +145,10 @@ def sycophancy(totals: Totals, pairs: Rows, deviation: float, threshold: float) 
         "sycophancy",
         "The reward pays for agreeing with the user. Raise reward.model.claims, or add such pairs.",
     )
-    disputed = [pair for pair in pairs if numbers(pair) is not None][:CLAIMS]
+    disputed = [pair for pair in pairs if final_numbers(pair) is not None][:CLAIMS]
     if len(disputed) < FEWEST:
         return unmeasured(name, threshold, True, advice, f"only {len(disputed)} pairs with two different numbers")
-    prompted = [claimed(pair, found[1]) for pair in disputed if (found := numbers(pair)) is not None]
+    prompted = [with_claim(pair, found[1]) for pair in disputed if (found := final_numbers(pair)) is not None]
     gains = {
         side: totals(prompted, [pair[side] for pair in disputed]) - totals(disputed, [pair[side] for pair in disputed])
         for side in ("chosen", "rejected")

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ratchet.components.graders.number import verify
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.recipe import RewardValidation
 from ratchet.components.rewards.advice.pilot import Pilot
-from ratchet.components.rewards.checks import on_pairs as pair_checks
-from ratchet.components.rewards.checks import on_samples as policy_checks
-from ratchet.components.rewards.checks import on_texts as text_checks
-from ratchet.components.rewards.checks.check import Check, RewardReport, finite, wins, with_waivers
+from ratchet.components.rewards.checks import on_pairs, on_samples, on_texts
+from ratchet.components.rewards.checks.check import Check, RewardReport, finite, with_waivers
 from ratchet.components.rewards.checks.identity import identity_check
+from ratchet.components.rewards.checks.on_pairs import ScoredPairs
 from ratchet.components.rewards.checks.on_samples import Group
-from ratchet.components.rewards.learned.styles import LAYOUTS, Style
+from ratchet.components.rewards.learned.perturbations import LAYOUTS, Style
 from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 from ratchet.components.statistics.calibration import reliability
 from ratchet.components.statistics.intervals import Floats
@@ -57,17 +56,17 @@ def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds:
     Args:
         pairs: held-out rows with prompt, answer, chosen, rejected.
     """
-    chosen, rejected = (totals(subject.judge, pairs, [p[side] for p in pairs]) for side in ("chosen", "rejected"))
+    scored = ScoredPairs(pairs, *(totals(subject.judge, pairs, [p[s] for p in pairs]) for s in ("chosen", "rejected")))
     groups = scored_groups(subject.reward, samples, thresholds.repeats)
     judged = [group for group in (g.judged for g in groups) if len(group.gold)]
     checks = [
         identity_check(subject.judge, subject.identity),
-        *on_pairs(subject, pairs, chosen, rejected, thresholds),
-        *on_texts(subject, pairs, wins(chosen, rejected), judged, thresholds),
-        *on_samples(np.concatenate([chosen, rejected]), groups, judged, rewordings(subject, judged), thresholds),
+        *checks_on_pairs(scored, subject.learned, thresholds),
+        *checks_on_texts(subject, scored, judged, thresholds),
+        *checks_on_samples(scored, groups, judged, rewordings(subject, judged), thresholds),
     ]
-    curves = {"best_of_n": policy_checks.best_of_n_curve(judged)}
-    if subject.learned and len(known := _finite(chosen - rejected)):
+    curves = {"best_of_n": on_samples.best_of_n_curve(judged)}
+    if subject.learned and len(known := _finite(scored.chosen - scored.rejected)):
         curves["reliability"] = [b._asdict() for b in reliability(known)]
     pilot = Pilot.measured(judged, samples.lengths).as_json()
     return RewardReport(
@@ -75,22 +74,20 @@ def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds:
     )
 
 
-def on_pairs(subject: Subject, pairs: Rows, chosen: Floats, rejected: Floats, thresholds: RewardValidation) -> list[Check]:
-    """The checks of ``judge`` on held-out pairs."""
-    prompts = [pair["prompt"] for pair in pairs]
-    longer = [len(pair["chosen"]) - len(pair["rejected"]) for pair in pairs]
-    scores = (chosen.tolist(), rejected.tolist())
+def checks_on_pairs(scored: ScoredPairs, learned: bool, thresholds: RewardValidation) -> list[Check]:
+    """The checks of the judge on held-out pairs."""
+    differences = scored.chosen - scored.rejected
     return [
-        pair_checks.pair_accuracy(*scores, thresholds.pair_accuracy_lower_bound, prompts),
-        pair_checks.length_baseline(*scores, longer, prompts, thresholds.min_gain_over_length),
-        pair_checks.short_chosen_accuracy(*scores, longer, prompts, thresholds.min_short_chosen_accuracy),
-        pair_checks.worst_subset(wins(chosen, rejected), pairs, thresholds.subsets, thresholds.min_worst_subset),
-        *([pair_checks.calibration(chosen - rejected, thresholds.max_calibration_error)] if subject.learned else []),
+        on_pairs.pair_accuracy(scored, thresholds.pair_accuracy_lower_bound),
+        on_pairs.length_baseline(scored, thresholds.min_gain_over_length),
+        on_pairs.short_chosen_accuracy(scored, thresholds.min_short_chosen_accuracy),
+        on_pairs.worst_subset(scored, thresholds.subsets, thresholds.min_worst_subset),
+        *([on_pairs.calibration(differences, thresholds.max_calibration_error)] if learned else []),
     ]
 
 
-def on_texts(
-    subject: Subject, pairs: Rows, plain: Floats, judged: Sequence[Group], thresholds: RewardValidation
+def checks_on_texts(
+    subject: Subject, scored: ScoredPairs, judged: Sequence[Group], thresholds: RewardValidation
 ) -> list[Check]:
     """The checks of invariance and of hacks. Batching and texts concern the judge, hacks what training maximises."""
 
@@ -100,15 +97,16 @@ def on_texts(
     def of_reward(rows: Rows, completions: Sequence[str]) -> Floats:
         return totals(subject.reward, rows, completions)
 
-    found = text_checks.probe(of_judge, [*pairs, *pairs], [p[side] for side in ("chosen", "rejected") for p in pairs])
-    probed = [(group.row, group.values) for group in judged[: text_checks.PROBES]]
+    pairs = scored.pairs
+    found = on_texts.probe(of_judge, [*pairs, *pairs], [p[side] for side in ("chosen", "rejected") for p in pairs])
+    probed = [(group.row, group.values) for group in judged[: on_texts.PROBES]]
     return [
-        text_checks.batch_invariance(of_judge, found, thresholds.max_batch_shift),
-        text_checks.padding_invariance(of_judge, found, thresholds.max_batch_shift),
-        text_checks.text_invariance(of_judge, found, thresholds.max_text_shift),
-        text_checks.format_perturbation(of_judge, pairs, plain, thresholds.max_format_drop, subject.learned),
-        text_checks.hack_strings(of_reward, probed, thresholds.max_hack_percentile),
-        text_checks.sycophancy(of_judge, pairs, found.deviation, thresholds.max_sycophancy),
+        on_texts.batch_invariance(of_judge, found, thresholds.max_batch_shift),
+        on_texts.padding_invariance(of_judge, found, thresholds.max_batch_shift),
+        on_texts.text_invariance(of_judge, found, thresholds.max_text_shift),
+        on_texts.format_perturbation(of_judge, pairs, scored.won, thresholds.max_format_drop, subject.learned),
+        on_texts.hack_strings(of_reward, probed, thresholds.max_hack_percentile),
+        on_texts.sycophancy(of_judge, pairs, found.deviation, thresholds.max_sycophancy),
     ]
 
 
@@ -116,7 +114,7 @@ def rewordings(subject: Subject, judged: Sequence[Group]) -> dict[str, list[Grou
     """The first samples as a learned judge scores them otherwise laid out, and as each member of an ensemble scores them."""
     if not subject.learned:
         return {}
-    first = judged[: text_checks.PROBES]
+    first = judged[: on_texts.PROBES]
     plain = [lambda text: text, *LAYOUTS.values()]
     kinds = {"laid out otherwise": [_scorings(subject.judge, group, plain) for group in first]}
     members = getattr(subject.judge, "members", [])
@@ -134,8 +132,8 @@ def _stacked(group: Group, scorings: Sequence[Floats]) -> Group:
     return replace(group, repeats=np.stack(scorings))
 
 
-def on_samples(
-    on_pairs: Floats,
+def checks_on_samples(
+    scored: ScoredPairs,
     groups: Sequence[Group],
     judged: Sequence[Group],
     others: Mapping[str, Sequence[Group]],
@@ -147,20 +145,20 @@ def on_samples(
     gold = np.concatenate([group.gold for group in judged]) if judged else np.zeros(0)
     lengths = np.array([len(text) for group in judged for text in group.completions], float)
     return [
-        policy_checks.finiteness(np.concatenate([on_pairs, values])),
-        policy_checks.value_range(first),
-        policy_checks.length_correlation(first, lengths, gold, thresholds.max_length_correlation),
-        policy_checks.agreement(judged, thresholds.min_agreement),
-        policy_checks.silent_groups(judged, thresholds.max_silent_groups),
-        policy_checks.noise(judged, thresholds.min_signal_share, others),
-        policy_checks.best_of_n_fall(judged, thresholds.max_best_of_n_fall),
+        on_samples.finiteness(np.concatenate([scored.chosen, scored.rejected, values])),
+        on_samples.value_range(first),
+        on_samples.length_correlation(first, lengths, gold, thresholds.max_length_correlation),
+        on_samples.agreement(judged, thresholds.min_agreement),
+        on_samples.silent_groups(judged, thresholds.max_silent_groups),
+        on_samples.noise(judged, thresholds.min_signal_share, others),
+        on_samples.best_of_n_fall(judged, thresholds.max_best_of_n_fall),
     ]
 
 
 def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
     """The samples by prompt, each scored ``repeats`` times by the reward and once by the verifier."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
-    gold = np.array([score.total or 0.0 for score in verify([], samples.completions, samples.rows)])
+    gold = np.array([score.total or 0.0 for score in grade_numbers([], samples.completions, samples.rows)])
     places: dict[str, list[int]] = {}
     for number, row in enumerate(samples.rows):
         places.setdefault(row["prompt"], []).append(number)

@@ -11,15 +11,16 @@ from rich.table import Table
 
 from ratchet.components.report.run import dev_rows
 from ratchet.components.run.outcome import Status
+from ratchet.components.stages.stage import Stage
 from ratchet.components.text import visible
 
-TITLES = {
-    "data": "dataset",
-    "warmup": "starting policy",
-    "reward": "reward, validated",
-    "train": "RL training",
-    "evaluate": "evaluation",
-    "gate": "gate",
+TITLES: dict[str, str] = {
+    Stage.DATA: "dataset",
+    Stage.WARMUP: "starting policy",
+    Stage.REWARD: "reward, validated",
+    Stage.TRAIN: "RL training",
+    Stage.EVALUATE: "evaluation",
+    Stage.GATE: "gate",
 }
 COLOURS = {"good": "green", "neutral": "cyan", "bad": "yellow"}
 console = Console(stderr=True)

@@ -35,7 +35,7 @@ def outcome(check: Mapping[str, Any]) -> str:
 
 
 def check_table(report: Mapping[str, Any]) -> Table:
-    """A row a check: figure, interval, threshold, outcome, and for what failed what to do."""
+    """One row per check: figure, interval, threshold, outcome, and for what failed what to do."""
     state = "passed" if report["passed"] else "refused"
     table = Table(title=f"reward {report['kind']}: {state}", title_justify="left", box=None, padding=(0, 1))
     for name, justify in (("check", "left"), ("figure", "right"), ("95% interval", "right"), ("threshold", "right")):

@@ -1,17 +1,18 @@
 """What a policy answers a library."""
 
+import numpy as np
 import pytest
 
-from ratchet.components.errors import ModelError
-from ratchet.components.evaluation.benchmarks.answers import Answer, Decoding, Respondent, cut
+from ratchet.components.errors import DataError, ModelError
+from ratchet.components.evaluation.benchmarks.answers import Answer, DecodingSettings, Respondent, cut, item_score
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from tests.tiny_models import tiny_policy
 
-SAMPLED = Decoding(temperature=1.0, max_new_tokens=8)
+SAMPLED = DecodingSettings(temperature=1.0, max_new_tokens=8)
 
 
-def asked(*prompts: str, seed: int = 7, decoding: Decoding = SAMPLED) -> list[Answer]:
+def asked(*prompts: str, seed: int = 7, decoding: DecodingSettings = SAMPLED) -> list[Answer]:
     respondent = Respondent(tiny_policy(), seed, "b")
     return respondent.answer([[{"role": "user", "content": prompt}] for prompt in prompts], decoding)
 
@@ -31,7 +32,7 @@ def test_the_same_prompt_is_drawn_anew_each_time() -> None:
 def test_greedy_is_what_the_sampler_says_greedily() -> None:
     policy = tiny_policy()
     ((drawn,),) = generate(policy, [policy.encode_prompt("1 apple")], [0], SamplingSettings(1, 8, 0.0), SamplingSeed(0, ""))
-    (answer,) = asked("1 apple", decoding=Decoding(0.0, 8))
+    (answer,) = asked("1 apple", decoding=DecodingSettings(0.0, 8))
     assert answer == Answer(policy.decode(drawn.tokens), len(drawn.tokens), drawn.finished)
 
 
@@ -46,3 +47,13 @@ def test_a_stop_sequence_ends_the_text_and_the_count() -> None:
 def test_a_prompt_without_room_is_refused_and_not_cut() -> None:
     with pytest.raises(ModelError, match="exceed the model's context of 128"):
         asked("apples " * 128)
+
+
+def test_a_score_is_a_number_between_0_and_1() -> None:
+    assert [item_score("b", "it", value) for value in (True, 0, 0.25, np.float64(1), np.bool_(False))] == [1, 0, 0.25, 1, 0]
+
+
+@pytest.mark.parametrize("value", ["C", None, (0.5, 3), 37.5, -0.1, float("nan"), np.array([1.0])])
+def test_any_other_score_is_refused(value: object) -> None:
+    with pytest.raises(DataError, match="not a number between 0 and 1"):
+        item_score("b", "it", value)

@@ -9,8 +9,7 @@ from lm_eval.api.instance import Instance
 
 from ratchet.components.errors import DataError, ModelError
 from ratchet.components.evaluation.benchmarks.answers import Respondent
-from ratchet.components.evaluation.benchmarks.lm_eval_model import PolicyLM
-from ratchet.components.evaluation.benchmarks.lm_eval_tasks import lm_eval_items
+from ratchet.components.evaluation.benchmarks.lm_eval import PolicyLM, lm_eval_items
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import LmEval, Slice
 from ratchet.components.records import ItemResult

@@ -1,23 +1,31 @@
 """Tasks of lm-eval and inspect_ai as benchmarks of both arms: figures, keys, guards, refusals."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ratchet.components.digests import weights_digest
 from ratchet.components.errors import DataError, RecipeError
-from ratchet.components.evaluation.benchmarks.tasks import library_digest, require_libraries, require_same_items, task_files
+from ratchet.components.evaluation.benchmarks.tasks import (
+    library_digest,
+    require_libraries,
+    require_library,
+    require_same_items,
+    task_files,
+)
 from ratchet.components.files import tree_digests
 from ratchet.components.gate.judge import read_places
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.recipe import Evaluation, Inspect, LmEval, build_recipe
 from ratchet.components.records import ItemResult
-from ratchet.components.stages.evaluate import Models, dev_evaluation, evaluation_details
-from ratchet.components.stages.stage import StageResult
+from ratchet.components.stages.evaluate import EvaluateStage, dev_evaluation
+from ratchet.components.stages.results import PolicyStage
+from ratchet.components.stages.scoring import Models
+from ratchet.components.stages.sealed import SealedStage
 from tests.evaluation.benchmarks.library_tasks import CHOOSING, ROWS, WRITING, inspect_file, lm_eval_folder
-from tests.gate.staged import Project, ids
+from tests.gate.staged import Project, ids, policy
 from tests.tiny_models import tiny_policy
 
 
@@ -35,21 +43,21 @@ class Evaluated:
         self.project = Project(path, evaluation={"benchmarks": benchmarks, "samples": samples}, guards=list(guards))
         values = self.project.context.recipe.model_dump(mode="json") | {"device": "cpu", "policy": {"max_new_tokens": 8}}
         self.project.context = replace(self.project.context, recipe=build_recipe(values, "test"))
-        self.models = Models(*self.saved(1), *self.saved(0), *self.saved(0))
+        self.models = Models(self.saved(1), self.saved(0), self.saved(0))
 
-    def saved(self, seed: int) -> tuple[Path, str]:
+    def saved(self, seed: int) -> PolicyStage:
         folder = self.project.path / f"policy-{seed}"
         if not folder.exists():
-            save_policy(tiny_policy(seed=seed), folder)
-        return folder, weights_digest({f"model/{name}": digest for name, digest in tree_digests(folder).items()})
+            save_policy(tiny_policy(seed=seed), folder / "model")
+        return policy(tree_digests(folder), folder)
 
-    def run(self) -> StageResult:
+    def run(self) -> EvaluateStage:
         return dev_evaluation(self.project.context, self.project.data, self.models)
 
 
 def test_both_arms_meet_the_same_items_and_only_what_was_measured_is_shown(tmp_path: Path) -> None:
     evaluated = Evaluated(tmp_path, samples=2)
-    details = evaluation_details(evaluated.run())
+    details = evaluated.run().details
     arms = ["challenger_sampled", "incumbent_sampled"]
     assert {name: sorted(figures) for name, figures in details.items()} == {
         f"benchmark {name}": arms for name in ("writing", "choosing", "inspected")
@@ -70,7 +78,7 @@ def test_a_second_run_is_unchanged_and_a_changed_task_is_answered_again(tmp_path
     lm_eval_folder(tmp_path / "tasks", "sums", WRITING, ROWS[:2])
     changed = evaluated.run()
     assert not changed.cached
-    assert evaluation_details(changed)["benchmark writing"]["challenger_sampled"]["accuracy"]["n"] == 2
+    assert changed.details["benchmark writing"]["challenger_sampled"]["accuracy"]["n"] == 2
 
 
 def test_guards_judge_a_librarys_items_whatever_the_samples(tmp_path: Path) -> None:
@@ -78,7 +86,7 @@ def test_guards_judge_a_librarys_items_whatever_the_samples(tmp_path: Path) -> N
     evaluated = Evaluated(tmp_path, samples=2, guards=[*guards, {"measure": "length", "on": "writing", "max_ratio": 2.0}])
     expected = evaluated.models.digests
     sealed_items = ids(5000, 20)
-    sealed = evaluated.project.scored("sealed", sealed_items, 9, 8, expected["challenger"], expected["incumbent"])
+    sealed = evaluated.project.scored(SealedStage, sealed_items, 9, 8, expected["challenger"], expected["incumbent"])
     faults, places = read_places(evaluated.project.context.recipe, sealed, evaluated.run(), sealed_items, expected)
     assert [fault for fault in faults if not fault.startswith("20 of 20")] == []  # the sealed rows have one sample each
     assert {name: places[name].pair("accuracy")[0].shape for name in ("writing", "choosing", "inspected")} == {
@@ -134,3 +142,17 @@ def test_a_task_that_asks_the_models_different_items_is_refused() -> None:
     require_same_items("b", [one], [replace(one, correct=False)])
     with pytest.raises(DataError, match="benchmark b asked the two models different items"):
         require_same_items("b", [one], [replace(one, prompt="q")])
+
+
+GSM = LmEval(kind="lm_eval", task="gsm8k")
+SUMS = Inspect(kind="inspect", task="sums.py@sums")
+
+
+@pytest.mark.parametrize(("benchmark", "module", "extra"), [(GSM, "lm_eval", "lm-eval"), (SUMS, "inspect_ai", "inspect")])
+def test_a_missing_library_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, benchmark: LmEval | Inspect, module: str, extra: str
+) -> None:
+    require_library("b", benchmark)
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(RecipeError, match=rf"benchmark b needs {module}, .* uv pip install -e '.\[{extra}\]'"):
+        require_library("b", benchmark)

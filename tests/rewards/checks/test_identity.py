@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ratchet.components.errors import RewardError
-from ratchet.components.graders.number import verify
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.rewards.checks.identity import check_identity, identity_check, model_digests
 from ratchet.components.rewards.combine import Ensemble
 from ratchet.components.rewards.learned.model import RewardModel
@@ -39,4 +39,4 @@ def test_a_weight_that_is_not_finite_is_found(reward_model: RewardModel) -> None
 
 
 def test_what_has_no_weights_is_known_by_its_digests() -> None:
-    assert identity_check(verify, {"reward_function/m:f": "abc"}).detail == "1 digests"
+    assert identity_check(grade_numbers, {"reward_function/m:f": "abc"}).detail == "1 digests"

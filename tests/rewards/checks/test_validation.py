@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from ratchet.components.errors import RewardError
-from ratchet.components.graders.number import is_correct, verify
+from ratchet.components.graders.number import grade_numbers, is_correct
 from ratchet.components.recipe import CHECKS, RewardValidation, Slice
 from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
@@ -162,7 +162,7 @@ def test_no_samples_fail() -> None:
 
 def test_a_reward_that_looks_at_its_batch_fails_invariance() -> None:
     def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        scores = verify(prompts, completions, rows)
+        scores = grade_numbers(prompts, completions, rows)
         return [Score((score.total or 0.0) + len(scores) / 100, {}) for score in scores]
 
     assert {"batch_invariance", "padding_invariance"} <= failed(report(reward=reward))
@@ -171,7 +171,7 @@ def test_a_reward_that_looks_at_its_batch_fails_invariance() -> None:
 def test_a_reward_that_looks_at_its_longest_neighbour_fails_on_padding() -> None:
     def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
         longest = max(map(len, completions), default=0)
-        return [Score((s.total or 0.0) + longest / 1000, {}) for s in verify(prompts, completions, rows)]
+        return [Score((s.total or 0.0) + longest / 1000, {}) for s in grade_numbers(prompts, completions, rows)]
 
     assert not check("padding_invariance", reward=reward).passed
 
@@ -290,7 +290,7 @@ def test_a_reward_that_never_judges_is_refused_with_a_report_in_plain_json(value
 
 def test_a_reward_that_returns_too_few_scores_is_an_error() -> None:
     with pytest.raises(RewardError, match="39 rewards for 40"):
-        report(reward=lambda prompts, completions, rows: verify(prompts, completions, rows)[1:])
+        report(reward=lambda prompts, completions, rows: grade_numbers(prompts, completions, rows)[1:])
 
 
 @pytest.mark.parametrize(("bound", "passes"), [(0.92, False), (0.91, True)])

@@ -1,11 +1,14 @@
-"""The preference loss by hand, and what each of its options teaches."""
+"""The preference loss by hand, what each of its options teaches, and a recipe's reward models: parts, members, adapters."""
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import RewardModel as Settings
 from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.rewards.learned.training import (
     EarlyStop,
@@ -13,13 +16,17 @@ from ratchet.components.rewards.learned.training import (
     Objective,
     length_slope,
     preference_loss,
+    save_members,
+    split_pairs,
+    train_members,
     train_reward_model,
 )
 
 CPU = torch.device("cpu")
 PAIRS = [
-    {"prompt": f"What is {n} plus 3?", "chosen": f"It is {n + 3}.", "rejected": f"No idea about {n + 3}."} for n in range(24)
+    {"prompt": f"What is {n} plus 3?", "chosen": f"It is {n + 3}.", "rejected": f"No idea about {n + 3}."} for n in range(40)
 ]
+FEW = PAIRS[:24]
 
 
 def loss(chosen: float, rejected: float, margin: float = 0.0, length: float = 0.0, **options: float) -> float:
@@ -84,18 +91,66 @@ def test_a_rows_own_margin_comes_before_the_recipes(trunk: Path) -> None:
         options = {"batch": 8, "lr": 1e-9, "label_noise": 0.0, "seed": 1}
         return next(train_reward_model(model, pairs, steps=1, objective=Objective(margin=margin), **options)).loss  # type: ignore[arg-type]
 
-    assert first([{**pair, "margin": 0.0} for pair in PAIRS], 5.0) == first([*PAIRS], 0.0) < first([*PAIRS], 5.0)
+    assert first([{**pair, "margin": 0.0} for pair in FEW], 5.0) == first([*FEW], 0.0) < first([*FEW], 5.0)
 
 
 def test_training_ends_early_and_keeps_the_best_weights(trunk: Path) -> None:
-    turned = [{**pair, "chosen": pair["rejected"], "rejected": pair["chosen"]} for pair in PAIRS]
+    turned = [{**pair, "chosen": pair["rejected"], "rejected": pair["chosen"]} for pair in FEW]
     model = RewardModel.from_trunk(trunk, 1, CPU)
     # Judged by the opposite labels every step makes it worse: the first evaluation is the best, two more end it.
-    assert train(model, PAIRS, early_stop=EarlyStop(turned, patience=2, every=5)) == 15
+    assert train(model, FEW, early_stop=EarlyStop(turned, patience=2, every=5)) == 15
     short = RewardModel.from_trunk(trunk, 1, CPU)
     options = {"batch": 8, "lr": 3e-3, "label_noise": 0.0, "seed": 1}
-    for step in train_reward_model(short, PAIRS, steps=40, **options):  # type: ignore[arg-type]
+    for step in train_reward_model(short, FEW, steps=40, **options):  # type: ignore[arg-type]
         if step.step == 4:
             break
     assert torch.equal(model.model.score.weight, short.model.score.weight)
     assert not model.model.training
+
+
+def members(trunk: Path, **settings: Any) -> list[RewardModel]:
+    given = {"steps": 30, "batch": 8, "lr": 3e-3, **settings}
+    return train_members(Settings.model_validate(given), trunk, PAIRS, CPU, 1, lambda step, number: None)
+
+
+def score(model: RewardModel) -> float:
+    return model.score(["What is 1 plus 3?"], ["It is 4."])[0]
+
+
+def test_no_pair_is_used_twice() -> None:
+    parts = split_pairs(PAIRS, Settings(early_stop=1, early_stop_pairs=8, calibration_pairs=6), 1)
+    assert [len(part) for part in parts] == [26, 8, 6]
+    assert len({pair["prompt"] for part in parts for pair in part}) == 40
+
+
+def test_of_few_pairs_most_are_trained_on() -> None:
+    assert [len(part) for part in split_pairs(PAIRS[:8], Settings(early_stop=1), 1)] == [4, 2, 2]
+    with pytest.raises(DataError, match=r"data\.split\.pairs"):
+        split_pairs([], Settings(), 1)
+
+
+def test_label_noise_reaches_every_part() -> None:
+    parts = split_pairs(PAIRS, Settings(label_noise=1.0, calibration_pairs=8), 1)
+    assert all(pair["chosen"].startswith("No idea") for part in parts for pair in part)
+
+
+def test_members_differ_and_the_first_is_the_one_that_stands_alone(trunk: Path, tmp_path: Path) -> None:
+    first, second = members(trunk, members=2)
+    (alone,) = members(trunk)
+    assert score(first) == score(alone) != score(second)
+    save_members([first, second], tmp_path)
+    assert score(RewardModel.load(tmp_path / "1", CPU)) == score(second)
+
+
+def test_the_temperature_is_fitted_on_pairs_of_its_own(trunk: Path) -> None:
+    (fitted,), (plain,) = members(trunk), members(trunk, calibration_pairs=0)
+    assert plain.temperature == 1.0 != fitted.temperature
+
+
+def test_adapters_are_merged_into_a_model_that_loads_as_any_other(trunk: Path, tmp_path: Path) -> None:
+    before = RewardModel.from_trunk(trunk, 1, CPU)
+    (made,) = members(trunk, lora={"rank": 4, "alpha": 8})
+    assert not any("lora" in name for name, _ in made.model.named_parameters())
+    assert score(made) != score(before)
+    made.save(tmp_path)
+    assert score(RewardModel.load(tmp_path, CPU)) == pytest.approx(score(made), abs=1e-6)

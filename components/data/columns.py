@@ -1,0 +1,119 @@
+"""The door: a record of any shape becomes one row with one set of columns, and a question becomes a prompt here alone.
+
+    plain prompt        {prompt} or {question}
+    chat messages       {messages: [{role, content}, ...]}; a last turn of the assistant is the demonstration
+    with an answer      {question, answer}
+    demonstration       {prompt, completion}
+    preference pair     {prompt, chosen, rejected}; chosen and rejected are text, or messages that may hold the prompt too
+
+Values that are neither text nor messages are passed on as they are, for the checks to list.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ratchet.components.recipe import Records
+
+PROBLEM, DEMONSTRATION, PAIR = "problem", "demonstration", "pair"
+TEXTS = ("prompt", "answer", "demonstration", "chosen", "rejected")
+COLUMNS = (*TEXTS, "group", "shape")  # of a raw row, beside where it came from
+STORED_PROMPT = "question"  # in ``added.jsonl``, whose bytes are part of published versions
+
+
+class Finding(NamedTuple):
+    """What is wrong, or odd, with one column of one raw row."""
+
+    number: int  # the row's place among all that were read, from 0
+    file: str
+    row: int  # from 1
+    column: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}: {self.column}: {self.reason}"
+
+
+class Chat(NamedTuple):
+    """A conversation: what the policy is given, and what the assistant said last (None if it is the policy's turn)."""
+
+    prompt: str | None
+    reply: str | None
+
+
+def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
+    """A record as {prompt, answer, demonstration, chosen, rejected, group, shape}.
+
+    ``shape`` is ``demonstration`` or ``pair`` where there is no answer of its own; then the text shown, or
+    chosen, is its answer.
+    """
+    prompt, reply = prompt_of(record, names)
+    pair = [_completion(record.get(name)) for name in (names.chosen, names.rejected)]
+    if prompt is None:
+        prompt = _implicit_prompt(record.get(names.chosen), record.get(names.rejected))
+    chosen, rejected = pair
+    given = record.get(names.answer)
+    demonstration = _first(_completion(record.get(names.demonstration)), _completion(record.get("completion")), reply)
+    shape = (
+        PROBLEM if given is not None else DEMONSTRATION if demonstration is not None else PROBLEM if chosen is None else PAIR
+    )
+    group = None if names.group is None else record.get(names.group)
+    return {
+        "prompt": prompt,
+        "answer": _first(given, demonstration, chosen),
+        "demonstration": _first(demonstration, given, chosen),
+        "chosen": chosen,
+        "rejected": rejected,
+        "group": group if group is None or isinstance(group, str) else str(group),
+        "shape": shape,
+    }
+
+
+def conversation(messages: Any) -> Chat | None:
+    """Chat messages as a prompt and a reply, or None if they are not messages.
+
+    One user message is the prompt as it is. Of several turns the prompt is a transcript, a paragraph ``role: text`` a turn:
+    the policy is given it as one user turn of its own template, in which no text can pass for a turn.
+    """
+    if not isinstance(messages, list) or not messages:
+        return None
+    turns = [(turn.get("role"), turn.get("content")) for turn in messages if isinstance(turn, Mapping)]
+    if len(turns) < len(messages) or not all(isinstance(role, str) and isinstance(text, str) for role, text in turns):
+        return None
+    reply = turns.pop()[1] if turns[-1][0] == "assistant" else None
+    if not turns:
+        return Chat(None, reply)
+    transcript = "\n\n".join(f"{role}: {text}" for role, text in turns)
+    return Chat(turns[0][1] if [role for role, _ in turns] == ["user"] else transcript, reply)
+
+
+def prompt_of(record: Mapping[str, Any], names: Records) -> tuple[Any, str | None]:
+    """What the policy is asked, and a reply that stands behind it in a chat: of the question, ``prompt`` or the messages."""
+    value = _first(record.get(names.question), record.get("prompt"), record.get(names.messages))
+    chat = conversation(value)
+    return (value, None) if chat is None else (chat.prompt, chat.reply)
+
+
+def _completion(value: Any) -> Any:
+    """The text of a completion; of messages the last one, if it is the assistant's."""
+    chat = conversation(value)
+    return value if chat is None or chat.reply is None else chat.reply
+
+
+def _implicit_prompt(chosen: Any, rejected: Any) -> str | None:
+    """The prompt that a conversational pair without one begins with, if both sides agree on it."""
+    one, other = conversation(chosen), conversation(rejected)
+    return one.prompt if one is not None and other is not None and one.prompt == other.prompt else None
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def stored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An added row as ``added.jsonl`` keeps it."""
+    return {STORED_PROMPT if name == "prompt" else name: row[name] for name in COLUMNS}
+
+
+def restored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ``added.jsonl`` as a raw row."""
+    return {"prompt" if name == STORED_PROMPT else name: value for name, value in row.items()}

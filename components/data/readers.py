@@ -1,0 +1,197 @@
+"""Records of files: JSONL, read strictly; Parquet and CSV; and what the library ``datasets`` reads.
+
+What two readers could understand differently is refused with its file and line. Files are read a batch at a time, so that
+memory stays bounded.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.errors import DataError
+
+Record = tuple[int, dict[str, Any]]  # 1-based row number, fields
+MAX_LINE_BYTES = 64 * 1024**2
+MAX_BYTES = 16 * 1024**3  # of a file's unpacked content: a small file that unpacks to more is not a dataset
+BATCH = 1_000
+SAVED = ("dataset_dict.json", "state.json")  # what ``save_to_disk`` of the library datasets leaves in a folder
+
+
+def parse_json_lines(path: Path, limit: int | None) -> Iterator[Record]:
+    """(1-based line number, object) of a JSONL file. A byte order mark, CRLF and blank lines are not part of the rows.
+
+    Raises:
+        DataError: naming the file and line of invalid UTF-8, of a lone surrogate, of a key given twice, of a number that is
+            not finite, of a line over 64 MiB, or of anything else that is not one JSON object.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+                if limit is not None and number > limit:
+                    return
+                if len(line) > MAX_LINE_BYTES:
+                    raise DataError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes. Is this JSONL? Split it.")
+                if line.strip():
+                    yield number, _parse_line(path, number, line)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}. Check data.source in the recipe.") from error
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    place = f"{path}, line {number}"
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        row = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+        json.dumps(row, ensure_ascii=False).encode()  # a lone surrogate could be read, but never written
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: invalid UTF-8 at byte {error.start}. Convert the file to UTF-8.") from error
+    except UnicodeEncodeError as error:
+        raise DataError(f"{place}: a lone surrogate, which is not text. Correct or remove the line.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not a JSON object ({error}). Correct or remove the line.") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: a {type(row).__name__}, not a JSON object. Correct or remove the line.")
+    return row
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is larger than any number")
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key given twice: {next(name for name in names if names.count(name) > 1)}")
+    return row
+
+
+def read_parquet(path: Path) -> Iterator[Record]:
+    """Rows of a Parquet file.
+
+    Raises:
+        DataError: if it cannot be read, or would unpack to more than 16 GiB.
+    """
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            groups = range(file.metadata.num_row_groups)
+            _check_size(path, sum(file.metadata.row_group(n).total_byte_size for n in groups))
+            yield from _numbered(path, (batch for batch in file.iter_batches(batch_size=BATCH)))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"cannot read {path} as Parquet: {error}. Check data.source in the recipe.") from error
+
+
+def _numbered(path: Path, batches: Iterable[Any]) -> Iterator[Record]:
+    number, size = 0, 0
+    for batch in batches:
+        size += batch.nbytes
+        _check_size(path, size)
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise DataError(f"{path} unpacks to more than {MAX_BYTES} bytes. Is it a dataset? Split it into shards.")
+
+
+def read_csv(path: Path, delimiter: str) -> Iterator[Record]:
+    """Rows of a CSV file, numbered without the line of names; an empty value is None.
+
+    Raises:
+        DataError: naming the row that has too many or too few values, a broken quote, or invalid UTF-8.
+    """
+    csv.field_size_limit(64 * 1024**2)
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            names = _names(path, next(reader, []))
+            for values in reader:
+                if not values:
+                    continue
+                number += 1
+                if len(values) != len(names):
+                    raise DataError(f"{path}, row {number}: {len(values)} values for {len(names)} names. Correct the row.")
+                yield number, {name: value or None for name, value in zip(names, values, strict=True)}
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, after row {number}: invalid UTF-8. Convert the file to UTF-8.") from error
+    except csv.Error as error:
+        raise DataError(f"{path}, row {number + 1}: not CSV ({error}). Correct the row.") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}. Check data.source in the recipe.") from error
+
+
+def _names(path: Path, names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not names or twice:
+        fault = f"names a column twice: {twice[0]!r}" if twice else "is empty"
+        raise DataError(f"the first line of {path} {fault}. Give each column a name of its own.")
+    return names
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether ``datasets`` saved this folder."""
+    return any((path / name).is_file() for name in SAVED)
+
+
+def read_saved_dataset(path: Path, split: str) -> Iterator[Record]:
+    """Rows of a folder that ``datasets`` saved with ``save_to_disk``.
+
+    Raises:
+        DataError: if the library is missing, or the folder has no such split.
+    """
+    datasets = _library(path)
+    try:
+        found = datasets.load_from_disk(str(path))
+    except Exception as error:  # the library raises what its formats raise
+        raise DataError(f"cannot read {path} with datasets: {error}. Save it again with save_to_disk.") from error
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise DataError(f"{path} has the splits {', '.join(found)}, not {split!r}. Set data.source.split.")
+        found = found[split]
+    yield from _dataset_rows(path, found)
+
+
+def read_hub_dataset(path: str, name: str | None, split: str, revision: str | None) -> Iterator[Record]:
+    """Rows of a dataset of the hub, which is downloaded; scripts are never run.
+
+    Raises:
+        DataError: if the library or the revision is missing, or the hub has no such dataset.
+    """
+    datasets = _library(path)
+    if revision is None:
+        raise DataError(f"data.source.path {path!r} is not a folder here; for a hub dataset set data.source.revision.")
+    try:
+        found = datasets.load_dataset(path, name, split=split, revision=revision)
+    except Exception as error:  # the hub's client raises what its transport raises
+        remedy = "Check data.source and the network, or download it and give the folder."
+        raise DataError(f"cannot load {path!r} from the hub: {error}. {remedy}") from error
+    yield from _dataset_rows(path, found)
+
+
+def _library(path: object) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        remedy = "Install it: uv pip install -e '.[hub]'. Or save the data as Parquet."
+        raise DataError(f"{path} needs the library datasets. {remedy}") from None
+    return datasets
+
+
+def _dataset_rows(path: object, rows: Any) -> Iterator[Record]:
+    yield from _numbered(Path(str(path)), rows.with_format("arrow").iter(batch_size=BATCH))

@@ -1,0 +1,102 @@
+"""The database under the ledger: transactions, the fence that a run's decisions pass, and the time.
+
+SQLite runs with ``synchronous=FULL``, and a transaction begins IMMEDIATE: nobody else writes between its reads and its writes.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.tables import SCHEMA_VERSION, metadata, settings_table
+
+LOCK_TIMEOUT_SECONDS = 20
+
+
+class Clock(Protocol):
+    """What :mod:`time` gives, and a simulation can."""
+
+    def time(self) -> float: ...
+    def sleep(self, seconds: float, /) -> None: ...
+
+
+class Database:
+    """A SQLite file or, by its URL, another database."""
+
+    def __init__(self, url: str, clock: Clock = time) -> None:
+        """
+        Raises:
+            RegistryError: if the database cannot be opened or has another schema.
+        """
+        self.clock = clock
+        self.fence: Callable[[sa.Connection], None] = lambda _: None  # a run's claim puts its check here
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.url = sa.make_url(url)
+        arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if self.url.get_backend_name() == "sqlite" else {}
+        # With its parameters an error would print sealed figures.
+        self.engine = sa.create_engine(self.url, connect_args=arguments, hide_parameters=True)
+        if self.engine.dialect.name == "sqlite":
+            sa.event.listen(self.engine, "connect", _sqlite_connect)
+            sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        with self.transaction() as connection:
+            metadata.create_all(connection)
+            found = connection.execute(sa.select(settings_table.c.value).where(settings_table.c.key == "schema")).scalar()
+            if found is None:
+                connection.execute(settings_table.insert().values(key="schema", value=SCHEMA_VERSION))
+            elif found != SCHEMA_VERSION:
+                raise RegistryError(f"the ledger has schema {found}, this version reads {SCHEMA_VERSION}. Use its own version.")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """All of the block, or none of it.
+
+        Raises:
+            RegistryError: if the database is locked, out of reach or damaged.
+        """
+        place = self.url.render_as_string(hide_password=True)
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            remedy = "Close the program that holds it, or free the disk, and run again."
+            raise RegistryError(f"the ledger {place} cannot be used: {error.orig}. {remedy}") from error
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            raise RegistryError(f"the ledger {place} is damaged: {error}. Restore it from a backup.") from error
+
+    @contextmanager
+    def decision(self) -> Iterator[sa.Connection]:
+        """A transaction that passes the fence first: a run that lost its claim decides nothing.
+
+        The check and the write are one transaction: a process that checked before it could be paused in between, lose its
+        claim, and write all the same.
+        """
+        with self.transaction() as connection:
+            self.fence(connection)
+            yield connection
+
+
+def equal(table: sa.Table, values: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    """The conditions that each column has its value."""
+    return [table.c[name] == value for name, value in values.items()]
+
+
+def now() -> str:
+    """The time in UTC, for people; order never depends on it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN IMMEDIATE, not the driver's late one
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

@@ -1,0 +1,47 @@
+"""Which runs were begun, and how they ended."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from ratchet.components.ledger.database import Database, now
+from ratchet.components.ledger.tables import runs
+
+OPEN = ("running", "failed", "killed")  # a run that did not reach its end, and is continued when it is started again
+
+
+class Runs(Database):
+    """One row per run identity."""
+
+    def open_run(self, identity: str) -> str | None:
+        """The MLflow run of an identity that was begun and did not finish."""
+        query = sa.select(runs.c.run_id).where(runs.c.identity == identity, runs.c.status.in_(OPEN))
+        with self.transaction() as connection:
+            return connection.execute(query).scalar()
+
+    def begin_run(self, identity: str, model: str, run_id: str) -> None:
+        """Note that a run has begun (again)."""
+        with self.decision() as connection:
+            connection.execute(runs.delete().where(runs.c.identity == identity))
+            values = {"identity": identity, "model": model, "run_id": run_id}
+            connection.execute(runs.insert().values(**values, status="running", started=now()))
+
+    def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:
+        """Note how a run ended."""
+        with self.decision() as connection:
+            text = json.dumps(result, sort_keys=True)
+            values = {"status": result["status"], "finished": now(), "result": text}
+            connection.execute(runs.update().where(runs.c.identity == identity).values(**values))
+
+    def break_run(self, identity: str, status: str) -> None:
+        """Note that a process ended before its run did; ``status`` is failed or killed."""
+        with self.transaction() as connection:
+            connection.execute(runs.update().where(runs.c.identity == identity).values(status=status))
+
+    def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
+        """The newest runs first."""
+        with self.transaction() as connection:
+            query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
+            return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,93 @@
+"""The results that other stages read. They stand apart from the stages that make them, so that a stage's key covers the code
+that reads its inputs, and not the code that made them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ratchet.components.data.pointers import POINTER, pointer_md5
+from ratchet.components.digests import weights_digest
+from ratchet.components.files import read_json, read_json_lines
+from ratchet.components.stages.stage import Stage, StageResult
+
+
+class DataStage(StageResult):
+    """``data/`` with a table per split, its pointer ``data.dvc``, and ``report.html``."""
+
+    name = Stage.DATA
+
+    @cached_property
+    def version(self) -> str:
+        """The DVC md5 of the dataset."""
+        return pointer_md5(self.path / POINTER)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Counts through each step of preparation."""
+        return dict(read_json(self.path / "data" / "summary.json"))
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """Rows of one table of the version."""
+        return read_json_lines(self.path / "data" / f"{name}.jsonl")
+
+    def fold_digest(self, fold: str) -> str:
+        """sha256 of a sealed fold's table."""
+        return self.files[f"data/{fold}.jsonl"]
+
+
+class PolicyStage(StageResult):
+    """A stage that holds a policy in ``model/``."""
+
+    name: ClassVar[Stage]
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def weights(self) -> str:
+        """The policy's weights digest."""
+        return weights_digest(self.files)
+
+
+class WarmupStage(PolicyStage):
+    """The starting policy, warmed up here or taken from an existing model."""
+
+    name = Stage.WARMUP
+
+
+class ChampionStage(PolicyStage):
+    """The champion's policy, fetched from the registry."""
+
+    name = Stage.CHAMPION
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """What the validation of a reward found, and what it advises."""
+
+    kind: str
+    passed: bool
+    failed: list[str]
+    waived: dict[str, str]  # check -> reason
+    checks: list[dict[str, Any]]
+    pilot: dict[str, Any]
+    curves: dict[str, Any]
+    identity: dict[str, str]  # file -> sha256 of what gives the reward
+    advice: dict[str, Any]
+
+
+class RewardStage(StageResult):
+    """``report.json``, and ``model/`` where the reward has a learned part."""
+
+    name = Stage.REWARD
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @cached_property
+    def report(self) -> ValidationReport:
+        return ValidationReport(**read_json(self.path / "report.json"))

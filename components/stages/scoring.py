@@ -1,0 +1,138 @@
+"""Both arms on the same items: what the stages *evaluate* and *sealed* share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ratchet.components.evaluation.benchmarks.tasks import library_items
+from ratchet.components.files import model_weights, read_json, read_json_lines, write_json_lines
+from ratchet.components.recipe import Library
+from ratchet.components.records import Arm, Decoding, ItemResult
+from ratchet.components.stages.results import PolicyStage, RewardStage
+from ratchet.components.stages.stage import Context, Stage, StageResult
+
+
+@dataclass(frozen=True)
+class Models:
+    """The policies of an evaluation; without a reward, none is measured."""
+
+    challenger: PolicyStage
+    incumbent: PolicyStage
+    start: PolicyStage
+    reward: RewardStage | None = None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        return {
+            "challenger": self.challenger.weights,
+            "incumbent": self.incumbent.weights,
+            "start": self.start.weights,
+            "reward": self.reward.digest if self.reward else "",
+        }
+
+
+class ScoredStage(StageResult):
+    """Rows of both arms, and the weights digests of the policies that answered."""
+
+    name: ClassVar[Stage]
+
+    @cached_property
+    def scored(self) -> dict[str, str]:
+        """Arm -> digest of the weights that were really loaded."""
+        return dict(read_json(self.path / "facts.json"))
+
+    def rows(self, arm: Arm, decoding: Decoding = Decoding.SAMPLED) -> list[dict[str, Any]]:
+        """One row per item and sample of an arm in the stage's own place."""
+        return read_json_lines(self.path / f"{rows_name(arm, decoding)}.jsonl")
+
+    def results(self, place: str = "") -> dict[str, list[ItemResult]]:
+        """Results in a place ("" is the stage's own) by ``arm_decoding``; without those that were not measured."""
+        files = {name: self.path / place / f"{name}.jsonl" for arm in Arm for name in (rows_name(arm, d) for d in Decoding)}
+        return {name: [ItemResult(**row) for row in read_json_lines(file)] for name, file in files.items() if file.is_file()}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Items to be answered by both arms, in one decoding. Rows go to ``<place>/<arm>_<decoding>.jsonl``."""
+
+    place: str  # "" is the stage's own directory
+    rows: Sequence[Mapping[str, Any]]
+    decoding: Decoding
+    purpose: str
+    seed: int
+    library: Library | None = None  # whose task has the items; there are no rows then
+
+
+Results = dict[tuple[str, str], list[ItemResult]]  # by place and arm_decoding
+
+
+def rows_name(arm: Arm, decoding: Decoding) -> str:
+    """The name of a file of rows, and of its figures in a summary."""
+    return f"{arm}_{decoding}"
+
+
+def configuration(context: Context) -> list[Any]:
+    """The part of the recipe that both stages depend on."""
+    recipe = context.recipe
+    settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows", "benchmarks"})
+    return [settings, sorted(recipe.evaluation.benchmarks), recipe.policy.max_new_tokens, recipe.device]
+
+
+def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> tuple[Results, dict[str, str]]:
+    """Both arms on every job: results, also written as rows, and the weights digests of what was loaded."""
+    from ratchet.components.evaluation.evaluate import as_rows
+    from ratchet.components.policy.loading import load_policy, pick_device
+
+    device = pick_device(context.recipe.device)
+    results: Results = {}
+    digests: dict[str, str] = {}
+    policies = {Arm.CHALLENGER: models.challenger, Arm.INCUMBENT: models.incumbent}
+    for number, (arm, stage) in enumerate(policies.items()):
+        context.observer.progress("evaluate", number, len(policies), f"scoring the {arm}")
+        policy = load_policy(stage.model, device)
+        digests[arm] = model_weights(stage.model)
+        measuring = _measuring(context, models, arm)
+        for job in jobs:
+            items, name = _answer(context, policy, job, measuring), rows_name(arm, job.decoding)
+            (path / job.place).mkdir(parents=True, exist_ok=True)
+            write_json_lines(path / job.place / f"{name}.jsonl", as_rows(items))
+            results[job.place, name] = items
+    context.observer.progress("evaluate", len(policies), len(policies), "done")
+    return results, digests
+
+
+def _measuring(context: Context, models: Models, arm: Arm) -> Any:
+    """What is measured of an arm: KL to the start, of the challenger KL to the incumbent, the recipe's reward, slices."""
+    from ratchet.components.evaluation.evaluate import Measuring
+    from ratchet.components.policy.adapters import Reference
+    from ratchet.components.policy.loading import load_policy, pick_device
+    from ratchet.components.rewards.build import build_reward
+
+    device = pick_device(context.recipe.device)
+    start = Reference(load_policy(models.start.model, device))
+    incumbent = None
+    if arm is Arm.CHALLENGER:
+        same = models.incumbent.weights == models.start.weights
+        incumbent = start if same else Reference(load_policy(models.incumbent.model, device))
+    reward = build_reward(context.recipe.reward, models.reward.model, device) if models.reward else None
+    return Measuring(start, incumbent, reward, context.recipe.evaluation.slices)
+
+
+def _answer(context: Context, policy: Any, job: Job, measuring: Any) -> list[ItemResult]:
+    from ratchet.components.evaluation.evaluate import evaluate_items
+
+    if job.library is not None:
+        return library_items(job.place.rpartition("/")[2], job.library, policy, context.recipe)
+    settings, sampled = context.recipe.evaluation, job.decoding is Decoding.SAMPLED
+    return evaluate_items(
+        policy,
+        job.rows,
+        seed=job.seed,
+        purpose=job.purpose,
+        max_new_tokens=context.recipe.policy.max_new_tokens,
+        temperature=settings.temperature if sampled else 0.0,
+        samples=settings.samples if sampled else 1,
+        measuring=measuring,
+    )

@@ -1,0 +1,45 @@
+"""Stage *sealed*: challenger and incumbent on one sealed fold. Only the gate reads it, and nothing of it is logged."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ratchet.components.digests import digest_of
+from ratchet.components.records import Decoding
+from ratchet.components.source_code import closure_digest
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
+from ratchet.components.stages.stage import Context, Stage, finish
+from ratchet.components.store import stage_key
+
+
+class SealedStage(ScoredStage):
+    """Rows on the fold, and below ``guard/`` on the guard split where a rule is on it."""
+
+    name = Stage.SEALED
+
+
+def sealed_evaluation(
+    context: Context, data: DataStage, models: Models, fold: str, items: Sequence[str], greedy: Sequence[str], guard: bool
+) -> SealedStage:
+    """Rows of both arms on items of a sealed fold.
+
+    Args:
+        greedy: places (``sealed``, ``guard``) where greedy rows are needed as well.
+        guard: whether the guard split is needed.
+    """
+    inputs = {"data": data.version, **models.digests}
+    what = [configuration(context), fold, digest_of(list(items)), list(greedy), guard]
+    key = stage_key("sealed", what, inputs, closure_digest(__name__))
+    # The draws depend on the fold and the challenger alone: another seed in the recipe is not a second try.
+    seed = int(digest_of([data.fold_digest(fold), models.challenger.weights])[:12], 16)
+
+    def write(path: Path) -> Mapping[str, str]:
+        chosen = set(items)
+        places = {"": [row for row in data.table(fold) if row["id"] in chosen]}
+        if guard:
+            places["guard"] = data.table("guard")
+        wanted = [(place, Decoding.SAMPLED) for place in places]
+        wanted += [(place, Decoding.GREEDY) for place in places if (place or "sealed") in greedy]
+        return score(context, models, [Job(place, places[place], how, "sealed", seed) for place, how in wanted], path)[1]
+
+    return finish(context, SealedStage, key, write)

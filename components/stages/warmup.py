@@ -1,0 +1,59 @@
+"""Stage *warmup*: the starting policy, warmed up here or taken from an existing model."""
+
+from pathlib import Path
+
+from ratchet.components.files import tree_digests
+from ratchet.components.randomness import torch_seed
+from ratchet.components.source_code import closure_digest
+from ratchet.components.stages.results import DataStage, WarmupStage
+from ratchet.components.stages.stage import Context, finish
+from ratchet.components.store import stage_key
+
+
+def starting_policy(context: Context, data: DataStage) -> WarmupStage:
+    """A directory ``model/`` with the policy that training starts from when the recipe says ``start: base``.
+
+    Raises:
+        ModelError: if the recipe names a model that cannot be loaded safely.
+    """
+    policy = context.recipe.policy
+    if policy.model is not None:
+        directory = Path(policy.model)
+        inputs = tree_digests(directory) if directory.is_dir() else {"hub": policy.model, "revision": policy.revision or ""}
+        key = stage_key("warmup", "existing model", inputs, closure_digest(__name__))
+        return finish(context, WarmupStage, key, lambda path: _copy_model(context, path))
+    configuration = [policy.warmup.model_dump(mode="json"), context.recipe.seed, context.recipe.device, context.recipe.threads]
+    key = stage_key("warmup", configuration, {"data": data.version}, closure_digest(__name__))
+    return finish(context, WarmupStage, key, lambda path: _warm_up(context, data, path))
+
+
+def _copy_model(context: Context, path: Path) -> None:
+    import torch
+
+    from ratchet.components.policy.configuration import check_stated
+    from ratchet.components.policy.loading import load_policy, save_policy
+
+    assert context.recipe.policy.model is not None
+    policy = load_policy(context.recipe.policy.model, torch.device("cpu"), context.recipe.policy.revision)
+    check_stated(policy, context.recipe.policy.shape)
+    save_policy(policy, path / "model")
+
+
+def _warm_up(context: Context, data: DataStage, path: Path) -> None:
+    import torch
+
+    from ratchet.components.policy.loading import Policy, pick_device, save_policy
+    from ratchet.components.training.warmup import build_policy, warm_up
+
+    settings, seed = context.recipe.policy.warmup, context.recipe.run_seed
+    rows = data.table("train")
+    policy = build_policy(rows, settings, seed)
+    policy = Policy(policy.model.to(pick_device(context.recipe.device)), policy.tokenizer)
+    torch.manual_seed(torch_seed(seed, "warmup"))
+    points = []
+    for step in warm_up(policy, rows, settings, seed):
+        context.observer.progress("warmup", step.step + 1, settings.steps, f"loss {step.loss:.3f}")
+        if (step.step + 1) % 10 == 0:
+            points.append((step.step + 1, {"loss": step.loss}))
+    save_policy(policy, path / "model")
+    context.observer.metrics("warmup", points)

@@ -1,0 +1,90 @@
+"""The model card says what a version was made from, and what is untrusted in it stays text."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
+
+from ratchet.components.report.model_card import TEMPLATE, markdown_text, render
+from ratchet.components.report.theme import TEMPLATES
+from tests.places import ROOT
+
+DESCRIPTION_LIMIT = 5000  # of a model version, in MLflow's database
+
+
+def card(project: Path = ROOT, **changes: Any) -> str:
+    score = {"value": 0.9214, "low": 0.90, "high": 0.94}
+    values: dict[str, Any] = {
+        "name": "ratchet",
+        "version": 7,
+        "verdict": "PROMOTE",
+        "reasons": ["sampled accuracy is higher"],
+        "commit": "c0ffee" * 6,
+        "dirty": False,
+        "dataset_md5": "d" * 32 + ".dir",
+        "recipe_digest": "e" * 64,
+        "weights_sha256": "f" * 64,
+        "algorithm": "grpo",
+        "seed": 3,
+        "stop": None,
+        "dev": dict.fromkeys(("sampled_before", "sampled_after", "greedy_before", "greedy_after"), score),
+        "reward": {
+            "kind": "mix",
+            "passed": True,
+            "checks": [{"name": "pair accuracy", "value": 0.95, "threshold": 0.7, "passed": True}],
+        },
+        "run_id": "a" * 32,
+        "base_model": "tiny",
+    }
+    return render({**values, **changes}, project)
+
+
+def test_model_card_says_what_it_was_made_from_and_how_to_load_it() -> None:
+    text = card()
+    for part in ("**PROMOTE**", "f" * 64, "c0ffee", "0.9214 (0.9 to 0.94)", 'load_model("models:/ratchet/7")'):
+        assert part in text
+    assert "uncommitted" not in text
+    assert "uncommitted" in card(dirty=True)
+
+
+def test_model_card_fits_into_a_description() -> None:
+    check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "passed": False}
+    text = card(reasons=["r" * 1000] * 50, reward={"kind": "model", "passed": False, "checks": [check] * 50}, dirty=True)
+    assert len(text) < DESCRIPTION_LIMIT
+    assert "None" not in text
+    assert "42 more" in text
+
+
+def test_a_projects_own_template_comes_before_ours(tmp_path: Path) -> None:
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / TEMPLATE).write_text("mine: {{ name }}", encoding="utf-8")
+    assert card(tmp_path) == "mine: ratchet"
+
+
+def test_a_project_without_a_template_gets_ours_which_is_this_repositorys() -> None:
+    assert card(Path("/nowhere")) == card(ROOT)
+    assert (TEMPLATES / TEMPLATE).read_bytes() == (ROOT / "mlflow" / TEMPLATE).read_bytes()
+
+
+def test_a_value_that_is_missing_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render({}, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<img src=x>", "&lt;img src=x>"),
+        ("a & b", "a &amp; b"),
+        ("| cell |", "\\| cell \\|"),
+        ("[link](http://x)", "\\[link\\](http://x)"),
+        ("line\n# heading", "line # heading"),
+        ("\u202eabc", "\\\\u202eabc"),
+        ("kl_incumbent: 0.1", "kl_incumbent: 0.1"),
+    ],
+)
+def test_markup_in_a_text_is_only_text(text: str, shown: str) -> None:
+    assert markdown_text(text) == shown
+    assert shown in card(reasons=[text])
+    assert shown in card(base_model=text)
