@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quickstart import Quickstart, kept, prepared
+from benchmarks.quickstart import Quickstart, kept, measured, prepared
 from benchmarks.report import save, subplots
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.randomness import stream
@@ -39,8 +39,6 @@ class Flipped:
 
 def train(start: Quickstart, k: int, noise: float, seed: int, budget: int, folder: Path) -> Result:
     """One run up to the budget of samples."""
-    from ratchet.components.training.loop import StepMetrics
-
     recipe = start.recipe(
         "train.lr_warmup=0",
         "evaluation.dev_items=400",
@@ -51,16 +49,12 @@ def train(start: Quickstart, k: int, noise: float, seed: int, budget: int, folde
     )
     reward: RewardFunction = Flipped(noise, seed)
     trainer = start.trainer(recipe, folder, reward)
-    samples, seconds, curve, silent = 0, 0.0, [], []
-    for event in trainer.run():
-        if not isinstance(event, StepMetrics):
-            continue
-        samples += int(event.values.get("num_samples", 0))
-        seconds += event.values.get("step_time", 0.0)
-        if "frac_reward_zero_std" in event.values:
-            silent.append(event.values["frac_reward_zero_std"])
-        if "eval_sampled_accuracy" in event.values:
-            curve.append([samples, event.values["eval_sampled_accuracy"]])
+    seconds, curve, silent = 0.0, [], []
+    for samples, seconds, values in measured(trainer):
+        if "frac_reward_zero_std" in values:
+            silent.append(values["frac_reward_zero_std"])
+        if "eval_sampled_accuracy" in values:
+            curve.append([samples, values["eval_sampled_accuracy"]])
     return {"curve": curve, "seconds": seconds, "silent": statistics.fmean(silent) if silent else 0.0}
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.quickstart import Quickstart, kept, prepared
+from benchmarks.quickstart import Quickstart, kept, measured, prepared
 from benchmarks.report import save, subplots
 from ratchet.components.recipe.presets import PRESETS
 
@@ -33,21 +33,15 @@ Result = dict[str, Any]  # curve: [samples, seconds, accuracy] at each evaluatio
 
 def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, folder: Path) -> Result:
     """One run of ours up to the budget of samples."""
-    from ratchet.components.training.loop import StepMetrics
-
     steps = budget // start.samples_per_step
     recipe = start.recipe(*SAME, f"train.algorithm={algorithm}", f"train.steps={steps}", f"seed={seed}")
     trainer = start.trainer(recipe, folder)
-    samples, seconds, curve, explained = 0, 0.0, [], []
-    for event in trainer.run():
-        if not isinstance(event, StepMetrics):
-            continue
-        samples += int(event.values.get("num_samples", 0))
-        seconds += event.values.get("step_time", 0.0)
-        if "explained_variance" in event.values:
-            explained.append(event.values["explained_variance"])
-        if "eval_sampled_accuracy" in event.values:
-            curve.append([samples, seconds, event.values["eval_sampled_accuracy"]])
+    curve, explained = [], []
+    for samples, seconds, values in measured(trainer):
+        if "explained_variance" in values:
+            explained.append(values["explained_variance"])
+        if "eval_sampled_accuracy" in values:
+            curve.append([samples, seconds, values["eval_sampled_accuracy"]])
             if samples >= budget:
                 break
     final = {"explained_variance": statistics.mean(explained[-20:])} if explained else {}
