@@ -50,7 +50,8 @@ def train(start: Quickstart, k: int, noise: float, seed: int, budget: int, folde
     reward: RewardFunction = Flipped(noise, seed)
     trainer = start.trainer(recipe, folder, reward)
     seconds, curve, silent = 0.0, [], []
-    for samples, seconds, values in measured(trainer):
+    for samples, elapsed, values in measured(trainer):
+        seconds = elapsed
         if "frac_reward_zero_std" in values:
             silent.append(values["frac_reward_zero_std"])
         if "eval_sampled_accuracy" in values:
