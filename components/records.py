@@ -22,6 +22,11 @@ class Decoding(StrEnum):
     GREEDY = "greedy"
 
 
+def rows_name(arm: Arm, decoding: Decoding) -> str:
+    """The name of a file of rows, and of its figures in a summary."""
+    return f"{arm}_{decoding}"
+
+
 @dataclass(frozen=True)
 class ItemResult:
     """One item and one completion. None is what was not measured, such as the length where a task only compares likelihoods."""

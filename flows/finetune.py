@@ -1,29 +1,51 @@
-"""The story: prepare data, warm up, validate the reward, train, evaluate, gate, promote."""
+"""The story of a run: prepare data, warm up, validate the reward, train, evaluate, gate, promote.
 
-from dataclasses import asdict
+A stage that was finished before, by this run or another, is taken from the store. A refusal is an ending, not an error.
+"""
+
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import flow
 from prefect.runtime import deployment, flow_run
 
-from ratchet.components.errors import RecipeError
+from ratchet.components.errors import RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.recipe import load_recipe
+from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run import steps
+from ratchet.components.run.cleanup import clean_up_after_run
+from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.project import Project
+from ratchet.components.run.record import Ending, Run, claimed_run
+from ratchet.components.run.repeats import unchanged_candidate, unchanged_run, verdict_of_this_run
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
+from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Stage
+from ratchet.components.stages.train import TrainStage
 from ratchet.components.user_code import own_process
-from ratchet.flows import stages
-from ratchet.flows.cli.views.console import print_result, say
-from ratchet.flows.judgement import Trained, conclude, incumbent_of, incumbent_policy, settle
-from ratchet.flows.recording import Recording, recording_of
-from ratchet.flows.retention import tidy
+from ratchet.flows import tasks
+from ratchet.flows.claims import confirm
+from ratchet.flows.cli.views.console import Display, print_result, say
+from ratchet.flows.events import emit
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
-from ratchet.flows.unchanged import already_settled
 
 STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # where a run may be told to stop
+ROUNDS = 3  # how often a challenger is judged again because another won meanwhile
+
+
+class Trained(NamedTuple):
+    """The stages up to a candidate."""
+
+    data: DataStage
+    start: PolicyStage
+    reward: RewardStage
+    candidate: TrainStage
 
 
 @flow(name="finetune", flow_run_name="{recipe}", persist_result=False)
@@ -50,54 +72,123 @@ def finetune(
 
 def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
     """Resolve the recipe, tell the story, print its result."""
-    if until is not None and until not in STOPS:
-        raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STOPS)}.")
+    stop = stop_named(until)
     own_process()
     home = Home.here()
     apply(home)
     slot = slot or scheduled_slot()
     loaded = load_recipe(Path(recipe), overrides)
-    if until not in Stage.TRAIN.up_to():
+    if stop not in Stage.TRAIN.up_to():
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":
         say(f"slot {slot}; if this run is killed, --slot {slot} resumes it")
-    resolved = loaded.with_slot(slot)
-    with watched(flow_run.id if deployment.id else None), recording_of(Project(home, resolved, say)) as recording:
-        result = tell(recording, until)
-        print_result(result, recording.details)
-    tidy(recording)
+    project = Project(home, loaded.with_slot(slot), say)
+    with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), confirm) as run:
+        result = tell(run, stop)
+        print_result(result, run.made)
+    if run.run_id is not None:
+        clean_up_after_run(project, say)
+    return result.as_json()
+
+
+def tell(run: Run, until: Stage | None) -> RunResult:
+    """The story up to a candidate; ends early where a stage refuses."""
+    if until is None and (unchanged := unchanged_run(run)):
+        return unchanged
+
+    data = tasks.prepare_data(run)
+    if until is Stage.DATA:
+        run.ending = Ending(Status.FINISHED)
+        return run.result()
+    champion = steps.incumbent_of(run)
+    starts_from_champion = run.recipe.policy.start == "champion"
+    start = champion_policy(run, champion) if champion and starts_from_champion else tasks.warm_up(run, data)
+
+    reward = tasks.validate_reward(run, data, start)
+    if not reward.report.passed:
+        return replace(end(run, Ending(Status.REWARD_REFUSED)), failed_checks=reward.report.failed)
+    if until is Stage.REWARD:
+        return end(run, Ending(Status.FINISHED))
+
+    candidate = tasks.train(run, data, start, reward)
+    if not candidate.may_be_judged(run.recipe.gate.after_stop):
+        return end(run, Ending(Status.STOPPED))
+    if until is Stage.TRAIN:
+        return end(run, Ending(Status.FINISHED))
+
+    for _ in range(ROUNDS):
+        try:
+            return judge(run, Trained(data, start, reward, candidate), champion, until)
+        except StaleChampionError:
+            say("the champion changed meanwhile; judging this challenger against the new one")
+            champion = steps.incumbent_of(run)
+    raise StaleChampionError(run.recipe.name)
+
+
+def judge(run: Run, trained: Trained, champion: Promotion | None, until: Stage | None) -> RunResult:
+    """Evaluate the candidate beside the incumbent, register it, ask the gate, and do what it says.
+
+    Raises:
+        StaleChampionError: if another candidate became champion meanwhile.
+    """
+    data, start, reward, candidate = trained
+    models = Models(candidate, champion_policy(run, champion) if champion else start, start, reward)
+    verdict = verdict_of_this_run(run, models)
+    if verdict is None and until in (None, Stage.GATE) and (unchanged := unchanged_candidate(run, data, models)):
+        return unchanged
+    dev = tasks.evaluate(run, data, models)
+    if until is Stage.EVALUATE:
+        return end(run, Ending(Status.FINISHED))
+    if until is Stage.PLAN:
+        return plan(run, data, dev, models, champion is None)
+    version = tasks.register(run, data, candidate)
+    if verdict is None:
+        verdict = tasks.gate(run, data, dev, models, champion is None)
+    return carry_out(run, version, verdict, champion, until)
+
+
+def carry_out(run: Run, version: str, verdict: Verdict, champion: Promotion | None, until: Stage | None) -> RunResult:
+    """Promote if the verdict says so, and a person, where the rules want one."""
+    previous, remark, promotes = champion.version if champion else None, None, until is None
+    if verdict.outcome is Outcome.PROMOTE and promotes:
+        remark = tasks.await_approval(run, verdict)
+        if remark is None:
+            previous = tasks.move_champion(run, version, verdict, champion.sequence if champion else 0)
+    return end(run, steps.ending_of(verdict, promotes=promotes, previous=previous, remark=remark))
+
+
+def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> RunResult:
+    """What the gate would do: fold, use, level, test and power."""
+    found = steps.plan(run, data, dev, models, first_champion)
+    return replace(end(run, Ending(Status.FINISHED, reasons=found.said)), gate=found.as_json())
+
+
+def end(run: Run, ending: Ending) -> RunResult:
+    """Publish what was made, tell automations, and close the run."""
+    run.ending = ending
+    result = run.result(tasks.publish(run))
+    if ending.status.event is not None:
+        emit(ending.status.event, run.recipe.name, run.open(), version=result.version, previous=result.previous)
+    run.close(result)
     return result
 
 
-def tell(recording: Recording, until: str | None) -> dict[str, Any]:
-    """The story itself; ends early where a stage refuses."""
-    unchanged = already_settled(recording) if until is None else None
-    if unchanged is not None:
-        return unchanged
+def champion_policy(run: Run, champion: Promotion) -> PolicyStage:
+    """The champion's policy, fetched once per run."""
+    return steps.fetched(run, champion) or tasks.fetch_champion(run, champion)
 
-    data = stages.prepare_data(recording)
-    if until == Stage.DATA:
-        return recording.result("finished", dataset=data.version)
-    champion = incumbent_of(recording)
-    go_on = recording.context.recipe.policy.start == "champion"
-    start = incumbent_policy(recording, champion) if champion and go_on else stages.warm_up(recording, data)
 
-    reward = stages.validate_reward(recording, data, start)
-    recording.details["reward"] = asdict(reward.report)
-    if not reward.report.passed:
-        refused = conclude(recording, "reward_refused", data=data, reward=reward)
-        return {**refused, "failed_checks": reward.report.failed}
-    if until == Stage.REWARD:
-        return conclude(recording, "finished", data=data, reward=reward)
+def stop_named(until: str | None) -> Stage | None:
+    """The stage to stop after.
 
-    candidate = stages.train(recording, data, start, reward)
-    recording.details["reasons"] = [candidate.stop.text()] if candidate.stop else []
-    if not candidate.may_be_judged(recording.context.recipe.gate.after_stop):
-        return conclude(recording, "stopped", data=data, reward=reward, candidate=candidate)
-    if until == Stage.TRAIN:
-        return conclude(recording, "finished", data=data, reward=reward, candidate=candidate)
-
-    return settle(recording, Trained(data, start, reward, candidate), champion, until)
+    Raises:
+        RecipeError: if no run can stop there.
+    """
+    if until is None:
+        return None
+    if until not in STOPS:
+        raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STOPS)}.")
+    return Stage(until)
 
 
 def scheduled_slot() -> str:

@@ -1,7 +1,7 @@
 """Schedules: serve the flow from this machine. Work pools elsewhere are in prefect.yaml."""
 
-from prefect.flows import EntrypointType
 from prefect.schedules import Cron, Interval, Schedule
+from prefect.types.entrypoint import EntrypointType
 
 from ratchet.flows.finetune import finetune
 

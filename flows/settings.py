@@ -38,14 +38,3 @@ def apply(home: Home) -> None:
 def make_prefect_home() -> None:
     """Before Prefect is imported, which warns where it would have to make the directory above as well."""
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-def configure_torch(threads: int) -> None:
-    """CPU threads (0 leaves torch's choice), and quiet model loading."""
-    import torch
-    from transformers.utils import logging
-
-    if threads:
-        torch.set_num_threads(threads)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()

@@ -10,7 +10,7 @@ import numpy as np
 
 from ratchet.components.evaluation.measures import Samples, by_item, column, flat
 from ratchet.components.recipe import Rules, kind_of
-from ratchet.components.records import ItemResult
+from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.statistics.intervals import Booleans, Floats, Integers
 
 GREEDY = "greedy_accuracy"
@@ -30,13 +30,13 @@ class Arms:
     challenger_digest: str
     incumbent_digest: str
     samples: int = 1
-    greedy: Mapping[str, Mapping[str, Samples]] = field(default_factory=dict)
+    greedy: Mapping[Arm, Mapping[str, Samples]] = field(default_factory=dict)
 
-    def results(self, arm: str, measure: str) -> Mapping[str, Samples]:
+    def results(self, arm: Arm, measure: str) -> Mapping[str, Samples]:
         """The results that a measure of an arm is computed from."""
         return self.greedy.get(arm, {}) if measure == GREEDY else getattr(self, arm)
 
-    def missing(self, arm: str, measure: str = "accuracy") -> list[str]:
+    def missing(self, arm: Arm, measure: str = "accuracy") -> list[str]:
         """Items without all the samples that a measure needs."""
         results, needed = self.results(arm, measure), 1 if measure == GREEDY else self.samples
         return [item for item in self.items if len(results.get(item, ())) != needed]
@@ -89,13 +89,13 @@ def _extremes(measure: str, ours: Floats, theirs: Floats) -> tuple[float, float]
 def compare(arms: Arms, measures: Iterable[str]) -> Comparison:
     """The arrays of some measures."""
     names = list(dict.fromkeys(measures))
-    challenger, incumbent = (_figures(arms, arm, names) for arm in ("challenger", "incumbent"))
+    challenger, incumbent = (_figures(arms, arm, names) for arm in Arm)
     slices = {name for group in arms.challenger.values() for r in group for name in r.slices}
     members = {name: np.array([_belongs(arms, item, name) for item in arms.items], dtype=bool) for name in slices}
     return Comparison(challenger, incumbent, members)
 
 
-def _figures(arms: Arms, arm: str, measures: Sequence[str]) -> Figures:
+def _figures(arms: Arms, arm: Arm, measures: Sequence[str]) -> Figures:
     values, missing = {}, {}
     for name in measures:
         results, gone = arms.results(arm, name), set(arms.missing(arm, name))
@@ -116,16 +116,17 @@ def _belongs(arms: Arms, item: str, name: str) -> bool:
 def arms_of(
     items: Sequence[str] | None, rows: Mapping[str, Sequence[ItemResult]], digests: Mapping[str, str], samples: int
 ) -> Arms:
-    """Arms from results by ``challenger_sampled``, ``incumbent_sampled``, and the same of ``_greedy`` where there are such.
+    """Arms from results by :func:`ratchet.components.records.rows_name`; greedy ones where there are such.
 
     Args:
         items: all that should have been measured; None takes those that the challenger was measured on.
     """
+    challenger, incumbent = (rows[rows_name(arm, Decoding.SAMPLED)] for arm in Arm)
     if items is None:
-        items = list(dict.fromkeys(result.id for result in rows.get("challenger_sampled", [])))
-    greedy = {arm: by_item(rows[f"{arm}_greedy"]) for arm in ("challenger", "incumbent") if f"{arm}_greedy" in rows}
-    challenger, incumbent = by_item(rows["challenger_sampled"]), by_item(rows["incumbent_sampled"])
-    return Arms(items, challenger, incumbent, digests["challenger"], digests["incumbent"], samples, greedy)
+        items = list(dict.fromkeys(result.id for result in challenger))
+    names = {arm: rows_name(arm, Decoding.GREEDY) for arm in Arm}
+    greedy = {arm: by_item(rows[name]) for arm, name in names.items() if name in rows}
+    return Arms(items, by_item(challenger), by_item(incumbent), digests["challenger"], digests["incumbent"], samples, greedy)
 
 
 def measures_on(rules: Rules, place: str) -> list[str]:

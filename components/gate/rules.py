@@ -10,7 +10,7 @@ from ratchet.components.evaluation.comparison import Arms, Comparison
 from ratchet.components.evaluation.measures import column, flat
 from ratchet.components.gate.primary import NAMES, primary_test
 from ratchet.components.recipe import Guard, Rules, kind_of
-from ratchet.components.records import ItemResult
+from ratchet.components.records import Arm, ItemResult
 from ratchet.components.statistics.intervals import Floats, lower_bound, lower_bound_share, upper_bound
 
 SEALED = "sealed"
@@ -28,7 +28,7 @@ def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str], measu
         reasons.append("there are no items")
     if len(set(arms.items)) < len(arms.items):
         reasons.append("an item of the fold is listed twice")
-    digests = {"challenger": arms.challenger_digest, "incumbent": arms.incumbent_digest}
+    digests = {Arm.CHALLENGER: arms.challenger_digest, Arm.INCUMBENT: arms.incumbent_digest}
     for name, digest in digests.items():
         if digest != expected[name]:
             reasons.append(f"the {name} that was scored ({digest[:12]}) is not the one to judge ({expected[name][:12]})")
@@ -38,7 +38,7 @@ def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str], measu
     return reasons
 
 
-def _faults_of(arms: Arms, name: str, max_missing: float, measures: Iterable[str]) -> list[str]:
+def _faults_of(arms: Arms, name: Arm, max_missing: float, measures: Iterable[str]) -> list[str]:
     reasons, results = [], arms.results(name, "accuracy")
     for measure in dict.fromkeys(["accuracy", *measures]):
         missing = set(arms.missing(name, measure))
@@ -48,7 +48,7 @@ def _faults_of(arms: Arms, name: str, max_missing: float, measures: Iterable[str
         whole = [arms.results(name, measure)[item] for item in arms.items if item not in missing]
         # A KL to the incumbent is asked of the challenger alone.
         absent = (
-            0 if (name, measure) == ("incumbent", "kl_incumbent") else int(np.isnan(column(measure, whole)).any(axis=1).sum())
+            0 if (name, measure) == (Arm.INCUMBENT, "kl_incumbent") else int(np.isnan(column(measure, whole)).any(axis=1).sum())
         )
         if absent:
             reasons.append(f"{measure} could not be measured on {absent} of {len(arms.items)} items of the {name}")

@@ -25,8 +25,8 @@ class Versions(Protocol):
 
 
 @dataclass(frozen=True)
-class Link:
-    """One version of a chain; ``problem`` says why its record cannot be read."""
+class Ancestor:
+    """One version of an ancestry; ``problem`` says why its record cannot be read."""
 
     version: str
     tags: Mapping[str, str]
@@ -39,7 +39,7 @@ class Link:
         return {"version": self.version, "verdict": self.tags.get("verdict"), "lineage": record, "problem": self.problem}
 
 
-def resolved(versions: Versions, name: str, version: str) -> str:
+def resolve(versions: Versions, name: str, version: str) -> str:
     """The number of a version that is given by its number or by an alias.
 
     Raises:
@@ -57,12 +57,12 @@ def recorded_lineage(versions: Versions, name: str, number: str, scratch: Path) 
     """The record of a version, checked against its tag.
 
     Raises:
-        RegistryError: if there is none, it is not to be had, or it is another one than the tag names.
+        RegistryError: if there is none, MLflow does not have it, or its sha256 is not the tag's.
     """
     registered = versions.version(name, number)
     digest = registered.tags.get(TAG)
     if digest is None:
-        raise RegistryError(f"version {number} of {name} has no lineage record: it is of an older release. Train it again.")
+        raise RegistryError(f"version {number} of {name} has no lineage record: an older release made it. Train it again.")
     path = versions.fetch(registered.run_id, FILE, scratch / number)
     if path is None:
         raise RegistryError(
@@ -71,29 +71,29 @@ def recorded_lineage(versions: Versions, name: str, number: str, scratch: Path) 
     return read_lineage(path, digest)
 
 
-def chain(versions: Versions, name: str, number: str, scratch: Path) -> list[Link]:
-    """A version and its ancestors, newest first. An ancestor whose record cannot be read ends the chain, with the reason.
+def ancestry(versions: Versions, name: str, number: str, scratch: Path) -> list[Ancestor]:
+    """A version and its ancestors, newest first. An ancestor whose record cannot be read is the last, with the reason.
 
     Raises:
         RegistryError: if there is no such version.
     """
-    links = [_link(versions, name, number, scratch, versions.version(name, number).tags)]
+    found = [_ancestor(versions, name, number, scratch, versions.version(name, number).tags)]
     seen = {number}
-    while (parent := _parent(links[-1])) is not None and parent not in seen:
+    while (parent := _parent(found[-1])) is not None and parent not in seen:
         seen.add(parent)
         try:
-            links.append(_link(versions, name, parent, scratch, versions.version(name, parent).tags))
+            found.append(_ancestor(versions, name, parent, scratch, versions.version(name, parent).tags))
         except RegistryError as error:
-            links.append(Link(parent, {}, None, str(error)))
-    return links
+            found.append(Ancestor(parent, {}, None, str(error)))
+    return found
 
 
-def _parent(link: Link) -> str | None:
-    return link.lineage.policy.version if link.lineage is not None else None
+def _parent(child: Ancestor) -> str | None:
+    return child.lineage.policy.version if child.lineage is not None else None
 
 
-def _link(versions: Versions, name: str, number: str, scratch: Path, tags: Mapping[str, str]) -> Link:
+def _ancestor(versions: Versions, name: str, number: str, scratch: Path, tags: Mapping[str, str]) -> Ancestor:
     try:
-        return Link(number, tags, recorded_lineage(versions, name, number, scratch))
+        return Ancestor(number, tags, recorded_lineage(versions, name, number, scratch))
     except RegistryError as error:
-        return Link(number, tags, None, str(error))
+        return Ancestor(number, tags, None, str(error))

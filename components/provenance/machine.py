@@ -27,7 +27,7 @@ LIBRARIES = (
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine_class(threads: int) -> dict[str, Any]:
     """The class of this machine: what decides in which order floating-point numbers are added.
 
     Args:
@@ -66,7 +66,7 @@ def processor() -> str:
     return found[1].strip() if found else platform.processor() or "unknown"
 
 
-def libraries() -> dict[str, str]:
+def installed_libraries() -> dict[str, str]:
     """Versions of Python and of the libraries that decide what comes out; one that is not installed is left out."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:

@@ -8,7 +8,7 @@ from typing import Any
 from ratchet.components.provenance.checkout import UNKNOWN
 from ratchet.components.provenance.lineage import Lineage, Machine, StageManifest
 from ratchet.components.provenance.machine import CONSTRAINTS
-from ratchet.components.provenance.verification import different
+from ratchet.components.provenance.verify import different
 from ratchet.components.stages.stage import Stage
 
 # Seconds and memory are in the one; the other tells of a preparation, and a restored dataset has none.

@@ -21,8 +21,8 @@ from ratchet.components.errors import DataError, RegistryError
 from ratchet.components.files import model_weights, read_json_lines, verify_directory, write_text
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
-from ratchet.components.provenance import machine as fingerprint
 from ratchet.components.provenance.lineage import Lineage, StageManifest
+from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest, lock_digest
 from ratchet.components.provenance.match import CURRENT, UNTIL_TRAINED, Rebuilt, judged, refusals
 from ratchet.components.provenance.virtualenv import isolated, locked_environment
 from ratchet.components.store import Store
@@ -30,15 +30,10 @@ from ratchet.components.store import Store
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
 
-FINGERPRINT = (
-    "import json, sys; from ratchet.components.registry import fingerprint as f; "
-    "print(json.dumps([f.machine(int(sys.argv[1])), f.libraries()]))"
-)
-
 
 @dataclass(frozen=True)
-class Reproduction:
-    """One version to be rebuilt below ``folder``, which holds nothing yet."""
+class Rebuild:
+    """One version to be rebuilt below ``folder``, which is empty. Of its commit only verbs of ``ratchet`` are called."""
 
     home: Home
     tracker: "Tracker"
@@ -86,14 +81,14 @@ class Reproduction:
 
     def _check(self) -> None:
         lineage, project = self.lineage, self.home.project
-        reasons = refusals(lineage, self.environment, fingerprint.lock_digest(project))
+        reasons = refusals(lineage, self.environment, lock_digest(project))
         commit, folder = lineage.code.commit, inner_path(lineage.code.folder)
         if not reasons and checkout.has_commit(project, commit):
             if checkout.committed_code_digest(project, commit, lineage.code.folder) != lineage.code.sources_sha256:
                 reasons.append(f"the code that ran was not that of commit {commit[:12]}")
-            lock = checkout.committed_file(project, commit, str(folder / fingerprint.CONSTRAINTS))
-            if fingerprint.bytes_digest(lock) != lineage.lock_sha256:
-                reasons.append(f"{fingerprint.CONSTRAINTS} was not that of commit {commit[:12]}")
+            lock = checkout.committed_file(project, commit, str(folder / CONSTRAINTS))
+            if bytes_digest(lock) != lineage.lock_sha256:
+                reasons.append(f"{CONSTRAINTS} was not that of commit {commit[:12]}")
         if reasons:
             raise RegistryError(
                 f"version {self.number} of {lineage.model} cannot be rebuilt: {'; '.join(reasons)}. "
@@ -153,24 +148,35 @@ class Reproduction:
     def _interpreter(self) -> Path:
         if self.environment == CURRENT:
             return Path(sys.executable)
-        self.say(f"installing {fingerprint.CONSTRAINTS} of the commit into a clean environment")
+        self.say(f"installing {CONSTRAINTS} of the commit into a clean environment")
         extras = ["lora"] if self.lineage.recipe["train"].get("lora") else []
         return locked_environment(self.project, self.folder / "venv", self.lineage.libraries["python"], extras)
 
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:
         threads = int(self.lineage.recipe["threads"])
-        environment = isolated(self.state, 0 if threads else self.lineage.machine.threads, os.environ)
-        command = [str(interpreter), "-m", "ratchet", "train", "--recipe", str(recipe), "--json"]
         with self.computing:
             self.say("training")
-            done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-            look = [str(interpreter), "-c", FINGERPRINT, str(threads)]
-            found = subprocess.run(look, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode or found.returncode:
-            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode or found.returncode}")).rstrip(".")
-            raise RegistryError(f"training version {self.number} again failed: {reason}. Its output is above.")
-        machine, libraries = json.loads(found.stdout)
-        return rebuilt_in(self.state / "store", result_of(done.stdout)["stages"], machine, libraries)
+            trained = self._ratchet(interpreter, "train", "--recipe", str(recipe))
+        found = self._ratchet(interpreter, "doctor")
+        machine = {**found["machine"], **({"threads": threads} if threads else {})}
+        return rebuilt_in(self.state / "store", trained["stages"], machine, found["libraries"])
+
+    def _ratchet(self, interpreter: Path, *arguments: str) -> dict[str, Any]:
+        """What a verb of the commit prints as JSON.
+
+        Raises:
+            RegistryError: if it fails.
+        """
+        threads = 0 if int(self.lineage.recipe["threads"]) else self.lineage.machine.threads
+        environment = isolated(self.state, threads, os.environ)
+        command = [str(interpreter), "-m", "ratchet", *arguments, "--json"]
+        done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode}")).rstrip(".")
+            raise RegistryError(
+                f"`ratchet {arguments[0]}` of commit {self.lineage.code.commit[:12]} failed: {reason}. Its output is above."
+            )
+        return result_of(done.stdout)
 
 
 def inner_path(name: str) -> PurePosixPath:
@@ -205,7 +211,7 @@ def commit_dataset(store: Store, recorded: StageManifest, data: Path, pointer: s
 
 
 def result_of(output: str) -> dict[str, Any]:
-    """What ``train --json`` printed; empty where it printed nothing."""
+    """What a verb printed with ``--json``; empty where it printed nothing."""
     return dict(json.loads(output)) if output.strip() else {}
 
 

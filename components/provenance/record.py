@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.files import tree_digests, write_json, write_text
-from ratchet.components.provenance import machine as fingerprint
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import (
     DIFFERENCE,
@@ -18,6 +17,7 @@ from ratchet.components.provenance.lineage import (
     StartingPolicy,
     code_of,
 )
+from ratchet.components.provenance.machine import installed_libraries, lock_digest, machine_class, off_lock
 from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.data import source_digests
@@ -41,7 +41,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
     warmed = [stage for stage in stages if isinstance(stage, WarmupStage)]
     start = warmed[0] if warmed else _made(stages, ChampionStage)  # with a warm-up, the champion is only the incumbent
     recorded = [data, start, reward, train, *(stage for stage in stages if isinstance(stage, EvaluateStage))]
-    libraries = fingerprint.libraries()
+    libraries = installed_libraries()
     return Lineage(
         model=recipe.name,
         weights_sha256=train.weights,
@@ -50,9 +50,9 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         recipe_digest=recipe.digest,
         seed=recipe.run_seed,
         dataset=Dataset(md5=data.version, pointer=(data.path / "data.dvc").read_text("utf-8")),
-        lock_sha256=fingerprint.lock_digest(project),
-        off_lock=fingerprint.off_lock(project, libraries),
-        machine=Machine(**fingerprint.machine(recipe.threads)),
+        lock_sha256=lock_digest(project),
+        off_lock=off_lock(project, libraries),
+        machine=Machine(**machine_class(recipe.threads)),
         libraries=libraries,
         files=named_files(recipe, project),
         policy=_starting_policy(recipe, start, version_of),

@@ -1,9 +1,10 @@
-"""Check every recorded hash of a version that is still reachable, and change nothing."""
+"""Check every recorded hash of a version that is still reachable: ok, differs, or not reachable. Nothing is changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratchet.components.data import versioning
 from ratchet.components.digests import digest_of, file_digest, weights_digest
@@ -11,15 +12,76 @@ from ratchet.components.errors import DataError, RegistryError, StoreError
 from ratchet.components.files import read_json, verify_directory
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
-from ratchet.components.provenance import machine as fingerprint
 from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Lineage, read_lineage
-from ratchet.components.provenance.verification import Check, State, check_tags, check_verdicts, compared
+from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest
 from ratchet.components.store import Store
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Ledger
     from ratchet.components.registry.runs import Tracker
     from ratchet.components.registry.versions import RegisteredVersion
+
+
+class State(StrEnum):
+    """What a check found. Only ``differs`` is a fault; what was pruned or lies elsewhere is not reachable."""
+
+    OK = "ok"
+    DIFFERS = "differs"
+    UNREACHABLE = "not reachable"
+
+
+class Check(NamedTuple):
+    """One recorded hash, and what became of it."""
+
+    item: str
+    state: State
+    detail: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"item": self.item, "state": self.state.value, "detail": self.detail}
+
+
+def compared(item: str, recorded: object, actual: object, what: str) -> Check:
+    """Whether two hashes, or two sets of files, are equal; ``what`` says against what it was held."""
+    if actual is None:
+        return Check(item, State.UNREACHABLE, f"{what} is not there")
+    if recorded == actual:
+        return Check(item, State.OK, f"equals {what}")
+    if isinstance(recorded, Mapping) and isinstance(actual, Mapping):
+        names = ", ".join(different(recorded, actual)[:5])
+        return Check(item, State.DIFFERS, f"{names} differ from {what}")
+    return Check(item, State.DIFFERS, f"{str(recorded)[:12]} is recorded, {what} has {str(actual)[:12]}")
+
+
+def different(recorded: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
+    """Paths that only one side has, or whose digests differ."""
+    return sorted({name for name, _ in set(recorded.items()) ^ set(actual.items())})
+
+
+def check_tags(lineage: Lineage, tags: Mapping[str, str]) -> Check:
+    """The tags that a person reads in MLflow, against the record."""
+    recorded = {
+        "weights_sha256": lineage.weights_sha256,
+        "dataset_md5": lineage.dataset.md5,
+        "recipe_digest": lineage.recipe_digest,
+        "commit": lineage.code.commit,
+    }
+    return compared("tags", recorded, {name: tags.get(name, "none") for name in recorded}, "the version's tags")
+
+
+def check_verdicts(found: Sequence[Mapping[str, Any]]) -> Check:
+    """Verdicts of the ledger, each record against its digest."""
+    if not found:
+        return Check("verdict", State.UNREACHABLE, "the ledger has no verdict on these weights")
+    wrong = [row["digest"][:12] for row in found if digest_of(row["record"]) != row["digest"]]
+    if wrong:
+        return Check("verdict", State.DIFFERS, f"the ledger's record of verdict {wrong[0]} is not what was decided")
+    return Check("verdict", State.OK, f"{len(found)} in the ledger, each equals its digest")
+
+
+def differs(checks: Sequence[Check]) -> bool:
+    """Whether any recorded hash is not what is there."""
+    return any(check.state is State.DIFFERS for check in checks)
 
 
 @dataclass(frozen=True)
@@ -34,7 +96,7 @@ class Verification:
     scratch: Path  # an empty directory
 
     def checks(self) -> list[Check]:
-        """One check a recorded hash, in the order of the lineage."""
+        """One check per recorded hash, in the order of the lineage."""
         record, lineage = self._record()
         found = [record, *self._model(lineage)]
         if lineage is not None:
@@ -86,9 +148,9 @@ class Verification:
         elif code.diff_sha256 is None:
             actual = checkout.committed_code_digest(project, code.commit, code.folder)
             yield compared("code", code.sources_sha256, actual, f"commit {code.commit[:12]}")
-            path = f"{code.folder}/{fingerprint.CONSTRAINTS}" if code.folder else fingerprint.CONSTRAINTS
+            path = f"{code.folder}/{CONSTRAINTS}" if code.folder else CONSTRAINTS
             lock = checkout.committed_file(project, code.commit, path)
-            yield compared("lock", lineage.lock_sha256, fingerprint.bytes_digest(lock), f"commit {code.commit[:12]}")
+            yield compared("lock", lineage.lock_sha256, bytes_digest(lock), f"commit {code.commit[:12]}")
         if code.diff_sha256 is not None:
             path_or_none = self.tracker.fetch(self.version.run_id, DIFFERENCE, self.scratch / "difference")
             actual = file_digest(path_or_none) if path_or_none else None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ratchet.components.records import Arm, Decoding, rows_name
 from ratchet.components.report.theme import BLUE, RED, embedded, page, svg
 
 GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
@@ -45,12 +46,12 @@ def interval_text(figure: Mapping[str, Any] | None) -> str:
 
 def dev_rows(summary: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     """Rows before and after of an evaluation's summary: sampled and greedy accuracy first, then every other measure."""
-    sampled = dict.fromkeys([*LABELS, *summary["challenger_sampled"]])
-    wanted = [("accuracy", "sampled"), ("accuracy", "greedy")]
-    wanted += [(name, "sampled") for name in sampled if name != "accuracy"]
+    sampled = dict.fromkeys([*LABELS, *summary[rows_name(Arm.CHALLENGER, Decoding.SAMPLED)]])
+    wanted = [("accuracy", decoding) for decoding in Decoding]
+    wanted += [(name, Decoding.SAMPLED) for name in sampled if name != "accuracy"]
     rows = []
     for figure, decoding in wanted:
-        before, after = summary[f"incumbent_{decoding}"].get(figure), summary[f"challenger_{decoding}"].get(figure)
+        before, after = (summary[rows_name(arm, decoding)].get(figure) for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
         label = f"{decoding} accuracy" if figure == "accuracy" else LABELS.get(figure, figure)
         if before is not None or after is not None:
             rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
@@ -61,7 +62,7 @@ def place_rows(details: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[d
     """Rows before and after of each slice and benchmark: sampled accuracy, with the number of items."""
     rows = []
     for place, summary in details.items():
-        before, after = (summary[f"{arm}_sampled"]["accuracy"] for arm in ("incumbent", "challenger"))
+        before, after = (summary[rows_name(arm, Decoding.SAMPLED)]["accuracy"] for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
         label = f"{place} ({after['n']} answers)"
         rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
     return rows

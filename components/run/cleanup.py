@@ -1,9 +1,12 @@
-"""Find what retention lets go in the store, in DVC's cache and in the registry, and delete it so that a crash harms nothing."""
+"""All deleting: what retention no longer keeps in the store, in DVC's cache and in the registry, planned and then deleted.
+
+Never beside a run, and so that a crash in between harms nothing.
+"""
 
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +20,7 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.provenance.ancestry import recorded_lineage
 from ratchet.components.recipe import Recipe
+from ratchet.components.run.locks import BUSY
 from ratchet.components.run.retention import (
     Item,
     RunRecord,
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Ledger
     from ratchet.components.registry.runs import Tracker
     from ratchet.components.registry.versions import RegisteredVersion
+    from ratchet.components.run.project import Project
 
 SEALED = ("sealed", "evaluate")  # rows by item that publication and replay of a sealed verdict need
 ALL = 1_000_000_000
@@ -39,7 +44,7 @@ ALL = 1_000_000_000
 
 @dataclass(frozen=True)
 class Cleanup:
-    """The state of one project, and what its policy lets go."""
+    """The state of one project, and what its recipe's retention no longer keeps."""
 
     home: Home
     recipe: Recipe
@@ -47,18 +52,18 @@ class Cleanup:
     tracker: "Tracker"
     now: float
 
-    def items(self) -> list[Item]:
+    def planned(self) -> list[Item]:
         """Everything that may be deleted, with its size.
 
         Raises:
             RegistryError: if it cannot be told what a champion needs; nothing may be deleted then.
         """
-        stored = self._let_go(self._stored(), self._needed_stages())
+        stored = self._deletable(self._stored(), self._needed_stages())
         found = [Item(item.kind, item.name, item.used, tree_size(self.home.store / item.name)) for item in stored]
         return [*found, *self._workspaces(), *self._datasets({item.name for item in stored}), *self._versions()]
 
     def delete(self, item: Item) -> None:
-        """Delete one item, whole for everybody who looks."""
+        """Delete one item; no other process finds half of it."""
         if item.kind == "version":
             if item.name in self._champions:
                 raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
@@ -69,9 +74,9 @@ class Cleanup:
         elif item.kind == "workspace":
             shutil.rmtree(self.home.workspaces / item.name)
         else:
-            discard(self.home.store / item.name)
+            delete_stage(self.home.store / item.name)
 
-    def _let_go(self, items: Iterator[Item], needed: set[str]) -> list[Item]:
+    def _deletable(self, items: Iterator[Item], needed: set[str]) -> list[Item]:
         since = open_since(self._rows, self.now)
         return deletable(items, needed, since, self.recipe.retention.keep_days, self.now)
 
@@ -147,14 +152,14 @@ class Cleanup:
             yield Item("workspace", path.name, path.stat().st_mtime, tree_size(path))
 
     def _datasets(self, leaving: set[str]) -> list[Item]:
-        """Versions in DVC's cache that runs of ours made; what else is there is somebody else's."""
+        """Versions in DVC's cache that runs of ours made; other objects there are not ours."""
         made = {run.dataset for run in finished_runs(self._rows)} | set(self._stored_datasets(leaving))
         needed = {run.dataset for run in self._needed_runs} | set(self._stored_datasets(leaving, staying=True))
         pointer = self.home.project / POINTER
         if pointer.is_file():
             needed.add(pointer_md5(pointer))
         found = (self._dataset(name) for name in sorted(name for name in made - needed if name is not None))
-        return self._let_go((item for item in found if item is not None), set())
+        return self._deletable((item for item in found if item is not None), set())
 
     def _stored_datasets(self, leaving: set[str], staying: bool = False) -> Iterator[str]:
         for path in self.home.store.glob(f"data/*/{POINTER}"):
@@ -185,7 +190,7 @@ class Cleanup:
         going += [row.version for row in self.ledger.history(name) if row.version in versions]
         needed = {str(alias) for alias in aliases} | self._champions | self._parents(versions)
         items = (self._version(versions[number]) for number in dict.fromkeys(going))
-        return [self._sized(item) for item in self._let_go(items, needed)]
+        return [self._sized(item) for item in self._deletable(items, needed)]
 
     def _parents(self, versions: "dict[str, RegisteredVersion]") -> set[str]:
         """Versions that kept champions started from, as their tags say."""
@@ -203,20 +208,6 @@ class Cleanup:
 
     def _sized(self, item: Item) -> Item:
         return Item(item.kind, item.name, item.used, self.tracker.files_size(self.recipe.name, item.name))
-
-
-def clean(cleanup: Cleanup, dry_run: bool) -> list[Item]:
-    """Delete what may be deleted, and say what that was. What cannot be deleted (a full disk, a server down) stays."""
-    items = cleanup.items()
-    return items if dry_run else [item for item in items if _deleted(cleanup, item)]
-
-
-def _deleted(cleanup: Cleanup, item: Item) -> bool:
-    try:
-        cleanup.delete(item)
-    except (OSError, RatchetError):
-        return False
-    return True
 
 
 def kind_of(path: Path) -> str:
@@ -239,13 +230,42 @@ def tree_size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
 
 
-def discard(path: Path) -> None:
-    """Delete a directory of the store: renamed first, so that nobody finds half of it."""
+def delete_stage(path: Path) -> None:
+    """Delete a directory of the store: renamed first, so that no other process finds half of it."""
     trash = path.with_name(f".trash.{path.name.removeprefix('.')}.{uuid.uuid4().hex[:8]}")
     path.rename(trash)
     shutil.rmtree(trash)
 
 
-def now() -> float:
-    """Seconds since 1970."""
-    return time.time()
+def clean_up(project: "Project", dry_run: bool = False) -> tuple[list[Item], str | None]:
+    """Delete what the recipe's retention no longer keeps; returns what went, or would go, and why nothing did.
+
+    What cannot be deleted (a full disk, a server that is down) stays.
+
+    Raises:
+        RatchetError: if it cannot be told what is needed; nothing is deleted then.
+    """
+    cleanup = Cleanup(project.home, project.recipe, project.ledger, project.tracker, time.time())
+    if dry_run:
+        return cleanup.planned(), None
+    with project.locks.deleting() as alone:
+        return ([item for item in cleanup.planned() if _deleted(cleanup, item)], None) if alone else ([], BUSY)
+
+
+def clean_up_after_run(project: "Project", say: Callable[[str], None]) -> None:
+    """Clean up, and say what went. Whatever goes wrong, the run has ended well."""
+    try:
+        items, _ = clean_up(project)
+    except Exception as error:  # the run is over; what it says must not be lost over old files
+        say(f"old files stay: {error}")
+        return
+    if items:
+        say(f"deleted {len(items)} old items, {sum(item.size for item in items) / 1e6:.1f} MB")
+
+
+def _deleted(cleanup: Cleanup, item: Item) -> bool:
+    try:
+        cleanup.delete(item)
+    except (OSError, RatchetError):
+        return False
+    return True

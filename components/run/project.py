@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.provenance.ancestry import resolved
+from ratchet.components.provenance.ancestry import resolve
 from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.run.locks import Locks, silent
 
@@ -44,7 +44,7 @@ class Project:
 
     def number(self, version: str) -> str:
         """The number of a version given by number or alias."""
-        return resolved(self.tracker, self.name, version)
+        return resolve(self.tracker, self.name, version)
 
 
 def open_project(recipe: Path, overrides: Sequence[str] | None = None, say: Callable[[str], None] = silent) -> Project:

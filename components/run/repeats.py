@@ -1,4 +1,7 @@
-"""Was a candidate judged before? A run that would only repeat a verdict ends as unchanged."""
+"""Was this candidate judged before? A run that would only repeat a verdict ends as ``unchanged``.
+
+Such a run uses no fold, opens no run in MLflow and registers no version.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -6,9 +9,12 @@ from ratchet.components.gate.plan import rules_digest
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe
 from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.record import Run
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.reward import validated_reward
+from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Context, NotFinished, StageResult
 from ratchet.components.stages.train import TrainStage, trained_candidate
 from ratchet.components.stages.warmup import starting_policy
@@ -17,15 +23,15 @@ CONCLUSIVE = (Outcome.PROMOTE, Outcome.REJECT, Outcome.UNDERPOWERED)
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A conclusive verdict and the MLflow run that reached it; none where a person made the candidate champion."""
+class Judged:
+    """The verdict that stands on a candidate (None where a person promoted it), and the MLflow run that reached it."""
 
     verdict: Verdict | None
     run_id: str
 
 
-def settled(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Settled | None:
-    """The verdict that stands on a candidate: the one that made it champion, or one of today's rules against today's incumbent.
+def standing_verdict(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Judged | None:
+    """The verdict that made a candidate champion, or a conclusive one by today's rules against today's incumbent.
 
     Args:
         candidate: weights digest of the candidate.
@@ -35,7 +41,7 @@ def settled(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Settl
     champion = ledger.champion(model)
     if champion is not None and champion.weights == candidate:
         known = None if champion.verdict is None else ledger.verdict_by_digest(champion.verdict)
-        return Settled(Verdict.from_json(known["record"]) if known else None, known["run_id"] if known else champion.run_id)
+        return Judged(Verdict.from_json(known["record"]) if known else None, known["run_id"] if known else champion.run_id)
     known = ledger.verdict(model, candidate, champion.weights if champion else start, rules_digest(recipe))
     if known is None:
         return None
@@ -43,11 +49,11 @@ def settled(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Settl
     carried_out = any(row.verdict == known["digest"] for row in ledger.history(model))
     if verdict.outcome is Outcome.PROMOTE and not carried_out:
         return None  # judged, but not promoted yet; one that was, and was rolled back, stays so
-    return Settled(verdict, known["run_id"]) if verdict.outcome in CONCLUSIVE else None
+    return Judged(verdict, known["run_id"]) if verdict.outcome in CONCLUSIVE else None
 
 
 @dataclass(frozen=True)
-class FinishedRun:
+class FinishedStages:
     """All stages up to the candidate, found finished in the store."""
 
     data: DataStage
@@ -56,11 +62,11 @@ class FinishedRun:
     candidate: TrainStage
 
     @property
-    def stages(self) -> list[StageResult]:
+    def all(self) -> list[StageResult]:
         return [self.data, self.start, self.reward, self.candidate]
 
 
-def finished_run(context: Context) -> FinishedRun | None:
+def finished_stages(context: Context) -> FinishedStages | None:
     """The stages up to the candidate if all are finished; nothing is computed."""
     if context.recipe.policy.start == "champion":
         return None  # where the champion starts from itself there is always something to train
@@ -69,6 +75,58 @@ def finished_run(context: Context) -> FinishedRun | None:
         data = prepare_data(looking)
         start = starting_policy(looking, data)
         reward = validated_reward(looking, data, start)
-        return FinishedRun(data, start, reward, trained_candidate(looking, data, start, reward))
+        return FinishedStages(data, start, reward, trained_candidate(looking, data, start, reward))
     except NotFinished:
         return None
+
+
+def unchanged_run(run: Run) -> RunResult | None:
+    """The result ``unchanged`` if every stage is finished and its candidate was judged before; MLflow is not touched."""
+    if run.ledger.open_run(run.identity) is not None:
+        return None  # a killed run has something left to finish
+    found = finished_stages(run.context)
+    if found is None:
+        return None
+    known = standing_verdict(run.ledger, run.recipe, found.candidate.weights, found.start.weights)
+    if known is None:
+        return None
+    for stage in found.all:
+        run.add(stage)
+    return unchanged_result(run, known, found.data)
+
+
+def unchanged_candidate(run: Run, data: DataStage, models: Models) -> RunResult | None:
+    """The result ``unchanged`` if the candidate just made was judged before, in another run; closes the run."""
+    known = standing_verdict(run.ledger, run.recipe, models.challenger.weights, models.start.weights)
+    if known is None:
+        return None
+    result = unchanged_result(run, known, data)
+    run.close(result)
+    return result
+
+
+def unchanged_result(run: Run, known: Judged, data: DataStage) -> RunResult:
+    """The result of a run that would only repeat a verdict."""
+    champion = run.ledger.champion(run.recipe.name)
+    report = run.project.home.reports / f"{known.run_id}.html"
+    return RunResult(
+        Status.UNCHANGED,
+        verdict=known.verdict.outcome if known.verdict else None,
+        version=champion.version if champion else None,
+        previous=champion.previous if champion else None,
+        dataset=data.version,
+        run_id=known.run_id,
+        report=str(report) if report.is_file() else None,
+        stages=run.stages_as_json(),
+        reasons=["this candidate was judged before; nothing was used and nothing was registered"],
+    )
+
+
+def verdict_of_this_run(run: Run, models: Models) -> Verdict | None:
+    """The verdict that this very run had reached when it was killed."""
+    known = standing_verdict(run.ledger, run.recipe, models.challenger.weights, models.start.weights)
+    if known is None:
+        return None
+    champion = run.ledger.champion(run.recipe.name)
+    runs = {known.run_id} | ({champion.run_id} if champion else set())
+    return known.verdict if run.begun in runs else None

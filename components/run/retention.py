@@ -1,4 +1,4 @@
-"""What may be deleted: nothing that was used lately, nothing that is needed. Pure: it is told what there is."""
+"""What may be deleted: nothing that was used recently, nothing that is needed. Pure: the caller says what there is."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from ratchet.components.ledger.runs import OPEN
 from ratchet.components.recipe import Retention
 
 DAY_SECONDS = 86_400.0
-ABANDONED_DAYS = 30  # a run that was killed, and not gone on with for so long, is not expected back
+ABANDONED_DAYS = 30  # a run that was killed and not resumed for so long is not expected back
 REFUSED = ("REJECT", "UNDERPOWERED", "INVALID", "ERROR")
 StageName = tuple[str, str]  # stage, key
 
@@ -66,13 +66,13 @@ def kept_champions(history: Sequence[Promotion], keep: int | None) -> set[str]:
 
 
 def open_since(rows: Iterable[Mapping[str, Any]], now: float) -> float:
-    """Start of the oldest run that is open and may be gone on with; what was used since then is needed. ``now`` without any."""
+    """Start of the oldest run that is open and may be resumed; what was used since then is needed. ``now`` without any."""
     started = [seconds(row["started"]) for row in rows if row["status"] in OPEN]
     return min((start for start in started if now - start < ABANDONED_DAYS * DAY_SECONDS), default=now)
 
 
 def deletable(items: Iterable[Item], needed: Iterable[str], since: float, keep_days: int, now: float) -> list[Item]:
-    """Items that nobody needs: not named as needed, not used in ``keep_days`` days, nor since an open run began.
+    """Items that are not needed: not named as needed, not used in ``keep_days`` days, nor since an open run began.
 
     Args:
         needed: names of items.
@@ -96,7 +96,7 @@ def policy_of(retention: Retention) -> str:
     """The policy in words, for a person."""
     champions = "all champions" if retention.keep_champions is None else f"{retention.keep_champions} champions"
     return (
-        f"kept: {retention.keep_days} days, {retention.keep_runs} runs a model, {champions}, "
+        f"kept: {retention.keep_days} days, {retention.keep_runs} runs per model, {champions}, "
         f"{retention.keep_refused_versions} refused versions"
     )
 

@@ -10,10 +10,10 @@ from ratchet.components.evaluation.benchmarks.files import benchmark_path, bench
 from ratchet.components.evaluation.benchmarks.tasks import library_digest, require_measures, require_same_items
 from ratchet.components.files import read_json, write_json
 from ratchet.components.recipe import Library
-from ratchet.components.records import Arm, Decoding
+from ratchet.components.records import Arm, Decoding, rows_name
 from ratchet.components.source_code import closure_digest
 from ratchet.components.stages.results import DataStage
-from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, rows_name, score
+from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
 from ratchet.components.stages.stage import Context, Stage, finish
 from ratchet.components.store import stage_key
 

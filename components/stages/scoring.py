@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ratchet.components.evaluation.benchmarks.tasks import library_items
 from ratchet.components.files import model_weights, read_json, read_json_lines, write_json_lines
 from ratchet.components.recipe import Library
-from ratchet.components.records import Arm, Decoding, ItemResult
+from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, StageResult
 
@@ -66,11 +66,6 @@ class Job:
 
 
 Results = dict[tuple[str, str], list[ItemResult]]  # by place and arm_decoding
-
-
-def rows_name(arm: Arm, decoding: Decoding) -> str:
-    """The name of a file of rows, and of its figures in a summary."""
-    return f"{arm}_{decoding}"
 
 
 def configuration(context: Context) -> list[Any]:

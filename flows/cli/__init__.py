@@ -1,4 +1,4 @@
-"""``ratchet``: arguments and output, one small file a noun. Heavy imports happen inside the commands."""
+"""``ratchet``: arguments and output, one small file per noun. Heavy imports happen inside the commands."""
 
 import signal
 import sys
@@ -10,15 +10,15 @@ import typer
 from ratchet.flows.cli import (
     champion,
     data,
+    doctor,
     gate,
     gc,
     history,
-    lineage,
+    provenance,
     recipe,
-    reproduce,
     reward,
     run,
-    serve,
+    schedule,
     supervision,
     train,
     ui,
@@ -39,16 +39,18 @@ app.add_typer(gate.app, name="gate")
 app.add_typer(data.app, name="data")
 app.add_typer(reward.app, name="reward")
 app.add_typer(recipe.app, name="recipe")
-app.command("serve")(serve.serve)
+app.command("schedule")(schedule.schedule)
+app.command("serve", help=schedule.ALIAS)(schedule.schedule)
 app.command("status")(history.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
 app.command("rollback")(champion.rollback)
 app.command("approve")(champion.approve)
 app.command("ui")(ui.ui)
-app.command("lineage")(lineage.lineage)
-app.command("verify")(lineage.verify)
-app.command("reproduce")(reproduce.reproduce)
+app.command("lineage")(provenance.lineage)
+app.command("verify")(provenance.verify)
+app.command("reproduce")(provenance.reproduce)
+app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
 
 

@@ -43,7 +43,7 @@ def run_until(
     from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
     from ratchet.components.store import check_writable
-    from ratchet.flows.servers.start_prefect import ensure_api
+    from ratchet.flows.servers.start import ensure_api
     from ratchet.flows.settings import apply
 
     home = Home.here()
@@ -66,18 +66,19 @@ def run_until(
 def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
     """The result ``unchanged``, found without starting Prefect; None where there is something to do, or to look into."""
     from ratchet.components.run.project import open_project
-    from ratchet.flows.cli.views.console import print_result, say
-    from ratchet.flows.recording import recording_of
-    from ratchet.flows.unchanged import already_settled
+    from ratchet.components.run.record import claimed_run
+    from ratchet.components.run.repeats import unchanged_run
+    from ratchet.flows.cli.views.console import Display, print_result, say
 
     project = open_project(recipe, overrides, say)
     if project.recipe.seed == "slot":
         return None  # only the flow knows the logical date
-    with recording_of(project) as recording:
-        result = already_settled(recording)
-        if result is not None:
-            print_result(result, recording.details)
-        return result
+    with claimed_run(project, Display()) as run:
+        result = unchanged_run(run)
+        if result is None:
+            return None
+        print_result(result, run.made)
+        return result.as_json()
 
 
 def finish(result: Mapping[str, Any], json_output: bool) -> NoReturn:

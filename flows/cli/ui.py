@@ -16,19 +16,19 @@ def ui(
     env: Annotated[bool, typer.Option("--env", help="Start nothing; print what a shell needs for prefect commands.")] = False,
     browser: Annotated[bool, typer.Option("--browser", help="Open Prefect in the browser, signed in.")] = False,
 ) -> None:
-    """Serve the MLflow and Prefect pages until stopped. The Prefect server that ratchet serve runs there is used.
+    """Serve the MLflow and Prefect pages until stopped. The Prefect server that ratchet schedule runs there is used.
 
     Example: ratchet ui --port 5001; in another shell, eval "$(ratchet ui --env)" and then prefect deployment ls
     """
     from ratchet.components.home import Home
     from ratchet.flows.servers import api_token
-    from ratchet.flows.servers import start_prefect as prefect_servers
+    from ratchet.flows.servers import start as servers
     from ratchet.flows.settings import apply
 
     home = Home.here()
     apply(home)
     if env:
-        typer.echo(api_token.shell_line(prefect_servers.shell_environment(home, prefect_port)))
+        typer.echo(api_token.shell_line(servers.shell_environment(home, prefect_port)))
         return
     serve_pages(home, port, prefect_port, browser)
 
@@ -36,7 +36,6 @@ def ui(
 def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> None:
     """Start what does not run yet, say where it is, and wait until stopped."""
     from ratchet.flows.servers import start as servers
-    from ratchet.flows.servers import start_prefect as prefect_servers
 
     remote = home.tracking_uri.startswith(("http:", "https:"))
     if not remote:
@@ -44,8 +43,8 @@ def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> No
     children: list[Process] = []
     mlflow = home.tracking_uri if remote else f"http://{servers.HOST}:{port}"
     try:
-        if not prefect_servers.is_running(home, prefect_port):
-            children.append(prefect_servers.project_server(home, prefect_port))
+        if not servers.is_running(home, prefect_port):
+            children.append(servers.project_server(home, prefect_port))
         if not remote:
             children.append(start_mlflow(home, port))  # before it is waited for: it is stopped even while it starts
             servers.wait_until_healthy(f"{mlflow}/health", children[-1])
@@ -63,9 +62,9 @@ def show_prefect(home: "Home", port: int, browser: bool) -> None:
     import webbrowser
 
     from ratchet.flows.servers import api_token
-    from ratchet.flows.servers import start_prefect as prefect_servers
+    from ratchet.flows.servers import start as servers
 
-    link = api_token.sign_in_file(home, prefect_servers.sign_in_url(port), api_token.token_of(home))
+    link = api_token.sign_in_file(home, servers.sign_in_url(port), api_token.token_of(home))
     typer.echo(f"Prefect: {link.as_uri()}   (signs this browser in to http://127.0.0.1:{port})", err=True)
     if browser:
         webbrowser.open(link.as_uri())

@@ -44,11 +44,13 @@ def token_of(home: Home) -> str:
     if not path.exists():
         create(path, new_token())
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise RatchetError(f"other users may read {path}. Delete it, and restart ratchet serve and ratchet ui with a new one.")
+        raise RatchetError(
+            f"other users may read {path}. Delete it, and restart ratchet schedule and ratchet ui with a new one."
+        )
     token = path.read_bytes().decode("ascii", "replace").removesuffix("\n")
     if not PLAUSIBLE.fullmatch(token):
         raise RatchetError(
-            f"{path} does not hold a token (user:password, one line). Delete it: ratchet serve and ratchet ui make one."
+            f"{path} does not hold a token (user:password, one line). Delete it: ratchet schedule and ratchet ui make one."
         )
     return token
 

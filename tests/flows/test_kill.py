@@ -18,7 +18,6 @@ from mlflow.tracking import MlflowClient
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.flows.servers import start as servers
-from ratchet.flows.servers import start_prefect as prefect_servers
 from ratchet.flows.servers.api_token import client_environment, token_of
 from tests.places import MICRO, ROOT
 
@@ -60,8 +59,8 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("PREFECT_API_URL", raising=False)
         folder = tmp_path_factory.mktemp("prefect_project")
         home = Home(folder, folder / ".ratchet")
-        server = prefect_servers.project_server(home, port)
-        for name, value in client_environment(prefect_servers.api_url(port), token_of(home)).items():
+        server = servers.project_server(home, port)
+        for name, value in client_environment(servers.api_url(port), token_of(home)).items():
             patch.setenv(name, value)
         yield
         servers.stop(server)

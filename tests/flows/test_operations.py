@@ -206,7 +206,17 @@ def test_the_user_interfaces_start(project: Path) -> None:
 def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
     port = free_port()
     command = ratchet(
-        "serve", "--every", "20s", "--recipe", MICRO, "--prefect-port", str(port), "--set", "name=served", "--set", "seed=slot"
+        "schedule",
+        "--every",
+        "20s",
+        "--recipe",
+        MICRO,
+        "--prefect-port",
+        str(port),
+        "--set",
+        "name=served",
+        "--set",
+        "seed=slot",
     )
     with started(project, *command):
         wait_for(lambda: call(f"http://127.0.0.1:{port}/api/health") is not None)

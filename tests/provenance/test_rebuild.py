@@ -1,4 +1,4 @@
-"""The steps before and after a reproduction's training; the whole is tests/flows/test_reproduce.py."""
+"""The steps before and after a reproduction's training; the whole is tests/flows/cli/test_reproduce.py."""
 
 import contextlib
 import json
@@ -13,9 +13,9 @@ from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.files import write_json_lines
 from ratchet.components.home import Home
-from ratchet.components.provenance import machine as fingerprint
 from ratchet.components.provenance.lineage import StageManifest
-from ratchet.components.provenance.rebuild import Reproduction, commit_dataset, inner_path, rebuilt_in
+from ratchet.components.provenance.machine import lock_digest
+from ratchet.components.provenance.rebuild import Rebuild, commit_dataset, inner_path, rebuilt_in
 from ratchet.components.store import Store
 from tests.provenance.records import ONE, TWO, lineage
 from tests.provenance.repository import git, new_repository
@@ -39,19 +39,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def reproduction(project: Path, **changes: Any) -> Reproduction:
+def reproduction(project: Path, **changes: Any) -> Rebuild:
     code = {
         **lineage().code.model_dump(),
         "commit": git(project, "rev-parse", "HEAD"),
         "sources_sha256": source_code.sources_digest.__wrapped__(),
     }
-    lock = fingerprint.lock_digest(project)
-    record = lineage(**{"code": code, "recipe": RECIPE, "lock_sha256": lock, **changes})
+    record = lineage(**{"code": code, "recipe": RECIPE, "lock_sha256": lock_digest(project), **changes})
     folder = project.parent / "work"
     folder.mkdir()
     home = Home(project, project / ".ratchet")
     nothing = contextlib.nullcontext()
-    return Reproduction(home, FakeTracker(), "3", record, folder, "lock", nothing, lambda text: None)  # type: ignore[arg-type]
+    return Rebuild(home, FakeTracker(), "3", record, folder, "lock", nothing, lambda text: None)  # type: ignore[arg-type]
 
 
 def test_a_version_of_other_code_than_its_commits_is_refused(project: Path) -> None:
@@ -139,3 +138,34 @@ def test_what_a_run_made_is_read_with_the_chosen_checkpoints_figures(tmp_path: P
     made = rebuilt_in(tmp_path, [{"name": "train", "key": "e" * 32}, {"name": "evaluate", "key": "f" * 32}], {}, {})
     assert made.weights == made.stages["train"]["model/model.safetensors"]
     assert (made.metrics, list(made.stages)) == ({"eval_format_rate": 1.0}, ["train"])
+
+
+def interpreter(folder: Path, script: str) -> Path:
+    """Stands in for a commit's Python: it is called as ``-m ratchet VERB ... --json``."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(("recorded", "expected"), [(1, 1), (0, 7)])
+def test_of_the_commit_only_verbs_are_called_and_the_recipes_threads_count(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: int, expected: int
+) -> None:
+    work = reproduction(project, recipe={**RECIPE, "threads": recorded})
+    work.project.mkdir(parents=True)
+    monkeypatch.setattr("ratchet.components.provenance.rebuild.rebuilt_in", lambda *made: made)
+    doctor = json.dumps({"machine": {"threads": 7}, "libraries": {"torch": "2"}})
+    script = f"""echo "$@" >> {tmp_path}/called\ncase "$3" in train) echo '{{"stages": []}}';; doctor) echo '{doctor}';; esac"""
+    _, stages, machine, libraries = work._train(interpreter(tmp_path, script), tmp_path / "r.yaml")  # type: ignore[misc]
+    calls = (tmp_path / "called").read_text(encoding="utf-8").splitlines()
+    assert calls == [f"-m ratchet train --recipe {tmp_path}/r.yaml --json", "-m ratchet doctor --json"]
+    assert (stages, machine, libraries) == ([], {"threads": expected}, {"torch": "2"})
+
+
+def test_a_verb_that_fails_is_named_with_its_reason(project: Path, tmp_path: Path) -> None:
+    work = reproduction(project)
+    work.project.mkdir(parents=True)
+    python = interpreter(tmp_path, """echo '{"error": "disk full."}'; exit 1""")
+    with pytest.raises(RegistryError, match=r"`ratchet train` of commit [0-9a-f]{12} failed: disk full\. Its output"):
+        work._train(python, tmp_path / "r.yaml")

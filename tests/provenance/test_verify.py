@@ -12,14 +12,20 @@ from ratchet.components import source_code
 from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.provenance import machine as fingerprint
-from ratchet.components.provenance.verify import Verification
+from ratchet.components.provenance.machine import lock_digest
+from ratchet.components.provenance.verify import Check, State, Verification, check_tags, check_verdicts, compared, differs
 from ratchet.components.store import Store
 from tests.ledger.registries import FakeVersions
 from tests.provenance.records import ONE, TWO, lineage
 from tests.provenance.repository import git, new_repository
 
 VERDICT = {"challenger": ONE, "incumbent": TWO, "rules": "r", "outcome": "REJECT"}
+TAGS = {
+    "weights_sha256": lineage().weights_sha256,
+    "dataset_md5": lineage().dataset.md5,
+    "recipe_digest": lineage().recipe_digest,
+    "commit": lineage().code.commit,
+}
 
 
 def cached_dataset(state: Path) -> str:
@@ -57,7 +63,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verification:
             "diff_sha256": None,
             "sources_sha256": source_code.sources_digest.__wrapped__(),
         },
-        lock_sha256=fingerprint.lock_digest(project),
+        lock_sha256=lock_digest(project),
         dataset={"md5": cached_dataset(home.dvc), "pointer": ""},
         stages=[{"name": "train", "key": "e" * 32, "files": train.facts["files"]}],
     )
@@ -128,3 +134,33 @@ def test_what_was_pruned_is_not_reachable_and_no_fault(made: Verification) -> No
     found = states(made)
     assert (found["model"], found["stage train"]) == ("not reachable", "not reachable")
     assert "differs" not in found.values()
+
+
+def test_equal_hashes_are_ok_and_absent_ones_not_reachable() -> None:
+    assert compared("x", "a", "a", "it").state is State.OK
+    assert compared("x", "a", None, "it").state is State.UNREACHABLE
+    assert compared("x", "a", "b", "it").state is State.DIFFERS
+
+
+def test_files_that_differ_are_named() -> None:
+    check = compared("x", {"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9"}, "the store")
+    assert check == Check("x", State.DIFFERS, "b, c differ from the store")
+
+
+def test_a_tag_that_was_edited_differs() -> None:
+    assert check_tags(lineage(), TAGS).state is State.OK
+    edited = check_tags(lineage(), {**TAGS, "commit": "f" * 40})
+    assert (edited.state, edited.detail) == (State.DIFFERS, "commit differ from the version's tags")
+
+
+def test_a_verdict_is_checked_against_its_digest() -> None:
+    row = {"record": {"outcome": "PROMOTE", "alpha": 0.05}, "digest": digest_of({"outcome": "PROMOTE", "alpha": 0.05})}
+    assert check_verdicts([row]).state is State.OK
+    assert check_verdicts([row, {**row, "record": {"outcome": "REJECT"}}]).state is State.DIFFERS
+    assert check_verdicts([]).state is State.UNREACHABLE
+
+
+def test_only_a_difference_is_a_fault() -> None:
+    ok, gone, wrong = (Check("x", state, "") for state in (State.OK, State.UNREACHABLE, State.DIFFERS))
+    assert not differs([ok, gone])
+    assert differs([ok, wrong])

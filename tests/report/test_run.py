@@ -1,11 +1,13 @@
 """The report: everything untrusted is escaped, nothing sealed is shown, nothing is fetched."""
 
+import base64
 import re
 
 import pytest
 from jinja2 import UndefinedError
 
 from ratchet.components.report.run import dev_rows, interval_text, place_rows, render, training_plot
+from ratchet.components.text import MAX_TEXT
 
 FIGURE = {"value": 0.912, "low": 0.88, "high": 0.936, "n": 400}
 ARM = {"accuracy": FIGURE, "format_rate": FIGURE, "length": FIGURE, "kl": FIGURE}
@@ -64,6 +66,19 @@ def test_a_sample_is_shown_through_visible() -> None:
     page = render({**VALUES, "samples": [{"prompt": "p", "completion": "\u202eabc\x07", "correct": False}]}, [])
     assert "\\u202eabc\\u0007" in page
     assert "\u202e" not in page
+
+
+@pytest.mark.parametrize("where", ["name", "headline", "stop"])
+def test_characters_that_nobody_would_see_are_written_out(where: str) -> None:
+    page = render({**VALUES, where: "\u202eabc"}, [])
+    assert "\\u202eabc" in page
+    assert "\u202e" not in page
+
+
+def test_an_image_is_whole_however_long() -> None:
+    (image,) = re.findall(r'data:image/svg\+xml;base64,([^"]*)"', render(VALUES, POINTS))
+    assert len(image) > MAX_TEXT
+    assert base64.b64decode(image).rstrip().endswith(b"</svg>")
 
 
 def test_the_page_may_load_nothing() -> None:

@@ -1,9 +1,10 @@
-"""Retention on a project with runs, champions and sealed verdicts: what goes, what stays, and how it is deleted."""
+"""A project with runs, champions and sealed verdicts: what goes, what stays, and how it is deleted."""
 
 import itertools
 import json
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import load_recipe
 from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run import cleanup as module
-from ratchet.components.run.cleanup import Cleanup, clean, discard, kind_of
-from ratchet.components.run.retention import DAY_SECONDS
+from ratchet.components.run.cleanup import Cleanup, clean_up, clean_up_after_run, delete_stage, kind_of
+from ratchet.components.run.locks import BUSY
+from ratchet.components.run.project import Project as OpenProject
+from ratchet.components.run.retention import DAY_SECONDS, Item
 from ratchet.components.store import Store
 from tests.ledger.registries import FakeVersions
 from tests.places import MICRO
 from tests.provenance.records import lineage
 from tests.provenance.test_verify import cached_dataset
 
-NOW = module.now()
+NOW = time.time()
 OLD = NOW - 90 * DAY_SECONDS
 
 
@@ -81,12 +84,20 @@ class Project:
         self.tracker.registered[number] = RegisteredVersion(number, f"r{number}", {"verdict": verdict, **tags}, OLD)
 
     def cleanup(self, *overrides: str) -> Cleanup:
+        opened = self.opened(*overrides)
+        return Cleanup(opened.home, opened.recipe, opened.ledger, opened.tracker, NOW)
+
+    def opened(self, *overrides: str) -> OpenProject:
         settings = ["retention.keep_runs=0", "retention.keep_refused_versions=0", *overrides]
-        tracker: Any = self.tracker
-        return Cleanup(self.home, load_recipe(MICRO, settings), self.ledger, tracker, NOW)
+        opened = OpenProject(self.home, load_recipe(MICRO, settings))
+        opened.__dict__.update(ledger=self.ledger, tracker=self.tracker)
+        return opened
+
+    def clean_up(self, dry_run: bool = False) -> tuple[list[Item], str | None]:
+        return clean_up(self.opened(), dry_run)
 
     def leaves(self, *overrides: str) -> set[str]:
-        return {item.name for item in self.cleanup(*overrides).items()}
+        return {item.name for item in self.cleanup(*overrides).planned()}
 
 
 @pytest.fixture
@@ -175,7 +186,7 @@ def test_what_a_killed_process_left_in_the_workspaces_goes_and_what_a_live_one_u
     dead, live = f"reproduce.{host}.{2**22 + 1}.ab", f"data.{host}.{os.getpid()}.cd"
     for name in (dead, live, "else"):
         (project.home.workspaces / name).mkdir(parents=True)
-    (item,) = clean(project.cleanup(), dry_run=False)
+    (item,) = project.clean_up()[0]
     assert (item.kind, item.name) == ("workspace", dead)
     assert {path.name for path in project.home.workspaces.iterdir()} == {live, "else"}
 
@@ -210,7 +221,7 @@ def test_past_champions_and_what_they_started_from_stay(project: Project) -> Non
 def test_a_version_that_became_champion_meanwhile_stays(project: Project) -> None:
     project.version("2", "REJECT")
     cleanup = project.cleanup()
-    (item,) = cleanup.items()
+    (item,) = cleanup.planned()
     project.promote("2", "r2")
     with pytest.raises(RegistryError, match="meanwhile"):
         cleanup.delete(item)
@@ -221,13 +232,13 @@ def test_a_dataset_goes_with_its_last_run_but_shared_and_foreign_objects_stay(pr
     version = cached_dataset(project.home.dvc)
     listing, file = versioning.cached(version, project.home.dvc) or []
     os.utime(listing, (OLD, OLD))
-    assert project.leaves() == set()  # nobody knows it: it is somebody else's
+    assert project.leaves() == set()  # no run of ours made it
     project.run("r1", [], version)
     assert project.leaves("retention.keep_runs=1") == set()
     assert project.leaves() == {version}
     other = listing.with_name("0" * 30 + ".dir")
     other.write_text(json.dumps([{"md5": file.parent.name + file.name, "relpath": "x"}]), encoding="utf-8")
-    clean(project.cleanup(), dry_run=False)
+    project.clean_up()
     assert (listing.exists(), file.exists()) == (False, True)
 
 
@@ -241,9 +252,9 @@ def test_the_dataset_that_the_project_points_at_stays(project: Project) -> None:
 
 def test_a_dry_run_says_the_same_and_deletes_nothing(project: Project) -> None:
     name = project.stage("train", "a")
-    dry = clean(project.cleanup(), dry_run=True)
+    dry = project.clean_up(dry_run=True)[0]
     assert (project.home.store / name).is_dir()
-    assert clean(project.cleanup(), dry_run=False) == dry
+    assert project.clean_up()[0] == dry
     assert [item.size > 0 for item in dry] == [True]
     assert list((project.home.store / "train").iterdir()) == []
 
@@ -251,10 +262,34 @@ def test_a_dry_run_says_the_same_and_deletes_nothing(project: Project) -> None:
 def test_what_a_killed_deletion_left_is_deleted_next_time(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     name = project.stage("train", "a")
     monkeypatch.setattr(module.shutil, "rmtree", lambda path: None)  # killed between the rename and the removal
-    discard(project.home.store / name)
+    delete_stage(project.home.store / name)
     (left,) = (project.home.store / "train").iterdir()
     assert left.name.startswith(".trash.")
     os.utime(left / MANIFEST, (OLD, OLD))
     monkeypatch.undo()
-    clean(project.cleanup(), dry_run=False)
+    project.clean_up()
     assert not left.exists()
+
+
+def test_nothing_is_deleted_while_a_run_is_under_way(project: Project) -> None:
+    name = project.stage("train", "a")
+    with project.opened().locks.working("one", "waiting"):
+        assert project.clean_up() == ([], BUSY)
+    assert (project.home.store / name).is_dir()
+
+
+def test_a_run_says_what_was_deleted_after_it(project: Project) -> None:
+    project.stage("train", "a")
+    said: list[str] = []
+    clean_up_after_run(project.opened(), said.append)
+    clean_up_after_run(project.opened(), said.append)
+    assert said == ["deleted 1 old items, 0.0 MB"]
+
+
+def test_an_error_in_deleting_does_not_spoil_the_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.stage("train", "a")
+    project.version("1", "PROMOTE")
+    project.promote("1", "lost")
+    said: list[str] = []
+    clean_up_after_run(project.opened(), said.append)
+    assert [text.startswith("old files stay: it cannot be told") for text in said] == [True]

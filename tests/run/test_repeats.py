@@ -1,5 +1,7 @@
 """When a candidate counts as judged."""
 
+from pathlib import Path
+
 import pytest
 
 from ratchet.components.gate.plan import rules_digest
@@ -8,8 +10,20 @@ from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import Gate, Recipe, load_recipe
 from ratchet.components.records import Outcome, Verdict
-from ratchet.components.run.repeats import settled
+from ratchet.components.run import repeats
+from ratchet.components.run.outcome import Status
+from ratchet.components.run.record import Run
+from ratchet.components.run.repeats import (
+    FinishedStages,
+    finished_stages,
+    standing_verdict,
+    unchanged_candidate,
+    unchanged_run,
+    verdict_of_this_run,
+)
+from ratchet.components.stages.scoring import Models
 from tests.places import MICRO
+from tests.run.runs import lines_of, make_stages, new_run, tracker_of
 
 RECIPE = load_recipe(MICRO)
 
@@ -32,39 +46,39 @@ def promote(ledger: Ledger, weights: str, verdict: str | None) -> None:
         ledger.promote(RECIPE.name, row, token=token)
 
 
-def test_a_candidate_never_judged_is_not_settled(ledger: Ledger) -> None:
-    assert settled(ledger, RECIPE, "candidate", "start") is None
+def test_a_candidate_that_was_never_judged_has_no_verdict(ledger: Ledger) -> None:
+    assert standing_verdict(ledger, RECIPE, "candidate", "start") is None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REJECT, Outcome.UNDERPOWERED])
-def test_a_refusal_against_todays_incumbent_settles(ledger: Ledger, outcome: Outcome) -> None:
+def test_a_refusal_against_todays_incumbent_stands(ledger: Ledger, outcome: Outcome) -> None:
     verdict = record(ledger, outcome)
-    assert settled(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
+    assert standing_verdict(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
 
 
-def test_a_refusal_against_another_incumbent_does_not_settle(ledger: Ledger) -> None:
+def test_a_refusal_against_another_incumbent_does_not_stand(ledger: Ledger) -> None:
     record(ledger, Outcome.REJECT)
     promote(ledger, "other", "v")
-    assert settled(ledger, RECIPE, "candidate", "start") is None
+    assert standing_verdict(ledger, RECIPE, "candidate", "start") is None
 
 
-def test_a_refusal_by_other_rules_does_not_settle(ledger: Ledger) -> None:
+def test_a_refusal_by_other_rules_does_not_stand(ledger: Ledger) -> None:
     rules = RECIPE.gate.rules.model_copy(update={"target_effect": 0.01})
     record(ledger, Outcome.UNDERPOWERED, recipe=RECIPE.model_copy(update={"gate": Gate(rules=rules)}))
-    assert settled(ledger, RECIPE, "candidate", "start") is None
+    assert standing_verdict(ledger, RECIPE, "candidate", "start") is None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INVALID, Outcome.ERROR])
 def test_what_could_not_be_judged_may_be_judged_again(ledger: Ledger, outcome: Outcome) -> None:
     record(ledger, outcome)
-    assert settled(ledger, RECIPE, "candidate", "start") is None
+    assert standing_verdict(ledger, RECIPE, "candidate", "start") is None
 
 
-def test_a_verdict_to_promote_settles_only_once_it_was_carried_out(ledger: Ledger) -> None:
+def test_a_verdict_to_promote_stands_only_once_it_was_carried_out(ledger: Ledger) -> None:
     verdict = record(ledger, Outcome.PROMOTE)
-    assert settled(ledger, RECIPE, "candidate", "start") is None
+    assert standing_verdict(ledger, RECIPE, "candidate", "start") is None
     promote(ledger, "candidate", verdict.digest)
-    assert settled(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
+    assert standing_verdict(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
 
 
 def test_a_candidate_that_was_rolled_back_is_not_promoted_again(ledger: Ledger) -> None:
@@ -72,11 +86,95 @@ def test_a_candidate_that_was_rolled_back_is_not_promoted_again(ledger: Ledger) 
     verdict = record(ledger, Outcome.PROMOTE, incumbent="old")
     promote(ledger, "candidate", verdict.digest)
     promote(ledger, "old", None)  # the rollback
-    assert settled(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
+    assert standing_verdict(ledger, RECIPE, "candidate", "start").verdict == verdict  # type: ignore[union-attr]
 
 
-def test_a_champion_without_a_verdict_is_settled(ledger: Ledger) -> None:
+def test_a_champion_without_a_verdict_counts_as_judged(ledger: Ledger) -> None:
     promote(ledger, "candidate", None)
-    found = settled(ledger, RECIPE, "candidate", "start")
+    found = standing_verdict(ledger, RECIPE, "candidate", "start")
     assert found is not None
     assert (found.verdict, found.run_id) == (None, "run")
+
+
+# The run
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run all of whose stages are finished."""
+    found = new_run(tmp_path)
+    make_stages(found)
+    made, found.made = found.made, type(found.made)()
+    data, start, reward, candidate = made.stages[:4]
+    for name, stage in [
+        ("prepare_data", data), ("starting_policy", start), ("validated_reward", reward), ("trained_candidate", candidate),
+    ]:  # fmt: skip
+        monkeypatch.setattr(repeats, name, lambda *_, stage=stage: stage)
+    return found
+
+
+def stages_of(run: Run) -> FinishedStages:
+    found = finished_stages(run.context)
+    assert found is not None
+    return found
+
+
+def judged(run: Run, outcome: Outcome, run_id: str = "before") -> Models:
+    """The candidate's verdict is in the ledger."""
+    found = stages_of(run)
+    models = Models(found.candidate, found.start, found.start)
+    verdict = Verdict(outcome, ["reason"], found.candidate.weights, found.start.weights, rules_digest(run.recipe))
+    run.ledger.record_verdict("micro", verdict.as_json(), verdict.digest, run_id)
+    return models
+
+
+def test_a_run_whose_candidate_was_judged_is_unchanged_and_does_not_touch_mlflow(run: Run) -> None:
+    judged(run, Outcome.REJECT)
+    run.project.home.reports.mkdir(parents=True)
+    (run.project.home.reports / "before.html").write_text("report", encoding="utf-8")
+    result = unchanged_run(run)
+    assert result is not None
+    assert (result.status, result.verdict, result.run_id) == (Status.UNCHANGED, Outcome.REJECT, "before")
+    assert result.report is not None
+    assert result.report.endswith("before.html")
+    assert [stage["name"] for stage in result.stages] == ["data", "warmup", "reward", "train"]
+    assert len(lines_of(run)) == 4
+    assert (run.run_id, tracker_of(run).opened) == (None, [])
+
+
+def test_a_run_whose_candidate_was_not_judged_goes_on(run: Run) -> None:
+    assert unchanged_run(run) is None
+    assert run.made.stages == []
+
+
+def test_a_run_that_was_killed_has_something_to_finish(run: Run) -> None:
+    judged(run, Outcome.REJECT)
+    run.ledger.begin_run(run.identity, "micro", "killed")
+    assert unchanged_run(run) is None
+
+
+def test_a_run_that_starts_from_the_champion_always_trains(tmp_path: Path) -> None:
+    assert finished_stages(new_run(tmp_path, "policy.start=champion").context) is None
+
+
+def test_nothing_is_computed_to_find_out(tmp_path: Path) -> None:
+    assert finished_stages(new_run(tmp_path).context) is None
+
+
+def test_a_candidate_that_was_judged_in_another_run_closes_this_one(run: Run) -> None:
+    models = judged(run, Outcome.REJECT)
+    run.open()
+    result = unchanged_candidate(run, stages_of(run).data, models)
+    assert result is not None
+    assert result.run_id == "before"
+    assert tracker_of(run).status == {"run0": "FINISHED"}
+    assert run.ledger.open_run(run.identity) is None
+
+
+def test_a_verdict_counts_as_this_runs_only_if_this_run_reached_it(run: Run) -> None:
+    models = judged(run, Outcome.REJECT, run_id="mine")
+    assert verdict_of_this_run(run, models) is None
+    run.ledger.begin_run(run.identity, "micro", "mine")
+    found = verdict_of_this_run(run, models)
+    assert found is not None
+    assert found.outcome is Outcome.REJECT

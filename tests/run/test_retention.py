@@ -1,4 +1,4 @@
-"""What may be deleted: nothing used lately, nothing needed, and no champion."""
+"""What may be deleted: nothing used recently, nothing needed, and no champion."""
 
 import json
 from typing import Any
@@ -81,7 +81,7 @@ def test_of_refused_versions_the_newest_stay() -> None:
 
 
 def test_the_policy_is_said_in_words() -> None:
-    assert policy_of(Retention()) == "kept: 14 days, 10 runs a model, all champions, 10 refused versions"
+    assert policy_of(Retention()) == "kept: 14 days, 10 runs per model, all champions, 10 refused versions"
 
 
 def test_a_time_that_is_none_stops_everything() -> None:

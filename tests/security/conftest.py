@@ -1,4 +1,4 @@
-"""What a web page could reach: the Prefect servers of ``ratchet serve``, ``ui`` and ``train``, started once and together."""
+"""What a web page could reach: the Prefect servers of ``ratchet schedule``, ``ui`` and ``train``, started once and together."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def doors(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The three commands, each in a project of its own."""
     projects = {name: new_project(tmp_path_factory.mktemp(name) / "project", database) for name in ("serve", "ui", "run")}
     serve_port, ui_port, mlflow_port = free_port(), free_port(), free_port()
-    schedule = ["serve", "--every", "30d", "--recipe", MICRO, "--prefect-port", str(serve_port)]
+    schedule = ["schedule", "--every", "30d", "--recipe", MICRO, "--prefect-port", str(serve_port)]
     pages = ["ui", "--port", str(mlflow_port), "--prefect-port", str(ui_port)]
     with (
         started(projects["serve"], *schedule) as serve,

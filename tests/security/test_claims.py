@@ -24,8 +24,9 @@ from ratchet.components.gate import judge as gate
 from ratchet.components.home import Home
 from ratchet.components.ledger.claims import acquired
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.run import steps
 from ratchet.components.run.locks import Locks
-from ratchet.flows import stages
+from ratchet.components.run.record import lock_name
 from tests.flows.test_operations import environment, new_project, wait_for
 from tests.places import MICRO
 
@@ -61,14 +62,14 @@ def take_over(name: str) -> Callable[[], None]:
 
     def happens() -> None:
         (found,) = [run for run in ledger().latest_runs(1000) if run["model"] == name]
-        acquired(ledger(), found["identity"], Locks(Home.here().leases).place(found["identity"][:16]), lambda *_: None)
+        acquired(ledger(), found["identity"], Locks(Home.here().leases).place(lock_name(found["identity"])), lambda *_: None)
 
     return happens
 
 
 @pytest.mark.parametrize(
     ("module", "function"),
-    [(stages, "publish_candidate"), (gate, "plan_use"), (gate, "score_fold"), (stages, "promote")],
+    [(steps, "publish_candidate"), (gate, "plan_use"), (gate, "score_fold"), (steps, "promote")],
     ids=["between two stages", "before its use of a fold is counted", "while the gate scores", "right before its promotion"],
 )
 def test_a_run_that_was_taken_over_promotes_nothing(
@@ -87,7 +88,7 @@ def test_a_run_that_was_taken_over_promotes_nothing(
 
 
 def test_the_run_that_took_over_promotes(run: Run, promoted: dict[str, Any], before: Meanwhile) -> None:
-    before(stages, "promote", take_over("resumed"))
+    before(steps, "promote", take_over("resumed"))
     with pytest.raises(ClaimLostError):
         run("name=resumed", *SMALL)
     result = run("name=resumed", *SMALL)

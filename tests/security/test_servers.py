@@ -182,8 +182,8 @@ def test_ui_does_not_send_the_token_to_a_strangers_server(doors: dict[str, Door]
 def test_a_temporary_server_ends_with_its_run(number: signal.Signals, database: Path, tmp_path: Path) -> None:
     """SIGKILL leaves no time to end it; its standard input ends."""
     project = new_project(tmp_path / "project", database)
-    code = "from flows import cli; from ratchet.flows.cli import prefect_servers, run; import time\n"
-    code += "run.run_until = lambda *_: (prefect_servers.ensure_api(), print('up', flush=True), time.sleep(60))\ncli.main()"
+    code = "from flows import cli; from ratchet.flows.cli import servers, run; import time\n"
+    code += "run.run_until = lambda *_: (servers.ensure_api(), print('up', flush=True), time.sleep(60))\ncli.main()"
     process = subprocess.Popen([sys.executable, "-c", code, "run"], cwd=project, env=environment(), stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"

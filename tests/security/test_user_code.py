@@ -132,11 +132,11 @@ def test_a_run_that_vanished_in_training_is_resumed(project: Path) -> None:
 
 @contextlib.contextmanager
 def serving(project: Path, *arguments: str) -> Iterator[None]:
-    """``ratchet serve`` in a session of its own, which is ended whole."""
+    """``ratchet schedule`` in a session of its own, which is ended whole."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "ratchet", "serve", "--every", "30s", "--prefect-port", port, *arguments]
+    command = [sys.executable, "-m", "ratchet", "schedule", "--every", "30s", "--prefect-port", port, *arguments]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=project, env=environment(project), start_new_session=True, **quiet)
     try:

@@ -10,7 +10,7 @@ from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.evaluation.benchmarks.containment import MODULES, contained
 from ratchet.components.recipe import Evaluation, Inspect, Library, LmEval, Recipe
-from ratchet.components.records import ItemResult
+from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 
 EXTRAS = {"lm_eval": "lm-eval", "inspect": "inspect"}  # of our distribution; each brings a library
 
@@ -129,7 +129,7 @@ def require_measures(recipe: Recipe, details: Mapping[str, Mapping[str, Mapping[
     for guard in recipe.gate.rules.guards:
         if isinstance(recipe.evaluation.benchmarks.get(guard.on, ""), str):
             continue
-        there = details[f"benchmark {guard.on}"]["challenger_sampled"]
+        there = details[f"benchmark {guard.on}"][rows_name(Arm.CHALLENGER, Decoding.SAMPLED)]
         if guard.measure not in there and not guard.measure.startswith("pass@"):  # any K up to the samples can be had
             raise RecipeError(
                 f"a guard is on {guard.measure!r} of the benchmark {guard.on!r}, whose task has the model write nothing; "

@@ -66,7 +66,10 @@ class RewardModel:
         write_json(path / CALIBRATION, {"temperature": self.temperature})
 
     def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt in the model's template, its completion, and end-of-sequence."""
+        """Token ids of each prompt in the model's template, its completion, and end-of-sequence, B.
+
+        A completion is tokenized by itself, as a policy writes it: no token spans the end of the prompt.
+        """
         if not completions:
             return []
         answers = self.tokenizer(list(completions), add_special_tokens=False, split_special_tokens=True).input_ids
@@ -78,6 +81,7 @@ class RewardModel:
         order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i))
         chunks = [order[start : start + together] for start in range(0, len(order), together)]
         found = torch.cat([self._padded([sequences[i] for i in chunk]) for chunk in chunks])
+        # The argsort of a permutation is its inverse: back to the order of the caller.
         return found[torch.tensor(order, device=found.device).argsort()]
 
     def _padded(self, sequences: Sequence[Sequence[int]]) -> Tensor:

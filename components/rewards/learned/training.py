@@ -94,7 +94,6 @@ def _member(
         steps=settings.steps,
         batch=settings.batch,
         lr=settings.lr,
-        label_noise=0.0,  # the parts are flipped already
         seed=own_seed,
         objective=Objective(settings.margin, settings.centring, settings.label_smoothing, settings.length_debiased),
         early_stop=stop,
@@ -178,19 +177,19 @@ def train_reward_model(
     steps: int,
     batch: int,
     lr: float,
-    label_noise: float,
     seed: int,
     objective: Objective = Objective(),
     early_stop: EarlyStop | None = None,
 ) -> Iterator[RewardStep]:
     """Minimise :func:`preference_loss`; the learning rate ramps up over 20 steps and decays linearly to a tenth.
 
+    Nothing is trained until the steps are iterated over, and the model is back in evaluation mode only after the last.
+
     Args:
         pairs: rows with prompt, chosen, rejected, and margin where they have one.
-        label_noise: share of these pairs whose labels are flipped before training.
     """
-    encoded = encode_pairs(reward_model, flipped(pairs, label_noise, seed), objective.margin)
-    judge = _EarlyStopping(reward_model, objective, early_stop)
+    encoded = encode_pairs(reward_model, pairs, objective.margin)
+    stopping = _EarlyStopping(reward_model, objective, early_stop)
     slope = length_slope(encoded) if objective.length_debiased else 0.0
     parameters = [p for p in reward_model.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
@@ -205,10 +204,11 @@ def train_reward_model(
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
+        # Two waits for the device per step, so that every step can be shown.
         yield RewardStep(step, loss.item(), float((difference > 0).float().mean()))
-        if judge.ends(step, slope):
+        if stopping.ends(step, slope):
             break
-    judge.restore()
+    stopping.restore()
     reward_model.model.eval()
 
 
@@ -247,7 +247,7 @@ def _log_ratio(pair: EncodedPair) -> float:
 def _forward(
     reward_model: RewardModel, pairs: Sequence[EncodedPair], objective: Objective, slope: float
 ) -> tuple[Tensor, Tensor]:
-    """Loss, and the scores' differences [B]."""
+    """Loss, and the scores' differences [B]. One pass over 2B sequences: the chosen answers, then the rejected ones."""
     device, count = reward_model.model.device, len(pairs)
     scores = reward_model.forward([*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)], ROWS_TOGETHER)
     margins = torch.tensor([pair.margin for pair in pairs], device=device)
@@ -265,7 +265,7 @@ class _EarlyStopping:
         self.best: dict[str, Tensor] = {}
 
     def ends(self, step: int, slope: float) -> bool:
-        if self.settings is None or (step + 1) % self.settings.every:
+        if self.settings is None or (step + 1) % self.settings.every:  # steps count from 0
             return False
         loss = self._loss(slope)
         if loss < self.lowest:

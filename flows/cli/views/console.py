@@ -1,8 +1,7 @@
 """What a person watches during a run: one live line per stage, on stderr."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,8 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from ratchet.components.report.run import dev_rows
-from ratchet.components.run.outcome import Status
-from ratchet.components.stages.stage import Stage
+from ratchet.components.run.outcome import RunResult
+from ratchet.components.run.record import Made
+from ratchet.components.stages.results import ValidationReport
+from ratchet.components.stages.stage import Silent, Stage
 from ratchet.components.text import visible
 
 TITLES: dict[str, str] = {
@@ -31,7 +32,7 @@ def say(text: str) -> None:
     console.print(text, highlight=False, markup=False)
 
 
-class Display:
+class Display(Silent):
     """Progress bars by stage; lines are printed as stages finish, so that a log file reads well too."""
 
     def __init__(self) -> None:
@@ -78,37 +79,40 @@ class Display:
         console.print(f"[green]✓[/] {TITLES.get(stage, stage):<18} {how}", highlight=False)
 
 
-def print_result(result: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+def print_result(result: RunResult, made: Made) -> None:
     """The summary at the end of a run, for a person."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("dataset", str(result["dataset"] or "not made"))
-    if details.get("reward"):
-        report = details["reward"]
-        good = sum(check["passed"] for check in report["checks"])
-        state = "passed" if report["passed"] else "refused"
-        table.add_row("reward", f"{report['kind']} {state}: {good} of {len(report['checks'])} checks passed")
-        for check in report["checks"]:
-            if not check["passed"]:
-                found = f"{check['name']} {_number(check['value'])} against {check['threshold']:g}"
-                waived = check["waived"]
-                note = f"FAILED. {check['advice']}" if waived is None else f"failed, waived: {waived}"
-                table.add_row("", escape(visible(f"{found} {note}")))
-    for row in dev_rows(details["evaluation"])[:2] if details.get("evaluation") else []:
+    table.add_row("dataset", str(result.dataset or "not made"))
+    if made.reward is not None:
+        add_reward(table, made.reward.report)
+    for row in dev_rows(made.dev.summary)[:2] if made.dev is not None else []:
         table.add_row(f"dev, {row['label']}", f"{row['before']} -> {row['after']}")
-    table.add_row("verdict", str(result["verdict"] or "none"))
-    for reason in details.get("reasons", []):
+    table.add_row("verdict", str(result.verdict or "none"))
+    for reason in result.reasons:
         table.add_row("", escape(visible(reason)))
-    if result["version"]:
-        table.add_row("model version", f"{result['version']} (champion before: {result['previous'] or 'none'})")
-    if result["report"]:
-        table.add_row("report", str(result["report"]))
+    if result.version:
+        table.add_row("model version", f"{result.version} (champion before: {result.previous or 'none'})")
+    if result.report:
+        table.add_row("report", result.report)
         table.add_row("look next", "ratchet ui   (MLflow and Prefect in the browser)")
-    colour = COLOURS[Status(result["status"]).tone]
     console.print()
-    console.print(f"[bold {colour}]{result['status']}[/]")
+    console.print(f"[bold {COLOURS[result.status.tone]}]{result.status}[/]")
     console.print(table)
+
+
+def add_reward(table: Table, report: ValidationReport) -> None:
+    """How many checks passed, and what the others found."""
+    good = sum(check["passed"] for check in report.checks)
+    state = "passed" if report.passed else "refused"
+    table.add_row("reward", f"{report.kind} {state}: {good} of {len(report.checks)} checks passed")
+    for check in report.checks:
+        if not check["passed"]:
+            found = f"{check['name']} {_number(check['value'])} against {check['threshold']:g}"
+            waived = check["waived"]
+            note = f"FAILED. {check['advice']}" if waived is None else f"failed, waived: {waived}"
+            table.add_row("", escape(visible(f"{found} {note}")))
 
 
 def _number(value: float | None) -> str:

@@ -17,8 +17,9 @@ PHASES = {
 def print_plan(plan: MemoryPlan) -> None:
     """Each part, by the phase that needs it, and what was chosen."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading, side in (("when", "left"), ("what", "left"), ("GiB", "right")):
-        table.add_column(heading, justify=side)
+    for heading in ("when", "what"):
+        table.add_column(heading)
+    table.add_column("GiB", justify="right")
     for phase, words in PHASES.items():
         for number, part in enumerate(p for p in plan.estimate.parts if p.phase == phase):
             table.add_row("" if number else words, part.name, f"{part.bytes / GIB:.3f}")

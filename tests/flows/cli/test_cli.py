@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import RatchetError, RecipeError
-from ratchet.flows.cli.serve import check_schedule, parse_interval
+from ratchet.flows.cli.schedule import check_schedule, parse_interval
 from ratchet.flows.servers import start as servers
 from tests.places import ROOT
 
@@ -95,6 +95,13 @@ def test_a_wrong_recipe_is_json_too(project: Path) -> None:
     done = ratchet(project, "run", "--recipe", recipe, "--set", "train.rate=1", "--json")
     assert done.returncode == 2
     assert "train.rate" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize("verb", ["schedule", "serve"])
+def test_a_schedule_is_asked_for_under_both_names(project: Path, verb: str) -> None:
+    done = ratchet(project, verb, "--recipe", str(ROOT / "recipes" / "quickstart.yaml"))
+    assert done.returncode == 2
+    assert "--every 15m" in done.stderr
 
 
 VERBS_OF_A_MODEL = [

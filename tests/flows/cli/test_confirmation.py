@@ -13,7 +13,7 @@ from ratchet.components.errors import ClaimLostError
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.flows import claims
-from ratchet.flows.stages import worth_retrying
+from ratchet.flows.tasks import worth_retrying
 
 RUN = uuid.uuid4()
 

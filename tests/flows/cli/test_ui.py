@@ -8,7 +8,6 @@ import pytest
 from ratchet.components.home import Home
 from ratchet.flows.cli import ui
 from ratchet.flows.servers import start as servers
-from ratchet.flows.servers import start_prefect as prefect_servers
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def test_mlflow_is_stopped_even_while_it_starts(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     prefect, mlflow, stop = Mock(), Mock(), Mock()
-    monkeypatch.setattr(prefect_servers, "project_server", Mock(return_value=prefect))
+    monkeypatch.setattr(servers, "project_server", Mock(return_value=prefect))
     monkeypatch.setattr(servers, "require_free", Mock())
     monkeypatch.setattr(servers, "start", Mock(return_value=mlflow))
     monkeypatch.setattr(servers, "wait_until_healthy", Mock(side_effect=SystemExit(143)))  # as SIGTERM does

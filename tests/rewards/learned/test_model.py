@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from ratchet.components.chat import encode_prompt
 from ratchet.components.errors import ModelError
 from ratchet.components.rewards.learned.model import RewardModel
-from ratchet.components.rewards.learned.training import RewardStep, train_reward_model
+from ratchet.components.rewards.learned.training import RewardStep, flipped, train_reward_model
 
 CPU = torch.device("cpu")
 PAIRS = [
@@ -21,8 +21,8 @@ PAIRS = [
 TRAIN, HELDOUT = PAIRS[:24], PAIRS[24:]
 
 
-def trained(model: RewardModel, pairs: list[dict[str, str]] = TRAIN, label_noise: float = 0.0) -> list[RewardStep]:
-    return list(train_reward_model(model, pairs, steps=40, batch=8, lr=3e-3, label_noise=label_noise, seed=1))
+def trained(model: RewardModel, pairs: Sequence[Mapping[str, str]] = TRAIN) -> list[RewardStep]:
+    return list(train_reward_model(model, pairs, steps=40, batch=8, lr=3e-3, seed=1))
 
 
 def accuracy(model: RewardModel, pairs: list[dict[str, str]] = HELDOUT) -> float:
@@ -44,19 +44,9 @@ def trained_model(learned: tuple[RewardModel, float, list[RewardStep]]) -> Rewar
     return learned[0]
 
 
-class Recorder(RewardModel):
-    """A reward model that notes the order in which completions are encoded: the preferred one of a pair comes first."""
-
-    def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
-        self.seen = [*getattr(self, "seen", []), list(completions)]
-        return [[2, 3, 1]] * len(completions)
-
-
-def flips(model: RewardModel, label_noise: float, seed: int = 1) -> list[bool]:
-    recorder = Recorder(model.model, model.tokenizer)
+def flips(label_noise: float) -> list[bool]:
     pairs = [{"prompt": "", "chosen": "good", "rejected": "bad"}] * 1000
-    next(train_reward_model(recorder, pairs, steps=1, batch=1, lr=1e-9, label_noise=label_noise, seed=seed))
-    return [first == "bad" for first in recorder.seen[0]]
+    return [pair["chosen"] == "bad" for pair in flipped(pairs, label_noise, 1)]
 
 
 # Learning
@@ -71,27 +61,27 @@ def test_training_on_separable_pairs_orders_unseen_ones(learned: tuple[RewardMod
 def test_an_indifferent_model_starts_at_the_loss_of_a_coin(reward_model: RewardModel) -> None:
     # Equal texts have margin 0: -ln sigmoid(0) = ln 2 = 0.6931.
     pairs = [{**pair, "rejected": pair["chosen"]} for pair in TRAIN]
-    step = next(train_reward_model(reward_model, pairs, steps=1, batch=8, lr=1e-3, label_noise=0.0, seed=1))
+    step = next(train_reward_model(reward_model, pairs, steps=1, batch=8, lr=1e-3, seed=1))
     assert step.loss == pytest.approx(0.6931, abs=1e-4)
 
 
 def test_pairs_with_flipped_labels_teach_the_opposite(reward_model: RewardModel) -> None:
-    trained(reward_model, label_noise=1.0)
+    trained(reward_model, flipped(TRAIN, 1.0, 1))
     assert accuracy(reward_model) == 0.0
 
 
-def test_label_noise_flips_about_its_share_of_the_pairs(reward_model: RewardModel) -> None:
+def test_label_noise_flips_about_its_share_of_the_pairs() -> None:
     # sqrt(0.3 * 0.7 * 1000) = 14.5; 65 is more than four of them.
-    assert abs(sum(flips(reward_model, 0.3)) - 300) < 65
+    assert abs(sum(flips(0.3)) - 300) < 65
 
 
-def test_no_label_noise_flips_nothing_and_full_noise_everything(reward_model: RewardModel) -> None:
-    assert not any(flips(reward_model, 0.0))
-    assert all(flips(reward_model, 1.0))
+def test_no_label_noise_flips_nothing_and_full_noise_everything() -> None:
+    assert not any(flips(0.0))
+    assert all(flips(1.0))
 
 
-def test_more_noise_flips_the_same_pairs_and_others(reward_model: RewardModel) -> None:
-    few, many = flips(reward_model, 0.1), flips(reward_model, 0.4)
+def test_more_noise_flips_the_same_pairs_and_others() -> None:
+    few, many = flips(0.1), flips(0.4)
     assert all(m for f, m in zip(few, many, strict=True) if f)
 
 

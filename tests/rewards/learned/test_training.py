@@ -60,7 +60,7 @@ def test_what_length_explains_need_not_be_scored() -> None:
 
 
 def train(model: RewardModel, pairs: list[dict[str, object]], steps: int = 40, **options: object) -> int:
-    given = {"batch": 8, "lr": 3e-3, "label_noise": 0.0, "seed": 1, **options}
+    given = {"batch": 8, "lr": 3e-3, "seed": 1, **options}
     return len(list(train_reward_model(model, pairs, steps=steps, **given)))  # type: ignore[arg-type]
 
 
@@ -88,7 +88,7 @@ def test_length_debiasing_takes_length_out_of_the_score(trunk: Path) -> None:
 def test_a_rows_own_margin_comes_before_the_recipes(trunk: Path) -> None:
     def first(pairs: list[dict[str, object]], margin: float) -> float:
         model = RewardModel.from_trunk(trunk, 1, CPU)
-        options = {"batch": 8, "lr": 1e-9, "label_noise": 0.0, "seed": 1}
+        options = {"batch": 8, "lr": 1e-9, "seed": 1}
         return next(train_reward_model(model, pairs, steps=1, objective=Objective(margin=margin), **options)).loss  # type: ignore[arg-type]
 
     assert first([{**pair, "margin": 0.0} for pair in FEW], 5.0) == first([*FEW], 0.0) < first([*FEW], 5.0)
@@ -100,7 +100,7 @@ def test_training_ends_early_and_keeps_the_best_weights(trunk: Path) -> None:
     # Judged by the opposite labels every step makes it worse: the first evaluation is the best, two more end it.
     assert train(model, FEW, early_stop=EarlyStop(turned, patience=2, every=5)) == 15
     short = RewardModel.from_trunk(trunk, 1, CPU)
-    options = {"batch": 8, "lr": 3e-3, "label_noise": 0.0, "seed": 1}
+    options = {"batch": 8, "lr": 3e-3, "seed": 1}
     for step in train_reward_model(short, FEW, steps=40, **options):  # type: ignore[arg-type]
         if step.step == 4:
             break

@@ -15,7 +15,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
 from ratchet.flows.servers import start as servers
-from ratchet.flows.servers import start_prefect as prefect_servers
 from ratchet.flows.servers.api_token import token_of
 
 
@@ -43,7 +42,7 @@ def port() -> Iterator[int]:
 
 def test_a_named_server_that_answers_is_used(port: int) -> None:
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
-        assert prefect_servers.api_is_given()
+        assert servers.api_is_given()
 
 
 def test_a_named_server_that_is_down_is_said_to_be() -> None:
@@ -51,7 +50,7 @@ def test_a_named_server_that_is_down_is_said_to_be() -> None:
         port = listener.getsockname()[1]
     said = rf"names http://127.0.0.1:{port}/api, which .*refused.* unset PREFECT_API_URL"
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}), pytest.raises(RatchetError, match=said):
-        prefect_servers.ensure_api()
+        servers.ensure_api()
 
 
 @pytest.mark.parametrize("url", ["no-url", "http://127.0.0.1:99999/api", "http://no-such-host.invalid/api"])
@@ -62,17 +61,17 @@ def test_an_address_that_leads_nowhere_has_a_reason(url: str) -> None:
 def test_the_token_is_for_the_projects_own_server_only(tmp_path: Path, port: int) -> None:
     home = Home(tmp_path, tmp_path / ".ratchet")
     with pytest.raises(RatchetError, match=f"no Prefect server of this project runs on port {port}"):
-        prefect_servers.shell_environment(home, port)
-    with prefect_servers.lock_of(home, port).open("w") as lock:
+        servers.shell_environment(home, port)
+    with servers.lock_of(home, port).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as the server's process does
-        assert prefect_servers.shell_environment(home, port) == {
+        assert servers.shell_environment(home, port) == {
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_API_AUTH_STRING": token_of(home),
         }
 
 
 def test_a_new_projects_first_import_of_prefect_warns_of_nothing(prefect_home: Path) -> None:
-    code = "from ratchet.flows.servers.start_prefect import api_is_given; print(api_is_given())"
+    code = "from ratchet.flows.servers.start import api_is_given; print(api_is_given())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, "home directory" in done.stderr) == ("False\n", False)
     assert stat.S_IMODE(prefect_home.stat().st_mode) == 0o700

@@ -1,4 +1,4 @@
-"""``ratchet serve``: run the flow on a schedule from this machine."""
+"""``ratchet schedule``: run the flow on a schedule from this machine."""
 
 import re
 from typing import Annotated
@@ -7,26 +7,29 @@ import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
 
+ALIAS = """Alias of `ratchet schedule`. To serve a model, see docs/serving.md.
+
+Example: ratchet serve --every 6h
+"""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def serve(
+def schedule(
     cron: Annotated[str | None, typer.Option(help="Cron schedule, in UTC.")] = None,
     every: Annotated[str | None, typer.Option(help="Interval, such as 15m, 6h or 1d.")] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server that is started here.")] = 4200,
 ) -> None:
-    """Start what is needed and serve the flow from this machine until stopped.
+    """Run the recipe on a schedule from this machine, until stopped.
 
     A loopback Prefect server is started unless PREFECT_API_URL names one. Runs never overlap.
 
-    Example: ratchet serve --cron "0 2 * * *" --set seed=slot
+    Example: ratchet schedule --cron "0 2 * * *" --set seed=slot
     """
     from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
     from ratchet.flows.servers import start as servers
-    from ratchet.flows.servers import start_prefect as prefect_servers
     from ratchet.flows.servers.api_token import token_of
     from ratchet.flows.settings import apply
 
@@ -36,9 +39,9 @@ def serve(
     home = Home.here()
     apply(home)
     server = None
-    if not prefect_servers.api_is_given():
-        server = prefect_servers.project_server(home, prefect_port)
-        prefect_servers.use(prefect_port, token_of(home))
+    if not servers.api_is_given():
+        server = servers.project_server(home, prefect_port)
+        servers.use(prefect_port, token_of(home))
         typer.echo(f"Prefect runs on port {prefect_port}. In another shell: ratchet ui", err=True)
     try:
         from ratchet.flows.schedules import serve_flow

@@ -40,17 +40,17 @@ def prepared(folder: Path, rows: list[dict[str, Any]], **checks: Any) -> Prepare
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_faults_what_a_reader_tells_apart_is_different(one: str, other: str) -> None:
+def test_what_a_reader_tells_apart_is_different(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
 
 
 @pytest.mark.parametrize(("one", "other"), EQUAL)
-def test_faults_what_no_reader_tells_apart_is_the_same(one: str, other: str) -> None:
+def test_what_no_reader_tells_apart_is_the_same(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
 
 
 @pytest.mark.parametrize(("one", "other"), LOOK_ALIKE)
-def test_faults_problems_that_look_alike_are_all_kept(tmp_path: Path, one: str, other: str) -> None:
+def test_problems_that_look_alike_are_all_kept(tmp_path: Path, one: str, other: str) -> None:
     asked = [f"Case {n}: what is {text}?" for n in range(150) for text in (one, other)]
     summary = prepared(tmp_path, [{"question": text, "answer": f"#### {n}"} for n, text in enumerate(asked)]).summary
     assert summary["dropped"] == {"too_long": 0, "duplicates": 0}
@@ -58,7 +58,7 @@ def test_faults_problems_that_look_alike_are_all_kept(tmp_path: Path, one: str, 
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_faults_a_pair_does_not_contradict_itself(tmp_path: Path, one: str, other: str) -> None:
+def test_a_pair_does_not_contradict_itself(tmp_path: Path, one: str, other: str) -> None:
     rows = [{"prompt": f"Write it so, number {n}.", "chosen": f"{n}: {one}", "rejected": f"{n}: {other}"} for n in range(150)]
     summary = prepared(tmp_path, rows, answers="optional").summary
     assert (summary["dropped"], summary["raw_rows"]) == (
@@ -67,7 +67,7 @@ def test_faults_a_pair_does_not_contradict_itself(tmp_path: Path, one: str, othe
     )
 
 
-def test_faults_a_contradiction_takes_two_rows(tmp_path: Path) -> None:
+def test_a_contradiction_takes_two_rows(tmp_path: Path) -> None:
     rows = [{"prompt": f"Number {n}?", "chosen": f"a  b {n}", "rejected": f"a b {n}"} for n in range(150)]
     assert "contradictory_pairs" not in prepared(tmp_path / "one", rows, answers="optional").summary["dropped"]
     turned = {**rows[0], "chosen": "y", "rejected": "x"}
@@ -78,14 +78,14 @@ def test_faults_a_contradiction_takes_two_rows(tmp_path: Path) -> None:
 ROWS = [{"question": f"Number {n}?", "answer": f"#### {n}"} for n in range(200)]
 
 
-def test_faults_two_references_of_one_prompt_are_listed(tmp_path: Path) -> None:
+def test_two_references_of_one_prompt_are_listed(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"(?s)2 checks failed, in 2 of 201 rows:\n  \S+, row 8: answer: .*\n  \S+, row 201: answer: "
     ):
         prepared(tmp_path, [*ROWS, {"question": "Number 7? ", "answer": "#### 8"}])
 
 
-def test_faults_two_references_of_one_prompt_are_both_dropped_and_counted_where_that_is_allowed(tmp_path: Path) -> None:
+def test_two_references_of_one_prompt_are_both_dropped_and_counted_where_that_is_allowed(tmp_path: Path) -> None:
     done = prepared(tmp_path, [*ROWS, {"question": "Number 7?", "answer": "#### 8"}], max_bad_rows=0.05)
     assert done.summary["dropped"]["contradictory_answers"] == 2
     (step,) = [step for step in done.facts["steps"] if step["name"] == "contradictory_answers"]
@@ -94,12 +94,12 @@ def test_faults_two_references_of_one_prompt_are_both_dropped_and_counted_where_
 
 
 @pytest.mark.parametrize(("answers", "again"), [("number", "7 * 1 = 7.0\n#### 7.0"), ("text", "#### 7"), ("text", " #### 7\n")])
-def test_faults_the_same_reference_again_is_a_duplicate(tmp_path: Path, answers: str, again: str) -> None:
+def test_the_same_reference_again_is_a_duplicate(tmp_path: Path, answers: str, again: str) -> None:
     summary = prepared(tmp_path, [*ROWS, {"question": "Number 7?", "answer": again}], answers=answers).summary
     assert summary["dropped"] == {"too_long": 0, "duplicates": 1}
 
 
-def test_faults_texts_are_references_and_demonstrations_are_not(tmp_path: Path) -> None:
+def test_texts_are_references_and_demonstrations_are_not(tmp_path: Path) -> None:
     rows = [{"question": f"Town {n}?", "answer": f"Name {n}"} for n in range(200)]
     with pytest.raises(DataError, match=r"row 8: answer: another row gives another reference"):
         prepared(tmp_path / "one", [*rows, {"question": "Town 7?", "answer": "name 7"}], answers="text")

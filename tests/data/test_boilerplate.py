@@ -62,15 +62,13 @@ def kept(tmp_path: Path, questions: list[str]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("around", INSTRUCTIONS.values(), ids=INSTRUCTIONS.keys())
 @pytest.mark.parametrize("questions", [QUESTIONS, SHORT, QUESTIONS[:90]], ids=["long", "short", "few"])
-def test_faults_an_instruction_leaves_the_same_rows(
-    tmp_path: Path, questions: list[str], around: Callable[[str, int], str]
-) -> None:
+def test_an_instruction_leaves_the_same_rows(tmp_path: Path, questions: list[str], around: Callable[[str, int], str]) -> None:
     without = kept(tmp_path / "without", questions)
     assert len(without) > 0.9 * len(questions)
     assert kept(tmp_path / "with", [around(text, n) for n, text in enumerate(questions)]) == without
 
 
-def test_faults_an_instruction_in_the_middle_makes_no_two_rows_alike() -> None:
+def test_an_instruction_in_the_middle_makes_no_two_rows_alike() -> None:
     prompts = {f"{n:04d}": f"Task {n}. {SYSTEM}\n\n{text}\nTask {n} ends." for n, text in enumerate(QUESTIONS)}
     assert near_duplicates(prompts, NearDuplicates(), lambda identity: 1) == []
     rows = [{"id": identity, "prompt": prompt} for identity, prompt in prompts.items()]
@@ -78,7 +76,7 @@ def test_faults_an_instruction_in_the_middle_makes_no_two_rows_alike() -> None:
 
 
 @pytest.mark.parametrize("around", INSTRUCTIONS.values(), ids=INSTRUCTIONS.keys())
-def test_faults_near_duplicates_and_overlap_are_found_within_an_instruction(around: Callable[[str, int], str]) -> None:
+def test_near_duplicates_and_overlap_are_found_within_an_instruction(around: Callable[[str, int], str]) -> None:
     texts = [question(n, 20) for n in range(400)]
     copies = [edited(text, 30) for text in texts[:5]]
     prompts = {f"{n:04d}": around(text, n) for n, text in enumerate([*texts, *copies])}
@@ -90,21 +88,21 @@ def test_faults_near_duplicates_and_overlap_are_found_within_an_instruction(arou
 
 
 @pytest.mark.parametrize("rows", [30, 300])
-def test_faults_a_data_set_of_near_duplicates_is_still_one(rows: int) -> None:
+def test_a_data_set_of_near_duplicates_is_still_one(rows: int) -> None:
     text = question(1, 60)  # two rows with one word edited in each share about 170 of 190 runs of 5 words
     places = stream(1, "edits").integers(0, 180, rows).tolist()
     prompts = {f"{n:04d}": edited(text, place, f"other{n}") for n, place in enumerate(places)}
     assert len(prompts) - len(near_duplicates(prompts, NearDuplicates(), lambda identity: 1)) == 1
 
 
-def test_faults_a_few_rows_share_no_boilerplate() -> None:
+def test_a_few_rows_share_no_boilerplate() -> None:
     # 20 rows are not more than 20, so what they share counts; of 21 it does not.
     texts = [["begin", "the", "same", "words", "in", "each", f"own{n}"] for n in range(21)]
     assert [part.words for part in divided(texts[:20])[0]] == [(), tuple(texts[0]), ()]
     assert [part.words for part in divided(texts)[0]] == [tuple(texts[0][:-1]), ("own0",), ()]
 
 
-def test_faults_words_are_own_where_few_go_on_differently() -> None:
+def test_words_are_own_where_few_go_on_differently() -> None:
     # 98 of 100 rows go on with "third": after two words fewer than a fifth leave, after three all do.
     texts = [["first", "second", "third" if n > 1 else "else", str(n)] for n in range(100)]
     assert [len(text[0].words) for text in divided(texts)][:3] == [0, 0, 3]
@@ -119,7 +117,7 @@ def prepared(tmp_path: Path, rows: list[dict[str, str]], **data: Any) -> dict[st
     return prepare(Data.model_validate({"source": str(tmp_path / "rows.jsonl"), **data}), tmp_path / "data").summary
 
 
-def test_faults_a_step_that_drops_over_a_tenth_of_train_warns(tmp_path: Path) -> None:
+def test_a_step_that_drops_over_a_tenth_of_train_warns(tmp_path: Path) -> None:
     summary = prepared(tmp_path, [*ROWS, *ROWS[:100]])  # 100 of 500
     (warning,) = summary["warnings"]
     found = re.match(r"exact duplicates: (\d+) of (\d+) rows to train on were dropped\.", warning)
@@ -129,11 +127,11 @@ def test_faults_a_step_that_drops_over_a_tenth_of_train_warns(tmp_path: Path) ->
     assert dropped < 100 and of < 500  # the rest is not trained on
 
 
-def test_faults_a_step_that_drops_less_does_not_warn(tmp_path: Path) -> None:
+def test_a_step_that_drops_less_does_not_warn(tmp_path: Path) -> None:
     assert "warnings" not in prepared(tmp_path, [*ROWS, *ROWS[:20]])
 
 
-def test_faults_a_refusal_names_the_step_that_took_the_rows(tmp_path: Path) -> None:
+def test_a_refusal_names_the_step_that_took_the_rows(tmp_path: Path) -> None:
     text = f"{QUESTIONS[0]} {QUESTIONS[1]} {QUESTIONS[2]} with"
     rows = [{"question": f"{text} other{n} words {QUESTIONS[3]}", "answer": f"#### {n}"} for n in range(15)]
     with pytest.raises(

@@ -8,22 +8,22 @@ from typing import Any
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ratchet.components.provenance.ancestry import Link
+from ratchet.components.provenance.ancestry import Ancestor
 from ratchet.flows.cli import app
-from ratchet.flows.cli.lineage import tree_of
+from ratchet.flows.cli.views.provenance import tree_of
 from tests.places import MICRO
 from tests.provenance.records import TWO, lineage
 
 
-def drawn(*links: Link) -> str:
+def drawn(*versions: Ancestor) -> str:
     console = Console(width=120, file=io.StringIO())
-    console.print(tree_of("m", list(links)))
+    console.print(tree_of("m", list(versions)))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_tree_goes_from_a_version_to_its_first_policy() -> None:
     child = lineage(policy={"kind": "version", "version": "1", "weights_sha256": TWO})
-    text = drawn(Link("2", {"verdict": "PROMOTE"}, child), Link("1", {}, lineage()))
+    text = drawn(Ancestor("2", {"verdict": "PROMOTE"}, child), Ancestor("1", {}, lineage()))
     lines = [line.strip(" │├└─") for line in text.splitlines()]
     order = ["m version 2  PROMOTE", "started from", "m version 1  unknown", "started from"]
     assert [line for line in lines if line in order] == order
@@ -31,12 +31,12 @@ def test_the_tree_goes_from_a_version_to_its_first_policy() -> None:
 
 
 def test_the_tree_says_why_it_ends() -> None:
-    assert "older release [bold]" in drawn(Link("1", {}, None, "older release [bold]"))
+    assert "older release [bold]" in drawn(Ancestor("1", {}, None, "older release [bold]"))
 
 
 def test_uncommitted_code_and_a_lock_that_was_not_followed_show() -> None:
     code = {**lineage().code.model_dump(), "changed": ["a.py"], "diff_sha256": TWO}
-    text = drawn(Link("1", {}, lineage(code=code, off_lock={"torch": "2.10.0"})))
+    text = drawn(Ancestor("1", {}, lineage(code=code, off_lock={"torch": "2.10.0"})))
     assert "with 1 uncommitted files" in text
     assert "not followed by torch" in text
 
@@ -48,9 +48,9 @@ def ratchet(*arguments: str) -> tuple[int, Any]:
 
 def test_the_champions_lineage_is_one_version_long(promoted: dict[str, Any]) -> None:
     code, found = ratchet("lineage", "champion")
-    (link,) = found["chain"]
-    assert (code, link["version"], link["problem"]) == (0, "1", None)
-    assert link["lineage"]["dataset"]["md5"] == promoted["dataset"]
+    (version,) = found["chain"]
+    assert (code, version["version"], version["problem"]) == (0, "1", None)
+    assert version["lineage"]["dataset"]["md5"] == promoted["dataset"]
 
 
 def test_everything_that_the_champion_records_is_as_recorded(promoted: dict[str, Any]) -> None:

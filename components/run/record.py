@@ -1,0 +1,260 @@
+"""A run as MLflow and the ledger see it: a parent run, a child per stage, an identity that survives a crash."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ratchet.components.digests import digest_of
+from ratchet.components.errors import RegistryError
+from ratchet.components.interruption import Interruption
+from ratchet.components.ledger.claims import Claim, claimed
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.provenance.lineage import commit_tags
+from ratchet.components.recipe import Recipe
+from ratchet.components.records import Verdict
+from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.project import Project
+from ratchet.components.source_code import sources_digest
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage, RewardStage
+from ratchet.components.stages.stage import Context, StageResult
+from ratchet.components.stages.train import TrainStage
+from ratchet.components.store import check_writable
+from ratchet.components.text import visible
+from ratchet.components.user_code import function_digests
+
+if TYPE_CHECKING:
+    from ratchet.components.registry.runs import Tracker
+
+
+class Display(Protocol):
+    """Who shows a run to a person."""
+
+    def live(self) -> AbstractContextManager[None]:
+        """Draw while the block lasts."""
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """A stage has done ``done`` of ``total``."""
+
+    def finished(self, stage: str, cached: bool, seconds: float) -> None:
+        """A stage is finished."""
+
+
+@dataclass
+class Made:
+    """What a run has made or found so far; None is what it has not come to."""
+
+    stages: list[StageResult] = field(default_factory=list)  # in their order
+    data: DataStage | None = None
+    reward: RewardStage | None = None
+    candidate: TrainStage | None = None
+    dev: EvaluateStage | None = None
+    version: str | None = None  # of the candidate in the registry
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ends, decided before it is published."""
+
+    status: Status
+    verdict: Verdict | None = None
+    previous: str | None = None  # the champion before
+    reasons: Sequence[str] = ()  # for the person who watches
+    remark: str | None = None  # what a reader of the report must know beside the verdict's reasons
+
+
+def confirm_in_ledger(claim: Claim) -> None:
+    """Whether this process may continue the run, by the ledger.
+
+    Raises:
+        ClaimLostError: if it may not.
+    """
+    claim.check()
+    claim.confirm()
+
+
+class Run:
+    """The run being made. It observes its own stages. MLflow is opened when the first stage has something to say."""
+
+    def __init__(
+        self, project: Project, display: Display, claim: Claim, confirm: Callable[[Claim], None] = confirm_in_ledger
+    ) -> None:
+        """
+        Args:
+            confirm: asks everybody who may have ended this run, and raises ClaimLostError if somebody has.
+        """
+        self.project, self.display, self.claim = project, display, claim
+        self.context = Context(project.recipe, project.home, observer=self)
+        self.made = Made()
+        self.ending: Ending | None = None
+        self.run_id: str | None = None  # of the parent run in MLflow
+        self._confirm = confirm
+
+    @property
+    def identity(self) -> str:
+        """Of the run, as :func:`identity_of` has it."""
+        return self.claim.run
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.project.recipe
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.project.ledger
+
+    @property
+    def tracker(self) -> "Tracker":
+        return self.project.tracker
+
+    @property
+    def begun(self) -> str | None:
+        """The MLflow run of this identity, if it was begun, by this process or by one that was killed."""
+        return self.run_id or self.ledger.open_run(self.identity)
+
+    def confirm(self) -> None:
+        """Before every step that others see.
+
+        Raises:
+            ClaimLostError: if this process may not continue the run.
+        """
+        self._confirm(self.claim)
+
+    def open(self) -> str:
+        """Open the parent run: a new one, or the one that a killed process left."""
+        if self.run_id is not None:
+            return self.run_id
+        known = self.ledger.open_run(self.identity)
+        tags = {
+            "ratchet.identity": self.identity,
+            "recipe_digest": self.recipe.digest,
+            **commit_tags(self.project.home.project),
+        }
+        self.run_id = self.tracker.open_run(self.recipe.name, tags, known)
+        self.ledger.begin_run(self.identity, self.recipe.name, self.run_id)
+        self.tracker.params(self.run_id, flatten(self.recipe.model_dump(mode="json")))
+        return self.run_id
+
+    @contextmanager
+    def child(self, stage: str) -> Iterator[str]:
+        """The child run of a stage that is being made, with system metrics; failed if the block raises."""
+        child = self.tracker.child(self.open(), stage)
+        try:
+            with self.tracker.system_metrics(child):
+                yield child
+        except BaseException:
+            self.tracker.close_run(child, "FAILED")
+            raise
+        self.tracker.close_run(child)
+
+    def add(self, result: StageResult) -> None:
+        """A stage is finished."""
+        self.made.stages.append(result)
+        self.display.finished(result.name, result.cached, result.seconds)
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """Observer protocol; a run that lost its claim ends here, between two steps of training."""
+        self.claim.check()
+        self.display.progress(stage, done, total, note)
+
+    def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Observer protocol: durable figures go to the stage's child run."""
+        if self.run_id is not None:
+            self.tracker.metrics(self.tracker.child(self.run_id, stage), points)
+
+    def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Observer protocol: a table of samples goes to the stage's child run."""
+        if self.run_id is not None:
+            shown = [{k: visible(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+            self.tracker.table(self.tracker.child(self.run_id, stage), shown, f"samples/step_{step:06d}.json")
+
+    def result(self, report: str | None = None) -> RunResult:
+        """What the run tells its caller; it has an ending."""
+        ending, made = self.ending, self.made
+        assert ending is not None
+        stop = made.candidate.stop if made.candidate else None
+        return RunResult(
+            ending.status,
+            verdict=ending.verdict.outcome if ending.verdict else None,
+            version=made.version,
+            previous=ending.previous,
+            dataset=made.data.version if made.data else None,
+            run_id=self.run_id,
+            report=report,
+            stages=self.stages_as_json(),
+            reasons=[*([stop.text()] if stop else []), *ending.reasons],
+        )
+
+    def stages_as_json(self) -> list[dict[str, Any]]:
+        return [stage.as_json() for stage in self.made.stages]
+
+    def close(self, result: RunResult) -> None:
+        """End the run in MLflow and in the ledger, if it was begun there."""
+        if self.run_id is None:
+            return
+        said = result.as_json()
+        self.tracker.tags(self.run_id, {"status": said["status"], "verdict": str(said["verdict"])})
+        self.tracker.close_children(self.run_id)
+        self.tracker.close_run(self.run_id, "FINISHED")
+        self.ledger.finish_run(self.identity, said)
+
+    def fail(self, status: str) -> None:
+        """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.
+
+        Nothing is noted of a run that another process has taken over, nor in a ledger that is out of reach.
+        """
+        with suppress(RegistryError):  # what ends the process matters more
+            if self.run_id is not None and self.claim.ours():
+                self.ledger.break_run(self.identity, status.lower())
+                self.tracker.close_run(self.run_id, status)
+
+
+@contextmanager
+def claimed_run(project: Project, display: Display, confirm: Callable[[Claim], None] = confirm_in_ledger) -> Iterator[Run]:
+    """A run whose MLflow run is closed whatever happens. A second run of the same identity waits for the first.
+
+    Args:
+        confirm: as :class:`Run` has it.
+    """
+    check_writable(project.home.state)
+    identity = identity_of(project.recipe)
+    lock = lock_name(identity)
+
+    def say_claimed(holder: str, seconds: float) -> None:
+        project.locks.say(f"this very run is under way as {holder}; waiting until it ends, or is silent for {seconds:g} s")
+
+    with (
+        display.live(),
+        project.locks.working(lock, "this very run is under way already; waiting for it"),
+        claimed(project.ledger, identity, project.locks.place(lock), say_claimed) as claim,
+    ):
+        run = Run(project, display, claim, confirm)
+        try:
+            yield run
+        except Exception:
+            run.fail("FAILED")
+            raise
+        except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
+            with Interruption():  # a second signal is not to undo this
+                run.fail("KILLED")
+            raise
+
+
+def identity_of(recipe: Recipe) -> str:
+    """hash(recipe, code): with equal identity, a killed run is resumed instead of begun again."""
+    return digest_of([recipe.digest, sources_digest(), function_digests(recipe.reward.functions)])
+
+
+def lock_name(identity: str) -> str:
+    """The name of the lock of a run's identity."""
+    return identity[:16]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested sections as dotted keys."""
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
+    return flat

@@ -1,0 +1,208 @@
+"""The steps of a run, without Prefect. Each asks the store, holds the machine's lock while it computes, calls one function."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from ratchet.components.errors import StaleChampionError
+from ratchet.components.gate.judge import judge
+from ratchet.components.gate.plan import Plan, plan_use
+from ratchet.components.ledger.approvals import approved, run_of, void
+from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.ledger.promotion import promote, reconcile
+from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run.outcome import STATUS_OF_VERDICT, Status
+from ratchet.components.run.publish import publish_candidate, publish_outcome
+from ratchet.components.run.record import Ending, Run
+from ratchet.components.stages import champion as champion_stage
+from ratchet.components.stages import data as data_stage
+from ratchet.components.stages import evaluate as evaluate_stage
+from ratchet.components.stages import reward as reward_stage
+from ratchet.components.stages import train as train_stage
+from ratchet.components.stages import warmup as warmup_stage
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage, WarmupStage
+from ratchet.components.stages.scoring import Models
+from ratchet.components.stages.stage import Context, NotFinished, Stage, StageResult
+from ratchet.components.stages.train import TrainStage
+
+POLL_SECONDS = 2.0
+LEFT_TO_RUN = "the gate says PROMOTE; `ratchet run` with this recipe promotes it"
+
+Made = TypeVar("Made", bound=StageResult)
+
+
+def run_stage(run: Run, stage: Stage, make: Callable[[Context], Made]) -> Made:
+    """The finished stage: from the store if it is there, else made while this run has the machine."""
+    try:
+        result = make(replace(run.context, compute=False))
+    except NotFinished:
+        if stage is Stage.DATA:  # light, and before the run has anything to say to MLflow
+            result = make(run.context)
+        else:
+            with run.child(stage), computing(run):
+                result = make(run.context)
+    run.add(result)
+    return result
+
+
+@contextmanager
+def computing(run: Run) -> Iterator[None]:
+    """The machine, for a run that did not lose its claim while it waited for it."""
+    with run.project.locks.machine():
+        run.confirm()
+        configure_torch(run.recipe.threads)
+        yield
+
+
+def configure_torch(threads: int) -> None:
+    """CPU threads (0 leaves torch's choice), and quiet model loading."""
+    import torch
+    from transformers.utils import logging
+
+    if threads:
+        torch.set_num_threads(threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def prepare_data(run: Run) -> DataStage:
+    """Dataset preparation and its version."""
+    run.made.data = run_stage(run, Stage.DATA, data_stage.prepare_data)
+    return run.made.data
+
+
+def warm_up(run: Run, data: DataStage) -> WarmupStage:
+    """The starting policy when ``policy.start`` is ``base``, or before there is a champion."""
+    return run_stage(run, Stage.WARMUP, lambda context: warmup_stage.starting_policy(context, data))
+
+
+def fetch_champion(run: Run, champion: Promotion) -> ChampionStage:
+    """The champion's policy, from the registry into the store, verified."""
+    tracker, name = run.tracker, run.recipe.name
+
+    def make(context: Context) -> ChampionStage:
+        return champion_stage.fetched_policy(
+            context, champion.weights, lambda target: tracker.download(name, champion.version, target)
+        )
+
+    return run_stage(run, Stage.CHAMPION, make)
+
+
+def fetched(run: Run, champion: Promotion) -> ChampionStage | None:
+    """The champion's policy, if this run fetched it before."""
+    return next((s for s in run.made.stages if isinstance(s, ChampionStage) and s.weights == champion.weights), None)
+
+
+def validate_reward(run: Run, data: DataStage, start: PolicyStage) -> RewardStage:
+    """Reward-model training and validation."""
+    run.made.reward = run_stage(run, Stage.REWARD, lambda context: reward_stage.validated_reward(context, data, start))
+    return run.made.reward
+
+
+def train(run: Run, data: DataStage, start: PolicyStage, reward: RewardStage) -> TrainStage:
+    """The RL loop."""
+    run.made.candidate = run_stage(
+        run, Stage.TRAIN, lambda context: train_stage.trained_candidate(context, data, start, reward)
+    )
+    return run.made.candidate
+
+
+def evaluate(run: Run, data: DataStage, models: Models) -> EvaluateStage:
+    """Challenger and incumbent on dev."""
+    run.made.dev = run_stage(run, Stage.EVALUATE, lambda context: evaluate_stage.dev_evaluation(context, data, models))
+    return run.made.dev
+
+
+def register(run: Run, data: DataStage, candidate: TrainStage) -> str:
+    """One registered version for these weights."""
+    run.made.version = publish_candidate(run, data, candidate)
+    return run.made.version
+
+
+def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Plan:
+    """What the gate would do; nothing is counted and nothing sealed is read."""
+    return plan_use(run.context, run.ledger, data, dev, models, first_champion)
+
+
+def gate(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Verdict:
+    """The verdict, recorded in the ledger before anything is done about it."""
+    run_id = run.open()
+    with run.child(Stage.GATE), computing(run):
+        return judge(run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
+
+
+def await_approval(run: Run, verdict: Verdict) -> str | None:
+    """Wait until a person approves, holding nothing that another run needs; returns why nobody did, where that is so.
+
+    Raises:
+        StaleChampionError: if the verdict became void meanwhile.
+    """
+    rules, model, ledger = run.recipe.gate.rules, run.recipe.name, run.ledger
+    if rules.approval == "none" or approved(ledger, model, verdict):
+        return None
+    run_id = run_of(ledger, model, verdict)
+    run.project.locks.say(f"waiting for `ratchet approve {run_id}` (at most {rules.approval_hours:g} h)")
+    deadline = ledger.clock.time() + 3600 * rules.approval_hours
+    while ledger.clock.time() < deadline:
+        if approved(ledger, model, verdict):
+            return None
+        if void(ledger, model, verdict):
+            raise StaleChampionError(model)
+        run.claim.check()
+        ledger.clock.sleep(POLL_SECONDS)
+    return f"nobody approved it; `ratchet approve {run_id}` and the same run again promote it, while the champion is the same"
+
+
+def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> str | None:
+    """Promotion by the ledger's compare-and-set; returns the version that was champion before.
+
+    Args:
+        expected: number of promotions before this one, as it was when the challenger was judged.
+    """
+    assert verdict.outcome is Outcome.PROMOTE and verdict.fold_digest is not None
+    promotion = promote(
+        run.ledger,
+        run.tracker,
+        run.recipe.name,
+        expected=expected,
+        version=version,
+        weights=verdict.challenger,
+        verdict=verdict.digest,
+        run_id=run.open(),
+        fold=verdict.fold_digest,
+    )
+    return promotion.previous
+
+
+def publish(run: Run) -> str:
+    """Report, plots, samples, and the version's card; sealed figures only once their fold is retired."""
+    return publish_outcome(run)
+
+
+def incumbent_of(run: Run) -> Promotion | None:
+    """The champion that this run's candidate is judged against; a promotion that a kill interrupted is finished first.
+
+    Where this very run had promoted its candidate before it was killed, that is the champion before it.
+    """
+    champion = reconcile(run.ledger, run.tracker, run.recipe.name)
+    if champion is None or champion.by != "gate" or champion.run_id != run.begun:
+        return champion
+    before = run.ledger.history(run.recipe.name)[:-1]
+    return before[-1] if before else None
+
+
+def ending_of(verdict: Verdict, *, promotes: bool, previous: str | None, remark: str | None = None) -> Ending:
+    """How a run ends that has a verdict.
+
+    Args:
+        promotes: whether the run was asked to carry the verdict out.
+        previous: the champion before.
+        remark: why a verdict to promote was not carried out.
+    """
+    if verdict.outcome is Outcome.PROMOTE and not promotes:
+        return Ending(Status.FINISHED, verdict, previous, [LEFT_TO_RUN])
+    if remark is not None:
+        return Ending(Status.REFUSED, verdict, previous, [*verdict.reasons, remark], remark)
+    return Ending(STATUS_OF_VERDICT[verdict.outcome], verdict, previous, verdict.reasons)

@@ -1,0 +1,23 @@
+"""``ratchet doctor``: this machine and its libraries, as a version's lineage records them."""
+
+import json
+
+from ratchet.flows.cli.options import JsonOption
+
+
+def doctor(json_output: JsonOption = False) -> None:
+    """What decides which bits a training yields here: the machine, the libraries, and where they are not the lock's.
+
+    Example: ratchet doctor --json
+    """
+    from ratchet.components.home import Home
+    from ratchet.components.provenance.machine import installed_libraries, lock_digest, machine_class, off_lock
+    from ratchet.flows.cli.views.provenance import print_environment
+
+    project, machine = Home.here().project, machine_class(threads=0)
+    libraries = installed_libraries()
+    lock = {"sha256": lock_digest(project), "off_lock": off_lock(project, libraries)}
+    if json_output:
+        print(json.dumps({"machine": machine, "libraries": libraries, "lock": lock}, indent=2))
+    else:
+        print_environment(machine, libraries, lock)

@@ -1,0 +1,113 @@
+"""Where a version came from, and how what is still there, or was rebuilt, compares with what was recorded."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+if TYPE_CHECKING:
+    from ratchet.components.provenance.ancestry import Ancestor
+    from ratchet.components.provenance.lineage import Lineage
+
+WIDTH = 120  # a whole sha256 fits, three versions deep
+COLOURS = {"ok": "green", "differs": "bold red", "not reachable": "yellow"}
+
+
+def print_ancestry(model: str, versions: "list[Ancestor]") -> None:
+    """A tree, as wide as its digests need."""
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    console.print(tree_of(model, versions), highlight=False)
+
+
+def tree_of(model: str, versions: "list[Ancestor]") -> Tree:
+    """Each version's parts, and below its starting policy the version that this was."""
+    root: Tree | None = None
+    place: Tree | None = None
+    for version in versions:
+        verdict = version.tags.get("verdict", "unknown")
+        title = f"[bold]{escape(model)} version {version.version}[/]  {escape(verdict)}"
+        branch = Tree(title) if place is None else place.add(title)
+        root = root or branch
+        if version.lineage is None:
+            branch.add(escape(version.problem or "no record"))
+            break
+        for name, text in parts(version.lineage):
+            branch.add(f"{name:<9} {escape(text)}")
+        place = branch.add("[dim]started from[/]")
+        if version.lineage.policy.version is None:
+            place.add(escape(beginning(version.lineage)))
+    assert root is not None
+    return root
+
+
+def parts(record: "Lineage") -> list[tuple[str, str]]:
+    """What a version was made from, one line per part."""
+    code, machine = record.code, record.machine
+    state = "as committed" if code.diff_sha256 is None else f"with {len(code.changed)} uncommitted files"
+    place = f"{machine.gpu or machine.processor}, {machine.architecture}, {machine.kernels}, {machine.threads} threads"
+    shown = ("python", "torch", "transformers")
+    libraries = ", ".join(f"{name} {record.libraries[name]}" for name in shown if name in record.libraries)
+    lock = f"{record.lock_sha256[:12]}" if record.lock_sha256 else "none"
+    if record.off_lock:
+        lock += f", not followed by {', '.join(record.off_lock)}"
+    return [
+        ("weights", record.weights_sha256),
+        ("code", f"{code.commit[:12]} {state}" if code.commit != "unknown" else "unknown"),
+        ("recipe", f"{record.recipe_digest[:12]}, seed {record.seed}"),
+        ("dataset", record.dataset.md5),
+        ("lock", lock),
+        ("machine", place),
+        ("libraries", libraries),
+        ("reward", f"{record.reward.kind} {record.reward.stage_sha256[:12]}"),
+        ("stages", ", ".join(f"{stage.name} {stage.key[:8]}" for stage in record.stages)),
+    ]
+
+
+def beginning(record: "Lineage") -> str:
+    """The first policy of an ancestry."""
+    policy = record.policy
+    what = f"existing model {policy.source}" if policy.kind == "model" else "policy warmed up on the dataset"
+    return f"{what}, weights {policy.weights_sha256[:12]}"
+
+
+def print_checks(rows: list[dict[str, str]]) -> None:
+    """One line per recorded hash."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("item", "state", "detail"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(row["item"], f"[{COLOURS[row['state']]}]{row['state']}[/]", escape(row["detail"]))
+    Console().print(table, highlight=False)
+
+
+def print_comparison(found: dict[str, Any]) -> None:
+    """A rebuilt version beside the recorded one."""
+    same = "the same class of machine and libraries" if found["same_class"] else "another class of machine, or other libraries"
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("match", f"[{'red' if found['match'] == 'differs' else 'green'}]{found['match']}[/], on {same}")
+    table.add_row("weights", f"recorded {found['weights']['recorded']}")
+    table.add_row("", f"made     {found['weights']['made']}")
+    for stage in found["stages"]:
+        table.add_row(f"stage {stage['name']}", "equal" if stage["equal"] else f"differs: {', '.join(stage['files'][:5])}")
+    if found["first_difference"]:
+        table.add_row("first difference", f"stage {found['first_difference']['name']}")
+    if not found["same_class"]:
+        for name, value in found["metrics"].items():
+            table.add_row(name, "not known" if value is None else f"{value:+.3f} (tolerance {found['tolerance']:g})")
+    table.add_row("took", f"{found['seconds']} s")
+    Console().print(table, highlight=False)
+
+
+def print_environment(machine: dict[str, Any], libraries: dict[str, str], lock: dict[str, Any]) -> None:
+    """This machine and its libraries, each beside the lock's version where that is another."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in machine.items():
+        table.add_row(name, escape(str("none" if value is None else value)))
+    for name, version in libraries.items():
+        note = f"  [yellow]constraints.txt has {escape(lock['off_lock'][name])}[/]" if name in lock["off_lock"] else ""
+        table.add_row(name, f"{escape(version)}{note}")
+    table.add_row("constraints.txt", lock["sha256"] or "not in this directory")
+    Console().print(table, highlight=False)

@@ -1,0 +1,92 @@
+"""The steps of a run as Prefect tasks, and the retry policy.
+
+Each task asks first whether this process may continue the run. No task has a result cache of Prefect's own, because a hit would
+skip the store's check of every file's hash; a stage from the store comes as a state named ``Cached``.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from ratchet.components.errors import RatchetError
+from ratchet.components.run import steps
+from ratchet.components.run.record import Run
+from ratchet.components.stages.stage import StageResult
+from ratchet.components.user_code import check_process
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# The retry policy of every task: two more attempts, where the first row that fits an error says so.
+RETRY_DELAYS: list[float] = [2, 15]  # seconds before the second and before the third attempt
+RETRIED: tuple[tuple[type[Exception] | str, bool, str], ...] = (
+    (RatchetError, False, "a person must correct something"),
+    (OSError, True, "a busy disk, a server that is down"),
+    ("mlflow", True, "the tracking server"),  # by the package that defines the error: importing it takes seconds
+    ("sqlalchemy", True, "the ledger's database"),
+    ("requests", True, "the network"),
+    ("urllib3", True, "the network"),
+    ("httpx", True, "Prefect's server"),
+    (Exception, False, "a bug, which stays one"),
+)
+
+
+def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether what a task failed with may pass by itself."""
+    try:
+        state.result()
+    except Exception as error:
+        return next(again for kind, again, _ in RETRIED if _fits(error, kind))
+    return False
+
+
+def _fits(error: Exception, kind: type[Exception] | str) -> bool:
+    return type(error).__module__.partition(".")[0] == kind if isinstance(kind, str) else isinstance(error, kind)
+
+
+def as_task(name: str, step: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
+    """A step as a task of that name."""
+
+    @wraps(step)
+    def confirmed(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        run.confirm()
+        value = step(run, *args, **kwargs)
+        return Completed(name="Cached", data=value) if isinstance(value, StageResult) and value.cached else value
+
+    decorate: Any = task(
+        name=name,
+        task_run_name=name,
+        retries=len(RETRY_DELAYS),
+        retry_delay_seconds=RETRY_DELAYS,
+        retry_condition_fn=worth_retrying,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    prefect_task = decorate(confirmed)
+
+    @wraps(step)
+    def call(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        check_process()
+        value: Any = prefect_task(run, *args, **kwargs)
+        found: R = value.result() if isinstance(value, State) else value
+        return found
+
+    return call
+
+
+prepare_data = as_task("prepare data", steps.prepare_data)
+warm_up = as_task("warm up policy", steps.warm_up)
+fetch_champion = as_task("fetch champion", steps.fetch_champion)
+validate_reward = as_task("validate reward", steps.validate_reward)
+train = as_task("train policy", steps.train)
+evaluate = as_task("evaluate", steps.evaluate)
+register = as_task("register challenger", steps.register)
+gate = as_task("gate", steps.gate)
+await_approval = as_task("await approval", steps.await_approval)
+move_champion = as_task("promote", steps.move_champion)
+publish = as_task("publish", steps.publish)

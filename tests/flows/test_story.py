@@ -1,0 +1,239 @@
+"""The story's turns, with steps that are told what to say: no Prefect, no training."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ratchet.components.errors import RecipeError, StaleChampionError
+from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run import steps
+from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.record import Run
+from ratchet.components.stages.stage import Stage
+from ratchet.flows import finetune as story
+from tests.run.runs import make_stages, new_run, verdict
+
+CHAMPION = Promotion(4, "7", "6", "weights", "gate", "v", None, "other", "then")
+Events = list[tuple[str, dict[str, Any]]]
+
+
+class Steps:
+    """Tasks that note that they ran and give what a finished run made."""
+
+    def __init__(self, run: Run, decided: Verdict) -> None:
+        make_stages(run)
+        self.made, run.made = run.made, type(run.made)()
+        self.ran: list[str] = []
+        self.decided = decided
+        self.approval: list[str | Exception | None] = [None]
+        self.run = run
+
+    def _give(self, name: str, kept: str | None = None) -> Any:
+        self.ran.append(name)
+        if kept is None:
+            return next(s for s in self.made.stages if s.name == name)
+        setattr(self.run.made, kept, getattr(self.made, kept))
+        return getattr(self.made, kept)
+
+    def prepare_data(self, run: Run) -> Any:
+        return self._give("data", "data")
+
+    def warm_up(self, run: Run, data: Any) -> Any:
+        return self._give("warmup")
+
+    def fetch_champion(self, run: Run, champion: Promotion) -> Any:
+        self.ran.append("champion")
+        return next(s for s in self.made.stages if s.name == "warmup")
+
+    def validate_reward(self, run: Run, data: Any, start: Any) -> Any:
+        return self._give("reward", "reward")
+
+    def train(self, run: Run, data: Any, start: Any, reward: Any) -> Any:
+        return self._give("train", "candidate")
+
+    def evaluate(self, run: Run, data: Any, models: Any) -> Any:
+        return self._give("evaluate", "dev")
+
+    def register(self, run: Run, data: Any, candidate: Any) -> str:
+        self.ran.append("register")
+        run.made.version = "8"
+        return "8"
+
+    def gate(self, run: Run, data: Any, dev: Any, models: Any, first_champion: bool) -> Verdict:
+        self.ran.append("gate, first" if first_champion else "gate")
+        return self.decided
+
+    def await_approval(self, run: Run, decided: Verdict) -> str | None:
+        self.ran.append("approval")
+        answer = self.approval.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def move_champion(self, run: Run, version: str, decided: Verdict, expected: int) -> str | None:
+        self.ran.append(f"promote {version} after {expected}")
+        return "7"
+
+    def publish(self, run: Run) -> str:
+        assert run.ending is not None
+        self.ran.append(f"publish {run.ending.status}")
+        return "report.html"
+
+
+Tell = Callable[..., tuple[RunResult, Steps]]
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> Events:
+    sent: Events = []
+    monkeypatch.setattr(story, "emit", lambda action, model, run_id, **payload: sent.append((action, payload)))
+    return sent
+
+
+@pytest.fixture
+def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Events) -> Tell:
+    def call(
+        outcome: Outcome = Outcome.REJECT,
+        until: Stage | None = None,
+        champion: Promotion | None = None,
+        change: Callable[[Steps], None] = lambda _: None,
+        *overrides: str,
+    ) -> tuple[RunResult, Steps]:
+        run = new_run(tmp_path, *overrides)
+        fake = Steps(run, verdict(outcome))
+        change(fake)
+        monkeypatch.setattr(story, "tasks", fake)
+        monkeypatch.setattr(steps, "incumbent_of", lambda _: champion)
+        return story.tell(run, until), fake
+
+    return call
+
+
+UP_TO_CANDIDATE = ["data", "warmup", "reward", "train"]
+
+
+def test_a_first_champion_is_promoted_at_the_end_of_the_whole_story(tell: Tell, events: Events) -> None:
+    result, fake = tell(Outcome.PROMOTE)
+    assert fake.ran == [
+        *UP_TO_CANDIDATE, "evaluate", "register", "gate, first", "approval", "promote 8 after 0", "publish promoted",
+    ]  # fmt: skip
+    assert (result.status, result.version, result.previous, result.report) == (Status.PROMOTED, "8", "7", "report.html")
+    assert events == [("promote", {"version": "8", "previous": "7"})]
+
+
+def test_a_refusal_names_the_champion_that_stays(tell: Tell, events: Events) -> None:
+    result, fake = tell(champion=CHAMPION)
+    assert fake.ran == [*UP_TO_CANDIDATE, "champion", "evaluate", "register", "gate", "publish refused"]
+    assert (result.status, result.verdict, result.previous) == (Status.REFUSED, Outcome.REJECT, "7")
+    assert events == [("refuse", {"version": "8", "previous": "7"})]
+
+
+@pytest.mark.parametrize(
+    ("until", "ran"),
+    [
+        (Stage.DATA, ["data"]),
+        (Stage.REWARD, ["data", "warmup", "reward", "publish finished"]),
+        (Stage.TRAIN, [*UP_TO_CANDIDATE, "publish finished"]),
+        (Stage.EVALUATE, [*UP_TO_CANDIDATE, "evaluate", "publish finished"]),
+        (Stage.GATE, [*UP_TO_CANDIDATE, "evaluate", "register", "gate, first", "publish finished"]),
+    ],
+)
+def test_a_run_stops_after_the_stage_that_was_asked_for(tell: Tell, events: Events, until: Stage, ran: list[str]) -> None:
+    result, fake = tell(Outcome.PROMOTE, until)
+    assert fake.ran == ran
+    assert (result.status, events) == (Status.FINISHED, [])
+
+
+def test_a_refused_reward_ends_the_run_before_training(tell: Tell) -> None:
+    def refused(fake: Steps) -> None:
+        assert fake.made.reward is not None
+        report = replace(fake.made.reward.report, passed=False, failed=["range"])
+        fake.made.reward.__dict__["report"] = report
+
+    result, fake = tell(change=refused)
+    assert fake.ran == ["data", "warmup", "reward", "publish reward_refused"]
+    assert (result.status, result.failed_checks) == (Status.REWARD_REFUSED, ["range"])
+
+
+def test_a_training_that_never_was_finite_is_not_judged(tell: Tell) -> None:
+    def stopped(fake: Steps) -> None:
+        assert fake.made.candidate is not None
+        facts = replace(fake.made.candidate.facts, stopped="nonfinite")
+        fake.made.candidate.__dict__["facts"] = facts
+
+    result, fake = tell(change=stopped)
+    assert fake.ran[-1] == "publish stopped"
+    assert "evaluate" not in fake.ran
+    assert result.status is Status.STOPPED
+
+
+def test_training_may_start_from_the_champion(tell: Tell) -> None:
+    _, fake = tell(Outcome.REJECT, None, CHAMPION, lambda _: None, "policy.start=champion")
+    assert fake.ran[:3] == ["data", "champion", "reward"]
+    assert "warmup" not in fake.ran
+
+
+def test_a_promotion_that_nobody_approves_is_a_refusal(tell: Tell) -> None:
+    result, fake = tell(Outcome.PROMOTE, None, CHAMPION, lambda fake: setattr(fake, "approval", ["nobody approved it"]))
+    assert fake.ran[-2:] == ["approval", "publish refused"]
+    assert (result.status, result.verdict, result.previous) == (Status.REFUSED, Outcome.PROMOTE, "7")
+    assert list(result.reasons) == ["a reason", "nobody approved it"]
+
+
+def test_a_challenger_whose_champion_changed_is_judged_again(tell: Tell) -> None:
+    def stale(fake: Steps) -> None:
+        fake.approval = [StaleChampionError("micro"), None]
+
+    result, fake = tell(Outcome.PROMOTE, None, CHAMPION, stale)
+    assert fake.ran.count("gate") == 2
+    assert fake.ran[-2:] == ["promote 8 after 4", "publish promoted"]
+    assert result.status is Status.PROMOTED
+
+
+def test_a_challenger_is_not_judged_for_ever(tell: Tell) -> None:
+    counted: list[Steps] = []
+
+    def stale(fake: Steps) -> None:
+        counted.append(fake)
+        fake.approval = [StaleChampionError("micro") for _ in range(10)]
+
+    with pytest.raises(StaleChampionError):
+        tell(Outcome.PROMOTE, None, CHAMPION, stale)
+    assert counted[0].ran.count("gate") == story.ROUNDS
+
+
+def test_a_dry_run_says_what_the_gate_would_do_and_registers_nothing(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = SimpleNamespace(said=["no use was counted"], as_json=lambda: {"fold": "sealed_0"})
+    monkeypatch.setattr(steps, "plan", lambda *_: plan)
+    result, fake = tell(until=Stage.PLAN)
+    assert fake.ran == [*UP_TO_CANDIDATE, "evaluate", "publish finished"]
+    assert (result.gate, list(result.reasons)) == ({"fold": "sealed_0"}, ["no use was counted"])
+
+
+def test_a_verdict_that_this_run_reached_before_it_was_killed_is_not_asked_for_again(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(story, "verdict_of_this_run", lambda *_: verdict(Outcome.PROMOTE))
+    _, fake = tell(Outcome.REJECT)
+    assert not [name for name in fake.ran if name.startswith("gate")]
+    assert "promote 8 after 0" in fake.ran
+
+
+def test_a_candidate_that_was_judged_before_is_not_evaluated(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = RunResult(Status.UNCHANGED)
+    monkeypatch.setattr(story, "unchanged_candidate", lambda *_: known)
+    result, fake = tell()
+    assert result is known
+    assert fake.ran == UP_TO_CANDIDATE
+
+
+def test_a_stage_that_no_run_stops_at_is_named_with_those_it_can() -> None:
+    with pytest.raises(RecipeError, match=r"no stage 'champion'\. Use one of data, reward, train, evaluate, plan, gate"):
+        story.stop_named("champion")
+    assert story.stop_named(None) is None
+    assert story.stop_named("plan") is Stage.PLAN

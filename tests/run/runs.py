@@ -1,0 +1,182 @@
+"""A run whose MLflow is in memory and whose stages are made by hand."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ratchet.components.files import write_json, write_json_lines, write_text
+from ratchet.components.home import Home
+from ratchet.components.ledger.claims import Claim, acquired
+from ratchet.components.recipe import load_recipe
+from ratchet.components.records import Arm, Decoding, Outcome, Verdict
+from ratchet.components.run.project import Project
+from ratchet.components.run.record import Run, confirm_in_ledger, identity_of
+from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage, RewardStage, ValidationReport, WarmupStage
+from ratchet.components.stages.stage import StageResult
+from ratchet.components.stages.train import TrainingFacts, TrainStage
+from tests.places import MICRO
+
+Kind = TypeVar("Kind", bound=StageResult)
+FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
+SUMMARY = {f"{arm}_{decoding}": {"accuracy": FIGURE} for arm in Arm for decoding in Decoding}
+
+
+class FakeTracker:
+    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their weights."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.status: dict[str, str] = {}
+        self.tagged: dict[str, dict[str, str]] = {}
+        self.logged: dict[str, dict[str, float]] = {}
+        self.artifacts: dict[str, dict[str, str | None]] = {}
+        self.tables: dict[str, list[Mapping[str, Any]]] = {}
+        self.registered: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
+        self.cards: dict[str, str] = {}
+        self.parameters: dict[str, object] = {}
+        self.inputs: list[tuple[str, str]] = []
+
+    def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None) -> str:
+        self.opened.append(run_id or f"run{len(self.opened)}")
+        self.tags(self.opened[-1], tags)
+        return self.opened[-1]
+
+    def has_run(self, run_id: str) -> bool:
+        return run_id in self.opened
+
+    def child(self, parent: str, stage: str) -> str:
+        return f"{parent}/{stage}"
+
+    def system_metrics(self, run_id: str) -> Any:
+        return nullcontext()
+
+    def close_run(self, run_id: str, status: str = "FINISHED") -> None:
+        self.status[run_id] = status
+
+    def close_children(self, run_id: str) -> None:
+        pass
+
+    def params(self, run_id: str, values: Mapping[str, object]) -> None:
+        self.parameters = dict(values)
+
+    def tags(self, run_id: str, values: Mapping[str, str]) -> None:
+        self.tagged.setdefault(run_id, {}).update(values)
+
+    def metrics(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        for _, values in points:
+            self.logged.setdefault(run_id, {}).update(values)
+
+    def dataset(self, run_id: str, name: str, md5: str, source: str, profile: Mapping[str, Any]) -> None:
+        self.inputs.append((run_id, md5))
+
+    def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        self.artifacts.setdefault(run_id, {})[path.name] = folder
+
+    def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        self.tables[name] = list(rows)
+
+    def version_of(self, name: str, weights: str) -> str | None:
+        return self.registered.get(weights)
+
+    def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        version = self.registered.setdefault(tags["weights_sha256"], str(len(self.registered) + 1))
+        self.tagged.setdefault(f"version {version}", {}).update(tags)
+        return version
+
+    def alias(self, name: str, alias: str) -> str | None:
+        return self.aliases.get(alias)
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        self.aliases[alias] = version
+
+    def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
+        self.cards[version] = description
+        self.tagged.setdefault(f"version {version}", {}).update(tags)
+
+
+class FakeDisplay:
+    """What a person would have seen."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        self.lines.append("live")
+        yield
+        self.lines.append("over")
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        self.lines.append(f"{stage} {done}/{total} {note}")
+
+    def finished(self, stage: str, cached: bool, seconds: float) -> None:
+        self.lines.append(f"{stage} {'cached' if cached else 'made'}")
+
+
+def new_project(path: Path, *overrides: str) -> Project:
+    """A project on the micro recipe."""
+    found = Project(Home(path, path / ".ratchet"), load_recipe(MICRO, overrides))
+    found.__dict__["tracker"] = FakeTracker()
+    return found
+
+
+def new_run(path: Path, *overrides: str, confirm: Any = confirm_in_ledger) -> Run:
+    """A claimed run of such a project."""
+    project = new_project(path, *overrides)
+    return Run(project, FakeDisplay(), claim_of(project), confirm)
+
+
+def claim_of(project: Project) -> Claim:
+    return acquired(project.ledger, identity_of(project.recipe), "here", lambda *_: None)
+
+
+def tracker_of(run: Run) -> FakeTracker:
+    assert isinstance(run.tracker, FakeTracker)
+    return run.tracker
+
+
+def lines_of(run: Run) -> list[str]:
+    assert isinstance(run.display, FakeDisplay)
+    return run.display.lines
+
+
+def stage(run: Run, kind: type[Kind], files: Mapping[str, Any], cached: bool = False, key: str = "key") -> Kind:
+    """A committed stage: text as it is, a list as lines of JSON, everything else as JSON."""
+
+    def write(path: Path) -> None:
+        for name, value in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(value, str):
+                write_text(path / name, value)
+            elif isinstance(value, list):
+                write_json_lines(path / name, value)
+            else:
+                write_json(path / name, value)
+
+    return kind(run.context.store.commit(kind.name, key, write, {}), cached, 0.5)
+
+
+def make_stages(run: Run, weights: str = "candidate", **facts: Any) -> None:
+    """All stages up to the evaluation, as a run would have made them."""
+    made = run.made
+    pointer = f"outs:\n- md5: {'0' * 32}.dir\n  path: data\n"
+    made.data = stage(run, DataStage, {"data.dvc": pointer, "data/summary.json": {"rows": {"train": 3}}, "report.html": "r"})
+    start = stage(run, WarmupStage, {"model/model.safetensors": "start"})
+    report = ValidationReport("verifier", True, [], {"length": "known <b>"}, [], {}, {}, {}, {})
+    made.reward = stage(run, RewardStage, {"report.json": asdict(report)})
+    trained = TrainingFacts("grpo", 8, 2, 4, None, None, True, {})
+    values = {**asdict(trained), **facts}
+    made.candidate = stage(run, TrainStage, {"model/model.safetensors": weights, "facts.json": values, "metrics.jsonl": []})
+    rows = [{"prompt": "p\x1b", "completion": "c", "correct": True, "length": 3, "kl": 0.0}]
+    files = {"summary.json": SUMMARY, "details.json": {}, "challenger_sampled.jsonl": rows}
+    made.dev = stage(run, EvaluateStage, files)
+    made.stages = [made.data, start, made.reward, made.candidate, made.dev]
+
+
+def verdict(outcome: Outcome = Outcome.REJECT, **values: Any) -> Verdict:
+    """A verdict on the candidate of :func:`make_stages`."""
+    return Verdict(outcome, ["a reason"], "candidate", "start", **values)

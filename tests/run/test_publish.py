@@ -1,0 +1,150 @@
+"""What a run publishes: a version once, a report always, sealed figures only of a retired fold."""
+
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.records import Outcome
+from ratchet.components.run import publish
+from ratchet.components.run.outcome import Status
+from ratchet.components.run.publish import dev_metrics, publish_candidate, publish_outcome, report_values
+from ratchet.components.run.record import Ending, Run
+from ratchet.components.stages.results import DataStage, RewardStage
+from ratchet.components.stages.train import TrainStage
+from tests.run.runs import make_stages, new_run, tracker_of, verdict
+
+SEALED = {"fold": "sealed_0", "fold_digest": "f", "figures": {"p_value": 0.0123456}, "sealed_reasons": ["sealed words"]}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    found = new_run(tmp_path)
+    make_stages(found)
+    return found
+
+
+def parts(run: Run) -> tuple[DataStage, RewardStage, TrainStage]:
+    assert run.made.data is not None and run.made.reward is not None and run.made.candidate is not None
+    return run.made.data, run.made.reward, run.made.candidate
+
+
+def published(run: Run, ending: Ending) -> str:
+    """The text of the report."""
+    run.ending = ending
+    return Path(publish_outcome(run)).read_text(encoding="utf-8")
+
+
+# The version
+
+
+@pytest.fixture
+def lineages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs whose lineage was logged, without a checkout to read."""
+    logged: list[str] = []
+    monkeypatch.setattr(publish, "_log_lineage", lambda run, run_id, folder: logged.append(run_id) or {"lineage_sha256": "l"})
+    return logged
+
+
+def test_a_candidate_is_registered_once_and_is_the_challenger(run: Run, lineages: list[str]) -> None:
+    data, _, candidate = parts(run)
+    assert publish_candidate(run, data, candidate) == publish_candidate(run, data, candidate) == "1"
+    assert tracker_of(run).aliases == {"challenger": "1"}
+    assert lineages == ["run0"]  # the record of the run that registered it stays
+
+
+def test_a_version_says_what_it_was_made_from(run: Run, lineages: list[str]) -> None:
+    data, _, candidate = parts(run)
+    publish_candidate(run, data, candidate)
+    tags = tracker_of(run).tagged["version 1"]
+    assert tags["weights_sha256"] == candidate.weights
+    assert tags["dataset_md5"] == data.version
+    assert (tags["verdict"], tags["exact"], tags["training_status"]) == ("pending", "true", "finished")
+    assert tags["lineage_sha256"] == "l"
+
+
+def test_nothing_is_left_of_the_copy_that_was_uploaded(run: Run, lineages: list[str]) -> None:
+    data, _, candidate = parts(run)
+    publish_candidate(run, data, candidate)
+    assert list(run.project.home.workspaces.iterdir()) == []
+    assert (candidate.model / "model.safetensors").is_file()
+
+
+# The report
+
+
+def test_a_run_that_ended_early_has_a_report_of_what_it_made(run: Run) -> None:
+    run.made.candidate = run.made.dev = None
+    text = published(run, Ending(Status.REWARD_REFUSED))
+    assert Status.REWARD_REFUSED.headline in text
+    assert "verdict bad" in text
+    assert tracker_of(run).artifacts["run0"] == {
+        "run0.html": "report", "data.dvc": "data", "report.html": "data", "report.json": "reward",
+    }  # fmt: skip
+    assert tracker_of(run).logged == {}
+
+
+def test_a_waiver_is_a_tag_with_its_reason(run: Run) -> None:
+    published(run, Ending(Status.FINISHED))
+    assert tracker_of(run).tagged["run0"]["reward.waived.length"] == "known <b>"
+    assert tracker_of(run).tagged["run0"]["training_status"] == "finished"
+
+
+def test_the_dataset_is_an_input_of_the_run(run: Run) -> None:
+    published(run, Ending(Status.FINISHED))
+    assert tracker_of(run).inputs == [("run0", parts(run)[0].version)]
+
+
+def test_samples_and_figures_on_dev_go_to_mlflow(run: Run) -> None:
+    published(run, Ending(Status.FINISHED))
+    (row,) = tracker_of(run).tables["samples.json"]
+    assert row["prompt"] == "p\\u001b"
+    assert tracker_of(run).logged["run0"]["dev/challenger_sampled/accuracy"] == 0.5
+
+
+def test_what_was_not_measured_is_no_metric(run: Run) -> None:
+    assert run.made.dev is not None
+    run.made.dev.summary["challenger_sampled"] = {"kl": {"value": None}, "pass@2": {"value": 0.25}}
+    found = dev_metrics(run.made.dev)
+    assert "dev/challenger_sampled/kl" not in found
+    assert found["dev/challenger_sampled/pass_2"] == 0.25
+
+
+def test_a_remark_stands_below_the_verdicts_reasons(run: Run) -> None:
+    run.ending = Ending(Status.REFUSED, verdict(Outcome.PROMOTE), remark="nobody approved it")
+    data, reward, _ = parts(run)
+    assert report_values(run, data, reward, retired=False)["reasons"] == ["a reason", "nobody approved it"]
+
+
+def test_the_gate_verb_does_not_say_why_before_the_run_that_promotes(run: Run) -> None:
+    run.ending = Ending(Status.FINISHED, verdict(Outcome.PROMOTE))
+    data, reward, _ = parts(run)
+    assert report_values(run, data, reward, retired=False)["reasons"] == []
+
+
+# Sealed figures
+
+
+def test_figures_of_a_fold_that_is_in_use_stay_sealed(run: Run) -> None:
+    run.made.version = "1"
+    text = published(run, Ending(Status.REFUSED, verdict(**SEALED)))
+    assert "p_value" not in text
+    assert "sealed words" not in text + tracker_of(run).cards["1"]
+    assert not [name for name in tracker_of(run).logged["run0"] if name.startswith("sealed/")]
+
+
+def test_figures_of_a_retired_fold_are_published(run: Run) -> None:
+    run.made.version = "1"
+    run.ledger.retire("micro", "f", "spent")
+    text = published(run, Ending(Status.REFUSED, verdict(**SEALED)))
+    assert "0.01235" in text
+    assert "sealed words" in text
+    assert tracker_of(run).logged["run0"]["sealed/p_value"] == 0.0123456
+
+
+def test_the_card_names_the_verdict_and_what_the_version_is(run: Run) -> None:
+    run.made.version = "1"
+    published(run, Ending(Status.REFUSED, verdict()))
+    card, tags = tracker_of(run).cards["1"], tracker_of(run).tagged["version 1"]
+    assert "REJECT" in card
+    assert parts(run)[0].version in card
+    assert tags == {"verdict": "REJECT", "verdict_sha256": verdict().public_digest}

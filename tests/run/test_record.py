@@ -1,0 +1,144 @@
+"""A run as MLflow and the ledger see it: opened once, resumed after a kill, closed whatever happens."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.errors import ClaimLostError
+from ratchet.components.ledger.claims import acquired
+from ratchet.components.recipe import load_recipe
+from ratchet.components.records import Outcome
+from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.record import Ending, claimed_run, flatten, identity_of
+from ratchet.components.stages.results import WarmupStage
+from tests.places import MICRO
+from tests.run.runs import FakeDisplay, lines_of, make_stages, new_project, new_run, stage, tracker_of, verdict
+
+
+def test_the_identity_depends_on_every_value_of_the_recipe() -> None:
+    first = identity_of(load_recipe(MICRO))
+    assert identity_of(load_recipe(MICRO, ["train.lr=2e-3"])) == first  # the value that the recipe has already
+    assert identity_of(load_recipe(MICRO, ["train.lr=1e-3"])) != first
+
+
+def test_flatten_joins_sections_with_dots() -> None:
+    assert flatten({"a": 1, "b": {"c": [2], "d": {"e": None}}}) == {"a": 1, "b.c": [2], "b.d.e": None}
+
+
+def test_mlflow_is_opened_once_and_noted_in_the_ledger(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    assert run.begun is None
+    assert run.open() == run.open() == "run0"
+    assert run.begun == "run0" == run.ledger.open_run(run.identity)
+    assert tracker_of(run).tagged["run0"]["recipe_digest"] == run.recipe.digest
+    assert tracker_of(run).parameters["train.algorithm"] == "grpo"
+
+
+def test_the_run_that_a_killed_process_left_is_resumed(tmp_path: Path) -> None:
+    killed = new_run(tmp_path)
+    killed.ledger.begin_run(killed.identity, "micro", "left")
+    run = new_run(tmp_path)
+    assert run.begun == "left"
+    assert run.open() == "left"
+
+
+def test_a_stage_whose_child_run_raises_is_marked_failed(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    with run.child("train"):
+        pass
+    with pytest.raises(ZeroDivisionError), run.child("reward"):
+        raise ZeroDivisionError
+    assert tracker_of(run).status == {"run0/train": "FINISHED", "run0/reward": "FAILED"}
+
+
+def test_a_finished_stage_is_kept_and_shown(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    made = stage(run, WarmupStage, {"model/x": "w"}, cached=True)
+    run.add(made)
+    assert run.made.stages == [made]
+    assert lines_of(run) == ["warmup cached"]
+
+
+def test_figures_and_samples_go_to_the_child_run_once_there_is_one(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.metrics("train", [(1, {"reward": 0.5})])
+    run.samples("train", 1, [{"prompt": "p"}])
+    assert (tracker_of(run).logged, tracker_of(run).tables) == ({}, {})
+    run.open()
+    run.metrics("train", [(1, {"reward": 0.5})])
+    run.samples("train", 8, [{"prompt": "p\x1b[2J", "reward": 1.0}])
+    assert tracker_of(run).logged == {"run0/train": {"reward": 0.5}}
+    assert tracker_of(run).tables == {"samples/step_000008.json": [{"prompt": "p\\u001b[2J", "reward": 1.0}]}
+
+
+def test_a_run_that_was_taken_over_ends_between_two_steps(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.progress("train", 1, 2, "note")
+    acquired(run.ledger, run.identity, "here", lambda *_: None)
+    with pytest.raises(ClaimLostError):
+        run.confirm()
+    with pytest.raises(ClaimLostError):
+        run.progress("train", 2, 2, "note")
+    assert lines_of(run) == ["train 1/2 note"]
+
+
+def test_whoever_may_have_ended_the_run_is_asked(tmp_path: Path) -> None:
+    asked: list[str] = []
+    run = new_run(tmp_path, confirm=lambda claim: asked.append(claim.run))
+    run.confirm()
+    assert asked == [run.identity]
+
+
+def test_the_result_says_what_was_made_and_how_it_ended(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    make_stages(run, stop={"reason": "kl", "signal": "eval_kl", "value": 2.0, "limit": 1.0, "step": 8})
+    run.made.version = "3"
+    run.ending = Ending(Status.REFUSED, verdict(), previous="2", reasons=["not better"])
+    found = run.result("report.html")
+    assert (found.status, found.verdict, found.version, found.previous) == (Status.REFUSED, Outcome.REJECT, "3", "2")
+    assert (found.dataset, found.report, found.run_id) == ("0" * 32 + ".dir", "report.html", None)
+    assert [s["name"] for s in found.stages] == ["data", "warmup", "reward", "train", "evaluate"]
+    assert found.reasons[0].startswith("the sentinel stopped training at step 8: kl")
+    assert found.reasons[1:] == ["not better"]
+
+
+def test_a_closed_run_is_finished_in_mlflow_and_in_the_ledger(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.open()
+    run.close(RunResult(Status.REFUSED, Outcome.REJECT, run_id="run0"))
+    assert tracker_of(run).status == {"run0": "FINISHED"}
+    assert tracker_of(run).tagged["run0"].items() >= {"status": "refused", "verdict": "REJECT"}.items()
+    (row,) = run.ledger.latest_runs()
+    assert (row["status"], json.loads(row["result"])["verdict"]) == ("refused", "REJECT")
+
+
+def test_a_run_that_mlflow_never_saw_leaves_nothing(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.close(RunResult(Status.FINISHED))
+    run.fail("FAILED")
+    assert run.ledger.latest_runs() == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_run_that_does_not_end_well_can_be_resumed(tmp_path: Path, error: type[BaseException], status: str) -> None:
+    project = new_project(tmp_path)
+
+    def fails() -> None:
+        with claimed_run(project, FakeDisplay()) as run:
+            run.open()
+            raise error
+
+    with pytest.raises(error):
+        fails()
+    assert project.tracker.status == {"run0": status}  # type: ignore[attr-defined]
+    assert project.ledger.open_run(identity_of(project.recipe)) == "run0"
+
+
+def test_a_run_that_was_taken_over_is_not_marked_under_the_others_hands(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.open()
+    acquired(run.ledger, run.identity, "here", lambda *_: None)
+    run.fail("FAILED")
+    assert tracker_of(run).status == {}
+    assert run.ledger.latest_runs()[0]["status"] == "running"

@@ -1,0 +1,244 @@
+"""The steps of a run: what is taken from the store, what is held while something is made, and what a verdict leads to."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock, Timeout
+
+from ratchet.components.errors import ClaimLostError, StaleChampionError
+from ratchet.components.ledger import claims
+from ratchet.components.ledger.database import now
+from ratchet.components.ledger.leases import promotion_lease
+from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.records import Outcome
+from ratchet.components.run import steps
+from ratchet.components.run.outcome import Status
+from ratchet.components.run.record import Run
+from ratchet.components.stages.results import ChampionStage, DataStage, WarmupStage
+from ratchet.components.stages.stage import Context, Stage, finish
+from tests.run.runs import lines_of, make_stages, new_run, stage, tracker_of, verdict
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(steps, "configure_torch", lambda threads: None)
+    return new_run(tmp_path)
+
+
+def never_made(context: Context) -> WarmupStage:
+    return finish(context, WarmupStage, "key", lambda _: pytest.fail("made"))
+
+
+def test_a_stage_in_the_store_is_not_made_again_and_mlflow_is_not_opened(run: Run) -> None:
+    stage(run, WarmupStage, {"model/x": "w"})
+    found = steps.run_stage(run, Stage.WARMUP, never_made)
+    assert found.cached
+    assert run.made.stages == [found]
+    assert run.run_id is None
+
+
+def test_a_stage_is_made_in_a_child_run_with_the_machine_and_a_confirmed_claim(tmp_path: Path, run: Run) -> None:
+    confirmed: list[str] = []
+    run = new_run(tmp_path, confirm=lambda claim: confirmed.append(claim.run))
+
+    def write(path: Path) -> None:
+        with pytest.raises(Timeout):
+            FileLock(run.project.locks.file("machine")).acquire(timeout=0)
+        assert confirmed == [run.identity]
+        (path / "x").write_text("made", encoding="utf-8")
+
+    found = steps.run_stage(run, Stage.WARMUP, lambda context: finish(context, WarmupStage, "key", write))
+    assert not found.cached
+    assert tracker_of(run).status == {"run0/warmup": "FINISHED"}
+    assert lines_of(run) == ["warmup made"]
+
+
+def test_data_are_prepared_without_the_machine_and_without_mlflow(run: Run) -> None:
+    def write(path: Path) -> None:
+        FileLock(run.project.locks.file("machine")).acquire(timeout=0).lock.release()
+        (path / "x").write_text("rows", encoding="utf-8")
+
+    run.project.home.leases.mkdir(parents=True)
+    steps.run_stage(run, Stage.DATA, lambda context: finish(context, DataStage, "key", write))
+    assert run.run_id is None
+
+
+def test_a_run_that_lost_its_claim_while_it_waited_computes_nothing(tmp_path: Path, run: Run) -> None:
+    def lost(claim: claims.Claim) -> None:
+        raise ClaimLostError("taken over")
+
+    run = new_run(tmp_path, confirm=lost)
+    with pytest.raises(ClaimLostError):
+        steps.run_stage(run, Stage.WARMUP, never_made)
+    assert run.made.stages == []
+
+
+def test_a_damaged_stage_is_made_again(run: Run) -> None:
+    made = stage(run, WarmupStage, {"model/x": "w"})
+    (made.path / "model" / "x").write_text("v", encoding="utf-8")
+
+    def write(path: Path) -> None:
+        (path / "x").write_text("again", encoding="utf-8")
+
+    assert not steps.run_stage(run, Stage.WARMUP, lambda context: finish(context, WarmupStage, "key", write)).cached
+
+
+def test_each_step_keeps_what_it_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_stages(run)
+    data, start, reward, candidate, dev = made = tuple(run.made.stages)
+    new = new_run(run.project.home.project)
+    for module, name, result in [
+        (steps.data_stage, "prepare_data", data),
+        (steps.warmup_stage, "starting_policy", start),
+        (steps.reward_stage, "validated_reward", reward),
+        (steps.train_stage, "trained_candidate", candidate),
+        (steps.evaluate_stage, "dev_evaluation", dev),
+    ]:
+        monkeypatch.setattr(module, name, lambda *_, result=result: result)
+    assert steps.prepare_data(new) is new.made.data is data
+    assert steps.warm_up(new, data) is start  # type: ignore[arg-type]
+    assert steps.validate_reward(new, data, start) is new.made.reward is reward  # type: ignore[arg-type]
+    assert steps.train(new, data, start, reward) is new.made.candidate is candidate  # type: ignore[arg-type]
+    assert steps.evaluate(new, data, object()) is new.made.dev is dev  # type: ignore[arg-type]
+    assert tuple(new.made.stages) == made
+
+
+# The champion
+
+
+def promote(run: Run, version: str, by: Any = "gate", run_id: str = "other") -> None:
+    history = run.ledger.history("micro")
+    previous = history[-1].version if history else None
+    row = Promotion(len(history) + 1, version, previous, f"weights {version}", by, f"verdict {version}", None, run_id, now())
+    with promotion_lease(run.ledger, "micro") as token:
+        run.ledger.promote("micro", row, token=token)
+    tracker_of(run).set_alias("micro", "champion", version)
+
+
+def test_before_the_first_promotion_there_is_no_incumbent(run: Run) -> None:
+    assert steps.incumbent_of(run) is None
+
+
+def test_the_incumbent_is_the_champion(run: Run) -> None:
+    promote(run, "1")
+    incumbent = steps.incumbent_of(run)
+    assert incumbent is not None
+    assert incumbent.version == "1"
+
+
+def test_a_run_that_was_killed_after_its_promotion_is_judged_against_the_champion_before_it(run: Run) -> None:
+    run.ledger.begin_run(run.identity, "micro", "mine")
+    promote(run, "1")
+    promote(run, "2", run_id="mine")
+    incumbent = steps.incumbent_of(run)
+    assert incumbent is not None
+    assert incumbent.version == "1"
+
+
+def test_a_champion_that_a_person_made_is_the_incumbent_even_of_its_own_run(run: Run) -> None:
+    run.ledger.begin_run(run.identity, "micro", "mine")
+    promote(run, "1", by="override", run_id="mine")
+    incumbent = steps.incumbent_of(run)
+    assert incumbent is not None
+    assert incumbent.version == "1"
+
+
+def test_the_champion_is_fetched_once_per_run(run: Run) -> None:
+    made = stage(run, ChampionStage, {"model/model.safetensors": "w"})
+    promotion = Promotion(1, "1", None, made.weights, "gate", "v", None, "other", now())
+    assert steps.fetched(run, promotion) is None
+    run.add(made)
+    assert steps.fetched(run, promotion) is made
+    assert steps.fetched(run, replace(promotion, weights="another")) is None
+
+
+# Approval
+
+
+class Clock:
+    """Sleeping moves the time."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.naps = 0
+
+    def time(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.naps += 1
+
+
+@pytest.fixture
+def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run whose verdict waits for a person for at most 4 seconds."""
+    run = new_run(tmp_path, "gate.rules.approval=required", f"gate.rules.approval_hours={4 / 3600}")
+    monkeypatch.setattr(run.ledger, "clock", Clock())
+    found = verdict(Outcome.PROMOTE)
+    run.ledger.record_verdict("micro", found.as_json(), found.digest, "run9")
+    return run
+
+
+def test_without_the_rule_nobody_is_asked(run: Run) -> None:
+    assert steps.await_approval(run, verdict(Outcome.PROMOTE)) is None
+
+
+def test_an_approval_that_does_not_come_is_a_remark(waiting: Run) -> None:
+    said = steps.await_approval(waiting, verdict(Outcome.PROMOTE))
+    assert said is not None
+    assert said.startswith("nobody approved it; `ratchet approve run9`")
+    assert waiting.ledger.clock.naps == 2  # type: ignore[attr-defined]
+
+
+def test_an_approval_that_comes_meanwhile_ends_the_wait(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([None, None, "ada"])
+    monkeypatch.setattr(steps, "approved", lambda *_: next(answers))
+    assert steps.await_approval(waiting, verdict(Outcome.PROMOTE)) is None
+    assert waiting.ledger.clock.naps == 1  # type: ignore[attr-defined]
+
+
+def test_another_champion_voids_the_verdict_that_waits(waiting: Run) -> None:
+    promote(waiting, "7", by="override")
+    with pytest.raises(StaleChampionError):
+        steps.await_approval(waiting, verdict(Outcome.PROMOTE))
+
+
+def test_a_run_that_is_taken_over_while_it_waits_ends(waiting: Run) -> None:
+    claims.acquired(waiting.ledger, waiting.identity, "here", lambda *_: None)
+    with pytest.raises(ClaimLostError):
+        waiting.confirm()
+    with pytest.raises(ClaimLostError):
+        steps.await_approval(waiting, verdict(Outcome.PROMOTE))
+
+
+# What a verdict leads to
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Outcome.PROMOTE, Status.PROMOTED),
+        (Outcome.REJECT, Status.REFUSED),
+        (Outcome.UNDERPOWERED, Status.REFUSED),
+        (Outcome.INVALID, Status.INVALID),
+        (Outcome.ERROR, Status.ERROR),
+    ],
+)
+def test_a_run_that_carries_its_verdict_out_ends_as_the_verdict_says(outcome: Outcome, status: Status) -> None:
+    ending = steps.ending_of(verdict(outcome), promotes=True, previous="1")
+    assert (ending.status, ending.previous, list(ending.reasons), ending.remark) == (status, "1", ["a reason"], None)
+
+
+def test_a_verdict_to_promote_is_left_to_a_run_where_only_the_gate_was_asked() -> None:
+    ending = steps.ending_of(verdict(Outcome.PROMOTE), promotes=False, previous=None)
+    assert (ending.status, list(ending.reasons)) == (Status.FINISHED, [steps.LEFT_TO_RUN])
+    assert steps.ending_of(verdict(Outcome.REJECT), promotes=False, previous=None).status is Status.REFUSED
+
+
+def test_a_promotion_that_nobody_approved_is_a_refusal_with_a_remark() -> None:
+    ending = steps.ending_of(verdict(Outcome.PROMOTE), promotes=True, previous="1", remark="nobody approved it")
+    assert (ending.status, ending.remark) == (Status.REFUSED, "nobody approved it")
+    assert list(ending.reasons) == ["a reason", "nobody approved it"]
