@@ -5,16 +5,20 @@ STAMP := .venv/.installed
 # uv does not read pip's own setting for local wheels.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 
+# A file's tests stay with one worker, in their order: they share servers and projects.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile
+
 .PHONY: run test test-slow lint types check constraints clean
 
 run: $(STAMP)
 	$(BIN)/ratchet run
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

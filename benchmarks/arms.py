@@ -52,8 +52,8 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     Args:
         settings: of the recipe's section ``train``, beside those of the shape.
     """
+    from ratchet.components.graders.protocol import Score
     from ratchet.components.policy.loading import Policy, pick_device
-    from ratchet.components.rewards.protocol import Score
     from ratchet.components.training.actor import Actor
     from ratchet.components.training.loop import Setting, StepMetrics, Trainer
     from ratchet.components.training.sentinel import dev_result

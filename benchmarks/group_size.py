@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks.quickstart import Quickstart, kept, measured, prepared
 from benchmarks.report import save, subplots
 from ratchet.components.graders.number import grade_numbers
+from ratchet.components.graders.protocol import RewardFunction, Score
 from ratchet.components.randomness import stream
-from ratchet.components.rewards.protocol import RewardFunction, Score
 
 SAMPLES_PER_STEP = 128
 Result = dict[str, Any]  # curve: [samples, accuracy] at each evaluation; seconds of training steps

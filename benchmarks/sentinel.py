@@ -16,8 +16,8 @@ from typing import Any, get_args
 
 from benchmarks.quickstart import Quickstart, kept, prepared
 from benchmarks.report import save, subplots
+from ratchet.components.graders.protocol import Score
 from ratchet.components.recipe import Sentinel
-from ratchet.components.rewards.protocol import Score
 
 CASES: dict[str, list[str]] = {
     "length": ["train.kl=none"],

@@ -24,6 +24,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from ratchet.components.graders.protocol import Score
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.loading import Policy, pick_device
@@ -31,7 +32,6 @@ from ratchet.components.policy.log_probs import LogitTransform, hidden_states, s
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.varlen_attention import serves
 from ratchet.components.recipe import Train
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.loop import Setting, StepMetrics, Trainer
 from ratchet.components.training.sentinel import dev_result

@@ -1,9 +1,9 @@
-"""What crosses a stage: an item's result, and a verdict. Who may see which figure is decided here."""
+"""What crosses a slice: an item's result, a verdict, a registered version. Who may see which figure is decided here."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ratchet.components.digests import digest_of
 
@@ -106,3 +106,11 @@ class Verdict:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Verdict":
         return cls(**{**value, "outcome": Outcome(value["outcome"])})
+
+
+class Registered(NamedTuple):
+    """What a promotion must know of a registered version."""
+
+    version: str
+    weights: str
+    run_id: str

@@ -29,23 +29,33 @@ def closure_digest(module: str, without: Collection[str] = ()) -> str:
 
 
 def closure(module: str, without: Collection[str] = ()) -> set[Path]:
-    """The source files of ``components`` that a module needs: its own, and what they import, inside functions too."""
+    """The files of ``components`` that a module needs: its own, what they import, inside functions too, and their templates.
+
+    A file that is not Python and lies beside a module counts with the module, which may read it.
+    """
     found: set[Path] = set()
-    waiting = [module]
+    waiting, known = [module], set(without)
     while waiting:
         name = waiting.pop()
-        path = _source(name)
-        if path is None or path in found or name in without:
+        if name in known:
             continue
-        found.add(path)
-        # importing a.b.c runs a and a.b first
-        waiting += [name.rpartition(".")[0], *_imports(path, name)]
-    return found
+        known.add(name)
+        path = _source(name)
+        if path is not None:
+            found.add(path)
+            # importing a.b.c runs a and a.b first
+            waiting += [name.rpartition(".")[0], *_imports(path.read_text(encoding="utf-8"), name)]
+    return found | {file for folder in {path.parent for path in found} for file in _templates(folder)}
 
 
-def _imports(path: Path, module: str) -> Iterator[str]:
+@cache  # the closures of the stages share most of their modules
+def _imports(text: str, module: str) -> tuple[str, ...]:
     """Names that may be modules: of ``from a import b``, both a and a.b. What only a type checker imports does not count."""
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    return tuple(_imported(ast.parse(text), module))
+
+
+def _imported(tree: ast.AST, module: str) -> Iterator[str]:
+    waiting = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -66,6 +76,10 @@ def _source(module: str) -> Path | None:
     place = ROOT.joinpath(*module.removeprefix(PACKAGE).split("."))
     candidates = (place / "__init__.py", place.with_suffix(".py"))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _templates(folder: Path) -> Iterator[Path]:
+    return (file for file in folder.iterdir() if file.is_file() and file.suffix != ".py" and not file.name.startswith("."))
 
 
 def _digest_of_files(files: set[Path]) -> str:

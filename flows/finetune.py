@@ -29,7 +29,6 @@ from ratchet.components.stages.stage import Stage
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.user_code import own_process
 from ratchet.flows import tasks
-from ratchet.flows.claims import confirm
 from ratchet.flows.cli.views.console import Display, print_result, say
 from ratchet.flows.events import emit
 from ratchet.flows.servers.watcher import watched
@@ -83,7 +82,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     if loaded.seed == "slot":
         say(f"slot {slot}; if this run is killed, --slot {slot} resumes it")
     project = Project(home, loaded.with_slot(slot), say)
-    with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), confirm) as run:
+    with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm) as run:
         result = tell(run, stop)
         print_result(result, run.made)
     if run.run_id is not None:

@@ -7,15 +7,19 @@ skip the store's check of every file's hash; a stage from the store comes as a s
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from ratchet.components.errors import RatchetError
+from ratchet.components.errors import ClaimLostError, RatchetError
+from ratchet.components.ledger.claims import Claim
 from ratchet.components.run import steps
-from ratchet.components.run.record import Run
+from ratchet.components.run.record import Run, confirm_in_ledger
 from ratchet.components.stages.stage import StageResult
 from ratchet.components.user_code import check_process
 
@@ -47,6 +51,28 @@ def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
 
 def _fits(error: Exception, kind: type[Exception] | str) -> bool:
     return type(error).__module__.partition(".")[0] == kind if isinstance(kind, str) else isinstance(error, kind)
+
+
+def confirm(claim: Claim) -> None:
+    """Ask Prefect and the ledger whether this process may continue its run; outside a flow run, the ledger alone.
+
+    Raises:
+        ClaimLostError: if it may not.
+    """
+    claim.check()
+    if flow_run.id is not None:
+        _confirm_running(UUID(flow_run.id))
+    confirm_in_ledger(claim)
+
+
+def _confirm_running(run_id: UUID) -> None:
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(run_id).state
+    if state is not None and (state.is_final() or state.is_cancelling()):
+        raise ClaimLostError(
+            f"Prefect has this run as {state.name}, though its process is alive. It stops here and promotes nothing. "
+            "Run again; finished stages are kept."
+        )
 
 
 def as_task(name: str, step: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:

@@ -14,7 +14,8 @@ import pytest
 from ratchet.flows.settings import DEFAULTS
 from tests.places import GSM8K, MICRO, ROOT
 
-os.environ.update({**DEFAULTS, "HF_HUB_OFFLINE": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL"})
+# One thread for each worker and each process that a test starts: two OpenMP pools on two cores slow each other down.
+os.environ.update({**DEFAULTS, "HF_HUB_OFFLINE": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL", "OMP_NUM_THREADS": "1"})
 for name in ("MLFLOW_TRACKING_URI", "RATCHET_HOME", "RATCHET_LEDGER_URL", "PREFECT_API_URL"):
     os.environ.pop(name, None)
 

@@ -10,15 +10,19 @@ import pytest
 
 from tests.places import ROOT
 
-LEAVES = {
-    *("chat", "interruption", "recipe", "records", "store", "files", "faults", "home", "errors", "randomness", "algorithms"),
-    *("digests", "source_code", "pretrained", "render_template", "text", "user_code", "statistics"),
-}
-SIDE_BY_SIDE = {"data", "rewards", "policy", "registry"}
-SLICES = {
-    *("run", "stages", "gate", "provenance", "ledger", "registry", "report", "evaluation", "training"),
-    *("rewards", "graders", "policy", "data"),
-}
+# From a run down to the leaves. A part imports what stands in the lines below its own, and nothing else beside itself.
+LAYERS: tuple[set[str], ...] = (
+    {"run"},
+    {"gate", "provenance"},
+    {"stages"},
+    {"training"},
+    {"evaluation", "report"},
+    {"ledger", "registry", "rewards", "policy", "data"},
+    {"graders"},
+    {"statistics", "algorithms", "home", "pretrained", "store", "user_code"},
+    {"chat", "files", "recipe", "records", "source_code"},
+    {"digests", "errors", "faults", "interruption", "randomness", "render_template", "text"},
+)
 
 
 def imports_of(path: Path) -> set[str]:
@@ -50,8 +54,8 @@ def test_components_import_neither_prefect_nor_flows() -> None:
 
 
 def test_only_the_registry_imports_mlflow() -> None:
-    users = {p.relative_to(ROOT).as_posix() for p in sources("components") + sources("flows") if uses(p, "mlflow")}
-    assert users == {f"components/registry/{name}.py" for name in ("runs", "versions", "served_model")}
+    users = {p.parent.relative_to(ROOT).as_posix() for p in sources("components") + sources("flows") if uses(p, "mlflow")}
+    assert users == {"components/registry"}
 
 
 def test_only_their_adapters_import_the_evaluation_libraries() -> None:
@@ -64,32 +68,22 @@ def test_only_versioning_starts_dvc() -> None:
     assert users == {"components/data/versioning.py"}
 
 
-def test_data_rewards_policy_and_registry_do_not_import_one_another() -> None:
+def test_every_part_of_components_has_one_layer() -> None:
+    parts = sorted({part(path) for path in sources("components")} - {"__init__"})
+    assert sorted(name for layer in LAYERS for name in layer) == parts
+
+
+def test_imports_go_down_the_layers_alone() -> None:
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    below = {name: {other for other in level if level[other] > level[name]} for name in level}
     wrong = [
-        (path.name, other)
+        (path.relative_to(ROOT).as_posix(), other)
         for path in sources("components")
-        if part(path) in SIDE_BY_SIDE
-        for other in SIDE_BY_SIDE - {part(path)}
+        if part(path) in level
+        for other in level.keys() - below[part(path)] - {part(path)}
         if uses(path, f"ratchet.components.{other}")
     ]
     assert wrong == []
-
-
-def test_leaves_import_only_leaves() -> None:
-    above = SLICES
-    wrong = [
-        (path.name, other)
-        for path in sources("components")
-        if part(path) in LEAVES
-        for other in above
-        if uses(path, f"ratchet.components.{other}")
-    ]
-    assert wrong == []
-
-
-def test_nothing_below_a_run_imports_it() -> None:
-    users = {part(p) for p in sources("components") if uses(p, "ratchet.components.run")}
-    assert users <= {"run"}
 
 
 def test_mlflow_is_the_installed_package() -> None:

@@ -64,10 +64,10 @@ def test_a_template_is_rendered_once_per_sequence_of_roles(monkeypatch: pytest.M
     tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     encode_prompt(tokenizer, "warm")
     monkeypatch.setattr("ratchet.components.chat.subprocess.run", lambda *args, **options: pytest.fail("rendered again"))
-    started = time.perf_counter()
+    started = time.process_time()
     for number in range(1000):
         encode_prompt(tokenizer, f"Ann has {number} apples")
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     with pytest.raises(pytest.fail.Exception):
         encode_messages(tokenizer, [{"role": "system", "content": "Add."}, {"role": "user", "content": "1"}])
 
@@ -114,10 +114,10 @@ def test_an_include_is_refused_when_a_model_is_loaded(saved: Path) -> None:
 def test_a_file_too_large_to_be_a_models_is_not_read(saved: Path, name: str, load: Any) -> None:
     with (saved / name).open("ab") as file:
         file.truncate(164 * 2**20)  # of zeros that take no room
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ModelError, match=rf"{name} has 164 MiB, and at most \d+ MiB are read"):
         load(saved)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_the_limits_are_beyond_real_files_and_others_files_have_none(saved: Path) -> None:

@@ -17,8 +17,10 @@ SOURCES = {
     "leaf.py": "value = 1\nfrom ratchet.components import top\n",
     "typed.py": "",
     "notes.txt": "",
+    "part/page.html.j2": "",
+    "aside/page.html.j2": "",
 }
-NEEDED = {"__init__.py", "top.py", "part/__init__.py", "part/near.py", "lazy.py", "leaf.py"}
+NEEDED = {"__init__.py", "top.py", "part/__init__.py", "part/near.py", "lazy.py", "leaf.py", "notes.txt", "part/page.html.j2"}
 TOP = "ratchet.components.top"
 
 
@@ -31,7 +33,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_module_needs_what_it_imports_inside_functions_too_and_round_a_circle(root: Path) -> None:
+def test_a_module_needs_what_it_imports_inside_functions_too_round_a_circle_and_the_templates_beside_it(root: Path) -> None:
     assert {path.relative_to(root).as_posix() for path in closure(TOP)} == NEEDED
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ratchet.components.graders.number import final_number, format_number, is_correct
+from ratchet.components.graders.protocol import RewardFunction, Score, score_rows
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
@@ -13,7 +14,6 @@ from ratchet.components.policy.log_probs import completion_log_probs
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Slice, slices_of
 from ratchet.components.records import ItemResult
-from ratchet.components.rewards.protocol import RewardFunction, Score, score_rows
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ratchet.components.errors import DataError
+from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import Pair, choose_fold
 from ratchet.components.gate.plan import level, past_tests
+from ratchet.components.gate.primary import NAMES, Power, choose_test, power_at, power_from
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import kind_of
 from ratchet.components.stages.data import prepare_data
@@ -19,11 +21,11 @@ EFFECTS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.10)
 
 
 @dataclass(frozen=True)
-class Foresight:
+class Forecast:
     """Power at one effect, and at others beside it."""
 
-    asked: Any
-    others: list[Any]
+    asked: Power
+    others: list[Power]
     method: str
 
     def as_json(self) -> dict[str, Any]:
@@ -31,19 +33,17 @@ class Foresight:
         return {**_finite(self.asked), "method": self.method, "table": [_finite(power) for power in self.others]}
 
 
-def _finite(power: Any) -> dict[str, Any]:
+def _finite(power: Power) -> dict[str, Any]:
     values = asdict(power)
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
-def foresee(context: Context, ledger: Ledger, effect: float | None, items: int | None) -> Foresight:
+def forecast_power(context: Context, ledger: Ledger, effect: float | None, items: int | None) -> Forecast:
     """Power on today's sealed fold (or ``items``), with the spread of the newest dev rows, or else a typical one.
 
     Raises:
         DataError: if neither the data are prepared nor ``items`` given, or no fold is left.
     """
-    from ratchet.components.gate.primary import NAMES, choose_test
-
     rules = context.recipe.gate.rules
     count, digest = (items, "") if items is not None else todays_fold(context, ledger)
     alpha = level(rules, past_tests(ledger, context.recipe.name, digest))
@@ -51,7 +51,7 @@ def foresee(context: Context, ledger: Ledger, effect: float | None, items: int |
     powers = [_power(context, ledger, count, alpha, each) for each in sorted({*EFFECTS, effect})]
     asked = next(power for power in powers if power.effect == effect)
     test = choose_test(rules, context.recipe.evaluation.samples, count)
-    return Foresight(asked, powers, f"{rules.primary.measure}: {NAMES[test]}")
+    return Forecast(asked, powers, f"{rules.primary.measure}: {NAMES[test]}")
 
 
 def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
@@ -66,10 +66,7 @@ def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
     return len(choice.fold.items), choice.fold.digest
 
 
-def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: float) -> Any:
-    from ratchet.components.evaluation.comparison import arms_of, compare
-    from ratchet.components.gate.primary import power_at, power_from
-
+def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: float) -> Power:
     rules, dev = context.recipe.gate.rules, newest_evaluation(context, ledger)
     if dev is not None:
         arms = arms_of(None, dev.results(), dev.scored, context.recipe.evaluation.samples)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import uses_allowed
 from ratchet.components.gate.judge import decide_places, read_places
 from ratchet.components.gate.plan import level
+from ratchet.components.gate.primary import choose_test, power_from, shortfall
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome
 from ratchet.components.stages.evaluate import EvaluateStage
@@ -56,9 +58,6 @@ def obstacle(context: Context, ledger: Ledger, record: dict[str, Any]) -> str | 
 def _judge_again(
     context: Context, ledger: Ledger, record: dict[str, Any], past: list[PastTest]
 ) -> tuple[str | None, list[str]]:
-    from ratchet.components.evaluation.comparison import arms_of, compare
-    from ratchet.components.gate.primary import choose_test, power_from, shortfall
-
     recipe, rules = context.recipe, context.recipe.gate.rules
     sealed, dev = _sealed(context, record), _dev(context, record)
     assert sealed is not None and dev is not None  # looked for by obstacle()

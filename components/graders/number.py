@@ -14,7 +14,7 @@ from decimal import Decimal, Inexact, localcontext
 from fractions import Fraction
 from typing import Any
 
-from ratchet.components.rewards.protocol import Score
+from ratchet.components.graders.protocol import Score
 
 MAX_DIGITS = 1_000  # of a number, powers written out; exact arithmetic on more would not end
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.number import grade_number
+from ratchet.components.graders.protocol import RewardFunction, Score
 from ratchet.components.recipe import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
-from ratchet.components.rewards.protocol import RewardFunction, Score
 
 Rule = Callable[[str, Mapping[str, Any]], float | None]
 

@@ -152,7 +152,7 @@ class Claim:
 
     def _renew(self) -> None:
         self.check()
-        begun = self.clock()
+        begun = self.clock()  # before the transaction: a contender counts from when it sees the renewal, which is never earlier
         with self.ledger.transaction() as connection:
             self.fence(connection)
         self._renewed, self._trouble = begun, None

@@ -1,20 +1,13 @@
 """What a person may do past the gate: roll back, or promote a version on their own word. Both are recorded as such."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.promotion import Registry, follow, reconcile
-
-
-class Registered(NamedTuple):
-    """What the registry says about a version."""
-
-    version: str
-    weights: str
-    run_id: str
+from ratchet.components.records import Registered
 
 
 class Versions(Registry, Protocol):
@@ -63,6 +56,7 @@ def _champion_before(model: str, history: list[Promotion]) -> str:
 
 
 def _succeed(ledger: Ledger, registry: Versions, model: str, version: str, by: str, reason: str | None) -> Promotion:
+    # Before the lease: fetching and hashing a large model may take longer than the lease lasts.
     found = registry.registered(model, version)
     registry.check_artifact(model, version)
     with promotion_lease(ledger, model) as token:

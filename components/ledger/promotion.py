@@ -65,8 +65,10 @@ def follow(ledger: Ledger, registry: Registry, model: str) -> Promotion:
     while True:
         champion = ledger.champion(model)
         assert champion is not None
+        # The intent before the alias: whoever dies between the two leaves it open, and nobody takes the move for one by hand.
         intent = ledger.begin_move(champion, model)
         registry.set_alias(model, CHAMPION, champion.version)
+        # Read again, because the alias has no compare-and-set: another promotion may have come first and set it before us.
         if ledger.champion(model) == champion:
             ledger.end_move(intent)
             return champion

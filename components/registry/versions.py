@@ -14,7 +14,7 @@ from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.faults import point
 from ratchet.components.files import MANIFEST, read_json, tree_digests, write_json
-from ratchet.components.ledger.overrides import Registered
+from ratchet.components.records import Registered
 from ratchet.components.registry.creation import created_once
 from ratchet.components.text import redacted
 

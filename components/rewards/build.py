@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from ratchet.components.errors import RecipeError, RewardError
+from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.graders.rules import build_grader
 from ratchet.components.recipe import Failures, Reward, Term, Verifier
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, WeightedTerm, squash
 from ratchet.components.rewards.learned.model import RewardModel
-from ratchet.components.rewards.protocol import RewardFunction
 from ratchet.components.rewards.retries import Retrying
 from ratchet.components.user_code import IMPORT_REMEDY, user_code
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ratchet.components.graders.number import grade_numbers
-from ratchet.components.rewards.protocol import RewardFunction, Score, checked
+from ratchet.components.graders.protocol import RewardFunction, Score, checked
 
 Combine = Literal["mean", "min", "mean_minus_sd"]
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ratchet.components.errors import RewardError
+from ratchet.components.graders.protocol import RewardFunction, Score, plain
 from ratchet.components.recipe import Failures
-from ratchet.components.rewards.protocol import RewardFunction, Score, plain
 from ratchet.components.user_code import user_code
 
 REMEDY = "Return a Score for each completion, and raise an Exception where the function fails."

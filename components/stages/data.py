@@ -14,10 +14,8 @@ from ratchet.components.errors import DataError
 from ratchet.components.files import read_json, read_json_lines, scratch_directory, write_text
 from ratchet.components.home import Home
 from ratchet.components.recipe import Data
-from ratchet.components.source_code import closure_digest
 from ratchet.components.stages.results import DataStage
-from ratchet.components.stages.stage import Context, finish
-from ratchet.components.store import stage_key
+from ratchet.components.stages.stage import Context, finish, key_of
 
 ADDED = Path("data") / "added.jsonl"
 REPORT = "report.html"
@@ -52,7 +50,7 @@ def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> Dat
     data = context.recipe.data
     contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whatever file they came in
     inputs = {**source_digests(data), **({"added": digest_of(contents)} if added else {})}
-    key = stage_key("data", data.model_dump(mode="json"), inputs, closure_digest(__name__))
+    key = key_of(DataStage, __name__, data.model_dump(mode="json"), inputs)
     return finish(context, DataStage, key, lambda path: _build(context, path, added))
 
 
@@ -110,7 +108,7 @@ def _restored(context: Context, version: str) -> DataStage:
     """The pinned version itself: rows that were added lie in it and nowhere else."""
     inputs = {"version": version}
     configuration = data_configuration(context.recipe.data)
-    key = stage_key("data", configuration, inputs, closure_digest(__name__))
+    key = key_of(DataStage, __name__, configuration, inputs)
     result = finish(context, DataStage, key, lambda path: _restore(context, path))
     if result.summary.get("recipe_data") != configuration:
         raise DataError("data.dvc was edited: its version was made by another recipe. Restore it: git checkout -- data.dvc.")

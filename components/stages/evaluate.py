@@ -1,21 +1,20 @@
 """Stage *evaluate*: challenger and incumbent on dev and the benchmarks, which everybody may see."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ratchet.components.digests import file_digest
 from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
-from ratchet.components.evaluation.benchmarks.tasks import library_digest, require_measures, require_same_items
+from ratchet.components.evaluation.benchmarks.tasks import library_digest, library_items, require_measures, require_same_items
 from ratchet.components.files import read_json, write_json
 from ratchet.components.recipe import Library
-from ratchet.components.records import Arm, Decoding, rows_name
-from ratchet.components.source_code import closure_digest
+from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
-from ratchet.components.stages.stage import Context, Stage, finish
-from ratchet.components.store import stage_key
+from ratchet.components.stages.stage import Context, Stage, finish, key_of
 
 
 class EvaluateStage(ScoredStage):
@@ -34,11 +33,22 @@ class EvaluateStage(ScoredStage):
         return dict(read_json(self.path / "details.json"))
 
 
+@dataclass(frozen=True)
+class LibraryJob(Job):
+    """A benchmark whose items are a library's, so that there are no rows."""
+
+    name: str
+    library: Library
+
+    def answer(self, context: Context, policy: Any, measuring: Any) -> list[ItemResult]:
+        return library_items(self.name, self.library, policy, context.recipe)
+
+
 def dev_evaluation(context: Context, data: DataStage, models: Models) -> EvaluateStage:
     """Sampled and greedy rows of both arms on dev and the benchmarks, and summaries."""
     benchmarks = {f"benchmark/{name}": _digest(name, one) for name, one in context.recipe.evaluation.benchmarks.items()}
     inputs = {"data": data.version, **models.digests, **benchmarks}
-    key = stage_key("evaluate", [*configuration(context), context.recipe.seed], inputs, closure_digest(__name__))
+    key = key_of(EvaluateStage, __name__, [*configuration(context), context.recipe.seed], inputs)
     result = finish(context, EvaluateStage, key, lambda path: _evaluate(context, data, models, path))
     require_measures(context.recipe, result.details)
     return result
@@ -53,7 +63,7 @@ def _benchmark_jobs(name: str, benchmark: str | Library, seed: int) -> list[Job]
     if isinstance(benchmark, str):
         rows = benchmark_rows(name, benchmark)
         return [Job(place, rows, decoding, purpose, seed) for decoding in Decoding]
-    return [Job(place, (), Decoding.SAMPLED, purpose, seed, benchmark)]  # decoded as its task says
+    return [LibraryJob(place, (), Decoding.SAMPLED, purpose, seed, name, benchmark)]  # decoded as its task says
 
 
 def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> Mapping[str, str]:
@@ -64,9 +74,9 @@ def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> 
     jobs = [Job("", dev, decoding, "dev_evaluation", seed) for decoding in Decoding]
     jobs += [job for name, one in context.recipe.evaluation.benchmarks.items() for job in _benchmark_jobs(name, one, seed)]
     results, digests = score(context, models, jobs, path)
-    for place in (job.place for job in jobs if job.library is not None):
-        sampled = (results[place, rows_name(arm, Decoding.SAMPLED)] for arm in Arm)
-        require_same_items(place.rpartition("/")[2], *sampled)
+    for job in jobs:
+        if isinstance(job, LibraryJob):
+            require_same_items(job.name, *(results[job.place, rows_name(arm, job.decoding)] for arm in Arm))
     summaries: dict[str, dict[str, Any]] = {job.place: {} for job in jobs}
     slices = [piece.name for piece in context.recipe.evaluation.slices]
     details: dict[str, dict[str, Any]] = {f"slice {name}": {} for name in slices}

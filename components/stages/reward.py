@@ -5,10 +5,8 @@ from typing import Any
 
 from ratchet.components.files import tree_digests, without_nan, write_json
 from ratchet.components.randomness import batch_indices
-from ratchet.components.source_code import closure_digest
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
-from ratchet.components.stages.stage import Context, finish
-from ratchet.components.store import stage_key
+from ratchet.components.stages.stage import Context, finish, key_of
 from ratchet.components.user_code import function_digests
 
 
@@ -28,7 +26,7 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():
             inputs |= {f"{name}/{k}": v for k, v in tree_digests(Path(directory)).items()}
-    key = stage_key("reward", configuration, inputs, closure_digest(__name__))
+    key = key_of(RewardStage, __name__, configuration, inputs)
     return finish(context, RewardStage, key, lambda path: _build(context, data, start, path))
 
 

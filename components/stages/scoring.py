@@ -6,9 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ratchet.components.evaluation.benchmarks.tasks import library_items
 from ratchet.components.files import model_weights, read_json, read_json_lines, write_json_lines
-from ratchet.components.recipe import Library
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, StageResult
@@ -62,7 +60,22 @@ class Job:
     decoding: Decoding
     purpose: str
     seed: int
-    library: Library | None = None  # whose task has the items; there are no rows then
+
+    def answer(self, context: Context, policy: Any, measuring: Any) -> list[ItemResult]:
+        """One policy's results."""
+        from ratchet.components.evaluation.evaluate import evaluate_items
+
+        settings, sampled = context.recipe.evaluation, self.decoding is Decoding.SAMPLED
+        return evaluate_items(
+            policy,
+            self.rows,
+            seed=self.seed,
+            purpose=self.purpose,
+            max_new_tokens=context.recipe.policy.max_new_tokens,
+            temperature=settings.temperature if sampled else 0.0,
+            samples=settings.samples if sampled else 1,
+            measuring=measuring,
+        )
 
 
 Results = dict[tuple[str, str], list[ItemResult]]  # by place and arm_decoding
@@ -90,7 +103,7 @@ def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> 
         digests[arm] = model_weights(stage.model)
         measuring = _measuring(context, models, arm)
         for job in jobs:
-            items, name = _answer(context, policy, job, measuring), rows_name(arm, job.decoding)
+            items, name = job.answer(context, policy, measuring), rows_name(arm, job.decoding)
             (path / job.place).mkdir(parents=True, exist_ok=True)
             write_json_lines(path / job.place / f"{name}.jsonl", as_rows(items))
             results[job.place, name] = items
@@ -113,21 +126,3 @@ def _measuring(context: Context, models: Models, arm: Arm) -> Any:
         incumbent = start if same else Reference(load_policy(models.incumbent.model, device))
     reward = build_reward(context.recipe.reward, models.reward.model, device) if models.reward else None
     return Measuring(start, incumbent, reward, context.recipe.evaluation.slices)
-
-
-def _answer(context: Context, policy: Any, job: Job, measuring: Any) -> list[ItemResult]:
-    from ratchet.components.evaluation.evaluate import evaluate_items
-
-    if job.library is not None:
-        return library_items(job.place.rpartition("/")[2], job.library, policy, context.recipe)
-    settings, sampled = context.recipe.evaluation, job.decoding is Decoding.SAMPLED
-    return evaluate_items(
-        policy,
-        job.rows,
-        seed=job.seed,
-        purpose=job.purpose,
-        max_new_tokens=context.recipe.policy.max_new_tokens,
-        temperature=settings.temperature if sampled else 0.0,
-        samples=settings.samples if sampled else 1,
-        measuring=measuring,
-    )

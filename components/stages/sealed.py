@@ -5,11 +5,9 @@ from pathlib import Path
 
 from ratchet.components.digests import digest_of
 from ratchet.components.records import Decoding
-from ratchet.components.source_code import closure_digest
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
-from ratchet.components.stages.stage import Context, Stage, finish
-from ratchet.components.store import stage_key
+from ratchet.components.stages.stage import Context, Stage, finish, key_of
 
 
 class SealedStage(ScoredStage):
@@ -29,7 +27,7 @@ def sealed_evaluation(
     """
     inputs = {"data": data.version, **models.digests}
     what = [configuration(context), fold, digest_of(list(items)), list(greedy), guard]
-    key = stage_key("sealed", what, inputs, closure_digest(__name__))
+    key = key_of(SealedStage, __name__, what, inputs)
     # The draws depend on the fold and the challenger alone: another seed in the recipe is not a second try.
     seed = int(digest_of([data.fold_digest(fold), models.challenger.weights])[:12], 16)
 

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 from ratchet.components.files import write_json
 from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe
-from ratchet.components.store import Finished, Store
+from ratchet.components.source_code import closure_digest
+from ratchet.components.store import Finished, Store, stage_key
 
 
 class Stage(StrEnum):
@@ -34,6 +35,15 @@ class Stage(StrEnum):
         """The stages of a run until this one, itself included."""
         stages = tuple(Stage)
         return stages[: stages.index(self) + 1]
+
+
+# Code is part of a stage's key: the module that writes it and all that it imports, without these modules, for these reasons.
+NOT_IN_KEYS = {
+    "ratchet.components.recipe.gate": "judges what the stages made; what it asks them to score is an argument",
+    "ratchet.components.recipe.loading": "reads and overrides YAML; the values that come out of it are in the key",
+    "ratchet.components.recipe.retention": "says how long stages are kept",
+    "ratchet.components.report.data": "writes report.html, which people read, and no stage",
+}
 
 
 class Observer(Protocol):
@@ -120,6 +130,22 @@ class StageResult:
         """The finished stage with this key, or None."""
         found = store.find(cls.name, key)
         return None if found is None else cls(found, cached=True, seconds=0.0)
+
+
+def key_of(kind: type[StageResult], module: str, configuration: object, inputs: Mapping[str, str]) -> str:
+    """The content key of a stage.
+
+    Args:
+        module: ``__name__`` of the module that writes it.
+        configuration: its part of the recipe, as JSON.
+        inputs: digests of what it reads.
+    """
+    return stage_key(kind.name, configuration, inputs, code_digest(module))
+
+
+def code_digest(module: str) -> str:
+    """sha256 over the code that a stage's module depends on."""
+    return closure_digest(module, tuple(NOT_IN_KEYS))
 
 
 Result = TypeVar("Result", bound=StageResult)

@@ -8,10 +8,8 @@ from typing import Any
 
 from ratchet.components.errors import StoreError
 from ratchet.components.files import read_json, read_json_lines, write_json_lines
-from ratchet.components.source_code import closure_digest
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
-from ratchet.components.stages.stage import Context, Stage, finish
-from ratchet.components.store import stage_key
+from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.training.sentinel import Stop, may_be_judged
 from ratchet.components.user_code import function_digests
 
@@ -81,7 +79,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
         "reward": reward.digest,
         **function_digests(recipe.reward.functions),
     }
-    key = stage_key("train", configuration, inputs, closure_digest(__name__))
+    key = key_of(TrainStage, __name__, configuration, inputs)
     return finish(context, TrainStage, key, lambda path: asdict(_train(context, data, start, reward, key, path)))
 
 

@@ -4,10 +4,8 @@ from pathlib import Path
 
 from ratchet.components.files import tree_digests
 from ratchet.components.randomness import torch_seed
-from ratchet.components.source_code import closure_digest
 from ratchet.components.stages.results import DataStage, WarmupStage
-from ratchet.components.stages.stage import Context, finish
-from ratchet.components.store import stage_key
+from ratchet.components.stages.stage import Context, finish, key_of
 
 
 def starting_policy(context: Context, data: DataStage) -> WarmupStage:
@@ -20,10 +18,10 @@ def starting_policy(context: Context, data: DataStage) -> WarmupStage:
     if policy.model is not None:
         directory = Path(policy.model)
         inputs = tree_digests(directory) if directory.is_dir() else {"hub": policy.model, "revision": policy.revision or ""}
-        key = stage_key("warmup", "existing model", inputs, closure_digest(__name__))
+        key = key_of(WarmupStage, __name__, "existing model", inputs)
         return finish(context, WarmupStage, key, lambda path: _copy_model(context, path))
     configuration = [policy.warmup.model_dump(mode="json"), context.recipe.seed, context.recipe.device, context.recipe.threads]
-    key = stage_key("warmup", configuration, {"data": data.version}, closure_digest(__name__))
+    key = key_of(WarmupStage, __name__, configuration, {"data": data.version})
     return finish(context, WarmupStage, key, lambda path: _warm_up(context, data, path))
 
 

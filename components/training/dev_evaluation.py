@@ -5,9 +5,9 @@ from typing import Any
 
 from ratchet.components.evaluation.evaluate import evaluate_items
 from ratchet.components.evaluation.measures import summarise
+from ratchet.components.graders.protocol import RewardFunction, checked
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
-from ratchet.components.rewards.protocol import RewardFunction, checked
 from ratchet.components.training.sentinel import DevResult, dev_result
 
 

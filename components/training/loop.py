@@ -24,6 +24,7 @@ from torch import Tensor
 from ratchet.components.algorithms.kl import adapted_coefficient
 from ratchet.components.faults import point
 from ratchet.components.files import write_json
+from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
@@ -32,7 +33,6 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.randomness import batch_indices, stream
 from ratchet.components.recipe import Train
-from ratchet.components.rewards.protocol import RewardFunction
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
 from ratchet.components.training.critic import Critic

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ratchet.components.algorithms.advantages import has_signal
+from ratchet.components.graders.protocol import RewardFunction, Score, checked
 from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
 from ratchet.components.randomness import stream
-from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 from ratchet.components.training.meters import Phases
 
 

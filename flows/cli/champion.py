@@ -90,6 +90,7 @@ def approve(
 
 def finish(action: str, model: str, promotion: "Promotion", json_output: bool) -> None:
     """Say what happened, to people, scripts and Prefect."""
+    from ratchet.flows.cli.views.history import print_champion
     from ratchet.flows.events import emit
 
     row: dict[str, Any] = promotion.as_json()
@@ -97,4 +98,4 @@ def finish(action: str, model: str, promotion: "Promotion", json_output: bool) -
     if json_output:
         print(json.dumps(row, indent=2))
     else:
-        print(f"version {promotion.version} of {model} is champion (before: {promotion.previous or 'none'}), by {promotion.by}")
+        print_champion(model, promotion)

@@ -8,7 +8,7 @@ import typer
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 from ratchet.flows.cli.run import run_until
 
-app = typer.Typer(help="The promotion gate: judge, foresee, replay.", invoke_without_command=True)
+app = typer.Typer(help="The promotion gate: judge, forecast, replay.", invoke_without_command=True)
 
 
 @app.callback()
@@ -42,21 +42,18 @@ def power(
 
     Example: ratchet gate power --effect 0.03
     """
-    from ratchet.components.gate.forecast import foresee
+    from ratchet.components.gate.forecast import forecast_power
     from ratchet.components.run.project import open_project
     from ratchet.components.stages.stage import Context
+    from ratchet.flows.cli.views.gate import print_power
 
     project = open_project(recipe, overrides)
     context = Context(project.recipe, project.home, compute=False)
-    found = foresee(context, project.ledger, effect, items).as_json()
+    found = forecast_power(context, project.ledger, effect, items).as_json()
     if json_output:
         print(json.dumps(found, indent=2))
         return
-    print(f"{found['method']}, level {found['alpha']:.4g}, {found['items']} sealed items; spread: {found['source']}")
-    print(f"{'true gain':>10} {'power':>7} {'items for power 0.8':>20}")
-    for row in found["table"]:
-        marker = "  <- asked" if row["effect"] == found["effect"] else ""
-        print(f"{row['effect']:>10.3g} {row['power']:>7.3f} {row['needed'] or 'none would do':>20}{marker}")
+    print_power(found)
 
 
 @app.command()
@@ -70,6 +67,7 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
     from ratchet.components.gate.replay import replay as replayed
     from ratchet.components.run.project import open_project
     from ratchet.components.stages.stage import Context
+    from ratchet.flows.cli.views.gate import print_replayed
 
     project = open_project(recipe, overrides)
     context = Context(project.recipe, project.home, compute=False)
@@ -77,9 +75,4 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
     if json_output:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return
-    if not rows:
-        print(f"{project.name} has no verdict yet. Run `ratchet run`.")
-    for row in rows:
-        print(f"{row.at}  run {row.run_id}  was {row.was}, would be {row.would or 'unknown'}")
-        for reason in row.reasons:
-            print(f"    {reason}")
+    print_replayed(project.name, rows)

@@ -11,20 +11,14 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     Example: ratchet history --json
     """
     from ratchet.components.run.project import open_project
-    from ratchet.components.text import visible
+    from ratchet.flows.cli.views.history import print_history
 
     project = open_project(recipe, overrides)
     promotions = project.ledger.history(project.name)
     if json_output:
         print(json.dumps([promotion.as_json() for promotion in promotions], indent=2))
         return
-    if not promotions:
-        print(f"{project.name} has no champion yet. Run `ratchet run`.")
-    for row in promotions:
-        why = row.reason or (f"verdict {row.verdict[:12]}" if row.verdict else "no reason given")
-        print(
-            f"{row.at}  version {row.version} (before: {row.previous or 'none'})  by {row.by}: {visible(why)}  run {row.run_id}"
-        )
+    print_history(project.name, promotions)
 
 
 def status(json_output: JsonOption = False) -> None:
@@ -34,6 +28,7 @@ def status(json_output: JsonOption = False) -> None:
     """
     from ratchet.components.home import Home
     from ratchet.components.ledger.ledger import Ledger
+    from ratchet.flows.cli.views.history import print_runs
 
     runs = Ledger(Home.here().ledger).latest_runs()
     columns = ("model", "run_id", "status", "started", "finished")
@@ -41,7 +36,4 @@ def status(json_output: JsonOption = False) -> None:
     if json_output:
         print(json.dumps(rows, indent=2))
         return
-    if not rows:
-        print("No runs yet. Start one with `ratchet run`.")
-    for row in rows:
-        print(f"{row['started']}  {row['status']:<15} {row['model']}  run {row['run_id']}")
+    print_runs(rows)

@@ -82,9 +82,9 @@ def score(
     import torch
 
     from ratchet.components.errors import RecipeError
+    from ratchet.components.graders.protocol import score_rows
     from ratchet.components.recipe import load_recipe
     from ratchet.components.rewards.build import build_reward
-    from ratchet.components.rewards.protocol import score_rows
     from ratchet.flows.cli.views.reward import score_table, show
 
     settings = load_recipe(recipe, overrides or []).reward

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from ratchet.components.evaluation.evaluate import Measuring, as_rows, evaluate_items
+from ratchet.components.graders.protocol import Score
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Slice
 from ratchet.components.records import ItemResult
-from ratchet.components.rewards.protocol import Score
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{n:040x}", "prompt": f"{n} apples", "answer": f"#### {n}"} for n in (3, 14, 159, 2653, 58979)]

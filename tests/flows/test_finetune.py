@@ -17,10 +17,10 @@ from mlflow.tracking import MlflowClient
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import ModelError
 from ratchet.components.files import read_json
+from ratchet.components.graders.protocol import Score
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.policy.loading import load_policy
-from ratchet.components.rewards.protocol import Score
 
 Run = Callable[..., dict[str, Any]]
 KEYS = {"status", "verdict", "version", "previous", "dataset", "run_id", "report", "stages"}

@@ -11,9 +11,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ratchet.components.errors import DataError, RecipeError
+from ratchet.components.graders.protocol import Score
 from ratchet.components.home import Home
 from ratchet.components.rewards.checks.check import Check, RewardReport
-from ratchet.components.rewards.protocol import Score
 from ratchet.flows.cli import app
 from ratchet.flows.cli.reward import read_completions
 from ratchet.flows.cli.views.reward import advice_table, check_table, score_table
@@ -132,12 +132,12 @@ def test_a_refused_reward_names_the_checks_that_failed(promoted: dict[str, Any],
 def test_a_waiver_is_in_the_report_the_run_and_the_card(promoted: dict[str, Any], run: Run) -> None:
     reason = "hacks are seen to by hand"
     waiver = f"reward.validation.waive.hack_strings={reason}"
-    result = run(IMPOSSIBLE, waiver, "train.steps=2", "train.evaluate_every=2", "train.lr=3e-4")
+    result = run("name=waived", IMPOSSIBLE, waiver, "train.steps=2", "train.evaluate_every=2", "train.lr=3e-4")
     assert result["status"] != "reward_refused"
     assert report_of(result)["waived"] == {"hack_strings": reason}
     assert tags(result)["reward.waived.hack_strings"] == reason
     assert reason in Path(result["report"]).read_text(encoding="utf-8")
-    version = MlflowClient(Home.here().tracking_uri).get_model_version("micro", result["version"])
+    version = MlflowClient(Home.here().tracking_uri).get_model_version("waived", result["version"])
     assert reason in version.description
 
 

@@ -1,17 +1,23 @@
-"""The retry policy, and what a task does around its step."""
+"""The retry policy, whether a run may continue, and what a task does around its step. Prefect's client is the boundary."""
 
+import uuid
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
-from prefect.states import Completed
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
 from sqlalchemy.exc import OperationalError
 
 from ratchet.components.errors import ClaimLostError, DataError
+from ratchet.components.ledger.claims import Claim, acquired
+from ratchet.components.ledger.ledger import Ledger
 from ratchet.flows import tasks
 from ratchet.flows.tasks import RETRIED, worth_retrying
 
 
-class Failed:
+class Broken:
     """A state whose result raises."""
 
     def __init__(self, error: Exception) -> None:
@@ -23,12 +29,12 @@ class Failed:
 
 @pytest.mark.parametrize("error", [ConnectionError("down"), OSError("busy"), OperationalError("", None, Exception())])
 def test_what_may_pass_is_retried(error: Exception) -> None:
-    assert worth_retrying(None, None, Failed(error))
+    assert worth_retrying(None, None, Broken(error))
 
 
 @pytest.mark.parametrize("error", [DataError("wrong"), ClaimLostError("lost"), TypeError("a bug"), AssertionError()])
 def test_what_a_person_must_fix_is_not_retried(error: Exception) -> None:
-    assert not worth_retrying(None, None, Failed(error))
+    assert not worth_retrying(None, None, Broken(error))
 
 
 def test_a_task_that_succeeded_is_not_retried() -> None:
@@ -66,3 +72,72 @@ def test_tasks_have_the_names_that_prefects_ui_shows(monkeypatch: pytest.MonkeyP
         assert getattr(tasks, step).__doc__ == getattr(tasks.steps, step).__doc__
     assert {step: options["name"] for step, options in made.items()} == NAMES
     assert all(options["retries"] == 2 and not options["persist_result"] for options in made.values())
+
+
+# Whether this process may continue
+
+RUN = uuid.uuid4()
+
+
+class Client:
+    """Of a server that says that the run is in a state, or nothing."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read_flow_run(self, run_id: uuid.UUID) -> Any:
+        assert run_id == RUN
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return SimpleNamespace(state=self.answer)
+
+
+@pytest.fixture
+def claim() -> Claim:
+    return acquired(Ledger("sqlite:///:memory:"), "run", "here", lambda *_: None)
+
+
+@pytest.fixture
+def prefect(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    def says(answer: Any) -> None:
+        monkeypatch.setattr(tasks, "flow_run", SimpleNamespace(id=str(RUN)))
+        monkeypatch.setattr(tasks, "get_client", lambda sync_client: Client(answer))
+
+    return says
+
+
+@pytest.mark.parametrize("state", [Crashed, Cancelled, Cancelling, Failed, Completed])
+def test_a_run_that_prefect_has_ended_stops(claim: Claim, prefect: Callable[[Any], None], state: Any) -> None:
+    prefect(state())
+    with pytest.raises(ClaimLostError, match=f"Prefect has this run as {state().name}.*Run again"):
+        tasks.confirm(claim)
+
+
+@pytest.mark.parametrize("state", [Running(), Pending(), None])
+def test_a_run_that_prefect_has_going_continues_while_its_claim_is_held(
+    claim: Claim, prefect: Callable[[Any], None], state: Any
+) -> None:
+    prefect(state)
+    tasks.confirm(claim)
+    acquired(claim.ledger, "run", "here", lambda *_: None)
+    with pytest.raises(ClaimLostError, match="took this run over"):
+        tasks.confirm(claim)
+
+
+def test_a_prefect_that_does_not_answer_is_asked_again(claim: Claim, prefect: Callable[[Any], None]) -> None:
+    prefect(httpx.ConnectError("refused"))
+    with pytest.raises(httpx.ConnectError) as error:
+        tasks.confirm(claim)
+    assert worth_retrying(None, None, SimpleNamespace(result=lambda: (_ for _ in ()).throw(error.value)))
+
+
+def test_outside_a_flow_run_the_ledger_is_asked_alone(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "get_client", lambda **_: pytest.fail("asked"))
+    monkeypatch.setattr(tasks, "flow_run", SimpleNamespace(id=None))
+    tasks.confirm(claim)

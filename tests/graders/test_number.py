@@ -3,7 +3,7 @@
 import json
 from fractions import Fraction
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -155,11 +155,11 @@ def test_the_last_number_is_not_the_end_of_another(text: str, value: object) -> 
 
 @pytest.mark.parametrize("text", ["1e999999999", "9" * 10**6, "1 " * 10**5, "1," * 10**5, "^{" * 10**5, r"\frac{" * 10**5])
 def test_no_text_takes_long(text: str) -> None:
-    start = perf_counter()
+    start = process_time()
     assert (parse_number(text), parse_leading(text)) == (None, None)
-    assert perf_counter() - start < 5
+    assert process_time() - start < 5
     parse_last(text)
-    assert perf_counter() - start < 10
+    assert process_time() - start < 10
 
 
 @pytest.mark.parametrize(("number", "text"), [((5, 1), "5"), ((-5, 2), "-2.5"), ((1, 3), "1/3"), ((1000, 1), "1000")])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.ledger.overrides import Registered
+from ratchet.components.records import Registered
 
 
 class Registry:

@@ -10,11 +10,11 @@ import torch
 
 from ratchet.components.errors import ModelError, RecipeError, RewardError
 from ratchet.components.graders.number import grade_numbers
+from ratchet.components.graders.protocol import Score
 from ratchet.components.recipe import Reward
 from ratchet.components.rewards.build import build_reward, import_reward
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum
 from ratchet.components.rewards.learned.model import RewardModel
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.rewards.retries import Retrying
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.graders.protocol import RewardFunction, Score
 from ratchet.components.rewards.combine import Ensemble, Sum, WeightedTerm, squash
-from ratchet.components.rewards.protocol import RewardFunction, Score
 
 
 def giving(*totals: float | None) -> RewardFunction:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import RewardError
+from ratchet.components.graders.protocol import Score
 from ratchet.components.recipe import Failures
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.rewards.retries import Retrying
 
 

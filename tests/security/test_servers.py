@@ -19,6 +19,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from tests.places import ROOT
+
 from .doors import Door, children, environment, listening_port, new_project, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -182,7 +184,7 @@ def test_ui_does_not_send_the_token_to_a_strangers_server(doors: dict[str, Door]
 def test_a_temporary_server_ends_with_its_run(number: signal.Signals, database: Path, tmp_path: Path) -> None:
     """SIGKILL leaves no time to end it; its standard input ends."""
     project = new_project(tmp_path / "project", database)
-    code = "from flows import cli; from ratchet.flows.cli import servers, run; import time\n"
+    code = "from ratchet.flows import cli; from ratchet.flows.cli import servers, run; import time\n"
     code += "run.run_until = lambda *_: (servers.ensure_api(), print('up', flush=True), time.sleep(60))\ncli.main()"
     process = subprocess.Popen([sys.executable, "-c", code, "run"], cwd=project, env=environment(), stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -203,3 +205,40 @@ def test_prefects_own_temporary_server_is_off(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1
     assert "No Prefect API URL provided" in done.stderr
+
+
+# ``prefect`` in a shell that took ``ratchet ui --env``: client and server fit each other.
+
+
+def shell(door: Door, script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script whose first line asks the project for its server."""
+    ratchet = f"'{sys.executable}' -m ratchet ui --env --prefect-port {door.port}"
+    script = f'cd "{door.project}" && eval "$({ratchet})" && cd "{folder}" && {script}'
+    return subprocess.run(["sh", "-c", script], env=environment(), capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture(scope="module")
+def deployed(doors: dict[str, Door]) -> Door:
+    """``prefect.yaml`` deployed as infra/README.md says, from the checkout, which it leaves as it was."""
+    pool = "prefect work-pool create ratchet --type process"
+    done = shell(doors["ui"], f"{pool} && prefect --no-prompt deploy --name nightly", ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return doors["ui"]
+
+
+@pytest.mark.parametrize(
+    ("command", "shows"),
+    [("deployment ls", "finetune/nightly"), ("work-pool ls", "ratchet"), ("flow-run ls", "Flow Runs")],
+)
+def test_prefect_lists_what_was_deployed(deployed: Door, command: str, shows: str) -> None:
+    done = shell(deployed, f"prefect {command}", deployed.project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert shows in done.stdout
+
+
+def test_env_prints_one_line_for_a_shell_and_nothing_else(doors: dict[str, Door]) -> None:
+    door = doors["ui"]
+    command = [sys.executable, "-m", "ratchet", "ui", "--env", "--prefect-port", str(door.port)]
+    done = subprocess.run(command, cwd=door.project, env=environment(), capture_output=True, text=True, check=True, timeout=240)
+    url = f"http://127.0.0.1:{door.port}/api"
+    assert done.stdout == f"export PREFECT_API_URL={url} PREFECT_API_AUTH_STRING={door.token}\n"

@@ -22,7 +22,7 @@ from . import doors
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 HEAD = """
 import json, os, subprocess, sys
-from ratchet.components.rewards.protocol import Score
+from ratchet.components.graders.protocol import Score
 
 def scores(prompts, completions, rows):
     return [Score(1.0, {}) for _ in completions]

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from ratchet.components.files import read_json
+from ratchet.components.graders.protocol import Score
 from ratchet.components.interruption import Interruption
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Train
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.loop import Setting, StepMetrics, Trainer
 from ratchet.components.training.sentinel import DevResult, dev_result

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from ratchet.components.graders.protocol import Score
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import sample
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.rollouts import PromptRollout, Rollouts
 from tests.tiny_models import tiny_policy
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ratchet.components.data.word_problems import generate
+from ratchet.components.graders.protocol import Score
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy, load_policy, pick_device, save_policy
 from ratchet.components.recipe import Reward, Train, Warmup
 from ratchet.components.rewards.build import build_reward
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.dev_evaluation import dev_evaluation
 from ratchet.components.training.loop import Setting, StepMetrics, Trainer

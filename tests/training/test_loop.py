@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from ratchet.components.errors import StoreError
+from ratchet.components.graders.protocol import Score
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.loading import Policy
@@ -18,7 +19,6 @@ from ratchet.components.policy.log_probs import completion_log_probs
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Train
 from ratchet.components.recipe.presets import PRESETS
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.loop import Committed, Samples, StepMetrics, Trainer
 from ratchet.components.training.progress import sampled_rows, training_history
 from tests.tiny_models import same, tiny_policy, weights

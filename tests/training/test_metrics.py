@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from ratchet.components.graders.protocol import Score
 from ratchet.components.policy.engines.engine import Completion
 from ratchet.components.recipe import Train
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.experience import Experience, Scored, build_experience
 from ratchet.components.training.metrics import (
     distinct_2,

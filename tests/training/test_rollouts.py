@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.components.errors import RewardError
+from ratchet.components.graders.protocol import Score
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.loading import Policy
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.meters import Phases
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from tests.tiny_models import tiny_policy

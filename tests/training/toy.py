@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import torch
 
+from ratchet.components.graders.protocol import Score
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Sentinel, Train
-from ratchet.components.rewards.protocol import Score
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.loop import Setting, StepMetrics, Trainer
 from ratchet.components.training.sentinel import DevResult

@@ -7,10 +7,10 @@ import torch
 
 from ratchet.components.errors import RewardError
 from ratchet.components.files import tree_digests
+from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.rewards.checks.check import Check, unmeasured
 from ratchet.components.rewards.combine import Ensemble
 from ratchet.components.rewards.learned.model import RewardModel
-from ratchet.components.rewards.protocol import RewardFunction
 
 
 def model_digests(path: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ratchet.components.graders.number import grade_numbers
+from ratchet.components.graders.protocol import RewardFunction, Score, checked
 from ratchet.components.recipe import RewardValidation
 from ratchet.components.rewards.advice.pilot import Pilot
 from ratchet.components.rewards.checks import on_pairs, on_samples, on_texts
@@ -16,7 +17,6 @@ from ratchet.components.rewards.checks.identity import identity_check
 from ratchet.components.rewards.checks.on_pairs import ScoredPairs
 from ratchet.components.rewards.checks.on_samples import Group
 from ratchet.components.rewards.learned.perturbations import LAYOUTS, Style
-from ratchet.components.rewards.protocol import RewardFunction, Score, checked
 from ratchet.components.statistics.calibration import reliability
 from ratchet.components.statistics.intervals import Floats
 

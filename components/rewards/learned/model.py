@@ -13,9 +13,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ratchet.components.chat import encode_prompt
 from ratchet.components.errors import ModelError
 from ratchet.components.files import read_json, write_json
+from ratchet.components.graders.protocol import Score
 from ratchet.components.pretrained import Source
 from ratchet.components.randomness import torch_seed
-from ratchet.components.rewards.protocol import Score
 
 ROWS_AT_ONCE = 256
 PROMPTS_KEPT = 2**15  # as tokens: checks score one prompt with many completions

@@ -11,7 +11,7 @@ from ratchet.components.text import visible
 from ratchet.flows.cli.views.console import console
 
 if TYPE_CHECKING:
-    from ratchet.components.rewards.protocol import Score
+    from ratchet.components.graders.protocol import Score
 
 SHOWN = 40  # rows of a score table
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ratchet.components.graders.protocol import Score
 from ratchet.components.recipe import Reward
 from ratchet.components.rewards.build import build_reward
 from ratchet.components.rewards.checks.check import RewardReport
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
-from ratchet.components.rewards.protocol import Score
 
 ROWS = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
 PAIRS = [{**row, "chosen": f"{2 + n}\n#### {2 + n}", "rejected": f"so {3 + n}\n#### {3 + n}"} for n, row in enumerate(ROWS)]

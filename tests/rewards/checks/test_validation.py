@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from ratchet.components.errors import RewardError
 from ratchet.components.graders.number import grade_numbers, is_correct
+from ratchet.components.graders.protocol import RewardFunction, Score
 from ratchet.components.recipe import CHECKS, RewardValidation, Slice
 from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
 from ratchet.components.rewards.combine import Ensemble
-from ratchet.components.rewards.protocol import RewardFunction, Score
 
 ROWS = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
 PAIRS = [

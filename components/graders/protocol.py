@@ -1,4 +1,4 @@
-"""The reward protocol: texts and rows in, a total and its named parts out. A missing reward (None) is not a zero."""
+"""The protocol of graders and rewards: texts and rows in, a total and its parts out. A missing score (None) is not a zero."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from ratchet.components.errors import RewardError
+from ratchet.components.graders.protocol import LARGEST, Score, checked, score_rows
 from ratchet.components.graders.rules import build_grader
 from ratchet.components.recipe import Numbers
-from ratchet.components.rewards.protocol import LARGEST, Score, checked, score_rows
 
 
 def test_good_scores_pass_unchanged() -> None:

@@ -1,0 +1,32 @@
+"""How champions and runs look to a person."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ratchet.components.text import visible
+
+if TYPE_CHECKING:
+    from ratchet.components.ledger.ledger import Promotion
+
+
+def print_champion(model: str, promotion: "Promotion") -> None:
+    """Who is champion from now on."""
+    print(f"version {promotion.version} of {model} is champion (before: {promotion.previous or 'none'}), by {promotion.by}")
+
+
+def print_history(model: str, promotions: Sequence["Promotion"]) -> None:
+    """A line per promotion, oldest first."""
+    if not promotions:
+        print(f"{model} has no champion yet. Run `ratchet run`.")
+    for row in promotions:
+        why = row.reason or (f"verdict {row.verdict[:12]}" if row.verdict else "no reason given")
+        before = row.previous or "none"
+        print(f"{row.at}  version {row.version} (before: {before})  by {row.by}: {visible(why)}  run {row.run_id}")
+
+
+def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line per run, newest first."""
+    if not rows:
+        print("No runs yet. Start one with `ratchet run`.")
+    for row in rows:
+        print(f"{row['started']}  {row['status']:<15} {row['model']}  run {row['run_id']}")

@@ -1,0 +1,52 @@
+"""A database that is locked, damaged or of another schema is refused, and tells nothing that is sealed."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.ledger import database
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.ledger.tables import retired_folds
+
+
+def test_the_database_waits_for_the_disk(ledger: Ledger) -> None:
+    with ledger.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+
+def test_a_locked_database_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_SECONDS", 0.2)
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(f"sqlite:///{path}")
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(RegistryError, match="database is locked"):
+        ledger.count_use("m", "f", "c", "i", "rules")
+    holder.close()
+
+
+def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"this is not a database, but it is long enough to be read as one" * 20)
+    with pytest.raises(RegistryError, match=r"ledger\.db"):
+        Ledger(f"sqlite:///{path}")
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE settings SET value = '99'")
+    with pytest.raises(RegistryError, match="schema 99"):
+        Ledger(f"sqlite:///{path}")
+
+
+def test_an_error_of_the_database_does_not_print_what_was_sealed() -> None:
+    ledger = Ledger("sqlite:///:memory:")
+    row = {"model": "m", "fold_digest": "f", "reason": "sealed 0.0123", "at": "now"}
+    with pytest.raises(IntegrityError) as raised, ledger.transaction() as connection:
+        connection.execute(retired_folds.insert(), [row, row])
+    assert "0.0123" not in str(raised.value)
