@@ -2,9 +2,9 @@
 
 Usage: ``python -m benchmarks.group_size [--budget 10240] [--seeds 3] [--sizes 2 4 8 16] [--noises 0 0.2 0.4]``
 
-Every run starts from the quickstart's warmed-up policy and draws 128 samples a step, as 128 / k prompts of k; the reward is
-the verifier's, turned round with the stated probability, anew at each call. Dev accuracy is without noise. Finished runs are
-kept under ``.ratchet/benchmarks/group_size`` and not run again. Prints a Markdown table, writes docs/group_size.svg.
+Every run starts from the quickstart's warmed-up policy and draws 128 samples per step, as 128 / k prompts of k; the reward is
+the verifier's, flipped with the stated probability, independently at each call. Dev accuracy is without noise. Finished runs
+are kept under ``.ratchet/benchmarks/group_size`` and not run again. Prints a Markdown table, writes docs/group_size.svg.
 """
 
 import argparse
@@ -14,18 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quickstart import Quickstart, kept, prepared
+from benchmarks.quickstart import Quickstart, kept, measured, prepared
 from benchmarks.report import save, subplots
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction, Score
 from ratchet.components.randomness import stream
 
-SAMPLES_A_STEP = 128
+SAMPLES_PER_STEP = 128
 Result = dict[str, Any]  # curve: [samples, accuracy] at each evaluation; seconds of training steps
 
 
 class Flipped:
-    """The verifier, whose verdict is turned round with a probability, independently at each call."""
+    """The verifier, whose verdict is flipped with a probability, independently at each call."""
 
     def __init__(self, noise: float, seed: int) -> None:
         self.noise, self.seed, self.calls = noise, seed, 0
@@ -39,28 +39,23 @@ class Flipped:
 
 def train(start: Quickstart, k: int, noise: float, seed: int, budget: int, folder: Path) -> Result:
     """One run up to the budget of samples."""
-    from ratchet.components.training.loop import StepMetrics
-
     recipe = start.recipe(
         "train.lr_warmup=0",
         "evaluation.dev_items=400",
         f"train.k={k}",
-        f"train.prompts={SAMPLES_A_STEP // k}",
-        f"train.steps={budget // SAMPLES_A_STEP}",
+        f"train.prompts={SAMPLES_PER_STEP // k}",
+        f"train.steps={budget // SAMPLES_PER_STEP}",
         f"seed={seed}",
     )
     reward: RewardFunction = Flipped(noise, seed)
     trainer = start.trainer(recipe, folder, reward)
-    samples, seconds, curve, silent = 0, 0.0, [], []
-    for event in trainer.run():
-        if not isinstance(event, StepMetrics):
-            continue
-        samples += int(event.values.get("num_samples", 0))
-        seconds += event.values.get("step_time", 0.0)
-        if "frac_reward_zero_std" in event.values:
-            silent.append(event.values["frac_reward_zero_std"])
-        if "eval_sampled_accuracy" in event.values:
-            curve.append([samples, event.values["eval_sampled_accuracy"]])
+    seconds, curve, silent = 0.0, [], []
+    for samples, elapsed, values in measured(trainer):
+        seconds = elapsed
+        if "frac_reward_zero_std" in values:
+            silent.append(values["frac_reward_zero_std"])
+        if "eval_sampled_accuracy" in values:
+            curve.append([samples, values["eval_sampled_accuracy"]])
     return {"curve": curve, "seconds": seconds, "silent": statistics.fmean(silent) if silent else 0.0}
 
 
@@ -91,7 +86,7 @@ def finals(found: Sequence[Result]) -> list[float]:
 
 
 def table(results: Results) -> str:
-    """A row a noise, a column a group size: mean accuracy at the budget, its spread over the seeds, silent groups."""
+    """A row per noise, a column per group size: mean accuracy at the budget, its spread over the seeds, silent groups."""
     sizes, noises = (sorted({key[i] for key in results}) for i in (0, 1))
     lines = [f"| noise | {' | '.join(f'k = {k}' for k in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
     for noise in noises:
@@ -108,7 +103,7 @@ def _cell(found: Sequence[Result]) -> str:
 
 
 def plot(results: Results, path: Path) -> None:
-    """Accuracy at the budget by group size, a line a noise, with the seeds' standard deviation and the single seeds."""
+    """Accuracy at the budget by group size, a line per noise, with the seeds' standard deviation and the single seeds."""
     figure, axis = subplots(figsize=(7, 4.5))
     for number, noise in enumerate(sorted({noise for _, noise in results})):
         sizes = sorted(k for k, other in results if other == noise)
@@ -122,7 +117,7 @@ def plot(results: Results, path: Path) -> None:
             axis.plot([place] * len(values), values, ".", color=line[0].get_color(), alpha=0.4)
     axis.set_xscale("log", base=2)
     axis.set_xticks(sorted({k for k, _ in results}), labels=[str(k) for k in sorted({k for k, _ in results})])
-    axis.set(xlabel="samples a prompt (k), at equally many samples", ylabel="dev accuracy, sampled (mean, sd of the seeds)")
+    axis.set(xlabel="samples per prompt (k), at equally many samples", ylabel="dev accuracy, sampled (mean, sd of the seeds)")
     axis.legend()
     save(figure, path)
 
@@ -142,7 +137,7 @@ def main() -> None:
     results: Results = {}
     for k, noise, result in runs(start, arguments.sizes, arguments.noises, arguments.seeds, arguments.budget, folder):
         results.setdefault((k, noise), []).append(result)
-    print(f"\nBudget: {arguments.budget:,} samples a run; {arguments.seeds} seeds; {start.machine()}\n")
+    print(f"\nBudget: {arguments.budget:,} samples per run; {arguments.seeds} seeds; {start.machine()}\n")
     print(table(results))
     plot(results, arguments.plot)
 

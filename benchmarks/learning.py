@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.quickstart import Quickstart, kept, prepared
+from benchmarks.quickstart import Quickstart, kept, measured, prepared
 from benchmarks.report import save, subplots
 from ratchet.components.recipe.presets import PRESETS
 
@@ -33,21 +33,15 @@ Result = dict[str, Any]  # curve: [samples, seconds, accuracy] at each evaluatio
 
 def train_preset(start: Quickstart, algorithm: str, seed: int, budget: int, folder: Path) -> Result:
     """One run of ours up to the budget of samples."""
-    from ratchet.components.training.loop import StepMetrics
-
     steps = budget // start.samples_per_step
     recipe = start.recipe(*SAME, f"train.algorithm={algorithm}", f"train.steps={steps}", f"seed={seed}")
     trainer = start.trainer(recipe, folder)
-    samples, seconds, curve, explained = 0, 0.0, [], []
-    for event in trainer.run():
-        if not isinstance(event, StepMetrics):
-            continue
-        samples += int(event.values.get("num_samples", 0))
-        seconds += event.values.get("step_time", 0.0)
-        if "explained_variance" in event.values:
-            explained.append(event.values["explained_variance"])
-        if "eval_sampled_accuracy" in event.values:
-            curve.append([samples, seconds, event.values["eval_sampled_accuracy"]])
+    curve, explained = [], []
+    for samples, seconds, values in measured(trainer):
+        if "explained_variance" in values:
+            explained.append(values["explained_variance"])
+        if "eval_sampled_accuracy" in values:
+            curve.append([samples, seconds, values["eval_sampled_accuracy"]])
             if samples >= budget:
                 break
     final = {"explained_variance": statistics.mean(explained[-20:])} if explained else {}
@@ -119,7 +113,7 @@ class _Clock:
 
 
 def runs(start: Quickstart, names: Sequence[str], seeds: int, budget: int, folder: Path) -> Iterator[tuple[str, Result]]:
-    """Every run, from its file where it is finished; seeds are the outer loop, so that the machine's moods are shared."""
+    """Every run, from its file where it is finished; seeds are the outer loop, so that all meet the machine's busy hours."""
     for seed in range(1, seeds + 1):
         for name in names:
             path = folder / f"{name}-{seed}-{budget}.json"
@@ -132,7 +126,7 @@ def runs(start: Quickstart, names: Sequence[str], seeds: int, budget: int, folde
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """A row a preset, best first: accuracy at the budget over the seeds, and what it cost to get 0.2 up."""
+    """A row per preset, best first: accuracy at the budget over the seeds, and what it cost to get 0.2 up."""
     lines = [
         "| preset | dev accuracy at the budget, each seed | median raise | samples to +0.2 | seconds to +0.2 | seconds in all "
         "| explained variance |",
@@ -188,7 +182,7 @@ def main() -> None:
     results: dict[str, list[dict[str, Any]]] = {}
     for name, result in runs(start, arguments.only, arguments.seeds, arguments.budget, folder):
         results.setdefault(name, []).append(result)
-    print(f"\nBudget: {arguments.budget:,} samples a run; {arguments.seeds} seeds; {start.machine()}\n")
+    print(f"\nBudget: {arguments.budget:,} samples per run; {arguments.seeds} seeds; {start.machine()}\n")
     print(table(results))
     plot(results, arguments.plot)
 

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +109,18 @@ class Quickstart:
     def machine(self) -> str:
         """The machine and the versions, in words."""
         return f"{os.cpu_count()} CPU cores ({platform.machine()}), {self._versions}"
+
+
+def measured(trainer: "Trainer") -> Iterator[tuple[int, float, Mapping[str, float]]]:
+    """A run's metrics as they come, behind the samples drawn and the seconds of training steps so far."""
+    from ratchet.components.training.loop import StepMetrics
+
+    samples, seconds = 0, 0.0
+    for event in trainer.run():
+        if isinstance(event, StepMetrics):
+            samples += int(event.values.get("num_samples", 0))
+            seconds += event.values.get("step_time", 0.0)
+            yield samples, seconds, event.values
 
 
 def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

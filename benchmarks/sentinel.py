@@ -30,7 +30,7 @@ Result = dict[str, Any]  # curve: [step, gold, proxy] of each evaluation; stop, 
 
 
 def paid_by_length(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-    """A reward that nobody should train against."""
+    """A reward that should not be trained against."""
     return [Score(len(text) / 100, {}) for text in completions]
 
 
@@ -66,7 +66,7 @@ def runs(start: Quickstart, cases: Sequence[str], steps: int, folder: Path) -> d
 
 
 def table(results: Mapping[tuple[str, bool], Result]) -> str:
-    """A row a run: where it ended and why, gold there, and gold of the checkpoint that it hands over."""
+    """A row per run: where it ended and why, gold there, and gold of the checkpoint that it hands over."""
     lines = [
         "| reward | sentinel | ended at step | because of | gold at the start | gold at the end | proxy, start to end "
         "| gold of the checkpoint handed over (step) |",
@@ -85,7 +85,7 @@ def table(results: Mapping[tuple[str, bool], Result]) -> str:
 
 
 def plot(results: Mapping[tuple[str, bool], Result], path: Path) -> None:
-    """A panel a case: gold and proxy of the whole run, and where the watched one ended."""
+    """A panel per case: gold and proxy of the whole run, and where the watched one ended."""
     cases = list(dict.fromkeys(case for case, _ in results))
     figure, panels = subplots(1, len(cases), figsize=(6 * len(cases), 4), squeeze=False)
     for axis, case in zip(panels[0], cases, strict=True):

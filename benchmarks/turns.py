@@ -1,4 +1,4 @@
-"""Arms of a comparison that take turns, step by step, so that the machine's moods are shared. Only one computes at a time."""
+"""Arms of a comparison that take turns, step by step, so that both meet the same load. Only one computes at a time."""
 
 import multiprocessing
 import statistics
@@ -58,7 +58,7 @@ def compare(plan: Plan, arms: Sequence[str]) -> dict[str, Arm]:
     """Each arm's steps, after one that is not counted.
 
     Raises:
-        RuntimeError: if an arm fails or takes longer than ``LIMIT`` for a turn.
+        RuntimeError: if an arm fails or takes longer than ``LIMIT`` per turn.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -83,7 +83,7 @@ def _take_turns(plan: Plan, arms: Sequence[str], folder: Path) -> dict[str, Arm]
 
 @contextmanager
 def _process(plan: Plan, arm: str, folder: Path) -> Iterator[Any]:
-    """The arm's process, ended at the end whatever happens."""
+    """The arm's process; it is ended in any case."""
     from benchmarks.arms import work
 
     context = multiprocessing.get_context("spawn")

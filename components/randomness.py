@@ -1,7 +1,7 @@
 """Counter-based randomness: a draw depends on what it is for, never on what was drawn before.
 
 Every stream is a Philox generator (Salmon et al., 2011) whose key is a hash of (run seed, purpose, counters).
-Resume needs the step number, not a saved generator, and results do not depend on batch layout.
+A resumed run needs the step number, not a saved generator, and draws do not depend on the layout of batches.
 """
 
 import hashlib

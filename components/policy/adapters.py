@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv:2106.09685), and the reference policy that they give for nothing."""
+"""Low-rank adapters (LoRA, arXiv:2106.09685), and the reference policy that they give without a second copy."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -32,7 +32,7 @@ def configuration_of(model: str, revision: str | None, stated: Fields | None) ->
         return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise RecipeError(
-            f"the shape of {model} is not known here: it is not downloaded, and cannot be reached now. Give --config with its "
+            f"the shape of {model} is not known here: it is not downloaded and cannot be reached. Give --config with its "
             "config.json, or state its fields in policy.shape."
         ) from error
 
@@ -76,12 +76,12 @@ def _built(fields: Any, source: str) -> Any:
         return AutoConfig.for_model(fields["model_type"], **known)
     except (TypeError, ValueError) as error:
         first = str(error).splitlines()[0][:200]
-        raise RecipeError(f"{source} is no configuration that transformers knows: {first}. Correct it.") from error
+        raise RecipeError(f"{source} is not a configuration that transformers knows: {first}. Correct it.") from error
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A dense decoder."""
+    """Sizes of a dense decoder."""
 
     layers: int
     width: int
@@ -121,7 +121,7 @@ def shape_of(config: Any) -> ModelShape:
 
 
 def shape_of_model(model: PreTrainedModel) -> ModelShape:
-    """The shape of a model that is there."""
+    """The shape of a loaded model."""
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight

@@ -56,7 +56,7 @@ class Policy:
 
 
 def pick_device(wanted: str, deterministic: bool = True) -> torch.device:
-    """``auto`` takes CUDA where there is one. This process goes over to torch's deterministic algorithms.
+    """``auto`` takes CUDA where there is one. Switches this process to torch's deterministic algorithms.
 
     Args:
         deterministic: false leaves CUDA its faster kernels, which add up in any order; a CPU is deterministic in any case.

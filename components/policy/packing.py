@@ -1,9 +1,9 @@
 """Training batches as rows of packed tokens, with a group's prompt computed once.
 
-Notation: R rows, T tokens a row, N completion tokens in the whole batch, S completions.
+Notation: R rows, T tokens per row, N completion tokens in the whole batch, S completions.
 
 A *group* is one prompt and its completions. In a row it lies as ``prompt, completion 1, completion 2, ...``; a
-completion's positions go on from the prompt's end, and it sees the prompt and itself but not its siblings. A group with
+completion's positions continue from the prompt's end, and it sees the prompt and itself but not its siblings. A group with
 one completion is an ordinary packed sequence. Example, one group with prompt ``a b`` and completions ``x y`` and ``z``::
 
     tokens     a  b  x  y  z

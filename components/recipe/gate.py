@@ -9,6 +9,7 @@ from ratchet.components.recipe.measures import Measure, kind_of
 
 Level = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+# The gate's "epoch" is the use of one sealed fold, from its first to its last; ``train.epochs`` are passes over a batch.
 ErrorMode = Literal["fwer_epoch", "fdr", "per_run"]
 
 
@@ -62,7 +63,7 @@ class Rules(Section):
     guard_alpha: Level = 0.05  # each guard's own level
     floor: float = 0.5  # a first champion's primary measure must be above it (lower bound)
     error_mode: ErrorMode = "fwer_epoch"
-    alpha_epoch: Level = 0.05  # fwer_epoch: chance of any false promotion in an epoch
+    alpha_epoch: Level = 0.05  # fwer_epoch: chance of any false promotion while one sealed fold is in use
     alpha_fdr: Level = 0.10  # fdr: expected share of false ones among the promotions
     alpha_run: Level = 0.01  # per_run: chance of a false promotion at each use
     uses_per_epoch: Count = 26  # uses of a sealed fold until it is retired

@@ -78,7 +78,7 @@ def build_recipe(values: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        lines = dict(map(_explain, reversed(error.errors())))  # one line a key, a union's first
+        lines = dict(map(_explain, reversed(error.errors())))  # one line per key, a union's first
         raise RecipeError("\n".join([f"{source} is not a valid recipe:", *reversed(lines.values())])) from error
 
 

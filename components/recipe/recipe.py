@@ -1,4 +1,4 @@
-"""The whole recipe."""
+"""The recipe: all sections, and the rules that concern more than one of them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Recipe(Section):
             if samples_needed(name) > samples:
                 raise ValueError(f"{name} needs {samples_needed(name)} samples per item; raise evaluation.samples ({samples})")
         if primary.test == "mcnemar" and samples > 1 and not kind_of(primary.measure).per_item:
-            raise ValueError(f"test mcnemar takes one sample an item, and evaluation.samples is {samples}; use test: auto")
+            raise ValueError(f"test mcnemar takes one sample per item, and evaluation.samples is {samples}; use test: auto")
         for guard in self.gate.rules.guards:
             self._check_guard(guard)
         return self
@@ -102,7 +102,7 @@ class Recipe(Section):
 
 
 def _check_field(piece: Slice, kept: Sequence[str]) -> None:
-    """A slice of rows that no row can be in would fail whatever is judged on it."""
+    """Refuse a slice by a field that the tables do not keep: it would be empty, and whatever is judged on it would fail."""
     if piece.field is not None and piece.field not in kept:
         raise ValueError(
             f"slice {piece.name!r} is by the field {piece.field!r}, which a dataset's tables do not keep ({', '.join(kept)}); "

@@ -89,7 +89,7 @@ class Train(Section):
     kl_horizon: Count = 10_000  # completions
     sampling: Sampling = Sampling()
     critic: Critic = Critic()
-    epochs: Count = 1  # passes over each batch of rollouts
+    epochs: Count = 1  # passes over each batch of rollouts, as PPO calls them; not over the dataset
     minibatches: Count = 1  # optimiser steps per pass
     micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as an estimate says fit
     smaller: dict[Call, Count] = Field(default_factory=dict)  # micro_tokens from there on, in a rebuilt run

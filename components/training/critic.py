@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ratchet.components.policy.log_probs import hidden_states
 from ratchet.components.policy.packing import PackedRows
 
-LEAST_LOG_PROB = -5.0  # below it, one is as unlikely as another
+LEAST_LOG_PROB = -5.0  # less likely tokens count as this
 FEATURES = 2
 
 

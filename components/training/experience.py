@@ -51,7 +51,7 @@ class Experience:
     returns: Tensor | None = None
 
     def to(self, device: torch.device) -> "Experience":
-        """The same on another device."""
+        """A copy on another device."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         moved: dict[str, Any] = {name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()}
         return Experience(**moved)

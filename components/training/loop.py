@@ -4,7 +4,7 @@ The loop yields what happens and does not know who records it. It is exactly res
 number, and a checkpoint holds the weights and moments of actor and critic, the KL coefficient, the sentinel and the dev scores.
 
 Left out of PPO and GRPO as others ship them:
-1. A forward pass for the old log-probs: the sampler's own are of the same weights; one from another engine is corrected.
+1. A forward pass for the old log-probs: the sampler's own are of the same weights; another engine's get importance weights.
 2. Rollouts older than one update, and so replay and off-policy masks: each batch comes from the weights that it updates.
 3. A value for the state after a completion that was cut: it counts as ended, and ``sampling.overlong`` masks or penalises it.
 4. An entropy bonus and early stopping by KL: an entropy or a KL that leaves its range is a fault, which the sentinel reports.
@@ -41,7 +41,7 @@ from ratchet.components.training.experience import Experience, Scored, build_exp
 from ratchet.components.training.meters import Means, Phases
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
-from ratchet.components.training.objectives import ActorObjective, Material, ValueObjective
+from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
 from ratchet.components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
@@ -305,7 +305,7 @@ class Trainer:
         The order changes nothing that is learned: values and advantages were computed before either moves.
         """
         train, seed = self.setting.train, self.setting.seed
-        material = Material(rollouts, experience, train, self.setting.max_new_tokens, self.progress.kl_coefficient)
+        data = UpdateBatch(rollouts, experience, train, self.setting.max_new_tokens, self.progress.kl_coefficient)
         # A pass (PPO's "epoch") is over this batch of rollouts; randomness.batch_indices has those over the dataset.
         orders = [stream(seed, "order", step, number).permutation(train.prompts).tolist() for number in range(train.epochs)]
         options = (orders, train.minibatches, train.max_grad_norm)
@@ -313,15 +313,15 @@ class Trainer:
         run = partial(run_update, spend=partial(self.budget.spend, largest=rollouts.largest_group))
         reports = []
         if self.critic is not None:
-            objective = ValueObjective(self.critic, self._values(rollouts), self.actor.policy, material)
+            objective = ValueObjective(self.critic, self._values(rollouts), self.actor.policy, data)
             minibatches = train.critic.minibatches or train.minibatches
             own = (orders, minibatches, train.max_grad_norm)
             reports.append(run(objective, self.critic_optimizer, *own, prefix="critic/"))
         if not warming:
             with self.actor.updating():
-                reports.append(run(ActorObjective(self.actor, material), self.optimizer, *options))
+                reports.append(run(ActorObjective(self.actor, data), self.optimizer, *options))
         elif self.critic is None:
-            objective = ValueObjective(self.actor, self._values(rollouts), self.actor.policy, material)
+            objective = ValueObjective(self.actor, self._values(rollouts), self.actor.policy, data)
             reports.append(run(objective, self.optimizer, *options, prefix="critic/"))
         for report in reports:
             figures.update(report.figures)

@@ -26,7 +26,7 @@ Phase = Literal["held", "rollout", "critic", "update"]
 
 
 class Part(NamedTuple):
-    """Bytes of one thing, and when they are needed."""
+    """Bytes of one tensor or group of tensors, and the phase that needs them."""
 
     name: str
     bytes: int
@@ -228,7 +228,7 @@ def fitted(options: Sequence[Choice], estimated: Callable[[Choice], Estimate], b
 
 
 def with_choice(train: Train, choice: Choice) -> Train:
-    """The section with these values."""
+    """The recipe's section with these values in place of ``auto``."""
     return train.model_copy(update=choice._asdict())
 
 

@@ -16,7 +16,7 @@ class Means:
         self._counts: dict[str, float] = {}
 
     def add(self, name: str, total: Tensor | float, count: float) -> None:
-        """Add a sum over ``count`` things."""
+        """Add a sum over ``count`` things; no wait for the device."""
         value = torch.as_tensor(total).detach().sum().double()
         self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._counts[name] = self._counts.get(name, 0.0) + count
@@ -37,7 +37,7 @@ class Means:
         if not counted:
             return {}
         device = max((total.device for total in counted.values()), key=lambda d: d.type != "cpu")
-        sums = torch.stack([total.to(device) for total in counted.values()]).tolist()  # one wait for the device, not many
+        sums = torch.stack([total.to(device) for total in counted.values()]).tolist()  # one wait for the device
         return {name: total / self._counts[name] for name, total in zip(counted, sums, strict=True)}
 
 
@@ -56,7 +56,7 @@ class Phases:
         self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - started
 
     def values(self, tokens: int) -> dict[str, float]:
-        """``step_time``, ``time/<phase>`` and completion tokens a second."""
+        """``step_time``, ``time/<phase>`` and completion tokens per second."""
         whole = time.monotonic() - self._started
         phases = {f"time/{name}": seconds for name, seconds in self._seconds.items()}
         return {"step_time": whole, "tokens_per_second": tokens / whole, **phases}

@@ -142,8 +142,8 @@ class TokenBudget:
     def _halve(self, largest: int, reason: str) -> None:
         if self.tokens <= largest:
             raise ModelError(
-                f"there is no memory to train on one group of {largest} tokens ({reason}). Set train.gradient_checkpointing, "
-                "or lower train.k or policy.max_new_tokens."
+                f"there is not enough memory to train on one group of {largest} tokens ({reason}). "
+                "Set train.gradient_checkpointing, or lower train.k or policy.max_new_tokens."
             )
         self._set(max(1, self.tokens // 2))
         logging.getLogger(__name__).warning(

@@ -35,8 +35,8 @@ CLIP_RATIOS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region
 
 
 @dataclass(frozen=True)
-class Material:
-    """What one update learns from."""
+class UpdateBatch:
+    """One step's rollouts and experience, from which its minibatches are taken."""
 
     rollouts: Rollouts
     experience: Experience
@@ -58,30 +58,30 @@ class Material:
 class ActorObjective:
     """The policy's loss, with the value loss beside it where the critic shares the trunk."""
 
-    def __init__(self, actor: Actor, material: Material) -> None:
-        self.module, self.material = actor, material
-        self.micro_tokens = material.train.tokens_at_once
-        experience = material.experience
+    def __init__(self, actor: Actor, data: UpdateBatch) -> None:
+        self.module, self.data = actor, data
+        self.micro_tokens = data.train.tokens_at_once
+        experience = data.experience
         self.experience = experience.to(actor.policy.model.device)
-        by_group = experience.advantages.abs().sum(1).reshape(-1, material.rollouts.k).sum(1)
+        by_group = experience.advantages.abs().sum(1).reshape(-1, data.rollouts.k).sum(1)
         # Without advantage a group has no gradient, and is left out of the forward pass; its tokens still count in the
         # normaliser. NaN is not left out: it must be seen.
-        taught = material.train.kl == "loss" or actor.value_head is not None
+        taught = data.train.kl == "loss" or actor.value_head is not None
         self.needed = ((by_group != 0) | taught).tolist()
-        self.sampled: Tensor | None = material.rollouts.log_probs.to(self.experience.mask.device)
+        self.sampled: Tensor | None = data.rollouts.log_probs.to(self.experience.mask.device)
 
     def backward(self, prompts: Sequence[int]) -> Means | None:
         """Add the gradient of a minibatch; returns its figures, or None if there was nothing to learn."""
-        train, figures = self.material.train, Means()
+        train, figures = self.data.train, Means()
         active = [i for i in prompts if self.needed[i]]
-        counted = int(self.material.mask_of(active).sum())
+        counted = int(self.data.mask_of(active).sum())
         if not counted:
             return None
         policy = self.module.policy
         device = policy.model.device
-        weights = self.material.weights(prompts, train.loss.normaliser).to(device)
-        value_weights = self.material.weights(prompts, "token_mean").to(device)
-        for batch in micro_batches(self.material.rollouts, active, self.micro_tokens, device, flat_rows(policy)):
+        weights = self.data.weights(prompts, train.loss.normaliser).to(device)
+        value_weights = self.data.weights(prompts, "token_mean").to(device)
+        for batch in micro_batches(self.data.rollouts, active, self.micro_tokens, device, flat_rows(policy)):
             with policy.autocast():
                 log_probs, values = self.module(batch, train.sampling.temperature)
             self._note_mismatch(batch, log_probs.detach(), figures)
@@ -100,7 +100,7 @@ class ActorObjective:
         if self.experience.corrected_by_the_update:
             figures.count({CORRECTION: float(counted)})
         figures.count({} if self.module.value_head is None else {"value_loss": 1.0})
-        figures.count(dict.fromkeys(CLIP_RATIOS, float(self.material.mask_of(prompts).sum())))
+        figures.count(dict.fromkeys(CLIP_RATIOS, float(self.data.mask_of(prompts).sum())))
         return figures
 
     def _note_mismatch(self, batch: MicroBatch, log_probs: Tensor, figures: Means) -> None:
@@ -113,7 +113,7 @@ class ActorObjective:
 
     def _policy_loss(self, batch: MicroBatch, log_probs: Tensor, figures: Means) -> Tensor:
         """Per-token loss [N] before the normaliser."""
-        train, experience = self.material.train, self.experience
+        train, experience = self.data.train, self.experience
         own, advantages = batch.take(experience.mask), batch.take(experience.advantages)
         old, correction = self._old(batch, log_probs, own, figures)
         log_ratio = torch.where(own, log_probs - old, 0.0)
@@ -126,7 +126,7 @@ class ActorObjective:
             reference = batch.take(experience.reference_log_probs)
             # k3 takes the token's ratio even where the surrogate takes the sequence's; the sampler's correction stays out.
             kl = k2(log_probs, reference) if train.kl_estimator == "k2" else weighted_k3(log_probs, old, reference)
-            loss = loss + self.material.kl_coefficient * kl
+            loss = loss + self.data.kl_coefficient * kl
         low, high = surrogate.clipped_low & own, surrogate.clipped_high & own
         for name, hit in zip(CLIP_RATIOS, (low, high, low | high), strict=True):
             figures.add(name, hit.sum(), 0.0)  # over all tokens of the minibatch, silent groups' too
@@ -142,7 +142,7 @@ class ActorObjective:
         if not self.experience.corrected_by_the_update:
             return old, None if self.experience.correction is None else batch.take(self.experience.correction)
         now = log_probs.detach()
-        correction = truncated_importance_weights(now, old, self.material.train.loss.correction_cap)
+        correction = truncated_importance_weights(now, old, self.data.train.loss.correction_cap)
         figures.add(CORRECTION, torch.where(own, correction, 0.0), 0.0)
         return now, correction
 
@@ -162,23 +162,23 @@ def policy_surrogate(
 class ValueObjective:
     """The regression of values on the returns, alone: a critic of its own, or a shared one's head while it warms up."""
 
-    def __init__(self, module: nn.Module, values: Callable[[MicroBatch], Tensor], policy: Policy, material: Material) -> None:
+    def __init__(self, module: nn.Module, values: Callable[[MicroBatch], Tensor], policy: Policy, data: UpdateBatch) -> None:
         """
         Args:
             module: what is trained; ``values`` gives its values of the states before each completion token, [N].
         """
-        self.module, self.values, self.policy, self.material = module, values, policy, material
-        self.micro_tokens = material.train.tokens_at_once
-        self.experience = material.experience.to(policy.model.device)
+        self.module, self.values, self.policy, self.data = module, values, policy, data
+        self.micro_tokens = data.train.tokens_at_once
+        self.experience = data.experience.to(policy.model.device)
 
     def backward(self, prompts: Sequence[int]) -> Means | None:
         """Add the gradient of a minibatch; returns its figures, or None if there was nothing to learn."""
-        train, figures = self.material.train, Means()
-        if not self.material.mask_of(prompts).any():
+        train, figures = self.data.train, Means()
+        if not self.data.mask_of(prompts).any():
             return None
         device = self.policy.model.device
-        weights = self.material.weights(prompts, "token_mean").to(device)
-        for batch in micro_batches(self.material.rollouts, prompts, self.micro_tokens, device, flat_rows(self.policy)):
+        weights = self.data.weights(prompts, "token_mean").to(device)
+        for batch in micro_batches(self.data.rollouts, prompts, self.micro_tokens, device, flat_rows(self.policy)):
             with self.policy.autocast():
                 values = self.values(batch)
             loss = (_value_loss(values, batch, self.experience, train) * batch.take(weights)).sum()

@@ -1,4 +1,4 @@
-"""Where a run is: the JSON state of a checkpoint, whose it is, and the figures kept beside it."""
+"""A run's progress: the JSON state of a checkpoint, the run that it belongs to, and the metrics kept beside it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -50,7 +50,7 @@ class Progress:
 
     @property
     def stopped(self) -> str | None:
-        """The reason for which training was stopped."""
+        """The reason for which training was stopped; None while it was not."""
         return self.stop.reason if self.stop else None
 
     @property
@@ -107,7 +107,7 @@ def samples_file(checkpoints: Path, step: int) -> Path:
 
 
 def training_history(checkpoints: Path) -> list[tuple[int, dict[str, float]]]:
-    """All figures of a run, in order of step."""
+    """(step, metrics) of a run, in order of step."""
     files = sorted((checkpoints / "metrics").glob("step_*.json"))
     return [(step, values) for file in files for step, values in read_json(file)]
 

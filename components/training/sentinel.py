@@ -41,7 +41,7 @@ ADVICE = {
 
 
 class Stop(NamedTuple):
-    """A rule that has ended training: ``reason`` is a key of ``ADVICE``."""
+    """Why training ended: ``reason`` is a key of ``ADVICE``."""
 
     reason: str
     signal: str  # name of the figure
@@ -91,7 +91,7 @@ class Sentinel:
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any]) -> "Sentinel":
-        """From ``asdict``."""
+        """From the JSON of ``asdict``."""
         parts = {
             "gradient_spikes": GradientSpikes(**state["gradient_spikes"]),
             "proxy_gold_gap": ProxyGoldGap(**state["proxy_gold_gap"]),
@@ -100,7 +100,7 @@ class Sentinel:
         return cls(**{**state, **parts})
 
     def observe(self, step: int, figures: Mapping[str, float], stepped: int, skipped: int, limits: Limits) -> Stop | None:
-        """Note a training step: its figures, the optimiser steps taken and skipped. The reason to stop, if there is one."""
+        """Add a training step: its figures, the optimiser steps taken and skipped. Returns the reason to stop, or None."""
         if skipped:
             self.skipped_in_a_row += 1
         elif stepped:
@@ -121,7 +121,7 @@ class Sentinel:
         return {f"sentinel/{name}": float(steps) for name, steps in self.over.items()}
 
     def observe_dev(self, step: int, result: DevResult, limits: Limits) -> Stop | None:
-        """Note a dev evaluation of the same items as always; the reason to stop, if there is one."""
+        """Add a dev evaluation, always of the same items. Returns the reason to stop, or None."""
         divergence = result.figures.get("eval_kl", 0.0)
         if limits.kl is not None and divergence > limits.kl:
             return Stop("kl", "eval_kl", divergence, limits.kl, step)

@@ -23,14 +23,14 @@ class Objective(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """What it trains."""
+        """The module whose parameters are trained."""
 
     def backward(self, prompts: Sequence[int]) -> Means | None:
         """Add the gradient of a minibatch; returns its figures, or None if there was nothing to learn."""
 
 
 class Report(NamedTuple):
-    """What an update did."""
+    """The figures of an update, and the optimiser steps it took."""
 
     figures: Means
     steps: int

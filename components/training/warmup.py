@@ -16,7 +16,7 @@ ROW_TOKENS = 64  # measured best on two CPU cores: attention over longer packed 
 
 
 class WarmupStep(NamedTuple):
-    """One step's figures."""
+    """The loss of one step, in nats per completion token."""
 
     step: int
     loss: float

@@ -47,7 +47,7 @@ def test_an_unknown_model_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch)
     ("fields", "message"),
     [
         ({"hidden_size": 3}, "no model_type"),
-        ({**QWEN, "model_type": "nonsense"}, "no configuration that transformers knows"),
+        ({**QWEN, "model_type": "nonsense"}, "is not a configuration that transformers knows"),
         ({**QWEN, "auto_map": {"AutoConfig": "x.Y"}}, "remote code"),
         ([], "no model_type"),
     ],

@@ -18,7 +18,14 @@ from ratchet.components.training.actor import Actor
 from ratchet.components.training.critic import Critic
 from ratchet.components.training.experience import Experience, Scored, build_experience
 from ratchet.components.training.meters import Means
-from ratchet.components.training.objectives import CLIP_RATIOS, CORRECTION, MISMATCH, ActorObjective, Material, ValueObjective
+from ratchet.components.training.objectives import (
+    CLIP_RATIOS,
+    CORRECTION,
+    MISMATCH,
+    ActorObjective,
+    UpdateBatch,
+    ValueObjective,
+)
 from ratchet.components.training.update import parameters_of, run_update
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.rollouts import sampled
@@ -47,7 +54,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def material(train: Train, rewards: Sequence[float | None] = REWARDS) -> Material:
+def material(train: Train, rewards: Sequence[float | None] = REWARDS) -> UpdateBatch:
     """Sampled completions, and an experience as if the policy had moved since it sampled them."""
     rollouts = sampled(rewards, K, train.sampling.temperature, train.sampling.top_p)
     wave = 0.3 * rollouts.mask.float().cumsum(1).mul(1.7).sin()
@@ -58,7 +65,7 @@ def material(train: Train, rewards: Sequence[float | None] = REWARDS) -> Materia
         values=wave if train.has_critic else None,
     )
     experience = build_experience(rollouts, scored, train, KL, LIMIT)
-    return Material(rollouts, replace(experience, old_log_probs=experience.old_log_probs + wave), train, LIMIT, KL)
+    return UpdateBatch(rollouts, replace(experience, old_log_probs=experience.old_log_probs + wave), train, LIMIT, KL)
 
 
 def actor_of(train: Train) -> Actor:
@@ -72,7 +79,7 @@ def gradient_of(module: nn.Module) -> Tensor:
     return torch.cat([p.new_zeros(p.shape).flatten() if p.grad is None else p.grad.flatten() for p in parameters_of(module)])
 
 
-def ours(given: Material, prompts: Sequence[int] = EVERY) -> tuple[Tensor, Means]:
+def ours(given: UpdateBatch, prompts: Sequence[int] = EVERY) -> tuple[Tensor, Means]:
     """Gradient and figures of one minibatch."""
     actor = actor_of(given.train)
     figures = ActorObjective(actor, given).backward(prompts)
@@ -106,7 +113,7 @@ def plain_values(policy: Policy, head: nn.Module, prompt: Sequence[int], tokens:
     return head(out.last_hidden_state[0, len(prompt) - 1 : -1])
 
 
-def direct_token_losses(log_probs: Tensor, number: int, given: Material) -> Tensor:
+def direct_token_losses(log_probs: Tensor, number: int, given: UpdateBatch) -> Tensor:
     """The formulas of docs and papers for the own tokens of one completion."""
     loss, experience, n = given.train.loss, given.experience, len(log_probs)
     old, advantage = experience.old_log_probs[number, :n], experience.advantages[number, :n]
@@ -151,7 +158,7 @@ def reduced(losses: list[Tensor], normaliser: str) -> Tensor:
     return torch.stack([loss.sum() / LIMIT for loss in losses]).mean()
 
 
-def direct(given: Material) -> tuple[Tensor, float]:
+def direct(given: UpdateBatch) -> tuple[Tensor, float]:
     """Gradient and loss of a minibatch of all prompts."""
     train, actor = given.train, actor_of(given.train)
     policy_losses, value_losses = [], []
@@ -246,7 +253,7 @@ def test_a_minibatch_without_any_reward_is_nothing_to_learn_from(case: str) -> N
 
 def test_a_minibatch_is_normalised_by_its_own_tokens_alone() -> None:
     given = material(Train(kl="none"))
-    alone = Material(sampled(REWARDS[:3], K), given.experience, given.train, LIMIT, KL)
+    alone = UpdateBatch(sampled(REWARDS[:3], K), given.experience, given.train, LIMIT, KL)
     width = alone.rollouts.mask.shape[1]
     cut = {n: m[:K, :width] for n, m in vars(given.experience).items() if isinstance(m, Tensor)}
     assert_equal_gradients(ours(given, [0])[0], ours(replace(alone, experience=replace(given.experience, **cut)), [0])[0])
@@ -392,7 +399,7 @@ def test_the_only_updates_own_log_probs_correct_as_a_scoring_pass_does() -> None
     exact, wave = rollouts.log_probs, 0.2 * rollouts.mask.float().cumsum(1).sin()
     rollouts.__dict__["log_probs"] = exact + wave  # what another sampler said
     given = [Scored(trainer_log_probs=exact), Scored(by_the_update=True)]
-    before, during = (Material(rollouts, build_experience(rollouts, s, train, KL, LIMIT), train, LIMIT, KL) for s in given)
+    before, during = (UpdateBatch(rollouts, build_experience(rollouts, s, train, KL, LIMIT), train, LIMIT, KL) for s in given)
     (expected, _), (gradient, figures) = ours(before), ours(during)
     assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
     assert before.experience.correction is not None

@@ -12,7 +12,7 @@ from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.experience import Scored, build_experience
 from ratchet.components.training.meters import Means
-from ratchet.components.training.objectives import ActorObjective, Material
+from ratchet.components.training.objectives import ActorObjective, UpdateBatch
 from ratchet.components.training.update import Report, optimiser_step, parameters_of, run_update, split
 from tests.tiny_models import moments, same, tiny_policy, weights
 from tests.training.rollouts import sampled
@@ -109,9 +109,9 @@ def test_only_trainable_parameters_are_given_each_once() -> None:
 # The real objective.
 
 
-def material(train: Train | None = None) -> Material:
+def material(train: Train | None = None) -> UpdateBatch:
     train, rollouts = train or Train(kl="none"), sampled(REWARDS, 3)
-    return Material(rollouts, build_experience(rollouts, Scored(), train, 0.0, 8), train, 8, 0.0)
+    return UpdateBatch(rollouts, build_experience(rollouts, Scored(), train, 0.0, 8), train, 8, 0.0)
 
 
 def stepped_once() -> tuple[Actor, torch.optim.Optimizer]:

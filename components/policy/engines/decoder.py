@@ -31,7 +31,7 @@ class SlotState:
 
     @classmethod
     def empty(cls, slots: int, new_tokens: int, device: torch.device) -> "SlotState":
-        """All slots done."""
+        """A state in which all slots are done."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.zeros(slots, *shape, dtype=dtype, device=device)
@@ -48,7 +48,7 @@ class SlotState:
         )
 
     def first(self, slots: int) -> "SlotState":
-        """A view of the first ones."""
+        """A view of the first slots."""
         return SlotState(**{f.name: getattr(self, f.name)[:slots] for f in fields(self)})
 
     def move(self, sources: Tensor, targets: Tensor) -> None:

@@ -32,7 +32,7 @@ class Execution:
 
 
 def no_graphs() -> Callable[[Step], Step]:
-    """Steps as they are."""
+    """Runs steps eagerly."""
     return lambda step: step
 
 

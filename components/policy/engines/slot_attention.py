@@ -42,7 +42,7 @@ class SlotCache:
         return self.layers[layer]
 
     def resized(self, tokens: int) -> "SlotCache":
-        """An empty one for the same layers."""
+        """An empty cache for the same layers."""
         other = SlotCache(tokens)
         for layer, pair in self.layers.items():
             other.layers[layer] = (pair[0].new_zeros(tokens, *pair[0].shape[1:]), pair[1].new_zeros(tokens, *pair[1].shape[1:]))
@@ -115,7 +115,7 @@ _ACTIVE: ContextVar[Prefill | Decode] = ContextVar("slots")
 
 @contextmanager
 def active(state: Prefill | Decode) -> Iterator[None]:
-    """Let the attention functions see these slots."""
+    """The attention functions read and write these slots within."""
     token = _ACTIVE.set(state)
     try:
         yield

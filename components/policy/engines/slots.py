@@ -28,7 +28,7 @@ COMPILED_FROM = 50_000_000  # weights; compiling the layers of a smaller model t
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies on the device between calls."""
+    """What stays on the device between calls."""
 
     cache: SlotCache
     state: SlotState
@@ -166,7 +166,7 @@ class SlotEngine:
         if self.device.type == "cuda":
             torch.use_deterministic_algorithms(False)
         try:
-            # No cache of casts: a graph would go on reading those of the weights at its capture.
+            # No cache of casts: a graph would keep reading those of the weights at its capture.
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half, cache_enabled=False):
                 yield
         finally:
