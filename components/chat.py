@@ -84,7 +84,9 @@ def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappi
         return ids
     ids = _encode_names_as_text(tokenizer, frame, texts)
     if sum(token in control for token in ids) != expected:
-        raise ModelError("this tokenizer reads a special token's name in a text as that token. Take the name out of the text.")
+        raise ModelError(
+            "this tokenizer reads the name of a special token in a text as that token. Remove the name from the text."
+        )
     return ids
 
 
@@ -94,7 +96,7 @@ def _encode_names_as_text(tokenizer: PreTrainedTokenizerBase, frame: Frame, text
     try:
         return list(tokenizer.apply_chat_template(messages, chat_template=frame.as_template(), **options))
     except ValueError as error:
-        raise ModelError(f"a text holds the name of a special token: {error}. Take the name out of the text.") from error
+        raise ModelError(f"a text contains the name of a special token: {error}. Remove the name from the text.") from error
 
 
 @lru_cache(maxsize=64)
@@ -122,7 +124,7 @@ def frame_of(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...]) -> Fram
     try:
         template = tokenizer.get_chat_template()
     except ValueError as error:  # several templates, and none is the default
-        raise ModelError(f"the model's chat template cannot be chosen: {error}. {REMEDY}") from error
+        raise ModelError(f"the model's chat template cannot be selected: {error}. {REMEDY}") from error
     return _frame(template, json.dumps(tokenizer.special_tokens_map, default=str), roles)
 
 
@@ -161,7 +163,7 @@ def _render(template: str, conversations: Sequence[Any], special_tokens: Mapping
         raise ModelError(f"the model's chat template cannot be rendered: {last}. {REMEDY}")
     found = json.loads(done.stdout)
     if "refused" in found:
-        raise ModelError(f"the model's chat template refuses these turns: {found['refused']}. Send a single user message.")
+        raise ModelError(f"the model's chat template rejects these turns: {found['refused']}. Send a single user message.")
     if "failed" in found:
         raise ModelError(f"the model's chat template cannot be rendered: {found['failed']}. {REMEDY}")
     return list(found["texts"])

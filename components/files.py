@@ -29,7 +29,7 @@ def tree_digests(root: Path, digest: Callable[[Path], str] = file_digest) -> dic
     digests = {}
     for path in sorted(root.rglob("*")):
         if path.is_symlink():
-            raise StoreError(f"{path} is a symbolic link. Replace it by the file itself.")
+            raise StoreError(f"{path} is a symbolic link. Replace it with the file itself.")
         if path.is_file() and path != root / MANIFEST:
             digests[path.relative_to(root).as_posix()] = digest(path)
     return digests
@@ -68,7 +68,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}. Delete it to have it made again.") from error
+        raise StoreError(f"cannot read {path}: {error}. Delete it; it will be created again.") from error
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -160,7 +160,9 @@ def verify_directory(root: Path) -> dict[str, Any]:
         known = recorded if isinstance(recorded, dict) else {}
         names = set(actual.items()) ^ {(str(name), str(digest)) for name, digest in known.items()}
         changed = ", ".join(sorted({name for name, _ in names})[:5])
-        raise StoreError(f"{root} is damaged: {changed} differ from its manifest. Delete that directory to make it again.")
+        raise StoreError(
+            f"{root} is damaged: {changed} differ from its manifest. Delete that directory; it will be created again."
+        )
     return dict(manifest)
 
 

@@ -23,7 +23,7 @@ LIMITS = {  # of the files that transformers reads whole, in MiB; the largest of
     **dict.fromkeys(("tokenizer.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken", "*.safetensors.index.json"), 64),
 }
 LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
-UNMERGED = "an adapter, whose own weights alone would be saved again. Merge it into its model and save that."
+UNMERGED = "an adapter, which does not contain the whole model. Merge it into its model and save the result."
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def check_weights(path: Path) -> None:
         return  # an adapter is refused for what it is
     pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLE_SUFFIXES]
     if pickles:
-        raise ModelError(f"{path} has only pickle weights ({pickles[0]}), which run code. Save it as safetensors.")
+        raise ModelError(f"{path} has only pickle weights ({pickles[0]}), which can run code. Save it as safetensors.")
     raise ModelError(f"{path} has no weights (*.safetensors). Save the model there with save_pretrained.")
 
 
@@ -105,7 +105,7 @@ def check_small_files(path: Path) -> None:
     for pattern, most in LIMITS.items():
         for file in [*path.glob(pattern), *path.glob(f"additional_chat_templates/{pattern}")]:
             if file.is_file() and file.stat().st_size > most * 2**20:
-                size = f"{file.stat().st_size / 2**20:.0f} MiB, and at most {most} MiB are read"
+                size = f"{file.stat().st_size / 2**20:.0f} MiB, and at most {most} MiB are allowed"
                 raise ModelError(f"{file} has {size}: no model needs more. Save the model again.")
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -155,14 +155,14 @@ def check_tensors(place: str, model: PreTrainedModel, report: Mapping[str, Itera
     found = [f"{len(names)} {fault}, the first {names[0]}" for fault, names in faults.items() if names]
     if found:
         raise ModelError(
-            f"the weights of {place} are not those of its config.json. Tensors: {'; '.join(found)}. "
+            f"the weights of {place} do not match its config.json. Tensors: {'; '.join(found)}. "
             f"Save the whole model, not a wrapper around it, with save_pretrained. {remedy}"
         )
     wrong = not_finite(model.state_dict())
     if wrong:
         raise ModelError(
-            f"the weights of {place} hold NaN or infinity in {len(wrong)} tensors, the first {wrong[0]}. "
-            f"Take an earlier checkpoint, or download the model again. {remedy}"
+            f"the weights of {place} contain NaN or infinity in {len(wrong)} tensors, the first {wrong[0]}. "
+            f"Use an earlier checkpoint, or download the model again. {remedy}"
         )
 
 

@@ -51,7 +51,7 @@ def render(renderer: Any, task: dict[str, Any]) -> dict[str, Any]:
         if type(error) is TemplateError:  # of the template's own raise_exception; syntax errors and the like are subclasses
             return {"refused": f"{error}"[:500]}
         if "no loader for this environment" in str(error):
-            return {"failed": "it asks for another template (include, import or extends), and there is none beside it"}
+            return {"failed": "it asks for another template (include, import or extends), and there are no others"}
         return {"failed": f"{type(error).__name__}: {error}"[:500]}
     if max(map(len, texts)) > LONGEST:
         return {"failed": f"it writes more than {LONGEST} characters"}

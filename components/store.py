@@ -61,7 +61,7 @@ class Store:
         try:
             finished = Finished(stage, key, path, verify_directory(path))
             if (finished.facts.get("stage"), finished.facts.get("key")) != (stage, key):
-                raise StoreError(f"{path} holds another stage. Delete that directory.")
+                raise StoreError(f"{path} contains another stage. Delete that directory.")
             shutil.rmtree(self.work(stage, key), ignore_errors=True)  # left by a process killed just after its commit
             with contextlib.suppress(OSError):
                 os.utime(path / MANIFEST)  # when it was last used, for retention
@@ -84,7 +84,7 @@ class Store:
         shutil.rmtree(self.work(stage, key), ignore_errors=True)
         finished = self.find(stage, key)
         if finished is None:
-            raise StoreError(f"{self.path(stage, key)} did not survive its commit. Check the disk and run again.")
+            raise StoreError(f"{self.path(stage, key)} cannot be read back after its commit. Check the disk and run again.")
         return finished
 
 

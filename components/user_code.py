@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RatchetError, RecipeError, RewardError
 
-IMPORT_REMEDY = 'Move what ends the process below `if __name__ == "__main__":`.'
+IMPORT_REMEDY = 'Move the code that ends the process below `if __name__ == "__main__":`.'
 FORKED = 70  # exit code of a forked process that would have continued the pipeline (EX_SOFTWARE of sysexits.h)
 
 _owner: int | None = None  # the process that runs the pipeline, once there is one
@@ -74,7 +74,7 @@ def function_files(function: str) -> list[Path]:
     except Exception:  # foreign code may raise anything; importing it for use will say what
         own = top = None
     if own is None or top is None or own.origin is None or not Path(own.origin).is_file():
-        raise RecipeError(f"reward.function {function!r} is in no source file that can be found. Write module:function.")
+        raise RecipeError(f"reward.function {function!r} is not in a source file that can be found. Write module:function.")
     folders = top.submodule_search_locations or []
     return sorted({Path(own.origin), *(file for folder in folders for file in Path(folder).rglob("*.py"))})
 

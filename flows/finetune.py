@@ -186,7 +186,7 @@ def stop_named(until: str | None) -> Stage | None:
     if until is None:
         return None
     if until not in STOPS:
-        raise RecipeError(f"there is no stage {until!r}. Use one of {', '.join(STOPS)}.")
+        raise RecipeError(f"unknown stage {until!r}. Use one of {', '.join(STOPS)}.")
     return Stage(until)
 
 

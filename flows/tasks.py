@@ -70,7 +70,7 @@ def _confirm_running(run_id: UUID) -> None:
         state = client.read_flow_run(run_id).state
     if state is not None and (state.is_final() or state.is_cancelling()):
         raise ClaimLostError(
-            f"Prefect has this run as {state.name}, though its process is alive. It stops here and promotes nothing. "
+            f"Prefect reports this run as {state.name}, although its process is alive. It stops here and does not promote. "
             "Run again; finished stages are kept."
         )
 

@@ -114,7 +114,7 @@ def test_a_name_that_a_tokenizer_cannot_read_as_text_is_refused() -> None:
     )
     tokenizer.chat_template = "{{ messages[0].content }}"
     assert len(encode_prompt(tokenizer, "abc")) == 3
-    with pytest.raises(ModelError, match=r"special token.*Take the name out"):
+    with pytest.raises(ModelError, match=r"special token.*Remove the name"):
         encode_prompt(tokenizer, "a</s>c")
 
 
@@ -127,7 +127,7 @@ def test_a_name_that_a_tokenizer_cannot_read_as_text_is_refused() -> None:
         ("{{ messages[0].content.split('?')[0] }}", "rewrites"),
         ("{{ messages[0].content }}{{ messages[0].content }}", "drops or repeats"),
         ("Hello", "drops or repeats"),
-        ({"tool_use": "{{ messages[0].content }}", "rag": "{{ messages[0].content }}"}, "cannot be chosen"),
+        ({"tool_use": "{{ messages[0].content }}", "rag": "{{ messages[0].content }}"}, "cannot be selected"),
     ],
 )
 def test_a_template_that_a_text_cannot_be_put_into_is_refused_when_it_is_loaded(

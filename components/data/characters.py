@@ -12,8 +12,8 @@ ODD = {
     "bidirectional override": r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]",
     "zero-width character": r"[\u00ad\u200b\u200c\u2060\ufeff]",
     "replacement character": r"\ufffd",
-    "UTF-8 read as another encoding": r"[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac",
-    "flood of combining marks": r"\p{M}{5}",
+    "UTF-8 decoded as another encoding": r"[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac",
+    "excessive combining marks": r"\p{M}{5}",
     "word in two scripts": r"\p{Latin}[\p{Cyrillic}\p{Greek}]|[\p{Cyrillic}\p{Greek}]\p{Latin}",
 }
 SPECIAL_TOKENS = (

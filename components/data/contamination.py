@@ -80,5 +80,5 @@ def refuse(found: Sequence[Overlap], rule: Decontaminate) -> None:
             f"  {overlap.id} of {overlap.table} shares {rule.words} words with {overlap.other}" for overlap in found[:1_000]
         ]
         more = [f"  ... and {len(found) - 1_000} more"] if len(found) > 1_000 else []
-        head = f"{len(found)} training prompts overlap what they are evaluated on:"
+        head = f"{len(found)} training prompts overlap evaluation prompts:"
         raise DataError("\n".join([head, *lines, *more, "Remove them, or set data.decontaminate.policy=drop."]))

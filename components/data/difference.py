@@ -38,7 +38,7 @@ def read_tables(version: Path) -> dict[str, list[dict[str, Any]]]:
     """
     tables = {path.stem: read_json_lines(path) for path in sorted(version.glob("*.jsonl")) if path.stem != "added"}
     if not tables:
-        raise DataError(f"{version} holds no tables. Run `ratchet data pull`.")
+        raise DataError(f"{version} contains no tables. Run `ratchet data pull`.")
     return tables
 
 

@@ -17,7 +17,7 @@ from ratchet.components.recipe import LengthLimit, Split
 
 EXAMPLES = 5
 LISTED = 1_000  # rows that are listed where each has to be found
-HIDDEN = "(a sealed item: its text is shown nowhere)"
+HIDDEN = "(a sealed item: its text is never shown)"
 ALWAYS = ("too_long", "duplicates")  # counted in every summary, even where nothing was dropped
 PERCENTILES = (5, 50, 95)
 TOP = 12  # answers that are named

@@ -11,7 +11,7 @@ from ratchet.components.data.schemas import number_after_hashes, refusal
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Checks
 
-OTHER_REFERENCE = "another row gives another reference for the same prompt"
+OTHER_REFERENCE = "another row has a different reference for the same prompt"
 FEWEST = 20  # rows below which one label on all of them may be chance
 
 
@@ -50,7 +50,7 @@ def consistent_answers(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
     bad = contradictory_answers(frame).sort("number")
     if bad.height > checks.max_bad_rows * frame.height:
         lines = [f"{file}, row {row}: answer: {OTHER_REFERENCE}" for file, row in bad.select("file", "row").iter_rows()]
-        raise DataError(f"{refusal(lines, bad.height, frame.height)} Or drop them all by data.checks.max_bad_rows.")
+        raise DataError(f"{refusal(lines, bad.height, frame.height)} Or drop them all with data.checks.max_bad_rows.")
     return frame.filter(~pl.col("number").is_in(bad["number"].to_list()))
 
 

@@ -31,7 +31,7 @@ def tokenizer_file(path: str) -> Path:
     place = Path(path)
     file = place / "tokenizer.json" if place.is_dir() else place
     if not file.is_file():
-        raise DataError(f"there is no {file}. Set data.length.tokenizer to a tokenizer.json or the folder that holds it.")
+        raise DataError(f"there is no {file}. Set data.length.tokenizer to a tokenizer.json or the folder that contains it.")
     return file
 
 

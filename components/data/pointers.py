@@ -48,7 +48,7 @@ def read_pointer_text(text: str, name: str = POINTER) -> dict[str, Any]:
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{name} is not a DVC pointer ({error}). Restore it: git checkout -- {name}.") from error
     if not valid:
-        raise DataError(f"{name} does not just point at data/ by an md5. Restore it: git checkout -- {name}.")
+        raise DataError(f"{name} is not a plain pointer to data/ with an md5. Restore it: git checkout -- {name}.")
     return dict(pointer)
 
 

@@ -91,12 +91,14 @@ def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
     agreed = consistent_answers(frame, data.checks)
     journal.drop("contradictory_answers", "contradictory references", frame, agreed, OTHER_REFERENCE, LISTED)
     unique = unique_rows(agreed)
-    journal.drop("duplicates", "exact duplicates", agreed, unique, "the same prompt, or the same preference, is there already")
+    journal.drop("duplicates", "exact duplicates", agreed, unique, "the same prompt, or the same preference, already exists")
     consistent = consistent_pairs(unique, data.checks)
     journal.drop("contradictory_pairs", "contradictory pairs", unique, consistent, "another row prefers the other text")
     distinct = _without_near_duplicates(consistent, data, journal)
     mixed = weigh(distinct, [part.weight for part in parts(data.source)])
-    journal.drop("left_out_by_weight", "left out by the weights of the mix", distinct, mixed, "more than its source's weight")
+    journal.drop(
+        "left_out_by_weight", "left out by the weights of the mix", distinct, mixed, "exceeds the weight of its source"
+    )
     check_variety(mixed, data.checks)
     return mixed
 
@@ -111,7 +113,7 @@ def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.D
         raise DataError(refusal(found, len(bad), frame.height) + " Or set data.checks.odd_text=keep.")
     kept = frame.filter(~pl.col("number").is_in(sorted(bad))) if data.checks.odd_text == "drop" else frame
     if kept.is_empty():
-        raise DataError("every row holds odd text. Correct the source's encoding, or set data.checks.odd_text=keep.")
+        raise DataError("every row contains odd text. Correct the source's encoding, or set data.checks.odd_text=keep.")
     journal.drop("odd_text", "odd characters", frame, kept, lambda row: bad[row["number"]].reason)
     return kept
 
@@ -151,7 +153,7 @@ def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) 
 def make_tables(frame: pl.DataFrame, data: Data, journal: Journal) -> dict[str, list[Row]]:
     """The tables of clean rows, decontaminated as the recipe says."""
     tables, unused = split_tables(frame, data.split)
-    journal.count("unused_pairs", "preferences of prompts that are evaluated on", frame.height, unused)
+    journal.count("unused_pairs", "preferences of evaluation prompts", frame.height, unused)
     rule = data.decontamination_rule
     if rule is None:
         return tables

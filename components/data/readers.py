@@ -49,7 +49,7 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: invalid UTF-8 at byte {error.start}. Convert the file to UTF-8.") from error
     except UnicodeEncodeError as error:
-        raise DataError(f"{place}: a lone surrogate, which is not text. Correct or remove the line.") from error
+        raise DataError(f"{place}: a lone surrogate, which is not valid text. Correct or remove the line.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: not a JSON object ({error}). Correct or remove the line.") from error
     if not isinstance(row, dict):
@@ -72,7 +72,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"key given twice: {next(name for name in names if names.count(name) > 1)}")
+        raise ValueError(f"duplicate key: {next(name for name in names if names.count(name) > 1)}")
     return row
 
 
@@ -106,7 +106,7 @@ def _numbered(path: Path, batches: Iterable[Any]) -> Iterator[Record]:
 
 def _check_size(path: Path, size: int) -> None:
     if size > MAX_BYTES:
-        raise DataError(f"{path} unpacks to more than {MAX_BYTES} bytes. Is it a dataset? Split it into shards.")
+        raise DataError(f"{path} decompresses to more than {MAX_BYTES} bytes. Is it a dataset? Split it into shards.")
 
 
 def read_csv(path: Path, delimiter: str) -> Iterator[Record]:
@@ -139,8 +139,8 @@ def read_csv(path: Path, delimiter: str) -> Iterator[Record]:
 def _names(path: Path, names: list[str]) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
-        fault = f"names a column twice: {twice[0]!r}" if twice else "is empty"
-        raise DataError(f"the first line of {path} {fault}. Give each column a name of its own.")
+        fault = f"has a duplicate column: {twice[0]!r}" if twice else "is empty"
+        raise DataError(f"the first line of {path} {fault}. Give each column a unique name.")
     return names
 
 
@@ -179,7 +179,7 @@ def read_hub_dataset(path: str, name: str | None, split: str, revision: str | No
     try:
         found = datasets.load_dataset(path, name, split=split, revision=revision)
     except Exception as error:  # the hub's client raises what its transport raises
-        remedy = "Check data.source and the network, or download it and give the folder."
+        remedy = "Check data.source and the network, or download the dataset and give its folder."
         raise DataError(f"cannot load {path!r} from the hub: {error}. {remedy}") from error
     yield from _dataset_rows(path, found)
 

@@ -124,7 +124,7 @@ _OTHER_THAN_CHOSEN = pa.Check(
 )
 _BOTH_OR_NEITHER = pa.Check(
     lambda data: data.lazyframe.select(pl.col("chosen").is_null() == pl.col("rejected").is_null()),
-    error="chosen and rejected must both be given, or neither",
+    error="chosen and rejected must be given together or not at all",
 )
 
 

@@ -97,7 +97,7 @@ def _folder_files(folder: Path) -> list[Path]:
     saved = is_saved_dataset(folder)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and (saved or p.suffix.lower() in SUFFIXES))
     if not files:
-        raise DataError(f"{folder} holds no file that ends in {', '.join(SUFFIXES)}. Check data.source in the recipe.")
+        raise DataError(f"{folder} contains no file that ends in {', '.join(SUFFIXES)}. Check data.source in the recipe.")
     return files
 
 

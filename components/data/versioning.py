@@ -177,7 +177,7 @@ def refuse_links(project: Path) -> None:
     """
     for name in (POINTER, "data", ".dvc", ".dvc/config"):
         if (project / name).is_symlink():
-            raise DataError(f"{project / name} is a symbolic link. Replace it by what it points at.")
+            raise DataError(f"{project / name} is a symbolic link. Replace it with its target.")
 
 
 def verify(workspace: Path) -> None:
@@ -219,7 +219,7 @@ def directory_md5(root: Path) -> str:
     listing = []
     for path in sorted(root.rglob("*"), key=lambda p: p.relative_to(root).parts):
         if path.is_symlink():
-            raise DataError(f"{path} is a symbolic link. Replace it by the file itself.")
+            raise DataError(f"{path} is a symbolic link. Replace it with the file itself.")
         if path.is_file():
             digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
             listing.append({"md5": digest, "relpath": path.relative_to(root).as_posix()})

@@ -158,7 +158,7 @@ def _folds(context: Context, data: DataStage) -> Iterator[tuple[str, str, list[s
 
 def _remedy(rules: Rules) -> str:
     step = "Set gate.rules.when_spent to next_fold, add data" if rules.when_spent == "refuse" else "Add data"
-    return f"{step}, or raise data.split.sealed and data.split.sealed_folds, for items that nobody has seen"
+    return f"{step}, or raise data.split.sealed and data.split.sealed_folds, to get items that were never seen"
 
 
 def _closed(scored: Sequence[Mapping[str, Any]], uses: int, rules: Rules, pair: Pair) -> bool:

@@ -87,7 +87,7 @@ def _reach_verdict(
         return Verdict(outcome, [reason], **base)
     assert fold is not None
     if not folds.count_use(ledger, recipe.name, fold, plan.pair, rules):
-        return Verdict(Outcome.INVALID, [f"other challengers used {fold.name} up meanwhile. Run again."], **base)
+        return Verdict(Outcome.INVALID, [f"other challengers spent {fold.name} meanwhile. Run again."], **base)
     sealed = score(context, data, models, fold)
     base["evidence"] = sealed.key
     faults, places = read_places(recipe, sealed, dev, fold.items, models.digests)
@@ -141,12 +141,12 @@ def _reasons(outcome: Outcome, fold: Fold, rules: Rules, alpha: float) -> list[s
     else:
         reasons = [
             f"not every rule held on {use}; its figures stay sealed until the fold is retired, "
-            "so that the next challengers are judged on items that nobody has learned from"
+            "so that no challenger can be tuned to its items"
         ]
     if rules.error_mode == "per_run":
         reasons.append(
             f"error mode per_run: expect about {100 * alpha:.3g} false promotions in 100 challengers that are no better; "
-            "nothing bounds the whole schedule"
+            "the schedule as a whole is not bounded"
         )
     if rules.error_mode == "fdr":
         reasons.append(f"error mode fdr: of all promotions about {rules.alpha_fdr:.0%} may be false")

@@ -36,10 +36,10 @@ class Plan:
         if self.fold is not None and self.power is not None:
             lines.append(f"{self.fold.name}, use {self.fold.use}: {self.base['method']}, level {self.base['alpha']:.4g}")
             lines.append(
-                f"a gain of {self.power.effect:g} would be seen with probability {self.power.power:.3f} "
+                f"a gain of {self.power.effect:g} would be detected with probability {self.power.power:.3f} "
                 f"on {self.power.items} items ({self.power.source}); power 0.8 needs {self.power.needed}"
             )
-        return [*lines, "a dry run: no use was counted, nothing sealed was scored"]
+        return [*lines, "dry run: no use was counted and no sealed item was scored"]
 
     def as_json(self) -> dict[str, Any]:
         """Of ``gate --dry-run --json``."""

@@ -20,7 +20,7 @@ from ratchet.components.statistics.power import (
 
 ENOUGH_CLUSTERS = 50
 NAMES = {
-    "mcnemar": "exact McNemar, one sample an item",
+    "mcnemar": "exact McNemar, one sample per item",
     "sign_flip": "cluster sign-flip permutation",
     "clustered_t": "clustered t",
 }
@@ -127,8 +127,8 @@ def shortfall(power: Power) -> str | None:
     """Why the gate could not see the effect, or None if it could."""
     if power.detectable <= power.effect:
         return None
-    needed = "no number of items would do" if power.needed is None else f"{power.needed} items are needed"
+    needed = "no number of items is enough" if power.needed is None else f"{power.needed} items are needed"
     return (
-        f"{power.items} sealed items can show a gain of {power.detectable:.3f} with power 0.8, not the wanted "
+        f"{power.items} sealed items can detect a gain of {power.detectable:.3f} with power 0.8, not the wanted "
         f"{power.effect:.3f}: {needed}. Add data, or raise gate.rules.target_effect."
     )

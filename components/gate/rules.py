@@ -31,7 +31,7 @@ def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str], measu
     digests = {Arm.CHALLENGER: arms.challenger_digest, Arm.INCUMBENT: arms.incumbent_digest}
     for name, digest in digests.items():
         if digest != expected[name]:
-            reasons.append(f"the {name} that was scored ({digest[:12]}) is not the one to judge ({expected[name][:12]})")
+            reasons.append(f"the {name} that was scored ({digest[:12]}) is not the expected one ({expected[name][:12]})")
         reasons += _faults_of(arms, name, rules.max_missing, measures)
     if arms.challenger_digest == arms.incumbent_digest:
         reasons.append("challenger and incumbent are the same model")
@@ -43,7 +43,7 @@ def _faults_of(arms: Arms, name: Arm, max_missing: float, measures: Iterable[str
     for measure in dict.fromkeys(["accuracy", *measures]):
         missing = set(arms.missing(name, measure))
         if len(missing) > max_missing * len(arms.items):
-            reasons.append(f"{len(missing)} of {len(arms.items)} items have no result of the {name}")
+            reasons.append(f"{len(missing)} of {len(arms.items)} items have no result from the {name}")
             continue
         whole = [arms.results(name, measure)[item] for item in arms.items if item not in missing]
         # A KL to the incumbent is asked of the challenger alone.

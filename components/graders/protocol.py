@@ -46,7 +46,7 @@ def checked(scores: Sequence[Score], expected: int, source: str, largest: float 
             reward, never a zero.
     """
     if len(scores) != expected:
-        raise RewardError(f"{source} returned {len(scores)} rewards for {expected} completions. Return one each.")
+        raise RewardError(f"{source} returned {len(scores)} rewards for {expected} completions. Return one for each.")
     for number, score in enumerate(scores):
         for name, value in {"total": score.total, **score.parts}.items():
             if value is None:
@@ -54,11 +54,11 @@ def checked(scores: Sequence[Score], expected: int, source: str, largest: float 
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
                 raise RewardError(
                     f"{source} returned {name}={_shown(value)} for completion {number}. "
-                    "Return a finite number, or None where the completion cannot be judged."
+                    "Return a finite number, or None if the completion cannot be judged."
                 )
         if score.total is not None and abs(score.total) > largest:
             raise RewardError(
-                f"{source} returned total={score.total!r} for completion {number}. Training takes rewards "
+                f"{source} returned total={score.total!r} for completion {number}. Training accepts rewards "
                 f"from {-largest:g} to {largest:g}. Divide them by a constant."
             )
     return list(scores)

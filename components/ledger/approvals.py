@@ -25,10 +25,12 @@ def approve(ledger: Ledger, model: str, run_id: str, by: str, rules: str, data: 
     if reason := void(ledger, model, verdict):
         raise RegistryError(f"the verdict of run {run_id} is void: {reason}. Run again for a new one.")
     if verdict.rules != rules:
-        remedy = "Give the run's own --recipe and --set, or run again for a verdict by today's rules."
-        raise RegistryError(f"the verdict of run {run_id} is void: it is by other rules than the recipe's. {remedy}")
+        remedy = "Pass the run's own --recipe and --set, or run again for a verdict under the current rules."
+        raise RegistryError(
+            f"the verdict of run {run_id} is void: it was reached under rules other than the recipe's. {remedy}"
+        )
     if data not in (None, verdict.data):
-        remedy = "Run again for a verdict on today's data."
+        remedy = "Run again for a verdict on the current data."
         raise RegistryError(
             f"the verdict of run {run_id} is void: it is on data {verdict.data}, and data.dvc says {data}. {remedy}"
         )
@@ -63,7 +65,7 @@ def void(ledger: Ledger, model: str, verdict: Verdict) -> str | None:
     """Why a verdict can no longer be carried out, or None: it was used, or the champion it was reached against is gone."""
     history = ledger.history(model)
     if any(row.verdict == verdict.digest for row in history):
-        return "its promotion was carried out"
+        return "it was already promoted"
     if history and history[-1].weights != verdict.incumbent:
         return f"version {history[-1].version} became champion meanwhile"
     return None

@@ -73,13 +73,13 @@ class Claim:
         if os.getpid() != self.process:
             raise ClaimLostError(
                 f"process {os.getpid()} was forked from process {self.process}, and only that continues the run. "
-                "Start a subprocess where code forks today."
+                "Use a subprocess instead of a fork."
             )
         if self._lost is None and self.clock() - self._renewed >= self.seconds:
-            reason = f" ({self._trouble})" if self._trouble else ": the process was paused or starved"
+            reason = f" ({self._trouble})" if self._trouble else ": the process was paused or got no processor time"
             self._lost = (
                 f"this run did not renew its claim in the ledger for {self.seconds:g} s{reason}. "
-                "It promotes nothing. Run again; finished stages are kept."
+                "It does not promote. Run again; finished stages are kept."
             )
         if self._lost is not None:
             raise ClaimLostError(self._lost)
@@ -165,7 +165,7 @@ class Claim:
         holder = connection.execute(sa.select(claims.c.holder).where(claims.c.run == self.run)).scalar_one()
         return (
             f"{holder} took this run over while process {self.process} was silent. "
-            f"Process {self.process} stops and promotes nothing. See `ratchet status` for how the run ends."
+            f"Process {self.process} stops and does not promote. See `ratchet status` for the result of the run."
         )
 
     def _release(self) -> None:

@@ -51,7 +51,9 @@ class Database:
             if found is None:
                 connection.execute(settings_table.insert().values(key="schema", value=SCHEMA_VERSION))
             elif found != SCHEMA_VERSION:
-                raise RegistryError(f"the ledger has schema {found}, this version reads {SCHEMA_VERSION}. Use its own version.")
+                raise RegistryError(
+                    f"the ledger has schema {found}, but this release reads {SCHEMA_VERSION}. Use the release that wrote it."
+                )
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -65,7 +67,7 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
         except OperationalError as error:
-            remedy = "Close the program that holds it, or free the disk, and run again."
+            remedy = "Close the program that locks it, or free disk space, and run again."
             raise RegistryError(f"the ledger {place} cannot be used: {error.orig}. {remedy}") from error
         except IntegrityError:
             raise

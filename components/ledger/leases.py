@@ -30,7 +30,9 @@ def promotion_lease(ledger: Ledger, model: str) -> Iterator[int]:
     holder, deadline = uuid.uuid4().hex, ledger.clock.time() + PATIENCE
     while (token := _acquired(ledger, model, holder)) is None:
         if ledger.clock.time() > deadline:
-            raise RegistryError(f"other processes have been promoting {model} for {PATIENCE:g} s. Look for one that hangs.")
+            raise RegistryError(
+                f"other processes have been promoting {model} for {PATIENCE:g} s. Look for a process that hangs."
+            )
         ledger.clock.sleep(POLL)
     point("lease:acquired")
     try:

@@ -145,7 +145,7 @@ def _check_next(
         StaleChampionError, RegistryError: if ``row`` may not follow.
     """
     if known:
-        raise RegistryError(f"the verdict on version {row.version} of {model} was used before. Train a new challenger.")
+        raise RegistryError(f"the verdict on version {row.version} of {model} has been used before. Train a new challenger.")
     if len(history) != row.sequence - 1:
         raise StaleChampionError(model)
     if newest != token:

@@ -49,9 +49,7 @@ def _champion_before(model: str, history: list[Promotion]) -> str:
         else:
             standing.append(row.version)
     if len(standing) < 2:
-        raise RegistryError(
-            f"{model} has no champion before today's. Name a version: `ratchet promote N --override --reason …`."
-        )
+        raise RegistryError(f"{model} has no previous champion. Name a version: `ratchet promote N --override --reason …`.")
     return standing[-2]
 
 
@@ -62,7 +60,7 @@ def _succeed(ledger: Ledger, registry: Versions, model: str, version: str, by: s
     with promotion_lease(ledger, model) as token:
         champion = ledger.champion(model) if by == "override" else reconcile(ledger, registry, model)
         if champion is not None and champion.version == version and by == "rollback":
-            raise RegistryError(f"version {version} of {model} is the champion already. There is nothing to do.")
+            raise RegistryError(f"version {version} of {model} is already the champion. There is nothing to do.")
         if champion is None or champion.version != version:
             sequence, previous = (champion.sequence, champion.version) if champion else (0, None)
             row = Promotion(sequence + 1, version, previous, found.weights, by, None, reason, found.run_id, now())

@@ -34,7 +34,7 @@ def reconcile(ledger: Ledger, registry: Registry, model: str) -> Promotion | Non
     if champion is None:
         if alias is not None:
             raise RegistryError(
-                f"alias champion of {model} is at version {alias}, but the ledger knows no promotion of it. "
+                f"alias champion of {model} is at version {alias}, but the ledger has no promotion of it. "
                 "Restore the ledger from its backup, or delete the alias."
             )
         return None
@@ -44,8 +44,8 @@ def reconcile(ledger: Ledger, registry: Registry, model: str) -> Promotion | Non
     if not crashed and alias not in ledger.open_moves(model):
         raise RegistryError(
             f"alias champion of {model} is at version {alias}, but the ledger's champion is version {champion.version}. "
-            f"Somebody moved it by hand, or deleted the version: set it back to {champion.version}, "
-            "or take another version with `ratchet promote N --override`."
+            f"It was moved by hand, or the version was deleted: set it back to {champion.version}, "
+            "or choose another version with `ratchet promote N --override`."
         )
     return follow(ledger, registry, model)
 

@@ -32,8 +32,8 @@ def configuration_of(model: str, revision: str | None, stated: Fields | None) ->
         return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise RecipeError(
-            f"the shape of {model} is not known here: it is not downloaded and cannot be reached. Give --config with its "
-            "config.json, or state its fields in policy.shape."
+            f"the shape of {model} is unknown: it is not downloaded and cannot be reached. Pass --config with its "
+            "config.json, or set its fields in policy.shape."
         ) from error
 
 
@@ -68,7 +68,7 @@ def check_stated(policy: Policy, stated: Fields | None) -> None:
 
 def _built(fields: Any, source: str) -> Any:
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
-        raise RecipeError(f"{source} has no model_type. Give the fields of a model's config.json.")
+        raise RecipeError(f"{source} has no model_type. Set the fields of a model's config.json.")
     if "auto_map" in fields:
         raise RecipeError(f"{source} asks for remote code (auto_map), which is refused. Use a built-in model.")
     known = {name: value for name, value in fields.items() if name not in ("model_type", "transformers_version")}

@@ -92,7 +92,9 @@ class PackedRows:
         kinds = set(getattr(config, "layer_types", None) or ["full_attention" if window is None else "sliding_attention"])
         windows = {"full_attention": None, "sliding_attention": window}
         if not kinds <= set(windows):
-            raise ModelError(f"this model has {', '.join(sorted(kinds - set(windows)))} layers. Use one with attention only.")
+            raise ModelError(
+                f"this model has {', '.join(sorted(kinds - set(windows)))} layers. Use a model with attention layers only."
+            )
         masks = {kind: self.attention_mask(dtype, windows[kind]) for kind in kinds}
         return masks if len(masks) > 1 else next(iter(masks.values()))
 

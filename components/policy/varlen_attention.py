@@ -115,7 +115,7 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Of transformers' attention interface: query [1, H, N, D], key and value [1, H', N, D] -> [1, N, H, D]."""
     if sequences is None:
-        raise ModelError("this model does not hand arguments on to its attention. Use another model.")
+        raise ModelError("this model does not pass arguments on to its attention. Use another model.")
     # Under autocast a rotation in fp32 leaves queries and keys in fp32 beside values in bf16.
     queries, keys, values = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
     flash = value.is_cuda and value.dtype in (torch.bfloat16, torch.float16)

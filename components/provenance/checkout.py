@@ -83,7 +83,7 @@ def add_worktree(project: Path, commit: str, target: Path) -> None:
         RegistryError: if the repository does not have the commit.
     """
     if not has_commit(project, commit):
-        raise RegistryError(f"this repository has no commit {commit}. Fetch it with `git fetch`, and try again.")
+        raise RegistryError(f"commit {commit} is not in this repository. Run `git fetch` and try again.")
     command = ["-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(target), commit]
     if _run(project, *command) is None:
         raise RegistryError(f"git cannot check {commit[:12]} out at {target}. Free the disk, or run `git worktree prune`.")

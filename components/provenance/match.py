@@ -61,16 +61,16 @@ def refusals(lineage: Lineage, environment: str, lock: str | None) -> list[str]:
     """
     reasons = []
     if lineage.code.commit == UNKNOWN:
-        reasons.append("it was made outside a git checkout, so there is no commit to go back to")
+        reasons.append("it was made outside a git checkout, so there is no commit to check out")
     if lineage.code.diff_sha256 is not None:
         reasons.append(f"it was made from uncommitted {_changes(lineage.code.changed)}")
     if lineage.lock_sha256 is None:
-        reasons.append(f"it was made without {CONSTRAINTS}, so its libraries are not known")
+        reasons.append(f"it was made without {CONSTRAINTS}, so its libraries are unknown")
     elif environment == CURRENT and lock != lineage.lock_sha256:
-        reasons.append(f"{CONSTRAINTS} here is another one than its own; reproduce it with --environment lock")
+        reasons.append(f"{CONSTRAINTS} here differs from its own; reproduce it with --environment lock")
     if environment == LOCK and lineage.off_lock:
         names = ", ".join(f"{n} {lineage.libraries[n]} instead of {v}" for n, v in lineage.off_lock.items())
-        reasons.append(f"it was made with libraries that are not the lock's ({names})")
+        reasons.append(f"it was made with libraries that differ from the lock ({names})")
     if lineage.policy.kind == "version" and lineage.policy.version is None:
         reasons.append("the version that it started from is not registered")
     return reasons

@@ -117,7 +117,7 @@ class Rebuild:
         try:
             data = versioning.restore(dataset.md5, workspace, self.home.dvc, self.home.project)
         except DataError:
-            self.say(f"neither DVC's cache nor its remote has {dataset.md5}: it is made again from its source")
+            self.say(f"neither DVC's cache nor its remote has {dataset.md5}: it will be rebuilt from its source")
             return
         if stage is not None:
             self.say(f"restored dataset {dataset.md5}")

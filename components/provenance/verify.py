@@ -50,7 +50,7 @@ def compared(item: str, recorded: object, actual: object, what: str) -> Check:
     if isinstance(recorded, Mapping) and isinstance(actual, Mapping):
         names = ", ".join(different(recorded, actual)[:5])
         return Check(item, State.DIFFERS, f"{names} differ from {what}")
-    return Check(item, State.DIFFERS, f"{str(recorded)[:12]} is recorded, {what} has {str(actual)[:12]}")
+    return Check(item, State.DIFFERS, f"{str(recorded)[:12]} is recorded, but {what} has {str(actual)[:12]}")
 
 
 def different(recorded: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
@@ -75,7 +75,7 @@ def check_verdicts(found: Sequence[Mapping[str, Any]]) -> Check:
         return Check("verdict", State.UNREACHABLE, "the ledger has no verdict on these weights")
     wrong = [row["digest"][:12] for row in found if digest_of(row["record"]) != row["digest"]]
     if wrong:
-        return Check("verdict", State.DIFFERS, f"the ledger's record of verdict {wrong[0]} is not what was decided")
+        return Check("verdict", State.DIFFERS, f"the ledger's record of verdict {wrong[0]} differs from the decision")
     return Check("verdict", State.OK, f"{len(found)} in the ledger, each equals its digest")
 
 
@@ -111,7 +111,7 @@ class Verification:
         digest = self.version.tags.get(TAG)
         path = self.tracker.fetch(self.version.run_id, FILE, self.scratch / "record") if digest else None
         if digest is None or path is None:
-            reason = f"{FILE} is not in MLflow" if digest else "the version is of a release that recorded none"
+            reason = f"{FILE} is not in MLflow" if digest else "its release recorded none"
             return Check("record", State.UNREACHABLE, reason), None
         check = compared("record", digest, file_digest(path), f"{FILE} in MLflow")
         try:
@@ -174,7 +174,7 @@ class Verification:
     def _stage(self, name: str, key: str, files: dict[str, str]) -> Check:
         path = Store(self.home.store).path(name, key)
         if not path.is_dir():
-            return Check(f"stage {name}", State.UNREACHABLE, f"{key[:12]} is not in the store any more")
+            return Check(f"stage {name}", State.UNREACHABLE, f"{key[:12]} is no longer in the store")
         try:
             return compared(f"stage {name}", files, verify_directory(path)["files"], f"{key[:12]} in the store")
         except StoreError as error:

@@ -56,7 +56,7 @@ def _uv(*arguments: str) -> None:
     done = subprocess.run([*_uv_command(), *arguments], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = " ".join(done.stderr.split())[-400:]
-        raise RegistryError(f"uv {arguments[0]} failed: {reason}. Fix that, or use --environment current.")
+        raise RegistryError(f"uv {arguments[0]} failed: {reason}. Correct the cause, or use --environment current.")
 
 
 def _uv_command() -> list[str]:

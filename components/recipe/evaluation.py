@@ -49,7 +49,7 @@ def distinct(slices: list[Slice]) -> list[Slice]:
     names = [piece.name for piece in slices]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"slice {twice[0]!r} is there twice; give each a name of its own")
+        raise ValueError(f"slice {twice[0]!r} is defined twice; give each slice a unique name")
     return slices
 
 

@@ -25,10 +25,10 @@ class Primary(Section):
         kind = kind_of(self.measure)
         if not kind.more_is_better:
             raise ValueError(
-                f"of the primary measure more must be better, and of {self.measure!r} less is; bound it by a guard"
+                f"higher must be better for the primary measure, and lower {self.measure!r} is better; use a guard"
             )
         if self.test == "mcnemar" and (not kind.binary or self.min_effect > 0):
-            raise ValueError("test mcnemar is for right and wrong with min_effect 0; use auto, sign_flip or clustered_t")
+            raise ValueError("test mcnemar needs a right-or-wrong measure and min_effect 0; use auto, sign_flip or clustered_t")
         return self
 
 
@@ -47,7 +47,7 @@ class Guard(Section):
         if [self.margin, self.max_ratio, self.max].count(None) != 2:
             raise ValueError(f"the guard on {self.measure!r} needs exactly one of margin, max_ratio and max")
         if self.margin is None and kind_of(self.measure).more_is_better:
-            raise ValueError(f"of {self.measure!r} more is better, which max_ratio and max do not bound; use margin")
+            raise ValueError(f"of {self.measure!r} more is better, so max_ratio and max do not bound it; use margin")
         if self.measure == "kl_incumbent" and self.max is None:
             raise ValueError("the incumbent has no KL to itself to compare with; bound kl_incumbent by max")
         return self
@@ -78,7 +78,7 @@ class Rules(Section):
         if self.target_effect <= self.primary.min_effect:
             raise ValueError(
                 f"target_effect {self.target_effect:g} is not above primary.min_effect {self.primary.min_effect:g}, so that "
-                "it could never be seen; raise target_effect"
+                "it could never be detected; raise target_effect"
             )
         return self
 

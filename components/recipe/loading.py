@@ -26,7 +26,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         repeated = {str(key) for key in keys if keys.count(key) > 1}
         if repeated:
-            raise yaml.YAMLError(f"key given twice: {', '.join(sorted(repeated))}")
+            raise yaml.YAMLError(f"duplicate key: {', '.join(sorted(repeated))}")
         return super().construct_mapping(node, deep=deep)
 
 
@@ -67,7 +67,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"cannot read recipe {path}: {error}. Give the path of a recipe with --recipe.") from error
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
-        raise RecipeError(f"{path} does not hold a mapping. Start from recipes/quickstart.yaml.")
+        raise RecipeError(f"{path} does not contain a mapping. Start from recipes/quickstart.yaml.")
     for override in overrides:
         _override(values, override)
     return build_recipe(values, str(path))
@@ -111,10 +111,12 @@ def _explain(error: Any) -> tuple[str, str]:
     key = ".".join(parts)
     given = "" if error["type"] in ("missing", "value_error") else f" (given: {error['input']!r})"
     remedy = {
-        "extra_forbidden": "Remove it, or see `ratchet recipe show` for the keys there are.",
+        "extra_forbidden": "Remove it, or see `ratchet recipe show` for the available keys.",
         "missing": "Add it; recipes/quickstart.yaml shows every key.",
     }.get(error["type"], "Correct the value.")
     if error["type"] == "missing" and key in ("gate", "gate.rules"):
-        remedy = "Add it: gate: {rules: {}} has the default rules. Without rules nothing could be promoted; see docs/gates.md."
+        remedy = (
+            "Add it: gate: {rules: {}} selects the default rules. Without rules nothing can be promoted; see docs/gates.md."
+        )
     message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     return key, f"  {key or 'recipe'}: {message}{given}. {remedy}"

@@ -40,7 +40,7 @@ def kind_of(name: str) -> Kind:
     """
     general = re.sub(r"@[1-9]\d{0,3}$", "@K", re.sub(r"^reward/[A-Za-z0-9_]+$", "reward/PART", name))
     if general not in KINDS or name in ("pass@K", "maj@K"):
-        raise ValueError(f"there is no measure {name!r}; use one of {', '.join(KINDS)}")
+        raise ValueError(f"unknown measure {name!r}; use one of {', '.join(KINDS)}")
     return KINDS[general]
 
 

@@ -59,12 +59,12 @@ class Recipe(Section):
     def _check_guard(self, guard: Guard) -> None:
         places = ["sealed", "guard", *self.evaluation.benchmarks]
         if guard.on not in places:
-            raise ValueError(f"a guard is on {guard.on!r}, which is none of {', '.join(places)}; see evaluation.benchmarks")
+            raise ValueError(f"a guard is on {guard.on!r}, which is not one of {', '.join(places)}; see evaluation.benchmarks")
         benchmark = self.evaluation.benchmarks.get(guard.on, "")
         if missing_measure(benchmark, guard.measure):
             raise ValueError(
-                f"a guard is on {guard.measure!r} of the benchmark {guard.on!r}, which a library's task does not give; it "
-                "gives accuracy and, where it has the model write, length and diversity"
+                f"a guard is on {guard.measure!r} of the benchmark {guard.on!r}, which a library's task does not provide; it "
+                "provides accuracy and, if the model generates text, length and diversity"
             )
         if guard.on == "guard" and self.data.split.guard == 0:
             raise ValueError("a guard is on the guard split, which is empty; raise data.split.guard")
@@ -106,5 +106,5 @@ def _check_field(piece: Slice, kept: Sequence[str]) -> None:
     if piece.field is not None and piece.field not in kept:
         raise ValueError(
             f"slice {piece.name!r} is by the field {piece.field!r}, which a dataset's tables do not keep ({', '.join(kept)}); "
-            "say it by a regular expression on the prompt, or put such rows into a benchmark file, which keeps its fields"
+            "use a regular expression on the prompt, or put such rows into a benchmark file, which keeps its fields"
         )

@@ -66,7 +66,7 @@ class RewardModel(Section):
     @model_validator(mode="after")
     def _pretrained_is_not_trained(self) -> "RewardModel":
         if self.pretrained is not None and (self.base is not None or self.members > 1 or self.label_noise > 0):
-            raise ValueError("a pretrained reward model is not trained; leave out base, members and label_noise")
+            raise ValueError("a pretrained reward model is not trained; remove base, members and label_noise")
         return self
 
 
@@ -104,7 +104,7 @@ class RewardValidation(Section):
             raise ValueError(f"there is no check {unknown[0]!r}; the checks are {', '.join(CHECKS)}")
         mute = [name for name, reason in waive.items() if not reason.strip()]
         if mute:
-            raise ValueError(f"the waiver of {mute[0]} gives no reason; write why its failure is accepted")
+            raise ValueError(f"the waiver of {mute[0]} has no reason; write why its failure is acceptable")
         return waive
 
 
@@ -130,7 +130,7 @@ class Term(Section):
     @model_validator(mode="after")
     def _has_its_function(self) -> "Term":
         if (self.of == "custom") != (self.function is not None):
-            raise ValueError("function goes with of: custom, and only with it; set both or neither")
+            raise ValueError("function requires of: custom, and vice versa; set both or neither")
         return self
 
 
@@ -152,14 +152,14 @@ class Reward(Section):
     @model_validator(mode="after")
     def _kind_has_its_parts(self) -> "Reward":
         if (self.kind == "custom") != (self.function is not None):
-            raise ValueError("reward.function goes with reward.kind=custom, and only with it; set both or neither")
+            raise ValueError("reward.function requires reward.kind=custom, and vice versa; set both or neither")
         if self.kind == "mix" and self.verifier_weight + self.model_weight == 0:
             raise ValueError("both weights of the mix are zero; raise reward.verifier_weight or reward.model_weight")
         if (self.kind == "sum") != bool(self.terms):
-            raise ValueError("reward.terms goes with reward.kind=sum, and only with it; set both or neither")
+            raise ValueError("reward.terms requires reward.kind=sum, and vice versa; set both or neither")
         names = [term.name for term in self.terms]
         if len(set(names)) < len(names):
-            raise ValueError("two terms of the sum have one name; give each its own")
+            raise ValueError("two terms of the sum have the same name; give each a unique name")
         return self
 
     @property

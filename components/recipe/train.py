@@ -123,7 +123,7 @@ class Train(Section):
         return [
             (
                 self.critic.sees == "likelihood" and self.critic.trunk == "shared",
-                "train.critic.sees=likelihood is for a critic of its own; use critic.trunk=own, or critic.sees=tokens",
+                "train.critic.sees=likelihood needs a separate critic; use critic.trunk=own, or critic.sees=tokens",
             ),
             (
                 self.critic.minibatches is not None and self.critic.trunk == "shared",
@@ -153,7 +153,7 @@ class Train(Section):
             ),
             (
                 self.kl == "none" and self.kl_target is not None,
-                "train.kl_target adapts a KL term that train.kl=none leaves out; set train.kl, or kl_target=null",
+                "train.kl_target adapts a KL term that train.kl=none disables; set train.kl, or kl_target=null",
             ),
             (
                 self.kl_target is not None and self.kl_coefficient == 0,

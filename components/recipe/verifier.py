@@ -65,7 +65,7 @@ class Length(Section):
     @model_validator(mode="after")
     def _in_order(self) -> "Length":
         if self.shortest > self.longest:
-            raise ValueError(f"shortest {self.shortest} is above longest {self.longest}; exchange them")
+            raise ValueError(f"shortest {self.shortest} is above longest {self.longest}; swap them")
         return self
 
 

@@ -29,7 +29,7 @@ def created_once(find: Callable[[], str | None], create: Callable[[], object]) -
             time.sleep(2**attempt / 10)
     found = find()
     if found is None:
-        raise RegistryError("MLflow does not show what it said it had created. Look at its server's log, and run again.")
+        raise RegistryError("MLflow does not show what it reported as created. Check its server's log, and run again.")
     return found
 
 

@@ -26,7 +26,9 @@ def verify(model: Path, manifest: Path) -> dict[str, Any]:
         place = model / name
         actual = hashlib.sha256(place.read_bytes()).hexdigest() if place.is_file() else "missing"
         if actual != expected:
-            raise ValueError(f"{name} of this model is not what was promoted ({actual[:12]}, manifest says {expected[:12]}).")
+            raise ValueError(
+                f"{name} of this model differs from the promoted file ({actual[:12]}, manifest says {expected[:12]})."
+            )
     listed = set(recorded["files"])
     for place in model.rglob("*.safetensors"):
         if place.relative_to(model).as_posix() not in listed:
@@ -46,7 +48,9 @@ def check_tensors(tensors: dict[str, Any], report: dict[str, Any]) -> None:
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()}
     wrong = [name for name, tensor in floating.items() if not all(bound.isfinite() for bound in tensor.aminmax())]
     if wrong:
-        raise ValueError(f"{len(wrong)} tensors hold NaN or infinity, the first {wrong[0]}. Roll back to an earlier version.")
+        raise ValueError(
+            f"{len(wrong)} tensors contain NaN or infinity, the first {wrong[0]}. Roll back to an earlier version."
+        )
 
 
 def prompts_of(model_input: Any) -> list[str]:

@@ -106,7 +106,9 @@ class Versions:
         if self.local and uri.startswith(("file:", "/")):
             place = Path(local_file_uri_to_path(uri)).resolve()
             if not place.is_relative_to(self.artifacts.resolve()):
-                raise RegistryError(f"the files of version {version} of {name} are at {place}, not ours. Delete them by hand.")
+                raise RegistryError(
+                    f"the files of version {version} of {name} are at {place}, outside our artifact store. Delete them by hand."
+                )
         return get_artifact_repository(uri)
 
     def version(self, name: str, version: str) -> RegisteredVersion:
@@ -132,7 +134,7 @@ class Versions:
         self.require_files(name, version)
         found = self.version(name, version)
         if "weights_sha256" not in found.tags:
-            raise RegistryError(f"version {version} of {name} has no tag weights_sha256: no run registered it. Take another.")
+            raise RegistryError(f"version {version} of {name} has no tag weights_sha256: no run registered it. Choose another.")
         return Registered(found.number, found.tags["weights_sha256"], found.run_id)
 
     def check_artifact(self, name: str, version: str) -> None:
@@ -144,7 +146,7 @@ class Versions:
             files = tree_digests(self.download(name, version, Path(folder)))
         found = weights_digest({f"model/{path}": digest for path, digest in files.items()})
         if found != self.registered(name, version).weights:
-            raise RegistryError(f"the weights of {name} version {version} are not those it was registered with. Restore them.")
+            raise RegistryError(f"the weights of {name} version {version} differ from the registered ones. Restore them.")
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Register a candidate once, identified by ``tags['weights_sha256']``; returns its version.
@@ -235,7 +237,9 @@ class Versions:
         model, recorded = self._model_files(name, version, target)
         damaged = [f for f, digest in recorded.items() if not (model / f).is_file() or file_digest(model / f) != digest]
         if damaged:
-            raise RegistryError(f"{damaged[0]} of {name} version {version} is not what was registered. Restore its artifact.")
+            raise RegistryError(
+                f"{damaged[0]} of {name} version {version} differs from the registered file. Restore its artifact."
+            )
         (model / MANIFEST).unlink(missing_ok=True)
         return model
 

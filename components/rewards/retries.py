@@ -9,7 +9,7 @@ from ratchet.components.graders.protocol import RewardFunction, Score, plain
 from ratchet.components.recipe import Failures
 from ratchet.components.user_code import user_code
 
-REMEDY = "Return a Score for each completion, and raise an Exception where the function fails."
+REMEDY = "Return a Score for each completion, and raise an Exception if the function fails."
 FEWEST = 200  # completions on which the rate is judged, so that one early failure is not a rate
 
 
@@ -61,7 +61,7 @@ class Retrying:
         self.failed += 1
         if self.failed > self.failures.max_rate * max(self.judged, FEWEST):
             raise RewardError(
-                f"{self.source} failed on {self.failed} of {self.judged} completions, each tried "
+                f"{self.source} failed on {self.failed} of {self.judged} completions, each attempted "
                 f"{self.failures.retries + 1} times; the last error was {type(self.last).__name__}: {self.last}. "
                 "Fix it, or raise reward.failures.max_rate."
             ) from self.last

@@ -116,7 +116,7 @@ class Cleanup:
             record = recorded_lineage(self.tracker, model, promotion.version, folder)
         except RegistryError as error:
             raise RegistryError(
-                f"it cannot be told what champion {promotion.version} needs: {error} Nothing is deleted."
+                f"cannot determine what champion {promotion.version} needs: {error} Nothing is deleted."
             ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -257,7 +257,7 @@ def clean_up_after_run(project: "Project", say: Callable[[str], None]) -> None:
     try:
         items, _ = clean_up(project)
     except Exception as error:  # the run is over; what it says must not be lost over old files
-        say(f"old files stay: {error}")
+        say(f"old files were not deleted: {error}")
         return
     if items:
         say(f"deleted {len(items)} old items, {sum(item.size for item in items) / 1e6:.1f} MB")

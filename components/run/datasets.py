@@ -51,13 +51,15 @@ def add_file(context: Context, path: str) -> Addition:
 
     home, data = context.home, context.recipe.data
     if not (home.project / POINTER).is_file() or pinned_version(home.project, data_configuration(data)) is None:
-        raise DataError("data.dvc is not of this recipe's data. Run `ratchet data prepare` with the same recipe first.")
+        raise DataError(
+            "data.dvc does not belong to this recipe's data. Run `ratchet data prepare` with the same recipe first."
+        )
     known = project_added(home)
     contents = {tuple(row[name] for name in COLUMNS) for row in known}
     given = list(read_file(data, path))
     fresh = [row for row in given if tuple(row[name] for name in COLUMNS) not in contents]
     if not given:
-        raise DataError(f"{path} holds no rows. Give a file of new prompts, preferences or demonstrations.")
+        raise DataError(f"{path} contains no rows. Give a file of new prompts, preferences or demonstrations.")
     result = build_data(context, [*known, *fresh])
     changed = bool(fresh) and not _same_tables(context, result)
     if changed:
@@ -165,7 +167,7 @@ def pointer_of(home: Home, name: str, fetch: Fetch) -> str:
     if text is None:
         raise DataError(
             f"{name!r} is neither a dataset's md5, nor an MLflow run, nor a git revision that has {POINTER} ({reason}). "
-            "Take an md5 from data.dvc or a run from `ratchet status`."
+            "Use an md5 from data.dvc or a run from `ratchet status`."
         )
     return text
 
@@ -187,5 +189,5 @@ def _committed_pointer(home: Home, revision: str) -> tuple[str | None, str]:
 
 def _run_id(name: str) -> str:
     if not RUN.fullmatch(name):
-        raise DataError(f"{name!r} is not an MLflow run's id. Take 32 hex digits from `ratchet status`.")
+        raise DataError(f"{name!r} is not the id of an MLflow run. Use the 32 hex digits from `ratchet status`.")
     return name

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 IN_USE = "run-"  # names of locks whose holders use stages and caches begin with this
 DELETING = "gc"
-BUSY = "a run is under way; nothing is deleted beside it"
+BUSY = "a run is in progress; nothing is deleted meanwhile"
 
 
 def silent(text: str) -> None:
@@ -46,7 +46,7 @@ class Locks:
     @contextmanager
     def machine(self) -> Iterator[None]:
         """The machine's processors and accelerators."""
-        with self.held("machine", "another run is computing on this machine; waiting for it to finish"):
+        with self.held("machine", "another run is using this machine; waiting for it to finish"):
             yield
 
     @contextmanager

@@ -53,11 +53,11 @@ class Presentation(NamedTuple):
 PRESENTATION = {
     Status.PROMOTED: Presentation(0, "good", "Promoted: the challenger is the new champion.", "promote"),
     Status.UNCHANGED: Presentation(0, "neutral", "Unchanged: this candidate was judged before."),
-    Status.FINISHED: Presentation(0, "neutral", "Ended after the stage that was asked for."),
+    Status.FINISHED: Presentation(0, "neutral", "Ended after the requested stage."),
     Status.REFUSED: Presentation(3, "bad", "Refused: the champion stays.", "refuse"),
     Status.REWARD_REFUSED: Presentation(4, "bad", "The reward was refused before training."),
     Status.INVALID: Presentation(5, "bad", "The gate could not judge."),
-    Status.STOPPED: Presentation(6, "bad", "Training was stopped, and no checkpoint may continue."),
+    Status.STOPPED: Presentation(6, "bad", "Training was stopped, and no checkpoint can be judged."),
     Status.ERROR: Presentation(1, "bad", "The run failed."),
 }
 STATUS_OF_VERDICT = {

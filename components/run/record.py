@@ -242,11 +242,11 @@ def claimed_run(project: Project, display: Display, confirm: Callable[[Claim], N
     lock = lock_name(identity)
 
     def say_claimed(holder: str, seconds: float) -> None:
-        project.locks.say(f"this very run is under way as {holder}; waiting until it ends, or is silent for {seconds:g} s")
+        project.locks.say(f"this run is already in progress as {holder}; waiting until it ends, or is silent for {seconds:g} s")
 
     with (
         display.live(),
-        project.locks.working(lock, "this very run is under way already; waiting for it"),
+        project.locks.working(lock, "this run is already in progress in another process; waiting for it"),
         claimed(project.ledger, identity, project.locks.place(lock), say_claimed) as claim,
     ):
         run = Run(project, display, claim, confirm, _handed_over.pop(_place(project, identity), None))

@@ -118,7 +118,7 @@ def unchanged_result(run: Run, known: Judged, data: DataStage) -> RunResult:
         run_id=known.run_id,
         report=str(report) if report.is_file() else None,
         stages=run.stages_as_json(),
-        reasons=["this candidate was judged before; nothing was used and nothing was registered"],
+        reasons=["this candidate was judged before; no gate use was spent and nothing was registered"],
     )
 
 

@@ -152,7 +152,7 @@ def await_approval(run: Run, verdict: Verdict) -> str | None:
             raise StaleChampionError(model)
         run.claim.check()
         ledger.clock.sleep(POLL_SECONDS)
-    return f"nobody approved it; `ratchet approve {run_id}` and the same run again promote it, while the champion is the same"
+    return f"not approved in time; `ratchet approve {run_id}` and the same run again promote it, while the champion is the same"
 
 
 def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> str | None:

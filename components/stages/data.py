@@ -37,7 +37,7 @@ def prepare_data(context: Context) -> DataStage:
     result = build_data(context)
     if expected is not None and expected != result.version:
         raise DataError(
-            f"this recipe's data came out as {result.version}, but data.dvc pins {expected}: the source, the code or a library "
+            f"this recipe builds data {result.version}, but data.dvc pins {expected}: the source, the code or a library "
             "changed. Run `ratchet data prepare` and commit data.dvc to adopt the new version."
         )
     return result

@@ -57,7 +57,7 @@ def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], 
             _restore_optimizer(optimizer, _finite(load_file(path / f"{name}.optimizer.safetensors")))
         return state
     if committed or any(root.glob("corrupt.*")):
-        raise StoreError(f"no checkpoint in {root} is whole. Delete that directory to train from the start.")
+        raise StoreError(f"no checkpoint in {root} is complete. Delete that directory to train from the start.")
     return None
 
 
@@ -91,7 +91,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     strangers = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
     if strangers:
         names = f"{len(strangers)} tensors, the first {strangers[0]}"
-        raise StoreError(f"a checkpoint is of another model ({names}). Delete it to train from the start.")
+        raise StoreError(f"a checkpoint belongs to another model ({names}). Delete it to train from the start.")
     module.load_state_dict(_finite(weights), strict=False)
 
 
@@ -99,7 +99,7 @@ def _finite(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     wrong = not_finite(tensors)
     if wrong:
         names = f"{len(wrong)} tensors, the first {wrong[0]}"
-        raise StoreError(f"a checkpoint holds NaN or infinity ({names}). Delete it to train from the one before.")
+        raise StoreError(f"a checkpoint contains NaN or infinity ({names}). Delete it to train from the previous one.")
     return tensors
 
 

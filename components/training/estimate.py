@@ -62,7 +62,7 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
     """
     train = recipe.train
     if train.k == "auto":
-        raise RecipeError("train.k: auto is advised by the reward's validation, which is still to come. Give --set train.k=8.")
+        raise RecipeError("train.k: auto is set by the reward's validation, which has not run. Pass --set train.k=8.")
     given = {
         "prompt_tokens": prompt_tokens,
         "new_tokens": recipe.policy.max_new_tokens,

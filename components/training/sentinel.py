@@ -22,21 +22,21 @@ NONFINITE = "nonfinite"
 
 ADVICE = {
     NONFINITE: "Lower train.lr, check the reward's range, and train in fp32.",
-    "proxy_gold_gap": "The reward no longer pays for what is wanted: fix it, mix in a verifier, or hold the policy back with "
+    "proxy_gold_gap": "The reward no longer measures the goal: fix it, mix in a verifier, or constrain the policy with "
     "train.kl=loss.",
     "kl": "The policy has left the region in which the reward was validated: set train.kl=loss, lower train.lr, or raise "
     "train.sentinel.kl.",
-    "length": "Look at the samples: where long answers are not better, the reward pays for length; otherwise raise "
+    "length": "Inspect the samples: if long answers are not better, the reward pays for length; otherwise raise "
     "policy.max_new_tokens and train.sentinel.length.",
-    "entropy": "Lower train.lr or raise train.loss.clip_high where it collapses; set train.kl=loss where it explodes.",
-    "repetition": "Look at the samples: the reward pays for a text that repeats itself. Fix the reward, or set train.kl=loss.",
-    "silent_groups": "Equal rewards teach nothing: the prompts are too hard, or the reward is constant. Change the prompts, "
+    "entropy": "Lower train.lr or raise train.loss.clip_high if entropy collapses; set train.kl=loss if it explodes.",
+    "repetition": "Inspect the samples: the reward pays for repetitive text. Fix the reward, or set train.kl=loss.",
+    "silent_groups": "Equal rewards carry no signal: the prompts are too hard, or the reward is constant. Change the prompts, "
     "raise train.k, or set train.sampling.refills.",
-    "missing_rewards": "The reward cannot judge many completions: look at the samples, and fix the verifier.",
+    "missing_rewards": "The reward cannot judge many completions: inspect the samples, and fix the verifier.",
     "gradient": "Lower train.lr or train.max_grad_norm.",
     "mismatch": "The engine that samples does not have the trainer's weights, or computes them too differently: look at what "
     "refreshes its weights, at its precision and temperature, and set train.precision=fp32 to tell these apart.",
-    "ratio": "An update moves too far from the policy that sampled: lower train.lr, train.epochs or train.minibatches.",
+    "ratio": "Updates move too far from the policy that sampled: lower train.lr, train.epochs or train.minibatches.",
 }
 
 

@@ -26,7 +26,7 @@ from ratchet.flows.cli import (
 
 app = typer.Typer(
     name="ratchet",
-    help="Recurring PPO and GRPO fine-tuning with promotion gates that stay right over a whole schedule.",
+    help="Recurring PPO and GRPO fine-tuning with promotion gates whose error rate holds over a whole schedule.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

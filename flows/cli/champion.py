@@ -11,11 +11,11 @@ from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Promotion
 
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the history.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Reason, recorded in the history.")]
 
 
 def rollback(
-    to: Annotated[str | None, typer.Option("--to", help="Version; by default the champion before today's.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Version; by default the previous champion.")] = None,
     reason: ReasonOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
@@ -38,7 +38,7 @@ def rollback(
 
 def promote(
     version: Annotated[str, typer.Argument(help="Version in the MLflow registry.")],
-    override: Annotated[bool, typer.Option("--override", help="Promote without a verdict of the gate.")] = False,
+    override: Annotated[bool, typer.Option("--override", help="Promote without a verdict from the gate.")] = False,
     reason: ReasonOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
@@ -54,7 +54,7 @@ def promote(
     from ratchet.flows.cli.views.console import say
 
     if not override or not (reason or "").strip():
-        raise RecipeError("only `ratchet run` promotes by the gate. To decide yourself, give --override and --reason TEXT.")
+        raise RecipeError("only `ratchet run` promotes through the gate. To override it, pass --override and --reason TEXT.")
     project = open_project(recipe, overrides, say)
     promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason))
     finish("override", project.name, promotion, json_output)

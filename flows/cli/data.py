@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ratchet.components.stages.results import DataStage
     from ratchet.components.stages.stage import Context
 
-DATA_IN_USE = "dataset versions are being worked on; waiting"
+DATA_IN_USE = "another command is changing the dataset version; waiting"
 app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
 
 
@@ -25,7 +25,7 @@ def prepare(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
-    drop_added: Annotated[bool, typer.Option("--drop-added", help="Leave out the rows that `data add` brought.")] = False,
+    drop_added: Annotated[bool, typer.Option("--drop-added", help="Drop the rows added by `data add`.")] = False,
 ) -> None:
     """Build the recipe's dataset version, write it under data/ and point data.dvc at it. Commit data.dvc to adopt it.
 
@@ -42,7 +42,7 @@ def prepare(
     say_version(context, result, before)
     finish_version(result, json_output)
     if before not in (None, result.version):
-        console.print(f"what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
+        console.print(f"see what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -68,18 +68,18 @@ def add(
         console.print(f"{done.fresh} of {done.given} rows are new", highlight=False)
         say_version(context, done.result, before)
     else:
-        console.print(f"unchanged: no table changes by these {done.given} rows; data.dvc stays at {before}", highlight=False)
+        console.print(f"unchanged: no table changes with these {done.given} rows; data.dvc stays at {before}", highlight=False)
     finish_version(done.result, json_output, before if not done.changed else None)
 
 
 @app.command()
 def diff(
-    old: Annotated[str, typer.Argument(help="A dataset's md5, an MLflow run or a git revision.")],
-    new: Annotated[str, typer.Argument(help="The same; by default what data.dvc names.")] = "",
+    old: Annotated[str, typer.Argument(help="Md5 of a dataset, MLflow run or git revision.")],
+    new: Annotated[str, typer.Argument(help="The same; by default the version in data.dvc.")] = "",
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
-    rows: Annotated[int, typer.Option("--rows", min=0, help="How many rows to list of each kind.")] = 5,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Number of rows to list per kind.")] = 5,
 ) -> None:
     """Which rows came, went or changed between two versions, and how lengths, answers and splits moved.
 
@@ -98,7 +98,7 @@ def diff(
 
 @app.command()
 def restore(
-    run: Annotated[str, typer.Argument(help="The MLflow run whose data come back.")],
+    run: Annotated[str, typer.Argument(help="MLflow run whose data to restore.")],
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
 ) -> None:

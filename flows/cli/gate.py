@@ -19,7 +19,10 @@ def gate(
     json_output: JsonOption = False,
     slot: SlotOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say fold, use, level, test and power; count no use, score nothing sealed.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print fold, use, level, test and power, without counting a use or scoring a sealed item."
+        ),
     ] = False,
 ) -> None:
     """Run up to the verdict. It is recorded, but a promotion is left to `ratchet run`.

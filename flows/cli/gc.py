@@ -7,7 +7,7 @@ import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted and how large it is, and delete nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, with sizes, and delete nothing.")]
 
 
 def gc(

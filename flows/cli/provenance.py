@@ -14,7 +14,9 @@ Environment = Annotated[
 ]
 Tolerance = Annotated[
     float,
-    typer.Option(min=0.0, max=1.0, help="Largest difference of dev accuracy and format rate on another class of machine."),
+    typer.Option(
+        min=0.0, max=1.0, help="Largest allowed difference in dev accuracy and format rate on another class of machine."
+    ),
 ]
 
 
@@ -59,7 +61,7 @@ def verify(
 
     project = open_project(recipe, overrides, say)
     number = project.number(version)
-    busy = project.locks.working(f"verify-{number}", "this version is being verified already; waiting")
+    busy = project.locks.working(f"verify-{number}", "another command is verifying this version; waiting")
     with project.home.workspace("verify") as scratch, busy:
         found = project.tracker.version(project.name, number)
         checks = Verification(project.home, project.tracker, project.ledger, project.name, found, scratch).checks()
@@ -97,7 +99,7 @@ def reproduce(
     number = project.number(version)
     with (
         project.home.workspace("reproduce") as folder,
-        project.locks.working(f"reproduce-{number}", "this version is being reproduced already; waiting"),
+        project.locks.working(f"reproduce-{number}", "another command is reproducing this version; waiting"),
     ):
         record = recorded_lineage(project.tracker, project.name, number, folder / "record")
         computing = project.locks.machine()

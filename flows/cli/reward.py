@@ -66,7 +66,9 @@ def _validated(
 
 @app.command()
 def score(
-    file: Annotated[Path, typer.Argument(help="JSONL with prompt, completion, and what the reward reads, such as answer.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSONL with prompt, completion, and the fields that the reward reads, such as answer.")
+    ],
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
@@ -91,7 +93,7 @@ def score(
     path = model or (Path(settings.model.pretrained) if settings.model.pretrained else None)
     if settings.needs_model and path is None:
         raise RecipeError(
-            f"reward.kind={settings.kind} has a learned part. Give its directory with --model, or --set reward.kind=verifier."
+            f"reward.kind={settings.kind} has a learned part. Pass its directory as --model, or --set reward.kind=verifier."
         )
     rows = read_completions(file)
     scores = score_rows(build_reward(settings, path, torch.device("cpu")), rows, [row["completion"] for row in rows])
@@ -125,5 +127,5 @@ def _completion(path: Path, number: int, line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"line {number} of {path} is not JSON: {error}. Write one object per line.") from error
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("prompt", "completion")):
-        raise DataError(f"line {number} of {path} has no text in prompt and completion. Write both on every line.")
+        raise DataError(f"line {number} of {path} has no text in prompt or completion. Write both on every line.")
     return row

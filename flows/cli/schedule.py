@@ -19,7 +19,7 @@ def schedule(
     every: Annotated[str | None, typer.Option(help="Interval, such as 15m, 6h or 1d.")] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
-    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server that is started here.")] = 4200,
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server to start.")] = 4200,
 ) -> None:
     """Run the recipe on a schedule from this machine, until stopped.
 
@@ -57,7 +57,7 @@ def check_schedule(cron: str | None, seconds: float | None) -> None:
     from ratchet.components.errors import RecipeError
 
     if (cron is None) == (seconds is None):
-        raise RecipeError('give one schedule: --cron "0 2 * * *" or --every 15m.')
+        raise RecipeError('pass exactly one schedule: --cron "0 2 * * *" or --every 15m.')
     if cron is not None and len(cron.split()) != 5:
         raise RecipeError(f'--cron {cron!r} does not have five fields. Write, for example, --cron "0 2 * * *".')
 

@@ -183,8 +183,8 @@ def _vanished(status: int, received: list[int]) -> Ending:
         return Ending(128 + stopped, error=f"terminated; {RESUME}")
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
     message = (
-        f"the process that runs the recipe {how} and left no result. Code of the recipe that calls os._exit(), or sys.exit() "
-        f"in a handler of a signal or timer, a library that crashes or a machine that is out of memory (SIGKILL) does that. "
+        f"the process that runs the recipe {how} and left no result. Causes: the recipe's code calls os._exit(), or sys.exit() "
+        f"in a signal or timer handler; a library crashes; the machine is out of memory (SIGKILL). "
         f"Correct the cause, and {RESUME}."
     )
     print(f"error: {message}", file=sys.stderr)

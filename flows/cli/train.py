@@ -9,10 +9,10 @@ import typer
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 from ratchet.flows.cli.run import run_until
 
-EstimateOption = Annotated[bool, typer.Option("--estimate", help="Print what training takes in memory, and train nothing.")]
+EstimateOption = Annotated[bool, typer.Option("--estimate", help="Print the memory that training takes, without training.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="With --estimate: the model's config.json, or its folder.")]
 MemoryOption = Annotated[
-    float | None, typer.Option("--gpu-memory", min=0.1, help="With --estimate: GiB of a GPU that is not here.")
+    float | None, typer.Option("--gpu-memory", min=0.1, help="With --estimate: memory in GiB of a GPU on another machine.")
 ]
 PromptOption = Annotated[
     int | None, typer.Option("--prompt-tokens", min=1, help="With --estimate: tokens of the longest prompt.")

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 def ui(
     port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
-    env: Annotated[bool, typer.Option("--env", help="Start nothing; print what a shell needs for prefect commands.")] = False,
+    env: Annotated[
+        bool, typer.Option("--env", help="Start nothing; print the environment that prefect commands need.")
+    ] = False,
     browser: Annotated[bool, typer.Option("--browser", help="Open Prefect in the browser, signed in.")] = False,
 ) -> None:
     """Serve the MLflow and Prefect pages until stopped. The Prefect server that ratchet schedule runs there is used.

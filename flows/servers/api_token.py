@@ -38,19 +38,19 @@ def token_of(home: Home) -> str:
     """The project's token, made when first asked for.
 
     Raises:
-        RatchetError: if other users may read it, or the file does not hold a token.
+        RatchetError: if other users can read it, or the file does not hold a token.
     """
     path = folder(home) / "token"
     if not path.exists():
         create(path, new_token())
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise RatchetError(
-            f"other users may read {path}. Delete it, and restart ratchet schedule and ratchet ui with a new one."
+            f"other users can read {path}. Delete it, and restart ratchet schedule and ratchet ui with a new one."
         )
     token = path.read_bytes().decode("ascii", "replace").removesuffix("\n")
     if not PLAUSIBLE.fullmatch(token):
         raise RatchetError(
-            f"{path} does not hold a token (user:password, one line). Delete it: ratchet schedule and ratchet ui make one."
+            f"{path} does not contain a token (user:password, one line). Delete it: ratchet schedule and ratchet ui create one."
         )
     return token
 

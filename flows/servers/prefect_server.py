@@ -48,7 +48,7 @@ SIGN_IN_PAGE = """<!doctype html>
     if (!reply.ok) throw new Error(reply.status);
     localStorage.setItem("prefect-password", credentials);
     location.replace("/");
-  }).catch(() => document.querySelector("p").textContent = "This link is out of date. Open the one that ratchet ui prints.");
+  }).catch(() => document.querySelector("p").textContent = "This link has expired. Open the one that ratchet ui prints.");
 </script>
 """
 
@@ -74,7 +74,7 @@ class SameOrigin:
         if scope["type"] == "lifespan" or is_same_origin(Headers(scope=scope)):
             await self.app(scope, receive, unframed)
         else:
-            await PlainTextResponse("a page of another origin may not ask this", 403)(scope, receive, send)
+            await PlainTextResponse("pages of another origin may not send this request", 403)(scope, receive, send)
 
 
 def is_same_origin(headers: Headers) -> bool:
@@ -132,14 +132,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=4200)
-    parser.add_argument("--names", default=OWN_NAMES, help="hosts by which it may be called, separated by commas")
-    parser.add_argument("--temporary", action="store_true", help="for one run: no pages, no scheduler")
+    parser.add_argument("--names", default=OWN_NAMES, help="host names that callers may use, separated by commas")
+    parser.add_argument("--temporary", action="store_true", help="for a single run: no UI, no scheduler")
     parser.add_argument(
         "--child",
         type=int,
         nargs=2,
         metavar=("FD", "PID"),
-        help="listen on this open socket; end with this parent",
+        help="listen on this open socket; exit with this parent process",
     )
     return parser.parse_args(arguments)
 
@@ -147,7 +147,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if ":" not in os.environ.get(SERVER_VARIABLE, ""):
-        sys.exit(f"{SERVER_VARIABLE} is not set, and without it anybody could start runs. Set it to user:password.")
+        sys.exit(f"{SERVER_VARIABLE} is not set. Without it, anyone could start runs. Set it to user:password.")
     config = uvicorn.Config(
         application(options.names.split(","), options.temporary),
         host=options.host,

@@ -76,12 +76,12 @@ def wait_until_healthy(url: str, process: Process) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RatchetError(f"the server at {url} ended with code {process.returncode}. Its messages are above.")
+            raise RatchetError(f"the server at {url} exited with code {process.returncode}. Its messages are above.")
         if is_healthy(url):
             return
         time.sleep(0.1)
     process.terminate()
-    raise RatchetError(f"{url} did not answer within {PATIENCE_SECONDS} s. Free the machine and try again.")
+    raise RatchetError(f"{url} did not answer within {PATIENCE_SECONDS} s. Reduce the load on the machine and try again.")
 
 
 def is_healthy(url: str) -> bool:
@@ -176,7 +176,7 @@ def api_is_given() -> bool:
     url = PREFECT_API_URL.value()
     if url and (reason := silence(f"{url.rstrip('/')}/health")):
         raise RatchetError(
-            f"PREFECT_API_URL names {url}, which does not answer ({reason}). Start it (ratchet ui or ratchet schedule, in a "
+            f"PREFECT_API_URL names {url}, which does not respond ({reason}). Start it (ratchet ui or ratchet schedule, in a "
             "shell without that variable, for this project's own), or unset PREFECT_API_URL and PREFECT_API_AUTH_STRING."
         )
     return bool(url)

@@ -10,8 +10,8 @@ ODDITIES = {
     "\u202egnp.exe": "bidirectional override",
     "zero\u200bwidth": "zero-width character",
     "lost \ufffd": "replacement character",
-    "caf\u00c3\u00a9": "UTF-8 read as another encoding",
-    "e" + "\u0301" * 6: "flood of combining marks",
+    "caf\u00c3\u00a9": "UTF-8 decoded as another encoding",
+    "e" + "\u0301" * 6: "excessive combining marks",
     "p\u0430ypal": "word in two scripts",  # a Cyrillic a
 }
 

@@ -101,7 +101,7 @@ def test_the_same_reference_again_is_a_duplicate(tmp_path: Path, answers: str, a
 
 def test_texts_are_references_and_demonstrations_are_not(tmp_path: Path) -> None:
     rows = [{"question": f"Town {n}?", "answer": f"Name {n}"} for n in range(200)]
-    with pytest.raises(DataError, match=r"row 8: answer: another row gives another reference"):
+    with pytest.raises(DataError, match=r"row 8: answer: another row has a different reference"):
         prepared(tmp_path / "one", [*rows, {"question": "Town 7?", "answer": "name 7"}], answers="text")
     shown = [{"prompt": f"Town {n}?", "completion": f"Name {n}"} for n in range(200)]
     summary = prepared(tmp_path / "two", [*shown, {"prompt": "Town 7?", "completion": "It is Name 7."}], answers="text").summary

@@ -88,7 +88,7 @@ def test_quotes_and_line_ends_of_csv_are_no_part_of_a_value(tmp_path: Path) -> N
     [
         (b"question,answer\na,b\nc\n", "row 2: 1 values for 2 names"),
         (b'question,answer\n"a"b,c\n', "row 1: not CSV"),
-        (b"question,question\na,b\n", "names a column twice"),
+        (b"question,question\na,b\n", "has a duplicate column"),
         (b"", "is empty"),
         (b"question,answer\na,\xff\n", "invalid UTF-8"),
     ],
@@ -109,7 +109,7 @@ def test_a_file_that_unpacks_to_more_than_its_limit_is_refused(tmp_path: Path, m
     pl.DataFrame({"question": ["x" * 100] * 10_000}).write_parquet(tmp_path / "bomb.parquet")
     monkeypatch.setattr(readers, "MAX_BYTES", 100_000)
     assert (tmp_path / "bomb.parquet").stat().st_size < 10_000
-    with pytest.raises(DataError, match="unpacks to more"):
+    with pytest.raises(DataError, match="decompresses to more"):
         list(read_parquet(tmp_path / "bomb.parquet"))
 
 
@@ -126,7 +126,7 @@ def test_a_source_that_is_not_there_is_refused(source: str, message: str) -> Non
 
 
 def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no file that ends in"):
+    with pytest.raises(DataError, match="contains no file that ends in"):
         rows(str(tmp_path))
 
 

@@ -151,7 +151,7 @@ def test_a_model_server_does_not_start_on_a_changed_file(project: Path) -> None:
     finally:
         weights.write_bytes(original)
     assert served.returncode != 0
-    assert b"is not what was promoted" in served.stderr
+    assert b"differs from the promoted file" in served.stderr
 
 
 def test_sealed_figures_are_in_no_database_and_in_nothing_that_is_printed(project: Path) -> None:

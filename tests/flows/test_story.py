@@ -179,10 +179,10 @@ def test_training_may_start_from_the_champion(tell: Tell) -> None:
 
 
 def test_a_promotion_that_nobody_approves_is_a_refusal(tell: Tell) -> None:
-    result, fake = tell(Outcome.PROMOTE, None, CHAMPION, lambda fake: setattr(fake, "approval", ["nobody approved it"]))
+    result, fake = tell(Outcome.PROMOTE, None, CHAMPION, lambda fake: setattr(fake, "approval", ["not approved in time"]))
     assert fake.ran[-2:] == ["approval", "publish refused"]
     assert (result.status, result.verdict, result.previous) == (Status.REFUSED, Outcome.PROMOTE, "7")
-    assert list(result.reasons) == ["a reason", "nobody approved it"]
+    assert list(result.reasons) == ["a reason", "not approved in time"]
 
 
 def test_a_challenger_whose_champion_changed_is_judged_again(tell: Tell) -> None:
@@ -244,7 +244,7 @@ def test_a_run_that_does_not_judge_evaluates_a_candidate_that_was_judged_before(
 
 
 def test_a_stage_that_no_run_stops_at_is_named_with_those_it_can() -> None:
-    with pytest.raises(RecipeError, match=r"no stage 'champion'\. Use one of data, reward, train, evaluate, plan, gate"):
+    with pytest.raises(RecipeError, match=r"unknown stage 'champion'\. Use one of data, reward, train, evaluate, plan, gate"):
         story.stop_named("champion")
     assert story.stop_named(None) is None
     assert story.stop_named("plan") is Stage.PLAN

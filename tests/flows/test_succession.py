@@ -90,7 +90,7 @@ def test_a_challenger_whose_champion_changed_is_judged_again(promoted: dict[str,
     fresh = _verdict(lambda record: record["incumbent"] == _weights("raced", "1"))
     with pytest.raises(RegistryError, match="no verdict PROMOTE"):
         ratchet("raced", "approve", "another run")
-    with pytest.raises(RegistryError, match="by other rules"):
+    with pytest.raises(RegistryError, match="under rules other than"):
         ratchet("raced", "approve", fresh["run_id"])
     ratchet("raced", "approve", fresh["run_id"], *(f"--set={override}" for override in USES))
     waiting.join(120)

@@ -115,7 +115,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
 @pytest.mark.parametrize("state", [Crashed, Cancelled, Cancelling, Failed, Completed])
 def test_a_run_that_prefect_has_ended_stops(claim: Claim, prefect: Callable[[Any], None], state: Any) -> None:
     prefect(state())
-    with pytest.raises(ClaimLostError, match=f"Prefect has this run as {state().name}.*Run again"):
+    with pytest.raises(ClaimLostError, match=f"Prefect reports this run as {state().name}.*Run again"):
         tasks.confirm(claim)
 
 

@@ -33,7 +33,7 @@ def test_a_better_challenger_is_promoted_with_a_whole_record(tmp_path: Path) -> 
     assert verdict.outcome is Outcome.PROMOTE
     assert (verdict.fold, verdict.use, verdict.items) == ("sealed_0", 1, 300)
     assert verdict.alpha == pytest.approx(0.05 / 26)
-    assert verdict.method == "accuracy: exact McNemar, one sample an item"
+    assert verdict.method == "accuracy: exact McNemar, one sample per item"
     assert verdict.figures["wins"] == 50
     assert all([verdict.data, verdict.recipe, verdict.code, verdict.evidence, verdict.dev_evidence, verdict.rules])
 

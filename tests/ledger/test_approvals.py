@@ -57,7 +57,9 @@ def test_a_verdict_is_void_once_another_version_is_champion(ledger: Ledger) -> N
         approve(ledger, "m", "run", "ada", "rules", None)
 
 
-@pytest.mark.parametrize(("rules", "data", "what"), [("others", "data", "other rules"), ("rules", "grown", "data.dvc says")])
+@pytest.mark.parametrize(
+    ("rules", "data", "what"), [("others", "data", "rules other than"), ("rules", "grown", "data.dvc says")]
+)
 def test_a_verdict_is_void_once_the_rules_or_the_data_are_others(ledger: Ledger, rules: str, data: str, what: str) -> None:
     verdict = judged(ledger)
     with pytest.raises(RegistryError, match=what):
@@ -78,4 +80,4 @@ def test_a_verdict_that_was_carried_out_is_void(ledger: Ledger) -> None:
     promote(
         ledger, Registry(), "m", expected=0, version="1", weights="candidate", verdict=verdict.digest, run_id="run", fold="f"
     )
-    assert void(ledger, "m", verdict) == "its promotion was carried out"
+    assert void(ledger, "m", verdict) == "it was already promoted"

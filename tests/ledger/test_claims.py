@@ -115,7 +115,7 @@ def test_who_was_taken_over_hears_by_whom(ledger: Ledger, world: World) -> None:
     claim(ledger)  # as from the same place, so that no time passes
     holder.check()  # from memory it cannot know
     with pytest.raises(
-        ClaimLostError, match=rf"^process {os.getpid()} on \S+ took this run over while process .*promotes nothing"
+        ClaimLostError, match=rf"^process {os.getpid()} on \S+ took this run over while process .*does not promote"
     ):
         holder.confirm()
     with pytest.raises(ClaimLostError, match="took this run over"):

@@ -71,7 +71,7 @@ def test_a_deleted_first_alias_stops_promotions(ledger: Ledger, registry: Regist
 
 def test_a_lost_ledger_stops_promotions(ledger: Ledger, registry: Registry) -> None:
     registry.set_alias("m", "champion", "1")
-    with pytest.raises(RegistryError, match="knows no promotion"):
+    with pytest.raises(RegistryError, match="has no promotion of it"):
         reconcile(ledger, registry, "m")
 
 

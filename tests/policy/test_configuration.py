@@ -38,7 +38,7 @@ def test_an_unknown_model_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch)
         raise OSError("no network")
 
     monkeypatch.setattr("ratchet.components.policy.configuration.AutoConfig.from_pretrained", offline)
-    with pytest.raises(RecipeError, match=r"nobody/nothing is not known here.*--config.*policy\.shape") as caught:
+    with pytest.raises(RecipeError, match=r"nobody/nothing is unknown.*--config.*policy\.shape") as caught:
         configuration_of("nobody/nothing", None, None)
     assert caught.value.exit_code == 2
 

@@ -317,7 +317,7 @@ def test_turns_without_a_template_have_a_blank_line_in_between() -> None:
     ("template", "complaint"),
     [
         ("{{ messages[0]['content'] }}", "drops or repeats"),
-        ("{{ raise_exception('no system role') }}", "refuses these turns: no system role"),
+        ("{{ raise_exception('no system role') }}", "rejects these turns: no system role"),
     ],
 )
 def test_a_template_that_cannot_hold_the_turns_is_refused(template: str, complaint: str) -> None:

@@ -77,7 +77,7 @@ def test_the_gradient_of_the_gathering_is_the_sum_over_its_copies(shape: list[tu
 
 
 def test_a_model_that_keeps_the_sequences_to_itself_is_refused() -> None:
-    with pytest.raises(ModelError, match="does not hand arguments on"):
+    with pytest.raises(ModelError, match="does not pass arguments on"):
         attend(torch.nn.Identity(), *[torch.zeros(1, 1, 2, 4)] * 3, None)
 
 

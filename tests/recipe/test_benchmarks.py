@@ -72,10 +72,10 @@ def test_guards_on_what_a_benchmark_may_have(benchmark: Any, guard: dict[str, An
     ],
 )
 def test_guards_on_what_a_librarys_task_never_has_are_refused(benchmark: Any, guard: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match="which a library's task does not give; it gives accuracy"):
+    with pytest.raises(RecipeError, match="which a library's task does not provide; it provides accuracy"):
         built(benchmark, samples=2, **guard)
 
 
 def test_lm_eval_answers_once_so_that_pass_at_k_is_refused_there() -> None:
-    with pytest.raises(RecipeError, match="does not give"):
+    with pytest.raises(RecipeError, match="does not provide"):
         built(GSM, samples=2, measure="pass@2", margin=0.1)

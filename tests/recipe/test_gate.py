@@ -14,7 +14,7 @@ def built(rules: dict[str, Any], **evaluation: Any) -> Any:
 
 @pytest.mark.parametrize("values", [{"name": "m"}, {"name": "m", "gate": {}}])
 def test_a_recipe_without_rules_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match="Without rules nothing could be promoted"):
+    with pytest.raises(RecipeError, match="Without rules nothing can be promoted"):
         build_recipe(values, "recipe")
 
 
@@ -28,8 +28,8 @@ def test_the_default_gate_is_the_contracts() -> None:
 @pytest.mark.parametrize(
     ("rules", "complaint"),
     [
-        ({"primary": {"measure": "charm"}}, "there is no measure 'charm'; use one of accuracy"),
-        ({"primary": {"measure": "length"}}, "bound it by a guard"),
+        ({"primary": {"measure": "charm"}}, "unknown measure 'charm'; use one of accuracy"),
+        ({"primary": {"measure": "length"}}, "is better; use a guard"),
         ({"primary": {"measure": "reward", "test": "mcnemar"}}, "use auto"),
         ({"primary": {"test": "mcnemar", "min_effect": 0.01}}, "use auto"),
         ({"primary": {"measure": "pass@4"}}, "raise evaluation.samples"),
@@ -61,7 +61,7 @@ def test_mcnemar_takes_one_sample_an_item() -> None:
         ({"slices": [{"name": "a"}]}, "either prompt"),
         ({"slices": [{"name": "a", "field": "level"}]}, "field and equals"),
         ({"slices": [{"name": "a", "prompt": "("}]}, "not a regular expression"),
-        ({"slices": [{"name": "a", "prompt": "x"}] * 2}, "there twice"),
+        ({"slices": [{"name": "a", "prompt": "x"}] * 2}, "defined twice"),
         ({"benchmarks": {"sealed": "x.jsonl"}}, "choose another name"),
     ],
 )
@@ -81,5 +81,5 @@ def test_a_guard_on_a_slice_in_which_no_row_can_be_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["pass@0", "pass@K", "reward/", "maj@", "pass@-1", "reward/a b"])
 def test_names_that_are_no_measures(name: str) -> None:
-    with pytest.raises(ValueError, match="there is no measure"):
+    with pytest.raises(ValueError, match="unknown measure"):
         kind_of(name)

@@ -59,7 +59,7 @@ def test_files_outside_of_our_artifacts_are_not_deleted(tracker: Tracker, tmp_pa
     (tmp_path / "artifacts" / "mine").write_text("precious", encoding="utf-8")
     tracker.client.create_registered_model("foreign")
     tracker.client.create_model_version("foreign", tmp_path.as_uri())
-    with pytest.raises(RegistryError, match="not ours"):
+    with pytest.raises(RegistryError, match="outside our artifact store"):
         tracker.delete_files("foreign", "1")
     assert (tmp_path / "artifacts" / "mine").exists()
     assert not tracker.lacks_files(tracker.version("foreign", "1"))

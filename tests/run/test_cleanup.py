@@ -292,4 +292,4 @@ def test_an_error_in_deleting_does_not_spoil_the_run(project: Project, monkeypat
     project.promote("1", "lost")
     said: list[str] = []
     clean_up_after_run(project.opened(), said.append)
-    assert [text.startswith("old files stay: it cannot be told") for text in said] == [True]
+    assert [text.startswith("old files were not deleted: cannot determine") for text in said] == [True]

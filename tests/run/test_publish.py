@@ -110,9 +110,9 @@ def test_what_was_not_measured_is_no_metric(run: Run) -> None:
 
 
 def test_a_remark_stands_below_the_verdicts_reasons(run: Run) -> None:
-    run.ending = Ending(Status.REFUSED, verdict(Outcome.PROMOTE), remark="nobody approved it")
+    run.ending = Ending(Status.REFUSED, verdict(Outcome.PROMOTE), remark="not approved in time")
     data, reward, _ = parts(run)
-    assert report_values(run, data, reward, retired=False)["reasons"] == ["a reason", "nobody approved it"]
+    assert report_values(run, data, reward, retired=False)["reasons"] == ["a reason", "not approved in time"]
 
 
 def test_the_gate_verb_does_not_say_why_before_the_run_that_promotes(run: Run) -> None:

@@ -189,7 +189,7 @@ def test_without_the_rule_nobody_is_asked(run: Run) -> None:
 def test_an_approval_that_does_not_come_is_a_remark(waiting: Run) -> None:
     said = steps.await_approval(waiting, verdict(Outcome.PROMOTE))
     assert said is not None
-    assert said.startswith("nobody approved it; `ratchet approve run9`")
+    assert said.startswith("not approved in time; `ratchet approve run9`")
     assert waiting.ledger.clock.naps == 2  # type: ignore[attr-defined]
 
 
@@ -239,6 +239,6 @@ def test_a_verdict_to_promote_is_left_to_a_run_where_only_the_gate_was_asked() -
 
 
 def test_a_promotion_that_nobody_approved_is_a_refusal_with_a_remark() -> None:
-    ending = steps.ending_of(verdict(Outcome.PROMOTE), promotes=True, previous="1", remark="nobody approved it")
-    assert (ending.status, ending.remark) == (Status.REFUSED, "nobody approved it")
-    assert list(ending.reasons) == ["a reason", "nobody approved it"]
+    ending = steps.ending_of(verdict(Outcome.PROMOTE), promotes=True, previous="1", remark="not approved in time")
+    assert (ending.status, ending.remark) == (Status.REFUSED, "not approved in time")
+    assert list(ending.reasons) == ["a reason", "not approved in time"]

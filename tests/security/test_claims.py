@@ -78,7 +78,7 @@ def test_a_run_that_was_taken_over_promotes_nothing(
 ) -> None:
     name = f"taken_{function}"
     before(module, function, take_over(name))
-    with pytest.raises(ClaimLostError, match=rf"^process {os.getpid()} on \S+ took this run over .*promotes nothing"):
+    with pytest.raises(ClaimLostError, match=rf"^process {os.getpid()} on \S+ took this run over .*does not promote"):
         run(f"name={name}", *SMALL)
     assert ledger().history(name) == []
     assert "champion" not in aliases(name)
@@ -104,7 +104,7 @@ def test_a_run_that_prefect_has_marked_crashed_promotes_nothing(run: Run, promot
             client.set_flow_run_state(UUID(flow_run.id), Crashed(message="no heartbeat"), force=True)
 
     before(gate, "sealed_evaluation", crashed)
-    with pytest.raises(ClaimLostError, match=r"Prefect has this run as Crashed.*promotes nothing\. Run again"):
+    with pytest.raises(ClaimLostError, match=r"Prefect reports this run as Crashed.*does not promote\. Run again"):
         run("name=crashed", *SMALL)
     assert ledger().history("crashed") == []
     assert status("crashed") == "failed"

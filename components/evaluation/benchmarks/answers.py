@@ -105,6 +105,6 @@ def item_score(name: str, what: str, value: object) -> float:
     if not number or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
         raise DataError(
             f"benchmark {name}: {what} gives {value!r:.60}, which is not a number between 0 and 1. "
-            f"Choose one that says right or wrong, in evaluation.benchmarks.{name}."
+            f"Choose one that means right or wrong in evaluation.benchmarks.{name}."
         )
     return float(value)  # type: ignore[arg-type]

@@ -33,12 +33,14 @@ def benchmark_rows(name: str, path: str) -> list[dict[str, Any]]:
     """
     given = [_row(name, path, number, row) for number, row in parse_json_lines(benchmark_path(name, path), None)]
     if not given:
-        raise DataError(f"benchmark {name}: {path} has no rows. Add some, or take it out of evaluation.benchmarks.")
+        raise DataError(f"benchmark {name}: {path} has no rows. Add some, or remove it from evaluation.benchmarks.")
     rows: dict[str, dict[str, Any]] = {}
     for number, (identity, row) in enumerate(zip(prompt_ids([row["prompt"] for row in given]), given, strict=True), 1):
         first = rows.setdefault(identity, {**row, "id": identity})
         if reference_number(first["answer"]) != reference_number(row["answer"]):
-            raise DataError(f"benchmark {name}: prompt {number} of {path} came before with another answer. Keep one of them.")
+            raise DataError(
+                f"benchmark {name}: prompt {number} of {path} appears twice with different answers. Keep one of them."
+            )
     return list(rows.values())
 
 
@@ -50,7 +52,6 @@ def _row(name: str, path: str, number: int, row: dict[str, Any]) -> dict[str, An
     if reference_number(str(answer)) is None:
         shown = visible(str(answer))[-80:]
         raise DataError(
-            f"benchmark {name}: the answer of row {number} of {path} is not one number as a whole: {shown!r}. "
-            "Write it as #### N."
+            f"benchmark {name}: the answer of row {number} of {path} is not a single number: {shown!r}. Write it as #### N."
         )
     return {**row, "prompt": prompt.strip(), "answer": str(answer)}

@@ -49,7 +49,7 @@ class PolicyAPI(ModelAPI):  # type: ignore[misc]
             ModelError: if the task wants what this policy cannot do: tools, other than text, options such as ``top_k``.
         """
         if tools:
-            raise ModelError("this policy cannot call tools. Choose a task that has the model write its answer.")
+            raise ModelError("this policy cannot call tools. Choose a task in which the model writes its answer.")
         (answer,) = self._respondent.answer([[_message(message) for message in input]], self._decoding(config))
         reason = "stop" if answer.finished else "max_tokens"
         output = ModelOutput.from_content(self.model_name, answer.text, stop_reason=reason)
@@ -59,7 +59,7 @@ class PolicyAPI(ModelAPI):  # type: ignore[misc]
     def _decoding(self, config: GenerateConfig) -> DecodingSettings:
         unknown = [name for name in REFUSED if getattr(config, name) not in (None, False, 1)]
         if unknown:
-            raise ModelError(f"the task sets {unknown[0]}, which this policy cannot do. Take it out of the task.")
+            raise ModelError(f"the task sets {unknown[0]}, which this policy does not support. Remove it from the task.")
         defaults = self._defaults
         return DecodingSettings(
             temperature=defaults.temperature if config.temperature is None else float(config.temperature),
@@ -157,7 +157,7 @@ def _score(name: str, benchmark: Inspect, sample: Any) -> object:
     scores = sample.scores or {}
     chosen = benchmark.scorer or next(iter(scores), None)
     if chosen not in scores:
-        there = ", ".join(scores) or "no scorer at all"
+        there = ", ".join(scores) or "no scorer"
         raise DataError(
             f"benchmark {name}: {benchmark.task} has no scorer {chosen!r}; it has {there}. "
             f"Correct evaluation.benchmarks.{name}.scorer."

@@ -75,7 +75,9 @@ class PolicyLM(LM):  # type: ignore[misc]
         wanted = normalize_gen_kwargs(dict(options), self._max_new_tokens)
         unknown = sorted(set(wanted) - KNOWN)
         if unknown:
-            raise ModelError(f"generation_kwargs has {unknown[0]}, which this policy cannot do. Take it out of the task.")
+            raise ModelError(
+                f"generation_kwargs has {unknown[0]}, which this policy does not support. Remove it from the task."
+            )
         stops, sampled = wanted["until"], wanted["do_sample"]
         return DecodingSettings(
             temperature=float(wanted.get("temperature", 1.0)) if sampled else 0.0,
@@ -163,7 +165,7 @@ def chosen_values(
             f"in evaluation.benchmarks.{name}.metric."
         )
     if better.get(metric) is False:
-        raise DataError(f"benchmark {name}: of {metric} less is better. Choose another in evaluation.benchmarks.{name}.metric.")
+        raise DataError(f"benchmark {name}: lower {metric} is better. Choose another in evaluation.benchmarks.{name}.metric.")
     for sample in kept:
         yield sample, item_score(name, f"the metric {metric}", sample[metric])
 

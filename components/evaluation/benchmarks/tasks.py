@@ -113,7 +113,7 @@ def require_same_items(name: str, first: Sequence[ItemResult], second: Sequence[
     """
     if [(item.id, item.sample, item.prompt) for item in first] != [(item.id, item.sample, item.prompt) for item in second]:
         raise DataError(
-            f"benchmark {name} asked the two models different items. Give its task a seed where it shuffles or draws examples."
+            f"benchmark {name} asked the two models different items. If its task shuffles or draws examples, give it a seed."
         )
 
 
@@ -132,6 +132,6 @@ def require_measures(recipe: Recipe, details: Mapping[str, Mapping[str, Mapping[
         there = details[f"benchmark {guard.on}"][rows_name(Arm.CHALLENGER, Decoding.SAMPLED)]
         if guard.measure not in there and not guard.measure.startswith("pass@"):  # any K up to the samples can be had
             raise RecipeError(
-                f"a guard is on {guard.measure!r} of the benchmark {guard.on!r}, whose task has the model write nothing; "
+                f"a guard is on {guard.measure!r} of the benchmark {guard.on!r}, whose task generates no text; "
                 f"it gives {', '.join(there)}. Correct gate.rules.guards."
             )

@@ -50,7 +50,7 @@ ASSUMPTIONS = [
     "the reward is signal plus independent noise, and the samples of a prompt are independent",
     "pass rates over prompts are Beta-distributed, and stay what they are now; they rise as the policy learns",
     f"a prompt's signal-to-noise rho (k - 1) of {sizes.SIGNAL:g} is enough, a silent share of {sizes.MAX_SILENT:g} is borne",
-    "the policy's first samples stand for those of the whole training",
+    "the policy's first samples represent those of the whole training",
 ]
 
 
@@ -115,7 +115,10 @@ def better_algorithm(silent: float, tokens: float, parameters: int) -> tuple[str
     if silent > 0.5:
         return "ppo", [f"{silent:.0%} of groups would be silent, and PPO learns from single samples", cost]
     if tokens > LONG:
-        return "ppo", [f"completions have {tokens:.0f} tokens, and a critic tells them apart where one reward cannot", cost]
+        return "ppo", [
+            f"completions have {tokens:.0f} tokens, and a critic can credit single tokens where one reward cannot",
+            cost,
+        ]
     return "grpo", [
         f"{1 - silent:.0%} of groups carry a signal over {tokens:.0f} tokens, so the group's mean serves as baseline",
         cost,
@@ -138,14 +141,17 @@ def kl_budget(curve: Sequence[Mapping[str, float]]) -> tuple[float | None, str]:
     (alpha, minus_beta), *_ = np.linalg.lstsq(np.stack([distance, distance**2], axis=1), gained, rcond=None)
     seen = float(points[-1]["kl"])
     if alpha <= 0:
-        return 0.0, "KL budget 0: choosing by this reward does not raise gold"
+        return 0.0, "KL budget 0: selecting by this reward does not raise gold"
     if minus_beta >= 0:
-        return seen, f"KL budget {seen:.2f} nats: gold still rises at best-of-{points[-1]['n']:.0f}; beyond it nothing is known"
+        return (
+            seen,
+            f"KL budget {seen:.2f} nats: gold still rises at best-of-{points[-1]['n']:.0f}; nothing is known beyond that",
+        )
     peak = float(alpha / (-2 * minus_beta)) ** 2
     if peak > seen / SHARE_OF_PEAK:
         return (
             seen,
-            f"KL budget {seen:.2f} nats: gold's peak is put at {peak:.2f}, beyond what best-of-{points[-1]['n']:.0f} shows",
+            f"KL budget {seen:.2f} nats: gold's peak is put near {peak:.2f}, beyond what best-of-{points[-1]['n']:.0f} shows",
         )
     budget = SHARE_OF_PEAK * peak
     return budget, f"KL budget {budget:.2f} nats: {SHARE_OF_PEAK:g} of the peak at {peak:.2f} that fits the best-of-n curve"

@@ -54,7 +54,9 @@ def pair_accuracy(scored: ScoredPairs, threshold: float) -> Check:
 
 def length_baseline(scored: ScoredPairs, threshold: float) -> Check:
     """Accuracy minus that of preferring the longer (or the shorter) answer, whichever is better on these very pairs."""
-    advice = "The reward model knows no more than length. Train it longer, or add pairs in which length says nothing."
+    advice = (
+        "The reward model has learned no more than length. Train it longer, or add pairs in which length carries no signal."
+    )
     if not scored.pairs:
         return unmeasured("length_baseline", threshold, False, "Raise data.split.pairs.", "there are no held-out pairs")
     by_length = wins(scored.longer, np.zeros(len(scored.pairs)))
@@ -88,7 +90,7 @@ def worst_subset(scored: ScoredPairs, subsets: Sequence[Slice], threshold: float
         else:
             figures[subset.name] = scored.accuracy(kept)
     if few:
-        return unmeasured(name, threshold, False, f"Add pairs, or take the subset out; {FEWEST} are needed.", ", ".join(few))
+        return unmeasured(name, threshold, False, f"Add pairs, or remove the subset; {FEWEST} are needed.", ", ".join(few))
     worst = min(figures, key=lambda subset: figures[subset].low)
     return measured(name, figures[worst], threshold, figures[worst].low > threshold, advice, f"worst: {worst}")
 

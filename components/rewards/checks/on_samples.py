@@ -11,7 +11,7 @@ from scipy import stats
 from ratchet.components.rewards.checks.check import Check, measured, unmeasured, wins
 from ratchet.components.statistics.intervals import Floats, Interval, clustered_mean, clustered_share
 
-NOTHING = "All samples of each prompt are right, or all are wrong: choose prompts of middling difficulty, or another policy."
+NOTHING = "All samples of each prompt are right, or all are wrong: choose prompts of medium difficulty, or another policy."
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def noise(groups: Sequence[Group], threshold: float, others: Mapping[str, Sequen
         name: signal_share(centred([g for g in kind if g.repeats.shape[1] > 1])) for name, kind in (others or {}).items()
     }
     worst = min(shares, key=lambda name: shares[name])
-    advice = "The same answer gets different rewards. Average several scorings, or fix the judge; k cannot help."
+    advice = "The same answer gets different rewards. Average several scorings, or fix the judge; a larger k does not help."
     detail = f"retest sd {math.sqrt(noise_variance(groups)):.3g}"
     if others:
         detail += "; " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
@@ -162,9 +162,7 @@ def best_of_n_fall(groups: Sequence[Group], threshold: float) -> Check:
 
     It is also refused where the largest n is worse than one sample.
     """
-    advice = (
-        "Choosing by this reward soon makes true answers rarer: it will be hacked. Retrain it, mix in a verifier, limit the KL."
-    )
+    advice = "Selecting by this reward soon lowers gold: it will be hacked. Retrain it, mix in a verifier, limit the KL."
     curve = best_of_n_curve(groups)
     if not curve:
         return unmeasured("best_of_n", threshold, False, "Raise reward.validation.samples.", "there are no samples")

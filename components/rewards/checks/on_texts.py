@@ -87,7 +87,7 @@ def text_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
             float(moved[np.isfinite(moved)].mean()) / (found.deviation or 1.0) if np.isfinite(moved).any() else math.nan
         )
     worst = max(shifts, key=lambda name: (math.isnan(shifts[name]), shifts[name]))
-    advice = "Invisible changes of the text move the reward. Normalise texts first, or raise reward.model.restyle."
+    advice = "Invisible changes to the text change the reward. Normalise texts first, or raise reward.model.restyle."
     value = shifts[worst]
     return Check("text_invariance", value, None, None, threshold, value <= threshold, advice, f"worst: {worst}")
 
@@ -99,7 +99,9 @@ def format_perturbation(totals: Totals, pairs: Rows, plain: Floats, threshold: f
         plain: wins of the pairs as they are, [n].
         markers: whether the final answer's marker is restyled too; not for a verifier, whose form the recipe states.
     """
-    advice = "The reward knows one format only. Train on more formats (reward.model.restyle), or fix the format by a verifier."
+    advice = (
+        "The reward accepts only one format. Train on more formats (reward.model.restyle), or check the format with a verifier."
+    )
     if not pairs:
         return unmeasured("format_perturbation", threshold, False, "Raise data.split.pairs.", "there are no held-out pairs")
     drops = {}
@@ -118,7 +120,7 @@ def hack_strings(totals: Totals, groups: Sequence[tuple[Mapping[str, Any], Float
     Args:
         groups: a prompt's row and the rewards of its samples.
     """
-    advice = "An answer without content is paid better than real ones. Add such answers as rejected ones, or mix in a verifier."
+    advice = "An answer without content scores higher than real ones. Add such answers as rejected ones, or mix in a verifier."
     if not groups:
         return unmeasured("hack_strings", threshold, False, "Raise reward.validation.samples.", "there are no samples")
     rows = [row for row, _ in groups]
@@ -143,7 +145,7 @@ def sycophancy(totals: Totals, pairs: Rows, deviation: float, threshold: float) 
     """
     name, advice = (
         "sycophancy",
-        "The reward pays for agreeing with the user. Raise reward.model.claims, or add such pairs.",
+        "The reward favours agreeing with the user. Raise reward.model.claims, or add such pairs.",
     )
     disputed = [pair for pair in pairs if final_numbers(pair) is not None][:CLAIMS]
     if len(disputed) < FEWEST:

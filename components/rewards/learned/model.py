@@ -113,7 +113,7 @@ def _temperature(source: str | Path) -> float:
         return 1.0
     value = read_json(path).get("temperature")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
-        raise ModelError(f"{path} holds temperature {value!r}. Train the reward model again, or delete that file.")
+        raise ModelError(f"{path} contains temperature {value!r}. Train the reward model again, or delete that file.")
     return float(value)
 
 

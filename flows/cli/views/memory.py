@@ -8,9 +8,9 @@ from ratchet.components.training.memory import GIB
 
 PHASES = {
     "held": "all the time",
-    "rollout": "while completions are drawn",
-    "critic": "while the critic learns",
-    "update": "while the policy learns",
+    "rollout": "while drawing completions",
+    "critic": "while training the critic",
+    "update": "while training the policy",
 }
 
 
@@ -24,7 +24,7 @@ def print_plan(plan: MemoryPlan) -> None:
         for number, part in enumerate(p for p in plan.estimate.parts if p.phase == phase):
             table.add_row("" if number else words, part.name, f"{part.bytes / GIB:.3f}")
     table.add_section()
-    table.add_row("at most", "held, and the largest of the phases", f"{plan.estimate.peak / GIB:.3f}")
+    table.add_row("at most", "permanent, plus the largest phase", f"{plan.estimate.peak / GIB:.3f}")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     kind = "CPU" if plan.place.kind == "cpu" else "GPU"

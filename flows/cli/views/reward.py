@@ -55,7 +55,13 @@ def check_table(report: Mapping[str, Any]) -> Table:
 def advice_table(advice: Mapping[str, Any]) -> list[RenderableType]:
     """What to expect of each group size, what is advised, why, and what is assumed."""
     table = Table(title=f"train.k = {advice['k']}, {advice['algorithm']}", title_justify="left", box=None, padding=(0, 1))
-    for name in ("k", "silent groups", "R² of an advantage", "signal to noise of a prompt", "error of the group's sd"):
+    for name in (
+        "k",
+        "silent groups",
+        "R² of an advantage",
+        "signal-to-noise ratio per prompt",
+        "error of the group's standard deviation",
+    ):
         table.add_column(name, justify="right")
     for size in advice["sizes"]:
         chosen = "bold" if size["k"] == advice["k"] else ""

@@ -38,7 +38,7 @@ def test_faults_prompts_that_look_alike_are_different_items_of_a_benchmark(tmp_p
 
 
 def test_faults_a_benchmark_with_two_answers_to_one_prompt_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"prompt 2 of .* came before with another answer"):
+    with pytest.raises(DataError, match=r"prompt 2 of .* appears twice with different answers"):
         benchmark_rows("b", written(tmp_path / "b", {"prompt": "a", "answer": "1"}, {"prompt": "a ", "answer": "2"}))
 
 
@@ -46,8 +46,8 @@ def test_faults_a_benchmark_with_two_answers_to_one_prompt_is_refused(tmp_path: 
     ("row", "complaint"),
     [
         ({"answer": "1"}, "neither question nor prompt"),
-        ({"prompt": "a", "answer": "none"}, "row 1 .* is not one number"),
-        ({"prompt": "a", "answer": "5 m/s^2"}, "row 1 .* is not one number"),
+        ({"prompt": "a", "answer": "none"}, "row 1 .* is not a single number"),
+        ({"prompt": "a", "answer": "5 m/s^2"}, "row 1 .* is not a single number"),
     ],
 )
 def test_a_row_that_cannot_be_judged_is_named(tmp_path: Path, row: dict[str, object], complaint: str) -> None:

@@ -151,7 +151,7 @@ def test_what_the_task_does_not_have_is_refused(tmp_path: Path, task: str, optio
 def test_perplexity_says_neither_right_nor_wrong(tmp_path: Path) -> None:
     metrics = [{"metric": "word_perplexity", "aggregation": "weighted_perplexity", "higher_is_better": False}]
     options = {"output_type": "loglikelihood_rolling", "doc_to_target": "{{question}}", "metric_list": metrics}
-    with pytest.raises(DataError, match="of word_perplexity less is better"):
+    with pytest.raises(DataError, match="lower word_perplexity is better"):
         items(lm_eval_folder(tmp_path / "tasks", "rolling", options), "rolling")
 
 

@@ -99,7 +99,7 @@ def test_guards_judge_a_librarys_items_whatever_the_samples(tmp_path: Path) -> N
 def test_a_guard_on_what_the_task_did_not_give_is_refused_each_time(tmp_path: Path) -> None:
     evaluated = Evaluated(tmp_path, guards=[{"measure": "length", "on": "choosing", "max_ratio": 1.5}])
     for _ in range(2):  # from the store as well
-        with pytest.raises(RecipeError, match="'length' of the benchmark 'choosing', whose task has the model write nothing"):
+        with pytest.raises(RecipeError, match="'length' of the benchmark 'choosing', whose task generates no text"):
             evaluated.run()
 
 

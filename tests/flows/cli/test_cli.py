@@ -66,7 +66,7 @@ def test_an_estimate_of_a_model_that_is_not_known_here_is_exit_2(project: Path) 
     recipe = ["--recipe", str(ROOT / "recipes" / "gsm8k_grpo.yaml"), "--set", "policy.shape=null"]
     done = ratchet(project, "train", "--estimate", *recipe)
     assert done.returncode == 2
-    assert "the shape of Qwen/Qwen2.5-0.5B-Instruct is not known here" in done.stderr
+    assert "the shape of Qwen/Qwen2.5-0.5B-Instruct is unknown" in done.stderr
     alone = ratchet(project, "train", "--prompt-tokens", "5", *recipe)
     assert alone.returncode == 2
     assert "are for --estimate" in alone.stderr

@@ -70,7 +70,7 @@ def test_an_editors_newline_is_not_part_of_the_token(home: Home) -> None:
 def test_what_is_not_a_token_is_refused(home: Home, text: str) -> None:
     path = api_token.folder(home) / "token"
     api_token.create(path, text.replace("{}", api_token.new_token()))
-    with pytest.raises(RatchetError, match=rf"^{re.escape(str(path))} does not hold a token .*Delete it"):
+    with pytest.raises(RatchetError, match=rf"^{re.escape(str(path))} does not contain a token .*Delete it"):
         api_token.token_of(home)
 
 
