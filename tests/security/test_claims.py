@@ -69,7 +69,7 @@ def take_over(name: str) -> Callable[[], None]:
 
 @pytest.mark.parametrize(
     ("module", "function"),
-    [(steps, "publish_candidate"), (gate, "plan_use"), (gate, "score_fold"), (steps, "promote")],
+    [(steps, "publish_candidate"), (gate, "plan_use"), (gate, "sealed_evaluation"), (steps, "promote")],
     ids=["between two stages", "before its use of a fold is counted", "while the gate scores", "right before its promotion"],
 )
 def test_a_run_that_was_taken_over_promotes_nothing(
@@ -82,7 +82,8 @@ def test_a_run_that_was_taken_over_promotes_nothing(
     assert ledger().history(name) == []
     assert "champion" not in aliases(name)
     assert len(ledger().items_of_folds(name)) == (function != "publish_candidate")  # as far as it came
-    assert sum(ledger().uses(name, fold) for fold in ledger().items_of_folds(name)) == (function in ("score_fold", "promote"))
+    uses = sum(ledger().uses(name, fold) for fold in ledger().items_of_folds(name))
+    assert uses == (function in ("sealed_evaluation", "promote"))
     assert len(ledger().verdicts(name)) == (function == "promote")
     assert status(name) == "running"  # it is the other's by now, and is not marked failed under its hands
 
@@ -101,7 +102,7 @@ def test_a_run_that_prefect_has_marked_crashed_promotes_nothing(run: Run, promot
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(UUID(flow_run.id), Crashed(message="no heartbeat"), force=True)
 
-    before(gate, "score_fold", crashed)
+    before(gate, "sealed_evaluation", crashed)
     with pytest.raises(ClaimLostError, match=r"Prefect reports this run as Crashed.*does not promote\. Run again"):
         run("name=crashed", *SMALL)
     assert ledger().history("crashed") == []
