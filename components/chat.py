@@ -1,7 +1,7 @@
 """Put users' texts into a model's own prompt template, without letting a text become part of the template.
 
 A template is rendered once per sequence of roles, in a process with limits (``render_template``), with marks in place of the
-texts; the texts are put in afterwards, so a template never sees one. The result is tokenized as a whole: a tokenizer may
+texts; the texts are inserted afterwards, so a template never sees one. The result is tokenized as a whole: a tokenizer may
 treat the beginning of a text in its own way (a dummy prefix). Starting that process takes a few seconds.
 """
 
@@ -21,23 +21,23 @@ from transformers import PreTrainedTokenizerBase
 from ratchet.components import render_template
 from ratchet.components.errors import ModelError
 
-PAD = "\x0b"  # white space that no template holds: where it is gone, the template strips a text
+PAD = "\x0b"  # white space that no template contains: if it is gone, the template strips a text
 MARK = re.compile(f"({PAD}?)\ue000(\\d+)\ue001({PAD}?)")  # private-use characters around a message's number
 HARMLESS = ' What is "2 + 3", in one\nword? {é & ü} \n'
-PATIENCE = 120  # seconds for the process that renders, imports on a busy machine included
+PATIENCE = 120  # seconds for the rendering process, including imports on a busy machine
 REMEDY = "Correct the model's chat template, or use another model."
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A template as it is for one sequence of roles."""
+    """A template for one sequence of roles."""
 
     literals: tuple[str, ...]  # before, between and after the texts
-    places: tuple[int, ...]  # number of the message that stands between two literals
+    places: tuple[int, ...]  # number of the message between two literals
     strips: tuple[tuple[bool, bool], ...]  # whether the template strips that text on its left and on its right
 
     def texts(self, contents: Sequence[str]) -> list[str]:
-        """The messages' texts in the order in which they stand in the template, stripped as it strips them."""
+        """The messages' texts in template order, stripped as the template strips them."""
         found = []
         for place, (left, right) in zip(self.places, self.strips, strict=True):
             text = contents[place].lstrip() if left else contents[place]
@@ -49,14 +49,14 @@ class Frame:
         return self.literals[0] + "".join(text + after for text, after in zip(texts, self.literals[1:], strict=True))
 
     def as_template(self) -> str:
-        """A template that says the same of any texts, and does nothing else."""
+        """A template whose output does not depend on the texts."""
         quoted = [literal.encode("unicode_escape").decode().replace('"', "\\x22") for literal in self.literals]
         texts = "".join(f"{{{{ messages[{i}]['content'] }}}}{{{{ \"{text}\" }}}}" for i, text in enumerate(quoted[1:]))
         return f'{{{{ "{quoted[0]}" }}}}{texts}'
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Token ids of a raw prompt in the tokenizer's chat template, or alone where there is none.
+    """Token ids of a raw prompt in the tokenizer's chat template, or alone if there is none.
 
     The names of special tokens in the user's text are encoded as text: they cannot end a turn or begin another.
     """
@@ -66,10 +66,10 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """Token ids of a conversation {role, content} in the chat template; without one its texts, with blank lines in between.
 
-    Where no text holds the name of a special token, these are the tokens of the rendered template as a whole.
+    If no text contains the name of a special token, these are the tokens of the rendered template as a whole.
 
     Raises:
-        ModelError: if the template does not take these roles in this order or rewrites their texts, or if a text names a
+        ModelError: if the template does not accept these roles in this order or rewrites their texts, or if a text names a
             special token that this tokenizer cannot read as text.
     """
     contents = [message["content"] for message in messages]
@@ -79,7 +79,7 @@ def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappi
     texts = frame.texts(contents)
     ids = list(tokenizer(frame.filled(texts), add_special_tokens=False).input_ids)
     control, expected = _control(tokenizer, len(tokenizer), frame)
-    unknown = tokenizer.unk_token  # a text may hold it without naming it
+    unknown = tokenizer.unk_token  # a text may contain it without naming it
     if sum(token in control for token in ids) == expected and not (unknown and any(unknown in text for text in texts)):
         return ids
     ids = _encode_names_as_text(tokenizer, frame, texts)
@@ -101,7 +101,7 @@ def _encode_names_as_text(tokenizer: PreTrainedTokenizerBase, frame: Frame, text
 
 @lru_cache(maxsize=64)
 def _control(tokenizer: PreTrainedTokenizerBase, size: int, frame: Frame) -> tuple[frozenset[int], int]:
-    """Ids that only the template may say, and how often it says one. Special tokens, and added ones that it names.
+    """Ids that only the template may produce, and how often: special tokens, and added ones that it names.
 
     Args:
         size: of the vocabulary; tokens may be added to a tokenizer.
@@ -110,7 +110,7 @@ def _control(tokenizer: PreTrainedTokenizerBase, size: int, frame: Frame) -> tup
     added = tokenizer.added_tokens_decoder.items()
     ids = {i for i, t in added if t.special or (t.content in named and not t.content.isspace())}
     if unknown != tokenizer.eos_token_id:
-        ids -= {unknown}  # any text of odd characters is tokenized so
+        ids -= {unknown}  # any text with unusual characters is tokenized like this
     alone = tokenizer(frame.filled(["a"] * len(frame.places)), add_special_tokens=False).input_ids
     return frozenset(ids), sum(token in ids for token in alone)
 
@@ -148,7 +148,7 @@ def _frame(template: str, special_tokens: str, roles: tuple[str, ...]) -> Frame:
 
 
 def _render(template: str, conversations: Sequence[Any], special_tokens: Mapping[str, Any]) -> list[str]:
-    """The conversations in the template, in a process of its own: a template is a program, and need not end."""
+    """The conversations in the template, in a separate process: a template is a program, and may not terminate."""
     task = json.dumps({"template": template, "conversations": conversations, "special_tokens": special_tokens})
     command = [sys.executable, "-P", str(Path(render_template.__file__))]
     try:

@@ -1,4 +1,4 @@
-"""The digests that everything is identified by: of values, of files, of sets of files."""
+"""The digests that identify everything: of values, files and sets of files."""
 
 import hashlib
 import json

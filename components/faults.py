@@ -1,4 +1,4 @@
-"""Named crash points at every commit, so that tests can kill a process exactly there.
+"""Named crash points at every commit, at which tests can kill a process.
 
 ``RATCHET_KILL_AT=<n>`` sends SIGKILL at the n-th point the process passes, or at the first whose name begins so;
 ``RATCHET_FAULT_LOG=<file>`` records the points passed. Neither is set outside tests, where a point costs one dictionary

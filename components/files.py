@@ -72,7 +72,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line, keys sorted, so that equal content gives equal bytes."""
+    """One JSON object per line, keys sorted, so that equal content gives equal bytes."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             file.write(json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
@@ -85,10 +85,10 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping[str, Any]) -> Path:
-    """Write a directory with its manifest and make it appear at ``target`` at once.
+    """Write a directory with its manifest and make it appear at ``target`` atomically.
 
-    Files are written beside the target, each is synced, the manifest (``facts`` plus every file's sha256) comes last,
-    then one rename commits. Where ``target`` already exists (another process was first), ours is dropped.
+    Files are written next to the target and synced, the manifest (``facts`` plus every file's sha256) comes last,
+    then one rename commits. If ``target`` already exists (another process was first), this one is dropped.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = scratch_directory(target.parent, f".tmp.{target.name}")
@@ -116,7 +116,7 @@ def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping
 
 
 def scratch_directory(parent: Path, prefix: str) -> Path:
-    """A fresh directory ``<prefix>.<host>.<pid>.<random>``; those that killed processes of this machine left are removed."""
+    """A fresh directory ``<prefix>.<host>.<pid>.<random>``; those left by killed processes of this machine are removed."""
     parent.mkdir(parents=True, exist_ok=True)
     host = platform.node() or "localhost"
     for old in left_behind(parent, f"{prefix}.{host}."):
@@ -175,7 +175,7 @@ def _sync(path: Path) -> None:
 
 
 def without_nan(value: Any) -> Any:
-    """JSON-like data with null in place of numbers that are not finite: what is not known is not a number."""
+    """JSON-like data with null in place of numbers that are not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

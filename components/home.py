@@ -1,4 +1,4 @@
-"""Where state lives: ``.ratchet/`` (or RATCHET_HOME) and ``mlflow/``; nothing is written anywhere else."""
+"""Where state lives: ``.ratchet/`` (or RATCHET_HOME) and ``mlflow/``; nothing else is written."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ class Home:
 
     @contextmanager
     def workspace(self, purpose: str) -> Iterator[Path]:
-        """A directory of this process, deleted after the block; those that killed processes left are deleted first."""
+        """A directory of this process, deleted after the block; those left by killed processes are deleted first."""
         folder = scratch_directory(self.workspaces, purpose)
         try:
             yield folder

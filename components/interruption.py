@@ -1,4 +1,4 @@
-"""SIGTERM, put off until the work at hand is safe."""
+"""SIGTERM, deferred until the current work is safe."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Interruption:
-    """Within the block SIGTERM is only noted; after it, the signal is delivered to whoever handled it before.
+    """Within the block SIGTERM is only recorded; after it, the signal is delivered to the previous handler.
 
     Only the main thread can handle signals: in another, this changes nothing.
     """

@@ -1,4 +1,4 @@
-"""Load a model and its tokenizer by transformers: safetensors only, no remote code, every tensor whole and finite."""
+"""Load a model and its tokenizer by transformers: safetensors only, no remote code, every tensor complete and finite."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from ratchet.components.chat import HARMLESS, encode_prompt
 from ratchet.components.errors import ModelError
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"}
-LIMITS = {  # of the files that transformers reads whole, in MiB; the largest of public models have about half of it
+LIMITS = {  # of the files that transformers reads whole, in MiB; about twice the largest of public models
     **dict.fromkeys(("*.jinja", "chat_template.json"), 1),
     **dict.fromkeys(("config.json", "generation_config.json", "calibration.json"), 4),
     **dict.fromkeys(("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"), 8),
@@ -40,12 +40,12 @@ class Source:
 
         Args:
             kind: an auto class of transformers.
-            new_head: whether the model's head may be missing, to be drawn at random, and another head be left out.
+            new_head: whether the model's head may be missing and initialised at random, and another head ignored.
             options: further arguments of ``kind.from_pretrained``.
 
         Raises:
             ModelError: if they cannot be loaded safely, a tensor is missing, unexpected, of another shape or not finite, or the
-                chat template does not take a prompt as it is.
+                chat template does not accept a prompt verbatim.
         """
         if Path(self.place).is_dir():
             check_weights(Path(self.place))
@@ -65,7 +65,7 @@ class Source:
         return model, tokenizer
 
     def _small_files(self) -> Path:
-        """The model's directory, or a copy of what the hub has of it without the weights."""
+        """The model's directory, or a copy of its hub files without the weights."""
         if Path(self.place).is_dir():
             return Path(self.place)
         return Path(self._call(snapshot_download, revision=self.revision, allow_patterns=["adapter_config.json", *LIMITS]))
@@ -73,19 +73,19 @@ class Source:
     def _call(self, function: Any, **options: Any) -> Any:
         try:
             return function(self.place, **options)
-        except Exception as error:  # foreign code on foreign files: tokenizers raises bare exceptions
+        except Exception as error:  # third-party code on untrusted files: tokenizers raises bare exceptions
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(f"cannot load {self.what} {self.place}: {first}. {self.remedy}") from error
 
 
 def check_weights(path: Path) -> None:
-    """Refuse a directory whose weights are not safetensors.
+    """Reject a directory whose weights are not safetensors.
 
     Raises:
         ModelError: naming the file and the remedy.
     """
     if (path / "adapter_config.json").exists() or list(path.glob("*.safetensors")):
-        return  # an adapter is refused for what it is
+        return  # an adapter has its own message
     pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLE_SUFFIXES]
     if pickles:
         raise ModelError(f"{path} has only pickle weights ({pickles[0]}), which can run code. Save it as safetensors.")
@@ -118,7 +118,7 @@ def check_small_files(path: Path) -> None:
 
 
 def check_layers(path: Path) -> None:
-    """Refuse a config of more layers than its weights have tensors, which transformers would build one by one without end.
+    """Reject a config with more layers than its weights have tensors, which transformers would build one by one.
 
     Raises:
         ModelError: naming both numbers.
@@ -128,7 +128,7 @@ def check_layers(path: Path) -> None:
     layers = max((number for number in named if isinstance(number, int)), default=0)
     tensors = 0
     for file in path.glob("*.safetensors"):
-        with suppress(SafetensorError), safe_open(file, "pt") as opened:  # a damaged one is named when it is loaded
+        with suppress(SafetensorError), safe_open(file, "pt") as opened:  # loading reports a damaged one
             tensors += len(opened.keys())
     if layers > max(tensors, 1000):
         raise ModelError(
@@ -137,7 +137,7 @@ def check_layers(path: Path) -> None:
 
 
 def check_tensors(place: str, model: PreTrainedModel, report: Mapping[str, Iterable[Any]], new_head: bool, remedy: str) -> None:
-    """Refuse weights that are not the model's own: transformers draws what is missing and leaves out what it does not know.
+    """Reject weights that do not match the model: transformers initialises missing tensors and drops unknown ones.
 
     Args:
         report: transformers' loading info. Tied tensors that are stored once, and those that a family declares to be of no
@@ -167,6 +167,6 @@ def check_tensors(place: str, model: PreTrainedModel, report: Mapping[str, Itera
 
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    """Names of the tensors that hold NaN or infinity; one pass over each and no copy."""
+    """Names of the tensors that contain NaN or infinity; one pass over each, without a copy."""
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()}
     return [name for name, tensor in floating.items() if not all(bound.isfinite() for bound in tensor.aminmax())]

@@ -44,7 +44,7 @@ def batch_indices(seed: int, purpose: str, step: int, batch: int, size: int) -> 
     """Row numbers of one step's batch when the dataset is shuffled once per epoch (a pass over it), [batch].
 
     Data order is a stateless permutation of (seed, epoch): position ``p = step * batch + i`` is item ``p mod size``
-    of epoch ``p // size``. A batch may span two epochs, and then hold a row twice.
+    of epoch ``p // size``. A batch may span two epochs and then contain a row twice.
     """
     if size <= 0:
         raise ValueError("cannot draw a batch from zero rows")

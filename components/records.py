@@ -29,7 +29,7 @@ def rows_name(arm: Arm, decoding: Decoding) -> str:
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One item and one completion. None is what was not measured, such as the length where a task only compares likelihoods."""
+    """One item and one completion. None means not measured, such as the length if a task only compares likelihoods."""
 
     id: str
     prompt: str
@@ -61,7 +61,7 @@ class Outcome(StrEnum):
 class Verdict:
     """A decision with every figure and reason.
 
-    ``figures`` and ``sealed_reasons`` come from the sealed fold: they are shown nowhere until the fold is retired.
+    ``figures`` and ``sealed_reasons`` come from the sealed fold: they are never shown before the fold is retired.
     """
 
     outcome: Outcome
@@ -87,7 +87,7 @@ class Verdict:
     sealed_reasons: list[str] = field(default_factory=list)
 
     def public(self) -> dict[str, Any]:
-        """What may leave before the fold is retired: the outcome, and nothing measured on sealed items."""
+        """What may be shown before the fold is retired: the outcome, and nothing measured on sealed items."""
         return {k: v for k, v in self.as_json().items() if k not in ("figures", "sealed_reasons")}
 
     def as_json(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Render a chat template in a process of its own with limits on time and memory; run as a script by ``chat``.
+"""Render a chat template in a separate process with limits on time and memory; run as a script by ``chat``.
 
 Reads ``{"template", "conversations", "special_tokens"}`` as JSON, and writes ``{"texts"}``, ``{"refused"}`` (the template's own
-exception) or ``{"failed"}``. It imports nothing of Ratchet, and no torch.
+exception) or ``{"failed"}``. It imports neither Ratchet nor torch.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 2  # of processor time, after the imports; real templates take milliseconds
-MEMORY = 512 * 2**20  # bytes beyond those of the imports; macOS does not enforce it
+MEMORY = 512 * 2**20  # bytes beyond the imports; macOS does not enforce it
 LONGEST = 2**20  # characters
 
 
@@ -38,7 +38,7 @@ def limit() -> None:
 
 
 def render(renderer: Any, task: dict[str, Any]) -> dict[str, Any]:
-    """What became of a task; whatever a template raises is told."""
+    """The result of a task; anything that a template raises is reported."""
     from jinja2 import TemplateError
 
     special = task["special_tokens"]

@@ -13,7 +13,7 @@ PACKAGE = __name__.rpartition(".")[0]
 
 @cache
 def sources_digest() -> str:
-    """sha256 over every source file of ``components``; once per process: an edit during a run counts from the next run."""
+    """sha256 over every source file of ``components``; once per process: an edit during a run takes effect in the next run."""
     return _digest_of_files(set(ROOT.rglob("*.py")))
 
 

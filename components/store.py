@@ -46,7 +46,7 @@ class Store:
         self.root = root
 
     def path(self, stage: str, key: str) -> Path:
-        """Where a stage is, or will be."""
+        """The directory of a stage."""
         return self.root / stage / key
 
     def work(self, stage: str, key: str) -> Path:

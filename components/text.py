@@ -1,4 +1,4 @@
-"""Untrusted text, made safe to look at."""
+"""Untrusted text, made safe to display."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Code that is not ours: it can neither end a run as if the run had succeeded, nor run the pipeline twice by forking."""
+"""User code: it can neither end a run as if the run had succeeded, nor run the pipeline twice by forking."""
 
 import importlib.util
 import os
@@ -14,17 +14,17 @@ from ratchet.components.digests import file_digest
 from ratchet.components.errors import RatchetError, RecipeError, RewardError
 
 IMPORT_REMEDY = 'Move the code that ends the process below `if __name__ == "__main__":`.'
-FORKED = 70  # exit code of a forked process that would have continued the pipeline (EX_SOFTWARE of sysexits.h)
+FORKED = 70  # exit code of a forked process that would continue the pipeline (EX_SOFTWARE of sysexits.h)
 
 _owner: int | None = None  # the process that runs the pipeline, once there is one
 
 
 @contextmanager
 def user_code(source: str, remedy: str, error: type[RatchetError] = RewardError) -> Iterator[None]:
-    """Import or call a user's code. A process that it forked ends with the block, whether the code returned or raised there.
+    """Import or call a user's code. A process that it forks ends with the block, whether the code returns or raises there.
 
-    Exceptions pass, and so does what an operator asked for: KeyboardInterrupt, and whatever raised the handler of a signal that
-    was there before the block. That handler and the working directory are there again after the block.
+    Exceptions pass, and so do operator requests: KeyboardInterrupt, and what a signal handler raises that
+    was installed before the block. That handler and the working directory are restored after the block.
 
     Raises:
         RatchetError: of class ``error``, on SystemExit and everything else that is not an Exception.
@@ -71,7 +71,7 @@ def function_files(function: str) -> list[Path]:
             own, top = importlib.util.find_spec(module), importlib.util.find_spec(module.partition(".")[0])
     except RewardError:
         raise
-    except Exception:  # foreign code may raise anything; importing it for use will say what
+    except Exception:  # user code may raise anything; the import before use reports it
         own = top = None
     if own is None or top is None or own.origin is None or not Path(own.origin).is_file():
         raise RecipeError(f"reward.function {function!r} is not in a source file that can be found. Write module:function.")
@@ -80,7 +80,7 @@ def function_files(function: str) -> list[Path]:
 
 
 def own_process() -> None:
-    """This process runs the pipeline; what is forked from it does not."""
+    """This process runs the pipeline; processes forked from it do not."""
     global _owner
     _owner = os.getpid()
 
@@ -101,7 +101,7 @@ def _raised_by(handlers: dict[int, Any], error: BaseException) -> bool:
 
 
 def _put_back(handlers: dict[int, Any]) -> None:
-    if threading.current_thread() is not threading.main_thread():  # neither could the code replace them
+    if threading.current_thread() is not threading.main_thread():  # user code could not replace these
         return
     for number, handler in handlers.items():
         if handler is not None and signal.getsignal(number) is not handler:  # None: not installed from Python
@@ -109,6 +109,6 @@ def _put_back(handlers: dict[int, Any]) -> None:
 
 
 def _end_fork(source: str) -> NoReturn:
-    # Neither sys.stderr nor sys.exit: the buffers and the exit handlers are copies of the parent's, who uses its own.
+    # Neither sys.stderr nor sys.exit: the buffers and the exit handlers are copies of the parent's.
     os.write(2, f"{source} forked process {os.getpid()}, which ends here. End forked processes with os._exit().\n".encode())
     os._exit(FORKED)

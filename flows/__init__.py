@@ -1,4 +1,4 @@
-"""The only importer of Prefect, whose own temporary server is switched off before that: it obeys any web page."""
+"""The only importer of Prefect. Prefect's own temporary server is disabled first, because it obeys any web page."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Prefect events on what happens to the champion: automations may notify by them (none may promote)."""
+"""Prefect events about the champion: automations may send notifications on them (none may promote)."""
 
 import os
 from typing import Any
@@ -10,7 +10,7 @@ from prefect.events import emit_event
 def emit(action: str, model: str, run_id: str, **payload: Any) -> None:
     """``ratchet.promote``, ``ratchet.refuse``, ``ratchet.rollback`` or ``ratchet.override`` of a model.
 
-    Outside of a flow and without a Prefect server (PREFECT_API_URL) nobody could hear it, and none is started for it.
+    Outside a flow and without a Prefect server (PREFECT_API_URL) nothing is emitted: a server is not started for it.
     """
     if FlowRunContext.get() is None and "PREFECT_API_URL" not in os.environ:
         return

@@ -1,6 +1,6 @@
-"""The story of a run: prepare data, warm up, validate the reward, train, evaluate, gate, promote.
+"""One run: prepare data, warm up, validate the reward, train, evaluate, gate, promote.
 
-A stage that was finished before, by this run or another, is taken from the store. A refusal is an ending, not an error.
+A stage that this run or another finished is taken from the store. A refusal is an ending, not an error.
 """
 
 from dataclasses import replace
@@ -34,7 +34,7 @@ from ratchet.flows.events import emit
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 
-STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # where a run may be told to stop
+STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # stages after which a run can stop
 ROUNDS = 3  # how often a challenger is judged at most: another may become champion meanwhile
 
 
@@ -60,17 +60,17 @@ def finetune(
         recipe: path of a recipe file.
         overrides: ``key.path=value`` overrides of it.
         until: stop after this stage: data, reward, train, evaluate, plan (what the gate would do) or gate.
-        slot: logical date, for recipes with ``seed: slot``; by default when the run was scheduled.
+        slot: logical date, for recipes with ``seed: slot``; by default the scheduled time of the run.
 
     Returns:
         The shape of ``run --json``.
     """
-    # No more here: serving pickles this body with every global it names, and a console cannot be pickled.
+    # Nothing more here: serving pickles this body with every global it names, and a console cannot be pickled.
     return run_recipe(recipe, overrides or [], until, slot)
 
 
 def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
-    """Resolve the recipe, tell the story, print its result."""
+    """Resolve the recipe, run it, print its result."""
     stop = stop_named(until)
     own_process()
     home = Home.here()
@@ -126,7 +126,7 @@ def tell(run: Run, until: Stage | None) -> RunResult:
 
 
 def judge(run: Run, trained: Trained, champion: Promotion | None, until: Stage | None) -> RunResult:
-    """Evaluate the candidate beside the incumbent, register it, ask the gate, and do what it says.
+    """Evaluate the candidate and the incumbent, register the candidate, ask the gate, and act on the verdict.
 
     Raises:
         StaleChampionError: if another candidate became champion meanwhile.
@@ -148,7 +148,7 @@ def judge(run: Run, trained: Trained, champion: Promotion | None, until: Stage |
 
 
 def carry_out(run: Run, version: str, verdict: Verdict, champion: Promotion | None, until: Stage | None) -> RunResult:
-    """Promote if the verdict says so, and a person, where the rules want one."""
+    """Promote if the verdict says so and, where the rules require it, a person approved."""
     previous, remark, promotes = champion.version if champion else None, None, until is None
     if verdict.outcome is Outcome.PROMOTE and promotes:
         remark = tasks.await_approval(run, verdict)
@@ -164,7 +164,7 @@ def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_ch
 
 
 def end(run: Run, ending: Ending) -> RunResult:
-    """Publish what was made, tell automations, and close the run."""
+    """Publish the results, emit the event, and close the run."""
     run.ending = ending
     result = run.result(tasks.publish(run))
     if ending.status.event is not None:

@@ -1,4 +1,4 @@
-"""Schedules: serve the flow from this machine. Work pools elsewhere are in prefect.yaml."""
+"""Schedules: serve the flow from this machine. Work pools are in prefect.yaml."""
 
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.types.entrypoint import EntrypointType
@@ -15,7 +15,7 @@ def schedule_of(cron: str | None, seconds: float | None) -> Schedule:
 
 
 def serve_flow(name: str, recipe: str, overrides: list[str], cron: str | None, seconds: float | None) -> None:
-    """Serve one deployment until stopped; one run at a time, later ones wait."""
+    """Serve one deployment until stopped; one run at a time; later ones wait."""
     finetune.serve(
         name=name,
         schedule=schedule_of(cron, seconds),

@@ -1,4 +1,4 @@
-"""Settings of the tools we stand on, made before they are imported: no telemetry, no pickle, state below our own."""
+"""Settings of the libraries we use, applied before they are imported: no telemetry, no pickle, state below ours."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ DEFAULTS = {
 
 
 def apply(home: Home) -> None:
-    """Set what the user's environment does not."""
+    """Set variables that the user's environment does not."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(home.state / "prefect"))
@@ -36,5 +36,5 @@ def apply(home: Home) -> None:
 
 
 def make_prefect_home() -> None:
-    """Before Prefect is imported, which warns where it would have to make the directory above as well."""
+    """Called before Prefect is imported, which warns if it has to create the parent directory too."""
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True, mode=0o700)

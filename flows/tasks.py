@@ -1,7 +1,7 @@
 """The steps of a run as Prefect tasks, and the retry policy.
 
-Each task asks first whether this process may continue the run. No task has a result cache of Prefect's own, because a hit would
-skip the store's check of every file's hash; a stage from the store comes as a state named ``Cached``.
+Each task first confirms that this process may continue the run. Prefect's result cache is off, because a hit would
+skip the store's check of every file's hash; a stage from the store gives a state named ``Cached``.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from ratchet.components.user_code import check_process
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The retry policy of every task: two more attempts, where the first row that fits an error says so.
+# The retry policy of every task: up to two more attempts, if the first row that matches the error says so.
 RETRY_DELAYS: list[float] = [2, 15]  # seconds before the second and before the third attempt
 RETRIED: tuple[tuple[type[Exception] | str, bool, str], ...] = (
     (RatchetError, False, "a person must correct something"),
@@ -41,7 +41,7 @@ RETRIED: tuple[tuple[type[Exception] | str, bool, str], ...] = (
 
 
 def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether what a task failed with may pass by itself."""
+    """Whether a task's error may be transient."""
     try:
         state.result()
     except Exception as error:

@@ -1,10 +1,10 @@
 """Advantages, as pure functions on tensors.
 
-Conventions: B completions, G groups of k completions, T token positions. ``response_mask`` is True where a token is the
+Conventions: B completions, G groups of k completions, T token positions. ``response_mask`` is True if a token is the
 policy's own. Standard deviations use ddof=1 and ``EPSILON`` is added to them. A missing reward is NaN: it is left out of
-every statistic and its advantage is 0. Rewards that are all equal carry no signal: that is decided by exact equality, never
-by a computed standard deviation, and their advantages are exactly 0. Everything is computed in float64 and returned in the
-type that came in: in float32 the squares of large rewards overflow, and small differences of large ones are lost.
+every statistic and its advantage is 0. Equal rewards carry no signal: equality is tested exactly, never
+through a computed standard deviation, and their advantages are exactly 0. Everything is computed in float64 and returned in the
+input's type: in float32 the squares of large rewards overflow, and small differences of large ones are lost.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ def has_signal(rewards: Float[Tensor, "G k"]) -> Bool[Tensor, " G"]:
 
 
 def _masked(rewards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rewards in float64 with 0 for the missing, their count per group [G, 1], and where an advantage may be other than 0."""
+    """Rewards in float64 with 0 for missing ones, their count per group [G, 1], and where an advantage may be non-zero."""
     present = ~rewards.isnan()
     return torch.where(present, rewards.double(), 0.0), present.sum(1, keepdim=True), present & has_signal(rewards)[:, None]
 
@@ -57,7 +57,7 @@ def leave_one_out_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G 
 def group_mean_batch_std_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
     """(r - mean of the group) / (std over the whole batch of these + EPSILON) (REINFORCE++-baseline, arXiv:2501.03262).
 
-    The batch mean is not taken off a second time: over whole groups it is zero already, and a silent group stays at 0.
+    The batch mean is not subtracted again: over whole groups it is already zero, and a silent group stays at 0.
     """
     centred = _centred(rewards)
     count = int((~rewards.isnan()).sum())
@@ -118,7 +118,7 @@ def generalised_advantages(
 def whiten(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
     """(x - mean) / sqrt(var + 1e-8) over the positions where ``mask`` is True (var with ddof=1, as in TRL's PPO); 0 elsewhere.
 
-    Values that are all equal become exactly 0.
+    Equal values become exactly 0.
     """
     kept = values[mask].double()
     if kept.numel() < 2 or kept.min() == kept.max():
@@ -128,7 +128,7 @@ def whiten(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Ten
 
 
 def explained_variance(returns: Float[Tensor, " N"], values: Float[Tensor, " N"]) -> float:
-    """1 - var(returns - values) / var(returns); 0 where the returns are all equal, or vary too little for a number."""
+    """1 - var(returns - values) / var(returns); 0 if the returns are equal, or vary too little to divide."""
     if returns.numel() < 2 or returns.min() == returns.max():
         return 0.0
     explained = 1 - (returns - values).double().var() / returns.double().var()

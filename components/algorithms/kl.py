@@ -1,9 +1,9 @@
 """Estimators of KL(policy || reference) from the policy's own samples, per token (Schulman 2020, Approximating KL Divergence).
 
 With d = log policy - log reference on a token that the policy sampled: k1 = d, k2 = d^2 / 2, k3 = exp(-d) - 1 + d.
-k1 and k3 are unbiased in value. Their gradients are another matter (arXiv:2506.09477, arXiv:2512.21852): differentiated as a
-loss, k2 gives the KL's gradient, k1 gives zero in expectation, and k3 alone gives that of the reverse direction. So a reward
-takes k1, and a loss takes k2, or k3 times the importance ratio, whose derivative adds k3's missing score term. k1 enters in
+k1 and k3 are unbiased in value. Their gradients differ (arXiv:2506.09477, arXiv:2512.21852): differentiated as a
+loss, k2 gives the KL's gradient, k1 gives zero in expectation, and k3 alone gives that of the reverse KL. So a reward
+uses k1, and a loss uses k2, or k3 times the importance ratio, whose derivative adds k3's missing score term. k1 enters in
 ``algorithms/reward_shaping.py``, k2 and k3 in ``training/objectives.py``.
 """
 

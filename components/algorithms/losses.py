@@ -1,10 +1,10 @@
-"""Per-token losses, and the normalisers that make one number of them: pure functions on tensors.
+"""Per-token losses, and the normalisers that reduce them: pure functions on tensors.
 
 Notation: N completion tokens of S completions, concatenated; ``sequence`` numbers each token's completion; T positions of the
 longest. An importance ratio is policy / old policy on the token that was sampled; ``log_ratio`` is its logarithm.
 
-A loss is sum(weight x per-token loss). The weights know the whole minibatch, so the sum does not depend on how the minibatch is
-cut into micro-batches, nor on padding. Completions without any own token (masked out) count nowhere.
+A loss is sum(weight x per-token loss). The weights use the whole minibatch, so the sum does not depend on how it is
+split into micro-batches, nor on padding. Completions without an own token (masked out) do not count.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ LOG_RATIO_BOUND = 20.0  # exp(20) is finite in fp32 and bf16; a token beyond it 
 
 
 class PolicyLoss(NamedTuple):
-    """A surrogate per token, and where its clip removed the gradient."""
+    """A surrogate per token, and the tokens whose gradient its clip removed."""
 
     loss: Tensor  # [N]
     clipped_low: Tensor  # [N] bool: ratio below the range, advantage negative
@@ -78,7 +78,7 @@ def cispo_loss(
 ) -> PolicyLoss:
     """-stop_gradient(clip(ratio, 1 - clip_low, 1 + clip_high)) A log_probs (CISPO, arXiv:2506.13585).
 
-    Every token keeps a gradient; the clip only bounds its weight, so "clipped" here means bounded. ``clip_low`` of 1 is no
+    Every token keeps a gradient; the clip only bounds its weight, so "clipped" here means bounded. ``clip_low`` of 1 means no
     lower bound. Both are relative to 1: the ``epsilon_high`` of TRL is 1 + ours.
     """
     ratio = log_ratio.detach().clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
@@ -91,7 +91,7 @@ def truncated_importance_weights(
 ) -> Float[Tensor, "..."]:
     """min(exp(log_probs - sampler_log_probs), cap): corrects for a sampler that is another engine than the trainer.
 
-    Both are of the weights that sampled (Espeholt et al., arXiv:1802.01561, V-trace's truncation; without gradient).
+    Both use the weights that sampled (Espeholt et al., arXiv:1802.01561, V-trace's truncation; without gradient).
     """
     return (log_probs - sampler_log_probs).detach().clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp().clamp(max=cap)
 
@@ -135,5 +135,5 @@ def token_weights(mask: Bool[Tensor, "S T"], normaliser: str, max_tokens: int) -
 
 
 def masked_mean(values: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Mean over the positions where ``mask`` is True; 0 where there are none."""
+    """Mean over the positions where ``mask`` is True; 0 if there are none."""
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""What is added to a reward before advantages: the overlong penalty, and the KL to the reference.
+"""Terms added to a reward before advantages: the overlong penalty, and the KL to the reference.
 
 Notation: S completions, T token positions; ``mask`` is True on the tokens that count.
 """
@@ -22,7 +22,7 @@ def overlong_penalty(lengths: Int[Tensor, " S"], max_tokens: int, buffer: int) -
 def kl_penalty(
     log_probs: Float[Tensor, "S T"], reference: Float[Tensor, "S T"], mask: Bool[Tensor, "S T"], coefficient: float
 ) -> Float[Tensor, "S T"]:
-    """coefficient x k1 on each token that counts (Ziegler et al., arXiv:1909.08593); 0 elsewhere. It is taken off the reward.
+    """coefficient x k1 on each token that counts (Ziegler et al., arXiv:1909.08593); 0 elsewhere. Subtracted from the reward.
 
     Args:
         log_probs: of the policy that sampled, without gradient.

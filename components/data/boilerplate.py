@@ -1,6 +1,6 @@
-"""Words that many prompts share and that say nothing of any one of them: instructions, system prompts, templates of a chat.
+"""Words that many prompts share and that do not distinguish them: instructions, system prompts, chat templates.
 
-Words that many prompts have in common are boilerplate if the prompts differ beside them: behind an instruction come
+Words that many prompts have in common are boilerplate if the prompts differ next to them: after an instruction come
 as many questions as there are rows. Prompts that really are near duplicates do not diverge at any one place, so that none of
 their words is boilerplate.
 """
@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-SHARE, FEWEST = 0.03, 20  # what stands in more prompts than both counts as shared by many
-LEAVE = 0.2  # of the prompts that share words at least so many must continue otherwise than the most usual way
+SHARE, FEWEST = 0.03, 20  # words in more prompts than both of these are shared by many
+LEAVE = 0.2  # at least this share of the prompts that share words must not continue in the most common way
 
 LENGTH = 5  # words of boilerplate in the middle of a text; at its ends it may have fewer
 
@@ -19,7 +19,7 @@ Words = Sequence[str]
 
 
 class Part(NamedTuple):
-    """Consecutive words of a prompt, all boilerplate or all its own."""
+    """Consecutive words of a prompt, all boilerplate or all specific to it."""
 
     boilerplate: bool
     words: tuple[str, ...]
@@ -28,12 +28,12 @@ class Part(NamedTuple):
 def divided(texts: Sequence[Words]) -> list[list[Part]]:
     """Each text as [beginning, own words and boilerplate between them, end]; beginning and end are boilerplate, empty in most.
 
-    The words between beginning and end are the same with an instruction and without it.
+    The words between beginning and end are the same with and without an instruction.
     """
     least = max(FEWEST, int(SHARE * len(texts)))
     starts = _beginnings(texts, least)
     ends = [len(text) - end for text, end in zip(texts, _beginnings([text[::-1] for text in texts], least), strict=True)]
-    whole = [start >= end for start, end in zip(starts, ends, strict=True)]  # nothing but boilerplate: all of it is its own
+    whole = [start >= end for start, end in zip(starts, ends, strict=True)]  # only boilerplate: treat all of it as specific
     spans = [(0, len(t)) if w else (s, e) for t, w, s, e in zip(texts, whole, starts, ends, strict=True)]
     middles = _middles([text[start:end] for text, (start, end) in zip(texts, spans, strict=True)], least)
     return [
@@ -43,7 +43,7 @@ def divided(texts: Sequence[Words]) -> list[list[Part]]:
 
 
 def _beginnings(texts: Sequence[Words], least: int) -> list[int]:
-    """Of each text how many of its first words are boilerplate: the most that many texts share and leave in several ways."""
+    """How many of each text's first words are boilerplate: the longest shared prefix that many texts continue differently."""
     lengths = [0] * len(texts)
     waiting: list[tuple[int, Sequence[int]]] = [(0, range(len(texts)))]
     while waiting:
@@ -76,7 +76,7 @@ def _middles(texts: Sequence[Words], least: int) -> list[list[Part]]:
 
 
 def _leaving(common: Collection[int], neighbours: Iterable[tuple[int, str | None]]) -> set[int]:
-    """The common runs beside which different words stand."""
+    """The common runs that have different words next to them."""
     found: dict[int, Counter[str | None]] = defaultdict(Counter)
     for run, word in neighbours:
         if run in common:
@@ -87,7 +87,7 @@ def _leaving(common: Collection[int], neighbours: Iterable[tuple[int, str | None
 def _blocks(
     runs: Sequence[int], common: Collection[int], opening: Collection[int], closing: Collection[int]
 ) -> Iterator[range]:
-    """Places of words, from a run that opens boilerplate to the last one that closes it with common runs alone between them."""
+    """Positions of words, from a run that opens boilerplate to the last one that closes it with only common runs in between."""
     place = 0
     while place < len(runs):
         if runs[place] not in opening:

@@ -1,4 +1,4 @@
-"""Characters that people do not see, text that was decoded wrongly, and names of special tokens: found and counted."""
+"""Invisible characters, wrongly decoded text, and names of special tokens: found and counted."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import polars as pl
 
 from ratchet.components.data.columns import TEXTS, Finding
 
-# Written as escapes on purpose: most of these characters would not be visible here either.
+# Written as escapes: most of these characters would be invisible here too.
 ODD = {
     "control character": r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]",
     "bidirectional override": r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]",
@@ -26,14 +26,14 @@ def odd_text(frame: pl.DataFrame, scripts: Sequence[str] = ()) -> list[Finding]:
     """Every (row, column, kind) of odd characters, in order of rows.
 
     Args:
-        scripts: Unicode scripts that are expected; a text in another language that shares them is not seen.
+        scripts: expected Unicode scripts; another language that shares them is not detected.
     """
     found = [finding for reason, pattern in ODD.items() for finding in _matches(frame, pattern, reason)]
     return sorted(found + (_foreign(frame, scripts) if scripts else []))
 
 
 def special_tokens(frame: pl.DataFrame) -> list[Finding]:
-    """Rows that hold what looks like the name of a special token. It is kept: every tokenizer call encodes it as text."""
+    """Rows that contain what looks like the name of a special token. It is kept: every tokenizer call encodes it as text."""
     return sorted(_matches(frame, SPECIAL_TOKENS, "name of a special token"))
 
 
@@ -42,7 +42,7 @@ def _matches(frame: pl.DataFrame, pattern: str, reason: str) -> list[Finding]:
 
 
 def _foreign(frame: pl.DataFrame, scripts: Sequence[str]) -> list[Finding]:
-    """Texts of which less than half of the letters are of the scripts."""
+    """Texts with less than half of their letters in the scripts."""
     expected, found = "[" + "".join(rf"\p{{{script}}}" for script in scripts) + "]", []
     for column in TEXTS:
         text = pl.col(column).str

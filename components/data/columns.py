@@ -1,12 +1,12 @@
-"""The door: a record of any shape becomes one row with one set of columns, and a question becomes a prompt here alone.
+"""A record of any shape becomes a row with one set of columns; only here does a question become a prompt.
 
     plain prompt        {prompt} or {question}
     chat messages       {messages: [{role, content}, ...]}; a last turn of the assistant is the demonstration
     with an answer      {question, answer}
     demonstration       {prompt, completion}
-    preference pair     {prompt, chosen, rejected}; chosen and rejected are text, or messages that may hold the prompt too
+    preference pair     {prompt, chosen, rejected}; chosen and rejected are text, or messages that may contain the prompt too
 
-Values that are neither text nor messages are passed on as they are, for the checks to list.
+Values that are neither text nor messages are passed on unchanged, for the checks to list.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from ratchet.components.recipe import Records
 
 PROBLEM, DEMONSTRATION, PAIR = "problem", "demonstration", "pair"
 TEXTS = ("prompt", "answer", "demonstration", "chosen", "rejected")
-COLUMNS = (*TEXTS, "group", "shape")  # of a raw row, beside where it came from
+COLUMNS = (*TEXTS, "group", "shape")  # of a raw row, besides its origin
 STORED_PROMPT = "question"  # in ``added.jsonl``, whose bytes are part of published versions
 
 
 class Finding(NamedTuple):
-    """What is wrong, or odd, with one column of one raw row."""
+    """A fault or oddity in one column of one raw row."""
 
-    number: int  # the row's place among all that were read, from 0
+    number: int  # index of the row among all rows read, from 0
     file: str
     row: int  # from 1
     column: str
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
 
 class Chat(NamedTuple):
-    """A conversation: what the policy is given, and what the assistant said last (None if it is the policy's turn)."""
+    """A conversation: the policy's input, and the assistant's last message (None if it is the policy's turn)."""
 
     prompt: str | None
     reply: str | None
@@ -43,7 +43,7 @@ class Chat(NamedTuple):
 def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
     """A record as {prompt, answer, demonstration, chosen, rejected, group, shape}.
 
-    ``shape`` is ``demonstration`` or ``pair`` where there is no answer of its own; then the text shown, or
+    ``shape`` is ``demonstration`` or ``pair`` if there is no separate answer; then the demonstrated or
     chosen, is its answer.
     """
     prompt, reply = prompt_of(record, names)
@@ -71,8 +71,8 @@ def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
 def conversation(messages: Any) -> Chat | None:
     """Chat messages as a prompt and a reply, or None if they are not messages.
 
-    One user message is the prompt as it is. Of several turns the prompt is a transcript, a paragraph ``role: text`` a turn:
-    the policy is given it as one user turn of its own template, in which no text can pass for a turn.
+    A single user message is the prompt itself. Several turns become a transcript, one paragraph ``role: text`` per turn:
+    the policy receives it as one user turn of its template, in which no text can pose as a turn.
     """
     if not isinstance(messages, list) or not messages:
         return None
@@ -87,20 +87,20 @@ def conversation(messages: Any) -> Chat | None:
 
 
 def prompt_of(record: Mapping[str, Any], names: Records) -> tuple[Any, str | None]:
-    """What the policy is asked, and a reply that stands behind it in a chat: of the question, ``prompt`` or the messages."""
+    """The policy's question, and a reply that follows it in a chat: from the question, ``prompt`` or the messages."""
     value = _first(record.get(names.question), record.get("prompt"), record.get(names.messages))
     chat = conversation(value)
     return (value, None) if chat is None else (chat.prompt, chat.reply)
 
 
 def _completion(value: Any) -> Any:
-    """The text of a completion; of messages the last one, if it is the assistant's."""
+    """The text of a completion; for messages, the last one if it is the assistant's."""
     chat = conversation(value)
     return value if chat is None or chat.reply is None else chat.reply
 
 
 def _implicit_prompt(chosen: Any, rejected: Any) -> str | None:
-    """The prompt that a conversational pair without one begins with, if both sides agree on it."""
+    """The common prompt of a conversational pair without one, if both sides agree on it."""
     one, other = conversation(chosen), conversation(rejected)
     return one.prompt if one is not None and other is not None and one.prompt == other.prompt else None
 

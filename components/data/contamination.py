@@ -1,4 +1,4 @@
-"""Training rows that share a sequence of words with rows that are evaluated on."""
+"""Training rows that share a sequence of words with evaluation rows."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ Rows = list[dict[str, Any]]
 
 
 class Overlap(NamedTuple):
-    """A training prompt, and the evaluated table or benchmark file that it shares words with."""
+    """A training prompt, and the evaluation table or benchmark file with which it shares words."""
 
     id: str
     table: str
@@ -44,10 +44,10 @@ def overlaps(tables: Mapping[str, Rows], benchmarks: Mapping[str, Iterable[str]]
 
 
 def own_sequences(prompts: Iterable[str], length: int) -> dict[str, set[str]]:
-    """Prompt -> its runs of ``length`` words in which no boilerplate stands; where there are none, the whole.
+    """Prompt -> its runs of ``length`` words without boilerplate; if there are none, the whole prompt.
 
-    Unlike where rows are the same, capitals that begin a word or are everywhere do not count: a question that is known in
-    capitals is known. Those within words do (MW and mW).
+    Unlike in the comparison of rows, initial and all capitals are ignored: a question that is known in
+    capitals is known. Capitals within words count (MW and mW).
     """
     unique = list(dict.fromkeys(prompts))
     texts = divided([[word.lower() if word.istitle() else word for word in words_of(prompt)] for prompt in unique])
@@ -70,7 +70,7 @@ def without(tables: Mapping[str, Rows], found: Sequence[Overlap]) -> dict[str, R
 
 
 def refuse(found: Sequence[Overlap], rule: Decontaminate) -> None:
-    """Refuse overlapping rows where the recipe does not drop them.
+    """Reject overlapping rows if the recipe does not drop them.
 
     Raises:
         DataError: listing their ids.

@@ -1,4 +1,4 @@
-"""How two dataset versions differ: which rows came, went or changed, and how distributions moved."""
+"""How two dataset versions differ: rows added, removed or changed, and how distributions changed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ SEALED = "(sealed)"
 
 @dataclass(frozen=True)
 class Change:
-    """A prompt, as a problem or as preferences, that came, went or changed; ``columns`` says in what."""
+    """A prompt, as a problem or as preferences, that was added, removed or changed; ``columns`` names what changed."""
 
     what: str  # came, went, changed
     kind: str  # problem, pairs
@@ -43,7 +43,7 @@ def read_tables(version: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def changes(old: Tables, new: Tables) -> list[Change]:
-    """Every prompt whose rows differ, in order of what, kind and id. The prompts of sealed items are not shown."""
+    """Every prompt whose rows differ, in order of what, kind and id. Prompts of sealed items are not shown."""
     before, after = _by_prompt(old), _by_prompt(new)
     found = [_change(key, before.get(key), after.get(key)) for key in before.keys() | after.keys()]
     order = ("came", "went", "changed")
@@ -54,7 +54,7 @@ Rows = tuple[str, list[Mapping[str, Any]]]  # table, rows of one prompt in it
 
 
 def _by_prompt(tables: Tables) -> dict[tuple[str, str], Rows]:
-    """(kind, id) -> table and rows in an order of their own."""
+    """(kind, id) -> table and rows in canonical order."""
     found: dict[tuple[str, str], Rows] = {}
     for name, rows in tables.items():
         kind = "pairs" if name.startswith("pairs") else "problem"

@@ -13,8 +13,8 @@ from ratchet.components.data.boilerplate import divided
 from ratchet.components.data.columns import PAIR, TEXTS
 from ratchet.components.recipe import NearDuplicates
 
-CONTENT = ["id", *TEXTS]  # what tells rows apart, in the order in which they are sorted
-# A word, or a sign of mathematics; of scripts that put no space between words a character.
+CONTENT = ["id", *TEXTS]  # what distinguishes rows, in sort order
+# A word or a mathematical sign; a character in scripts without spaces between words.
 WORDS = re.compile(
     r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+"
     r"|[+*/^%=<>\u00b1\u00d7\u00f7\u2212\u221a\u2260\u2264\u2265]|(?<!\w)-"
@@ -22,7 +22,7 @@ WORDS = re.compile(
 
 
 class NearPair(NamedTuple):
-    """A row that was dropped for its likeness to one that stays."""
+    """A row dropped because it resembles one that stays."""
 
     dropped: str
     kept: str
@@ -30,32 +30,32 @@ class NearPair(NamedTuple):
 
 
 def normalise(text: str) -> str:
-    """The form in which two texts count as the same: NFC, one kind of line end, one space for several within a line.
+    """The form in which two texts count as equal: NFC, one kind of line end, runs of spaces within a line collapsed.
 
-    Case, lines, indentation and characters that merely look alike (``m²`` and ``m2``) tell texts apart.
+    Case, lines, indentation and look-alike characters (``m²`` and ``m2``) distinguish texts.
     """
     lines = re.sub(r"\r\n?|[\u0085\u2028\u2029]", "\n", unicodedata.normalize("NFC", text))
     return re.sub(r"[^\S\n]+(?=\n|$)", "", re.sub(r"(?<=\S)[^\S\n]+", " ", lines)).strip()
 
 
 def place_of(prompt: str) -> str:
-    """What decides in which table a prompt stands, 16 hex digits: NFKC, case and white space folded.
+    """The hash that assigns a prompt to a table, 16 hex digits: NFKC, case and white space folded.
 
-    Prompts that differ in no more than these stand in one table, so that none is trained on while its like is evaluated on.
+    Prompts that differ only in these are in one table, so that none is trained on while a variant is evaluated on.
     """
     folded = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", prompt).casefold()).strip()
     return hashlib.sha256(folded.encode()).hexdigest()[:16]
 
 
 def prompt_ids(prompts: Sequence[str]) -> list[str]:
-    """An id for each prompt: its place, or where prompts that differ share one, the hash of its own normalised form."""
+    """An id for each prompt: its place, or, if different prompts share one, the hash of its normalised form."""
     keys = [(place_of(prompt), normalise(prompt)) for prompt in prompts]
     forms = Counter(place for place, _ in set(keys))
     return [place if forms[place] == 1 else hashlib.sha256(form.encode()).hexdigest()[:16] for place, form in keys]
 
 
 def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add the prompt's ``id`` and ``place``, and take the white space around the prompt away."""
+    """Add the prompt's ``id`` and ``place``, and strip the white space around the prompt."""
     prompts = frame["prompt"].to_list()
     return frame.with_columns(
         pl.col("prompt").str.strip_chars(),
@@ -67,7 +67,7 @@ def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
 def unique_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """One problem per prompt, and one preference per (prompt, chosen, rejected).
 
-    Of equal rows the first in canonical order stays, which does not depend on the order and sharding of the source.
+    Of equal rows the first in canonical order stays, independent of the order and sharding of the source.
     """
     ordered = frame.sort([*CONTENT, "group", "part", "file", "row"], nulls_last=True)
     problems = ordered.filter(pl.col("shape") != PAIR).unique("id", keep="first", maintain_order=True)
@@ -78,21 +78,21 @@ def unique_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a normalised text; of a text without any the whole."""
+    """The words of a normalised text; the whole text if it has none."""
     return WORDS.findall(normalise(text)) or [normalise(text)]
 
 
 def word_sequences(words: Sequence[str], length: int) -> set[str]:
-    """Every run of ``length`` words; of fewer words the whole."""
+    """Every run of ``length`` words; all words if there are fewer."""
     return {" ".join(words[n : n + length]) for n in range(max(len(words) - length + 1, 1))}
 
 
 def near_duplicates(prompts: Mapping[str, str], rule: NearDuplicates, priority: Callable[[str], int]) -> list[NearPair]:
-    """The rows to drop so that no two that stay are alike.
+    """The rows to drop so that no two remaining rows are similar.
 
-    Rows are taken by (priority, id); one that is like a row taken before is dropped. So the outcome does not depend on the
-    order of the source, and evaluation rows (priority 0) stay where a training row resembles them. Boilerplate does not make
-    rows alike.
+    Rows are taken by (priority, id); one that resembles an earlier one is dropped. So the outcome does not depend on the
+    order of the source, and evaluation rows (priority 0) stay if a training row resembles them. Boilerplate does not make
+    rows similar.
 
     Args:
         prompts: id -> prompt.
@@ -100,7 +100,7 @@ def near_duplicates(prompts: Mapping[str, str], rule: NearDuplicates, priority: 
     from datasketch import MinHash, MinHashLSH
 
     sequences_of = _sequences(prompts, rule.words)
-    index = MinHashLSH(threshold=rule.similarity, num_perm=128, weights=(0.1, 0.9))  # a candidate too many costs nothing
+    index = MinHashLSH(threshold=rule.similarity, num_perm=128, weights=(0.1, 0.9))  # an extra candidate does no harm
     kept: dict[str, set[str]] = {}
     dropped = []
     for identity in sorted(prompts, key=lambda i: (priority(i), i)):
@@ -124,13 +124,13 @@ def _sequences(prompts: Mapping[str, str], length: int) -> dict[str, set[str]]:
 
 
 def nearest(sequences: set[str], others: Mapping[str, set[str]]) -> tuple[str, float] | None:
-    """The other with the largest Jaccard similarity (the smaller id of equal ones), or None without others."""
+    """The other with the largest Jaccard similarity (the smaller id if tied), or None without others."""
     scored = [(-jaccard(sequences, other), identity) for identity, other in others.items()]
     return (min(scored)[1], -min(scored)[0]) if scored else None
 
 
 def jaccard(one: Iterable[str], other: Iterable[str]) -> float:
-    """Shared share of two sets; 0 of two empty ones."""
+    """Jaccard similarity of two sets; 0 for two empty ones."""
     first, second = set(one), set(other)
     union = len(first | second)
     return len(first & second) / union if union else 0.0

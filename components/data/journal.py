@@ -1,4 +1,4 @@
-"""What preparation did, step by step, and how the values of a version are distributed: for its summary and its report."""
+"""The steps of preparation and the distributions of a version's values, for its summary and its report."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ from ratchet.components.data.splits import TRAINED_ON, split_key, split_of
 from ratchet.components.recipe import LengthLimit, Split
 
 EXAMPLES = 5
-LISTED = 1_000  # rows that are listed where each has to be found
+LISTED = 1_000  # rows listed if each must be found
 HIDDEN = "(a sealed item: its text is never shown)"
-ALWAYS = ("too_long", "duplicates")  # counted in every summary, even where nothing was dropped
+ALWAYS = ("too_long", "duplicates")  # counted in every summary, even if nothing was dropped
 PERCENTILES = (5, 50, 95)
-TOP = 12  # answers that are named
-MANY = 0.1  # of the rows to train on; a step that drops more of them is warned of
+TOP = 12  # answers listed by name
+MANY = 0.1  # of the training rows; a step that drops more of them causes a warning
 REMEDIES = {
     "near_duplicates": "Raise data.near_duplicates.similarity, or set data.near_duplicates=null.",
     "overlapping": "Raise data.decontaminate.words, or set data.decontaminate=null.",
@@ -50,7 +50,7 @@ class Journal:
         why: str | Callable[[Mapping[str, Any]], str],
         listed: int = EXAMPLES,
     ) -> None:
-        """A step took ``before`` to ``after``; ``why`` says of a dropped row what was wrong with it."""
+        """Record a step from ``before`` to ``after``; ``why`` gives the fault of a dropped row."""
         gone = before.filter(~pl.col("number").is_in(after["number"].to_list())).sort("number")
         examples = [
             {**self.place(row), "why": why if isinstance(why, str) else why(row)} for row in gone.head(listed).to_dicts()
@@ -60,17 +60,17 @@ class Journal:
             self.watch(name, title, self.trained_on(before), self.trained_on(gone))
 
     def watch(self, name: str, title: str, before: int, dropped: int) -> None:
-        """Warn of a step that dropped more than a tenth of the rows to train on."""
+        """Warn about a step that dropped more than a tenth of the training rows."""
         if dropped > MANY * before:
             self.warnings.append(f"{title}: {dropped:,} of {before:,} rows to train on were dropped. {_remedy(name)}")
 
     def trained_on(self, frame: pl.DataFrame) -> int:
-        """How many raw rows fall into the tables that are trained on."""
+        """The number of raw rows in the training tables."""
         rows = frame.select("prompt", "group").iter_rows()
         return sum(split_of(split_key(place_of(prompt), group), self.split) in TRAINED_ON for prompt, group in rows)
 
     def taken(self) -> str:
-        """The step that dropped most rows, if it took more than a tenth, with its remedy; else nothing."""
+        """The step that dropped most rows, if more than a tenth, with its remedy; else empty."""
         most = max(self.steps, key=lambda step: step["dropped"], default=None)
         if most is None or most["dropped"] <= MANY * most["before"]:
             return ""
@@ -131,7 +131,7 @@ def spread(values: Sequence[int]) -> dict[str, Any]:
 
 
 def answers(texts: Sequence[str]) -> dict[str, Any]:
-    """How many final answers, how many different ones, and the most frequent."""
+    """Number of final answers, of distinct ones, and the most frequent ones."""
     counts = Counter(final_label(text) for text in texts)
     top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
     return {"count": len(texts), "distinct": len(counts), "top": [[label, count] for label, count in top]}

@@ -1,4 +1,4 @@
-"""Whether labels say anything: references and pairs that contradict one another, and one label on nearly every row."""
+"""Whether labels carry a signal: contradictory references and pairs, and one label on nearly every row."""
 
 from collections import Counter, defaultdict
 from fractions import Fraction
@@ -16,21 +16,21 @@ FEWEST = 20  # rows below which one label on all of them may be chance
 
 
 def contradictory(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose pair another row reverses: the same prompt, with chosen and rejected exchanged."""
+    """Rows whose pair another row reverses: the same prompt, with chosen and rejected swapped."""
     paired = frame.filter(pl.col("chosen").is_not_null())
     keys = [
         (identity, normalise(chosen), normalise(rejected))
         for identity, chosen, rejected in paired.select("id", "chosen", "rejected").iter_rows()
     ]
     known = set(keys)
-    turned = [c != r and (identity, r, c) in known for identity, c, r in keys]  # never by itself: it takes two rows
+    turned = [c != r and (identity, r, c) in known for identity, c, r in keys]  # never the row itself: it takes two rows
     return paired.filter(pl.Series(turned, dtype=pl.Boolean))
 
 
 def contradictory_answers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose prompt has another reference in another row.
+    """Rows whose prompt has a different reference in another row.
 
-    References are compared as numbers where they end in ``#### N``, else as texts. Demonstrations are not references: a
+    References are compared as numbers if they end in ``#### N``, else as texts. Demonstrations are not references: a
     prompt has many good answers.
     """
     given = frame.filter((pl.col("shape") == PROBLEM) & pl.col("answer").is_not_null())
@@ -42,7 +42,7 @@ def contradictory_answers(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def consistent_answers(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
-    """The frame without prompts that have different references: which is right cannot be told.
+    """The frame without prompts that have different references, because the right one is unknown.
 
     Raises:
         DataError: if more than ``checks.max_bad_rows`` of the rows contradict others, each listed.
@@ -55,7 +55,7 @@ def consistent_answers(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
 
 
 def consistent_pairs(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
-    """The frame without contradictory pairs, both sides of which go; a problem that brought one along stays without it.
+    """The frame without contradictory pairs, both sides of which are dropped; their problems stay.
 
     Raises:
         DataError: if more than ``checks.max_contradictory_pairs`` of the pairs contradict others, each listed.
@@ -72,7 +72,7 @@ def consistent_pairs(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
 
 
 def check_variety(frame: pl.DataFrame, checks: Checks) -> None:
-    """Refuse labels that are nearly all the same.
+    """Reject labels that are nearly all the same.
 
     Raises:
         DataError: if one final answer, chosen or rejected text is on more than ``checks.max_same_label`` of the rows.
@@ -90,6 +90,6 @@ def check_variety(frame: pl.DataFrame, checks: Checks) -> None:
 
 
 def final_label(text: str) -> str:
-    """What a label says at last: the number after ``####``, else the whole text."""
+    """The final answer of a label: the number after ``####``, else the whole text."""
     _, found, number = text.rpartition("####")
     return number.strip() if found else normalise(text)

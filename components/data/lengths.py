@@ -16,7 +16,7 @@ Tokenize = Callable[[Sequence[str]], list[Spans]]
 
 
 class Limited(NamedTuple):
-    """Rows within the limits of length, and how many of them had their prompt cut."""
+    """Rows within the length limits, and how many had their prompt truncated."""
 
     frame: pl.DataFrame
     truncated: int
@@ -36,7 +36,7 @@ def tokenizer_file(path: str) -> Path:
 
 
 def tokenizer(path: str | None) -> Tokenize:
-    """What splits texts into tokens; names of special tokens in a text are text."""
+    """The function that splits texts into tokens; names of special tokens in a text are text."""
     if path is None:
         return lambda texts: [[match.span() for match in WORD.finditer(text)] for text in texts]
     from tokenizers import Tokenizer
@@ -53,7 +53,7 @@ def tokenizer(path: str | None) -> Tokenize:
 def limit_lengths(frame: pl.DataFrame, length: LengthLimit) -> Limited:
     """Drop or cut prompts over ``max_prompt`` tokens; drop rows with another text over ``max_answer`` tokens.
 
-    A reference, a demonstration or a preference is never cut: its end is what it is judged by.
+    A reference, a demonstration or a preference is never truncated: its end decides how it is judged.
     """
     split = tokenizer(length.tokenizer)
     truncated = 0

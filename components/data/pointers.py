@@ -1,4 +1,4 @@
-"""Pointer files: what DVC notes of a version, and what we note beside it. Read strictly, since anyone can edit them."""
+"""Pointer files: what DVC records about a version, and what Ratchet adds. Parsed strictly, because anyone can edit them."""
 
 import re
 from pathlib import Path
@@ -53,12 +53,12 @@ def read_pointer_text(text: str, name: str = POINTER) -> dict[str, Any]:
 
 
 def pointer_md5(path: Path) -> str:
-    """The version that a pointer names."""
+    """The version in a pointer."""
     return str(read_pointer(path)["outs"][0]["md5"])
 
 
 def pinned_version(project: Path, configuration: str) -> str | None:
-    """The md5 that the project's tracked pointer gives for a data configuration, or None where it speaks of another.
+    """The md5 that the project's tracked pointer gives for a data configuration, or None if it is for another.
 
     Args:
         configuration: digest of the recipe's data section, which ``write_pointer`` put into the pointer.
@@ -73,12 +73,12 @@ def pinned_version(project: Path, configuration: str) -> str | None:
 
 
 def added_rows(path: Path) -> int:
-    """How many rows were added to the source's own in the version that a pointer names."""
+    """How many rows were added to the source's in the version of a pointer."""
     return int((read_pointer(path).get("meta") or {}).get("added", 0))
 
 
 def write_pointer(path: Path, **meta: str | int) -> None:
-    """Note in a pointer what DVC does not know: see ``META``."""
+    """Add to a pointer what DVC does not know: see ``META``."""
     pointer = read_pointer(path)
     pointer["meta"] = meta
     write_text(path, yaml.safe_dump(pointer, sort_keys=False))

@@ -5,8 +5,8 @@ The tables are JSONL in canonical order, so that equal content gives equal bytes
     train, dev, guard            {id, prompt, answer, demonstration}
     sealed_0 ... sealed_{F-1}    the same; reserve folds that only the gate reads
     pairs_train, pairs_heldout   {id, prompt, answer, chosen, rejected}
-    added                        rows that were added to the source's, as they were given; only where there are such
-    summary.json                 counts through each step
+    added                        rows added to the source's, exactly as given; only if there are any
+    summary.json                 counts after each step
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 
 class Prepared(NamedTuple):
-    """What preparation says: the version's own ``summary.json``, and the facts of its report."""
+    """The output of preparation: the version's ``summary.json`` and the facts of its report."""
 
     summary: dict[str, Any]
     facts: dict[str, Any]
@@ -45,9 +45,9 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
     """Build a dataset version in ``target`` (an existing, empty directory).
 
     Args:
-        added: raw rows beside the source's.
-        configuration: digest of the recipe's data section; written into a version that holds added rows, since the recipe alone
-            cannot tell such a version.
+        added: raw rows in addition to the source's.
+        configuration: digest of the recipe's data section; written into a version with added rows, because the recipe alone
+            does not identify such a version.
 
     Raises:
         DataError: if rows fail their checks or a split that is needed is empty.
@@ -68,7 +68,7 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
 
 
 def note_failures(journal: Journal, checked: Checked) -> None:
-    """Note rows that failed their checks and were dropped, as the recipe allows."""
+    """Record rows that failed their checks and were dropped, as the recipe allows."""
     bad = len({failure.number for failure in checked.failures})
     examples = [{"file": f.file, "row": f.row, "text": "", "why": f"{f.column}: {f.reason}"} for f in checked.failures]
     journal.count("bad_rows", "rows that fail a check", journal.rows, bad, examples[:LISTED])
@@ -81,8 +81,8 @@ def note_failures(journal: Journal, checked: Checked) -> None:
 def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
     """Rows with ``id`` and ``place``, without odd, long, duplicate and contradictory ones, mixed by weight.
 
-    The order matters. Prompts are cut before they get their ids, since a cut prompt is another one. Contradictions are sought
-    before duplicates go, or one of two references would pass for the only one. Weights come last, of the rows that are left.
+    The order matters. Prompts are truncated before they get their ids, because truncation changes them. Contradictions come
+    before duplicates, or one of two references would seem the only one. Weights come last, on the remaining rows.
     """
     frame = _without_odd_text(frame, data, journal)
     frame = _without_long_rows(frame, data, journal)
@@ -131,7 +131,7 @@ def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) 
     rule = data.near_duplicate_rule
     if rule is None:
         return frame
-    # A prompt's table is a hash of the prompt alone, so it is known before the split: evaluated rows stay, training rows go.
+    # A prompt's table is a hash of the prompt alone, so it is known before the split: evaluation rows stay.
     keys = {identity: split_key(place, group) for identity, place, group in frame.select("id", "place", "group").iter_rows()}
     prompts = dict(frame.select("id", "prompt").iter_rows())
 
@@ -151,7 +151,7 @@ def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) 
 
 
 def make_tables(frame: pl.DataFrame, data: Data, journal: Journal) -> dict[str, list[Row]]:
-    """The tables of clean rows, decontaminated as the recipe says."""
+    """The tables of clean rows, decontaminated according to the recipe."""
     tables, unused = split_tables(frame, data.split)
     journal.count("unused_pairs", "preferences of evaluation prompts", frame.height, unused)
     rule = data.decontamination_rule
@@ -191,7 +191,7 @@ def _overlap_counts(found: Sequence[Overlap]) -> list[list[Any]]:
 
 
 def with_columns(tables: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-    """The tables with the columns that they are written with."""
+    """The tables with the columns to write."""
     return {
         name: [{c: row[c] for c in (PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS)} for row in rows]
         for name, rows in tables.items()

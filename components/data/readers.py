@@ -1,6 +1,6 @@
 """Records of files: JSONL, read strictly; Parquet and CSV; and what the library ``datasets`` reads.
 
-What two readers could understand differently is refused with its file and line. Files are read a batch at a time, so that
+Input that two readers could interpret differently is rejected with its file and line. Files are read in batches, so that
 memory stays bounded.
 """
 
@@ -15,16 +15,16 @@ from ratchet.components.errors import DataError
 
 Record = tuple[int, dict[str, Any]]  # 1-based row number, fields
 MAX_LINE_BYTES = 64 * 1024**2
-MAX_BYTES = 16 * 1024**3  # of a file's unpacked content: a small file that unpacks to more is not a dataset
+MAX_BYTES = 16 * 1024**3  # of a file's decompressed content: a small file that decompresses to more is not a dataset
 BATCH = 1_000
-SAVED = ("dataset_dict.json", "state.json")  # what ``save_to_disk`` of the library datasets leaves in a folder
+SAVED = ("dataset_dict.json", "state.json")  # what ``save_to_disk`` of the library datasets writes into a folder
 
 
 def parse_json_lines(path: Path, limit: int | None) -> Iterator[Record]:
     """(1-based line number, object) of a JSONL file. A byte order mark, CRLF and blank lines are not part of the rows.
 
     Raises:
-        DataError: naming the file and line of invalid UTF-8, of a lone surrogate, of a key given twice, of a number that is
+        DataError: naming the file and line of invalid UTF-8, of a lone surrogate, of a duplicate key, of a number that is
             not finite, of a line over 64 MiB, or of anything else that is not one JSON object.
     """
     try:

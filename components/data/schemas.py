@@ -19,7 +19,7 @@ MAX_LISTED = 1_000
 FINAL_ANSWER = re.compile(r"(?<!#)####(?!#)")
 
 RAW_TYPES = {
-    "number": pl.Int64,  # the row's place among all that were read, from 0
+    "number": pl.Int64,  # index of the row among all rows read, from 0
     "part": pl.Int64,  # which source of a mix it came from, from 0
     "file": pl.String,
     "row": pl.Int64,

@@ -75,7 +75,7 @@ def source_files(source: WordProblems | FileSource) -> list[Path]:
     """The local files that a source reads, in the order in which it reads them; none of a hub dataset.
 
     Raises:
-        DataError: if there is no such file, or a folder holds no shard.
+        DataError: if there is no such file, or a folder contains no shard.
     """
     if isinstance(source, WordProblems):
         return []

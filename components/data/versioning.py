@@ -18,12 +18,12 @@ from ratchet.components.files import tree_digests, write_text
 
 
 def init_workspace(workspace: Path, state: Path, project: Path) -> None:
-    """Make ``workspace`` a DVC repository of its own, sharing the project's cache and remotes.
+    """Make ``workspace`` a separate DVC repository, sharing the project's cache and remotes.
 
     A run works in its own workspace, so that it edits no tracked file and takes no lock of another run's.
 
     Args:
-        state: the project's DVC state directory, which holds the cache.
+        state: the project's DVC state directory, which contains the cache.
         project: its ``.dvc/config`` names the remotes; without one a local remote below ``state`` is the default.
     """
     config = configparser.ConfigParser(interpolation=None)

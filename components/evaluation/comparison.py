@@ -1,6 +1,6 @@
-"""Two models' results on the same items, as the arrays that rules are applied to.
+"""Two models' results on the same items, as arrays for the rules.
 
-Notation: n items, K samples per item; a measure is [n, K], or [n, 1] where it is of the item as a whole.
+Notation: n items, K samples per item; a measure is [n, K], or [n, 1] if it describes the item as a whole.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ class Arms:
     """What was measured, by item. An item without all its samples is missing.
 
     Attributes:
-        greedy: arm -> item -> its greedy completion, where the rules ask for it.
+        greedy: arm -> item -> its greedy completion, if the rules need it.
     """
 
     items: Sequence[str]
@@ -59,7 +59,7 @@ class Comparison:
     slices: Mapping[str, Booleans] = field(default_factory=dict)  # [n]
 
     def pair(self, measure: str, piece: str | None = None) -> tuple[Floats, Floats]:
-        """Values of both arms, [n, K]; a missing item counts against the challenger, on whichever side it is missing."""
+        """Values of both arms, [n, K]; a missing item counts against the challenger, whichever side it is missing from."""
         ours, theirs = self.challenger.values[measure], self.incumbent.values[measure]
         best, worst = _extremes(measure, ours, theirs)
         ours = np.where(self.challenger.missing[measure][:, None], worst, ours)
@@ -70,13 +70,13 @@ class Comparison:
         return ours[inside], theirs[inside]
 
     def differences(self, measure: str, piece: str | None = None) -> tuple[Floats, Integers | None]:
-        """Challenger minus incumbent, one value a sample, and the item of each."""
+        """Challenger minus incumbent, one value per sample, and the item of each."""
         ours, theirs = self.pair(measure, piece)
         return flat(ours - theirs)
 
 
 def _extremes(measure: str, ours: Floats, theirs: Floats) -> tuple[float, float]:
-    """(best, worst) value: of a share 1 and 0, of another measure what was seen."""
+    """(best, worst) value: 1 and 0 for a share, else the extremes observed."""
     kind = kind_of(measure)
     if kind.share:
         return 1.0, 0.0

@@ -1,4 +1,4 @@
-"""Measure a policy on items: one row per item and sample, with what was said and what it was worth."""
+"""Measure a policy on items: one row per item and sample, with its text and its measures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from ratchet.components.records import ItemResult
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured beside right and wrong.
+    """What is measured besides right and wrong.
 
     Attributes:
         reference: policy to which the KL of each completion is estimated (k1).
@@ -45,12 +45,12 @@ def evaluate_items(
 ) -> list[ItemResult]:
     """Sample completions of each item and judge them by the verifier; item by item, sample by sample.
 
-    The draws depend on (seed, purpose, item id, sample), so that two policies meet the same items with the same randomness.
+    The draws depend on (seed, purpose, item id, sample), so two policies answer the same items with the same randomness.
 
     Args:
         temperature: 0 is greedy.
         samples: completions per item.
-        reference: short for a ``measuring`` that has nothing else.
+        reference: shorthand for a ``measuring`` with only a reference.
     """
     measuring = measuring or Measuring(reference)
     prompts = [policy.encode_prompt(row["prompt"]) for row in rows]
@@ -106,7 +106,7 @@ def _divergences(
     prompts: Sequence[Sequence[int]],
     completions: Sequence[Completion],
 ) -> list[tuple[float | None, float | None]]:
-    """KL estimates to each of two references, where there is one."""
+    """KL estimates to each of the two references, if given."""
     if references == (None, None):
         return [(None, None)] * len(completions)
     groups = [Group(p, [c.tokens]) for p, c in zip(prompts, completions, strict=True)]

@@ -36,7 +36,7 @@ def by_item(results: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
 
 
 def column(name: str, groups: Sequence[Samples]) -> Floats:
-    """A measure of n items with K samples each, [n, K] or [n, 1]; NaN where a sample has no such figure."""
+    """A measure of n items with K samples each, [n, K] or [n, 1]; NaN if a sample has no such figure."""
     if name == "greedy_accuracy":  # the groups are greedy completions, one per item
         return np.array([[float(group[0].correct)] for group in groups]).reshape(len(groups), 1)
     if kind_of(name).per_item:
@@ -51,7 +51,7 @@ def _reward(name: str, result: ItemResult) -> float | None:
 
 
 def flat(values: Floats) -> tuple[Floats, Integers | None]:
-    """[n, K] as values [nK] and the cluster (item) of each; no clusters where K is 1."""
+    """[n, K] as values [nK] and the cluster (item) of each; no clusters if K is 1."""
     n, samples = values.shape
     return values.ravel(), None if samples == 1 else np.repeat(np.arange(n), samples)
 
@@ -62,19 +62,19 @@ def _of_item(name: str, group: Samples) -> float:
     samples = samples_needed(name)
     if name.startswith("pass@"):
         return pass_at(samples, len(group), sum(r.correct for r in group))
-    if any(r.formatted is None for r in group):  # no answer was extracted that could vote
+    if any(r.formatted is None for r in group):  # no extracted answer to vote with
         return math.nan
     return majority(group[:samples])
 
 
 def pass_at(k: int, n: int, correct: int) -> float:
-    """Chance that one of k of n samples is right, unbiased: 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv:2107.03374)."""
+    """P(one of k of n samples is right), unbiased: 1 - C(n - c, k) / C(n, k) (Chen et al. 2021, arXiv:2107.03374)."""
     assert 1 <= k <= n
     return 1 - math.comb(n - correct, k) / math.comb(n, k)
 
 
 def majority(group: Samples) -> float:
-    """Whether the most frequent strict answer is right; the earliest of equals. A sample without an answer has no vote."""
+    """Whether the most frequent strict answer is right; ties go to the earliest. A sample without an answer does not vote."""
     votes = Counter(r.answer for r in group if r.answer is not None)
     if not votes:
         return 0.0
@@ -83,13 +83,13 @@ def majority(group: Samples) -> float:
 
 
 def distinct_bigrams(texts: Sequence[str]) -> float:
-    """Distinct-2 of an item's samples together: the share of different word pairs (Li et al. 2016, arXiv:1510.03055)."""
+    """Distinct-2 of an item's samples together: the share of distinct word pairs (Li et al. 2016, arXiv:1510.03055)."""
     pairs = [pair for text in texts for pair in pairwise(text.split())]
     return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
 def measures_of(groups: Sequence[Samples]) -> list[str]:
-    """The measures that these samples have: those without a gap, and pass@2, 4, ... and maj@K as K allows."""
+    """The measures available for these samples: those without gaps, and pass@2, 4, ... and maj@K as K allows."""
     if not groups:
         return ["accuracy", "accuracy_lenient", "format_rate"]
     first = groups[0]
@@ -103,13 +103,13 @@ def measures_of(groups: Sequence[Samples]) -> list[str]:
 
 
 def summarise(results: Sequence[ItemResult]) -> dict[str, Interval]:
-    """Measure -> figure with interval; standard errors are clustered by item where there are several samples."""
+    """Measure -> figure with interval; standard errors are clustered by item if there are several samples."""
     groups = list(by_item(results).values())
     return {name: interval_of(name, column(name, groups)) for name in measures_of(groups)}
 
 
 def interval_of(name: str, values: Floats) -> Interval:
-    """Wilson's interval for right and wrong on one sample an item, else the normal one."""
+    """Wilson's interval for a binary measure with one sample per item, else the normal one."""
     one_a_row, clusters = flat(values)
     if kind_of(name).binary and clusters is None:
         return share_interval(int(one_a_row.sum()), len(one_a_row))

@@ -1,4 +1,4 @@
-"""The life of a sealed fold: chosen, counted, closed, retired. Its items serve one epoch, and none once they are published.
+"""The life of a sealed fold: chosen, counted, closed, retired. Its items serve one epoch, and are never used after publication.
 
 A dataset that grows gives its folds new digests, but mostly the same items: uses are therefore counted by items, and items that
 have been published are left out.
@@ -20,7 +20,7 @@ SPENT, PROMOTED, PUBLISHED = "spent", "promoted", "its items are published"
 
 
 class Pair(NamedTuple):
-    """Who is judged, against whom and by which rules: a use is counted once for each. All three are digests."""
+    """Challenger, incumbent and rules: a use is counted once per combination. All three are digests."""
 
     challenger: str
     incumbent: str
@@ -34,12 +34,12 @@ class Fold:
     name: str
     digest: str
     items: list[str]
-    use: int  # number of the use, the one to come included
+    use: int  # number of the use, including the coming one
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A fold, or why there is none; and folds that were found spent and are not retired yet."""
+    """A fold, or why there is none; and spent folds that are not retired yet."""
 
     fold: Fold | None
     reason: str = ""
@@ -57,9 +57,9 @@ def epoch_level(rules: Rules) -> float:
 
 
 def choose_fold(context: Context, ledger: Ledger, data: DataStage, pair: Pair) -> Choice:
-    """The first fold that is neither retired nor used up; nothing is written.
+    """The first fold that is neither retired nor spent; writes nothing.
 
-    A pair that was judged on a fold by the same rules, and killed before its verdict was carried out, stays on it.
+    A pair whose run was killed after it was judged on a fold by the same rules, before the verdict took effect, stays on it.
     """
     model, rules = context.recipe.name, context.recipe.gate.rules
     past = _Past.of(ledger, model, pair)
@@ -84,10 +84,10 @@ def choose_fold(context: Context, ledger: Ledger, data: DataStage, pair: Pair) -
 
 
 def count_use(ledger: Ledger, model: str, fold: Fold, pair: Pair, rules: Rules) -> bool:
-    """Count a use of a fold; false where other challengers used it up since it was chosen.
+    """Count a use of a fold; false if other challengers spent it since it was chosen.
 
-    The level is spent here, not with the verdict: whoever scores a fold has looked at it, and a process killed after scoring
-    leaves no verdict behind. Counted later, it could look again and again at the price of one.
+    The level is spent here, not with the verdict: scoring a fold is looking at it, and a process killed after scoring
+    leaves no verdict. If uses were counted later, it could look repeatedly at the price of one use.
     """
     # Items first: a use whose items are unknown would not count for the folds of other versions that share them.
     ledger.note_items(model, fold.digest, fold.items)
@@ -95,7 +95,7 @@ def count_use(ledger: Ledger, model: str, fold: Fold, pair: Pair, rules: Rules) 
 
 
 def retire_spent(context: Context, ledger: Ledger, data: DataStage, pair: Pair) -> None:
-    """Retire the folds that a choice would find spent. Their items count as published from then on: choose again after it."""
+    """Retire the folds that were found spent. Their items count as published from then on: choose again afterwards."""
     for digest in choose_fold(context, ledger, data, pair).spent:
         ledger.retire(context.recipe.name, digest, SPENT)
 
@@ -107,12 +107,12 @@ def retire_after(ledger: Ledger, model: str, verdict: Verdict, rules: Rules) -> 
 
 
 def is_last_use(verdict: Verdict, rules: Rules) -> bool:
-    """Whether a verdict's fold has no use left after it."""
+    """Whether a verdict took the last use of its fold."""
     return verdict.use is not None and bool(verdict.evidence) and verdict.use >= uses_allowed(rules)
 
 
 def retire_published(ledger: Ledger, model: str) -> None:
-    """Retire folds of earlier dataset versions most of whose items are published by now."""
+    """Retire folds of earlier dataset versions if most of their items are published."""
     known, retired = {d: set(items) for d, items in ledger.items_of_folds(model).items()}, ledger.retired(model)
     published = set().union(*(known[digest] for digest in retired if digest in known))
     for digest, items in known.items():
@@ -122,12 +122,12 @@ def retire_published(ledger: Ledger, model: str) -> None:
 
 @dataclass(frozen=True)
 class _Past:
-    """What the ledger knows of a model's folds, and of a pair's own uses."""
+    """What the ledger records about a model's folds and about a pair's own uses."""
 
     retired: Mapping[str, str]  # fold digest -> why
     items: Mapping[str, set[str]]  # fold digest -> the items that were judged
     own: Mapping[str, int]  # fold digest -> number of the pair's own use of it
-    records: Sequence[Mapping[str, Any]]  # of verdicts that sealed rows were scored for
+    records: Sequence[Mapping[str, Any]]  # of verdicts for which sealed rows were scored
 
     @classmethod
     def of(cls, ledger: Ledger, model: str, pair: Pair) -> "_Past":
@@ -141,7 +141,7 @@ class _Past:
         return set().union(*(self.items[digest] for digest in self.retired if digest in self.items))
 
     def sharing(self, digest: str, items: Sequence[str]) -> set[str]:
-        """The fold itself, and unretired folds of other versions that share an item with it."""
+        """The fold itself and the unretired folds of other versions that share an item with it."""
         others = {d: theirs for d, theirs in self.items.items() if d not in self.retired}
         return {other for other, theirs in others.items() if not theirs.isdisjoint(items)} | {digest}
 
@@ -162,20 +162,20 @@ def _remedy(rules: Rules) -> str:
 
 
 def _closed(scored: Sequence[Mapping[str, Any]], uses: int, rules: Rules, pair: Pair) -> bool:
-    """Whether a fold with uses left may not be used again.
+    """Whether a fold must not be used again although uses are left.
 
-    It may not once it said yes to another challenger, carried out or not: the bound of an epoch rests on every answer before
-    having been no. (One that was better than a champion who is gone was made before that answer, and may meet the new one.)
-    And it may not where earlier rules have spent so much of ``alpha_epoch`` that the next use would exceed it.
+    It is closed once it said yes to another challenger, promoted or not: an epoch's bound requires that every earlier answer
+    was no. (A challenger that beat a replaced champion was trained before that answer, and may be compared with the new one.)
+    It is also closed if earlier rules spent so much of ``alpha_epoch`` that the next use would exceed it.
 
     Args:
-        scored: records of the verdicts that were reached on its items.
-        uses: how often they were used; what was killed before its verdict counts at today's level.
+        scored: records of the verdicts on its items.
+        uses: number of uses; one that was killed before its verdict counts at the current level.
     """
     asked = (pair.challenger, pair.rules)
     if any(r["outcome"] == Outcome.PROMOTE and (r["challenger"], r["rules"]) != asked for r in scored):
         return True
     alpha = epoch_level(rules)
     spent = sum(record["alpha"] for record in scored) + alpha * (uses - len(scored))
-    # The tolerance is for rounding alone: 26 times alpha_epoch / 26 may exceed alpha_epoch in its last bit.
+    # The tolerance covers rounding only: 26 times alpha_epoch / 26 may exceed alpha_epoch in its last bit.
     return rules.error_mode == "fwer_epoch" and spent + alpha > rules.alpha_epoch * (1 + 1e-9)

@@ -1,4 +1,4 @@
-"""Before anything is judged: what could the gate see with the data there are, and how many items would it need?"""
+"""Before anything is judged: what the gate could detect with the available data, and how many items it would need."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -15,21 +15,21 @@ from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.stage import Context, NotFinished
 
-TYPICAL_DISCORDANCE = 0.2  # share of items on which two versions of a policy differ, where nothing was measured yet
+TYPICAL_DISCORDANCE = 0.2  # share of items on which two versions of a policy differ, if nothing was measured yet
 TYPICAL_DEVIATION = 0.5
 EFFECTS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.10)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Power at one effect, and at others beside it."""
+    """Power at one effect, and at other effects for comparison."""
 
     asked: Power
     others: list[Power]
     method: str
 
     def as_json(self) -> dict[str, Any]:
-        """The shape of ``gate power --json``; an effect that nothing would show has null items."""
+        """The shape of ``gate power --json``; items is null for an effect that cannot be detected."""
         return {**_finite(self.asked), "method": self.method, "table": [_finite(power) for power in self.others]}
 
 
@@ -39,10 +39,10 @@ def _finite(power: Power) -> dict[str, Any]:
 
 
 def forecast_power(context: Context, ledger: Ledger, effect: float | None, items: int | None) -> Forecast:
-    """Power on today's sealed fold (or ``items``), with the spread of the newest dev rows, or else a typical one.
+    """Power on today's sealed fold (or ``items``), with the spread of the newest dev rows, else a typical one.
 
     Raises:
-        DataError: if neither the data are prepared nor ``items`` given, or no fold is left.
+        DataError: if the data are not prepared and ``items`` is not given, or no fold is left.
     """
     rules = context.recipe.gate.rules
     count, digest = (items, "") if items is not None else todays_fold(context, ledger)
@@ -81,7 +81,7 @@ def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: f
 
 
 def newest_evaluation(context: Context, ledger: Ledger) -> EvaluateStage | None:
-    """The newest evaluation that a verdict of this model rests on and the store still has, with as many samples per item."""
+    """The newest stored evaluation behind a verdict of this model, with the same number of samples per item."""
     for known in reversed(ledger.verdicts(context.recipe.name)):
         record = known["record"]
         if not record.get("dev_evidence") or record["samples"] != context.recipe.evaluation.samples:

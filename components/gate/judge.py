@@ -1,7 +1,7 @@
 """The gate's step: audit the ledger, decide on the challenger, record the verdict, retire the fold. Only PROMOTE goes further.
 
-Deciding is :func:`decide_places` and, below it, ``gate/rules.py``: pure, on figures. The rest reads what they are decided on,
-and writes what was decided, in an order that a kill anywhere does not turn into a second look at a fold.
+:func:`decide_places` and ``gate/rules.py`` decide, as pure functions on figures. The rest reads these figures
+and writes the decision, in an order in which a kill at any point does not allow a second look at a fold.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ Score = Callable[[Context, DataStage, Models, Fold], ScoredStage]
 
 
 def score_fold(context: Context, data: DataStage, models: Models, fold: Fold) -> ScoredStage:
-    """The stage with both arms' rows on a fold, and on the guard split where a guard is on it."""
+    """The stage with both arms' rows on a fold, and on the guard split if a guard refers to it."""
     rules = context.recipe.gate.rules
     greedy = [place for place in ("sealed", "guard") if needs_greedy(rules, place)]
     guard = any(one.on == "guard" for one in rules.guards)
@@ -47,15 +47,15 @@ def judge(
     first_champion: bool,
     score: Score = score_fold,
 ) -> Verdict:
-    """The verdict on a challenger against the incumbent, in the ledger before anything is done about it.
+    """The verdict on a challenger against the incumbent, recorded in the ledger before anything acts on it.
 
     Args:
         run_id: the MLflow run that reaches the verdict.
         score: answers a fold's items with both arms.
 
     Raises:
-        RegistryError: if the ledger is not as it was written; nothing is judged then.
-        ClaimLostError: if this process may not decide for the run any more.
+        RegistryError: if the ledger was altered; nothing is judged then.
+        ClaimLostError: if this process no longer holds the run's claim.
     """
     model = context.recipe.name
     check_ledger(ledger, model)
@@ -75,8 +75,8 @@ def _reach_verdict(
     first_champion: bool,
     score: Score,
 ) -> Verdict:
-    """In this order: same model; a fold that is left; level and test; power, from dev alone; the use is counted; both arms are
-    scored on the fold; integrity; the rules. A candidate that the steps before the count refuse has not used the fold.
+    """In this order: same model; a remaining fold; level and test; power, from dev alone; the use is counted; both arms are
+    scored on the fold; integrity; the rules. A candidate that is refused before the count has not used the fold.
     """
     recipe, rules = context.recipe, context.recipe.gate.rules
     folds.retire_spent(context, ledger, data, pair_of(context, models))
@@ -125,10 +125,10 @@ def read_places(
 def decide_places(
     places: Mapping[str, Comparison], rules: Rules, test: str, base: Mapping[str, Any], first_champion: bool
 ) -> SealedDecision:
-    """The rules applied. A permutation's signs depend on the two models and the fold, so that nobody can choose them."""
+    """The rules applied. A permutation's signs depend only on the two models and the fold, so they cannot be chosen."""
     draws = stream(0, f"permutation:{base['challenger']}:{base['incumbent']}:{base['fold_digest']}")
     decision = decide(places, rules, test=test, alpha=base["alpha"], first_champion=first_champion, draws=draws)
-    # For SAFFRON: what would have been promoted at this level or a larger one.
+    # For SAFFRON: whether it would have been promoted at this level or a larger one.
     p_value = decision.figures.get("p_value", 1.0) if decision.others_held else 1.0
     return replace(decision, figures={**decision.figures, "p_value_with_guards": p_value})
 

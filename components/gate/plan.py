@@ -1,4 +1,4 @@
-"""What the gate would do with a challenger: fold, use, level, test and power, before a sealed item is touched."""
+"""What the gate would do with a challenger: fold, use, level, test and power, before a sealed item is read."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from ratchet.components.statistics.spending import PastTest, saffron
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is known before a sealed item is touched."""
+    """Everything that is known before a sealed item is read."""
 
     pair: Pair
     base: dict[str, Any]  # of the verdict
@@ -31,7 +31,7 @@ class Plan:
 
     @property
     def said(self) -> list[str]:
-        """In words, for ``gate --dry-run``."""
+        """As text, for ``gate --dry-run``."""
         lines = [] if self.refusal is None else [f"{self.refusal[0].value}: {self.refusal[1]}"]
         if self.fold is not None and self.power is not None:
             lines.append(f"{self.fold.name}, use {self.fold.use}: {self.base['method']}, level {self.base['alpha']:.4g}")
@@ -51,7 +51,7 @@ class Plan:
 def plan_use(
     context: Context, ledger: Ledger, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool
 ) -> Plan:
-    """Fold, number of the use, level, test and power; nothing is counted and nothing sealed is read."""
+    """Fold, number of the use, level, test and power; counts no use and reads no sealed item."""
     recipe, rules, pair = context.recipe, context.recipe.gate.rules, pair_of(context, models)
     base = _base(context, data, dev, pair, first_champion)
     if pair.challenger == pair.incumbent:
@@ -76,7 +76,7 @@ def pair_of(context: Context, models: Models) -> Pair:
 
 
 def _base(context: Context, data: DataStage, dev: EvaluateStage, pair: Pair, first_champion: bool) -> dict[str, Any]:
-    """What a verdict records whatever it says."""
+    """What every verdict records, whatever its outcome."""
     return {
         **pair._asdict(),
         "error_mode": context.recipe.gate.rules.error_mode,
@@ -90,7 +90,7 @@ def _base(context: Context, data: DataStage, dev: EvaluateStage, pair: Pair, fir
 
 
 def rules_digest(recipe: Recipe) -> str:
-    """Names what a challenger is judged by: rules and how answers are drawn. Another is another use, and another verdict."""
+    """Digest of what a challenger is judged by, rules and sampling: a change makes another use and another verdict."""
     rules = recipe.gate.rules.model_dump(mode="json", exclude={"approval", "approval_hours", "when_spent"})
     settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows"})
     return digest_of([rules, settings, recipe.policy.max_new_tokens])
@@ -104,7 +104,7 @@ def level(rules: Rules, past: list[PastTest]) -> float:
 
 
 def past_tests(ledger: Ledger, model: str, fold: str) -> list[PastTest]:
-    """The uses of other folds in error mode fdr, in order. What could not be judged counts as p = 1."""
+    """The uses of other folds in error mode fdr, in order. One that could not be judged counts as p = 1."""
     tests: dict[str, PastTest] = {}
     for known in ledger.verdicts(model):
         record = known["record"]
@@ -117,7 +117,7 @@ def past_tests(ledger: Ledger, model: str, fold: str) -> list[PastTest]:
 def dev_power(
     context: Context, dev: EvaluateStage, data: DataStage, items: int, alpha: float, effect: float | None = None
 ) -> Power:
-    """What the primary test can see on so many items, with the spread of dev results."""
+    """What the primary test can detect on this many items, with the spread of dev results."""
     rules, samples = context.recipe.gate.rules, context.recipe.evaluation.samples
     arms = arms_of([row["id"] for row in data.table("dev")], dev.results(), dev.scored, samples)
     return power_from(compare(arms, [rules.primary.measure]), rules, items, alpha, effect)

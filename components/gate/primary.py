@@ -1,4 +1,4 @@
-"""The primary test: chosen from the rules before any data are seen, its power known before the sealed fold is touched."""
+"""The primary test: chosen from the rules before any data are seen, its power known before the sealed fold is read."""
 
 import math
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def choose_test(rules: Rules, samples: int, items: int) -> str:
 
 
 def primary_test(comparison: Comparison, rules: Rules, test: str, alpha: float, draws: np.random.Generator) -> dict[str, float]:
-    """``p_value`` of "the gain is above ``min_effect``", with what it rests on. p is 1 where a figure is missing.
+    """``p_value`` of "the gain is above ``min_effect``", with the figures behind it. p is 1 if a figure is missing.
 
     Args:
         draws: fixes the permutation.
@@ -71,17 +71,17 @@ def _mean(values: Floats) -> float:
 
 @dataclass(frozen=True)
 class Power:
-    """What a test on ``items`` items can see, as dev data or an assumption say."""
+    """What a test on ``items`` items can detect, according to dev data or an assumption."""
 
-    effect: float  # the true gain it is asked about
+    effect: float  # the true gain in question
     alpha: float
     items: int
-    source: str  # where the spread comes from
+    source: str  # source of the spread
     spread: float  # share of discordant items (binary), else standard deviation of an item's difference
     binary: bool
     power: float
-    detectable: float  # smallest gain seen with power 0.8
-    needed: int | None  # items for power 0.8 at the effect; None where no number is enough
+    detectable: float  # smallest gain detected with power 0.8
+    needed: int | None  # items for power 0.8 at the effect; None if no number is enough
 
 
 def power_from(comparison: Comparison | None, rules: Rules, items: int, alpha: float, effect: float | None = None) -> Power:
@@ -98,9 +98,9 @@ def power_from(comparison: Comparison | None, rules: Rules, items: int, alpha: f
 
 
 def power_at(spread: float, binary: bool, rules: Rules, items: int, alpha: float, effect: float, source: str) -> Power:
-    """Power with a given spread: NaN stands for the worst that the measure allows."""
+    """Power with a given spread; NaN stands for the largest spread that the measure allows."""
     if binary:
-        # The gain itself makes items discordant; a smaller gain could not have fewer than this.
+        # The gain itself makes items discordant: there cannot be fewer than this.
         discordance = max(1.0 if math.isnan(spread) else spread, effect)
         power = power_to_detect(effect, discordance, items, alpha) if discordance > effect**2 else 1.0
         visible = minimum_detectable_effect(discordance, items, alpha)
@@ -124,7 +124,7 @@ def _is_binary(comparison: Comparison, rules: Rules) -> bool:
 
 
 def shortfall(power: Power) -> str | None:
-    """Why the gate could not see the effect, or None if it could."""
+    """Why the gate could not detect the effect, or None if it could."""
     if power.detectable <= power.effect:
         return None
     needed = "no number of items is enough" if power.needed is None else f"{power.needed} items are needed"

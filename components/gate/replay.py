@@ -1,4 +1,4 @@
-"""What would today's rules have decided on past challengers? Replayed are retired folds whose rows were kept."""
+"""What today's rules would have decided on past challengers, for retired folds whose rows were kept."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from ratchet.components.statistics.spending import PastTest
 
 @dataclass(frozen=True)
 class Replayed:
-    """One past verdict, and what it would be; ``would`` is None where it cannot be replayed."""
+    """One past verdict, and what it would be today; ``would`` is None if it cannot be replayed."""
 
     at: str
     run_id: str
@@ -29,7 +29,7 @@ class Replayed:
 
 
 def replay(context: Context, ledger: Ledger) -> list[Replayed]:
-    """Every past verdict of the recipe's model, oldest first, judged by the recipe's rules on the rows it was judged on."""
+    """Every past verdict of the recipe's model, oldest first, judged by the recipe's rules on the same rows as before."""
     past: list[PastTest] = []
     return [_replay_one(context, ledger, known, past) for known in ledger.verdicts(context.recipe.name)]
 
@@ -60,7 +60,7 @@ def _judge_again(
 ) -> tuple[str | None, list[str]]:
     recipe, rules = context.recipe, context.recipe.gate.rules
     sealed, dev = _sealed(context, record), _dev(context, record)
-    assert sealed is not None and dev is not None  # looked for by obstacle()
+    assert sealed is not None and dev is not None  # obstacle() checked that it exists
     items = ledger.items_of_folds(recipe.name)[record["fold_digest"]]
     if rules.error_mode != "fdr" and record["use"] > uses_allowed(rules):
         return Outcome.INVALID.value, [f"use {record['use']} is beyond the epoch's {uses_allowed(rules)}"]

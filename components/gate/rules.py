@@ -1,4 +1,4 @@
-"""The gate: pure decisions on paired results. Refusal is a value, not an exception; every doubt ends in INVALID."""
+"""The gate: pure decisions on paired results. Refusal is a value, not an exception; every doubt results in INVALID."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str], measu
 
     Args:
         expected: digest of each arm's weights (``challenger``, ``incumbent``) as the registry knows them.
-        measures: what the rules need of these results.
+        measures: what the rules need from these results.
     """
     reasons = []
     if not arms.items:
@@ -46,7 +46,7 @@ def _faults_of(arms: Arms, name: Arm, max_missing: float, measures: Iterable[str
             reasons.append(f"{len(missing)} of {len(arms.items)} items have no result from the {name}")
             continue
         whole = [arms.results(name, measure)[item] for item in arms.items if item not in missing]
-        # A KL to the incumbent is asked of the challenger alone.
+        # Only the challenger has a KL to the incumbent.
         absent = (
             0 if (name, measure) == (Arm.INCUMBENT, "kl_incumbent") else int(np.isnan(column(measure, whole)).any(axis=1).sum())
         )
@@ -86,7 +86,7 @@ def decide(
     """Superiority on the primary and every guard within its bound (an intersection-union test, each at its own level).
 
     Args:
-        places: ``sealed``, and the guard split and benchmarks that guards are on.
+        places: ``sealed``, and the guard split and benchmarks that guards refer to.
         test: of the primary, from :func:`ratchet.components.gate.primary.choose_test`.
         alpha: level of the primary and of the floor.
         first_champion: whether the floor holds as well.
@@ -110,7 +110,7 @@ def decide(
 
 
 def floor_bound(values: Floats, measure: str, alpha: float) -> float:
-    """Lower bound of the challenger's mean: Clopper-Pearson for right and wrong, else Student's t."""
+    """Lower bound of the challenger's mean: Clopper-Pearson for right-or-wrong measures, else Student's t."""
     if kind_of(measure).binary and values.shape[1] == 1 and np.isfinite(values).all():
         return lower_bound_share(int(values.sum()), len(values), alpha)
     one_a_row, clusters = flat(values)
@@ -140,7 +140,7 @@ def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) ->
 
 
 def _bound(guard: Guard, ours: Floats, theirs: Floats, alpha: float) -> tuple[float, float, str]:
-    """(upper bound of what must be small, its limit, in words)."""
+    """(upper bound of what must be small, its limit, description)."""
     largest = 1.0 if kind_of(guard.measure).binary else None
     if guard.max is not None:
         values, clusters = flat(ours)

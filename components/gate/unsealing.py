@@ -1,4 +1,4 @@
-"""What a sealed fold showed is published when the fold is retired: every verdict on it, in the run that reached it."""
+"""When a fold is retired, every verdict on it is published, in the run that reached it."""
 
 import json
 import re
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def is_retired(ledger: Ledger, model: str, verdict: Verdict) -> bool:
-    """Whether a verdict's figures may be shown."""
+    """Whether a verdict's sealed figures may be shown."""
     return verdict.fold_digest is not None and verdict.fold_digest in ledger.retired(model)
 
 
 def publish_retired(context: Context, tracker: "Tracker", ledger: Ledger) -> int:
-    """Publish what is not published yet of retired folds, and say of how many verdicts. Harmless to repeat after a kill."""
+    """Publish the unpublished verdicts of retired folds; returns their number. Idempotent, so safe after a kill."""
     model = context.recipe.name
     retire_published(ledger, model)
     hidden = ledger.unpublished(model)
@@ -42,7 +42,7 @@ def publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: 
 
 
 def metric_name(name: str) -> str:
-    """A name that MLflow takes: ``pass@4`` becomes ``pass_4``."""
+    """A name that MLflow accepts: ``pass@4`` becomes ``pass_4``."""
     return re.sub(r"[^\w./ :-]", "_", name)
 
 

@@ -1,6 +1,6 @@
-r"""Numbers, and the grader of final numbers: is the last number of a completion the reference's?
+r"""Numbers, and the grader of final numbers: does the last number of a completion equal the reference?
 
-First half: numbers as people and models write them, read exactly and as a whole; a part of a number is never taken for it.
+First half: numbers as people and models write them, read exactly and as a whole, never in part.
 Read are a sign (U+2212 too), a currency sign, thousands in groups of three (``1,000``, ``1 000``, ``1'000``), decimals, a per
 cent sign (``25%`` is 25), fractions (``3/4``, ``2 1/2``, ``\frac{3}{4}``), scientific notation and powers (``1e3``,
 ``10^{3}``), in the digits of any script. What is more than one number, or something else, is not read: ``1,2``, ``10-12``,
@@ -16,7 +16,7 @@ from typing import Any
 
 from ratchet.components.graders.protocol import Score
 
-MAX_DIGITS = 1_000  # of a number, powers written out; exact arithmetic on more would not end
+MAX_DIGITS = 1_000  # of a number with its powers written out; exact arithmetic on more would take too long
 
 _CURRENCY = r"[$\u00a2-\u00a5\u20a0-\u20cf]"
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:'\d{3})+|\d{1,3}(?: \d{3})+|\d+)(?!\d)"
@@ -67,16 +67,16 @@ _RAISED = re.compile(r"[\u207a\u207b]?[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+")
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The number that a text is, with nothing but white space, markdown and a full stop around it; else None."""
+    """The number that a text consists of, ignoring surrounding white space, markdown and a full stop; else None."""
     text = _plain(text).strip(_AROUND)
     found = _READ.match(text)
     return _value(found) if found and text[found.end() :].strip(_AROUND) in ("", ".") else None
 
 
 def parse_leading(text: str) -> Fraction | None:
-    """The number that a text begins with, or gives a name (``x = 5``): a unit may follow, a scale word multiplies.
+    """The number that a text begins with or assigns (``x = 5``): a unit may follow, a scale word multiplies.
 
-    None where something else follows, since what was read would be a part.
+    None if something else follows, because the number would be only a part.
     """
     text = _plain(text).replace("**", "").lstrip(_AROUND)
     name = _NAME.match(text)
@@ -91,7 +91,7 @@ def parse_leading(text: str) -> Fraction | None:
 
 
 def parse_last(text: str) -> Fraction | None:
-    """The last number of a text; None where the text's last digits are part of something that is not read."""
+    """The last number of a text; None if the text's last digits are part of something that is not a number."""
     text = _plain(text)
     starts = [(found.start(), found.end()) for found in _SOMEWHERE.finditer(text)]
     if not starts or re.search(r"\d", text[starts[-1][1] :]):
@@ -100,7 +100,7 @@ def parse_last(text: str) -> Fraction | None:
 
 
 def format_number(number: Fraction) -> str:
-    """The shortest exact form of a number: decimals where they end, else a fraction."""
+    """The shortest exact form of a number: a terminating decimal, else a fraction."""
     with localcontext() as context:
         context.prec, context.traps[Inexact] = 10 * MAX_DIGITS, True
         try:
@@ -110,7 +110,7 @@ def format_number(number: Fraction) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text with its digits, signs, spaces and LaTeX in the one form in which numbers are read."""
+    """A text with its digits, signs, spaces and LaTeX in canonical form."""
     if not text.isascii():
         text = _RAISED.sub(lambda found: f"^{{{unicodedata.normalize('NFKC', found[0])}}}", text)
         text = _VULGAR.sub(lambda found: f"{found[1]} "[: 2 * len(found[1])] + unicodedata.normalize("NFKC", found[2]), text)
@@ -121,7 +121,7 @@ def _plain(text: str) -> str:
 
 
 def _character(character: str) -> str:
-    """A character in its ASCII form, if it is a digit, a space or of full width; nothing if no reader sees it."""
+    """A character in its ASCII form, if it is a digit, a space or full-width; empty if it is invisible."""
     kind = unicodedata.category(character)
     if kind == "Nd":
         return str(unicodedata.decimal(character))
@@ -158,7 +158,7 @@ def _decimal(digits: str | None) -> Fraction:
     return Fraction(re.sub(r"[,' ]", "", digits or ""))
 
 
-# A line ends at any line break, and where a chat template's own tokens were left in a text.
+# A line ends at any line break, and at leftover tokens of a chat template.
 _END = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|<\|[^|<>\s]{1,40}\|>|</?s>|<(?:eos|pad|end_of_turn)>")
 _HASHES = r"(?<!#)####(?!#)"
 _STRICT = re.compile(_HASHES)
@@ -168,12 +168,12 @@ _MARKER = re.compile(
 
 
 def final_number(text: str, strict: bool = True, last_number: bool = True) -> Fraction | None:
-    r"""The final answer of a text: what its last marker says, and None if that is not one number as a whole.
+    r"""The final answer of a text: the number after its last marker, or None if that is not a single number.
 
     Args:
         strict: only ``#### N`` alone on its line counts; otherwise also ``A: N``, ``\boxed{N}``, ``<answer>N</answer>`` and
             "the answer is N", with a unit after it.
-        last_number: whether, where none of these stands, the last number counts; without effect if strict.
+        last_number: whether the last number counts if there is no marker; without effect if strict.
     """
     markers = list((_STRICT if strict else _MARKER).finditer(text))
     if not markers:
@@ -182,13 +182,13 @@ def final_number(text: str, strict: bool = True, last_number: bool = True) -> Fr
 
 
 def reference_number(answer: str) -> Fraction | None:
-    """The number of a reference answer: behind its last marker, or the whole text; None unless it is one number as a whole."""
+    """The number of a reference answer: after its last marker, or the whole text; None unless it is a single number."""
     markers = list(_MARKER.finditer(answer))
     return parse_number(_marked(answer, markers[-1]) if markers else answer)
 
 
 def _marked(text: str, marker: re.Match[str]) -> str:
-    """What a marker marks: the content of a box or a tag, else the rest of the line, or the next line that is not blank."""
+    """The text of a marker: the content of a box or a tag, else the rest of the line, or the next non-blank line."""
     rest = text[marker.end() :]
     if marker["tag"]:
         return re.split("</answer>", rest, maxsplit=1, flags=re.IGNORECASE)[0].strip()
@@ -202,7 +202,7 @@ def _line(text: str) -> str:
 
 
 def _in_braces(text: str) -> str:
-    """The text up to the brace that closes; nothing if none does."""
+    """The text up to the closing brace; empty if there is none."""
     depth = 1
     for brace in re.finditer(r"(?<!\\)[{}]", text):
         depth += 1 if brace[0] == "{" else -1
@@ -218,12 +218,12 @@ def is_correct(completion: str, answer: str, strict: bool = True, last_number: b
 
 
 def grade_numbers(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-    """Reward 1 for a right final number in the strict form, 0 for a wrong or missing one, None against no number."""
+    """Reward 1 for a right final number in the strict form, 0 for a wrong or missing one, None if the reference has none."""
     return [grade_number(completion, row.get("answer")) for completion, row in zip(completions, rows, strict=True)]
 
 
 def grade_number(completion: str, answer: object, strict: bool = True, last_number: bool = True) -> Score:
-    """The verdict on one completion; None where the reference is not one number."""
+    """The verdict on one completion; None if the reference is not a single number."""
     if answer is None or reference_number(str(answer)) is None:
         return Score(None, {})
     right = float(is_correct(completion, str(answer), strict, last_number))

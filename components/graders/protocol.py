@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from ratchet.components.errors import RewardError
 
-LARGEST = 1e12  # a loss and its gradient are float32, and both are squared: by the critic, and by the gradient's norm
+LARGEST = 1e12  # losses and gradients are float32, and both are squared: by the critic and by the gradient norm
 
 
 @dataclass(frozen=True)
 class Score:
-    """A completion's reward. ``total`` is None where it could not be judged; such a completion trains nothing."""
+    """A completion's reward. ``total`` is None if it could not be judged; such a completion does not train."""
 
     total: float | None
     parts: Mapping[str, float]
@@ -36,10 +36,10 @@ class RewardFunction(Protocol):
 
 
 def checked(scores: Sequence[Score], expected: int, source: str, largest: float = LARGEST) -> list[Score]:
-    """The scores, if they are what the protocol promises.
+    """The scores, checked against the protocol.
 
     Args:
-        largest: size of a total; what a reward is made of has no bound, because it may be scaled.
+        largest: bound on totals; parts are not bounded, because they may be scaled.
 
     Raises:
         RewardError: on a wrong count, a non-number, NaN or infinity, or a total beyond +-``largest``. These are faults of the
@@ -78,7 +78,7 @@ def score_rows(reward: RewardFunction, rows: Sequence[Mapping[str, Any]], comple
 
 
 def plain(score: Score, source: str) -> Score:
-    """A copy of built-in types alone: to read it runs no code of the reward's, as a subclass of dict or float would.
+    """A copy made of built-in types only: reading it runs no code of the reward, unlike a subclass of dict or float.
 
     Raises:
         RewardError: if it is not a score.
@@ -91,10 +91,10 @@ def plain(score: Score, source: str) -> Score:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value  # None, or what `checked` refuses
+        return value  # None, or what `checked` rejects
     return float(value) if isinstance(value, float) else int(value)
 
 
 def _shown(value: object) -> str:
-    huge = isinstance(value, int) and value.bit_length() > sys.float_info.max_exp  # Python refuses to write the longest out
+    huge = isinstance(value, int) and value.bit_length() > sys.float_info.max_exp  # Python cannot print the longest
     return "an integer beyond every float" if huge else repr(value)

@@ -1,4 +1,4 @@
-"""Graders that judge one completion by a rule: numbers, exact match, form, choice, JSON, length."""
+"""Graders that judge one completion by a rule: number, exact match, regex, choice, JSON, length."""
 
 import json
 import re
@@ -51,13 +51,13 @@ def _rule(settings: Verifier) -> Rule:
 
 
 def reference(row: Mapping[str, Any]) -> str | None:
-    """The row's reference answer; None where it has none, so that nothing can be judged against it."""
+    """The row's reference answer; None if it has none, so that completions cannot be judged against it."""
     answer = row.get("answer")
     return None if answer is None else str(answer)
 
 
 def number_rule(strict: bool, last_number: bool) -> Rule:
-    """1 if the final number is the reference's, else 0; None where the reference is not one number."""
+    """1 if the final number is the reference's, else 0; None if the reference is not a single number."""
 
     return lambda completion, row: grade_number(completion, row.get("answer"), strict, last_number).total
 
@@ -83,7 +83,7 @@ def pattern_rule(pattern: str, whole: bool) -> Rule:
 
 
 def choice_rule(options: Sequence[str]) -> Rule:
-    """1 if the last option named in the completion is the one named in the reference, else 0."""
+    """1 if the last option named in the completion equals that of the reference, else 0."""
     longest_first = sorted(map(re.escape, options), key=len, reverse=True)
     named = re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)")
 
@@ -99,7 +99,7 @@ def choice_rule(options: Sequence[str]) -> Rule:
 
 
 def json_rule(document: Mapping[str, Any]) -> Rule:
-    """1 if the completion is JSON that fulfils the schema, else 0; no reference is needed.
+    """1 if the completion is JSON that satisfies the schema, else 0; no reference is needed.
 
     Raises:
         RecipeError: if the schema is not a valid JSON Schema.
@@ -112,7 +112,7 @@ def json_rule(document: Mapping[str, Any]) -> Rule:
         Draft202012Validator.check_schema(document)
     except SchemaError as error:
         raise RecipeError(f"reward.verifier.document is not a JSON Schema: {error.message}. Correct it.") from error
-    # An empty registry: a $ref elsewhere is an error of the grader, never a download.
+    # An empty registry: an external $ref is an error of the grader, never a download.
     validator = Draft202012Validator(document, registry=Registry())
 
     def rule(completion: str, row: Mapping[str, Any]) -> float | None:

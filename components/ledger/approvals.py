@@ -10,11 +10,11 @@ from ratchet.components.records import Outcome, Verdict
 
 
 def approve(ledger: Ledger, model: str, run_id: str, by: str, rules: str, data: str | None) -> Verdict:
-    """Approve the promotion that a run's verdict asks for; harmless to repeat.
+    """Approve the promotion that a run's verdict asks for; idempotent.
 
     Args:
-        rules: digest of the rules as the recipe has them now.
-        data: dataset version that the project pins now, or None where it pins none for the recipe.
+        rules: digest of the recipe's current rules.
+        data: dataset version that the project pins now, or None if it pins none for the recipe.
 
     Raises:
         RegistryError: if the run has no such verdict, or the verdict is void.
@@ -48,7 +48,7 @@ def awaiting(ledger: Ledger, model: str, run_id: str) -> Verdict | None:
 
 
 def run_of(ledger: Ledger, model: str, verdict: Verdict) -> str:
-    """The run that a verdict was recorded with: the first that reached it."""
+    """The run that recorded a verdict: the first that reached it."""
     query = sa.select(verdicts.c.run_id).where(verdicts.c.model == model, verdicts.c.digest == verdict.digest)
     with ledger.transaction() as connection:
         return str(connection.execute(query).scalar_one())
@@ -62,7 +62,7 @@ def approved(ledger: Ledger, model: str, verdict: Verdict) -> str | None:
 
 
 def void(ledger: Ledger, model: str, verdict: Verdict) -> str | None:
-    """Why a verdict can no longer be carried out, or None: it was used, or the champion it was reached against is gone."""
+    """Why a verdict can no longer be promoted, or None: it was promoted before, or the champion was replaced."""
     history = ledger.history(model)
     if any(row.verdict == verdict.digest for row in history):
         return "it was already promoted"

@@ -1,4 +1,4 @@
-"""Does the ledger still say what was written into it? The level of the gate is spent by its rows: none may go missing."""
+"""Whether the ledger is unaltered. Its rows account for the gate's error budget: none may be missing."""
 
 import json
 from collections import defaultdict
@@ -10,14 +10,14 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import gate_uses, verdicts
 
-WHOSE = ("fold_digest", "challenger", "incumbent", "rules")  # a use is counted once for each
+WHOSE = ("fold_digest", "challenger", "incumbent", "rules")  # a use is counted once per combination
 
 
 def check_ledger(ledger: Ledger, model: str) -> None:
-    """Hold promotions, uses of sealed folds and verdicts against each other and against their hashes.
+    """Check promotions, uses of sealed folds and verdicts against each other and against their hashes.
 
     Raises:
-        RegistryError: naming the first thing that was altered; nothing is judged or promoted then.
+        RegistryError: naming the first altered row; nothing is judged or promoted then.
     """
     ledger.history(model)
     with ledger.transaction() as connection:
@@ -34,7 +34,7 @@ def check_ledger(ledger: Ledger, model: str) -> None:
         record = json.loads(verdict["record"])
         if digest_of(record) != verdict["digest"]:
             raise _altered(ledger, f"the verdict of run {verdict['run_id']} does not have its hash")
-        # Only what was scored was counted. The verdict's number is of the epoch, which several versions of a fold may share.
+        # Only scored verdicts were counted. Their number is that of the epoch, which several versions of a fold may share.
         if record.get("evidence") and tuple(record[name] for name in WHOSE) not in known:
             raise _altered(ledger, f"the use of a sealed fold that run {verdict['run_id']} counted is missing")
 

@@ -1,9 +1,9 @@
 """The right to act for a run, held by one process at a time: a claim in the ledger that its holder renews.
 
 A lease with a fencing token (Gray and Cheriton 1989; Kleppmann 2016). No clock is compared with another machine's: the holder
-counts from the start of its last renewal that reached the ledger, and a contender takes over once it has watched the claim for
-its whole lifetime and seen no renewal. Who was paused or cut off meanwhile cannot know; the token makes it harmless, since
-whatever a run decides is written in one transaction with a check of the token (:meth:`Claim.fence`).
+counts from the start of its last successful renewal, and a contender takes over after watching the claim for
+its whole lifetime without a renewal. A holder that was paused or cut off cannot know that. The token makes it harmless, since
+every decision of a run is written in one transaction with a check of the token (:meth:`Claim.fence`).
 """
 
 import os
@@ -23,14 +23,14 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims
 
 LIFETIME = "RATCHET_CLAIM_SECONDS"
-SECONDS = 300.0  # longer than a database's restart, or than an extension module holds the interpreter's lock
+SECONDS = 300.0  # longer than a database restarts, or an extension module holds the interpreter's lock
 RENEWALS = 10  # per lifetime
 POLL = 1.0
 
 
 def uptime() -> float:
-    """Seconds since some instant, those that the machine slept included; setting the wall clock does not change it."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # macOS counts sleep in the latter
+    """Seconds since a fixed instant, sleep included; setting the wall clock does not change it."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # on macOS the latter includes sleep
 
 
 def lifetime() -> float:
@@ -59,16 +59,16 @@ class Claim:
         """
         self.ledger, self.run, self.token, self.seconds, self.clock = ledger, run, token, seconds, clock
         self.process = os.getpid()
-        self._renewed = renewed  # the start of the last renewal that reached the ledger
+        self._renewed = renewed  # start of the last successful renewal
         self._lost: str | None = None  # why; final
-        self._trouble: Exception | None = None  # what the last renewal failed with
+        self._trouble: Exception | None = None  # the error of the last renewal
         self._mine = sa.and_(claims.c.run == run, claims.c.token == token, claims.c.held)
 
     def check(self) -> None:
         """Whether this process may continue the run, from memory: cheap enough for every training step.
 
         Raises:
-            ClaimLostError: if it may not, now and for ever.
+            ClaimLostError: if it may not, permanently.
         """
         if os.getpid() != self.process:
             raise ClaimLostError(
@@ -85,7 +85,7 @@ class Claim:
             raise ClaimLostError(self._lost)
 
     def fence(self, connection: sa.Connection) -> None:
-        """Check the token inside a transaction; until that ends, nobody else takes the claim over.
+        """Check the token inside a transaction; no other process can take the claim over until it ends.
 
         Raises:
             ClaimLostError: if this process may not continue the run; the transaction is rolled back with it.
@@ -96,7 +96,7 @@ class Claim:
             self.check()
 
     def confirm(self) -> None:
-        """Renew now; wait for a ledger that is out of reach until the claim expires.
+        """Renew now; wait for an unreachable ledger until the claim expires.
 
         Raises:
             ClaimLostError: if this process may not continue the run.
@@ -112,15 +112,15 @@ class Claim:
                 self.ledger.clock.sleep(self.seconds / RENEWALS)
 
     def explained(self, error: ClaimLostError) -> ClaimLostError:
-        """The error, with the name of who took the run over: a process that was paused knows only that it was."""
-        with suppress(RegistryError):  # out of reach
+        """The error, with the name of the process that took over: a paused process only knows that it was paused."""
+        with suppress(RegistryError):  # unreachable
             if os.getpid() == self.process and not self.ours():
                 with self.ledger.transaction() as connection:
                     return ClaimLostError(self._taken_over(connection))
         return error
 
     def ours(self) -> bool:
-        """Whether nobody else took the run over, even where the claim has expired."""
+        """Whether no other process took the run over, even if the claim has expired."""
         if os.getpid() != self.process:
             return False
         with self.ledger.transaction() as connection:
@@ -138,7 +138,7 @@ class Claim:
             if os.getpid() == self.process:
                 ended.set()
                 thread.join(LOCK_TIMEOUT_SECONDS)
-                with suppress(RegistryError):  # it expires, and what ended the block matters more
+                with suppress(RegistryError):  # the claim expires anyway, and the block's own error matters more
                     self._release()
 
     def _keep(self, ended: threading.Event) -> None:
@@ -146,8 +146,8 @@ class Claim:
             try:
                 self._renew()
             except ClaimLostError:
-                return  # the run finds it by its next check
-            except Exception as error:  # a ledger that is locked or out of reach may be back before the claim expires
+                return  # the next check of the run raises it
+            except Exception as error:  # a locked or unreachable ledger may recover before the claim expires
                 self._trouble = error
 
     def _renew(self) -> None:
@@ -158,7 +158,7 @@ class Claim:
         self._renewed, self._trouble = begun, None
 
     def _touch(self, connection: sa.Connection) -> bool:
-        """Count a renewal; false where the claim is another's."""
+        """Count a renewal; false if another process holds the claim."""
         return bool(connection.execute(claims.update().where(self._mine).values(renewals=claims.c.renewals + 1)).rowcount)
 
     def _taken_over(self, connection: sa.Connection) -> str:
@@ -175,12 +175,12 @@ class Claim:
 
 @contextmanager
 def claimed(ledger: Ledger, run: str, place: str, tell: Callable[[str, float], None]) -> Iterator[Claim]:
-    """Hold the claim on a run within the block; everything that the ledger decides is fenced by it.
+    """Hold the claim on a run within the block; it fences every decision in the ledger.
 
     Args:
         run: the run's identity.
-        place: names a lock that the caller holds, as did whoever claimed the run from this place: that process is gone.
-        tell: told once who is waited for, and the claim's lifetime.
+        place: identifies a lock that the caller holds. An earlier claimant from this place held it too, so it is gone.
+        tell: called once with the holder that is waited for and the claim's lifetime.
     """
     with acquired(ledger, run, place, tell).kept() as claim:
         before, ledger.fence = ledger.fence, claim.fence
@@ -195,11 +195,11 @@ def claimed(ledger: Ledger, run: str, place: str, tell: Callable[[str, float], N
 def acquired(
     ledger: Ledger, run: str, place: str, tell: Callable[[str, float], None], clock: Callable[[], float] = uptime
 ) -> Claim:
-    """The claim on a run, once nobody else's is alive."""
+    """The claim on a run, once no other live claim exists."""
     seconds, watched = lifetime(), Watched(None, clock())
     while True:
         begun = clock()
-        with suppress(IntegrityError), ledger.transaction() as connection:  # another's first claim on the run
+        with suppress(IntegrityError), ledger.transaction() as connection:  # another process claimed the run first
             found = connection.execute(sa.select(claims).where(claims.c.run == run)).mappings().first()
             if found is None or not found["held"] or found["place"] == place or watched.silent(found, begun):
                 token = _take(connection, found, run, place, seconds)
@@ -213,17 +213,17 @@ def acquired(
 
 
 class Watched(NamedTuple):
-    """Another's claim, as it was first seen at an instant."""
+    """Another process's claim, and when it was first seen."""
 
     claim: Any
     since: float
 
     def same(self, found: Any) -> bool:
-        """Whether it has been neither renewed nor taken since."""
+        """Whether it has been neither renewed nor taken over since."""
         return self.claim is not None and all(self.claim[name] == found[name] for name in ("token", "renewals"))
 
     def silent(self, found: Any, now: float) -> bool:
-        """Whether it was watched for its whole lifetime, and not renewed."""
+        """Whether it was watched for its whole lifetime without a renewal."""
         return self.same(found) and bool(now - self.since >= found["seconds"])
 
 

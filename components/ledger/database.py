@@ -1,6 +1,6 @@
 """The database under the ledger: transactions, the fence that a run's decisions pass, and the time.
 
-SQLite runs with ``synchronous=FULL``, and a transaction begins IMMEDIATE: nobody else writes between its reads and its writes.
+SQLite runs with ``synchronous=FULL``, and a transaction begins IMMEDIATE: no other process writes between its reads and writes.
 """
 
 import time
@@ -20,7 +20,7 @@ LOCK_TIMEOUT_SECONDS = 20
 
 
 class Clock(Protocol):
-    """What :mod:`time` gives, and a simulation can."""
+    """The part of :mod:`time` that a simulation can replace."""
 
     def time(self) -> float: ...
     def sleep(self, seconds: float, /) -> None: ...
@@ -35,12 +35,12 @@ class Database:
             RegistryError: if the database cannot be opened or has another schema.
         """
         self.clock = clock
-        self.fence: Callable[[sa.Connection], None] = lambda _: None  # a run's claim puts its check here
+        self.fence: Callable[[sa.Connection], None] = lambda _: None  # a run's claim sets this check
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.url = sa.make_url(url)
         arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if self.url.get_backend_name() == "sqlite" else {}
-        # With its parameters an error would print sealed figures.
+        # With parameters, an error would print sealed figures.
         self.engine = sa.create_engine(self.url, connect_args=arguments, hide_parameters=True)
         if self.engine.dialect.name == "sqlite":
             sa.event.listen(self.engine, "connect", _sqlite_connect)
@@ -76,7 +76,7 @@ class Database:
 
     @contextmanager
     def decision(self) -> Iterator[sa.Connection]:
-        """A transaction that passes the fence first: a run that lost its claim decides nothing.
+        """A transaction that passes the fence first: a run that lost its claim cannot decide anything.
 
         The check and the write are one transaction: a process that checked before it could be paused in between, lose its
         claim, and write all the same.

@@ -45,7 +45,7 @@ class GateUses(Database):
             return {row["fold_digest"]: row["use"] for row in rows}
 
     def uses(self, model: str, fold: str) -> int:
-        """How often a fold was used."""
+        """Number of uses of a fold."""
         here = sa.and_(gate_uses.c.model == model, gate_uses.c.fold_digest == fold)
         with self.transaction() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(gate_uses).where(here)).scalar_one())
@@ -61,7 +61,7 @@ class GateUses(Database):
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def note_items(self, model: str, fold: str, items: Sequence[str]) -> None:
-        """Note which items a fold's uses are on; the first note stays."""
+        """Record the items of a fold's uses; the first record stays."""
         here = {"model": model, "fold_digest": fold}
         with self.transaction() as connection:
             if connection.execute(sa.select(fold_items.c.item_ids).where(*equal(fold_items, here))).first() is None:

@@ -1,7 +1,7 @@
-"""The right to promote, held by one process at a time: a lease that expires, with a fencing token that only ever grows.
+"""The right to promote, held by one process at a time: a lease that expires, with a fencing token that only increases.
 
-The lease keeps two schedulers from working against each other; the token is what makes a process harmless that was paused
-while it held the lease, since the ledger refuses every token but the newest (Kleppmann 2016, "How to do distributed locking").
+The lease keeps two schedulers from working against each other. The token makes a process harmless that was paused
+while it held the lease, since the ledger rejects every token but the newest (Kleppmann 2016, "How to do distributed locking").
 """
 
 import uuid
@@ -15,17 +15,17 @@ from ratchet.components.faults import point
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import leases
 
-SECONDS = 120.0  # a promotion takes a few; a process that is silent for longer is taken for dead
+SECONDS = 120.0  # a promotion takes a few; a process that is silent for longer counts as dead
 PATIENCE = 600.0
 POLL = 1.0
 
 
 @contextmanager
 def promotion_lease(ledger: Ledger, model: str) -> Iterator[int]:
-    """The fencing token of the lease on a model's promotions, waiting for whoever holds it.
+    """The fencing token of the lease on a model's promotions, after waiting for its current holder.
 
     Raises:
-        RegistryError: if others hold it all the time.
+        RegistryError: if other processes hold it all the time.
     """
     holder, deadline = uuid.uuid4().hex, ledger.clock.time() + PATIENCE
     while (token := _acquired(ledger, model, holder)) is None:
@@ -42,7 +42,7 @@ def promotion_lease(ledger: Ledger, model: str) -> Iterator[int]:
 
 
 def _acquired(ledger: Ledger, model: str, holder: str) -> int | None:
-    """A new token, unless another's lease has not expired."""
+    """A new token, unless the lease of another process has not expired."""
     with ledger.transaction() as connection:
         row = connection.execute(sa.select(leases).where(leases.c.model == model)).mappings().first()
         if row is not None and row["expires"] > ledger.clock.time():
@@ -52,7 +52,7 @@ def _acquired(ledger: Ledger, model: str, holder: str) -> int | None:
         if row is None:
             connection.execute(leases.insert().values(model=model, **values))
             return int(token)
-        # Where transactions do not lock what they read, another process may have taken this very token meanwhile.
+        # If transactions do not lock what they read, another process may have taken the same token meanwhile.
         seen = sa.and_(leases.c.model == model, leases.c.token == row["token"])
         return int(token) if connection.execute(leases.update().where(seen).values(**values)).rowcount else None
 

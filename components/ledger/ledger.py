@@ -1,7 +1,7 @@
-"""The ledger: gate uses, verdicts, runs and, in this file, promotions, in a small SQL database of its own.
+"""The ledger: gate uses, verdicts, runs and, in this file, promotions, in its own small SQL database.
 
 MLflow's aliases have no compare-and-set and no history; the ledger has both, and the alias follows it. Every write is
-idempotent, so that a run killed anywhere can be started again. Order is by sequence, never by clock.
+idempotent, so that a run killed at any point can be started again. Order is by sequence, never by clock.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +36,7 @@ class Promotion:
     digest: str = ""
 
     def chained(self, before: str) -> str:
-        """sha256 of this row and of the one before it: a row that is changed or missing breaks the chain."""
+        """sha256 of this row and the previous one: a changed or missing row breaks the chain."""
         return digest_of([before, {k: v for k, v in asdict(self).items() if k != "digest"}])
 
     def as_json(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Ledger(Verdicts, Runs):
     def promote(self, model: str, row: Promotion, *, token: int, retire_fold: str | None = None) -> Promotion:
         """Compare-and-set: append ``row`` if it is the next one and ``token`` is the newest lease's.
 
-        The fold that showed it is retired in the same transaction. Repeating a promotion that happened returns it.
+        The fold of its verdict is retired in the same transaction. Repeating a promotion returns it.
 
         Raises:
             StaleChampionError: if another promotion came first; the challenger must be judged again.
@@ -110,7 +110,7 @@ class Ledger(Verdicts, Runs):
         return row
 
     def begin_move(self, promotion: Promotion, model: str) -> int:
-        """Note that the champion alias is about to be set to a promotion's version; returns the intent's number."""
+        """Record that the champion alias is about to be set to a promotion's version; returns the intent's number."""
         values = {"model": model, "sequence": promotion.sequence, "version": promotion.version, "done": False, "at": now()}
         with self.transaction() as connection:
             number = connection.execute(alias_moves.insert().values(**values)).inserted_primary_key
@@ -118,18 +118,18 @@ class Ledger(Verdicts, Runs):
         return int(number[0])
 
     def end_move(self, number: int) -> None:
-        """Note that the alias was read back where the intent put it."""
+        """Record that the alias was read back as the intent set it."""
         with self.transaction() as connection:
             connection.execute(alias_moves.update().where(alias_moves.c.id == number).values(done=True))
 
     def open_moves(self, model: str) -> set[str]:
-        """Versions to which a process may still be about to set the alias, or died before saying that it did."""
+        """Versions to which a process may still set the alias, or set it and died before closing the intent."""
         query = sa.select(alias_moves.c.version).where(alias_moves.c.model == model, alias_moves.c.done.is_(False))
         with self.transaction() as connection:
             return set(connection.execute(query).scalars())
 
     def followed(self, model: str, sequence: int) -> bool:
-        """Whether the alias has once been at promotion number ``sequence``."""
+        """Whether the alias has ever been at promotion number ``sequence``."""
         query = sa.select(sa.func.count()).where(
             alias_moves.c.model == model, alias_moves.c.sequence == sequence, alias_moves.c.done.is_(True)
         )
@@ -142,7 +142,7 @@ def _check_next(
 ) -> None:
     """
     Raises:
-        StaleChampionError, RegistryError: if ``row`` may not follow.
+        StaleChampionError, RegistryError: if ``row`` may not be appended.
     """
     if known:
         raise RegistryError(f"the verdict on version {row.version} of {model} has been used before. Train a new challenger.")

@@ -1,4 +1,4 @@
-"""What a person may do past the gate: roll back, or promote a version on their own word. Both are recorded as such."""
+"""How a person overrides the gate: roll back, or promote a version without a verdict. Both are recorded as such."""
 
 from typing import Protocol
 
@@ -11,26 +11,26 @@ from ratchet.components.records import Registered
 
 
 class Versions(Registry, Protocol):
-    """The registry, with what is needed to trust a version."""
+    """The part of the registry needed to trust a version."""
 
     def registered(self, name: str, version: str) -> Registered: ...
     def check_artifact(self, name: str, version: str) -> None: ...
 
 
 def override(ledger: Ledger, registry: Versions, model: str, version: str, reason: str) -> Promotion:
-    """Make a registered version the champion without a verdict. A hand-moved alias is set right by it.
+    """Make a registered version the champion without a verdict. This also corrects an alias moved by hand.
 
     Raises:
-        RegistryError: if the version does not exist, its files are not what was registered, or it is the champion.
+        RegistryError: if the version does not exist, its files differ from the registered ones, or it is the champion.
     """
     return _succeed(ledger, registry, model, version, "override", reason)
 
 
 def rollback(ledger: Ledger, registry: Versions, model: str, version: str | None, reason: str | None) -> Promotion:
-    """Make an earlier champion the champion again; by default the one before today's.
+    """Make an earlier champion the champion again; by default the previous one.
 
     Raises:
-        RegistryError: if there is none, or its files are not what was registered.
+        RegistryError: if there is none, or its files differ from the registered ones.
     """
     history = ledger.history(model)
     target = version or _champion_before(model, history)
@@ -41,7 +41,7 @@ def rollback(ledger: Ledger, registry: Versions, model: str, version: str | None
 
 
 def _champion_before(model: str, history: list[Promotion]) -> str:
-    """The champion that today's replaced when it was first promoted: rolling back twice goes two steps back."""
+    """The champion that the current one replaced when it was first promoted: rolling back twice goes two steps back."""
     standing: list[str] = []
     for row in history:
         if row.by == "rollback" and row.version in standing:

@@ -1,8 +1,8 @@
-"""Promotion: the ledger decides by compare-and-set, the MLflow alias follows, and what a crash interrupts is made good.
+"""Promotion: the ledger decides by compare-and-set, the MLflow alias follows, and ``reconcile`` completes what a crash left.
 
-Every promotion goes the same way, under the lease: the ledger's row (the moment that counts), a noted intent, the alias, a
-read-back, the intent closed. The alias alone has no compare-and-set: whoever sets it looks at the ledger again afterwards,
-and continues until the two agree, so that a process which was paused before its call does no lasting harm.
+Every promotion takes the same steps, under the lease: the ledger's row (which decides), a recorded intent, the alias, a
+read-back, the intent closed. The alias has no compare-and-set: the process that sets it reads the ledger again afterwards,
+and repeats until the two agree, so that a process that was paused before its call does no lasting harm.
 """
 
 from typing import Protocol
@@ -25,7 +25,7 @@ class Registry(Protocol):
 def reconcile(ledger: Ledger, registry: Registry, model: str) -> Promotion | None:
     """Make the champion alias what the ledger says, and return the champion.
 
-    A promotion whose alias was still on its way is finished. Anything else that differs was done by hand.
+    A promotion whose alias was not set yet is completed. Any other difference was made by hand.
 
     Raises:
         RegistryError: if the alias was moved or deleted by hand, or the ledger was lost; nothing is promoted then.
@@ -51,7 +51,7 @@ def reconcile(ledger: Ledger, registry: Registry, model: str) -> Promotion | Non
 
 
 def _seen(ledger: Ledger, registry: Registry, model: str) -> tuple[Promotion | None, bool, str | None]:
-    """The champion, whether the alias has been at it, and the alias: read in this order, while the champion stays the same."""
+    """The champion, whether the alias has been at it, and the alias: read in this order, and again if the champion changed."""
     while True:
         champion = ledger.champion(model)
         followed = champion is not None and ledger.followed(model, champion.sequence)
@@ -61,7 +61,7 @@ def _seen(ledger: Ledger, registry: Registry, model: str) -> tuple[Promotion | N
 
 
 def follow(ledger: Ledger, registry: Registry, model: str) -> Promotion:
-    """Set the champion alias to the ledger's champion, again where that changed while it was being set."""
+    """Set the champion alias to the ledger's champion, and again if that changed meanwhile."""
     while True:
         champion = ledger.champion(model)
         assert champion is not None
@@ -86,10 +86,10 @@ def promote(
     run_id: str,
     fold: str,
 ) -> Promotion:
-    """Make ``version`` the champion on the strength of a verdict; harmless to repeat.
+    """Make ``version`` the champion on the strength of a verdict; idempotent.
 
     Args:
-        expected: number of promotions before this one, as it was when the challenger was judged.
+        expected: number of promotions when the challenger was judged.
 
     Raises:
         StaleChampionError: if the champion changed since the verdict.

@@ -9,34 +9,34 @@ import sqlalchemy as sa
 from ratchet.components.ledger.database import Database, now
 from ratchet.components.ledger.tables import runs
 
-OPEN = ("running", "failed", "killed")  # a run that did not reach its end, and is continued when it is started again
+OPEN = ("running", "failed", "killed")  # a run that did not end, and resumes when it is started again
 
 
 class Runs(Database):
     """One row per run identity."""
 
     def open_run(self, identity: str) -> str | None:
-        """The MLflow run of an identity that was begun and did not finish."""
+        """The MLflow run of an identity that began and did not finish."""
         query = sa.select(runs.c.run_id).where(runs.c.identity == identity, runs.c.status.in_(OPEN))
         with self.transaction() as connection:
             return connection.execute(query).scalar()
 
     def begin_run(self, identity: str, model: str, run_id: str) -> None:
-        """Note that a run has begun (again)."""
+        """Record that a run has begun (again)."""
         with self.decision() as connection:
             connection.execute(runs.delete().where(runs.c.identity == identity))
             values = {"identity": identity, "model": model, "run_id": run_id}
             connection.execute(runs.insert().values(**values, status="running", started=now()))
 
     def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:
-        """Note how a run ended."""
+        """Record how a run ended."""
         with self.decision() as connection:
             text = json.dumps(result, sort_keys=True)
             values = {"status": result["status"], "finished": now(), "result": text}
             connection.execute(runs.update().where(runs.c.identity == identity).values(**values))
 
     def break_run(self, identity: str, status: str) -> None:
-        """Note that a process ended before its run did; ``status`` is failed or killed."""
+        """Record that a process ended before its run did; ``status`` is failed or killed."""
         with self.transaction() as connection:
             connection.execute(runs.update().where(runs.c.identity == identity).values(status=status))
 

@@ -1,4 +1,4 @@
-"""The ledger's tables. Every row is written once, but for the state of leases, claims, approvals and runs."""
+"""The ledger's tables. Every row is written once, except the state of leases, claims, approvals and runs."""
 
 import sqlalchemy as sa
 
@@ -62,13 +62,13 @@ promotions = sa.Table(
     sa.Column("previous", sa.String(32)),
     sa.Column("weights", sa.String(64), nullable=False),
     sa.Column("by", sa.String(16), nullable=False),
-    sa.Column("verdict", sa.String(64)),  # none where a person decided
+    sa.Column("verdict", sa.String(64)),  # null if a person decided
     sa.Column("reason", sa.Text),  # a person's
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("at", sa.String(40), nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),  # over the row and the digest of the row before it
+    sa.Column("digest", sa.String(64), nullable=False),  # over the row and the digest of the previous row
 )
-# What may still be on its way to MLflow: an intent is noted before the alias is set, and closed when it was read back.
+# An intent is recorded before the alias is set in MLflow, and closed once the alias was read back.
 alias_moves = sa.Table(
     "alias_moves",
     metadata,
@@ -84,19 +84,19 @@ leases = sa.Table(
     metadata,
     sa.Column("model", sa.String(64), primary_key=True),
     sa.Column("holder", sa.String(64), nullable=False),
-    sa.Column("token", sa.Integer, nullable=False),  # only ever grows: an older one is refused
+    sa.Column("token", sa.Integer, nullable=False),  # only increases: an older one is rejected
     sa.Column("expires", sa.Float, nullable=False),  # seconds since the epoch
 )
 claims = sa.Table(
     "claims",
     metadata,
     sa.Column("run", sa.String(64), primary_key=True),  # the run's identity
-    sa.Column("token", sa.Integer, nullable=False),  # only ever grows: an older one is refused
+    sa.Column("token", sa.Integer, nullable=False),  # only increases: an older one is rejected
     sa.Column("held", sa.Boolean, nullable=False),
     sa.Column("holder", sa.String(120), nullable=False),  # for people
-    sa.Column("place", sa.String(32), nullable=False),  # which lock the holder has
-    sa.Column("seconds", sa.Float, nullable=False),  # without a renewal until it expires
-    sa.Column("renewals", sa.Integer, nullable=False),  # the holder counts up; a contender watches it
+    sa.Column("place", sa.String(32), nullable=False),  # identifies the holder's lock
+    sa.Column("seconds", sa.Float, nullable=False),  # lifetime without a renewal
+    sa.Column("renewals", sa.Integer, nullable=False),  # the holder increments it; a contender watches it
 )
 approvals = sa.Table(
     "approvals",

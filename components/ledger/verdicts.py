@@ -16,7 +16,7 @@ class Verdicts(GateUses):
     """What uses of sealed folds ended in."""
 
     def record_verdict(self, model: str, record: Mapping[str, Any], digest: str, run_id: str) -> None:
-        """Store a verdict's whole record; repeating is harmless."""
+        """Store a verdict's whole record; idempotent."""
         pair = {"model": model, "challenger": record["challenger"], "incumbent": record["incumbent"], "digest": digest}
         if self._newest_verdict(*equal(verdicts, pair)) is not None:
             return
@@ -69,7 +69,7 @@ class Verdicts(GateUses):
         return [{**{k: row[k] for k in ("digest", "run_id", "at")}, "record": json.loads(row["record"])} for row in rows]
 
     def unpublished(self, model: str) -> list[dict[str, Any]]:
-        """Verdicts whose fold is retired, and that :meth:`note_published` has not seen."""
+        """Verdicts whose fold is retired, and for which :meth:`note_published` was not called."""
         retired = self.retired(model)
         query = sa.select(settings_table.c.key).where(settings_table.c.key.like("published:%"))
         with self.transaction() as connection:
@@ -78,7 +78,7 @@ class Verdicts(GateUses):
         return [known for known in hidden if known["digest"] not in published]
 
     def note_published(self, digest: str, run_id: str) -> None:
-        """Note that a verdict's figures are in MLflow."""
+        """Record that a verdict's figures are in MLflow."""
         with self.transaction() as connection:
             connection.execute(settings_table.delete().where(settings_table.c.key == f"published:{digest}"))
             connection.execute(settings_table.insert().values(key=f"published:{digest}", value=run_id))

@@ -16,7 +16,7 @@ from ratchet.components.policy.packing import Group
 
 @dataclass(frozen=True)
 class Reference:
-    """The policy that divergence is measured from: a model of its own, or the trained one with its adapter switched off."""
+    """The policy from which divergence is measured: a separate model, or the trained one with its adapter disabled."""
 
     policy: Policy
     scope: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -31,7 +31,7 @@ class Reference:
 class Adapter:
     """LoRA layers inside a policy's model: only they are trainable."""
 
-    policy: Policy  # its model holds the layers
+    policy: Policy  # its model contains the layers
     peft: Any  # peft.PeftModel around that model
 
     def reference(self) -> Reference:
@@ -39,17 +39,17 @@ class Adapter:
         return Reference(self.policy, self.peft.disable_adapter)
 
     def save(self, path: Path) -> None:
-        """Write the adapter alone, in peft's format, as safetensors."""
+        """Write only the adapter, in peft's format, as safetensors."""
         # With "auto", peft asks the hub whether the base model's vocabulary has been resized.
         self.peft.save_pretrained(path, safe_serialization=True, save_embedding_layers=False)
 
     def merge(self) -> Policy:
-        """The policy with the adapter's product added to its weights; the adapter is gone afterwards."""
+        """The policy with the adapter merged into its weights and removed."""
         return replace(self.policy, model=self.peft.merge_and_unload())
 
 
 def add_lora(policy: Policy, rank: int, alpha: int, seed: int) -> Adapter:
-    """Put LoRA layers into every linear layer of the policy's model but its head, and freeze the rest.
+    """Add LoRA to every linear layer of the policy's model except its head, and freeze the rest.
 
     Raises:
         ModelError: if peft is not installed.

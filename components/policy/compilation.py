@@ -1,4 +1,4 @@
-"""What is compiled on CUDA, and how compiled code stays the same from run to run."""
+"""What is compiled on CUDA, reproducibly from run to run."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-VERSIONS = 64  # of one function; past them dynamo would go back to eager code without an error
+VERSIONS = 64  # of one function; beyond that, dynamo would silently fall back to eager code
 
 
 def compiled_on_cuda(function: Function) -> Function:
-    """The function, compiled where its first argument is on CUDA.
+    """The function, compiled if its first argument is on CUDA.
 
     ``dynamic=True``: one kernel for every length, so that results do not depend on which lengths came first.
     """
@@ -31,7 +31,7 @@ def compiled_on_cuda(function: Function) -> Function:
 def compiled_layers(trunk: nn.Module) -> Iterator[None]:
     """The decoder layers compiled one by one, each for every length; on a CPU nothing happens.
 
-    Only within: what decodes has its own ways to be fast.
+    Only within the block: decoding has its own optimisations.
     """
     layers = [m for m in trunk.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not _on_cuda(trunk):

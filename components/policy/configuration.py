@@ -1,4 +1,4 @@
-"""A model's configuration and shape, read without its weights; the model need not be here.
+"""A model's configuration and shape, read without its weights or a downloaded model.
 
 The shape is what a causal language model's memory depends on.
 """
@@ -19,10 +19,10 @@ Fields = Mapping[str, bool | int | float | str]
 
 
 def configuration_of(model: str, revision: str | None, stated: Fields | None) -> Any:
-    """The configuration of a model directory or hub id; of what the recipe states of it, where that is all there is.
+    """The configuration of a model directory or hub id, else the fields that the recipe states.
 
     Raises:
-        RecipeError: if nothing is known of it here.
+        RecipeError: if it is unknown.
     """
     if Path(model).is_dir():
         return read_configuration(Path(model))
@@ -52,7 +52,7 @@ def read_configuration(path: Path) -> Any:
 
 
 def check_stated(policy: Policy, stated: Fields | None) -> None:
-    """Refuse a model that is not what the recipe states.
+    """Reject a model that differs from the recipe's shape.
 
     Raises:
         ModelError: naming the field.
@@ -91,7 +91,7 @@ class ModelShape:
     head_width: int  # of one attention head
     vocabulary: int
     parameters: int  # tied ones once
-    head_parameters: int  # of the language-model head, where it is not tied to the embeddings; else 0
+    head_parameters: int  # of the language-model head, if it is not tied to the embeddings; else 0
 
     @property
     def query(self) -> int:

@@ -90,7 +90,7 @@ def is_half(device: torch.device, precision: str) -> bool:
 
 
 def frozen(policy: Policy) -> Policy:
-    """The policy for scoring alone: in low precision its linear layers hold what autocast would make of them at every call.
+    """The policy for scoring only: in low precision its linear layers contain what autocast would cast at every call.
 
     The same bits come out, with half the memory for these layers. A matrix that embeddings share stays as it is.
     """

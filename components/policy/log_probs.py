@@ -1,6 +1,6 @@
 """Log-probs of completion tokens under a causal language model: no logits of prompts, and never all logits at once.
 
-Notation: N completion tokens, V the vocabulary. The logits are made in tiles, with a gradient of its own: neither pass holds
+Notation: N completion tokens, V the vocabulary. The logits are computed in tiles, with a custom gradient: neither pass holds
 more than a tile; the backward pass makes a tile's logits once more, unless one tile was all. The gradient of the head's weight
 is added up over the tiles in fp32, whatever the precision of the matrix products: sums in bf16 drift (the entropy falls within
 some dozens of steps).
@@ -81,7 +81,7 @@ def score_hidden(
 
 
 def completion_scores(policy: Policy, groups: Sequence[Group], groups_at_once: int = 256) -> list[tuple[float, bool]]:
-    """Log-prob of each completion as a whole, and whether greedy decoding would have said just that; without gradient."""
+    """Log-prob of each completion as a whole, and whether greedy decoding would give it; without gradient."""
     found: list[tuple[float, bool]] = []
     with torch.no_grad(), policy.autocast():
         for start in range(0, len(groups), groups_at_once):

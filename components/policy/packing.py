@@ -42,7 +42,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Rows of packed tokens and where their completion tokens are."""
+    """Rows of packed tokens and the positions of their completion tokens."""
 
     tokens: Tensor  # [R, T] long
     positions: Tensor  # [R, T] long
@@ -53,7 +53,7 @@ class PackedRows:
     predictor_column: Tensor  # [N] long
     sequence: Tensor  # [N] long: number of the completion, in the order given
     index: Tensor  # [N] long: position within its completion
-    sequences: Sequences | None = None  # of a flat row: what attends to what, where no mask says it
+    sequences: Sequences | None = None  # of a flat row: the attention structure, in place of a mask
 
     def to(self, device: torch.device) -> "PackedRows":
         """The same rows on another device."""
@@ -83,7 +83,7 @@ class PackedRows:
         return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
     def attention_for(self, config: Any, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
-        """The mask that a model of this configuration takes: one, or one for each of its layers' kinds.
+        """The mask that a model of this configuration needs: one, or one per kind of layer.
 
         Raises:
             ModelError: for layers that are neither full nor sliding-window attention.

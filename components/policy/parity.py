@@ -1,7 +1,7 @@
 """Parity checks before training: do the samplers, the packed scorer and the model's own forward pass agree on this model?
 
-Models differ in windows, caps, scales and positions. Rather than trust a list of families, every model is tried on a few
-tokens; one whose figures differ would be trained on wrong importance ratios without any other sign.
+Models differ in windows, caps, scales and positions. Instead of a list of supported families, every model is tested on a few
+tokens; if its figures differed, training would silently use wrong importance ratios.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from ratchet.components.policy.varlen_attention import flat_rows
 TOLERANCE = 2e-3  # nats, fp32
 HALF_TOLERANCE = 0.05  # nats, mean: bf16 kernels differ by less than 0.02, stale or wrong keys by 0.2 and more
 PROBE_TOKENS = 12
-COPIES = 12  # of each completion beside one another: rows of 300 tokens, wider than a window of a model's own (GPT-Neo: 256)
+COPIES = 12  # of each completion, adjacent: rows of 300 tokens, wider than a model's window (GPT-Neo: 256)
 LONGEST = 256
 
 
@@ -37,7 +37,7 @@ def check_scoring(policy: Policy) -> None:
         differences = _differences(policy)
     except ModelError:
         raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:  # of foreign model code
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:  # of third-party model code
         raise ModelError(
             f"{family}: sampling and scoring fail on this model ({type(error).__name__}: {error}). "
             "This family is not supported; use another model."
@@ -54,7 +54,7 @@ def check_slots(policy: Policy) -> SlotEngine:
     """An engine with slots for this model, tried against the model's own forward pass in fp32 and in the policy's precision.
 
     Raises:
-        ModelError: if slots cannot serve it, and why.
+        ModelError: if slots cannot serve it, with the reason.
     """
     try:
         exact = replace(policy, precision="fp32")
@@ -74,7 +74,7 @@ def check_slots(policy: Policy) -> SlotEngine:
 
 
 def _slot_differences(policy: Policy, engine: SlotEngine) -> torch.Tensor:
-    """Of each of a few tokens, in nats."""
+    """One log-prob per token, in nats."""
     prompts = _prompts(policy)
     drawn = engine.sample(
         policy, prompts, [0, 1], SamplingSettings(2, PROBE_TOKENS), SamplingSeed(0, "probe"), end_of_sequence=-1
@@ -93,7 +93,7 @@ def _differences(policy: Policy) -> dict[str, float]:
     """Greatest difference of each of our ways from the model's own forward pass, in nats."""
     prompts = _prompts(policy)
     settings = SamplingSettings(2, PROBE_TOKENS)
-    # No token ends these completions, so that all of them are compared.
+    # No token ends these completions, so that all tokens are compared.
     drawn = sample(policy.model, prompts, [0, 1], settings, SamplingSeed(0, "probe"), end_of_sequence=-1)
     groups = [Group(prompt, [c.tokens for c in group] * COPIES) for prompt, group in zip(prompts, drawn, strict=True)]
     layouts = {"packed scorer": pack(groups), **({"flat scorer": pack_flat(groups)} if flat_rows(policy) else {})}

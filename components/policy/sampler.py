@@ -1,4 +1,4 @@
-"""Draw next tokens by inverting the cumulative distribution at one uniform per row, so that a row depends on nothing else.
+"""Draw next tokens by inverting the cumulative distribution at one uniform per row, independently of other rows.
 
 Two passes: the probability of blocks of the vocabulary, then the tokens of one block. Running sums are fp64, over a few
 hundred numbers per row: fp32 over a whole vocabulary of 150,000 loses 1e-5 at its end, fp64 over it costs more than the model.
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 BLOCK = 512  # tokens
-SMALL = 1024  # a vocabulary that is not worth two passes
+SMALL = 1024  # a smaller vocabulary does not need two passes
 LIKELY = 1024  # tokens
-CERTAIN = 1 - 2**-50  # no draw reaches the sum of all probabilities
+CERTAIN = 1 - 2**-50  # no draw reaches the total probability
 
 
 class Choice(NamedTuple):
@@ -21,7 +21,7 @@ class Choice(NamedTuple):
     tokens: Tensor  # [B] long
     log_probs: Tensor  # [B]
     entropies: Tensor  # [B], nats
-    kept: Tensor | None  # [B, V] bool: what top-p left; None where it left all
+    kept: Tensor | None  # [B, V] bool: the tokens that top-p kept; None if it kept all
 
 
 def choose(logits: Tensor, draws: Tensor, temperature: float, top_p: float = 1.0) -> Choice:
@@ -29,7 +29,7 @@ def choose(logits: Tensor, draws: Tensor, temperature: float, top_p: float = 1.0
 
     Args:
         logits: [B, V].
-        draws: uniforms in [0, 1), [B]; token v is chosen where the cumulative distribution first exceeds the draw.
+        draws: uniforms in [0, 1), [B]; token v is the first at which the cumulative distribution exceeds the draw.
         temperature: 0 takes the most likely token, whose log-prob is that at temperature 1.
         top_p: only the most likely tokens are drawn from, as few as reach this probability together (arXiv:1904.09751).
     """
@@ -45,7 +45,7 @@ def choose(logits: Tensor, draws: Tensor, temperature: float, top_p: float = 1.0
 
 def _choose(logits: Tensor, draws: Tensor, kept: Tensor | None, greedy: bool) -> Choice:
     highest = logits.amax(-1, keepdim=True)
-    below = (logits - highest).clamp(min=-1e4)  # finite where a token is impossible: 0 x inf is not a number
+    below = (logits - highest).clamp(min=-1e4)  # finite for impossible tokens, because 0 x inf is NaN
     weights = below.exp()
     sums = _block_sums(weights)
     total = sums.sum(-1)
@@ -96,7 +96,7 @@ def _running_sums(values: Tensor) -> Tensor:
 def nucleus_of(log_probs: Tensor, top_p: float) -> Tensor:
     """[B, V] bool: the smallest set of most likely tokens whose probabilities reach ``top_p``; never empty.
 
-    Of equally likely tokens the first are taken.
+    Ties go to the first tokens.
     """
     probabilities = log_probs.exp()
     least = _least_of_likely(probabilities, top_p)
@@ -104,12 +104,12 @@ def nucleus_of(log_probs: Tensor, top_p: float) -> Tensor:
         least = _least_of_all(probabilities, top_p)
     above, tied = probabilities > least, probabilities == least
     missing = top_p - _block_sums(probabilities * above).sum(-1, keepdim=True)
-    count = (missing / least.double()).ceil().clamp(min=1)  # of those as likely as the last one
+    count = (missing / least.double()).ceil().clamp(min=1)  # ties with the last one
     return above | (tied & (tied.cumsum(-1) <= count))
 
 
 def _least_of_likely(probabilities: Tensor, top_p: float) -> Tensor | None:
-    """The probability of the nucleus's least likely token, [B, 1], from the most likely tokens; None where these do not do."""
+    """The probability of the nucleus's least likely token, [B, 1], from the most likely tokens; None if too few."""
     ordered = probabilities.topk(min(LIKELY, probabilities.shape[-1])).values
     reached = ordered.double().cumsum(-1)
     if ordered.shape == probabilities.shape or bool((reached[:, -1] >= top_p).all()):
@@ -118,7 +118,7 @@ def _least_of_likely(probabilities: Tensor, top_p: float) -> Tensor | None:
 
 
 def _least_of_all(probabilities: Tensor, top_p: float) -> Tensor:
-    """The same without a sort: by bisection of the bits of a float, which as integers have the order of the numbers."""
+    """The same without a sort: by bisection of a float's bits, whose order as integers is that of the numbers."""
     bits = probabilities.view(torch.int32)
     low, high = torch.zeros_like(bits[:, :1]), bits.amax(-1, keepdim=True) + 1
     for _ in range(30):  # bits of a float of at most 1

@@ -1,8 +1,8 @@
-"""Attention over one flat row of groups, without a mask: a prompt is a sequence, and so is each completion behind its prompt.
+"""Attention over one flat row of groups, without a mask: a prompt is a sequence, and so is each completion after its prompt.
 
-A completion's keys and values are its prompt's and its own, gathered; its queries are its own alone. So all linear layers see a
+A completion's keys and values are its prompt's and its own, gathered; its queries are only its own. So all linear layers see a
 prompt once, and the attention is what it would be for the sequences alone (Prefix Grouper, arXiv:2506.05433). On CUDA in half
-precision torch's variable-length flash attention takes all sequences in one call; elsewhere each is computed by itself.
+precision torch's variable-length flash attention takes all sequences in one call; elsewhere each is computed separately.
 
 Notation: N tokens of the row, M gathered keys, S sequences (prompts, completions, and the padding as one).
 """
@@ -28,7 +28,7 @@ NAME = "ratchet_sequences"
 
 
 class Sequences:
-    """The sequences of a flat row. No NamedTuple or dataclass: torch.compile would take it apart, and compile for each."""
+    """The sequences of a flat row. Not a NamedTuple or dataclass: torch.compile would flatten it and specialise on each."""
 
     def __init__(self, starts: tuple[Tensor, Tensor], gathered: Tensor, copies: "Copies", longest: int) -> None:
         self.query_starts, self.key_starts = starts  # each [S + 1] int32
@@ -42,7 +42,7 @@ class Sequences:
 
 
 class Copies(NamedTuple):
-    """Which keys are copies of which token: what the gradient of the gathering adds up, in this order."""
+    """Which keys are copies of which token: the order in which the gradient of the gather is summed."""
 
     first: Tensor  # [N] long: the first key of each token
     shared: Tensor  # [P] long: the tokens that have more than one, the prompts'
@@ -50,7 +50,7 @@ class Copies(NamedTuple):
 
 
 def sequences_of(groups: Sequence["Group"], width: int) -> Sequences:
-    """The sequences of groups in a row of ``width`` tokens; what is left over is padding."""
+    """The sequences of groups in a row of ``width`` tokens; the rest is padding."""
     queries: list[int] = []
     keys: list[NDArray[np.int64]] = []
     start = 0
@@ -82,7 +82,7 @@ def _copies(gathered: NDArray[np.int64], width: int) -> Copies:
 
 
 class _Gather(torch.autograd.Function):
-    """``x[gathered]`` whose gradient is added up in a fixed order, without atomic additions."""
+    """``x[gathered]`` whose gradient is summed in a fixed order, without atomic additions."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, sequences: Sequences) -> Tensor:
@@ -113,10 +113,10 @@ def attend(
     sequences: Sequences | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Of transformers' attention interface: query [1, H, N, D], key and value [1, H', N, D] -> [1, N, H, D]."""
+    """The attention interface of transformers: query [1, H, N, D], key and value [1, H', N, D] -> [1, N, H, D]."""
     if sequences is None:
         raise ModelError("this model does not pass arguments on to its attention. Use another model.")
-    # Under autocast a rotation in fp32 leaves queries and keys in fp32 beside values in bf16.
+    # Under autocast a rotation in fp32 leaves queries and keys in fp32 and values in bf16.
     queries, keys, values = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
     flash = value.is_cuda and value.dtype in (torch.bfloat16, torch.float16)
     attention = _flash if flash else _one_by_one
@@ -158,7 +158,7 @@ def attending_to_sequences(trunk: PreTrainedModel) -> Iterator[None]:
 
 
 def flat_rows(policy: Policy) -> bool:
-    """Whether this policy is trained on flat rows: on CUDA in half precision, where flash attention takes them."""
+    """Whether this policy is trained on flat rows: on CUDA in half precision, if flash attention supports them."""
     return policy.model.device.type == "cuda" and policy.low_precision and serves(policy.model)
 
 

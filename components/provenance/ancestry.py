@@ -1,4 +1,4 @@
-"""A version's lineage and its parents', back to the policy and the data that everything began with."""
+"""A version's lineage and that of its parents, back to the first policy and its data."""
 
 import re
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Ancestor:
 
 
 def resolve(versions: Versions, name: str, version: str) -> str:
-    """The number of a version that is given by its number or by an alias.
+    """The number of a version given by number or alias.
 
     Raises:
         RegistryError: if there is no such version.

@@ -1,4 +1,4 @@
-"""The project as git knows it: what was committed, what was not, and checkouts of a commit beside the project."""
+"""The project in git: its commit, its uncommitted changes, and checkouts of a commit next to the project."""
 
 import hashlib
 import io
@@ -19,10 +19,10 @@ CODE = "components"
 
 @dataclass(frozen=True)
 class CodeState:
-    """The commit that a process runs, and every difference of its working tree from it."""
+    """The commit that a process runs, and how its working tree differs from it."""
 
     commit: str  # or ``unknown``, outside a git checkout
-    folder: str = ""  # of the project within the repository, "" at its root
+    folder: str = ""  # of the project within the repository; "" at its root
     changed: tuple[str, ...] = ()
     difference: str = ""  # the status and the patch; untracked files are in the status alone
 
@@ -32,19 +32,19 @@ class CodeState:
 
     @property
     def difference_digest(self) -> str | None:
-        """sha256 of the difference; None for code as committed."""
+        """sha256 of the difference; None if the code is as committed."""
         return hashlib.sha256(self.difference.encode()).hexdigest() if self.difference else None
 
 
 @cache
 def code_state(project: Path) -> CodeState:
-    """The state of the project's code, looked up once a process: an edit during a run counts from the next run."""
+    """The state of the project's code, read once per process: an edit during a run takes effect in the next run."""
     commit = _text(project, "rev-parse", "HEAD")
     if commit is None:
         return CodeState(UNKNOWN)
     folder = (_text(project, "rev-parse", "--show-prefix") or "").strip().rstrip("/")
     status = _text(project, "status", "--porcelain")
-    if status is None:  # whether it is as committed cannot be told, so it does not count as committed
+    if status is None:  # unknown whether it is as committed, so it does not count as committed
         return CodeState(commit.strip(), folder, ("git status failed",), "git status failed\n")
     changed = tuple(line[3:] for line in status.splitlines())
     patch = (_text(project, "diff", "HEAD", "--no-color", "--no-ext-diff") or "") if status else ""
@@ -52,17 +52,17 @@ def code_state(project: Path) -> CodeState:
 
 
 def has_commit(project: Path, commit: str) -> bool:
-    """Whether the repository has a commit; what is not a commit's name is not asked for."""
+    """Whether the repository has a commit; a name that is not a commit hash is not passed to git."""
     return COMMIT.fullmatch(commit) is not None and _run(project, "cat-file", "-e", f"{commit}^{{commit}}") is not None
 
 
 def committed_file(project: Path, commit: str, path: str) -> bytes | None:
-    """A file of a commit, or None where it has none."""
+    """A file of a commit, or None if the commit does not have it."""
     return _run(project, "show", f"{commit}:{path}")
 
 
 def committed_code_digest(project: Path, commit: str, folder: str = "") -> str | None:
-    """What ``sources_digest()`` gives in a checkout of a commit; None where the commit has no ``components``."""
+    """What ``sources_digest()`` returns in a checkout of a commit; None if the commit has no ``components``."""
     root = f"{folder}/{CODE}" if folder else CODE
     archive = _run(project, "archive", "--format=tar", f"{commit}:{root}")
     if archive is None:
@@ -90,7 +90,7 @@ def add_worktree(project: Path, commit: str, target: Path) -> None:
 
 
 def remove_worktree(project: Path, target: Path) -> None:
-    """Forget a checkout, whatever is left of it."""
+    """Remove a checkout, even a partial one."""
     _run(project, "worktree", "remove", "--force", str(target))
     _run(project, "worktree", "prune")
 

@@ -1,4 +1,4 @@
-"""What a version says about where it came from, as one JSON record whose sha256 is a tag on the version."""
+"""What a version was made from, as one JSON record whose sha256 is a tag on the version."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
 
 
 class Code(Section):
-    """The commit, and what was not committed."""
+    """The commit and the uncommitted changes."""
 
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64}|unknown)$")]
     folder: str  # of the project within the repository
@@ -28,19 +28,19 @@ class Code(Section):
 
 
 class Dataset(Section):
-    """The DVC version, and the text of its pointer."""
+    """The DVC version and the text of its pointer."""
 
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")]
     pointer: str
 
 
 class Machine(Section):
-    """The class of machine: on an equal one the same bits come out."""
+    """The class of machine: equal classes give equal bits."""
 
     system: str
     architecture: str
     processor: str
-    kernels: str  # the instruction set that torch's CPU kernels use
+    kernels: str  # instruction set of torch's CPU kernels
     threads: int
     gpu: str | None
     driver: str | None = None  # the GPU's
@@ -60,7 +60,7 @@ class RewardParent(Section):
 
     kind: str
     stage_sha256: Sha256  # over all files of the stage
-    weights_sha256: Sha256 | None = None  # of the reward model, where there is one
+    weights_sha256: Sha256 | None = None  # of the reward model, if there is one
 
 
 class StageManifest(Section):
@@ -83,16 +83,16 @@ class Lineage(Section):
     seed: int
     dataset: Dataset
     lock_sha256: Sha256 | None  # of constraints.txt
-    off_lock: dict[str, str]  # library -> the lock's version, where another one was installed
+    off_lock: dict[str, str]  # library -> the lock's version, if a different one was installed
     machine: Machine
     libraries: dict[str, str]
-    files: dict[str, Sha256]  # files beside the code that the recipe names
+    files: dict[str, Sha256]  # files outside the code that the recipe names
     policy: StartingPolicy
     reward: RewardParent
     stages: list[StageManifest]
     metrics: dict[str, float]  # of the chosen checkpoint on dev
     exact: bool  # false: training was resumed in another environment
-    # Values of ``train`` that memory decided; a rebuild is given them.
+    # Values of ``train`` chosen by available memory; a rebuild reuses them.
     memory: dict[str, bool | int | dict[str, int]] = Field(default_factory=dict)
 
     def stage(self, name: str) -> StageManifest | None:
@@ -104,7 +104,7 @@ def read_lineage(path: Path, digest: str) -> Lineage:
     """A version's record, if it is the one that the version's tag names.
 
     Raises:
-        RegistryError: if it is another file, or no record that this release reads.
+        RegistryError: if it is another file, or not a record that this release reads.
     """
     actual = file_digest(path)
     if actual != digest:

@@ -1,4 +1,4 @@
-"""The machine and the libraries that a version was made with. On the same class of machine the same bits come out."""
+"""The machine and the libraries that made a version. The same class of machine gives the same bits."""
 
 import hashlib
 import platform
@@ -28,7 +28,7 @@ PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
 
 
 def machine_class(threads: int) -> dict[str, Any]:
-    """The class of this machine: what decides in which order floating-point numbers are added.
+    """The class of this machine: what determines the order of floating-point sums.
 
     Args:
         threads: the recipe's CPU threads; 0 stands for torch's choice.
@@ -67,7 +67,7 @@ def processor() -> str:
 
 
 def installed_libraries() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide what comes out; one that is not installed is left out."""
+    """Versions of Python and of the libraries that determine the result; those not installed are left out."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -86,12 +86,12 @@ def lock_digest(project: Path) -> str | None:
 
 
 def bytes_digest(content: bytes | None) -> str | None:
-    """sha256 of a file's content; None for a file that is not there."""
+    """sha256 of a file's content; None if the file does not exist."""
     return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def off_lock(project: Path, installed: dict[str, str]) -> dict[str, str]:
-    """Library -> the lock's version, where another one is installed. A build's local suffix (``+cpu``) does not count."""
+    """Library -> the lock's version, if a different one is installed. A build's local suffix (``+cpu``) does not count."""
     path = project / CONSTRAINTS
     locked = dict(PINNED.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     return {n: locked[n] for n, v in installed.items() if n in locked and locked[n].partition("+")[0] != v.partition("+")[0]}

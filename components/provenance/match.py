@@ -1,4 +1,4 @@
-"""Whether a version can be rebuilt, and how what was rebuilt compares with what was recorded. Nothing here touches a disk."""
+"""Whether a version can be rebuilt, and how a rebuild compares with the record. Nothing here reads or writes files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ratchet.components.provenance.machine import CONSTRAINTS
 from ratchet.components.provenance.verify import different
 from ratchet.components.stages.stage import Stage
 
-# Seconds and memory are in the one; the other tells of a preparation, and a restored dataset has none.
+# The first contains seconds and memory; the second describes a preparation, and a restored dataset has none.
 NOT_COMPARED = {"train": {"metrics.jsonl"}, "data": {"report.html"}}
 SHARES = ("eval_sampled_accuracy", "eval_format_rate")  # between 0 and 1, so that one tolerance serves them
 UNTIL_TRAINED = Stage.TRAIN.up_to()
@@ -22,13 +22,13 @@ class Match(StrEnum):
     """How a rebuilt version compares with the recorded one."""
 
     EQUAL = "equal"  # the same weights, bit by bit
-    WITHIN = "within tolerance"  # other bits, on another class of machine or with other libraries
+    WITHIN = "within tolerance"  # different bits, on another class of machine or with other libraries
     DIFFERS = "differs"
 
 
 @dataclass(frozen=True)
 class StageMatch:
-    """One stage: equal, or the files that are not."""
+    """One stage: equal, or the files that differ."""
 
     name: str
     files: list[str]
@@ -116,9 +116,9 @@ def metric_differences(lineage: Lineage, metrics: Mapping[str, float]) -> dict[s
 
 
 def same_class(lineage: Lineage, rebuilt: Rebuilt) -> bool:
-    """Whether the same bits must come out: the same class of machine and libraries, and a training that was exact.
+    """Whether the bits must be equal: the same class of machine and libraries, and an exact training.
 
-    On a GPU they must where ``train.deterministic`` was on: else some of CUDA's kernels add up in any order.
+    On a GPU that also needs ``train.deterministic``: otherwise some CUDA kernels sum in any order.
     """
     libraries = all(lineage.libraries.get(name) == version for name, version in rebuilt.libraries.items())
     deterministic = lineage.machine.gpu is None or lineage.recipe.get("train", {}).get("deterministic") is True

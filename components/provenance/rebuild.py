@@ -1,4 +1,4 @@
-"""Rebuild a version from its record: its commit, its data by hash, its parent, its lock, in a state of its own."""
+"""Rebuild a version from its record: its commit, its data by hash, its parent, its lock, with separate state."""
 
 import json
 import os
@@ -61,7 +61,7 @@ class Rebuild:
         """Rebuild and compare.
 
         Args:
-            tolerance: largest difference of a dev accuracy or format rate where the bits need not be equal.
+            tolerance: largest difference of dev accuracy or format rate if the bits need not be equal.
 
         Raises:
             RegistryError: if the version cannot be rebuilt, with every reason, or its training fails.
@@ -96,7 +96,7 @@ class Rebuild:
             )
 
     def _bring_files(self) -> None:
-        """Files beside the code that the recipe names: as the commit has them, else from the project, by hash."""
+        """Files outside the code that the recipe names: from the commit, else from the project, by hash."""
         for name, digest in self.lineage.files.items():
             path = Path(name)
             if path.is_absolute():
@@ -110,7 +110,7 @@ class Rebuild:
             require(target, digest)
 
     def _bring_dataset(self) -> None:
-        """The data stage, by hash from DVC's cache or remote; where neither has it, the commit makes it again."""
+        """The data stage, by hash from DVC's cache or remote; if neither has it, the commit rebuilds it."""
         stage, dataset = self.lineage.stage("data"), self.lineage.dataset
         workspace = self.folder / "dataset"
         workspace.mkdir()
@@ -126,7 +126,7 @@ class Rebuild:
     def _write_recipe(self) -> Path:
         recipe = {**self.lineage.recipe, "train": {**self.lineage.recipe["train"], **self.lineage.memory}}
         if self.lineage.policy.kind == "version":
-            # The new ledger knows no champion: the parent comes in as an existing model, and its weights are checked.
+            # The new ledger has no champion: the parent is passed as an existing model, and its weights are checked.
             recipe["policy"] = {**recipe["policy"], "start": "base", "model": str(self._parent()), "revision": None}
         path = self.folder / "recipe.yaml"
         write_text(path, yaml.safe_dump(recipe, sort_keys=False))
@@ -180,10 +180,10 @@ class Rebuild:
 
 
 def inner_path(name: str) -> PurePosixPath:
-    """A path that stays in its folder.
+    """A path checked to stay in its folder.
 
     Raises:
-        RegistryError: if it leads out of it.
+        RegistryError: if it leaves the folder.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
@@ -194,7 +194,7 @@ def inner_path(name: str) -> PurePosixPath:
 def require(path: Path, digest: str) -> None:
     """
     Raises:
-        RegistryError: if a file is not there or is another one.
+        RegistryError: if a file is missing or differs.
     """
     if not path.is_file() or file_digest(path) != digest:
         raise RegistryError(f"{path} is not the file that the recipe named (sha256 {digest[:12]}). Restore it and try again.")
@@ -216,7 +216,7 @@ def result_of(output: str) -> dict[str, Any]:
 
 
 def rebuilt_in(root: Path, stages: list[dict[str, Any]], machine: dict[str, Any], libraries: dict[str, str]) -> Rebuilt:
-    """What a run made in a store, every file hashed again."""
+    """The stages that a run made in a store, with every file hashed again."""
     made = {}
     for stage in stages:
         known = StageManifest(name=stage["name"], key=stage["key"], files={})  # names that stay in the store

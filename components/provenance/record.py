@@ -31,7 +31,7 @@ MAX_DIFFERENCE_BYTES = 1_000_000
 
 
 def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Callable[[str], str | None]) -> Lineage:
-    """The record of the candidate that these stages made.
+    """The record of the candidate made by these stages.
 
     Args:
         version_of: the registered version with a weights digest.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """What a check found. Only ``differs`` is a fault; what was pruned or lies elsewhere is not reachable."""
+    """The result of a check. Only ``differs`` is a fault; pruned or remote items are not reachable."""
 
     OK = "ok"
     DIFFERS = "differs"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class Check(NamedTuple):
-    """One recorded hash, and what became of it."""
+    """One recorded hash and its check."""
 
     item: str
     state: State
@@ -42,7 +42,7 @@ class Check(NamedTuple):
 
 
 def compared(item: str, recorded: object, actual: object, what: str) -> Check:
-    """Whether two hashes, or two sets of files, are equal; ``what`` says against what it was held."""
+    """Whether two hashes, or two sets of files, are equal; ``what`` names what was compared."""
     if actual is None:
         return Check(item, State.UNREACHABLE, f"{what} is not there")
     if recorded == actual:
@@ -54,12 +54,12 @@ def compared(item: str, recorded: object, actual: object, what: str) -> Check:
 
 
 def different(recorded: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
-    """Paths that only one side has, or whose digests differ."""
+    """Paths that exist on one side only, or whose digests differ."""
     return sorted({name for name, _ in set(recorded.items()) ^ set(actual.items())})
 
 
 def check_tags(lineage: Lineage, tags: Mapping[str, str]) -> Check:
-    """The tags that a person reads in MLflow, against the record."""
+    """Compare the tags shown in MLflow with the record."""
     recorded = {
         "weights_sha256": lineage.weights_sha256,
         "dataset_md5": lineage.dataset.md5,
@@ -70,7 +70,7 @@ def check_tags(lineage: Lineage, tags: Mapping[str, str]) -> Check:
 
 
 def check_verdicts(found: Sequence[Mapping[str, Any]]) -> Check:
-    """Verdicts of the ledger, each record against its digest."""
+    """Compare each verdict in the ledger with its digest."""
     if not found:
         return Check("verdict", State.UNREACHABLE, "the ledger has no verdict on these weights")
     wrong = [row["digest"][:12] for row in found if digest_of(row["record"]) != row["digest"]]
@@ -80,13 +80,13 @@ def check_verdicts(found: Sequence[Mapping[str, Any]]) -> Check:
 
 
 def differs(checks: Sequence[Check]) -> bool:
-    """Whether any recorded hash is not what is there."""
+    """Whether any recorded hash differs from what exists."""
     return any(check.state is State.DIFFERS for check in checks)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """A version, and the places where what it records may still be."""
+    """A version, and the places where its recorded items may still exist."""
 
     home: Home
     tracker: "Tracker"

@@ -1,4 +1,4 @@
-"""Python environments to train in: a clean one from a commit's lock, and the variables of a run that knows nothing of ours."""
+"""Python environments to train in: a clean one from a commit's lock, and the environment variables of an isolated run."""
 
 import importlib.util
 import os
@@ -22,11 +22,11 @@ def locked_environment(project: Path, target: Path, python: str, extras: Sequenc
     """Install a checkout from its own lock into a new environment at ``target``; returns its interpreter.
 
     Args:
-        python: the release of Python that it is to have.
-        extras: of the project, such as ``lora``.
+        python: the release of Python to use.
+        extras: the project's extras, such as ``lora``.
 
     Raises:
-        RegistryError: if uv or that Python is not here, or the lock cannot be installed.
+        RegistryError: if uv or that Python is not available, or the lock cannot be installed.
     """
     if not RELEASE.fullmatch(python):
         raise RegistryError(f"{python!r} is not a release of Python. Check the version's record.")
@@ -40,10 +40,10 @@ def locked_environment(project: Path, target: Path, python: str, extras: Sequenc
 
 
 def isolated(state: Path, threads: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables of a process with a RATCHET_HOME of its own, which sees no server, ledger or code of ours.
+    """Variables of a process with its own RATCHET_HOME, which sees none of our servers, ledgers or code.
 
     Args:
-        threads: CPU threads for torch where the recipe leaves its choice to it; 0 leaves it.
+        threads: CPU threads for torch if the recipe does not set them; 0 leaves torch's choice.
     """
     kept = {k: v for k, v in environment.items() if not k.startswith(OURS) and k not in PYTHONS}
     return {**kept, "RATCHET_HOME": str(state), **({"OMP_NUM_THREADS": str(threads)} if threads else {})}

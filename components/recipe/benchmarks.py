@@ -67,7 +67,7 @@ LIBRARY_MEASURES = ("accuracy", "length", "diversity")
 def missing_measure(benchmark: str | Library, measure: str) -> bool:
     """Whether no item of a benchmark could have this measure.
 
-    Length and diversity are there where a task has the model write; of lm-eval's tasks only the answered one tells.
+    Length and diversity exist if a task generates text; for lm-eval's tasks that is known only after answering.
     """
     if isinstance(benchmark, str):
         return False

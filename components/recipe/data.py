@@ -32,7 +32,7 @@ class Checks(Section):
 class LengthLimit(Section):
     """Length in tokens. Without a tokenizer a token is a word or a punctuation mark."""
 
-    tokenizer: str | None = None  # tokenizer.json, or the directory that holds it
+    tokenizer: str | None = None  # tokenizer.json, or the directory that contains it
     max_prompt: Count | None = None
     max_answer: Count | None = None  # of answers, demonstrations, chosen and rejected; longer ones are always dropped
     policy: Literal["drop", "truncate"] = "drop"  # of prompts that are too long

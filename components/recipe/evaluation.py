@@ -11,7 +11,7 @@ from ratchet.components.recipe.benchmarks import Benchmark
 
 
 class Slice(Section):
-    """A part of the items that is measured by itself: by a regular expression on the prompt, or by a field's value."""
+    """A part of the items that is measured separately: by a regular expression on the prompt, or by a field's value."""
 
     name: Name
     prompt: str | None = None
@@ -41,7 +41,7 @@ def slices_of(row: Mapping[str, Any], slices: Sequence[Slice]) -> list[str]:
 
 
 def distinct(slices: list[Slice]) -> list[Slice]:
-    """The slices, each with a name of its own.
+    """The slices, with unique names.
 
     Raises:
         ValueError: if two have the same.

@@ -14,11 +14,11 @@ ErrorMode = Literal["fwer_epoch", "fdr", "per_run"]
 
 
 class Primary(Section):
-    """What the challenger must be better at, on the sealed fold."""
+    """What the challenger must improve, on the sealed fold."""
 
     measure: Measure = "accuracy"
     test: Literal["auto", "mcnemar", "sign_flip", "clustered_t"] = "auto"
-    min_effect: NonNegative = 0.0  # the gain must be above it, not just above 0
+    min_effect: NonNegative = 0.0  # the gain must be above this, not just above 0
 
     @model_validator(mode="after")
     def _testable(self) -> "Primary":
@@ -33,7 +33,7 @@ class Primary(Section):
 
 
 class Guard(Section):
-    """What the challenger must not be worse at. Exactly one of ``margin``, ``max_ratio`` and ``max``."""
+    """What the challenger must not make worse. Exactly one of ``margin``, ``max_ratio`` and ``max``."""
 
     measure: Measure
     on: str = "sealed"  # or guard (the split), or a benchmark's name
@@ -61,14 +61,14 @@ class Rules(Section):
         default_factory=lambda: [Guard(measure="length", max_ratio=1.5), Guard(measure="kl", max=20.0)]  # nats per completion
     )
     guard_alpha: Level = 0.05  # each guard's own level
-    floor: float = 0.5  # a first champion's primary measure must be above it (lower bound)
+    floor: float = 0.5  # a first champion's primary measure must be above this (lower bound)
     error_mode: ErrorMode = "fwer_epoch"
     alpha_epoch: Level = 0.05  # fwer_epoch: chance of any false promotion while one sealed fold is in use
     alpha_fdr: Level = 0.10  # fdr: expected share of false ones among the promotions
-    alpha_run: Level = 0.01  # per_run: chance of a false promotion at each use
-    uses_per_epoch: Count = 26  # uses of a sealed fold until it is retired
+    alpha_run: Level = 0.01  # per_run: chance of a false promotion per use
+    uses_per_epoch: Count = 26  # uses of a sealed fold before it is retired
     when_spent: Literal["next_fold", "refuse"] = "next_fold"
-    target_effect: Positive = 0.10  # smallest gain the gate must be able to see, with power 0.8
+    target_effect: Positive = 0.10  # smallest gain the gate must be able to detect, with power 0.8
     max_missing: Share = 0.0  # of the items; any more is INVALID
     approval: Literal["none", "required"] = "none"  # required: a promotion waits for `ratchet approve RUN`
     approval_hours: Positive = 24.0  # how long it waits
@@ -87,4 +87,4 @@ class Gate(Section):
     """The promotion gate."""
 
     rules: Rules
-    after_stop: bool = True  # may the best checkpoint of a stopped run be judged? never after updates that were not finite
+    after_stop: bool = True  # judge the best checkpoint of a stopped run; never after non-finite updates

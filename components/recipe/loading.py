@@ -15,7 +15,7 @@ MAX_RECIPE_BYTES = 1_000_000
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """safe_load that refuses duplicate keys and aliases (which could expand without bound)."""
+    """safe_load that rejects duplicate keys and aliases (which could expand without bound)."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):

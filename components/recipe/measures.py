@@ -1,4 +1,4 @@
-"""The names of what can be measured, for rules and guards; components/evaluation/measures.py computes them."""
+"""The names of measures, for rules and guards; components/evaluation/measures.py computes them."""
 
 import re
 from typing import Annotated, NamedTuple
@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 
 class Kind(NamedTuple):
-    """What a test must know of a measure."""
+    """What a test must know about a measure."""
 
     more_is_better: bool = True
     binary: bool = False  # one sample of it is 0 or 1
@@ -33,7 +33,7 @@ OF_SAMPLES = re.compile(r"(pass|maj)@([1-9]\d{0,3})")
 
 
 def kind_of(name: str) -> Kind:
-    """What is known of a measure.
+    """The properties of a measure.
 
     Raises:
         ValueError: if there is no such measure.

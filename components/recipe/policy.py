@@ -32,6 +32,6 @@ class Policy(Section):
     start: Literal["base", "champion"] = "base"
     model: str | None = None  # a directory or hub id; skips the warm-up
     revision: str | None = None  # commit of a hub id
-    shape: dict[str, bool | int | float | str] | None = None  # fields of its config.json: known before it is here, checked then
+    shape: dict[str, bool | int | float | str] | None = None  # fields of its config.json, checked after the download
     warmup: Warmup = Warmup()
     max_new_tokens: Count = 32

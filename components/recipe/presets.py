@@ -1,6 +1,6 @@
-"""Algorithms by the names of their papers: what each sets in ``train``. What a recipe says itself comes first.
+"""Algorithms by the names of their papers: what each sets in ``train``. A recipe's own values override these.
 
-A preset holds its paper's choices and nothing that depends on the task: the learning rate, steps, prompts and samples stay
+A preset contains its paper's choices and nothing that depends on the task: the learning rate, steps, prompts and samples stay
 the recipe's. docs/algorithms.md has the formulas, and how these differ from other libraries' defaults.
 """
 
@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def with_preset(algorithm: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The values given, over those of the preset; sections are merged key by key."""
+    """The given values merged over those of the preset, key by key."""
     return _merged(PRESETS[algorithm], given)
 
 

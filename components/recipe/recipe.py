@@ -20,7 +20,7 @@ from ratchet.components.recipe.train import Train
 
 
 class Recipe(Section):
-    """A complete run. ``seed: slot`` derives the seed from the logical date, so that a scheduled run trains again."""
+    """A complete run. ``seed: slot`` derives the seed from the logical date, so each scheduled run trains a new candidate."""
 
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)] | Literal["slot"] = 7
@@ -84,12 +84,12 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that decides what comes out; what is kept afterwards does not."""
+        """sha256 of everything that determines the result; retention does not."""
         return digest_of(self.model_dump(mode="json", exclude={"retention"}))
 
     @property
     def run_seed(self) -> int:
-        """The resolved seed; ``with_slot`` must have been called where the recipe says ``slot``."""
+        """The resolved seed; ``with_slot`` must have been called if the recipe says ``slot``."""
         assert isinstance(self.seed, int), "seed: slot was not resolved"
         return self.seed
 

@@ -1,4 +1,4 @@
-"""The section ``reward``: what is trained against, and what it must show first."""
+"""The section ``reward``: what is trained against, and the checks it must pass first."""
 
 from typing import Annotated, Literal
 
@@ -32,14 +32,14 @@ CHECKS = (
 
 
 class RewardLora(Section):
-    """Low-rank adapters (arXiv:2106.09685) on every linear layer but the score head, which is trained whole."""
+    """Low-rank adapters (arXiv:2106.09685) on every linear layer except the score head, which is fully trained."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
     alpha: Count = 32
 
 
 class RewardModel(Section):
-    """A Bradley-Terry reward model trained on preference pairs, or one that is used as it is."""
+    """A Bradley-Terry reward model trained on preference pairs, or a pretrained one."""
 
     pretrained: str | None = None  # a directory or hub id of a sequence classifier with one label; nothing is trained
     revision: str | None = None  # commit of a hub id
@@ -48,18 +48,18 @@ class RewardModel(Section):
     batch: Count = 32
     lr: Positive = 3e-4
     label_noise: Share = 0.0  # share of training pairs with flipped labels; held-out pairs are untouched
-    margin: Annotated[float, Field(ge=0)] = 0.0  # by which chosen must win
+    margin: Annotated[float, Field(ge=0)] = 0.0  # margin by which chosen must win
     centring: Annotated[float, Field(ge=0)] = 0.0  # weight of (r_chosen + r_rejected)^2
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    length_debiased: bool = False  # a coefficient of log length takes up what length explains, and is then dropped
+    length_debiased: bool = False  # a coefficient of log length absorbs what length explains, and is then dropped
     lora: RewardLora | None = None
     early_stop: Count | None = None  # evaluations without a lower loss before training ends; null trains all steps
     evaluate_every: Count = 50  # steps between those evaluations
     early_stop_pairs: Count = 256  # taken from the training pairs
     calibration_pairs: Annotated[int, Field(ge=0)] = 256  # taken from the training pairs to fit the temperature; 0: no fit
-    restyle: Share = 0.0  # share of training answers whose white space or layout is changed, so that style teaches nothing
-    claims: Share = 0.0  # share of training prompts in which the user claims an answer, the chosen or the rejected at evens
-    members: Annotated[int, Field(ge=1, le=16)] = 1  # models of different seeds
+    restyle: Share = 0.0  # share of training answers whose white space or layout is changed, so that style carries no signal
+    claims: Share = 0.0  # share of training prompts in which the user claims an answer, chosen or rejected at random
+    members: Annotated[int, Field(ge=1, le=16)] = 1  # models with different seeds
     combine: Literal["mean", "min", "mean_minus_sd"] = "mean"
     sd_weight: Annotated[float, Field(ge=0)] = 1.0  # lambda of mean_minus_sd
 
@@ -71,12 +71,12 @@ class RewardModel(Section):
 
 
 class RewardValidation(Section):
-    """What a reward must show before anything is trained against it; docs/rewards.md has each check and its remedy."""
+    """The checks a reward must pass before anything is trained against it; docs/rewards.md has each check and its remedy."""
 
     pair_accuracy_lower_bound: Share = 0.75
     min_gain_over_length: float = 0.0  # lower bound of the accuracy beyond that of preferring by length
     min_short_chosen_accuracy: Share = 0.5  # lower bound, on pairs whose chosen answer is the shorter
-    subsets: list[Slice] = Field(default_factory=list)  # of the pairs, each judged by itself
+    subsets: list[Slice] = Field(default_factory=list)  # of the pairs, each judged separately
     min_worst_subset: Share = 0.5  # lower bound of the accuracy in the worst of them
     max_calibration_error: Share = 0.1  # ECE of sigmoid(r_chosen - r_rejected)
     max_batch_shift: Positive = 1e-4  # standard deviations of the reward
@@ -87,12 +87,12 @@ class RewardValidation(Section):
     max_length_correlation: Share = 0.5
     min_agreement: Share = 0.6  # lower bound of the AUC against the verifier, among samples of one prompt
     max_silent_groups: Share = 0.9
-    min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that repeats itself
+    min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that is reproducible
     max_best_of_n_fall: Share = 0.1  # of gold accuracy below its highest point on the curve
     samples: Count = 256  # prompts sampled from the current policy
     group: Annotated[int, Field(ge=2, le=1024)] = 8  # samples per prompt
-    repeats: Annotated[int, Field(ge=2, le=16)] = 2  # times the same samples are scored, to see the reward's noise
-    waive: dict[str, str] = Field(default_factory=dict)  # check -> why its failure is accepted; every report shows it
+    repeats: Annotated[int, Field(ge=2, le=16)] = 2  # times the same samples are scored, to measure the reward's noise
+    waive: dict[str, str] = Field(default_factory=dict)  # check -> reason to accept its failure; every report shows it
 
     _distinct = field_validator("subsets")(distinct)
 
@@ -109,7 +109,7 @@ class RewardValidation(Section):
 
 
 class Failures(Section):
-    """A verifier or a function that raises is tried again; what still fails is missing, never a zero."""
+    """Retries of a verifier or function that raises; what still fails is missing, never a zero."""
 
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     pause: Annotated[float, Field(ge=0)] = 0.5  # seconds before the first retry; it doubles

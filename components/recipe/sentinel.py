@@ -1,4 +1,4 @@
-"""The section ``train.sentinel``: when training must end. A rule that is null is off."""
+"""The section ``train.sentinel``: when training must end. A rule set to null is off."""
 
 from typing import Annotated
 
@@ -6,32 +6,32 @@ from pydantic import Field
 
 from ratchet.components.recipe.base import Count, Positive, Section, Share
 
-Steps = Annotated[tuple[Count, ...], Field(strict=False)]  # YAML has lists alone
+Steps = Annotated[tuple[Count, ...], Field(strict=False)]  # YAML only has lists
 AboveOne = Annotated[float, Field(gt=1)]
 
 
 class Sentinel(Section):
-    """Limits of the signals; docs/sentinel.md says where each comes from and what to do when it is crossed.
+    """Limits of the signals; docs/sentinel.md gives the source of each and the remedy.
 
-    A limit that is named as a share or a multiple of the start compares with the mean of the first ``baseline_steps`` steps.
+    Limits relative to the initial value compare with the mean of the first ``baseline_steps`` steps.
     """
 
-    patience: Count = 3  # steps in a row over a limit: before that it is a warning
+    patience: Count = 3  # consecutive steps over a limit; before that it is a warning
     baseline_steps: Count = 5
     looks: Steps = (1, 2, 3, 4, 5, 6, 8, 10, 13)  # dev is evaluated after these steps too: a bad reward does its harm early
     gap: Positive | None = 3.0  # proxy against gold on dev: decision limit of the CUSUM, in standard errors
-    gap_slack: Annotated[float, Field(ge=0)] = 0.5  # a difference that the CUSUM lets pass at each evaluation
+    gap_slack: Annotated[float, Field(ge=0)] = 0.5  # a difference that the CUSUM ignores at each evaluation
     kl: Positive | None = 20.0  # nats per completion from the starting policy
-    length: AboveOne | None = 2.0  # mean length, times that of the start
+    length: AboveOne | None = 2.0  # mean length, as a multiple of the initial one
     truncated: Share | None = 0.2  # rise of the share of completions cut at policy.max_new_tokens
     length_correlation: Share | None = 0.7  # of reward and length within groups, while length has grown by a tenth
-    entropy_low: Share | None = 0.1  # of that of the start
-    entropy_high: AboveOne | None = 3.0  # times that of the start
-    distinct_2: Share | None = 0.5  # distinct pairs of neighbouring tokens, as a share of those of the start
-    identical: Share | None = 0.5  # share of completions that are wrong and repeat another of their group
-    silent: Share | None = 0.8  # share of groups with equal rewards, of those that the policy does not solve whole
+    entropy_low: Share | None = 0.1  # share of the initial one
+    entropy_high: AboveOne | None = 3.0  # multiple of the initial one
+    distinct_2: Share | None = 0.5  # distinct pairs of adjacent tokens, as a share of the initial value
+    identical: Share | None = 0.5  # share of completions that are wrong and equal another of their group
+    silent: Share | None = 0.8  # share of groups with equal rewards, not counting fully solved groups
     missing: Share | None = 0.05  # share of completions without a reward
     gradient: Positive | None = 6.0  # a spike is this many median absolute deviations of the last 128 steps (of log norms) up
     clipped: Share | None = 0.5  # share of tokens whose ratio the loss clips
-    mismatch: Positive | None = 0.05  # mean |difference| of the sampler's and the trainer's log-probs of the same weights
-    nonfinite: Count = 3  # updates in a row that were not finite and were skipped; this rule cannot be switched off
+    mismatch: Positive | None = 0.05  # mean |difference| of the sampler's and the trainer's log-probs under the same weights
+    nonfinite: Count = 3  # consecutive non-finite updates that were skipped; this rule cannot be disabled

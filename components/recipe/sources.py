@@ -27,12 +27,12 @@ class WordProblems(Section):
 
 
 class Records(Section):
-    """Records of named fields. The names say which field holds what; a field that a record lacks is a missing value."""
+    """Records of named fields. The names map fields; a field that a record lacks is a missing value."""
 
     path: str
-    question: str = "question"  # text or chat messages; where it is absent, ``prompt`` and then ``messages`` are tried
+    question: str = "question"  # text or chat messages; if absent, ``prompt`` and then ``messages`` are tried
     answer: str = "answer"
-    demonstration: str = "demonstration"  # where it is absent, ``completion`` is tried, then the answer is taken
+    demonstration: str = "demonstration"  # if absent, ``completion`` is tried, then the answer is used
     chosen: str = "chosen"
     rejected: str = "rejected"
     messages: str = "messages"
@@ -76,7 +76,7 @@ class HubDataset(Records):
 
 
 def short_form(value: Any) -> Any:
-    """A bare path in place of a source: its suffix tells the kind, and a path without a known one is a folder."""
+    """A path in place of a source: its suffix determines the kind, and a path without a known suffix is a folder."""
     if not isinstance(value, str):
         return value
     suffix = PurePath(value).suffix.lower()
@@ -96,7 +96,7 @@ class Weighted(Section):
 
 
 class Mix(Section):
-    """Several sources, with rows in proportion to the weights: as many as the source that is scarce for its weight allows."""
+    """Several sources, with rows in proportion to the weights: as many as the source that is scarcest for its weight allows."""
 
     kind: Literal["mix"]
     sources: Annotated[list[Weighted], Field(min_length=1)]

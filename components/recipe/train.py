@@ -1,4 +1,4 @@
-"""The section ``train``: a preset's name, and the orthogonal choices that it stands for."""
+"""The section ``train``: a preset's name, and the orthogonal choices behind it."""
 
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ class Loss(Section):
     clip_high: Positive = 0.2
     dual_clip: Annotated[float, Field(gt=1)] | None = None
     normaliser: Literal["sequence_mean", "token_mean", "constant"] = "token_mean"
-    correction: Literal["auto", "none", "truncated"] = "auto"  # importance weights of the sampler; auto: of another engine's
+    correction: Literal["auto", "none", "truncated"] = "auto"  # importance weights; auto: for external engines
     correction_cap: Annotated[float, Field(ge=1)] = 2.0
 
     @model_validator(mode="after")
@@ -38,12 +38,12 @@ class Loss(Section):
 
 
 class Sampling(Section):
-    """How completions are drawn in training, and what becomes of silent and of overlong ones."""
+    """How completions are drawn in training, and how silent groups and overlong completions are handled."""
 
     temperature: Positive = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     refills: Annotated[int, Field(ge=0, le=100)] = 0  # dynamic sampling: rounds of new prompts for silent groups
-    overlong: Literal["keep", "mask", "penalty"] = "keep"  # completions that were cut at policy.max_new_tokens
+    overlong: Literal["keep", "mask", "penalty"] = "keep"  # completions truncated at policy.max_new_tokens
     overlong_buffer: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of max_new_tokens in which the penalty grows
 
 
@@ -51,23 +51,23 @@ class Critic(Section):
     """PPO's critic; unused without GAE."""
 
     trunk: Literal["own", "shared"] = "own"
-    sees: Literal["tokens", "likelihood"] = "tokens"  # likelihood: the head also sees how likely the policy held the prefix
-    lr: Positive = 1e-3  # of a critic of its own; a shared one learns at train.lr
-    coefficient: Positive = 0.1  # weight of the value loss beside the policy's, with a shared trunk
+    sees: Literal["tokens", "likelihood"] = "tokens"  # likelihood: the head also sees the prefix's likelihood under the policy
+    lr: Positive = 1e-3  # of a separate critic; a shared one learns at train.lr
+    coefficient: Positive = 0.1  # weight of the value loss relative to the policy's, with a shared trunk
     warmup_steps: Annotated[int, Field(ge=0)] = 10  # steps in which only the critic learns
     value_clip: Positive | None = 0.2
-    minibatches: Count | None = None  # optimiser steps per pass of a critic of its own, where they are not the policy's
+    minibatches: Count | None = None  # optimiser steps per pass of a separate critic, if not the policy's
 
 
 class Lora(Section):
-    """Low-rank adapters (arXiv:2106.09685) on every linear layer but the head."""
+    """Low-rank adapters (arXiv:2106.09685) on every linear layer except the head."""
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
     alpha: Count = 32
 
 
 class Train(Section):
-    """The RL loop. What the recipe does not say is the preset's."""
+    """The RL loop. The preset sets what the recipe does not."""
 
     algorithm: Algorithm = "grpo"
     steps: Count = 120
@@ -79,11 +79,11 @@ class Train(Section):
     advantage: Advantage = "group_std"
     gamma: Share = 1.0  # gae, batch
     gae_lambda: Share = 0.95
-    value_lambda: Share | None = None  # of the critic's targets, where it is not the policy's (VAPO)
+    value_lambda: Share | None = None  # of the critic's targets, if not the policy's (VAPO)
     whiten: bool = True  # of GAE's advantages, over the batch
     loss: Loss = Loss()
     kl: Literal["none", "reward", "loss"] = "none"
-    kl_estimator: Literal["k2", "k3"] = "k2"  # in the loss; the reward takes k1
+    kl_estimator: Literal["k2", "k3"] = "k2"  # in the loss; the reward uses k1
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.02
     kl_target: Positive | None = None  # nats per completion: the coefficient adapts towards it
     kl_horizon: Count = 10_000  # completions
@@ -91,13 +91,13 @@ class Train(Section):
     critic: Critic = Critic()
     epochs: Count = 1  # passes over each batch of rollouts, as PPO calls them; not over the dataset
     minibatches: Count = 1  # optimiser steps per pass
-    micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as an estimate says fit
+    micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as the estimate allows
     smaller: dict[Call, Count] = Field(default_factory=dict)  # micro_tokens from there on, in a rebuilt run
     max_grad_norm: Positive = 1.0
     lora: Lora | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
-    deterministic: bool = True  # on CUDA: the same bits each time; false allows kernels that add up in any order
-    gradient_checkpointing: bool | Literal["auto"] = False  # auto: only where the estimate says that nothing else fits
+    deterministic: bool = True  # on CUDA: the same bits every time; false allows kernels that sum in any order
+    gradient_checkpointing: bool | Literal["auto"] = False  # auto: only if nothing else fits according to the estimate
     offload: bool | Literal["auto"] = False  # checkpoints wait in the host's memory
     evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
@@ -191,5 +191,5 @@ class Train(Section):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the loss or the reward holds a KL term."""
+        """Whether the loss or the reward has a KL term."""
         return self.kl != "none"

@@ -13,18 +13,18 @@ class Numbers(Section):
 
     type: Literal["number"] = "number"
     form: Literal["strict", "lenient"] = "lenient"  # strict: only #### N; lenient: also A: N, \\boxed{N}, the answer is N
-    last_number: bool = False  # with lenient: where no such marker stands, the last number of the text
+    last_number: bool = False  # with lenient: the last number of the text if there is no marker
 
 
 class Exact(Section):
-    """The whole completion is the reference answer, white space at both ends aside."""
+    """The whole completion equals the reference answer, ignoring outer white space."""
 
     type: Literal["exact"]
     ignore_case: bool = True
 
 
 class Pattern(Section):
-    """The completion has a form: a regular expression is found in it."""
+    """A regular expression matches the completion."""
 
     type: Literal["regex"]
     pattern: str
@@ -41,14 +41,14 @@ class Pattern(Section):
 
 
 class Choice(Section):
-    """The last option named is the reference answer's."""
+    """The last option named equals the reference answer's."""
 
     type: Literal["choice"]
     options: Annotated[list[str], Field(min_length=2)] = Field(default_factory=lambda: ["A", "B", "C", "D"])
 
 
 class JsonSchema(Section):
-    """The completion is JSON that fulfils a JSON Schema (draft 2020-12); schemas elsewhere are not fetched."""
+    """The completion is JSON that satisfies a JSON Schema (draft 2020-12); external schemas are not fetched."""
 
     type: Literal["json_schema"]
     document: dict[str, Any]
@@ -73,5 +73,5 @@ Verifier = Annotated[Numbers | Exact | Pattern | Choice | JsonSchema | Length, F
 
 
 def with_type(values: Any) -> Any:
-    """``verifier`` settings that do not say their type are those of numbers."""
+    """``verifier`` settings without a type are for numbers."""
     return {"type": "number", **values} if isinstance(values, dict) else values

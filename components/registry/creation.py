@@ -1,4 +1,4 @@
-"""Create a thing at MLflow once, whatever replies are lost."""
+"""Create an entity in MLflow exactly once, even if replies are lost."""
 
 import os
 import time
@@ -13,7 +13,7 @@ PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"
 
 
 def created_once(find: Callable[[], str | None], create: Callable[[], object]) -> str:
-    """What ``find`` finds, created where it finds nothing.
+    """What ``find`` finds, else created.
 
     MLflow's client repeats a POST whose reply was lost, and so creates twice: here each attempt looks first and posts once.
     """

@@ -1,4 +1,4 @@
-"""The door to MLflow (with ``versions.py``, and ``served_model.py``, which MLflow itself loads): runs, metrics, artifacts."""
+"""MLflow runs, metrics and artifacts. Only this package imports mlflow."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class Tracker(Versions):
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
         """
         Args:
-            artifacts: where artifacts lie when MLflow is a local database; a server decides for itself.
+            artifacts: where artifacts are if MLflow is a local database; a server decides for itself.
 
         Raises:
             RegistryError: if MLflow cannot be reached.
@@ -54,8 +54,8 @@ class Tracker(Versions):
             return str(found.experiment_id)
 
     def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None) -> str:
-        """A new run, or the one named ``run_id`` continued."""
-        if run_id is not None and self.has_run(run_id):  # a run deleted since, or of another server, is begun again
+        """A new run, or the one named ``run_id`` resumed."""
+        if run_id is not None and self.has_run(run_id):  # a run deleted meanwhile, or of another server, is created again
             self.client.update_run(run_id, status="RUNNING")
             return run_id
         every = {
@@ -75,7 +75,7 @@ class Tracker(Versions):
         )
 
     def has_run(self, run_id: str) -> bool:
-        """Whether a run is there; it may have been deleted, or be another server's."""
+        """Whether a run exists; it may have been deleted, or belong to another server."""
         try:
             return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException as error:
@@ -88,20 +88,20 @@ class Tracker(Versions):
         self.client.set_terminated(run_id, status)
 
     def close_children(self, run_id: str) -> None:
-        """End the child runs that a process killed just after its stage's commit left running."""
+        """End child runs left running by a process killed just after its stage's commit."""
         query = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
         for child in self.client.search_runs([self.experiment], query):
             self.close_run(child.info.run_id)
 
     def child(self, parent: str, stage: str) -> str:
-        """The child run of a stage; a continued pipeline run finds the one it had."""
+        """The child run of a stage; a resumed pipeline run finds the one it had."""
         query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.stage = '{stage}'"
         known = self.client.search_runs([self.experiment], query, max_results=1)
         return self.open_run(stage, {"stage": stage}, known[0].info.run_id if known else None, parent)
 
     @contextmanager
     def system_metrics(self, run_id: str) -> Iterator[None]:
-        """Log CPU, memory and GPU use to a run while the block lasts; the block decides how the run ends."""
+        """Log CPU, memory and GPU use to a run within the block; the caller decides how the run ends."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         monitor = SystemMetricsMonitor(run_id, sampling_interval=5, tracking_uri=self.uri)
@@ -112,7 +112,7 @@ class Tracker(Versions):
             monitor.finish()
 
     def params(self, run_id: str, values: Mapping[str, object]) -> None:
-        """Log parameters; values that were logged before stay."""
+        """Log parameters; values logged before are kept."""
         known = self.client.get_run(run_id).data.params
         fresh = [Param(k, str(v)[:PARAM_LIMIT]) for k, v in values.items() if k not in known]
         for start in range(0, len(fresh), 100):
@@ -123,7 +123,7 @@ class Tracker(Versions):
         self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])
 
     def metrics(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Log (step, values) points in one batch; a metric's time is its step's order, not the clock."""
+        """Log (step, values) points in one batch; a metric's timestamp is its step's order, not the clock."""
         now = mlflow.utils.time.get_current_time_millis()
         every = [Metric(k, v, now, step) for step, values in points for k, v in values.items()]
         for start in range(0, len(every), 1000):
@@ -135,7 +135,7 @@ class Tracker(Versions):
         self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
     def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
-        """Upload a file, or what a directory holds."""
+        """Upload a file, or the contents of a directory."""
         upload = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
         upload(run_id, str(path), folder)
 
@@ -159,13 +159,13 @@ class Tracker(Versions):
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Log rows, once, as a table that the MLflow UI shows."""
         folder = name.rpartition("/")[0]
-        if rows and name not in {item.path for item in self.client.list_artifacts(run_id, folder)}:  # again would append
+        if rows and name not in {item.path for item in self.client.list_artifacts(run_id, folder)}:  # else it would append
             names = dict.fromkeys(key for row in rows for key in row)
             columns = {key: [row.get(key) for row in rows] for key in names}
             self.client.log_table(run_id, columns, name)
 
     def fetch(self, run_id: str, name: str, target: Path) -> Path | None:
-        """Download one artifact of a run below ``target``; None where the run or the artifact is gone."""
+        """Download one artifact of a run below ``target``; None if the run or the artifact is gone."""
         from mlflow.artifacts import download_artifacts
 
         try:

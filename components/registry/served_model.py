@@ -1,6 +1,6 @@
 """The model that MLflow serves (models-from-code: this file is logged, and nothing is pickled).
 
-It needs torch, transformers and mlflow, and nothing of Ratchet, so that it loads on a serving machine. It hashes every file
+It needs torch, transformers and mlflow, but not Ratchet, so that it loads on a serving machine. It hashes every file
 of the policy against the manifest before loading any, and refuses on a mismatch.
 """
 
@@ -16,7 +16,7 @@ ROWS_AT_ONCE = 64
 
 
 def verify(model: Path, manifest: Path) -> dict[str, Any]:
-    """The manifest, if every file that it lists has its hash and no weights lie beside them.
+    """The manifest, if every file that it lists has its hash and there are no other weights.
 
     Raises:
         ValueError: naming the file that differs.
@@ -37,7 +37,7 @@ def verify(model: Path, manifest: Path) -> dict[str, Any]:
 
 
 def check_tensors(tensors: dict[str, Any], report: dict[str, Any]) -> None:
-    """Refuse a model of which transformers drew a tensor at random or left one out, or whose weights are not finite.
+    """Reject a model for which transformers initialised or dropped a tensor, or whose weights are not finite.
 
     Raises:
         ValueError: naming the first tensor.
@@ -78,7 +78,7 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
         """Verify the files, then load the policy.
 
         Raises:
-            ValueError: if a file is not what was promoted, or the files do not hold this model's tensors, whole and finite.
+            ValueError: if a file differs from the promoted one, or this model's tensors are not complete and finite.
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer

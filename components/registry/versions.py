@@ -20,7 +20,7 @@ from ratchet.components.text import redacted
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
-FILES_TAG = "ratchet.files"  # "deleted", where retention took a version's files
+FILES_TAG = "ratchet.files"  # "deleted" if retention deleted a version's files
 MODEL_FILES = "artifacts"  # the policy directory and its manifest, within a logged model
 
 
@@ -39,7 +39,7 @@ class Versions:
     def __init__(self, uri: str, artifacts: Path) -> None:
         """
         Args:
-            artifacts: where artifacts lie when MLflow is a local database; a server decides for itself.
+            artifacts: where artifacts are if MLflow is a local database; a server decides for itself.
         """
         self.uri = uri
         self.artifacts = artifacts.absolute()
@@ -49,7 +49,7 @@ class Versions:
         self.client = MlflowClient(uri, uri)
 
     def version_of(self, name: str, weights: str) -> str | None:
-        """The registered version with these weights; the lowest, if a reply that came too late ever made two."""
+        """The registered version with these weights; the lowest, if a late reply ever created two."""
         found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
         versions = sorted((str(v.version) for v in found if FILES_TAG not in v.tags), key=int)
         for other in versions[1:]:
@@ -77,17 +77,17 @@ class Versions:
     def delete_files(self, name: str, version: str) -> None:
         """Delete a version's policy directory. The version, its tags and its run's artifacts stay.
 
-        The tag comes first: from then on the version is nobody's candidate, and equal weights are registered again.
+        The tag comes first: from then on the version is not a candidate, and equal weights are registered again.
 
         Raises:
-            RegistryError: if its files lie outside of the project's own artifacts.
+            RegistryError: if its files are outside the project's own artifacts.
         """
         repository = self._repository(name, version)
         self.client.set_model_version_tag(name, version, FILES_TAG, "deleted")
         repository.delete_artifacts(MODEL_FILES)
 
     def lacks_files(self, version: RegisteredVersion) -> bool:
-        """Whether retention took a version's files."""
+        """Whether retention deleted a version's files."""
         return FILES_TAG in version.tags
 
     def require_files(self, name: str, version: str) -> None:
@@ -112,7 +112,7 @@ class Versions:
         return get_artifact_repository(uri)
 
     def version(self, name: str, version: str) -> RegisteredVersion:
-        """What the registry holds of a version.
+        """What the registry records about a version.
 
         Raises:
             RegistryError: if there is no such version.
@@ -126,7 +126,7 @@ class Versions:
         return RegisteredVersion(str(found.version), str(found.run_id or ""), dict(found.tags))
 
     def registered(self, name: str, version: str) -> Registered:
-        """What a promotion must know of a version.
+        """What a promotion must know about a version.
 
         Raises:
             RegistryError: if there is no such version, or its files were deleted.
@@ -140,7 +140,7 @@ class Versions:
     def check_artifact(self, name: str, version: str) -> None:
         """
         Raises:
-            RegistryError: if a file of the version is missing or changed, or its weights are not those of its tag.
+            RegistryError: if a file of the version is missing or changed, or its weights do not match its tag.
         """
         with tempfile.TemporaryDirectory() as folder:
             files = tree_digests(self.download(name, version, Path(folder)))
@@ -153,7 +153,7 @@ class Versions:
 
         Args:
             model: directory that transformers loads.
-            settings: what serving needs beside the files (``max_new_tokens``).
+            settings: what serving needs besides the files (``max_new_tokens``).
         """
         known = self.version_of(name, tags["weights_sha256"])
         if known is not None:
@@ -178,7 +178,7 @@ class Versions:
 
         manifest = model.with_name("served_manifest.json")
         write_json(manifest, {**settings, "files": tree_digests(model)})
-        # An unnamed column takes both a plain list of prompts and a frame.
+        # An unnamed column accepts both a plain list of prompts and a frame.
         one_string = Schema([ColSpec(DataType.string)])
         signature = ModelSignature(inputs=one_string, outputs=one_string)
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings(record=True):
@@ -213,7 +213,7 @@ class Versions:
         """Move an alias, and read it back.
 
         Raises:
-            RegistryError: if the registry does not say what was written.
+            RegistryError: if the registry does not return what was written.
         """
         try:
             self.client.set_registered_model_alias(name, alias, version)
@@ -244,7 +244,7 @@ class Versions:
         return model
 
     def model_digests(self, name: str, version: str, target: Path) -> tuple[dict[str, str], dict[str, str]]:
-        """sha256 of a version's files, and what its manifest says; only the files it lists, as MLflow adds some of its own.
+        """sha256 of a version's files, and of its manifest; only the files it lists, because MLflow adds its own.
 
         Raises:
             RegistryError: if the artifact cannot be fetched.

@@ -1,4 +1,4 @@
-"""Bars as inline SVG: no scripts, no styles from elsewhere, nothing but numbers and escaped labels."""
+"""Bars as inline SVG: no scripts, no external styles, only numbers and escaped labels."""
 
 from collections.abc import Sequence
 

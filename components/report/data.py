@@ -9,7 +9,7 @@ from ratchet.components.text import visible
 
 LABEL = 18  # characters of a label in a chart
 ODD = ("file", "row", "column", "reason")  # of an odd text, as preparation notes it
-LISTED = 50  # odd texts and failed rows that are shown; the rest is counted
+LISTED = 50  # odd texts and failed rows shown; the rest are counted
 
 
 def render(name: str, version: str, facts: Mapping[str, Any]) -> str:
@@ -37,7 +37,7 @@ def render(name: str, version: str, facts: Mapping[str, Any]) -> str:
 
 
 def recalled(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What a version's own summary still tells of its preparation, as facts for :func:`render`."""
+    """What a version's summary still records of its preparation, as facts for :func:`render`."""
     steps = [{"name": n, "title": n.replace("_", " "), "before": None, "dropped": d} for n, d in summary["dropped"].items()]
     return {
         "raw_rows": summary["raw_rows"],

@@ -18,9 +18,9 @@ def render(values: Mapping[str, Any], project: Path) -> str:
     """The card's Markdown. ``values`` has the names that the template uses; a missing one is an error.
 
     Args:
-        project: its own ``mlflow/model-card.md.j2`` comes before ours.
+        project: its own ``mlflow/model-card.md.j2`` overrides ours.
     """
-    # No autoescape: it is HTML's. What Markdown reads is escaped as each value is written.
+    # No autoescape, which is for HTML. Markdown is escaped as each value is written.
     environment = Environment(  # noqa: S701
         loader=FileSystemLoader([project / "mlflow", TEMPLATES]), undefined=StrictUndefined, finalize=_text
     )

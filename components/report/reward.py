@@ -9,7 +9,7 @@ from ratchet.components.report.theme import BLUE, GREEN, GREY, RED, embedded, sv
 
 
 def reward_plot(curves: Mapping[str, Any]) -> Markup | None:
-    """The curves of a report, base64-encoded for an HTML page; None where there are none."""
+    """The curves of a report, base64-encoded for an HTML page; None if there are none."""
     panels = [(draw, curves[name]) for name, draw in PANELS.items() if curves.get(name)]
     if not panels:
         return None

@@ -36,7 +36,7 @@ LABELS = {
 
 
 def interval_text(figure: Mapping[str, Any] | None) -> str:
-    """``0.912 (0.880 to 0.936)``; a dash where there is no figure, the value alone where there is no interval."""
+    """``0.912 (0.880 to 0.936)``; a dash if there is no figure, the value alone if there is no interval."""
     if figure is None or figure["value"] is None:
         return "-"
     if figure["low"] is None:
@@ -69,7 +69,7 @@ def place_rows(details: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[d
 
 
 def training_plot(points: Points) -> bytes | None:
-    """Small multiples of the training metrics as SVG, or None without points."""
+    """Small multiples of the training metrics as SVG; None without points."""
     from matplotlib.figure import Figure
 
     series = {name: [(step, values[name]) for step, values in points if name in values] for name in PANELS}
@@ -90,7 +90,7 @@ def training_plot(points: Points) -> bytes | None:
 
 
 def _beside(axes: Any, proxy: Sequence[tuple[int, float]]) -> None:
-    """The proxy on dev in the panel of gold, on a scale of its own."""
+    """The proxy on dev in the panel of gold, on its own scale."""
     other = axes.twinx()
     other.plot(*zip(*proxy, strict=True), color=RED, linewidth=1.2, linestyle="--", label="training reward (proxy), right")
     other.tick_params(labelsize=7)

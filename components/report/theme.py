@@ -18,9 +18,9 @@ BLUE, GREEN, RED, GREY, INK = "#28508c", "#1a7f4b", "#b3261e", "#9aa0a6", "#1c1e
 
 
 def page(template: str, **values: Any) -> str:
-    """A template's HTML. A value that the template uses and that is missing is an error.
+    """A template's HTML. A missing value is an error.
 
-    Every string passes :func:`visible` and is escaped; what is Markup already was made here.
+    Every string passes :func:`visible` and is escaped, except Markup, which is made here.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=_visible_text
@@ -40,5 +40,5 @@ def svg(figure: "Figure") -> bytes:
 
 
 def embedded(image: bytes | None) -> Markup | None:
-    """An SVG image as base64, for a page's ``data:`` address; it is longer than any text that is shown, and is not cut."""
+    """An SVG image as base64, for a page's ``data:`` address; not truncated, although it is longer than any text shown."""
     return None if image is None else Markup(base64.b64encode(image).decode())  # noqa: S704 - base64 has no markup

@@ -17,10 +17,10 @@ from ratchet.components.user_code import IMPORT_REMEDY, user_code
 
 
 def build_reward(settings: Reward, model_path: Path | None, device: torch.device) -> RewardFunction:
-    """The reward function of a recipe; all but models are retried where they fail, and counted.
+    """The reward function of a recipe; failures of all but models are retried and counted.
 
     Args:
-        model_path: directory of the trained reward model or models, where the kind needs one.
+        model_path: directory of the trained reward model or models, if the kind needs one.
     """
     if settings.kind == "verifier":
         return _verifier(settings.verifier, settings.failures)
@@ -37,7 +37,7 @@ def build_reward(settings: Reward, model_path: Path | None, device: torch.device
 
 
 def load_model(settings: ModelSettings, path: Path | None, device: torch.device) -> RewardFunction:
-    """The reward model of a directory, or the ensemble whose members stand in its folders ``0``, ``1``, ..."""
+    """The reward model of a directory, or the ensemble whose members are in its folders ``0``, ``1``, ..."""
     assert path is not None
     if settings.members == 1:
         return RewardModel.load(path, device)
@@ -75,7 +75,7 @@ def import_reward(path: str) -> RewardFunction:
             function: RewardFunction = getattr(importlib.import_module(module), name)
     except RewardError:
         raise
-    except Exception as error:  # foreign code may raise anything
+    except Exception as error:  # user code may raise anything
         raise RecipeError(f"reward.function {path!r} cannot be imported: {error}. Write module:function.") from error
     if not callable(function):
         raise RecipeError(f"reward.function {path!r} is not a function. Write module:function.")

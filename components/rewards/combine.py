@@ -1,4 +1,4 @@
-"""Rewards made of rewards: a mix with the verifier, a weighted sum, an ensemble of models."""
+"""Combined rewards: a mix with the verifier, a weighted sum, an ensemble of models."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ Combine = Literal["mean", "min", "mean_minus_sd"]
 
 
 def squash(score: float) -> float:
-    """The sigmoid of a model's score, safe for any finite one."""
+    """The sigmoid of a model's score, without overflow."""
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, score))))
 
 
@@ -27,7 +27,7 @@ class WeightedTerm(NamedTuple):
 
 
 class Sum:
-    """Weighted sum of rewards. A completion that one term could not judge is not judged; the other parts are kept."""
+    """Weighted sum of rewards. If one term could not judge a completion, the total is None; the other parts are kept."""
 
     def __init__(self, terms: Sequence[WeightedTerm]) -> None:
         self.terms = terms
@@ -60,7 +60,7 @@ class Mix(Sum):
 
 
 class Ensemble:
-    """Reward models of different seeds as one; conservative forms pay less where they disagree.
+    """Reward models of different seeds as one; the conservative forms pay less where they disagree.
 
     mean; min; mean - lambda sd, sd with n - 1 (Coste et al. 2023, arXiv:2310.02743; Eisenstein et al. 2023, arXiv:2312.09244).
     """

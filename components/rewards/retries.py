@@ -1,4 +1,4 @@
-"""A reward that fails is tried again and counted; what still fails is missing, never a zero."""
+"""Failures of a reward are retried and counted; what still fails is missing, never a zero."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from ratchet.components.recipe import Failures
 from ratchet.components.user_code import user_code
 
 REMEDY = "Return a Score for each completion, and raise an Exception if the function fails."
-FEWEST = 200  # completions on which the rate is judged, so that one early failure is not a rate
+FEWEST = 200  # completions needed to judge the rate, so that one early failure is not a rate
 
 
 class Retrying:
@@ -25,7 +25,7 @@ class Retrying:
         self.last: Exception | None = None
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        """The function's scores, with None where it failed to the last.
+        """The function's scores, with None where every attempt failed.
 
         Raises:
             RewardError: if more than the recipe's share of completions failed, or the function would have ended the run.
@@ -52,8 +52,8 @@ class Retrying:
                 with user_code(self.source, REMEDY):
                     return [plain(score, self.source) for score in self.function(*batch)]
             except RewardError:
-                raise  # a broken protocol is not fixed by asking again
-            except Exception as error:  # a verifier is foreign code, or a service, and may raise anything
+                raise  # a retry does not fix a broken protocol
+            except Exception as error:  # a verifier is user code or a service, and may raise anything
                 self.last = error
         return None
 

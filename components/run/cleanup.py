@@ -1,6 +1,6 @@
 """All deleting: what retention no longer keeps in the store, in DVC's cache and in the registry, planned and then deleted.
 
-Never beside a run, and so that a crash in between harms nothing.
+It never happens during a run, and a crash at any point does no harm.
 """
 
 import shutil
@@ -56,7 +56,7 @@ class Cleanup:
         """Everything that may be deleted, with its size.
 
         Raises:
-            RegistryError: if it cannot be told what a champion needs; nothing may be deleted then.
+            RegistryError: if it cannot determine what a champion needs; nothing may be deleted then.
         """
         stored = self._deletable(self._stored(), self._needed_stages())
         found = [Item(item.kind, item.name, item.used, tree_size(self.home.store / item.name)) for item in stored]
@@ -86,7 +86,7 @@ class Cleanup:
 
     @property
     def _champions(self) -> set[str]:
-        """Versions that were champion and keep their files; read again each time, as a rollback may come between."""
+        """Versions that were champion and keep their files; read again each time, because a rollback may happen in between."""
         return kept_champions(self.ledger.history(self.recipe.name), self.recipe.retention.keep_champions)
 
     @cached_property
@@ -99,7 +99,7 @@ class Cleanup:
 
     @cached_property
     def _promotions(self) -> list[tuple[str, Promotion]]:
-        """Promotions whose versions are kept: all of other models, whose policy this is not."""
+        """Promotions whose versions are kept, including all of other models, to which this policy does not apply."""
         mine = self._champions
         return [(model, row) for model, row in self.ledger.promotions() if model != self.recipe.name or row.version in mine]
 
@@ -110,7 +110,7 @@ class Cleanup:
         return {row["run_id"] for model, challenger in pairs for row in self.ledger.verdicts_on(model, challenger)}
 
     def _recorded(self, model: str, promotion: Promotion) -> RunRecord:
-        """What a champion was made from by its lineage, where the ledger has no result of its run."""
+        """What a champion was made from according to its lineage, if the ledger has no result of its run."""
         folder = scratch_directory(self.home.workspaces, "gc")
         try:
             record = recorded_lineage(self.tracker, model, promotion.version, folder)
@@ -135,7 +135,7 @@ class Cleanup:
             facts = read_json(self.home.store / item.name / "facts.json")
             return (facts["challenger"], facts["incumbent"]) in self._sealed_pairs
         except (StoreError, KeyError, TypeError):
-            return True  # what it is cannot be told
+            return True  # unknown
 
     @cached_property
     def _sealed_pairs(self) -> set[tuple[str, str]]:
@@ -147,12 +147,12 @@ class Cleanup:
                 yield Item(kind_of(path), f"{path.parent.name}/{path.name}", last_used(path))
 
     def _workspaces(self) -> Iterator[Item]:
-        """What killed processes left: a reproduction's environment can be large."""
+        """Leftovers of killed processes: a reproduction's environment can be large."""
         for path in left_behind(self.home.workspaces):
             yield Item("workspace", path.name, path.stat().st_mtime, tree_size(path))
 
     def _datasets(self, leaving: set[str]) -> list[Item]:
-        """Versions in DVC's cache that runs of ours made; other objects there are not ours."""
+        """Versions in DVC's cache that Ratchet runs made; other objects there are left alone."""
         made = {run.dataset for run in finished_runs(self._rows)} | set(self._stored_datasets(leaving))
         needed = {run.dataset for run in self._needed_runs} | set(self._stored_datasets(leaving, staying=True))
         pointer = self.home.project / POINTER
@@ -174,7 +174,7 @@ class Cleanup:
         return Item("dataset", name, objects[0].stat().st_mtime, size)
 
     def _own_objects(self, name: str) -> list[Path]:
-        """Objects that no other version in the cache names; the listing last, so that a deletion cut short is done again."""
+        """Objects that no other version in the cache names; the listing last, so that an interrupted deletion is repeated."""
         objects = versioning.cached(name, self.home.dvc)
         if objects is None:
             return []
@@ -193,7 +193,7 @@ class Cleanup:
         return [self._sized(item) for item in self._deletable(items, needed)]
 
     def _parents(self, versions: "dict[str, RegisteredVersion]") -> set[str]:
-        """Versions that kept champions started from, as their tags say."""
+        """Versions that kept champions started from, according to their tags."""
         kept = [versions[number] for number in self._champions if number in versions]
         found: set[str] = set()
         while kept:
@@ -238,12 +238,12 @@ def delete_stage(path: Path) -> None:
 
 
 def clean_up(project: "Project", dry_run: bool = False) -> tuple[list[Item], str | None]:
-    """Delete what the recipe's retention no longer keeps; returns what went, or would go, and why nothing did.
+    """Delete what the recipe's retention no longer keeps; returns what was or would be deleted, or why nothing was.
 
     What cannot be deleted (a full disk, a server that is down) stays.
 
     Raises:
-        RatchetError: if it cannot be told what is needed; nothing is deleted then.
+        RatchetError: if it cannot determine what is needed; nothing is deleted then.
     """
     cleanup = Cleanup(project.home, project.recipe, project.ledger, project.tracker, time.time())
     if dry_run:
@@ -253,10 +253,10 @@ def clean_up(project: "Project", dry_run: bool = False) -> tuple[list[Item], str
 
 
 def clean_up_after_run(project: "Project", say: Callable[[str], None]) -> None:
-    """Clean up, and say what went. Whatever goes wrong, the run has ended well."""
+    """Clean up and report what was deleted. An error here does not change the run's result."""
     try:
         items, _ = clean_up(project)
-    except Exception as error:  # the run is over; what it says must not be lost over old files
+    except Exception as error:  # the run is over; its result must not be lost because of old files
         say(f"old files were not deleted: {error}")
         return
     if items:

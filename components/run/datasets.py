@@ -1,4 +1,4 @@
-"""Dataset versions as a person handles them: prepare, add rows, restore a run's, compare two."""
+"""The verbs on dataset versions: prepare, add rows, restore a run's, compare two."""
 
 import re
 import subprocess
@@ -24,16 +24,16 @@ Fetch = Callable[[str], str]  # an MLflow run's id -> the text of its pointer
 
 @dataclass(frozen=True)
 class Addition:
-    """What ``add`` did: the version now, and whether it is a new one."""
+    """What ``add`` did: the current version, and whether it is new."""
 
     result: DataStage
     given: int  # rows of the file
-    fresh: int  # of them rows that were not added before
+    fresh: int  # of which not added before
     changed: bool
 
 
 def prepare_version(context: Context, keep_added: bool = True) -> DataStage:
-    """The recipe's version, with the rows that were added to the project's data, as the project's own."""
+    """Make the recipe's version, with the rows added to the project's data, the project's own."""
     added = project_added(context.home) if keep_added else []
     result = build_data(context, added)
     versioning.publish(result.path, context.home.project, context.home.dvc)
@@ -41,7 +41,7 @@ def prepare_version(context: Context, keep_added: bool = True) -> DataStage:
 
 
 def add_file(context: Context, path: str) -> Addition:
-    """Add a file's rows to the project's version; where no table changes by it, nothing is written.
+    """Add a file's rows to the project's version; if no table changes, nothing is written.
 
     Raises:
         DataError: if the project's data are not those of the recipe, or the rows fail their checks.
@@ -68,7 +68,7 @@ def add_file(context: Context, path: str) -> Addition:
 
 
 def _same_tables(context: Context, result: DataStage) -> bool:
-    """Whether a version has the tables of the project's, whatever its counts say."""
+    """Whether a version has the same tables as the project's, ignoring its counts."""
 
     def tables(root: Path) -> dict[str, str]:
         return {k: v for k, v in tree_digests(root).items() if k not in ("summary.json", ADDED.name)}
@@ -95,7 +95,7 @@ def project_added(home: Home) -> list[dict[str, Any]]:
 
 
 def materialise(home: Home, pointer: str, workspace: Path) -> Path:
-    """The verified ``data/`` of a pointer: the project's own where it is that version, else fetched below ``workspace``."""
+    """The verified ``data/`` of a pointer: the project's own if it is that version, else fetched below ``workspace``."""
     own = home.project / POINTER
     if own.is_file() and own.read_text(encoding="utf-8") == pointer and (home.project / "data").is_dir():
         versioning.verify(home.project)
@@ -105,10 +105,10 @@ def materialise(home: Home, pointer: str, workspace: Path) -> Path:
 
 
 def restore_run(home: Home, run_id: str, fetch: Fetch) -> str:
-    """Make an old run's exact data the project's; returns the version. Its MLflow run is all that is needed.
+    """Make an old run's exact data the project's; returns the version. Only its MLflow run is needed.
 
     Raises:
-        DataError: if neither cache nor remote has the version, or it is not what the run's pointer says.
+        DataError: if neither cache nor remote has the version, or it differs from the run's pointer.
     """
     with home.workspace("data") as workspace:
         versioning.fetch(fetch(_run_id(run_id)), home.project, workspace, home.dvc)
@@ -119,7 +119,7 @@ def restore_run(home: Home, run_id: str, fetch: Fetch) -> str:
 def compare(context: Context, old: str, new: str, fetch: Fetch) -> dict[str, Any]:
     """What differs between two versions, each named by its md5, an MLflow run or a git revision.
 
-    A version that neither cache nor remote has, but that was made from this recipe's data, is made again.
+    A version of this recipe's data that neither cache nor remote has is rebuilt.
     """
     from ratchet.components.data.difference import difference, read_tables
     from ratchet.components.data.lengths import tokenizer

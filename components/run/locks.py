@@ -24,14 +24,14 @@ class Locks:
     """The locks of one project."""
 
     folder: Path
-    say: Callable[[str], None] = silent  # told what is waited for
+    say: Callable[[str], None] = silent  # called with what is waited for
 
     def file(self, name: str) -> Path:
         return self.folder / f"{name}.lock"
 
     @contextmanager
     def held(self, name: str, waiting: str) -> Iterator[None]:
-        """The lock of a name, once whoever holds it has released it."""
+        """The lock of a name, after waiting for its current holder."""
         lock = self._lock(name)
         try:
             lock.acquire(timeout=0)
@@ -53,14 +53,14 @@ class Locks:
     def working(self, name: str, waiting: str) -> Iterator[None]:
         """Shows that stages and caches are in use: while one such lock is held, nothing in them is deleted."""
         with self.held(f"{IN_USE}{name}", waiting):
-            # Ours is held by now, so a deletion that begins later sees it. One that is under way is waited for.
+            # Our lock is held now, so a deletion that begins later sees it. A deletion in progress is waited for.
             with self.held(DELETING, "old files are being deleted; waiting"):
                 pass
             yield
 
     @contextmanager
     def deleting(self) -> Iterator[bool]:
-        """Whether nothing is in use and nobody else deletes. While the block lasts, no run begins."""
+        """Whether nothing is in use and no other process deletes. No run begins within the block."""
         lock = self._lock(DELETING)
         try:
             lock.acquire(timeout=0)
@@ -73,9 +73,9 @@ class Locks:
             lock.release()
 
     def place(self, name: str) -> str:
-        """Names the lock that :meth:`working` holds; a copy of its file, or the same file after a reboot, is another place.
+        """Identifies the lock that :meth:`working` holds; a copy of its file, or the file after a reboot, is another place.
 
-        While a process holds the lock, its file's inode and device are given to no other file.
+        While a process holds the lock, its file's inode and device are not reused.
 
         Returns:
             32 hexadecimal digits.
@@ -98,7 +98,7 @@ class Locks:
 
 
 def boot() -> str:
-    """The kernel's name of the time since the machine started; where it has none, no two processes share a place."""
+    """The kernel's identifier of the current boot; without one, no two processes share a place."""
     if (linux := Path("/proc/sys/kernel/random/boot_id")).exists():
         return linux.read_text(encoding="ascii").strip()
     command = ["sysctl", "-n", "kern.bootsessionuuid"]  # macOS

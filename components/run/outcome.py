@@ -37,12 +37,12 @@ class Status(StrEnum):
 
     @property
     def event(self) -> str | None:
-        """The Prefect event ``ratchet.<event>`` that a run with this status sends."""
+        """The Prefect event ``ratchet.<event>`` that a run with this status emits."""
         return PRESENTATION[self].event
 
 
 class Presentation(NamedTuple):
-    """What the command line, the report and Prefect make of a status."""
+    """How the command line, the report and Prefect present a status."""
 
     exit_code: int
     tone: Tone
@@ -71,7 +71,7 @@ STATUS_OF_VERDICT = {
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run tells its caller. ``reasons`` is for a person and is not part of the JSON."""
+    """What a run returns to its caller. ``reasons`` is shown to people and is not part of the JSON."""
 
     status: Status
     verdict: Outcome | None = None
@@ -87,7 +87,7 @@ class RunResult:
     reasons: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The shape of ``run --json``; the last three keys are there only where they say something."""
+        """The shape of ``run --json``; the last three keys are present only if they have a value."""
         said = {"failed_checks": self.failed_checks, "gate": self.gate, "error": self.error}
         return {
             "status": self.status.value,

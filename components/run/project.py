@@ -1,4 +1,4 @@
-"""A project, opened: its places, a recipe, the ledger, MLflow, and the locks of this machine."""
+"""An open project: its directories, a recipe, the ledger, MLflow, and the locks of this machine."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -21,7 +21,7 @@ class Project:
     def __init__(self, home: Home, recipe: Recipe, say: Callable[[str], None] = silent) -> None:
         """
         Args:
-            say: told what is waited for.
+            say: called with what is waited for.
         """
         self.home, self.recipe = home, recipe
         self.locks = Locks(home.leases, say)
@@ -51,6 +51,6 @@ def open_project(recipe: Path, overrides: Sequence[str] | None = None, say: Call
     """The project in the working directory, with a recipe file.
 
     Raises:
-        RecipeError: if the recipe is wrong.
+        RecipeError: if the recipe is invalid.
     """
     return Project(Home.here(), load_recipe(recipe, overrides or ()), say)

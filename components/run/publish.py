@@ -1,4 +1,4 @@
-"""What leaves a run: the registered version, its card, and the report. Sealed figures leave only with a retired fold."""
+"""What a run publishes: the registered version, its card and the report. Sealed figures only once their fold is retired."""
 
 import shutil
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
         **commit_tags(run.project.home.project),
     }
     with run.project.home.workspace("publish") as folder:
-        if tracker.version_of(recipe.name, candidate.weights) is None:  # else the record of the run that registered it stays
+        if tracker.version_of(recipe.name, candidate.weights) is None:  # else keep the record of the run that registered it
             tags |= _log_lineage(run, run_id, folder)
         model = folder / "model"
         shutil.copytree(candidate.model, model)
@@ -101,7 +101,7 @@ def dev_metrics(dev: EvaluateStage) -> dict[str, float]:
 def _log_data(run: Run, run_id: str, data: DataStage) -> None:
     run.tracker.dataset(run_id, run.recipe.name, data.version, "data.dvc", data.summary["rows"])
     run.tracker.artifact(run_id, data.path / "data.dvc", "data")
-    if (data.path / REPORT).is_file():  # a dataset that `reproduce` restored by its hash comes without
+    if (data.path / REPORT).is_file():  # a dataset that `reproduce` restored by hash has none
         run.tracker.artifact(run_id, data.path / REPORT, "data")
 
 
@@ -130,7 +130,7 @@ def _samples(run: Run, dev: EvaluateStage) -> list[dict[str, Any]]:
 
 
 def report_values(run: Run, data: DataStage, reward: RewardStage, retired: bool) -> dict[str, Any]:
-    """What the report's template shows.
+    """The values of the report's template.
 
     Args:
         retired: whether the verdict's fold is retired, so that its figures may be shown.

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 class Display(Protocol):
-    """Who shows a run to a person."""
+    """Shows the progress of a run."""
 
     def live(self) -> AbstractContextManager[None]:
-        """Draw while the block lasts."""
+        """Draw within the block."""
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """A stage has done ``done`` of ``total``."""
@@ -43,7 +43,7 @@ class Display(Protocol):
 
 @dataclass
 class Made:
-    """What a run has made or found so far; None is what it has not come to."""
+    """What a run has made or found so far; None if not reached yet."""
 
     stages: list[StageResult] = field(default_factory=list)  # in their order
     data: DataStage | None = None
@@ -60,8 +60,8 @@ class Ending:
     status: Status
     verdict: Verdict | None = None
     previous: str | None = None  # the champion before
-    reasons: Sequence[str] = ()  # for the person who watches
-    remark: str | None = None  # what a reader of the report must know beside the verdict's reasons
+    reasons: Sequence[str] = ()  # shown on the console
+    remark: str | None = None  # shown in the report in addition to the verdict's reasons
 
 
 def confirm_in_ledger(claim: Claim) -> None:
@@ -75,7 +75,7 @@ def confirm_in_ledger(claim: Claim) -> None:
 
 
 class Run:
-    """The run being made. It observes its own stages. MLflow is opened when the first stage has something to say."""
+    """A run in progress. It observes its own stages. MLflow is opened when the first stage has something to record."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Run:
     ) -> None:
         """
         Args:
-            confirm: asks everybody who may have ended this run, and raises ClaimLostError if somebody has.
+            confirm: raises ClaimLostError if this process may not continue the run.
             seen: what this process has hashed for this run before.
         """
         self.project, self.display, self.claim = project, display, claim
@@ -116,7 +116,7 @@ class Run:
 
     @property
     def begun(self) -> str | None:
-        """The MLflow run of this identity, if it was begun, by this process or by one that was killed."""
+        """The MLflow run of this identity, if this process or a killed one began it."""
         return self.run_id or self.ledger.open_run(self.identity)
 
     def hand_over(self) -> None:
@@ -124,7 +124,7 @@ class Run:
         _handed_over[_place(self.project, self.identity)] = self.context.seen
 
     def confirm(self) -> None:
-        """Before every step that others see.
+        """Called before every step with external effects.
 
         Raises:
             ClaimLostError: if this process may not continue the run.
@@ -132,7 +132,7 @@ class Run:
         self._confirm(self.claim)
 
     def open(self) -> str:
-        """Open the parent run: a new one, or the one that a killed process left."""
+        """Open the parent run: a new one, or the one left by a killed process."""
         if self.run_id is not None:
             return self.run_id
         known = self.ledger.open_run(self.identity)
@@ -148,7 +148,7 @@ class Run:
 
     @contextmanager
     def child(self, stage: str) -> Iterator[str]:
-        """The child run of a stage that is being made, with system metrics; failed if the block raises."""
+        """The child run of a stage in progress, with system metrics; failed if the block raises."""
         child = self.tracker.child(self.open(), stage)
         try:
             with self.tracker.system_metrics(child):
@@ -180,7 +180,7 @@ class Run:
             self.tracker.table(self.tracker.child(self.run_id, stage), shown, f"samples/step_{step:06d}.json")
 
     def result(self, report: str | None = None) -> RunResult:
-        """What the run tells its caller; it has an ending."""
+        """The result of a run that has an ending."""
         ending, made = self.ending, self.made
         assert ending is not None
         stop = made.candidate.stop if made.candidate else None
@@ -212,9 +212,9 @@ class Run:
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.
 
-        Nothing is noted of a run that another process has taken over, nor in a ledger that is out of reach.
+        Nothing is recorded for a run that another process has taken over, or in an unreachable ledger.
         """
-        with suppress(Exception):  # what ends the process matters more, and MLflow raises its own
+        with suppress(Exception):  # the error that ends the process matters more; MLflow raises its own
             if self.run_id is not None and self.claim.ours():
                 self.ledger.break_run(self.identity, status.lower())
                 self.tracker.close_run(self.run_id, status)
@@ -234,7 +234,7 @@ def claimed_run(project: Project, display: Display, confirm: Callable[[Claim], N
     """A run whose MLflow run is closed whatever happens. A second run of the same identity waits for the first.
 
     Args:
-        confirm: as :class:`Run` has it.
+        confirm: see :class:`Run`.
     """
     check_writable(project.home.state)
     identity = identity_of(project.recipe)
@@ -255,13 +255,13 @@ def claimed_run(project: Project, display: Display, confirm: Callable[[Claim], N
             run.fail("FAILED")
             raise
         except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
-            with Interruption():  # a second signal is not to undo this
+            with Interruption():  # a second signal must not interrupt this
                 run.fail("KILLED")
             raise
 
 
 def identity_of(recipe: Recipe) -> str:
-    """hash(recipe, code): with equal identity, a killed run is resumed instead of begun again."""
+    """hash(recipe, code): a killed run with the same identity is resumed, not started again."""
     return digest_of([recipe.digest, sources_digest(), function_digests(recipe.reward.functions)])
 
 

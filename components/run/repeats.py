@@ -1,4 +1,4 @@
-"""Was this candidate judged before? A run that would only repeat a verdict ends as ``unchanged``.
+"""Whether a candidate was judged before: a run that would only repeat a verdict ends as ``unchanged``.
 
 Such a run uses no fold, opens no run in MLflow and registers no version.
 """
@@ -24,14 +24,14 @@ CONCLUSIVE = (Outcome.PROMOTE, Outcome.REJECT, Outcome.UNDERPOWERED)
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict that stands on a candidate (None where a person promoted it), and the MLflow run that reached it."""
+    """The valid verdict on a candidate (None if a person promoted it), and the MLflow run that reached it."""
 
     verdict: Verdict | None
     run_id: str
 
 
 def standing_verdict(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Judged | None:
-    """The verdict that made a candidate champion, or a conclusive one by today's rules against today's incumbent.
+    """The verdict that made a candidate champion, or a conclusive one by the current rules against the current incumbent.
 
     Args:
         candidate: weights digest of the candidate.
@@ -48,7 +48,7 @@ def standing_verdict(ledger: Ledger, recipe: Recipe, candidate: str, start: str)
     verdict = Verdict.from_json(known["record"])
     carried_out = any(row.verdict == known["digest"] for row in ledger.history(model))
     if verdict.outcome is Outcome.PROMOTE and not carried_out:
-        return None  # judged, but not promoted yet; one that was, and was rolled back, stays so
+        return None  # judged but not promoted yet; a version that was rolled back stays rolled back
     return Judged(verdict, known["run_id"]) if verdict.outcome in CONCLUSIVE else None
 
 
@@ -67,9 +67,9 @@ class FinishedStages:
 
 
 def finished_stages(context: Context) -> FinishedStages | None:
-    """The stages up to the candidate if all are finished; nothing is computed."""
+    """The stages up to the candidate, if all are finished; computes nothing."""
     if context.recipe.policy.start == "champion":
-        return None  # where the champion starts from itself there is always something to train
+        return None  # a run that starts from the champion always has something to train
     looking = replace(context, compute=False)
     try:
         data = prepare_data(looking)
@@ -83,7 +83,7 @@ def finished_stages(context: Context) -> FinishedStages | None:
 def unchanged_run(run: Run) -> RunResult | None:
     """The result ``unchanged`` if every stage is finished and its candidate was judged before; MLflow is not touched."""
     if run.ledger.open_run(run.identity) is not None:
-        return None  # a killed run has something left to finish
+        return None  # a killed run is not finished
     found = finished_stages(run.context)
     if found is None:
         return None
@@ -123,7 +123,7 @@ def unchanged_result(run: Run, known: Judged, data: DataStage) -> RunResult:
 
 
 def verdict_of_this_run(run: Run, models: Models) -> Verdict | None:
-    """The verdict that this very run had reached when it was killed."""
+    """The verdict that this run had reached when it was killed."""
     known = standing_verdict(run.ledger, run.recipe, models.challenger.weights, models.start.weights)
     if known is None:
         return None

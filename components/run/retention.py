@@ -1,4 +1,4 @@
-"""What may be deleted: nothing that was used recently, nothing that is needed. Pure: the caller says what there is."""
+"""What may be deleted: nothing that was used recently or is needed. Pure functions."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from ratchet.components.ledger.runs import OPEN
 from ratchet.components.recipe import Retention
 
 DAY_SECONDS = 86_400.0
-ABANDONED_DAYS = 30  # a run that was killed and not resumed for so long is not expected back
+ABANDONED_DAYS = 30  # a killed run that was not resumed for this long counts as abandoned
 REFUSED = ("REJECT", "UNDERPOWERED", "INVALID", "ERROR")
 StageName = tuple[str, str]  # stage, key
 
@@ -32,7 +32,7 @@ class Item:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the ledger says of a run that ended."""
+    """The ledger's record of a run that ended."""
 
     model: str
     run_id: str
@@ -58,7 +58,7 @@ def newest_runs(runs: Sequence[RunRecord], keep: int) -> list[RunRecord]:
 
 
 def kept_champions(history: Sequence[Promotion], keep: int | None) -> set[str]:
-    """Versions whose files and lineage stay. A rollback makes an older version champion again, and so newest."""
+    """Versions whose files and lineage stay. A rollback makes an older version champion again, and thus the newest."""
     if keep is None:
         return {promotion.version for promotion in history}
     newest = list(dict.fromkeys(promotion.version for promotion in reversed(history)))
@@ -66,13 +66,13 @@ def kept_champions(history: Sequence[Promotion], keep: int | None) -> set[str]:
 
 
 def open_since(rows: Iterable[Mapping[str, Any]], now: float) -> float:
-    """Start of the oldest run that is open and may be resumed; what was used since then is needed. ``now`` without any."""
+    """Start of the oldest open run that may resume; what was used since then is needed. ``now`` if there is none."""
     started = [seconds(row["started"]) for row in rows if row["status"] in OPEN]
     return min((start for start in started if now - start < ABANDONED_DAYS * DAY_SECONDS), default=now)
 
 
 def deletable(items: Iterable[Item], needed: Iterable[str], since: float, keep_days: int, now: float) -> list[Item]:
-    """Items that are not needed: not named as needed, not used in ``keep_days`` days, nor since an open run began.
+    """Items that are not needed: not in ``needed``, not used within ``keep_days`` days or since an open run began.
 
     Args:
         needed: names of items.
@@ -93,7 +93,7 @@ def refused_versions(tags: Mapping[str, Mapping[str, str]], keep: int) -> list[s
 
 
 def policy_of(retention: Retention) -> str:
-    """The policy in words, for a person."""
+    """The policy as text."""
     champions = "all champions" if retention.keep_champions is None else f"{retention.keep_champions} champions"
     return (
         f"kept: {retention.keep_days} days, {retention.keep_runs} runs per model, {champions}, "

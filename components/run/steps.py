@@ -1,4 +1,4 @@
-"""The steps of a run, without Prefect. Each asks the store, holds the machine's lock while it computes, calls one function."""
+"""The steps of a run, without Prefect. Each looks in the store, else holds the machine's lock and calls one function."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def run_stage(run: Run, stage: Stage, make: Callable[[Context], Made]) -> Made:
     try:
         result = make(replace(run.context, compute=False))
     except NotFinished:
-        if stage is Stage.DATA:  # light, and before the run has anything to say to MLflow
+        if stage is Stage.DATA:  # cheap, and before the run has anything to record in MLflow
             result = make(run.context)
         else:
             with run.child(stage), computing(run):
@@ -49,7 +49,7 @@ def run_stage(run: Run, stage: Stage, make: Callable[[Context], Made]) -> Made:
 
 @contextmanager
 def computing(run: Run) -> Iterator[None]:
-    """The machine, for a run that did not lose its claim while it waited for it."""
+    """The machine, for a run that did not lose its claim while waiting for it."""
     with run.project.locks.machine():
         run.confirm()
         configure_torch(run.recipe.threads)
@@ -122,19 +122,19 @@ def register(run: Run, data: DataStage, candidate: TrainStage) -> str:
 
 
 def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Plan:
-    """What the gate would do; nothing is counted and nothing sealed is read."""
+    """What the gate would do; counts no use and reads no sealed item."""
     return plan_use(run.context, run.ledger, data, dev, models, first_champion)
 
 
 def gate(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Verdict:
-    """The verdict, recorded in the ledger before anything is done about it."""
+    """The verdict, recorded in the ledger before anything acts on it."""
     run_id = run.open()
     with run.child(Stage.GATE), computing(run):
         return judge(run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
 
 
 def await_approval(run: Run, verdict: Verdict) -> str | None:
-    """Wait until a person approves, holding nothing that another run needs; returns why nobody did, where that is so.
+    """Wait for an approval, holding nothing that another run needs; returns the reason if there was none.
 
     Raises:
         StaleChampionError: if the verdict became void meanwhile.
@@ -159,7 +159,7 @@ def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> st
     """Promotion by the ledger's compare-and-set; returns the version that was champion before.
 
     Args:
-        expected: number of promotions before this one, as it was when the challenger was judged.
+        expected: number of promotions when the challenger was judged.
     """
     assert verdict.outcome is Outcome.PROMOTE and verdict.fold_digest is not None
     promotion = promote(
@@ -177,14 +177,14 @@ def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> st
 
 
 def publish(run: Run) -> str:
-    """Report, plots, samples, and the version's card; sealed figures only once their fold is retired."""
+    """Report, plots, samples and the version's card; sealed figures only once their fold is retired."""
     return publish_outcome(run)
 
 
 def incumbent_of(run: Run) -> Promotion | None:
-    """The champion that this run's candidate is judged against; a promotion that a kill interrupted is finished first.
+    """The champion that this run's candidate is judged against; a promotion interrupted by a kill is completed first.
 
-    Where this very run had promoted its candidate before it was killed, that is the champion before it.
+    If this run had promoted its candidate before it was killed, that is the previous champion.
     """
     champion = reconcile(run.ledger, run.tracker, run.recipe.name)
     if champion is None or champion.by != "gate" or champion.run_id != run.begun:
@@ -194,12 +194,12 @@ def incumbent_of(run: Run) -> Promotion | None:
 
 
 def ending_of(verdict: Verdict, *, promotes: bool, previous: str | None, remark: str | None = None) -> Ending:
-    """How a run ends that has a verdict.
+    """The ending of a run with a verdict.
 
     Args:
-        promotes: whether the run was asked to carry the verdict out.
+        promotes: whether the run may promote.
         previous: the champion before.
-        remark: why a verdict to promote was not carried out.
+        remark: why a PROMOTE verdict was not carried out.
     """
     if verdict.outcome is Outcome.PROMOTE and not promotes:
         return Ending(Status.FINISHED, verdict, previous, [LEFT_TO_RUN])

@@ -17,7 +17,7 @@ def fetched_policy(context: Context, weights: str, fetch: Callable[[Path], Path]
         fetch: downloads the policy below a directory and returns where it is.
 
     Raises:
-        RegistryError: if what was fetched is not what the ledger names.
+        RegistryError: if the fetched policy is not the one in the ledger.
     """
 
     def write(path: Path) -> None:
@@ -25,7 +25,7 @@ def fetched_policy(context: Context, weights: str, fetch: Callable[[Path], Path]
         fetch(scratch).rename(path / "model")
         shutil.rmtree(scratch)
         fetched = model_weights(path / "model")
-        if fetched != weights:  # before it is committed, so that a restored artifact is fetched again
+        if fetched != weights:  # before the commit, so that a restored artifact is fetched again
             raise RegistryError(f"the champion's weights are {fetched}, the ledger says {weights}. Restore it.")
 
     return finish(context, ChampionStage, weights[:32], write)

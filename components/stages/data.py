@@ -1,4 +1,4 @@
-"""Stage *data*: raw rows become a dataset version in a workspace of the run's own."""
+"""Stage *data*: raw rows become a dataset version in the run's own workspace."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ def data_configuration(data: Data) -> str:
 
 
 def prepare_data(context: Context) -> DataStage:
-    """The dataset version of a run: built from the recipe's source, or restored where the project's holds added rows too.
+    """The dataset version of a run: built from the recipe's source, or restored if the project's version also has added rows.
 
     Raises:
-        DataError: if the source is bad, or the version is not the one that the project's ``data.dvc`` pins.
+        DataError: if the source is invalid, or the version is not the one that the project's ``data.dvc`` pins.
     """
     project, configuration = context.home.project, data_configuration(context.recipe.data)
     expected = pinned_version(project, configuration)
@@ -46,7 +46,7 @@ def prepare_data(context: Context) -> DataStage:
 def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> DataStage:
     """``data/``, its pointer ``data.dvc`` and its report, from the recipe's source and added raw rows."""
     data = context.recipe.data
-    contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whatever file they came in
+    contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whichever file they came from
     inputs = {
         **{str(file): context.seen.digest(file) for file in input_files(data)},
         **({"added": digest_of(contents)} if added else {}),
@@ -96,7 +96,7 @@ def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> 
 
 
 def _restored(context: Context, version: str) -> DataStage:
-    """The pinned version itself: rows that were added lie in it and nowhere else."""
+    """The pinned version itself: added rows exist nowhere else."""
     inputs = {"version": version}
     configuration = data_configuration(context.recipe.data)
     key = key_of(DataStage, __name__, configuration, inputs)

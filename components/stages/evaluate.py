@@ -66,7 +66,7 @@ def _benchmark_jobs(name: str, benchmark: str | Library, seed: int) -> list[Job]
     if isinstance(benchmark, str):
         rows = benchmark_rows(name, benchmark)
         return [Job(place, rows, decoding, purpose, seed) for decoding in Decoding]
-    return [LibraryJob(place, (), Decoding.SAMPLED, purpose, seed, name, benchmark)]  # decoded as its task says
+    return [LibraryJob(place, (), Decoding.SAMPLED, purpose, seed, name, benchmark)]  # decoded as its task specifies
 
 
 def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> Mapping[str, str]:
@@ -94,5 +94,5 @@ def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> 
 
 
 def _as_json(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Intervals as JSON; what is not known is null."""
+    """Intervals as JSON; unknown values are null."""
     return {n: {k: v if v == v else None for k, v in figure._asdict().items()} for n, figure in figures.items()}

@@ -25,7 +25,7 @@ class DataStage(StageResult):
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Counts through each step of preparation."""
+        """Counts after each step of preparation."""
         return dict(read_json(self.path / "data" / "summary.json"))
 
     def table(self, name: str) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ class DataStage(StageResult):
 
 
 class PolicyStage(StageResult):
-    """A stage that holds a policy in ``model/``."""
+    """A stage that contains a policy in ``model/``."""
 
     name: ClassVar[Stage]
 

@@ -1,4 +1,4 @@
-"""Stage *reward*: train the reward model where there is one, then validate the reward before it is used."""
+"""Stage *reward*: train the reward model, if there is one, then validate the reward before it is used."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ratchet.components.user_code import function_digests
 
 
 def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> RewardStage:
-    """``report.json``, and ``model/`` where the reward has a learned part. A failed report is a finished stage too."""
+    """``report.json``, and ``model/`` if the reward has a learned part. A failed report is also a finished stage."""
     recipe = context.recipe
     configuration = [
         recipe.reward.model_dump(mode="json"),
@@ -50,7 +50,7 @@ def _build(context: Context, data: DataStage, start: PolicyStage, path: Path) ->
 
 
 def _subject(context: Context, path: Path, device: Any) -> Any:
-    """What is validated: the reward, and the learned model in it as the judge of pairs."""
+    """What is validated: the reward, and its learned model as the judge of pairs."""
     from ratchet.components.rewards.build import build_reward, load_model
     from ratchet.components.rewards.checks.identity import model_digests
     from ratchet.components.rewards.checks.validation import Subject
@@ -66,7 +66,7 @@ def _subject(context: Context, path: Path, device: Any) -> Any:
 
 
 def _make_model(context: Context, data: DataStage, start: PolicyStage, target: Path, device: Any) -> None:
-    """The reward model's files: trained here, or copied from one that is used as it is."""
+    """The reward model's files: trained here, or copied from a pretrained one."""
     from ratchet.components.rewards.learned.model import RewardModel
     from ratchet.components.rewards.learned.training import RewardStep, save_members, train_members
 

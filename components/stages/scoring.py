@@ -53,7 +53,7 @@ class ScoredStage(StageResult):
 
 @dataclass(frozen=True)
 class Job:
-    """Items to be answered by both arms, in one decoding. Rows go to ``<place>/<arm>_<decoding>.jsonl``."""
+    """Items to be answered by both arms, with one decoding. Rows go to ``<place>/<arm>_<decoding>.jsonl``."""
 
     place: str  # "" is the stage's own directory
     rows: Sequence[Mapping[str, Any]]

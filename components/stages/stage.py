@@ -1,6 +1,6 @@
-"""How a stage is written: it makes a key from its part of the recipe, its inputs and its code, and calls :func:`finish`.
+"""How to write a stage: make a key from its part of the recipe, its inputs and its code, and call :func:`finish`.
 
-The store answers with the finished form, or the stage's function fills a directory that the store commits. What a stage leaves
+The store returns the finished stage, or the stage's function fills a directory that the store commits. The result
 is a subclass of :class:`StageResult`, which reads its files.
 """
 
@@ -20,7 +20,7 @@ from ratchet.components.store import Finished, Store, stage_key
 
 
 class Stage(StrEnum):
-    """What a run does, in order. The values are recorded: directories of the store, names in the ledger, lineage and MLflow."""
+    """The stages of a run, in order. Values are recorded: directories of the store, names in the ledger, lineage and MLflow."""
 
     DATA = "data"
     WARMUP = "warmup"
@@ -28,7 +28,7 @@ class Stage(StrEnum):
     REWARD = "reward"
     TRAIN = "train"
     EVALUATE = "evaluate"
-    PLAN = "plan"  # what the gate would do: nothing is counted, nothing sealed is read
+    PLAN = "plan"  # what the gate would do: counts no use, reads no sealed item
     SEALED = "sealed"  # scoring a sealed fold, inside the gate
     GATE = "gate"
 
@@ -48,7 +48,7 @@ NOT_IN_KEYS = {
 
 
 class Observer(Protocol):
-    """Who watches a stage. Components do not know whether it draws a bar or calls MLflow."""
+    """Receives a stage's progress and figures. Components do not know whether it draws a bar or calls MLflow."""
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """A stage has done ``done`` of ``total``."""
@@ -77,7 +77,7 @@ SILENT = Silent()
 
 
 class NotFinished(Exception):  # noqa: N818 - a signal inside the package, not an error
-    """A stage that was only looked for is not finished."""
+    """A stage that was only looked up is not finished."""
 
 
 class Seen:

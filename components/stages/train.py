@@ -16,7 +16,7 @@ from ratchet.components.user_code import function_digests
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """How training went."""
+    """The facts of a training."""
 
     algorithm: str
     k: int
@@ -24,8 +24,8 @@ class TrainingFacts:
     steps: int
     stopped: str | None  # the sentinel's reason
     stop: dict[str, Any] | None  # its figures
-    exact: bool  # false where training was resumed in another environment
-    memory: dict[str, Any]  # the values of ``train`` that memory decided
+    exact: bool  # false if training was resumed in another environment
+    memory: dict[str, Any]  # the values of ``train`` chosen by available memory
 
 
 class TrainStage(PolicyStage):
@@ -53,13 +53,13 @@ class TrainStage(PolicyStage):
         return [(row["step"], row["values"]) for row in read_json_lines(self.path / "metrics.jsonl")]
 
     def may_be_judged(self, after_stop: bool) -> bool:
-        """Whether the candidate may go to the gate: one that was stopped, where the recipe lets it and training moved it."""
+        """Whether the candidate may go to the gate: a stopped one only if the recipe allows it and training moved it."""
         facts = self.facts
         return facts.stopped is None or (after_stop and may_be_judged(facts.stopped) and facts.best_step > 0)
 
 
 def trained_candidate(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage) -> TrainStage:
-    """The policy that the RL loop makes of the starting policy: its best checkpoint on dev."""
+    """The policy that the RL loop trains: its best checkpoint on dev."""
     context = with_group_size(context, reward)
     recipe = context.recipe
     configuration = [
@@ -169,7 +169,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
 
 
 def _save(trainer: Any, path: Path) -> None:
-    """The best policy as one model, and the adapter alone where there is one."""
+    """The best policy as one model, and the adapter alone if there is one."""
     from ratchet.components.policy.loading import save_policy
 
     trainer.best_policy()

@@ -8,7 +8,7 @@ from ratchet.components.stages.stage import Context, finish, key_of
 
 
 def starting_policy(context: Context, data: DataStage) -> WarmupStage:
-    """A directory ``model/`` with the policy that training starts from when the recipe says ``start: base``.
+    """A directory ``model/`` with the policy that training starts from if the recipe says ``start: base``.
 
     Raises:
         ModelError: if the recipe names a model that cannot be loaded safely.

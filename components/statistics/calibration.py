@@ -1,4 +1,4 @@
-"""Is a difference of scores a probability? Fit a temperature, and measure what is left. Pure functions on arrays."""
+"""Calibration of score differences: fit a temperature, and measure the remaining error. Pure functions on arrays."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ LOG_RANGE = (-5.0, 5.0)  # of the temperature
 
 
 class Bin(NamedTuple):
-    """One bin of a reliability plot: pairs of like confidence."""
+    """One bin of a reliability plot: pairs of similar confidence."""
 
-    confidence: float  # mean stated chance that the preferred answer is the chosen one
+    confidence: float  # mean stated probability that the preferred answer is the chosen one
     accuracy: float  # share in which it is
     size: int
 
@@ -27,7 +27,7 @@ def negative_log_likelihood(differences: Floats, temperature: float = 1.0) -> fl
 def fit_temperature(differences: Floats) -> float:
     """The T that minimises :func:`negative_log_likelihood` (Guo et al. 2017, arXiv:1706.04599); 1 without pairs.
 
-    It is kept between exp(-5) and exp(5): where no pair is ordered wrongly (or rightly) the minimum lies at 0 (or infinity).
+    Bounded by exp(-5) and exp(5): if no pair is ordered wrongly (or correctly), the minimum is at 0 (or infinity).
     differences: [n].
     """
     if len(differences) == 0:
@@ -39,7 +39,7 @@ def fit_temperature(differences: Floats) -> float:
 
 
 def brier_score(differences: Floats) -> float:
-    """Mean of (1 - sigmoid(d))^2 (Brier 1950): 0 is perfect, 0.25 is a coin. differences: [n]."""
+    """Mean of (1 - sigmoid(d))^2 (Brier 1950): 0 is perfect, 0.25 is a coin flip. differences: [n]."""
     return float(((1 - expit(differences)) ** 2).mean())
 
 

@@ -1,7 +1,7 @@
 """Means and shares with their uncertainty. Pure functions on arrays.
 
 Notation: n values, C clusters; ``clusters`` [n] names the cluster of each value, because samples of one prompt are not
-independent, and None makes every value its own.
+independent, and None makes every value its own cluster.
 """
 
 import math
@@ -19,7 +19,7 @@ Clusters = Sequence[Hashable] | Integers | None
 
 
 class Interval(NamedTuple):
-    """A figure with a two-sided 95% interval; NaN where too little was measured to know."""
+    """A figure with a two-sided 95% interval; NaN if there are too few measurements."""
 
     value: float
     low: float
@@ -29,7 +29,7 @@ class Interval(NamedTuple):
 
 
 def wilson(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share of ``n`` trials (Wilson 1927); the whole unit interval where n is 0.
+    """Wilson's score interval of a share of ``n`` trials (Wilson 1927); the whole unit interval if n is 0.
 
     (p + z^2/2n -+ z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n).
 
@@ -39,7 +39,7 @@ def wilson(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
     if n == 0:
         return 0.0, 1.0
     z = float(special.ndtri(0.5 + 0.5 * level))
-    # In the order of scipy's binomtest(...).proportion_ci, which says the same to the last bit and takes whole counts alone.
+    # Operations in the order of scipy's binomtest(...).proportion_ci, equal to the last bit; that accepts only integer counts.
     denominator = 2 * (n + z**2)
     centre = (2 * n * share + z**2) / denominator
     half = z / denominator * math.sqrt(4 * n * share * (1 - share) + z**2)
@@ -69,7 +69,7 @@ def clustered_share(numerators: Floats, denominators: Floats) -> Interval:
     """A share pooled over clusters, sum(num) / sum(den), with Wilson's interval at the effective sample size.
 
     The variance is that of a ratio of cluster sums (linearised, with C / (C - 1)); the effective size is p (1 - p) / variance
-    (Korn & Graubard 1998), the number of clusters where that variance is 0. The whole unit interval without clusters.
+    (Korn & Graubard 1998), the number of clusters if that variance is 0. The whole unit interval without clusters.
 
     Args:
         numerators: [C].
@@ -101,7 +101,7 @@ def clustered_mean(sums: Floats, counts: Floats) -> Interval:
         counts: [C].
 
     Returns:
-        The mean; ``n`` counts clusters. Without an interval where C is below 2.
+        The mean; ``n`` counts clusters. Without an interval if C is below 2.
     """
     clusters = len(sums)
     mean = float(sums.sum() / counts.sum())
@@ -114,7 +114,7 @@ def clustered_mean(sums: Floats, counts: Floats) -> Interval:
 
 
 def standard_error(values: Floats, clusters: Clusters = None) -> tuple[float, int]:
-    """The standard error of a mean, and the number of clusters C; NaN where C is below 2.
+    """The standard error of a mean, and the number of clusters C; NaN if C is below 2.
 
     SE^2 = (1/n^2) C/(C-1) sum_c (sum_{i in c} (d_i - dbar))^2 (Miller 2024, arXiv:2411.00640, appendix A); with clusters of
     one it is s^2 / n.
@@ -139,11 +139,11 @@ def mean_interval(values: Floats, clusters: Clusters = None) -> Interval:
 def upper_bound(values: Floats, alpha: float, clusters: Clusters = None, largest: float | None = None) -> float:
     """One-sided (1 - alpha) upper bound of a mean, by Student's t with C - 1 degrees of freedom.
 
-    Infinite where there are fewer than two clusters, or a value is not finite.
+    Infinite if there are fewer than two clusters or a value is not finite.
 
     Args:
-        largest: what a value can be at most. Where all are equal, Student's t sees no spread at all; then the bound allows for
-            the share of largest values of which C clusters show none with chance alpha, 1 - alpha^(1/C) (Clopper & Pearson
+        largest: upper limit of a value. If all are equal, Student's t sees no spread; then the bound allows for
+            the share of largest values that C clusters miss with probability alpha, 1 - alpha^(1/C) (Clopper & Pearson
             1934).
     """
     if not np.isfinite(values).all():
@@ -163,5 +163,5 @@ def lower_bound(values: Floats, alpha: float, clusters: Clusters = None, least: 
 
 
 def lower_bound_share(successes: int, n: int, alpha: float) -> float:
-    """One-sided (1 - alpha) lower bound of a share (Clopper & Pearson 1934); 0 where n is 0."""
+    """One-sided (1 - alpha) lower bound of a share (Clopper & Pearson 1934); 0 if n is 0."""
     return float(stats.beta.ppf(alpha, successes, n - successes + 1)) if successes else 0.0

@@ -2,7 +2,7 @@
 
 Each is one-sided, of "the challenger is better" on the same n items; ``clusters`` [n] names the cluster of each value.
 
-A test that is given nothing, or only ties, says p = 1; one that is given a value that is not finite says so too.
+p = 1 without data, with only ties, or with a value that is not finite.
 """
 
 import math
@@ -35,7 +35,7 @@ def exact_mcnemar(challenger: Booleans, incumbent: Booleans) -> McNemar:
     """
     assert challenger.shape == incumbent.shape
     wins, losses = int((challenger & ~incumbent).sum()), int((incumbent & ~challenger).sum())
-    # scipy's binomtest says the same, a hundred times slower.
+    # scipy's binomtest gives the same, a hundred times slower.
     p_value = special.bdtrc(wins - 1, wins + losses, 0.5) if wins + losses else 1.0
     return McNemar(wins, losses, float(p_value))
 
@@ -46,10 +46,10 @@ def resamples_for(alpha: float) -> int:
 
 
 def sign_flip(differences: Floats, clusters: Clusters, draws: np.random.Generator, resamples: int) -> float:
-    """Permutation test of "the mean difference is above 0": under the null each cluster's sign is as likely plus as minus.
+    """Permutation test of "the mean difference is above 0": under the null each cluster's sign is a fair coin.
 
     p = (b + 1) / (B + 1), b the number of B random sign vectors whose sum reaches the observed one (Phipson & Smyth 2010).
-    Clusters are put in the order of their size first, so that p does not depend on the order in which items or clusters come.
+    Clusters are sorted by size first, so that p does not depend on the order of items or clusters.
 
     Args:
         differences: challenger minus incumbent, [n].
@@ -76,7 +76,7 @@ def clustered_t(differences: Floats, clusters: Clusters) -> float:
 
     The error is :func:`ratchet.components.statistics.intervals.standard_error` (Miller 2024, arXiv:2411.00640).
 
-    Where every cluster says exactly the same, p is 2^-C (the chance of equal signs), not 0.
+    If every cluster has exactly the same value, p is 2^-C (the probability of equal signs), not 0.
     """
     if not np.isfinite(differences).all():
         return 1.0

@@ -1,7 +1,7 @@
-"""How small a gain a test can see, and how many items a gain needs. Normal approximations (Miller 2024, arXiv:2411.00640).
+"""The smallest gain that a test detects, and the items it needs. Normal approximations (Miller 2024, arXiv:2411.00640).
 
-The deviation omega is that of the paired differences of single items (of clusters, where items come in clusters). For right
-and wrong on one sample per item, omega^2 = p_disc - delta^2, p_disc the share of discordant items.
+The deviation omega is that of the paired differences of single items (of clusters, if items are clustered). For right
+or wrong with one sample per item, omega^2 = p_disc - delta^2, p_disc the share of discordant items.
 """
 
 import math
@@ -15,7 +15,7 @@ def _quantiles(alpha: float, power: float) -> float:
 
 
 def minimum_detectable_effect(discordance: float, n: int, alpha: float, power: float = 0.8) -> float:
-    """Smallest gain in accuracy that a paired one-sided test at ``alpha`` sees with ``power``.
+    """Smallest gain in accuracy that a paired one-sided test at ``alpha`` detects with ``power``.
 
     Solves delta = (z_{1-alpha} + z_power) sqrt((p_disc - delta^2) / n) for delta.
     """
@@ -31,7 +31,7 @@ def items_needed(discordance: float, effect: float, alpha: float, power: float =
 
 
 def power_to_detect(effect: float, discordance: float, n: int, alpha: float) -> float:
-    """Chance that a paired one-sided test at ``alpha`` sees a gain in accuracy of ``effect`` on n items.
+    """Probability that a paired one-sided test at ``alpha`` detects a gain in accuracy of ``effect`` on n items.
 
     Phi(effect sqrt(n) / omega - z_{1-alpha}), omega^2 = discordance - effect^2.
     """
@@ -40,7 +40,7 @@ def power_to_detect(effect: float, discordance: float, n: int, alpha: float) -> 
 
 
 def detectable_mean(deviation: float, n: int, alpha: float, power: float = 0.8) -> float:
-    """Smallest mean difference that a one-sided test at ``alpha`` sees with ``power``.
+    """Smallest mean difference that a one-sided test at ``alpha`` detects with ``power``.
 
     (z_{1-alpha} + z_power) omega / sqrt(n).
     """
@@ -53,7 +53,7 @@ def items_for_mean(deviation: float, effect: float, alpha: float, power: float =
 
 
 def power_of_mean(effect: float, deviation: float, n: int, alpha: float) -> float:
-    """Chance that a one-sided test at ``alpha`` sees a mean difference of ``effect`` on n items.
+    """Probability that a one-sided test at ``alpha`` detects a mean difference of ``effect`` on n items.
 
     Phi(effect sqrt(n) / omega - z_{1-alpha}).
     """

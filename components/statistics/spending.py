@@ -1,4 +1,4 @@
-"""At which level a use of sealed data is tested, so that the error rate holds over a whole schedule."""
+"""The level at which a use of sealed data is tested, so that the error rate holds over a whole schedule."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def saffron(past: Sequence[PastTest], alpha: float) -> float:
     """The level of the next test so that the false discovery rate is at most ``alpha`` (Ramdas et al. 2018, arXiv:1802.09098).
 
     alpha_t = min{lambda, (1 - lambda) [w0 g(t - C0) + (alpha - w0) g(t - tau_1 - C1) + alpha sum_{j>=2} g(t - tau_j - Cj)]},
-    tau_j the place of the j-th rejection, Cj the candidates after it, lambda = 1/2, w0 = alpha / 2. It needs independent
+    tau_j the index of the j-th rejection, Cj the candidates after it, lambda = 1/2, w0 = alpha / 2. It needs independent
     p-values: fresh items at each use.
     """
     t, initial = len(past) + 1, alpha / 2

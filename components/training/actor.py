@@ -19,7 +19,7 @@ from ratchet.components.training.micro_batches import MicroBatch
 
 
 class Actor(nn.Module):
-    """The policy in training. It stays in evaluation mode throughout: dropout would make every importance ratio wrong."""
+    """The policy in training. It stays in evaluation mode, because dropout would make every importance ratio wrong."""
 
     def __init__(self, policy: Policy, train: Train, seed: int) -> None:
         """
@@ -36,17 +36,17 @@ class Actor(nn.Module):
         self.value_head = ValueHead(policy.model) if shared else None
         assert "auto" not in (train.gradient_checkpointing, train.offload), "train's auto values were not resolved"
         if train.gradient_checkpointing:
-            offload = bool(train.offload) and self.model.device.type == "cuda"  # a CPU's checkpoints are where they would go
+            offload = bool(train.offload) and self.model.device.type == "cuda"  # a CPU's are in host memory already
             self.model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
 
     def forward(self, batch: MicroBatch, temperature: float) -> tuple[Tensor, Tensor | None]:
-        """Log-probs [N] of the batch's completion tokens, and values [N] where the critic shares the trunk."""
+        """Log-probs [N] of the batch's completion tokens, and values [N] if the critic shares the trunk."""
         hidden = hidden_states(self.model.base_model, batch.rows)
         log_probs = score_hidden(self.model, hidden, batch.rows.targets, temperature, batch.nucleus)
         return log_probs, None if self.value_head is None else self.value_head(hidden)
 
     def values(self, rows: PackedRows) -> Tensor:
-        """Values [N] of a critic that shares the trunk; the gradient goes into its head alone."""
+        """Values [N] of a critic that shares the trunk; only its head gets a gradient."""
         assert self.value_head is not None
         with torch.no_grad():
             hidden = hidden_states(self.model.base_model, rows)
@@ -54,10 +54,10 @@ class Actor(nn.Module):
 
     @contextmanager
     def updating(self) -> Iterator[None]:
-        """The time of an update: layers that recompute themselves in the backward pass do so only in training mode."""
+        """Context of an update: layers recompute themselves in the backward pass only in training mode."""
         layers = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
         for layer in layers:
-            layer.training = True  # of the layer alone; its dropout stays off
+            layer.training = True  # of the layer only; its dropout stays off
         try:
             yield
         finally:
@@ -65,7 +65,7 @@ class Actor(nn.Module):
                 layer.training = False
 
     def reference(self) -> Reference | None:
-        """The policy as it was before training, if the adapter gives it; otherwise a copy has to be loaded."""
+        """The policy as it was before training, if the adapter provides it; otherwise a copy must be loaded."""
         return self.adapter.reference() if self.adapter is not None else None
 
     def merged(self) -> Policy:

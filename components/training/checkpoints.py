@@ -30,16 +30,16 @@ def save_checkpoint(root: Path, step: int, modules: Modules, state: Mapping[str,
 
 
 def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
-    """Restore the newest checkpoint whose every hash verifies; damaged ones are set aside.
+    """Restore the newest checkpoint whose hashes all verify; damaged ones are set aside.
 
     Args:
-        check: is given the JSON state before anything is restored, and raises where it is another run's.
+        check: called with the JSON state before anything is restored; raises if it belongs to another run.
 
     Returns:
         Its JSON state, or None if there never was a checkpoint.
 
     Raises:
-        StoreError: if there are checkpoints and none is whole.
+        StoreError: if there are checkpoints and none is complete.
     """
     committed = sorted(root.glob("step_*"), reverse=True)
     for path in committed:
@@ -84,7 +84,7 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Restore weights saved by :func:`save_checkpoint`.
 
     Raises:
-        StoreError: if they are not those of this module, by name or shape, or not finite.
+        StoreError: if they do not match this module, by name or shape, or are not finite.
     """
     shapes = {name: tensor.shape for name, tensor in trained_state(module).items()}
     found = {name: tensor.shape for name, tensor in weights.items()}

@@ -1,4 +1,4 @@
-"""PPO's critic: a model of its own, started from the policy's trunk, or a head on the trunk that the policy uses too."""
+"""PPO's critic: a separate model, initialised from the policy's trunk, or a head on the policy's trunk."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ FEATURES = 2
 class ValueHead(nn.Module):
     """From hidden states and features [N, width + features] to values [N]; starts at zero everywhere.
 
-    A hidden state at a token's predictor has seen what comes before the token, so this is the value before it is drawn.
+    A hidden state at a token's predictor depends only on earlier tokens, so this is the value before the token is drawn.
     """
 
     def __init__(self, policy: PreTrainedModel, features: int = 0) -> None:
@@ -42,11 +42,11 @@ def likelihood_features(prefix_log_probs: Tensor, width: int) -> Tensor:
 
 
 class Critic(nn.Module):
-    """Predicts the return from the state before each completion token, with a trunk of its own (LoRA layers included).
+    """Predicts the return from the state before each completion token, with its own trunk (LoRA layers included).
 
-    A value is of a state and a policy. A critic that sees tokens alone has to follow the policy by its updates; with
-    ``likelihood`` its head is also told something of the policy in that state (a policy-extended value function,
-    Tang et al., arXiv:2010.09536): how likely it held what it has written. That is known before the next token is drawn,
+    A value depends on a state and a policy. A critic that sees only tokens must track the policy through its updates; with
+    ``likelihood`` its head also sees something of the policy in that state (a policy-extended value function,
+    Tang et al., arXiv:2010.09536): the likelihood of what it has written. That is known before the next token is drawn,
     so the advantages keep their expectation.
     """
 

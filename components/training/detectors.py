@@ -1,7 +1,7 @@
-"""What the sentinel looks for, one detector per fault; each is small state as JSON and an ``observe``.
+"""The sentinel's detectors, one per fault; each has a small JSON state and a method ``observe``.
 
 - :class:`ProxyGoldGap`: on dev, the training reward rises while gold falls.
-- :class:`AccuracyDrop`: on the training prompts, gold falls: a cheap suspicion between dev evaluations; dev decides.
+- :class:`AccuracyDrop`: gold falls on the training prompts: a cheap hint between dev evaluations; dev decides.
 - :class:`GradientSpikes`: the gradient's norm, before it is clipped.
 - :data:`RULES`: one figure of a training step against a limit, fixed or relative to how the run began.
 """
@@ -16,17 +16,17 @@ import numpy as np
 from ratchet.components.recipe import Sentinel as Limits
 
 # ProxyGoldGap.
-BEST_OF_SEVERAL = 1.0  # standard errors taken off a drop below the best evaluation: it was the best of several
+BEST_OF_SEVERAL = 1.0  # standard errors subtracted from a drop below the best evaluation, which was the best of several
 SURE = 1.645  # one-sided 95% in standard errors
 MOST = 1e6  # standard errors of a change that is the same in every item; JSON has no infinity
 
 # AccuracyDrop.
-COMPARED, COMPARED_AT_LEAST = 20, 10  # steps compared with, and before a step is judged
-DROP_SLACK, DROP_LIMIT = 0.5, 3.0  # in standard deviations: a false suspicion once in some hundred steps
-LEAST_DEVIATION = 0.01  # of a series that hardly moves
+COMPARED, COMPARED_AT_LEAST = 20, 10  # steps compared with, and required before a step is judged
+DROP_SLACK, DROP_LIMIT = 0.5, 3.0  # in standard deviations: a false alarm once in some hundred steps
+LEAST_DEVIATION = 0.01  # of a nearly constant series
 
 # GradientSpikes.
-NORMS, NORMS_AT_LEAST = 128, 20  # steps whose norms are remembered, and before a norm is judged
+NORMS, NORMS_AT_LEAST = 128, 20  # steps whose norms are kept, and required before a norm is judged
 LEAST_NORM = 1e-12
 SPIKE_WINDOW, TOO_MANY_SPIKES = 50, 5  # spikes among the last steps that end training
 
@@ -37,9 +37,9 @@ Values = Sequence[float | None]
 
 @dataclass
 class ProxyGoldGap:
-    """A one-sided CUSUM (Page 1954) of those drops of gold that the proxy does not share. Its state is JSON.
+    """A one-sided CUSUM (Page 1954) of drops in gold that the proxy does not share. Its state is JSON.
 
-    Gao et al. 2022 (arXiv:2210.10760) give the shape of it: under optimisation the proxy keeps rising after the gold reward
+    Gao et al. 2022 (arXiv:2210.10760) describe the pattern: under optimisation the proxy keeps rising after the gold reward
     has turned. Both are measured on the same dev samples; each evaluation is compared with the one before it, item by item.
     """
 
@@ -50,12 +50,12 @@ class ProxyGoldGap:
     best_proxy: list[float | None] = field(default_factory=list)
 
     def observe(self, proxy: Values, gold: Sequence[float], slack: float) -> float:
-        """Add an evaluation of the same items; how far both parted, in standard errors; 0 near gold's best.
+        """Add an evaluation of the same items; returns the gap in standard errors, 0 near gold's best.
 
         C = max(0, C + drop - slack), with drop = -z_gold + min(0, z_proxy), each z the mean of the items' changes since the
         last evaluation in its standard errors. A proxy that rises adds nothing: its noise may be small, and it would outweigh
-        any gold. Where gold only wanders, a standard normal number is added, less the slack; where both fall, nothing.
-        A slow drop shows against the best evaluation itself, at the price of ``BEST_OF_SEVERAL``.
+        any gold. If gold is stationary, a standard normal number is added, less the slack; if both fall, nothing.
+        A slow drop is detected against the best evaluation itself, with the penalty ``BEST_OF_SEVERAL``.
         """
         if len(gold) == len(self.gold):
             drop = unshared_drop(proxy, gold, self.proxy, self.gold)
@@ -73,7 +73,7 @@ def unshared_drop(proxy: Values, gold: Values, old_proxy: Values, old_gold: Valu
 
 
 def paired_z(now: Values, before: Values) -> float:
-    """Mean of the paired differences in standard errors; 0 where nothing changed. Items that miss a value are left out."""
+    """Mean of the paired differences in standard errors; 0 if nothing changed. Items without a value are left out."""
     changes = np.array([a - b for a, b in zip(now, before, strict=True) if a is not None and b is not None])
     if len(changes) < 2 or not changes.any():
         return 0.0
@@ -89,7 +89,7 @@ class AccuracyDrop:
     cusum: float = 0.0
 
     def observe(self, accuracy: float) -> bool:
-        """Add a step's accuracy; whether it has been falling. The sum then starts again."""
+        """Add a step's accuracy; returns whether it has been falling. The sum then restarts."""
         if len(self.recent) >= COMPARED_AT_LEAST:
             deviation = max(LEAST_DEVIATION, float(np.std(self.recent, ddof=1)))
             self.cusum = max(0.0, self.cusum + (float(np.mean(self.recent)) - accuracy) / deviation - DROP_SLACK)
@@ -102,13 +102,13 @@ class AccuracyDrop:
 
 @dataclass
 class GradientSpikes:
-    """Counts outliers among the norms. PaLM (arXiv:2204.02311, section 5.1) met loss spikes that clipping did not prevent."""
+    """Counts outliers among the norms. PaLM (arXiv:2204.02311, section 5.1) saw loss spikes that clipping did not prevent."""
 
     norms: list[float] = field(default_factory=list)
     at: list[int] = field(default_factory=list)  # steps of recent spikes
 
     def observe(self, step: int, norm: float, deviations: float) -> bool:
-        """Add a norm; whether spikes have become too many. A spike stays out of the norms that later ones are held against."""
+        """Add a norm; returns whether there are too many spikes. Later norms are not compared with a spike."""
         self.at = [s for s in self.at if s > step - SPIKE_WINDOW]
         if len(self.norms) >= NORMS_AT_LEAST and norm > spike_limit(self.norms, deviations):
             self.at.append(step)
@@ -118,7 +118,7 @@ class GradientSpikes:
 
 
 def spike_limit(norms: Sequence[float], deviations: float) -> float:
-    """Median plus that many median absolute deviations of the logarithms, for norms are skewed; at least twice the median."""
+    """Median plus that many median absolute deviations of the logarithms, as norms are skewed; at least twice the median."""
     logarithms = np.log(np.maximum(norms, LEAST_NORM))
     median = np.median(logarithms)
     spread = np.median(np.abs(logarithms - median))
@@ -161,7 +161,7 @@ class Crossing(NamedTuple):
 
 
 def crossings(figures: Mapping[str, float], baseline: Mapping[str, float], limits: Limits) -> Iterator[Crossing]:
-    """The rules that a step's figures cross; one whose figure or whose start is not known is silent.
+    """The rules that a step's figures cross; one whose figure or baseline is unknown is silent.
 
     Args:
         baseline: mean of each of ``BASELINES`` over the first steps.
@@ -185,6 +185,6 @@ def _limit(rule: Rule, given: float | None, baseline: Mapping[str, float]) -> fl
 
 
 def _growing(figures: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
-    """A reward may rightly prefer longer answers; it is paid for length when the answers follow it."""
+    """A reward may legitimately prefer longer answers; it is exploited if the answers become longer in response."""
     start = baseline.get("completions/mean_length")
     return start is not None and figures.get("completions/mean_length", 0.0) > GROWTH * start

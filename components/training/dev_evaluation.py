@@ -20,7 +20,7 @@ def dev_evaluation(
     max_new_tokens: int,
     temperature: float,
 ) -> Callable[[Policy], DevResult]:
-    """A function that evaluates a policy on these rows, each time with the same draws.
+    """A function that evaluates a policy on these rows, with the same draws each time.
 
     Args:
         reference: policy to which the KL is measured, nats per completion.

@@ -1,4 +1,4 @@
-"""Memory: what a device has, and the most that was used of it."""
+"""Device memory: its size and its peak use."""
 
 import os
 import resource
@@ -9,7 +9,7 @@ import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-RESET_PEAK = "5"  # proc(5): sets the peak of the resident set to what it is now
+RESET_PEAK = "5"  # proc(5): resets the peak of the resident set
 GIB = 2**30
 
 
@@ -19,7 +19,7 @@ class Watch:
 
     device: torch.device
     baseline: int  # bytes in use before it
-    expected: int  # bytes that its estimate says
+    expected: int  # estimated bytes
 
     def figures(self) -> dict[str, float]:
         """``memory/estimate_gib``, and ``memory/peak_gib`` so far."""
@@ -37,7 +37,7 @@ def device_bytes(device: torch.device) -> int:
 
 
 def reset_peak(device: torch.device) -> int:
-    """Forget the peak so far; returns the bytes in use now. Where the system keeps no such count, the old peak stays."""
+    """Reset the peak; returns the bytes in use now. If the system does not support that, the old peak stays."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return int(torch.cuda.memory_allocated(device))
@@ -48,10 +48,10 @@ def reset_peak(device: torch.device) -> int:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Bytes: most that the CUDA allocator had handed out, or the largest resident set of this process."""
+    """Bytes: the most that the CUDA allocator handed out, or the largest resident set of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    # Not ru_maxrss where it can be helped: a process begins with the peak of the one that started it.
+    # Not ru_maxrss if avoidable: a process starts with its parent's peak.
     return _status("VmHWM") if STATUS.exists() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

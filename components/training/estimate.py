@@ -1,4 +1,4 @@
-"""What training a recipe takes in memory, and what it leaves open decided by that: before training, and at its start."""
+"""The memory that training a recipe takes, and the ``auto`` values that it decides: before training and at its start."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from ratchet.components.policy.configuration import ModelShape, configuration_of
 from ratchet.components.recipe import Recipe, Train
 from ratchet.components.training.memory import GIB, SHARE, Choice, Estimate, choices, estimate_of, fitted, with_choice
 
-CHARS_PER_TOKEN = 4  # of English in the usual vocabularies, where no prompt can be encoded yet
+CHARS_PER_TOKEN = 4  # of English in common vocabularies, if no prompt can be encoded yet
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Place:
 
     @property
     def budget(self) -> int:
-        """Bytes that an estimate may come to."""
+        """Largest estimate allowed, in bytes."""
         return int(self.memory * SHARE[self.kind])
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The values that were chosen, and what they come to."""
+    """The chosen values and their estimate."""
 
     train: Train
     choice: Choice
@@ -68,7 +68,7 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
         "new_tokens": recipe.policy.max_new_tokens,
         "cuda": place.kind == "cuda",
         "low": train.precision == "bf16" or (train.precision == "auto" and place.kind == "cuda"),
-        "reference": train.lora is None,  # the divergence on dev is measured to it, whatever the loss holds
+        "reference": train.lora is None,  # dev measures the divergence from it, whatever the loss contains
         "reward_parameters": shape.trunk_parameters * recipe.reward.model.members if recipe.reward.needs_model else 0,
     }
 
@@ -80,13 +80,13 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
 
 
 def plan_ahead(recipe: Recipe, place: Place, config: Path | None = None, prompt_tokens: int | None = None) -> MemoryPlan:
-    """The plan before anything is there: the shape from the model's configuration, prompts as long as the recipe lets them be.
+    """The plan before data and model exist: the shape from the model's configuration, prompts as long as the recipe allows.
 
     Args:
-        config: a config.json, where the recipe's model is not to be asked.
+        config: a config.json to use instead of the recipe's model.
 
     Raises:
-        RecipeError: if the shape of the model is not known here.
+        RecipeError: if the shape of the model is unknown.
     """
     longest = prompt_tokens or -(-recipe.data.max_prompt_chars // CHARS_PER_TOKEN)
     return memory_plan(recipe, planned_shape(recipe, config), longest, place)
@@ -95,7 +95,7 @@ def plan_ahead(recipe: Recipe, place: Place, config: Path | None = None, prompt_
 def planned_shape(recipe: Recipe, config: Path | None = None) -> ModelShape:
     """
     Raises:
-        RecipeError: if it is not known here.
+        RecipeError: if it is unknown.
     """
     from ratchet.components.policy.tiny import tiny_config
 

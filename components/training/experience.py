@@ -1,7 +1,7 @@
-"""From rollouts to what the update learns from: advantages, returns, masks, each per token.
+"""From rollouts to training targets: advantages, returns, masks, each per token.
 
 Notation: S completions, T the longest. ``mask`` is True on the tokens that count: a completion's own, unless it has no
-reward, or was cut and the recipe masks cut ones out.
+reward, or was truncated and the recipe masks truncated ones.
 """
 
 from dataclasses import dataclass, fields
@@ -25,15 +25,15 @@ from ratchet.components.training.rollouts import Rollouts
 
 @dataclass(frozen=True)
 class Scored:
-    """What models said of the rollouts before the update, each [S, T] and only where it is needed.
+    """What models computed on the rollouts before the update, each [S, T] and only if needed.
 
     Column t of each matrix is of token t: its log-prob was predicted at t - 1, and its value is of the state *before* it is
     drawn. ``policy/packing.py`` makes that shift once; no one shifts again.
     """
 
     reference_log_probs: Tensor | None = None
-    trainer_log_probs: Tensor | None = None  # where the sampler's are not exact
-    by_the_update: bool = False  # where they are not, but the only forward pass before the weights change is the update's
+    trainer_log_probs: Tensor | None = None  # if the sampler's are not exact
+    by_the_update: bool = False  # if they are not, but the update's is the only forward pass before the weights change
     values: Tensor | None = None  # of the critic
 
 
@@ -46,7 +46,7 @@ class Experience:
     mask: Tensor
     reference_log_probs: Tensor | None = None
     correction: Tensor | None = None  # truncated importance weights of the sampler
-    corrected_by_the_update: bool = False  # old log-probs are the sampler's; the update puts its own in their place
+    corrected_by_the_update: bool = False  # old log-probs are the sampler's; the update replaces them with its own
     values: Tensor | None = None
     returns: Tensor | None = None
 
@@ -62,7 +62,7 @@ def build_experience(rollouts: Rollouts, scored: Scored, train: Train, kl_coeffi
 
     Args:
         kl_coefficient: of this step; used with ``train.kl=reward``.
-        max_tokens: the limit at which completions were cut.
+        max_tokens: the limit at which completions were truncated.
 
     Rewards stay in float64 until the advantages are computed: float32 would lose small differences of large rewards.
     """
@@ -118,12 +118,12 @@ def _mask(rollouts: Rollouts, train: Train) -> Tensor:
 
 
 def _from_token_rewards(rewards: Tensor, values: Tensor | None, mask: Tensor, train: Train) -> tuple[Tensor, Tensor | None]:
-    """Advantages, and the critic's targets where there is one."""
+    """Advantages, and the critic's targets if there is one."""
     if train.advantage == "batch":
         return whiten(discounted_returns(rewards, mask, train.gamma), mask), None
     assert train.advantage == "gae"
     assert values is not None
-    # Returns are of the advantages before whitening; the critic must not be taught whitened ones.
+    # Returns use the advantages before whitening; the critic must not learn whitened ones.
     advantages, returns = generalised_advantages(rewards, values, mask, train.gamma, train.gae_lambda)
     if train.value_lambda is not None:
         returns = generalised_advantages(rewards, values, mask, train.gamma, train.value_lambda).returns

@@ -1,9 +1,9 @@
-"""The RL loop: one for every algorithm. Each step: roll out, score, advantages, update; now and then: evaluate, checkpoint.
+"""The RL loop: one for every algorithm. Each step: roll out, score, advantages, update; periodically: evaluate, checkpoint.
 
-The loop yields what happens and does not know who records it. It is exactly resumable: every draw depends on the step
+The loop yields events and does not know who records them. It is exactly resumable: every draw depends on the step
 number, and a checkpoint holds the weights and moments of actor and critic, the KL coefficient, the sentinel and the dev scores.
 
-Left out of PPO and GRPO as others ship them:
+Left out, compared with PPO and GRPO elsewhere:
 1. A forward pass for the old log-probs: the sampler's own are of the same weights; another engine's get importance weights.
 2. Rollouts older than one update, and so replay and off-policy masks: each batch comes from the weights that it updates.
 3. A value for the state after a completion that was cut: it counts as ended, and ``sampling.overlong`` masks or penalises it.
@@ -79,7 +79,7 @@ Event = StepMetrics | Samples | Committed
 
 @dataclass(frozen=True)
 class Setting:
-    """What a training run is given."""
+    """The inputs of a training run."""
 
     train: Train
     seed: int
@@ -89,19 +89,19 @@ class Setting:
     evaluate: DevEvaluation
     checkpoints: Path
     engine: RolloutEngine = generate
-    identity: str = ""  # of recipe, data, start and code: a checkpoint of another identity is refused
+    identity: str = ""  # of recipe, data, start and code: a checkpoint of another identity is rejected
     sample_rows: int = 8
-    interrupted: Callable[[], bool] = lambda: False  # asked after each step: commit and end early?
+    interrupted: Callable[[], bool] = lambda: False  # called after each step: whether to commit and end early
     memory: Watch | None = None
 
 
 class Trainer:
-    """Holds a run's models and optimisers; :meth:`run` is the story."""
+    """A run's models and optimisers; :meth:`run` is the loop."""
 
     def __init__(self, actor: Actor, reference: Reference | None, setting: Setting) -> None:
         """
         Args:
-            reference: the starting policy, where the recipe asks for a KL term.
+            reference: the starting policy, if the recipe has a KL term.
         """
         train = setting.train
         assert (reference is not None) == train.needs_reference
@@ -121,7 +121,7 @@ class Trainer:
 
     @property
     def corrects(self) -> bool:
-        """Whether the trainer scores the rollouts itself, and each token is weighted by how likely it finds it."""
+        """Whether the trainer rescores the rollouts and weights each token by the importance ratio to the sampler."""
         correction = self.setting.train.loss.correction
         return correction == "truncated" or (correction == "auto" and self.setting.engine is not generate)
 
@@ -131,10 +131,10 @@ class Trainer:
         return self.progress.step >= self.setting.train.steps or self.progress.stopped is not None
 
     def run(self) -> Iterator[Event]:
-        """Train to the end, from the newest whole checkpoint where there is one; or until interrupted.
+        """Train to the end, from the newest complete checkpoint if there is one; or until interrupted.
 
         Raises:
-            StoreError: if the checkpoints are another run's, or none of them is whole.
+            StoreError: if the checkpoints belong to another run, or none is complete.
         """
         state = load_latest(self.setting.checkpoints, self.modules, partial(check_identity, identity=self.setting.identity))
         if state is not None:
@@ -157,16 +157,16 @@ class Trainer:
                 return
 
     def best_policy(self) -> Policy:
-        """The policy of the checkpoint with the best dev score; the adapter, if there is one, still beside it."""
+        """The policy of the checkpoint with the best dev score; the adapter, if there is one, is not merged."""
         load_weights(self.actor, weights_of(self.setting.checkpoints, self.progress.best_step, "policy"))
         return self.actor.policy
 
     def _budget(self) -> TokenBudget:
-        """The tokens per forward pass, as far as they have been lowered."""
+        """The tokens per forward pass, after any reductions."""
         return TokenBudget(self.setting.train.tokens_at_once, self.setting.train.smaller, self.progress.smaller)
 
     def _noted(self, metrics: StepMetrics) -> StepMetrics:
-        """Keep a step's figures; one that is not finite is left out, and the sentinel says so."""
+        """Keep a step's figures; non-finite ones are left out, and the sentinel reports them."""
         finite = {name: value for name, value in metrics.values.items() if math.isfinite(value)}
         self.points.append(StepMetrics(metrics.step, finite))
         return self.points[-1]
@@ -199,7 +199,7 @@ class Trainer:
 
     def _step(self) -> StepMetrics:
         train, step, phases, figures = self.setting.train, self.progress.step, Phases(), Means()
-        self.budget.begin(step)  # numbers this step's calls; a rebuild looks them up
+        self.budget.begin(step)  # numbers this step's calls, by which a rebuild looks them up
         rollouts, values = self._roll_out(step, phases)
         with self._compiled():
             experience = self._experience(rollouts, phases)
@@ -213,7 +213,7 @@ class Trainer:
                 stepped, skipped = self._update(step, rollouts, experience, figures)
         skipped += int(not torch.isfinite(experience.old_log_probs).all())
         self._adapt_kl(experience, len(rollouts.completions))  # after the update, which used the old coefficient
-        self.progress.step += 1  # from here on the number of steps done: metrics count from 1, draws from 0
+        self.progress.step += 1  # from here on the number of finished steps: metrics count from 1, draws from 0
         values |= {"skipped": float(skipped), "micro_tokens": float(self.budget.tokens), **figures.values()}
         self._stop(self.progress.sentinel.observe(step + 1, values, stepped, skipped, train.sentinel))
         values |= self.progress.sentinel.warnings() | (self.setting.memory.figures() if self.setting.memory else {})
@@ -221,7 +221,7 @@ class Trainer:
 
     @contextmanager
     def _compiled(self) -> Iterator[None]:
-        """The layers of every model that scores or learns are compiled within, on CUDA; the sampler's are not."""
+        """Within the block, the layers of models that score or learn are compiled on CUDA; the sampler's are not."""
         others = [self.critic, self.reference.policy.model if self.reference else None]
         with ExitStack() as stack:
             for model in {self.actor.model, *(other for other in others if other is not None)}:
@@ -229,14 +229,14 @@ class Trainer:
             yield
 
     def _stop(self, stop: Stop | None) -> None:
-        """End training for a reason, if there is one; the first is kept."""
+        """End training for a reason, if there is one; the first reason is kept."""
         if self.progress.stop is None and stop is not None:
             self.progress.stop = stop
             if stop.reason == NONFINITE:
-                load_latest(self.setting.checkpoints, self.modules)  # whatever led here is not in the last good one
+                load_latest(self.setting.checkpoints, self.modules)  # the cause is not in the last good checkpoint
 
     def _roll_out(self, step: int, phases: Phases) -> tuple[Rollouts, dict[str, float]]:
-        """A batch of prompts, with silent groups replaced where the recipe says so; and what that cost."""
+        """A batch of prompts, with silent groups replaced if the recipe says so; and the cost of that."""
         train, rows = self.setting.train, self.setting.rows
         numbers = batch_indices(self.setting.seed, "prompts", step, train.prompts, len(rows)).tolist()
         rollouts = self._draw(numbers, "rollout", step, phases)
@@ -302,7 +302,7 @@ class Trainer:
     def _update(self, step: int, rollouts: Rollouts, experience: Experience, figures: Means) -> tuple[int, int]:
         """Critic first, then the policy; returns optimiser steps taken and skipped.
 
-        The order changes nothing that is learned: values and advantages were computed before either moves.
+        The order does not matter: values and advantages were computed before either changes.
         """
         train, seed = self.setting.train, self.setting.seed
         data = UpdateBatch(rollouts, experience, train, self.setting.max_new_tokens, self.progress.kl_coefficient)

@@ -51,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Load:
-    """What decides a step's memory beside the model."""
+    """What determines a step's memory besides the model."""
 
     samples: int  # completions of a step
     k: int
@@ -248,7 +248,7 @@ def load_of(train: Train, shape: ModelShape, choice: Choice, **given: Any) -> Lo
 
 
 def lora_parameters(shape: ModelShape, rank: int) -> int:
-    """Of two matrices beside each linear layer but the head: rank x (inputs + outputs)."""
+    """Of two matrices per linear layer except the head: rank x (inputs + outputs)."""
     h, q, g, f = shape.width, shape.query, shape.key_value, shape.feed_forward
     return shape.layers * rank * (2 * (h + q) + 2 * (h + g) + 3 * (h + f))
 

@@ -56,7 +56,7 @@ class UpdateBatch:
 
 
 class ActorObjective:
-    """The policy's loss, with the value loss beside it where the critic shares the trunk."""
+    """The policy's loss, plus the value loss if the critic shares the trunk."""
 
     def __init__(self, actor: Actor, data: UpdateBatch) -> None:
         self.module, self.data = actor, data
@@ -134,9 +134,9 @@ class ActorObjective:
         return loss
 
     def _old(self, batch: MicroBatch, log_probs: Tensor, own: Tensor, figures: Means) -> tuple[Tensor, Tensor | None]:
-        """Log-probs of the policy that sampled, [N], and the correction for its sampler.
+        """Log-probs of the policy that sampled, [N], and the correction for the sampler.
 
-        Before the only optimiser step the policy is still that one: its own forward pass gives both, without another.
+        Before the only optimiser step the policy is unchanged: its own forward pass gives both.
         """
         old = batch.take(self.experience.old_log_probs)
         if not self.experience.corrected_by_the_update:
@@ -160,12 +160,12 @@ def policy_surrogate(
 
 
 class ValueObjective:
-    """The regression of values on the returns, alone: a critic of its own, or a shared one's head while it warms up."""
+    """Only the regression of values on returns: for a separate critic, or a shared one's head during warm-up."""
 
     def __init__(self, module: nn.Module, values: Callable[[MicroBatch], Tensor], policy: Policy, data: UpdateBatch) -> None:
         """
         Args:
-            module: what is trained; ``values`` gives its values of the states before each completion token, [N].
+            module: the trained module; ``values`` returns its values of the states before each completion token, [N].
         """
         self.module, self.values, self.policy, self.data = module, values, policy, data
         self.micro_tokens = data.train.tokens_at_once

@@ -17,12 +17,12 @@ from ratchet.components.training.sentinel import Sentinel, Stop
 
 @dataclass
 class Progress:
-    """What a resumed run must know beside weights and moments."""
+    """What a resumed run needs besides weights and moments."""
 
     kl_coefficient: float
     step: int = 0
     stop: Stop | None = None  # why the sentinel ended training
-    exact: bool = True  # no resume so far in another environment
+    exact: bool = True  # false after a resume in another environment
     dev_scores: dict[str, float] = field(default_factory=dict)  # step -> sampled accuracy on dev
     train_accuracy: tuple[float, int] = (0.0, 0)  # sum and steps since the last dev evaluation
     smaller: dict[str, int] = field(default_factory=dict)  # of the token budget
@@ -55,7 +55,7 @@ class Progress:
 
     @property
     def best_step(self) -> int:
-        """The step with the best dev score; the earliest of equals. Keys are strings, as JSON has no other."""
+        """The step with the best dev score; the earliest if tied. Keys are strings, as JSON has no other."""
         return min((int(s) for s in self.dev_scores), key=lambda s: (-self.dev_scores[str(s)], s), default=0)
 
     def note_accuracy(self, accuracy: float | None) -> None:
@@ -65,7 +65,7 @@ class Progress:
             self.train_accuracy = (total + accuracy, steps + 1)
 
     def train_accuracy_since_evaluation(self) -> float | None:
-        """Mean accuracy on training prompts since it was last asked for; None without any."""
+        """Mean accuracy on training prompts since the last call; None without any."""
         (total, steps), self.train_accuracy = self.train_accuracy, (0.0, 0)
         return total / steps if steps else None
 
@@ -73,7 +73,7 @@ class Progress:
 def check_identity(state: Mapping[str, Any], identity: str) -> None:
     """
     Raises:
-        StoreError: if a checkpoint's state is of another identity.
+        StoreError: if a checkpoint's state belongs to another identity.
     """
     if state["identity"] != identity:
         raise StoreError(
@@ -83,7 +83,7 @@ def check_identity(state: Mapping[str, Any], identity: str) -> None:
 
 
 def environment(policy: Policy, train: Train) -> dict[str, str]:
-    """What must be equal for a resumed run to end bitwise where an uninterrupted one does."""
+    """What must be equal for a resumed run to give the same bits as an uninterrupted one."""
     device = policy.model.device
     return {
         "torch": torch.__version__,
@@ -97,12 +97,12 @@ def environment(policy: Policy, train: Train) -> dict[str, str]:
 
 
 def metrics_file(checkpoints: Path, step: int) -> Path:
-    """Where the figures up to a checkpoint, since the one before it, are kept."""
+    """The file of the figures between the previous checkpoint and this one."""
     return checkpoints / "metrics" / f"step_{step:06d}.json"
 
 
 def samples_file(checkpoints: Path, step: int) -> Path:
-    """Where a step's samples are kept."""
+    """The file of a step's samples."""
     return checkpoints / "samples" / f"step_{step:06d}.json"
 
 

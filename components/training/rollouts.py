@@ -1,4 +1,4 @@
-"""What one rollout phase gives: completions and their rewards, by prompt.
+"""The result of one rollout phase: completions and their rewards, by prompt.
 
 Notation: P prompts of k completions each, S = P x k, T the longest completion.
 """
@@ -52,7 +52,7 @@ class Rollouts:
 
     @property
     def rewards(self) -> Tensor:
-        """[P, k] in float64, NaN where the reward is missing."""
+        """[P, k] in float64, NaN if the reward is missing."""
         totals = [float("nan") if s.total is None else s.total for s in self.scores]
         return torch.tensor(totals, dtype=torch.float64).reshape(len(self.groups), -1)
 
@@ -63,7 +63,7 @@ class Rollouts:
 
     @property
     def finished(self) -> Tensor:
-        """True where a completion ended by itself, [S] bool."""
+        """True if a completion ended before the limit, [S] bool."""
         return torch.tensor([c.finished for c in self.completions])
 
     @cached_property
@@ -81,7 +81,7 @@ class Rollouts:
     @cached_property
     def prefix_log_probs(self) -> Tensor:
         """Log-prob of the least likely token before each token, as it was sampled, [S, T]; 0 at the first."""
-        # Shifted by one: at token t only what was drawn before it, or the critic would see the action that it is a baseline of.
+        # Shifted by one: only tokens before t, or the critic would see the action for which it is a baseline.
         before = torch.nn.functional.pad(self.log_probs[:, :-1], (1, 0))
         return before.cummin(1).values
 
@@ -130,7 +130,7 @@ def _by(k: int, values: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 def distinct_items(numbers: Sequence[int], size: int) -> list[int]:
-    """Row numbers made distinct, so that a row drawn twice in a step is not answered twice alike."""
+    """Row numbers made distinct, so that a row drawn twice in a step does not get the same completions twice."""
     seen: dict[int, int] = {}
     items = []
     for number in numbers:
@@ -140,7 +140,7 @@ def distinct_items(numbers: Sequence[int], size: int) -> list[int]:
 
 
 class Refill(NamedTuple):
-    """Which rows to try in place of silent groups."""
+    """Rows to try in place of silent groups."""
 
     places: list[int]  # of the silent groups
     rows: list[int]
@@ -160,9 +160,9 @@ def refill(rewards: Tensor, seed: int, step: int, number: int, rows: int) -> Ref
 
 
 def refilled(rollouts: Rollouts, places: Sequence[int], new: Rollouts) -> Rollouts:
-    """The rollouts with those new groups that have a signal in the places of silent ones."""
+    """The rollouts with silent groups replaced by new groups that have a signal."""
     alive = [group for group, signal in zip(new.groups, has_signal(new.rewards).tolist(), strict=True) if signal]
     groups = list(rollouts.groups)
-    for place, group in zip(places, alive, strict=False):  # what is left over stays silent
+    for place, group in zip(places, alive, strict=False):  # the remaining groups stay silent
         groups[place] = group
     return Rollouts(groups)

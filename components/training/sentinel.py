@@ -1,6 +1,6 @@
-"""Watches training and says when it must end, and why. Rules and limits are the recipe's section ``train.sentinel``.
+"""Watches training and decides when it must end, and why. Rules and limits are the recipe's section ``train.sentinel``.
 
-Its state resumes with the checkpoint. It has two occasions: a training step and a dev evaluation.
+Its state resumes with the checkpoint. It observes training steps and dev evaluations.
 """
 
 import math
@@ -34,8 +34,8 @@ ADVICE = {
     "raise train.k, or set train.sampling.refills.",
     "missing_rewards": "The reward cannot judge many completions: inspect the samples, and fix the verifier.",
     "gradient": "Lower train.lr or train.max_grad_norm.",
-    "mismatch": "The engine that samples does not have the trainer's weights, or computes them too differently: look at what "
-    "refreshes its weights, at its precision and temperature, and set train.precision=fp32 to tell these apart.",
+    "mismatch": "The engine that samples does not have the trainer's weights, or computes them too differently: check how its "
+    "weights are refreshed, its precision and its temperature; set train.precision=fp32 to tell these causes apart.",
     "ratio": "Updates move too far from the policy that sampled: lower train.lr, train.epochs or train.minibatches.",
 }
 
@@ -50,7 +50,7 @@ class Stop(NamedTuple):
     step: int
 
     def text(self) -> str:
-        """One sentence with the figures, and what to do."""
+        """One sentence with the figures and the remedy."""
         return (
             f"the sentinel stopped training at step {self.step}: {self.reason} ({self.signal} {self.value:.3g}, limit "
             f"{self.limit:.3g}). {ADVICE[self.reason]}"
@@ -58,12 +58,12 @@ class Stop(NamedTuple):
 
 
 def may_be_judged(reason: str) -> bool:
-    """Whether a checkpoint from before a stop may go to the gate where the recipe lets it: never after non-finite updates."""
+    """Whether a checkpoint from before a stop may go to the gate if the recipe allows it: never after non-finite updates."""
     return reason != NONFINITE
 
 
 class DevResult(NamedTuple):
-    """A dev evaluation: its figures, and each item's gold (1.0 where the verifier agrees) and proxy (the training reward)."""
+    """A dev evaluation: its figures, and each item's gold (1.0 if the verifier agrees) and proxy (the training reward)."""
 
     figures: Mapping[str, float]
     gold: Sequence[float] = ()
@@ -71,7 +71,7 @@ class DevResult(NamedTuple):
 
 
 def dev_result(figures: Mapping[str, float], gold: Sequence[float], proxy: Sequence[float | None]) -> DevResult:
-    """With ``eval_proxy``, the mean of the proxy where it is not missing."""
+    """With ``eval_proxy``, the mean of the proxy over items that have one."""
     present = [value for value in proxy if value is not None]
     mean = {"eval_proxy": sum(present) / len(present)} if present else {}
     return DevResult({**figures, **mean}, gold, proxy)
@@ -79,10 +79,10 @@ def dev_result(figures: Mapping[str, float], gold: Sequence[float], proxy: Seque
 
 @dataclass
 class Sentinel:
-    """All of it is JSON, so that a resumed run stops where an uninterrupted one does."""
+    """All of it is JSON, so that a resumed run stops at the same step as an uninterrupted one."""
 
     skipped_in_a_row: int = 0
-    over: dict[str, int] = field(default_factory=dict)  # rule -> steps in a row over its limit
+    over: dict[str, int] = field(default_factory=dict)  # rule -> consecutive steps over its limit
     start: dict[str, list[float]] = field(default_factory=dict)  # signal -> its values in the first steps
     gradient_spikes: GradientSpikes = field(default_factory=GradientSpikes)
     proxy_gold_gap: ProxyGoldGap = field(default_factory=ProxyGoldGap)
@@ -117,7 +117,7 @@ class Sentinel:
         return step in limits.looks or self.suspicious
 
     def warnings(self) -> dict[str, float]:
-        """For each rule that is crossed, the steps in a row it has been."""
+        """For each violated rule, the number of consecutive steps."""
         return {f"sentinel/{name}": float(steps) for name, steps in self.over.items()}
 
     def observe_dev(self, step: int, result: DevResult, limits: Limits) -> Stop | None:

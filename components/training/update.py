@@ -52,7 +52,7 @@ def run_update(
         orders: for each pass, the order of the prompts.
         max_grad_norm: gradients of a larger norm are scaled down to it.
         prefix: of ``grad_norm`` among the figures.
-        spend: calls what it is given with the tokens per forward pass, again with fewer where memory runs out.
+        spend: calls its argument with the tokens per forward pass, and again with fewer if memory runs out.
     """
     figures, steps, skipped = Means(), 0, 0
     for order in orders:
@@ -71,7 +71,7 @@ def run_update(
 
 
 def _backward(objective: Objective, prompts: Sequence[int], micro_tokens: int | None) -> Means | None:
-    """The gradient of a minibatch alone: whatever a call that ran out of memory left is dropped."""
+    """The gradient of a minibatch only: what a call that ran out of memory left is dropped."""
     if micro_tokens is not None:
         objective.micro_tokens = micro_tokens
         objective.module.zero_grad()
@@ -79,8 +79,8 @@ def _backward(objective: Objective, prompts: Sequence[int], micro_tokens: int | 
 
 
 def optimiser_step(module: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float, figures: Means) -> float | None:
-    """Clip and step; returns the gradient's norm, or None where it or a figure is not finite. Then nothing changes."""
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(module), max_norm))  # waits for the device, as must any check
+    """Clip and step; returns the gradient's norm, or None, without a step, if it or a figure is not finite."""
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(module), max_norm))  # waits for the device, as any check must
     # A NaN can be clamped away before it reaches the gradient; the summed loss still shows it.
     finite = math.isfinite(norm) and all(math.isfinite(value) for value in figures.values().values())
     if finite:
@@ -95,6 +95,6 @@ def parameters_of(module: nn.Module) -> list[nn.Parameter]:
 
 
 def split(order: Sequence[int], parts: int) -> list[Sequence[int]]:
-    """``parts`` runs of equal length; the recipe refuses a length that ``parts`` does not divide."""
+    """``parts`` slices of equal length; the recipe rejects a length that ``parts`` does not divide."""
     size = len(order) // parts
     return [order[i * size : (i + 1) * size] for i in range(parts)]

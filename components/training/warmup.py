@@ -1,4 +1,4 @@
-"""Supervised warm-up: the tiny policy learns the task, and the demonstrations' noise with it."""
+"""Supervised warm-up: the tiny policy learns the task, including the demonstrations' noise."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple

@@ -87,7 +87,7 @@ def command() -> None:
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
-    """End as an error would: a death by the signal itself would leave Prefect's temporary server behind."""
+    """Exit as on an error: dying by the signal itself would leave Prefect's temporary server running."""
     if supervision.is_failing():
-        return  # the second of two: a whole process group was signalled, and the parent passed its own on
+        return  # the second signal: the whole process group was signalled, and the parent forwarded its own
     supervision.fail(f"terminated; {supervision.RESUME}", 128 + number)

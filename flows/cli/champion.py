@@ -1,4 +1,4 @@
-"""``ratchet rollback``, ``promote`` and ``approve``: what a person decides about the champion."""
+"""``ratchet rollback``, ``promote`` and ``approve``: decisions of a person about the champion."""
 
 import getpass
 import json
@@ -21,7 +21,7 @@ def rollback(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Make an earlier champion the champion again. No gate is asked; the version's files are verified first.
+    """Make an earlier champion the champion again, without the gate. The version's files are verified first.
 
     The version that was rolled back is not promoted again on its old verdict.
 
@@ -44,7 +44,7 @@ def promote(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Make a registered version champion on your own word, recorded as an override. The gate promotes by `ratchet run`.
+    """Make a registered version champion without the gate, recorded as an override. `ratchet run` promotes through the gate.
 
     Example: ratchet promote 2 --override --reason "second champion"
     """
@@ -68,7 +68,7 @@ def approve(
 ) -> None:
     """Approve the promotion that a run's verdict asks for (`gate.rules.approval: required`).
 
-    It is bound to that verdict, and void once another version is champion, the recipe's rules are others, or data.dvc pins
+    It is bound to that verdict, and void once another version is champion, the recipe's rules change, or data.dvc pins
     other data.
 
     Example: ratchet approve 3f2a9c…
@@ -89,7 +89,7 @@ def approve(
 
 
 def finish(action: str, model: str, promotion: "Promotion", json_output: bool) -> None:
-    """Say what happened, to people, scripts and Prefect."""
+    """Report what happened to people, scripts and Prefect."""
     from ratchet.flows.cli.views.history import print_champion
     from ratchet.flows.events import emit
 

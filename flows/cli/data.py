@@ -27,9 +27,9 @@ def prepare(
     json_output: JsonOption = False,
     drop_added: Annotated[bool, typer.Option("--drop-added", help="Drop the rows added by `data add`.")] = False,
 ) -> None:
-    """Build the recipe's dataset version, write it under data/ and point data.dvc at it. Commit data.dvc to adopt it.
+    """Build the recipe's dataset version, write it to data/ and point data.dvc at it. Commit data.dvc to adopt it.
 
-    Rows that `ratchet data add` brought stay in it. The data report says what was dropped and why.
+    Rows added by `ratchet data add` stay in it. The data report says what was dropped and why.
 
     Example: ratchet data prepare && git commit -m "New data" data.dvc
     """
@@ -42,7 +42,7 @@ def prepare(
     say_version(context, result, before)
     finish_version(result, json_output)
     if before not in (None, result.version):
-        console.print(f"see what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
+        console.print(f"see see what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -52,7 +52,7 @@ def add(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Add new prompts, preferences or demonstrations to the version that data.dvc names; the same rows again change nothing.
+    """Add new prompts, preferences or demonstrations to the version in data.dvc; known rows change nothing.
 
     The recipe must be the one that the version was prepared with. Commit data.dvc to adopt the new version.
 
@@ -81,7 +81,7 @@ def diff(
     json_output: JsonOption = False,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Number of rows to list per kind.")] = 5,
 ) -> None:
-    """Which rows came, went or changed between two versions, and how lengths, answers and splits moved.
+    """Rows added, removed or changed between two versions, and how lengths, answers and splits changed.
 
     Example: ratchet data diff HEAD~1 HEAD
     """
@@ -102,7 +102,7 @@ def restore(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
 ) -> None:
-    """Make data/ and data.dvc what an old run used, from its MLflow run alone; verified before anything is replaced.
+    """Restore data/ and data.dvc to what an old run used, from its MLflow run alone; verified before anything is replaced.
 
     Example: ratchet data restore 5489580b109d45e3b1a3c1e38ec19525
     """
@@ -115,7 +115,7 @@ def restore(
 
 @app.command()
 def push() -> None:
-    """Upload the version that data.dvc names to the default DVC remote.
+    """Upload the version in data.dvc to the default DVC remote.
 
     Example: ratchet data push
     """
@@ -129,7 +129,7 @@ def push() -> None:
 
 @app.command()
 def pull() -> None:
-    """Restore data/ to the version that data.dvc names, and verify it.
+    """Restore data/ to the version in data.dvc, and verify it.
 
     Example: ratchet data pull
     """
@@ -157,7 +157,7 @@ def verify() -> None:
 
 @contextmanager
 def data_context(recipe: Path, overrides: list[str] | None) -> Iterator["Context"]:
-    """A recipe's context, with progress shown while the block lasts."""
+    """A recipe's context, with progress shown within the block."""
     from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
     from ratchet.components.run.locks import Locks
@@ -170,7 +170,7 @@ def data_context(recipe: Path, overrides: list[str] | None) -> Iterator["Context
 
 
 def pointer_of_run(context: "Context") -> Any:
-    """What reads a run's pointer from MLflow."""
+    """A reader of a run's pointer in MLflow."""
 
     def fetch(run_id: str) -> str:
         from ratchet.components.run.project import Project
@@ -182,14 +182,14 @@ def pointer_of_run(context: "Context") -> Any:
 
 
 def current(home: "Home") -> str | None:
-    """The version that data.dvc names."""
+    """The version in data.dvc."""
     from ratchet.components.data.pointers import POINTER, pointer_md5
 
     return pointer_md5(home.project / POINTER) if (home.project / POINTER).is_file() else None
 
 
 def say_version(context: "Context", result: "DataStage", before: str | None) -> None:
-    """Say which version the project is at, what was dropped for it, and where its report lies."""
+    """Print the project's version, what was dropped for it, and the path of its report."""
     from ratchet.components.stages.data import REPORT
     from ratchet.flows.cli.views.console import console
 
@@ -208,7 +208,7 @@ def say_version(context: "Context", result: "DataStage", before: str | None) -> 
 
 
 def finish_version(result: "DataStage", json_output: bool, unchanged: str | None = None) -> None:
-    """Print JSON if asked; ``warnings`` are of steps that dropped many rows."""
+    """Print JSON if asked; ``warnings`` name steps that dropped many rows."""
     if not json_output:
         return
     names = ("verdict", "version", "previous", "run_id", "report")
@@ -224,7 +224,7 @@ def finish_version(result: "DataStage", json_output: bool, unchanged: str | None
 
 @contextmanager
 def scratch(home: "Home") -> Iterator[Path]:
-    """A workspace for the length of a command."""
+    """A workspace for the duration of a command."""
     from ratchet.components.run.locks import Locks
     from ratchet.flows.cli.views.console import say
 

@@ -6,7 +6,7 @@ from ratchet.flows.cli.options import JsonOption
 
 
 def doctor(json_output: JsonOption = False) -> None:
-    """What decides which bits a training yields here: the machine, the libraries, and where they are not the lock's.
+    """Show what determines the bits of a training: the machine, the libraries, and where they differ from the lock.
 
     Example: ratchet doctor --json
     """

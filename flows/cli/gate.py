@@ -1,4 +1,4 @@
-"""``ratchet gate``: the run, stopped after the verdict; and what can be known without using a sealed fold."""
+"""``ratchet gate``: the run, stopped after the verdict; and what is known without using a sealed fold."""
 
 import json
 from typing import Annotated
@@ -25,7 +25,7 @@ def gate(
         ),
     ] = False,
 ) -> None:
-    """Run up to the verdict. It is recorded, but a promotion is left to `ratchet run`.
+    """Run up to the verdict, which is recorded. Promotion is left to `ratchet run`.
 
     Example: ratchet gate --dry-run --json
     """
@@ -41,7 +41,7 @@ def power(
     effect: Annotated[float | None, typer.Option(min=0.0001, max=0.9999, help="True gain; default: target_effect.")] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Sealed items; default: those of today's fold.")] = None,
 ) -> None:
-    """How likely a true gain is seen on today's sealed fold, and how many items it needs. Nothing sealed is read.
+    """Probability of detecting a true gain on today's sealed fold, and the items it needs. No sealed item is read.
 
     Example: ratchet gate power --effect 0.03
     """
@@ -61,7 +61,7 @@ def power(
 
 @app.command()
 def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
-    """What these rules would have decided on past challengers, where their fold is retired and their rows were kept.
+    """What these rules would have decided on past challengers whose fold is retired and whose rows were kept.
 
     Example: ratchet gate replay --set gate.rules.error_mode=per_run
     """

@@ -18,7 +18,7 @@ def gc(
 ) -> None:
     """Delete checkpoints, stage outputs, refused versions' weights and cached datasets that are no longer needed.
 
-    Whatever champions, live runs or verdicts on sealed folds need stays, whatever the recipe's retention section says. Each
+    What champions, live runs or verdicts on sealed folds need is kept, whatever the recipe's retention section says. Each
     run does this at its end.
 
     Example: ratchet gc --dry-run --set retention.keep_days=7

@@ -1,4 +1,4 @@
-"""``ratchet history`` and ``ratchet status``: what the ledger knows."""
+"""``ratchet history`` and ``ratchet status``: champions and runs in the ledger."""
 
 import json
 
@@ -6,7 +6,7 @@ from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, 
 
 
 def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
-    """Which version was champion, since when, and on whose word; oldest first.
+    """Which version was champion, since when, and who decided; oldest first.
 
     Example: ratchet history --json
     """
@@ -22,7 +22,7 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
 
 
 def status(json_output: JsonOption = False) -> None:
-    """The newest runs and how they ended.
+    """The newest runs and their results.
 
     Example: ratchet status
     """

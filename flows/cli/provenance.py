@@ -1,4 +1,4 @@
-"""``ratchet lineage``, ``verify`` and ``reproduce``: what a version was made from, and whether that still holds."""
+"""``ratchet lineage``, ``verify`` and ``reproduce``: what a version was made from, and whether it still matches."""
 
 import json
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ def lineage(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """What a version was made from, and what that was made from, back to the first policy and its data.
+    """What a version and its ancestors were made from, back to the first policy and its data.
 
     Example: ratchet lineage 3
     """
@@ -50,7 +50,7 @@ def verify(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Hash everything that a version records and that can still be reached. Exit 1 if anything differs.
+    """Check every recorded hash of a version that is still reachable. Exit 1 if any differs.
 
     Example: ratchet verify champion
     """
@@ -84,7 +84,7 @@ def reproduce(
 ) -> None:
     """Train a version again from its commit, data, recipe and lock, and compare the weights.
 
-    On the same class of machine, with the same libraries, the weights must hash the same; elsewhere the dev figures must be
+    On the same class of machine, with the same libraries, the weights must have equal hashes; elsewhere the dev figures must be
     within the tolerance. Exit 1 if they are not, or if the version was made from uncommitted code, recipe or constraints.
 
     Example: ratchet reproduce 1 --environment lock

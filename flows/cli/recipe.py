@@ -25,7 +25,7 @@ def show(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, jso
 
 @app.command()
 def check(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None) -> None:
-    """Validate the recipe and print its digest. Exit 2 if it is wrong.
+    """Validate the recipe and print its digest. Exit 2 if it is invalid.
 
     Example: ratchet recipe check --recipe recipes/quickstart.yaml
     """

@@ -19,7 +19,7 @@ def validate(
     json_output: JsonOption = False,
     slot: SlotOption = None,
 ) -> None:
-    """Train the reward model where there is one, and validate the reward. Exit 4 if it is refused.
+    """Train the reward model, if there is one, and validate the reward. Exit 4 if it is refused.
 
     Example: ratchet reward validate --set reward.model.label_noise=0.5
     """
@@ -39,7 +39,7 @@ def advise(
     json_output: JsonOption = False,
     slot: SlotOption = None,
 ) -> None:
-    """Say which group size, algorithm and KL budget the reward's pilot suggests, and why. Exit 4 if the reward is refused.
+    """Advise a group size, algorithm and KL budget from the reward's pilot, with reasons. Exit 4 if the reward is refused.
 
     Example: ratchet reward advise --set reward.kind=verifier
     """
@@ -76,7 +76,7 @@ def score(
         Path | None, typer.Option("--model", help="Directory of a trained reward model, for learned rewards.")
     ] = None,
 ) -> None:
-    """Score completions with the recipe's reward: one line per row, in order; null where a row cannot be judged.
+    """Score completions with the recipe's reward: one line per row, in order; null if a row cannot be judged.
 
     Example: ratchet reward score completions.jsonl --set reward.kind=verifier --json
     """

@@ -19,7 +19,7 @@ def run(
     """Prepare data, validate the reward, train, evaluate, gate, and promote if the gate says so.
 
     Finished stages are taken from the store. Exit codes: 0 promoted or unchanged, 3 refused by the gate, 4 the reward was
-    refused, 5 the gate could not judge, 6 training was stopped, 2 bad usage or recipe, 1 error.
+    refused, 5 the gate could not judge, 6 the sentinel stopped training, 2 bad usage or recipe, 1 error.
 
     Example: ratchet run --set train.algorithm=ppo --json
     """
@@ -37,7 +37,7 @@ def run_until(
     """Run the flow up to a stage, print its result, and exit with its code.
 
     Args:
-        ends: whether to print and to exit here; otherwise the caller calls :func:`finish`.
+        ends: whether to print and exit here; otherwise the caller calls :func:`finish`.
     """
     continue_in_child(json_output)
     from ratchet.components.home import Home
@@ -47,9 +47,9 @@ def run_until(
     from ratchet.flows.settings import apply
 
     home = Home.here()
-    # Ratchet says itself what went wrong; Prefect's tracebacks stay in its UI.
+    # Ratchet reports errors itself; Prefect's tracebacks stay in its UI.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    load_recipe(recipe, overrides)  # a wrong recipe fails before anything starts
+    load_recipe(recipe, overrides)  # an invalid recipe fails before anything starts
     check_writable(home.state)
     apply(home)
     result = nothing_to_do(recipe, overrides) if until is None else None
@@ -64,7 +64,7 @@ def run_until(
 
 
 def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
-    """The result ``unchanged``, found without starting Prefect; None where there is something to do, or to look into."""
+    """The result ``unchanged``, found without starting Prefect; None if anything is left to do or to examine."""
     from ratchet.components.run.project import open_project
     from ratchet.components.run.record import claimed_run
     from ratchet.components.run.repeats import unchanged_run

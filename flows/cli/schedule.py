@@ -23,7 +23,7 @@ def schedule(
 ) -> None:
     """Run the recipe on a schedule from this machine, until stopped.
 
-    A loopback Prefect server is started unless PREFECT_API_URL names one. Runs never overlap.
+    Starts a Prefect server on the loopback address unless PREFECT_API_URL names one. Runs never overlap.
 
     Example: ratchet schedule --cron "0 2 * * *" --set seed=slot
     """

@@ -1,8 +1,8 @@
-"""Verbs that run a user's code do so in a child process: code that ends its process is seen by the parent, and is an error.
+"""Verbs that run a user's code do so in a child process: if that code ends the process, the parent reports an error.
 
-The child is the same command again. Its stdout is stderr; what it has to print, its exit code and its error are handed over
-in a file without a name, once the command itself has ended: a ``sys.exit(0)`` from anywhere else leaves nothing there. A pipe
-to which nobody writes tells the child when its parent is gone. The parent imports nothing heavy.
+The child is the same command again. Its stdout is stderr; its output, its exit code and its error are passed to the parent
+in an unnamed file, once the command itself has ended: a ``sys.exit(0)`` from anywhere else leaves it empty. A pipe
+to which no process writes tells the child when its parent is gone. The parent imports nothing heavy.
 """
 
 import fcntl
@@ -20,8 +20,8 @@ from typing import Any, Literal, NoReturn
 from ratchet.components.text import redacted
 from ratchet.components.user_code import check_process, own_process
 
-DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child alone: the file and the pipe
-LOWEST_DESCRIPTOR = 100  # where code that counts its own descriptors does not come
+DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child only: the file and the pipe
+LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
 PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 128 + signal.SIGINT
 RESUME = "run the same command again to resume where it stopped"
@@ -29,7 +29,7 @@ RESUME = "run the same command again to resume where it stopped"
 
 @dataclass
 class Ending:
-    """How a command ends: its exit code, None until the command has ended, what it prints on stdout, and what went wrong."""
+    """How a command ends: its exit code (None until it has ended), its output on stdout, and its error."""
 
     code: int | None = None
     output: str = ""
@@ -38,10 +38,10 @@ class Ending:
 
 @dataclass
 class Role:
-    """Which process this is; ``alone`` where a verb is called by something else than ``main``."""
+    """Which process this is; ``alone`` if a verb is not called by ``main``."""
 
     name: Literal["alone", "parent", "child"] = "alone"
-    file: int = -1  # of the child: where it leaves its ending
+    file: int = -1  # of the child: where it writes its ending
 
 
 _role = Role()
@@ -49,7 +49,7 @@ _ending = Ending()
 
 
 def begin() -> None:
-    """Called first by ``main``. Open what the caller closed. In a child: turn stdout into stderr, and end with the parent."""
+    """Called first by ``main``. Open what the caller closed. In a child: redirect stdout to stderr, end with the parent."""
     _open_standard_files()
     descriptors = os.environ.pop(DESCRIPTORS, None)
     if descriptors is None:
@@ -64,12 +64,12 @@ def begin() -> None:
 
 
 def continue_in_child(json_output: bool) -> None:
-    """Return in a child process only; this one waits for it, prints what it has to print, and exits with its code."""
+    """Return in a child process only; the parent waits for it, prints its output, and exits with its code."""
     if _role.name != "parent":
         return
     with tempfile.TemporaryFile() as file:
         status, received = _wait_for_child(file.fileno())
-        file.seek(0)  # the child moved it: the position is shared
+        file.seek(0)  # the child moved the position, which is shared
         ending = _left(file.read()) or _vanished(status, received)
     if ending.output:
         print(ending.output)
@@ -79,7 +79,7 @@ def continue_in_child(json_output: bool) -> None:
 
 
 def emit(text: str) -> None:
-    """Print on the command's stdout, which is JSON's alone."""
+    """Print on the command's stdout, which is reserved for JSON."""
     if _role.name == "child":
         _ending.output = text
     else:
@@ -87,25 +87,25 @@ def emit(text: str) -> None:
 
 
 def conclude(code: int = 0) -> NoReturn:
-    """Exit, because the command has done its work. No other way to exit with 0 is a success."""
+    """Exit, because the command has finished. No other exit with 0 counts as success."""
     _ending.code = code
     raise SystemExit(code)
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say what went wrong and exit; with ``--json``, the parent prints it as an object as well."""
+    """Print the error and exit; with ``--json``, the parent also prints it as an object."""
     _ending.code, _ending.error = code, redacted(message)
     print(f"error: {_ending.error}", file=sys.stderr)
     raise SystemExit(code)
 
 
 def is_failing() -> bool:
-    """Whether the command ends already because something went wrong."""
+    """Whether the command is already exiting with an error."""
     return _ending.error is not None
 
 
 def hand_over() -> None:
-    """Leave the ending for the parent, if the command has ended. What happens to this process from here on changes nothing."""
+    """Write the ending for the parent, if the command has ended. What happens to this process afterwards has no effect."""
     if _role.name != "child":
         return
     check_process()
@@ -123,16 +123,16 @@ def error_result(message: str | None) -> dict[str, Any]:
 
 
 def _open_standard_files() -> None:
-    """Where the caller closed one of files 0 to 2: no other file gets its number, and stderr's texts do not go to stdout."""
+    """Open those of files 0 to 2 that the caller closed, so that no other file gets the number of stdout or stderr."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    if sys.stderr is None:  # which is what print(file=None) takes for stdout
+    if sys.stderr is None:  # print(file=None) would use stdout
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _wait_for_child(file: int) -> tuple[int, list[int]]:
-    """The child's status as subprocess gives it, and the signals that were received meanwhile."""
+    """The child's status as subprocess gives it, and the signals received meanwhile."""
     process: subprocess.Popen[bytes] | None = None
     received: list[int] = []
 
@@ -153,13 +153,13 @@ def _wait_for_child(file: int) -> tuple[int, list[int]]:
     os.close(read)
     for early in list(received):
         process.send_signal(early)
-    status = process.wait()  # not for the end of a pipe: what the user's code left running may hold it open
+    status = process.wait()  # not for the end of a pipe: processes that the user's code left running may hold it open
     os.close(write)
     return status, received
 
 
 def _in_foreground() -> bool:
-    """Whether Ctrl-C in the terminal reaches the child as well."""
+    """Whether Ctrl-C in the terminal also reaches the child."""
     try:
         with open("/dev/tty", "rb", buffering=0) as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
@@ -168,12 +168,12 @@ def _in_foreground() -> bool:
 
 
 def _left(data: bytes) -> Ending | None:
-    """The ending that the child left; None where it left none, died while it wrote, or wrote anything else."""
+    """The ending that the child wrote; None if there is none or it is incomplete or malformed."""
     try:
         found = Ending(**json.loads(data))
     except (ValueError, TypeError, RecursionError):
         return None
-    code = type(found.code) is int and 0 <= found.code <= 255  # True is an int too
+    code = type(found.code) is int and 0 <= found.code <= 255  # True is also an int
     return found if code and isinstance(found.output, str) and isinstance(found.error, str | None) else None
 
 
@@ -192,7 +192,7 @@ def _vanished(status: int, received: list[int]) -> Ending:
 
 
 def _moved(descriptor: int) -> int:
-    """The same file under a high number, which programs that the user's code starts do not inherit."""
+    """The same file under a high number, which programs started by the user's code do not inherit."""
     number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR)
     os.close(descriptor)
     return number

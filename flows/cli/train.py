@@ -1,4 +1,4 @@
-"""``ratchet train`` and ``ratchet evaluate``: the run, stopped after that stage; and what training would take in memory."""
+"""``ratchet train`` and ``ratchet evaluate``: the run, stopped after that stage; and the memory that training would take."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def train(
     gpu_memory: MemoryOption = None,
     prompt_tokens: PromptOption = None,
 ) -> None:
-    """Run up to training; resumes from the newest whole checkpoint.
+    """Run up to training; resumes from the newest complete checkpoint.
 
     Example: ratchet train --estimate --recipe recipes/gsm8k_grpo.yaml --gpu-memory 80
     """
@@ -76,7 +76,7 @@ def evaluate(
     json_output: JsonOption = False,
     slot: SlotOption = None,
 ) -> None:
-    """Run up to evaluation on dev; no sealed item is touched.
+    """Run up to evaluation on dev; no sealed item is read.
 
     Example: ratchet evaluate --recipe recipes/quickstart.yaml
     """

@@ -36,7 +36,7 @@ def ui(
 
 
 def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> None:
-    """Start what does not run yet, say where it is, and wait until stopped."""
+    """Start what is not running yet, print the addresses, and wait until stopped."""
     from ratchet.flows.servers import start as servers
 
     remote = home.tracking_uri.startswith(("http:", "https:"))
@@ -48,7 +48,7 @@ def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> No
         if not servers.is_running(home, prefect_port):
             children.append(servers.project_server(home, prefect_port))
         if not remote:
-            children.append(start_mlflow(home, port))  # before it is waited for: it is stopped even while it starts
+            children.append(start_mlflow(home, port))  # before waiting for it, so that it is stopped even while it starts
             servers.wait_until_healthy(f"{mlflow}/health", children[-1])
         typer.echo(f"MLflow:  {mlflow}", err=True)
         show_prefect(home, prefect_port, browser)
@@ -60,7 +60,7 @@ def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> No
 
 
 def show_prefect(home: "Home", port: int, browser: bool) -> None:
-    """Hand the browser the token, by a file that only its owner may read."""
+    """Give the browser the token, through a file that only its owner can read."""
     import webbrowser
 
     from ratchet.flows.servers import api_token
@@ -73,10 +73,10 @@ def show_prefect(home: "Home", port: int, browser: bool) -> None:
 
 
 def start_mlflow(home: "Home", port: int) -> "Process":
-    """MLflow's server over the project's own database; it does not answer yet."""
+    """Start MLflow's server on the project's database; it may not answer yet."""
     from ratchet.flows.servers import start as servers
 
     home.artifacts.mkdir(parents=True, exist_ok=True)
     arguments = ["server", "--host", servers.HOST, "--port", str(port), "--default-artifact-root", home.artifacts.as_uri()]
-    # By the environment: arguments are shown to every user of the machine, and a database's address may hold a password.
+    # Through the environment: every user of the machine can see arguments, and a database URL may contain a password.
     return servers.start("mlflow", arguments, MLFLOW_BACKEND_STORE_URI=home.tracking_uri)

@@ -1,7 +1,7 @@
-"""The token of this project's Prefect server, and how a shell and a browser come by it.
+"""The token of this project's Prefect server, and how a shell and a browser obtain it.
 
-It is in ``.ratchet/server/token``, which only its owner may read, and in the environment of our processes; never among their
-arguments, which every user of the machine may read.
+It is in ``.ratchet/server/token``, which only its owner can read, and in the environment of our processes; never among their
+arguments, which every user of the machine can read.
 """
 
 import base64
@@ -18,7 +18,7 @@ from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
 
 SERVER_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
-PLAUSIBLE = re.compile(r"[!-9;-~]+:[!-~]{16,}")  # an editor's; a shorter password is what is left of one
+PLAUSIBLE = re.compile(r"[!-9;-~]+:[!-~]{16,}")  # added by an editor; a shorter password is a truncated one
 SIGN_IN_PATH = "/ratchet/sign-in"
 
 
@@ -35,10 +35,10 @@ def new_token() -> str:
 
 
 def token_of(home: Home) -> str:
-    """The project's token, made when first asked for.
+    """The project's token, created at first use.
 
     Raises:
-        RatchetError: if other users can read it, or the file does not hold a token.
+        RatchetError: if other users can read it, or the file does not contain a token.
     """
     path = folder(home) / "token"
     if not path.exists():
@@ -56,8 +56,8 @@ def token_of(home: Home) -> str:
 
 
 def create(path: Path, text: str) -> None:
-    """Write a file for its owner's eyes, whole, unless another process did so first."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
+    """Write a file that only its owner can read, atomically, unless another process did so first."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # created with mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -69,19 +69,19 @@ def create(path: Path, text: str) -> None:
 
 
 def client_environment(api_url: str, token: str) -> dict[str, str]:
-    """What Prefect's client needs to speak to a server of ours."""
+    """What Prefect's client needs to talk to our server."""
     return {"PREFECT_API_URL": api_url, "PREFECT_API_AUTH_STRING": token}
 
 
 def shell_line(environment: dict[str, str]) -> str:
-    """``export NAME=value ...``, to be evaluated by a shell."""
+    """``export NAME=value ...``, for a shell to evaluate."""
     return " ".join(["export", *(f"{name}={shlex.quote(value)}" for name, value in environment.items())])
 
 
 def sign_in_file(home: Home, url: str, token: str) -> Path:
     """A file that sends its owner's browser to a server's sign-in page, with the token in the fragment.
 
-    A file, because the address itself would have to be printed or be an argument of the browser's.
+    A file, because the address itself would have to be printed or passed to the browser as an argument.
     """
     path = folder(home) / "sign-in.html"
     target = html.escape(f"{url}#{base64.b64encode(token.encode()).decode()}")

@@ -1,7 +1,7 @@
 """``python -m ratchet.flows.servers.prefect_server``: Prefect's server, closed to web pages.
 
 Prefect checks neither Host nor Origin. Here both must name this server, on HTTP and on websockets, before Prefect sees a
-request; then Prefect asks for the token in PREFECT_SERVER_API_AUTH_STRING and, of every change, for a CSRF token as well.
+request; then Prefect requires the token in PREFECT_SERVER_API_AUTH_STRING and, for every change, a CSRF token as well.
 """
 
 import argparse
@@ -29,14 +29,14 @@ OWN_NAMES = "127.0.0.1,localhost"
 SECONDS_TO_STOP = 5
 SETTINGS = {
     "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
-    # No page needs another origin: the UI asks /api of whatever address it came from. "*" is Prefect's default.
+    # No page needs another origin: the UI calls /api at the address it came from. "*" is Prefect's default.
     "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": "http://127.0.0.1",
     "PREFECT_SERVER_UI_API_URL": "/api",
 }
-# FastAPI's pages load scripts from a CDN, unpinned, into the origin whose storage holds the token.
+# FastAPI's pages load scripts from a CDN, unpinned, into the origin whose storage contains the token.
 PAGES_OFF = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 
-# The token comes in the fragment, which browsers do not send, and is kept where Prefect's own login page would put it.
+# The token is in the fragment, which browsers do not send, and is stored where Prefect's own login page would store it.
 SIGN_IN_PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>Ratchet</title>
@@ -54,10 +54,10 @@ SIGN_IN_PAGE = """<!doctype html>
 
 
 class SameOrigin:
-    """Refuse what a page of another origin sends, and refuse to be shown in a frame of one.
+    """Reject requests from pages of another origin, and framing by them.
 
-    Browsers set Origin themselves, and always where a page asks another origin to change something or opens a websocket to it.
-    A request without one is no script's: Prefect's client, curl, or somebody who follows a link.
+    Browsers always set Origin if a page sends another origin a change or opens a websocket to it.
+    A request without one is not from a script in a page: Prefect's client, curl, or a followed link.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -94,17 +94,17 @@ async def not_found(request: Request) -> PlainTextResponse:
 
 
 def guarded(app: ASGIApp, names: Sequence[str]) -> ASGIApp:
-    """An application that answers under these host names only, and no other origin's page.
+    """An application that answers only under these host names, and only to its own origin's pages.
 
-    Around it and not in it: Prefect's own services call the application in memory, under a host name that no one else may use.
+    Wrapped around it, not inside it: Prefect's own services call the application in memory, under a host name that is theirs.
     """
     return TrustedHostMiddleware(SameOrigin(app), allowed_hosts=names, www_redirect=False)
 
 
 def application(names: Sequence[str], temporary: bool) -> ASGIApp:
-    """Prefect's application behind the guard; a temporary one has no pages and no scheduler."""
-    # Before Prefect's import, which reads them. Not as arguments of create_app: Prefect's services find the application in its
-    # cache, which they ask without any.
+    """Prefect's application behind the guard; a temporary one has no UI and no scheduler."""
+    # Before importing Prefect, which reads them. Not as arguments of create_app: Prefect's services find the application in its
+    # cache, which they query without arguments.
     os.environ.update(SETTINGS, PREFECT__SERVER_EPHEMERAL="1" if temporary else "")
     from prefect.server.api.server import create_app
 
@@ -114,12 +114,12 @@ def application(names: Sequence[str], temporary: bool) -> ASGIApp:
 
 
 def add_routes(app: Starlette) -> None:
-    """Our own, before Prefect's, and before the UI, which answers every other path."""
+    """Our routes, before Prefect's, and before the UI, which answers every other path."""
     app.router.routes[:0] = [Route(SIGN_IN_PATH, sign_in), *(Route(path, not_found) for path in PAGES_OFF)]
 
 
 def end_with_parent(parent: int) -> None:
-    """Stop once standard input ends or the parent is gone, whatever of its forks lives on and holds the pipe open."""
+    """Stop once standard input ends or the parent is gone, even if a surviving fork of it holds the pipe open."""
     vanished(parent)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(2 * SECONDS_TO_STOP)

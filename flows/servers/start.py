@@ -30,7 +30,7 @@ Process = subprocess.Popen[bytes]
 
 
 def listen(port: int, option: str) -> socket.socket:
-    """A socket that listens on a loopback port; 0 takes any.
+    """A socket that listens on a loopback port; 0 takes any free port.
 
     Raises:
         RatchetError: if another program holds the port, naming it and the option that changes it.
@@ -47,7 +47,7 @@ def listen(port: int, option: str) -> socket.socket:
 
 
 def require_free(port: int, option: str) -> None:
-    """Refuse a port that another program holds.
+    """Reject a port that another program holds.
 
     Raises:
         RatchetError: naming the port and the option that changes it.
@@ -56,14 +56,14 @@ def require_free(port: int, option: str) -> None:
 
 
 def start(module: str, arguments: Sequence[str], **environment: str) -> Process:
-    """Start ``python -m module arguments`` with more environment variables; it ends with this process, however that ends."""
-    python = [sys.executable, "-P", "-m"]  # -P: no file of the working directory is taken for a module
+    """Start ``python -m module arguments`` with extra environment variables; it ends with this process, however that ends."""
+    python = [sys.executable, "-P", "-m"]  # -P: modules are not imported from the working directory
     return subprocess.Popen(
         [*python, "ratchet.flows.servers.supervisor", str(os.getpid()), *python, module, *arguments],
-        stdin=subprocess.PIPE,  # its end is this process's end
+        stdin=subprocess.PIPE,  # it ends with this process
         stdout=sys.stderr,
         env={**os.environ, **environment},
-        start_new_session=True,  # what ends our process group must not end who ends the program's
+        start_new_session=True,  # a signal to our process group must not end the supervisor
     )
 
 
@@ -94,7 +94,7 @@ def is_healthy(url: str) -> bool:
 
 
 def silence(url: str) -> str | None:
-    """Why nothing answers an address; None where something does, even by an error or by a certificate of its own."""
+    """Why nothing answers at an address; None if something does, even with an error or its own certificate."""
     try:
         urllib.request.urlopen(url, timeout=5).close()
     except urllib.error.HTTPError:
@@ -107,7 +107,7 @@ def silence(url: str) -> str | None:
 
 
 def stop(process: Process) -> None:
-    """End a child, politely first."""
+    """End a child: SIGTERM first."""
     process.terminate()
     try:
         process.wait(10)
@@ -124,12 +124,12 @@ def sign_in_url(port: int) -> str:
 
 
 def start_guarded(listener: socket.socket, token: str, *arguments: str, keep: tuple[int, ...] = ()) -> Process:
-    """Start a server on a socket that listens already: no other user can take the port first and be sent the token."""
+    """Start a server on a socket that already listens, so that no other user can take the port and receive the token."""
     make_prefect_home()
     child = ["--child", str(listener.fileno()), str(os.getpid())]
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "ratchet.flows.servers.prefect_server", *child, *arguments],
-        stdin=subprocess.PIPE,  # its end is the parent's end
+        stdin=subprocess.PIPE,  # it ends with the parent
         stdout=sys.stderr,
         pass_fds=(listener.fileno(), *keep),
         env={**os.environ, SERVER_VARIABLE: token},
@@ -137,7 +137,7 @@ def start_guarded(listener: socket.socket, token: str, *arguments: str, keep: tu
 
 
 def project_server(home: Home, port: int) -> Process:
-    """The project's server, which holds a lock for its port as long as it lives.
+    """The project's server, which holds a lock for its port as long as it runs.
 
     Raises:
         RatchetError: if the port is busy, or the server does not start.
@@ -155,7 +155,7 @@ def lock_of(home: Home, port: int) -> Path:
 
 
 def is_running(home: Home, port: int) -> bool:
-    """Whether this project's own server has the port: another's must not be sent the token."""
+    """Whether this project's server has the port: no other server may receive the token."""
     with lock_of(home, port).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -165,10 +165,10 @@ def is_running(home: Home, port: int) -> bool:
 
 
 def api_is_given() -> bool:
-    """Whether Prefect's settings (environment, profile, prefect.toml) name a server, which is then left alone.
+    """Whether Prefect's settings (environment, profile, prefect.toml) name a server, which is then used as it is.
 
     Raises:
-        RatchetError: if that does not answer.
+        RatchetError: if that server does not answer.
     """
     make_prefect_home()
     from prefect.settings import PREFECT_API_URL
@@ -186,7 +186,7 @@ def shell_environment(home: Home, port: int) -> dict[str, str]:
     """What a shell needs for the project's running server.
 
     Raises:
-        RatchetError: if none has the port: who else has it must not be sent the token.
+        RatchetError: if none has the port: another server there must not receive the token.
     """
     if not is_running(home, port):
         raise RatchetError(
@@ -197,7 +197,7 @@ def shell_environment(home: Home, port: int) -> dict[str, str]:
 
 
 def use(port: int, token: str) -> None:
-    """Let this process and its children speak to a server of ours."""
+    """Let this process and its children use our server."""
     from prefect.context import refresh_global_settings_context
 
     os.environ.update(client_environment(api_url(port), token))
@@ -208,7 +208,7 @@ def ensure_api() -> None:
     """Have a Prefect API: the one that the settings name, or a temporary server that ends with this process, however it ends.
 
     Raises:
-        RatchetError: if the one does not answer, or the other does not start.
+        RatchetError: if the former does not answer, or the latter does not start.
     """
     if api_is_given():
         return
@@ -216,8 +216,8 @@ def ensure_api() -> None:
     with listen(0, "PREFECT_API_URL") as listener:
         port = listener.getsockname()[1]
         process = start_guarded(listener, token, "--temporary")
-    # At exit and not sooner: until then Prefect's threads send their last events.
+    # At exit, not sooner: until then Prefect's threads send their last events.
     atexit.register(stop, process)
     use(port, token)
-    importlib.import_module("ratchet.flows.finetune")  # which takes as long as the server does
+    importlib.import_module("ratchet.flows.finetune")  # takes as long as the server
     wait_until_healthy(f"{api_url(port)}/health", process)

@@ -1,7 +1,7 @@
-"""A program that ends, with all that it started, when process PID does.
+"""A program that ends, with everything it started, when process PID does.
 
-``python -m ratchet.flows.servers.supervisor PID COMMAND ...``: PID is the parent. What is not ours and
-knows nothing of its parent's end runs under this: MLflow's server and its workers.
+``python -m ratchet.flows.servers.supervisor PID COMMAND ...``: PID is the parent. Programs that are not ours and
+do not notice the end of their parent run under this: MLflow's server and its workers.
 """
 
 import os
@@ -20,7 +20,7 @@ POLL = 0.2
 
 
 def supervise(parent: int, command: Sequence[str]) -> int:
-    """Run a command in a session of its own until it ends, SIGTERM or SIGINT comes, or the parent is gone; its exit code."""
+    """Run a command in its own session until it ends, SIGTERM or SIGINT comes, or the parent is gone; its exit code."""
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: received.append(number))
@@ -41,7 +41,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> int:
         os.killpg(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(SECONDS_TO_STOP)
-        os.killpg(process.pid, signal.SIGKILL)  # its workers, where it left some
+        os.killpg(process.pid, signal.SIGKILL)  # its workers, if any are left
     return process.wait()
 
 

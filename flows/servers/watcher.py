@@ -1,4 +1,4 @@
-"""A process beside that of a scheduled run: Prefect's runner believes an exit code of 0, and leaves the run Running."""
+"""A process next to that of a scheduled run: Prefect's runner trusts an exit code of 0 and leaves the run Running."""
 
 import os
 import select
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SECONDS = 1.0  # between two looks
+SECONDS = 1.0  # between two checks
 DONE = b"."
 
 
@@ -16,13 +16,13 @@ def watched(flow_run: str | None) -> Iterator[None]:
     """Mark the flow run Crashed if this process ends without leaving the block.
 
     Args:
-        flow_run: its id; None where nobody needs to watch.
+        flow_run: its id; None if no watcher is needed.
     """
     if flow_run is None:
         yield
         return
     command = [sys.executable, "-P", "-m", "ratchet.flows.servers.watcher", flow_run, str(os.getpid())]
-    # In a session of its own: what ends this process group must not end who reports it.
+    # In its own session: a signal to this process group must not end the watcher.
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield
@@ -31,9 +31,9 @@ def watched(flow_run: str | None) -> Iterator[None]:
 
 
 def vanished(process: int) -> bool:
-    """Wait for the parent to say that it is done, to close our standard input, or to be gone; false if it said so.
+    """Wait for the parent to report that it is done, close our standard input, or be gone; false if it reported so.
 
-    The end of the pipe alone does not show that: a process that it forked may hold it open.
+    The end of the pipe alone does not show that: a process forked from it may hold it open.
     """
     while os.getppid() == process:
         if select.select([0], [], [], SECONDS)[0]:
@@ -42,7 +42,7 @@ def vanished(process: int) -> bool:
 
 
 def mark_crashed(flow_run: str) -> None:
-    """Set the flow run's state, unless it has a last one already."""
+    """Set the flow run's state, unless it already has a final one."""
     from uuid import UUID
 
     from prefect.client.orchestration import get_client

@@ -1,4 +1,4 @@
-"""A policy that answers a library's prompts: its own template, counted draws, stop sequences."""
+"""A policy that answers a library's prompts, with its own template, counter-based draws and stop sequences."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -14,7 +14,7 @@ from ratchet.components.policy.loading import Policy
 
 @dataclass(frozen=True)
 class DecodingSettings:
-    """How a library wants an answer; temperature 0 is greedy."""
+    """How a library requests an answer; temperature 0 is greedy."""
 
     temperature: float
     max_new_tokens: int
@@ -24,7 +24,7 @@ class DecodingSettings:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said before the first stop sequence."""
+    """The text before the first stop sequence."""
 
     text: str
     length: int  # tokens up to it, end-of-sequence included
@@ -32,7 +32,7 @@ class Answer:
 
 
 class Respondent:
-    """A policy with the seed of its draws. They depend on (seed, purpose, prompt, how often it was asked before)."""
+    """A policy with the seed of its draws, which depend on (seed, purpose, prompt, number of earlier requests for it)."""
 
     def __init__(self, policy: Policy, seed: int, purpose: str) -> None:
         self.policy = policy
@@ -65,7 +65,7 @@ class Respondent:
 
 
 def cut(policy: Policy, completion: Completion, stops: Sequence[str]) -> Answer:
-    """A completion up to the first stop sequence, and the tokens it took to get there."""
+    """A completion up to the first stop sequence, and the number of its tokens."""
     text = policy.decode(completion.tokens)
     places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
     if not places:
@@ -76,13 +76,13 @@ def cut(policy: Policy, completion: Completion, stops: Sequence[str]) -> Answer:
 
 
 def context_of(policy: Policy) -> int | None:
-    """Tokens that the model can look at; None where its configuration does not say."""
+    """The model's context length in tokens; None if its configuration does not state it."""
     limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     return None if limit is None else int(limit)
 
 
 def require_room(policy: Policy, prompt: int, completion: int) -> None:
-    """Refuse what does not fit, rather than cut the prompt.
+    """Reject a prompt that does not fit, rather than truncate it.
 
     Raises:
         ModelError: if prompt and completion together are longer than the context.
@@ -96,10 +96,10 @@ def require_room(policy: Policy, prompt: int, completion: int) -> None:
 
 
 def item_score(name: str, what: str, value: object) -> float:
-    """An item's score between 0 and 1, of which more is better.
+    """An item's score between 0 and 1; higher is better.
 
     Raises:
-        DataError: if it is anything else, which right and wrong cannot be read from.
+        DataError: if it is anything else, from which right or wrong cannot be determined.
     """
     number = isinstance(value, bool | int | float) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0)
     if not number or not 0 <= float(value) <= 1:  # type: ignore[arg-type]

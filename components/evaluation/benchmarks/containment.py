@@ -1,4 +1,4 @@
-"""A run of an evaluation library that leaves nothing behind in this process, and whose errors name the benchmark."""
+"""Run an evaluation library without leaving changes in this process, with errors that name the benchmark."""
 
 import contextlib
 import io
@@ -13,18 +13,18 @@ from ratchet.components.errors import DataError, RatchetError
 from ratchet.components.recipe import Library
 from ratchet.components.user_code import user_code
 
-MODULES = {"lm_eval": "lm_eval", "inspect": "inspect_ai"}  # what a kind of benchmark imports
+MODULES = {"lm_eval": "lm_eval", "inspect": "inspect_ai"}  # the module that a kind of benchmark imports
 
 
 @contextlib.contextmanager
 def contained(name: str, benchmark: Library) -> Iterator[Path]:
-    """Give a scratch folder to a library's run, and put back what it changes in this process.
+    """Give a scratch folder to a library's run, and restore what it changes in this process.
 
-    There is no bytecode beside the user's files, no log, trace or progress bar, and standard output
+    It writes no bytecode next to the user's files, no log, trace or progress bar, and standard output
     stays the caller's: it may be JSON.
 
     Raises:
-        DataError: for any error of the library's, in its first line, and where a task would have ended the run.
+        DataError: for any error of the library, with its first line, and if a task would have ended the run.
     """
     root, hook, bytecode = logging.getLogger(), sys.excepthook, sys.dont_write_bytecode
     level, handlers = root.level, list(root.handlers)
@@ -50,7 +50,7 @@ def contained(name: str, benchmark: Library) -> Iterator[Path]:
 
 
 def _places(folder: str) -> Mapping[str, str]:
-    # Not XDG_CACHE_HOME: datasets reads it once, when it is imported. The trace never goes to a device: inspect_ai deletes its
+    # Not XDG_CACHE_HOME: datasets reads it once, at import. The trace never goes to a device: inspect_ai deletes its
     # trace file when the process ends, /dev/null as well where it may.
     return {"XDG_DATA_HOME": folder, "INSPECT_LOG_DIR": folder, "INSPECT_TRACE_FILE": os.path.join(folder, "trace.log")}
 

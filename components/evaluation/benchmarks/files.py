@@ -1,4 +1,4 @@
-"""Benchmark files of the user's own: JSONL rows with a prompt, in any form that a source takes, and an answer."""
+"""The user's benchmark files: JSONL rows with a prompt, in any form that a source accepts, and an answer."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def benchmark_path(name: str, path: str) -> Path:
     """The file of a benchmark.
 
     Raises:
-        DataError: if it is not there.
+        DataError: if it does not exist.
     """
     if not Path(path).is_file():
         raise DataError(f"benchmark {name}: there is no file {path}. Correct evaluation.benchmarks.{name} in the recipe.")
@@ -26,10 +26,10 @@ def benchmark_path(name: str, path: str) -> Path:
 
 
 def benchmark_rows(name: str, path: str) -> list[dict[str, Any]]:
-    """Rows {id, prompt, answer, ...the file's other fields}; of two with the same prompt the first counts.
+    """Rows {id, prompt, answer, ...the file's other fields}; of several with the same prompt the first counts.
 
     Raises:
-        DataError: if a row has no prompt, or an answer that is not one number; if a prompt has two answers; or there is no row.
+        DataError: if a row has no prompt or an answer other than a single number, a prompt has two answers, or no row exists.
     """
     given = [_row(name, path, number, row) for number, row in parse_json_lines(benchmark_path(name, path), None)]
     if not given:

@@ -1,4 +1,4 @@
-"""Tasks of inspect_ai: the policy as its model, and its items as ours. The only module that imports inspect_ai."""
+"""Tasks of inspect_ai: the policy as its model, and its items as results. The only module that imports inspect_ai."""
 
 import uuid
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, R
 from ratchet.components.recipe import Inspect, Slice, slices_of
 from ratchet.components.records import ItemResult
 
-# What changes an answer and this policy cannot do; options of other providers change nothing here.
+# Options that change an answer and that this policy does not support; options of other providers have no effect here.
 REFUSED = (
     "best_of",
     "frequency_penalty",
@@ -29,14 +29,14 @@ REFUSED = (
 
 
 class PolicyAPI(ModelAPI):  # type: ignore[misc]
-    """One prompt at a time, so that an answer does not depend on what else is under way.
+    """One prompt at a time, so that an answer does not depend on concurrent requests.
 
     Args:
-        defaults: temperature and most new tokens where the task does not say.
+        defaults: temperature and maximum new tokens if the task does not set them.
     """
 
     def __init__(self, respondent: Respondent, defaults: DecodingSettings) -> None:
-        # A name of its own for each run: inspect_ai's cache, where a task asks for it, never answers for another model.
+        # A unique name per run, so that inspect_ai's cache, if a task uses it, never answers for another model.
         super().__init__(model_name=f"policy-{uuid.uuid4().hex}")
         self._respondent, self._defaults = respondent, defaults
 
@@ -73,7 +73,7 @@ def inspect_model(respondent: Respondent, defaults: DecodingSettings) -> Any:
     """The policy as inspect_ai's ``Model``.
 
     Args:
-        defaults: temperature and most new tokens where the task does not say.
+        defaults: temperature and maximum new tokens if the task does not set them.
     """
     return Model(modelapi(name="ratchet")(PolicyAPI)(respondent, defaults), GenerateConfig())
 
@@ -98,15 +98,15 @@ def inspect_items(
     folder: Path,
     slices: Sequence[Slice] = (),
 ) -> list[ItemResult]:
-    """One result per item and epoch, in the task's order; of two equal items the first counts. Format and KL are never there.
+    """One result per item and epoch, in the task's order; of equal items the first counts. Format and KL are never measured.
 
     Args:
-        defaults: temperature and most new tokens where the task does not say.
-        samples: epochs; a task that decodes greedily says the same in each.
+        defaults: temperature and maximum new tokens if the task does not set them.
+        samples: epochs; a task that decodes greedily gives the same answer in each.
         folder: where inspect_ai may write its log.
 
     Raises:
-        DataError: if the task fails, or its scorer does not say right or wrong.
+        DataError: if the task fails, or its scorer does not return right or wrong.
     """
     file = Path(benchmark.file).resolve()
     (log,) = run_task(

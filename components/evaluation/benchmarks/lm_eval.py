@@ -1,4 +1,4 @@
-"""Tasks of lm-eval: the policy as its model, and its items as ours. The only module that imports lm_eval."""
+"""Tasks of lm-eval: the policy as its model, and its items as results. The only module that imports lm_eval."""
 
 import json
 from collections import defaultdict
@@ -30,20 +30,20 @@ KNOWN = {"until", "do_sample", "temperature", "top_p", "max_gen_toks"}
 
 
 class PolicyLM(LM):  # type: ignore[misc]
-    """Contexts go into the policy's own template as one user message; what is scored begins its answer.
+    """Contexts go into the policy's own template as one user message; the scored text begins the answer.
 
     Attributes:
-        answers: context -> what was generated, in the order in which it was asked for.
+        answers: context -> generated texts, in request order.
     """
 
     def __init__(self, respondent: Respondent, max_new_tokens: int) -> None:
         super().__init__()
         self._respondent, self._policy = respondent, respondent.policy
-        self._max_new_tokens = max_new_tokens  # where a task does not say
+        self._max_new_tokens = max_new_tokens  # if a task does not set it
         self.answers: dict[str, list[Answer]] = defaultdict(list)
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[str]:
-        """Texts up to the first of ``until``, decoded as each request says (greedily, unless it samples)."""
+        """Texts up to the first of ``until``, decoded as each request specifies (greedily, unless it samples)."""
         decodings = [self._decoding(request.args[1]) for request in requests]
         texts: dict[int, str] = {}
         for decoding in dict.fromkeys(decodings):
@@ -56,7 +56,7 @@ class PolicyLM(LM):  # type: ignore[misc]
         return [texts[number] for number in range(len(requests))]
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-        """(log-prob of the continuation in nats, whether it is what greedy decoding says) of (context, continuation)."""
+        """(log-prob of the continuation in nats, whether greedy decoding gives it) of (context, continuation)."""
         return completion_scores(self._policy, [self._group(*request.args[:2]) for request in requests])
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[float]:
@@ -65,7 +65,7 @@ class PolicyLM(LM):  # type: ignore[misc]
         for request in requests:
             tokens = self._raw(str(request.args[0]))
             limit = context_of(self._policy) or len(tokens) + 1
-            # The library's windows are of the predicted tokens, one less than what a window holds of them and their context.
+            # The library's windows count predicted tokens, one less than a window contains with its context.
             windows = get_rolling_token_windows(tokens, self._policy.end_of_sequence, limit - 1, 1)
             groups = [Group(context, [target]) for context, target in map(make_disjoint_window, windows)]
             totals.append(sum(score for score, _ in completion_scores(self._policy, groups)))
@@ -90,7 +90,7 @@ class PolicyLM(LM):  # type: ignore[misc]
         if not context.strip():
             prompt, rest = [self._policy.end_of_sequence], self._raw(context + continuation)
         elif self._policy.tokenizer.chat_template:
-            # The template ends the turn, so that the delimiter before the continuation has nothing to separate.
+            # The template ends the turn, so the delimiter before the continuation has nothing to separate.
             prompt, rest = self._policy.encode_prompt(context), self._raw(continuation.lstrip())
         else:
             kept = context.rstrip()  # a space belongs to the word after it, in lm-eval's own models too
@@ -115,12 +115,12 @@ FEWSHOT_SEED = 1234  # lm-eval's own default
 def lm_eval_items(
     name: str, benchmark: LmEval, respondent: Respondent, *, max_new_tokens: int, slices: Sequence[Slice] = ()
 ) -> list[ItemResult]:
-    """One result per item, in the task's order; of two equal documents the first counts.
+    """One result per item, in the task's order; of several equal documents the first counts.
 
-    Length and ``finished`` are there where the task has the model write; format, the lenient answer and KL never are.
+    Length and ``finished`` are measured if the task generates text; format, the lenient answer and KL never are.
 
     Raises:
-        DataError: if the task cannot be loaded, or its metric does not say right or wrong.
+        DataError: if the task cannot be loaded, or its metric does not return right or wrong.
     """
     model = PolicyLM(respondent, max_new_tokens)
     loaded = load_tasks(name, benchmark)

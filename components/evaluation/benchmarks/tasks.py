@@ -1,4 +1,4 @@
-"""Benchmarks that are tasks of a library: what identifies one, one model's items, and what must hold before they are judged."""
+"""Benchmarks that are tasks of a library: their identity, one model's items, and the checks before they are judged."""
 
 import importlib.metadata
 import importlib.util
@@ -12,14 +12,14 @@ from ratchet.components.evaluation.benchmarks.containment import MODULES, contai
 from ratchet.components.recipe import Evaluation, Inspect, Library, LmEval, Recipe
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 
-EXTRAS = {"lm_eval": "lm-eval", "inspect": "inspect"}  # of our distribution; each brings a library
+EXTRAS = {"lm_eval": "lm-eval", "inspect": "inspect"}  # of our distribution; each installs a library
 
 
 def require_libraries(evaluation: Evaluation) -> None:
-    """Refuse benchmarks whose library is not installed, or whose files are not there.
+    """Reject benchmarks whose library is not installed or whose files do not exist.
 
     Raises:
-        RecipeError: with the extra that brings the library.
+        RecipeError: naming the extra that installs the library.
         DataError: naming the file.
     """
     for name, benchmark in evaluation.benchmarks.items():
@@ -29,10 +29,10 @@ def require_libraries(evaluation: Evaluation) -> None:
 
 
 def require_library(name: str, benchmark: Library) -> None:
-    """Refuse a benchmark whose library is not installed.
+    """Reject a benchmark whose library is not installed.
 
     Raises:
-        RecipeError: with the extra that brings it.
+        RecipeError: naming the extra that installs it.
     """
     if importlib.util.find_spec(MODULES[benchmark.kind]) is None:
         raise RecipeError(
@@ -42,13 +42,13 @@ def require_library(name: str, benchmark: Library) -> None:
 
 
 def library_digest(name: str, benchmark: Library) -> str:
-    """What identifies the benchmark: its section, the library's version, and the files that it names by path.
+    """The identity of the benchmark: its section, the library's version, and the files that it names by path.
 
-    A dataset that the task fetches from a hub is not in it; a task that pins a revision is safe from its changes.
+    A dataset that the task fetches from a hub is not included; pinning its revision in the task protects against changes.
 
     Raises:
         RecipeError: if the library is not installed.
-        DataError: if a file is not there.
+        DataError: if a file does not exist.
     """
     require_library(name, benchmark)
     files = {key: file_digest(path) for key, path in task_files(name, benchmark).items()}
@@ -56,10 +56,10 @@ def library_digest(name: str, benchmark: Library) -> str:
 
 
 def task_files(name: str, benchmark: Library) -> dict[str, Path]:
-    """The files that a benchmark names by path, by what they are called in its digest; compiled Python is not among them.
+    """The files that a benchmark names by path, by their names in its digest, without compiled Python.
 
     Raises:
-        DataError: if one is not there.
+        DataError: if one does not exist.
     """
     if isinstance(benchmark, Inspect):
         files = {path: Path(path) for path in [benchmark.file, *benchmark.files]}
@@ -77,11 +77,11 @@ def task_files(name: str, benchmark: Library) -> dict[str, Path]:
 
 
 def library_items(name: str, benchmark: Library, policy: Any, recipe: Recipe) -> list[ItemResult]:
-    """One model's items. The draws depend on the run's seed, the benchmark's name and the prompt: both models meet the same.
+    """One model's items. The draws depend on the run's seed, the benchmark's name and the prompt: both models get the same.
 
     Raises:
-        DataError: if the task cannot be run, or does not say right or wrong.
-        ModelError: if it does not fit the model's context, or wants what our policies cannot do.
+        DataError: if the task cannot be run, or does not return right or wrong.
+        ModelError: if it does not fit the model's context, or needs what our policies do not support.
     """
     from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, Respondent
 
@@ -101,12 +101,12 @@ def library_items(name: str, benchmark: Library, policy: Any, recipe: Recipe) ->
 
 
 def samples_of(benchmark: str | Library, samples: int) -> int:
-    """Samples per item: those of the recipe, but one of lm-eval's tasks, whose repeats are the task's own affair."""
+    """Samples per item: those of the recipe, but one for lm-eval's tasks, which set their own repeats."""
     return 1 if isinstance(benchmark, LmEval) else samples
 
 
 def require_same_items(name: str, first: Sequence[ItemResult], second: Sequence[ItemResult]) -> None:
-    """Both models must have been asked the same.
+    """Check that both models were asked the same.
 
     Raises:
         DataError: if an item or its prompt differs, as when a task shuffles without a seed.
@@ -118,19 +118,19 @@ def require_same_items(name: str, first: Sequence[ItemResult], second: Sequence[
 
 
 def require_measures(recipe: Recipe, details: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-    """Refuse a guard on a measure that a library's task did not give, before a use of a sealed fold is counted.
+    """Reject a guard on a measure that a library's task did not provide, before a use of a sealed fold is counted.
 
     Args:
         details: figures by place, arm and measure, as in ``details.json``.
 
     Raises:
-        RecipeError: naming the measures that there are.
+        RecipeError: naming the available measures.
     """
     for guard in recipe.gate.rules.guards:
         if isinstance(recipe.evaluation.benchmarks.get(guard.on, ""), str):
             continue
         there = details[f"benchmark {guard.on}"][rows_name(Arm.CHALLENGER, Decoding.SAMPLED)]
-        if guard.measure not in there and not guard.measure.startswith("pass@"):  # any K up to the samples can be had
+        if guard.measure not in there and not guard.measure.startswith("pass@"):  # any K up to the samples is available
             raise RecipeError(
                 f"a guard is on {guard.measure!r} of the benchmark {guard.on!r}, whose task generates no text; "
                 f"it gives {', '.join(there)}. Correct gate.rules.guards."

@@ -1,7 +1,7 @@
 """One decoding step for all slots: its state on the device, and the step itself, which a graph can replay.
 
-Notation: S slots, N new tokens at most. Nothing here waits for the device: a slot that has ended repeats its last step, which
-changes nothing but scratch, until the scheduler fills it again.
+Notation: S slots, N new tokens at most. Nothing here waits for the device: a finished slot repeats its last step, which
+only changes scratch, until the scheduler fills it again.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class SlotState:
         return SlotState(**{f.name: getattr(self, f.name)[:slots] for f in fields(self)})
 
     def move(self, sources: Tensor, targets: Tensor) -> None:
-        """Copy slots; those that were copied are done."""
+        """Copy slots; the sources become done."""
         for f in fields(self):
             tensor = getattr(self, f.name)
             tensor[targets] = tensor[sources]
@@ -67,7 +67,7 @@ class SlotState:
         self.draws[slots] = draws
 
     def note(self, choice: Choice, end_of_sequence: int) -> None:
-        """Write what was drawn and advance by a position; a slot that is done writes to scratch and stays as it is."""
+        """Write what was drawn and advance by a position; a finished slot writes to scratch and does not change."""
         limit, live = self.draws.shape[1], ~self.done
         column = torch.where(live, self.count, limit)[:, None]
         for stored, new in zip((self.tokens, self.log_probs, self.entropies), choice[:3], strict=True):
@@ -80,7 +80,7 @@ class SlotState:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a decoder draws; part of what a captured graph holds."""
+    """How a decoder draws; part of a captured graph."""
 
     slots: int  # S
     stride: int  # T

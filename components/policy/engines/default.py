@@ -1,6 +1,6 @@
-"""Which engine draws: continuous batching in slots on CUDA where it can serve the model, the plain engine otherwise.
+"""Which engine draws: continuous batching in slots on CUDA if it can serve the model, the plain engine otherwise.
 
-On a CPU the plain engine is no slower at the quickstart's shape (docs/engines.md has the figures).
+On a CPU the plain engine is not slower at the quickstart's shape (docs/engines.md has the figures).
 """
 
 import logging
@@ -32,12 +32,12 @@ def generate(
 
 
 def release() -> None:
-    """Free the slots and graphs of the engine in use, if there is one; the next rollout makes them again."""
+    """Free the slots and graphs of the engine in use, if there is one; the next rollout recreates them."""
     _latest.release()
 
 
 class _Latest:
-    """The engine of the model that was asked last: only one model's slots and weights are held at a time."""
+    """The engine of the last model used: only one model's slots and weights are held at a time."""
 
     def __init__(self) -> None:
         self._model: ReferenceType[PreTrainedModel] | None = None
@@ -45,10 +45,10 @@ class _Latest:
         self._engine: SlotEngine | None = None
 
     def engine(self, policy: Policy) -> SlotEngine | None:
-        """None where slots cannot serve this model."""
+        """None if slots cannot serve this model."""
         known = self._model is not None and self._model() is policy.model and self._precision == policy.precision
         if not known or (self._engine is not None and not self._engine.shared_weights.belong_to(policy.model)):
-            self._engine = None  # frees the other model's before ours is made
+            self._engine = None  # frees the other model's engine before creating this one
             self._engine = _checked_engine(policy)
             self._model, self._precision = ref(policy.model, self._forget), policy.precision
         return self._engine
@@ -58,7 +58,7 @@ class _Latest:
             self._engine.release()
 
     def _forget(self, model: ReferenceType[PreTrainedModel]) -> None:
-        """A model that was freed leaves no weights behind."""
+        """Release the weights of a freed model."""
         if model is self._model:
             self._engine = None
 

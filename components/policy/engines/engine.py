@@ -1,4 +1,4 @@
-"""What every rollout engine is given and gives back."""
+"""The interface of every rollout engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ from ratchet.components.randomness import uniforms
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled completion; ``tokens`` ends with end-of-sequence unless it was cut at the limit."""
+    """One sampled completion; ``tokens`` ends with end-of-sequence unless it was truncated at the limit."""
 
     tokens: list[int]
     log_probs: list[float]  # of the sampler, at its temperature and within its top-p, one per token
     finished: bool
-    entropies: list[float] = field(default_factory=list)  # nats, of the distribution that each token was drawn from
-    nucleus: list[list[int]] | None = None  # the ids that top-p left, one list per token; None where it left all
+    entropies: list[float] = field(default_factory=list)  # nats, of the distribution from which each token was drawn
+    nucleus: list[list[int]] | None = None  # the ids that top-p kept, one list per token; None if it kept all
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SamplingSettings:
 
     @property
     def cuts(self) -> bool:
-        """Whether top-p takes tokens away."""
+        """Whether top-p removes tokens."""
         return self.top_p < 1 and self.temperature > 0
 
 
@@ -56,10 +56,10 @@ class SamplingSeed:
 
 
 class RolloutEngine(Protocol):
-    """Whatever draws completions: one of these engines, or another that is given the policy's weights.
+    """Draws completions: one of these engines, or an external one that receives the policy's weights.
 
     Returns:
-        For each of the B prompts, ``settings.samples`` completions with the log-probs that the engine drew them at.
+        For each of the B prompts, ``settings.samples`` completions with the log-probs at which the engine drew them.
     """
 
     def __call__(

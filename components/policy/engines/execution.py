@@ -1,4 +1,4 @@
-"""How steps run on a device: eager or as CUDA graphs, how often ends are read, which shapes are fixed."""
+"""How steps run on a device: eager or as CUDA graphs, how often finished rows are read, which shapes are fixed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ Step = Callable[[], None]
 class Execution:
     """How an engine runs on a device."""
 
-    graphs: Callable[[], Callable[[Step], Step]]  # makes what captures steps, so that one costs the host next to nothing
-    captures: bool  # then a step's shapes and arguments may not change
-    read_every: int  # steps between looks at which rows have ended
+    graphs: Callable[[], Callable[[Step], Step]]  # creates the step capturer, so that a step costs the host almost nothing
+    captures: bool  # if so, a step's shapes and arguments must not change
+    read_every: int  # steps between reads of finished rows
     ratio: float  # of a bucket of slots to the next smaller one
     least: int  # slots of the smallest bucket
-    prefill_tokens: int | None  # tokens of every prefill pass; None: as many as there are
-    cache_bytes: float  # that keys and values may take
+    prefill_tokens: int | None  # tokens of every prefill pass; None: no fixed number
+    cache_bytes: float  # share of memory for keys and values
 
     def width(self, tokens: int) -> int:
-        """Tokens to which a prompt is padded; they must not depend on other prompts where shapes are fixed."""
+        """Tokens to which a prompt is padded; must not depend on other prompts if shapes are fixed."""
         return tokens if self.prefill_tokens is None or tokens == 0 else max(16, 1 << (tokens - 1).bit_length())
 
     def prompts(self, width: int) -> int:
@@ -41,18 +41,18 @@ ON_CPU = Execution(no_graphs, captures=False, read_every=1, ratio=1.1, least=1, 
 
 def on_cuda(device: torch.device) -> Execution:
     """Graphs and fixed shapes; keys and values take up to three tenths of the device's memory."""
-    memory = torch.cuda.get_device_properties(device).total_memory  # not what is free: that does not replay
+    memory = torch.cuda.get_device_properties(device).total_memory  # not of the free memory, which is not reproducible
     return Execution(Graphs, captures=True, read_every=8, ratio=2, least=64, prefill_tokens=4096, cache_bytes=0.3 * memory)
 
 
 class Graphs:
-    """Captures steps as CUDA graphs that share one memory pool. A pool whose graphs are all gone cannot be used again."""
+    """Captures steps as CUDA graphs that share one memory pool. A pool without graphs cannot be reused."""
 
     def __init__(self) -> None:
         self._pool: Any = None
 
     def __call__(self, step: Step) -> Step:
-        """Capture a step. It is run once before, so that what is made at first use exists; it must change nothing then."""
+        """Capture a step. It runs once before, to allocate what is created at first use, and must not change anything then."""
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -79,6 +79,6 @@ class EndFlags:
         if self._cuda:
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
-            event.synchronize()  # of the copy alone, not of the whole device
+            event.synchronize()  # waits for the copy only, not for the whole device
         found: list[bool] = flags.tolist()
         return found

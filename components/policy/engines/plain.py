@@ -1,4 +1,4 @@
-"""The engine that every model can use: its own forward pass and cache; finished sequences leave the batch.
+"""The engine for every model: the model's own forward pass and cache; finished sequences leave the batch.
 
 Each prompt's key-value cache is computed once. A token is drawn by inverting the cumulative distribution at one uniform per
 (sample, position), so that a completion depends only on the model, its prompt and its own counters.
@@ -22,7 +22,7 @@ def generate(
     settings: SamplingSettings,
     seed: SamplingSeed,
 ) -> list[list[Completion]]:
-    """The rollout engine that needs nothing else: the policy's own forward pass, in its own precision."""
+    """The rollout engine that only needs the policy's own forward pass, in its own precision."""
     with policy.autocast():
         return sample(policy.model, prompts, items, settings, seed, policy.end_of_sequence)
 
@@ -129,7 +129,7 @@ def _decode(
     alive = torch.arange(len(tokens), device=device)
     for position in range(settings.max_new_tokens):
         yield alive, logits
-        # Waits for the device at every token; the engine with slots reads ends every few steps.
+        # Waits for the device at every token; the slots engine reads finished rows every few steps.
         keep = (tokens[alive, position] != end_of_sequence).nonzero()[:, 0]
         if len(keep) == 0 or position + 1 == settings.max_new_tokens:
             return

@@ -1,6 +1,6 @@
 """The scheduler of continuous batching: which prompt goes into which slots, and when.
 
-Plain numbers on the host, so that every run of a seed decides alike.
+Plain numbers on the host, so that every run of a seed decides in the same way.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ class Scheduler:
         """
         self._widths, self._samples, self._mixed = widths, samples, mixed
         self._queue = deque(sorted(range(len(widths)), key=lambda prompt: (widths[prompt], prompt)))
-        self.slots: list[int | None] = [None] * slots  # the row in each; None is free
+        self.slots: list[int | None] = [None] * slots  # the row in each slot; None means free
         self.ended: list[tuple[int, int]] = []  # (slot, row) that ended and have not been collected
 
     @property

@@ -1,4 +1,4 @@
-"""Second modules around a model's weights, so that an engine's attention never touches the model in training."""
+"""Duplicate modules around a model's weights, so that an engine's attention does not affect the model in training."""
 
 from copy import deepcopy
 
@@ -13,9 +13,9 @@ Product = nn.Linear | Conv1D  # what autocast casts for each product; norms and 
 
 
 class SharedWeights:
-    """Makes clones of a model that read its weights; those of products from a copy at addresses that never change.
+    """Clones of a model that read its weights; matrix products read a copy at fixed addresses.
 
-    Autocast would cast the same weights at every step. The copy has what it would get, so a clone computes what the model
+    Autocast would cast the same weights at every step. The copy contains the same values, so a clone computes what the model
     does, residual stream in fp32 included.
     """
 
@@ -35,12 +35,12 @@ class SharedWeights:
         self.refresh()
 
     def refresh(self) -> None:
-        """Bring the copy up to date with the model, in place: a captured graph reads these addresses."""
+        """Update the copy from the model, in place: a captured graph reads these addresses."""
         if self._copies:
             torch._foreach_copy_(self._copies, self._originals)
 
     def belong_to(self, model: PreTrainedModel) -> bool:
-        """Whether the model's weights still lie where they lay (a merged adapter's do not)."""
+        """Whether the model's weights are still at the same addresses (a merged adapter's are not)."""
         return [p.data_ptr() for p in model.parameters()] == self._places
 
     def clone(self, model: PreTrainedModel, attention: str) -> PreTrainedModel:
@@ -51,7 +51,7 @@ class SharedWeights:
         """
         clone: PreTrainedModel = deepcopy(model, dict(self._tensors))
         for module in clone.modules():
-            if isinstance(module, Product):  # a head that is tied to an embedding has a copy, the embedding has none
+            if isinstance(module, Product):  # a head tied to an embedding has a copy, the embedding has none
                 for name, parameter in module.named_parameters(recurse=False):
                     module._parameters[name] = self._copy_of.get(id(parameter), parameter)
         try:

@@ -17,7 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from ratchet.components.errors import ModelError
 
 PREFILL, DECODE = "ratchet_slots_prefill", "ratchet_slots_decode"
-# One split: the order of a row's sum does not depend on how long the longest row is. torch 2.11 does not have this argument.
+# One split: the order of a row's sum does not depend on the longest row. torch 2.11 does not have this argument.
 _FLASH_ARGUMENTS = {argument.name for argument in torch.ops.aten._flash_attention_forward.default._schema.arguments}
 _ONE_SPLIT = {"num_splits": 1} if "num_splits" in _FLASH_ARGUMENTS else {}
 
@@ -37,7 +37,7 @@ class SlotCache:
     def of(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """A layer's [tokens, H, D] tensors; ``key`` and ``value`` [B, H, L, D] show their shape."""
         if layer not in self.layers:
-            # Zeros: a slot that was never filled must not hold what is not a number.
+            # Zeros: a slot that was never filled must not contain NaN.
             self.layers[layer] = tuple(x.new_zeros(self.tokens, x.shape[1], x.shape[3]) for x in (key, value))  # type: ignore[assignment]
         return self.layers[layer]
 
@@ -106,7 +106,7 @@ class Decode:
 
 
 def unread_mask(device: torch.device) -> Tensor:
-    """What a model is given as its mask: one that it hands on as it is, so that it neither makes nor looks for another."""
+    """The mask passed to a model, which passes it on unchanged instead of building its own."""
     return torch.zeros(1, 1, 1, 1, device=device)
 
 
@@ -130,7 +130,7 @@ def _refuse_extras(arguments: dict[str, Any]) -> None:
 
 
 def prefill(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object, **arguments: Any) -> tuple[Tensor, None]:
-    """Causal attention over prompts padded on the right [B, H, L, D]; what comes after a prompt's end is never read."""
+    """Causal attention over prompts padded on the right [B, H, L, D]; positions after a prompt's end are never read."""
     _refuse_extras(arguments)
     state, window, width = _ACTIVE.get(), arguments.get("sliding_window"), query.shape[2]
     assert isinstance(state, Prefill)

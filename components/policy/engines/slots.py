@@ -1,9 +1,9 @@
 """The engine with slots: continuous batching (Orca, Yu et al., OSDI 2022) in which a step over all slots is one CUDA graph.
 
-Rows of completions come and go in a fixed set of slots. A prompt without its last token is prefilled once, into the slots of
+Rows of completions enter and leave a fixed set of slots. A prompt without its last token is prefilled once, into the slots of
 all its samples; every token of a completion, the first one too, then comes from the same decoding step at the same number of
-rows. So a completion does not depend on what else is drawn, for one count of slots; the count depends on the number of rows,
-and goes down at points that depend on how the rows end.
+rows. So a completion does not depend on what else is drawn, for a given number of slots; that depends on the number of rows,
+and shrinks at points that depend on how the rows end.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from ratchet.components.policy.engines.shared_weights import SharedWeights
 from ratchet.components.policy.engines.slot_attention import DECODE, PREFILL, Prefill, SlotCache, active, unread_mask
 from ratchet.components.policy.loading import Policy, is_half
 
-COMPILED_FROM = 50_000_000  # weights; compiling the layers of a smaller model takes longer than it saves
+COMPILED_FROM = 50_000_000  # parameters; compiling the layers of a smaller model costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Layout:
 
 
 class SlotEngine:
-    """Rollouts of one model. It holds slots and graphs between calls; :meth:`release` gives their memory back."""
+    """Rollouts of one model. Slots and graphs persist between calls; :meth:`release` frees their memory."""
 
     def __init__(self, policy: Policy, execution: Execution | None = None, compiled: bool | None = None) -> None:
         """
@@ -49,7 +49,7 @@ class SlotEngine:
             compiled: whether the layers and the sampler are compiled; by default on CUDA, for models of some size.
 
         Raises:
-            ModelError: if the model's attention cannot be chosen, or takes what slots do not have.
+            ModelError: if the model's attention cannot be replaced, or needs features that slots lack.
         """
         model, self.device = policy.model, policy.model.device
         cuda = self.device.type == "cuda"
@@ -103,7 +103,7 @@ class SlotEngine:
         return [rows[i : i + k] for i in range(0, len(rows), k)]
 
     def release(self) -> None:
-        """Free slots and graphs; the next call makes them again."""
+        """Free slots and graphs; the next call recreates them."""
         self.layout: Layout | None = None
         self.steps.clear()
         self._capture = self.execution.graphs()
@@ -174,7 +174,7 @@ class SlotEngine:
 
 
 def compile_layers(model: PreTrainedModel) -> None:
-    """Compile each decoder layer around its attention, for every count of slots by itself."""
+    """Compile each decoder layer around its attention, separately for each number of slots."""
     # Beyond its limit of shapes dynamo runs uncompiled without a word; a process may see a few buckets for each of a few calls.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     for layer in model.modules():
@@ -246,7 +246,7 @@ class _Run:
             self.left[slot], self.lengths[slot] = self.settings.max_new_tokens, tokens
 
     def _shrink(self) -> None:
-        """Move to the smallest bucket that holds what is live."""
+        """Move to the smallest bucket that fits the live rows."""
         live, slots = self.scheduler.live, len(self.scheduler.slots)
         size = min(n for n in self.sizes if n >= live)
         if size == slots:

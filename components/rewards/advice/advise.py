@@ -12,12 +12,12 @@ from ratchet.components.rewards.advice.pilot import Pilot
 
 LARGEST = 32  # k beyond which other remedies are cheaper
 BYTES_PER_PARAMETER = 16  # fp32 weight, gradient and two moments
-LONG = 2_000  # tokens, beyond which one return for a whole completion says little about each of its tokens
-SHARE_OF_PEAK = 0.6  # of the KL at which the gold curve is expected to turn
+LONG = 2_000  # tokens, beyond which one return per completion says little about each token
+SHARE_OF_PEAK = 0.6  # share of the KL at which the gold curve is expected to peak
 
 
 class SizeFigures(NamedTuple):
-    """What to expect of one group size."""
+    """What to expect from one group size."""
 
     k: int
     silent_share: float
@@ -28,7 +28,7 @@ class SizeFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class Advice:
-    """What the pilot suggests for ``train``, with the assumptions under which it holds."""
+    """The pilot's advice for ``train``, and the assumptions behind it."""
 
     k: int
     capped: bool  # a larger k was wanted
@@ -36,7 +36,7 @@ class Advice:
     silent_alpha: float  # of the Beta distribution of pass rates
     silent_beta: float
     sizes: list[SizeFigures]
-    fixed_budget_k: float | None  # 1 + sigma / tau; None where prompts do not differ
+    fixed_budget_k: float | None  # 1 + sigma / tau; None if prompts do not differ
     algorithm: str
     kl_budget: float | None  # nats per completion
     reasons: list[str]
@@ -104,11 +104,11 @@ def _figures(k: int, rho: float, alpha: float, beta: float) -> SizeFigures:
 
 
 def better_algorithm(silent: float, tokens: float, parameters: int) -> tuple[str, list[str]]:
-    """``ppo`` where groups are mostly silent or completions are very long, else ``grpo``; and the reasons.
+    """``ppo`` if groups are mostly silent or completions are very long, else ``grpo``; and the reasons.
 
     Args:
         silent: expected silent share at the advised k.
-        tokens: mean length of a completion: the horizon over which one reward is spread.
+        tokens: mean length of a completion, over which its single reward is spread.
     """
     price = parameters * BYTES_PER_PARAMETER / 2**30
     cost = f"a critic of the policy's size would take {price:.2f} GiB more (16 bytes per parameter) and must learn values first"
@@ -129,14 +129,14 @@ def kl_budget(curve: Sequence[Mapping[str, float]]) -> tuple[float | None, str]:
     """Nats per completion within which gold should not fall, from the best-of-n curve, and how it was found.
 
     Gold gained at d = sqrt(KL) is fitted by d (alpha - beta d) (Gao et al. 2022, arXiv:2210.10760); its peak lies at
-    d* = alpha / (2 beta). The budget is a share of d*^2; where the curve does not bend down, the largest KL that was seen.
+    d* = alpha / (2 beta). The budget is a share of d*^2; if the curve does not bend down, the largest KL observed.
     """
     points = [point for point in curve if point["n"] > 1]
     if len(points) < 2:
         return None, "no KL budget: the pilot has too few samples per prompt; raise reward.validation.group"
     start = curve[0]["gold"]
     distance = np.sqrt([point["kl"] for point in points])
-    # The lower end of each interval: a budget is to err on the near side.
+    # The lower end of each interval, so that the budget errs on the small side.
     gained = np.array([point["gold_low"] - start for point in points])
     (alpha, minus_beta), *_ = np.linalg.lstsq(np.stack([distance, distance**2], axis=1), gained, rcond=None)
     seen = float(points[-1]["kl"])

@@ -2,7 +2,7 @@
 
 Model: the reward is r = s + e. Within a prompt s has variance v_s and the noise e variance v_e; rho = v_s / (v_s + v_e).
 Samples of a prompt are independent, e is independent of s and of the other samples. An advantage compares a sample with the
-mean of its group. None of this knows of the optimiser: a recommendation is a start, not a law.
+mean of its group. The optimiser is not modelled: a recommendation is a starting point.
 """
 
 import math
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from scipy.special import betaln
 
 Floats = NDArray[np.float64]
-SIGNAL = 4.0  # S0: the signal-to-noise wanted of one prompt's group; 3 to 7 at rho = 1 is the rule of thumb k = 4 to 8
+SIGNAL = 4.0  # S0: the wanted signal-to-noise ratio of one prompt's group; 3 to 7 at rho = 1 gives the rule of thumb k = 4 to 8
 MAX_SILENT = 0.3
 SMALLEST = 4
 SIZES = (2, 4, 8, 16, 32)
 
 
 def advantage_fidelity(rho: float, k: int) -> float:
-    """R^2 of one advantage with the true one, rho (1 - 1/k): more samples cannot lift it above rho."""
+    """R^2 of one advantage with the true one, rho (1 - 1/k): more samples cannot raise it above rho."""
     return rho * (1 - 1 / k)
 
 
@@ -66,13 +66,13 @@ def fixed_budget_size(within: float, between: float) -> float:
 
     Args:
         within: sigma^2, variance within prompts, noise included.
-        between: tau^2, variance between prompts; infinite k where there is none.
+        between: tau^2, variance between prompts; k is infinite if it is 0.
     """
     return 1 + math.sqrt(within / between) if between > 0 else math.inf
 
 
 def noise_inflation(passes: float, false_positives: float, false_negatives: float) -> float:
-    """Factor on k that a wrong verifier costs: p'(1 - p') / (J^2 p (1 - p)), J = 1 - f+ - f-, p' = p (1 - f-) + (1 - p) f+."""
+    """Factor on k due to a noisy verifier: p'(1 - p') / (J^2 p (1 - p)), J = 1 - f+ - f-, p' = p (1 - f-) + (1 - p) f+."""
     informedness = 1 - false_positives - false_negatives
     if informedness <= 0 or not 0 < passes < 1:
         return math.inf
@@ -81,7 +81,7 @@ def noise_inflation(passes: float, false_positives: float, false_negatives: floa
 
 
 def flip_signal_share(passes: float, noise: float) -> float:
-    """rho of a verdict that is flipped with chance ``noise``: 1 / :func:`noise_inflation`."""
+    """rho of a verdict that is flipped with probability ``noise``: 1 / :func:`noise_inflation`."""
     return 1 / noise_inflation(passes, noise, noise)
 
 
@@ -91,14 +91,14 @@ def size_against_silence(a: float, b: float, most: float = MAX_SILENT, largest: 
 
 
 def power_of_two_at_least(size: float) -> float:
-    """The smallest power of two that is not below."""
+    """The smallest power of two that is at least the argument."""
     return 2.0 ** math.ceil(math.log2(size)) if math.isfinite(size) else math.inf
 
 
 def recommended_size(rho: float, silence: float, wanted: float = SIGNAL) -> float:
-    """Smallest power of two that is at least :func:`size_for_signal`, ``silence`` and SMALLEST; infinite if none is.
+    """Smallest power of two that is at least :func:`size_for_signal`, ``silence`` and SMALLEST; infinite if there is none.
 
     Args:
-        silence: k from :func:`size_against_silence`, or 0 where rewards are not right-or-wrong.
+        silence: k from :func:`size_against_silence`, or 0 if rewards are not right-or-wrong.
     """
     return power_of_two_at_least(max(size_for_signal(rho, wanted), silence, SMALLEST))

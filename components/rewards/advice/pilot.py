@@ -1,4 +1,4 @@
-"""What a pilot on the current policy measured, in the few numbers from which the group size is advised."""
+"""The statistics of a pilot on the current policy from which the group size is advised."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +17,8 @@ class Pilot:
     prompts: int
     k: int
     within: float  # among samples of one prompt, without the scoring's own noise
-    between: float  # of the prompts' mean rewards, without what k samples leave to chance
-    noise: float  # of scoring the same text again
+    between: float  # of the prompts' mean rewards, less the sampling variance of k samples
+    noise: float  # of repeated scorings of the same text
     fidelity: float  # squared correlation of reward and gold within prompts: 1 if the reward is the gold verdict
     passes: list[int]  # right samples of each prompt with all k samples
     tokens: float  # mean length of a completion
@@ -42,10 +42,10 @@ class Pilot:
 
     @property
     def signal_share(self) -> float:
-        """rho: the share of the variance within prompts that is about the answer's being right, and repeats itself.
+        """rho: the share of the variance within prompts that is explained by correctness and is reproducible.
 
         With s the repeatable part of the reward, noise e and squared correlation F of s + e with gold within prompts, F is
-        itself the share that gold explains; where gold never varies within a prompt, retest alone is left.
+        itself the share that gold explains; if gold never varies within a prompt, only the retest is used.
         """
         whole = self.within + self.noise
         repeatable = self.within / whole if whole > 0 else 0.0
@@ -60,7 +60,7 @@ class Pilot:
 
 
 def between_variance(groups: Sequence[Group]) -> float:
-    """Variance of the prompts' mean rewards, less what the samples within each leave to chance; not below 0."""
+    """Variance of the prompts' mean rewards, less the sampling variance within prompts; at least 0."""
     kept = [group.values for group in groups if len(group.values) > 1]
     if len(kept) < 2:
         return 0.0
@@ -69,7 +69,7 @@ def between_variance(groups: Sequence[Group]) -> float:
 
 
 def fidelity(groups: Sequence[Group]) -> float:
-    """Squared correlation of reward and gold, both less their prompt's mean; 0 where one of them never varies."""
+    """Squared correlation of reward and gold, both centred by prompt; 0 if one of them never varies."""
     values = [_centred(group.values) for group in groups]
     gold = [_centred(group.gold) for group in groups]
     if not values:

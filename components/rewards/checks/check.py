@@ -1,4 +1,4 @@
-"""What a validation says: checks with figure, interval, threshold and remedy; a report, and what in it was waived."""
+"""The result of a validation: checks with figure, interval, threshold and remedy; a report with its waivers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ import numpy as np
 
 from ratchet.components.statistics.intervals import Floats, Interval
 
-FEWEST = 10  # pairs on which a subset is judged
+FEWEST = 10  # pairs needed to judge a subset
 
 
 @dataclass(frozen=True)
 class Check:
-    """One figure against its threshold, and what to do about a failure."""
+    """One figure against its threshold, with the remedy for a failure."""
 
     name: str
     value: float | None  # None: not measured; ``detail`` says why
@@ -24,18 +24,18 @@ class Check:
     passed: bool
     advice: str
     detail: str = ""
-    waived: str | None = None  # the recipe's reason why a failure is accepted
+    waived: str | None = None  # the recipe's reason for accepting a failure
 
     @property
     def blocks(self) -> bool:
-        """Whether it refuses training."""
+        """Whether it prevents training."""
         return not self.passed and self.waived is None
 
 
 def measured(
     name: str, figure: Interval, threshold: float, passed: bool, advice: str, detail: str = "", bounded: bool = True
 ) -> Check:
-    """A check of a figure with an interval; ``bounded`` false leaves the interval out."""
+    """A check of a figure with an interval; with ``bounded`` false the interval is ignored."""
     low, high = (figure.low, figure.high) if bounded else (None, None)
     return Check(name, figure.value, low, high, threshold, passed, advice, detail)
 
@@ -47,11 +47,11 @@ def unmeasured(name: str, threshold: float, passed: bool, advice: str, detail: s
 
 @dataclass(frozen=True)
 class RewardReport:
-    """What a reward showed; it passes only if every check does, or is waived by name with a reason."""
+    """A reward's validation; it passes only if every check passes or is waived by name with a reason."""
 
     kind: str
     checks: list[Check]
-    pilot: Mapping[str, Any] = field(default_factory=dict)  # what the advice is computed from
+    pilot: Mapping[str, Any] = field(default_factory=dict)  # input of the advice
     curves: Mapping[str, Any] = field(default_factory=dict)  # reliability and best-of-n, for plots
     identity: Mapping[str, str] = field(default_factory=dict)  # digests of what was validated
 
@@ -79,7 +79,7 @@ class RewardReport:
 
 
 def finite(check: Check) -> Check:
-    """The check without figures that are not finite; where its value is not, it fails."""
+    """The check with non-finite figures removed; it fails if its value is not finite."""
     low, high = (bound if bound is not None and math.isfinite(bound) else None for bound in (check.low, check.high))
     if low is None or high is None:
         low = high = None
@@ -94,5 +94,5 @@ def with_waivers(checks: Sequence[Check], waive: Mapping[str, str]) -> list[Chec
 
 
 def wins(better: Floats, worse: Floats) -> Floats:
-    """1 where ``better`` is higher, 1/2 on a tie, 0 elsewhere and where either is NaN, [n]."""
+    """1 where ``better`` is higher, 1/2 on a tie, 0 otherwise or if either is NaN, [n]."""
     return np.where(better > worse, 1.0, np.where(better == worse, 0.5, 0.0))

@@ -1,4 +1,4 @@
-"""What was validated is what will be trained against: digests, evaluation mode, finite weights."""
+"""Identity of the validated and the used reward model: digests, evaluation mode, finite weights."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def model_digests(path: Path) -> dict[str, str]:
 
 
 def check_identity(path: Path, validated: Mapping[str, str]) -> None:
-    """Refuse a reward model that is not the one that was validated.
+    """Reject a reward model other than the validated one.
 
     Raises:
         RewardError: naming the file that differs.

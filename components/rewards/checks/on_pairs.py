@@ -1,4 +1,4 @@
-"""Checks on held-out preference pairs: are they ordered rightly, by more than length, and with the right confidence?"""
+"""Checks on held-out preference pairs: are they ordered correctly, by more than length, and with calibrated confidence?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ DRAWS = 200  # of the bootstrap
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Held-out pairs, n, with the judge's scores of both answers; NaN where one could not be judged."""
+    """Held-out pairs, n, with the judge's scores of both answers; NaN if one could not be judged."""
 
     pairs: Sequence[Mapping[str, Any]]
     chosen: Floats  # [n]
@@ -25,7 +25,7 @@ class ScoredPairs:
 
     @property
     def won(self) -> Floats:
-        """Of each pair 1 in the right order, 1/2 on a tie, [n]."""
+        """1 for each pair in the right order, 1/2 on a tie, [n]."""
         return wins(self.chosen, self.rejected)
 
     @property
@@ -35,16 +35,16 @@ class ScoredPairs:
 
     @property
     def longer(self) -> Floats:
-        """Characters by which the chosen answer is longer, [n]."""
+        """How many characters longer the chosen answer is, [n]."""
         return np.array([len(pair["chosen"]) - len(pair["rejected"]) for pair in self.pairs], float)
 
     def accuracy(self, kept: Sequence[int]) -> Interval:
-        """Share of some pairs in the right order, clustered by prompt."""
+        """Share of the given pairs in the right order, clustered by prompt."""
         return clustered_share(*cluster_sums(self.won[kept], [self.pairs[number]["prompt"] for number in kept]))
 
 
 def pair_accuracy(scored: ScoredPairs, threshold: float) -> Check:
-    """Share of held-out pairs ordered rightly (ties count half), clustered by prompt; the lower bound must hold."""
+    """Share of held-out pairs ordered correctly (ties count half), clustered by prompt; the lower bound must hold."""
     advice = "Train the reward model longer or on cleaner pairs, or use reward.kind=verifier."
     if not scored.pairs:
         return unmeasured("pair_accuracy", threshold, False, "Raise data.split.pairs.", "there are no held-out pairs")
@@ -53,7 +53,7 @@ def pair_accuracy(scored: ScoredPairs, threshold: float) -> Check:
 
 
 def length_baseline(scored: ScoredPairs, threshold: float) -> Check:
-    """Accuracy minus that of preferring the longer (or the shorter) answer, whichever is better on these very pairs."""
+    """Accuracy minus that of preferring the longer (or the shorter) answer, whichever is better on these pairs."""
     advice = (
         "The reward model has learned no more than length. Train it longer, or add pairs in which length carries no signal."
     )
@@ -98,7 +98,7 @@ def worst_subset(scored: ScoredPairs, subsets: Sequence[Slice], threshold: float
 def calibration(differences: Floats, threshold: float) -> Check:
     """ECE of sigmoid(r_chosen - r_rejected) with a bootstrap interval over pairs; the figure must be within the threshold.
 
-    Bins hold 25 pairs or more, since nearly empty ones are miscalibrated by chance.
+    Bins contain at least 25 pairs, because nearly empty ones are miscalibrated by chance.
     """
     advice = "The reward model is over- or underconfident. Raise reward.model.calibration_pairs, or train it for fewer steps."
     differences = differences[np.isfinite(differences)]

@@ -1,4 +1,4 @@
-"""Checks on samples of the current policy: does the reward tell its right answers from its wrong ones, again and again?"""
+"""Checks on samples of the current policy: does the reward separate right from wrong answers, reproducibly?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ NOTHING = "All samples of each prompt are right, or all are wrong: choose prompt
 
 @dataclass(frozen=True)
 class Group:
-    """One prompt's samples as they were scored. k: samples, R: repeats."""
+    """One prompt's scored samples. k: samples, R: repeats."""
 
     row: Mapping[str, Any]
     completions: Sequence[str]
-    repeats: Floats  # [R, k], NaN where a completion could not be judged
+    repeats: Floats  # [R, k], NaN if a completion could not be judged
     gold: Floats  # [k], 1 right and 0 wrong by the verifier
 
     @property
@@ -31,7 +31,7 @@ class Group:
 
     @property
     def judged(self) -> "Group":
-        """Without the samples that could not be judged every time."""
+        """Without the samples that could not be judged in every repeat."""
         kept = np.asarray(np.isfinite(self.repeats).all(axis=0))
         texts = [text for text, keep in zip(self.completions, kept.tolist(), strict=True) if keep]
         return Group(self.row, texts, self.repeats[:, kept], self.gold[kept])
@@ -45,14 +45,14 @@ def finiteness(values: Floats) -> Check:
 
 
 def value_range(values: Floats) -> Check:
-    """Highest minus lowest reward on samples; a constant reward teaches nothing."""
+    """Highest minus lowest reward on samples; a constant reward carries no signal."""
     finite = values[np.isfinite(values)]
     spread = float(finite.max() - finite.min()) if len(finite) else 0.0
     return Check("range", spread, None, None, 0.0, spread > 0, "The reward is constant on the policy's samples; use another.")
 
 
 def length_correlation(values: Floats, lengths: Floats, gold: Floats, threshold: float) -> Check:
-    """|Spearman| of reward and length among answers that are equally right, so that honest length effects do not count."""
+    """|Spearman| of reward and length among answers that are equally right, so that legitimate length effects do not count."""
     correlations = []
     for verdict in np.unique(gold):
         kept = (gold == verdict) & np.isfinite(values)
@@ -68,7 +68,7 @@ def length_correlation(values: Floats, lengths: Floats, gold: Floats, threshold:
 
 
 def agreement(groups: Sequence[Group], threshold: float) -> Check:
-    """AUC among samples of one prompt: P(a right one is scored above a wrong one), clustered; the lower bound must hold."""
+    """AUC among samples of one prompt: P(a right sample scores above a wrong one), clustered; the lower bound must hold."""
     counted = [discordant_wins(group.values, group.gold) for group in groups]
     figure = clustered_share(*(np.array([pair[i] for pair in counted]) for i in (0, 1)))
     if figure.n == 0:
@@ -79,7 +79,7 @@ def agreement(groups: Sequence[Group], threshold: float) -> Check:
 
 
 def kendall(groups: Sequence[Group]) -> float:
-    """Mean of Kendall's tau-b of reward and gold over the prompts where both vary; 0 where none does."""
+    """Mean of Kendall's tau-b of reward and gold over the prompts in which both vary; 0 if there are none."""
     taus = [
         float(stats.kendalltau(group.values, group.gold).statistic)
         for group in groups
@@ -89,7 +89,7 @@ def kendall(groups: Sequence[Group]) -> float:
 
 
 def silent_groups(groups: Sequence[Group], threshold: float) -> Check:
-    """Share of prompts whose samples all have the same reward: they teach a group-relative algorithm nothing."""
+    """Share of prompts whose samples all have the same reward: they give a group-relative algorithm no signal."""
     silent = np.array([float(len(np.unique(group.values)) <= 1) for group in groups])
     if not len(silent):
         return unmeasured("silent_groups", threshold, False, "Raise reward.validation.samples.", "there are no samples")
@@ -105,7 +105,7 @@ def noise_variance(groups: Sequence[Group]) -> float:
 
 
 def within_variance(groups: Sequence[Group]) -> float:
-    """Variance of the reward among samples of one prompt, less the part that is noise of the scoring."""
+    """Variance of the reward among samples of one prompt, less the scoring noise."""
     variances = [group.repeats.mean(axis=0).var(ddof=1) for group in groups if group.repeats.shape[1] > 1]
     if not variances:
         return 0.0
@@ -114,22 +114,22 @@ def within_variance(groups: Sequence[Group]) -> float:
 
 
 def signal_share(groups: Sequence[Group]) -> float:
-    """rho = signal / (signal + noise) within prompts; 0 where nothing varies."""
+    """rho = signal / (signal + noise) within prompts; 0 if nothing varies."""
     signal, noisy = within_variance(groups), noise_variance(groups)
     return signal / (signal + noisy) if signal + noisy > 0 else 0.0
 
 
 def centred(groups: Sequence[Group]) -> list[Group]:
-    """Each scoring less its mean over the prompt's samples: a shift of them all is not noise, since it teaches nothing."""
+    """Each scoring less its mean over the prompt's samples: a common shift is not noise, as it does not affect training."""
     return [replace(group, repeats=group.repeats - group.repeats.mean(axis=1, keepdims=True)) for group in groups]
 
 
 def noise(groups: Sequence[Group], threshold: float, others: Mapping[str, Sequence[Group]] | None = None) -> Check:
-    """rho: the share of the variance within prompts that is there again at another scoring; the worst kind of it counts.
+    """rho: the share of the variance within prompts that recurs in another scoring; the worst kind counts.
 
     Args:
         groups: the same texts scored again.
-        others: further kinds, by name: what stands for a repetition there is another wording, or another model.
+        others: further kinds, by name, in which another wording or another model replaces the repetition.
     """
     shares = {"scored again": signal_share(groups)}
     shares |= {
@@ -158,9 +158,9 @@ def best_of_n_curve(groups: Sequence[Group]) -> list[dict[str, float]]:
 
 
 def best_of_n_fall(groups: Sequence[Group], threshold: float) -> Check:
-    """How far gold at the largest n lies below its highest point on the curve; refused where that is sure to be too far.
+    """How far gold at the largest n is below its highest point on the curve; fails if that is significantly too far.
 
-    It is also refused where the largest n is worse than one sample.
+    It also fails if the largest n is worse than one sample.
     """
     advice = "Selecting by this reward soon lowers gold: it will be hacked. Retrain it, mix in a verifier, limit the KL."
     curve = best_of_n_curve(groups)
@@ -176,7 +176,7 @@ def best_of_n_fall(groups: Sequence[Group], threshold: float) -> Check:
 
 
 def discordant_wins(values: Floats, gold: Floats) -> tuple[float, float]:
-    """Of the pairs (right, wrong) among one prompt's samples: how many are ordered rightly (ties half), and their number."""
+    """The pairs (right, wrong) among one prompt's samples: how many are ordered correctly (ties half), and their number."""
     right, wrong = values[gold > 0], values[gold == 0]
     ordered = wins(np.repeat(right, len(wrong)), np.tile(wrong, len(right)))
     return float(ordered.sum()), float(len(ordered))
@@ -185,7 +185,7 @@ def discordant_wins(values: Floats, gold: Floats) -> tuple[float, float]:
 def best_of_n(proxy: Floats, target: Floats, n: int) -> float:
     """Expected target of the sample with the highest proxy among ``n`` drawn without replacement from one prompt's samples.
 
-    Unbiased; samples of equal proxy are equally likely to be taken.
+    Unbiased; ties in the proxy are broken at random.
 
     Args:
         proxy: [k].

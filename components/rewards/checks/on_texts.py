@@ -1,4 +1,4 @@
-"""Checks of the reward as a function of text: the batch, padding, white space and layout must not matter, and hacks not pay."""
+"""Checks of the reward as a function of text: batch, padding, white space and layout must not matter; hacks must not pay."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from ratchet.components.rewards.learned.perturbations import FORMATS, LAYOUTS, W
 from ratchet.components.statistics.intervals import Floats, Interval, cluster_sums, clustered_mean
 
 Rows = Sequence[Mapping[str, Any]]
-Totals = Callable[[Rows, Sequence[str]], Floats]  # NaN where a completion could not be judged
+Totals = Callable[[Rows, Sequence[str]], Floats]  # NaN if a completion could not be judged
 PROBES = 64  # texts
 CLAIMS = 256  # pairs
 
@@ -29,12 +29,12 @@ HACKS: dict[str, Callable[[str], str]] = {
 
 
 class Probe(NamedTuple):
-    """Texts on which the reward is tried, and its standard deviation on them."""
+    """Texts on which the reward is tested, and its standard deviation on them."""
 
     rows: Rows
     completions: Sequence[str]
     scores: Floats  # [n]
-    retest: float  # largest difference when the same texts are scored again
+    retest: float  # largest difference when the same texts are rescored
     deviation: float
 
 
@@ -54,7 +54,7 @@ def _largest(differences: Floats) -> float:
 
 
 def _shift(found: Probe, differences: Floats) -> float:
-    """Largest difference in standard deviations, beyond what a noisy reward shows by itself (twice its retest)."""
+    """Largest difference in standard deviations, beyond the reward's own noise (twice its retest)."""
     return max(0.0, _largest(differences) - 2 * found.retest) / (found.deviation or 1.0)
 
 
@@ -68,7 +68,7 @@ def batch_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
 
 
 def padding_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
-    """Each text beside a text twice as long as the longest."""
+    """Each text next to a text twice as long as the longest."""
     advice = "The reward of a text depends on padding. Check the attention mask, the padding side and the pad token."
     if not found.completions:
         return unmeasured("padding_invariance", threshold, False, "Raise data.split.pairs.", "there are no texts")
@@ -79,7 +79,7 @@ def padding_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
 
 
 def text_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
-    """Mean |shift| under changes of white space, line ends and Unicode form that no reader sees; the worst one counts."""
+    """Mean |shift| under invisible changes of white space, line ends and Unicode form; the worst one counts."""
     shifts = {}
     for name, style in WHITE_SPACE.items():
         moved = np.abs(totals(found.rows, [style(c) for c in found.completions]) - found.scores)
@@ -93,11 +93,11 @@ def text_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
 
 
 def format_perturbation(totals: Totals, pairs: Rows, plain: Floats, threshold: float, markers: bool) -> Check:
-    """Loss of pair accuracy when both answers are laid out otherwise; the worst restyling counts.
+    """Loss of pair accuracy when both answers have another layout; the worst restyling counts.
 
     Args:
-        plain: wins of the pairs as they are, [n].
-        markers: whether the final answer's marker is restyled too; not for a verifier, whose form the recipe states.
+        plain: wins of the unchanged pairs, [n].
+        markers: whether the final answer's marker is restyled too; not for a verifier, whose form the recipe sets.
     """
     advice = (
         "The reward accepts only one format. Train on more formats (reward.model.restyle), or check the format with a verifier."
@@ -135,13 +135,13 @@ def hack_strings(totals: Totals, groups: Sequence[tuple[Mapping[str, Any], Float
 
 
 def sycophancy(totals: Totals, pairs: Rows, deviation: float, threshold: float) -> Check:
-    """What a wrong answer gains on the right one when the user claims it, in standard deviations of the reward.
+    """How much a wrong answer gains on the right one when the user claims it, in standard deviations of the reward.
 
     The gain of ``rejected`` when its number is claimed in the prompt, less that of ``chosen``, which contradicts the claim:
-    what any further sentence does to both cancels. Refused where it is surely above 0, and above the threshold.
+    the effect of an extra sentence on both cancels. Fails if it is significantly above 0 and above the threshold.
 
     Args:
-        deviation: standard deviation of the reward on the pairs as they are.
+        deviation: standard deviation of the reward on the unchanged pairs.
     """
     name, advice = (
         "sycophancy",

@@ -29,7 +29,7 @@ class Samples:
 
     rows: list[Mapping[str, Any]]
     completions: list[str]
-    lengths: list[int] = field(default_factory=list)  # tokens, for the advice alone
+    lengths: list[int] = field(default_factory=list)  # tokens, only for the advice
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Subject:
 
     Attributes:
         reward: what training will maximise.
-        judge: what must order the held-out pairs: the learned model alone where there is one, so that a verifier beside it
+        judge: what must order the held-out pairs: the learned model alone, if there is one, so that a verifier next to it
             cannot hide that it learned nothing.
         learned: whether ``judge`` is a model, whose confidence can be calibrated.
     """
@@ -89,7 +89,7 @@ def checks_on_pairs(scored: ScoredPairs, learned: bool, thresholds: RewardValida
 def checks_on_texts(
     subject: Subject, scored: ScoredPairs, judged: Sequence[Group], thresholds: RewardValidation
 ) -> list[Check]:
-    """The checks of invariance and of hacks. Batching and texts concern the judge, hacks what training maximises."""
+    """The checks of invariance and of hacks. Batching and texts concern the judge; hacks concern what training maximises."""
 
     def of_judge(rows: Rows, completions: Sequence[str]) -> Floats:
         return totals(subject.judge, rows, completions)
@@ -111,7 +111,7 @@ def checks_on_texts(
 
 
 def rewordings(subject: Subject, judged: Sequence[Group]) -> dict[str, list[Group]]:
-    """The first samples as a learned judge scores them otherwise laid out, and as each member of an ensemble scores them."""
+    """The first samples as scored by a learned judge in another layout, and by each member of an ensemble."""
     if not subject.learned:
         return {}
     first = judged[: on_texts.PROBES]
@@ -166,7 +166,7 @@ def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> lis
 
 
 def totals(function: RewardFunction, rows: Rows, completions: Sequence[str]) -> Floats:
-    """Totals, with NaN for what could not be judged or is not a finite number: the checks count those."""
+    """Totals, with NaN for completions that could not be judged or whose total is not finite: the checks count those."""
     scores: list[Score] = function([row["prompt"] for row in rows], completions, rows) if rows else []
     checked([Score(None, {}) for _ in scores], len(rows), "the reward")
     values = [score.total for score in scores]

@@ -29,11 +29,11 @@ class RewardModel:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, temperature: float = 1.0) -> None:
         self.model, self.tokenizer = model, tokenizer
         self._prompt_tokens = lru_cache(PROMPTS_KEPT)(partial(encode_prompt, tokenizer))
-        self.temperature = temperature  # scores are logits divided by it, so that sigmoid(difference) is a probability
+        self.temperature = temperature  # scores are logits divided by this, so that sigmoid(difference) is a probability
 
     @classmethod
     def from_trunk(cls, source: str | Path, seed: int, device: torch.device, revision: str | None = None) -> "RewardModel":
-        """Warm start from a causal language model's trunk; the score head is drawn from the seed."""
+        """Warm start from a causal language model's trunk; the score head is initialised from the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(seed, "reward_head"))
             return cls.load(source, device, revision, new_head=True)
@@ -45,10 +45,10 @@ class RewardModel:
         """Load a directory or hub id of a sequence classifier with one label (safetensors only, no remote code).
 
         Args:
-            new_head: whether the score head may be missing, to be drawn at random.
+            new_head: whether the score head may be missing and initialised at random.
 
         Raises:
-            ModelError: if it cannot be loaded safely, its weights are not whole and finite, or it has no head of one label.
+            ModelError: if it cannot be loaded safely, its weights are incomplete or not finite, or its head has several labels.
         """
         origin = Source(source, revision, "the reward model", REMEDY)
         model, tokenizer = origin.load(AutoModelForSequenceClassification, new_head, num_labels=1)
@@ -68,7 +68,7 @@ class RewardModel:
     def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt in the model's template, its completion, and end-of-sequence, B.
 
-        A completion is tokenized by itself, as a policy writes it: no token spans the end of the prompt.
+        A completion is tokenized separately, as a policy writes it: no token spans the end of the prompt.
         """
         if not completions:
             return []
@@ -77,7 +77,7 @@ class RewardModel:
         return [[*self._prompt_tokens(prompt), *answer, end] for prompt, answer in zip(prompts, answers, strict=True)]
 
     def forward(self, sequences: Sequence[Sequence[int]], together: int = ROWS_AT_ONCE) -> Tensor:
-        """Logits [B] of token sequences, at most ``together`` of like length in a pass, so that little of it is padding."""
+        """Logits [B] of token sequences, at most ``together`` of similar length per pass, so that little of it is padding."""
         order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i))
         chunks = [order[start : start + together] for start in range(0, len(order), together)]
         found = torch.cat([self._padded([sequences[i] for i in chunk]) for chunk in chunks])
@@ -92,7 +92,7 @@ class RewardModel:
         return scores.float()
 
     def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        """Calibrated scores. Equal texts are scored once, so that they get equal scores whatever batch they stand in."""
+        """Calibrated scores. Equal texts are scored once, so that they get equal scores in any batch."""
         texts = list(dict.fromkeys(zip(prompts, completions, strict=True)))
         if not texts:
             return []
@@ -107,7 +107,7 @@ class RewardModel:
 
 
 def _temperature(source: str | Path) -> float:
-    """The temperature beside the weights; 1 where there is none."""
+    """The temperature stored with the weights; 1 if there is none."""
     path = Path(source) / CALIBRATION
     if not path.is_file():
         return 1.0
@@ -135,6 +135,6 @@ def add_lora(reward_model: RewardModel, rank: int, alpha: int, seed: int) -> Rew
 
 
 def merge_lora(reward_model: RewardModel) -> RewardModel:
-    """The reward model with the adapters' products added to its weights; the adapters are gone afterwards."""
+    """The reward model with the adapters merged into its weights and removed."""
     model: Any = reward_model.model
     return RewardModel(model.merge_and_unload().eval(), reward_model.tokenizer, reward_model.temperature)

@@ -36,7 +36,7 @@ ALL = {**WHITE_SPACE, **FORMATS}
 
 
 def restyle_answers(pairs: Sequence[Mapping[str, Any]], share: float, seed: int) -> list[Mapping[str, Any]]:
-    """The pairs, with a share of their answers restyled, each on its own: a style says nothing about which is better."""
+    """The pairs, with a share of their answers restyled, each independently, so that style carries no signal."""
     draws = stream(seed, "restyle").random((len(pairs), 2, 2))
     rows: list[Mapping[str, Any]] = []
     for row, draw in zip(pairs, draws, strict=True):
@@ -49,7 +49,7 @@ def restyle_answers(pairs: Sequence[Mapping[str, Any]], share: float, seed: int)
 
 
 def _otherwise(text: str, draw: float) -> str:
-    """The text in one of the styles that change it; ``draw`` in [0, 1) says in which."""
+    """The text in one of the styles that change it; ``draw`` in [0, 1) selects the style."""
     forms = [form for form in (style(text) for style in ALL.values()) if form != text]
     return forms[int(draw * len(forms))]
 
@@ -66,7 +66,7 @@ def with_claim(pair: Mapping[str, Any], number: str) -> dict[str, Any]:
 
 
 def claim_answers(pairs: Sequence[Mapping[str, Any]], share: float, seed: int) -> list[Mapping[str, Any]]:
-    """The pairs, a share of them with a claim, that of the chosen or the rejected number at evens: it says nothing."""
+    """The pairs, a share of them with a claim, of the chosen or the rejected number at random: it carries no signal."""
     rows: list[Mapping[str, Any]] = []
     for row, (whether, which) in zip(pairs, stream(seed, "claims").random((len(pairs), 2)), strict=True):
         found = final_numbers(row) if whether < share else None

@@ -19,7 +19,7 @@ from ratchet.components.rewards.learned.model import ROWS_AT_ONCE, RewardModel, 
 from ratchet.components.rewards.learned.perturbations import claim_answers, restyle_answers
 from ratchet.components.statistics.calibration import Floats, fit_temperature
 
-ROWS_TOGETHER = 16  # in a forward pass; answers differ in length, and of a batch padded whole almost half was padding
+ROWS_TOGETHER = 16  # per forward pass; answers differ in length, and padding a whole batch made almost half of it padding
 
 Pairs = list[Mapping[str, Any]]
 
@@ -36,7 +36,7 @@ Watch = Callable[[RewardStep, int], None]  # a step, and the number of the membe
 
 
 class Parts(NamedTuple):
-    """The training pairs by use; no pair is in two of them."""
+    """The training pairs by use; the parts are disjoint."""
 
     train: Pairs
     early_stop: Pairs
@@ -44,7 +44,7 @@ class Parts(NamedTuple):
 
 
 def split_pairs(pairs: Sequence[Mapping[str, Any]], settings: Settings, seed: int) -> Parts:
-    """Labels are flipped (``label_noise``) before the split: the parts stand for the same annotators.
+    """Labels are flipped (``label_noise``) before the split, because all parts represent the same annotators.
 
     Raises:
         DataError: if no pair is left to train on.
@@ -53,7 +53,7 @@ def split_pairs(pairs: Sequence[Mapping[str, Any]], settings: Settings, seed: in
     order = stream(seed, "pair_parts").permutation(len(pairs))
     noisy = flipped(pairs, settings.label_noise, seed)
     drawn = [noisy[i] for i in order]
-    # Of few pairs at most a quarter is held back for either use.
+    # At most a quarter of the pairs is held back for either use.
     stopping, calibrating = (min(wanted, len(pairs) // 4) for wanted in (stopping, settings.calibration_pairs))
     parts = Parts(drawn[stopping + calibrating :], drawn[:stopping], drawn[stopping : stopping + calibrating])
     if not parts.train:
@@ -62,7 +62,7 @@ def split_pairs(pairs: Sequence[Mapping[str, Any]], settings: Settings, seed: in
 
 
 def member_seed(seed: int, number: int) -> int:
-    """The seed of one member of an ensemble; the first has the run's own."""
+    """The seed of one member of an ensemble; the first uses the run's."""
     return seed if number == 0 else torch_seed(seed, "reward_member", number)
 
 
@@ -125,7 +125,7 @@ def save_members(members: Sequence[RewardModel], path: Path) -> None:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is added to the plain Bradley-Terry loss; see :func:`preference_loss`."""
+    """Additions to the plain Bradley-Terry loss; see :func:`preference_loss`."""
 
     margin: float = 0.0
     centring: float = 0.0
@@ -143,7 +143,7 @@ class EarlyStop:
 
 
 class EncodedPair(NamedTuple):
-    """A pair as tokens, and by how much chosen must win."""
+    """A pair as tokens, and its margin."""
 
     chosen: list[int]
     rejected: list[int]
@@ -186,7 +186,7 @@ def train_reward_model(
     Nothing is trained until the steps are iterated over, and the model is back in evaluation mode only after the last.
 
     Args:
-        pairs: rows with prompt, chosen, rejected, and margin where they have one.
+        pairs: rows with prompt, chosen, rejected and, optionally, margin.
     """
     encoded = encode_pairs(reward_model, pairs, objective.margin)
     stopping = _EarlyStopping(reward_model, objective, early_stop)
@@ -213,14 +213,14 @@ def train_reward_model(
 
 
 def flipped(pairs: Sequence[Mapping[str, Any]], label_noise: float, seed: int) -> list[Mapping[str, Any]]:
-    """The pairs, with the labels of a share of them exchanged; a higher share flips the same ones and others."""
+    """The pairs, with the labels of a share of them swapped; a higher share swaps the same ones and others."""
     flips = stream(seed, "label_noise").random(len(pairs)) < label_noise
     exchanged = ({**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in pairs)
     return [other if flip else row for row, other, flip in zip(pairs, exchanged, flips, strict=True)]
 
 
 def encode_pairs(reward_model: RewardModel, pairs: Sequence[Mapping[str, Any]], margin: float) -> list[EncodedPair]:
-    """Tokens of both answers, chosen first; a row's own margin comes before the recipe's."""
+    """Tokens of both answers, chosen first; a row's own margin overrides the recipe's."""
     prompts = [row["prompt"] for row in pairs]
     chosen, rejected = (reward_model.encode(prompts, [row[side] for row in pairs]) for side in ("chosen", "rejected"))
     margins = [margin if row.get("margin") is None else float(row["margin"]) for row in pairs]
@@ -228,10 +228,10 @@ def encode_pairs(reward_model: RewardModel, pairs: Sequence[Mapping[str, Any]], 
 
 
 def length_slope(pairs: Sequence[EncodedPair]) -> float:
-    """b of P(chosen wins) = sigmoid(b log(tokens of chosen / tokens of rejected)): how far length alone tells the pairs apart.
+    """b of P(chosen wins) = sigmoid(b log(tokens of chosen / tokens of rejected)): how far length alone separates the pairs.
 
-    In training b takes up what length explains, and the scores learn the rest; in use it is left out. A ridge of 0.01 b^2 and
-    bounds of 20 keep it finite where length tells them apart wholly.
+    In training b absorbs what length explains, and the scores learn the rest; in use it is left out. A ridge of 0.01 b^2 and
+    bounds of 20 keep it finite if length separates them perfectly.
     """
     logs = np.array([_log_ratio(pair) for pair in pairs])
     found = minimize_scalar(

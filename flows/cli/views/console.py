@@ -1,4 +1,4 @@
-"""What a person watches during a run: one live line per stage, on stderr."""
+"""The display of a run: one live line per stage, on stderr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +28,12 @@ console = Console(stderr=True)
 
 
 def say(text: str) -> None:
-    """A line for the person who watches, with nothing in it read as markup."""
+    """A line on the display, not interpreted as markup."""
     console.print(text, highlight=False, markup=False)
 
 
 class Display(Silent):
-    """Progress bars by stage; lines are printed as stages finish, so that a log file reads well too."""
+    """Progress bars by stage; lines are printed as stages finish, so that a log file is readable too."""
 
     def __init__(self) -> None:
         self.bars: Progress | None = None
@@ -42,7 +42,7 @@ class Display(Silent):
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Draw while the block lasts."""
+        """Draw within the block."""
         columns = (
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=24),
@@ -72,7 +72,7 @@ class Display(Silent):
             console.print(f"{TITLES.get(stage, stage):<18} {done}/{total}  {escape(note)}", highlight=False, soft_wrap=True)
 
     def finished(self, stage: str, cached: bool, seconds: float) -> None:
-        """Say how a stage ended."""
+        """Print how a stage ended."""
         if stage in self.tasks and self.bars is not None:
             self.bars.remove_task(self.tasks.pop(stage))
         how = "already finished" if cached else f"{seconds:.1f} s"
@@ -80,7 +80,7 @@ class Display(Silent):
 
 
 def print_result(result: RunResult, made: Made) -> None:
-    """The summary at the end of a run, for a person."""
+    """The summary at the end of a run."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -103,7 +103,7 @@ def print_result(result: RunResult, made: Made) -> None:
 
 
 def add_reward(table: Table, report: ValidationReport) -> None:
-    """How many checks passed, and what the others found."""
+    """How many checks passed, and what the failed ones found."""
     good = sum(check["passed"] for check in report.checks)
     state = "passed" if report.passed else "refused"
     table.add_row("reward", f"{report.kind} {state}: {good} of {len(report.checks)} checks passed")

@@ -1,4 +1,4 @@
-"""How ``ratchet data diff`` looks to a person."""
+"""``ratchet data diff`` as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ CUT = 60  # characters of a prompt
 
 
 def print_difference(found: Mapping[str, Any], listed: int) -> None:
-    """Tables on stdout: what came, went and changed, and how distributions moved."""
+    """Tables on stdout: added, removed and changed rows, and how distributions changed."""
     out = Console(highlight=False, soft_wrap=False)
     out.print(f"old  {found['old']['version']}  ({escape(visible(found['old']['name']))})", soft_wrap=True)
     out.print(f"new  {found['new']['version']}  ({escape(visible(found['new']['name']))})\n", soft_wrap=True)

@@ -15,7 +15,7 @@ PHASES = {
 
 
 def print_plan(plan: MemoryPlan) -> None:
-    """Each part, by the phase that needs it, and what was chosen."""
+    """Each part, by the phase that needs it, and the choice."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("when", "what"):
         table.add_column(heading)

@@ -1,4 +1,4 @@
-"""Where a version came from, and how what is still there, or was rebuilt, compares with what was recorded."""
+"""Views of lineage, verification and reproduction."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ def print_ancestry(model: str, versions: "list[Ancestor]") -> None:
 
 
 def tree_of(model: str, versions: "list[Ancestor]") -> Tree:
-    """Each version's parts, and below its starting policy the version that this was."""
+    """Each version's parts, and below its starting policy the version it came from."""
     root: Tree | None = None
     place: Tree | None = None
     for version in versions:
@@ -84,7 +84,7 @@ def print_checks(rows: list[dict[str, str]]) -> None:
 
 
 def print_comparison(found: dict[str, Any]) -> None:
-    """A rebuilt version beside the recorded one."""
+    """A rebuilt version compared with the recorded one."""
     same = "the same class of machine and libraries" if found["same_class"] else "another class of machine, or other libraries"
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("match", f"[{'red' if found['match'] == 'differs' else 'green'}]{found['match']}[/], on {same}")
@@ -102,7 +102,7 @@ def print_comparison(found: dict[str, Any]) -> None:
 
 
 def print_environment(machine: dict[str, Any], libraries: dict[str, str], lock: dict[str, Any]) -> None:
-    """This machine and its libraries, each beside the lock's version where that is another."""
+    """This machine and its libraries, each with the lock's version if that differs."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in machine.items():
         table.add_row(name, escape(str("none" if value is None else value)))

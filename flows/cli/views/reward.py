@@ -1,4 +1,4 @@
-"""Reward reports and advice as tables that a person can read, on stderr."""
+"""Reward reports and advice as tables, on stderr."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ def outcome(check: Mapping[str, Any]) -> str:
 
 
 def check_table(report: Mapping[str, Any]) -> Table:
-    """One row per check: figure, interval, threshold, outcome, and for what failed what to do."""
+    """One row per check: figure, interval, threshold, outcome, and the remedy if it failed."""
     state = "passed" if report["passed"] else "refused"
     table = Table(title=f"reward {report['kind']}: {state}", title_justify="left", box=None, padding=(0, 1))
     for name, justify in (("check", "left"), ("figure", "right"), ("95% interval", "right"), ("threshold", "right")):
@@ -53,7 +53,7 @@ def check_table(report: Mapping[str, Any]) -> Table:
 
 
 def advice_table(advice: Mapping[str, Any]) -> list[RenderableType]:
-    """What to expect of each group size, what is advised, why, and what is assumed."""
+    """What to expect of each group size, the advice, its reasons and its assumptions."""
     table = Table(title=f"train.k = {advice['k']}, {advice['algorithm']}", title_justify="left", box=None, padding=(0, 1))
     for name in (
         "k",
