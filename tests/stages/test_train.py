@@ -195,6 +195,12 @@ def test_the_candidate_is_the_last_step_where_each_was_better(training: Training
     assert made.weights != training.start.weights
 
 
+def test_with_lora_the_adapter_is_kept_beside_a_whole_policy(training: Training) -> None:
+    made = training.run(training.context("train.lora={rank: 2, alpha: 4}"))
+    assert "adapter/adapter_model.safetensors" in made.files
+    assert made.weights == model_weights(made.model)
+
+
 class Terminating(Watching):
     """Sends this process SIGTERM when the first step is reported."""
 
