@@ -35,7 +35,7 @@ from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 
 STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # stages after which a run can stop
-ROUNDS = 3  # how often a challenger is judged because another won meanwhile
+ROUNDS = 3  # how often a challenger is judged at most: another may become champion meanwhile
 
 
 class Trained(NamedTuple):
@@ -91,7 +91,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
 
 
 def tell(run: Run, until: Stage | None) -> RunResult:
-    """The run up to a candidate; ends early if a stage refuses."""
+    """The stages in order, up to a trained candidate, which is then judged; ends early if a stage refuses."""
     if until is None and (unchanged := unchanged_run(run)):
         return unchanged
 
@@ -115,13 +115,14 @@ def tell(run: Run, until: Stage | None) -> RunResult:
     if until is Stage.TRAIN:
         return end(run, Ending(Status.FINISHED))
 
-    for _ in range(ROUNDS):
+    trained = Trained(data, start, reward, candidate)
+    for _ in range(ROUNDS - 1):
         try:
-            return judge(run, Trained(data, start, reward, candidate), champion, until)
+            return judge(run, trained, champion, until)
         except StaleChampionError:
             say("the champion changed meanwhile; judging this challenger against the new one")
             champion = steps.incumbent_of(run)
-    raise StaleChampionError(run.recipe.name)
+    return judge(run, trained, champion, until)
 
 
 def judge(run: Run, trained: Trained, champion: Promotion | None, until: Stage | None) -> RunResult:

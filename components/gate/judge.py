@@ -129,8 +129,7 @@ def decide_places(
     draws = stream(0, f"permutation:{base['challenger']}:{base['incumbent']}:{base['fold_digest']}")
     decision = decide(places, rules, test=test, alpha=base["alpha"], first_champion=first_champion, draws=draws)
     # For SAFFRON: whether it would have been promoted at this level or a larger one.
-    held = all(reason.endswith("held") for reason in decision.reasons if not reason.startswith("primary"))
-    p_value = decision.figures.get("p_value", 1.0) if held else 1.0
+    p_value = decision.figures.get("p_value", 1.0) if decision.others_held else 1.0
     return replace(decision, figures={**decision.figures, "p_value_with_guards": p_value})
 
 

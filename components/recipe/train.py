@@ -75,7 +75,7 @@ class Train(Section):
     k: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 8
     lr: Positive = 3e-4
     lr_warmup: Annotated[int, Field(ge=0)] = 0  # steps in which the learning rate rises linearly to lr
-    lr_final: Share = 0.1  # share of lr at the last step; the decay is linear
+    lr_final: Share = 0.1  # share of lr below which the linear decay towards 0 does not go
     advantage: Advantage = "group_std"
     gamma: Share = 1.0  # gae, batch
     gae_lambda: Share = 0.95

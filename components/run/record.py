@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ratchet.components.digests import digest_of
-from ratchet.components.errors import RegistryError
 from ratchet.components.interruption import Interruption
 from ratchet.components.ledger.claims import Claim, claimed
 from ratchet.components.ledger.ledger import Ledger
@@ -215,7 +214,7 @@ class Run:
 
         Nothing is recorded for a run that another process has taken over, or in an unreachable ledger.
         """
-        with suppress(RegistryError):  # the error that ends the process matters more
+        with suppress(Exception):  # the error that ends the process matters more, and MLflow raises its own
             if self.run_id is not None and self.claim.ours():
                 self.ledger.break_run(self.identity, status.lower())
                 self.tracker.close_run(self.run_id, status)

@@ -337,7 +337,7 @@ class Trainer:
                 self.progress.kl_coefficient = adapted
 
     def _set_learning_rate(self, step: int) -> float:
-        """Linear decay from ``lr`` to ``lr x lr_final`` over the run, times a linear warm-up over ``lr_warmup`` steps."""
+        """Linear decay from ``lr`` to 0, never below ``lr x lr_final``, times a linear warm-up over ``lr_warmup`` steps."""
         train = self.setting.train
         rise = min(1.0, (step + 1) / (train.lr_warmup + 1))
         rate = train.lr * max(train.lr_final, 1 - step / train.steps) * rise

@@ -288,7 +288,7 @@ def test_a_guard_may_be_on_another_set_of_items() -> None:
         draws = np.random.default_rng(0)
         decision = decide_on(places, rules, test="mcnemar", alpha=0.01, first_champion=False, draws=draws)
         assert decision.promote is promote
-        assert decision.guards_held is promote
+        assert decision.others_held is promote
 
 
 @pytest.mark.parametrize("test", ["sign_flip", "clustered_t"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 from prefect.client.orchestration import get_client
@@ -151,11 +152,37 @@ def stop_between_writes(process: subprocess.Popen[str], *databases: Path) -> Non
     """Stop a session at an instant at which it holds no lock of SQLite's, which nobody but its holder can end."""
     for _ in range(200):
         os.killpg(process.pid, signal.SIGSTOP)
+        wait_for(lambda: all_stopped(process.pid))  # a signal is sent, not yet heard
         if all(map(is_free, databases)):
             return
         os.killpg(process.pid, signal.SIGCONT)
         time.sleep(0.05)
     raise AssertionError("the databases were locked whenever the run was stopped")
+
+
+def all_stopped(group: int) -> bool:
+    """Whether each thread of each process of the group has stopped."""
+    return all(
+        state in "TZX"
+        for process in psutil.process_iter()
+        if group_of(process.pid) == group
+        for state in states_of(process.pid)
+    )
+
+
+def group_of(pid: int) -> int | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(pid)
+    return None
+
+
+def states_of(pid: int) -> list[str]:
+    """The kernel's letter for each thread."""
+    found = []
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            found.append(stat.read_text(encoding="utf-8").rpartition(") ")[2][0])
+    return found
 
 
 def is_free(database: Path) -> bool:
