@@ -214,7 +214,7 @@ class Run:
 
         Nothing is recorded for a run that another process has taken over, or in an unreachable ledger.
         """
-        with suppress(Exception):  # the error that ends the process matters more, and MLflow raises its own
+        with suppress(Exception):  # the error that ends the process matters more; MLflow raises its own
             if self.run_id is not None and self.claim.ours():
                 self.ledger.break_run(self.identity, status.lower())
                 self.tracker.close_run(self.run_id, status)

@@ -19,9 +19,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from tests.commands import environment, wait_for
 from tests.places import ROOT
 
-from .doors import Door, children, environment, listening_port, new_project, wait_for
+from .doors import Door, children, listening_port, new_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
