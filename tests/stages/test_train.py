@@ -1,0 +1,238 @@
+"""The candidate: what makes it another one, when it may be judged, what training leaves, and an interruption."""
+
+import importlib
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components.errors import ModelError, RewardError, StoreError
+from ratchet.components.files import model_weights, write_json, write_json_lines, write_text
+from ratchet.components.policy.loading import Policy
+from ratchet.components.stages.stage import Context, NotFinished
+from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
+from ratchet.components.store import Finished
+from ratchet.components.training import dev_evaluation
+from ratchet.components.training.sentinel import ADVICE, NONFINITE, DevResult, Stop
+from tests.stages.by_hand import (
+    Watching,
+    context_of,
+    data_stage,
+    key_of_look,
+    policy_stage,
+    reward_stage,
+    saved_policy,
+    watching,
+)
+
+FACTS = TrainingFacts("grpo", 4, 2, 4, None, None, True, {})
+
+
+def finished(place: Path, **changes: Any) -> TrainStage:
+    """A training that went as told."""
+    write_json(place / "facts.json", asdict(replace(FACTS, **changes)))
+    return TrainStage(Finished("train", "", place, {"files": {}}), True, 0.0)
+
+
+@pytest.mark.parametrize("reason", ADVICE)
+def test_a_stopped_candidate_is_judged_where_the_recipe_lets_it_but_never_after_nonfinite_updates(
+    tmp_path: Path, reason: str
+) -> None:
+    stopped = finished(tmp_path, stopped=reason)
+    assert stopped.may_be_judged(after_stop=True) == (reason != NONFINITE)
+    assert not stopped.may_be_judged(after_stop=False)
+
+
+def test_a_stopped_candidate_that_training_did_not_move_is_not_judged(tmp_path: Path) -> None:
+    assert not finished(tmp_path, stopped="kl", best_step=0).may_be_judged(after_stop=True)
+
+
+@pytest.mark.parametrize("after_stop", [True, False])
+def test_a_candidate_that_was_not_stopped_is_judged(tmp_path: Path, after_stop: bool) -> None:
+    assert finished(tmp_path, best_step=0).may_be_judged(after_stop)
+
+
+def test_the_status_names_the_reason_of_a_stop_and_its_figures(tmp_path: Path) -> None:
+    stop = Stop("kl", "kl", 9.0, 4.0, 3)
+    stopped = finished(tmp_path / "stopped", stopped="kl", stop=stop._asdict())
+    assert (stopped.status, stopped.stop) == ("stopped:kl", stop)
+    whole = finished(tmp_path / "whole")
+    assert (whole.status, whole.stop) == ("finished", None)
+
+
+def test_figures_are_read_step_by_step(tmp_path: Path) -> None:
+    write_json_lines(tmp_path / "metrics.jsonl", [{"step": 0, "values": {"a": 1.0}}, {"step": 2, "values": {"b": 2.0}}])
+    assert finished(tmp_path).points == [(0, {"a": 1.0}), (2, {"b": 2.0})]
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Callable[..., str]:
+    data, reward = data_stage(tmp_path / "version"), reward_stage(tmp_path / "reward")
+
+    def look(*overrides: str, **inputs: Any) -> str:
+        given = {"data": data, "start": policy_stage("start"), "reward": reward} | inputs
+        return key_of_look(context_of(tmp_path, *overrides), lambda context: trained_candidate(context, **given))
+
+    return look
+
+
+RELEVANT = (
+    *("train.lr=1e-5", "train.sentinel.kl=3.0", "reward.verifier_weight=2.0", "policy.max_new_tokens=9", "seed=4"),
+    *("evaluation.dev_items=9", "evaluation.sample_rows=9", "evaluation.temperature=0.5", "device=auto", "threads=2"),
+)
+
+
+@pytest.mark.parametrize("change", RELEVANT)
+def test_what_shapes_training_is_in_its_key(key: Callable[..., str], change: str) -> None:
+    assert key(change) != key()
+
+
+def test_each_input_is_in_its_key(tmp_path: Path, key: Callable[..., str]) -> None:
+    others = {
+        "data": data_stage(tmp_path / "other version", version="f" * 32),
+        "start": policy_stage("other"),
+        "reward": reward_stage(tmp_path / "other reward", waived={"length": "known"}),
+    }
+    assert len({key(), *(key(**{name: other}) for name, other in others.items())}) == 4
+
+
+def test_what_does_not_touch_training_is_not_in_its_key(key: Callable[..., str]) -> None:
+    elsewhere = ["name=other", "data.seed=9", "policy.warmup.steps=9", "evaluation.samples=3", "gate.rules.floor=0.1"]
+    assert key(*elsewhere) == key()
+
+
+def test_an_automatic_group_size_is_the_one_that_the_pilot_advises(key: Callable[..., str]) -> None:
+    assert key("train.k=auto") == key("train.k=6") != key("train.k=4")
+
+
+def test_an_edit_of_the_users_own_reward_function_is_another_key(
+    tmp_path: Path, key: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "code" / "ratchet_test_paying.py"
+    write_text(source, "def pay(): ...\n")
+    monkeypatch.syspath_prepend(source.parent)
+    importlib.invalidate_caches()
+    custom = ("reward.kind=custom", "reward.function=ratchet_test_paying:pay")
+    before = key(*custom)
+    write_text(source, "def pay(): ...  # edited\n")
+    assert key(*custom) != before
+    assert source.stem not in sys.modules
+
+
+TINY = (  # random answers differ in length, so that there is something to learn
+    "reward={kind: verifier, verifier: {type: length, longest: 1, slope: 20}}",
+    "train={steps: 2, prompts: 2, k: 4, lr: 1e-2, evaluate_every: 1}",
+    "policy.max_new_tokens=4",
+)
+
+
+class Training:
+    """Two steps from a tiny policy on a handful of problems."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.start = saved_policy(place / "start")
+        self.data = data_stage(place / "version", train=4, dev=2)
+        self.reward = reward_stage(place / "reward")
+
+    def context(self, *overrides: str) -> Context:
+        return context_of(self.place, *TINY, *overrides)
+
+    def run(self, context: Context) -> TrainStage:
+        return trained_candidate(context, self.data, self.start, self.reward)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Training:
+    return Training(tmp_path)
+
+
+def test_training_leaves_a_policy_its_figures_and_its_facts_and_reports_what_is_durable(training: Training) -> None:
+    context = training.context()
+    made = training.run(context)
+    assert made.weights == model_weights(made.model)
+    assert {"metrics.jsonl", "samples.jsonl", "facts.json"} < set(made.files)
+    facts = made.facts
+    assert (facts.algorithm, facts.k, facts.steps, facts.stopped, facts.exact) == ("grpo", 4, 2, None, True)
+    assert [step for step, _ in made.points] == [step for step, _ in watching(context).points]
+    assert watching(context).steps[-1] == ("train", 2, 2)
+    assert not context.store.work("train", made.key).exists()
+
+
+def test_a_finished_training_is_found_without_loading_a_model(training: Training) -> None:
+    made = training.run(training.context())
+    (training.start.model / "model.safetensors").unlink()
+    found = training.run(replace(training.context(), compute=False))
+    assert (found.cached, found.digest) == (True, made.digest)
+
+
+@pytest.fixture
+def improving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each dev evaluation finds the policy better than the one before."""
+    counter = itertools.count()
+
+    def evaluate(_: Policy) -> DevResult:
+        return DevResult({"eval_sampled_accuracy": next(counter) / 100})
+
+    monkeypatch.setattr(dev_evaluation, "dev_evaluation", lambda *_, **__: evaluate)
+
+
+def test_the_candidate_is_the_best_on_dev_which_may_be_the_start(training: Training) -> None:
+    made = training.run(training.context())  # no answer of a random policy is right
+    assert (made.facts.steps, made.facts.best_step, made.weights) == (2, 0, training.start.weights)
+
+
+@pytest.mark.usefixtures("improving")
+def test_the_candidate_is_the_last_step_where_each_was_better(training: Training) -> None:
+    made = training.run(training.context())
+    assert made.facts.best_step == 2
+    assert made.weights != training.start.weights
+
+
+class Terminating(Watching):
+    """Sends this process SIGTERM when the first step is reported."""
+
+    def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        super().metrics(stage, points)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("improving")
+def test_an_interrupted_training_is_not_finished_and_resumes_to_the_same_candidate(
+    training: Training,
+) -> None:
+    delivered: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: delivered.append(number))
+    try:
+        with pytest.raises(StoreError, match=r"interrupted after a checkpoint.* Run it again"):
+            training.run(replace(training.context(), observer=Terminating()))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert delivered == [signal.SIGTERM]
+    with pytest.raises(NotFinished):
+        training.run(replace(training.context(), compute=False))
+    again = training.context()
+    resumed = training.run(again)
+    assert watching(again).points[0][0] > 0  # what was durable is not reported a second time
+    whole = training.run(Training(training.place / "whole").context())
+    assert resumed.weights == whole.weights != training.start.weights
+    assert (resumed.facts, [step for step, _ in resumed.points]) == (whole.facts, [step for step, _ in whole.points])
+
+
+def test_a_prompt_that_does_not_fit_the_models_context_is_refused_before_training(training: Training) -> None:
+    with pytest.raises(ModelError, match=r"policy\.max_new_tokens=127 .* context of 128"):
+        training.run(training.context("policy.max_new_tokens=127"))
+
+
+def test_a_reward_model_that_is_not_the_validated_one_is_refused(training: Training) -> None:
+    training.reward = reward_stage(training.place / "learned", identity={"model/model.safetensors": "validated"})
+    write_text(training.reward.model / "model.safetensors", "exchanged")
+    with pytest.raises(RewardError, match=r"model/model\.safetensors of the reward model is not .* validated"):
+        training.run(training.context("reward.kind=model"))
+    assert not list(training.data.path.parent.glob(".ratchet/store/train/[!.]*"))

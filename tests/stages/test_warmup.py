@@ -1,0 +1,90 @@
+"""The starting policy: warmed up from the data, or a copy of an existing model."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.errors import ModelError
+from ratchet.components.files import write_text
+from ratchet.components.policy.loading import save_policy
+from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.warmup import starting_policy
+from tests.stages.by_hand import context_of, data_stage, key_of_look, watching
+from tests.tiny_models import tiny_policy
+
+SHORT = "policy.warmup={layers: 1, width: 8, heads: 2, vocabulary: 300, context: 64, steps: 12, batch: 4}"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataStage:
+    return data_stage(tmp_path / "version", train=8)
+
+
+def key(place: Path, data: DataStage, *overrides: str) -> str:
+    return key_of_look(context_of(place, *overrides), lambda context: starting_policy(context, data))
+
+
+@pytest.mark.parametrize("change", ["policy.warmup.lr=1e-4", "policy.warmup.steps=9", "seed=4", "device=auto", "threads=2"])
+def test_what_shapes_the_warm_up_is_in_its_key(tmp_path: Path, data: DataStage, change: str) -> None:
+    assert key(tmp_path, data, change) != key(tmp_path, data)
+
+
+def test_the_dataset_version_is_in_its_key(tmp_path: Path, data: DataStage) -> None:
+    assert key(tmp_path, data_stage(tmp_path / "other", version="f" * 32)) != key(tmp_path, data)
+
+
+def test_what_comes_after_the_warm_up_is_not_in_its_key(tmp_path: Path, data: DataStage) -> None:
+    later = ["name=other", "policy.max_new_tokens=9", "train.lr=1e-5", "reward.kind=verifier", "evaluation.samples=3"]
+    assert key(tmp_path, data, *later) == key(tmp_path, data)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_policy(tiny_policy(), tmp_path / "base")
+    return tmp_path / "base"
+
+
+def test_an_existing_model_is_known_by_its_files_wherever_they_are(tmp_path: Path, data: DataStage, model: Path) -> None:
+    before = key(tmp_path, data, f"policy.model={model}")
+    moved = Path(shutil.copytree(model, tmp_path / "moved"))
+    unused = ["seed=4", "policy.warmup.lr=1e-4"]
+    assert key(tmp_path, data_stage(tmp_path / "other", version="f" * 32), f"policy.model={moved}", *unused) == before
+    write_text(moved / "generation_config.json", "{}")
+    assert key(tmp_path, data, f"policy.model={moved}") != before
+
+
+def test_a_model_of_the_hub_is_known_by_its_name_and_revision(tmp_path: Path, data: DataStage) -> None:
+    names = [["policy.model=a/b"], ["policy.model=a/c"], ["policy.model=a/b", f"policy.revision={'ab' * 20}"]]
+    assert len({key(tmp_path, data, *name) for name in names}) == 3
+
+
+def test_the_warm_up_makes_the_same_policy_from_the_same_seed_and_reports_its_loss(tmp_path: Path, data: DataStage) -> None:
+    contexts = [
+        context_of(tmp_path / place, SHORT, seed) for place, seed in (("a", "seed=3"), ("b", "seed=3"), ("c", "seed=4"))
+    ]
+    first, again, other = (starting_policy(context, data).weights for context in contexts)
+    assert first == again != other
+    assert [step for step, _ in watching(contexts[0]).points] == [10]
+    assert watching(contexts[0]).steps[-1] == ("warmup", 12, 12)
+
+
+def test_a_warmed_up_policy_is_found_again_without_a_step(tmp_path: Path, data: DataStage) -> None:
+    made = starting_policy(context_of(tmp_path, SHORT), data)
+    again = context_of(tmp_path, SHORT)
+    found = starting_policy(again, data)
+    assert (found.cached, found.weights, watching(again).steps) == (True, made.weights, [])
+
+
+def test_an_existing_model_is_copied_as_it_is(tmp_path: Path, data: DataStage, model: Path) -> None:
+    made = starting_policy(context_of(tmp_path, f"policy.model={model}"), data)
+    assert (made.model / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
+
+
+def test_a_model_that_is_not_what_the_recipe_states_is_refused_and_not_stored(
+    tmp_path: Path, data: DataStage, model: Path
+) -> None:
+    context = context_of(tmp_path, f"policy.model={model}", "policy.shape={hidden_size: 4096}")
+    with pytest.raises(ModelError, match=r"policy\.shape says hidden_size: 4096.* 32\."):
+        starting_policy(context, data)
+    assert list((context.home.store / "warmup").iterdir()) == []
