@@ -91,7 +91,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
 
 
 def tell(run: Run, until: Stage | None) -> RunResult:
-    """The stages in order, up to a trained candidate, which is then judged; ends early where a stage refuses."""
+    """The stages in order, up to a trained candidate, which is then judged; ends early if a stage refuses."""
     if until is None and (unchanged := unchanged_run(run)):
         return unchanged
 

@@ -42,7 +42,7 @@ def prepare(
     say_version(context, result, before)
     finish_version(result, json_output)
     if before not in (None, result.version):
-        console.print(f"see see what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
+        console.print(f"see what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -184,7 +184,7 @@ def test_a_checkpoint_from_before_a_stop_may_be_judged_unless_updates_were_not_f
 def test_a_reason_is_given_with_its_figures_and_what_to_do() -> None:
     text = Stop("length", "completions/mean_length", 24.71, 21.4, 12).text()
     assert text.startswith(
-        "the sentinel stopped training at step 12: length (completions/mean_length 24.7, limit 21.4). Look at"
+        "the sentinel stopped training at step 12: length (completions/mean_length 24.7, limit 21.4). Inspect"
     )
 
 
