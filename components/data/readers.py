@@ -7,6 +7,7 @@ memory stays bounded.
 import csv
 import json
 import math
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ Record = tuple[int, dict[str, Any]]  # 1-based row number, fields
 MAX_LINE_BYTES = 64 * 1024**2
 MAX_BYTES = 16 * 1024**3  # of a file's decompressed content: a small file that decompresses to more is not a dataset
 BATCH = 1_000
+DELIMITERS = ";\t|,"
 SAVED = ("dataset_dict.json", "state.json")  # what ``save_to_disk`` of the library datasets writes into a folder
 
 
@@ -25,8 +27,10 @@ def parse_json_lines(path: Path, limit: int | None) -> Iterator[Record]:
 
     Raises:
         DataError: naming the file and line of invalid UTF-8, of a lone surrogate, of a duplicate key, of a number that is
-            not finite, of a line over 64 MiB, or of anything else that is not one JSON object.
+            not finite, of a line over 64 MiB, or of anything else that is not one JSON object. A JSON array and
+            pretty-printed JSON are named as such.
     """
+    begun = False
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
@@ -35,9 +39,35 @@ def parse_json_lines(path: Path, limit: int | None) -> Iterator[Record]:
                 if len(line) > MAX_LINE_BYTES:
                     raise DataError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes. Is this JSONL? Split it.")
                 if line.strip():
+                    if not begun:
+                        _check_form(path, number, line)
+                    begun = True
                     yield number, _parse_line(path, number, line)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}. Check data.source in the recipe.") from error
+
+
+def _check_form(path: Path, number: int, first: bytes) -> None:
+    """Refuse a file that is JSON but not JSONL, as its first line shows: an array, or an object that does not end there."""
+    text = first.decode("utf-8-sig", errors="replace").strip()
+    if text.startswith("["):
+        form, expression = "a JSON array", ".[]"
+    elif _is_unfinished(text):
+        form, expression = "an object that does not end on its line, as in pretty-printed JSON", "."
+    else:
+        return
+    remedy = f"Convert it: jq -c {shlex.quote(expression)} {shlex.quote(str(path))} > rows.jsonl"
+    raise DataError(f"{path}, line {number}: {form}, but JSONL has one object per line. {remedy}")
+
+
+def _is_unfinished(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return text.startswith("{") and error.pos >= len(text)
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -120,7 +150,7 @@ def read_csv(path: Path, delimiter: str) -> Iterator[Record]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
-            names = _names(path, next(reader, []))
+            names = _names(path, next(reader, []), delimiter)
             for values in reader:
                 if not values:
                     continue
@@ -136,7 +166,13 @@ def read_csv(path: Path, delimiter: str) -> Iterator[Record]:
         raise DataError(f"cannot read {path}: {error.strerror}. Check data.source in the recipe.") from error
 
 
-def _names(path: Path, names: list[str]) -> list[str]:
+def _names(path: Path, names: list[str], delimiter: str) -> list[str]:
+    other = next((mark for mark in DELIMITERS if mark != delimiter and mark in "".join(names)), None)
+    if len(names) == 1 and other is not None:
+        raise DataError(
+            f"the first line of {path} is the single column {names[0]!r}: its separator is {other!r}, not {delimiter!r}. "
+            f"Set it in data.source, {{kind: csv, path: ..., delimiter: {json.dumps(other)}}}, or save the file with commas."
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
         fault = f"has a duplicate column: {twice[0]!r}" if twice else "is empty"

@@ -18,6 +18,8 @@ from ratchet.components.recipe import Checks
 MAX_LISTED = 1_000
 FINAL_ANSWER = re.compile(r"(?<!#)####(?!#)")
 
+ORIGINS = {PROBLEM: "answer", DEMONSTRATION: "demonstration", PAIR: "chosen"}  # of what a row's other columns may be copies
+
 RAW_TYPES = {
     "number": pl.Int64,  # index of the row among all rows read, from 0
     "part": pl.Int64,  # which source of a mix it came from, from 0
@@ -45,8 +47,9 @@ def check_rows(rows: Sequence[dict[str, Any]], checks: Checks) -> Checked:
     """
     frame, failures = raw_frame(rows)
     known = {(failure.number, failure.column) for failure in failures}
+    known |= {(number, "pair") for number, column in known if column in ("chosen", "rejected")}
     failures += [f for f in schema_failures(frame, raw_schema(checks)) if (f.number, f.column) not in known]
-    failures.sort()
+    failures = sorted(_own_faults(failures, rows))
     bad = {failure.number for failure in failures}
     if len(bad) > checks.max_bad_rows * frame.height:
         raise DataError(refusal(failures, len(bad), frame.height))
@@ -54,6 +57,19 @@ def check_rows(rows: Sequence[dict[str, Any]], checks: Checks) -> Checked:
     if kept.is_empty():
         raise DataError(refusal(failures, len(bad), frame.height))
     return Checked(kept, failures)
+
+
+def _own_faults(failures: Sequence[Finding], rows: Sequence[dict[str, Any]]) -> list[Finding]:
+    """The failures without those of a value that was copied from another column, in which it fails too."""
+    failed = {(failure.number, failure.column) for failure in failures}
+
+    def copied(failure: Finding) -> bool:
+        row = rows[failure.number]
+        origin = ORIGINS.get(row.get("shape", PROBLEM), "answer")
+        same = row.get(failure.column) == row.get(origin)
+        return failure.column in ORIGINS.values() and failure.column != origin and same and (failure.number, origin) in failed
+
+    return [failure for failure in failures if not copied(failure)]
 
 
 def raw_frame(rows: Sequence[dict[str, Any]]) -> Checked:

@@ -16,6 +16,7 @@ import polars as pl
 from ratchet.components.data import word_problems
 from ratchet.components.data.columns import PAIR, raw_row
 from ratchet.components.data.duplicates import CONTENT
+from ratchet.components.data.fields import Fields, check_named
 from ratchet.components.data.readers import (
     Record,
     is_saved_dataset,
@@ -40,35 +41,60 @@ def read_rows(data: Data) -> Iterator[Row]:
     Raises:
         DataError: naming the file, and the line or row, that cannot be read.
     """
+    needed = needed_columns(data)
     for number, part in enumerate(parts(data.source)):
-        rows = (
-            _word_problem_rows(data, part.source) if isinstance(part.source, WordProblems) else read_source(data, part.source)
-        )
+        source = part.source
+        rows = _word_problem_rows(data, source) if isinstance(source, WordProblems) else _own_rows(data, source, needed)
         yield from ({**row, "part": number} for row in rows)
 
 
-def read_file(data: Data, path: str) -> Iterator[Row]:
-    """Raw rows of one more file; its fields have the names that the recipe's own source gives them."""
+def needed_columns(data: Data) -> tuple[str, ...]:
+    """The columns that a training row must fill; an evaluated one needs the prompt alone."""
+    return ("prompt",) if data.checks.answers == "optional" else ("prompt", "answer")
+
+
+def read_file(data: Data, path: str, needed: Sequence[str] = ("prompt",)) -> Iterator[Row]:
+    """Raw rows of one more file; its fields have the names that the recipe's own source gives them.
+
+    Raises:
+        DataError: naming what cannot be read, or the field of a column in ``needed`` that no row has.
+    """
     source = Weighted.model_validate({"source": short_form(path)}).source
     assert isinstance(source, Records)
     own = parts(data.source)[0].source
     if isinstance(own, Records):
         names = {name: getattr(own, name) for name in Records.model_fields if name not in ("path", "limit")}
         source = source.model_copy(update=names)
-    yield from read_source(data, source)
+    yield from _rows(data, source, Fields(path), needed)
 
 
-def read_source(data: Data, source: FileSource) -> Iterator[Row]:
-    """Raw rows of a source of records."""
+def _own_rows(data: Data, source: FileSource, needed: Sequence[str]) -> Iterator[Row]:
+    """Raw rows of one of the recipe's sources, in which every field that it names must occur."""
+    files = [Fields(source.path)]
+    yield from _rows(data, source, files[0], needed)
+    if isinstance(source, JsonLines) and source.pairs is not None:
+        files.append(Fields(source.pairs))
+        yield from _pair_rows(source, source.pairs, files[1])
+    check_named(source, files)
+
+
+def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str]) -> Iterator[Row]:
     derive = not (isinstance(source, JsonLines) and source.pairs is not None)
     for file, (number, record) in islice(_records(source), source.limit):
         row = raw_row(record, source)
+        fields.note(record, row)
         if derive and row["chosen"] is None and row["rejected"] is None:
             row["chosen"], row["rejected"] = _derived_pair(data, row["answer"])
         yield {"file": file, "row": number, **row}
-    if isinstance(source, JsonLines) and source.pairs is not None:
-        for number, record in parse_json_lines(Path(source.pairs), None):
-            yield {"file": source.pairs, "row": number, **raw_row(record, source), "shape": PAIR}
+    fields.check_columns(source, needed)
+
+
+def _pair_rows(source: JsonLines, path: str, fields: Fields) -> Iterator[Row]:
+    for number, record in parse_json_lines(Path(path), None):
+        row = raw_row(record, source)
+        fields.note(record, row)
+        yield {"file": path, "row": number, **row, "shape": PAIR}
+    fields.check_columns(source, ("prompt",))
 
 
 def source_files(source: WordProblems | FileSource) -> list[Path]:

@@ -4,6 +4,7 @@ import configparser
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from ratchet.components.data.pointers import MD5, POINTER, pointer_md5, read_poi
 from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError
 from ratchet.components.files import tree_digests, write_text
+from ratchet.components.text import redacted, visible
+
+ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
 
 
 def init_workspace(workspace: Path, state: Path, project: Path) -> None:
@@ -256,6 +260,16 @@ def _dvc(workspace: Path, state: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=workspace, env=environment(state), capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise DataError(f"dvc {' '.join(arguments)} failed in {workspace}: {reason[0]}. Check the remote and the disk.")
+        raise DataError(
+            f"dvc {' '.join(arguments)} failed in {workspace}: {_reason(done.stderr)}. Check the remote and the disk."
+        )
     return done.stdout
+
+
+def _reason(stderr: str) -> str:
+    """DVC's message from its first line of error on, without the advertisement; of a crash of Python, its last line."""
+    plain = (re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in stderr.splitlines())
+    lines = [line for line in plain if line and not line.startswith(ADVERTISEMENT)]
+    errors = [number for number, line in enumerate(lines) if line.startswith("ERROR:")]
+    told = " ".join(lines[errors[0] :] if errors else lines[-1:])
+    return redacted(visible(told.removesuffix("."))) or "no message"

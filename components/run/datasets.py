@@ -47,7 +47,7 @@ def add_file(context: Context, path: str) -> Addition:
         DataError: if the project's data are not those of the recipe, or the rows fail their checks.
     """
     from ratchet.components.data.columns import COLUMNS
-    from ratchet.components.data.sources import read_file
+    from ratchet.components.data.sources import needed_columns, read_file
 
     home, data = context.home, context.recipe.data
     if not (home.project / POINTER).is_file() or pinned_version(home.project, data_configuration(data)) is None:
@@ -56,7 +56,7 @@ def add_file(context: Context, path: str) -> Addition:
         )
     known = project_added(home)
     contents = {tuple(row[name] for name in COLUMNS) for row in known}
-    given = list(read_file(data, path))
+    given = list(read_file(data, path, needed_columns(data)))
     fresh = [row for row in given if tuple(row[name] for name in COLUMNS) not in contents]
     if not given:
         raise DataError(f"{path} contains no rows. Give a file of new prompts, preferences or demonstrations.")

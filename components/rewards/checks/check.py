@@ -40,6 +40,13 @@ def measured(
     return Check(name, figure.value, low, high, threshold, passed, advice, detail)
 
 
+MORE_PAIRS = (
+    "Give the rows chosen and rejected, or a file of pairs in data.source.pairs: near misses are derived only from answers "
+    "that end in '#### N', N an integer. If the rows do have pairs, raise data.split.pairs."
+)
+NO_PAIRS = f"{MORE_PAIRS} Without pairs, reward.validation.waive can accept this check by name, with a reason."
+
+
 def unmeasured(name: str, threshold: float, passed: bool, advice: str, detail: str) -> Check:
     """A check without a figure."""
     return Check(name, None, None, None, threshold, passed, advice, detail)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Slice
-from ratchet.components.rewards.checks.check import FEWEST, Check, measured, unmeasured, wins
+from ratchet.components.rewards.checks.check import FEWEST, NO_PAIRS, Check, measured, unmeasured, wins
 from ratchet.components.statistics.calibration import Floats, brier_score, expected_calibration_error, negative_log_likelihood
 from ratchet.components.statistics.intervals import Interval, cluster_sums, clustered_mean, clustered_share
 
@@ -47,7 +47,7 @@ def pair_accuracy(scored: ScoredPairs, threshold: float) -> Check:
     """Share of held-out pairs ordered correctly (ties count half), clustered by prompt; the lower bound must hold."""
     advice = "Train the reward model longer or on cleaner pairs, or use reward.kind=verifier."
     if not scored.pairs:
-        return unmeasured("pair_accuracy", threshold, False, "Raise data.split.pairs.", "there are no held-out pairs")
+        return unmeasured("pair_accuracy", threshold, False, NO_PAIRS, "there are no held-out pairs")
     figure = scored.accuracy(range(len(scored.pairs)))
     return measured("pair_accuracy", figure, threshold, figure.low >= threshold, advice, f"{len(scored.pairs)} pairs")
 
@@ -58,7 +58,7 @@ def length_baseline(scored: ScoredPairs, threshold: float) -> Check:
         "The reward model has learned no more than length. Train it longer, or add pairs in which length carries no signal."
     )
     if not scored.pairs:
-        return unmeasured("length_baseline", threshold, False, "Raise data.split.pairs.", "there are no held-out pairs")
+        return unmeasured("length_baseline", threshold, False, NO_PAIRS, "there are no held-out pairs")
     by_length = wins(scored.longer, np.zeros(len(scored.pairs)))
     baseline = by_length if by_length.mean() >= 0.5 else 1 - by_length
     figure = clustered_mean(*cluster_sums(scored.won - baseline, scored.prompts))
@@ -103,7 +103,7 @@ def calibration(differences: Floats, threshold: float) -> Check:
     advice = "The reward model is over- or underconfident. Raise reward.model.calibration_pairs, or train it for fewer steps."
     differences = differences[np.isfinite(differences)]
     if len(differences) < FEWEST:
-        return unmeasured("calibration", threshold, False, "Raise data.split.pairs.", f"only {len(differences)} pairs")
+        return unmeasured("calibration", threshold, False, NO_PAIRS, f"only {len(differences)} pairs")
     bins = max(1, min(10, len(differences) // 25))
     random = stream(0, "calibration_bootstrap")
     drawn = [differences[random.integers(0, len(differences), len(differences))] for _ in range(DRAWS)]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ratchet.components.rewards.checks.check import FEWEST, Check, measured, unmeasured, wins
+from ratchet.components.rewards.checks.check import FEWEST, NO_PAIRS, Check, measured, unmeasured, wins
 from ratchet.components.rewards.learned.perturbations import FORMATS, LAYOUTS, WHITE_SPACE, final_numbers, with_claim
 from ratchet.components.statistics.intervals import Floats, Interval, cluster_sums, clustered_mean
 
@@ -71,7 +71,7 @@ def padding_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
     """Each text next to a text twice as long as the longest."""
     advice = "The reward of a text depends on padding. Check the attention mask, the padding side and the pad token."
     if not found.completions:
-        return unmeasured("padding_invariance", threshold, False, "Raise data.split.pairs.", "there are no texts")
+        return unmeasured("padding_invariance", threshold, False, NO_PAIRS, "there are no texts")
     long = max(found.completions, key=len) * 2
     pairs = [totals([row, row], [c, long])[:1] for row, c in zip(found.rows, found.completions, strict=True)]
     value = _shift(found, np.concatenate(pairs) - found.scores)
@@ -80,6 +80,8 @@ def padding_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
 
 def text_invariance(totals: Totals, found: Probe, threshold: float) -> Check:
     """Mean |shift| under invisible changes of white space, line ends and Unicode form; the worst one counts."""
+    if not found.completions:
+        return unmeasured("text_invariance", threshold, False, NO_PAIRS, "there are no texts")
     shifts = {}
     for name, style in WHITE_SPACE.items():
         moved = np.abs(totals(found.rows, [style(c) for c in found.completions]) - found.scores)
@@ -103,7 +105,7 @@ def format_perturbation(totals: Totals, pairs: Rows, plain: Floats, threshold: f
         "The reward accepts only one format. Train on more formats (reward.model.restyle), or check the format with a verifier."
     )
     if not pairs:
-        return unmeasured("format_perturbation", threshold, False, "Raise data.split.pairs.", "there are no held-out pairs")
+        return unmeasured("format_perturbation", threshold, False, NO_PAIRS, "there are no held-out pairs")
     drops = {}
     for name, style in (FORMATS if markers else LAYOUTS).items():
         chosen, rejected = (totals(pairs, [style(pair[side]) for pair in pairs]) for side in ("chosen", "rejected"))

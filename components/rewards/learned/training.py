@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid
 from ratchet.components.errors import DataError
 from ratchet.components.randomness import batch_indices, stream, torch_seed
 from ratchet.components.recipe import RewardModel as Settings
+from ratchet.components.rewards.checks.check import MORE_PAIRS
 from ratchet.components.rewards.learned.model import ROWS_AT_ONCE, RewardModel, add_lora, merge_lora
 from ratchet.components.rewards.learned.perturbations import claim_answers, restyle_answers
 from ratchet.components.statistics.calibration import Floats, fit_temperature
@@ -57,7 +58,7 @@ def split_pairs(pairs: Sequence[Mapping[str, Any]], settings: Settings, seed: in
     stopping, calibrating = (min(wanted, len(pairs) // 4) for wanted in (stopping, settings.calibration_pairs))
     parts = Parts(drawn[stopping + calibrating :], drawn[:stopping], drawn[stopping : stopping + calibrating])
     if not parts.train:
-        raise DataError("there are no pairs to train a reward model on. Raise data.split.pairs, or use reward.kind=verifier.")
+        raise DataError(f"there are no pairs to train a reward model on. {MORE_PAIRS} Or use reward.kind=verifier.")
     return parts
 
 
