@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.tables import SCHEMA_VERSION, metadata, settings_table
@@ -36,12 +36,8 @@ class Database:
         """
         self.clock = clock
         self.fence: Callable[[sa.Connection], None] = lambda _: None  # a run's claim sets this check
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.url = sa.make_url(url)
-        arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if self.url.get_backend_name() == "sqlite" else {}
-        # With parameters, an error would print sealed figures.
-        self.engine = sa.create_engine(self.url, connect_args=arguments, hide_parameters=True)
+        self.engine = _engine(url)
+        self.url = self.engine.url
         if self.engine.dialect.name == "sqlite":
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -94,6 +90,26 @@ def equal(table: sa.Table, values: Mapping[str, str]) -> list[sa.ColumnElement[b
 def now() -> str:
     """The time in UTC, for people; order never depends on it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _engine(url: str) -> sa.Engine:
+    """The engine of a URL. A malformed one is not shown, because nobody knows which part of it is the password."""
+    try:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        parsed = sa.make_url(url)
+        arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if parsed.get_backend_name() == "sqlite" else {}
+        # With parameters, an error would print sealed figures.
+        return sa.create_engine(parsed, connect_args=arguments, hide_parameters=True)
+    except OSError as error:
+        remedy = "Check RATCHET_LEDGER_URL and RATCHET_HOME."
+        raise RegistryError(f"the ledger's folder cannot be made: {error}. {remedy}") from error
+    except (NoSuchModuleError, ImportError) as error:
+        remedy = "Install it, or correct RATCHET_LEDGER_URL."
+        raise RegistryError(f"no driver for the ledger's database: {error}. {remedy}") from error
+    except (ArgumentError, ValueError) as error:
+        form = "dialect+driver://user:password@host:port/name, special characters percent-encoded"
+        raise RegistryError(f"RATCHET_LEDGER_URL is not the URL of a database. Its form is {form}.") from error
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:

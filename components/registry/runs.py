@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from ratchet.components.errors import RegistryError
@@ -29,21 +29,24 @@ class Tracker(Versions):
             artifacts: where artifacts are if MLflow is a local database; a server decides for itself.
 
         Raises:
-            RegistryError: if MLflow cannot be reached.
+            RegistryError: if MLflow cannot be reached, its database is damaged, or the experiment was deleted.
         """
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(uri, artifacts)
         try:
+            super().__init__(uri, artifacts)  # reads a local database
             self.experiment = self._experiment(experiment, artifacts)
+        except RegistryError:
+            raise
         except Exception as error:  # the database driver's and the HTTP client's errors have no common base
-            said = redacted(f"cannot use MLflow at {uri}: {error}")
-            raise RegistryError(f"{said}. Check MLFLOW_TRACKING_URI.") from error
+            said = redacted(f"cannot use MLflow at {uri}: {str(error).partition('[SQL: ')[0].strip()}")
+            remedy = "Check MLFLOW_TRACKING_URI; restore a damaged database from a backup."
+            raise RegistryError(f"{said}. {remedy}") from error
 
     def _experiment(self, name: str, artifacts: Path) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is not None:
-            return str(found.experiment_id)
+            return self._active(found)
         location = artifacts.absolute().as_uri() if self.local else None
         try:
             return str(self.client.create_experiment(name, artifact_location=location))
@@ -51,7 +54,14 @@ class Tracker(Versions):
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 raise
-            return str(found.experiment_id)
+            return self._active(found)
+
+    def _active(self, found: Experiment) -> str:
+        if found.lifecycle_stage != "active":
+            restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            remedy = f"Restore it, with MLFLOW_TRACKING_URI set: {restore}. Or give the recipe another name."
+            raise RegistryError(redacted(f"the experiment {found.name!r} of MLflow at {self.uri} was deleted. {remedy}"))
+        return str(found.experiment_id)
 
     def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None) -> str:
         """A new run, or the one named ``run_id`` resumed."""

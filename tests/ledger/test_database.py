@@ -50,3 +50,25 @@ def test_an_error_of_the_database_does_not_print_what_was_sealed() -> None:
     with pytest.raises(IntegrityError) as raised, ledger.transaction() as connection:
         connection.execute(retired_folds.insert(), [row, row])
     assert "0.0123" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("postgresql:/me:secret@host/db", "RATCHET_LEDGER_URL is not the URL of a database"),
+        ("sqlite://me:secret@host:sec/db", "RATCHET_LEDGER_URL is not the URL of a database"),
+        ("", "RATCHET_LEDGER_URL is not the URL of a database"),
+        ("oracle+nothing://me:secret@host/db", "no driver for the ledger's database"),
+    ],
+)
+def test_faults_of_the_ledgers_url_name_its_variable_and_not_its_password(url: str, cause: str) -> None:
+    with pytest.raises(RegistryError, match=cause) as raised:
+        Ledger(url)
+    assert "RATCHET_LEDGER_URL" in str(raised.value)
+    assert "sec" not in str(raised.value)
+
+
+def test_faults_of_the_ledgers_folder_name_it(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RegistryError, match=r"folder cannot be made.*file.*RATCHET_HOME"):
+        Ledger(f"sqlite:///{tmp_path}/file/ledger.db")

@@ -85,3 +85,24 @@ def test_a_run_that_was_deleted_is_begun_again(tracker: Tracker) -> None:
     tracker.client.delete_run(first)
     again = tracker.open_run("deleted", {}, first)
     assert (again != first, tracker.has_run(again)) == (True, True)
+
+
+# Faults of MLflow
+
+
+def test_faults_of_a_damaged_database_are_one_line_without_the_statement(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"this is not a database, but it is long enough to be read as one" * 20)
+    with pytest.raises(RegistryError, match=r"mlflow\.db: .*file is not a database.*backup") as raised:
+        Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "m", tmp_path)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_faults_of_a_deleted_experiment_say_how_to_restore_it(tracker: Tracker, tmp_path: Path) -> None:
+    tracker.client.delete_experiment(tracker.experiment)
+    try:
+        with pytest.raises(RegistryError, match=r"experiment 'm' of MLflow at .* was deleted") as raised:
+            Tracker(tracker.uri, "m", tmp_path)
+    finally:
+        tracker.client.restore_experiment(tracker.experiment)
+    assert f"mlflow experiments restore --experiment-id {tracker.experiment}." in str(raised.value)
+    assert Tracker(tracker.uri, "m", tmp_path).experiment == tracker.experiment
