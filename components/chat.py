@@ -1,8 +1,9 @@
 """Put users' texts into a model's own prompt template, without letting a text become part of the template.
 
 A template is rendered once per sequence of roles, in a process with limits (``render_template``), with marks in place of the
-texts; the texts are inserted afterwards, so a template never sees one. The result is tokenized as a whole: a tokenizer may
-treat the beginning of a text in its own way (a dummy prefix). Starting that process takes a few seconds.
+texts; the texts are inserted afterwards, so a template never sees one, nor the clock (``template_date``). The result is
+tokenized as a whole: a tokenizer may treat the beginning of a text in its own way (a dummy prefix). Starting that process takes
+a few seconds.
 """
 
 import json
@@ -20,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ratchet.components import render_template
 from ratchet.components.errors import ModelError
+from ratchet.components.template_date import FIXED, dated, is_dated
 
 PAD = "\x0b"  # white space that no template contains: if it is gone, the template strips a text
 MARK = re.compile(f"({PAD}?)\ue000(\\d+)\ue001({PAD}?)")  # private-use characters around a message's number
@@ -125,6 +127,7 @@ def frame_of(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...]) -> Fram
         template = tokenizer.get_chat_template()
     except ValueError as error:  # several templates, and none is the default
         raise ModelError(f"the model's chat template cannot be selected: {error}. {REMEDY}") from error
+    template = template if is_dated(template) else dated(template, FIXED)
     return _frame(template, json.dumps(tokenizer.special_tokens_map, default=str), roles)
 
 

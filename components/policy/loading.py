@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from ratchet.components.chat import encode_messages, encode_prompt
 from ratchet.components.errors import ModelError
 from ratchet.components.pretrained import Source
+from ratchet.components.template_date import date_tokenizer
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,17 @@ def frozen(policy: Policy) -> Policy:
     return policy
 
 
-def load_policy(source: str | Path, device: torch.device, revision: str | None = None, precision: str = "auto") -> Policy:
+def load_policy(
+    source: str | Path,
+    device: torch.device,
+    revision: str | None = None,
+    precision: str = "auto",
+    template_date: str | None = None,
+) -> Policy:
     """Load a policy from a directory or a hub id, in fp32 (autocast does the rest).
+
+    Args:
+        template_date: shown by a chat template that calls ``strftime_now``; by default the one that it was saved with.
 
     Raises:
         ModelError: if it cannot be loaded safely, or its weights are not whole and finite.
@@ -120,6 +130,8 @@ def load_policy(source: str | Path, device: torch.device, revision: str | None =
             f"the tokenizer of {source} has {len(tokenizer)} tokens, its model embeds {rows}. "
             "Save the tokenizer that belongs to the model, or resize the embeddings."
         )
+    if template_date is not None:
+        date_tokenizer(tokenizer, template_date)
     return Policy(model.to(device).eval(), tokenizer, precision)
 
 

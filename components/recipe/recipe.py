@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ratchet.components.digests import digest_of
-from ratchet.components.recipe.base import Name, Section
+from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
 from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from ratchet.components.recipe.evaluation import Evaluation, Slice
@@ -17,6 +17,7 @@ from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
 from ratchet.components.recipe.train import Train
+from ratchet.components.template_date import FIXED
 
 
 class Recipe(Section):
@@ -24,6 +25,7 @@ class Recipe(Section):
 
     name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)] | Literal["slot"] = 7
+    template_date: IsoDate | None = None  # shown by chat templates that call strftime_now
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=0)] = 0  # CPU threads; 0 leaves torch's choice
     data: Data = Data()
@@ -93,12 +95,20 @@ class Recipe(Section):
         assert isinstance(self.seed, int), "seed: slot was not resolved"
         return self.seed
 
+    @property
+    def prompt_date(self) -> str:
+        """The date in prompts whose template shows one: with a written seed, a run is the same on any day."""
+        return self.template_date or FIXED
+
     def with_slot(self, slot: str) -> "Recipe":
-        """The recipe with ``seed: slot`` replaced by a seed derived from the logical date."""
+        """The recipe with ``seed: slot`` replaced by a seed derived from the logical date, which prompts then show.
+
+        A slot that does not begin with an ISO date has none.
+        """
         if self.seed != "slot":
             return self
         seed = int(hashlib.sha256(f"{self.name}:{slot}".encode()).hexdigest()[:12], 16)
-        return self.model_copy(update={"seed": seed})
+        return self.model_copy(update={"seed": seed, "template_date": self.template_date or date_of(slot)})
 
 
 def _check_field(piece: Slice, kept: Sequence[str]) -> None:

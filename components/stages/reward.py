@@ -18,6 +18,7 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         recipe.policy.max_new_tokens,
         recipe.train.sampling.temperature,
         recipe.seed,
+        recipe.prompt_date,
         recipe.device,
         recipe.threads,
     ]
@@ -40,7 +41,7 @@ def _build(context: Context, data: DataStage, start: PolicyStage, path: Path) ->
     if settings.needs_model:
         _make_model(context, data, start, path / "model", device)
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
-    policy = load_policy(start.model, device)
+    policy = load_policy(start.model, device, template_date=context.recipe.prompt_date)
     samples = _samples(context, data, policy)
     report = validate_reward(_subject(context, path, device), data.table("pairs_heldout"), samples, settings.validation)
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
@@ -70,9 +71,9 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, target: P
     from ratchet.components.rewards.learned.model import RewardModel
     from ratchet.components.rewards.learned.training import RewardStep, save_members, train_members
 
-    settings, seed = context.recipe.reward.model, context.recipe.run_seed
+    settings, seed, date = context.recipe.reward.model, context.recipe.run_seed, context.recipe.prompt_date
     if settings.pretrained is not None:
-        RewardModel.load(settings.pretrained, device, settings.revision).save(target)
+        RewardModel.load(settings.pretrained, device, settings.revision, template_date=date).save(target)
         return
     points: list[tuple[int, dict[str, float]]] = []
 
@@ -82,7 +83,8 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, target: P
         if done % 10 == 0:
             points.append((done, {"loss": step.loss, "accuracy": step.accuracy}))
 
-    members = train_members(settings, settings.base or start.model, data.table("pairs_train"), device, seed, watch)
+    pairs = data.table("pairs_train")
+    members = train_members(settings, settings.base or start.model, pairs, device, seed, watch, date)
     save_members(members, target)
     context.observer.metrics("reward", points)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -85,7 +85,7 @@ def configuration(context: Context) -> list[Any]:
     """The part of the recipe that both stages depend on."""
     recipe = context.recipe
     settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows", "benchmarks"})
-    return [settings, sorted(recipe.evaluation.benchmarks), recipe.policy.max_new_tokens, recipe.device]
+    return [settings, sorted(recipe.evaluation.benchmarks), recipe.policy.max_new_tokens, recipe.prompt_date, recipe.device]
 
 
 def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> tuple[Results, dict[str, str]]:
@@ -99,7 +99,7 @@ def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> 
     policies = {Arm.CHALLENGER: models.challenger, Arm.INCUMBENT: models.incumbent}
     for number, (arm, stage) in enumerate(policies.items()):
         context.observer.progress("evaluate", number, len(policies), f"scoring the {arm}")
-        policy = load_policy(stage.model, device)
+        policy = load_policy(stage.model, device, template_date=context.recipe.prompt_date)
         digests[arm] = model_weights(stage.model)
         measuring = _measuring(context, models, arm)
         for job in jobs:
@@ -119,10 +119,11 @@ def _measuring(context: Context, models: Models, arm: Arm) -> Any:
     from ratchet.components.rewards.build import build_reward
 
     device = pick_device(context.recipe.device)
-    start = Reference(load_policy(models.start.model, device))
+    load = partial(load_policy, device=device, template_date=context.recipe.prompt_date)  # the same prompts for every policy
+    start = Reference(load(models.start.model))
     incumbent = None
     if arm is Arm.CHALLENGER:
         same = models.incumbent.weights == models.start.weights
-        incumbent = start if same else Reference(load_policy(models.incumbent.model, device))
+        incumbent = start if same else Reference(load(models.incumbent.model))
     reward = build_reward(context.recipe.reward, models.reward.model, device) if models.reward else None
     return Measuring(start, incumbent, reward, context.recipe.evaluation.slices)

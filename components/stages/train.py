@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
         recipe.evaluation.temperature,
         recipe.policy.max_new_tokens,
         recipe.seed,
+        recipe.prompt_date,
         recipe.device,
         recipe.threads,
     ]
@@ -117,14 +118,15 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         check_identity(reward.model, reward.report.identity)
     torch.manual_seed(torch_seed(recipe.run_seed, "train"))
     baseline = reset_peak(device)
-    policy = load_policy(start.model, device, precision=recipe.train.precision)
+    load = partial(load_policy, start.model, device, precision=recipe.train.precision, template_date=recipe.prompt_date)
+    policy = load()
     prompts = [row["prompt"] for row in rows]
     check_context(policy, prompts, recipe.policy.max_new_tokens)
     check_scoring(policy)
     place = Place(device.type, device_bytes(device))
     plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, prompts), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
-    reference = actor.reference() or Reference(frozen(load_policy(start.model, device, precision=recipe.train.precision)))
+    reference = actor.reference() or Reference(frozen(load()))
     scorer = build_reward(recipe.reward, reward.model, device)
     with Interruption() as interruption:
         setting = Setting(

@@ -292,5 +292,25 @@ def test_two_recipes_do_not_share_the_seed_of_a_slot(tmp_path: Path) -> None:
     assert first.with_slot("2025-01-06").seed != second.with_slot("2025-01-06").seed
 
 
+def test_prompts_show_the_date_of_the_slot_and_with_a_written_seed_one_that_never_changes(tmp_path: Path) -> None:
+    slotted, written = (load(tmp_path, f"seed: {seed}").with_slot("2026-11-26T23:59") for seed in ("slot", 7))
+    assert (slotted.template_date, slotted.prompt_date) == ("2026-11-26", "2026-11-26")
+    assert (written.prompt_date, written.digest) == ("2025-01-01", load(tmp_path, "seed: 7").digest)
+    assert load(tmp_path, "seed: slot").with_slot("first").prompt_date == "2025-01-01"
+
+
+@pytest.mark.parametrize("seed", ["slot", "7"])
+def test_prompts_show_a_date_that_is_written(tmp_path: Path, seed: str) -> None:
+    recipe = load(tmp_path, f"seed: {seed}", "template_date=2026-01-02").with_slot("2026-11-26T02:00")
+    assert recipe.prompt_date == recipe.model_dump(mode="json")["template_date"] == "2026-01-02"
+    again = build_recipe(recipe.model_dump(mode="json"), "a record")  # as a rebuild reads it
+    assert (again.prompt_date, again.digest) == (recipe.prompt_date, recipe.digest)
+
+
+@pytest.mark.parametrize("value", ["today", "'2026-02-30'", "2026-01-02T03:04:05", "20260102", "'2026-W01-1'"])
+def test_what_is_not_a_date_is_refused(tmp_path: Path, value: str) -> None:
+    assert "template_date: " in refusal(tmp_path, "", f"template_date={value}")
+
+
 def test_on_is_a_word_and_true_is_not() -> None:
     assert parse_yaml("{on: off, a: true, b: False, c: yes}", "x") == {"on": "off", "a": True, "b": False, "c": "yes"}

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.files import model_weights, write_json, write_json_lines
+from ratchet.components.evaluation.evaluate import Measuring
+from ratchet.components.files import model_weights, write_json, write_json_lines, write_text
+from ratchet.components.policy.loading import Policy
 from ratchet.components.records import Arm, Decoding, ItemResult
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.scoring import Job, Models, configuration, score
 from ratchet.components.store import Finished
+from ratchet.components.template_date import dated
 from tests.stages.by_hand import context_of, policy_stage, problem, reward_stage, saved_policy, watching
 
 ROWS = [problem(n) for n in range(3)]
@@ -40,6 +43,7 @@ def test_results_are_those_of_a_place_without_what_was_not_measured_there(tmp_pa
 RELEVANT = (
     *("evaluation.temperature=0.5", "evaluation.samples=3", "evaluation.slices=[{name: long, prompt: long}]"),
     *("evaluation.benchmarks={b: b.jsonl}", "policy.max_new_tokens=9", "device=auto"),
+    "template_date=2026-01-02",
 )
 
 
@@ -81,6 +85,23 @@ def test_the_digests_are_of_the_files_that_were_loaded_and_not_of_what_the_stage
     (exchanged.model / "model.safetensors").replace(models.challenger.model / "model.safetensors")
     _, digests = score(context_of(tmp_path, SHORT), models, [], tmp_path / "out")
     assert digests["challenger"] == model_weights(models.challenger.model) != models.challenger.weights
+
+
+def test_all_policies_are_prompted_with_the_recipes_date(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = "{{ strftime_now('%Y') }}: {{ messages[0].content }}"
+    for stage, saved in ((models.challenger, dated(template, "2026-11-26")), (models.incumbent, template)):
+        write_text(stage.model / "chat_template.jinja", saved)
+    prompts: list[str] = []
+
+    def answer(policy: Policy, rows: object, *, measuring: Measuring, **options: object) -> list[ItemResult]:
+        prompts.append(policy.decode(policy.encode_prompt("Ann")))
+        return []
+
+    monkeypatch.setattr("ratchet.components.evaluation.evaluate.evaluate_items", answer)
+    score(context_of(tmp_path, SHORT, "template_date=2027-01-02"), models, [Job("", ROWS, Decoding.GREEDY, "dev", 3)], tmp_path)
+    assert prompts == ["2027: Ann", "2027: Ann"]
 
 
 def test_the_same_policy_on_both_arms_gives_the_same_answers(tmp_path: Path, models: Models) -> None:

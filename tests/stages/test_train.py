@@ -18,6 +18,7 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.stages.stage import Context, NotFinished
 from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
 from ratchet.components.store import Finished
+from ratchet.components.template_date import dated
 from ratchet.components.training import dev_evaluation
 from ratchet.components.training.sentinel import ADVICE, NONFINITE, DevResult, Stop
 from tests.stages.by_hand import (
@@ -85,6 +86,7 @@ def key(tmp_path: Path) -> Callable[..., str]:
 RELEVANT = (
     *("train.lr=1e-5", "train.sentinel.kl=3.0", "reward.verifier_weight=2.0", "policy.max_new_tokens=9", "seed=4"),
     *("evaluation.dev_items=9", "evaluation.sample_rows=9", "evaluation.temperature=0.5", "device=auto", "threads=2"),
+    "template_date=2026-01-02",
 )
 
 
@@ -163,6 +165,13 @@ def test_training_leaves_a_policy_its_figures_and_its_facts_and_reports_what_is_
     assert [step for step, _ in made.points] == [step for step, _ in watching(context).points]
     assert watching(context).steps[-1] == ("train", 2, 2)
     assert not context.store.work("train", made.key).exists()
+
+
+def test_the_candidate_has_the_date_of_its_prompts_in_its_template(training: Training) -> None:
+    template = "{{ strftime_now('%Y') }}: {{ messages[0].content }}"
+    write_text(training.start.model / "chat_template.jinja", template)
+    made = training.run(training.context("template_date=2026-01-02"))
+    assert (made.model / "chat_template.jinja").read_text("utf-8") == dated(template, "2026-01-02")
 
 
 def test_a_finished_training_is_found_without_loading_a_model(training: Training) -> None:

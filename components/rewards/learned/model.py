@@ -16,6 +16,7 @@ from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.protocol import Score
 from ratchet.components.pretrained import Source
 from ratchet.components.randomness import torch_seed
+from ratchet.components.template_date import date_tokenizer
 
 ROWS_AT_ONCE = 256
 PROMPTS_KEPT = 2**15  # as tokens: checks score one prompt with many completions
@@ -32,20 +33,33 @@ class RewardModel:
         self.temperature = temperature  # scores are logits divided by this, so that sigmoid(difference) is a probability
 
     @classmethod
-    def from_trunk(cls, source: str | Path, seed: int, device: torch.device, revision: str | None = None) -> "RewardModel":
+    def from_trunk(
+        cls,
+        source: str | Path,
+        seed: int,
+        device: torch.device,
+        revision: str | None = None,
+        template_date: str | None = None,
+    ) -> "RewardModel":
         """Warm start from a causal language model's trunk; the score head is initialised from the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(seed, "reward_head"))
-            return cls.load(source, device, revision, new_head=True)
+            return cls.load(source, device, revision, new_head=True, template_date=template_date)
 
     @classmethod
     def load(
-        cls, source: str | Path, device: torch.device, revision: str | None = None, new_head: bool = False
+        cls,
+        source: str | Path,
+        device: torch.device,
+        revision: str | None = None,
+        new_head: bool = False,
+        template_date: str | None = None,
     ) -> "RewardModel":
         """Load a directory or hub id of a sequence classifier with one label (safetensors only, no remote code).
 
         Args:
             new_head: whether the score head may be missing and initialised at random.
+            template_date: as for :func:`ratchet.components.policy.loading.load_policy`.
 
         Raises:
             ModelError: if it cannot be loaded safely, its weights are incomplete or not finite, or its head has several labels.
@@ -57,6 +71,8 @@ class RewardModel:
         if tokenizer.eos_token_id is None:
             raise ModelError(f"the tokenizer of {source} has no end-of-sequence token. Set one and save it again.")
         model.config.pad_token_id = tokenizer.pad_token_id
+        if template_date is not None:
+            date_tokenizer(tokenizer, template_date)
         return cls(model.to(device).eval(), tokenizer, _temperature(source))
 
     def save(self, path: Path) -> None:

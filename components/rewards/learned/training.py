@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,18 +75,20 @@ def train_members(
     device: torch.device,
     seed: int,
     watch: Watch,
+    template_date: str | None = None,
 ) -> list[RewardModel]:
     """Every member of the recipe's reward model, trained and calibrated."""
     parts = split_pairs(pairs, settings, seed)
-    return [_member(settings, source, parts, device, seed, number, watch) for number in range(settings.members)]
+    trunk = partial(RewardModel.from_trunk, source, device=device, revision=settings.revision, template_date=template_date)
+    return [_member(settings, trunk, parts, seed, number, watch) for number in range(settings.members)]
 
 
 def _member(
-    settings: Settings, source: str | Path, parts: Parts, device: torch.device, seed: int, number: int, watch: Watch
+    settings: Settings, trunk: Callable[..., RewardModel], parts: Parts, seed: int, number: int, watch: Watch
 ) -> RewardModel:
     own_seed = member_seed(seed, number)
     torch.manual_seed(torch_seed(own_seed, "reward_model"))
-    model = RewardModel.from_trunk(source, own_seed, device, settings.revision)
+    model = trunk(seed=own_seed)
     if settings.lora is not None:
         model = add_lora(model, settings.lora.rank, settings.lora.alpha, torch_seed(own_seed, "reward_lora"))
     stop = EarlyStop(parts.early_stop, settings.early_stop, settings.evaluate_every) if settings.early_stop else None
