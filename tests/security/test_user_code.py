@@ -172,4 +172,4 @@ def test_a_served_run_that_vanishes_with_0_is_crashed(functions: Path) -> None:
                 states = last_states(functions)
     assert states
     assert states[0][0] == "CRASHED"
-    assert "left no result" in states[0][1]
+    assert "ended without a result" in states[0][1]
