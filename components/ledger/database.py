@@ -98,6 +98,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN IMMEDIATE, not the driver's late one
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
 def _upgrade(connection: sa.Connection) -> None:
     """From schema 2, in which the key of ``runs`` was the identity, so that a run replaced an earlier one."""
     columns = [column.name for column in runs.columns]
@@ -107,11 +115,3 @@ def _upgrade(connection: sa.Connection) -> None:
     connection.execute(runs.insert().from_select(columns, before))
     connection.execute(sa.text("DROP TABLE runs_2"))
     connection.execute(settings_table.update().where(settings_table.c.key == "schema").values(value=SCHEMA_VERSION))
-
-
-def _sqlite_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's own BEGIN IMMEDIATE, not the driver's late one
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
