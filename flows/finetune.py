@@ -12,6 +12,7 @@ from prefect.runtime import deployment, flow_run
 
 from ratchet.components.errors import RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
+from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.recipe import load_recipe
@@ -35,6 +36,7 @@ from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 
 STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # stages after which a run can stop
+JUDGING = (None, Stage.PLAN, Stage.GATE)  # the runs that ask the gate
 ROUNDS = 3  # how often a challenger is judged at most: another may become champion meanwhile
 
 
@@ -82,7 +84,8 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     if loaded.seed == "slot":
         say(f"slot {slot}; if this run is killed, --slot {slot} resumes it")
     project = Project(home, loaded.with_slot(slot), say)
-    with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm) as run:
+    recorded = stop is not Stage.PLAN
+    with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
         result = tell(run, stop)
         print_result(result, run.made)
     if run.run_id is not None:
@@ -100,8 +103,10 @@ def tell(run: Run, until: Stage | None) -> RunResult:
         run.ending = Ending(Status.FINISHED)
         return run.result()
     champion = steps.incumbent_of(run)
-    starts_from_champion = run.recipe.policy.start == "champion"
-    start = champion_policy(run, champion) if champion and starts_from_champion else tasks.warm_up(run, data)
+    kept = champion_policy(run, champion) if champion and run.recipe.policy.start == "champion" else None
+    if until in JUDGING and (refusal := steps.refused_before_training(run, data, kept)):
+        return refuse_to_train(run, refusal, champion, until)
+    start = kept or tasks.warm_up(run, data)
 
     reward = tasks.validate_reward(run, data, start)
     if not reward.report.passed:
@@ -159,13 +164,28 @@ def carry_out(run: Run, version: str, verdict: Verdict, champion: Promotion | No
 
 def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> RunResult:
     """What the gate would do: fold, use, level, test and power."""
-    found = steps.plan(run, data, dev, models, first_champion)
+    return planned(run, steps.plan(run, data, dev, models, first_champion))
+
+
+def planned(run: Run, found: Plan) -> RunResult:
+    """The result of a dry run."""
     return replace(end(run, Ending(Status.FINISHED, reasons=found.said)), gate=found.as_json())
 
 
+def refuse_to_train(run: Run, refusal: Plan, champion: Promotion | None, until: Stage | None) -> RunResult:
+    """End a run whose candidate the gate could not judge, however good it were."""
+    if until is Stage.PLAN:
+        return planned(run, refusal)
+    assert refusal.refusal is not None
+    _, reason = refusal.refusal
+    return end(run, Ending(Status.INVALID, previous=champion.version if champion else None, reasons=[reason], remark=reason))
+
+
 def end(run: Run, ending: Ending) -> RunResult:
-    """Publish the results, emit the event, and close the run."""
+    """Publish the results, emit the event, and close the run. A dry run publishes nothing."""
     run.ending = ending
+    if not run.recorded:
+        return run.result()
     result = run.result(tasks.publish(run))
     if ending.status.event is not None:
         emit(ending.status.event, run.recipe.name, run.open(), version=result.version, previous=result.previous)

@@ -83,6 +83,11 @@ def choose_fold(context: Context, ledger: Ledger, data: DataStage, pair: Pair) -
     return Choice(None, f"no sealed fold is left: all are retired. {_remedy(rules)}", spent)
 
 
+def fold_left(context: Context, ledger: Ledger, data: DataStage) -> Choice:
+    """The fold that a challenger which was never judged would be judged on, or why there is none; writes nothing."""
+    return choose_fold(context, ledger, data, Pair("", "", ""))
+
+
 def count_use(ledger: Ledger, model: str, fold: Fold, pair: Pair, rules: Rules) -> bool:
     """Count a use of a fold; false if other challengers spent it since it was chosen.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ratchet.components.errors import DataError
 from ratchet.components.evaluation.comparison import arms_of, compare
-from ratchet.components.gate.folds import Pair, choose_fold
+from ratchet.components.gate.folds import fold_left
 from ratchet.components.gate.plan import level, past_tests
 from ratchet.components.gate.primary import NAMES, Power, choose_test, power_at, power_from
 from ratchet.components.ledger.ledger import Ledger
@@ -60,7 +60,7 @@ def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
         data = prepare_data(replace(context, compute=False))
     except NotFinished:
         raise DataError("this recipe's data are not prepared. Run `ratchet data prepare`, or give --items.") from None
-    choice = choose_fold(context, ledger, data, Pair("", "", ""))
+    choice = fold_left(context, ledger, data)
     if choice.fold is None:
         raise DataError(choice.reason + ".")
     return len(choice.fold.items), choice.fold.digest

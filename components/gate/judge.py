@@ -85,7 +85,7 @@ def _reach_verdict(
     if plan.refusal is not None:
         outcome, reason = plan.refusal
         return Verdict(outcome, [reason], **base)
-    assert fold is not None
+    assert fold is not None and plan.pair is not None
     if not folds.count_use(ledger, recipe.name, fold, plan.pair, rules):
         return Verdict(Outcome.INVALID, [f"other challengers spent {fold.name} meanwhile. Run again."], **base)
     sealed = score(context, data, models, fold)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ratchet.components.digests import digest_of
 from ratchet.components.evaluation.comparison import arms_of, compare
-from ratchet.components.gate.folds import Fold, Pair, choose_fold, epoch_level
+from ratchet.components.gate.folds import Fold, Pair, choose_fold, epoch_level, fold_left
 from ratchet.components.gate.primary import NAMES, Power, choose_test, power_from, shortfall
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe, Rules
@@ -22,7 +22,7 @@ from ratchet.components.statistics.spending import PastTest, saffron
 class Plan:
     """Everything that is known before a sealed item is read."""
 
-    pair: Pair
+    pair: Pair | None  # None before there is a challenger
     base: dict[str, Any]  # of the verdict
     fold: Fold | None = None
     test: str = ""
@@ -55,8 +55,7 @@ def plan_use(
     recipe, rules, pair = context.recipe, context.recipe.gate.rules, pair_of(context, models)
     base = _base(context, data, dev, pair, first_champion)
     if pair.challenger == pair.incumbent:
-        reason = "no checkpoint was better on dev than the incumbent itself"
-        return Plan(pair, base, refusal=(Outcome.REJECT, reason))
+        return Plan(pair, base, refusal=(Outcome.REJECT, _nothing_new(models)))
     choice = choose_fold(context, ledger, data, pair)
     if choice.fold is None:
         return Plan(pair, base, refusal=(Outcome.INVALID, choice.reason))
@@ -68,6 +67,19 @@ def plan_use(
     power = dev_power(context, dev, data, len(fold.items), alpha)
     short = shortfall(power)
     return Plan(pair, base, fold, test, power, None if short is None else (Outcome.UNDERPOWERED, short))
+
+
+def plan_before_training(context: Context, ledger: Ledger, data: DataStage) -> Plan | None:
+    """The refusal of any new challenger because no sealed fold is left; None if there is one. Writes nothing."""
+    choice = fold_left(context, ledger, data)
+    return None if choice.fold else Plan(None, {}, refusal=(Outcome.INVALID, choice.reason))
+
+
+def _nothing_new(models: Models) -> str:
+    """Why a challenger is the incumbent itself: training kept its starting policy, or the candidate was promoted before."""
+    if models.challenger.weights == models.start.weights:
+        return "no checkpoint was better on dev than the incumbent itself"
+    return "the candidate is the champion itself: there is nothing to judge, and a run of it ends as unchanged"
 
 
 def pair_of(context: Context, models: Models) -> Pair:

@@ -13,35 +13,39 @@ OPEN = ("running", "failed", "killed")  # a run that did not end, and resumes wh
 
 
 class Runs(Database):
-    """One row per run identity."""
+    """One row per run. Of the runs with one identity at most one is open, and only that one changes."""
 
     def open_run(self, identity: str) -> str | None:
         """The MLflow run of an identity that began and did not finish."""
-        query = sa.select(runs.c.run_id).where(runs.c.identity == identity, runs.c.status.in_(OPEN))
+        query = sa.select(runs.c.run_id).where(*_open(identity))
         with self.transaction() as connection:
             return connection.execute(query).scalar()
 
     def begin_run(self, identity: str, model: str, run_id: str) -> None:
-        """Record that a run has begun (again)."""
+        """Record that a run has begun, or again, in which case it replaces the one that was open."""
         with self.decision() as connection:
-            connection.execute(runs.delete().where(runs.c.identity == identity))
+            connection.execute(runs.delete().where(*_open(identity)))
             values = {"identity": identity, "model": model, "run_id": run_id}
             connection.execute(runs.insert().values(**values, status="running", started=now()))
 
     def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:
-        """Record how a run ended."""
+        """Record how the open run of an identity ended."""
         with self.decision() as connection:
             text = json.dumps(result, sort_keys=True)
             values = {"status": result["status"], "finished": now(), "result": text}
-            connection.execute(runs.update().where(runs.c.identity == identity).values(**values))
+            connection.execute(runs.update().where(*_open(identity)).values(**values))
 
     def break_run(self, identity: str, status: str) -> None:
         """Record that a process ended before its run did; ``status`` is failed or killed."""
         with self.transaction() as connection:
-            connection.execute(runs.update().where(runs.c.identity == identity).values(status=status))
+            connection.execute(runs.update().where(*_open(identity)).values(status=status))
 
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
         with self.transaction() as connection:
             query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _open(identity: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return runs.c.identity == identity, runs.c.status.in_(OPEN)

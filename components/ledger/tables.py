@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 metadata = sa.MetaData()
 
@@ -109,9 +109,9 @@ approvals = sa.Table(
 runs = sa.Table(
     "runs",
     metadata,
-    sa.Column("identity", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("identity", sa.String(64), nullable=False),  # several runs may have it; at most one of them is open
     sa.Column("model", sa.String(64), nullable=False),
-    sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("started", sa.String(40), nullable=False),
     sa.Column("finished", sa.String(40)),

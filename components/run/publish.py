@@ -64,10 +64,17 @@ def _log_lineage(run: Run, run_id: str, folder: Path) -> dict[str, str]:
     return {TAG: file_digest(folder / FILE), **parent}
 
 
-def publish_outcome(run: Run) -> str:
-    """Write and log the report of a run that has an ending, and its parts; returns the report's path."""
-    assert run.ending is not None and run.made.data is not None and run.made.reward is not None
+def publish_outcome(run: Run) -> str | None:
+    """Write and log the report of a run that has an ending, and its parts; returns the report's path.
+
+    A run that ended before its reward was validated has no report: its data and its remark are logged, and None is returned.
+    """
+    assert run.ending is not None and run.made.data is not None
     run_id, verdict = run.open(), run.ending.verdict
+    if run.made.reward is None:
+        _log_data(run, run_id, run.made.data)
+        run.tracker.tags(run_id, {"reason": visible(run.ending.remark or "")})
+        return None
     retired = verdict is not None and is_retired(run.ledger, run.recipe.name, verdict)
     points = run.made.candidate.points if run.made.candidate else []
     path = run.project.home.reports / f"{run_id}.html"

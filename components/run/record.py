@@ -12,7 +12,7 @@ from ratchet.components.ledger.claims import Claim, claimed
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe
-from ratchet.components.records import Verdict
+from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.project import Project
 from ratchet.components.source_code import sources_digest
@@ -63,6 +63,13 @@ class Ending:
     reasons: Sequence[str] = ()  # shown on the console
     remark: str | None = None  # shown in the report in addition to the verdict's reasons
 
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the gate said; without a verdict, of a run that ended before training because no fold was left."""
+        if self.verdict is None:
+            return Outcome.INVALID if self.status is Status.INVALID else None
+        return self.verdict.outcome
+
 
 def confirm_in_ledger(claim: Claim) -> None:
     """Whether this process may continue the run, by the ledger.
@@ -84,13 +91,15 @@ class Run:
         claim: Claim,
         confirm: Callable[[Claim], None] = confirm_in_ledger,
         seen: Seen | None = None,
+        recorded: bool = True,
     ) -> None:
         """
         Args:
             confirm: raises ClaimLostError if this process may not continue the run.
             seen: what this process has hashed for this run before.
+            recorded: whether MLflow and the ledger keep this run; a dry run leaves nothing there.
         """
-        self.project, self.display, self.claim = project, display, claim
+        self.project, self.display, self.claim, self.recorded = project, display, claim, recorded
         self.context = Context(project.recipe, project.home, observer=self, seen=seen or Seen())
         self.made = Made()
         self.ending: Ending | None = None
@@ -133,6 +142,7 @@ class Run:
 
     def open(self) -> str:
         """Open the parent run: a new one, or the one left by a killed process."""
+        assert self.recorded
         if self.run_id is not None:
             return self.run_id
         known = self.ledger.open_run(self.identity)
@@ -147,12 +157,15 @@ class Run:
         return self.run_id
 
     @contextmanager
-    def child(self, stage: str) -> Iterator[str]:
-        """The child run of a stage in progress, with system metrics; failed if the block raises."""
+    def child(self, stage: str) -> Iterator[None]:
+        """The child run of a stage in progress, with system metrics; failed if the block raises. A dry run has none."""
+        if not self.recorded:
+            yield
+            return
         child = self.tracker.child(self.open(), stage)
         try:
             with self.tracker.system_metrics(child):
-                yield child
+                yield
         except BaseException:
             self.tracker.close_run(child, "FAILED")
             raise
@@ -186,7 +199,7 @@ class Run:
         stop = made.candidate.stop if made.candidate else None
         return RunResult(
             ending.status,
-            verdict=ending.verdict.outcome if ending.verdict else None,
+            verdict=ending.outcome,
             version=made.version,
             previous=ending.previous,
             dataset=made.data.version if made.data else None,
@@ -230,11 +243,13 @@ def _place(project: Project, identity: str) -> tuple[Path, str]:
 
 
 @contextmanager
-def claimed_run(project: Project, display: Display, confirm: Callable[[Claim], None] = confirm_in_ledger) -> Iterator[Run]:
+def claimed_run(
+    project: Project, display: Display, confirm: Callable[[Claim], None] = confirm_in_ledger, recorded: bool = True
+) -> Iterator[Run]:
     """A run whose MLflow run is closed whatever happens. A second run of the same identity waits for the first.
 
     Args:
-        confirm: see :class:`Run`.
+        confirm, recorded: see :class:`Run`.
     """
     check_writable(project.home.state)
     identity = identity_of(project.recipe)
@@ -248,7 +263,7 @@ def claimed_run(project: Project, display: Display, confirm: Callable[[Claim], N
         project.locks.working(lock, "this run is already in progress in another process; waiting for it"),
         claimed(project.ledger, identity, project.locks.place(lock), say_claimed) as claim,
     ):
-        run = Run(project, display, claim, confirm, _handed_over.pop(_place(project, identity), None))
+        run = Run(project, display, claim, confirm, _handed_over.pop(_place(project, identity), None), recorded)
         try:
             yield run
         except Exception:

@@ -80,6 +80,23 @@ def finished_stages(context: Context) -> FinishedStages | None:
         return None
 
 
+def has_to_train(context: Context, data: DataStage, start: PolicyStage | None) -> bool:
+    """Whether a run has training to do: its candidate is not finished, and its reward was not refused before.
+
+    Args:
+        start: the starting policy if it is the champion; otherwise the warmed-up one is looked up.
+    """
+    looking = replace(context, compute=False)
+    try:
+        start = start or starting_policy(looking, data)
+        reward = validated_reward(looking, data, start)
+        if reward.report.passed:
+            trained_candidate(looking, data, start, reward)
+    except NotFinished:
+        return True
+    return False
+
+
 def unchanged_run(run: Run) -> RunResult | None:
     """The result ``unchanged`` if every stage is finished and its candidate was judged before; MLflow is not touched."""
     if run.ledger.open_run(run.identity) is not None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ratchet.components.errors import StaleChampionError
 from ratchet.components.gate.judge import judge
-from ratchet.components.gate.plan import Plan, plan_use
+from ratchet.components.gate.plan import Plan, plan_before_training, plan_use
 from ratchet.components.ledger.approvals import approved, run_of, void
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import promote, reconcile
@@ -15,6 +15,7 @@ from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.outcome import STATUS_OF_VERDICT, Status
 from ratchet.components.run.publish import publish_candidate, publish_outcome
 from ratchet.components.run.record import Ending, Run
+from ratchet.components.run.repeats import has_to_train
 from ratchet.components.stages import champion as champion_stage
 from ratchet.components.stages import data as data_stage
 from ratchet.components.stages import evaluate as evaluate_stage
@@ -121,6 +122,18 @@ def register(run: Run, data: DataStage, candidate: TrainStage) -> str:
     return run.made.version
 
 
+def refused_before_training(run: Run, data: DataStage, start: PolicyStage | None) -> Plan | None:
+    """The gate's refusal that training cannot change: no sealed fold is left. None if there is one, or nothing to train.
+
+    A finished candidate may have a use of its own, and its fold although that is spent: the gate itself decides on it.
+
+    Args:
+        start: the champion's policy if training starts from it.
+    """
+    refusal = plan_before_training(run.context, run.ledger, data)
+    return refusal if refusal is not None and has_to_train(run.context, data, start) else None
+
+
 def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Plan:
     """What the gate would do; counts no use and reads no sealed item."""
     return plan_use(run.context, run.ledger, data, dev, models, first_champion)
@@ -176,7 +189,7 @@ def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> st
     return promotion.previous
 
 
-def publish(run: Run) -> str:
+def publish(run: Run) -> str | None:
     """Report, plots, samples and the version's card; sealed figures only once their fold is retired."""
     return publish_outcome(run)
 
@@ -184,12 +197,13 @@ def publish(run: Run) -> str:
 def incumbent_of(run: Run) -> Promotion | None:
     """The champion that this run's candidate is judged against; a promotion interrupted by a kill is completed first.
 
-    If this run had promoted its candidate before it was killed, that is the previous champion.
+    If this run had promoted its candidate before it was killed, that is the previous champion. A dry run completes nothing.
     """
-    champion = reconcile(run.ledger, run.tracker, run.recipe.name)
+    model = run.recipe.name
+    champion = reconcile(run.ledger, run.tracker, model) if run.recorded else run.ledger.champion(model)
     if champion is None or champion.by != "gate" or champion.run_id != run.begun:
         return champion
-    before = run.ledger.history(run.recipe.name)[:-1]
+    before = run.ledger.history(model)[:-1]
     return before[-1] if before else None
 
 

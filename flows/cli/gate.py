@@ -21,7 +21,8 @@ def gate(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print fold, use, level, test and power, without counting a use or scoring a sealed item."
+            "--dry-run",
+            help="Print fold, use, level, test and power: no use is counted, no sealed item scored, no run recorded.",
         ),
     ] = False,
 ) -> None:

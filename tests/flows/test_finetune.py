@@ -282,18 +282,23 @@ def test_the_gate_verb_leaves_the_promotion_to_a_run_and_its_figures_sealed(run:
     assert client().get_model_version("gated", promoted["version"]).tags["verdict"] == "PROMOTE"
 
 
-def test_a_dry_run_says_what_the_gate_would_do_and_counts_nothing(second: dict[str, Any], run: Run) -> None:
+def test_faults_a_dry_run_says_what_the_gate_would_do_and_leaves_nothing(second: dict[str, Any], run: Run) -> None:
     def uses() -> int:
         return sum(
             Ledger(Home.here().ledger).uses("micro", fold) for fold in Ledger(Home.here().ledger).items_of_folds("micro")
         )
 
-    before = uses()
+    def kept() -> list[Any]:
+        reports = sorted(path.name for path in Home.here().reports.iterdir())
+        runs = client().search_runs([each.experiment_id for each in client().search_experiments()])
+        return [uses(), Ledger(Home.here().ledger).latest_runs(), reports, sorted(each.info.run_id for each in runs)]
+
+    before = kept()
     result = run(*ANOTHER, until="plan")
-    assert result["status"] == "finished"
+    assert (result["status"], result["run_id"], result["report"]) == ("finished", None, None)
     assert (result["gate"]["fold"], result["gate"]["use"]) == ("sealed_1", 2)
     assert result["gate"]["power"]["items"] == result["gate"]["items"]
-    assert uses() == before
+    assert kept() == before
 
 
 def test_several_samples_an_item_the_guard_split_and_a_benchmark_go_through_the_gate(run: Run, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import RecipeError, StaleChampionError
+from ratchet.components.gate.plan import Plan
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
@@ -103,12 +104,14 @@ def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Events) -> Tel
         champion: Promotion | None = None,
         change: Callable[[Steps], None] = lambda _: None,
         *overrides: str,
+        refusal: Plan | None = None,
     ) -> tuple[RunResult, Steps]:
-        run = new_run(tmp_path, *overrides)
+        run = new_run(tmp_path, *overrides, recorded=until is not Stage.PLAN)
         fake = Steps(run, verdict(outcome))
         change(fake)
         monkeypatch.setattr(story, "tasks", fake)
         monkeypatch.setattr(steps, "incumbent_of", lambda _: champion)
+        monkeypatch.setattr(steps, "refused_before_training", lambda *_: refusal)
         return story.tell(run, until), fake
 
     return call
@@ -149,13 +152,14 @@ def test_a_run_stops_after_the_stage_that_was_asked_for(tell: Tell, events: Even
     assert (result.status, events) == (Status.FINISHED, [])
 
 
-def test_a_refused_reward_ends_the_run_before_training(tell: Tell) -> None:
-    def refused(fake: Steps) -> None:
-        assert fake.made.reward is not None
-        report = replace(fake.made.reward.report, passed=False, failed=["range"])
-        fake.made.reward.__dict__["report"] = report
+def refuse_reward(fake: Steps) -> None:
+    assert fake.made.reward is not None
+    report = replace(fake.made.reward.report, passed=False, failed=["range"])
+    fake.made.reward.__dict__["report"] = report
 
-    result, fake = tell(change=refused)
+
+def test_a_refused_reward_ends_the_run_before_training(tell: Tell) -> None:
+    result, fake = tell(change=refuse_reward)
     assert fake.ran == ["data", "warmup", "reward", "publish reward_refused"]
     assert (result.status, result.failed_checks) == (Status.REWARD_REFUSED, ["range"])
 
@@ -207,12 +211,42 @@ def test_a_challenger_is_not_judged_for_ever(tell: Tell) -> None:
     assert counted[0].ran.count("gate") == story.ROUNDS
 
 
-def test_a_dry_run_says_what_the_gate_would_do_and_registers_nothing(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_a_dry_run_says_what_the_gate_would_do_and_leaves_nothing(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = SimpleNamespace(said=["no use was counted"], as_json=lambda: {"fold": "sealed_0"})
     monkeypatch.setattr(steps, "plan", lambda *_: plan)
     result, fake = tell(until=Stage.PLAN)
-    assert fake.ran == [*UP_TO_CANDIDATE, "evaluate", "publish finished"]
+    assert fake.ran == [*UP_TO_CANDIDATE, "evaluate"]
     assert (result.gate, list(result.reasons)) == ({"fold": "sealed_0"}, ["no use was counted"])
+    assert (result.status, result.run_id, result.report) == (Status.FINISHED, None, None)
+
+
+def test_faults_a_dry_run_whose_reward_is_refused_leaves_nothing(tell: Tell) -> None:
+    result, fake = tell(Outcome.REJECT, Stage.PLAN, None, refuse_reward)
+    assert (fake.ran, result.status, result.report) == (["data", "warmup", "reward"], Status.REWARD_REFUSED, None)
+
+
+NO_FOLD = Plan(None, {}, refusal=(Outcome.INVALID, "no sealed fold is left. Add data"))
+
+
+@pytest.mark.parametrize("until", [None, Stage.GATE])
+def test_faults_a_run_for_which_no_fold_is_left_ends_before_it_trains(tell: Tell, events: Events, until: Stage | None) -> None:
+    result, fake = tell(Outcome.PROMOTE, until, CHAMPION, refusal=NO_FOLD)
+    assert fake.ran == ["data", "publish invalid"]
+    assert (result.status, result.verdict, result.previous) == (Status.INVALID, Outcome.INVALID, "7")
+    assert list(result.reasons) == ["no sealed fold is left. Add data"]
+    assert (result.status.exit_code, events) == (5, [])
+
+
+def test_faults_a_dry_run_for_which_no_fold_is_left_says_so_before_it_trains(tell: Tell) -> None:
+    result, fake = tell(Outcome.PROMOTE, Stage.PLAN, refusal=NO_FOLD)
+    assert (fake.ran, result.status) == (["data"], Status.FINISHED)
+    assert result.gate == {"power": None, "refused": "INVALID", "reason": "no sealed fold is left. Add data"}
+
+
+@pytest.mark.parametrize("until", [Stage.REWARD, Stage.TRAIN, Stage.EVALUATE])
+def test_a_run_that_does_not_ask_the_gate_needs_no_fold(tell: Tell, until: Stage) -> None:
+    result, fake = tell(until=until, refusal=NO_FOLD)
+    assert (result.status, fake.ran[-1]) == (Status.FINISHED, "publish finished")
 
 
 def test_a_verdict_that_this_run_reached_before_it_was_killed_is_not_asked_for_again(
@@ -233,14 +267,15 @@ def test_a_candidate_that_was_judged_before_is_not_evaluated(tell: Tell, monkeyp
     assert fake.ran == UP_TO_CANDIDATE
 
 
-@pytest.mark.parametrize("until", [Stage.EVALUATE, Stage.PLAN])
+@pytest.mark.parametrize(("until", "last"), [(Stage.EVALUATE, "publish finished"), (Stage.PLAN, "evaluate")])
 def test_a_run_that_does_not_judge_evaluates_a_candidate_that_was_judged_before(
-    tell: Tell, monkeypatch: pytest.MonkeyPatch, until: Stage
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, until: Stage, last: str
 ) -> None:
     monkeypatch.setattr(story, "unchanged_candidate", lambda *_: RunResult(Status.UNCHANGED))
     monkeypatch.setattr(steps, "plan", lambda *_: SimpleNamespace(said=[], as_json=dict))
     result, fake = tell(until=until)
-    assert (result.status, fake.ran[-2:]) == (Status.FINISHED, ["evaluate", "publish finished"])
+    assert (result.status, fake.ran[-1]) == (Status.FINISHED, last)
+    assert "evaluate" in fake.ran
 
 
 def test_a_stage_that_no_run_stops_at_is_named_with_those_it_can() -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.gate.plan import level, plan_use, rules_digest
+from ratchet.components.gate.plan import level, plan_before_training, plan_use, rules_digest
 from ratchet.components.recipe import Rules
+from ratchet.components.records import Outcome
 from tests.gate.staged import Project, models
 
 MODELS = models("challenger")
@@ -18,6 +19,29 @@ def test_a_dry_plan_counts_nothing(tmp_path: Path) -> None:
     assert plan.as_json()["power"]["items"] == 300
     assert project.ledger.own_uses("m", "challenger", "start", rules_digest(project.context.recipe)) == {}
     assert "no use was counted" in plan.said[-1]
+
+
+def refused(project: Project, challenger: str, incumbent: str) -> tuple[Outcome, str] | None:
+    found = plan_use(project.context, project.ledger, project.data, project.dev, models(challenger, incumbent), False)
+    return found.refusal
+
+
+def test_faults_the_champion_itself_is_not_called_a_failed_training(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    kept, champion = refused(project, "start", "start"), refused(project, "champion", "champion")
+    assert kept is not None and champion is not None
+    assert kept[1] == "no checkpoint was better on dev than the incumbent itself"
+    assert champion[1].startswith("the candidate is the champion itself")
+
+
+def test_faults_what_would_refuse_every_challenger_is_known_before_training(tmp_path: Path) -> None:
+    project = Project(tmp_path, folds=1, uses_per_epoch=1)
+    assert plan_before_training(project.context, project.ledger, project.data) is None
+    project.judge("a", 150)
+    found = plan_before_training(project.context, project.ledger, project.data)
+    assert found is not None
+    assert found.refusal == (Outcome.INVALID, project.judge("b", 300).reasons[0])
+    assert project.ledger.own_uses("m", "", "", "") == {}
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,28 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
         Ledger(f"sqlite:///{path}")
 
 
+def test_runs_of_schema_2_are_kept_and_no_longer_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            """
+            UPDATE settings SET value = '2' WHERE key = 'schema';
+            DROP TABLE runs;
+            CREATE TABLE runs (
+                identity VARCHAR(64) NOT NULL PRIMARY KEY, model VARCHAR(64) NOT NULL, run_id VARCHAR(64) NOT NULL,
+                status VARCHAR(20) NOT NULL, started VARCHAR(40) NOT NULL, finished VARCHAR(40), result TEXT);
+            INSERT INTO runs VALUES ('identity', 'm', 'r1', 'promoted', 'then', 'later', '{}');
+            """
+        )
+    ledger = Ledger(f"sqlite:///{path}")
+    ledger.begin_run("identity", "m", "r2")
+    rows = Ledger(f"sqlite:///{path}").latest_runs()
+    assert {row["run_id"]: (row["identity"], row["status"], row["finished"]) for row in rows} == {
+        "r1": ("identity", "promoted", "later"), "r2": ("identity", "running", None),
+    }  # fmt: skip
+
+
 def test_an_error_of_the_database_does_not_print_what_was_sealed() -> None:
     ledger = Ledger("sqlite:///:memory:")
     row = {"model": "m", "fold_digest": "f", "reason": "sealed 0.0123", "at": "now"}

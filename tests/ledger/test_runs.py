@@ -12,6 +12,33 @@ def test_a_run_stays_open_until_it_is_finished(ledger: Ledger) -> None:
     assert ledger.open_run("identity") is None
 
 
+def test_faults_every_run_keeps_its_row(ledger: Ledger) -> None:
+    for run_id, status in (("r1", "promoted"), ("r2", "finished")):
+        ledger.begin_run("identity", "m", run_id)
+        ledger.finish_run("identity", {"status": status})
+    ledger.begin_run("identity", "m", "r3")
+    ledger.break_run("identity", "killed")
+    assert {row["run_id"]: row["status"] for row in ledger.latest_runs()} == {
+        "r1": "promoted", "r2": "finished", "r3": "killed",
+    }  # fmt: skip
+    assert ledger.open_run("identity") == "r3"
+
+
+def test_a_run_that_begins_again_is_the_same_run(ledger: Ledger) -> None:
+    ledger.begin_run("identity", "m", "r1")
+    ledger.break_run("identity", "killed")
+    ledger.begin_run("identity", "m", "r1")
+    (row,) = ledger.latest_runs()
+    assert (row["run_id"], row["status"]) == ("r1", "running")
+
+
+def test_of_one_identity_one_run_is_open(ledger: Ledger) -> None:
+    ledger.begin_run("identity", "m", "deleted in MLflow")
+    ledger.begin_run("identity", "m", "instead")
+    ledger.begin_run("another", "m", "beside")
+    assert {row["run_id"] for row in ledger.latest_runs()} == {"instead", "beside"}
+
+
 @pytest.mark.parametrize("status", ["failed", "killed"])
 def test_a_run_that_broke_off_is_still_open(ledger: Ledger, status: str) -> None:
     ledger.begin_run("identity", "m", "r1")

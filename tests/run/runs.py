@@ -124,10 +124,10 @@ def new_project(path: Path, *overrides: str) -> Project:
     return found
 
 
-def new_run(path: Path, *overrides: str, confirm: Any = confirm_in_ledger) -> Run:
+def new_run(path: Path, *overrides: str, confirm: Any = confirm_in_ledger, recorded: bool = True) -> Run:
     """A claimed run of such a project."""
     project = new_project(path, *overrides)
-    return Run(project, FakeDisplay(), claim_of(project), confirm)
+    return Run(project, FakeDisplay(), claim_of(project), confirm, recorded=recorded)
 
 
 def claim_of(project: Project) -> Claim:

@@ -31,7 +31,18 @@ def parts(run: Run) -> tuple[DataStage, RewardStage, TrainStage]:
 def published(run: Run, ending: Ending) -> str:
     """The text of the report."""
     run.ending = ending
-    return Path(publish_outcome(run)).read_text(encoding="utf-8")
+    path = publish_outcome(run)
+    assert path is not None
+    return Path(path).read_text(encoding="utf-8")
+
+
+def test_a_run_that_ended_before_its_reward_has_a_reason_and_no_report(run: Run) -> None:
+    data, *_ = parts(run)
+    run.made.reward, run.ending = None, Ending(Status.INVALID, remark="no sealed fold is left\x1b")
+    assert publish_outcome(run) is None
+    assert tracker_of(run).tagged["run0"]["reason"] == "no sealed fold is left\\u001b"
+    assert tracker_of(run).inputs == [("run0", data.version)]
+    assert not run.project.home.reports.exists()
 
 
 # The version

@@ -120,6 +120,20 @@ def test_a_run_that_mlflow_never_saw_leaves_nothing(tmp_path: Path) -> None:
     assert run.ledger.latest_runs() == []
 
 
+def test_faults_a_dry_run_leaves_nothing_and_a_killed_run_stays_open(tmp_path: Path) -> None:
+    project = new_project(tmp_path)
+    project.ledger.begin_run(identity_of(project.recipe), "micro", "left")
+    before = project.ledger.latest_runs()
+    with claimed_run(project, FakeDisplay(), recorded=False) as run:
+        with run.child("train"):
+            run.metrics("train", [(1, {"reward": 0.5})])
+        with pytest.raises(AssertionError):
+            run.open()
+        run.close(RunResult(Status.FINISHED))
+    assert (tracker_of(run).opened, tracker_of(run).logged, tracker_of(run).status) == ([], {}, {})
+    assert run.ledger.latest_runs() == before
+
+
 @pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, "FAILED"), (KeyboardInterrupt, "KILLED")])
 def test_a_run_that_does_not_end_well_can_be_resumed(tmp_path: Path, error: type[BaseException], status: str) -> None:
     project = new_project(tmp_path)

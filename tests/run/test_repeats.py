@@ -1,5 +1,6 @@
 """When a candidate counts as judged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from ratchet.components.run.record import Run
 from ratchet.components.run.repeats import (
     FinishedStages,
     finished_stages,
+    has_to_train,
     standing_verdict,
     unchanged_candidate,
     unchanged_run,
     verdict_of_this_run,
 )
 from ratchet.components.stages.scoring import Models
+from ratchet.components.stages.stage import NotFinished
 from tests.places import MICRO
 from tests.run.runs import lines_of, make_stages, new_run, tracker_of
 
@@ -155,6 +158,26 @@ def test_a_run_that_was_killed_has_something_to_finish(run: Run) -> None:
 
 def test_a_run_that_starts_from_the_champion_always_trains(tmp_path: Path) -> None:
     assert finished_stages(new_run(tmp_path, "policy.start=champion").context) is None
+
+
+def test_a_run_with_a_finished_candidate_has_nothing_to_train(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = stages_of(run)
+    assert not has_to_train(run.context, found.data, None)
+    monkeypatch.setattr(repeats, "starting_policy", lambda *_: pytest.fail("looked up"))
+    assert not has_to_train(run.context, found.data, found.start)  # the champion
+
+
+def test_a_run_with_an_unfinished_candidate_has_to_train_unless_its_reward_was_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unfinished(*_: object) -> None:
+        raise NotFinished("train")
+
+    found = stages_of(run)
+    monkeypatch.setattr(repeats, "trained_candidate", unfinished)
+    assert has_to_train(run.context, found.data, None)
+    found.reward.__dict__["report"] = replace(found.reward.report, passed=False)
+    assert not has_to_train(run.context, found.data, None)
 
 
 def test_nothing_is_computed_to_find_out(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from ratchet.components.errors import ClaimLostError, StaleChampionError
+from ratchet.components.gate.plan import Plan
 from ratchet.components.ledger import claims
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
@@ -143,6 +144,31 @@ def test_a_champion_that_a_person_made_is_the_incumbent_even_of_its_own_run(run:
     incumbent = steps.incumbent_of(run)
     assert incumbent is not None
     assert incumbent.version == "1"
+
+
+def test_faults_a_dry_run_reads_the_champion_and_completes_no_promotion(tmp_path: Path, run: Run) -> None:
+    promote(run, "1")
+    promote(run, "2")
+    tracker_of(run).set_alias("micro", "champion", "1")  # killed before the alias followed
+    dry = new_run(tmp_path, recorded=False)
+    incumbent = steps.incumbent_of(dry)
+    assert incumbent is not None
+    assert incumbent.version == "2"
+    assert tracker_of(dry).aliases == {}
+    assert steps.incumbent_of(run) == incumbent
+    assert tracker_of(run).aliases["champion"] == "2"
+
+
+@pytest.mark.parametrize(("left", "trains", "refused"), [(False, True, True), (False, False, False), (True, True, False)])
+def test_faults_only_training_that_no_fold_could_judge_is_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch, left: bool, trains: bool, refused: bool
+) -> None:
+    make_stages(run)
+    assert run.made.data is not None
+    refusal = Plan(None, {}, refusal=(Outcome.INVALID, "no sealed fold is left"))
+    monkeypatch.setattr(steps, "plan_before_training", lambda *_: None if left else refusal)
+    monkeypatch.setattr(steps, "has_to_train", lambda *_: trains)
+    assert (steps.refused_before_training(run, run.made.data, None) is refusal) is refused
 
 
 def test_the_champion_is_fetched_once_per_run(run: Run) -> None:
