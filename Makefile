@@ -6,8 +6,9 @@ STAMP := .venv/.installed
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 
 # A file's tests stay with one worker, in their order: they share servers and projects.
+# Files in their order, not those with most tests first: the few tests of a file of kills take longest.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-slow lint types check constraints clean
 
