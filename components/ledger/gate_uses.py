@@ -1,27 +1,16 @@
-"""Uses of sealed folds: counted before they are scored, their items noted, their folds retired."""
+"""Uses of sealed folds: counted before they are scored, their items noted."""
 
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from ratchet.components.faults import point
-from ratchet.components.ledger.database import Database, equal, now
+from ratchet.components.ledger.database import equal, now
+from ratchet.components.ledger.retired_folds import RetiredFolds
 from ratchet.components.ledger.tables import fold_items, gate_uses, retired_folds
 
 
-def retire_fold(connection: sa.Connection, model: str, fold: str, reason: str, *, instead: bool = False) -> None:
-    """Write that a fold is retired, ``instead`` of an earlier reason.
-
-    Raises:
-        IntegrityError: if it is retired already, and not ``instead``.
-    """
-    here = {"model": model, "fold_digest": fold}
-    if instead:
-        connection.execute(retired_folds.delete().where(*equal(retired_folds, here)))
-    connection.execute(retired_folds.insert().values(**here, reason=reason, at=now()))
-
-
-class GateUses(Database):
+class GateUses(RetiredFolds):
     """What was asked of each sealed fold."""
 
     def count_use(self, model: str, fold: str, challenger: str, incumbent: str, rules: str) -> int:
@@ -72,17 +61,3 @@ class GateUses(Database):
         query = sa.select(fold_items).where(fold_items.c.model == model)
         with self.transaction() as connection:
             return {row["fold_digest"]: row["item_ids"].split() for row in connection.execute(query).mappings()}
-
-    def retire(self, model: str, fold: str, reason: str) -> None:
-        """Retire a fold; it is never used again. Repeating is harmless, and the first reason stays."""
-        if fold in self.retired(model):
-            return
-        with self.decision() as connection:
-            retire_fold(connection, model, fold, reason)
-        point("ledger:retired")
-
-    def retired(self, model: str) -> dict[str, str]:
-        """Fold digest -> why it was retired."""
-        with self.transaction() as connection:
-            rows = connection.execute(sa.select(retired_folds).where(retired_folds.c.model == model)).mappings().all()
-        return {row["fold_digest"]: row["reason"] for row in rows}

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.faults import point
-from ratchet.components.ledger import gate_uses
+from ratchet.components.ledger import retired_folds
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.runs import Runs
 from ratchet.components.ledger.tables import alias_moves, leases, promotions
@@ -103,7 +103,7 @@ class Ledger(Verdicts, Runs):
                 connection.execute(promotions.insert().values(model=model, **asdict(row)))
                 if retire_fold is not None:
                     # With the promotion or not at all: a fold that said yes must not be asked again, whatever dies next.
-                    gate_uses.retire_fold(connection, model, retire_fold, "promoted", instead=True)
+                    retired_folds.retire_fold(connection, model, retire_fold, "promoted", instead=True)
         except IntegrityError as error:  # where transactions do not exclude one another, the primary key lets one through
             raise StaleChampionError(model) from error
         point("ledger:promoted")

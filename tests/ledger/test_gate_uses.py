@@ -1,4 +1,4 @@
-"""Uses are counted once, by fold, pair and rules; a fold is retired once, and its uses stay sealed until then."""
+"""Uses are counted once, by fold, pair and rules, and stay sealed until their fold is retired."""
 
 from ratchet.components.ledger.ledger import Ledger
 
@@ -20,12 +20,6 @@ def test_other_rules_are_another_use(ledger: Ledger) -> None:
 def test_folds_are_counted_apart(ledger: Ledger) -> None:
     ledger.count_use("m", "f", "c", "i", "rules")
     assert ledger.count_use("m", "g", "c", "i", "rules") == 1
-
-
-def test_retiring_twice_keeps_the_first_reason(ledger: Ledger) -> None:
-    ledger.retire("m", "f", "spent")
-    ledger.retire("m", "f", "promoted")
-    assert ledger.retired("m") == {"f": "spent"}
 
 
 def test_uses_stay_sealed_until_their_fold_is_retired(ledger: Ledger) -> None:
