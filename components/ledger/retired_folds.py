@@ -1,4 +1,4 @@
-"""Sealed folds that are retired: written here alone. The gate decides which (``gate/folds.py``); a promotion retires its own."""
+"""Sealed folds that are retired: written here alone. ``gate/folds.py`` decides which; a promotion retires its own."""
 
 import sqlalchemy as sa
 
