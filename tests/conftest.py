@@ -23,6 +23,23 @@ for name in ("MLFLOW_TRACKING_URI", "RATCHET_HOME", "RATCHET_LEDGER_URL", "PREFE
 Run = Callable[..., dict[str, Any]]
 
 
+@pytest.fixture(autouse=True)
+def tracking_address(request: pytest.FixtureRequest) -> Iterator[None]:
+    """MLflow writes the address that it used last into the environment; the next test, in any order, must not see it.
+
+    Tests of whole flows share a project, and keep it.
+    """
+    if {"flows", "security"} & set(request.path.parts):
+        yield
+        return
+    before = {name: os.environ.pop(name, None) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
 @pytest.fixture(scope="session")
 def prefect_harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One temporary Prefect server for the session."""
