@@ -30,10 +30,9 @@ R = TypeVar("R")
 RETRY_DELAYS: list[float] = [2, 15]  # seconds before the second and before the third attempt
 RETRIED: tuple[tuple[type[Exception] | str, bool, str], ...] = (
     (RatchetError, False, "a person must correct something"),
-    (OSError, True, "a busy disk, a server that is down"),
+    (OSError, True, "a busy disk, a server that is down; the errors of requests are of this kind"),
     ("mlflow", True, "the tracking server"),  # by the package that defines the error: importing it takes seconds
-    ("sqlalchemy", True, "the ledger's database"),
-    ("requests", True, "the network"),
+    ("sqlalchemy", True, "a race in the ledger that another transaction won"),
     ("urllib3", True, "the network"),
     ("httpx", True, "Prefect's server"),
     (Exception, False, "a bug, which stays one"),
@@ -50,7 +49,10 @@ def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
 
 
 def _fits(error: Exception, kind: type[Exception] | str) -> bool:
-    return type(error).__module__.partition(".")[0] == kind if isinstance(kind, str) else isinstance(error, kind)
+    if not isinstance(kind, str):
+        return isinstance(error, kind)
+    # Bases too: Prefect's HTTP errors are httpx's, in a module of its own.
+    return any(base.__module__.partition(".")[0] == kind for base in type(error).__mro__)
 
 
 def confirm(claim: Claim) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
-from sqlalchemy.exc import OperationalError
+from requests import RequestException
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ratchet.components.errors import ClaimLostError, DataError
 from ratchet.components.ledger.claims import Claim, acquired
@@ -27,7 +29,18 @@ class Broken:
         raise self.error
 
 
-@pytest.mark.parametrize("error", [ConnectionError("down"), OSError("busy"), OperationalError("", None, Exception())])
+REQUEST = httpx.Request("GET", "http://localhost")
+TEMPORARY = [
+    ConnectionError("down"),
+    OSError("busy"),
+    RequestException("down"),
+    OperationalError("", None, Exception()),
+    IntegrityError("", None, Exception()),
+    PrefectHTTPStatusError("503", request=REQUEST, response=httpx.Response(503, request=REQUEST)),
+]
+
+
+@pytest.mark.parametrize("error", TEMPORARY)
 def test_what_may_pass_is_retried(error: Exception) -> None:
     assert worth_retrying(None, None, Broken(error))
 
