@@ -5,7 +5,7 @@ A stage that this run or another finished is taken from the store. A refusal is 
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import deployment, flow_run
@@ -22,12 +22,11 @@ from ratchet.components.run.cleanup import clean_up_after_run
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
-from ratchet.components.run.repeats import unchanged_candidate, unchanged_run, verdict_of_this_run
+from ratchet.components.run.repeats import FinishedStages, unchanged_candidate, unchanged_run, verdict_of_this_run
 from ratchet.components.stages.evaluate import EvaluateStage
-from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
+from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Stage
-from ratchet.components.stages.train import TrainStage
 from ratchet.components.user_code import own_process
 from ratchet.flows import tasks
 from ratchet.flows.cli.views.console import Display, print_result, say
@@ -38,15 +37,6 @@ from ratchet.flows.settings import apply
 STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # stages after which a run can stop
 JUDGING = (None, Stage.PLAN, Stage.GATE)  # the runs that ask the gate
 ROUNDS = 3  # how often a challenger is judged at most: another may become champion meanwhile
-
-
-class Trained(NamedTuple):
-    """The stages up to a candidate."""
-
-    data: DataStage
-    start: PolicyStage
-    reward: RewardStage
-    candidate: TrainStage
 
 
 @flow(name="finetune", flow_run_name="{recipe}", persist_result=False)
@@ -120,7 +110,7 @@ def tell(run: Run, until: Stage | None) -> RunResult:
     if until is Stage.TRAIN:
         return end(run, Ending(Status.FINISHED))
 
-    trained = Trained(data, start, reward, candidate)
+    trained = FinishedStages(data, start, reward, candidate)
     for _ in range(ROUNDS - 1):
         try:
             return judge(run, trained, champion, until)
@@ -130,14 +120,14 @@ def tell(run: Run, until: Stage | None) -> RunResult:
     return judge(run, trained, champion, until)
 
 
-def judge(run: Run, trained: Trained, champion: Promotion | None, until: Stage | None) -> RunResult:
+def judge(run: Run, trained: FinishedStages, champion: Promotion | None, until: Stage | None) -> RunResult:
     """Evaluate the candidate and the incumbent, register the candidate, ask the gate, and act on the verdict.
 
     Raises:
         StaleChampionError: if another candidate became champion meanwhile.
     """
-    data, start, reward, candidate = trained
-    models = Models(candidate, champion_policy(run, champion) if champion else start, start, reward)
+    data, start, candidate = trained.data, trained.start, trained.candidate
+    models = Models(candidate, champion_policy(run, champion) if champion else start, start, trained.reward)
     verdict = verdict_of_this_run(run, models)
     if verdict is None and until in (None, Stage.GATE) and (unchanged := unchanged_candidate(run, data, models)):
         return unchanged

@@ -54,7 +54,7 @@ def standing_verdict(ledger: Ledger, recipe: Recipe, candidate: str, start: str)
 
 @dataclass(frozen=True)
 class FinishedStages:
-    """All stages up to the candidate, found finished in the store."""
+    """All stages up to the candidate, each finished."""
 
     data: DataStage
     start: PolicyStage
