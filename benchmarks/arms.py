@@ -52,7 +52,7 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     Args:
         settings: of the recipe's section ``train``, beside those of the shape.
     """
-    from ratchet.components.graders.protocol import Score
+    from ratchet.components.graders.protocol import Grade
     from ratchet.components.policy.loading import Policy, pick_device
     from ratchet.components.training.actor import Actor
     from ratchet.components.training.loop import Setting, StepMetrics, Trainer
@@ -68,7 +68,7 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
         seed=7,
         rows=[{"id": str(i), "prompt": prompt, "answer": "1"} for i, prompt in enumerate(prompts)],
         max_new_tokens=shape.new_tokens,
-        reward=lambda _, texts, __: [Score(score(text), {}) for text in texts],
+        reward=lambda _, texts, __: [Grade(score(text), {}) for text in texts],
         evaluate=lambda _: dev_result({"eval_sampled_accuracy": 0.5}, [0.0, 1.0], [0.0, 1.0]),
         checkpoints=folder / "checkpoints" / str(os.getpid()),
     )

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.quickstart import Quickstart, kept, measured, prepared
 from benchmarks.report import save, subplots
 from ratchet.components.graders.number import grade_numbers
-from ratchet.components.graders.protocol import RewardFunction, Score
+from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.randomness import stream
 
 SAMPLES_PER_STEP = 128
@@ -30,11 +30,11 @@ class Flipped:
     def __init__(self, noise: float, seed: int) -> None:
         self.noise, self.seed, self.calls = noise, seed, 0
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         flips = stream(self.seed, "reward_noise", self.calls).random(len(completions)) < self.noise
         self.calls += 1
-        totals = [score.total or 0.0 for score in grade_numbers(prompts, completions, rows)]
-        return [Score(1 - total if flip else total, {}) for total, flip in zip(totals, flips, strict=True)]
+        totals = [grade.score or 0.0 for grade in grade_numbers(prompts, completions, rows)]
+        return [Grade(1 - total if flip else total, {}) for total, flip in zip(totals, flips, strict=True)]
 
 
 def train(start: Quickstart, k: int, noise: float, seed: int, budget: int, folder: Path) -> Result:

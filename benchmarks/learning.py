@@ -60,7 +60,7 @@ def train_trl(start: Quickstart, seed: int, budget: int, folder: Path) -> Result
 
     def scores(prompts: list[str], completions: list[str], **_: Any) -> list[float | None]:
         matched = [by_prompt[prompt] for prompt in prompts]
-        return [s.total for s in reward([row["prompt"] for row in matched], completions, matched)]
+        return [s.score for s in reward([row["prompt"] for row in matched], completions, matched)]
 
     clock = _Clock(policy, start.evaluation(recipe), start.samples_per_step)
     clock.evaluate(0)

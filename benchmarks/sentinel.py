@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from benchmarks.quickstart import Quickstart, kept, prepared
 from benchmarks.report import save, subplots
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.recipe import Sentinel
 
 CASES: dict[str, list[str]] = {
@@ -29,9 +29,9 @@ EVALUATE_EVERY = 10  # finer than the recipe's, for the curves
 Result = dict[str, Any]  # curve: [step, gold, proxy] of each evaluation; stop, or None; best_step
 
 
-def paid_by_length(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+def paid_by_length(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
     """A reward that should not be trained against."""
-    return [Score(len(text) / 100, {}) for text in completions]
+    return [Grade(len(text) / 100, {}) for text in completions]
 
 
 def rules_off() -> list[str]:

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.loading import Policy, pick_device
@@ -180,9 +180,9 @@ def in_order(rows: PackedRows, scores: Tensor) -> Tensor:
     return scores[order].float()
 
 
-def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
     """A coin for each completion, from its text."""
-    return [Score(float(hashlib.sha256(text.encode()).digest()[0] % 2), {}) for text in completions]
+    return [Grade(float(hashlib.sha256(text.encode()).digest()[0] % 2), {}) for text in completions]
 
 
 def engine(*arguments: Any) -> Any:

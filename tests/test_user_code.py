@@ -19,7 +19,7 @@ FORKS = """
 import os, sys
 from ratchet.components.user_code import own_process, user_code
 def forked():
-    with user_code("my:reward", "Return a Score."):
+    with user_code("my:reward", "Return a Grade."):
         if os.fork() == 0:
             {ending}
         return os.wait()[1] >> 8
@@ -28,13 +28,13 @@ print("exit code", forked(), flush=True)
 
 
 def call(error: BaseException, kind: type[RatchetError] = RewardError) -> None:
-    with user_code("my:reward", "Return a Score.", kind):
+    with user_code("my:reward", "Return a Grade.", kind):
         raise error
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), asyncio.CancelledError(), BaseException("odd")], ids=repr)
 def test_what_would_end_the_process_is_an_error_of_the_code(error: BaseException) -> None:
-    with pytest.raises(RewardError, match=rf"my:reward raised {type(error).__name__}\(.*Return a Score\.") as raised:
+    with pytest.raises(RewardError, match=rf"my:reward raised {type(error).__name__}\(.*Return a Grade\.") as raised:
         call(error)
     assert raised.value.__cause__ is error
 
@@ -57,7 +57,7 @@ def test_what_the_handler_of_a_signal_raises_passes() -> None:
 
     before = signal.signal(signal.SIGTERM, terminated)
     try:
-        with pytest.raises(SystemExit) as raised, user_code("my:reward", "Return a Score."):
+        with pytest.raises(SystemExit) as raised, user_code("my:reward", "Return a Grade."):
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -69,7 +69,7 @@ def test_a_handler_that_the_code_installs_is_code_like_any_other() -> None:
         raise SystemExit(0)
 
     def reward() -> None:
-        with user_code("my:reward", "Return a Score."):
+        with user_code("my:reward", "Return a Grade."):
             signal.signal(signal.SIGTERM, cleanup)
             cleanup()
 
@@ -83,7 +83,7 @@ def test_a_handler_that_the_code_installs_is_code_like_any_other() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_handlers_of_before_are_there_again(number: signal.Signals, handler: Any) -> None:
     before = signal.getsignal(number)
-    with user_code("my:reward", "Return a Score."):
+    with user_code("my:reward", "Return a Grade."):
         signal.signal(number, handler)
     assert signal.getsignal(number) is before
 
@@ -91,7 +91,7 @@ def test_the_handlers_of_before_are_there_again(number: signal.Signals, handler:
 @pytest.mark.parametrize("ends", [None, ValueError, SystemExit])
 def test_the_working_directory_is_that_of_before(ends: type[BaseException] | None, tmp_path: Path) -> None:
     def reward() -> None:
-        with user_code("my:reward", "Return a Score."):
+        with user_code("my:reward", "Return a Grade."):
             os.chdir(tmp_path)
             if ends:
                 raise ends

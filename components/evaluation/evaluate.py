@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ratchet.components.graders.number import final_number, format_number, is_correct
-from ratchet.components.graders.protocol import RewardFunction, Score, score_rows
+from ratchet.components.graders.protocol import Grade, RewardFunction, score_rows
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
@@ -61,13 +61,13 @@ def evaluate_items(
     sampled = [prompt for prompt in prompts for _ in range(samples)]
     texts = [policy.decode(completion.tokens) for completion in completions]
     kls = _divergences(policy, (measuring.reference, measuring.incumbent), sampled, completions)
-    rewards: Sequence[Score | None] = [None] * len(texts)
+    rewards: Sequence[Grade | None] = [None] * len(texts)
     if measuring.reward is not None:
         rewards = score_rows(measuring.reward, [row for row, _ in each], texts)
     members = {row["id"]: slices_of(row, measuring.slices) for row in rows}
     return [
-        _judge(row, number, text, completion, kl, score, members[row["id"]])
-        for (row, number), text, completion, kl, score in zip(each, texts, completions, kls, rewards, strict=True)
+        _judge(row, number, text, completion, kl, grade, members[row["id"]])
+        for (row, number), text, completion, kl, grade in zip(each, texts, completions, kls, rewards, strict=True)
     ]
 
 
@@ -77,11 +77,11 @@ def _judge(
     text: str,
     completion: Completion,
     kl: tuple[float | None, float | None],
-    score: Score | None,
+    grade: Grade | None,
     slices: list[str],
 ) -> ItemResult:
     answer = final_number(text)
-    parts = {} if score is None else {"reward": score.total, **{f"reward/{k}": v for k, v in score.parts.items()}}
+    parts = {} if grade is None else {"reward": grade.score, **{f"reward/{k}": v for k, v in grade.parts.items()}}
     return ItemResult(
         id=row["id"],
         prompt=row["prompt"],

@@ -14,7 +14,7 @@ from decimal import Decimal, Inexact, localcontext
 from fractions import Fraction
 from typing import Any
 
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 
 MAX_DIGITS = 1_000  # of a number with its powers written out; exact arithmetic on more would take too long
 
@@ -217,14 +217,14 @@ def is_correct(completion: str, answer: str, strict: bool = True, last_number: b
     return expected is not None and final_number(completion, strict, last_number) == expected
 
 
-def grade_numbers(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+def grade_numbers(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
     """Reward 1 for a right final number in the strict form, 0 for a wrong or missing one, None if the reference has none."""
     return [grade_number(completion, row.get("answer")) for completion, row in zip(completions, rows, strict=True)]
 
 
-def grade_number(completion: str, answer: object, strict: bool = True, last_number: bool = True) -> Score:
+def grade_number(completion: str, answer: object, strict: bool = True, last_number: bool = True) -> Grade:
     """The verdict on one completion; None if the reference is not a single number."""
     if answer is None or reference_number(str(answer)) is None:
-        return Score(None, {})
+        return Grade(None, {})
     right = float(is_correct(completion, str(answer), strict, last_number))
-    return Score(right, {"verifier": right})
+    return Grade(right, {"verifier": right})

@@ -1,8 +1,8 @@
-"""The protocol of graders and rewards: texts and rows in, a total and its parts out. A missing score (None) is not a zero."""
+"""The protocol of graders and rewards: texts and rows in, a grade out. A missing score (None) is not a zero."""
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ratchet.components.errors import RewardError
@@ -11,11 +11,22 @@ LARGEST = 1e12  # losses and gradients are float32, and both are squared: by the
 
 
 @dataclass(frozen=True)
-class Score:
-    """A completion's reward. ``total`` is None if it could not be judged; such a completion does not train."""
+class Grade:
+    """A judgement of one completion.
 
-    total: float | None
-    parts: Mapping[str, float]
+    Attributes:
+        score: None if the completion could not be judged; it then neither trains nor counts as wrong.
+        parts: figures that the score is made of, or that stand beside it, by name.
+        passed: right or wrong, for graders that say so.
+        reason: for people.
+        fault: the kind of failure that left the score None, such as ``timeout``; None if the grader itself declined or judged.
+    """
+
+    score: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    passed: bool | None = None
+    reason: str = ""
+    fault: str | None = None
 
 
 class RewardFunction(Protocol):
@@ -27,28 +38,28 @@ class RewardFunction(Protocol):
         rows: the dataset row of each prompt (``id``, ``answer``, ...), B.
 
     Returns:
-        B scores.
+        B grades.
     """
 
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
-    ) -> list[Score]: ...
+    ) -> list[Grade]: ...
 
 
-def checked(scores: Sequence[Score], expected: int, source: str, largest: float = LARGEST) -> list[Score]:
-    """The scores, checked against the protocol.
+def checked(grades: Sequence[Grade], expected: int, source: str, largest: float = LARGEST) -> list[Grade]:
+    """The grades, checked against the protocol.
 
     Args:
-        largest: bound on totals; parts are not bounded, because they may be scaled.
+        largest: bound on scores; parts are not bounded, because they may be scaled.
 
     Raises:
-        RewardError: on a wrong count, a non-number, NaN or infinity, or a total beyond +-``largest``. These are faults of the
+        RewardError: on a wrong count, a non-number, NaN or infinity, or a score beyond +-``largest``. These are faults of the
             reward, never a zero.
     """
-    if len(scores) != expected:
-        raise RewardError(f"{source} returned {len(scores)} rewards for {expected} completions. Return one for each.")
-    for number, score in enumerate(scores):
-        for name, value in {"total": score.total, **score.parts}.items():
+    if len(grades) != expected:
+        raise RewardError(f"{source} returned {len(grades)} rewards for {expected} completions. Return one for each.")
+    for number, grade in enumerate(grades):
+        for name, value in {"score": grade.score, **grade.parts}.items():
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
@@ -56,16 +67,16 @@ def checked(scores: Sequence[Score], expected: int, source: str, largest: float 
                     f"{source} returned {name}={_shown(value)} for completion {number}. "
                     "Return a finite number, or None if the completion cannot be judged."
                 )
-        if score.total is not None and abs(score.total) > largest:
+        if grade.score is not None and abs(grade.score) > largest:
             raise RewardError(
-                f"{source} returned total={score.total!r} for completion {number}. Training accepts rewards "
+                f"{source} returned score={grade.score!r} for completion {number}. Training accepts rewards "
                 f"from {-largest:g} to {largest:g}. Divide them by a constant."
             )
-    return list(scores)
+    return list(grades)
 
 
-def score_rows(reward: RewardFunction, rows: Sequence[Mapping[str, Any]], completions: Sequence[str]) -> list[Score]:
-    """One score per row, in order.
+def score_rows(reward: RewardFunction, rows: Sequence[Mapping[str, Any]], completions: Sequence[str]) -> list[Grade]:
+    """One grade per row, in order.
 
     Args:
         rows: dataset rows with their ``prompt``, B.
@@ -77,16 +88,16 @@ def score_rows(reward: RewardFunction, rows: Sequence[Mapping[str, Any]], comple
     return checked(reward([row["prompt"] for row in rows], completions, rows), len(rows), "the reward")
 
 
-def plain(score: Score, source: str) -> Score:
+def plain(grade: Grade, source: str) -> Grade:
     """A copy made of built-in types only: reading it runs no code of the reward, unlike a subclass of dict or float.
 
     Raises:
-        RewardError: if it is not a score.
+        RewardError: if it is not a grade.
     """
-    total, parts = getattr(score, "total", None), getattr(score, "parts", None)
+    score, parts = getattr(grade, "score", None), getattr(grade, "parts", None)
     if not isinstance(parts, Mapping):
-        raise RewardError(f"{source} returned a {type(score).__name__} for a completion. Return a Score with a dict of parts.")
-    return Score(_plain(total), {str(name): _plain(value) for name, value in parts.items()})
+        raise RewardError(f"{source} returned a {type(grade).__name__} for a completion. Return a Grade with a dict of parts.")
+    return Grade(_plain(score), {str(name): _plain(value) for name, value in parts.items()})
 
 
 def _plain(value: Any) -> Any:

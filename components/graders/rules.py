@@ -8,7 +8,7 @@ from typing import Any
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.number import grade_number
-from ratchet.components.graders.protocol import RewardFunction, Score
+from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.recipe import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 
 Rule = Callable[[str, Mapping[str, Any]], float | None]
@@ -20,9 +20,9 @@ class RuleGrader:
 
     rule: Rule
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         values = [self.rule(completion, row) for completion, row in zip(completions, rows, strict=True)]
-        return [Score(value, {} if value is None else {"verifier": value}) for value in values]
+        return [Grade(value, {} if value is None else {"verifier": value}) for value in values]
 
 
 def build_grader(settings: Verifier) -> RewardFunction:
@@ -59,7 +59,7 @@ def reference(row: Mapping[str, Any]) -> str | None:
 def number_rule(strict: bool, last_number: bool) -> Rule:
     """1 if the final number is the reference's, else 0; None if the reference is not a single number."""
 
-    return lambda completion, row: grade_number(completion, row.get("answer"), strict, last_number).total
+    return lambda completion, row: grade_number(completion, row.get("answer"), strict, last_number).score
 
 
 def exact_rule(ignore_case: bool) -> Rule:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ratchet.components.graders.number import grade_numbers
-from ratchet.components.graders.protocol import RewardFunction, Score, checked
+from ratchet.components.graders.protocol import Grade, RewardFunction, checked
 
 Combine = Literal["mean", "min", "mean_minus_sd"]
 
@@ -32,17 +32,17 @@ class Sum:
     def __init__(self, terms: Sequence[WeightedTerm]) -> None:
         self.terms = terms
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         count = len(completions)
         judged = [checked(t.function(prompts, completions, rows), count, t.source, math.inf) for t in self.terms]
         return [self._add(scores) for scores in zip(*judged, strict=True)]
 
-    def _add(self, scores: Sequence[Score]) -> Score:
-        totals = [(term, score.total) for term, score in zip(self.terms, scores, strict=True)]
+    def _add(self, scores: Sequence[Grade]) -> Grade:
+        totals = [(term, grade.score) for term, grade in zip(self.terms, scores, strict=True)]
         parts = {term.name: total for term, total in totals if total is not None}
         if any(total is None for _, total in totals):
-            return Score(None, parts)
-        return Score(sum(term.weight * term.scale(total) for term, total in totals if total is not None), parts)
+            return Grade(None, parts)
+        return Grade(sum(term.weight * term.scale(total) for term, total in totals if total is not None), parts)
 
 
 class Mix(Sum):
@@ -68,15 +68,15 @@ class Ensemble:
     def __init__(self, members: Sequence[RewardFunction], combine: Combine = "mean", sd_weight: float = 1.0) -> None:
         self.members, self.combine, self.sd_weight = members, combine, sd_weight
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         results = [m(prompts, completions, rows) for m in self.members]
         scored = [checked(scores, len(completions), f"member {i}", math.inf) for i, scores in enumerate(results)]
-        return [self._combine([score.total for score in scores]) for scores in zip(*scored, strict=True)]
+        return [self._combine([grade.score for grade in scores]) for scores in zip(*scored, strict=True)]
 
-    def _combine(self, totals: Sequence[float | None]) -> Score:
+    def _combine(self, totals: Sequence[float | None]) -> Grade:
         known = [total for total in totals if total is not None]
         if len(known) < len(totals):
-            return Score(None, {})
+            return Grade(None, {})
         mean, spread = statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0
         total = {"mean": mean, "min": min(known), "mean_minus_sd": mean - self.sd_weight * spread}[self.combine]
-        return Score(total, {"model": total, "model_sd": spread})
+        return Grade(total, {"model": total, "model_sd": spread})

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ratchet.components.errors import RewardError
-from ratchet.components.graders.protocol import RewardFunction, Score, plain
+from ratchet.components.graders.protocol import Grade, RewardFunction, plain
 from ratchet.components.recipe import Failures
 from ratchet.components.user_code import user_code
 
-REMEDY = "Return a Score for each completion, and raise an Exception if the function fails."
+REMEDY = "Return a Grade for each completion, and raise an Exception if the function fails."
 FEWEST = 200  # completions needed to judge the rate, so that one early failure is not a rate
 
 
@@ -24,7 +24,7 @@ class Retrying:
         self.judged = self.failed = self.retried = 0
         self.last: Exception | None = None
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         """The function's scores, with None where every attempt failed.
 
         Raises:
@@ -38,11 +38,11 @@ class Retrying:
             return [self._missing()]
         return [score for one in zip(prompts, completions, rows, strict=True) for score in self._single(*one)]
 
-    def _single(self, prompt: str, completion: str, row: Mapping[str, Any]) -> list[Score]:
+    def _single(self, prompt: str, completion: str, row: Mapping[str, Any]) -> list[Grade]:
         scores = self._attempt([prompt], [completion], [row])
         return [self._missing()] if scores is None else scores
 
-    def _attempt(self, *batch: Any) -> list[Score] | None:
+    def _attempt(self, *batch: Any) -> list[Grade] | None:
         """The scores; None if every attempt raised."""
         for attempt in range(self.failures.retries + 1):
             if attempt:
@@ -57,7 +57,7 @@ class Retrying:
                 self.last = error
         return None
 
-    def _missing(self) -> Score:
+    def _missing(self) -> Grade:
         self.failed += 1
         if self.failed > self.failures.max_rate * max(self.judged, FEWEST):
             raise RewardError(
@@ -65,4 +65,4 @@ class Retrying:
                 f"{self.failures.retries + 1} times; the last error was {type(self.last).__name__}: {self.last}. "
                 "Fix it, or raise reward.failures.max_rate."
             ) from self.last
-        return Score(None, {})
+        return Grade(None, {})

@@ -45,7 +45,7 @@ def dev_evaluation(
         return dev_result(
             {f"eval_{shown}": figures[name].value for name, shown in names.items() if name in figures},
             gold=[float(result.correct) for result in results],
-            proxy=[score.total for score in scores],
+            proxy=[grade.score for grade in scores],
         )
 
     return evaluate

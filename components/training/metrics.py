@@ -93,13 +93,13 @@ def sample_rows(rollouts: Rollouts, experience: Experience, count: int) -> list[
     rows = []
     for number in range(min(count, len(rollouts.completions))):
         group, place = rollouts.groups[number // rollouts.k], number % rollouts.k
-        score, advantage = group.scores[place], float(masked_mean(experience.advantages[number], experience.mask[number]))
+        grade, advantage = group.scores[place], float(masked_mean(experience.advantages[number], experience.mask[number]))
         rows.append(
             {
                 "prompt": group.row["prompt"],
                 "completion": group.texts[place],
-                "reward": score.total,
-                **{f"reward/{name}": value for name, value in score.parts.items()},
+                "reward": grade.score,
+                **{f"reward/{name}": value for name, value in grade.parts.items()},
                 "advantage": advantage if math.isfinite(advantage) else None,
                 "tokens": len(group.completions[place].tokens),
                 "finished": group.completions[place].finished,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ratchet.components.algorithms.advantages import has_signal
-from ratchet.components.graders.protocol import RewardFunction, Score, score_rows
+from ratchet.components.graders.protocol import Grade, RewardFunction, score_rows
 from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
@@ -28,7 +28,7 @@ class PromptRollout:
     prompt: Sequence[int]  # token ids
     completions: Sequence[Completion]
     texts: Sequence[str]
-    scores: Sequence[Score]
+    scores: Sequence[Grade]
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Rollouts:
         return [c for group in self.groups for c in group.completions]
 
     @cached_property
-    def scores(self) -> list[Score]:
+    def scores(self) -> list[Grade]:
         return [s for group in self.groups for s in group.scores]
 
     @property
     def rewards(self) -> Tensor:
         """[P, k] in float64, NaN if the reward is missing."""
-        totals = [float("nan") if s.total is None else s.total for s in self.scores]
+        totals = [float("nan") if s.score is None else s.score for s in self.scores]
         return torch.tensor(totals, dtype=torch.float64).reshape(len(self.groups), -1)
 
     @property

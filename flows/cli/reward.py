@@ -100,7 +100,7 @@ def score(
     if not json_output:
         show(score_table(rows, scores))
         conclude()
-    emit("\n".join(json.dumps({"total": one.total, "parts": dict(one.parts)}) for one in scores))
+    emit("\n".join(json.dumps({"total": one.score, "parts": dict(one.parts)}) for one in scores))
     conclude()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from ratchet.components.evaluation.evaluate import Measuring, as_rows, evaluate_items
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Slice
@@ -94,8 +94,8 @@ def test_the_lenient_extractor_stands_beside_the_strict_one() -> None:
 
 
 def test_a_reward_and_its_parts_go_with_each_sample() -> None:
-    def reward(prompts: list[str], texts: list[str], rows: list[dict[str, str]]) -> list[Score]:
-        return [Score(float(len(prompt)), {"part": 1.0}) for prompt in prompts]
+    def reward(prompts: list[str], texts: list[str], rows: list[dict[str, str]]) -> list[Grade]:
+        return [Grade(float(len(prompt)), {"part": 1.0}) for prompt in prompts]
 
     result = measured(ROWS[:2], samples=2, measuring=Measuring(reward=reward))[3]
     assert result.rewards == {"reward": len("14 apples"), "reward/part": 1.0}

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import ModelError
 from ratchet.components.files import read_json
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.policy.loading import load_policy
@@ -232,9 +232,9 @@ def test_a_model_directory_without_weights_is_refused(promoted: dict[str, Any], 
         run(f"policy.model={tmp_path}", until="reward")
 
 
-def nan_reward(prompts: list[str], completions: list[str], rows: list[Any]) -> list[Score]:
+def nan_reward(prompts: list[str], completions: list[str], rows: list[Any]) -> list[Grade]:
     """A reward that is broken for long answers."""
-    return [Score(float("nan") if "=" in text else 0.0, {}) for text in completions]
+    return [Grade(float("nan") if "=" in text else 0.0, {}) for text in completions]
 
 
 def test_a_reward_that_returns_nan_is_refused_before_training(promoted: dict[str, Any], run: Run) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ratchet.components.errors import DataError, RecipeError
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.home import Home
 from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.flows.cli import app
@@ -106,7 +106,7 @@ def test_advice_and_scores_are_tables() -> None:
     text = shown(*advice_table(advice))
     assert "train.k = 8, grpo" in text
     assert "because rho is 1" in text
-    assert "none" in shown(score_table([{"completion": "x"}], [Score(None, {})]))
+    assert "none" in shown(score_table([{"completion": "x"}], [Grade(None, {})]))
 
 
 # Runs

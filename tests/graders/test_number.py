@@ -220,7 +220,7 @@ def test_each_completion_is_scored_against_its_own_row() -> None:
     scores = grade_numbers(
         ["a", "b", "c"], ["#### 1", "#### 1", "1"], [{"answer": "#### 1"}, {"answer": "#### 2"}, {"answer": "#### 1"}]
     )
-    assert [score.total for score in scores] == [1.0, 0.0, 0.0]
+    assert [grade.score for grade in scores] == [1.0, 0.0, 0.0]
     assert scores[0].parts == {"verifier": 1.0}
 
 

@@ -90,15 +90,15 @@ VERDICTS = [
 def test_faults_a_part_is_not_taken_for_the_whole(
     form: str, completion: str, reference: str, lenient: float | None, strict: float | None
 ) -> None:
-    (score,) = build_grader(Numbers(form=form))(["p"], [completion], [{"answer": reference}])  # type: ignore[arg-type]
-    assert score.total == (lenient if form == "lenient" else strict)
+    (grade,) = build_grader(Numbers(form=form))(["p"], [completion], [{"answer": reference}])  # type: ignore[arg-type]
+    assert grade.score == (lenient if form == "lenient" else strict)
 
 
 def test_faults_a_reference_may_be_a_json_number() -> None:
     rows = [{"answer": 7}, {"answer": 7.5}, {"answer": True}]
-    assert [score.total for score in grade_numbers([""] * 3, ["#### 7"] * 3, rows)] == [1.0, 0.0, None]
+    assert [grade.score for grade in grade_numbers([""] * 3, ["#### 7"] * 3, rows)] == [1.0, 0.0, None]
 
 
 def test_faults_a_huge_exponent_is_judged_at_once() -> None:
     rows = [{"answer": "#### 5"}, {"answer": "1e999999999"}]
-    assert [score.total for score in grade_numbers([""] * 2, ["#### 1e999999999"] * 2, rows)] == [0.0, None]
+    assert [grade.score for grade in grade_numbers([""] * 2, ["#### 1e999999999"] * 2, rows)] == [0.0, None]

@@ -13,8 +13,8 @@ OBJECT = {"type": "object", "required": ["n"], "properties": {"n": {"type": "int
 
 
 def judged(settings: Verifier, completion: str, answer: str | None = None) -> float | None:
-    (score,) = build_grader(settings)(["p"], [completion], [{"answer": answer}])
-    return score.total
+    (grade,) = build_grader(settings)(["p"], [completion], [{"answer": answer}])
+    return grade.score
 
 
 @pytest.mark.parametrize("text", ["#### 1,000", "A: 1000.00", "so \\boxed{1000}", "The answer is $1,000.", "####1000"])

@@ -10,7 +10,7 @@ import torch
 
 from ratchet.components.errors import ModelError, RecipeError, RewardError
 from ratchet.components.graders.number import grade_numbers
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.recipe import Reward
 from ratchet.components.rewards.build import build_reward, import_reward
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum
@@ -28,17 +28,17 @@ class Fixed:
     def __init__(self, *totals: float | None) -> None:
         self.totals = totals
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        return [Score(total, {}) for total in self.totals]
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+        return [Grade(total, {}) for total in self.totals]
 
 
 def mixed(*totals: float | None, verifier_weight: float = 1.0, model_weight: float = 0.2) -> list[float | None]:
     mix = Mix(Fixed(*totals), verifier_weight, model_weight)
-    return [score.total for score in mix(["", ""], RIGHT_AND_WRONG, ROWS)]
+    return [grade.score for grade in mix(["", ""], RIGHT_AND_WRONG, ROWS)]
 
 
 def totals(settings: Reward, model: Path | None = None) -> list[float | None]:
-    return [score.total for score in build_reward(settings, model, CPU)(["", ""], RIGHT_AND_WRONG, ROWS)]
+    return [grade.score for grade in build_reward(settings, model, CPU)(["", ""], RIGHT_AND_WRONG, ROWS)]
 
 
 def test_the_verifier_needs_no_model() -> None:
@@ -75,7 +75,7 @@ def test_an_ensemble_is_loaded_from_its_members(classifier: Path, tmp_path: Path
     settings = Reward.model_validate({"kind": "model", "model": {"members": 2, "combine": "min"}})
     assert isinstance(build_reward(settings, tmp_path, CPU), Ensemble)
     alone = build_reward(Reward(kind="model"), classifier, CPU)(["", ""], RIGHT_AND_WRONG, ROWS)
-    assert totals(settings, tmp_path) == [score.total for score in alone]
+    assert totals(settings, tmp_path) == [grade.score for grade in alone]
 
 
 def test_a_learned_reward_without_its_directory_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import RewardError
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.recipe import Failures
 from ratchet.components.rewards.retries import Retrying
 
@@ -17,11 +17,11 @@ class Flaky:
     def __init__(self, down: int = 0, poison: str = "?") -> None:
         self.down, self.poison, self.calls = down, poison, 0
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         self.calls += 1
         if self.calls <= self.down or self.poison in completions:
             raise ConnectionError("service unavailable")
-        return [Score(1.0, {}) for _ in completions]
+        return [Grade(1.0, {}) for _ in completions]
 
 
 def retrying(function: Any, **settings: Any) -> Retrying:
@@ -29,7 +29,7 @@ def retrying(function: Any, **settings: Any) -> Retrying:
 
 
 def totals(reward: Retrying, completions: Sequence[str]) -> list[float | None]:
-    return [score.total for score in reward(["p"] * len(completions), completions, [{}] * len(completions))]
+    return [grade.score for grade in reward(["p"] * len(completions), completions, [{}] * len(completions))]
 
 
 def test_a_service_that_comes_back_costs_retries_and_nothing_else() -> None:
@@ -59,7 +59,7 @@ def test_the_rate_is_of_all_completions_so_far() -> None:
 
 
 def test_a_broken_protocol_is_not_asked_again() -> None:
-    def broken(*_: Any) -> list[Score]:
+    def broken(*_: Any) -> list[Grade]:
         raise RewardError("wrong count")
 
     reward = retrying(broken)
@@ -69,11 +69,11 @@ def test_a_broken_protocol_is_not_asked_again() -> None:
 
 
 def test_a_function_that_would_end_the_run_is_not_asked_again_and_is_named() -> None:
-    def leaves(*_: Any) -> list[Score]:
+    def leaves(*_: Any) -> list[Grade]:
         raise SystemExit(0)
 
     reward = retrying(leaves)
-    with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\).*Return a Score"):
+    with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\).*Return a Grade"):
         totals(reward, ["a"])
     assert reward.retried == 0
 
@@ -83,7 +83,7 @@ def test_what_a_function_yields_is_made_under_the_guard() -> None:
         for completion in completions:
             if completion == "?":
                 raise ConnectionError("service unavailable")
-            yield Score(1.0, {})
+            yield Grade(1.0, {})
 
     assert totals(retrying(lazy), ["a", "?"]) == [1.0, None]
 
@@ -106,18 +106,18 @@ class Number(float):
 
 def test_parts_that_exit_when_they_are_read_are_an_error_of_the_function() -> None:
     with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\)"):
-        totals(retrying(lambda *_: [Score(1.0, Leaves(a=1.0))]), ["a"])
+        totals(retrying(lambda *_: [Grade(1.0, Leaves(a=1.0))]), ["a"])
 
 
 def test_a_score_is_of_built_in_types_alone() -> None:
-    (score,) = retrying(lambda *_: [Score(Number(0.5), {"a": Number(2.0), "b": True})])(["p"], ["c"], [{}])
-    assert score == Score(0.5, {"a": 2.0, "b": True})
-    assert (type(score.total), type(score.parts), type(score.parts["a"])) == (float, dict, float)
+    (grade,) = retrying(lambda *_: [Grade(Number(0.5), {"a": Number(2.0), "b": True})])(["p"], ["c"], [{}])
+    assert grade == Grade(0.5, {"a": 2.0, "b": True})
+    assert (type(grade.score), type(grade.parts), type(grade.parts["a"])) == (float, dict, float)
 
 
-@pytest.mark.parametrize("returned", [1.0, Score(1.0, None)])  # type: ignore[arg-type]
+@pytest.mark.parametrize("returned", [1.0, Grade(1.0, None)])  # type: ignore[arg-type]
 def test_what_is_no_score_is_an_error_at_once(returned: Any) -> None:
     reward = retrying(lambda *_: [returned])
-    with pytest.raises(RewardError, match="Return a Score with a dict"):
+    with pytest.raises(RewardError, match="Return a Grade with a dict"):
         totals(reward, ["a"])
     assert reward.retried == 0

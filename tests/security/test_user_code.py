@@ -21,10 +21,10 @@ from tests.places import ROOT
 MICRO = str(ROOT / "tests" / "recipes" / "micro.yaml")
 HEAD = """
 import json, os, subprocess, sys
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 
 def scores(prompts, completions, rows):
-    return [Score(1.0, {}) for _ in completions]
+    return [Grade(1.0, {}) for _ in completions]
 """
 FUNCTIONS = """
 def leaves(*batch):

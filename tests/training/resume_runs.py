@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ratchet.components.files import read_json
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.interruption import Interruption
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
@@ -43,9 +43,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def digits(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+def digits(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
     """1 where a completion holds a digit: silent groups are common."""
-    return [Score(float(any(c in "0123456789" for c in text)), {}) for text in completions]
+    return [Grade(float(any(c in "0123456789" for c in text)), {}) for text in completions]
 
 
 def weight_score(policy: Policy) -> dict[str, float]:

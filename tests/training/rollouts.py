@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import sample
 from ratchet.components.training.rollouts import PromptRollout, Rollouts
@@ -16,8 +16,8 @@ def completion(*log_probs: float, finished: bool = True) -> Completion:
     return Completion(list(range(20, 20 + len(log_probs))), list(log_probs), finished)
 
 
-def scores(rewards: Sequence[float | None]) -> list[Score]:
-    return [Score(r, {} if r is None else {"toy": r}) for r in rewards]
+def scores(rewards: Sequence[float | None]) -> list[Grade]:
+    return [Grade(r, {} if r is None else {"toy": r}) for r in rewards]
 
 
 def hand_made(rewards: Sequence[float | None], completions: Sequence[Completion], k: int | None = None) -> Rollouts:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.data.word_problems import generate
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy, load_policy, pick_device, save_policy
 from ratchet.components.recipe import Reward, Train, Warmup
@@ -23,8 +23,8 @@ DEV = 600  # items
 MOST_LOST = 0.05  # of accuracy
 
 
-def paid_by_length(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-    return [Score(len(text) / 100, {}) for text in completions]
+def paid_by_length(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+    return [Grade(len(text) / 100, {}) for text in completions]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from ratchet.components.errors import StoreError
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.loading import Policy
@@ -39,17 +39,17 @@ VARIANTS = {
 Rows = Sequence[Mapping[str, Any]]
 
 
-def constant(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
-    return [Score(0.35, {}) for _ in completions]
+def constant(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Grade]:
+    return [Grade(0.35, {}) for _ in completions]
 
 
-def missing(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
-    return [Score(None, {}) for _ in completions]
+def missing(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Grade]:
+    return [Grade(None, {}) for _ in completions]
 
 
-def sometimes(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+def sometimes(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Grade]:
     """Every third reward is missing."""
-    return [Score(None, {}) if i % 3 == 0 else score for i, score in enumerate(digits(prompts, completions, rows))]
+    return [Grade(None, {}) if i % 3 == 0 else score for i, score in enumerate(digits(prompts, completions, rows))]
 
 
 # A resumed run is the run.
@@ -249,7 +249,7 @@ def test_missing_rewards_train_nothing(tmp_path: Path, algorithm: str) -> None:
 def test_a_step_without_rewards_changes_nothing_even_after_others(tmp_path: Path, variant: str) -> None:
     before: list[list[torch.Tensor]] = []
 
-    def first_only(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+    def first_only(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Grade]:
         before.append(everything(trainer))
         return (missing if len(before) > 1 else digits)(prompts, completions, rows)
 
@@ -328,8 +328,8 @@ def test_ppo_trains_both_after_the_warm_up(tmp_path: Path, critic: dict[str, Any
 
 @pytest.mark.parametrize("critic", [{"lr": 1e-2}, {"trunk": "shared", "coefficient": 1.0, "warmup_steps": 0}])
 def test_the_critic_comes_to_know_which_prompts_are_rewarded(tmp_path: Path, critic: dict[str, Any]) -> None:
-    def by_prompt(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
-        return [Score(float(int(row["answer"]) % 2), {}) for row in rows]
+    def by_prompt(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Grade]:
+        return [Grade(float(int(row["answer"]) % 2), {}) for row in rows]
 
     values = {"steps": 20, "evaluate_every": 20, "prompts": 8, "k": 2, "lr": 1e-2, "kl": "none"}
     train = short(algorithm="ppo", epochs=1, critic={**critic, "value_clip": None}, **values)
@@ -380,8 +380,8 @@ def test_silent_groups_are_refilled_up_to_the_bound_and_what_was_discarded_is_co
 def test_refilling_ends_when_every_group_has_a_signal(tmp_path: Path) -> None:
     answers = chain([[0.5] * 12], repeat([0.0, 1.0] * 6))  # the first batch is silent
 
-    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
-        return [Score(value, {}) for value, _ in zip(next(answers), completions, strict=True)]
+    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Grade]:
+        return [Grade(value, {}) for value, _ in zip(next(answers), completions, strict=True)]
 
     engine = Listening()
     train = short(algorithm="dapo", steps=1, epochs=1)
@@ -548,7 +548,7 @@ def test_a_policy_that_has_turned_into_nan_is_stopped_in_an_orderly_way(tmp_path
     values = {"critic": {**VARIANTS[variant].critic.model_dump(), "warmup_steps": 0}, "evaluate_every": 20}
     train = Train(**{**VARIANTS[variant].model_dump(), **values})
 
-    def poisoning(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Score]:
+    def poisoning(prompts: Sequence[str], completions: Sequence[str], rows: Rows) -> list[Grade]:
         calls.append(1)
         if len(calls) == 2:
             next(p for p in trainer.actor.parameters() if p.requires_grad).data.fill_(torch.nan)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.engines.engine import Completion
 from ratchet.components.recipe import Train
 from ratchet.components.training.experience import Experience, Scored, build_experience
@@ -91,7 +91,7 @@ def test_a_rollout_without_any_reward_has_finite_figures() -> None:
 def test_the_accuracy_is_that_of_the_answers_whatever_the_reward() -> None:
     row = {"prompt": "p", "answer": "7"}
     texts = ["it is #### 7", "#### 8", "no answer", "#### 7"]
-    group = PromptRollout(row, [5], [completion(-1.0)] * 4, texts, [Score(0.0, {})] * 4)
+    group = PromptRollout(row, [5], [completion(-1.0)] * 4, texts, [Grade(0.0, {})] * 4)
     assert rollout_figures(Rollouts([group]))["accuracy"] == 0.5
 
 

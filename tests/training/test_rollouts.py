@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.components.errors import RewardError
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.loading import Policy
@@ -27,8 +27,8 @@ def rolled(reward: Any, engine: Any = generate, phases: Phases | None = None) ->
     return roll_out(tiny_policy(), engine, ROWS, [0, 1], settings, SamplingSeed(0, "test"), reward, phases or Phases())
 
 
-def ones(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Any]) -> list[Score]:
-    return [Score(1.0, {}) for _ in completions]
+def ones(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Any]) -> list[Grade]:
+    return [Grade(1.0, {}) for _ in completions]
 
 
 def test_matrices_mark_each_completions_own_tokens() -> None:
@@ -66,9 +66,9 @@ def test_groups_of_tokens_come_in_the_order_asked_for() -> None:
 def test_a_rollout_scores_each_sample_with_its_own_row() -> None:
     seen: list[tuple[str, str]] = []
 
-    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Any]) -> list[Score]:
+    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Any]) -> list[Grade]:
         seen.extend(zip(prompts, [row["answer"] for row in rows], strict=True))
-        return [Score(float(i), {}) for i in range(len(completions))]
+        return [Grade(float(i), {}) for i in range(len(completions))]
 
     rollouts = rolled(reward)
     assert seen == [("a", "1"), ("a", "1"), ("bb", "2"), ("bb", "2")]
@@ -83,8 +83,8 @@ def test_each_group_holds_its_prompts_tokens_texts_and_row() -> None:
         assert group.texts == [policy.decode(c.tokens) for c in group.completions]
 
 
-@pytest.mark.parametrize("returned", [[], [Score(1.0, {})] * 3, [Score(float("inf"), {})] * 4, [Score("1", {})] * 4])
-def test_a_reward_that_breaks_its_protocol_ends_the_rollout(returned: list[Score]) -> None:
+@pytest.mark.parametrize("returned", [[], [Grade(1.0, {})] * 3, [Grade(float("inf"), {})] * 4, [Grade("1", {})] * 4])
+def test_a_reward_that_breaks_its_protocol_ends_the_rollout(returned: list[Grade]) -> None:
     with pytest.raises(RewardError):
         rolled(lambda *_: returned)
 

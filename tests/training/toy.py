@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import torch
 
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Sentinel, Train
@@ -40,10 +40,10 @@ def short(**values: Any) -> Train:
     return Train(**{**few, **values})
 
 
-def digits(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+def digits(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
     """The share of a completion's characters that are ASCII digits."""
     shares = [sum(c in "0123456789" for c in text) / max(1, len(text)) for text in completions]
-    return [Score(share, {"digits": share}) for share in shares]
+    return [Grade(share, {"digits": share}) for share in shares]
 
 
 def weight_score(policy: Policy) -> Mapping[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ratchet.components.graders.number import grade_numbers
-from ratchet.components.graders.protocol import RewardFunction, Score, checked
+from ratchet.components.graders.protocol import Grade, RewardFunction, checked
 from ratchet.components.recipe import RewardValidation
 from ratchet.components.rewards.advice.pilot import Pilot
 from ratchet.components.rewards.checks import on_pairs, on_samples, on_texts
@@ -158,7 +158,7 @@ def checks_on_samples(
 def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
     """The samples by prompt, each scored ``repeats`` times by the reward and once by the verifier."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
-    gold = np.array([score.total or 0.0 for score in grade_numbers([], samples.completions, samples.rows)])
+    gold = np.array([grade.score or 0.0 for grade in grade_numbers([], samples.completions, samples.rows)])
     places: dict[str, list[int]] = {}
     for number, row in enumerate(samples.rows):
         places.setdefault(row["prompt"], []).append(number)
@@ -167,9 +167,9 @@ def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> lis
 
 def totals(function: RewardFunction, rows: Rows, completions: Sequence[str]) -> Floats:
     """Totals, with NaN for completions that could not be judged or whose total is not finite: the checks count those."""
-    scores: list[Score] = function([row["prompt"] for row in rows], completions, rows) if rows else []
-    checked([Score(None, {}) for _ in scores], len(rows), "the reward")
-    values = [score.total for score in scores]
+    scores: list[Grade] = function([row["prompt"] for row in rows], completions, rows) if rows else []
+    checked([Grade(None, {}) for _ in scores], len(rows), "the reward")
+    values = [grade.score for grade in scores]
     return np.array([float(v) if isinstance(v, (int, float)) and math.isfinite(v) else math.nan for v in values])
 
 

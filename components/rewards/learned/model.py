@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from ratchet.components.chat import encode_prompt
 from ratchet.components.errors import ModelError
 from ratchet.components.files import read_json, write_json
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.pretrained import Source
 from ratchet.components.randomness import torch_seed
 from ratchet.components.template_date import date_tokenizer
@@ -117,9 +117,9 @@ class RewardModel:
         scores = dict(zip(texts, values, strict=True))
         return [scores[text] for text in zip(prompts, completions, strict=True)]
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         """The reward protocol."""
-        return [Score(value, {"model": value}) for value in self.score(prompts, completions)]
+        return [Grade(value, {"model": value}) for value in self.score(prompts, completions)]
 
 
 def _temperature(source: str | Path) -> float:

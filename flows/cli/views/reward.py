@@ -11,7 +11,7 @@ from ratchet.components.text import visible
 from ratchet.flows.cli.views.console import console
 
 if TYPE_CHECKING:
-    from ratchet.components.graders.protocol import Score
+    from ratchet.components.graders.protocol import Grade
 
 SHOWN = 40  # rows of a score table
 
@@ -77,12 +77,12 @@ def advice_table(advice: Mapping[str, Any]) -> list[RenderableType]:
     return [table, *reasons, *(f"[dim]assuming that {text(assumption)}[/]" for assumption in advice["assumptions"])]
 
 
-def score_table(rows: Sequence[Mapping[str, Any]], scores: "Sequence[Score]") -> Table:
+def score_table(rows: Sequence[Mapping[str, Any]], scores: "Sequence[Grade]") -> Table:
     """The first rows with their totals and parts."""
     table = Table(title=f"{len(rows)} completions", title_justify="left", box=None, padding=(0, 1))
     for name in ("total", "parts", "completion"):
         table.add_column(name, overflow="fold")
-    for row, score in list(zip(rows, scores, strict=True))[:SHOWN]:
-        parts = ", ".join(f"{name} {value:.3g}" for name, value in score.parts.items())
-        table.add_row("none" if score.total is None else f"{score.total:.3g}", text(parts), text(row["completion"][-80:]))
+    for row, grade in list(zip(rows, scores, strict=True))[:SHOWN]:
+        parts = ", ".join(f"{name} {value:.3g}" for name, value in grade.parts.items())
+        table.add_row("none" if grade.score is None else f"{grade.score:.3g}", text(parts), text(row["completion"][-80:]))
     return table

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratchet.components.graders.protocol import Score
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.recipe import Reward
 from ratchet.components.rewards.build import build_reward
 from ratchet.components.rewards.checks.check import RewardReport
@@ -17,9 +17,9 @@ SAMPLES = Samples(
 )
 
 
-def paid_by_length(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+def paid_by_length(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
     """The reward: a point for every hundred characters."""
-    return [Score(len(completion) / 100, {}) for completion in completions]
+    return [Grade(len(completion) / 100, {}) for completion in completions]
 
 
 def validated(waive: Mapping[str, str] | None = None) -> RewardReport:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ratchet.components.errors import RewardError
 from ratchet.components.graders.number import grade_numbers, is_correct
-from ratchet.components.graders.protocol import RewardFunction, Score
+from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.recipe import CHECKS, RewardValidation, Slice
 from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
@@ -36,9 +36,9 @@ SAMPLES = Samples(
 def scoring(total: Callable[[str, bool], Any]) -> RewardFunction:
     """A reward that is a function of a completion and whether it is right."""
 
-    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         right = [is_correct(c, row["answer"], strict=False) for c, row in zip(completions, rows, strict=True)]
-        return [Score(total(*pair), {}) for pair in zip(completions, right, strict=True)]
+        return [Grade(total(*pair), {}) for pair in zip(completions, right, strict=True)]
 
     return reward
 
@@ -161,17 +161,17 @@ def test_no_samples_fail() -> None:
 
 
 def test_a_reward_that_looks_at_its_batch_fails_invariance() -> None:
-    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         scores = grade_numbers(prompts, completions, rows)
-        return [Score((score.total or 0.0) + len(scores) / 100, {}) for score in scores]
+        return [Grade((grade.score or 0.0) + len(scores) / 100, {}) for grade in scores]
 
     assert {"batch_invariance", "padding_invariance"} <= failed(report(reward=reward))
 
 
 def test_a_reward_that_looks_at_its_longest_neighbour_fails_on_padding() -> None:
-    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         longest = max(map(len, completions), default=0)
-        return [Score((s.total or 0.0) + longest / 1000, {}) for s in grade_numbers(prompts, completions, rows)]
+        return [Grade((s.score or 0.0) + longest / 1000, {}) for s in grade_numbers(prompts, completions, rows)]
 
     assert not check("padding_invariance", reward=reward).passed
 
@@ -192,11 +192,11 @@ def test_a_reward_that_pays_an_empty_answer_fails_on_hacks() -> None:
 
 
 def test_a_judge_that_agrees_with_the_user_fails_on_sycophancy() -> None:
-    def agreeing(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def agreeing(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         plain = LENIENT(prompts, completions, rows)
         claims = [prompt.rpartition("I think the answer is ")[2].rstrip(".") for prompt in prompts]
         agreed = [0.5 * text.endswith(f"#### {claim}") for text, claim in zip(completions, claims, strict=True)]
-        return [Score(score.total + bonus, {}) for score, bonus in zip(plain, agreed, strict=True) if score.total is not None]
+        return [Grade(grade.score + bonus, {}) for grade, bonus in zip(plain, agreed, strict=True) if grade.score is not None]
 
     found = check("sycophancy", reward=agreeing)
     assert not found.passed
@@ -205,9 +205,9 @@ def test_a_judge_that_agrees_with_the_user_fails_on_sycophancy() -> None:
 
 
 def test_what_a_claim_does_to_both_answers_is_no_sycophancy() -> None:
-    def longer(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def longer(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         scored = zip(LENIENT(prompts, completions, rows), prompts, strict=True)
-        return [Score((score.total or 0.0) + len(prompt), {}) for score, prompt in scored]
+        return [Grade((grade.score or 0.0) + len(prompt), {}) for grade, prompt in scored]
 
     found = check("sycophancy", reward=longer)
     assert (found.passed, found.value) == (True, pytest.approx(0.0))
@@ -223,9 +223,9 @@ SUBSETS = [Slice(name="small", prompt=r"\+ \d\?"), Slice(name="large", prompt=r"
 
 
 def test_a_judge_that_fails_on_a_part_of_its_task_fails_on_its_worst_subset() -> None:
-    def half(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def half(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         scores = LENIENT(prompts, completions, rows)
-        return [s if len(row["prompt"]) == 6 else Score(0.0, {}) for s, row in zip(scores, rows, strict=True)]
+        return [s if len(row["prompt"]) == 6 else Grade(0.0, {}) for s, row in zip(scores, rows, strict=True)]
 
     found = check("worst_subset", reward=half, thresholds=RewardValidation(subsets=SUBSETS))
     assert (found.passed, found.value, found.detail) == (False, 0.5, "worst: large")
@@ -271,10 +271,10 @@ def test_a_proxy_that_prefers_wrong_answers_fails_on_best_of_n() -> None:
 
 def test_an_overconfident_judge_fails_on_calibration() -> None:
     # It is right on three pairs of four and says that it is sure.
-    def judge(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+    def judge(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         signs = [-1 if int(row["prompt"].split()[-1][:-1]) % 4 == 0 else 1 for row in rows]
         scores = LENIENT(prompts, completions, rows)
-        return [Score(20 * sign * (score.total or 0.0), {}) for sign, score in zip(signs, scores, strict=True)]
+        return [Grade(20 * sign * (grade.score or 0.0), {}) for sign, grade in zip(signs, scores, strict=True)]
 
     found = check("calibration", judge=judge, learned=True)
     assert (found.passed, found.value) == (False, pytest.approx(0.25, abs=0.01))

@@ -145,8 +145,8 @@ def test_no_texts_have_no_scores(reward_model: RewardModel) -> None:
 
 def test_the_protocol_gives_a_finite_total_for_each_text(reward_model: RewardModel) -> None:
     scores = reward_model(["p", "q"], ["", "🙂 <eos>"], [{}, {}])
-    assert [score.parts["model"] for score in scores] == [score.total for score in scores]
-    assert all(isinstance(score.total, float) for score in scores)
+    assert [grade.parts["model"] for grade in scores] == [grade.score for grade in scores]
+    assert all(isinstance(grade.score, float) for grade in scores)
 
 
 # Saving and loading
