@@ -40,7 +40,8 @@ def macro_f1(matrices: Floats) -> Floats:
 def matthews_correlation(matrices: Floats) -> Floats:
     """Matthews' correlation of k classes, [...] (R_K, Gorodkin 2004); 0 if references or predictions are all of one class.
 
-    (c s - sum_k p_k t_k) / sqrt((s^2 - sum p_k^2) (s^2 - sum t_k^2)): c right, s items, t_k references, p_k predictions of class k.
+    (c s - sum_k p_k t_k) / sqrt((s^2 - sum p_k^2) (s^2 - sum t_k^2)), with c right of s items, and t_k references and p_k
+    predictions of class k.
     """
     right = np.trace(matrices[..., :-1], axis1=-2, axis2=-1)
     references, predictions = matrices.sum(axis=-1), matrices.sum(axis=-2)
