@@ -4,9 +4,10 @@ Usage: ``python -m benchmarks.gate [--schedules 1000] [--json]``
 
 - *Null schedules*: 52 challengers that are no better than the incumbent, on one sealed fold of 500 items with 20% discordance.
   Reported: the share of schedules with any promotion, beside three rules in common use.
-- *Measures*: the same for each kind of measure, on 200 items: right or wrong, scores in [0, 1], four answers per item, wins, ties
-  and losses, and macro-F1, a measure of the corpus.
+- *Measures*: the same for each kind of measure, on 200 items: right or wrong, scores in [0, 1], four answers per item, wins,
+  ties and losses, and macro-F1, a measure of the corpus.
 - *Power*: the share of promotions of truly better challengers, beside the formula.
+- *Samples*: the same with several samples per item, at equal numbers of items and of completions.
 - *Attackers* adapt to what they see for 52 uses: the gate's bits alone, or the sealed scores as well. The second must break
   the gate, or the simulation would show nothing.
 """
@@ -115,14 +116,16 @@ def pairwise(draws: np.random.Generator) -> bool:
 def corpus(draws: np.random.Generator) -> bool:
     """A null challenger on macro-F1 of three classes, of which one is rare."""
     references = draws.choice(CLASSES, ITEMS_PER_MEASURE, p=[0.6, 0.3, 0.1])
-    arms = []
-    for _ in range(2):
+
+    def arm() -> Floats:
         guess = draws.random(ITEMS_PER_MEASURE) < 0.3
         answers = np.where(guess, draws.integers(0, CLASSES + 1, ITEMS_PER_MEASURE), references)
-        arms.append(confusion(references, answers, CLASSES).reshape(ITEMS_PER_MEASURE, -1))
-    shape = (CLASSES, CLASSES + 1)
-    measure = lambda totals: macro_f1(totals.reshape(*totals.shape[:-1], *shape))  # noqa: E731
-    return approximate_randomization(*arms, measure, None, draws, resamples_for(ALPHA), ENOUGH_REACHED) <= ALPHA
+        return confusion(references, answers, CLASSES).reshape(ITEMS_PER_MEASURE, -1)
+
+    def measured(totals: Floats) -> Floats:
+        return macro_f1(totals.reshape(*totals.shape[:-1], CLASSES, CLASSES + 1))
+
+    return approximate_randomization(arm(), arm(), measured, None, draws, resamples_for(ALPHA), ENOUGH_REACHED) <= ALPHA
 
 
 KINDS: tuple[Callable[[np.random.Generator], bool], ...] = (binary, bounded, clustered, pairwise, corpus)
@@ -145,6 +148,25 @@ def power_curve(repeats: int) -> Iterator[dict[str, float]]:
         found = sum(promotes(*paired(draws, n, effect, DISCORDANCE)) for _ in range(repeats)) / repeats
         formula = power_to_detect(effect, DISCORDANCE, n, alpha)
         yield {"effect": effect, "items": n, "simulated": found, "formula": formula}
+
+
+def samples_curve(repeats: int) -> Iterator[dict[str, float]]:
+    """Power of one use at a gain of about 0.05 with K samples per item; items differ in difficulty."""
+    for items, samples in ((300, 1), (300, 4), (300, 8), (1200, 1), (150, 8)):
+        draws, found, gains = stream(1, "samples", items, samples), 0, []
+        for _ in range(repeats):
+            before = draws.beta(1.0, 0.6, (items, 1))
+            after = before + 0.2 * np.sqrt(before) * (1 - before)
+            theirs, ours = (draws.random((items, samples)) < chance for chance in (before, after))
+            gains.append(float((after - before).mean()))
+            found += decides("accuracy", ours.astype(float), theirs.astype(float), draws)
+        yield {
+            "items": items,
+            "samples": samples,
+            "completions": items * samples,
+            "gain": float(np.mean(gains)),
+            "power": found / repeats,
+        }
 
 
 def attacker(draws: np.random.Generator, leaked: bool) -> bool:
@@ -182,6 +204,7 @@ def measure(schedules: int) -> dict[str, Any]:
         "other_rules": {rule: rate for rule, rate in rates.items() if rule != "ratchet"},
         "attacker_promoted": attacks,
         "power": list(power_curve(2 * schedules)),
+        "samples": list(samples_curve(schedules // 2)),
     }
 
 
@@ -201,6 +224,15 @@ def show(figures: dict[str, Any], console: Console) -> None:
     for row in figures["power"]:
         power.add_row(*(f"{row[k]:g}" for k in ("effect", "items", "simulated")), f"{row['formula']:.3f}")
     console.print(power)
+    samples = Table("items", "samples per item", "completions per model", "gain", "simulated power")
+    for row in figures["samples"]:
+        samples.add_row(
+            *(f"{row[k]:.3g}" for k in ("items", "samples")),
+            f"{row['completions']}",
+            f"{row['gain']:.3f}",
+            f"{row['power']:.3f}",
+        )
+    console.print(samples)
 
 
 def main() -> None:
