@@ -34,7 +34,8 @@ def macro_f1(matrices: Floats) -> Floats:
     f1 = np.divide(2 * right, both, out=np.zeros_like(both), where=both > 0)
     known = references > 0
     total, count = np.where(known, f1, 0.0).sum(axis=-1), known.sum(axis=-1)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    mean: Floats = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return mean
 
 
 def matthews_correlation(matrices: Floats) -> Floats:
@@ -48,4 +49,5 @@ def matthews_correlation(matrices: Floats) -> Floats:
     items = references.sum(axis=-1)
     shared = (references * predictions[..., :-1]).sum(axis=-1)
     spread = (items**2 - (predictions**2).sum(axis=-1)) * (items**2 - (references**2).sum(axis=-1))
-    return np.divide(right * items - shared, np.sqrt(spread), out=np.zeros_like(items), where=spread > 0)
+    correlation: Floats = np.divide(right * items - shared, np.sqrt(spread), out=np.zeros_like(items), where=spread > 0)
+    return correlation
