@@ -50,7 +50,7 @@ def forecast_power(context: Context, ledger: Ledger, effect: float | None, items
     effect = rules.target_effect if effect is None else effect
     powers = [_power(context, ledger, count, alpha, each) for each in sorted({*EFFECTS, effect})]
     asked = next(power for power in powers if power.effect == effect)
-    test = choose_test(rules, context.recipe.evaluation.samples, count)
+    test = choose_test(rules, context.recipe.evaluation.samples, count, context.recipe.data.group is not None)
     return Forecast(asked, powers, f"{rules.primary.measure}: {NAMES[test]}")
 
 
@@ -74,7 +74,7 @@ def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: f
         return replace(measured, source=f"dev rows of evaluation {dev.key[:12]}")
     kind = kind_of(rules.primary.measure)
     one_each = context.recipe.evaluation.samples == 1 or kind.per_item
-    binary = kind.binary and one_each and rules.primary.min_effect == 0
+    binary = kind.binary and one_each and rules.primary.min_effect == 0 and context.recipe.data.group is None
     spread = TYPICAL_DISCORDANCE if binary else TYPICAL_DEVIATION
     what = "a fifth of the items discordant" if binary else "a standard deviation of 0.5"
     return power_at(spread, binary, rules, items, alpha, effect, f"assumption: {what}; no evaluation is finished")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from ratchet.components.graders import choice, exact, json_schema, length, number, regex
-from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, Measure
+from ratchet.components.graders.protocol import Grader, Measure
 from ratchet.components.graders.rule import Rule, RuleGrader, grader_digest
-from ratchet.components.recipe import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
+from ratchet.components.recipe import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern, Recipe
 
 
 def build_grader(settings: GraderSettings) -> Grader:
@@ -27,10 +27,15 @@ def build_grader(settings: GraderSettings) -> Grader:
         case JsonSchema():
             return _of(settings, json_schema, json_schema.rule(settings.document), libraries=json_schema.LIBRARIES)
         case Length():
-            return _of(settings, length, length.rule(settings.shortest, settings.longest, settings.slope), BOUNDED)
+            return _of(settings, length, length.rule(settings.shortest, settings.longest, settings.slope))
 
 
-def _of(
-    settings: GraderSettings, module: ModuleType, rule: Rule, measure: Measure = BINARY, libraries: Sequence[str] = ()
-) -> Grader:
-    return RuleGrader(rule, grader_digest(module.__name__, settings.model_dump(mode="json"), libraries), measure)
+def grader_digests(recipe: Recipe) -> dict[str, str]:
+    """What a recipe's figures are judged by: the digest of its gold, and of each grader that a rule of the gate names."""
+    others = {f"grader/{name}": build_grader(settings).digest for name, settings in recipe.guarding.items()}
+    return {"gold": build_grader(recipe.gold_settings).digest, **others}
+
+
+def _of(settings: GraderSettings, module: ModuleType, rule: Rule, libraries: Sequence[str] = ()) -> Grader:
+    digest = grader_digest(module.__name__, settings.model_dump(mode="json"), libraries)
+    return RuleGrader(rule, digest, Measure(settings.scores))

@@ -13,9 +13,10 @@ from ratchet.components.recipe.data import (
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
+from ratchet.components.recipe.gold import Gold
 from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
-from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
+from ratchet.components.recipe.measures import Kind, headline, is_of_gold, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
@@ -53,6 +54,7 @@ __all__ = [
     "Failures",
     "Folder",
     "Gate",
+    "Gold",
     "GraderSettings",
     "Guard",
     "HubDataset",
@@ -91,6 +93,8 @@ __all__ = [
     "Weighted",
     "WordProblems",
     "build_recipe",
+    "headline",
+    "is_of_gold",
     "kind_of",
     "load_recipe",
     "parse_yaml",

@@ -8,7 +8,21 @@ from pydantic import Field, field_validator, model_validator
 from ratchet.components.recipe.base import Count, Positive, Section
 
 
-class Numbers(Section):
+class GraderSection(Section):
+    """The settings of one grader."""
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        """binary: 0 or 1, right or wrong; bounded: anything from 0 to 1."""
+        return "binary"
+
+    @property
+    def passes(self) -> bool:
+        """Whether its grades say right or wrong, as the measure ``accuracy`` needs."""
+        return self.scores == "binary"
+
+
+class Numbers(GraderSection):
     """The final number equals the reference answer's."""
 
     type: Literal["number"] = "number"
@@ -16,14 +30,14 @@ class Numbers(Section):
     last_number: bool = False  # with lenient: the last number of the text if there is no marker
 
 
-class Exact(Section):
+class Exact(GraderSection):
     """The whole completion equals the reference answer, ignoring outer white space."""
 
     type: Literal["exact"]
     ignore_case: bool = True
 
 
-class Pattern(Section):
+class Pattern(GraderSection):
     """A regular expression matches the completion."""
 
     type: Literal["regex"]
@@ -40,27 +54,31 @@ class Pattern(Section):
         return pattern
 
 
-class Choice(Section):
+class Choice(GraderSection):
     """The last option named equals the reference answer's."""
 
     type: Literal["choice"]
     options: Annotated[list[str], Field(min_length=2)] = Field(default_factory=lambda: ["A", "B", "C", "D"])
 
 
-class JsonSchema(Section):
+class JsonSchema(GraderSection):
     """The completion is JSON that satisfies a JSON Schema (draft 2020-12); external schemas are not fetched."""
 
     type: Literal["json_schema"]
     document: dict[str, Any]
 
 
-class Length(Section):
+class Length(GraderSection):
     """1 between two lengths, falling linearly to 0 outside of them."""
 
     type: Literal["length"]
     shortest: Annotated[int, Field(ge=0)] = 0  # characters
     longest: Count
     slope: Positive = 50.0  # characters over which the reward falls to 0
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return "bounded"
 
     @model_validator(mode="after")
     def _in_order(self) -> "Length":

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ratchet.components.errors import RewardError
@@ -33,14 +34,21 @@ class Retrying:
         self.judged += len(completions)
         scores = self._attempt(prompts, completions, rows)
         if scores is not None:
-            return scores
+            return [self._checked(score) for score in scores]
         if len(completions) == 1:
             return [self._missing()]
         return [score for one in zip(prompts, completions, rows, strict=True) for score in self._single(*one)]
 
     def _single(self, prompt: str, completion: str, row: Mapping[str, Any]) -> list[Grade]:
         scores = self._attempt([prompt], [completion], [row])
-        return [self._missing()] if scores is None else scores
+        return [self._missing()] if scores is None else [self._checked(score) for score in scores]
+
+    def _checked(self, grade: Grade) -> Grade:
+        """The grade; one with a fault is counted as a failure."""
+        if grade.fault is None:
+            return grade
+        self.last = RewardError(f"{grade.fault}: {grade.reason}")
+        return replace(self._missing(), fault=grade.fault, reason=grade.reason)
 
     def _attempt(self, *batch: Any) -> list[Grade] | None:
         """The scores; None if every attempt raised."""
@@ -65,4 +73,4 @@ class Retrying:
                 f"{self.failures.retries + 1} times; the last error was {type(self.last).__name__}: {self.last}. "
                 "Fix it, or raise reward.failures.max_rate."
             ) from self.last
-        return Grade(None, {})
+        return Grade(None, fault="raised", reason=f"{type(self.last).__name__}: {self.last}")

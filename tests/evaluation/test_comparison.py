@@ -10,9 +10,9 @@ from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 DIGESTS = {"challenger": "c", "incumbent": "i"}
 
 
-def result(item: str, correct: bool, sample: int = 0, **values: Any) -> ItemResult:
-    given = {"prompt": item, "completion": "", "formatted": True, "length": 5, "finished": True, "kl": None, **values}
-    return ItemResult(id=item, correct=correct, sample=sample, **given)
+def result(item: str, right: bool, sample: int = 0, **values: Any) -> ItemResult:
+    given = {"prompt": item, "completion": "", "length": 5, "finished": True, "kl": None, **values}
+    return ItemResult(id=item, passed=right, score=float(right), sample=sample, **given)
 
 
 def arms(challenger: list[ItemResult], incumbent: list[ItemResult], items: list[str] | None = None, samples: int = 1) -> Arms:

@@ -13,7 +13,7 @@ from ratchet.components.records import ItemResult
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{n:040x}", "prompt": f"{n} apples", "answer": f"#### {n}"} for n in (3, 14, 159, 2653, 58979)]
-ONE = ItemResult("a", "p", "#### 3", correct=True, formatted=True, length=5, finished=True, kl=2.0)
+ONE = ItemResult("a", "p", "#### 3", passed=True, score=1.0, length=5, finished=True, kl=2.0)
 
 
 def measured(rows: list[dict[str, str]] = ROWS, **options: object) -> list[ItemResult]:
@@ -64,13 +64,13 @@ class Saying(Policy):
 def test_a_completion_is_right_when_its_final_number_is_the_answers() -> None:
     policy = Saying(tiny_policy().model, tiny_policy().tokenizer)
     results = evaluate_items(policy, ROWS[:2], seed=7, purpose="dev", max_new_tokens=4, temperature=1.0)
-    assert [r.correct for r in results] == [True, False]  # the answers are 3 and 14
-    assert [r.formatted for r in results] == [True, True]
+    assert [r.passed for r in results] == [True, False]  # the answers are 3 and 14
+    assert [r.parts["format_rate"] for r in results] == [1.0, 1.0]
     assert results[0].completion == "#### 3"
 
 
 def test_results_survive_as_rows() -> None:
-    assert [ItemResult(**row) for row in as_rows([ONE])] == [ONE]
+    assert [ItemResult.from_json(row) for row in as_rows([ONE])] == [ONE]
 
 
 def test_samples_come_item_by_item_and_the_first_is_what_one_alone_would_be() -> None:
@@ -90,7 +90,8 @@ class Loosely(Policy):
 def test_the_lenient_extractor_stands_beside_the_strict_one() -> None:
     policy = Loosely(tiny_policy().model, tiny_policy().tokenizer)
     (result,) = evaluate_items(policy, ROWS[:1], seed=7, purpose="dev", max_new_tokens=4, temperature=1.0)
-    assert (result.correct, result.correct_lenient, result.formatted, result.answer) == (False, True, False, None)
+    assert (result.passed, result.score, result.answer) == (False, 0.0, None)
+    assert result.parts == {"accuracy_lenient": 1.0, "format_rate": 0.0}
 
 
 def test_a_reward_and_its_parts_go_with_each_sample() -> None:

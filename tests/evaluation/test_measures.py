@@ -18,22 +18,24 @@ from ratchet.components.evaluation.measures import (
 )
 from ratchet.components.records import ItemResult
 
-ONE = ItemResult("a", "p", "#### 3", correct=True, formatted=True, length=5, finished=True, kl=2.0, answer="3")
+PARTS = {"accuracy_lenient": 0.0, "format_rate": 1.0}
+ONE = ItemResult("a", "p", "#### 3", passed=True, score=1.0, length=5, finished=True, kl=2.0, answer="3", parts=PARTS)
 
 
 def samples(*answers: str | None, item: str = "a", right: str = "3") -> list[ItemResult]:
     """Samples of an item whose answer is ``right``."""
+    right_ones = [answer == right for answer in answers]
     return [
-        replace(ONE, id=item, sample=n, answer=answer, correct=answer == right, formatted=answer is not None)
-        for n, answer in enumerate(answers)
+        replace(ONE, id=item, sample=n, answer=answer, passed=good, score=float(good))
+        for n, (answer, good) in enumerate(zip(answers, right_ones, strict=True))
     ]
 
 
 def test_a_summary_by_hand() -> None:
     results = [
         ONE,
-        replace(ONE, id="b", correct=False, length=7, kl=4.0),
-        replace(ONE, id="c", correct=False, formatted=False, length=9, kl=6.0),
+        replace(ONE, id="b", passed=False, score=0.0, length=7, kl=4.0),
+        replace(ONE, id="c", passed=False, score=0.0, parts={**PARTS, "format_rate": 0.0}, length=9, kl=6.0),
     ]
     summary = summarise(results)
     assert summary["accuracy"].value == pytest.approx(1 / 3)
@@ -52,7 +54,7 @@ def test_a_measure_with_a_gap_is_not_shown() -> None:
 
 
 def test_what_a_library_does_not_measure_is_absent_and_not_zero() -> None:
-    written = replace(ONE, formatted=None, correct_lenient=None, kl=None, answer=None)
+    written = replace(ONE, parts={}, kl=None, answer=None)
     assert list(summarise([written, replace(written, id="b")])) == ["accuracy", "length", "diversity"]
     compared = replace(written, completion="", length=None, finished=None)
     assert list(summarise([compared, replace(compared, id="b")])) == ["accuracy"]
@@ -119,6 +121,6 @@ def test_values_know_their_item() -> None:
 
 
 def test_a_slice_is_summarised_by_itself() -> None:
-    results = [replace(ONE, slices=["hard"], correct=False), replace(ONE, id="b")]
+    results = [replace(ONE, slices=["hard"], passed=False, score=0.0), replace(ONE, id="b")]
     assert sliced_summaries(results, ["hard"])["hard"]["accuracy"].value == 0
     assert sliced_summaries(results, ["none"])["none"]["accuracy"].n == 0

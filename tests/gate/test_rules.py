@@ -23,7 +23,9 @@ EXPECTED = {"challenger": "c" * 64, "incumbent": "i" * 64}
 def results(correct: list[bool], length: int = 10, kl: float | None = 1.0) -> dict[str, list[ItemResult]]:
     """One result an item; lengths and divergences vary a little around their mean."""
     return {
-        str(n): [ItemResult(str(n), "p", "c", right, True, length + n % 2, True, None if kl is None else kl + 0.01 * (n % 2))]
+        str(n): [
+            ItemResult(str(n), "p", "c", right, float(right), length + n % 2, True, None if kl is None else kl + 0.01 * (n % 2))
+        ]
         for n, right in enumerate(correct)
     }
 
@@ -222,11 +224,11 @@ def guarded(*guards: Guard, **more: object) -> Rules:
 
 def formatted(arms: Arms, ours: int, theirs: int) -> Arms:
     """The first so many items are in the format."""
-    challenger = {k: [replace(r[0], formatted=int(k) < ours)] for k, r in arms.challenger.items()}
+    challenger = {k: [replace(r[0], parts={"format_rate": float(int(k) < ours)})] for k, r in arms.challenger.items()}
     return replace(
         arms,
         challenger=challenger,
-        incumbent={k: [replace(r[0], formatted=int(k) < theirs)] for k, r in arms.incumbent.items()},
+        incumbent={k: [replace(r[0], parts={"format_rate": float(int(k) < theirs)})] for k, r in arms.incumbent.items()},
     )
 
 
@@ -262,7 +264,7 @@ def sliced(arms: Arms, wrong: int) -> Arms:
     """Items 0 to 99 are of the slice hard; the challenger is wrong on the first so many of them."""
     mark = {k: ["hard"] if int(k) < 100 else [] for k in arms.items}
     challenger = {
-        k: [replace(r[0], slices=mark[k], correct=r[0].correct and int(k) >= wrong)] for k, r in arms.challenger.items()
+        k: [replace(r[0], slices=mark[k], passed=r[0].passed and int(k) >= wrong)] for k, r in arms.challenger.items()
     }
     return replace(arms, challenger=challenger)
 
@@ -322,6 +324,8 @@ def test_a_challenger_at_a_guards_margin_is_seldom_promoted() -> None:
     for _ in range(300):
         # the format holds for all of the incumbent's, and for 95% of the challenger's: just the margin
         broken = rng.random(300) < worse
-        challenger = {k: [replace(r[0], formatted=not broken[int(k)])] for k, r in BETTER.challenger.items()}
+        challenger = {
+            k: [replace(r[0], parts={"format_rate": float(not broken[int(k)])})] for k, r in BETTER.challenger.items()
+        }
         promoted += decide(replace(BETTER, challenger=challenger), rules, first_champion=False).promote
     assert promoted / 300 <= bound + 3 * math.sqrt(bound * (1 - bound) / 300)
