@@ -5,21 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ratchet.components.recipe.base import Count, Positive, Section
-
-
-class GraderSection(Section):
-    """The settings of one grader."""
-
-    @property
-    def scores(self) -> Literal["binary", "bounded"]:
-        """binary: 0 or 1, right or wrong; bounded: anything from 0 to 1."""
-        return "binary"
-
-    @property
-    def passes(self) -> bool:
-        """Whether its grades say right or wrong, as the measure ``accuracy`` needs."""
-        return self.scores == "binary"
+from ratchet.components.recipe.base import Count, GraderSection, Positive
+from ratchet.components.recipe.grader_kinds import JsonMatch, Label, Sql, TextSimilarity
 
 
 class Numbers(GraderSection):
@@ -87,7 +74,10 @@ class Length(GraderSection):
         return self
 
 
-GraderSettings = Annotated[Numbers | Exact | Pattern | Choice | JsonSchema | Length, Field(discriminator="type")]
+GraderSettings = Annotated[
+    Numbers | Exact | Pattern | Choice | JsonSchema | Length | Label | JsonMatch | TextSimilarity | Sql,
+    Field(discriminator="type"),
+]
 
 
 def with_type(values: Any) -> Any:
