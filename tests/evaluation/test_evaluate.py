@@ -1,14 +1,16 @@
 """Measuring a policy on items."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from ratchet.components.evaluation.evaluate import Measuring, as_rows, evaluate_items
+from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
-from ratchet.components.recipe import Slice
+from ratchet.components.recipe import Exact, Length, Slice
 from ratchet.components.records import ItemResult
 from tests.tiny_models import tiny_policy
 
@@ -115,3 +117,29 @@ def test_slices_are_by_prompt_or_by_field() -> None:
     assert [piece.includes({"prompt": "3 apples"}) for piece in slices] == [False, False]
     assert [piece.includes({"prompt": "3 apples", "level": 4}) for piece in slices] == [False, False]
     assert measured(ROWS[:2], measuring=Measuring(slices=slices))[1].slices == ["many"]
+
+
+def test_any_grader_can_be_gold_and_others_stand_beside_it() -> None:
+    rows = [{**ROWS[0], "answer": "it is 3", "group": "g1"}, {**ROWS[1], "answer": "no"}]
+    exact, brief = build_grader(Exact(type="exact")), build_grader(Length(type="length", longest=3, slope=10.0))
+    policy = Loosely(tiny_policy().model, tiny_policy().tokenizer)
+    measuring = Measuring(gold=exact, graders={"brief": brief})
+    first, second = evaluate_items(policy, rows, seed=7, purpose="dev", max_new_tokens=4, temperature=1.0, measuring=measuring)
+    assert (first.passed, first.score, first.answer, first.cluster) == (True, 1.0, "it is 3", "g1")
+    assert (second.passed, second.score, second.cluster) == (False, 0.0, None)
+    assert first.grades == {"brief": pytest.approx(0.6)}  # four characters too many, slope 10
+
+
+def test_a_fault_of_the_gold_is_missing_and_never_wrong() -> None:
+    def broken(prompts: list[str], texts: list[str], rows: list[dict[str, str]]) -> list[Grade]:
+        return [Grade(None, fault="timeout") if "14" in prompt else Grade(1.0, passed=True) for prompt in prompts]
+
+    results = measured(ROWS[:2], measuring=Measuring(gold=broken))
+    assert [(r.score, r.passed, r.fault) for r in results] == [(1.0, True, None), (None, None, "timeout")]
+
+
+def test_a_row_from_before_grades_is_read() -> None:
+    old = {**as_rows([ONE])[0], "correct": True, "formatted": True, "correct_lenient": None}
+    for name in ("passed", "score", "parts", "fault", "grades", "cluster"):
+        del old[name]
+    assert ItemResult.from_json(old) == replace(ONE, parts={"format_rate": 1.0})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ratchet.components.evaluation.measures import (
+    clusters_of,
     column,
     distinct_bigrams,
     flat,
@@ -16,6 +17,7 @@ from ratchet.components.evaluation.measures import (
     sliced_summaries,
     summarise,
 )
+from ratchet.components.recipe import headline
 from ratchet.components.records import ItemResult
 
 PARTS = {"accuracy_lenient": 0.0, "format_rate": 1.0}
@@ -124,3 +126,44 @@ def test_a_slice_is_summarised_by_itself() -> None:
     results = [replace(ONE, slices=["hard"], passed=False, score=0.0), replace(ONE, id="b")]
     assert sliced_summaries(results, ["hard"])["hard"]["accuracy"].value == 0
     assert sliced_summaries(results, ["none"])["none"]["accuracy"].n == 0
+
+
+def test_a_bounded_gold_is_a_measure_of_its_own_and_the_headline() -> None:
+    results = [replace(ONE, score=0.25, passed=False), replace(ONE, id="b", score=1.0)]
+    figures = summarise(results)
+    assert (figures["gold"].value, figures["accuracy"].value, headline(figures)) == (0.625, 0.5, "gold")
+    assert headline(summarise([ONE])) == "accuracy"
+
+
+def test_without_right_or_wrong_there_is_no_accuracy() -> None:
+    results = [replace(ONE, score=0.25, passed=None), replace(ONE, id="b", score=0.75, passed=None)]
+    assert "accuracy" not in summarise(results)
+    assert summarise(results)["gold"].value == 0.5
+
+
+def test_faults_of_the_gold_are_left_out_of_a_summary() -> None:
+    figures = summarise([ONE, replace(ONE, id="b", passed=None, score=None, fault="timeout")])
+    assert (figures["accuracy"].value, figures["accuracy"].n) == (1.0, 1)
+
+
+def test_parts_and_other_graders_are_measures() -> None:
+    result = replace(ONE, parts={**PARTS, "f1": 0.5}, grades={"short": 0.25})
+    assert column("gold/f1", [[result]]).tolist() == [[0.5]]
+    assert column("grader/short", [[result]]).tolist() == [[0.25]]
+    assert {"gold/f1", "grader/short"} <= summarise([result]).keys()
+
+
+def test_items_of_one_group_are_one_cluster() -> None:
+    groups = [[replace(ONE, cluster="x")], [replace(ONE, cluster="y")], [replace(ONE, cluster="x")], [ONE], []]
+    clusters = clusters_of(groups)
+    assert clusters is not None
+    assert clusters[0] == clusters[2]
+    assert len(set(clusters.tolist())) == 4
+    assert clusters_of([[ONE], [ONE]]) is None
+
+
+def test_a_groups_items_widen_the_interval() -> None:
+    alone = [replace(ONE, id=str(n), passed=n < 20, score=float(n < 20)) for n in range(40)]
+    tied = [replace(r, cluster=str(int(r.id) // 10)) for r in alone]
+    narrow, wide = (summarise(results)["accuracy"] for results in (alone, tied))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)  # four clusters, all right or all wrong
