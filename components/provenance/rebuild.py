@@ -133,7 +133,7 @@ class Rebuild:
             commit_dataset(Store(self.state / "store"), stage, data, dataset.pointer)
 
     def _pin(self, pointer: Mapping[str, Any]) -> None:
-        """Pin the checkout to the version: by the recipe's own pointer, and by ``data.dvc``, the only one that older code reads."""
+        """Pin the checkout to the version: by the recipe's own pointer, and by ``data.dvc``, which older code reads."""
         own = Place(self.project, f"data.{self.lineage.model}")
         write_text(own.pointer, relocated(pointer, own.name, self.lineage.model))
         write_text(self.project / POINTER, relocated(pointer))
