@@ -13,6 +13,7 @@ from ratchet.components.recipe.data import (
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
+from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy, Warmup
@@ -62,6 +63,7 @@ __all__ = [
     "Length",
     "LengthLimit",
     "Library",
+    "Limits",
     "LmEval",
     "Lora",
     "Loss",
