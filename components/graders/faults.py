@@ -63,9 +63,8 @@ class Retrying:
             return [self._counted(grade) for grade in grades]
         if len(completions) == 1:
             return [self._missing(grades)]
-        return [
-            grade for one in zip(prompts, completions, rows, strict=True) for grade in self._batch(*([part] for part in one))
-        ]
+        singles = zip(prompts, completions, rows, strict=True)
+        return [grade for prompt, completion, row in singles for grade in self._batch([prompt], [completion], [row])]
 
     def _attempt(
         self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]

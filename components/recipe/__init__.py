@@ -13,6 +13,7 @@ from ratchet.components.recipe.data import (
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
+from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
@@ -35,7 +36,6 @@ from ratchet.components.recipe.sources import (
     short_form,
 )
 from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
-from ratchet.components.recipe.verifier import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 
 __all__ = [
     "CHECKS",
@@ -54,6 +54,7 @@ __all__ = [
     "Failures",
     "Folder",
     "Gate",
+    "GraderSettings",
     "Guard",
     "HubDataset",
     "Inspect",
@@ -88,7 +89,6 @@ __all__ = [
     "Split",
     "Term",
     "Train",
-    "Verifier",
     "Warmup",
     "Weighted",
     "WordProblems",

@@ -29,7 +29,7 @@ Served = tuple[Answer, bool, Mapping[str, Any]]  # whether it is called with a w
 
 FORKED = 70  # exit code of a forked process that would answer in its parent's name (EX_SOFTWARE of sysexits.h)
 LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
-LONGEST_REASON = 500  # characters
+LONGEST_TEXT = 500  # characters of a reason or an answer
 
 
 class UnfitError(Exception):
@@ -211,14 +211,16 @@ def _graded(result: Any) -> dict[str, Any]:
     fields = _fields(result)
     if fields is None:
         return {"score": number(result, "a score")}
-    score, parts, passed = fields.get("score", fields.get("total")), fields.get("parts") or {}, fields.get("passed")
+    score, parts = fields.get("score", fields.get("total")), fields.get("parts") or {}
+    passed, answer = fields.get("passed"), fields.get("answer")
     if not isinstance(parts, Mapping):
         raise UnfitError(f"it returned parts of type {type(parts).__name__}. Return a dict of numbers")
     return {
         "score": None if score is None else number(score, "a score"),
         "parts": {str(name): number(value, f"the part {name}") for name, value in parts.items()},
         "passed": passed if isinstance(passed, bool) else None,
-        "reason": str(fields.get("reason") or "")[:LONGEST_REASON],
+        "reason": str(fields.get("reason") or "")[:LONGEST_TEXT],
+        "answer": None if answer is None else str(answer)[:LONGEST_TEXT],
     }
 
 
@@ -228,7 +230,7 @@ def _fields(result: Any) -> Mapping[str, Any] | None:
         if "score" not in result and "total" not in result:
             raise UnfitError(f"it returned a dict without a score: {_shown(dict(result))}")
         return result
-    names = [name for name in ("score", "total", "parts", "passed", "reason") if hasattr(result, name)]
+    names = [name for name in ("score", "total", "parts", "passed", "reason", "answer") if hasattr(result, name)]
     if "score" not in names and "total" not in names:
         return None
     return {name: getattr(result, name) for name in names}
