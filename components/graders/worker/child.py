@@ -242,7 +242,7 @@ def number(value: Any, what: str) -> float:
     Raises:
         UnfitError: if the value is not one.
     """
-    if hasattr(value, "item") and callable(value.item):  # a scalar of numpy or torch
+    with suppress(AttributeError, ValueError, RuntimeError):  # a scalar of numpy or torch; more than one number is shown below
         value = value.item()
     if not isinstance(value, (int, float)):
         raise UnfitError(f"it returned {what} of type {type(value).__name__}: {_shown(value)}. Return a number, or None")
@@ -259,7 +259,7 @@ def _shown(value: Any) -> str:
     try:
         return repr(value)[:200]
     except Exception:  # an integer too long for Python to print, or user code
-        return f"a {type(value).__name__}"
+        return f"one of type {type(value).__name__}"
 
 
 def _limit_memory(megabytes: int) -> None:

@@ -91,7 +91,7 @@ class Worker:
     def _ask(self, process: Process, calls: Sequence[Mapping[str, Any]]) -> list[Grade]:
         try:
             reply = process.ask(json.dumps(calls, default=str).encode() + b"\n", self.limits.seconds)
-        except FaultError:
+        except BaseException:  # Ctrl-C too: the process has ended
             self._process = None
             raise
         if "fault" in reply:

@@ -71,18 +71,13 @@ class Process:
         """
         printed = bytearray()
         try:
-            line = self._exchange(bytearray(request), seconds, printed)
-            reply: dict[str, Any] = json.loads(line)
-        except ValueError as error:
-            self.end()
-            raise FaultError("protocol", f"it wrote to the channel of its process: {error}") from error
+            return _decoded(self._exchange(bytearray(request), seconds, printed))
         except BaseException:  # Ctrl-C too: an answer that is still to come must not be taken for the next one's
             self.end()
             raise
         finally:
             if printed:
                 print(visible(redacted(printed.decode(errors="replace"))).rstrip("\n"), file=sys.stderr)
-        return reply
 
     def _exchange(self, request: bytearray, seconds: float, printed: bytearray) -> bytes:
         received, deadline = bytearray(), time.monotonic() + seconds
@@ -162,6 +157,14 @@ class Process:
         if self._control != -1:
             os.close(self._control)
             self._control = -1
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        reply: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise FaultError("protocol", f"it wrote to the channel of its process: {error}") from error
+    return reply
 
 
 def fault_of(report: Mapping[str, Any], limits: Mapping[str, Any]) -> FaultError:
