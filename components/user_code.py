@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ratchet.components.digests import file_digest
-from ratchet.components.errors import RatchetError, RecipeError
+from ratchet.components.errors import RatchetError, RecipeError, RewardError
 
 FORKED = 70  # exit code of a forked process that would continue the pipeline (EX_SOFTWARE of sysexits.h)
 
@@ -22,7 +22,7 @@ _owner: int | None = None  # the process that runs the pipeline, once there is o
 
 
 @contextmanager
-def user_code(source: str, remedy: str, error: type[RatchetError]) -> Iterator[None]:
+def user_code(source: str, remedy: str, error: type[RatchetError] = RewardError) -> Iterator[None]:
     """Import or call a user's code. A process that it forks ends with the block, whether the code returns or raises there.
 
     Exceptions pass, and so do operator requests: KeyboardInterrupt, and what a signal handler raises that
