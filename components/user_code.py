@@ -82,6 +82,8 @@ def function_files(function: str) -> list[Path]:
 def _found(module: str) -> tuple[Path | None, list[str]]:
     """A module's file, and the folders of its top package."""
     first, *rest = module.split(".")
+    if not all(name.isidentifier() for name in (first, *rest)):
+        return None, []
     spec = PathFinder.find_spec(first, [str(project_root())]) or _installed(first)
     folders = list(spec.submodule_search_locations or []) if spec else []
     for number in range(len(rest)):
