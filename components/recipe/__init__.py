@@ -15,6 +15,7 @@ from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
 from ratchet.components.recipe.grader_kinds import Compared, JsonMatch, Label, Math, Sql, TextSimilarity
 from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
+from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy, Warmup
@@ -67,6 +68,7 @@ __all__ = [
     "Length",
     "LengthLimit",
     "Library",
+    "Limits",
     "LmEval",
     "Lora",
     "Loss",
