@@ -1,6 +1,7 @@
 """``ratchet recipe``."""
 
 import json
+import sys
 
 import typer
 
@@ -19,7 +20,14 @@ def show(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, jso
 
     from ratchet.components.recipe import load_recipe
 
-    values = load_recipe(recipe, overrides or []).model_dump(mode="json")
+    loaded = load_recipe(recipe, overrides or [])
+    values = loaded.model_dump(mode="json")
+    if loaded.gold.grader is None:
+        graders = {"right": loaded.gold_settings.model_dump(mode="json")}
+        print(
+            f"gold is the reward's verifier. To say so: graders: {json.dumps(graders)}, gold: {{grader: right}}",
+            file=sys.stderr,
+        )
     print(json.dumps(values, indent=2) if json_output else yaml.safe_dump(values, sort_keys=False), end="")
 
 
