@@ -9,6 +9,7 @@ from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import fold_left
 from ratchet.components.gate.plan import level, past_tests
 from ratchet.components.gate.primary import NAMES, Power, choose_test, power_at, power_from
+from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import kind_of
 from ratchet.components.stages.data import prepare_data
@@ -81,10 +82,13 @@ def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: f
 
 
 def newest_evaluation(context: Context, ledger: Ledger) -> EvaluateStage | None:
-    """The newest stored evaluation behind a verdict of this model, with the same number of samples per item."""
+    """The newest stored evaluation behind a verdict of this model, by the same gold, with the same samples per item."""
+    gold = grader_digests(context.recipe)["gold"]
     for known in reversed(ledger.verdicts(context.recipe.name)):
         record = known["record"]
         if not record.get("dev_evidence") or record["samples"] != context.recipe.evaluation.samples:
+            continue
+        if record.get("gold") not in ("", None, gold):
             continue
         if (found := EvaluateStage.find(context.store, record["dev_evidence"])) is not None:
             return found

@@ -23,11 +23,8 @@ def show(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, jso
     loaded = load_recipe(recipe, overrides or [])
     values = loaded.model_dump(mode="json")
     if loaded.gold.grader is None:
-        graders = {"right": loaded.gold_settings.model_dump(mode="json")}
-        print(
-            f"gold is the reward's verifier. To say so: graders: {json.dumps(graders)}, gold: {{grader: right}}",
-            file=sys.stderr,
-        )
+        written = {"graders": {"right": loaded.gold_settings.model_dump(mode="json")}, "gold": {"grader": "right"}}
+        print(f"gold follows from the reward; written out it is {json.dumps(written)}", file=sys.stderr)
     print(json.dumps(values, indent=2) if json_output else yaml.safe_dump(values, sort_keys=False), end="")
 
 
