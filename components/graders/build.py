@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from sqlite3 import sqlite_version
 from types import ModuleType
 
 from ratchet.components.errors import RecipeError
+from ratchet.components.formula import parse_formula
 from ratchet.components.graders import (
     choice,
     exact,
@@ -14,34 +14,47 @@ from ratchet.components.graders import (
     json_schema,
     label,
     length,
+    multi,
     number,
+    outside,
     regex,
     sql,
     text_similarity,
 )
 from ratchet.components.graders.protocol import Grader, Measure
 from ratchet.components.graders.rule import Rule, RuleGrader, grader_digest
+from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.recipe import (
     Choice,
     Exact,
     GraderSettings,
+    Http,
     JsonMatch,
     JsonSchema,
     Label,
     Length,
+    Math,
+    Multi,
     Numbers,
+    OpenAI,
     Pattern,
     Recipe,
+    Reward,
     Sql,
     TextSimilarity,
+    UserFunction,
 )
+from ratchet.components.user_code import project_root
 
 
-def build_grader(settings: GraderSettings) -> Grader:
+def build_grader(settings: GraderSettings, key: str = "file") -> Grader:
     """The grader of one entry of ``graders``, of ``reward.verifier`` or of a term. Cheap: nothing of the user's runs.
 
+    Args:
+        key: the recipe's key of a user's function, for messages.
+
     Raises:
-        RecipeError: if its JSON Schema is not valid.
+        RecipeError: if its JSON Schema is not valid, or a file, library or database that it needs is not there.
     """
     match settings:
         case Numbers():
@@ -65,6 +78,17 @@ def build_grader(settings: GraderSettings) -> Grader:
             return _of(settings, text_similarity, judge, text_similarity.LIBRARIES)
         case Sql():
             return _sql(settings)
+        case Math():
+            require("math", *outside.MATH_LIBRARIES)
+            return outside.math_grader(settings)
+        case UserFunction():
+            return outside.user_grader(settings, key)
+        case Http():
+            return outside.http_grader(settings)
+        case OpenAI():
+            return outside.openai_grader(settings, key)
+        case Multi():
+            return _multi(settings, key)
 
 
 def _label(settings: Label) -> Rule:
@@ -77,8 +101,16 @@ def _json_match(settings: JsonMatch) -> Rule:
     return json_match.rule(settings.reference, fields, settings.others, settings.score)
 
 
+def _multi(settings: Multi, key: str) -> Grader:
+    graders = {name: build_grader(one, f"{key}.graders.{name}") for name, one in settings.graders.items()}
+    decides = [settings.model_dump(mode="json", exclude={"graders"}), {name: one.digest for name, one in graders.items()}]
+    combined = multi.Combined(parse_formula(settings.formula), graders)
+    span = (settings.range[0], settings.range[1])
+    return Scorer(combined, grader_digest(multi.__name__, decides), Measure(settings.scores), span, settings.passes_at)
+
+
 def _sql(settings: Sql) -> Grader:
-    root, libraries = Path.cwd(), ("sqlglot",) if settings.dialect else ()
+    root, libraries = project_root(), ("sqlglot",) if settings.dialect else ()
     require("sql", *libraries)
     query = sql.Query(**settings.model_dump(exclude={"type"}))
     decides = {**settings.model_dump(mode="json", exclude={"seconds"}), "files": sql.database_digests(query, root)}
@@ -100,8 +132,19 @@ def require(extra: str, *distributions: str) -> None:
 
 def grader_digests(recipe: Recipe) -> dict[str, str]:
     """What a recipe's figures are judged by: the digest of its gold, and of each grader that a rule of the gate names."""
-    others = {f"grader/{name}": build_grader(settings).digest for name, settings in recipe.guarding.items()}
-    return {"gold": build_grader(recipe.gold_settings).digest, **others}
+    guarding = recipe.guarding.items()
+    others = {f"grader/{name}": build_grader(settings, f"graders.{name}").digest for name, settings in guarding}
+    return {"gold": build_grader(recipe.gold_settings, gold_key(recipe)).digest, **others}
+
+
+def verifier_digests(reward: Reward) -> dict[str, str]:
+    """The digests of the graders in a reward: what they run is not all written in the recipe."""
+    return {f"verifier/{n}": build_grader(settings, "reward.verifier").digest for n, settings in enumerate(reward.verifiers)}
+
+
+def gold_key(recipe: Recipe) -> str:
+    """The recipe's key of its gold, for messages."""
+    return "reward.verifier" if recipe.gold.grader is None else f"graders.{recipe.gold.grader}"
 
 
 def _of(settings: GraderSettings, module: ModuleType, rule: Rule, libraries: Sequence[str] = ()) -> Grader:

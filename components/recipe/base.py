@@ -36,7 +36,7 @@ class Section(BaseModel):
 
 
 class GraderSection(Section):
-    """The settings of one grader. They say what its scores are, before anything runs."""
+    """The settings of one grader."""
 
     @property
     def scores(self) -> Literal["binary", "bounded"]:

@@ -3,10 +3,12 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ratchet.components.recipe.base import Count, GraderSection, Positive
-from ratchet.components.recipe.grader_kinds import JsonMatch, Label, Sql, TextSimilarity
+from ratchet.components.formula import parse_formula
+from ratchet.components.recipe.base import Count, GraderSection, Name, Positive
+from ratchet.components.recipe.grader_kinds import Http, JsonMatch, Label, Math, Range, Sql, TextSimilarity, UserFunction
+from ratchet.components.recipe.openai_graders import OpenAI
 
 
 class Numbers(GraderSection):
@@ -74,12 +76,61 @@ class Length(GraderSection):
         return self
 
 
-GraderSettings = Annotated[
-    Numbers | Exact | Pattern | Choice | JsonSchema | Length | Label | JsonMatch | TextSimilarity | Sql,
-    Field(discriminator="type"),
-]
+class Multi(GraderSection):
+    """A formula over the scores of other graders: ``0.9 * right + 0.1 * fields``."""
+
+    type: Literal["multi"]
+    graders: Annotated[dict[Name, "GraderSettings"], Field(min_length=1)]
+    formula: str
+    range: Range = Field(default_factory=lambda: [0.0, 1.0])  # of the formula's values, which become 0 to 1
+    passes_at: float | None = None  # passed from this value on
+
+    @model_validator(mode="after")
+    def _formula_is_over_them(self) -> "Multi":
+        names = parse_formula(self.formula).names
+        if names != set(self.graders):
+            wrong = ", ".join(sorted(names ^ set(self.graders)))
+            raise ValueError(f"the formula and the graders do not name the same: {wrong}; name each in both")
+        return self
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return "bounded"
+
+    @property
+    def passes(self) -> bool:
+        return self.passes_at is not None
 
 
 def with_type(values: Any) -> Any:
-    """Settings of ``reward.verifier`` without a type are for numbers."""
-    return {"type": "number", **values} if isinstance(values, dict) else values
+    """``{file: ...}``, ``{http: URL}`` and ``{openai: ...}`` are of that type, and other settings without a type of numbers."""
+    if not isinstance(values, dict) or "type" in values:
+        return values
+    for kind, key in (("file", "file"), ("http", "url"), ("openai", "grader")):
+        if kind in values:
+            return {"type": kind, key: values[kind], **{name: one for name, one in values.items() if name != kind}}
+    return {"type": "number", **values}
+
+
+GraderSettings = Annotated[
+    Annotated[
+        Numbers
+        | Exact
+        | Pattern
+        | Choice
+        | JsonSchema
+        | Length
+        | Label
+        | JsonMatch
+        | TextSimilarity
+        | Math
+        | Sql
+        | UserFunction
+        | Http
+        | OpenAI
+        | Multi,
+        Field(discriminator="type"),
+    ],
+    BeforeValidator(with_type),
+]
+Multi.model_rebuild()

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ratchet.components.digests import digest_of
 from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
@@ -13,7 +13,7 @@ from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from ratchet.components.recipe.evaluation import Evaluation, Slice
 from ratchet.components.recipe.gate import Gate, Guard, Primary
 from ratchet.components.recipe.gold import REMEDY, Gold, default_gold, with_default_reward
-from ratchet.components.recipe.graders import GraderSettings, Numbers, with_type
+from ratchet.components.recipe.graders import GraderSettings, Numbers
 from ratchet.components.recipe.measures import OF_NUMBERS, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.retention import Retention
@@ -32,7 +32,7 @@ class Recipe(Section):
     threads: Annotated[int, Field(ge=0)] = 0  # CPU threads; 0 leaves torch's choice
     data: Data = Data()
     policy: Policy = Policy()
-    graders: dict[Name, Annotated[GraderSettings, BeforeValidator(with_type)]] = Field(default_factory=dict)
+    graders: dict[Name, GraderSettings] = Field(default_factory=dict)
     gold: Gold = Gold()
     reward: Reward = Reward()
     train: Train = Train()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.build import build_grader, gold_key
 from ratchet.components.graders.faults import Retrying
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.graders.worker.function import user_function
@@ -37,12 +37,12 @@ def build_reward(settings: Reward, model_path: Path | None, device: torch.device
 
 def build_gold(recipe: Recipe) -> RewardFunction:
     """The grader that is gold; its faults are counted, and stop the run above the share of ``reward.failures``."""
-    return counted(recipe.gold_settings, "the gold", recipe)
+    return counted(recipe.gold_settings, gold_key(recipe), recipe, "the gold")
 
 
-def counted(settings: GraderSettings, source: str, recipe: Recipe) -> RewardFunction:
-    """A grader whose failures are retried and counted; ``source`` names it in errors."""
-    return Retrying(build_grader(settings), source, recipe.reward.failures)
+def counted(settings: GraderSettings, key: str, recipe: Recipe, source: str | None = None) -> RewardFunction:
+    """A grader whose failures are retried and counted; ``source``, or else its key in the recipe, names it in errors."""
+    return Retrying(build_grader(settings, key), source or key, recipe.reward.failures)
 
 
 def load_model(settings: ModelSettings, path: Path | None, device: torch.device) -> RewardFunction:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.files import without_nan, write_json
-from ratchet.components.graders.build import grader_digests
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.randomness import batch_indices
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of
@@ -25,6 +25,7 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
     ]
     functions = function_digests(recipe.reward.functions, context.seen.digest)
     inputs = {"data": data.version, "policy": start.weights, "gold": grader_digests(recipe)["gold"], **functions}
+    inputs |= verifier_digests(recipe.reward)
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():

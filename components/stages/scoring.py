@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ratchet.components.files import model_weights, read_json, read_json_lines, write_json_lines
-from ratchet.components.graders.build import grader_digests
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, StageResult
@@ -88,7 +88,7 @@ def configuration(context: Context) -> list[Any]:
     """The part of the recipe that both stages depend on, and the graders' digests."""
     recipe = context.recipe
     settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows", "benchmarks"})
-    benchmarks, graders = sorted(recipe.evaluation.benchmarks), grader_digests(recipe)
+    benchmarks, graders = sorted(recipe.evaluation.benchmarks), grader_digests(recipe) | verifier_digests(recipe.reward)
     return [settings, benchmarks, recipe.policy.max_new_tokens, recipe.prompt_date, recipe.device, graders]
 
 
@@ -135,5 +135,5 @@ def _measuring(context: Context, models: Models, arm: Arm) -> Any:
         build_reward(recipe.reward, models.reward.model, device) if models.reward else None,
         recipe.evaluation.slices,
         build_gold(recipe),
-        {name: counted(settings, f"the grader {name}", recipe) for name, settings in recipe.guarding.items()},
+        {name: counted(settings, f"graders.{name}", recipe) for name, settings in recipe.guarding.items()},
     )
