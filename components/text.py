@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 
 MAX_TEXT = 2_000
 
@@ -15,3 +16,10 @@ def visible(text: str) -> str:
 def redacted(text: str) -> str:
     """A text without the user information of the URIs in it."""
     return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
+def transcript(turns: Sequence[Mapping[str, str]]) -> str:
+    """Messages {role, content} as one text: a paragraph ``role: text`` per turn, but a single user message as it is."""
+    if [turn["role"] for turn in turns] == ["user"]:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)

@@ -51,7 +51,7 @@ def tokenizer(path: str | None) -> Tokenize:
 
 
 def limit_lengths(frame: pl.DataFrame, length: LengthLimit) -> Limited:
-    """Drop or cut prompts over ``max_prompt`` tokens; drop rows with another text over ``max_answer`` tokens.
+    """Drop or cut prompts over ``max_prompt`` tokens, and drop conversations; drop rows with another text over ``max_answer`` tokens.
 
     A reference, a demonstration or a preference is never truncated: its end decides how it is judged.
     """
@@ -61,6 +61,10 @@ def limit_lengths(frame: pl.DataFrame, length: LengthLimit) -> Limited:
         spans = split(frame["prompt"].to_list())
         over = pl.Series([len(s) > length.max_prompt for s in spans])
         if length.policy == "truncate":
+            # A conversation is dropped: its messages would stay whole, and cut ones would not be what was asked.
+            long = pl.Series([len(s) > length.max_prompt for s in spans]) & frame["messages"].is_not_null()
+            frame, spans = frame.filter(~long), [s for s, gone in zip(spans, long, strict=True) if not gone]
+            over = over.filter(~long)
             pairs = zip(frame["prompt"], spans, strict=True)
             cut = [text[: s[length.max_prompt - 1][1]] if len(s) > length.max_prompt else text for text, s in pairs]
             frame = frame.with_columns(pl.Series("prompt", cut, dtype=pl.String))

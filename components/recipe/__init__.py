@@ -23,6 +23,7 @@ from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
 from ratchet.components.recipe.sentinel import Sentinel
 from ratchet.components.recipe.sources import (
+    ChatLogs,
     Csv,
     Folder,
     HubDataset,
@@ -35,6 +36,7 @@ from ratchet.components.recipe.sources import (
     parts,
     short_form,
 )
+from ratchet.components.recipe.task import Message, Task
 from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "MAX_RECIPE_BYTES",
     "PAIR_COLUMNS",
     "PROBLEM_COLUMNS",
+    "ChatLogs",
     "Checks",
     "Choice",
     "Compared",
@@ -71,6 +74,7 @@ __all__ = [
     "Lora",
     "Loss",
     "Math",
+    "Message",
     "Mix",
     "NearDuplicates",
     "Numbers",
@@ -91,6 +95,7 @@ __all__ = [
     "Slice",
     "Split",
     "Sql",
+    "Task",
     "Term",
     "TextSimilarity",
     "Train",
