@@ -39,9 +39,9 @@ class Finding(NamedTuple):
 
 
 class Chat(NamedTuple):
-    """A conversation: the policy's input as text, the assistant's last message (None if it is the policy's turn), and the turns.
+    """A conversation: what is asked as text, the assistant's last message (None if it is the policy's turn), and the turns.
 
-    ``turns`` are None if the input is one user message, which the text says whole.
+    ``turns`` are None if one user message is asked, which the text contains whole.
     """
 
     prompt: Any
@@ -94,13 +94,14 @@ def own_columns(record: Mapping[str, Any], names: Records, data: Data) -> dict[s
 def conversation(messages: Any) -> Chat | None:
     """Chat messages as a prompt and a reply, or None if they are not messages.
 
-    A single user message is the prompt itself. Of several turns the prompt is the transcript, by which rows are compared, hashed
-    and shown; the policy receives the turns in its own template.
+    A single user message is the prompt itself. Of several turns the prompt is the transcript, by which rows are compared,
+    hashed and shown; the policy receives the turns in its own template.
     """
     if not isinstance(messages, list) or not messages:
         return None
-    turns = [{"role": turn.get("role"), "content": turn.get("content")} for turn in messages if isinstance(turn, Mapping)]
-    if len(turns) < len(messages) or not all(isinstance(text, str) for turn in turns for text in turn.values()):
+    given = [(turn.get("role"), turn.get("content")) for turn in messages if isinstance(turn, Mapping)]
+    turns = [{"role": role, "content": text} for role, text in given if isinstance(role, str) and isinstance(text, str)]
+    if len(turns) < len(messages):
         return None
     reply = turns.pop()["content"] if turns[-1]["role"] == "assistant" else None
     if not turns:

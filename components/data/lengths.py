@@ -51,7 +51,7 @@ def tokenizer(path: str | None) -> Tokenize:
 
 
 def limit_lengths(frame: pl.DataFrame, length: LengthLimit) -> Limited:
-    """Drop or cut prompts over ``max_prompt`` tokens, and drop conversations; drop rows with another text over ``max_answer`` tokens.
+    """Drop or cut prompts over ``max_prompt`` tokens; drop rows with another text over ``max_answer`` tokens.
 
     A reference, a demonstration or a preference is never truncated: its end decides how it is judged.
     """
