@@ -8,7 +8,7 @@ from ratchet.components.data.duplicates import prompt_ids
 from ratchet.components.data.readers import parse_json_lines
 from ratchet.components.errors import DataError
 from ratchet.components.graders.number import reference_number
-from ratchet.components.recipe import Records
+from ratchet.components.recipe import Data, Records
 from ratchet.components.text import visible
 
 NAMES = Records(path="a benchmark")  # fields by their usual names
@@ -54,7 +54,8 @@ def _reference(answer: Any, numbers: bool) -> Any:
 
 def _row(name: str, path: str, number: int, row: dict[str, Any], numbers: bool) -> dict[str, Any]:
     """A row of a benchmark file with prompt and answer as text."""
-    (prompt, _), answer = prompt_of(row, NAMES), row.get("answer")
+    chat, answer = prompt_of(row, NAMES), row.get("answer")
+    prompt = chat.prompt
     if not isinstance(prompt, str) or not prompt.strip():
         raise DataError(f"benchmark {name}: row {number} of {path} has neither question nor prompt. Add one, as text.")
     if numbers and reference_number(str(answer)) is None:
@@ -62,6 +63,6 @@ def _row(name: str, path: str, number: int, row: dict[str, Any], numbers: bool) 
         raise DataError(
             f"benchmark {name}: the answer of row {number} of {path} is not a single number: {shown!r}. Write it as #### N."
         )
-    own = own_columns(row, NAMES, "small")
+    own = own_columns(row, NAMES, Data())
     text = answer if answer is None or isinstance(answer, str) else str(answer)
-    return {**row, "prompt": prompt.strip(), "answer": text, **({"item": own} if own else {})}
+    return {**row, "prompt": prompt.strip(), "answer": text, "messages": chat.turns, **({"item": own} if own else {})}
