@@ -32,6 +32,7 @@ VALUES = {
         {"name": "length", "value": "0.8", "threshold": "0.5", "passed": False, "advice": "shorten"},
     ]},
     "tables": [("train", 100)],
+    "kept": [],
     "samples": [{"prompt": "1 + 1", "completion": "#### 2", "passed": True, "score": 1.0}],
     "stages": [{"name": "prepare", "key": "abc", "cached": True, "seconds": 1.0}],
 }  # fmt: skip
