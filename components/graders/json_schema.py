@@ -60,7 +60,8 @@ def _closed(document: Mapping[str, Any]) -> None:
     except (exceptions.Unresolvable, RecursionError) as error:
         named = getattr(error, "ref", "itself without end")
         raise RecipeError(
-            f"the document of a json_schema grader refers to {named}, which is not in it. Nothing is fetched: put it under $defs."
+            f"the document of a json_schema grader refers to {named}, which is not in it. "
+            "Nothing is fetched: put it under $defs."
         ) from error
 
 

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
+
+if TYPE_CHECKING:
+    pass
 
 app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
 
@@ -135,4 +138,5 @@ def _completion(path: Path, number: int, line: str) -> dict[str, Any]:
         raise DataError(f"line {number} of {path} is not JSON: {error}. Write one object per line.") from error
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("prompt", "completion")):
         raise DataError(f"line {number} of {path} has no text in prompt or completion. Write both on every line.")
-    return row
+    columns = {name: value for name, value in row.items() if name not in ("prompt", "completion", "id", "answer", "item")}
+    return {**row, "item": columns} if columns and "item" not in row else row
