@@ -2,15 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
 
@@ -110,8 +107,8 @@ def score(
 
 
 def _line(grade: Any) -> dict[str, Any]:
-    fault = {} if grade.fault is None else {"fault": grade.fault, "reason": grade.reason}
-    return {"total": grade.score, "parts": dict(grade.parts), **fault}
+    why = {"fault": grade.fault, "reason": grade.reason} if grade.score is None else {}
+    return {"total": grade.score, "parts": dict(grade.parts)} | {name: value for name, value in why.items() if value}
 
 
 def read_completions(path: Path) -> list[dict[str, Any]]:
