@@ -18,7 +18,7 @@ from ratchet.components.data import versioning
 from ratchet.components.data.pointers import POINTER
 from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError
-from ratchet.components.files import model_weights, read_json_lines, verify_directory, write_text
+from ratchet.components.files import files_below, model_weights, policy_digest, read_json_lines, verify_directory, write_text
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import Lineage, StageManifest
@@ -137,12 +137,13 @@ class Rebuild:
         assert policy.version is not None
         self.say(f"fetching version {policy.version}, which training started from")
         model = self.tracker.download(self.lineage.model, policy.version, self.folder / "parent")
-        weights = model_weights(model)
-        if weights != policy.weights_sha256:
-            raise RegistryError(
-                f"version {policy.version} has weights {weights[:12]}, but version {self.number} started from "
-                f"{policy.weights_sha256[:12]}. Restore the parent's artifact."
-            )
+        made = {"weights": model_weights(model), "policy": policy_digest(model)}
+        for kind, recorded in policy.digests.items():
+            if recorded not in (None, made[kind]):
+                raise RegistryError(
+                    f"version {policy.version} has {kind} {made[kind][:12]}, but version {self.number} started from "
+                    f"{str(recorded)[:12]}. Restore the parent's artifact."
+                )
         return model
 
     def _interpreter(self) -> Path:
@@ -226,4 +227,7 @@ def rebuilt_in(root: Path, stages: list[dict[str, Any]], machine: dict[str, Any]
     facts = json.loads((path / "facts.json").read_text(encoding="utf-8"))
     points = [row["values"] for row in read_json_lines(path / "metrics.jsonl") if row["step"] == facts["best_step"]]
     metrics = {name: value for values in points for name, value in values.items()}
-    return Rebuilt(weights_digest(files), {name: found for name, (_, found) in made.items()}, metrics, machine, libraries)
+    policy = policy_digest(path / "model", files_below("model", files))
+    return Rebuilt(
+        weights_digest(files), policy, {name: found for name, (_, found) in made.items()}, metrics, machine, libraries
+    )

@@ -76,7 +76,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     ]
     inputs = {
         "data": data.version,
-        "policy": start.weights,
+        "policy": start.policy_digest,
         "reward": reward.digest,
         **function_digests(recipe.reward.functions, context.seen.digest),
     }

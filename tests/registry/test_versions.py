@@ -8,7 +8,7 @@ from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.registry.runs import Tracker
 
-WEIGHTS = "w" * 64
+POLICY = "p" * 64
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 
 def registered(tracker: Tracker, root: Path) -> str:
-    """Register the same weights, in a run of their own."""
+    """Register the same policy, in a run of its own."""
     model = root / "model"
     model.mkdir(exist_ok=True)
     for name in ("config.json", "model.safetensors"):
@@ -29,7 +29,7 @@ def registered(tracker: Tracker, root: Path) -> str:
     run_id = tracker.open_run("m", {}, None)
     (root / "lineage.json").write_text("{}", encoding="utf-8")
     tracker.artifact(run_id, root / "lineage.json")
-    return tracker.register("m", run_id, model, {"max_new_tokens": 1}, {"weights_sha256": WEIGHTS, "verdict": "REJECT"})
+    return tracker.register("m", run_id, model, {"max_new_tokens": 1}, {"policy_sha256": POLICY, "verdict": "REJECT"})
 
 
 def test_a_version_is_found_with_its_tags_and_its_runs_artifacts(tracker: Tracker, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_files_outside_of_our_artifacts_are_not_deleted(tracker: Tracker, tmp_pa
     assert not tracker.lacks_files(tracker.version("foreign", "1"))
 
 
-def test_deleted_files_are_gone_and_equal_weights_are_registered_anew(tracker: Tracker, tmp_path: Path) -> None:
+def test_deleted_files_are_gone_and_an_equal_policy_is_registered_again(tracker: Tracker, tmp_path: Path) -> None:
     (only,) = tracker.versions("m")
     assert (tracker.lacks_files(only), only.created > 1e9) == (False, True)
     assert tracker.files_size("m", "1") > len("config.json") + len("model.safetensors")
@@ -74,9 +74,9 @@ def test_deleted_files_are_gone_and_equal_weights_are_registered_anew(tracker: T
     assert tracker.files_size("m", "1") == 0
     with pytest.raises(RegistryError, match="deleted by retention"):
         tracker.require_files("m", "1")
-    assert tracker.version_of("m", WEIGHTS) is None
+    assert tracker.version_of("m", POLICY) is None
     assert registered(tracker, tmp_path) == "2"
-    assert tracker.version_of("m", WEIGHTS) == "2"
+    assert tracker.version_of("m", POLICY) == "2"
 
 
 def test_a_run_that_was_deleted_is_begun_again(tracker: Tracker) -> None:

@@ -127,7 +127,7 @@ def judged(run: Run, outcome: Outcome, run_id: str = "before") -> Models:
     """The candidate's verdict is in the ledger."""
     found = stages_of(run)
     models = Models(found.candidate, found.start, found.start)
-    verdict = Verdict(outcome, ["reason"], found.candidate.weights, found.start.weights, rules_digest(run.recipe))
+    verdict = Verdict(outcome, ["reason"], found.candidate.policy_digest, found.start.policy_digest, rules_digest(run.recipe))
     run.ledger.record_verdict("micro", verdict.as_json(), verdict.digest, run_id)
     return models
 

@@ -173,7 +173,7 @@ def test_faults_only_training_that_no_fold_could_judge_is_refused(
 
 def test_the_champion_is_fetched_once_per_run(run: Run) -> None:
     made = stage(run, ChampionStage, {"model/model.safetensors": "w"})
-    promotion = Promotion(1, "1", None, made.weights, "gate", "v", None, "other", now())
+    promotion = Promotion(1, "1", None, made.policy_digest, "gate", "v", None, "other", now())
     assert steps.fetched(run, promotion) is None
     run.add(made)
     assert steps.fetched(run, promotion) is made
