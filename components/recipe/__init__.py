@@ -13,6 +13,7 @@ from ratchet.components.recipe.data import (
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
+from ratchet.components.recipe.grader_kinds import Compared, JsonMatch, Label, Math, Sql, TextSimilarity
 from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
@@ -43,6 +44,7 @@ __all__ = [
     "PROBLEM_COLUMNS",
     "Checks",
     "Choice",
+    "Compared",
     "Critic",
     "Csv",
     "Data",
@@ -58,14 +60,17 @@ __all__ = [
     "HubDataset",
     "Inspect",
     "JsonLines",
+    "JsonMatch",
     "JsonSchema",
     "Kind",
+    "Label",
     "Length",
     "LengthLimit",
     "Library",
     "LmEval",
     "Lora",
     "Loss",
+    "Math",
     "Mix",
     "NearDuplicates",
     "Numbers",
@@ -85,7 +90,9 @@ __all__ = [
     "Sentinel",
     "Slice",
     "Split",
+    "Sql",
     "Term",
+    "TextSimilarity",
     "Train",
     "Warmup",
     "Weighted",

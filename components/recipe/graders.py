@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ratchet.components.recipe.base import Count, Positive, Section
+from ratchet.components.recipe.grader_kinds import JsonMatch, Label, Sql, TextSimilarity
 
 
 class Numbers(Section):
@@ -69,7 +70,10 @@ class Length(Section):
         return self
 
 
-GraderSettings = Annotated[Numbers | Exact | Pattern | Choice | JsonSchema | Length, Field(discriminator="type")]
+GraderSettings = Annotated[
+    Numbers | Exact | Pattern | Choice | JsonSchema | Length | Label | JsonMatch | TextSimilarity | Sql,
+    Field(discriminator="type"),
+]
 
 
 def with_type(values: Any) -> Any:

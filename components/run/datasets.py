@@ -46,7 +46,7 @@ def add_file(context: Context, path: str) -> Addition:
     Raises:
         DataError: if the project's data are not those of the recipe, or the rows fail their checks.
     """
-    from ratchet.components.data.columns import COLUMNS
+    from ratchet.components.data.columns import content
     from ratchet.components.data.sources import needed_columns, read_file
 
     home, data = context.home, context.recipe.data
@@ -55,9 +55,9 @@ def add_file(context: Context, path: str) -> Addition:
             "data.dvc does not belong to this recipe's data. Run `ratchet data prepare` with the same recipe first."
         )
     known = project_added(home)
-    contents = {tuple(row[name] for name in COLUMNS) for row in known}
+    contents = {content(row) for row in known}
     given = list(read_file(data, path, needed_columns(data)))
-    fresh = [row for row in given if tuple(row[name] for name in COLUMNS) not in contents]
+    fresh = [row for row in given if content(row) not in contents]
     if not given:
         raise DataError(f"{path} contains no rows. Give a file of new prompts, preferences or demonstrations.")
     result = build_data(context, [*known, *fresh])

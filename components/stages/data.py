@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.data import versioning
-from ratchet.components.data.columns import COLUMNS as ADDED_COLUMNS
+from ratchet.components.data.columns import content
 from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, write_pointer
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
@@ -21,7 +21,9 @@ REPORT = "report.html"
 
 def data_configuration(data: Data) -> str:
     """Digest of the recipe's data section, which the tracked pointer carries."""
-    return digest_of(data.model_dump(mode="json"))
+    values = data.model_dump(mode="json")
+    new = {"keep": "small", "group": None}  # left out while they have their defaults: older pointers stay valid
+    return digest_of({name: value for name, value in values.items() if name not in new or value != new[name]})
 
 
 def prepare_data(context: Context) -> DataStage:
@@ -46,7 +48,7 @@ def prepare_data(context: Context) -> DataStage:
 def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> DataStage:
     """``data/``, its pointer ``data.dvc`` and its report, from the recipe's source and added raw rows."""
     data = context.recipe.data
-    contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whichever file they came from
+    contents = sorted(list(content(row)) for row in added)  # whichever file they came from
     inputs = {
         **{str(file): context.seen.digest(file) for file in input_files(data)},
         **({"added": digest_of(contents)} if added else {}),
