@@ -6,6 +6,7 @@ import pytest
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
+from ratchet.components.files import model_weights, policy_digest
 from ratchet.components.registry.runs import Tracker
 
 POLICY = "p" * 64
@@ -48,7 +49,7 @@ def test_a_version_that_is_not_there_is_an_error(tracker: Tracker) -> None:
 
 
 def test_digests_are_those_of_the_files_and_of_the_manifest(tracker: Tracker, tmp_path: Path) -> None:
-    actual, recorded = tracker.model_digests("m", "1", tmp_path)
+    actual, recorded, _ = tracker.model_digests("m", "1", tmp_path)
     (tmp_path / "x").write_text("config.json", encoding="utf-8")
     assert actual == recorded
     assert actual["config.json"] == file_digest(tmp_path / "x")
@@ -106,3 +107,23 @@ def test_faults_of_a_deleted_experiment_say_how_to_restore_it(tracker: Tracker, 
         tracker.client.restore_experiment(tracker.experiment)
     assert f"mlflow experiments restore --experiment-id {tracker.experiment}." in str(raised.value)
     assert Tracker(tracker.uri, "m", tmp_path).experiment == tracker.experiment
+
+
+def test_faults_a_version_of_an_earlier_release_gets_its_policys_digest(tracker: Tracker, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_text("{}", encoding="utf-8")
+    tags = {"weights_sha256": model_weights(model), "policy_sha256": policy_digest(model)}
+    version = tracker.register("old", tracker.open_run("old", {}, None), model, {"max_new_tokens": 1}, tags)
+    tracker.client.delete_model_version_tag("old", version, "policy_sha256")
+    assert tracker.registered("old", version).policy == tags["policy_sha256"]
+    assert tracker.version("old", version).tags == tags
+    tracker.check_artifact("old", version)
+    tracker.identify("old", version, "other")
+    with pytest.raises(RegistryError, match="policy of old version 1 differs"):
+        tracker.check_artifact("old", version)
+    tracker.client.set_model_version_tag("old", version, "weights_sha256", "other")
+    tracker.client.delete_model_version_tag("old", version, "policy_sha256")
+    with pytest.raises(RegistryError, match="weights of old version 1 differ"):
+        tracker.registered("old", version)

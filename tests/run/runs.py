@@ -25,7 +25,7 @@ SUMMARY = {f"{arm}_{decoding}": {"accuracy": FIGURE} for arm in Arm for decoding
 
 
 class FakeTracker:
-    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their weights."""
+    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their policies."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []
