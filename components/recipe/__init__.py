@@ -15,7 +15,8 @@ from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
 from ratchet.components.recipe.grader_kinds import Compared, JsonMatch, Label, Math, Sql, TextSimilarity
 from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
-from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
+from ratchet.components.recipe.limits import Limits
+from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
@@ -67,6 +68,7 @@ __all__ = [
     "Length",
     "LengthLimit",
     "Library",
+    "Limits",
     "LmEval",
     "Lora",
     "Loss",
@@ -98,6 +100,7 @@ __all__ = [
     "Weighted",
     "WordProblems",
     "build_recipe",
+    "default_name",
     "kind_of",
     "load_recipe",
     "parse_yaml",
