@@ -25,7 +25,7 @@ SUMMARY = {f"{arm}_{decoding}": {"accuracy": FIGURE} for arm in Arm for decoding
 
 
 class FakeTracker:
-    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their weights."""
+    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their policies."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []
@@ -79,13 +79,16 @@ class FakeTracker:
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         self.tables[name] = list(rows)
 
-    def version_of(self, name: str, weights: str) -> str | None:
-        return self.registered.get(weights)
+    def version_of(self, name: str, policy: str) -> str | None:
+        return self.registered.get(policy)
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        version = self.registered.setdefault(tags["weights_sha256"], str(len(self.registered) + 1))
+        version = self.registered.setdefault(tags["policy_sha256"], str(len(self.registered) + 1))
         self.tagged.setdefault(f"version {version}", {}).update(tags)
         return version
+
+    def identify(self, name: str, version: str, policy: str) -> None:
+        self.tagged.setdefault(f"version {version}", {})["policy_sha256"] = policy
 
     def alias(self, name: str, alias: str) -> str | None:
         return self.aliases.get(alias)
