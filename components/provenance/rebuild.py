@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,6 +29,8 @@ from ratchet.components.store import Store
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
+
+STOPPED = 6  # exit code of a training that the sentinel ended: it is finished, and what it kept can be compared
 
 
 @dataclass(frozen=True)
@@ -172,13 +174,16 @@ class Rebuild:
         threads = int(self.lineage.recipe["threads"])
         with self.computing:
             self.say("training")
-            trained = self._ratchet(interpreter, "train", "--recipe", str(recipe))
+            trained = self._ratchet(interpreter, "train", "--recipe", str(recipe), ends=(0, STOPPED))
         found = self._ratchet(interpreter, "doctor")
         machine = {**found["machine"], **({"threads": threads} if threads else {})}
         return rebuilt_in(self.state / "store", trained["stages"], machine, found["libraries"], self.lineage.checkpoint)
 
-    def _ratchet(self, interpreter: Path, *arguments: str) -> dict[str, Any]:
+    def _ratchet(self, interpreter: Path, *arguments: str, ends: Collection[int] = (0,)) -> dict[str, Any]:
         """What a verb of the commit prints as JSON.
+
+        Args:
+            ends: exit codes that are no failure.
 
         Raises:
             RegistryError: if it fails.
@@ -187,7 +192,7 @@ class Rebuild:
         environment = isolated(self.state, threads, os.environ)
         command = [str(interpreter), "-m", "ratchet", *arguments, "--json"]
         done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
+        if done.returncode not in ends:
             reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode}")).rstrip(".")
             raise RegistryError(
                 f"`ratchet {arguments[0]}` of commit {self.lineage.code.commit[:12]} failed: {reason}. Its output is above."

@@ -32,6 +32,7 @@ class RegisteredVersion(NamedTuple):
     run_id: str
     tags: dict[str, str]
     created: float = 0.0  # seconds since 1970
+    description: str = ""  # Markdown
 
 
 class ModelDigests(NamedTuple):
@@ -68,7 +69,9 @@ class Versions:
     def versions(self, name: str) -> list[RegisteredVersion]:
         """All versions of a model, oldest first."""
         found = [
-            RegisteredVersion(str(v.version), str(v.run_id or ""), dict(v.tags), v.creation_timestamp / 1000)
+            RegisteredVersion(
+                str(v.version), str(v.run_id or ""), dict(v.tags), v.creation_timestamp / 1000, v.description or ""
+            )
             for v in self.client.search_model_versions(f"name = '{name}'")
         ]
         return sorted(found, key=lambda version: int(version.number))

@@ -94,8 +94,8 @@ def publish_outcome(run: Run) -> str | None:
         run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev))])
     if verdict is not None:
         publish_verdict(run.context, run.tracker, run_id, verdict, retired)
-        publish_retired(run.context, run.tracker, run.ledger)
         _describe(run, run_id, verdict)
+        publish_retired(run.context, run.tracker, run.ledger)  # after the page that it completes
     return str(path)
 
 

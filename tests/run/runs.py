@@ -11,6 +11,7 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict
+from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run, confirm_in_ledger, identity_of
 from ratchet.components.stages.evaluate import EvaluateStage
@@ -95,6 +96,12 @@ class FakeTracker:
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self.aliases[alias] = version
+
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        return [
+            RegisteredVersion(number, "", {"weights_sha256": weights}, 0.0, self.cards.get(number, ""))
+            for weights, number in self.registered.items()
+        ]
 
     def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
         self.cards[version] = description

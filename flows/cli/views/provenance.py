@@ -54,7 +54,7 @@ def parts(record: "Lineage") -> list[tuple[str, str]]:
     if record.off_lock:
         lock += f", not followed by {', '.join(record.off_lock)}"
     return [
-        ("weights", record.weights_sha256),
+        ("weights", f"{record.weights_sha256}{f', {record.checkpoint}' if record.checkpoint else ''}"),
         ("policy", record.policy_sha256 or "not recorded: an earlier release made it"),
         ("code", f"{code.commit[:12]} {state}" if code.commit != "unknown" else "unknown"),
         ("recipe", f"{record.recipe_digest[:12]}, seed {record.seed}"),
