@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -110,8 +110,8 @@ def score(
 
 
 def _line(grade: Any) -> dict[str, Any]:
-    fault = {} if grade.fault is None else {"fault": grade.fault, "reason": grade.reason}
-    return {"total": grade.score, "parts": dict(grade.parts), **fault}
+    why = {"fault": grade.fault, "reason": grade.reason} if grade.score is None else {}
+    return {"total": grade.score, "parts": dict(grade.parts)} | {name: value for name, value in why.items() if value}
 
 
 def read_completions(path: Path) -> list[dict[str, Any]]:
