@@ -24,7 +24,7 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         recipe.threads,
     ]
     functions = function_digests(recipe.reward.functions, context.seen.digest)
-    inputs = {"data": data.version, "policy": start.weights, "gold": grader_digests(recipe)["gold"], **functions}
+    inputs = {"data": data.version, "policy": start.policy_digest, "gold": grader_digests(recipe)["gold"], **functions}
     inputs |= verifier_digests(recipe.reward)
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)

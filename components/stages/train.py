@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.errors import StoreError
-from ratchet.components.files import read_json, read_json_lines, write_json_lines
+from ratchet.components.files import files_below, read_json, read_json_lines, write_json_lines
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
@@ -77,7 +77,7 @@ class TrainStage(PolicyStage):
         return [self._kept(step, places[step]) for step in sorted(places)]
 
     def _kept(self, step: int, folder: str) -> Kept:
-        return Kept(step, folder, weights_digest(files_below(self.files, folder)), self.figures(step))
+        return Kept(step, folder, weights_digest(files_below(folder, self.files)), self.figures(step))
 
     def figures(self, step: int) -> dict[str, float]:
         """The figures on dev of the policy at a step."""
@@ -88,12 +88,6 @@ class TrainStage(PolicyStage):
         """Whether the candidate may go to the gate: a stopped one only if the recipe allows it and training moved it."""
         facts = self.facts
         return facts.stopped is None or (after_stop and may_be_judged(facts.stopped) and facts.best_step > 0)
-
-
-def files_below(files: Mapping[str, str], folder: str) -> dict[str, str]:
-    """The files below a folder, relative to it; all of them below ""."""
-    prefix = f"{folder}/" if folder else ""
-    return {name.removeprefix(prefix): digest for name, digest in files.items() if name.startswith(prefix)}
 
 
 def trained_candidate(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage) -> TrainStage:
@@ -114,7 +108,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     ]
     inputs = {
         "data": data.version,
-        "policy": start.weights,
+        "policy": start.policy_digest,
         "reward": reward.digest,
         **grader_digests(recipe),
         **verifier_digests(recipe.reward),
