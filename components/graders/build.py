@@ -60,7 +60,7 @@ def build_grader(settings: GraderSettings, key: str = "file") -> Grader:
         case Exact():
             return _of(settings, exact, exact.rule(settings.ignore_case))
         case Pattern():
-            return _of(settings, regex, regex.rule(settings.pattern, settings.whole))
+            return _of(settings, regex, regex.rule(settings.pattern, settings.whole), libraries=regex.LIBRARIES)
         case Choice():
             return _of(settings, choice, choice.rule(settings.options))
         case JsonSchema():
