@@ -1,6 +1,5 @@
 """Dataset versions: the only module that touches DVC, always through its command line."""
 
-import configparser
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from ratchet.components.data.dvc_config import init_project, init_workspace
 from ratchet.components.data.pointers import MD5, POINTER, pointer_md5, read_pointer
 from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError
@@ -19,34 +19,6 @@ from ratchet.components.files import tree_digests, write_text
 from ratchet.components.text import redacted, visible
 
 ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
-
-
-def init_workspace(workspace: Path, state: Path, project: Path) -> None:
-    """Make ``workspace`` a separate DVC repository, sharing the project's cache and remotes.
-
-    A run works in its own workspace, so that it edits no tracked file and takes no lock of another run's.
-
-    Args:
-        state: the project's DVC state directory, which contains the cache.
-        project: its ``.dvc/config`` names the remotes; without one a local remote below ``state`` is the default.
-    """
-    config = configparser.ConfigParser(interpolation=None)
-    tracked = project / ".dvc" / "config"
-    if tracked.is_file():
-        config.read(tracked)
-    for section in config.sections():
-        url = config[section].get("url", "")
-        if section.startswith("'remote") and url and "://" not in url and not os.path.isabs(url):
-            config[section]["url"] = os.path.normpath(tracked.parent / url)
-    if not config.has_section("core"):
-        config["core"] = {"remote": "local"}
-        config["'remote \"local\"'"] = {"url": str(state / "remote"), "verify": "true"}
-    config["core"].update({"no_scm": "true", "analytics": "false", "check_update": "false"})
-    config["cache"] = {"dir": str(state / "cache")}
-    directory = workspace / ".dvc"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "config").open("w", encoding="utf-8") as file:
-        config.write(file)
 
 
 def add(workspace: Path, state: Path) -> str:
@@ -241,7 +213,7 @@ def publish(version: Path, project: Path, state: Path) -> None:
     fresh.rename(target)
     write_text(project / POINTER, (version / POINTER).read_text(encoding="utf-8"))
     if not (project / ".dvc").is_dir():
-        init_workspace(project, state, project)
+        init_project(project, state)
 
 
 def environment(state: Path) -> dict[str, str]:
