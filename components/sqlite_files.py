@@ -7,17 +7,18 @@ from urllib.parse import unquote, urlsplit
 PLAIN = re.compile(r"[\w/ .,+=@~-]+")
 
 
-def sqlite_url(path: Path, driver: str = "") -> str:
+def sqlite_url(path: Path, driver: str = "pysqlite") -> str:
     """The URL of an absolute path; a name with other than plain characters as SQLite's own URI (https://sqlite.org/uri.html).
 
     Args:
-        driver: as in ``+aiosqlite``; by default Python's own.
+        driver: SQLAlchemy's name of it; by default Python's own.
     """
-    if PLAIN.fullmatch(str(path)):
-        return f"sqlite{driver}:///{path}"
+    if driver == "pysqlite" and PLAIN.fullmatch(str(path)):
+        return f"sqlite:///{path}"
     import sqlalchemy as sa  # takes a while, and most paths are plain
 
-    url = sa.URL.create(f"sqlite{driver}", database=path.as_uri().replace("file://", "file:", 1), query={"uri": "true"})
+    # With a driver: MLflow reads what follows "sqlite:///" as a path, and creates its folder.
+    url = sa.URL.create(f"sqlite+{driver}", database=path.as_uri().replace("file://", "file:", 1), query={"uri": "true"})
     return url.render_as_string()
 
 

@@ -35,7 +35,7 @@ def apply(home: Home) -> None:
     prefect = home.state / "prefect"
     if os.environ.setdefault("PREFECT_HOME", str(prefect)) == str(prefect) and not PLAIN.fullmatch(str(prefect)):
         # Prefect would paste the path into the URL as it is.
-        os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", sqlite_url(prefect / "prefect.db", "+aiosqlite"))
+        os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", sqlite_url(prefect / "prefect.db", "aiosqlite"))
     os.environ.setdefault("MLFLOW_TRACKING_URI", home.tracking_uri)
 
 

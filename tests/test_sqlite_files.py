@@ -26,7 +26,7 @@ def test_faults_the_database_is_where_its_path_says(tmp_path: Path, name: str) -
 
 def test_a_plain_path_is_in_the_plain_form() -> None:
     assert sqlite_url(Path("/home/me/p 1/a.db")) == "sqlite:////home/me/p 1/a.db"
-    assert sqlite_url(Path("/a?b/a.db"), "+aiosqlite") == "sqlite+aiosqlite:///file:/a%3Fb/a.db?uri=true"
+    assert sqlite_url(Path("/a?b/a.db"), "aiosqlite") == "sqlite+aiosqlite:///file:/a%3Fb/a.db?uri=true"
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://user:pw@host/name"])

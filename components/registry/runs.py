@@ -33,7 +33,7 @@ class Tracker(Versions):
             RegistryError: if MLflow cannot be reached, its database is damaged, or the experiment was deleted.
         """
         try:
-            if uri.startswith("sqlite:") and (file := sqlite_file(uri)) is not None:
+            if uri.startswith("sqlite") and (file := sqlite_file(uri)) is not None:
                 create_database(uri, file, artifacts)
             super().__init__(uri, artifacts)  # reads a local database
             self.experiment = self._experiment(experiment, artifacts)

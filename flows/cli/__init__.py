@@ -69,10 +69,12 @@ def command() -> None:
     from ratchet.components.errors import RatchetError
     from ratchet.components.home import Home
     from ratchet.components.text import redacted
+    from ratchet.flows.cli.options import enter_project
     from ratchet.flows.settings import apply
 
     signal.signal(signal.SIGTERM, terminated)
     try:
+        enter_project()
         apply(Home.here())
         app()
     except RatchetError as error:

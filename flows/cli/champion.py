@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Promotion
@@ -28,10 +28,9 @@ def rollback(
     Example: ratchet rollback --reason "longer answers than support can read"
     """
     from ratchet.components.ledger.overrides import rollback as roll_back
-    from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.console import say
 
-    project = open_project(recipe, overrides, say)
+    project = open_named(recipe, overrides, say)
     promotion = roll_back(project.ledger, project.tracker, project.name, to, reason)
     finish("rollback", project.name, promotion, json_output)
 
@@ -50,12 +49,11 @@ def promote(
     """
     from ratchet.components.errors import RecipeError
     from ratchet.components.ledger.overrides import override as override_gate
-    from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.console import say
 
     if not override or not (reason or "").strip():
         raise RecipeError("only `ratchet run` promotes through the gate. To override it, pass --override and --reason TEXT.")
-    project = open_project(recipe, overrides, say)
+    project = open_named(recipe, overrides, say)
     promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason))
     finish("override", project.name, promotion, json_output)
 
@@ -76,10 +74,9 @@ def approve(
     from ratchet.components.data.pointers import pinned_version
     from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
-    from ratchet.components.run.project import open_project
     from ratchet.components.stages.data import data_configuration
 
-    project = open_project(recipe, overrides)
+    project = open_named(recipe, overrides)
     pinned = pinned_version(project.home.project, data_configuration(project.recipe.data))
     by, rules = by or getpass.getuser(), rules_digest(project.recipe)
     verdict = approve_verdict(project.ledger, project.name, run, by, rules, pinned)
