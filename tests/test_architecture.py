@@ -21,7 +21,19 @@ LAYERS: tuple[set[str], ...] = (
     {"graders"},
     {"statistics", "algorithms", "home", "pretrained", "store", "user_code"},
     {"chat", "files", "recipe", "records", "source_code"},
-    {"digests", "errors", "faults", "interruption", "randomness", "render_template", "sqlite_files", "template_date", "text"},
+    {
+        "digests",
+        "errors",
+        "faults",
+        "formula",
+        "interruption",
+        "randomness",
+        "render_template",
+        "sqlite_files",
+        "template_date",
+        "templates",
+        "text",
+    },
 )
 
 

@@ -11,6 +11,7 @@ from configobj import ConfigObj, ConfigObjError
 
 from ratchet.components.errors import DataError
 from ratchet.components.files import write_text
+from ratchet.components.text import redacted
 
 LOCAL = 'remote "local"'
 
@@ -24,6 +25,19 @@ def init_workspace(workspace: Path, state: Path, project: Path) -> None:
         state: the project's DVC state directory, which contains the cache.
         project: its ``.dvc/config`` names the remotes; without one a local remote below ``state`` is the default.
     """
+    config = _remotes(project, state)
+    config["cache"] = {"dir": str(state / "cache")}
+    _write_config(config, workspace)
+
+
+def default_remote(project: Path, state: Path) -> str:
+    """The URL of the project's default remote, without secrets, for messages."""
+    config = _remotes(project, state)
+    name = config["core"].get("remote", "")
+    return redacted(config.get(f'remote "{name}"', {}).get("url", f"{name} (not in .dvc/config)"))
+
+
+def _remotes(project: Path, state: Path) -> Any:
     config: Any = _tracked_config(project)
     for section in config.sections:
         url = config[section].get("url", "")
@@ -32,8 +46,7 @@ def init_workspace(workspace: Path, state: Path, project: Path) -> None:
     if "core" not in config or _is_generated(config):
         config["core"] = {**config.get("core", {}), "remote": "local"}
         config[LOCAL] = {"url": str(state / "remote"), "verify": "true"}
-    config["cache"] = {"dir": str(state / "cache")}
-    _write_config(config, workspace)
+    return config
 
 
 def _tracked_config(project: Path) -> ConfigObj:

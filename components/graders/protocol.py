@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ratchet.components.errors import RewardError
 
@@ -20,6 +20,7 @@ class Grade:
         passed: right or wrong, for graders that say so.
         reason: for people.
         fault: the kind of failure that left the score None, such as ``timeout``; None if the grader itself declined or judged.
+        answer: what was read from the completion, in a canonical form, by which samples of an item vote; None if nothing was.
     """
 
     score: float | None
@@ -27,6 +28,23 @@ class Grade:
     passed: bool | None = None
     reason: str = ""
     fault: str | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a grader's scores are. It decides the test, the interval and the words of a report.
+
+    Attributes:
+        kind: binary, ``passed`` is what counts, and the score is 0 or 1; bounded, scores lie in [0, 1]; pairwise, scores are
+            0, 1/2 or 1 against another completion; corpus, a figure of all items together.
+    """
+
+    kind: Literal["binary", "bounded", "pairwise", "corpus"] = "binary"
+    more_is_better: bool = True
+
+
+BINARY, BOUNDED = Measure("binary"), Measure("bounded")
 
 
 class RewardFunction(Protocol):
@@ -44,6 +62,18 @@ class RewardFunction(Protocol):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
     ) -> list[Grade]: ...
+
+
+class Grader(RewardFunction, Protocol):
+    """A reward function that can be gold: it says what its scores are, and which bytes decide them."""
+
+    @property
+    def measure(self) -> Measure:
+        """What its scores are."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all that decides a grade: source, parameters, versions of libraries."""
 
 
 def checked(grades: Sequence[Grade], expected: int, source: str, largest: float = LARGEST) -> list[Grade]:
@@ -86,24 +116,6 @@ def score_rows(reward: RewardFunction, rows: Sequence[Mapping[str, Any]], comple
         RewardError: if the reward breaks its protocol.
     """
     return checked(reward([row["prompt"] for row in rows], completions, rows), len(rows), "the reward")
-
-
-def plain(grade: Grade, source: str) -> Grade:
-    """A copy made of built-in types only: reading it runs no code of the reward, unlike a subclass of dict or float.
-
-    Raises:
-        RewardError: if it is not a grade.
-    """
-    score, parts = getattr(grade, "score", None), getattr(grade, "parts", None)
-    if not isinstance(parts, Mapping):
-        raise RewardError(f"{source} returned a {type(grade).__name__} for a completion. Return a Grade with a dict of parts.")
-    return Grade(_plain(score), {str(name): _plain(value) for name, value in parts.items()})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value  # None, or what `checked` rejects
-    return float(value) if isinstance(value, float) else int(value)
 
 
 def _shown(value: object) -> str:

@@ -64,7 +64,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     recipe = context.recipe
     configuration = [
         recipe.train.model_dump(mode="json"),
-        recipe.reward.model_dump(mode="json"),
+        recipe.reward.model_dump(mode="json", exclude={"limits"}),
         recipe.evaluation.dev_items,
         recipe.evaluation.sample_rows,
         recipe.evaluation.temperature,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from configobj import ConfigObj
 
-from ratchet.components.data.dvc_config import LOCAL, init_project, init_workspace
+from ratchet.components.data.dvc_config import LOCAL, default_remote, init_project, init_workspace
 from ratchet.components.errors import DataError
 
 
@@ -27,6 +27,13 @@ def test_a_workspace_without_a_project_uses_a_remote_in_the_state(tmp_path: Path
 def test_a_relative_remote_of_the_project_means_the_same_folder_in_the_workspace(tmp_path: Path) -> None:
     config = workspace_config(tmp_path, "[core]\nremote = r\n['remote \"r\"']\nurl = ../../disk\n")
     assert config['remote "r"']["url"] == str(tmp_path / "disk")
+
+
+def test_a_remote_is_named_without_its_password(tmp_path: Path) -> None:
+    workspace_config(tmp_path, "[core]\nremote = r\n['remote \"r\"']\nurl = https://me:secret@host/data\n")
+    named = default_remote(tmp_path / "project", tmp_path / "state")
+    assert "host/data" in named
+    assert "secret" not in named
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/data", "s3://bucket/a%20b", "/mnt/disk"])
