@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import RatchetError, RecipeError
-from ratchet.flows.cli.schedule import check_schedule, parse_interval
+from ratchet.components.home import Home
+from ratchet.flows.cli.schedule import check_schedule, parse_interval, sole_schedule
 from ratchet.flows.servers import start as servers
 from tests.places import ROOT
 
@@ -82,6 +83,25 @@ def test_data_verbs_without_a_pointer_say_what_to_do(project: Path, verb: list[s
     assert "ratchet data prepare" in done.stderr
 
 
+WHY, WHICH = "pass --override and --reason TEXT", "either the number of a version or --checkpoint DIGEST"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--checkpoint", "abcdef12", "--reason", "better"], WHY),
+        (["--checkpoint", "abcdef12", "--override"], WHY),
+        (["--checkpoint", "abcdef12", "--override", "--reason", " "], WHY),
+        (["1", "--checkpoint", "abcdef12", "--override", "--reason", "better"], WHICH),
+        (["--override", "--reason", "better"], WHICH),
+    ],
+)
+def test_faults_an_incomplete_override_is_exit_2(project: Path, arguments: list[str], complaint: str) -> None:
+    done = ratchet(project, "promote", *arguments, "--recipe", str(ROOT / "tests" / "recipes" / "micro.yaml"))
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
 def test_a_state_directory_that_cannot_be_made_is_a_clear_error(project: Path) -> None:
     (project / ".ratchet").write_text("a file where a directory should be", encoding="utf-8")
     done = ratchet(project, "run", "--recipe", str(ROOT / "tests" / "recipes" / "micro.yaml"), "--json")
@@ -102,6 +122,15 @@ def test_a_schedule_is_asked_for_under_both_names(project: Path, verb: str) -> N
     done = ratchet(project, verb, "--recipe", str(ROOT / "recipes" / "quickstart.yaml"))
     assert done.returncode == 2
     assert "--every 15m" in done.stderr
+
+
+def test_faults_a_recipe_is_scheduled_once_per_project(project: Path) -> None:
+    home = Home.here()
+    rejected = pytest.raises(RatchetError, match="another process schedules a in this project")
+    with sole_schedule(home, "a"), sole_schedule(home, "b"), rejected, sole_schedule(home, "a"):
+        pass
+    with sole_schedule(home, "a"):
+        pass
 
 
 VERBS_OF_A_MODEL = [
