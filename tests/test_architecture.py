@@ -20,7 +20,7 @@ LAYERS: tuple[set[str], ...] = (
     {"ledger", "registry", "rewards", "policy", "data"},
     {"graders"},
     {"statistics", "algorithms", "home", "pretrained", "store", "user_code"},
-    {"chat", "files", "recipe", "records", "source_code"},
+    {"chat", "disk", "files", "recipe", "records", "source_code"},
     {
         "digests",
         "errors",
