@@ -96,6 +96,7 @@ def with_group_size(context: Context, reward: RewardStage) -> Context:
 def _train(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage, key: str, path: Path) -> TrainingFacts:
     import torch
 
+    from ratchet.components.checkpoints import INTERRUPTED
     from ratchet.components.interruption import Interruption
     from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.configuration import shape_of_model
@@ -152,7 +153,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)
     if not trainer.finished:
-        raise StoreError("training was interrupted after a checkpoint. Run it again to resume from there.")
+        raise StoreError(INTERRUPTED)
     _save(trainer, path)
     history = training_history(checkpoints)
     write_json_lines(path / "metrics.jsonl", [{"step": step, "values": values} for step, values in history])
