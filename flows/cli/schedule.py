@@ -1,5 +1,6 @@
 """``ratchet schedule``: run the flow on a schedule from this machine."""
 
+import os
 import re
 from typing import Annotated
 
@@ -33,6 +34,7 @@ def schedule(
     from ratchet.flows.servers.api_token import token_of
     from ratchet.flows.settings import apply
 
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     seconds = parse_interval(every) if every is not None else None
     check_schedule(cron, seconds)
     resolved = load_recipe(recipe, overrides or [])
