@@ -4,7 +4,7 @@ import math
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,11 +99,11 @@ def environment(device: torch.device) -> dict[str, str]:
     }
 
 
-def prune(root: Path, keep: int, best: int) -> None:
-    """Delete all but the newest ``keep`` (at least 2) checkpoints and the best one."""
+def prune(root: Path, keep: int, best: Collection[int] = ()) -> None:
+    """Delete all but the newest ``keep`` (at least 2) checkpoints and those of the best steps."""
     assert keep >= 2, "the last checkpoint may be the damaged one"
     for path in sorted(root.glob("step_*"))[:-keep]:
-        if path.name != f"step_{best:06d}":
+        if path.name not in {f"step_{step:06d}" for step in best}:
             shutil.rmtree(path)
 
 
@@ -252,7 +252,7 @@ class Resumption:
         if self.work is not None and (due or interrupted) and all(map(math.isfinite, figures)):
             kept = {**(state or {}), "identity": self.identity, "figures": self.figures}
             save_checkpoint(self.root, len(self.figures), self.modules, kept, others)
-            prune(self.root, keep=2, best=0)
+            prune(self.root, keep=2)
             self._committed = time.monotonic()
             self._cost = self._committed - began
         if interrupted:

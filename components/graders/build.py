@@ -1,19 +1,58 @@
 """From settings to a grader. A new kind: its settings in components/recipe/graders.py, a module here, and a case below."""
 
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from sqlite3 import sqlite_version
 from types import ModuleType
 
-from ratchet.components.graders import choice, exact, json_schema, length, number, regex
+from ratchet.components.errors import RecipeError
+from ratchet.components.formula import parse_formula
+from ratchet.components.graders import (
+    choice,
+    exact,
+    json_match,
+    json_schema,
+    label,
+    length,
+    multi,
+    number,
+    outside,
+    regex,
+    sql,
+    text_similarity,
+)
 from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, Measure
 from ratchet.components.graders.rule import Rule, RuleGrader, grader_digest
-from ratchet.components.recipe import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
+from ratchet.components.graders.verdicts import Scorer
+from ratchet.components.recipe import (
+    Choice,
+    Exact,
+    GraderSettings,
+    Http,
+    JsonMatch,
+    JsonSchema,
+    Label,
+    Length,
+    Math,
+    Multi,
+    Numbers,
+    OpenAI,
+    Pattern,
+    Sql,
+    TextSimilarity,
+    UserFunction,
+)
+from ratchet.components.user_code import project_root
 
 
-def build_grader(settings: GraderSettings) -> Grader:
+def build_grader(settings: GraderSettings, key: str = "file") -> Grader:
     """The grader of one entry of ``graders``, of ``reward.verifier`` or of a term. Cheap: nothing of the user's runs.
 
+    Args:
+        key: the recipe's key of a user's function, for messages.
+
     Raises:
-        RecipeError: if its JSON Schema is not valid.
+        RecipeError: if its JSON Schema is not valid, or a file, library or database that it needs is not there.
     """
     match settings:
         case Numbers():
@@ -28,6 +67,65 @@ def build_grader(settings: GraderSettings) -> Grader:
             return _of(settings, json_schema, json_schema.rule(settings.document), libraries=json_schema.LIBRARIES)
         case Length():
             return _of(settings, length, length.rule(settings.shortest, settings.longest, settings.slope), BOUNDED)
+        case Label():
+            return _of(settings, label, _label(settings), BOUNDED if settings.weights else BINARY, ("numpy",))
+        case JsonMatch():
+            return _of(settings, json_match, _json_match(settings), BOUNDED if settings.score == "f1" else BINARY, ("scipy",))
+        case TextSimilarity():
+            judge = text_similarity.rule(settings.metric, settings.reference, settings.passes_at)
+            return _of(settings, text_similarity, judge, BOUNDED, text_similarity.LIBRARIES)
+        case Sql():
+            return _sql(settings)
+        case Math():
+            require("math", *outside.MATH_LIBRARIES)
+            return outside.math_grader(settings)
+        case UserFunction():
+            return outside.user_grader(settings, key)
+        case Http():
+            return outside.http_grader(settings)
+        case OpenAI():
+            return outside.openai_grader(settings, key)
+        case Multi():
+            return _multi(settings, key)
+
+
+def _label(settings: Label) -> Rule:
+    options = settings.model_dump(include={"labels", "reference", "take", "field", "ignore_case", "weights"})
+    return label.rule(**options)
+
+
+def _json_match(settings: JsonMatch) -> Rule:
+    fields = {path: json_match.Comparison(**way.model_dump()) for path, way in settings.fields.items()}
+    return json_match.rule(settings.reference, fields, settings.others, settings.score)
+
+
+def _multi(settings: Multi, key: str) -> Grader:
+    graders = {name: build_grader(one, f"{key}.graders.{name}") for name, one in settings.graders.items()}
+    decides = [settings.model_dump(mode="json", exclude={"graders"}), {name: one.digest for name, one in graders.items()}]
+    combined = multi.Combined(parse_formula(settings.formula), graders)
+    span = (settings.range[0], settings.range[1])
+    return Scorer(combined, grader_digest(multi.__name__, decides), BOUNDED, span, settings.passes_at)
+
+
+def _sql(settings: Sql) -> Grader:
+    root, libraries = project_root(), ("sqlglot",) if settings.dialect else ()
+    require("sql", *libraries)
+    query = sql.Query(**settings.model_dump(exclude={"type"}))
+    decides = {**settings.model_dump(mode="json", exclude={"seconds"}), "files": sql.database_digests(query, root)}
+    return RuleGrader(sql.rule(query, root), grader_digest(sql.__name__, [decides, sqlite_version], libraries))
+
+
+def require(extra: str, *distributions: str) -> None:
+    """Refuse a grader whose libraries are not installed.
+
+    Raises:
+        RecipeError: naming the extra.
+    """
+    for name in distributions:
+        try:
+            version(name)
+        except PackageNotFoundError as error:
+            raise RecipeError(f"this grader needs {name}. Install it: pip install 'ratchet-rl[{extra}]'.") from error
 
 
 def _of(

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ratchet.components.data import versioning
-from ratchet.components.data.pointers import POINTER
+from ratchet.components.data.pointers import POINTER, Place, read_pointer_text, relocated
 from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError
 from ratchet.components.files import model_weights, read_json_lines, verify_directory, write_text
@@ -25,6 +25,7 @@ from ratchet.components.provenance.lineage import Lineage, StageManifest
 from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest, lock_digest
 from ratchet.components.provenance.match import CURRENT, UNTIL_TRAINED, Rebuilt, judged, refusals
 from ratchet.components.provenance.virtualenv import isolated, locked_environment
+from ratchet.components.stages.train import files_below
 from ratchet.components.store import Store
 
 if TYPE_CHECKING:
@@ -103,25 +104,40 @@ class Rebuild:
                 require(path, digest)
                 continue
             target = self.project / inner_path(name)
-            if not target.is_file():
+            if not is_file(target, digest):
                 require(self.home.project / name, digest)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.home.project / name, target)
-            require(target, digest)
 
     def _bring_dataset(self) -> None:
-        """The data stage, by hash from DVC's cache or remote; if neither has it, the commit rebuilds it."""
-        stage, dataset = self.lineage.stage("data"), self.lineage.dataset
+        """The data stage, by hash from DVC's cache or remote; if neither has it, the commit rebuilds it from its source.
+
+        Raises:
+            RegistryError: if neither has it, and rows were added to it, which exist nowhere else.
+        """
+        stage, dataset, home = self.lineage.stage("data"), self.lineage.dataset, self.home
+        pointer = read_pointer_text(dataset.pointer)
+        self._pin(pointer)
         workspace = self.folder / "dataset"
         workspace.mkdir()
         try:
-            data = versioning.restore(dataset.md5, workspace, self.home.dvc, self.home.project)
-        except DataError:
-            self.say(f"neither DVC's cache nor its remote has {dataset.md5}: it will be rebuilt from its source")
+            data = versioning.restore(dataset.md5, workspace, home.dvc, home.project)
+        except DataError as error:
+            remote = versioning.default_remote(home.project, home.dvc)
+            lacking = f"neither DVC's cache nor its remote {remote} has dataset {dataset.md5}"
+            if (pointer.get("meta") or {}).get("added"):
+                raise RegistryError(f"{lacking}, and its added rows exist nowhere else ({error}) Bring it there.") from error
+            self.say(f"{lacking}: it will be rebuilt from its source")
             return
         if stage is not None:
             self.say(f"restored dataset {dataset.md5}")
             commit_dataset(Store(self.state / "store"), stage, data, dataset.pointer)
+
+    def _pin(self, pointer: Mapping[str, Any]) -> None:
+        """Pin the checkout to the version: by the recipe's own pointer, and by ``data.dvc``, which older code reads."""
+        own = Place(self.project, f"data.{self.lineage.model}")
+        write_text(own.pointer, relocated(pointer, own.name, self.lineage.model))
+        write_text(self.project / POINTER, relocated(pointer))
 
     def _write_recipe(self) -> Path:
         recipe = {**self.lineage.recipe, "train": {**self.lineage.recipe["train"], **self.lineage.memory}}
@@ -159,7 +175,7 @@ class Rebuild:
             trained = self._ratchet(interpreter, "train", "--recipe", str(recipe))
         found = self._ratchet(interpreter, "doctor")
         machine = {**found["machine"], **({"threads": threads} if threads else {})}
-        return rebuilt_in(self.state / "store", trained["stages"], machine, found["libraries"])
+        return rebuilt_in(self.state / "store", trained["stages"], machine, found["libraries"], self.lineage.checkpoint)
 
     def _ratchet(self, interpreter: Path, *arguments: str) -> dict[str, Any]:
         """What a verb of the commit prints as JSON.
@@ -191,12 +207,17 @@ def inner_path(name: str) -> PurePosixPath:
     return path
 
 
+def is_file(path: Path, digest: str) -> bool:
+    """Whether there is a file with this sha256."""
+    return path.is_file() and file_digest(path) == digest
+
+
 def require(path: Path, digest: str) -> None:
     """
     Raises:
         RegistryError: if a file is missing or differs.
     """
-    if not path.is_file() or file_digest(path) != digest:
+    if not is_file(path, digest):
         raise RegistryError(f"{path} is not the file that the recipe named (sha256 {digest[:12]}). Restore it and try again.")
 
 
@@ -215,15 +236,31 @@ def result_of(output: str) -> dict[str, Any]:
     return dict(json.loads(output)) if output.strip() else {}
 
 
-def rebuilt_in(root: Path, stages: list[dict[str, Any]], machine: dict[str, Any], libraries: dict[str, str]) -> Rebuilt:
-    """The stages that a run made in a store, with every file hashed again."""
+def rebuilt_in(
+    root: Path, stages: list[dict[str, Any]], machine: dict[str, Any], libraries: dict[str, str], checkpoint: str = ""
+) -> Rebuilt:
+    """The stages that a run made in a store, with every file hashed again.
+
+    Args:
+        checkpoint: where the version's model is in the train stage, if it is not the candidate.
+
+    Raises:
+        RegistryError: if the training made again did not keep that checkpoint.
+    """
     made = {}
     for stage in stages:
         known = StageManifest(name=stage["name"], key=stage["key"], files={})  # names that stay in the store
         if known.name in UNTIL_TRAINED:
             made[known.name] = (root / known.name / known.key, verify_directory(root / known.name / known.key)["files"])
     path, files = made["train"]
-    facts = json.loads((path / "facts.json").read_text(encoding="utf-8"))
-    points = [row["values"] for row in read_json_lines(path / "metrics.jsonl") if row["step"] == facts["best_step"]]
+    kept = files_below(files, checkpoint)
+    if not kept:
+        raise RegistryError(
+            f"the training made again kept no {checkpoint}: another step was best or last there, so this version cannot be "
+            "compared. Reproduce it on the class of machine that made it."
+        )
+    best = json.loads((path / "facts.json").read_text(encoding="utf-8"))["best_step"]
+    step = int(checkpoint.rpartition("_")[2]) if checkpoint else best
+    points = [row["values"] for row in read_json_lines(path / "metrics.jsonl") if row["step"] == step]
     metrics = {name: value for values in points for name, value in values.items()}
-    return Rebuilt(weights_digest(files), {name: found for name, (_, found) in made.items()}, metrics, machine, libraries)
+    return Rebuilt(weights_digest(kept), {name: found for name, (_, found) in made.items()}, metrics, machine, libraries)
