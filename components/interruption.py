@@ -9,7 +9,8 @@ from typing import Any
 
 OPERATOR = (signal.SIGINT, signal.SIGTERM)
 
-_waiting: list[int] = []  # signals that were noted or raised, and did not yet reach the handlers outside of the blocks
+_waiting: list[int] = []  # signals that were noted or raised, and for which a postponed block has yet to end
+_depth = 0  # of postponed blocks
 
 
 class Interrupted(BaseException):
@@ -22,10 +23,13 @@ def postponed() -> Iterator[None]:
 
     For code that is not ours and would report a signal as a crash.
     """
+    global _depth
+    _depth += 1
     try:
         with _handled_by(_note):
             yield
     finally:
+        _depth -= 1
         if _waiting:
             number = _waiting[0]
             _waiting.clear()
@@ -35,10 +39,14 @@ def postponed() -> Iterator[None]:
 @contextmanager
 def admitted() -> Iterator[None]:
     """Within the block the operator's signals raise :class:`Interrupted`; one that was noted before, at once."""
-    with _handled_by(_raise):
-        if _waiting:
-            raise Interrupted(signal.Signals(_waiting[0]).name)
-        yield
+    try:
+        with _handled_by(_raise):
+            if _waiting:
+                raise Interrupted(signal.Signals(_waiting[0]).name)
+            yield
+    finally:
+        if not _depth:  # nobody else has to know
+            _waiting.clear()
 
 
 def _note(number: int, frame: FrameType | None) -> None:
