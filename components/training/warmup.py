@@ -47,7 +47,7 @@ def warm_up(
     checkpoint covers first.
     """
     resumption = resumption or Resumption()
-    groups = [Group(policy.encode_prompt(r["prompt"]), [policy.encode_completion(r["demonstration"])]) for r in rows]
+    groups = [Group(policy.encode_row(r), [policy.encode_completion(r["demonstration"])]) for r in rows]
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.01)
     taken = resumption.begin({"policy": (policy.model, optimizer)})
     yield from (WarmupStep(step, loss) for step, (loss,) in enumerate(taken))
