@@ -12,6 +12,7 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.overrides import override
 from ratchet.components.provenance.lineage import read_lineage
 from ratchet.components.records import Registered
+from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run.checkpoints import (
     Checkpoint,
     chosen,
@@ -47,6 +48,9 @@ class Tracker(FakeTracker):
         version = super().register(name, run_id, model, settings, tags)
         self.models[version] = {path.name: path.read_text(encoding="utf-8") for path in model.iterdir()}
         return version
+
+    def version(self, name: str, version: str) -> RegisteredVersion:
+        return next(found for found in self.versions(name) if found.number == version)
 
     def registered_version(self, version: str) -> Registered:
         weights = next(digest for digest, number in self.registered.items() if number == version)
@@ -137,6 +141,15 @@ def test_it_is_registered_once(project: Project) -> None:
     digest = kept_checkpoints(project)[0].kept.weights
     assert register_checkpoint(project, digest, "one") == register_checkpoint(project, digest[:6], "two") == "1"
     assert "one" in tracker_of(project).cards["1"]
+
+
+def test_a_registration_that_was_killed_before_its_description_is_completed(project: Project) -> None:
+    end(trained(project))
+    digest = kept_checkpoints(project)[0].kept.weights
+    register_checkpoint(project, digest, "one")
+    del tracker_of(project).cards["1"]
+    assert register_checkpoint(project, digest, "two") == "1"
+    assert "two" in tracker_of(project).cards["1"]
 
 
 @pytest.mark.parametrize("digest", ["ffffffff", "", "abc", "*", "../../x", "E" * 64])

@@ -205,7 +205,7 @@ def test_faults_a_training_that_dev_does_not_prefer_keeps_its_best_and_its_last_
     monkeypatch.setattr(
         dev_evaluation, "dev_evaluation", lambda *_, **__: lambda _: DevResult({"eval_sampled_accuracy": next(scores)})
     )
-    made = training.run(training.context("train.steps=3"))
+    made = training.run(training.context("train.steps=3", "train.keep_checkpoints=2"))
     assert (made.facts.best_step, made.weights) == (0, training.start.weights)
     assert [(kept.step, kept.figures["eval_sampled_accuracy"]) for kept in made.kept] == [(1, 0.5), (3, 0.3)]
     for kept in made.kept:
