@@ -34,6 +34,7 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
     recipe, tracker, run_id = run.recipe, run.tracker, run.open()
     tags = {
         "weights_sha256": candidate.weights,
+        "policy_sha256": candidate.policy_digest,
         "dataset_md5": data.version,
         "recipe_digest": recipe.digest,
         "algorithm": recipe.train.algorithm,
@@ -43,7 +44,9 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
         **commit_tags(run.project.home.project),
     }
     with run.project.home.workspace("publish") as folder:
-        if tracker.version_of(recipe.name, candidate.weights) is None:  # else keep the record of the run that registered it
+        if (
+            tracker.version_of(recipe.name, candidate.policy_digest) is None
+        ):  # else keep the record of the run that registered it
             tags |= _log_lineage(run, run_id, folder)
         model = folder / "model"
         shutil.copytree(candidate.model, model)
@@ -58,7 +61,7 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
 
 def _log_lineage(run: Run, run_id: str, folder: Path) -> dict[str, str]:
     """Log ``lineage.json`` with the run; returns its sha256, and the version that training started from, as tags."""
-    lineage = lineage_of(run.context, run.made.stages, lambda weights: run.tracker.version_of(run.recipe.name, weights))
+    lineage = lineage_of(run.context, run.made.stages, lambda policy: run.tracker.version_of(run.recipe.name, policy))
     for path in write_lineage(lineage, code_state(run.project.home.project).difference, folder):
         run.tracker.artifact(run_id, path)
     parent = {} if lineage.policy.version is None else {"parent_version": lineage.policy.version}
@@ -171,7 +174,7 @@ def report_values(run: Run, data: DataStage, reward: RewardStage, retired: bool)
         "tables": list(data.summary["rows"].items()),
         "samples": _samples(run, dev) if dev else [],
         "stages": run.stages_as_json(),
-        "kept": [{"weights": kept.weights, "what": described(kept)} for kept in unregistered(run.made)],
+        "kept": [{"policy": kept.policy, "what": described(kept)} for kept in unregistered(run.made)],
     }
 
 
@@ -195,6 +198,7 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
     """Fill the version's description from the model card's template."""
     made, recipe, tags = run.made, run.recipe, commit_tags(run.project.home.project)
     assert made.version is not None and made.dev is not None and made.data is not None and made.reward is not None
+    assert made.candidate is not None
     figures = made.dev.summary
     values = {
         "name": recipe.name,
@@ -205,7 +209,8 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
         "dirty": tags["dirty"] != "false",
         "dataset_md5": made.data.version,
         "recipe_digest": recipe.digest,
-        "weights_sha256": verdict.challenger,
+        "weights_sha256": made.candidate.weights,
+        "policy_sha256": verdict.challenger,
         "algorithm": recipe.train.algorithm,
         "seed": recipe.seed,
         "dev": {

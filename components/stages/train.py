@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.errors import StoreError
-from ratchet.components.files import read_json, read_json_lines, write_json_lines
+from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines, write_json_lines
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.training.sentinel import Stop, may_be_judged
@@ -36,6 +36,7 @@ class Kept(NamedTuple):
 
     step: int
     folder: str  # of its ``model/`` within the stage; "" is the candidate's
+    policy: str  # its digest
     weights: str
     figures: dict[str, float]  # on dev
 
@@ -76,7 +77,9 @@ class TrainStage(PolicyStage):
         return [self._kept(step, places[step]) for step in sorted(places)]
 
     def _kept(self, step: int, folder: str) -> Kept:
-        return Kept(step, folder, weights_digest(files_below(self.files, folder)), self.figures(step))
+        files = files_below(folder, self.files)
+        policy = policy_digest(self.path / folder / "model", files_below("model", files))
+        return Kept(step, folder, policy, weights_digest(files), self.figures(step))
 
     def figures(self, step: int) -> dict[str, float]:
         """The figures on dev of the policy at a step."""
@@ -87,12 +90,6 @@ class TrainStage(PolicyStage):
         """Whether the candidate may go to the gate: a stopped one only if the recipe allows it and training moved it."""
         facts = self.facts
         return facts.stopped is None or (after_stop and may_be_judged(facts.stopped) and facts.best_step > 0)
-
-
-def files_below(files: Mapping[str, str], folder: str) -> dict[str, str]:
-    """The files below a folder, relative to it; all of them below ""."""
-    prefix = f"{folder}/" if folder else ""
-    return {name.removeprefix(prefix): digest for name, digest in files.items() if name.startswith(prefix)}
 
 
 def trained_candidate(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage) -> TrainStage:
@@ -113,7 +110,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     ]
     inputs = {
         "data": data.version,
-        "policy": start.weights,
+        "policy": start.policy_digest,
         "reward": reward.digest,
         **function_digests(recipe.reward.functions, context.seen.digest),
     }
@@ -157,11 +154,10 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     baseline = reset_peak(device)
     load = partial(load_policy, start.model, device=device, precision=recipe.train.precision, template_date=recipe.prompt_date)
     policy = load()
-    prompts = [row["prompt"] for row in rows]
-    check_context(policy, prompts, recipe.policy.max_new_tokens)
+    check_context(policy, rows, recipe.policy.max_new_tokens)
     check_scoring(policy)
     place = Place(device.type, device_bytes(device))
-    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, prompts), place)
+    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
     reference = actor.reference() or Reference(frozen(load()))
     scorer = build_reward(recipe.reward, reward.model, device)

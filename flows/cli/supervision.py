@@ -183,8 +183,8 @@ def _vanished(status: int, received: list[int]) -> Ending:
         return Ending(128 + stopped, error=f"terminated; {RESUME}")
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
     message = (
-        f"the process that runs the recipe {how} and left no result. Causes: the recipe's code calls os._exit(), or sys.exit() "
-        f"in a signal or timer handler; a library crashes; the machine is out of memory (SIGKILL). "
+        f"the process that runs the recipe {how} and left no result. Causes: the machine is out of memory (SIGKILL); a library "
+        f"crashes; a benchmark's task calls os._exit(), or sys.exit() in a signal or timer handler. "
         f"Correct the cause, and {RESUME}."
     )
     print(f"error: {message}", file=sys.stderr)

@@ -25,6 +25,7 @@ def card(project: Path = ROOT, **changes: Any) -> str:
         "dataset_md5": "d" * 32 + ".dir",
         "recipe_digest": "e" * 64,
         "weights_sha256": "f" * 64,
+        "policy_sha256": "e" * 64,
         "algorithm": "grpo",
         "seed": 3,
         "stop": None,

@@ -26,7 +26,7 @@ SUMMARY = {f"{arm}_{decoding}": {"accuracy": FIGURE} for arm in Arm for decoding
 
 
 class FakeTracker:
-    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their weights."""
+    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their policies."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []
@@ -80,13 +80,16 @@ class FakeTracker:
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         self.tables[name] = list(rows)
 
-    def version_of(self, name: str, weights: str) -> str | None:
-        return self.registered.get(weights)
+    def version_of(self, name: str, policy: str) -> str | None:
+        return self.registered.get(policy)
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        version = self.registered.setdefault(tags["weights_sha256"], str(len(self.registered) + 1))
+        version = self.registered.setdefault(tags["policy_sha256"], str(len(self.registered) + 1))
         self.tagged.setdefault(f"version {version}", {}).update(tags)
         return version
+
+    def identify(self, name: str, version: str, policy: str) -> None:
+        self.tagged.setdefault(f"version {version}", {})["policy_sha256"] = policy
 
     def alias(self, name: str, alias: str) -> str | None:
         return self.aliases.get(alias)
@@ -96,8 +99,8 @@ class FakeTracker:
 
     def versions(self, name: str) -> list[RegisteredVersion]:
         return [
-            RegisteredVersion(number, "", {"weights_sha256": weights}, 0.0, self.cards.get(number, ""))
-            for weights, number in self.registered.items()
+            RegisteredVersion(number, "", {"policy_sha256": policy}, 0.0, self.cards.get(number, ""))
+            for policy, number in self.registered.items()
         ]
 
     def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:

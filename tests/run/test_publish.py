@@ -68,7 +68,7 @@ def test_a_version_says_what_it_was_made_from(run: Run, lineages: list[str]) -> 
     data, _, candidate = parts(run)
     publish_candidate(run, data, candidate)
     tags = tracker_of(run).tagged["version 1"]
-    assert tags["weights_sha256"] == candidate.weights
+    assert (tags["weights_sha256"], tags["policy_sha256"]) == (candidate.weights, candidate.policy_digest)
     assert tags["dataset_md5"] == data.version
     assert (tags["verdict"], tags["exact"], tags["training_status"]) == ("pending", "true", "finished")
     assert tags["lineage_sha256"] == "l"

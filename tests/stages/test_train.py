@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ratchet.components.errors import ModelError, RewardError, StoreError
-from ratchet.components.files import model_weights, write_json, write_json_lines, write_text
+from ratchet.components.files import model_weights, policy_digest, write_json, write_json_lines, write_text
 from ratchet.components.policy.loading import Policy, load_policy
 from ratchet.components.stages.stage import Context, NotFinished
 from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
@@ -107,7 +107,7 @@ def test_each_input_is_in_its_key(tmp_path: Path, key: Callable[..., str]) -> No
 
 def test_what_does_not_touch_training_is_not_in_its_key(key: Callable[..., str]) -> None:
     elsewhere = ["name=other", "data.seed=9", "policy.warmup.steps=9", "evaluation.samples=3", "gate.rules.floor=0.1"]
-    assert key(*elsewhere) == key()
+    assert key(*elsewhere, "reward.limits.seconds=9") == key()
 
 
 def test_an_automatic_group_size_is_the_one_that_the_pilot_advises(key: Callable[..., str]) -> None:
@@ -209,7 +209,8 @@ def test_faults_a_training_that_dev_does_not_prefer_keeps_its_best_and_its_last_
     assert (made.facts.best_step, made.weights) == (0, training.start.weights)
     assert [(kept.step, kept.figures["eval_sampled_accuracy"]) for kept in made.kept] == [(1, 0.5), (3, 0.3)]
     for kept in made.kept:
-        assert kept.weights == model_weights(made.path / kept.folder / "model")
+        model = made.path / kept.folder / "model"
+        assert (kept.policy, kept.weights) == (policy_digest(model), model_weights(model))
     assert len({made.weights, *(kept.weights for kept in made.kept)}) == 3
 
 
