@@ -37,7 +37,7 @@ class Checkpoint:
 
     def text(self) -> str:
         """One line for people."""
-        return f"{self.kept.weights[:12]} ({described(self.kept)}, run {self.run_id[:8]})"
+        return f"{self.kept.policy[:12]} ({described(self.kept)}, run {self.run_id[:8]})"
 
 
 def described(kept: Kept) -> str:
@@ -57,16 +57,16 @@ def record_checkpoints(run: Run, run_id: str) -> None:
     """Log the lineage of each policy that the run's training kept below ``checkpoints/<digest>/``; once more is harmless."""
     assert run.made.candidate is not None
     project = run.project
-    candidate = lineage_of(run.context, run.made.stages, lambda weights: project.tracker.version_of(project.name, weights))
+    candidate = lineage_of(run.context, run.made.stages, lambda policy: project.tracker.version_of(project.name, policy))
     for kept in run.made.candidate.kept:
         with project.home.workspace("lineage") as folder:
             write_lineage(lineage_at(candidate, kept), code_state(project.home.project).difference, folder)
-            project.tracker.artifact(run_id, folder, place_of(kept.weights))
+            project.tracker.artifact(run_id, folder, place_of(kept.policy))
 
 
-def place_of(weights: str) -> str:
+def place_of(policy: str) -> str:
     """Where a run in MLflow has the lineage of a kept policy."""
-    return f"checkpoints/{weights}"
+    return f"checkpoints/{policy}"
 
 
 def kept_checkpoints(project: Project) -> list[Checkpoint]:
@@ -76,7 +76,7 @@ def kept_checkpoints(project: Project) -> list[Checkpoint]:
         for name, key in run.stages if run.model == project.name else ():
             if name == TrainStage.name:
                 for kept in _peeked(store, key):
-                    found.setdefault(kept.weights, Checkpoint(run.run_id, key, kept))
+                    found.setdefault(kept.policy, Checkpoint(run.run_id, key, kept))
     return list(found.values())
 
 
@@ -92,7 +92,7 @@ def chosen(checkpoints: Sequence[Checkpoint], digest: str) -> Checkpoint:
     Raises:
         RegistryError: if there is not exactly one, with those that are kept.
     """
-    fitting = [found for found in checkpoints if DIGEST.fullmatch(digest) and found.kept.weights.startswith(digest)]
+    fitting = [found for found in checkpoints if DIGEST.fullmatch(digest) and found.kept.policy.startswith(digest)]
     if len(fitting) == 1:
         return fitting[0]
     listed = "".join(f"\n  {found.text()}" for found in fitting or checkpoints) or " none"
@@ -104,25 +104,25 @@ def register_checkpoint(project: Project, digest: str, reason: str) -> str:
     """Register a kept checkpoint, once; returns its version.
 
     Args:
-        digest: the beginning of its weights digest.
+        digest: the beginning of its digest.
 
     Raises:
         RegistryError: if there is no such checkpoint, or its run or its record is gone.
     """
     found = chosen(kept_checkpoints(project), digest)
-    name, tracker, lock = project.name, project.tracker, f"checkpoint-{found.kept.weights[:16]}"
+    name, tracker, lock = project.name, project.tracker, f"checkpoint-{found.kept.policy[:16]}"
     with (
         project.locks.working(lock, "another command is registering this checkpoint; waiting"),
         project.home.workspace("checkpoint") as folder,
     ):
-        if (known := tracker.version_of(name, found.kept.weights)) is not None:
+        if (known := tracker.version_of(name, found.kept.policy)) is not None:
             return known
-        record = tracker.fetch(found.run_id, place_of(found.kept.weights), folder / "record")
+        record = tracker.fetch(found.run_id, place_of(found.kept.policy), folder / "record")
         if record is None:
             raise RegistryError(f"run {found.run_id} in MLflow has no lineage of {found.text()}. Restore the run's artifacts.")
         lineage = read_lineage(record / FILE, file_digest(record / FILE))
         stage = TrainStage.find(Store(project.home.store), found.train)
-        if stage is None or found.kept.weights not in {kept.weights for kept in stage.kept}:
+        if stage is None or found.kept.policy not in {kept.policy for kept in stage.kept}:
             raise RegistryError(f"the files of {found.text()} are damaged. Train it again.")
         shutil.copytree(stage.path / found.kept.folder / "model", folder / "model")
         run_id = tracker.child(found.run_id, f"checkpoint step {found.kept.step}")
@@ -140,6 +140,7 @@ def tags_of(lineage: Lineage) -> dict[str, str]:
     code, parent = lineage.code, lineage.policy.version
     return {
         "weights_sha256": lineage.weights_sha256,
+        "policy_sha256": str(lineage.policy_sha256),
         "dataset_md5": lineage.dataset.md5,
         "recipe_digest": lineage.recipe_digest,
         "algorithm": lineage.recipe["train"]["algorithm"],
@@ -158,5 +159,5 @@ def card(found: Checkpoint, reason: str) -> str:
     return (
         f"# Checkpoint at step {found.kept.step} of run {found.run_id}\n\n"
         f"Promoted by a person, without a verdict of the gate: {markdown_text(reason)}\n\n"
-        f"Weights (sha256): {found.kept.weights}\n\n| on dev | |\n| --- | --- |{figures}\n"
+        f"Policy (sha256): {found.kept.policy}\n\n| on dev | |\n| --- | --- |{figures}\n"
     )

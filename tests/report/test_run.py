@@ -32,6 +32,7 @@ VALUES = {
         {"name": "length", "value": "0.8", "threshold": "0.5", "passed": False, "advice": "shorten"},
     ]},
     "tables": [("train", 100)],
+    "kept": [{"policy": "abcdef012345", "what": "step 4"}],
     "samples": [{"prompt": "1 + 1", "completion": "#### 2", "correct": True}],
     "stages": [{"name": "prepare", "key": "abc", "cached": True, "seconds": 1.0}],
 }  # fmt: skip

@@ -95,7 +95,7 @@ def print_result(result: RunResult, made: Made) -> None:
         table.add_row("", escape(visible(reason)))
     kept = unregistered(made) if result.status is not Status.PROMOTED else []
     for policy in kept:
-        table.add_row("kept", f"{policy.weights[:12]} ({described(policy)})")
+        table.add_row("kept", f"{policy.policy[:12]} ({described(policy)})")
     if kept:
         table.add_row("", "ratchet promote --checkpoint DIGEST --override --reason TEXT   (without the gate)")
     if result.version:
