@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn
 
 from ratchet.components.text import redacted
 from ratchet.components.user_code import check_process, own_process
+from ratchet.flows.cli.options import invocation
 
 DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child only: the file and the pipe
 LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
@@ -149,7 +150,8 @@ def _wait_for_child(file: int) -> tuple[int, list[int]]:
         os.set_inheritable(descriptor, True)
     command = [sys.executable, *sys.orig_argv[1:]]
     # The files that the caller opened stay open: an argument may be one of them (/dev/fd/63).
-    process = subprocess.Popen(command, close_fds=False, env={**os.environ, DESCRIPTORS: f"{file} {read}"})
+    child = {**os.environ, DESCRIPTORS: f"{file} {read}"}
+    process = subprocess.Popen(command, close_fds=False, env=child, cwd=invocation.folder)
     os.close(read)
     for early in list(received):
         process.send_signal(early)
