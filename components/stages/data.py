@@ -23,7 +23,7 @@ REPORT = "report.html"
 def data_configuration(data: Data) -> str:
     """Digest of the recipe's data section, which the tracked pointer carries."""
     values = data.model_dump(mode="json")
-    new = {"keep": "small", "group": None}  # left out while they have their defaults: older pointers stay valid
+    new = {"keep": "small", "group": None, "task": None}  # left out while they have their defaults: older pointers stay valid
     return digest_of({name: value for name, value in values.items() if name not in new or value != new[name]})
 
 
@@ -81,6 +81,7 @@ def input_files(data: Data) -> list[Path]:
     if data.decontamination_rule is not None:
         sources += [Weighted.model_validate({"source": path}) for path in data.decontamination_rule.benchmarks]
     files = [file for part in sources for file in source_files(part.source)]
+    files += [Path(file) for file in (data.task.files if data.task is not None else [])]
     if data.length.tokenizer is not None:
         files.append(tokenizer_file(data.length.tokenizer))
     return files

@@ -99,7 +99,7 @@ def _samples(context: Context, data: DataStage, policy: Any) -> Any:
     rows, wanted = data.table("train"), recipe.reward.validation
     count = min(wanted.samples, len(rows))
     numbers = batch_indices(recipe.run_seed, "validation", 0, count, len(rows)).tolist()
-    prompts = [policy.encode_prompt(rows[i]["prompt"]) for i in numbers]
+    prompts = [policy.encode_row(rows[i]) for i in numbers]
     settings = SamplingSettings(wanted.group, recipe.policy.max_new_tokens, recipe.train.sampling.temperature)
     sampled = generate(policy, prompts, numbers, settings, SamplingSeed(recipe.run_seed, "validation"))
     repeated = [rows[i] for i in numbers for _ in range(wanted.group)]

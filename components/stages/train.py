@@ -157,11 +157,10 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     baseline = reset_peak(device)
     load = partial(load_policy, start.model, device=device, precision=recipe.train.precision, template_date=recipe.prompt_date)
     policy = load()
-    prompts = [row["prompt"] for row in rows]
-    check_context(policy, prompts, recipe.policy.max_new_tokens)
+    check_context(policy, rows, recipe.policy.max_new_tokens)
     check_scoring(policy)
     place = Place(device.type, device_bytes(device))
-    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, prompts), place)
+    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
     reference = actor.reference() or Reference(frozen(load()))
     scorer = build_reward(recipe.reward, reward.model, device)

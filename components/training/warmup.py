@@ -42,7 +42,7 @@ def warm_up(policy: Policy, rows: Sequence[dict[str, Any]], settings: Warmup, se
 
     Learning rate: 50 steps of linear warm-up, then linear decay to a twentieth.
     """
-    groups = [Group(policy.encode_prompt(r["prompt"]), [policy.encode_completion(r["demonstration"])]) for r in rows]
+    groups = [Group(policy.encode_row(r), [policy.encode_completion(r["demonstration"])]) for r in rows]
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: learning_rate_factor(s, settings.steps))
     policy.model.train()

@@ -13,6 +13,7 @@ from ratchet.flows.cli import (
     doctor,
     gate,
     gc,
+    grader,
     history,
     provenance,
     recipe,
@@ -38,6 +39,7 @@ app.command("evaluate")(train.evaluate)
 app.add_typer(gate.app, name="gate")
 app.add_typer(data.app, name="data")
 app.add_typer(reward.app, name="reward")
+app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
