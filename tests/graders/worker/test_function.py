@@ -222,8 +222,9 @@ def test_faults_a_wrong_signature_is_an_error_that_shows_it(worker: Make) -> Non
         worker("def f(sample): return 1").start()
 
 
-def test_ctrl_c_while_a_function_runs_leaves_no_answer_for_the_next_call(worker: Make) -> None:
-    made = worker(function("time.sleep(completions[0] == '?????'); return [len(completions[0])]"))
+def test_ctrl_c_while_a_function_runs_leaves_no_answer_for_the_next_call(worker: Make, tmp_path: Path) -> None:
+    body = "open('pid', 'w').write(str(os.getpid())); time.sleep(20 * (completions[0] == '?????')); return [len(completions[0])]"
+    made = worker(function(body))
     made.start()
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -232,6 +233,7 @@ def test_ctrl_c_while_a_function_runs_leaves_no_answer_for_the_next_call(worker:
             ask(made, ["?????"])
     finally:
         signal.signal(signal.SIGALRM, before)
+    assert gone(int((tmp_path / "pid").read_text()))
     assert ask(made, ["ab"]) == [Grade(2.0)]
 
 
