@@ -8,7 +8,7 @@ from ratchet.components.graders.rule import grader_digest
 from ratchet.components.graders.user_sources import source_digests
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.graders.worker.function import Worker
-from ratchet.components.recipe import Http, Limits, Math, OpenAI, UserFunction
+from ratchet.components.recipe import Http, Limits, Math, OpenAI, Reward, UserFunction
 from ratchet.components.user_code import project_root
 
 MATH_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")
@@ -34,6 +34,12 @@ def user_worker(settings: UserFunction, key: str, **more: Any) -> Worker:
     """The worker of a user's function; ``more`` are options of the adapter."""
     options = {**settings.model_dump(include={"protocol", "reference", "form"}), **more}
     return Worker(settings.file, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
+
+
+def reward_worker(function: str, settings: Reward, key: str = "reward.function") -> Worker:
+    """The worker of a reward's own function, in any protocol; not started."""
+    options = {"positional": True}  # before protocols were known, the names of the three parameters were free
+    return Worker(function, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
 
 
 def math_grader(settings: Math) -> Grader:

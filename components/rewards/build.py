@@ -6,9 +6,8 @@ import torch
 
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.faults import Retrying
-from ratchet.components.graders.outside import ADAPTER
+from ratchet.components.graders.outside import reward_worker
 from ratchet.components.graders.protocol import RewardFunction
-from ratchet.components.graders.worker.function import user_function
 from ratchet.components.recipe import Failures, GraderSettings, Reward, Term
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, Verified, WeightedTerm, squash
@@ -49,11 +48,10 @@ def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
     return Retrying(build_grader(settings), "the verifier", failures)
 
 
-def _custom(path: str, settings: Reward) -> RewardFunction:
-    options = {"positional": True}  # before protocols were known, the names of the three parameters were free
-    return user_function(
-        path, settings.limits, settings.failures, adapter=ADAPTER, options=options, environment=settings.environment
-    )
+def _custom(path: str, settings: Reward, key: str = "reward.function") -> RewardFunction:
+    worker = reward_worker(path, settings, key)
+    worker.start()  # what cannot be loaded is refused here
+    return Retrying(worker, path, settings.failures)
 
 
 def _term(settings: Reward, term: Term, path: Path | None, device: torch.device) -> WeightedTerm:
@@ -61,5 +59,7 @@ def _term(settings: Reward, term: Term, path: Path | None, device: torch.device)
         return WeightedTerm(term.name, term.weight, load_model(settings.model, path, device), "the reward model", squash)
     if term.of == "custom":
         assert term.function is not None
-        return WeightedTerm(term.name, term.weight, _custom(term.function, settings), term.function)
+        return WeightedTerm(
+            term.name, term.weight, _custom(term.function, settings, f"reward.terms.{term.name}.function"), term.function
+        )
     return WeightedTerm(term.name, term.weight, _verifier(term.verifier, settings.failures), f"the verifier {term.name}")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ratchet.components.data.sources import source_files
 from ratchet.components.errors import DataError, RatchetError, RecipeError
-from ratchet.components.graders.worker.function import Worker
+from ratchet.components.graders.outside import reward_worker
 from ratchet.components.recipe import Recipe, parts
 from ratchet.components.user_code import function_files
 
@@ -95,7 +95,7 @@ def _functions(recipe: Recipe) -> Iterator[str]:
             continue
         try:
             function_files(function, key)
-            with closing(Worker(function, settings.limits, environment=settings.environment, key=key)) as worker:
+            with closing(reward_worker(function, settings, key)) as worker:
                 worker.start()
         except RatchetError as error:
             yield str(error)

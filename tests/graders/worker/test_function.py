@@ -223,7 +223,9 @@ def test_faults_a_wrong_signature_is_an_error_that_shows_it(worker: Make) -> Non
 
 
 def test_ctrl_c_while_a_function_runs_leaves_no_answer_for_the_next_call(worker: Make, tmp_path: Path) -> None:
-    body = "open('pid', 'w').write(str(os.getpid())); time.sleep(20 * (completions[0] == '?????')); return [len(completions[0])]"
+    body = (
+        "open('pid', 'w').write(str(os.getpid())); time.sleep(20 * (completions[0] == '?????')); return [len(completions[0])]"
+    )
     made = worker(function(body))
     made.start()
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
