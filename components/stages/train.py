@@ -127,6 +127,7 @@ def with_group_size(context: Context, reward: RewardStage) -> Context:
 def _train(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage, key: str, path: Path) -> TrainingFacts:
     import torch
 
+    from ratchet.components.checkpoints import INTERRUPTED
     from ratchet.components.interruption import Interruption
     from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.configuration import shape_of_model
@@ -182,7 +183,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)
     if not trainer.finished:
-        raise StoreError("training was interrupted after a checkpoint. Run it again to resume from there.")
+        raise StoreError(INTERRUPTED)
     _save_kept(trainer, partial(load, device=torch.device("cpu")), path)
     _save(trainer, path)
     history = training_history(checkpoints)
@@ -217,9 +218,9 @@ def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
     Args:
         load: a copy of the starting policy in the host's memory, because the device's may be full.
     """
+    from ratchet.components.checkpoints import load_weights, weights_of
     from ratchet.components.policy.loading import save_policy
     from ratchet.components.training.actor import Actor
-    from ratchet.components.training.checkpoints import load_weights, weights_of
 
     progress, setting = trainer.progress, trainer.setting
     for step in sorted({progress.best_trained_step, progress.step} - {0, progress.best_step}):
