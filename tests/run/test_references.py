@@ -39,7 +39,7 @@ def test_a_recipe_whose_references_exist_has_no_notes() -> None:
         (custom("absent:f"), r"reward\.function 'absent:f': there is no 'absent' in "),
         (custom("absent.py:f"), r"reward\.function 'absent\.py:f': there is no "),
         (custom("mine:absent"), r"reward\.function 'mine:absent'.*mine has no 'absent'"),
-        (custom("mine:short"), r"reward\.function 'mine:short'.*cannot be called"),
+        (custom("mine:short"), r"reward\.function 'mine:short'.*short\(sample\) is a function of no known protocol"),
         (custom("broken:f"), r"reward\.function 'broken:f'.*SyntaxError"),
         (("policy.model=/no/such/model",), r"policy\.model: '/no/such/model' is neither"),
         (("policy.model=models/absent",), r"policy\.model: 'models/absent' is neither"),
