@@ -37,8 +37,11 @@ def user_worker(settings: UserFunction, key: str, **more: Any) -> Worker:
 
 
 def reward_worker(function: str, settings: Reward, key: str = "reward.function") -> Worker:
-    """The worker of a reward's own function, in any protocol; not started."""
-    options = {"positional": True}  # before protocols were known, the names of the three parameters were free
+    """The worker of a function that is a reward, or a term of one: of any protocol.
+
+    The three parameters of Ratchet's own may have other names, which were free before protocols were known.
+    """
+    options = {"positional": True}
     return Worker(function, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
 
 
