@@ -69,7 +69,8 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
 
 def lineage_at(lineage: Lineage, kept: Kept) -> Lineage:
     """The record of another policy that the candidate's training kept."""
-    return lineage.model_copy(update={"weights_sha256": kept.weights, "metrics": kept.figures, "checkpoint": kept.folder})
+    digests = {"weights_sha256": kept.weights, "policy_sha256": kept.policy}
+    return lineage.model_copy(update={**digests, "metrics": kept.figures, "checkpoint": kept.folder})
 
 
 def write_lineage(lineage: Lineage, difference: str, folder: Path) -> list[Path]:

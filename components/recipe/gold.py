@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ratchet.components.recipe.base import Name, Section
-from ratchet.components.recipe.graders import GraderSettings, Numbers
+from ratchet.components.recipe.graders import GraderSettings, Multi, Numbers
 from ratchet.components.recipe.reward import Reward
 
 REMEDY = "graders: {right: {type: number, form: strict}} and gold: {grader: right}, with the type of grader that fits the task"
@@ -19,13 +19,14 @@ class Gold(Section):
 def default_gold(reward: Reward) -> GraderSettings | None:
     """The gold of a recipe that names none: the verifier in its reward; of several the one of numbers; None without any.
 
-    Numbers count in the strict form: training may be paid for ``the answer is 5``, what is promoted must write ``#### 5``.
+    Numbers count in the strict form: training may be paid for ``the answer is 5``, what is promoted must write ``#### 5``. A
+    formula is gold only where the recipe names it.
     """
     verifiers = reward.verifiers
     numbers = [one for one in verifiers if isinstance(one, Numbers)]
     if numbers:
         return Numbers(form="strict")
-    return verifiers[0] if len(verifiers) == 1 else None
+    return verifiers[0] if len(verifiers) == 1 and not isinstance(verifiers[0], Multi) else None
 
 
 def with_default_reward(values: Any) -> Any:

@@ -11,6 +11,7 @@ from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
 from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from ratchet.components.recipe.evaluation import Evaluation, Slice
+from ratchet.components.recipe.formulas import with_formula
 from ratchet.components.recipe.gate import Gate, Guard, Primary
 from ratchet.components.recipe.gold import REMEDY, Gold, default_gold, with_default_reward
 from ratchet.components.recipe.graders import GraderSettings, Numbers
@@ -52,6 +53,7 @@ class Recipe(Section):
         return {**others, "data": {**others.get("data", {}), "task": values["task"]}}
 
     _paid_by_gold = model_validator(mode="before")(with_default_reward)
+    _paid_by_formula = model_validator(mode="before")(with_formula)  # the later one runs first
 
     @model_validator(mode="after")
     def _gold_judges(self) -> "Recipe":

@@ -6,9 +6,8 @@ import torch
 
 from ratchet.components.graders.build import build_grader, gold_key
 from ratchet.components.graders.faults import Retrying
-from ratchet.components.graders.outside import ADAPTER
+from ratchet.components.graders.outside import reward_worker
 from ratchet.components.graders.protocol import RewardFunction
-from ratchet.components.graders.worker.function import user_function
 from ratchet.components.recipe import Failures, GraderSettings, Recipe, Reward, Term
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, Verified, WeightedTerm, squash
@@ -60,10 +59,9 @@ def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
 
 
 def _custom(path: str, settings: Reward) -> RewardFunction:
-    options = {"positional": True}  # before protocols were known, the names of the three parameters were free
-    return user_function(
-        path, settings.limits, settings.failures, adapter=ADAPTER, options=options, environment=settings.environment
-    )
+    worker = reward_worker(path, settings)
+    worker.start()
+    return Retrying(worker, path, settings.failures)
 
 
 def _term(settings: Reward, term: Term, path: Path | None, device: torch.device) -> WeightedTerm:

@@ -176,7 +176,7 @@ def report_values(run: Run, data: DataStage, reward: RewardStage, retired: bool)
         "tables": list(data.summary["rows"].items()),
         "samples": _samples(run, dev) if dev else [],
         "stages": run.stages_as_json(),
-        "kept": [{"weights": kept.weights, "what": described(kept)} for kept in unregistered(run.made)],
+        "kept": [{"policy": kept.policy, "what": described(kept)} for kept in unregistered(run.made)],
     }
 
 

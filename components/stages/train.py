@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.errors import StoreError
-from ratchet.components.files import files_below, read_json, read_json_lines, write_json_lines
+from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines, write_json_lines
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
@@ -37,6 +37,7 @@ class Kept(NamedTuple):
 
     step: int
     folder: str  # of its ``model/`` within the stage; "" is the candidate's
+    policy: str  # its digest
     weights: str
     figures: dict[str, float]  # on dev
 
@@ -77,7 +78,9 @@ class TrainStage(PolicyStage):
         return [self._kept(step, places[step]) for step in sorted(places)]
 
     def _kept(self, step: int, folder: str) -> Kept:
-        return Kept(step, folder, weights_digest(files_below(folder, self.files)), self.figures(step))
+        files = files_below(folder, self.files)
+        policy = policy_digest(self.path / folder / "model", files_below("model", files))
+        return Kept(step, folder, policy, weights_digest(files), self.figures(step))
 
     def figures(self, step: int) -> dict[str, float]:
         """The figures on dev of the policy at a step."""

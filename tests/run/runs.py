@@ -99,8 +99,8 @@ class FakeTracker:
 
     def versions(self, name: str) -> list[RegisteredVersion]:
         return [
-            RegisteredVersion(number, "", {"weights_sha256": weights}, 0.0, self.cards.get(number, ""))
-            for weights, number in self.registered.items()
+            RegisteredVersion(number, "", {"policy_sha256": policy}, 0.0, self.cards.get(number, ""))
+            for policy, number in self.registered.items()
         ]
 
     def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
