@@ -41,3 +41,15 @@ def test_faults_of_the_gold_take_the_proxy_of_their_item_with_them() -> None:
 def test_a_gold_that_judges_nothing_is_an_error() -> None:
     with pytest.raises(RewardError, match="could judge no completion on dev"):
         evaluated(by_prompt(n3=Grade(None), n14=Grade(None), n159=Grade(None)))
+
+
+def test_a_reward_that_is_the_gold_grades_once() -> None:
+    calls: list[int] = []
+
+    def both(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Any]) -> list[Grade]:
+        calls.append(len(rows))
+        return [Grade(0.5) for _ in rows]
+
+    result = dev_evaluation(ROWS, both, None, seed=1, max_new_tokens=2, temperature=1.0, gold=both)(tiny_policy())
+    assert calls == [3]
+    assert list(result.gold) == list(result.proxy) == [0.5] * 3

@@ -106,6 +106,12 @@ def test_the_accuracy_is_the_golds_mean_score_and_right_what_it_passes() -> None
     assert figures["completions/identical_wrong"] == 0.5  # both b
 
 
+def test_a_reward_that_is_the_gold_has_graded_already() -> None:
+    grades = [Grade(0.75, passed=True), Grade(0.25, passed=False)]
+    group = PromptRollout({"prompt": "p"}, [5], [completion(-1.0)] * 2, ["a", "b"], grades)
+    assert rollout_figures(Rollouts([group]), None)["accuracy"] == 0.5
+
+
 def test_a_group_with_a_fault_of_the_gold_is_left_out() -> None:
     def gold(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Any]) -> list[Grade]:
         return [Grade(None, fault="timeout") if text == "b" else Grade(1.0, passed=True) for text in completions]
