@@ -46,8 +46,8 @@ class Database:
             found = connection.execute(sa.select(settings_table.c.value).where(settings_table.c.key == "schema")).scalar()
             if found is None:
                 connection.execute(settings_table.insert().values(key="schema", value=SCHEMA_VERSION))
-            elif found == "2":
-                _upgrade(connection)
+            elif found in ("2", "3"):
+                _upgrade(connection, found)
             elif found != SCHEMA_VERSION:
                 raise RegistryError(
                     f"the ledger has schema {found}, but this release reads {SCHEMA_VERSION}. Use the release that wrote it."
@@ -122,12 +122,17 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    """From schema 2, in which the key of ``runs`` was the identity, so that a run replaced an earlier one."""
+def _upgrade(connection: sa.Connection, found: str) -> None:
+    """From schema 2, in which the key of ``runs`` was the identity, and 3, which identified a policy by its weights."""
+    if found == "2":
+        _rebuild_runs(connection)
+    connection.execute(settings_table.update().where(settings_table.c.key == "schema").values(value=SCHEMA_VERSION))
+
+
+def _rebuild_runs(connection: sa.Connection) -> None:
     columns = [column.name for column in runs.columns]
     connection.execute(sa.text("ALTER TABLE runs RENAME TO runs_2"))
     runs.create(connection)
     before = sa.select(*(sa.column(name) for name in columns)).select_from(sa.table("runs_2"))
     connection.execute(runs.insert().from_select(columns, before))
     connection.execute(sa.text("DROP TABLE runs_2"))
-    connection.execute(settings_table.update().where(settings_table.c.key == "schema").values(value=SCHEMA_VERSION))

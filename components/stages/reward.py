@@ -22,7 +22,11 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         recipe.device,
         recipe.threads,
     ]
-    inputs = {"data": data.version, "policy": start.weights, **function_digests(recipe.reward.functions, context.seen.digest)}
+    inputs = {
+        "data": data.version,
+        "policy": start.policy_digest,
+        **function_digests(recipe.reward.functions, context.seen.digest),
+    }
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():

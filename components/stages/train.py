@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.errors import StoreError
-from ratchet.components.files import read_json, read_json_lines, write_json_lines
+from ratchet.components.files import files_below, read_json, read_json_lines, write_json_lines
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.training.sentinel import Stop, may_be_judged
@@ -76,7 +76,7 @@ class TrainStage(PolicyStage):
         return [self._kept(step, places[step]) for step in sorted(places)]
 
     def _kept(self, step: int, folder: str) -> Kept:
-        return Kept(step, folder, weights_digest(files_below(self.files, folder)), self.figures(step))
+        return Kept(step, folder, weights_digest(files_below(folder, self.files)), self.figures(step))
 
     def figures(self, step: int) -> dict[str, float]:
         """The figures on dev of the policy at a step."""
@@ -87,12 +87,6 @@ class TrainStage(PolicyStage):
         """Whether the candidate may go to the gate: a stopped one only if the recipe allows it and training moved it."""
         facts = self.facts
         return facts.stopped is None or (after_stop and may_be_judged(facts.stopped) and facts.best_step > 0)
-
-
-def files_below(files: Mapping[str, str], folder: str) -> dict[str, str]:
-    """The files below a folder, relative to it; all of them below ""."""
-    prefix = f"{folder}/" if folder else ""
-    return {name.removeprefix(prefix): digest for name, digest in files.items() if name.startswith(prefix)}
 
 
 def trained_candidate(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage) -> TrainStage:
@@ -113,7 +107,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     ]
     inputs = {
         "data": data.version,
-        "policy": start.weights,
+        "policy": start.policy_digest,
         "reward": reward.digest,
         **function_digests(recipe.reward.functions, context.seen.digest),
     }

@@ -87,14 +87,12 @@ def settings_of(function: str, protocol: str) -> Any:
 
 
 def first_call(path: Path) -> dict[str, Any]:
-    """The first row of a file, as a call: what is not prompt, completion or answer are the row's kept columns."""
+    """The first row of a file, as a call."""
     from ratchet.components.errors import DataError
     from ratchet.flows.cli.reward import read_completions
 
     rows = read_completions(path)
     if not rows:
         raise DataError(f"{path} has no row. Write one object per line, with prompt and completion.")
-    row = dict(rows[0])
-    prompt, completion = row.pop("prompt"), row.pop("completion")
-    own = {key: row.pop(key) for key in ("id", "answer") if key in row}
-    return {"prompt": prompt, "completion": completion, "row": {"id": "1", "prompt": prompt, **own, "item": row}}
+    row = {key: rows[0][key] for key in ("id", "prompt", "answer", "item") if key in rows[0]}
+    return {"prompt": rows[0]["prompt"], "completion": rows[0]["completion"], "row": row}

@@ -107,8 +107,8 @@ def score(
 
 
 def _line(grade: Any) -> dict[str, Any]:
-    fault = {} if grade.fault is None else {"fault": grade.fault, "reason": grade.reason}
-    return {"total": grade.score, "parts": dict(grade.parts), **fault}
+    why = {"fault": grade.fault, "reason": grade.reason} if grade.score is None else {}
+    return {"total": grade.score, "parts": dict(grade.parts)} | {name: value for name, value in why.items() if value}
 
 
 def read_completions(path: Path) -> list[dict[str, Any]]:
@@ -135,4 +135,5 @@ def _completion(path: Path, number: int, line: str) -> dict[str, Any]:
         raise DataError(f"line {number} of {path} is not JSON: {error}. Write one object per line.") from error
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("prompt", "completion")):
         raise DataError(f"line {number} of {path} has no text in prompt or completion. Write both on every line.")
-    return row
+    columns = {name: value for name, value in row.items() if name not in ("prompt", "completion", "id", "answer", "item")}
+    return {**row, "item": columns} if columns and "item" not in row else row

@@ -76,9 +76,17 @@ def test_a_schema_that_is_none_is_refused() -> None:
         build_grader(JsonSchema(type="json_schema", document={"type": "thing"}))
 
 
-def test_a_schema_elsewhere_is_not_fetched() -> None:
-    with pytest.raises(Exception, match="nresolvable"):
-        judged(JsonSchema(type="json_schema", document={"$ref": "http://127.0.0.1:9/schema.json"}), "{}")
+@pytest.mark.parametrize("reference", ["http://127.0.0.1:9/schema.json", "other.json", "#/$defs/none", "file:///etc/passwd"])
+def test_schema_faults_what_a_schema_refers_to_must_be_in_it(reference: str) -> None:
+    with pytest.raises(RecipeError, match=r"not in it\. Nothing is fetched: put it under \$defs"):
+        judged(JsonSchema(type="json_schema", document={"properties": {"a": {"$ref": reference}}}), "{}")
+
+
+def test_a_schema_may_refer_to_its_own_parts() -> None:
+    parts = {"$defs": {"n": {"type": "integer"}, "s": {"$id": "http://x.test/s", "type": "string"}}}
+    schema = {**parts, "items": {"anyOf": [{"$ref": "#/$defs/n"}, {"$ref": "http://x.test/s"}]}}
+    settings = JsonSchema(type="json_schema", document=schema)
+    assert [judged(settings, text) for text in ('[1, "a"]', "[1.5]")] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(("length", "reward"), [(10, 1.0), (20, 1.0), (25, 0.5), (5, 0.5), (30, 0.0), (99, 0.0)])
