@@ -22,22 +22,40 @@ WRITTEN = ("transformers_version", "_from_model_config")  # keys of settings in 
 READ_FROM = ("_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only", "tokenizer_file", "vocab_file")
 
 
-def tree_digests(root: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
+def tree_digests(root: Path, digest: Callable[[Path], str] = file_digest, linked: bool = False) -> dict[str, str]:
     """Relative path -> sha256 of every file below ``root`` except its manifest.
 
     Args:
         digest: gives the sha256 of a file.
+        linked: whether links within the tree, or within its repository of the hub's cache, count as their files.
 
     Raises:
-        StoreError: if there is a symbolic link, which could point out of the tree.
+        StoreError: if there is another symbolic link, which could point out of the tree.
     """
+    if linked:
+        require_inner_links(root)
     digests = {}
     for path in sorted(root.rglob("*")):
-        if path.is_symlink():
+        if path.is_symlink() and not linked:
             raise StoreError(f"{path} is a symbolic link. Replace it with the file itself.")
         if path.is_file() and path != root / MANIFEST:
             digests[path.relative_to(root).as_posix()] = digest(path)
     return digests
+
+
+def require_inner_links(root: Path) -> None:
+    """Accept links to files in the same tree only; a snapshot of the hub's cache has its files in its repository's ``blobs``.
+
+    Raises:
+        StoreError: naming the link that leads elsewhere, and where.
+    """
+    tree = root.resolve()
+    snapshot = tree.parent.name == "snapshots" and tree.parent.parent.name.startswith("models--")
+    within = tree.parent.parent / "blobs" if snapshot else tree
+    for path in sorted(path for path in root.rglob("*") if path.is_symlink()):
+        target = path.resolve()
+        if not target.is_file() or not (target.is_relative_to(within) or target.is_relative_to(tree)):
+            raise StoreError(f"{path} is a link to {target}, not to a file of the same model. Replace it with the file itself.")
 
 
 def files_below(folder: str, files: Mapping[str, str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from ratchet.components.run import steps
 from ratchet.components.run.cleanup import clean_up_after_run
 from ratchet.components.run.killed import end_killed_runs
 from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
@@ -81,6 +82,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     apply(home)
     slot = slot or scheduled_slot()
     loaded = load_recipe(Path(recipe), overrides)
+    check_before_run(home, loaded)
     if stop not in Stage.TRAIN.up_to():
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ratchet.components.home import Home
+from ratchet.components.sqlite_files import PLAIN, sqlite_url
 
 DEFAULTS = {
     "DO_NOT_TRACK": "true",
@@ -30,7 +31,10 @@ def apply(home: Home) -> None:
     """Set variables that the user's environment does not."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_HOME", str(home.state / "prefect"))
+    prefect = home.state / "prefect"
+    if os.environ.setdefault("PREFECT_HOME", str(prefect)) == str(prefect) and not PLAIN.fullmatch(str(prefect)):
+        # Prefect would paste the path into the URL as it is.
+        os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", sqlite_url(prefect / "prefect.db", "aiosqlite"))
     os.environ.setdefault("MLFLOW_TRACKING_URI", home.tracking_uri)
 
 

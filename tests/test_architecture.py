@@ -20,7 +20,7 @@ LAYERS: tuple[set[str], ...] = (
     {"ledger", "registry", "rewards", "policy", "data"},
     {"graders", "checkpoints"},
     {"statistics", "algorithms", "home", "pretrained", "store", "user_code"},
-    {"chat", "files", "recipe", "records", "source_code"},
+    {"chat", "disk", "files", "recipe", "records", "source_code"},
     {
         "digests",
         "errors",
@@ -29,6 +29,7 @@ LAYERS: tuple[set[str], ...] = (
         "interruption",
         "randomness",
         "render_template",
+        "sqlite_files",
         "template_date",
         "templates",
         "text",

@@ -1,14 +1,17 @@
 """The completion is JSON that satisfies a schema."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import regex
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.rule import Rule, right_or_wrong
 
-LIBRARIES = ("jsonschema", "referencing")
+LIBRARIES = ("jsonschema", "referencing", "regex")
+SECONDS = 2.0  # per pattern and text
 
 
 def rule(document: Mapping[str, Any]) -> Rule:
@@ -17,7 +20,7 @@ def rule(document: Mapping[str, Any]) -> Rule:
     Raises:
         RecipeError: if the schema is not a valid JSON Schema, or refers to something outside of itself.
     """
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, validators
     from jsonschema.exceptions import SchemaError
     from referencing import Registry
 
@@ -27,16 +30,39 @@ def rule(document: Mapping[str, Any]) -> Rule:
         raise RecipeError(f"the document of a json_schema grader is not a JSON Schema: {error.message}. Correct it.") from error
     _closed(document)
     # An empty registry: nothing is ever downloaded.
-    validator = Draft202012Validator(document, registry=Registry())
+    timed = validators.extend(Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties})
+    validator = timed(document, registry=Registry())
 
     def grade(completion: str, row: Mapping[str, Any]) -> Grade:
         try:
             value = json.loads(completion, parse_constant=_refuse)
         except (ValueError, RecursionError):
             return right_or_wrong(False)
-        return right_or_wrong(validator.is_valid(value))
+        try:
+            return right_or_wrong(validator.is_valid(value))
+        except TimeoutError:
+            return Grade(None, reason=f"a pattern of the schema took longer than {SECONDS:g} s", fault="timeout")
 
     return grade
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Raises TimeoutError: an expression can take exponential time on a text that a model writes."""
+    return regex.search(pattern, text, timeout=SECONDS) is not None
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(value, str) and not _matches(pattern, value):
+        yield ValidationError("it does not match")
+
+
+def _pattern_properties(validator: Any, patterns: Mapping[str, Any], value: Any, schema: Any) -> Iterator[Any]:
+    for pattern, inner in patterns.items():
+        for key, member in value.items() if isinstance(value, dict) else ():
+            if _matches(pattern, key):
+                yield from validator.descend(member, inner, path=key, schema_path=pattern)
 
 
 def _closed(document: Mapping[str, Any]) -> None:

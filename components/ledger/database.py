@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, Ope
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.tables import SCHEMA_VERSION, metadata, runs, settings_table
+from ratchet.components.sqlite_files import sqlite_file
 
 LOCK_TIMEOUT_SECONDS = 20
 
@@ -97,8 +97,8 @@ def now() -> str:
 def _engine(url: str) -> sa.Engine:
     """The engine of a URL. A malformed one is not shown, because nobody knows which part of it is the password."""
     try:
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (file := sqlite_file(url)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         parsed = sa.make_url(url)
         arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if parsed.get_backend_name() == "sqlite" else {}
         # With parameters, an error would print sealed figures.

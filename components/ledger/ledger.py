@@ -16,7 +16,7 @@ from ratchet.components.faults import point
 from ratchet.components.ledger import retired_folds
 from ratchet.components.ledger.database import equal, now
 from ratchet.components.ledger.runs import Runs
-from ratchet.components.ledger.tables import alias_moves, leases, policies, promotions
+from ratchet.components.ledger.tables import alias_moves, leases, policies, promotions, runs
 from ratchet.components.ledger.verdicts import Verdicts
 
 
@@ -82,6 +82,12 @@ class Ledger(Verdicts, Runs):
                 )
             before = row.digest
         return rows
+
+    def models(self) -> list[str]:
+        """Names of the models that were ever run or promoted, in order."""
+        with self.transaction() as connection:
+            query = sa.union(sa.select(runs.c.model), sa.select(promotions.c.model))
+            return sorted(connection.execute(query).scalars())
 
     def promotions(self) -> list[tuple[str, Promotion]]:
         """All promotions of all models, each model's oldest first."""

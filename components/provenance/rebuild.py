@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ratchet.components.data import versioning
+from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.data.pointers import POINTER, Place, read_pointer_text, relocated
 from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError
@@ -124,7 +125,7 @@ class Rebuild:
         try:
             data = versioning.restore(dataset.md5, workspace, home.dvc, home.project)
         except DataError as error:
-            remote = versioning.default_remote(home.project, home.dvc)
+            remote = default_remote(home.project, home.dvc)
             lacking = f"neither DVC's cache nor its remote {remote} has dataset {dataset.md5}"
             if (pointer.get("meta") or {}).get("added"):
                 raise RegistryError(f"{lacking}, and its added rows exist nowhere else ({error}) Bring it there.") from error

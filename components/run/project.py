@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ratchet.components.errors import RecipeError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.ancestry import resolve
@@ -46,9 +47,11 @@ class Project:
 
 def open_tracker(home: Home, locks: Locks, model: str) -> "Tracker":
     """MLflow, with the experiment of a model."""
+    from ratchet.components.registry.relocation import settle
     from ratchet.components.registry.runs import Tracker
 
     with locks.held("mlflow", "another process is opening MLflow; waiting"):  # its first use creates the database
+        settle(home, locks.say)
         return Tracker(home.tracking_uri, model, home.artifacts)
 
 
@@ -59,3 +62,16 @@ def open_project(recipe: Path, overrides: Sequence[str] | None = None, say: Call
         RecipeError: if the recipe is invalid.
     """
     return Project(Home.here(), load_recipe(recipe, overrides or ()), say)
+
+
+def require_only_model(project: Project) -> None:
+    """
+    Raises:
+        RecipeError: if the ledger knows other models than the recipe's.
+    """
+    known = project.ledger.models()
+    if set(known) - {project.name}:
+        raise RecipeError(
+            f"this project has runs of {', '.join(known)}, and no recipe was named. "
+            "Say which is meant with --recipe FILE, or with --set name=NAME."
+        )

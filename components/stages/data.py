@@ -7,6 +7,7 @@ from typing import Any
 
 from ratchet.components.data import versioning
 from ratchet.components.data.columns import content
+from ratchet.components.data.dvc_config import init_workspace
 from ratchet.components.data.pointers import POINTER, Place, added_rows, pinned_version, place_of, pointer_md5, write_pointer
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
@@ -97,7 +98,7 @@ def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> 
         context.observer.progress("data", 0, 2, "reading and checking")
         prepared = prepare(data, workspace / "data", [dict(row) for row in added], configuration)
         context.observer.progress("data", 1, 2, "adding the version to DVC")
-        versioning.init_workspace(workspace, state, context.home.project)
+        init_workspace(workspace, state, context.home.project)
         version = versioning.add(workspace, state)
         count = prepared.summary.get("added_rows")
         meta = {"recipe_data": configuration, "sha256": versioning.content_sha256(workspace / "data")}

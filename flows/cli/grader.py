@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ratchet.flows.cli.options import JsonOption
+from ratchet.flows.cli.options import JsonOption, as_given
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 app = typer.Typer(help="Graders of your own: which protocol they have, and their bytes and digest.", no_args_is_help=True)
@@ -24,7 +24,8 @@ def show(
     function: FunctionArgument,
     protocol: ProtocolOption = "auto",
     row: Annotated[
-        Path | None, typer.Option("--row", help="JSONL with prompt, completion and columns; its first row is graded.")
+        Path | None,
+        typer.Option("--row", help="JSONL with prompt, completion and columns; its first row is graded.", callback=as_given),
     ] = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -47,7 +48,7 @@ def show(
 @app.command()
 def export(
     function: FunctionArgument,
-    folder: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.")],
+    folder: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.", callback=as_given)],
     protocol: ProtocolOption = "auto",
     json_output: JsonOption = False,
 ) -> None:

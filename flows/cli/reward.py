@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
@@ -67,13 +67,17 @@ def _validated(
 @app.command()
 def score(
     file: Annotated[
-        Path, typer.Argument(help="JSONL with prompt, completion, and the fields that the reward reads, such as answer.")
+        Path,
+        typer.Argument(
+            help="JSONL with prompt, completion, and the fields that the reward reads, such as answer.", callback=as_given
+        ),
     ],
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
     model: Annotated[
-        Path | None, typer.Option("--model", help="Directory of a trained reward model, for learned rewards.")
+        Path | None,
+        typer.Option("--model", help="Directory of a trained reward model, for learned rewards.", callback=as_given),
     ] = None,
 ) -> None:
     """Score completions with the recipe's reward: one line per row, in order; null if a row cannot be judged.

@@ -43,15 +43,14 @@ def run_until(
     from ratchet.components.home import Home
     from ratchet.components.interruption import postponed
     from ratchet.components.recipe import load_recipe
-    from ratchet.components.store import check_writable
+    from ratchet.components.run.preflight import check_before_run
     from ratchet.flows.servers.start import ensure_api
     from ratchet.flows.settings import apply
 
     home = Home.here()
     # Ratchet reports errors itself; Prefect's tracebacks stay in its UI.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    load_recipe(recipe, overrides)  # an invalid recipe fails before anything starts
-    check_writable(home.state)
+    check_before_run(home, load_recipe(recipe, overrides))
     apply(home)
     result = nothing_to_do(recipe, overrides, until)
     if result is None:

@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn
 
 from ratchet.components.text import redacted
 from ratchet.components.user_code import check_process, own_process
+from ratchet.flows.cli.options import invocation
 
 DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child only: the file and the pipe
 LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
@@ -160,8 +161,9 @@ def _wait_for_child(file: int) -> tuple[int, list[int]]:
         os.set_inheritable(descriptor, True)
     command = [sys.executable, *sys.orig_argv[1:]]
     # The files that the caller opened stay open: an argument may be one of them (/dev/fd/63).
+    child = {**os.environ, DESCRIPTORS: f"{file} {read}"}
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # in the child until it can handle them
-    process = subprocess.Popen(command, close_fds=False, env={**os.environ, DESCRIPTORS: f"{file} {read}"})
+    process = subprocess.Popen(command, close_fds=False, env=child, cwd=invocation.folder)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     os.close(read)
     for early in list(received):
