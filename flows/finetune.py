@@ -14,6 +14,7 @@ from ratchet.components.errors import RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
+from ratchet.components.interruption import Interrupted, admitted
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
@@ -59,10 +60,20 @@ def finetune(
         The shape of ``run --json``.
     """
     # Nothing more here: serving pickles this body with every global it names, and a console cannot be pickled.
-    return run_recipe(recipe, overrides or [], until, slot)
+    result: dict[str, Any] = run_recipe(recipe, overrides or [], until, slot)
+    return result
 
 
-def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
+def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
+    """The result of the run; a state of Prefect's if the operator ended it."""
+    try:
+        with admitted():
+            return run_to_the_end(recipe, overrides, until, slot)
+    except Interrupted as end:
+        return tasks.interrupted(end)
+
+
+def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
     """Resolve the recipe, run it, print its result."""
     stop = stop_named(until)
     own_process()

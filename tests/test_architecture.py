@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
     {"training"},
     {"evaluation", "report"},
     {"ledger", "registry", "rewards", "policy", "data"},
-    {"graders"},
+    {"graders", "checkpoints"},
     {"statistics", "algorithms", "home", "pretrained", "store", "user_code"},
     {"chat", "disk", "files", "recipe", "records", "source_code"},
     {

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
@@ -104,35 +105,38 @@ def register_checkpoint(project: Project, digest: str, reason: str) -> str:
     """Register a kept checkpoint, once; returns its version.
 
     Args:
-        digest: the beginning of its digest.
+        digest: the beginning of the policy's digest.
 
     Raises:
         RegistryError: if there is no such checkpoint, or its run or its record is gone.
     """
-    found = chosen(kept_checkpoints(project), digest)
-    name, tracker, lock = project.name, project.tracker, f"checkpoint-{found.kept.policy[:16]}"
-    with (
-        project.locks.working(lock, "another command is registering this checkpoint; waiting"),
-        project.home.workspace("checkpoint") as folder,
-    ):
-        if (known := tracker.version_of(name, found.kept.policy)) is not None:
-            return known
-        record = tracker.fetch(found.run_id, place_of(found.kept.policy), folder / "record")
-        if record is None:
-            raise RegistryError(f"run {found.run_id} in MLflow has no lineage of {found.text()}. Restore the run's artifacts.")
-        lineage = read_lineage(record / FILE, file_digest(record / FILE))
-        stage = TrainStage.find(Store(project.home.store), found.train)
-        if stage is None or found.kept.policy not in {kept.policy for kept in stage.kept}:
-            raise RegistryError(f"the files of {found.text()} are damaged. Train it again.")
-        shutil.copytree(stage.path / found.kept.folder / "model", folder / "model")
-        run_id = tracker.child(found.run_id, f"checkpoint step {found.kept.step}")
-        tracker.artifact(run_id, record)
-        settings = {"max_new_tokens": lineage.recipe["policy"]["max_new_tokens"]}
-        tags = {**tags_of(lineage), TAG: file_digest(record / FILE), "training_run": found.run_id}
-        version = tracker.register(name, run_id, folder / "model", settings, {**tags, "training_status": stage.status})
-        tracker.describe(name, version, card(found, reason), {})
-        tracker.close_run(run_id)
+    found, tracker = chosen(kept_checkpoints(project), digest), project.tracker
+    lock = project.locks.working(
+        f"checkpoint-{found.kept.policy[:16]}", "another command is registering this checkpoint; waiting"
+    )
+    with lock, project.home.workspace("checkpoint") as folder:
+        version = tracker.version_of(project.name, found.kept.policy) or _registered(project, found, folder)
+        if not tracker.version(project.name, version).description:  # new, or left so by a crash
+            tracker.describe(project.name, version, card(found, reason), {})
+            tracker.close_children(found.run_id)
         return version
+
+
+def _registered(project: Project, found: Checkpoint, folder: Path) -> str:
+    tracker, kept = project.tracker, found.kept
+    record = tracker.fetch(found.run_id, place_of(kept.policy), folder / "record")
+    if record is None:
+        raise RegistryError(f"run {found.run_id} in MLflow has no lineage of {found.text()}. Restore the run's artifacts.")
+    lineage = read_lineage(record / FILE, file_digest(record / FILE))
+    stage = TrainStage.find(Store(project.home.store), found.train)
+    if stage is None or lineage.policy_sha256 != kept.policy or kept not in stage.kept:
+        raise RegistryError(f"the files of {found.text()} are damaged. Train it again.")
+    shutil.copytree(stage.path / kept.folder / "model", folder / "model")
+    run_id = tracker.child(found.run_id, f"checkpoint step {kept.step}")
+    tracker.artifact(run_id, record)
+    settings = {"max_new_tokens": lineage.recipe["policy"]["max_new_tokens"]}
+    tags = {**tags_of(lineage), TAG: file_digest(record / FILE), "training_run": found.run_id, "training_status": stage.status}
+    return tracker.register(project.name, run_id, folder / "model", settings, tags)
 
 
 def tags_of(lineage: Lineage) -> dict[str, str]:

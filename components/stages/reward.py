@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.files import without_nan, write_json
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.randomness import batch_indices
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of
@@ -22,28 +23,27 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         recipe.device,
         recipe.threads,
     ]
-    inputs = {
-        "data": data.version,
-        "policy": start.policy_digest,
-        **function_digests(recipe.reward.functions, context.seen.digest),
-    }
+    functions = function_digests(recipe.reward.functions, context.seen.digest)
+    inputs = {"data": data.version, "policy": start.policy_digest, "gold": grader_digests(recipe)["gold"], **functions}
+    inputs |= verifier_digests(recipe.reward)
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():
             inputs |= {f"{name}/{k}": v for k, v in context.seen.tree(Path(directory)).items()}
     key = key_of(RewardStage, __name__, configuration, inputs)
-    return finish(context, RewardStage, key, lambda path: _build(context, data, start, path))
+    return finish(context, RewardStage, key, lambda path: _build(context, data, start, key, path))
 
 
-def _build(context: Context, data: DataStage, start: PolicyStage, path: Path) -> None:
+def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path: Path) -> None:
     from ratchet.components.policy.loading import load_policy, pick_device
     from ratchet.components.rewards.advice.advise import advise
     from ratchet.components.rewards.advice.pilot import Pilot
     from ratchet.components.rewards.checks.validation import validate_reward
 
     settings, device = context.recipe.reward, pick_device(context.recipe.device)
+    _check_references(context, data)
     if settings.needs_model:
-        _make_model(context, data, start, path / "model", device)
+        _make_model(context, data, start, key, path / "model", device)
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
     policy = load_policy(start.model, device, template_date=context.recipe.prompt_date)
     samples = _samples(context, data, policy)
@@ -54,24 +54,38 @@ def _build(context: Context, data: DataStage, start: PolicyStage, path: Path) ->
     context.observer.progress("reward", 1, 1, "passed" if report.passed else f"refused: {', '.join(report.failed)}")
 
 
+def _check_references(context: Context, data: DataStage) -> None:
+    """Refuse rows that the gold cannot judge; for numbers, rows without one were always left out, and stay so."""
+    from ratchet.components.graders.build import build_grader
+    from ratchet.components.graders.references import require_references
+    from ratchet.components.recipe import Label
+
+    gold = context.recipe.gold_settings
+    if hasattr(gold, "reference"):
+        tables = {name: data.table(name) for name in ("train", "dev")}
+        require_references(build_grader(gold), tables, strict=isinstance(gold, Label))
+
+
 def _subject(context: Context, path: Path, device: Any) -> Any:
     """What is validated: the reward, and its learned model as the judge of pairs."""
-    from ratchet.components.rewards.build import build_reward, load_model
+    from ratchet.components.rewards.build import build_gold, build_reward, load_model
     from ratchet.components.rewards.checks.identity import model_digests
     from ratchet.components.rewards.checks.validation import Subject
 
-    settings = context.recipe.reward
+    settings, gold = context.recipe.reward, build_gold(context.recipe)
     reward = build_reward(settings, path / "model", device)
     functions = function_digests(settings.functions, context.seen.digest)
     if not settings.needs_model:
-        return Subject(settings.kind, reward, reward, identity=functions)
+        return Subject(settings.kind, reward, reward, identity=functions, gold=gold)
     judge = load_model(settings.model, path / "model", device)
     identity = {**model_digests(path / "model"), **functions}
-    return Subject(settings.kind, reward, judge, learned=True, identity=identity)
+    return Subject(settings.kind, reward, judge, learned=True, identity=identity, gold=gold)
 
 
-def _make_model(context: Context, data: DataStage, start: PolicyStage, target: Path, device: Any) -> None:
+def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str, target: Path, device: Any) -> None:
     """The reward model's files: trained here, or copied from a pretrained one."""
+    from ratchet.components.checkpoints import Resumption
+    from ratchet.components.interruption import Interruption
     from ratchet.components.rewards.learned.model import RewardModel
     from ratchet.components.rewards.learned.training import RewardStep, save_members, train_members
 
@@ -88,7 +102,9 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, target: P
             points.append((done, {"loss": step.loss, "accuracy": step.accuracy}))
 
     pairs = data.table("pairs_train")
-    members = train_members(settings, settings.base or start.model, pairs, device, seed, watch, date)
+    with Interruption() as interruption:
+        resumption = Resumption(context.store.work(RewardStage.name, key), key, lambda: interruption.requested)
+        members = train_members(settings, settings.base or start.model, pairs, device, seed, watch, date, resumption)
     save_members(members, target)
     context.observer.metrics("reward", points)
 

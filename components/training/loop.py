@@ -22,8 +22,18 @@ import torch
 from torch import Tensor
 
 from ratchet.components.algorithms.kl import adapted_coefficient
+from ratchet.components.checkpoints import (
+    check_identity,
+    load_latest,
+    load_weights,
+    prune,
+    save_checkpoint,
+    set_learning_rate,
+    weights_of,
+)
 from ratchet.components.faults import point
 from ratchet.components.files import write_json
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.compilation import compiled_layers
@@ -34,7 +44,6 @@ from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.randomness import batch_indices, stream
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
 from ratchet.components.training.critic import Critic
 from ratchet.components.training.device_memory import Watch
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
@@ -42,7 +51,7 @@ from ratchet.components.training.meters import Means, Phases
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
-from ratchet.components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
+from ratchet.components.training.progress import Progress, environment, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
 from ratchet.components.training.update import parameters_of, run_update
@@ -93,6 +102,12 @@ class Setting:
     sample_rows: int = 8
     interrupted: Callable[[], bool] = lambda: False  # called after each step: whether to commit and end early
     memory: Watch | None = None
+    gold: RewardFunction = grade_numbers  # judges completions for the figures
+
+    @property
+    def other_gold(self) -> RewardFunction | None:
+        """The gold; None if it is the reward, which has graded every completion already."""
+        return None if self.gold is self.reward else self.gold
 
 
 class Trainer:
@@ -205,7 +220,7 @@ class Trainer:
         with self._compiled():
             experience = self._experience(rollouts, phases)
             with phases("figures"):
-                values |= rollout_figures(rollouts) | experience_figures(experience)
+                values |= rollout_figures(rollouts, self.setting.other_gold) | experience_figures(experience)
                 self.progress.note_accuracy(values.get("accuracy"))
                 self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
             point(f"train:{step}:update")
@@ -342,8 +357,7 @@ class Trainer:
         train = self.setting.train
         rise = min(1.0, (step + 1) / (train.lr_warmup + 1))
         rate = train.lr * max(train.lr_final, 1 - step / train.steps) * rise
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         return rate
 
 

@@ -41,6 +41,7 @@ def run_until(
     """
     continue_in_child(json_output)
     from ratchet.components.home import Home
+    from ratchet.components.interruption import postponed
     from ratchet.components.recipe import load_recipe
     from ratchet.components.run.preflight import check_before_run
     from ratchet.flows.servers.start import ensure_api
@@ -56,7 +57,8 @@ def run_until(
         ensure_api()
         from ratchet.flows.finetune import finetune
 
-        result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
+        with postponed():  # in Prefect's own code; the flow admits them again
+            result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
     if ends:
         finish(result, json_output)
     return result

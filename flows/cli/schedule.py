@@ -1,6 +1,7 @@
 """``ratchet schedule``: run the flow on a schedule from this machine."""
 
 import fcntl
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ def schedule(
     from ratchet.components.recipe import load_recipe
     from ratchet.flows.settings import apply
 
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     seconds = parse_interval(every) if every is not None else None
     check_schedule(cron, seconds)
     resolved = load_recipe(recipe, overrides or [])

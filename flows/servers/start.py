@@ -152,6 +152,7 @@ def start_guarded(listener: socket.socket, token: str, *arguments: str, keep: tu
         stdout=sys.stderr,
         pass_fds=(listener.fileno(), *keep),
         env={**os.environ, SERVER_VARIABLE: token},
+        start_new_session=True,  # Ctrl-C must not end it before its parent has told it how the run ended
     )
 
 

@@ -12,6 +12,7 @@ from ratchet.components.files import policy_digest
 from ratchet.components.ledger.overrides import override
 from ratchet.components.provenance.lineage import read_lineage
 from ratchet.components.records import Registered
+from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run.checkpoints import (
     Checkpoint,
     chosen,
@@ -47,6 +48,9 @@ class Tracker(FakeTracker):
         version = super().register(name, run_id, model, settings, tags)
         self.models[version] = {path.name: path.read_text(encoding="utf-8") for path in model.iterdir()}
         return version
+
+    def version(self, name: str, version: str) -> RegisteredVersion:
+        return next(found for found in self.versions(name) if found.number == version)
 
     def registered_version(self, version: str) -> Registered:
         policy = next(digest for digest, number in self.registered.items() if number == version)
@@ -124,8 +128,8 @@ def test_its_record_is_whole_and_says_which_run_step_and_gold(project: Project) 
     tracker = tracker_of(project)
     tags = tracker.tagged[f"version {version}"]
     lineage = read_lineage(tracker.root / run_id / "checkpoint step 4" / "lineage.json", tags["lineage_sha256"])
-    assert (lineage.weights_sha256, lineage.checkpoint) == (tags["weights_sha256"], "checkpoints/step_000004")
-    assert lineage.policy_sha256 == tags["policy_sha256"] == kept_checkpoints(project)[0].kept.policy
+    assert (lineage.weights_sha256, lineage.policy_sha256) == (tags["weights_sha256"], tags["policy_sha256"])
+    assert lineage.checkpoint == "checkpoints/step_000004"
     assert lineage.metrics == {"eval_sampled_accuracy": 0.4}
     assert [one.name for one in lineage.stages] == ["data", "warmup", "reward", "train", "evaluate"]
     assert (tags["training_run"], tags["verdict"], tags["commit"]) == (run_id, "none", lineage.code.commit)
@@ -138,6 +142,15 @@ def test_it_is_registered_once(project: Project) -> None:
     digest = kept_checkpoints(project)[0].kept.policy
     assert register_checkpoint(project, digest, "one") == register_checkpoint(project, digest[:6], "two") == "1"
     assert "one" in tracker_of(project).cards["1"]
+
+
+def test_a_registration_that_was_killed_before_its_description_is_completed(project: Project) -> None:
+    end(trained(project))
+    digest = kept_checkpoints(project)[0].kept.policy
+    register_checkpoint(project, digest, "one")
+    del tracker_of(project).cards["1"]
+    assert register_checkpoint(project, digest, "two") == "1"
+    assert "two" in tracker_of(project).cards["1"]
 
 
 @pytest.mark.parametrize("digest", ["ffffffff", "", "abc", "*", "../../x", "E" * 64])
@@ -154,7 +167,7 @@ def test_where_nothing_is_kept_that_is_said(project: Project) -> None:
 
 
 def test_a_prefix_of_two_is_not_a_choice() -> None:
-    found = [Checkpoint("r", "k", Kept(step, "", "w", f"abcdef{step}", {})) for step in (2, 4)]
+    found = [Checkpoint("r", "k", Kept(step, "", f"abcdef{step}", "w", {})) for step in (2, 4)]
     with pytest.raises(RegistryError, match=r"2 kept checkpoints begin with abcdef\..*\n  abcdef2 .*\n  abcdef4 "):
         chosen(found, "abcdef")
     assert chosen(found, "abcdef4").kept.step == 4
