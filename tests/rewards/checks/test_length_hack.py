@@ -26,7 +26,7 @@ def validated(waive: Mapping[str, str] | None = None) -> RewardReport:
     function = f"{__name__}:{paid_by_length.__name__}"
     settings = Reward.model_validate({"kind": "custom", "function": function, "validation": {"waive": dict(waive or {})}})
     reward = build_reward(settings, None, device=None)  # type: ignore[arg-type]
-    return validate_reward(Subject("custom", reward, reward), PAIRS, SAMPLES, settings.validation)
+    return validate_reward(Subject("custom", reward, reward), PAIRS, SAMPLES.prompts, settings.validation)
 
 
 def test_a_length_hack_is_refused_by_the_checks_that_see_it() -> None:
