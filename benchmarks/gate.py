@@ -4,7 +4,10 @@ Usage: ``python -m benchmarks.gate [--schedules 1000] [--json]``
 
 - *Null schedules*: 52 challengers that are no better than the incumbent, on one sealed fold of 500 items with 20% discordance.
   Reported: the share of schedules with any promotion, beside three rules in common use.
+- *Measures*: the same for each kind of measure, on 200 items: right or wrong, scores in [0, 1], four answers per item, wins,
+  ties and losses, and macro-F1, a measure of the corpus.
 - *Power*: the share of promotions of truly better challengers, beside the formula.
+- *Samples*: the same with several samples per item, at equal numbers of items and of completions.
 - *Attackers* adapt to what they see for 52 uses: the gate's bits alone, or the sealed scores as well. The second must break
   the gate, or the simulation would show nothing.
 """
@@ -12,7 +15,7 @@ Usage: ``python -m benchmarks.gate [--schedules 1000] [--json]``
 import argparse
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,12 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ratchet.components.evaluation.comparison import Comparison, Figures
-from ratchet.components.gate.primary import choose_test
+from ratchet.components.gate.primary import ENOUGH_REACHED, choose_test
 from ratchet.components.gate.rules import decide
 from ratchet.components.randomness import stream
-from ratchet.components.recipe import Rules
-from ratchet.components.statistics.intervals import share_interval
-from ratchet.components.statistics.paired import exact_mcnemar
+from ratchet.components.recipe import Primary, Rules
+from ratchet.components.statistics.classification import confusion, macro_f1
+from ratchet.components.statistics.intervals import Floats, share_interval
+from ratchet.components.statistics.paired import approximate_randomization, exact_mcnemar, resamples_for
 from ratchet.components.statistics.power import power_to_detect
 from ratchet.components.statistics.spending import bonferroni
 
@@ -35,22 +39,29 @@ RULES = Rules(alpha_epoch=LEVEL, uses_per_epoch=USES, floor=0.0)
 MLFLOW_CHANGE = 0.01  # min_absolute_change of an mlflow MetricThreshold: a bare difference of two scores
 UNUSED = stream(1, "unused by the exact test")
 LENGTH = 10.0  # of every answer, so that no guard minds
+ITEMS_PER_MEASURE, SAMPLES, CLASSES = 200, 4, 3
 Booleans = NDArray[np.bool_]
+ALPHA = bonferroni(RULES.alpha_epoch, RULES.uses_per_epoch)
 
 
-def figures(right: Booleans) -> Figures:
-    """An arm that differs from others in nothing but being right."""
-    n = len(right)
-    values = {"accuracy": right.astype(float)[:, None], "length": np.full((n, 1), LENGTH), "kl": np.zeros((n, 1))}
-    return Figures(values, dict.fromkeys(values, np.zeros(n, dtype=bool)))
+def figures(values: Floats, measure: str) -> Figures:
+    """An arm that differs from others in nothing but one measure, [n, K]."""
+    n = len(values)
+    all_values = {measure: values, "length": np.full((n, 1), LENGTH), "kl": np.zeros((n, 1))}
+    return Figures(all_values, dict.fromkeys(all_values, np.zeros(n, dtype=bool)))
 
 
 def promotes(challenger: Booleans, incumbent: Booleans) -> bool:
-    """The product's decision on two arms."""
-    sealed = Comparison(figures(challenger), figures(incumbent))
-    alpha = bonferroni(RULES.alpha_epoch, RULES.uses_per_epoch)
-    test = choose_test(RULES, 1, len(challenger))
-    return decide({"sealed": sealed}, RULES, test=test, alpha=alpha, first_champion=False, draws=UNUSED).promote
+    """The product's decision on two arms of right and wrong answers."""
+    return decides("accuracy", challenger.astype(float)[:, None], incumbent.astype(float)[:, None], UNUSED)
+
+
+def decides(measure: str, challenger: Floats, incumbent: Floats, draws: np.random.Generator) -> bool:
+    """The product's decision on two arms of which a measure is known, [n, K]."""
+    rules = RULES.model_copy(update={"primary": Primary(measure=measure)})
+    sealed = Comparison(figures(challenger, measure), figures(incumbent, measure))
+    test = choose_test(rules, challenger.shape[1], len(challenger))
+    return decide({"sealed": sealed}, rules, test=test, alpha=ALPHA, first_champion=False, draws=draws).promote
 
 
 def paired(draws: np.random.Generator, n: int, effect: float, discordance: float) -> tuple[Booleans, Booleans]:
@@ -78,6 +89,57 @@ def null_schedules(schedules: int) -> dict[str, float]:
     return {rule: count / schedules for rule, count in any_promotion.items()}
 
 
+def binary(draws: np.random.Generator) -> bool:
+    """A null challenger on right and wrong answers, a fifth of them discordant."""
+    return promotes(*paired(draws, ITEMS_PER_MEASURE, 0.0, DISCORDANCE))
+
+
+def bounded(draws: np.random.Generator) -> bool:
+    """A null challenger on scores in [0, 1], mostly 0 or 1, of items of different difficulty."""
+    ability = draws.beta(2, 1, ITEMS_PER_MEASURE)
+    ours, theirs = (draws.beta(0.5 + 2 * ability, 2.5 - 2 * ability)[:, None] for _ in range(2))
+    return decides("reward", ours, theirs, draws)
+
+
+def clustered(draws: np.random.Generator) -> bool:
+    """A null challenger on several right or wrong answers per item, which are as alike as 0.5 on each side."""
+    ours, theirs = (draws.beta(0.5, 0.5, (ITEMS_PER_MEASURE, 1)) > draws.random((ITEMS_PER_MEASURE, SAMPLES)) for _ in range(2))
+    return decides("accuracy", ours.astype(float), theirs.astype(float), draws)
+
+
+def pairwise(draws: np.random.Generator) -> bool:
+    """A null challenger that wins, ties and loses against the incumbent: 1, 1/2 and 0."""
+    wins = draws.choice([0.0, 0.5, 1.0], (ITEMS_PER_MEASURE, 1), p=[0.35, 0.3, 0.35])
+    return decides("reward", wins, 1 - wins, draws)
+
+
+def corpus(draws: np.random.Generator) -> bool:
+    """A null challenger on macro-F1 of three classes, of which one is rare."""
+    references = draws.choice(CLASSES, ITEMS_PER_MEASURE, p=[0.6, 0.3, 0.1])
+
+    def arm() -> Floats:
+        guess = draws.random(ITEMS_PER_MEASURE) < 0.3
+        answers = np.where(guess, draws.integers(0, CLASSES + 1, ITEMS_PER_MEASURE), references)
+        return confusion(references, answers, CLASSES).reshape(ITEMS_PER_MEASURE, -1)
+
+    def measured(totals: Floats) -> Floats:
+        return macro_f1(totals.reshape(*totals.shape[:-1], CLASSES, CLASSES + 1))
+
+    return approximate_randomization(arm(), arm(), measured, None, draws, resamples_for(ALPHA), ENOUGH_REACHED) <= ALPHA
+
+
+KINDS: tuple[Callable[[np.random.Generator], bool], ...] = (binary, bounded, clustered, pairwise, corpus)
+
+
+def false_promotions(schedules: int) -> dict[str, float]:
+    """Share of schedules of 52 null challengers with any promotion, by kind of measure."""
+    rates = {}
+    for kind in KINDS:
+        streams = (stream(1, kind.__name__, schedule) for schedule in range(schedules))
+        rates[kind.__name__] = sum(any(kind(draws) for _ in range(USES)) for draws in streams) / schedules
+    return rates
+
+
 def power_curve(repeats: int) -> Iterator[dict[str, float]]:
     """Simulated power of one use beside the formula's, on 1,000 items."""
     n, alpha = 1000, RULES.alpha_epoch / RULES.uses_per_epoch
@@ -86,6 +148,25 @@ def power_curve(repeats: int) -> Iterator[dict[str, float]]:
         found = sum(promotes(*paired(draws, n, effect, DISCORDANCE)) for _ in range(repeats)) / repeats
         formula = power_to_detect(effect, DISCORDANCE, n, alpha)
         yield {"effect": effect, "items": n, "simulated": found, "formula": formula}
+
+
+def samples_curve(repeats: int) -> Iterator[dict[str, float]]:
+    """Power of one use at a gain of about 0.05 with K samples per item; items differ in difficulty."""
+    for items, samples in ((300, 1), (300, 4), (300, 8), (1200, 1), (150, 8)):
+        draws, found, gains = stream(1, "samples", items, samples), 0, []
+        for _ in range(repeats):
+            before = draws.beta(1.0, 0.6, (items, 1))
+            after = before + 0.2 * np.sqrt(before) * (1 - before)
+            theirs, ours = (draws.random((items, samples)) < chance for chance in (before, after))
+            gains.append(float((after - before).mean()))
+            found += decides("accuracy", ours.astype(float), theirs.astype(float), draws)
+        yield {
+            "items": items,
+            "samples": samples,
+            "completions": items * samples,
+            "gain": float(np.mean(gains)),
+            "power": found / repeats,
+        }
 
 
 def attacker(draws: np.random.Generator, leaked: bool) -> bool:
@@ -119,9 +200,11 @@ def measure(schedules: int) -> dict[str, Any]:
         "schedules": schedules,
         "uses": USES,
         "items": ITEMS,
+        "measures": false_promotions(schedules),
         "other_rules": {rule: rate for rule, rate in rates.items() if rule != "ratchet"},
         "attacker_promoted": attacks,
         "power": list(power_curve(2 * schedules)),
+        "samples": list(samples_curve(schedules // 2)),
     }
 
 
@@ -132,6 +215,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
     rates.add_row("ratchet", f"{figures['false_promotion_rate']:.3f} ({low:.3f} to {high:.3f}), bound {figures['bound']:.3f}")
     for rule, rate in figures["other_rules"].items():
         rates.add_row(rule, f"{rate:.3f}")
+    for kind, rate in figures["measures"].items():
+        rates.add_row(f"ratchet, {kind} measure", f"{rate:.3f}")
     for name, rate in figures["attacker_promoted"].items():
         rates.add_row(f"ratchet, adaptive attacker with {name}", f"{rate:.3f}")
     console.print(rates)
@@ -139,6 +224,15 @@ def show(figures: dict[str, Any], console: Console) -> None:
     for row in figures["power"]:
         power.add_row(*(f"{row[k]:g}" for k in ("effect", "items", "simulated")), f"{row['formula']:.3f}")
     console.print(power)
+    samples = Table("items", "samples per item", "completions per model", "gain", "simulated power")
+    for row in figures["samples"]:
+        samples.add_row(
+            *(f"{row[k]:.3g}" for k in ("items", "samples")),
+            f"{row['completions']}",
+            f"{row['gain']:.3f}",
+            f"{row['power']:.3f}",
+        )
+    console.print(samples)
 
 
 def main() -> None:

@@ -201,11 +201,11 @@ def whole(shape: Shape) -> Iterator[Row]:
     tokens, engine = shape.prompts * shape.samples * shape.new, SlotEngine(policy)
 
     def slots(number: int) -> None:
-        engine.sample(policy, prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), -1)
+        engine.sample(policy, prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), ())
 
     def plainly(number: int) -> None:
         with policy.autocast():
-            plain.sample(policy.model, prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), -1)
+            plain.sample(policy.model, prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), ())
 
     for name, draw, times in (("slots", slots, 5), ("plain", plainly, 3)):
         before = torch.cuda.memory_allocated() / 2**30 if CUDA else 0.0

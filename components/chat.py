@@ -25,6 +25,7 @@ from ratchet.components.template_date import FIXED, dated, is_dated
 
 PAD = "\x0b"  # white space that no template contains: if it is gone, the template strips a text
 MARK = re.compile(f"({PAD}?)\ue000(\\d+)\ue001({PAD}?)")  # private-use characters around a message's number
+ANSWER = f"{PAD}\ue000answer\ue001{PAD}"
 HARMLESS = ' What is "2 + 3", in one\nword? {é & ü} \n'
 PATIENCE = 120  # seconds for the rendering process, including imports on a busy machine
 REMEDY = "Correct the model's chat template, or use another model."
@@ -37,6 +38,7 @@ class Frame:
     literals: tuple[str, ...]  # before, between and after the texts
     places: tuple[int, ...]  # number of the message between two literals
     strips: tuple[tuple[bool, bool], ...]  # whether the template strips that text on its left and on its right
+    ending: str = ""  # after an assistant's text, where the conversation ends; "" if the template takes no such turn
 
     def texts(self, contents: Sequence[str]) -> list[str]:
         """The messages' texts in template order, stripped as the template strips them."""
@@ -101,6 +103,30 @@ def _encode_names_as_text(tokenizer: PreTrainedTokenizerBase, frame: Frame, text
         raise ModelError(f"a text contains the name of a special token: {error}. Remove the name from the text.") from error
 
 
+def end_of_turn(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> int:
+    """The token with which the template ends an assistant's turn; the first of ``ends`` if it adds none.
+
+    Args:
+        ends: tokens at which a completion ends.
+
+    Raises:
+        ModelError: if the template ends a turn with a special token that is not among them.
+    """
+    if not tokenizer.chat_template:
+        return ends[0]
+    ids = tokenizer(frame_of(tokenizer, ("user",)).ending, add_special_tokens=False).input_ids
+    added = {i: t.content for i, t in tokenizer.added_tokens_decoder.items() if i != tokenizer.unk_token_id}
+    other = [added[i] for i in ids if added.get(i, "").strip()]
+    found = next((i for i in ids if i in ends), None)
+    if found is None and other:
+        names = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ends))))
+        raise ModelError(
+            f"the chat template ends a turn with {other[0]!r}, but the model's ends of sequence are {names}: its answers would "
+            f"not stop. Add {other[0]!r} to eos_token_id in generation_config.json, or use a model trained on this template."
+        )
+    return ends[0] if found is None else found
+
+
 @lru_cache(maxsize=64)
 def _control(tokenizer: PreTrainedTokenizerBase, size: int, frame: Frame) -> tuple[frozenset[int], int]:
     """Ids that only the template may produce, and how often: special tokens, and added ones that it names.
@@ -138,21 +164,28 @@ def _frame(template: str, special_tokens: str, roles: tuple[str, ...]) -> Frame:
     conversations = [
         [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)] for texts in (marks, harmless)
     ]
-    marked, rendered = _render(template, conversations, json.loads(special_tokens))
+    answered = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": ANSWER}]
+    done = _render(template, conversations, answered, json.loads(special_tokens))
+    marked, rendered = done["texts"]
     pieces = MARK.split(marked)  # literal, pad, number, pad, literal, ...
     places = tuple(map(int, pieces[2::4]))
     if sorted(places) != list(range(len(roles))):
         raise ModelError("the model's chat template drops or repeats a message. Send a single user message.")
     strips = tuple((not left, not right) for left, right in zip(pieces[1::4], pieces[3::4], strict=True))
-    frame = Frame(tuple(pieces[::4]), places, strips)
+    _, found, after = (done["answered"] or "").rpartition(ANSWER.strip(PAD))
+    ending = after.removeprefix(PAD) if found else ""
+    frame = Frame(tuple(pieces[::4]), places, strips, ending)
     if frame.filled(frame.texts(harmless)) != rendered:
         raise ModelError(f"the model's chat template rewrites the text of a message. {REMEDY}")
     return frame
 
 
-def _render(template: str, conversations: Sequence[Any], special_tokens: Mapping[str, Any]) -> list[str]:
+def _render(
+    template: str, conversations: Sequence[Any], answered: Sequence[Any], special_tokens: Mapping[str, Any]
+) -> dict[str, Any]:
     """The conversations in the template, in a separate process: a template is a program, and may not terminate."""
-    task = json.dumps({"template": template, "conversations": conversations, "special_tokens": special_tokens})
+    values = {"conversations": conversations, "answered": answered, "special_tokens": special_tokens}
+    task = json.dumps({"template": template, **values})
     command = [sys.executable, "-P", str(Path(render_template.__file__))]
     try:
         done = subprocess.run(command, input=task, capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False)
@@ -169,4 +202,4 @@ def _render(template: str, conversations: Sequence[Any], special_tokens: Mapping
         raise ModelError(f"the model's chat template rejects these turns: {found['refused']}. Send a single user message.")
     if "failed" in found:
         raise ModelError(f"the model's chat template cannot be rendered: {found['failed']}. {REMEDY}")
-    return list(found["texts"])
+    return dict(found)

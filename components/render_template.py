@@ -1,7 +1,7 @@
 """Render a chat template in a separate process with limits on time and memory; run as a script by ``chat``.
 
-Reads ``{"template", "conversations", "special_tokens"}`` as JSON, and writes ``{"texts"}``, ``{"refused"}`` (the template's own
-exception) or ``{"failed"}``. It imports neither Ratchet nor torch.
+Reads ``{"template", "conversations", "answered", "special_tokens"}`` as JSON, and writes ``{"texts", "answered"}``,
+``{"refused"}`` (the template's own exception) or ``{"failed"}``. It imports neither Ratchet nor torch.
 """
 
 import json
@@ -55,7 +55,17 @@ def render(renderer: Any, task: dict[str, Any]) -> dict[str, Any]:
         return {"failed": f"{type(error).__name__}: {error}"[:500]}
     if max(map(len, texts)) > LONGEST:
         return {"failed": f"it writes more than {LONGEST} characters"}
-    return {"texts": texts}
+    return {"texts": texts, "answered": answered(renderer, task)}
+
+
+def answered(renderer: Any, task: dict[str, Any]) -> str | None:
+    """The conversation that ends with an assistant's turn; None if the template rejects it."""
+    try:
+        (text,), _ = renderer([task["answered"]], chat_template=task["template"], **task["special_tokens"])
+        text.encode()
+    except Exception:  # foreign code; a template may take nothing but prompts
+        return None
+    return text if len(text) <= LONGEST else None
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from ratchet.components.run.cleanup import clean_up_after_run
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
-from ratchet.components.run.repeats import FinishedStages, unchanged_candidate, unchanged_run, verdict_of_this_run
+from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.scoring import Models
@@ -85,8 +85,8 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
 
 def tell(run: Run, until: Stage | None) -> RunResult:
     """The stages in order, up to a trained candidate, which is then judged; ends early if a stage refuses."""
-    if until is None and (unchanged := unchanged_run(run)):
-        return unchanged
+    if repeated := repeated_run(run, until):
+        return repeated
 
     data = tasks.prepare_data(run)
     if until is Stage.DATA:

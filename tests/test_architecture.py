@@ -21,7 +21,18 @@ LAYERS: tuple[set[str], ...] = (
     {"graders"},
     {"statistics", "algorithms", "home", "pretrained", "store", "user_code"},
     {"chat", "files", "recipe", "records", "source_code"},
-    {"digests", "errors", "faults", "interruption", "randomness", "render_template", "template_date", "text"},
+    {
+        "digests",
+        "errors",
+        "faults",
+        "formula",
+        "interruption",
+        "randomness",
+        "render_template",
+        "template_date",
+        "templates",
+        "text",
+    },
 )
 
 

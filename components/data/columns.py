@@ -9,14 +9,16 @@
 Values that are neither text nor messages are passed on unchanged, for the checks to list.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ratchet.components.recipe import Records
 
 PROBLEM, DEMONSTRATION, PAIR = "problem", "demonstration", "pair"
 TEXTS = ("prompt", "answer", "demonstration", "chosen", "rejected")
-COLUMNS = (*TEXTS, "group", "shape")  # of a raw row, besides its origin
+COLUMNS = (*TEXTS, "group", "shape")  # of a raw row, besides its origin and its ``item``
+TEXT_OPTIONS = ("question", "answer", "demonstration", "chosen", "rejected", "messages")  # of Records
 STORED_PROMPT = "question"  # in ``added.jsonl``, whose bytes are part of published versions
 
 
@@ -68,6 +70,14 @@ def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
     }
 
 
+def own_columns(record: Mapping[str, Any], names: Records, keep: Sequence[str] | str) -> dict[str, Any]:
+    """The columns of a record that ``data.keep`` may keep: those that it names, or all that no text was read from."""
+    if not isinstance(keep, str):
+        return {name: record[name] for name in keep if name in record}
+    read = {getattr(names, option) for option in (*TEXT_OPTIONS, "group")} | {"prompt", "completion"}
+    return {name: value for name, value in record.items() if name not in read}
+
+
 def conversation(messages: Any) -> Chat | None:
     """Chat messages as a prompt and a reply, or None if they are not messages.
 
@@ -111,7 +121,14 @@ def _first(*values: Any) -> Any:
 
 def stored(row: Mapping[str, Any]) -> dict[str, Any]:
     """An added row as ``added.jsonl`` keeps it."""
-    return {STORED_PROMPT if name == "prompt" else name: row[name] for name in COLUMNS}
+    texts = {STORED_PROMPT if name == "prompt" else name: row[name] for name in COLUMNS}
+    return texts | ({"item": row["item"]} if row.get("item") else {})
+
+
+def content(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What distinguishes an added row from others: its columns, and its item if it has one."""
+    item = [json.dumps(row["item"], sort_keys=True, default=str)] if row.get("item") else []
+    return (*(row[name] or "" for name in COLUMNS), *item)
 
 
 def restored(row: Mapping[str, Any]) -> dict[str, Any]:

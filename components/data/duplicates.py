@@ -69,7 +69,7 @@ def unique_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
     Of equal rows the first in canonical order stays, independent of the order and sharding of the source.
     """
-    ordered = frame.sort([*CONTENT, "group", "part", "file", "row"], nulls_last=True)
+    ordered = frame.sort([*CONTENT, "group", "item", "part", "file", "row"], nulls_last=True)
     problems = ordered.filter(pl.col("shape") != PAIR).unique("id", keep="first", maintain_order=True)
     pairs = ordered.filter(pl.col("shape") == PAIR)
     keys = pairs.with_columns(pl.col(c).map_elements(normalise, return_dtype=pl.String) for c in ("chosen", "rejected"))

@@ -62,4 +62,5 @@ def _absent(path: str, tried: Iterable[str], there: Iterable[str]) -> str:
 
 
 def _remedy(option: str) -> str:
-    return f"Name the right one in data.source, {{kind: ..., path: ..., {option}: FIELD}}, or rename the field."
+    option, other = ("group", ", or in data.group") if option == "group" else (option, "")
+    return f"Name the right one in data.source, {{kind: ..., path: ..., {option}: FIELD}}{other}, or rename the field."

@@ -2,13 +2,14 @@
 
 The tables are JSONL in canonical order, so that equal content gives equal bytes and so an equal version:
 
-    train, dev, guard            {id, prompt, answer, demonstration}
+    train, dev, guard            {id, prompt, answer, demonstration}, and item and group where the recipe keeps them
     sealed_0 ... sealed_{F-1}    the same; reserve folds that only the gate reads
-    pairs_train, pairs_heldout   {id, prompt, answer, chosen, rejected}
+    pairs_train, pairs_heldout   {id, prompt, answer, chosen, rejected}, likewise
     added                        rows added to the source's, exactly as given; only if there are any
     summary.json                 counts after each step
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,11 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from ratchet.components.data.characters import odd_text, special_tokens
-from ratchet.components.data.columns import COLUMNS, stored
+from ratchet.components.data.columns import content, stored
 from ratchet.components.data.contamination import Overlap, overlaps, refuse, without
 from ratchet.components.data.duplicates import near_duplicates, unique_rows, with_ids
 from ratchet.components.data.journal import LISTED, MANY, Journal, profile
+from ratchet.components.data.kept import with_items
 from ratchet.components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
 from ratchet.components.data.lengths import limit_lengths
 from ratchet.components.data.schemas import Checked, check_rows, refusal
@@ -52,13 +54,14 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
     Raises:
         DataError: if rows fail their checks or a split that is needed is empty.
     """
-    rows = [*read_rows(data), *added]
-    journal = Journal(data.split, len(rows))
+    rows, kept, left_out = with_items([*read_rows(data), *added], data)
+    journal = Journal(data.split, len(rows), warnings=left_out)
+    journal.notes["columns"] = kept
     checked = check_rows(rows, data.checks)
     note_failures(journal, checked)
     tables = make_tables(clean(checked.frame, data, journal), data, journal)
     check_tables(tables, journal.taken())
-    tables = with_columns(tables)
+    tables = with_columns(tables, [*(["item"] if kept else []), *(["group"] if data.group else [])])
     summary = write_version(tables, target, journal)
     if added:
         summary |= {"added_rows": write_added(added, target), "recipe_data": configuration}
@@ -190,10 +193,19 @@ def _overlap_counts(found: Sequence[Overlap]) -> list[list[Any]]:
     return [[*place, sum((overlap.table, overlap.other) == place for overlap in found)] for place in places]
 
 
-def with_columns(tables: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-    """The tables with the columns to write."""
+def with_columns(tables: Mapping[str, list[Row]], further: Sequence[str] = ()) -> dict[str, list[Row]]:
+    """The tables with the columns to write.
+
+    Args:
+        further: of ``item`` and ``group`` those that the version has.
+    """
+
+    def written(row: Row, columns: Sequence[str]) -> Row:
+        own = {name: json.loads(row[name]) if name == "item" else row[name] for name in further}
+        return {**{name: row[name] for name in columns}, **own}
+
     return {
-        name: [{c: row[c] for c in (PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS)} for row in rows]
+        name: [written(row, PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS) for row in rows]
         for name, rows in tables.items()
     }
 
@@ -207,12 +219,12 @@ def write_version(tables: Mapping[str, list[Row]], target: Path, journal: Journa
         "dropped": journal.dropped(),
         "rows": {name: len(rows) for name, rows in tables.items()},
     }
-    optional = {"truncated": journal.notes.get("truncated"), "warnings": journal.warnings}
+    optional = {name: journal.notes.get(name) for name in ("truncated", "columns")} | {"warnings": journal.warnings}
     return summary | {name: value for name, value in optional.items() if value}
 
 
 def write_added(added: Sequence[Row], target: Path) -> int:
     """Write added rows in canonical order, each once; returns their number."""
-    unique = {tuple(row[column] or "" for column in COLUMNS): row for row in added}
+    unique = {content(row): row for row in added}
     write_json_lines(target / f"{ADDED}.jsonl", [stored(unique[key]) for key in sorted(unique)])
     return len(unique)

@@ -27,6 +27,7 @@ RAW_TYPES = {
     "row": pl.Int64,
     "shape": pl.String,
     "group": pl.String,
+    "item": pl.String,  # the user's own columns, as JSON
     **dict.fromkeys(TEXTS, pl.String),
 }
 
@@ -103,6 +104,7 @@ def raw_schema(checks: Checks) -> pa.DataFrameSchema:
             "row": pa.Column(pl.Int64, pa.Check.ge(1)),
             "shape": pa.Column(pl.String, pa.Check.isin([PROBLEM, DEMONSTRATION, PAIR])),
             "group": pa.Column(pl.String, nullable=True),
+            "item": pa.Column(pl.String, nullable=True),
             "prompt": pa.Column(pl.String, _not_blank("prompt")),
             "answer": pa.Column(pl.String, number if checks.answers == "number" else _not_blank("answer"), nullable=optional),
             "demonstration": pa.Column(pl.String, _not_blank("demonstration"), nullable=optional),

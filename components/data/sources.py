@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from ratchet.components.data import word_problems
-from ratchet.components.data.columns import PAIR, raw_row
+from ratchet.components.data.columns import PAIR, own_columns, raw_row
 from ratchet.components.data.duplicates import CONTENT
 from ratchet.components.data.fields import Fields, check_named
 from ratchet.components.data.readers import (
@@ -65,12 +65,12 @@ def read_file(data: Data, path: str, needed: Sequence[str] = ("prompt",)) -> Ite
     if isinstance(own, Records):
         names = {name: getattr(own, name) for name in Records.model_fields if name not in ("path", "limit")}
         source = source.model_copy(update=names)
-    yield from _rows(data, source, Fields(path), needed)
+    yield from _rows(data, _grouped(data, source), Fields(path), needed)
 
 
 def _own_rows(data: Data, source: FileSource, needed: Sequence[str]) -> Iterator[Row]:
     """Raw rows of one of the recipe's sources, in which every field that it names must occur."""
-    files = [Fields(source.path)]
+    files, source = [Fields(source.path)], _grouped(data, source)
     yield from _rows(data, source, files[0], needed)
     if isinstance(source, JsonLines) and source.pairs is not None:
         files.append(Fields(source.pairs))
@@ -78,14 +78,20 @@ def _own_rows(data: Data, source: FileSource, needed: Sequence[str]) -> Iterator
     check_named(source, files)
 
 
+def _grouped(data: Data, source: Any) -> Any:
+    """The source with ``data.group`` as the field of groups."""
+    return source if data.group is None else source.model_copy(update={"group": data.group})
+
+
 def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str]) -> Iterator[Row]:
     derive = not (isinstance(source, JsonLines) and source.pairs is not None)
     for file, (number, record) in islice(_records(source), source.limit):
         row = raw_row(record, source)
         fields.note(record, row)
+        own = own_columns(record, source, data.keep)
         if derive and row["chosen"] is None and row["rejected"] is None:
             row["chosen"], row["rejected"] = _derived_pair(data, row["answer"])
-        yield {"file": file, "row": number, **row}
+        yield {"file": file, "row": number, **row, **({"item": own} if own else {})}
     fields.check_columns(source, needed)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from ratchet.components.data.pointers import MD5, POINTER, pointer_md5, read_pointer
+from ratchet.components.data.pointers import MD5, POINTER, Place, pointer_md5, read_pointer, read_pointer_text, relocated
 from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError
 from ratchet.components.files import tree_digests, write_text
@@ -30,6 +30,16 @@ def init_workspace(workspace: Path, state: Path, project: Path) -> None:
         state: the project's DVC state directory, which contains the cache.
         project: its ``.dvc/config`` names the remotes; without one a local remote below ``state`` is the default.
     """
+    config = _remotes(project, state)
+    config["core"].update({"no_scm": "true", "analytics": "false", "check_update": "false"})
+    config["cache"] = {"dir": str(state / "cache")}
+    directory = workspace / ".dvc"
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "config").open("w", encoding="utf-8") as file:
+        config.write(file)
+
+
+def _remotes(project: Path, state: Path) -> configparser.ConfigParser:
     config = configparser.ConfigParser(interpolation=None)
     tracked = project / ".dvc" / "config"
     if tracked.is_file():
@@ -41,12 +51,14 @@ def init_workspace(workspace: Path, state: Path, project: Path) -> None:
     if not config.has_section("core"):
         config["core"] = {"remote": "local"}
         config["'remote \"local\"'"] = {"url": str(state / "remote"), "verify": "true"}
-    config["core"].update({"no_scm": "true", "analytics": "false", "check_update": "false"})
-    config["cache"] = {"dir": str(state / "cache")}
-    directory = workspace / ".dvc"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "config").open("w", encoding="utf-8") as file:
-        config.write(file)
+    return config
+
+
+def default_remote(project: Path, state: Path) -> str:
+    """The URL of the project's default remote, without secrets, for messages."""
+    config = _remotes(project, state)
+    name = config.get("core", "remote", fallback="")
+    return redacted(config.get(f"'remote \"{name}\"'", "url", fallback=f"{name} (not in .dvc/config)"))
 
 
 def add(workspace: Path, state: Path) -> str:
@@ -55,28 +67,28 @@ def add(workspace: Path, state: Path) -> str:
     return pointer_md5(workspace / POINTER)
 
 
-def push(project: Path, workspace: Path, state: Path) -> None:
-    """Upload the version that the project's pointer names to the default remote.
+def push(place: Place, workspace: Path, state: Path) -> None:
+    """Upload the version that a project's pointer names to the default remote.
 
     Args:
         workspace: an empty directory; DVC works there, with the cache of ``state`` wherever that is.
     """
-    _enter(project, workspace, state)
+    _enter(place, workspace, state)
     _dvc(workspace, state, "push", "--quiet")
 
 
-def pull(project: Path, workspace: Path, state: Path) -> None:
-    """Restore the project's ``data/`` to its pointer: from the cache, else from the default remote; hashed before it is used.
+def pull(place: Place, workspace: Path, state: Path) -> None:
+    """Restore a project's data to its pointer: from the cache, else from the default remote; hashed before they are used.
 
     Args:
         workspace: an empty directory; nothing reaches the project before it is verified.
 
     Raises:
-        DataError: if ``data/``, the pointer or DVC's settings are a symbolic link, or the content is not what the pointer says.
+        DataError: if the data, the pointer or DVC's settings are a symbolic link, or the content is not what the pointer says.
     """
-    _enter(project, workspace, state)
+    _enter(place, workspace, state)
     _fetch(workspace, state)
-    publish(workspace, project, state)
+    publish_data(workspace, place)
 
 
 def restore(version: str, workspace: Path, state: Path, project: Path) -> Path:
@@ -163,40 +175,39 @@ def in_cache(md5: str, state: Path) -> bool:
 
 def _fetch(workspace: Path, state: Path) -> None:
     _dvc(workspace, state, "pull", "--quiet", "--force")
-    verify(workspace)
+    verify(Place(workspace))
 
 
-def _enter(project: Path, workspace: Path, state: Path) -> None:
-    refuse_links(project)
-    read_pointer(project / POINTER)
-    init_workspace(workspace, state, project)
-    shutil.copy(project / POINTER, workspace / POINTER)
+def _enter(place: Place, workspace: Path, state: Path) -> None:
+    refuse_links(place)
+    init_workspace(workspace, state, place.root)
+    write_text(workspace / POINTER, place.text())
 
 
-def refuse_links(project: Path) -> None:
+def refuse_links(place: Place) -> None:
     """Refuse places that could lead DVC, or us, out of the project.
 
     Raises:
         DataError: naming the symbolic link.
     """
-    for name in (POINTER, "data", ".dvc", ".dvc/config"):
-        if (project / name).is_symlink():
-            raise DataError(f"{project / name} is a symbolic link. Replace it with its target.")
+    for path in (place.pointer, place.data, place.root / ".dvc", place.root / ".dvc" / "config"):
+        if path.is_symlink():
+            raise DataError(f"{path} is a symbolic link. Replace it with its target.")
 
 
-def verify(workspace: Path) -> None:
-    """Hash every file of ``data/`` again and compare with the pointer; DVC itself would trust sizes and times.
+def verify(place: Place) -> None:
+    """Hash every file of a version again and compare with the pointer; DVC itself would trust sizes and times.
 
     Raises:
         DataError: if the files, or the figures of the pointer, are not those of the version that it names.
     """
-    pointer, root = read_pointer(workspace / POINTER), workspace / "data"
+    pointer, root, name = read_pointer(place.pointer), place.data, place.pointer.name
     out, recorded = pointer["outs"][0], (pointer.get("meta") or {}).get("sha256")
     actual = directory_md5(root)
     if actual != out["md5"]:
         raise DataError(
             f"{root} has md5 {actual}, but its pointer says {out['md5']}: files or pointer were edited, or a cache or "
-            "remote is damaged. Delete data/ and run `ratchet data pull`, or `ratchet data prepare`."
+            f"remote is damaged. Delete {place.name}/ and run `ratchet data pull`, or `ratchet data prepare`."
         )
     files = [path for path in root.rglob("*") if path.is_file()]
     figures = {"nfiles": len(files), "size": sum(path.stat().st_size for path in files)}
@@ -204,7 +215,7 @@ def verify(workspace: Path) -> None:
     if recorded is not None and recorded != content_sha256(root):
         wrong.append("sha256")
     if wrong:
-        raise DataError(f"{POINTER} was edited: its {wrong[0]} is not that of data/. Restore it: git checkout -- {POINTER}.")
+        raise DataError(f"{name} was edited: its {wrong[0]} is not that of {place.name}/. Restore it: git checkout -- {name}.")
 
 
 def content_sha256(root: Path) -> str:
@@ -230,18 +241,23 @@ def directory_md5(root: Path) -> str:
     return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def publish(version: Path, project: Path, state: Path) -> None:
-    """Make a version the project's own: ``data/`` and the tracked pointer. Only a person's command calls this."""
-    refuse_links(project)
-    target = project / "data"
-    fresh = project / ".data.new"
+def publish(version: Path, place: Place, recipe: str, state: Path) -> None:
+    """Make a version a recipe's own in the project: data and tracked pointer. Only a person's command calls this."""
+    publish_data(version, place)
+    text = (version / POINTER).read_text(encoding="utf-8")
+    write_text(place.pointer, relocated(read_pointer_text(text), place.name, recipe))
+    if not (place.root / ".dvc").is_dir():
+        init_workspace(place.root, state, place.root)
+
+
+def publish_data(version: Path, place: Place) -> None:
+    """Replace a project's data by those of a version, below ``version/data``."""
+    refuse_links(place)
+    fresh = place.root / f".{place.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(version / "data", fresh)
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
-    write_text(project / POINTER, (version / POINTER).read_text(encoding="utf-8"))
-    if not (project / ".dvc").is_dir():
-        init_workspace(project, state, project)
+    shutil.rmtree(place.data, ignore_errors=True)
+    fresh.rename(place.data)
 
 
 def environment(state: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from ratchet.components.recipe import Rules, kind_of
 from ratchet.components.statistics.intervals import Floats, mean_interval
 from ratchet.components.statistics.paired import clustered_t, exact_mcnemar, resamples_for, sign_flip
 from ratchet.components.statistics.power import (
+    SignFlipPower,
     detectable_mean,
     items_for_mean,
     items_needed,
@@ -19,6 +20,7 @@ from ratchet.components.statistics.power import (
 )
 
 ENOUGH_CLUSTERS = 50
+ENOUGH_REACHED = 400  # permutations that reach the observed gain: p is known within 5%, and large
 NAMES = {
     "mcnemar": "exact McNemar, one sample per item",
     "sign_flip": "cluster sign-flip permutation",
@@ -62,7 +64,7 @@ def primary_test(comparison: Comparison, rules: Rules, test: str, alpha: float, 
     beyond = differences - rules.primary.min_effect
     if test == "clustered_t":
         return {**figures, "p_value": clustered_t(beyond, clusters)}
-    return {**figures, "p_value": sign_flip(beyond, clusters, draws, resamples_for(alpha))}
+    return {**figures, "p_value": sign_flip(beyond, clusters, draws, resamples_for(alpha), ENOUGH_REACHED)}
 
 
 def _mean(values: Floats) -> float:
@@ -87,14 +89,30 @@ class Power:
 def power_from(comparison: Comparison | None, rules: Rules, items: int, alpha: float, effect: float | None = None) -> Power:
     """Power at a true gain of ``effect`` (default: the rules' target), with the spread of dev results."""
     effect = rules.target_effect if effect is None else effect
-    spread = math.nan
-    binary = comparison is None or _is_binary(comparison, rules)
-    if comparison is not None:
-        ours, theirs = comparison.pair(rules.primary.measure)
-        means = ours.mean(axis=1) - theirs.mean(axis=1)
-        if len(means) and np.isfinite(means).all():
-            spread = float((means != 0).mean()) if binary else float(means.std(ddof=1)) if len(means) > 1 else math.nan
-    return power_at(spread, binary, rules, items, alpha, effect, "dev results")
+    if comparison is None or _is_binary(comparison, rules):
+        spread = math.nan if comparison is None else _discordance(comparison, rules.primary.measure)
+        return power_at(spread, True, rules, items, alpha, effect, "dev results")
+    differences, clusters = comparison.differences(rules.primary.measure)
+    if len(differences) < 2 or not np.isfinite(differences).all() or np.ptp(differences) == 0:
+        return power_at(math.nan, False, rules, items, alpha, effect, "dev results")
+    of_dev = SignFlipPower(differences, clusters, alpha, rules.primary.min_effect)
+    per_item = len(of_dev.sums) / len(comparison.pair(rules.primary.measure)[0])
+    return _simulated(of_dev, items, per_item, effect)
+
+
+def _discordance(comparison: Comparison, measure: str) -> float:
+    ours, theirs = comparison.pair(measure)
+    return float((ours != theirs).mean()) if len(ours) else math.nan
+
+
+def _simulated(of_dev: SignFlipPower, items: int, clusters_per_item: float, effect: float) -> Power:
+    clusters, needed = round(items * clusters_per_item), of_dev.needed(effect)
+    return Power(
+        effect, of_dev.alpha, items, "dev results", of_dev.deviation, False,
+        power=of_dev.power(effect, clusters),
+        detectable=of_dev.detectable(clusters),
+        needed=None if needed is None else math.ceil(needed / clusters_per_item),
+    )  # fmt: skip
 
 
 def power_at(spread: float, binary: bool, rules: Rules, items: int, alpha: float, effect: float, source: str) -> Power:

@@ -12,9 +12,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, Inexact, localcontext
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from ratchet.components.graders.protocol import Grade
+from ratchet.components.graders.rule import Rule
 
 MAX_DIGITS = 1_000  # of a number with its powers written out; exact arithmetic on more would take too long
 
@@ -218,13 +220,31 @@ def is_correct(completion: str, answer: str, strict: bool = True, last_number: b
 
 
 def grade_numbers(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
-    """Reward 1 for a right final number in the strict form, 0 for a wrong or missing one, None if the reference has none."""
+    """The grades of the strict form, as a reward function."""
     return [grade_number(completion, row.get("answer")) for completion, row in zip(completions, rows, strict=True)]
 
 
 def grade_number(completion: str, answer: object, strict: bool = True, last_number: bool = True) -> Grade:
-    """The verdict on one completion; None if the reference is not a single number."""
-    if answer is None or reference_number(str(answer)) is None:
-        return Grade(None, {})
-    right = float(is_correct(completion, str(answer), strict, last_number))
-    return Grade(right, {"verifier": right})
+    """1 for the reference's final number, 0 for another or none; None if the reference is not a single number.
+
+    The strict form has the parts ``accuracy_lenient`` (right by the last number, however it is marked) and ``format_rate``
+    (there is a number in the strict form).
+    """
+    expected = None if answer is None else _reference(str(answer))
+    if expected is None:
+        return Grade(None)
+    found = final_number(completion, strict, last_number)
+    parts: dict[str, float] = {}
+    if strict:
+        parts = {"accuracy_lenient": float(final_number(completion, strict=False) == expected)}
+        parts["format_rate"] = float(found is not None)
+    right, shown = found == expected, None if found is None else format_number(found)
+    return Grade(float(right), parts, right, answer=shown)
+
+
+def rule(strict: bool, last_number: bool) -> Rule:
+    """As :func:`grade_number`, with the row's reference."""
+    return lambda completion, row: grade_number(completion, row.get("answer"), strict, last_number)
+
+
+_reference = lru_cache(maxsize=4096)(reference_number)  # one reference, many samples

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ratchet.components.errors import RewardError
 
@@ -20,6 +20,7 @@ class Grade:
         passed: right or wrong, for graders that say so.
         reason: for people.
         fault: the kind of failure that left the score None, such as ``timeout``; None if the grader itself declined or judged.
+        answer: what was read from the completion, in a canonical form, by which samples of an item vote; None if nothing was.
     """
 
     score: float | None
@@ -27,6 +28,23 @@ class Grade:
     passed: bool | None = None
     reason: str = ""
     fault: str | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a grader's scores are. It decides the test, the interval and the words of a report.
+
+    Attributes:
+        kind: binary, ``passed`` is what counts, and the score is 0 or 1; bounded, scores lie in [0, 1]; pairwise, scores are
+            0, 1/2 or 1 against another completion; corpus, a figure of all items together.
+    """
+
+    kind: Literal["binary", "bounded", "pairwise", "corpus"] = "binary"
+    more_is_better: bool = True
+
+
+BINARY, BOUNDED = Measure("binary"), Measure("bounded")
 
 
 class RewardFunction(Protocol):
@@ -44,6 +62,18 @@ class RewardFunction(Protocol):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
     ) -> list[Grade]: ...
+
+
+class Grader(RewardFunction, Protocol):
+    """A reward function that can be gold: it says what its scores are, and which bytes decide them."""
+
+    @property
+    def measure(self) -> Measure:
+        """What its scores are."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all that decides a grade: source, parameters, versions of libraries."""
 
 
 def checked(grades: Sequence[Grade], expected: int, source: str, largest: float = LARGEST) -> list[Grade]:
@@ -97,7 +127,16 @@ def plain(grade: Grade, source: str) -> Grade:
     score, parts = getattr(grade, "score", None), getattr(grade, "parts", None)
     if not isinstance(parts, Mapping):
         raise RewardError(f"{source} returned a {type(grade).__name__} for a completion. Return a Grade with a dict of parts.")
-    return Grade(_plain(score), {str(name): _plain(value) for name, value in parts.items()})
+    values = {str(name): _plain(value) for name, value in parts.items()}
+    passed, answer, fault = (getattr(grade, name, None) for name in ("passed", "answer", "fault"))
+    return Grade(
+        _plain(score), values, None if passed is None else bool(passed), str(getattr(grade, "reason", "")),
+        _text(fault), _text(answer),
+    )  # fmt: skip
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,7 @@ def approve(ledger: Ledger, model: str, run_id: str, by: str, rules: str, data: 
     if data not in (None, verdict.data):
         remedy = "Run again for a verdict on the current data."
         raise RegistryError(
-            f"the verdict of run {run_id} is void: it is on data {verdict.data}, and data.dvc says {data}. {remedy}"
+            f"the verdict of run {run_id} is void: it is on data {verdict.data}, and the recipe's pointer says {data}. {remedy}"
         )
     if not approved(ledger, model, verdict):
         with ledger.transaction() as connection:

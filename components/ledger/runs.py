@@ -40,6 +40,13 @@ class Runs(Database):
         with self.transaction() as connection:
             connection.execute(runs.update().where(*_open(identity)).values(status=status))
 
+    def run_refused_by(self, model: str, reward: str) -> str | None:
+        """The first run of a model that ended because the reward stage with this key refused its reward."""
+        refused = sa.and_(runs.c.model == model, runs.c.status == "reward_refused", runs.c.result.is_not(None))
+        with self.transaction() as connection:
+            rows = list(connection.execute(sa.select(runs.c.run_id, runs.c.result).where(refused).order_by(runs.c.started)))
+        return next((run_id for run_id, result in rows if {"name": "reward", "key": reward} in _stages(result)), None)
+
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
         with self.transaction() as connection:
@@ -49,3 +56,7 @@ class Runs(Database):
 
 def _open(identity: str) -> tuple[sa.ColumnElement[bool], ...]:
     return runs.c.identity == identity, runs.c.status.in_(OPEN)
+
+
+def _stages(result: str) -> list[dict[str, str]]:
+    return [{"name": stage["name"], "key": stage["key"]} for stage in json.loads(result)["stages"]]

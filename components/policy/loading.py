@@ -4,13 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ratchet.components.chat import encode_messages, encode_prompt
+from ratchet.components.chat import encode_messages, encode_prompt, end_of_turn
 from ratchet.components.errors import ModelError
 from ratchet.components.pretrained import Source
 from ratchet.components.template_date import date_tokenizer
@@ -35,7 +36,18 @@ class Policy:
 
     @property
     def end_of_sequence(self) -> int:
+        """The tokenizer's own end, which also stands before a text that has no prompt."""
         return int(self.tokenizer.eos_token_id)
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """Tokens at which a completion ends: the tokenizer's, and those that the model declares for generation."""
+        return declared_ends(self.model, self.tokenizer)
+
+    @cached_property
+    def end_of_turn(self) -> int:
+        """The one of :attr:`ends` with which the template ends an assistant's turn."""
+        return end_of_turn(self.tokenizer, self.ends)
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a raw prompt inside the policy's own template."""
@@ -46,14 +58,30 @@ class Policy:
         return encode_messages(self.tokenizer, messages)
 
     def encode_completion(self, completion: str) -> list[int]:
-        """Token ids of a completion, end-of-sequence included; the names of special tokens in it are plain text."""
+        """Token ids of a completion, the end of its turn included; the names of special tokens in it are plain text."""
         ids = self.tokenizer(completion, add_special_tokens=False, split_special_tokens=True).input_ids
-        return [*ids, self.end_of_sequence]
+        return [*ids, self.end_of_turn]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """A completion's text, without its end-of-sequence token."""
-        kept = tokens[:-1] if tokens and tokens[-1] == self.end_of_sequence else tokens
+        """A completion's text, without the token that ended it."""
+        kept = tokens[:-1] if tokens and tokens[-1] in self.ends else tokens
         return str(self.tokenizer.decode(kept, skip_special_tokens=True))
+
+
+def declared_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Tokens that end a completion: the tokenizer's end, then those in generation_config.json and config.json.
+
+    Ids outside the vocabulary, such as a config class's default, are left out.
+    """
+    configs = (getattr(model, "generation_config", None), model.config, model.config.get_text_config())
+    declared = [getattr(config, "eos_token_id", None) for config in configs]
+    found = [
+        i
+        for ids in (tokenizer.eos_token_id, *declared)
+        if ids is not None
+        for i in (ids if isinstance(ids, (list, tuple)) else [ids])
+    ]
+    return tuple(i for i in dict.fromkeys(found) if 0 <= i < model.config.get_text_config().vocab_size)
 
 
 def pick_device(wanted: str, deterministic: bool = True) -> torch.device:
@@ -132,18 +160,25 @@ def load_policy(
         )
     if template_date is not None:
         date_tokenizer(tokenizer, template_date)
-    return Policy(model.to(device).eval(), tokenizer, precision)
+    policy = Policy(model.to(device).eval(), tokenizer, precision)
+    try:
+        policy.end_of_turn  # noqa: B018 - checked before anything is sampled
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from error
+    return policy
 
 
 def save_policy(policy: Policy, path: Path) -> None:
     """Save weights as safetensors, with the tokenizer and its template.
 
-    Of the generation settings the ends and the padding alone are kept: a base model's own (a repetition penalty, further
-    stop tokens) would make a server decode otherwise than the gate judged.
+    Of the generation settings the ends and the padding alone are kept: a base model's others (a repetition penalty) would make
+    a server decode otherwise than the gate judged.
     """
-    tokenizer = policy.tokenizer
+    tokenizer, ends = policy.tokenizer, policy.ends
     policy.model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=list(ends) if len(ends) > 1 else ends[0],
+        pad_token_id=tokenizer.pad_token_id,
     )
     policy.model.save_pretrained(path)
     policy.tokenizer.save_pretrained(path)

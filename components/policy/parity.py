@@ -76,9 +76,7 @@ def check_slots(policy: Policy) -> SlotEngine:
 def _slot_differences(policy: Policy, engine: SlotEngine) -> torch.Tensor:
     """One log-prob per token, in nats."""
     prompts = _prompts(policy)
-    drawn = engine.sample(
-        policy, prompts, [0, 1], SamplingSettings(2, PROBE_TOKENS), SamplingSeed(0, "probe"), end_of_sequence=-1
-    )
+    drawn = engine.sample(policy, prompts, [0, 1], SamplingSettings(2, PROBE_TOKENS), SamplingSeed(0, "probe"), ends=())
     engine.release()
     own = [_plain(policy, prompt, c.tokens) for prompt, group in zip(prompts, drawn, strict=True) for c in group]
     return (torch.tensor([c.log_probs for group in drawn for c in group]) - torch.stack(own)).abs()
@@ -94,7 +92,7 @@ def _differences(policy: Policy) -> dict[str, float]:
     prompts = _prompts(policy)
     settings = SamplingSettings(2, PROBE_TOKENS)
     # No token ends these completions, so that all tokens are compared.
-    drawn = sample(policy.model, prompts, [0, 1], settings, SamplingSeed(0, "probe"), end_of_sequence=-1)
+    drawn = sample(policy.model, prompts, [0, 1], settings, SamplingSeed(0, "probe"), ends=())
     groups = [Group(prompt, [c.tokens for c in group] * COPIES) for prompt, group in zip(prompts, drawn, strict=True)]
     layouts = {"packed scorer": pack(groups), **({"flat scorer": pack_flat(groups)} if flat_rows(policy) else {})}
     shape = (len(prompts), 1, settings.samples, PROBE_TOKENS)

@@ -15,11 +15,25 @@ from ratchet.components.errors import RegistryError
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 UNKNOWN = "unknown"
 CODE = "components"
+# What is recorded by its content is not code: a dataset version, its pointer, DVC's settings, and files of rows.
+DATA = (
+    "data",
+    ".dvc",
+    "data.dvc",
+    "data.*.dvc",
+    "data.*/**",
+    "**/*.jsonl",
+    "**/*.ndjson",
+    "**/*.csv",
+    "**/*.tsv",
+    "**/*.parquet",
+)
+CODE_ONLY = (":/", *(f":(exclude,glob){pattern}" for pattern in DATA))
 
 
 @dataclass(frozen=True)
 class CodeState:
-    """The commit that a process runs, and how its working tree differs from it."""
+    """The commit that a process runs, and how its working tree differs from it. Data are recorded by hash and not here."""
 
     commit: str  # or ``unknown``, outside a git checkout
     folder: str = ""  # of the project within the repository; "" at its root
@@ -43,11 +57,11 @@ def code_state(project: Path) -> CodeState:
     if commit is None:
         return CodeState(UNKNOWN)
     folder = (_text(project, "rev-parse", "--show-prefix") or "").strip().rstrip("/")
-    status = _text(project, "status", "--porcelain")
+    status = _text(project, "status", "--porcelain", "--untracked-files=all", "--", *CODE_ONLY)
     if status is None:  # unknown whether it is as committed, so it does not count as committed
         return CodeState(commit.strip(), folder, ("git status failed",), "git status failed\n")
     changed = tuple(line[3:] for line in status.splitlines())
-    patch = (_text(project, "diff", "HEAD", "--no-color", "--no-ext-diff") or "") if status else ""
+    patch = (_text(project, "diff", "HEAD", "--no-color", "--no-ext-diff", "--", *CODE_ONLY) or "") if status else ""
     return CodeState(commit.strip(), folder, changed, status + patch)
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any
 
+from ratchet.components.data.pointers import NAMES
 from ratchet.components.provenance.checkout import UNKNOWN
 from ratchet.components.provenance.lineage import Lineage, Machine, StageManifest
 from ratchet.components.provenance.machine import CONSTRAINTS
@@ -62,8 +64,8 @@ def refusals(lineage: Lineage, environment: str, lock: str | None) -> list[str]:
     reasons = []
     if lineage.code.commit == UNKNOWN:
         reasons.append("it was made outside a git checkout, so there is no commit to check out")
-    if lineage.code.diff_sha256 is not None:
-        reasons.append(f"it was made from uncommitted {_changes(lineage.code.changed)}")
+    if changed := _uncommitted(lineage):
+        reasons.append(f"it was made from uncommitted {_changes(changed)}")
     if lineage.lock_sha256 is None:
         reasons.append(f"it was made without {CONSTRAINTS}, so its libraries are unknown")
     elif environment == CURRENT and lock != lineage.lock_sha256:
@@ -74,6 +76,12 @@ def refusals(lineage: Lineage, environment: str, lock: str | None) -> list[str]:
     if lineage.policy.kind == "version" and lineage.policy.version is None:
         reasons.append("the version that it started from is not registered")
     return reasons
+
+
+def _uncommitted(lineage: Lineage) -> list[str]:
+    """Uncommitted paths that its commit would be needed for; older records name pointers too, whose text they have."""
+    code = lineage.code
+    return [path for path in code.changed if not NAMES.fullmatch(PurePosixPath(path).name)] if code.diff_sha256 else []
 
 
 def _changes(paths: Sequence[str]) -> str:

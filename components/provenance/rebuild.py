@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ratchet.components.data import versioning
-from ratchet.components.data.pointers import POINTER
+from ratchet.components.data.pointers import POINTER, Place, read_pointer_text, relocated
 from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError
 from ratchet.components.files import model_weights, read_json_lines, verify_directory, write_text
@@ -103,25 +103,40 @@ class Rebuild:
                 require(path, digest)
                 continue
             target = self.project / inner_path(name)
-            if not target.is_file():
+            if not is_file(target, digest):
                 require(self.home.project / name, digest)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.home.project / name, target)
-            require(target, digest)
 
     def _bring_dataset(self) -> None:
-        """The data stage, by hash from DVC's cache or remote; if neither has it, the commit rebuilds it."""
-        stage, dataset = self.lineage.stage("data"), self.lineage.dataset
+        """The data stage, by hash from DVC's cache or remote; if neither has it, the commit rebuilds it from its source.
+
+        Raises:
+            RegistryError: if neither has it, and rows were added to it, which exist nowhere else.
+        """
+        stage, dataset, home = self.lineage.stage("data"), self.lineage.dataset, self.home
+        pointer = read_pointer_text(dataset.pointer)
+        self._pin(pointer)
         workspace = self.folder / "dataset"
         workspace.mkdir()
         try:
-            data = versioning.restore(dataset.md5, workspace, self.home.dvc, self.home.project)
-        except DataError:
-            self.say(f"neither DVC's cache nor its remote has {dataset.md5}: it will be rebuilt from its source")
+            data = versioning.restore(dataset.md5, workspace, home.dvc, home.project)
+        except DataError as error:
+            remote = versioning.default_remote(home.project, home.dvc)
+            lacking = f"neither DVC's cache nor its remote {remote} has dataset {dataset.md5}"
+            if (pointer.get("meta") or {}).get("added"):
+                raise RegistryError(f"{lacking}, and its added rows exist nowhere else ({error}) Bring it there.") from error
+            self.say(f"{lacking}: it will be rebuilt from its source")
             return
         if stage is not None:
             self.say(f"restored dataset {dataset.md5}")
             commit_dataset(Store(self.state / "store"), stage, data, dataset.pointer)
+
+    def _pin(self, pointer: Mapping[str, Any]) -> None:
+        """Pin the checkout to the version: by the recipe's own pointer, and by ``data.dvc``, which older code reads."""
+        own = Place(self.project, f"data.{self.lineage.model}")
+        write_text(own.pointer, relocated(pointer, own.name, self.lineage.model))
+        write_text(self.project / POINTER, relocated(pointer))
 
     def _write_recipe(self) -> Path:
         recipe = {**self.lineage.recipe, "train": {**self.lineage.recipe["train"], **self.lineage.memory}}
@@ -191,12 +206,17 @@ def inner_path(name: str) -> PurePosixPath:
     return path
 
 
+def is_file(path: Path, digest: str) -> bool:
+    """Whether there is a file with this sha256."""
+    return path.is_file() and file_digest(path) == digest
+
+
 def require(path: Path, digest: str) -> None:
     """
     Raises:
         RegistryError: if a file is missing or differs.
     """
-    if not path.is_file() or file_digest(path) != digest:
+    if not is_file(path, digest):
         raise RegistryError(f"{path} is not the file that the recipe named (sha256 {digest[:12]}). Restore it and try again.")
 
 

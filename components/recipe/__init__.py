@@ -13,7 +13,9 @@ from ratchet.components.recipe.data import (
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
-from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, load_recipe, parse_yaml
+from ratchet.components.recipe.grader_kinds import Compared, JsonMatch, Label, Math, Sql, TextSimilarity
+from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
+from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
@@ -34,7 +36,6 @@ from ratchet.components.recipe.sources import (
     short_form,
 )
 from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
-from ratchet.components.recipe.verifier import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
 
 __all__ = [
     "CHECKS",
@@ -43,6 +44,7 @@ __all__ = [
     "PROBLEM_COLUMNS",
     "Checks",
     "Choice",
+    "Compared",
     "Critic",
     "Csv",
     "Data",
@@ -53,18 +55,22 @@ __all__ = [
     "Failures",
     "Folder",
     "Gate",
+    "GraderSettings",
     "Guard",
     "HubDataset",
     "Inspect",
     "JsonLines",
+    "JsonMatch",
     "JsonSchema",
     "Kind",
+    "Label",
     "Length",
     "LengthLimit",
     "Library",
     "LmEval",
     "Lora",
     "Loss",
+    "Math",
     "Mix",
     "NearDuplicates",
     "Numbers",
@@ -84,13 +90,15 @@ __all__ = [
     "Sentinel",
     "Slice",
     "Split",
+    "Sql",
     "Term",
+    "TextSimilarity",
     "Train",
-    "Verifier",
     "Warmup",
     "Weighted",
     "WordProblems",
     "build_recipe",
+    "default_name",
     "kind_of",
     "load_recipe",
     "parse_yaml",

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ratchet.components.recipe.base import Count, Section, Share
 from ratchet.components.recipe.sources import Source, WordProblems, parts
 
-# What the tables of a dataset keep of a row.
+# What the tables of a dataset always keep of a row; ``item`` and ``group`` come with data.keep and data.group.
 PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")
 PAIR_COLUMNS = ("id", "prompt", "answer", "chosen", "rejected")
 
@@ -78,6 +78,8 @@ class Data(Section):
     """Versioned dataset preparation. ``auto`` is on, except for generated problems."""
 
     source: Source = WordProblems()
+    keep: list[str] | Literal["small"] = "small"  # further columns, as item.*; small: all with values of up to 16 KiB
+    group: str | None = None  # a column: rows with an equal value stay in one split, and are one cluster in every test
     seed: int = 1
     pair_noise: Share = 0.05
     max_prompt_chars: Count = 2_000
@@ -86,6 +88,28 @@ class Data(Section):
     near_duplicates: NearDuplicates | Literal["auto"] | None = "auto"
     decontaminate: Decontaminate | Literal["auto"] | None = "auto"
     split: Split = Split()
+
+    @field_validator("keep")
+    @classmethod
+    def _once(cls, keep: list[str] | str) -> list[str] | str:
+        twice = sorted({name for name in keep if keep.count(name) > 1}) if isinstance(keep, list) else []
+        if twice:
+            raise ValueError(f"the column {twice[0]!r} is named twice; remove one")
+        return keep
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> "Data":
+        sources = [part.source for part in parts(self.source)]
+        if self.group is not None and any(isinstance(source, WordProblems) for source in sources):
+            raise ValueError("data.group names a column, and generated problems have none; remove it")
+        if self.group is not None and any(getattr(source, "group", None) not in (None, self.group) for source in sources):
+            raise ValueError("data.group and data.source.group name different columns; remove data.source.group")
+        return self
+
+    def keeps(self, field: str) -> bool:
+        """Whether ``item.NAME`` may be in the tables, as far as the recipe alone says so."""
+        name = field.removeprefix("item.").partition(".")[0]
+        return field.startswith("item.") and (self.keep == "small" or name in self.keep)
 
     @property
     def generated(self) -> bool:

@@ -11,7 +11,10 @@ from ratchet.components.recipe.benchmarks import Benchmark
 
 
 class Slice(Section):
-    """A part of the items that is measured separately: by a regular expression on the prompt, or by a field's value."""
+    """A part of the items that is measured separately: by a regular expression on the prompt, or by a field's value.
+
+    ``item.NAME`` is a kept column, ``item.NAME.KEY`` a value in it.
+    """
 
     name: Name
     prompt: str | None = None
@@ -32,7 +35,10 @@ class Slice(Section):
         """Whether a row belongs to it."""
         if self.prompt is not None:
             return re.search(self.prompt, row["prompt"]) is not None
-        return bool(row.get(str(self.field)) == self.equals)
+        value: Any = row
+        for key in [self.field] if self.field in row else str(self.field).split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return bool(value == self.equals)
 
 
 def slices_of(row: Mapping[str, Any], slices: Sequence[Slice]) -> list[str]:

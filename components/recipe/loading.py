@@ -12,6 +12,7 @@ from ratchet.components.errors import RecipeError
 from ratchet.components.recipe.recipe import Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
+DEFAULTS = ("ratchet.yaml", "recipes/quickstart.yaml")  # a project's default recipe: the first that it has
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -59,6 +60,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: naming the key, the value and the remedy.
     """
+    values = _read(path)
+    for override in overrides:
+        _override(values, override)
+    return build_recipe(values, str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_RECIPE_BYTES:
             raise RecipeError(f"{path} is larger than {MAX_RECIPE_BYTES} bytes. Give a recipe file.")
@@ -68,9 +76,20 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise RecipeError(f"{path} does not contain a mapping. Start from recipes/quickstart.yaml.")
-    for override in overrides:
-        _override(values, override)
-    return build_recipe(values, str(path))
+    return values
+
+
+def default_name(project: Path) -> str | None:
+    """The name that a project's default recipe gives; None if the project has no default recipe.
+
+    Raises:
+        RecipeError: if it is not YAML.
+    """
+    for path in (project / name for name in DEFAULTS):
+        if path.is_file():
+            values = _read(path)
+            return str(values["name"]) if "name" in values else None
+    return None
 
 
 def build_recipe(values: dict[str, Any], source: str) -> Recipe:

@@ -76,12 +76,12 @@ class Recipe(Section):
         if guard.slice not in slices:
             raise ValueError(f"a guard is on the slice {guard.slice!r}, which evaluation.slices does not have; add it there")
         if guard.on not in self.evaluation.benchmarks:
-            _check_field(slices[guard.slice], PROBLEM_COLUMNS)
+            _check_field(slices[guard.slice], PROBLEM_COLUMNS, self.data)
 
     @model_validator(mode="after")
     def _subsets(self) -> "Recipe":
         for subset in self.reward.validation.subsets:
-            _check_field(subset, PAIR_COLUMNS)
+            _check_field(subset, PAIR_COLUMNS, self.data)
         return self
 
     @property
@@ -111,10 +111,10 @@ class Recipe(Section):
         return self.model_copy(update={"seed": seed, "template_date": self.template_date or date_of(slot)})
 
 
-def _check_field(piece: Slice, kept: Sequence[str]) -> None:
+def _check_field(piece: Slice, kept: Sequence[str], data: Data) -> None:
     """Refuse a slice by a field that the tables do not keep: it would be empty, and whatever is judged on it would fail."""
-    if piece.field is not None and piece.field not in kept:
+    if piece.field is not None and piece.field not in kept and not data.keeps(piece.field):
         raise ValueError(
             f"slice {piece.name!r} is by the field {piece.field!r}, which a dataset's tables do not keep ({', '.join(kept)}); "
-            "use a regular expression on the prompt, or put such rows into a benchmark file, which keeps its fields"
+            f"write item.{piece.field.removeprefix('item.')} with it in data.keep, or use a regular expression on the prompt"
         )

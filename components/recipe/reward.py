@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ratchet.components.recipe.base import Count, Name, Positive, Section, Share
 from ratchet.components.recipe.evaluation import Slice, distinct
-from ratchet.components.recipe.verifier import Numbers, Verifier, with_type
+from ratchet.components.recipe.graders import GraderSettings, Numbers, with_type
 
 CHECKS = (
     "pair_accuracy",
@@ -128,7 +128,7 @@ class Term(Section):
     name: Name
     weight: float
     of: Literal["verifier", "model", "custom"] = "verifier"
-    verifier: Verifier = Numbers()
+    verifier: GraderSettings = Numbers()
     function: str | None = None
 
     _typed = field_validator("verifier", mode="before")(with_type)
@@ -144,7 +144,7 @@ class Reward(Section):
     """The training reward."""
 
     kind: Literal["verifier", "model", "mix", "sum", "custom"] = "mix"
-    verifier: Verifier = Numbers()  # used by verifier and mix
+    verifier: GraderSettings = Numbers()  # used by verifier and mix
     verifier_weight: Annotated[float, Field(ge=0)] = 1.0  # used by mix
     model_weight: Annotated[float, Field(ge=0)] = 0.2  # used by mix; the model's score is squashed into (0, 1)
     terms: list[Term] = Field(default_factory=list)  # used by sum

@@ -119,7 +119,14 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
                 pad_token_id=self.tokenizer.pad_token_id,
             )
         width = batch["input_ids"].shape[1]
-        return list(self.tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True))
+        return [self._decode(row) for row in tokens[:, width:].tolist()]
+
+    def _decode(self, tokens: list[int]) -> str:
+        """A completion's text up to the first token that ends it, which need not be a special token of the tokenizer."""
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+        return str(self.tokenizer.decode(tokens[:length], skip_special_tokens=True))
 
     def _encode(self, prompt: str) -> list[int]:
         """Tokens of a prompt in the template, as in training: names of special tokens in the user's text are text."""

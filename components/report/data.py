@@ -29,6 +29,7 @@ def render(name: str, version: str, facts: Mapping[str, Any]) -> str:
         odd_rows=facts.get("odd_rows", 0),
         special_token_rows=facts.get("special_token_rows", 0),
         overlap=facts.get("overlap"),
+        columns=[visible(name) for name in facts.get("columns", [])],
         lengths=[_length(column, figures) for column, figures in facts["lengths"].items()],
         answers=facts["answers"],
         answer_chart=bars(_labels(facts["answers"]["top"]), "most frequent answers"),
@@ -43,6 +44,7 @@ def recalled(summary: Mapping[str, Any]) -> dict[str, Any]:
         "raw_rows": summary["raw_rows"],
         "steps": [{**step, "examples": []} for step in steps],
         "truncated": summary.get("truncated", 0),
+        "columns": summary.get("columns", []),
         "warnings": summary.get("warnings", []),
     }
 

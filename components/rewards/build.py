@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from ratchet.components.errors import RecipeError, RewardError
+from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.protocol import RewardFunction
-from ratchet.components.graders.rules import build_grader
-from ratchet.components.recipe import Failures, Reward, Term, Verifier
+from ratchet.components.recipe import Failures, GraderSettings, Reward, Term
 from ratchet.components.recipe import RewardModel as ModelSettings
-from ratchet.components.rewards.combine import Ensemble, Mix, Sum, WeightedTerm, squash
+from ratchet.components.rewards.combine import Ensemble, Mix, Sum, Verified, WeightedTerm, squash
 from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.rewards.retries import Retrying
 from ratchet.components.user_code import IMPORT_REMEDY, user_code
@@ -23,7 +23,7 @@ def build_reward(settings: Reward, model_path: Path | None, device: torch.device
         model_path: directory of the trained reward model or models, if the kind needs one.
     """
     if settings.kind == "verifier":
-        return _verifier(settings.verifier, settings.failures)
+        return Verified(_verifier(settings.verifier, settings.failures))
     if settings.kind == "custom":
         assert settings.function is not None
         return _custom(settings.function, settings.failures)
@@ -45,7 +45,7 @@ def load_model(settings: ModelSettings, path: Path | None, device: torch.device)
     return Ensemble(members, settings.combine, settings.sd_weight)
 
 
-def _verifier(settings: Verifier, failures: Failures) -> RewardFunction:
+def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
     return Retrying(build_grader(settings), "the verifier", failures)
 
 

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from ratchet.components.graders.number import grade_numbers
@@ -14,6 +15,19 @@ Combine = Literal["mean", "min", "mean_minus_sd"]
 def squash(score: float) -> float:
     """The sigmoid of a model's score, without overflow."""
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, score))))
+
+
+class Verified:
+    """A grader as the whole reward: its score is the part ``verifier``, beside the grader's own parts."""
+
+    def __init__(self, grader: RewardFunction) -> None:
+        self.grader = grader
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+        return [
+            grade if grade.score is None else replace(grade, parts={"verifier": grade.score, **grade.parts})
+            for grade in self.grader(prompts, completions, rows)
+        ]
 
 
 class WeightedTerm(NamedTuple):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ratchet.components.data import versioning
-from ratchet.components.data.pointers import POINTER, pointer_md5
+from ratchet.components.data.pointers import POINTER, places, pointer_md5
 from ratchet.components.errors import RatchetError, RegistryError, StoreError
 from ratchet.components.files import MANIFEST, left_behind, read_json, scratch_directory
 from ratchet.components.home import Home
@@ -155,9 +155,7 @@ class Cleanup:
         """Versions in DVC's cache that Ratchet runs made; other objects there are left alone."""
         made = {run.dataset for run in finished_runs(self._rows)} | set(self._stored_datasets(leaving))
         needed = {run.dataset for run in self._needed_runs} | set(self._stored_datasets(leaving, staying=True))
-        pointer = self.home.project / POINTER
-        if pointer.is_file():
-            needed.add(pointer_md5(pointer))
+        needed |= {pointer_md5(place.pointer) for place in places(self.home.project)}
         found = (self._dataset(name) for name in sorted(name for name in made - needed if name is not None))
         return self._deletable((item for item in found if item is not None), set())
 

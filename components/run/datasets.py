@@ -9,11 +9,11 @@ from typing import Any
 
 from ratchet.components.data import versioning
 from ratchet.components.data.columns import restored
-from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, read_pointer_text
+from ratchet.components.data.pointers import Place, added_rows, read_pointer_text, relocated
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json_lines, tree_digests
 from ratchet.components.home import Home
-from ratchet.components.stages.data import ADDED, build_data, data_configuration
+from ratchet.components.stages.data import ADDED, build_data, data_configuration, own_pin, own_place
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context
 
@@ -34,9 +34,10 @@ class Addition:
 
 def prepare_version(context: Context, keep_added: bool = True) -> DataStage:
     """Make the recipe's version, with the rows added to the project's data, the project's own."""
-    added = project_added(context.home) if keep_added else []
+    place = own_place(context.home, context.recipe)
+    added = project_added(context.home, place) if keep_added else []
     result = build_data(context, added)
-    versioning.publish(result.path, context.home.project, context.home.dvc)
+    versioning.publish(result.path, place, context.recipe.name, context.home.dvc)
     return result
 
 
@@ -46,24 +47,24 @@ def add_file(context: Context, path: str) -> Addition:
     Raises:
         DataError: if the project's data are not those of the recipe, or the rows fail their checks.
     """
-    from ratchet.components.data.columns import COLUMNS
+    from ratchet.components.data.columns import content
     from ratchet.components.data.sources import needed_columns, read_file
 
-    home, data = context.home, context.recipe.data
-    if not (home.project / POINTER).is_file() or pinned_version(home.project, data_configuration(data)) is None:
+    home, data, place = context.home, context.recipe.data, own_place(context.home, context.recipe)
+    if own_pin(home, context.recipe) is None:
         raise DataError(
-            "data.dvc does not belong to this recipe's data. Run `ratchet data prepare` with the same recipe first."
+            f"there is no {place.pointer.name} with this recipe's data. Run `ratchet data prepare` with the same recipe first."
         )
-    known = project_added(home)
-    contents = {tuple(row[name] for name in COLUMNS) for row in known}
+    known = project_added(home, place)
+    contents = {content(row) for row in known}
     given = list(read_file(data, path, needed_columns(data)))
-    fresh = [row for row in given if tuple(row[name] for name in COLUMNS) not in contents]
+    fresh = [row for row in given if content(row) not in contents]
     if not given:
         raise DataError(f"{path} contains no rows. Give a file of new prompts, preferences or demonstrations.")
     result = build_data(context, [*known, *fresh])
     changed = bool(fresh) and not _same_tables(context, result)
     if changed:
-        versioning.publish(result.path, home.project, home.dvc)
+        versioning.publish(result.path, place, context.recipe.name, home.dvc)
     return Addition(result, len(given), len(fresh), changed)
 
 
@@ -73,47 +74,44 @@ def _same_tables(context: Context, result: DataStage) -> bool:
     def tables(root: Path) -> dict[str, str]:
         return {k: v for k, v in tree_digests(root).items() if k not in ("summary.json", ADDED.name)}
 
-    home = context.home
+    home, place = context.home, own_place(context.home, context.recipe)
     with home.workspace("data") as workspace:
-        return tables(materialise(home, (home.project / POINTER).read_text(encoding="utf-8"), workspace)) == tables(
-            result.path / "data"
-        )
+        return tables(materialise(home, place, place.text(), workspace)) == tables(result.path / "data")
 
 
-def project_added(home: Home) -> list[dict[str, Any]]:
+def project_added(home: Home, place: Place) -> list[dict[str, Any]]:
     """The rows that were added to the project's version, verified; none without a pointer.
 
     Raises:
-        DataError: if ``data/`` and the pointer disagree.
+        DataError: if the data and the pointer disagree.
     """
-    if not (home.project / POINTER).is_file() or not added_rows(home.project / POINTER):
+    if not place.pointer.is_file() or not added_rows(place.pointer):
         return []
     with home.workspace("data") as workspace:
-        data = materialise(home, (home.project / POINTER).read_text(encoding="utf-8"), workspace)
-        rows = read_json_lines(data / ADDED.name)
+        rows = read_json_lines(materialise(home, place, place.text(), workspace) / ADDED.name)
     return [{"file": str(ADDED), "row": number, **restored(row)} for number, row in enumerate(rows, 1)]
 
 
-def materialise(home: Home, pointer: str, workspace: Path) -> Path:
-    """The verified ``data/`` of a pointer: the project's own if it is that version, else fetched below ``workspace``."""
-    own = home.project / POINTER
-    if own.is_file() and own.read_text(encoding="utf-8") == pointer and (home.project / "data").is_dir():
-        versioning.verify(home.project)
-        return home.project / "data"
+def materialise(home: Home, place: Place, pointer: str, workspace: Path) -> Path:
+    """The verified data of a pointer: the project's own if they are that version, else fetched below ``workspace``."""
+    if place.pointer.is_file() and place.data.is_dir() and place.text() == pointer:
+        versioning.verify(place)
+        return place.data
     versioning.fetch(pointer, home.project, workspace, home.dvc)
     return workspace / "data"
 
 
-def restore_run(home: Home, run_id: str, fetch: Fetch) -> str:
-    """Make an old run's exact data the project's; returns the version. Only its MLflow run is needed.
+def restore_run(context: Context, run_id: str, fetch: Fetch) -> Place:
+    """Make an old run's exact data the recipe's own in the project; returns where. Only the run in MLflow is needed.
 
     Raises:
         DataError: if neither cache nor remote has the version, or it differs from the run's pointer.
     """
+    home, place = context.home, own_place(context.home, context.recipe)
     with home.workspace("data") as workspace:
         versioning.fetch(fetch(_run_id(run_id)), home.project, workspace, home.dvc)
-        versioning.publish(workspace, home.project, home.dvc)
-        return pointer_md5(workspace / POINTER)
+        versioning.publish(workspace, place, context.recipe.name, home.dvc)
+    return place
 
 
 def compare(context: Context, old: str, new: str, fetch: Fetch) -> dict[str, Any]:
@@ -126,19 +124,20 @@ def compare(context: Context, old: str, new: str, fetch: Fetch) -> dict[str, Any
 
     split = tokenizer(context.recipe.data.length.tokenizer)
     versions, tables = [], []
+    place = own_place(context.home, context.recipe)
     for name in (old, new):
-        pointer = pointer_of(context.home, name, fetch)
+        pointer = pointer_of(context.home, place, name, fetch)
         with context.home.workspace("data") as workspace:
-            data = _found_or_made(context, pointer, workspace)
+            data = _found_or_made(context, place, pointer, workspace)
             versions.append({"name": name, "version": versioning.directory_md5(data)})
             tables.append(read_tables(data))
     found = difference(tables[0], tables[1], lambda texts: [len(spans) for spans in split(texts)])
     return {"old": versions[0], "new": versions[1], **found}
 
 
-def _found_or_made(context: Context, pointer: str, workspace: Path) -> Path:
+def _found_or_made(context: Context, place: Place, pointer: str, workspace: Path) -> Path:
     try:
-        return materialise(context.home, pointer, workspace)
+        return materialise(context.home, place, pointer, workspace)
     except DataError:
         out = read_pointer_text(pointer)
         if (out.get("meta") or {}).get("recipe_data") != data_configuration(context.recipe.data):
@@ -149,7 +148,7 @@ def _found_or_made(context: Context, pointer: str, workspace: Path) -> Path:
         return result.path / "data"
 
 
-def pointer_of(home: Home, name: str, fetch: Fetch) -> str:
+def pointer_of(home: Home, place: Place, name: str, fetch: Fetch) -> str:
     """The pointer's text of a version named by its md5 (with or without ``.dir``), an MLflow run or a git revision.
 
     Raises:
@@ -157,34 +156,33 @@ def pointer_of(home: Home, name: str, fetch: Fetch) -> str:
     """
     md5 = name if VERSION.fullmatch(name) else f"{name}.dir"
     if VERSION.fullmatch(md5):
-        for text in (_own_pointer(home), _committed_pointer(home, "HEAD")[0]):
+        for text in (place.text() if place.pointer.is_file() else None, _committed_pointer(place, "HEAD")[0]):
             if text and read_pointer_text(text)["outs"][0]["md5"] == md5:
                 return text
         if name == md5 or versioning.in_cache(md5, home.dvc):
             return versioning.plain_pointer(md5)
         return fetch(name)
-    text, reason = _committed_pointer(home, name)
-    if text is None:
+    committed, reason = _committed_pointer(place, name)
+    if committed is None:
+        pointer = place.pointer.name
         raise DataError(
-            f"{name!r} is neither a dataset's md5, nor an MLflow run, nor a git revision that has {POINTER} ({reason}). "
-            "Use an md5 from data.dvc or a run from `ratchet status`."
+            f"{name!r} is neither a dataset's md5, nor an MLflow run, nor a git revision that has {pointer} ({reason}). "
+            f"Use an md5 from {pointer} or a run from `ratchet status`."
         )
-    return text
+    return committed
 
 
-def _own_pointer(home: Home) -> str | None:
-    path = home.project / POINTER
-    return path.read_text(encoding="utf-8") if path.is_file() else None
-
-
-def _committed_pointer(home: Home, revision: str) -> tuple[str | None, str]:
+def _committed_pointer(place: Place, revision: str) -> tuple[str | None, str]:
     """The pointer's text at a git revision, or None and the reason."""
-    command = ["git", "show", "--end-of-options", f"{revision}:./{POINTER}"]
+    name = place.pointer.name
+    command = ["git", "show", "--end-of-options", f"{revision}:./{name}"]
     try:
-        done = subprocess.run(command, cwd=home.project, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=place.root, capture_output=True, text=True, check=False)
     except OSError as error:
         return None, f"git: {error.strerror}"
-    return (None, (done.stderr.strip().splitlines() or ["no message"])[0]) if done.returncode else (done.stdout, "")
+    if done.returncode:
+        return None, (done.stderr.strip().splitlines() or ["no message"])[0]
+    return relocated(read_pointer_text(done.stdout, name)), ""
 
 
 def _run_id(name: str) -> str:

@@ -1,6 +1,6 @@
-"""Whether a candidate was judged before: a run that would only repeat a verdict ends as ``unchanged``.
+"""Whether a run would only repeat an earlier one: its candidate was judged before (``unchanged``), or its reward was refused.
 
-Such a run uses no fold, opens no run in MLflow and registers no version.
+Such a run computes nothing, uses no fold, opens no run in MLflow and registers no version.
 """
 
 from dataclasses import dataclass, replace
@@ -11,11 +11,12 @@ from ratchet.components.recipe import Recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Run
+from ratchet.components.stages.champion import fetched_policy
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.scoring import Models
-from ratchet.components.stages.stage import Context, NotFinished, StageResult
+from ratchet.components.stages.stage import Context, NotFinished, Stage, StageResult
 from ratchet.components.stages.train import TrainStage, trained_candidate
 from ratchet.components.stages.warmup import starting_policy
 
@@ -97,10 +98,59 @@ def has_to_train(context: Context, data: DataStage, start: PolicyStage | None) -
     return False
 
 
-def unchanged_run(run: Run) -> RunResult | None:
-    """The result ``unchanged`` if every stage is finished and its candidate was judged before; MLflow is not touched."""
-    if run.ledger.open_run(run.identity) is not None:
+def repeated_run(run: Run, until: Stage | None) -> RunResult | None:
+    """The result of a run that would only repeat an earlier one, found before anything starts; MLflow is not touched.
+
+    Args:
+        until: the stage that the run stops after, if not at its end.
+    """
+    if until is Stage.DATA or run.ledger.open_run(run.identity) is not None:
         return None  # a killed run is not finished
+    return refused_run(run) or (unchanged_run(run) if until is None else None)
+
+
+def refused_run(run: Run) -> RunResult | None:
+    """The result ``reward_refused`` if this reward's stage is finished and an earlier run ended because of it."""
+    looking = replace(run.context, compute=False)
+    try:
+        data = prepare_data(looking)
+        start = _starting_policy(run, looking, data)
+        reward = validated_reward(looking, data, start)
+    except NotFinished:
+        return None
+    known = None if reward.report.passed else run.ledger.run_refused_by(run.recipe.name, reward.key)
+    if known is None:
+        return None
+    run.made.data, run.made.reward = data, reward
+    for stage in (data, start, reward):
+        run.add(stage)
+    return RunResult(
+        Status.REWARD_REFUSED,
+        dataset=data.version,
+        run_id=known,
+        report=report_of(run, known),
+        stages=run.stages_as_json(),
+        failed_checks=reward.report.failed,
+        reasons=[f"this reward was refused before, in run {known}; nothing was computed and no run was opened in MLflow"],
+    )
+
+
+def _starting_policy(run: Run, looking: Context, data: DataStage) -> PolicyStage:
+    """What training would start from: the champion, if the recipe says so and there is one."""
+    champion = run.ledger.champion(run.recipe.name) if run.recipe.policy.start == "champion" else None
+    if champion is None:
+        return starting_policy(looking, data)
+    return fetched_policy(looking, champion.weights, lambda target: target)  # looked up alone: nothing is fetched
+
+
+def report_of(run: Run, run_id: str) -> str | None:
+    """The report of an earlier run, if it is still there."""
+    report = run.project.home.reports / f"{run_id}.html"
+    return str(report) if report.is_file() else None
+
+
+def unchanged_run(run: Run) -> RunResult | None:
+    """The result ``unchanged`` if every stage is finished and its candidate was judged before."""
     found = finished_stages(run.context)
     if found is None:
         return None
@@ -125,7 +175,6 @@ def unchanged_candidate(run: Run, data: DataStage, models: Models) -> RunResult 
 def unchanged_result(run: Run, known: Judged, data: DataStage) -> RunResult:
     """The result of a run that would only repeat a verdict."""
     champion = run.ledger.champion(run.recipe.name)
-    report = run.project.home.reports / f"{known.run_id}.html"
     return RunResult(
         Status.UNCHANGED,
         verdict=known.verdict.outcome if known.verdict else None,
@@ -133,7 +182,7 @@ def unchanged_result(run: Run, known: Judged, data: DataStage) -> RunResult:
         previous=champion.previous if champion else None,
         dataset=data.version,
         run_id=known.run_id,
-        report=str(report) if report.is_file() else None,
+        report=report_of(run, known.run_id),
         stages=run.stages_as_json(),
         reasons=["this candidate was judged before; no gate use was spent and nothing was registered"],
     )

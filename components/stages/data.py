@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.data import versioning
-from ratchet.components.data.columns import COLUMNS as ADDED_COLUMNS
-from ratchet.components.data.pointers import POINTER, added_rows, pinned_version, pointer_md5, write_pointer
+from ratchet.components.data.columns import content
+from ratchet.components.data.pointers import POINTER, Place, added_rows, pinned_version, place_of, pointer_md5, write_pointer
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json, read_json_lines, write_text
-from ratchet.components.recipe import Data
+from ratchet.components.home import Home
+from ratchet.components.recipe import Data, Recipe
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, finish, key_of
 
@@ -21,24 +22,35 @@ REPORT = "report.html"
 
 def data_configuration(data: Data) -> str:
     """Digest of the recipe's data section, which the tracked pointer carries."""
-    return digest_of(data.model_dump(mode="json"))
+    values = data.model_dump(mode="json")
+    new = {"keep": "small", "group": None}  # left out while they have their defaults: older pointers stay valid
+    return digest_of({name: value for name, value in values.items() if name not in new or value != new[name]})
+
+
+def own_place(home: Home, recipe: Recipe) -> Place:
+    """Where the project has the recipe's dataset version."""
+    return place_of(home.project, recipe.name, data_configuration(recipe.data))
+
+
+def own_pin(home: Home, recipe: Recipe) -> str | None:
+    """The md5 that the recipe's tracked pointer gives; None if it has none for the recipe's data section."""
+    return pinned_version(own_place(home, recipe), data_configuration(recipe.data))
 
 
 def prepare_data(context: Context) -> DataStage:
     """The dataset version of a run: built from the recipe's source, or restored if the project's version also has added rows.
 
     Raises:
-        DataError: if the source is invalid, or the version is not the one that the project's ``data.dvc`` pins.
+        DataError: if the source is invalid, or the version is not the one that the recipe's tracked pointer pins.
     """
-    project, configuration = context.home.project, data_configuration(context.recipe.data)
-    expected = pinned_version(project, configuration)
-    if expected is not None and added_rows(project / POINTER):
-        return _restored(context, expected)
-    result = build_data(context)
+    place, expected = own_place(context.home, context.recipe), own_pin(context.home, context.recipe)
+    if expected is not None and added_rows(place.pointer):
+        return _restored(context, place, expected)
+    result, pointer = build_data(context), place.pointer.name
     if expected is not None and expected != result.version:
         raise DataError(
-            f"this recipe builds data {result.version}, but data.dvc pins {expected}: the source, the code or a library "
-            "changed. Run `ratchet data prepare` and commit data.dvc to adopt the new version."
+            f"this recipe builds data {result.version}, but {pointer} pins {expected}: the source, the code or a library "
+            f"changed. Run `ratchet data prepare` and commit {pointer} to adopt the new version."
         )
     return result
 
@@ -46,7 +58,7 @@ def prepare_data(context: Context) -> DataStage:
 def build_data(context: Context, added: Sequence[Mapping[str, Any]] = ()) -> DataStage:
     """``data/``, its pointer ``data.dvc`` and its report, from the recipe's source and added raw rows."""
     data = context.recipe.data
-    contents = sorted([row[name] or "" for name in ADDED_COLUMNS] for row in added)  # whichever file they came from
+    contents = sorted(list(content(row)) for row in added)  # whichever file they came from
     inputs = {
         **{str(file): context.seen.digest(file) for file in input_files(data)},
         **({"added": digest_of(contents)} if added else {}),
@@ -95,24 +107,24 @@ def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> 
         context.observer.progress("data", 2, 2, "done")
 
 
-def _restored(context: Context, version: str) -> DataStage:
+def _restored(context: Context, place: Place, version: str) -> DataStage:
     """The pinned version itself: added rows exist nowhere else."""
     inputs = {"version": version}
     configuration = data_configuration(context.recipe.data)
     key = key_of(DataStage, __name__, configuration, inputs)
-    result = finish(context, DataStage, key, lambda path: _restore(context, path))
+    result = finish(context, DataStage, key, lambda path: _restore(context, place, path))
     if result.summary.get("recipe_data") != configuration:
-        raise DataError("data.dvc was edited: its version was made by another recipe. Restore it: git checkout -- data.dvc.")
+        name = place.pointer.name
+        raise DataError(f"{name} was edited: its version was made by another recipe. Restore it: git checkout -- {name}.")
     return result
 
 
-def _restore(context: Context, path: Path) -> None:
+def _restore(context: Context, place: Place, path: Path) -> None:
     from ratchet.components.data.journal import profile
     from ratchet.components.report.data import recalled, render
 
-    text = (context.home.project / POINTER).read_text(encoding="utf-8")
     with context.home.workspace("data") as workspace:
-        versioning.fetch(text, context.home.project, workspace, context.home.dvc)
+        versioning.fetch(place.text(), context.home.project, workspace, context.home.dvc)
         shutil.copytree(workspace / "data", path / "data")
         shutil.copy(workspace / POINTER, path / POINTER)
     counts = read_json(path / "data" / "summary.json")

@@ -68,19 +68,18 @@ def approve(
 ) -> None:
     """Approve the promotion that a run's verdict asks for (`gate.rules.approval: required`).
 
-    It is bound to that verdict, and void once another version is champion, the recipe's rules change, or data.dvc pins
-    other data.
+    It is bound to that verdict, and void once another version is champion, the recipe's rules change, or its
+    pointer pins other data.
 
     Example: ratchet approve 3f2a9c…
     """
-    from ratchet.components.data.pointers import pinned_version
     from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
     from ratchet.components.run.project import open_project
-    from ratchet.components.stages.data import data_configuration
+    from ratchet.components.stages.data import own_pin
 
     project = open_project(recipe, overrides)
-    pinned = pinned_version(project.home.project, data_configuration(project.recipe.data))
+    pinned = own_pin(project.home, project.recipe)
     by, rules = by or getpass.getuser(), rules_digest(project.recipe)
     verdict = approve_verdict(project.ledger, project.name, run, by, rules, pinned)
     print(

@@ -12,11 +12,13 @@ import typer
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 
 if TYPE_CHECKING:
+    from ratchet.components.data.pointers import Place
     from ratchet.components.home import Home
     from ratchet.components.stages.results import DataStage
     from ratchet.components.stages.stage import Context
 
 DATA_IN_USE = "another command is changing the dataset version; waiting"
+OneRecipe = Annotated[Path | None, typer.Option("--recipe", help="Recipe file; by default every pointer of the project.")]
 app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
 
 
@@ -29,7 +31,8 @@ def prepare(
 ) -> None:
     """Build the recipe's dataset version, write it to data/ and point data.dvc at it. Commit data.dvc to adopt it.
 
-    Rows added by `ratchet data add` stay in it. The data report says what was dropped and why.
+    A second recipe in the project has data.NAME/ and data.NAME.dvc. Rows added by `ratchet data add` stay in the version. The
+    data report says what was dropped and why.
 
     Example: ratchet data prepare && git commit -m "New data" data.dvc
     """
@@ -37,7 +40,7 @@ def prepare(
     from ratchet.flows.cli.views.console import console
 
     with data_context(recipe, overrides) as context:
-        before = current(context.home)
+        before = current(place_in(context))
         result = prepare_version(context, keep_added=not drop_added)
     say_version(context, result, before)
     finish_version(result, json_output)
@@ -52,9 +55,10 @@ def add(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Add new prompts, preferences or demonstrations to the version in data.dvc; known rows change nothing.
+    """Add new prompts, preferences or demonstrations to the recipe's version; known rows change nothing.
 
-    The recipe must be the one that the version was prepared with. Commit data.dvc to adopt the new version.
+    The recipe must be the one that the version was prepared with. The next run takes the new version; commit its pointer
+    to share it.
 
     Example: ratchet data add feedback.jsonl && git commit -m "Feedback of May" data.dvc
     """
@@ -62,20 +66,22 @@ def add(
     from ratchet.flows.cli.views.console import console
 
     with data_context(recipe, overrides) as context:
-        before = current(context.home)
+        place = place_in(context)
+        before = current(place)
         done = add_file(context, str(file))
     if done.changed:
         console.print(f"{done.fresh} of {done.given} rows are new", highlight=False)
         say_version(context, done.result, before)
     else:
-        console.print(f"unchanged: no table changes with these {done.given} rows; data.dvc stays at {before}", highlight=False)
+        said = f"unchanged: no table changes with these {done.given} rows; {place.pointer.name} stays at {before}"
+        console.print(said, highlight=False, soft_wrap=True)
     finish_version(done.result, json_output, before if not done.changed else None)
 
 
 @app.command()
 def diff(
     old: Annotated[str, typer.Argument(help="Md5 of a dataset, MLflow run or git revision.")],
-    new: Annotated[str, typer.Argument(help="The same; by default the version in data.dvc.")] = "",
+    new: Annotated[str, typer.Argument(help="The same; by default the version of the recipe's pointer.")] = "",
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
@@ -89,7 +95,7 @@ def diff(
     from ratchet.flows.cli.views.difference import print_difference
 
     with data_context(recipe, overrides) as context:
-        found = compare(context, old, new or str(current(project_with_data())), pointer_of_run(context))
+        found = compare(context, old, new or required(place_in(context)), pointer_of_run(context))
     if json_output:
         print(json.dumps(found, indent=2))
     else:
@@ -102,57 +108,57 @@ def restore(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
 ) -> None:
-    """Restore data/ and data.dvc to what an old run used, from its MLflow run alone; verified before anything is replaced.
+    """Restore the recipe's data and pointer to what an old run used, from its MLflow run alone; verified before it is used.
 
     Example: ratchet data restore 5489580b109d45e3b1a3c1e38ec19525
     """
     from ratchet.components.run.datasets import restore_run
 
     with data_context(recipe, overrides) as context:
-        restore_run(context.home, run, pointer_of_run(context))
-    _say(f"restored from run {run} and verified")
+        place = restore_run(context, run, pointer_of_run(context))
+    _say(place, f"restored from run {run} and verified")
 
 
 @app.command()
-def push() -> None:
-    """Upload the version in data.dvc to the default DVC remote.
+def push(recipe: OneRecipe = None, overrides: SetOption = None) -> None:
+    """Upload the versions in data.dvc and in other recipes' pointers to the default DVC remote.
 
     Example: ratchet data push
     """
     from ratchet.components.data import versioning
 
-    home = project_with_data()
-    with scratch(home) as workspace:
-        versioning.push(home.project, workspace, home.dvc)
-    _say("pushed")
+    for home, place in places_here(recipe, overrides):
+        with scratch(home) as workspace:
+            versioning.push(place, workspace, home.dvc)
+        _say(place, "pushed")
 
 
 @app.command()
-def pull() -> None:
-    """Restore data/ to the version in data.dvc, and verify it.
+def pull(recipe: OneRecipe = None, overrides: SetOption = None) -> None:
+    """Restore data/ to the version in data.dvc, and so for other recipes' pointers; verified.
 
     Example: ratchet data pull
     """
     from ratchet.components.data import versioning
 
-    home = project_with_data()
-    with scratch(home) as workspace:
-        versioning.pull(home.project, workspace, home.dvc)
-    _say("restored and verified")
+    for home, place in places_here(recipe, overrides):
+        with scratch(home) as workspace:
+            versioning.pull(place, workspace, home.dvc)
+        _say(place, "restored and verified")
 
 
 @app.command()
-def verify() -> None:
-    """Hash data/ again and compare it with data.dvc.
+def verify(recipe: OneRecipe = None, overrides: SetOption = None) -> None:
+    """Hash data/ again and compare it with data.dvc, and so for other recipes' pointers.
 
     Example: ratchet data verify
     """
     from ratchet.components.data import versioning
 
-    home = project_with_data()
-    versioning.refuse_links(home.project)
-    versioning.verify(home.project)
-    _say("verified")
+    for _, place in places_here(recipe, overrides):
+        versioning.refuse_links(place)
+        versioning.verify(place)
+        _say(place, "verified")
 
 
 @contextmanager
@@ -181,11 +187,33 @@ def pointer_of_run(context: "Context") -> Any:
     return fetch
 
 
-def current(home: "Home") -> str | None:
-    """The version in data.dvc."""
-    from ratchet.components.data.pointers import POINTER, pointer_md5
+def place_in(context: "Context") -> "Place":
+    """Where the project has the recipe's version."""
+    from ratchet.components.stages.data import own_place
 
-    return pointer_md5(home.project / POINTER) if (home.project / POINTER).is_file() else None
+    return own_place(context.home, context.recipe)
+
+
+def current(place: "Place") -> str | None:
+    """The version in a pointer."""
+    from ratchet.components.data.pointers import pointer_md5
+
+    return pointer_md5(place.pointer) if place.pointer.is_file() else None
+
+
+def required(place: "Place") -> str:
+    """The version in a pointer that must be there.
+
+    Raises:
+        DataError: if there is none.
+    """
+    from ratchet.components.errors import DataError
+
+    if (version := current(place)) is None:
+        raise DataError(
+            f"there is no {place.pointer.name} here. Run `ratchet data prepare` with the recipe in the project's folder first."
+        )
+    return version
 
 
 def say_version(context: "Context", result: "DataStage", before: str | None) -> None:
@@ -203,7 +231,8 @@ def say_version(context: "Context", result: "DataStage", before: str | None) -> 
     for warning in counts.get("warnings", []):
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     same = " (unchanged)" if before == version else ""
-    console.print(f"data/ and data.dvc are at version {version}{same}", highlight=False, soft_wrap=True)
+    place = place_in(context)
+    console.print(f"{place.name}/ and {place.pointer.name} are at version {version}{same}", highlight=False, soft_wrap=True)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
@@ -232,24 +261,26 @@ def scratch(home: "Home") -> Iterator[Path]:
         yield folder
 
 
-def project_with_data() -> "Home":
-    """The project here, which must have a pointer.
+def places_here(recipe: Path | None, overrides: list[str] | None) -> Iterator[tuple["Home", "Place"]]:
+    """The project here, with the version of a recipe, or with each version that it has.
 
     Raises:
         DataError: if it has none.
     """
-    from ratchet.components.data.pointers import POINTER
-    from ratchet.components.errors import DataError
+    from ratchet.components.data.pointers import Place, places
     from ratchet.components.home import Home
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.stages.data import own_place
 
     home = Home.here()
-    if not (home.project / POINTER).is_file():
-        raise DataError("there is no data.dvc here. Run `ratchet data prepare` in the project's folder first.")
-    return home
+    found = places(home.project) if recipe is None else [own_place(home, load_recipe(recipe, overrides or ()))]
+    for place in found or [Place(home.project)]:
+        required(place)
+        yield home, place
 
 
-def _say(done: str) -> None:
-    from ratchet.components.home import Home
+def _say(place: "Place", done: str) -> None:
     from ratchet.flows.cli.views.console import console
 
-    console.print(f"version {current(Home.here())}: {done}", highlight=False, soft_wrap=True)
+    told = f"version {current(place)}: {done}" if place.name == "data" else f"{place.name} version {current(place)}: {done}"
+    console.print(told, highlight=False, soft_wrap=True)

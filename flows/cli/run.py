@@ -52,7 +52,7 @@ def run_until(
     load_recipe(recipe, overrides)  # an invalid recipe fails before anything starts
     check_writable(home.state)
     apply(home)
-    result = nothing_to_do(recipe, overrides) if until is None else None
+    result = nothing_to_do(recipe, overrides, until)
     if result is None:
         ensure_api()
         from ratchet.flows.finetune import finetune
@@ -63,18 +63,19 @@ def run_until(
     return result
 
 
-def nothing_to_do(recipe: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
-    """The result ``unchanged``, found without starting Prefect; None if anything is left to do or to examine."""
+def nothing_to_do(recipe: Path, overrides: Sequence[str], until: str | None) -> dict[str, Any] | None:
+    """The result of a run that would only repeat an earlier one, without starting Prefect; None if anything is left to do."""
     from ratchet.components.run.project import open_project
     from ratchet.components.run.record import claimed_run
-    from ratchet.components.run.repeats import unchanged_run
+    from ratchet.components.run.repeats import repeated_run
+    from ratchet.components.stages.stage import Stage
     from ratchet.flows.cli.views.console import Display, print_result, say
 
     project = open_project(recipe, overrides, say)
     if project.recipe.seed == "slot":
         return None  # only the flow knows the logical date
     with claimed_run(project, Display()) as run:
-        result = unchanged_run(run)
+        result = repeated_run(run, Stage(until) if until else None)
         if result is None:
             run.hand_over()
             return None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.gate import attacker, paired, promotes
+from benchmarks.gate import KINDS, attacker, decides, paired, promotes
 from ratchet.components.randomness import stream
 
 
@@ -23,3 +23,11 @@ def test_an_attacker_needs_leaked_scores() -> None:
     leaked, bits = (sum(attacker(stream(1, "test", i), leak) for i in range(15)) for leak in (True, False))
     assert leaked > 5
     assert bits <= 3
+
+
+def test_each_kind_of_measure_can_promote_and_does_not_promote_most_nulls() -> None:
+    assert [kind.__name__ for kind in KINDS] == ["binary", "bounded", "clustered", "pairwise", "corpus"]
+    assert all(sum(kind(stream(1, "test", i)) for i in range(5)) == 0 for kind in KINDS)
+    draws = stream(1, "test")
+    assert decides("reward", draws.random((200, 1)) + 0.3, draws.random((200, 1)), draws)
+    assert decides("accuracy", np.ones((50, 4)), np.zeros((50, 4)), draws)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ratchet.components.data import versioning
+from ratchet.components.data import pointers, versioning
 from ratchet.components.data.pointers import POINTER, pointer_md5, write_pointer
 from ratchet.components.errors import DataError
 
@@ -27,6 +27,10 @@ class Place(NamedTuple):
     def pointer(self) -> Path:
         return self.workspace / POINTER
 
+    @property
+    def own(self) -> pointers.Place:
+        return pointers.Place(self.workspace)
+
     def content(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in (self.workspace / "data").iterdir()}
 
@@ -41,7 +45,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Place:
         (place.workspace / "data" / name).write_text(text)
     versioning.init_workspace(place.workspace, place.state, root / "no project")
     versioning.add(place.workspace, place.state)
-    versioning.push(place.workspace, place.state / "scratch", place.state)
+    versioning.push(place.own, place.state / "scratch", place.state)
     return place
 
 
@@ -129,7 +133,7 @@ def test_files_written_elsewhere_in_another_order_are_the_same_version(published
 def test_a_pushed_version_is_restored_without_its_cache(place: Place) -> None:
     shutil.rmtree(place.workspace / "data")
     shutil.rmtree(place.state / "cache")
-    versioning.pull(place.workspace, place.state / "scratch", place.state)
+    versioning.pull(place.own, place.state / "scratch", place.state)
     assert place.content() == FILES
 
 
@@ -137,7 +141,7 @@ def test_a_hand_edited_file_is_refused_with_the_remedy(place: Place) -> None:
     (place.workspace / "data" / "dev.jsonl").write_text("one row and another\n")
     before = place.pointer.read_bytes()
     with pytest.raises(DataError, match=r"were edited.*ratchet data pull"):
-        versioning.verify(place.workspace)
+        versioning.verify(place.own)
     assert place.pointer.read_bytes() == before
 
 
@@ -147,7 +151,7 @@ def test_an_edit_that_keeps_size_and_time_is_refused(published: Place) -> None:
     edit_unseen(edited, "one rOw\n")
     try:
         with pytest.raises(DataError, match="were edited"):
-            versioning.verify(published.workspace)
+            versioning.verify(published.own)
     finally:
         edit_unseen(edited, FILES["dev.jsonl"])
 
@@ -159,13 +163,13 @@ def test_a_version_that_comes_back_damaged_is_refused(place: Place, lost: str) -
         shutil.rmtree(place.state / "cache")
     damage(place.state / lost)
     with pytest.raises(DataError):
-        versioning.pull(place.workspace, place.state / "scratch", place.state)
+        versioning.pull(place.own, place.state / "scratch", place.state)
 
 
 def test_a_pointer_edited_to_another_version_is_refused(place: Place) -> None:
     place.pointer.write_text(place.pointer.read_text().replace(pointer_md5(place.pointer), MD5))
     with pytest.raises(DataError, match="dvc pull"):
-        versioning.pull(place.workspace, place.state / "scratch", place.state)
+        versioning.pull(place.own, place.state / "scratch", place.state)
 
 
 @pytest.mark.parametrize("figure", ["size: 1", "nfiles: 7"])
@@ -174,15 +178,15 @@ def test_an_edited_figure_of_a_pointer_is_refused(place: Place, figure: str) -> 
     lines = [f"  {figure}" if line.strip().startswith(name) else line for line in place.pointer.read_text().splitlines()]
     place.pointer.write_text("\n".join(lines))
     with pytest.raises(DataError, match=f"its {name} is not"):
-        versioning.verify(place.workspace)
+        versioning.verify(place.own)
 
 
 def test_files_with_another_sha256_than_the_pointers_are_refused(place: Place) -> None:
     write_pointer(place.pointer, sha256=versioning.content_sha256(place.workspace / "data"))
-    versioning.verify(place.workspace)
+    versioning.verify(place.own)
     write_pointer(place.pointer, sha256="0" * 64)
     with pytest.raises(DataError, match="its sha256 is not"):
-        versioning.verify(place.workspace)
+        versioning.verify(place.own)
 
 
 def test_a_version_is_fetched_by_its_md5_alone(place: Place, tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def test_a_symbolic_link_is_refused_before_anything_is_pulled(place: Place, name
     (place.workspace / name).rename(place.state / "elsewhere")
     (place.workspace / name).symlink_to(place.state / "elsewhere")
     with pytest.raises(DataError, match="symbolic link"):
-        versioning.pull(place.workspace, place.state / "fresh", place.state)
+        versioning.pull(place.own, place.state / "fresh", place.state)
     assert not (place.state / "fresh").exists()
 
 
@@ -222,6 +226,24 @@ def test_a_workspace_without_a_project_uses_a_remote_in_the_state(tmp_path: Path
 def test_a_relative_remote_of_the_project_means_the_same_folder_in_the_workspace(tmp_path: Path) -> None:
     config = workspace_config(tmp_path, "[core]\nremote = r\n['remote \"r\"']\nurl = ../../disk\n")
     assert config["'remote \"r\"'"]["url"] == str(tmp_path / "disk")
+
+
+def test_a_remote_is_named_without_its_password(tmp_path: Path) -> None:
+    workspace_config(tmp_path, "[core]\nremote = r\n['remote \"r\"']\nurl = https://me:secret@host/data\n")
+    named = versioning.default_remote(tmp_path / "project", tmp_path / "state")
+    assert "host/data" in named
+    assert "secret" not in named
+
+
+@pytest.mark.parametrize("name", ["data", "data.two"])
+def test_a_version_of_any_recipe_is_pushed_and_pulled(place: Place, name: str) -> None:
+    own = pointers.Place(place.workspace / "project", name)
+    versioning.publish(place.workspace, own, "two", place.state)
+    versioning.push(own, place.state / "scratch", place.state)
+    shutil.rmtree(own.data)
+    versioning.pull(own, place.state / "fresh", place.state)
+    versioning.verify(own)
+    assert {path.name: path.read_text() for path in own.data.iterdir()} == FILES
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/data", "s3://bucket/a%20b", "/mnt/disk"])
@@ -257,10 +279,21 @@ def test_publishing_replaces_the_projects_data_and_pointer(tmp_path: Path) -> No
     project = tmp_path / "project"
     (project / "data").mkdir(parents=True)
     (project / "data" / "old.jsonl").touch()
-    versioning.publish(version_of(tmp_path), project, tmp_path / "state")
+    versioning.publish(version_of(tmp_path), pointers.Place(project), "mine", tmp_path / "state")
     assert {path.name for path in project.iterdir()} == {"data", POINTER, ".dvc"}
     assert [path.name for path in (project / "data").iterdir()] == ["train.jsonl"]
-    assert (project / POINTER).read_text() == GOOD_POINTER
+    assert (project / POINTER).read_text() == GOOD_POINTER + "meta:\n  recipe: mine\n"
+
+
+def test_publishing_for_another_recipe_leaves_data_dvc_alone(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "data").mkdir(parents=True)
+    versioning.publish(version_of(tmp_path), pointers.Place(project, "data.mine"), "mine", tmp_path / "state")
+    assert {path.name for path in project.iterdir()} == {"data", "data.mine", "data.mine.dvc", ".dvc"}
+    assert list((project / "data").iterdir()) == []
+    assert (project / "data.mine.dvc").read_text() == GOOD_POINTER.replace("path: data", "path: data.mine") + (
+        "meta:\n  recipe: mine\n"
+    )
 
 
 def test_publishing_does_not_write_through_a_symbolic_link(tmp_path: Path) -> None:
@@ -269,5 +302,5 @@ def test_publishing_does_not_write_through_a_symbolic_link(tmp_path: Path) -> No
     elsewhere.mkdir()
     (project / "data").symlink_to(elsewhere)
     with pytest.raises(DataError, match="symbolic link"):
-        versioning.publish(version_of(tmp_path), project, tmp_path / "state")
+        versioning.publish(version_of(tmp_path), pointers.Place(project), "mine", tmp_path / "state")
     assert list(elsewhere.iterdir()) == []

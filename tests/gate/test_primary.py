@@ -74,3 +74,17 @@ def test_a_spread_that_is_unknown_is_the_worst_there_is() -> None:
     assert power_at(math.nan, False, rules, 200, 0.05, 0.1, "").spread == 1
     unbounded = power_at(math.nan, False, Rules(primary=Primary(measure="reward")), 200, 0.05, 0.1, "")
     assert "no number of items" in (shortfall(unbounded) or "")
+
+
+def test_the_power_of_a_bounded_measure_is_simulated_from_dev_rows() -> None:
+    rules = Rules(primary=Primary(min_effect=0.01), target_effect=0.1)
+    found = power(270, 240, 400, rules)
+    assert (found.binary, found.source) == (False, "dev results")
+    assert 0.01 < found.detectable < 0.1 < found.power
+    assert found.needed is not None and found.needed < 400
+    assert shortfall(power(270, 240, 5, rules)) is not None
+
+
+def test_dev_results_without_any_difference_leave_the_spread_unknown() -> None:
+    rules = Rules(primary=Primary(measure="reward"))
+    assert "no number of items" in (shortfall(power(270, 270, 400, rules)) or "")

@@ -221,7 +221,7 @@ def test_each_completion_is_scored_against_its_own_row() -> None:
         ["a", "b", "c"], ["#### 1", "#### 1", "1"], [{"answer": "#### 1"}, {"answer": "#### 2"}, {"answer": "#### 1"}]
     )
     assert [grade.score for grade in scores] == [1.0, 0.0, 0.0]
-    assert scores[0].parts == {"verifier": 1.0}
+    assert scores[0].parts == {"accuracy_lenient": 1.0, "format_rate": 1.0}
 
 
 def test_a_row_too_few_is_refused() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.number import grade_numbers
-from ratchet.components.graders.rules import build_grader
 from ratchet.components.recipe import Numbers
 
 # completion, reference, verdict in the lenient form, verdict in the strict form

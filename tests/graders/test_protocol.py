@@ -5,8 +5,8 @@ import math
 import pytest
 
 from ratchet.components.errors import RewardError
+from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.protocol import LARGEST, Grade, checked, score_rows
-from ratchet.components.graders.rules import build_grader
 from ratchet.components.recipe import Numbers
 
 
@@ -40,7 +40,11 @@ def test_a_part_that_is_not_finite_is_refused_by_its_name() -> None:
 def test_rows_are_scored_in_order_and_what_cannot_be_judged_is_none() -> None:
     rows = [{"prompt": "p", "answer": "1000.00"}, {"prompt": "p", "answer": "3"}, {"prompt": "p"}]
     scores = score_rows(build_grader(Numbers()), rows, ["#### 1,000", "\u2028#### 2", "#### 2"])
-    assert [(grade.score, grade.parts) for grade in scores] == [(1.0, {"verifier": 1.0}), (0.0, {"verifier": 0.0}), (None, {})]
+    assert [(grade.score, grade.passed, grade.answer) for grade in scores] == [
+        (1.0, True, "1000"),
+        (0.0, False, "2"),
+        (None, None, None),
+    ]
 
 
 def test_a_score_too_few_for_the_rows_is_refused() -> None:

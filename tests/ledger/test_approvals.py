@@ -58,7 +58,7 @@ def test_a_verdict_is_void_once_another_version_is_champion(ledger: Ledger) -> N
 
 
 @pytest.mark.parametrize(
-    ("rules", "data", "what"), [("others", "data", "rules other than"), ("rules", "grown", "data.dvc says")]
+    ("rules", "data", "what"), [("others", "data", "rules other than"), ("rules", "grown", "the recipe's pointer says")]
 )
 def test_a_verdict_is_void_once_the_rules_or_the_data_are_others(ledger: Ledger, rules: str, data: str, what: str) -> None:
     verdict = judged(ledger)

@@ -45,3 +45,13 @@ def test_a_run_that_broke_off_is_still_open(ledger: Ledger, status: str) -> None
     ledger.break_run("identity", status)
     assert ledger.open_run("identity") == "r1"
     assert ledger.latest_runs()[0]["status"] == status
+
+
+def test_the_first_run_that_a_reward_refused_is_found_by_the_rewards_stage(ledger: Ledger) -> None:
+    for run_id, model, key in (("r1", "m", "other"), ("r2", "m", "k"), ("r3", "m", "k"), ("r4", "n", "k")):
+        ledger.begin_run(run_id, model, run_id)
+        stages = [{"name": "data", "key": "k"}, {"name": "reward", "key": key, "cached": False}]
+        ledger.finish_run(run_id, {"status": "reward_refused", "stages": stages})
+    assert ledger.run_refused_by("m", "k") == "r2"
+    assert ledger.run_refused_by("n", "k") == "r4"
+    assert ledger.run_refused_by("n", "other") is None

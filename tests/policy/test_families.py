@@ -30,7 +30,6 @@ GROUPS = [
 ]
 PROMPTS = [[5, 6, 7, 8, 9, 10], [20]]
 SEED = SamplingSeed(7, "test")
-NEVER = -1  # an end-of-sequence that no token equals
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -81,7 +80,7 @@ def test_a_flat_row_gives_the_same_where_the_family_attends_to_sequences(family:
 
 def test_the_samplers_log_probs_are_those_of_scoring(family: Path) -> None:
     model = loaded(family).model
-    drawn = sample(model, PROMPTS, [3, 1], SamplingSettings(2, 12), SEED, NEVER)
+    drawn = sample(model, PROMPTS, [3, 1], SamplingSettings(2, 12), SEED, [])
     with torch.no_grad():
         scores = packed(model, groups_of(PROMPTS, drawn))
     assert_close(sampled(drawn), scores, rtol=0, atol=1e-4)  # cached against packed attention, fp32

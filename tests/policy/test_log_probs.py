@@ -29,7 +29,6 @@ GROUPS = [Group([5, 6], [[7, 8, 1], [9, 1]]), Group([10], [[11, 12]])]
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14]]
 VOCABULARY = 300
 HIDDEN = torch.randn(7, 32, generator=torch.Generator().manual_seed(0))  # of the 7 tokens of GROUPS
-NEVER = -1  # an end-of-sequence that no token equals
 
 
 def logits_of(prompt: Sequence[int], completion: Sequence[int]) -> Tensor:
@@ -124,7 +123,7 @@ def test_no_more_logits_than_allowed_are_made_at_a_time(
 @pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 1.0), (1.0, 0.6), (0.7, 0.6), (2.0, 0.9)])
 def test_scores_are_the_samplers_under_temperature_and_top_p(temperature: float, top_p: float, at_once: int) -> None:
     model = tiny_policy().model
-    drawn = sample(model, PROMPTS, [3, 1, 4], SamplingSettings(3, 12, temperature, top_p), SamplingSeed(7, "test"), NEVER)
+    drawn = sample(model, PROMPTS, [3, 1, 4], SamplingSettings(3, 12, temperature, top_p), SamplingSeed(7, "test"), [])
     rows = pack(groups_of(PROMPTS, drawn), row_tokens=32)  # several groups in no order
     nucleus = nucleus_in(rows, drawn) if top_p < 1 else None
     with torch.no_grad():

@@ -35,6 +35,31 @@ def test_an_edit_and_a_new_file_are_named_and_hashed(repository: Path) -> None:
     assert state.difference_digest == hashlib.sha256(state.difference.encode()).hexdigest()
 
 
+def test_faults_data_are_not_uncommitted_code(repository: Path) -> None:
+    """They are recorded by content: a night's champion made from added rows can be rebuilt."""
+    for name in (
+        "data.dvc",
+        "data.mine.dvc",
+        "data/train.jsonl",
+        "data.mine/dev.jsonl",
+        ".dvc/config",
+        "new/rows.jsonl",
+        "a.csv",
+    ):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("x", encoding="utf-8")
+    assert code_state(repository) == CodeState(git(repository, "rev-parse", "HEAD"))
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "two")
+    (repository / "data.dvc").write_text("y", encoding="utf-8")
+    code_state.cache_clear()
+    assert not code_state(repository).dirty
+    for name in ("components/data/train.py", "data.py", "new/rows.py"):
+        (repository / name).write_text("x", encoding="utf-8")
+    code_state.cache_clear()
+    assert code_state(repository).changed == ("components/data/train.py", "data.py", "new/rows.py")
+
+
 def test_a_difference_that_is_not_utf8_is_no_error(repository: Path) -> None:
     (repository / "constraints.txt").write_bytes(b"\xff\xfe latin\n")
     assert code_state(repository).dirty

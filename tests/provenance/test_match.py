@@ -41,6 +41,13 @@ def test_what_was_not_committed_is_the_reason(path: str, kind: str) -> None:
     assert refusals(lineage(code=dirty(path)), "lock", None) == [f"it was made from uncommitted {kind} ({path})"]
 
 
+def test_faults_a_pointer_that_was_not_committed_is_no_reason() -> None:
+    assert refusals(lineage(code=dirty("data.dvc", "sub/data.mine.dvc")), "lock", None) == []
+    assert refusals(lineage(code=dirty("data.dvc", "flows/x.py")), "lock", None) == [
+        "it was made from uncommitted code (flows/x.py)"
+    ]
+
+
 def test_every_reason_is_given() -> None:
     code = {**lineage().code.model_dump(), "commit": "unknown"}
     policy = {"kind": "version", "version": None, "weights_sha256": TWO}

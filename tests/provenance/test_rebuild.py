@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from ratchet.components import source_code
+from ratchet.components.data.pointers import added_rows, pinned_version, place_of
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.files import write_json_lines
@@ -37,6 +38,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     project = new_repository(tmp_path / "project")
     monkeypatch.setattr(source_code, "ROOT", project / "components")
     return project
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def reproduction(project: Path, **changes: Any) -> Rebuild:
@@ -85,6 +92,13 @@ def test_files_beside_the_code_come_from_the_project_by_hash(project: Path) -> N
     assert (work.project / "rows.jsonl").read_text(encoding="utf-8") == "rows"
 
 
+def test_faults_a_source_that_changed_since_its_commit_comes_from_the_project(project: Path) -> None:
+    work = reproduction(project, files={"rows.jsonl": file_digest(write(project / "rows.jsonl", "grown"))})
+    write(work.project / "rows.jsonl", "as committed")
+    work._bring_files()
+    assert (work.project / "rows.jsonl").read_text(encoding="utf-8") == "grown"
+
+
 def test_a_file_that_was_edited_since_is_refused(project: Path) -> None:
     (project / "rows.jsonl").write_text("edited", encoding="utf-8")
     with pytest.raises(RegistryError, match="not the file that the recipe named"):
@@ -125,6 +139,42 @@ def test_a_restored_dataset_is_the_stage_that_it_was(tmp_path: Path) -> None:
     found = Store(tmp_path / "store").find("data", "a" * 32)
     assert found is not None
     assert set(found.facts["files"]) == {"data/train.jsonl", "data.dvc"}
+
+
+ADDED = f"outs:\n- md5: {'d' * 32}.dir\n  path: data\nmeta:\n  recipe_data: r\n  added: 2\n"
+
+
+def restoring(work: Rebuild, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DVC cache that has the version."""
+
+    def restore(version: str, workspace: Path, state: Path, project: Path) -> Path:
+        return write(workspace / "data" / "train.jsonl", version).parent
+
+    work.project.mkdir(parents=True)
+    monkeypatch.setattr("ratchet.components.data.versioning.restore", restore)
+
+
+def test_faults_the_checkout_is_pinned_to_the_recorded_pointer(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = reproduction(project, dataset={"md5": "d" * 32 + ".dir", "pointer": ADDED})
+    restoring(work, monkeypatch)
+    write(work.project / "data.dvc", "as committed")
+    work._bring_dataset()
+    assert (work.project / "data.dvc").read_text(encoding="utf-8") == ADDED
+    for other in (None, "m"):  # whichever recipe is the checkout's default
+        write(work.project / "ratchet.yaml", f"name: {other}\n")
+        place = place_of(work.project, "m", "r")
+        assert (pinned_version(place, "r"), added_rows(place.pointer)) == ("d" * 32 + ".dir", 2)
+    stage = Store(work.state / "store").find("data", "a" * 32)
+    assert stage is not None
+    assert (stage.path / "data.dvc").read_text(encoding="utf-8") == ADDED
+
+
+def test_faults_added_rows_that_are_nowhere_name_hash_and_remote(project: Path) -> None:
+    work = reproduction(project, dataset={"md5": "d" * 32 + ".dir", "pointer": ADDED})
+    work.project.mkdir(parents=True)
+    remote = project / ".ratchet" / "dvc" / "remote"
+    with pytest.raises(RegistryError, match=rf"neither DVC's cache nor its remote {remote} has dataset d{{32}}\.dir"):
+        work._bring_dataset()
 
 
 def test_what_a_run_made_is_read_with_the_chosen_checkpoints_figures(tmp_path: Path) -> None:

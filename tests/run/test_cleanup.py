@@ -242,11 +242,12 @@ def test_a_dataset_goes_with_its_last_run_but_shared_and_foreign_objects_stay(pr
     assert (listing.exists(), file.exists()) == (False, True)
 
 
-def test_the_dataset_that_the_project_points_at_stays(project: Project) -> None:
+@pytest.mark.parametrize("name", ["data", "data.other"])
+def test_faults_the_datasets_that_any_recipe_points_at_stay(project: Project, name: str) -> None:
     version = cached_dataset(project.home.dvc)
     os.utime((versioning.cached(version, project.home.dvc) or [])[0], (OLD, OLD))
     project.run("r1", [], version)
-    (project.home.project / "data.dvc").write_text(f"outs:\n- md5: {version}\n  path: data\n", encoding="utf-8")
+    (project.home.project / f"{name}.dvc").write_text(f"outs:\n- md5: {version}\n  path: {name}\n", encoding="utf-8")
     assert project.leaves() == set()
 
 

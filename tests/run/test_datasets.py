@@ -98,7 +98,7 @@ def test_a_runs_data_come_back_from_its_mlflow_run_alone(context: Context) -> No
     tracker.artifact(run, home.project / POINTER, "data")
     versions.add_file(context, write(home.project / "new.jsonl", problem(500)))
     shutil.rmtree(home.project / "data")
-    versions.restore_run(home, run, lambda run_id: tracker.artifact_text(run_id, "data/data.dvc"))
+    versions.restore_run(context, run, lambda run_id: tracker.artifact_text(run_id, "data/data.dvc"))
     assert (home.project / POINTER).read_bytes() == before
     assert prompts(context) == {problem(n)["question"] for n in range(200)}
     with pytest.raises(RegistryError, match=r"has no data/data\.dvc"):
@@ -108,7 +108,7 @@ def test_a_runs_data_come_back_from_its_mlflow_run_alone(context: Context) -> No
 @pytest.mark.parametrize("run", ["latest", "../../etc", "0" * 31])
 def test_what_is_no_run_is_refused(context: Context, run: str) -> None:
     with pytest.raises(DataError, match="ratchet status"):
-        versions.restore_run(context.home, run, no_run)
+        versions.restore_run(context, run, no_run)
 
 
 def test_versions_are_compared_by_md5_and_by_run(context: Context) -> None:

@@ -18,13 +18,14 @@ from ratchet.components.run.repeats import (
     FinishedStages,
     finished_stages,
     has_to_train,
+    repeated_run,
     standing_verdict,
     unchanged_candidate,
     unchanged_run,
     verdict_of_this_run,
 )
 from ratchet.components.stages.scoring import Models
-from ratchet.components.stages.stage import NotFinished
+from ratchet.components.stages.stage import NotFinished, Stage
 from tests.places import MICRO
 from tests.run.runs import lines_of, make_stages, new_run, tracker_of
 
@@ -153,7 +154,69 @@ def test_a_run_whose_candidate_was_not_judged_goes_on(run: Run) -> None:
 def test_a_run_that_was_killed_has_something_to_finish(run: Run) -> None:
     judged(run, Outcome.REJECT)
     run.ledger.begin_run(run.identity, "micro", "killed")
-    assert unchanged_run(run) is None
+    assert repeated_run(run, None) is None
+
+
+def test_a_run_that_stops_early_is_not_unchanged(run: Run) -> None:
+    judged(run, Outcome.REJECT)
+    assert repeated_run(run, Stage.TRAIN) is None
+    assert repeated_run(run, None) is not None
+
+
+def refuse_reward(run: Run, **result: object) -> None:
+    """The reward is refused, as an earlier run found that ended with ``result``."""
+    reward = stages_of(run).reward
+    reward.__dict__["report"] = replace(reward.report, passed=False, failed=["range", "length"])
+    run.ledger.begin_run("other", "micro", "before")
+    stages = [{"name": "data", "key": "key"}, {"name": "reward", "key": reward.key}]
+    run.ledger.finish_run("other", {"status": "reward_refused", "stages": stages, **result})
+
+
+@pytest.mark.parametrize("until", [None, Stage.REWARD, Stage.TRAIN, Stage.GATE])
+def test_faults_a_run_whose_reward_was_refused_before_ends_with_that_runs_report(run: Run, until: Stage | None) -> None:
+    refuse_reward(run)
+    run.project.home.reports.mkdir(parents=True)
+    (run.project.home.reports / "before.html").write_text("report", encoding="utf-8")
+    result = repeated_run(run, until)
+    assert result is not None
+    assert (result.status, result.failed_checks, result.run_id) == (Status.REWARD_REFUSED, ["range", "length"], "before")
+    assert str(result.report).endswith("before.html")
+    assert [stage["name"] for stage in result.stages] == ["data", "warmup", "reward"]
+    assert (run.run_id, tracker_of(run).opened) == (None, [])
+
+
+def test_a_refusal_is_looked_for_beside_the_champions_policy_where_training_starts_from_it(
+    run: Run,
+) -> None:
+    refuse_reward(run)
+    run.project.recipe = load_recipe(MICRO, ["policy.start=champion"])
+    run.context = replace(run.context, recipe=run.project.recipe)
+    assert repeated_run(run, None) is not None  # there is no champion yet
+    promote(run.ledger, "w" * 64, None)
+    assert repeated_run(run, None) is None  # its policy was never fetched
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"status": "promoted"},  # another run with this reward, which passed at the time
+        {"stages": [{"name": "reward", "key": "other"}, {"name": "train", "key": "key"}]},
+    ],
+)
+def test_a_refusal_that_no_earlier_run_ended_with_is_not_repeated(run: Run, result: dict[str, object]) -> None:
+    refuse_reward(run, **result)
+    assert repeated_run(run, None) is None
+
+
+def test_a_reward_that_passed_refuses_nothing(run: Run) -> None:
+    refuse_reward(run)
+    del stages_of(run).reward.__dict__["report"]
+    assert repeated_run(run, Stage.TRAIN) is None
+
+
+def test_data_are_prepared_whatever_the_reward(run: Run) -> None:
+    refuse_reward(run)
+    assert repeated_run(run, Stage.DATA) is None
 
 
 def test_a_run_that_starts_from_the_champion_always_trains(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ratchet.components.statistics.paired import clustered_t, exact_mcnemar, resamples_for, sign_flip
+from ratchet.components.statistics.paired import approximate_randomization, clustered_t, exact_mcnemar, resamples_for, sign_flip
 
 
 def paired(wins: int, losses: int, ties: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -140,3 +140,72 @@ def test_samples_of_one_prompt_count_once(test: object) -> None:
 @pytest.mark.parametrize(("alpha", "resamples"), [(0.05, 19_999), (0.001, 20_000), (0.0001, 200_000)])
 def test_permutations_resolve_the_level(alpha: float, resamples: int) -> None:
     assert resamples_for(alpha) == pytest.approx(resamples, abs=1)
+
+
+def test_a_test_that_may_stop_gives_the_same_p_where_p_is_small() -> None:
+    values = np.random.default_rng(5).normal(0.7, 1, 40)
+    whole = sign_flip(values, None, np.random.default_rng(0), 19_999)
+    assert whole < 0.02
+    assert sign_flip(values, None, np.random.default_rng(0), 19_999, enough=400) == whole
+
+
+def test_a_test_that_may_stop_draws_little_where_p_is_large_and_p_stays_uniform() -> None:
+    rng, p_values = np.random.default_rng(6), []
+    for _ in range(400):
+        draws = np.random.default_rng(rng.integers(2**32))
+        p_values.append(sign_flip(rng.normal(size=40), None, draws, 19_999, enough=50))
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    counting = Counting()
+    assert sign_flip(np.array([-1.0, -2.0, -3.0]), None, counting, 10**6, enough=50) == 1  # type: ignore[arg-type]
+    assert counting.drawn <= 256
+
+
+class Counting:
+    """A generator that counts the vectors drawn from it."""
+
+    def __init__(self) -> None:
+        self.rng, self.drawn = np.random.default_rng(0), 0
+
+    def random(self, shape: tuple[int, int], dtype: type) -> np.ndarray:
+        self.drawn += shape[0]
+        return self.rng.random(shape, dtype)
+
+
+def swap(
+    ours: np.ndarray, theirs: np.ndarray, measure: object, clusters: np.ndarray | None = None, seed: int = 0, n: int = 1999
+) -> float:
+    return approximate_randomization(ours, theirs, measure, clusters, np.random.default_rng(seed), n)  # type: ignore[arg-type]
+
+
+def test_randomization_of_a_total_is_the_sign_flip() -> None:
+    ours, theirs = np.array([[3.0], [2.0], [4.0]]), np.array([[2.0], [0.0], [1.0]])
+    # differences 1, 2, 3: one of eight swaps reaches the observed 6
+    assert swap(ours, theirs, lambda total: total[..., 0], n=20_000) == pytest.approx(1 / 8, abs=0.01)
+
+
+def ratio(totals: np.ndarray) -> np.ndarray:
+    """A measure that is no mean of items: hits over attempts."""
+    return totals[..., 0] / totals[..., 1]
+
+
+def test_randomization_of_a_ratio_by_hand() -> None:
+    # (hits, attempts) of items: ours (1, 1), (1, 2) -> 2/3; theirs (0, 1), (1, 3) -> 1/4. Swapping nothing or both gives 5/12
+    # and -5/12; the first alone (0, 1), (1, 2) against (1, 1), (1, 3): 1/3 - 1/2; the second: (2, 4) against (1, 3): 1/2 - 1/3.
+    ours, theirs = np.array([[1.0, 1], [1, 2]]), np.array([[0.0, 1], [1, 3]])
+    assert swap(ours, theirs, ratio, n=20_000) == pytest.approx(1 / 4, abs=0.01)
+
+
+def test_randomization_depends_on_no_order_and_counts_a_cluster_once() -> None:
+    rng = np.random.default_rng(7)
+    ours, theirs = rng.integers(1, 9, (40, 2)).astype(float), rng.integers(1, 9, (40, 2)).astype(float)
+    clusters, order = np.repeat(np.arange(10), 4), rng.permutation(40)
+    p_value = swap(ours, theirs, ratio, clusters)
+    assert swap(ours[order], theirs[order], ratio, clusters[order]) == p_value
+    grouped = [arm.reshape(10, 4, 2).sum(axis=1) for arm in (ours, theirs)]
+    assert swap(*grouped, ratio) == p_value
+
+
+@pytest.mark.parametrize("rows", [np.zeros((0, 2)), np.ones((3, 2)), np.full((3, 2), math.nan), np.zeros((3, 2))])
+def test_randomization_of_nothing_ties_and_what_is_not_finite_says_nothing(rows: np.ndarray) -> None:
+    with np.errstate(invalid="ignore"):
+        assert swap(rows, rows.copy(), ratio) == 1

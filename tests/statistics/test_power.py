@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.components.statistics.paired import clustered_t, exact_mcnemar
+from ratchet.components.statistics.paired import clustered_t, exact_mcnemar, sign_flip
 from ratchet.components.statistics.power import (
+    SignFlipPower,
     detectable_mean,
     items_for_mean,
     items_needed,
@@ -86,3 +87,43 @@ def test_the_power_of_a_mean_agrees_with_simulation() -> None:
     rng = np.random.default_rng(0)
     found = np.mean([clustered_t(rng.normal(0.1, 0.5, 100), None) <= 0.05 for _ in range(1000)])
     assert found == pytest.approx(power_of_mean(0.1, 0.5, 100, 0.05), abs=0.05)
+
+
+SCORES = np.array([-1.0, -0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 1.0, 0.0] * 20)
+
+
+def test_simulated_power_is_the_rate_at_which_the_test_itself_rejects() -> None:
+    rng = np.random.default_rng(0)
+    moved = SCORES - SCORES.mean() + 0.1
+    found = np.mean([sign_flip(rng.choice(moved, 120), None, rng, 999) <= 0.05 for _ in range(400)])
+    assert SignFlipPower(SCORES, None, 0.05).power(0.1, 120) == pytest.approx(found, abs=0.1)
+
+
+def test_simulated_power_without_an_effect_is_the_level_and_of_no_items_zero() -> None:
+    assert SignFlipPower(SCORES, None, 0.05).power(0.0, 200) == pytest.approx(0.05, abs=0.04)
+    assert SignFlipPower(SCORES, None, 0.05).power(0.5, 0) == 0
+
+
+def test_simulation_agrees_with_the_normal_approximation_at_some_hundred_items() -> None:
+    found = SignFlipPower(SCORES, None, 0.01)
+    assert found.deviation == pytest.approx(SCORES.std())
+    assert found.detectable(300) == pytest.approx(detectable_mean(SCORES.std(), 300, 0.01), rel=0.1)
+    needed = found.needed(0.12)
+    assert needed == pytest.approx(items_for_mean(SCORES.std(), 0.12, 0.01), rel=0.12)
+    assert found.needed(0.01) == items_for_mean(SCORES.std(), 0.01, 0.01)  # too many to simulate
+
+
+def test_too_few_clusters_detect_nothing_however_large_the_effect() -> None:
+    # eight signs cannot be rarer than 1/256
+    assert SignFlipPower(SCORES, None, 0.001).detectable(8) == math.inf
+    assert SignFlipPower(SCORES, None, 0.001).needed(5.0) >= 10
+
+
+def test_an_effect_below_the_threshold_is_never_detected() -> None:
+    assert SignFlipPower(SCORES, None, 0.05, threshold=0.1).needed(0.1) is None
+
+
+def test_values_of_one_cluster_count_once_in_simulated_power() -> None:
+    whole, copies = SignFlipPower(SCORES, None, 0.05), SignFlipPower(SCORES.repeat(4), np.arange(200).repeat(4), 0.05)
+    assert copies.power(0.1, 100) == whole.power(0.1, 100)
+    assert copies.deviation == pytest.approx(whole.deviation)

@@ -66,8 +66,12 @@ class SlotState:
         self.done[slots] = False
         self.draws[slots] = draws
 
-    def note(self, choice: Choice, end_of_sequence: int) -> None:
-        """Write what was drawn and advance by a position; a finished slot writes to scratch and does not change."""
+    def note(self, choice: Choice, ends: Tensor) -> None:
+        """Write what was drawn and advance by a position; a finished slot writes to scratch and does not change.
+
+        Args:
+            ends: tokens that end a completion, [E] long.
+        """
         limit, live = self.draws.shape[1], ~self.done
         column = torch.where(live, self.count, limit)[:, None]
         for stored, new in zip((self.tokens, self.log_probs, self.entropies), choice[:3], strict=True):
@@ -75,7 +79,7 @@ class SlotState:
         self.length.add_(live)
         self.count.add_(live)
         self.token.copy_(torch.where(live, choice.tokens, self.token))
-        self.done.logical_or_((choice.tokens == end_of_sequence) | (self.count == limit))
+        self.done.logical_or_((choice.tokens[:, None] == ends).any(-1) | (self.count == limit))
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Drawing:
     slots: int  # S
     stride: int  # T
     temperature: float
-    end_of_sequence: int
+    ends: tuple[int, ...]
 
 
 class Decoder:
@@ -101,6 +105,7 @@ class Decoder:
         self.decode = Decode(cache, drawing.stride, rows * drawing.stride, rows, place, used, drawing.stride, flash)
         self.choose: Callable[..., Choice] = torch.compile(choose, dynamic=False) if compiled else choose
         self.mask = unread_mask(device)
+        self.ends = torch.tensor(drawing.ends, dtype=torch.long, device=device)
         self.reach = drawing.stride  # no slot is longer
 
     def step(self) -> None:
@@ -113,7 +118,7 @@ class Decoder:
             )
         logits = next_logits(self.model, out.last_hidden_state[:, -1])
         draws = state.draws.gather(1, state.count.clamp(max=state.draws.shape[1] - 1)[:, None])[:, 0]
-        state.note(self.choose(logits, draws, self.drawing.temperature), self.drawing.end_of_sequence)
+        state.note(self.choose(logits, draws, self.drawing.temperature), self.ends)
 
 
 def next_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:

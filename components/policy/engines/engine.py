@@ -15,7 +15,7 @@ from ratchet.components.randomness import uniforms
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled completion; ``tokens`` ends with end-of-sequence unless it was truncated at the limit."""
+    """One sampled completion; ``tokens`` ends with one of the policy's ends unless it was truncated at the limit."""
 
     tokens: list[int]
     log_probs: list[float]  # of the sampler, at its temperature and within its top-p, one per token

@@ -24,7 +24,7 @@ def generate(
 ) -> list[list[Completion]]:
     """The rollout engine that only needs the policy's own forward pass, in its own precision."""
     with policy.autocast():
-        return sample(policy.model, prompts, items, settings, seed, policy.end_of_sequence)
+        return sample(policy.model, prompts, items, settings, seed, policy.ends)
 
 
 def sample(
@@ -33,13 +33,14 @@ def sample(
     items: Sequence[int],
     settings: SamplingSettings,
     seed: SamplingSeed,
-    end_of_sequence: int,
+    ends: Sequence[int],
 ) -> list[list[Completion]]:
     """Sample completions for every prompt.
 
     Args:
         prompts: token ids, B non-empty prompts of any lengths.
         items: number of each prompt for its random counters, length B.
+        ends: tokens that end a completion.
 
     Returns:
         B lists of ``settings.samples`` completions, in the order of the prompts.
@@ -55,7 +56,7 @@ def sample(
     with torch.inference_mode():
         for start in range(0, len(by_length), per_chunk):
             chunk = by_length[start : start + per_chunk]
-            rows = _sample_chunk(model, [prompts[i] for i in chunk], [items[i] for i in chunk], settings, seed, end_of_sequence)
+            rows = _sample_chunk(model, [prompts[i] for i in chunk], [items[i] for i in chunk], settings, seed, ends)
             for number, prompt in enumerate(chunk):
                 results[prompt] = rows[number * settings.samples : (number + 1) * settings.samples]
     return [results[i] for i in range(len(prompts))]
@@ -67,22 +68,22 @@ def _sample_chunk(
     items: Sequence[int],
     settings: SamplingSettings,
     seed: SamplingSeed,
-    end_of_sequence: int,
+    ends: Sequence[int],
 ) -> list[Completion]:
     device, k = model.device, settings.samples
     draws = seed.draws(items, settings).to(device)
-    drawn = _Drawn(len(prompts) * k, settings, end_of_sequence, device)
-    for position, (alive, logits) in enumerate(_decode(model, prompts, settings, drawn.tokens, end_of_sequence)):
+    drawn = _Drawn(len(prompts) * k, settings, device)
+    for position, (alive, logits) in enumerate(_decode(model, prompts, settings, drawn.tokens, ends)):
         drawn.note(alive, position, choose(logits, draws[alive, position], settings.temperature, settings.top_p))
-    return drawn.completions(end_of_sequence)
+    return drawn.completions(ends)
 
 
 class _Drawn:
     """What has been drawn so far, by row and position."""
 
-    def __init__(self, count: int, settings: SamplingSettings, fill: int, device: torch.device) -> None:
+    def __init__(self, count: int, settings: SamplingSettings, device: torch.device) -> None:
         shape = (count, settings.max_new_tokens)
-        self.tokens = torch.full(shape, fill, device=device)
+        self.tokens = torch.zeros(shape, dtype=torch.long, device=device)
         self.log_probs = torch.zeros(shape, device=device)
         self.entropies = torch.zeros(shape, device=device)
         self.lengths = torch.zeros(count, dtype=torch.long, device=device)
@@ -98,10 +99,10 @@ class _Drawn:
             for row, kept in zip(alive.tolist(), choice.kept, strict=True):
                 self.nucleus[row].append(kept.nonzero()[:, 0].tolist())
 
-    def completions(self, end_of_sequence: int) -> list[Completion]:
+    def completions(self, ends: Sequence[int]) -> list[Completion]:
         rows = zip(self.tokens.tolist(), self.log_probs.tolist(), self.entropies.tolist(), self.lengths.tolist(), strict=True)
         return [
-            Completion(t[:n], p[:n], n > 0 and t[n - 1] == end_of_sequence, e[:n], self.nucleus[i] if self.nucleus else None)
+            Completion(t[:n], p[:n], n > 0 and t[n - 1] in ends, e[:n], self.nucleus[i] if self.nucleus else None)
             for i, (t, p, e, n) in enumerate(rows)
         ]
 
@@ -111,7 +112,7 @@ def _decode(
     prompts: Sequence[Sequence[int]],
     settings: SamplingSettings,
     tokens: Tensor,
-    end_of_sequence: int,
+    ends: Sequence[int],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (numbers of the live rows, their next-token logits) per position; the caller writes ``tokens`` in between."""
     device = model.device
@@ -127,10 +128,11 @@ def _decode(
     real = real.repeat_interleave(settings.samples, 0)
     next_position = positions[:, -1:].repeat_interleave(settings.samples, 0) + 1
     alive = torch.arange(len(tokens), device=device)
+    last = torch.tensor(ends, dtype=torch.long, device=device)
     for position in range(settings.max_new_tokens):
         yield alive, logits
         # Waits for the device at every token; the slots engine reads finished rows every few steps.
-        keep = (tokens[alive, position] != end_of_sequence).nonzero()[:, 0]
+        keep = (tokens[alive, position, None] != last).all(-1).nonzero()[:, 0]
         if len(keep) == 0 or position + 1 == settings.max_new_tokens:
             return
         if len(keep) < len(alive):

@@ -75,7 +75,7 @@ class SlotEngine:
         seed: SamplingSeed,
     ) -> list[list[Completion]]:
         """See :class:`RolloutEngine`. The nucleus of top-p is not recorded here: such settings need the plain engine."""
-        return self.sample(policy, prompts, items, settings, seed, policy.end_of_sequence)
+        return self.sample(policy, prompts, items, settings, seed, policy.ends)
 
     def sample(
         self,
@@ -84,9 +84,9 @@ class SlotEngine:
         items: Sequence[int],
         settings: SamplingSettings,
         seed: SamplingSeed,
-        end_of_sequence: int,
+        ends: Sequence[int],
     ) -> list[list[Completion]]:
-        """Sample completions that end at this token.
+        """Sample completions that end at the first of these tokens.
 
         Raises:
             ModelError: if a completion could run past the model's context.
@@ -97,8 +97,7 @@ class SlotEngine:
             return []
         with torch.inference_mode(), self._scope():
             self.shared_weights.refresh()
-            run = _Run(self, prompts, seed.draws(items, settings), settings, end_of_sequence)
-            rows = run.completions(end_of_sequence)
+            rows = _Run(self, prompts, seed.draws(items, settings), settings, ends).completions()
         k = settings.samples
         return [rows[i : i + k] for i in range(0, len(rows), k)]
 
@@ -191,18 +190,18 @@ class _Run:
         prompts: Sequence[Sequence[int]],
         draws: Tensor,
         settings: SamplingSettings,
-        end_of_sequence: int,
+        ends: Sequence[int],
     ) -> None:
         execution, rows, limit = engine.execution, len(draws), settings.max_new_tokens
         # Without its last token: the first decoding step reads that one, and its logits predict the first new token.
         widths = [execution.width(len(prompt) - 1) for prompt in prompts]
-        self.engine, self.prompts, self.draws, self.settings = engine, prompts, draws, settings
+        self.engine, self.prompts, self.draws, self.settings, self.ends = engine, prompts, draws, settings, ends
         self.stride = max(widths) + limit + 1  # the last one is scratch of a slot that is done
         slots = engine.slots_for(rows, self.stride, settings)
         self.layout = engine.lay_out(slots, self.stride, limit)
         self.layout.state.done.fill_(True)
         self.sizes = buckets(slots, execution.ratio, execution.least)
-        self.drawings = {n: Drawing(n, self.stride, settings.temperature, end_of_sequence) for n in self.sizes}
+        self.drawings = {n: Drawing(n, self.stride, settings.temperature, tuple(ends)) for n in self.sizes}
         for size in self.sizes if execution.captures else ():  # the largest first: the smaller ones then fit into its memory
             engine.step_of(self.drawings[size])
         self.scheduler = Scheduler(widths, settings.samples, slots, mixed=execution.prefill_tokens is None)
@@ -215,7 +214,7 @@ class _Run:
         state = self.layout.state
         return [state.tokens, state.log_probs, state.entropies]
 
-    def completions(self, end_of_sequence: int) -> list[Completion]:
+    def completions(self) -> list[Completion]:
         """Draw them all, in the order of the rows."""
         scheduler = self.scheduler
         while scheduler.live or scheduler.waiting:
@@ -226,9 +225,7 @@ class _Run:
             self._advance()
         self._collect()
         columns = [x.tolist() for x in (*self.results, self.counts)]
-        return [
-            Completion(t[:n], p[:n], n > 0 and t[n - 1] == end_of_sequence, e[:n]) for t, p, e, n in zip(*columns, strict=True)
-        ]
+        return [Completion(t[:n], p[:n], n > 0 and t[n - 1] in self.ends, e[:n]) for t, p, e, n in zip(*columns, strict=True)]
 
     def _admit(self) -> None:
         self._collect()

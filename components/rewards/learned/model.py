@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from ratchet.components.chat import encode_prompt
+from ratchet.components.chat import encode_prompt, end_of_turn
 from ratchet.components.errors import ModelError
 from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.protocol import Grade
@@ -82,15 +82,20 @@ class RewardModel:
         write_json(path / CALIBRATION, {"temperature": self.temperature})
 
     def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt in the model's template, its completion, and end-of-sequence, B.
+        """Token ids of each prompt in the model's template, its completion, and the end of its turn, B.
 
         A completion is tokenized separately, as a policy writes it: no token spans the end of the prompt.
         """
         if not completions:
             return []
         answers = self.tokenizer(list(completions), add_special_tokens=False, split_special_tokens=True).input_ids
-        end = self.tokenizer.eos_token_id
+        end = self._end_of_turn()
         return [[*self._prompt_tokens(prompt), *answer, end] for prompt, answer in zip(prompts, answers, strict=True)]
+
+    def _end_of_turn(self) -> int:
+        """The special token with which the template ends an assistant's turn; end-of-sequence if it writes none."""
+        special = {*self.tokenizer.all_special_ids} - {self.tokenizer.unk_token_id}
+        return end_of_turn(self.tokenizer, [int(self.tokenizer.eos_token_id), *special])
 
     def forward(self, sequences: Sequence[Sequence[int]], together: int = ROWS_AT_ONCE) -> Tensor:
         """Logits [B] of token sequences, at most ``together`` of similar length per pass, so that little of it is padding."""

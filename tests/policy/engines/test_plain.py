@@ -16,11 +16,11 @@ from tests.tiny_models import tiny_policy
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14], [15, 16], [17, 18, 19]]  # unequal lengths
 ITEMS = [3, 1, 4, 15, 9]
 SEED = SamplingSeed(7, "test", 2)
-NEVER = -1  # an end-of-sequence that no token equals
+NEVER = -1  # an end that no token equals
 
 
 def draw(numbers: list[int], settings: SamplingSettings, end: int = 1, seed: SamplingSeed = SEED) -> list[list[Completion]]:
-    return sample(tiny_policy().model, [PROMPTS[i] for i in numbers], [ITEMS[i] for i in numbers], settings, seed, end)
+    return sample(tiny_policy().model, [PROMPTS[i] for i in numbers], [ITEMS[i] for i in numbers], settings, seed, [end])
 
 
 def tokens(results: list[list[Completion]]) -> list[list[list[int]]]:
@@ -84,7 +84,7 @@ def test_finished_rows_leave_the_batch() -> None:
     model, batch_sizes = tiny_policy().model, []
     model.register_forward_pre_hook(lambda _, args, kwargs: batch_sizes.append(len(kwargs["input_ids"])), with_kwargs=True)
     end = draw([0], SamplingSettings(1, 6), NEVER)[0][0].tokens[1]
-    ended = sample(model, PROMPTS, ITEMS, SamplingSettings(2, 6), SEED, end)
+    ended = sample(model, PROMPTS, ITEMS, SamplingSettings(2, 6), SEED, [end])
     lengths = [len(completion.tokens) for group in ended for completion in group]
     # after the prompts' own pass, position t runs the rows that are longer than t
     assert batch_sizes[1:] == [sum(n > t for n in lengths) for t in range(1, max(lengths))]
@@ -138,13 +138,13 @@ def test_entropies_are_recorded_one_per_token() -> None:
 
 
 def test_prompt_and_completion_may_fill_the_models_context() -> None:
-    (completion,) = sample(tiny_policy().model, [[5] * 120], [0], SamplingSettings(1, 8), SEED, NEVER)[0]
+    (completion,) = sample(tiny_policy().model, [[5] * 120], [0], SamplingSettings(1, 8), SEED, [])[0]
     assert len(completion.tokens) == 8
 
 
 def test_a_prompt_that_would_run_past_the_models_context_is_refused() -> None:
     with pytest.raises(ModelError, match="120 tokens and 9 new ones exceed the model's context of 128"):
-        sample(tiny_policy().model, [[5] * 3, [5] * 120], [0, 1], SamplingSettings(1, 9), SEED, NEVER)
+        sample(tiny_policy().model, [[5] * 3, [5] * 120], [0, 1], SamplingSettings(1, 9), SEED, [])
 
 
 def test_the_policys_own_engine_ends_at_its_end_of_sequence() -> None:

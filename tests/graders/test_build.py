@@ -6,13 +6,15 @@ import pytest
 from pydantic import ValidationError
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.graders.rules import build_grader
-from ratchet.components.recipe import Choice, Exact, JsonSchema, Length, Numbers, Pattern, Verifier
+from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.protocol import Measure
+from ratchet.components.recipe import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
+from ratchet.components.source_code import ROOT, closure
 
 OBJECT = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 
 
-def judged(settings: Verifier, completion: str, answer: str | None = None) -> float | None:
+def judged(settings: GraderSettings, completion: str, answer: str | None = None) -> float | None:
     (grade,) = build_grader(settings)(["p"], [completion], [{"answer": answer}])
     return grade.score
 
@@ -34,7 +36,7 @@ def test_the_last_number_counts_only_by_option() -> None:
 
 
 @pytest.mark.parametrize("settings", [Numbers(), Exact(type="exact"), Choice(type="choice")])
-def test_without_a_reference_nothing_is_judged(settings: Verifier) -> None:
+def test_without_a_reference_nothing_is_judged(settings: GraderSettings) -> None:
     assert judged(settings, "#### 5", None) is None
 
 
@@ -70,7 +72,7 @@ def test_json_must_fulfil_its_schema(text: str, right: float) -> None:
 
 
 def test_a_schema_that_is_none_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"reward\.verifier\.document"):
+    with pytest.raises(RecipeError, match="json_schema grader"):
         build_grader(JsonSchema(type="json_schema", document={"type": "thing"}))
 
 
@@ -97,3 +99,23 @@ def test_settings_that_cannot_work_are_refused(model: Any, values: dict[str, Any
 def test_a_row_too_few_is_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
         build_grader(Numbers())(["a", "b"], ["1", "2"], [{"answer": "1"}])
+
+
+def test_a_grader_says_what_its_scores_are_and_passes_what_is_right() -> None:
+    assert build_grader(Exact(type="exact")).measure == Measure("binary")
+    assert build_grader(Length(type="length", longest=3)).measure == Measure("bounded")
+    (grade,) = build_grader(Choice(type="choice"))(["p"], ["so B"], [{"answer": "B"}])
+    assert (grade.passed, grade.answer) == (True, "B")
+
+
+def test_the_digest_changes_with_the_parameters_and_the_kind() -> None:
+    made = [Exact(type="exact"), Exact(type="exact"), Exact(type="exact", ignore_case=False), Choice(type="choice")]
+    same, again, other, another = (build_grader(settings).digest for settings in made)
+    assert same == again
+    assert len({same, other, another}) == 3
+
+
+def test_the_digest_does_not_depend_on_the_other_kinds_or_the_recipe() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in closure("ratchet.components.graders.exact")}
+    assert names == {"__init__.py", "graders/__init__.py", "graders/exact.py", "graders/protocol.py", "graders/rule.py",
+                     "digests.py", "errors.py", "source_code.py"}  # fmt: skip

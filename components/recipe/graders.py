@@ -1,4 +1,4 @@
-"""The section ``reward.verifier``: rules that judge a completion without a model."""
+"""Kinds of graders: what judges a completion, for ``graders``, ``reward.verifier`` and the terms of a sum."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ratchet.components.recipe.base import Count, Positive, Section
+from ratchet.components.recipe.grader_kinds import JsonMatch, Label, Sql, TextSimilarity
 
 
 class Numbers(Section):
@@ -69,9 +70,12 @@ class Length(Section):
         return self
 
 
-Verifier = Annotated[Numbers | Exact | Pattern | Choice | JsonSchema | Length, Field(discriminator="type")]
+GraderSettings = Annotated[
+    Numbers | Exact | Pattern | Choice | JsonSchema | Length | Label | JsonMatch | TextSimilarity | Sql,
+    Field(discriminator="type"),
+]
 
 
 def with_type(values: Any) -> Any:
-    """``verifier`` settings without a type are for numbers."""
+    """Settings of ``reward.verifier`` without a type are for numbers."""
     return {"type": "number", **values} if isinstance(values, dict) else values

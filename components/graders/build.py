@@ -1,0 +1,103 @@
+"""From settings to a grader. A new kind: its settings in components/recipe/graders.py, a module here, and a case below."""
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from sqlite3 import sqlite_version
+from types import ModuleType
+
+from ratchet.components.errors import RecipeError
+from ratchet.components.graders import (
+    choice,
+    exact,
+    json_match,
+    json_schema,
+    label,
+    length,
+    number,
+    regex,
+    sql,
+    text_similarity,
+)
+from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, Measure
+from ratchet.components.graders.rule import Rule, RuleGrader, grader_digest
+from ratchet.components.recipe import (
+    Choice,
+    Exact,
+    GraderSettings,
+    JsonMatch,
+    JsonSchema,
+    Label,
+    Length,
+    Numbers,
+    Pattern,
+    Sql,
+    TextSimilarity,
+)
+
+
+def build_grader(settings: GraderSettings) -> Grader:
+    """The grader of one entry of ``graders``, of ``reward.verifier`` or of a term. Cheap: nothing of the user's runs.
+
+    Raises:
+        RecipeError: if its JSON Schema is not valid.
+    """
+    match settings:
+        case Numbers():
+            return _of(settings, number, number.rule(settings.form == "strict", settings.last_number))
+        case Exact():
+            return _of(settings, exact, exact.rule(settings.ignore_case))
+        case Pattern():
+            return _of(settings, regex, regex.rule(settings.pattern, settings.whole))
+        case Choice():
+            return _of(settings, choice, choice.rule(settings.options))
+        case JsonSchema():
+            return _of(settings, json_schema, json_schema.rule(settings.document), libraries=json_schema.LIBRARIES)
+        case Length():
+            return _of(settings, length, length.rule(settings.shortest, settings.longest, settings.slope), BOUNDED)
+        case Label():
+            return _of(settings, label, _label(settings), BOUNDED if settings.weights else BINARY, ("numpy",))
+        case JsonMatch():
+            return _of(settings, json_match, _json_match(settings), BOUNDED if settings.score == "f1" else BINARY, ("scipy",))
+        case TextSimilarity():
+            judge = text_similarity.rule(settings.metric, settings.reference, settings.passes_at)
+            return _of(settings, text_similarity, judge, BOUNDED, text_similarity.LIBRARIES)
+        case Sql():
+            return _sql(settings)
+
+
+def _label(settings: Label) -> Rule:
+    options = settings.model_dump(include={"labels", "reference", "take", "field", "ignore_case", "weights"})
+    return label.rule(**options)
+
+
+def _json_match(settings: JsonMatch) -> Rule:
+    fields = {path: json_match.Comparison(**way.model_dump()) for path, way in settings.fields.items()}
+    return json_match.rule(settings.reference, fields, settings.others, settings.score)
+
+
+def _sql(settings: Sql) -> Grader:
+    root, libraries = Path.cwd(), ("sqlglot",) if settings.dialect else ()
+    require("sql", *libraries)
+    query = sql.Query(**settings.model_dump(exclude={"type"}))
+    decides = {**settings.model_dump(mode="json", exclude={"seconds"}), "files": sql.database_digests(query, root)}
+    return RuleGrader(sql.rule(query, root), grader_digest(sql.__name__, [decides, sqlite_version], libraries))
+
+
+def require(extra: str, *distributions: str) -> None:
+    """Refuse a grader whose libraries are not installed.
+
+    Raises:
+        RecipeError: naming the extra.
+    """
+    for name in distributions:
+        try:
+            version(name)
+        except PackageNotFoundError as error:
+            raise RecipeError(f"this grader needs {name}. Install it: pip install 'ratchet-rl[{extra}]'.") from error
+
+
+def _of(
+    settings: GraderSettings, module: ModuleType, rule: Rule, measure: Measure = BINARY, libraries: Sequence[str] = ()
+) -> Grader:
+    return RuleGrader(rule, grader_digest(module.__name__, settings.model_dump(mode="json"), libraries), measure)

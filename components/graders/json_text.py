@@ -1,0 +1,61 @@
+"""JSON as models write it: alone, or in one code fence. What two readers would read differently is not JSON here."""
+
+import json
+import math
+import re
+from typing import Any
+
+DEEPEST = 100  # levels: what walks a value may recurse
+
+_FENCED = re.compile(r"\s*```(?:json|JSON)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+
+
+def parse_json(text: str) -> Any:
+    """The JSON value of a text that is JSON, or one code fence around JSON.
+
+    Raises:
+        ValueError: for anything else; NaN and infinity, a number beyond float64, and a repeated key too.
+    """
+    fenced = _FENCED.fullmatch(text)
+    try:
+        value = json.loads(
+            fenced[1] if fenced else text,
+            parse_constant=_refuse,
+            parse_float=_finite,
+            object_pairs_hook=_object,
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    _limit_depth(value)
+    return value
+
+
+def _limit_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [member for one in level if isinstance(one, (list, dict)) for member in _members(one)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def _members(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:20]} is beyond float64")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is repeated")  # the first to some readers, the last to others
+    return found

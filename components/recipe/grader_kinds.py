@@ -1,0 +1,124 @@
+"""Settings of the graders that judge by more than one rule's line: label, json_match, text_similarity, math, sql."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from ratchet.components.recipe.base import Count, Positive, Section, Share
+from ratchet.components.templates import parse_template
+
+
+def _of_item(template: str) -> str:
+    if any(path[0] != "item" for path in parse_template(template).paths):
+        raise ValueError("it cannot read the completion; write {{item.column}}")
+    return template
+
+
+OfItem = Annotated[str, AfterValidator(_of_item)]  # a template of the row alone
+Tolerance = Annotated[float, Field(ge=0)]
+REFERENCE = "{{item.answer}}"
+
+NOT_OFFERED = {
+    "cosine": "it needs an embedding model; use fuzzy_match, or a function of your own",
+    "meteor": "it needs WordNet, which would have to be downloaded; use rouge_l",
+    "bleu": "it is defined for a corpus, and for one text depends on a smoothing that nobody states; use gleu",
+}
+
+
+class Label(Section):
+    """Classification: the completion names the reference's label, of a fixed set."""
+
+    type: Literal["label"]
+    labels: Annotated[list[str], Field(min_length=2)]
+    reference: OfItem = REFERENCE
+    take: Literal["whole", "last_line"] = "whole"  # what of the completion must be the label
+    field: str | None = None  # the completion is a JSON object, and this key holds the label
+    ignore_case: bool = True
+    weights: dict[str, Positive] | None = None  # of a right answer, by label; docs/graders.md has balanced ones
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> "Label":
+        forms = [label.strip().casefold() if self.ignore_case else label.strip() for label in self.labels]
+        if len(set(forms)) < len(forms) or "" in forms:
+            raise ValueError("two labels are the same, or one is empty; make them distinct")
+        if self.weights is not None and set(self.weights) != set(self.labels):
+            raise ValueError("weights must have one entry per label; complete them")
+        return self
+
+
+class Compared(Section):
+    """How one field of a JSON object is compared with the reference's."""
+
+    by: Literal["auto", "text", "number", "date", "ordered", "unordered", "exact", "ignore"] = "auto"
+    abs: Tolerance = 0.0  # numbers: the absolute tolerance; the larger of the two counts
+    rel: Tolerance = 0.0  # numbers: the tolerance as a share of the reference
+    ignore_case: bool = True  # texts
+
+
+def _compared(value: Any) -> Any:
+    """The short forms: ``date``, ``{number: {abs: 0.01}}``, ``{list: unordered}``."""
+    if isinstance(value, str):
+        return {"by": value}
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, options),) = value.items()
+        if name == "list" and isinstance(options, str):
+            return {"by": options}
+        if name in ("text", "number", "ordered", "unordered", "auto") and isinstance(options, dict):
+            return {"by": name, **options}
+    return value
+
+
+class JsonMatch(Section):
+    """The completion is a JSON object whose fields equal the reference's: all right is passed, F1 over fields the score."""
+
+    type: Literal["json_match"]
+    reference: OfItem = REFERENCE
+    fields: dict[str, Annotated[Compared, BeforeValidator(_compared)]] = Field(default_factory=dict)  # by path: vendor.name
+    others: Literal["auto", "ignore"] = "auto"  # fields of either side that are not named above
+    score: Literal["f1", "all"] = "f1"  # all: 1 if every field is right, else 0
+
+
+class TextSimilarity(Section):
+    """How similar the completion is to the reference, from 0 to 1."""
+
+    type: Literal["text_similarity"]
+    metric: Literal["fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"] = "fuzzy_match"
+    reference: OfItem = REFERENCE
+    passes_at: Share | None = None  # passed from this score on; null: it only scores
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _offered(cls, metric: Any) -> Any:
+        if metric in NOT_OFFERED:
+            raise ValueError(f"{metric} is not offered: {NOT_OFFERED[metric]}")
+        return metric
+
+
+class Math(Section):
+    """The completion's mathematical answer is equivalent to the reference's (math-verify; extra ``math``)."""
+
+    type: Literal["math"]
+    reference: OfItem = REFERENCE
+    seconds: Positive = 5.0  # per completion, of wall time; beyond it the completion cannot be judged
+
+
+class Sql(Section):
+    """The completion is a query whose result on a SQLite file equals the reference query's."""
+
+    type: Literal["sql"]
+    database: OfItem  # path from the project's root, with {{item.x}} for a name: databases/{{item.db}}.sqlite
+    reference: OfItem = REFERENCE
+    dialect: str | None = None  # of completions and references, if not SQLite's; needs the extra sql
+    abs: Tolerance = 0.0
+    rel: Tolerance = 1e-9  # of the reference's number
+    steps: Count = 50_000_000  # of SQLite's virtual machine, after which a query has failed: the same on every machine
+    seconds: Positive = 30.0  # of wall time, after which a query cannot be judged
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # of a reference's result
+
+    @field_validator("dialect")
+    @classmethod
+    def _a_name(cls, dialect: str | None) -> str | None:
+        if dialect is not None and not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", dialect):
+            raise ValueError("is not the name of a dialect, such as postgres")
+        return dialect

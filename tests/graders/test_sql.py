@@ -1,0 +1,238 @@
+"""SQL by execution on a small shop: right and wrong queries, order, tolerance, and everything that a query may not do."""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components.errors import RecipeError
+from ratchet.components.graders.protocol import Grade
+from ratchet.components.graders.sql import Query, database_digests, rule, same_result
+from ratchet.components.graders.sql_text import is_ordered
+
+SHOP = """
+CREATE TABLE orders (id INTEGER, town TEXT, total REAL, note TEXT);
+INSERT INTO orders VALUES (1, 'Oslo', 10.5, NULL), (2, 'Oslo', 4.5, 'gift'), (3, 'Bergen', 7, NULL), (4, 'Bergen', 7, '');
+"""
+TOTALS = "SELECT town, sum(total) FROM orders GROUP BY town"
+MANY = f"SELECT count(*) FROM {', '.join(f'orders o{n}' for n in range(12))}"  # noqa: S608 - 4^12 rows
+LOOP = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT {} FROM n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "dbs").mkdir()
+    with closing(sqlite3.connect(tmp_path / "dbs" / "shop.sqlite")) as shop:
+        shop.executescript(SHOP)
+    return tmp_path
+
+
+def judged(root: Path, completion: str, reference: Any = TOTALS, db: str = "shop", **options: Any) -> Grade:
+    query = Query("dbs/{{item.db}}.sqlite", "{{item.sql}}", steps=3_000_000, seconds=20.0, **options)
+    return rule(query, root)(completion, {"item": {"db": db, "sql": reference}})
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        TOTALS,
+        TOTALS + ";",
+        f"```sql\n{TOTALS}\n```",
+        f"The totals:\n```\n{TOTALS};\n```\nDone.",
+        "SELECT town AS t, sum(total) AS s FROM orders GROUP BY t ORDER BY s",  # the order is not part of the reference
+        "SELECT town, avg(total) * count(*) FROM orders GROUP BY town",
+        "SELECT 'Bergen', 14 UNION SELECT 'Oslo', 15.0",
+    ],
+)
+def test_the_same_result_is_right_however_it_is_asked_for(root: Path, completion: str) -> None:
+    assert judged(root, completion).passed
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "SELECT sum(total), town FROM orders GROUP BY town",
+        "SELECT town, sum(total) FROM orders WHERE id < 4 GROUP BY town",
+        "SELECT town, sum(total), 1 FROM orders GROUP BY town",
+        "SELECT town, total FROM orders",
+        f"{TOTALS} LIMIT 1",
+        f"{TOTALS} UNION ALL {TOTALS}",
+        "SELECT 'Bergen', '14' UNION SELECT 'Oslo', '15.0'",  # texts are not numbers
+    ],
+)
+def test_another_result_is_wrong(root: Path, completion: str) -> None:
+    grade = judged(root, completion)
+    assert (grade.score, grade.passed, grade.parts) == (0.0, False, {"ran": 1.0})
+
+
+def test_rows_are_a_bag_in_which_repetition_counts(root: Path) -> None:
+    assert judged(root, "SELECT town FROM orders ORDER BY id DESC", "SELECT town FROM orders").passed
+    assert not judged(root, "SELECT DISTINCT town FROM orders", "SELECT town FROM orders").passed
+
+
+def test_order_counts_where_the_reference_orders(root: Path) -> None:
+    ordered = "SELECT id FROM orders ORDER BY total, id"  # 4.5; 7, 7; 10.5
+    assert judged(root, "SELECT id FROM orders ORDER BY total ASC, id ASC", ordered).passed
+    assert not judged(root, "SELECT id FROM orders ORDER BY total DESC, id", ordered).passed
+
+
+def test_null_is_neither_empty_nor_zero(root: Path) -> None:
+    notes = "SELECT id, note FROM orders"
+    assert judged(root, "SELECT id, nullif(note, 'x') FROM orders", notes).passed
+    assert not judged(root, "SELECT id, coalesce(note, '') FROM orders", notes).passed
+
+
+@pytest.mark.parametrize(
+    ("query", "ordered"),
+    [
+        ("select a from t order by a", True),
+        ("SELECT a FROM (SELECT a FROM t ORDER BY a LIMIT 3)", False),
+        ("SELECT row_number() OVER (ORDER BY a) FROM t", False),
+        ("SELECT 'order by' FROM t -- ORDER BY a", False),
+        ("SELECT [order by] FROM t /* ORDER BY a */", False),
+        ('SELECT "a""order by" FROM t ORDER /* so */ BY 1', True),
+        ("SELECT a FROM t GROUP BY a", False),
+    ],
+)
+def test_an_order_by_outside_of_every_parenthesis_is_found(query: str, ordered: bool) -> None:
+    assert is_ordered(query) is ordered
+
+
+def test_numbers_have_a_tolerance_in_bags_too() -> None:
+    near = Query("d", "r", abs=0.1, rel=0.0)
+    assert same_result([(1.0, 5.0), (1.05, 7.0)], [(1.04, 7.0), (1.01, 5.0)], False, near)
+    # sorted order pairs 1.00 with 0.98 and 5 with 7; only the other pairing holds
+    assert same_result([(1.00, 5), (1.05, 7)], [(0.98, 7), (1.05, 5)], False, near)
+    assert not same_result([(1.0,), (2.0,)], [(1.0,), (1.0,)], False, near)
+    assert not same_result([(1.0,)], [(1.2,)], False, near)
+    assert same_result([(3,)], [(3.0,)], True, Query("d", "r", rel=0.0))
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "",
+        "I do not know.",
+        "SELECT",
+        "SELECT missing FROM orders",
+        f"{TOTALS}; {TOTALS}",
+        f"```sql\n{TOTALS}\n```\n```sql\n{TOTALS}\n```",
+        "SELECT '" + "x" * 30_000 + "'",
+        "\x00SELECT 1",
+    ],
+)
+def test_what_is_not_one_query_is_wrong(root: Path, completion: str) -> None:
+    grade = judged(root, completion)
+    assert (grade.score, grade.passed, grade.fault) == (0.0, False, None)
+    assert grade.reason
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "DELETE FROM orders",
+        "UPDATE orders SET total = 0 RETURNING town, total",
+        "INSERT INTO orders VALUES (5, 'Oslo', 1, '')",
+        "CREATE TABLE t (x)",
+        "CREATE TEMP TABLE t (x)",
+        "DROP TABLE orders",
+        "ATTACH 'other.sqlite' AS other",
+        "VACUUM INTO 'copy.sqlite'",
+        "PRAGMA writable_schema = 1",
+        "PRAGMA table_info(orders)",
+        "SELECT * FROM pragma_database_list",
+        "BEGIN IMMEDIATE",
+        "SELECT load_extension('libc')",
+        "SELECT random()",
+        "SELECT current_timestamp",
+        "ANALYZE",
+    ],
+)
+def test_sql_faults_a_query_that_writes_attaches_or_cannot_be_repeated_is_wrong(root: Path, completion: str) -> None:
+    before = sorted((path.name, path.read_bytes()) for path in root.rglob("*") if path.is_file())
+    grade = judged(root, completion)
+    assert (grade.score, grade.parts) == (0.0, {"ran": 0.0})
+    assert "not authorized" in grade.reason or "authoriz" in grade.reason or "prohibited" in grade.reason, grade.reason
+    assert sorted((path.name, path.read_bytes()) for path in root.rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.parametrize(
+    ("completion", "reason"),
+    [
+        (LOOP.format("count(*)"), "more than 3000000 instructions"),
+        ("SELECT zeroblob(100000000)", "too big"),
+        (LOOP.format("zeroblob(900000)"), "another result"),  # cut after one row more than the reference has
+        (LOOP.format("group_concat(hex(zeroblob(1000)))"), "instructions"),
+        (MANY, "instructions"),
+    ],
+)  # fmt: skip
+def test_sql_faults_loops_and_floods_end_and_are_wrong(root: Path, completion: str, reason: str) -> None:
+    start = time.monotonic()
+    grade = judged(root, completion)
+    assert (grade.score, grade.fault) == (0.0, None)
+    assert reason in grade.reason
+    assert time.monotonic() - start < 10
+
+
+def test_sql_faults_a_million_rows_are_not_read(root: Path) -> None:
+    grade = judged(root, f"{LOOP.format('i')} LIMIT 1000000")
+    assert (grade.score, grade.reason) == (0.0, "another result")
+
+
+def test_a_machine_that_is_too_slow_is_a_fault_and_not_a_wrong_answer(root: Path) -> None:
+    slow = Query("dbs/shop.sqlite", "{{item.answer}}", steps=10**15, seconds=0.05)
+    grade = rule(slow, root)(LOOP.format("count(*)"), {"answer": "SELECT 1"})
+    assert (grade.score, grade.fault) == (None, "timeout")
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("SELECT missing FROM orders", "cannot be used: no such column: missing"),
+        ("SELECT id FROM orders WHERE id > 9", "gives no rows"),
+        ("DELETE FROM orders", "cannot be used: not authorized"),
+        (f"{LOOP.format('i')} LIMIT 10002", "gives more than 10000 rows"),
+        (None, "cannot be used"),
+        ("", "cannot be used: no query"),
+    ],
+)
+def test_sql_faults_a_reference_that_fails_or_gives_nothing_judges_nothing(root: Path, reference: Any, reason: str) -> None:
+    grade = judged(root, TOTALS, reference)
+    assert (grade.score, grade.fault) == (None, None)
+    assert reason in grade.reason
+
+
+@pytest.mark.parametrize("name", ["../dbs/shop", "a/b", "..", "", "shop;x", "none", "/etc/passwd"])
+def test_sql_faults_a_databases_name_cannot_leave_its_folder(root: Path, name: str) -> None:
+    grade = judged(root, TOTALS, db=name)
+    assert grade.score is None
+    assert "is not a file's name" in grade.reason or "there is no database" in grade.reason
+
+
+def test_sql_faults_a_file_that_is_no_database_or_has_an_unread_log(root: Path) -> None:
+    (root / "dbs" / "text.sqlite").write_text("no database" * 500)
+    assert "cannot be read as a SQLite database" in judged(root, TOTALS, db="text").reason
+    (root / "dbs" / "shop.sqlite-wal").write_bytes(b"x")
+    assert "wal_checkpoint" in judged(root, TOTALS).reason
+
+
+def test_the_databases_bytes_are_part_of_the_digest(root: Path) -> None:
+    query = Query("dbs/{{item.db}}.sqlite", "{{item.sql}}")
+    before = database_digests(query, root)
+    assert list(before) == ["dbs/shop.sqlite"]
+    (root / "dbs" / "more.sqlite").write_bytes(b"")
+    assert sorted(database_digests(query, root)) == ["dbs/more.sqlite", "dbs/shop.sqlite"]
+    assert database_digests(Query("dbs/shop.sqlite", "{{item.sql}}"), root) == before
+    with pytest.raises(RecipeError, match=r"there is no database at 'dbs/none\.sqlite'"):
+        database_digests(Query("dbs/none.sqlite", "{{item.sql}}"), root)
+
+
+def test_another_dialect_is_translated(root: Path) -> None:
+    pytest.importorskip("sqlglot", reason="the extra sql is not installed")
+    completion = "SELECT town FROM orders WHERE note ILIKE 'GIFT' LIMIT 1"
+    assert judged(root, completion, "SELECT 'Oslo'", dialect="postgres").passed
+    assert not judged(root, "SELECT FROM WHERE (", "SELECT 'Oslo'", dialect="postgres").passed
+    assert not judged(root, "SELECT 'Oslo'; SELECT 1", "SELECT 'Oslo'", dialect="postgres").passed
