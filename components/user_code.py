@@ -1,19 +1,21 @@
-"""User code: it can neither end a run as if the run had succeeded, nor run the pipeline twice by forking."""
+"""User code: where it is, and how the little of it that runs in the pipeline's own process (tasks of a benchmark's library) can
+neither end a run as if the run had succeeded, nor run the pipeline twice by forking. Functions run in ``graders.worker``.
+"""
 
-import importlib.util
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RatchetError, RecipeError, RewardError
 
-IMPORT_REMEDY = 'Move the code that ends the process below `if __name__ == "__main__":`.'
 FORKED = 70  # exit code of a forked process that would continue the pipeline (EX_SOFTWARE of sysexits.h)
 
 _owner: int | None = None  # the process that runs the pipeline, once there is one
@@ -60,23 +62,46 @@ def function_digests(functions: Iterable[str], digest: Callable[[Path], str] = f
 
 
 def function_files(function: str) -> list[Path]:
-    """The files of a user's own function: every module of its package, since it may import any; or its one module.
+    """The files of a user's own function: every module of its package, since it may import any; or its one module or file.
+
+    Nothing is imported: importing runs code of the user.
 
     Raises:
-        RecipeError: if there is no such module.
+        RecipeError: if there is no such module or file.
     """
-    module = function.partition(":")[0]
-    try:
-        with user_code(function, IMPORT_REMEDY):  # of a module in a package, this imports the package
-            own, top = importlib.util.find_spec(module), importlib.util.find_spec(module.partition(".")[0])
-    except RewardError:
-        raise
-    except Exception:  # user code may raise anything; the import before use reports it
-        own = top = None
-    if own is None or top is None or own.origin is None or not Path(own.origin).is_file():
-        raise RecipeError(f"reward.function {function!r} is not in a source file that can be found. Write module:function.")
-    folders = top.submodule_search_locations or []
-    return sorted({Path(own.origin), *(file for folder in folders for file in Path(folder).rglob("*.py"))})
+    module = function.rpartition(":")[0]
+    own, folders = (project_root() / module, []) if module.endswith(".py") else _found(module)
+    if own is None or not own.is_file():
+        raise RecipeError(
+            f"reward.function {function!r}: there is no {module!r} in {project_root()} or among the installed packages. "
+            "Write module:function or path/to/file.py:function."
+        )
+    return sorted({own, *(file for folder in folders for file in Path(folder).rglob("*.py"))})
+
+
+def _found(module: str) -> tuple[Path | None, list[str]]:
+    """A module's file, and the folders of its top package."""
+    first, *rest = module.split(".")
+    if not all(name.isidentifier() for name in (first, *rest)):
+        return None, []
+    spec = PathFinder.find_spec(first, [str(project_root())]) or _installed(first)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    for number in range(len(rest)):
+        inside = spec.submodule_search_locations if spec else None
+        spec = PathFinder.find_spec(".".join([first, *rest[: number + 1]]), inside) if inside else None
+    return (Path(spec.origin) if spec and spec.origin else None), folders
+
+
+def _installed(module: str) -> ModuleSpec | None:
+    """Found by any finder, such as that of an editable install; none of them runs a top-level module."""
+    specs = (finder.find_spec(module, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    return next((spec for spec in specs if spec is not None), None)
+
+
+def project_root() -> Path:
+    """The nearest folder upwards with a ``ratchet.yaml``, else the working directory: user code is found from there."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "ratchet.yaml").is_file()), here)
 
 
 def own_process() -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from sqlite3 import sqlite_version
 from types import ModuleType
 
 from ratchet.components.errors import RecipeError
+from ratchet.components.formula import parse_formula
 from ratchet.components.graders import (
     choice,
     exact,
@@ -14,33 +14,45 @@ from ratchet.components.graders import (
     json_schema,
     label,
     length,
+    multi,
     number,
+    outside,
     regex,
     sql,
     text_similarity,
 )
 from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, Measure
 from ratchet.components.graders.rule import Rule, RuleGrader, grader_digest
+from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.recipe import (
     Choice,
     Exact,
     GraderSettings,
+    Http,
     JsonMatch,
     JsonSchema,
     Label,
     Length,
+    Math,
+    Multi,
     Numbers,
+    OpenAI,
     Pattern,
     Sql,
     TextSimilarity,
+    UserFunction,
 )
+from ratchet.components.user_code import project_root
 
 
-def build_grader(settings: GraderSettings) -> Grader:
+def build_grader(settings: GraderSettings, key: str = "file") -> Grader:
     """The grader of one entry of ``graders``, of ``reward.verifier`` or of a term. Cheap: nothing of the user's runs.
 
+    Args:
+        key: the recipe's key of a user's function, for messages.
+
     Raises:
-        RecipeError: if its JSON Schema is not valid.
+        RecipeError: if its JSON Schema is not valid, or a file, library or database that it needs is not there.
     """
     match settings:
         case Numbers():
@@ -64,6 +76,17 @@ def build_grader(settings: GraderSettings) -> Grader:
             return _of(settings, text_similarity, judge, BOUNDED, text_similarity.LIBRARIES)
         case Sql():
             return _sql(settings)
+        case Math():
+            require("math", *outside.MATH_LIBRARIES)
+            return outside.math_grader(settings)
+        case UserFunction():
+            return outside.user_grader(settings, key)
+        case Http():
+            return outside.http_grader(settings)
+        case OpenAI():
+            return outside.openai_grader(settings, key)
+        case Multi():
+            return _multi(settings, key)
 
 
 def _label(settings: Label) -> Rule:
@@ -76,8 +99,16 @@ def _json_match(settings: JsonMatch) -> Rule:
     return json_match.rule(settings.reference, fields, settings.others, settings.score)
 
 
+def _multi(settings: Multi, key: str) -> Grader:
+    graders = {name: build_grader(one, f"{key}.graders.{name}") for name, one in settings.graders.items()}
+    decides = [settings.model_dump(mode="json", exclude={"graders"}), {name: one.digest for name, one in graders.items()}]
+    combined = multi.Combined(parse_formula(settings.formula), graders)
+    span = (settings.range[0], settings.range[1])
+    return Scorer(combined, grader_digest(multi.__name__, decides), BOUNDED, span, settings.passes_at)
+
+
 def _sql(settings: Sql) -> Grader:
-    root, libraries = Path.cwd(), ("sqlglot",) if settings.dialect else ()
+    root, libraries = project_root(), ("sqlglot",) if settings.dialect else ()
     require("sql", *libraries)
     query = sql.Query(**settings.model_dump(exclude={"type"}))
     decides = {**settings.model_dump(mode="json", exclude={"seconds"}), "files": sql.database_digests(query, root)}

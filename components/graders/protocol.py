@@ -118,33 +118,6 @@ def score_rows(reward: RewardFunction, rows: Sequence[Mapping[str, Any]], comple
     return checked(reward([row["prompt"] for row in rows], completions, rows), len(rows), "the reward")
 
 
-def plain(grade: Grade, source: str) -> Grade:
-    """A copy made of built-in types only: reading it runs no code of the reward, unlike a subclass of dict or float.
-
-    Raises:
-        RewardError: if it is not a grade.
-    """
-    score, parts = getattr(grade, "score", None), getattr(grade, "parts", None)
-    if not isinstance(parts, Mapping):
-        raise RewardError(f"{source} returned a {type(grade).__name__} for a completion. Return a Grade with a dict of parts.")
-    values = {str(name): _plain(value) for name, value in parts.items()}
-    passed, answer, fault = (getattr(grade, name, None) for name in ("passed", "answer", "fault"))
-    return Grade(
-        _plain(score), values, None if passed is None else bool(passed), str(getattr(grade, "reason", "")),
-        _text(fault), _text(answer),
-    )  # fmt: skip
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value  # None, or what `checked` rejects
-    return float(value) if isinstance(value, float) else int(value)
-
-
 def _shown(value: object) -> str:
     huge = isinstance(value, int) and value.bit_length() > sys.float_info.max_exp  # Python cannot print the longest
     return "an integer beyond every float" if huge else repr(value)

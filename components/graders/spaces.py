@@ -13,7 +13,7 @@ MISSING_ITEM = "missing_item"
 def item_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row's kept columns, beside its id, prompt and answer."""
     own = {name: row[name] for name in ("id", "prompt", "answer") if row.get(name) is not None}
-    return {**own, **row.get("item", {})}
+    return {**own, **(row.get("item") or {})}
 
 
 def sample_of(completion: str) -> dict[str, Any]:

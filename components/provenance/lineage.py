@@ -92,6 +92,8 @@ class Lineage(Section):
     stages: list[StageManifest]
     metrics: dict[str, float]  # of the chosen checkpoint on dev
     exact: bool  # false: training was resumed in another environment
+    # Where its model is in the train stage if it is not the candidate: a person promoted another checkpoint.
+    checkpoint: Annotated[str, Field(pattern=r"^(checkpoints/step_[0-9]{6,12})?$")] = ""
     # Values of ``train`` chosen by available memory; a rebuild reuses them.
     memory: dict[str, bool | int | dict[str, int]] = Field(default_factory=dict)
 

@@ -25,6 +25,7 @@ from ratchet.components.provenance.lineage import Lineage, StageManifest
 from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest, lock_digest
 from ratchet.components.provenance.match import CURRENT, UNTIL_TRAINED, Rebuilt, judged, refusals
 from ratchet.components.provenance.virtualenv import isolated, locked_environment
+from ratchet.components.stages.train import files_below
 from ratchet.components.store import Store
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Rebuild:
             trained = self._ratchet(interpreter, "train", "--recipe", str(recipe))
         found = self._ratchet(interpreter, "doctor")
         machine = {**found["machine"], **({"threads": threads} if threads else {})}
-        return rebuilt_in(self.state / "store", trained["stages"], machine, found["libraries"])
+        return rebuilt_in(self.state / "store", trained["stages"], machine, found["libraries"], self.lineage.checkpoint)
 
     def _ratchet(self, interpreter: Path, *arguments: str) -> dict[str, Any]:
         """What a verb of the commit prints as JSON.
@@ -235,15 +236,31 @@ def result_of(output: str) -> dict[str, Any]:
     return dict(json.loads(output)) if output.strip() else {}
 
 
-def rebuilt_in(root: Path, stages: list[dict[str, Any]], machine: dict[str, Any], libraries: dict[str, str]) -> Rebuilt:
-    """The stages that a run made in a store, with every file hashed again."""
+def rebuilt_in(
+    root: Path, stages: list[dict[str, Any]], machine: dict[str, Any], libraries: dict[str, str], checkpoint: str = ""
+) -> Rebuilt:
+    """The stages that a run made in a store, with every file hashed again.
+
+    Args:
+        checkpoint: where the version's model is in the train stage, if it is not the candidate.
+
+    Raises:
+        RegistryError: if the training made again did not keep that checkpoint.
+    """
     made = {}
     for stage in stages:
         known = StageManifest(name=stage["name"], key=stage["key"], files={})  # names that stay in the store
         if known.name in UNTIL_TRAINED:
             made[known.name] = (root / known.name / known.key, verify_directory(root / known.name / known.key)["files"])
     path, files = made["train"]
-    facts = json.loads((path / "facts.json").read_text(encoding="utf-8"))
-    points = [row["values"] for row in read_json_lines(path / "metrics.jsonl") if row["step"] == facts["best_step"]]
+    kept = files_below(files, checkpoint)
+    if not kept:
+        raise RegistryError(
+            f"the training made again kept no {checkpoint}: another step was best or last there, so this version cannot be "
+            "compared. Reproduce it on the class of machine that made it."
+        )
+    best = json.loads((path / "facts.json").read_text(encoding="utf-8"))["best_step"]
+    step = int(checkpoint.rpartition("_")[2]) if checkpoint else best
+    points = [row["values"] for row in read_json_lines(path / "metrics.jsonl") if row["step"] == step]
     metrics = {name: value for values in points for name, value in values.items()}
-    return Rebuilt(weights_digest(files), {name: found for name, (_, found) in made.items()}, metrics, machine, libraries)
+    return Rebuilt(weights_digest(kept), {name: found for name, (_, found) in made.items()}, metrics, machine, libraries)

@@ -24,7 +24,7 @@ from ratchet.components.stages.data import input_files
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, Result, Seen, StageResult
-from ratchet.components.stages.train import TrainStage
+from ratchet.components.stages.train import Kept, TrainStage
 from ratchet.components.user_code import function_files
 
 MAX_DIFFERENCE_BYTES = 1_000_000
@@ -58,10 +58,15 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         policy=_starting_policy(recipe, start, version_of),
         reward=_reward_parent(recipe, reward),
         stages=[StageManifest(name=stage.name, key=stage.key, files=stage.files) for stage in recorded],
-        metrics=chosen_metrics(train),
+        metrics=train.figures(train.facts.best_step),
         exact=train.facts.exact,
         memory=train.facts.memory,
     )
+
+
+def lineage_at(lineage: Lineage, kept: Kept) -> Lineage:
+    """The record of another policy that the candidate's training kept."""
+    return lineage.model_copy(update={"weights_sha256": kept.weights, "metrics": kept.figures, "checkpoint": kept.folder})
 
 
 def write_lineage(lineage: Lineage, difference: str, folder: Path) -> list[Path]:
@@ -83,12 +88,6 @@ def named_files(recipe: Recipe, project: Path, seen: Seen) -> dict[str, str]:
         if name is not None:
             digests.update(_digests(name, project, seen))
     return digests
-
-
-def chosen_metrics(train: TrainStage) -> dict[str, float]:
-    """Dev figures of the checkpoint that became the candidate."""
-    points = [values for step, values in train.points if step == train.facts.best_step]
-    return {name: float(value) for values in points for name, value in values.items() if name.startswith("eval_")}
 
 
 def _starting_policy(recipe: Recipe, start: PolicyStage, version_of: Callable[[str], str | None]) -> StartingPolicy:

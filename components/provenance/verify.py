@@ -14,6 +14,7 @@ from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Lineage, read_lineage
 from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest
+from ratchet.components.stages.train import files_below
 from ratchet.components.store import Store
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ class Verification:
         weights = weights_digest({f"model/{name}": digest for name, digest in actual.items()}) if actual else "none"
         yield compared("weights", self._weights, weights, "the safetensors in MLflow")
         train = lineage.stage("train") if lineage else None
-        if train is not None:
-            files = {k.removeprefix("model/"): v for k, v in train.files.items() if k.startswith("model/")}
+        if lineage is not None and train is not None:
+            files = files_below(files_below(train.files, lineage.checkpoint), "model")
             yield compared("model, as trained", files, actual, "the files in MLflow")
 
     def _made_from(self, lineage: Lineage) -> Iterator[Check]:

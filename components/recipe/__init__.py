@@ -13,10 +13,12 @@ from ratchet.components.recipe.data import (
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
-from ratchet.components.recipe.grader_kinds import Compared, JsonMatch, Label, Math, Sql, TextSimilarity
-from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
+from ratchet.components.recipe.grader_kinds import Compared, Http, JsonMatch, Label, Math, Sql, TextSimilarity, UserFunction
+from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Multi, Numbers, Pattern
+from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
+from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, StringCheck
 from ratchet.components.recipe.policy import Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
@@ -57,6 +59,7 @@ __all__ = [
     "Gate",
     "GraderSettings",
     "Guard",
+    "Http",
     "HubDataset",
     "Inspect",
     "JsonLines",
@@ -67,13 +70,19 @@ __all__ = [
     "Length",
     "LengthLimit",
     "Library",
+    "Limits",
     "LmEval",
     "Lora",
     "Loss",
     "Math",
     "Mix",
+    "Multi",
     "NearDuplicates",
     "Numbers",
+    "OpenAI",
+    "OpenAIGrader",
+    "OpenAIMulti",
+    "OpenAIPython",
     "Parquet",
     "Pattern",
     "Policy",
@@ -91,9 +100,11 @@ __all__ = [
     "Slice",
     "Split",
     "Sql",
+    "StringCheck",
     "Term",
     "TextSimilarity",
     "Train",
+    "UserFunction",
     "Warmup",
     "Weighted",
     "WordProblems",

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from ratchet.components.recipe.base import Count, Positive, Section, Share
+from ratchet.components.recipe.base import Count, GraderSection, Positive, Section, Share
+from ratchet.components.recipe.limits import Limits
 from ratchet.components.templates import parse_template
 
 
@@ -16,6 +17,15 @@ def _of_item(template: str) -> str:
 
 
 OfItem = Annotated[str, AfterValidator(_of_item)]  # a template of the row alone
+
+
+def _rising(ends: list[float]) -> list[float]:
+    if not ends[0] < ends[1]:
+        raise ValueError("must be [lowest, highest]")
+    return ends
+
+
+Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_rising)]
 Tolerance = Annotated[float, Field(ge=0)]
 REFERENCE = "{{item.answer}}"
 
@@ -26,7 +36,7 @@ NOT_OFFERED = {
 }
 
 
-class Label(Section):
+class Label(GraderSection):
     """Classification: the completion names the reference's label, of a fixed set."""
 
     type: Literal["label"]
@@ -36,6 +46,14 @@ class Label(Section):
     field: str | None = None  # the completion is a JSON object, and this key holds the label
     ignore_case: bool = True
     weights: dict[str, Positive] | None = None  # of a right answer, by label; docs/graders.md has balanced ones
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return "bounded" if self.weights else "binary"
+
+    @property
+    def passes(self) -> bool:
+        return True
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "Label":
@@ -69,7 +87,7 @@ def _compared(value: Any) -> Any:
     return value
 
 
-class JsonMatch(Section):
+class JsonMatch(GraderSection):
     """The completion is a JSON object whose fields equal the reference's: all right is passed, F1 over fields the score."""
 
     type: Literal["json_match"]
@@ -78,14 +96,30 @@ class JsonMatch(Section):
     others: Literal["auto", "ignore"] = "auto"  # fields of either side that are not named above
     score: Literal["f1", "all"] = "f1"  # all: 1 if every field is right, else 0
 
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return "bounded" if self.score == "f1" else "binary"
 
-class TextSimilarity(Section):
+    @property
+    def passes(self) -> bool:
+        return True
+
+
+class TextSimilarity(GraderSection):
     """How similar the completion is to the reference, from 0 to 1."""
 
     type: Literal["text_similarity"]
     metric: Literal["fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"] = "fuzzy_match"
     reference: OfItem = REFERENCE
     passes_at: Share | None = None  # passed from this score on; null: it only scores
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return "bounded"
+
+    @property
+    def passes(self) -> bool:
+        return self.passes_at is not None
 
     @field_validator("metric", mode="before")
     @classmethod
@@ -95,7 +129,7 @@ class TextSimilarity(Section):
         return metric
 
 
-class Math(Section):
+class Math(GraderSection):
     """The completion's mathematical answer is equivalent to the reference's (math-verify; extra ``math``)."""
 
     type: Literal["math"]
@@ -103,7 +137,53 @@ class Math(Section):
     seconds: Positive = 5.0  # per completion, of wall time; beyond it the completion cannot be judged
 
 
-class Sql(Section):
+class UserFunction(GraderSection):
+    """A function of the user's, in a process of its own; its protocol is found by its signature (docs/graders.md)."""
+
+    type: Literal["file"]
+    file: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")]  # graders.py:grade from the project's root, or module:function
+    protocol: Literal["auto", "openai", "trl", "target", "ratchet", "lambda", "names", "inspect"] = "auto"
+    reference: OfItem = REFERENCE  # what protocols with a target get
+    form: Literal["auto", "text", "messages"] = "auto"  # of prompts and completions, for trl; auto: as the rows have them
+    measure: Literal["binary", "bounded"] = "bounded"  # binary: every score is one of the range's ends
+    range: Range = Field(default_factory=lambda: [0.0, 1.0])  # of its scores, which become 0 to 1
+    passes_at: float | None = None  # passed from this score on, as the function gives it; binary: the range's upper end
+    limits: Limits = Limits()
+    environment: list[str] = Field(default_factory=list)  # names of variables that the function needs
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return self.measure
+
+    @property
+    def passes(self) -> bool:
+        return self.measure == "binary" or self.passes_at is not None
+
+
+class Http(GraderSection):
+    """A service that is sent {item, sample} and answers {score, passed, parts, reason}."""
+
+    type: Literal["http"]
+    url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")]  # without user information
+    token: str | None = None  # name of the environment variable that holds a bearer token
+    seconds: Positive = 30.0  # per request
+    retries: Annotated[int, Field(ge=0, le=10)] = 3  # after no answer, 429 and 5xx, with growing pauses
+    parallel: Annotated[int, Field(ge=1, le=64)] = 8
+    revision: str = ""  # of the service: part of the grader's digest, which cannot see what the service runs
+    measure: Literal["binary", "bounded"] = "bounded"
+    range: Range = Field(default_factory=lambda: [0.0, 1.0])
+    passes_at: float | None = None
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return self.measure
+
+    @property
+    def passes(self) -> bool:
+        return self.measure == "binary" or self.passes_at is not None
+
+
+class Sql(GraderSection):
     """The completion is a query whose result on a SQLite file equals the reference query's."""
 
     type: Literal["sql"]

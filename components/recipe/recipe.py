@@ -86,8 +86,8 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; retention does not."""
-        return digest_of(self.model_dump(mode="json", exclude={"retention"}))
+        """sha256 of everything that determines the result; retention and limits on user code do not."""
+        return digest_of(self.model_dump(mode="json", exclude={"retention": True, "reward": {"limits"}}))
 
     @property
     def run_seed(self) -> int:

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from ratchet.components.recipe.base import Count, Name, Positive, Section, Share
 from ratchet.components.recipe.evaluation import Slice, distinct
 from ratchet.components.recipe.graders import GraderSettings, Numbers, with_type
+from ratchet.components.recipe.limits import Limits
 
 CHECKS = (
     "pair_accuracy",
@@ -148,8 +149,10 @@ class Reward(Section):
     verifier_weight: Annotated[float, Field(ge=0)] = 1.0  # used by mix
     model_weight: Annotated[float, Field(ge=0)] = 0.2  # used by mix; the model's score is squashed into (0, 1)
     terms: list[Term] = Field(default_factory=list)  # used by sum
-    function: str | None = None  # used by custom: module:function
+    function: str | None = None  # used by custom: module:function, or file.py:function from the project's root
     failures: Failures = Failures()
+    limits: Limits = Limits()  # on the process of each function
+    environment: list[str] = Field(default_factory=list)  # names of variables that the functions need, such as JUDGE_URL
     model: RewardModel = RewardModel()
     validation: RewardValidation = RewardValidation()
 

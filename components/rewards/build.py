@@ -1,23 +1,22 @@
 """From a recipe's reward section to a reward function."""
 
-import importlib
 from pathlib import Path
 
 import torch
 
-from ratchet.components.errors import RecipeError, RewardError
 from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.faults import Retrying
 from ratchet.components.graders.protocol import RewardFunction
+from ratchet.components.graders.worker.function import user_function
 from ratchet.components.recipe import Failures, GraderSettings, Reward, Term
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, Verified, WeightedTerm, squash
 from ratchet.components.rewards.learned.model import RewardModel
-from ratchet.components.rewards.retries import Retrying
-from ratchet.components.user_code import IMPORT_REMEDY, user_code
 
 
 def build_reward(settings: Reward, model_path: Path | None, device: torch.device) -> RewardFunction:
-    """The reward function of a recipe; failures of all but models are retried and counted.
+    """The reward function of a recipe; failures of all but models are retried and counted, and a user's
+    own functions run in processes of their own.
 
     Args:
         model_path: directory of the trained reward model or models, if the kind needs one.
@@ -26,7 +25,7 @@ def build_reward(settings: Reward, model_path: Path | None, device: torch.device
         return Verified(_verifier(settings.verifier, settings.failures))
     if settings.kind == "custom":
         assert settings.function is not None
-        return _custom(settings.function, settings.failures)
+        return _custom(settings.function, settings)
     if settings.kind == "sum":
         return Sum([_term(settings, term, model_path, device) for term in settings.terms])
     reward_model = load_model(settings.model, model_path, device)
@@ -49,8 +48,8 @@ def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
     return Retrying(build_grader(settings), "the verifier", failures)
 
 
-def _custom(path: str, failures: Failures) -> RewardFunction:
-    return Retrying(import_reward(path), path, failures)
+def _custom(path: str, settings: Reward) -> RewardFunction:
+    return user_function(path, settings.limits, settings.failures, environment=settings.environment)
 
 
 def _term(settings: Reward, term: Term, path: Path | None, device: torch.device) -> WeightedTerm:
@@ -58,25 +57,5 @@ def _term(settings: Reward, term: Term, path: Path | None, device: torch.device)
         return WeightedTerm(term.name, term.weight, load_model(settings.model, path, device), "the reward model", squash)
     if term.of == "custom":
         assert term.function is not None
-        return WeightedTerm(term.name, term.weight, _custom(term.function, settings.failures), term.function)
+        return WeightedTerm(term.name, term.weight, _custom(term.function, settings), term.function)
     return WeightedTerm(term.name, term.weight, _verifier(term.verifier, settings.failures), f"the verifier {term.name}")
-
-
-def import_reward(path: str) -> RewardFunction:
-    """A user's own function, named ``module:function``.
-
-    Raises:
-        RecipeError: if it cannot be imported.
-        RewardError: if its module would have ended the run.
-    """
-    module, _, name = path.partition(":")
-    try:
-        with user_code(path, IMPORT_REMEDY):
-            function: RewardFunction = getattr(importlib.import_module(module), name)
-    except RewardError:
-        raise
-    except Exception as error:  # user code may raise anything
-        raise RecipeError(f"reward.function {path!r} cannot be imported: {error}. Write module:function.") from error
-    if not callable(function):
-        raise RecipeError(f"reward.function {path!r} is not a function. Write module:function.")
-    return function

@@ -17,6 +17,7 @@ from ratchet.components.records import Arm, Verdict
 from ratchet.components.report import model_card
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import dev_rows, place_rows, render, training_plot
+from ratchet.components.run.checkpoints import described, record_checkpoints, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.stages.data import REPORT
@@ -83,6 +84,8 @@ def publish_outcome(run: Run) -> str | None:
     _log_data(run, run_id, run.made.data)
     _log_reward(run, run_id, run.made.reward)
     _log_training(run, run_id, points)
+    if run.made.candidate is not None:
+        record_checkpoints(run, run_id)
     if run.made.dev is not None:
         run.tracker.table(run_id, _samples(run, run.made.dev), "samples.json")
         run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev))])
@@ -168,6 +171,7 @@ def report_values(run: Run, data: DataStage, reward: RewardStage, retired: bool)
         "tables": list(data.summary["rows"].items()),
         "samples": _samples(run, dev) if dev else [],
         "stages": run.stages_as_json(),
+        "kept": [{"weights": kept.weights, "what": described(kept)} for kept in unregistered(run.made)],
     }
 
 

@@ -15,7 +15,7 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
     """``report.json``, and ``model/`` if the reward has a learned part. A failed report is also a finished stage."""
     recipe = context.recipe
     configuration = [
-        recipe.reward.model_dump(mode="json"),
+        recipe.reward.model_dump(mode="json", exclude={"limits"}),
         recipe.policy.max_new_tokens,
         recipe.train.sampling.temperature,
         recipe.seed,

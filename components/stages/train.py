@@ -1,17 +1,20 @@
 """Stage *train*: the RL loop, resumed where it was killed; the best checkpoint on dev becomes the candidate."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
+from ratchet.components.digests import weights_digest
 from ratchet.components.errors import StoreError
 from ratchet.components.files import read_json, read_json_lines, write_json_lines
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.training.sentinel import Stop, may_be_judged
 from ratchet.components.user_code import function_digests
+
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,20 @@ class TrainingFacts:
     memory: dict[str, Any]  # the values of ``train`` chosen by available memory
 
 
+class Kept(NamedTuple):
+    """A trained policy in the stage, which a person may promote."""
+
+    step: int
+    folder: str  # of its ``model/`` within the stage; "" is the candidate's
+    weights: str
+    figures: dict[str, float]  # on dev
+
+
 class TrainStage(PolicyStage):
-    """``model/`` (the candidate), ``adapter/`` with LoRA, ``metrics.jsonl``, ``samples.jsonl`` and its facts."""
+    """``model/`` (the candidate), ``adapter/`` with LoRA, ``metrics.jsonl``, ``samples.jsonl`` and its facts.
+
+    Below ``checkpoints/step_<step>/`` are the best trained policy by the gold, and the last one, unless they are the candidate.
+    """
 
     name = Stage.TRAIN
 
@@ -52,10 +67,32 @@ class TrainStage(PolicyStage):
         """The figures of training as (step, values)."""
         return [(row["step"], row["values"]) for row in read_json_lines(self.path / "metrics.jsonl")]
 
+    @cached_property
+    def kept(self) -> list[Kept]:
+        """The trained policies in the stage, oldest first: the candidate unless it is the start, the best and the last."""
+        folders = {PurePosixPath(name).parts[1] for name in self.files if name.startswith(f"{CHECKPOINTS}/")}
+        places = {int(name.removeprefix("step_")): f"{CHECKPOINTS}/{name}" for name in folders}
+        places |= {self.facts.best_step: ""} if self.facts.best_step else {}
+        return [self._kept(step, places[step]) for step in sorted(places)]
+
+    def _kept(self, step: int, folder: str) -> Kept:
+        return Kept(step, folder, weights_digest(files_below(self.files, folder)), self.figures(step))
+
+    def figures(self, step: int) -> dict[str, float]:
+        """The figures on dev of the policy at a step."""
+        points = [values for at, values in self.points if at == step]
+        return {name: float(value) for values in points for name, value in values.items() if name.startswith("eval_")}
+
     def may_be_judged(self, after_stop: bool) -> bool:
         """Whether the candidate may go to the gate: a stopped one only if the recipe allows it and training moved it."""
         facts = self.facts
         return facts.stopped is None or (after_stop and may_be_judged(facts.stopped) and facts.best_step > 0)
+
+
+def files_below(files: Mapping[str, str], folder: str) -> dict[str, str]:
+    """The files below a folder, relative to it; all of them below ""."""
+    prefix = f"{folder}/" if folder else ""
+    return {name.removeprefix(prefix): digest for name, digest in files.items() if name.startswith(prefix)}
 
 
 def trained_candidate(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage) -> TrainStage:
@@ -64,7 +101,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     recipe = context.recipe
     configuration = [
         recipe.train.model_dump(mode="json"),
-        recipe.reward.model_dump(mode="json"),
+        recipe.reward.model_dump(mode="json", exclude={"limits"}),
         recipe.evaluation.dev_items,
         recipe.evaluation.sample_rows,
         recipe.evaluation.temperature,
@@ -118,7 +155,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         check_identity(reward.model, reward.report.identity)
     torch.manual_seed(torch_seed(recipe.run_seed, "train"))
     baseline = reset_peak(device)
-    load = partial(load_policy, start.model, device, precision=recipe.train.precision, template_date=recipe.prompt_date)
+    load = partial(load_policy, start.model, device=device, precision=recipe.train.precision, template_date=recipe.prompt_date)
     policy = load()
     prompts = [row["prompt"] for row in rows]
     check_context(policy, prompts, recipe.policy.max_new_tokens)
@@ -153,6 +190,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         _observe(context, trainer)
     if not trainer.finished:
         raise StoreError("training was interrupted after a checkpoint. Run it again to resume from there.")
+    _save_kept(trainer, partial(load, device=torch.device("cpu")), path)
     _save(trainer, path)
     history = training_history(checkpoints)
     write_json_lines(path / "metrics.jsonl", [{"step": step, "values": values} for step, values in history])
@@ -178,6 +216,23 @@ def _save(trainer: Any, path: Path) -> None:
     if trainer.actor.adapter is not None:
         trainer.actor.adapter.save(path / "adapter")
     save_policy(trainer.actor.merged(), path / "model")
+
+
+def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
+    """The best trained policy by the gold, and the last one, unless they are the candidate; each a model of its own.
+
+    Args:
+        load: a copy of the starting policy in the host's memory, because the device's may be full.
+    """
+    from ratchet.components.policy.loading import save_policy
+    from ratchet.components.training.actor import Actor
+    from ratchet.components.training.checkpoints import load_weights, weights_of
+
+    progress, setting = trainer.progress, trainer.setting
+    for step in sorted({progress.best_trained_step, progress.step} - {0, progress.best_step}):
+        actor = Actor(load(), setting.train, setting.seed)
+        load_weights(actor, weights_of(setting.checkpoints, step, "policy"))
+        save_policy(actor.merged(), path / CHECKPOINTS / f"step_{step:06d}" / "model")
 
 
 def _observe(context: Context, trainer: Any) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,11 @@ def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], 
     return None
 
 
-def prune(root: Path, keep: int, best: int) -> None:
-    """Delete all but the newest ``keep`` (at least 2) checkpoints and the best one."""
+def prune(root: Path, keep: int, best: Collection[int]) -> None:
+    """Delete all but the newest ``keep`` (at least 2) checkpoints and those of the best steps."""
     assert keep >= 2, "the last checkpoint may be the damaged one"
     for path in sorted(root.glob("step_*"))[:-keep]:
-        if path.name != f"step_{best:06d}":
+        if path.name not in {f"step_{step:06d}" for step in best}:
             shutil.rmtree(path)
 
 

@@ -194,7 +194,8 @@ class Trainer:
             self.points = []
             state = self.progress.state(self.setting.identity, self.environment)
             save_checkpoint(checkpoints, step, self.modules, state)
-            prune(checkpoints, self.setting.train.keep_checkpoints, self.progress.best_step)
+            best = (self.progress.best_step, self.progress.best_trained_step)
+            prune(checkpoints, self.setting.train.keep_checkpoints, best)
         return Committed(step)
 
     def _step(self) -> StepMetrics:

@@ -55,8 +55,17 @@ class Progress:
 
     @property
     def best_step(self) -> int:
-        """The step with the best dev score; the earliest if tied. Keys are strings, as JSON has no other."""
-        return min((int(s) for s in self.dev_scores), key=lambda s: (-self.dev_scores[str(s)], s), default=0)
+        """The step with the best dev score; the earliest if tied."""
+        return self._best_after(-1)
+
+    @property
+    def best_trained_step(self) -> int:
+        """The same without the starting policy; 0 before a trained one was evaluated."""
+        return self._best_after(0)
+
+    def _best_after(self, step: int) -> int:
+        evaluated = (int(s) for s in self.dev_scores if int(s) > step)  # JSON has no other keys than strings
+        return min(evaluated, key=lambda s: (-self.dev_scores[str(s)], s), default=0)
 
     def note_accuracy(self, accuracy: float | None) -> None:
         """Add a step's accuracy on its training prompts."""

@@ -37,7 +37,10 @@ def rollback(
 
 
 def promote(
-    version: Annotated[str, typer.Argument(help="Version in the MLflow registry.")],
+    version: Annotated[str | None, typer.Argument(help="Version in the MLflow registry.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="DIGEST", help="Instead of a version: a checkpoint that a run kept.")
+    ] = None,
     override: Annotated[bool, typer.Option("--override", help="Promote without a verdict from the gate.")] = False,
     reason: ReasonOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
@@ -46,16 +49,24 @@ def promote(
 ) -> None:
     """Make a registered version champion without the gate, recorded as an override. `ratchet run` promotes through the gate.
 
+    With --checkpoint, a trained policy that did not reach the gate is registered first: a run that is not promoted names the
+    ones that its training kept. The beginning of the digest is enough.
+
     Example: ratchet promote 2 --override --reason "second champion"
     """
     from ratchet.components.errors import RecipeError
     from ratchet.components.ledger.overrides import override as override_gate
+    from ratchet.components.run.checkpoints import register_checkpoint
     from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.console import say
 
     if not override or not (reason or "").strip():
         raise RecipeError("only `ratchet run` promotes through the gate. To override it, pass --override and --reason TEXT.")
+    if (version is None) == (checkpoint is None):
+        raise RecipeError("give either the number of a version or --checkpoint DIGEST.")
     project = open_project(recipe, overrides, say)
+    if version is None:
+        version = register_checkpoint(project, str(checkpoint), str(reason))
     promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason))
     finish("override", project.name, promotion, json_output)
 

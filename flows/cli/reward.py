@@ -78,6 +78,8 @@ def score(
 ) -> None:
     """Score completions with the recipe's reward: one line per row, in order; null if a row cannot be judged.
 
+    A fault is null with its kind and reason. Exit 1 if all are faults.
+
     Example: ratchet reward score completions.jsonl --set reward.kind=verifier --json
     """
     continue_in_child(json_output)
@@ -100,8 +102,13 @@ def score(
     if not json_output:
         show(score_table(rows, scores))
         conclude()
-    emit("\n".join(json.dumps({"total": one.score, "parts": dict(one.parts)}) for one in scores))
+    emit("\n".join(json.dumps(_line(one)) for one in scores))
     conclude()
+
+
+def _line(grade: Any) -> dict[str, Any]:
+    fault = {} if grade.fault is None else {"fault": grade.fault, "reason": grade.reason}
+    return {"total": grade.score, "parts": dict(grade.parts), **fault}
 
 
 def read_completions(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from ratchet.components.digests import file_digest
-from ratchet.components.errors import ModelError
+from ratchet.components.errors import ModelError, RewardError
 from ratchet.components.files import read_json
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.home import Home
@@ -237,11 +237,9 @@ def nan_reward(prompts: list[str], completions: list[str], rows: list[Any]) -> l
     return [Grade(float("nan") if "=" in text else 0.0, {}) for text in completions]
 
 
-def test_a_reward_that_returns_nan_is_refused_before_training(promoted: dict[str, Any], run: Run) -> None:
-    result = run("reward.kind=custom", "reward.function=tests.flows.test_finetune:nan_reward")
-    assert result["status"] == "reward_refused"
-    report = (Home.here().store / "reward" / result["stages"][-1]["key"] / "report.json").read_text(encoding="utf-8")
-    assert {c["name"]: c["passed"] for c in json.loads(report)["checks"]}["finiteness"] is False
+def test_faults_a_reward_that_returns_nan_stops_the_run_before_training(promoted: dict[str, Any], run: Run) -> None:
+    with pytest.raises(RewardError, match=r"nan_reward failed on .* protocol\).*not a finite number: nan"):
+        run("reward.kind=custom", "reward.function=tests.flows.test_finetune:nan_reward")
 
 
 def test_a_training_that_is_never_finite_is_stopped(promoted: dict[str, Any], run: Run) -> None:

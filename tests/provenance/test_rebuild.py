@@ -190,6 +190,22 @@ def test_what_a_run_made_is_read_with_the_chosen_checkpoints_figures(tmp_path: P
     assert (made.metrics, list(made.stages)) == ({"eval_format_rate": 1.0}, ["train"])
 
 
+def test_of_a_promoted_checkpoint_the_same_step_is_compared(tmp_path: Path) -> None:
+    def write_train(path: Path) -> None:
+        write(path / "model" / "model.safetensors", "start")
+        write(path / "checkpoints" / "step_000004" / "model" / "model.safetensors", "last")
+        write(path / "facts.json", json.dumps({"best_step": 0}))
+        write_json_lines(path / "metrics.jsonl", [{"step": s, "values": {"eval_format_rate": s / 8}} for s in (0, 4)])
+
+    Store(tmp_path).commit("train", "e" * 32, write_train, {})
+    stages = [{"name": "train", "key": "e" * 32}]
+    made = rebuilt_in(tmp_path, stages, {}, {}, "checkpoints/step_000004")
+    assert made.weights == made.stages["train"]["checkpoints/step_000004/model/model.safetensors"]
+    assert made.metrics == {"eval_format_rate": 0.5}
+    with pytest.raises(RegistryError, match="kept no checkpoints/step_000008"):
+        rebuilt_in(tmp_path, stages, {}, {}, "checkpoints/step_000008")
+
+
 def interpreter(folder: Path, script: str) -> Path:
     """Stands in for a commit's Python: it is called as ``-m ratchet VERB ... --json``."""
     path = folder / "python"
@@ -207,7 +223,7 @@ def test_of_the_commit_only_verbs_are_called_and_the_recipes_threads_count(
     monkeypatch.setattr("ratchet.components.provenance.rebuild.rebuilt_in", lambda *made: made)
     doctor = json.dumps({"machine": {"threads": 7}, "libraries": {"torch": "2"}})
     script = f"""echo "$@" >> {tmp_path}/called\ncase "$3" in train) echo '{{"stages": []}}';; doctor) echo '{doctor}';; esac"""
-    _, stages, machine, libraries = work._train(interpreter(tmp_path, script), tmp_path / "r.yaml")  # type: ignore[misc]
+    _, stages, machine, libraries, _ = work._train(interpreter(tmp_path, script), tmp_path / "r.yaml")  # type: ignore[misc]
     calls = (tmp_path / "called").read_text(encoding="utf-8").splitlines()
     assert calls == [f"-m ratchet train --recipe {tmp_path}/r.yaml --json", "-m ratchet doctor --json"]
     assert (stages, machine, libraries) == ([], {"threads": expected}, {"torch": "2"})

@@ -33,7 +33,7 @@ def never_made(context: Context) -> WarmupStage:
 
 
 def test_a_stage_in_the_store_is_not_made_again_and_mlflow_is_not_opened(run: Run) -> None:
-    stage(run, WarmupStage, {"model/x": "w"})
+    stage(run, WarmupStage, {"model/x": "w"}, key="key")
     found = steps.run_stage(run, Stage.WARMUP, never_made)
     assert found.cached
     assert run.made.stages == [found]
@@ -77,7 +77,7 @@ def test_a_run_that_lost_its_claim_while_it_waited_computes_nothing(tmp_path: Pa
 
 
 def test_a_damaged_stage_is_made_again(run: Run) -> None:
-    made = stage(run, WarmupStage, {"model/x": "w"})
+    made = stage(run, WarmupStage, {"model/x": "w"}, key="key")
     (made.path / "model" / "x").write_text("v", encoding="utf-8")
 
     def write(path: Path) -> None:

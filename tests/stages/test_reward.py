@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.digests import file_digest
-from ratchet.components.errors import RewardError
+from ratchet.components.errors import RecipeError
 from ratchet.components.user_code import function_digests
 
 PACKAGE = "ratchet_test_rewards"
@@ -42,7 +42,20 @@ def test_a_module_by_itself_is_its_own_file(project: Path) -> None:
     assert list(source(project, "ratchet_test_alone:judge").values()) == [file_digest(project / "ratchet_test_alone.py")]
 
 
-def test_a_package_that_would_end_the_run_is_an_error_of_the_reward(project: Path) -> None:
+def test_faults_nothing_of_the_users_code_runs_to_find_its_files(project: Path) -> None:
     (project / PACKAGE / "__init__.py").write_text("import sys; sys.exit(0)\n", encoding="utf-8")
-    with pytest.raises(RewardError, match=rf"{PACKAGE}\.judge:judge raised SystemExit\(0\)"):
-        source(project, f"{PACKAGE}.judge:judge")
+    assert len(source(project, f"{PACKAGE}.judge:judge")) == 3
+    assert not [name for name in sys.modules if name.startswith(PACKAGE)]
+
+
+def test_a_file_by_its_path_is_found_from_the_projects_root(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "ratchet.yaml").touch()
+    monkeypatch.chdir(project / PACKAGE)
+    found = source(project, "ratchet_test_alone.py:judge")
+    assert list(found.values()) == [file_digest(project / "ratchet_test_alone.py")]
+
+
+@pytest.mark.parametrize("function", ["absent.py:f", "absent:f", f"{PACKAGE}.absent:f", ".mine:f", ":f", "", "judge"])
+def test_faults_a_function_without_a_source_file_is_refused_by_name(project: Path, function: str) -> None:
+    with pytest.raises(RecipeError, match=r"reward\.function .*Write module:function or path/to/file\.py:function"):
+        source(project, function)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ratchet.components.errors import ModelError, RewardError, StoreError
 from ratchet.components.files import model_weights, write_json, write_json_lines, write_text
-from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.loading import Policy, load_policy
 from ratchet.components.stages.stage import Context, NotFinished
 from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
 from ratchet.components.store import Finished
@@ -195,6 +196,38 @@ def improving(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_candidate_is_the_best_on_dev_which_may_be_the_start(training: Training) -> None:
     made = training.run(training.context())  # no answer of a random policy is right
     assert (made.facts.steps, made.facts.best_step, made.weights) == (2, 0, training.start.weights)
+
+
+def test_faults_a_training_that_dev_does_not_prefer_keeps_its_best_and_its_last_policy(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter((0.9, 0.5, 0.4, 0.3))
+    monkeypatch.setattr(
+        dev_evaluation, "dev_evaluation", lambda *_, **__: lambda _: DevResult({"eval_sampled_accuracy": next(scores)})
+    )
+    made = training.run(training.context("train.steps=3"))
+    assert (made.facts.best_step, made.weights) == (0, training.start.weights)
+    assert [(kept.step, kept.figures["eval_sampled_accuracy"]) for kept in made.kept] == [(1, 0.5), (3, 0.3)]
+    for kept in made.kept:
+        assert kept.weights == model_weights(made.path / kept.folder / "model")
+    assert len({made.weights, *(kept.weights for kept in made.kept)}) == 3
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_candidate_that_is_the_best_and_the_last_is_kept_once(training: Training) -> None:
+    made = training.run(training.context())
+    assert [(kept.step, kept.folder, kept.weights) for kept in made.kept] == [(2, "", made.weights)]
+    assert not (made.path / "checkpoints").exists()
+
+
+def test_with_lora_a_kept_policy_is_whole(training: Training) -> None:
+    made = training.run(training.context("train.lora={rank: 2, alpha: 4}"))
+    (kept,) = made.kept[-1:]
+    assert kept.folder == "checkpoints/step_000002"
+    assert load_policy(made.path / kept.folder / "model", torch.device("cpu")).model.num_parameters() == (
+        load_policy(made.model, torch.device("cpu")).model.num_parameters()
+    )
+    assert kept.weights != training.start.weights
 
 
 @pytest.mark.usefixtures("improving")

@@ -118,13 +118,13 @@ def test_training_never_starts_over_in_silence_when_every_checkpoint_is_damaged(
 def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4, 5):
         save(tmp_path, step)
-    prune(tmp_path, keep=2, best=1)
+    prune(tmp_path, keep=2, best=(0, 1))
     assert sorted(p.name for p in tmp_path.glob("step_*")) == ["step_000001", "step_000004", "step_000005"]
 
 
 def test_a_single_checkpoint_is_never_all_there_is(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
-        prune(tmp_path, keep=1, best=0)
+        prune(tmp_path, keep=1, best=())
 
 
 def test_one_checkpoints_weights_can_be_taken_alone(tmp_path: Path) -> None:

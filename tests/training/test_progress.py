@@ -74,6 +74,12 @@ def test_an_environment_is_what_a_bitwise_equal_run_needs() -> None:
     assert before.keys() == {"torch", "transformers", "device", "threads", "precision", "micro_tokens", "deterministic"}
 
 
+def test_faults_the_best_trained_step_is_known_where_the_start_is_better() -> None:
+    progress = Progress(0.0, dev_scores={"0": 0.9, "20": 0.3, "40": 0.5, "60": 0.5})
+    assert (progress.best_step, progress.best_trained_step) == (0, 40)
+    assert Progress(0.0, dev_scores={"0": 0.9}).best_trained_step == 0
+
+
 def test_the_best_step_is_the_earliest_of_equals() -> None:
     assert Progress(0.0, dev_scores={"0": 0.1, "20": 0.9, "100": 0.3, "40": 0.9}).best_step == 20
 

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from ratchet.components.report.run import dev_rows
-from ratchet.components.run.outcome import RunResult
+from ratchet.components.run.checkpoints import described, unregistered
+from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Made
 from ratchet.components.stages.results import ValidationReport
 from ratchet.components.stages.stage import Silent, Stage
@@ -92,6 +93,11 @@ def print_result(result: RunResult, made: Made) -> None:
     table.add_row("verdict", str(result.verdict or "none"))
     for reason in result.reasons:
         table.add_row("", escape(visible(reason)))
+    kept = unregistered(made) if result.status is not Status.PROMOTED else []
+    for policy in kept:
+        table.add_row("kept", f"{policy.weights[:12]} ({described(policy)})")
+    if kept:
+        table.add_row("", "ratchet promote --checkpoint DIGEST --override --reason TEXT   (without the gate)")
     if result.version:
         table.add_row("model version", f"{result.version} (champion before: {result.previous or 'none'})")
     if result.report:

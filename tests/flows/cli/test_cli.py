@@ -82,6 +82,25 @@ def test_data_verbs_without_a_pointer_say_what_to_do(project: Path, verb: list[s
     assert "ratchet data prepare" in done.stderr
 
 
+WHY, WHICH = "pass --override and --reason TEXT", "either the number of a version or --checkpoint DIGEST"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--checkpoint", "abcdef12", "--reason", "better"], WHY),
+        (["--checkpoint", "abcdef12", "--override"], WHY),
+        (["--checkpoint", "abcdef12", "--override", "--reason", " "], WHY),
+        (["1", "--checkpoint", "abcdef12", "--override", "--reason", "better"], WHICH),
+        (["--override", "--reason", "better"], WHICH),
+    ],
+)
+def test_faults_an_incomplete_override_is_exit_2(project: Path, arguments: list[str], complaint: str) -> None:
+    done = ratchet(project, "promote", *arguments, "--recipe", str(ROOT / "tests" / "recipes" / "micro.yaml"))
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
 def test_a_state_directory_that_cannot_be_made_is_a_clear_error(project: Path) -> None:
     (project / ".ratchet").write_text("a file where a directory should be", encoding="utf-8")
     done = ratchet(project, "run", "--recipe", str(ROOT / "tests" / "recipes" / "micro.yaml"), "--json")

@@ -1,4 +1,4 @@
-"""A reward that fails is tried again, counted, and missing; it is never a zero."""
+"""A function that fails is tried again, counted by kind, and missing; it is never a zero."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import RewardError
+from ratchet.components.graders.faults import FaultError, Retrying
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.recipe import Failures
-from ratchet.components.rewards.retries import Retrying
 
 
 class Flaky:
@@ -68,56 +68,40 @@ def test_a_broken_protocol_is_not_asked_again() -> None:
     assert reward.retried == 0
 
 
-def test_a_function_that_would_end_the_run_is_not_asked_again_and_is_named() -> None:
-    def leaves(*_: Any) -> list[Grade]:
-        raise SystemExit(0)
+def test_faults_are_counted_by_kind_and_named_in_the_message() -> None:
+    def function(prompts: Any, completions: Sequence[str], rows: Any) -> list[Grade]:
+        return [Grade(None, {}, fault="protocol", reason="a str") if text == "?" else Grade(1.0) for text in completions]
 
-    reward = retrying(leaves)
-    with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\).*Return a Grade"):
-        totals(reward, ["a"])
-    assert reward.retried == 0
-
-
-def test_what_a_function_yields_is_made_under_the_guard() -> None:
-    def lazy(prompts: Sequence[str], completions: Sequence[str], rows: object) -> Any:
-        for completion in completions:
-            if completion == "?":
-                raise ConnectionError("service unavailable")
-            yield Grade(1.0, {})
-
-    assert totals(retrying(lazy), ["a", "?"]) == [1.0, None]
+    reward = retrying(function, max_rate=0.01)
+    assert [grade.fault for grade in reward(["p"] * 3, ["a", "?", "?"], [{}] * 3)] == [None, "protocol", "protocol"]
+    assert reward.faults == {"protocol": 2}
+    with pytest.raises(RewardError, match=r"failed on 3 of 4 completions \(3 protocol\); the last error was protocol: a str"):
+        totals(reward, ["?"])
 
 
-class Leaves(dict[str, float]):
-    """Parts that end the process when they are read."""
+def test_faults_that_would_only_happen_again_are_not_retried_but_tried_one_by_one() -> None:
+    batches: list[int] = []
 
-    def keys(self) -> Any:
-        raise SystemExit(0)
+    def dies(prompts: Any, completions: Sequence[str], rows: Any) -> list[Grade]:
+        batches.append(len(completions))
+        if "?" in completions:
+            raise FaultError("exit", "exit code 0")
+        return [Grade(1.0)] * len(completions)
 
-    __iter__ = items = keys  # type: ignore[assignment]
-
-
-class Number(float):
-    """A total that ends the process when it is read."""
-
-    def __abs__(self) -> float:
-        raise SystemExit(0)
+    reward = retrying(dies)
+    assert totals(reward, ["a", "?", "b"]) == [1.0, None, 1.0]
+    assert (batches, reward.faults) == ([3, 1, 1, 1], {"exit": 1})
 
 
-def test_parts_that_exit_when_they_are_read_are_an_error_of_the_function() -> None:
-    with pytest.raises(RewardError, match=r"my verifier raised SystemExit\(0\)"):
-        totals(retrying(lambda *_: [Grade(1.0, Leaves(a=1.0))]), ["a"])
+def test_a_function_that_has_failed_on_everything_stops_the_run() -> None:
+    with pytest.raises(RewardError, match=r"failed on 2 of 2 completions \(2 raised\).*service unavailable"):
+        totals(retrying(Flaky(), max_rate=1.0), ["?", "?"])
 
 
-def test_a_score_is_of_built_in_types_alone() -> None:
-    (grade,) = retrying(lambda *_: [Grade(Number(0.5), {"a": Number(2.0), "b": True})])(["p"], ["c"], [{}])
-    assert grade == Grade(0.5, {"a": 2.0, "b": True})
-    assert (type(grade.score), type(grade.parts), type(grade.parts["a"])) == (float, dict, float)
+def test_a_secret_in_an_exception_is_not_in_the_message() -> None:
+    def leaks(*_: Any) -> list[Grade]:
+        raise ConnectionError("GET https://me:hunter2@judge/v1?token=hunter2 failed; Authorization: Bearer hunter2")
 
-
-@pytest.mark.parametrize("returned", [1.0, Grade(1.0, None)])  # type: ignore[arg-type]
-def test_what_is_no_score_is_an_error_at_once(returned: Any) -> None:
-    reward = retrying(lambda *_: [returned])
-    with pytest.raises(RewardError, match="Return a Grade with a dict"):
-        totals(reward, ["a"])
-    assert reward.retried == 0
+    with pytest.raises(RewardError, match="Authorization") as raised:
+        totals(retrying(leaks), ["a"])
+    assert "hunter2" not in str(raised.value)

@@ -1,0 +1,65 @@
+"""Graders that are not ours: a user's function and math-verify in the worker's process, a service, and OpenAI's JSON."""
+
+from ratchet.components.graders import http_service, math_answers, openai_json, protocols, text_similarity
+from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, RewardFunction
+from ratchet.components.graders.rule import grader_digest
+from ratchet.components.graders.user_sources import source_digests
+from ratchet.components.graders.verdicts import Scorer
+from ratchet.components.graders.worker.function import Worker
+from ratchet.components.recipe import Http, Limits, Math, OpenAI, UserFunction
+from ratchet.components.user_code import project_root
+
+MATH_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")
+ADAPTER = f"{protocols.__name__}:serve"
+
+
+def user_grader(settings: UserFunction, key: str = "file") -> Grader:
+    """A user's function as a grader. It is loaded by the first call, not here.
+
+    Args:
+        key: the recipe's key that names the function, for messages.
+
+    Raises:
+        RecipeError: if there is no such file or module.
+    """
+    options = settings.model_dump(include={"protocol", "reference", "form"})
+    decides = settings.model_dump(mode="json", exclude={"limits", "environment", "file"})
+    name = settings.file.rpartition(":")[2]
+    digest = grader_digest(protocols.__name__, [decides, name, source_digests(settings.file)])
+    worker = Worker(settings.file, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
+    return _scorer(worker, digest, settings)
+
+
+def math_grader(settings: Math) -> Grader:
+    """math-verify in the worker's process, where an expression that it cannot finish is ended with the process."""
+    limits = Limits(seconds=settings.seconds, memory_mb=1024, processes=1)
+    adapter = f"{math_answers.__name__}:serve"
+    worker = Worker(f"{math_answers.__name__}:verified", limits, adapter=adapter, options={"reference": settings.reference})
+    digest = grader_digest(math_answers.__name__, settings.model_dump(mode="json", exclude={"seconds"}), MATH_LIBRARIES)
+    return Scorer(worker, digest, BINARY)
+
+
+def http_grader(settings: Http) -> Grader:
+    """A service as a grader. Its digest holds its address and the revision that the recipe states, not what it runs."""
+    decides = settings.model_dump(mode="json", include={"url", "revision", "measure", "range", "passes_at"})
+    service = http_service.Service(settings.url, settings.token, settings.seconds, settings.retries, settings.parallel)
+    return _scorer(service, grader_digest(http_service.__name__, decides), settings)
+
+
+def openai_grader(settings: OpenAI, key: str) -> Grader:
+    """OpenAI's grader JSON, as it is.
+
+    Raises:
+        RecipeError: if its file is not there, or is not such a grader.
+    """
+    inline = settings.grader
+    grader = openai_json.read_grader(inline, project_root()) if isinstance(inline, str) else inline
+    function = openai_json.openai_function(grader, settings.limits, settings.environment, key)
+    decides = settings.model_dump(mode="json", exclude={"limits", "environment", "grader"})
+    digest = grader_digest(openai_json.__name__, [decides, grader.model_dump(mode="json")], text_similarity.LIBRARIES)
+    return _scorer(function, digest, settings)
+
+
+def _scorer(function: RewardFunction, digest: str, settings: UserFunction | Http | OpenAI) -> Scorer:
+    measure = BINARY if settings.scores == "binary" else BOUNDED
+    return Scorer(function, digest, measure, (settings.range[0], settings.range[1]), settings.passes_at)

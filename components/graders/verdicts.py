@@ -1,0 +1,35 @@
+"""A grader around something that only gives scores: what passes, what the scores are, and the bytes that decide them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ratchet.components.graders.protocol import BINARY, Grade, Measure, RewardFunction
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The grades of a function: its scores mapped from ``span`` to [0, 1], and passed from a score on.
+
+    A score outside of the span, or between its ends for a binary grader, is a fault, never clipped.
+    """
+
+    function: RewardFunction
+    digest: str
+    measure: Measure
+    span: tuple[float, float] = (0.0, 1.0)
+    passes_at: float | None = None  # in the function's own scores; binary: the upper end
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+        return [self._judged(grade) for grade in self.function(prompts, completions, rows)]
+
+    def _judged(self, grade: Grade) -> Grade:
+        if grade.score is None:
+            return grade
+        low, high = self.span
+        if not low <= grade.score <= high or (self.measure == BINARY and grade.score not in (low, high)):
+            allowed = f"{low:g} or {high:g}" if self.measure == BINARY else f"{low:g} to {high:g}"
+            return Grade(None, reason=f"a score of {grade.score:g}, not {allowed}. Correct range or measure", fault="protocol")
+        bar = high if self.measure == BINARY and self.passes_at is None else self.passes_at
+        passed = grade.passed if bar is None else grade.score >= bar
+        return replace(grade, score=(grade.score - low) / (high - low), passed=passed)

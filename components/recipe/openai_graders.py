@@ -1,0 +1,115 @@
+"""OpenAI's grader JSON, as its fine-tuning API takes it (Azure's too): string_check, text_similarity, python, multi.
+
+Names, keys and templates are OpenAI's. What Ratchet cannot run is refused with the reason, not skipped.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+
+from ratchet.components.formula import parse_formula
+from ratchet.components.recipe.base import GraderSection, Section
+from ratchet.components.recipe.grader_kinds import NOT_OFFERED, Range
+from ratchet.components.recipe.limits import Limits
+from ratchet.components.templates import parse_template
+
+LARGEST_SOURCE = 256_000  # bytes, as there
+LATER = ("score_model", "label_model")  # they need a judge, which is not built yet
+
+
+def _a_template(text: str) -> str:
+    parse_template(text)
+    return text
+
+
+Text = Annotated[str, AfterValidator(_a_template)]
+
+
+class StringCheck(Section):
+    """``eq`` and ``ne`` compare; ``like`` and ``ilike`` ask whether the input contains the reference, ilike in any case."""
+
+    type: Literal["string_check"]
+    name: str = ""
+    input: Text
+    reference: Text
+    operation: Literal["eq", "ne", "like", "ilike"]
+
+
+class Similarity(Section):
+    """How similar the input is to the reference."""
+
+    type: Literal["text_similarity"]
+    name: str = ""
+    input: Text
+    reference: Text
+    evaluation_metric: Literal["fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"]
+    pass_threshold: float | None = None
+
+    @field_validator("evaluation_metric", mode="before")
+    @classmethod
+    def _offered(cls, metric: Any) -> Any:
+        if metric in NOT_OFFERED:
+            raise ValueError(f"{metric} is not offered: {NOT_OFFERED[metric]}")
+        return metric
+
+
+class OpenAIPython(Section):
+    """A source that defines ``grade(sample, item)``; it runs in the worker's process."""
+
+    type: Literal["python"]
+    name: str = ""
+    source: Annotated[str, Field(max_length=LARGEST_SOURCE)]
+    image_tag: str | None = None  # of OpenAI's image; not used
+
+
+class OpenAIMulti(Section):
+    """A formula over other graders."""
+
+    type: Literal["multi"]
+    name: str = ""
+    graders: Annotated[dict[str, "OpenAIGrader"], Field(min_length=1)]
+    calculate_output: str
+
+    @model_validator(mode="after")
+    def _formula_is_over_them(self) -> "OpenAIMulti":
+        unknown = parse_formula(self.calculate_output).names - set(self.graders)
+        if unknown:
+            known = ", ".join(self.graders)
+            raise ValueError(f"calculate_output names {', '.join(sorted(unknown))}, and the graders are {known}; correct it")
+        return self
+
+
+def _offered(values: Any) -> Any:
+    kind = values.get("type") if isinstance(values, dict) else None
+    if kind in LATER:
+        raise ValueError(f"{kind} comes later: it needs a judge. Remove it, or write a grader of another type")
+    return values
+
+
+OpenAIGrader = Annotated[
+    Annotated[StringCheck | Similarity | OpenAIPython | OpenAIMulti, Field(discriminator="type")], BeforeValidator(_offered)
+]
+OpenAIMulti.model_rebuild()
+
+
+class OpenAI(GraderSection):
+    """A grader of OpenAI's, as the recipe holds it or in a JSON file."""
+
+    type: Literal["openai"]
+    grader: Annotated[
+        Annotated[str, Tag("file")] | Annotated[OpenAIGrader, Tag("inline")],
+        Discriminator(lambda value: "file" if isinstance(value, str) else "inline"),
+    ]
+    measure: Literal["binary", "bounded"] = "bounded"  # binary: every score is one of the range's ends
+    range: Range = Field(default_factory=lambda: [0.0, 1.0])  # of its scores, which become 0 to 1
+    passes_at: float | None = None  # passed from this score on; binary: the range's upper end
+    limits: Limits = Limits()  # on the process of each python source
+    environment: list[str] = Field(default_factory=list)
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return "binary" if isinstance(self.grader, StringCheck) else self.measure
+
+    @property
+    def passes(self) -> bool:
+        return self.scores == "binary" or self.passes_at is not None

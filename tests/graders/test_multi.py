@@ -1,0 +1,60 @@
+"""A formula over graders: values, parts, and what happens where one of them cannot judge."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from ratchet.components.formula import parse_formula
+from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.multi import Combined
+from ratchet.components.graders.protocol import Grade
+from ratchet.components.recipe import GraderSettings
+
+ADAPTER: TypeAdapter[Any] = TypeAdapter(GraderSettings)
+BOTH = {"right": {"type": "exact"}, "short": {"type": "length", "longest": 4, "slope": 4.0}}
+
+
+def settings(**change: Any) -> dict[str, Any]:
+    return {"type": "multi", "formula": "0.9 * right + 0.1 * short", "graders": BOTH, **change}
+
+
+def test_the_score_is_the_formulas_and_the_parts_are_the_graders() -> None:
+    grader = build_grader(ADAPTER.validate_python(settings(passes_at=0.9)))
+    grades = grader(["p"] * 2, ["Oslo", "Bergen"], [{"answer": "oslo"}] * 2)
+    assert [grade.score for grade in grades] == pytest.approx([1.0, 0.05])  # Bergen is 2 of 4 characters too long
+    assert grades[1].parts == {"right": 0.0, "short": 0.5}
+    assert [grade.passed for grade in grades] == [True, False]
+
+
+def test_multi_faults_where_a_grader_cannot_judge_neither_can_the_formula() -> None:
+    graders = {"a": lambda *_: [Grade(None, fault="timeout", reason="late")], "b": lambda *_: [Grade(1.0)]}
+    (grade,) = Combined(parse_formula("a + b"), graders)(["p"], ["c"], [{}])
+    assert (grade.score, grade.fault, grade.reason, grade.parts) == (None, "timeout", "a: late", {"b": 1.0})
+
+
+def test_multi_faults_a_formula_without_a_value_is_a_fault() -> None:
+    (grade,) = Combined(parse_formula("1 / a"), {"a": lambda *_: [Grade(0.0)]})(["p"], ["c"], [{}])
+    assert (grade.score, grade.fault) == (None, "protocol")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"formula": "right + fields"}, "do not name the same: fields, short"),
+        ({"formula": "right"}, "do not name the same: short"),
+        ({"formula": "right +"}, "is not a formula"),
+        ({"formula": "open(right)"}, "cannot stand in a formula"),
+        ({"graders": {}}, "at least 1"),
+        ({"range": [1.0, 0.0]}, "must be"),
+    ],
+)
+def test_multi_faults_settings_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ADAPTER.validate_python(settings(**change))
+
+
+def test_the_digest_holds_the_graders_digests() -> None:
+    other = {**BOTH, "right": {"type": "exact", "ignore_case": False}}
+    digests = {build_grader(ADAPTER.validate_python(settings(graders=one))).digest for one in (BOTH, other)}
+    assert len(digests) == 2

@@ -1,0 +1,114 @@
+"""Users' functions as graders, in the worker's process: from the recipe's words to grades, digests and refusals."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from ratchet.components.errors import RatchetError, RecipeError
+from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.protocol import Grade, Grader
+from ratchet.components.graders.user_sources import source_digests
+from ratchet.components.graders.verdicts import Scorer
+from ratchet.components.recipe import GraderSettings
+
+ADAPTER: TypeAdapter[Any] = TypeAdapter(GraderSettings)
+ROW = {"id": "r1", "prompt": "p", "answer": "Oslo", "item": {"town": "Oslo"}}
+GRADERS = """
+from helpers.texts import norm
+
+def grade(sample, item):
+    return 5.0 if norm(sample["output_text"]) == norm(item["town"]) else 1.0
+
+def reward(completions, town, **kwargs):
+    return [None if text == "?" else float(text == place) for text, place in zip(completions, town)]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "texts.py").write_text("from .more import low\nnorm = low\n", encoding="utf-8")
+    (tmp_path / "helpers" / "more.py").write_text("def low(text):\n    return text.lower()\n", encoding="utf-8")
+    (tmp_path / "graders.py").write_text(GRADERS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def built(**settings: Any) -> Grader:
+    return build_grader(ADAPTER.validate_python(settings), "graders.right.file")
+
+
+def grades(grader: Grader, *completions: str) -> list[tuple[float | None, bool | None]]:
+    found = grader(["p"] * len(completions), completions, [ROW] * len(completions))
+    return [(grade.score, grade.passed) for grade in found]
+
+
+def test_a_file_of_the_project_grades_and_its_range_becomes_0_to_1(project: Path) -> None:
+    grader = built(file="graders.py:grade", range=[1.0, 5.0], passes_at=3.0)
+    assert grades(grader, "OSLO", "Bergen") == [(1.0, True), (0.0, False)]
+    assert grader.measure.kind == "bounded"
+
+
+def test_a_function_of_trl_grades_and_none_stays_none(project: Path) -> None:
+    assert grades(built(file="graders.py:reward", measure="binary"), "Oslo", "?", "x") == [
+        (1.0, True),
+        (None, None),
+        (0.0, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def grade(sample, item)\n    return 1", r"graders\.right\.file 'graders\.py:grade' .*SyntaxError.*line 1"),
+        ("import nowhere_to_be_found\n", "No module named 'nowhere_to_be_found'"),
+        ("def other(sample, item): return 1\n", "has no 'grade'"),
+        ("grade = 3\n", "not a function"),
+        ("def grade(text): return 1\n", r"grade\(text\) is a function of no known protocol"),
+        ("raise SystemExit(0)\n", "SystemExit"),
+    ],
+)
+def test_user_faults_a_file_that_cannot_be_used_names_the_key_and_the_file(project: Path, text: str, message: str) -> None:
+    (project / "graders.py").write_text(text, encoding="utf-8")
+    with pytest.raises(RatchetError, match=message):
+        grades(built(file="graders.py:grade"), "x")
+
+
+def test_user_faults_a_file_that_is_not_there_is_refused_before_anything_runs(project: Path) -> None:
+    with pytest.raises(RecipeError, match=r"there is no 'none\.py'"):
+        built(file="none.py:grade")
+    with pytest.raises(ValidationError, match="file"):
+        built(file="graders.py")
+
+
+def test_user_faults_a_score_out_of_its_range_is_a_fault_and_not_clipped() -> None:
+    def scored(score: float, **options: Any) -> Grade:
+        measure = options.pop("measure", built(type="exact").measure)
+        return Scorer(lambda *_: [Grade(score)], "d", measure, **options)(["p"], ["c"], [{}])[0]
+
+    assert scored(1.0) == Grade(1.0, passed=True)
+    assert (scored(0.5).score, scored(0.5).fault) == (None, "protocol")
+    bounded = built(type="length", longest=3).measure
+    assert scored(0.5, measure=bounded) == Grade(0.5)
+    assert scored(2.0, measure=bounded, span=(0.0, 4.0), passes_at=2.0) == Grade(0.5, passed=True)
+    assert scored(1.5, measure=bounded).fault == scored(-0.1, measure=bounded).fault == "protocol"
+
+
+def test_sources_are_followed_through_the_projects_imports(project: Path) -> None:
+    before = source_digests("graders.py:grade")
+    assert sorted(before) == ["graders.py", "helpers/more.py", "helpers/texts.py"]
+    (project / "unrelated.py").write_text("x = 1\n", encoding="utf-8")
+    assert source_digests("graders.py:grade") == before
+
+
+def test_the_digest_is_of_sources_function_and_parameters_and_not_of_limits(project: Path) -> None:
+    def digest(**change: Any) -> str:
+        return built(**{"file": "graders.py:grade", **change}).digest
+
+    before = digest()
+    assert digest(limits={"seconds": 3.0}) == before
+    assert len({before, digest(file="graders.py:reward"), digest(passes_at=0.5), digest(protocol="openai")}) == 4
+    (project / "helpers" / "more.py").write_text("def low(text):\n    return text.upper()\n", encoding="utf-8")
+    assert digest() != before
