@@ -114,17 +114,25 @@ def clustered_mean(sums: Floats, counts: Floats, level: float = 0.95) -> Interva
 
 
 def bootstrap_bounds(
-    statistic: Callable[[Integers], float], clusters: int, level: float, random: np.random.Generator, draws: int = 400
+    statistic: Callable[[Integers], float],
+    value: float,
+    clusters: int,
+    level: float,
+    random: np.random.Generator,
+    draws: int = 400,
 ) -> tuple[float, float]:
-    """Percentile bootstrap over clusters (Efron 1979; Field & Welsh 2007): for a figure without a formula for its error.
+    """Basic bootstrap over clusters (Davison & Hinkley 1997, section 5.2), for a figure without a formula for its error.
+
+    Resamples are biased from the figure as the figure is from the truth, so their quantiles are reflected at it.
 
     Args:
         statistic: the figure of a resample, given the numbers of its clusters [C], some of them repeated.
+        value: the figure itself.
         clusters: C, at least 1.
     """
     figures = [statistic(random.integers(0, clusters, clusters)) for _ in range(draws)]
     low, high = np.quantile(figures, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
-    return float(low), float(high)
+    return 2 * value - float(high), 2 * value - float(low)
 
 
 def standard_error(values: Floats, clusters: Clusters = None) -> tuple[float, int]:

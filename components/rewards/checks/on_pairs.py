@@ -139,8 +139,9 @@ def calibration(scored: ScoredPairs, threshold: float, learned: bool) -> Check:
     def error(drawn: Integers) -> float:
         return expected_calibration_error(differences[np.concatenate([members[c] for c in drawn])], bins)
 
-    bounds = bootstrap_bounds(error, len(members), scored.level, stream(0, "calibration_bootstrap"))
-    figure = Interval(expected_calibration_error(differences, bins), *bounds, len(members))
+    value = expected_calibration_error(differences, bins)
+    low, high = bootstrap_bounds(error, value, len(members), scored.level, stream(0, "calibration_bootstrap"))
+    figure = Interval(value, max(0.0, low), high, len(members))
     detail = f"Brier {brier_score(differences):.3f}, {negative_log_likelihood(differences):.3f} nats per pair, {bins} bins"
     return at_most("calibration", figure, threshold, advice, detail, PAIRS)
 

@@ -60,42 +60,34 @@ def value_range(values: Floats) -> Check:
 
 
 def length_correlation(groups: Sequence[Group], threshold: float, level: float) -> Check:
-    """|Spearman| of reward and length among answers that are equally right, so that legitimate length effects do not count.
+    """|Somers' D| of reward given length, among equally right samples of one prompt: what a group-relative advantage pays for.
 
-    With a bootstrap interval over prompts.
+    With p the share of pairs of different length in which the longer sample has the higher reward (ties half), D = 2 p - 1.
     """
     name, advice = (
         "length_correlation",
         "The reward pays for length; add pairs whose chosen answer is the shorter one, or set reward.model.length_debiased.",
     )
-    count = np.array([len(group.gold) for group in groups], dtype=int)
-    values, gold = (np.concatenate([np.zeros(0), *(getattr(group, of) for group in groups)]) for of in ("values", "gold"))
-    if max((gold == verdict).sum() for verdict in (0, 1)) < FEWEST:
-        return unmeasured(name, threshold, advice, f"fewer than {FEWEST} samples are equally right")
-    lengths = np.array([len(text) for group in groups for text in group.completions], float)
-    starts = np.cumsum(count) - count
-
-    def correlation(drawn: Integers) -> float:
-        kept = np.concatenate([np.arange(starts[group], starts[group] + count[group]) for group in drawn])
-        return _length_correlation(values[kept], lengths[kept], gold[kept])
-
-    value = correlation(np.arange(len(groups)))
-    low, high = bootstrap_bounds(correlation, len(groups), level, stream(0, "length_bootstrap"))
+    counted = [longer_wins(group) for group in groups]
+    higher, compared = (np.array([pair[i] for pair in counted]) for i in (0, 1))
+    if compared.sum() < FEWEST:
+        return unmeasured(name, threshold, advice, "equally right samples of one prompt do not differ in length")
+    detail = f"{compared.sum():.0f} pairs of samples"
+    if np.array_equal(2 * higher, compared) and all(
+        np.ptp(g.values[g.gold == v]) == 0 for g in groups for v in np.unique(g.gold)
+    ):
+        return exact(name, 0.0, threshold, True, advice, f"{detail}, equally rewarded")
+    share = clustered_share(higher, compared, level)
+    value, low, high = (2 * bound - 1 for bound in share[:3])
     nearest = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
-    figure = Interval(abs(value), nearest, max(abs(low), abs(high)), len(groups))
-    return at_most(name, figure, threshold, advice, f"{len(values)} samples", PROMPTS)
+    return at_most(name, Interval(abs(value), nearest, max(abs(low), abs(high)), share.n), threshold, advice, detail, PROMPTS)
 
 
-def _length_correlation(values: Floats, lengths: Floats, gold: Floats) -> float:
-    """Spearman's rho within the right and within the wrong samples, weighted by their number; 0 where nothing varies."""
-    total = weighted = 0.0
-    for verdict in np.unique(gold):
-        kept = gold == verdict
-        mine, theirs = values[kept], lengths[kept]
-        if len(mine) >= FEWEST and np.ptp(mine) > 0 and np.ptp(theirs) > 0:
-            total += len(mine)
-            weighted += len(mine) * float(stats.spearmanr(mine, theirs).statistic)
-    return weighted / total if total else 0.0
+def longer_wins(group: Group) -> tuple[float, float]:
+    """Pairs of equally right samples of different length: in how many the longer has the higher reward (ties half), and all."""
+    lengths = np.array([len(text) for text in group.completions])
+    first, second = np.nonzero((group.gold[:, None] == group.gold) & (lengths[:, None] > lengths))
+    return float(wins(group.values[first], group.values[second]).sum()), float(len(first))
 
 
 def agreement(groups: Sequence[Group], threshold: float, level: float) -> Check:
@@ -168,8 +160,9 @@ def signal_share_interval(groups: Sequence[Group], level: float) -> Interval:
         noisy = float(sums[drawn].sum() / counts[drawn].sum())
         return _signal_share(max(0.0, float(between[drawn].mean()) - noisy / repeats), noisy)
 
-    bounds = bootstrap_bounds(share, len(groups), level, stream(0, "noise_bootstrap"))
-    return Interval(signal_share(groups), *bounds, len(groups))
+    value = signal_share(groups)
+    low, high = bootstrap_bounds(share, value, len(groups), level, stream(0, "noise_bootstrap"))
+    return Interval(value, max(0.0, low), min(1.0, high), len(groups))
 
 
 def centred(groups: Sequence[Group]) -> list[Group]:
