@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from ratchet.components import render_template
 from ratchet.components.errors import ModelError
 from ratchet.components.template_date import FIXED, dated, is_dated
+from ratchet.components.text import transcript
 
 PAD = "\x0b"  # white space that no template contains: if it is gone, the template strips a text
 MARK = re.compile(f"({PAD}?)\ue000(\\d+)\ue001({PAD}?)")  # private-use characters around a message's number
@@ -68,7 +69,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 
 def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
-    """Token ids of a conversation {role, content} in the chat template; without one its texts, with blank lines in between.
+    """Token ids of a conversation {role, content} in the chat template; without one of its plain form, the transcript.
 
     If no text contains the name of a special token, these are the tokens of the rendered template as a whole.
 
@@ -78,7 +79,7 @@ def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappi
     """
     contents = [message["content"] for message in messages]
     if not tokenizer.chat_template:
-        return list(tokenizer("\n\n".join(contents), split_special_tokens=True).input_ids)
+        return list(tokenizer(transcript(messages), split_special_tokens=True).input_ids)
     frame = frame_of(tokenizer, tuple(message["role"] for message in messages))
     texts = frame.texts(contents)
     ids = list(tokenizer(frame.filled(texts), add_special_tokens=False).input_ids)

@@ -7,37 +7,89 @@ import platform
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.digests import file_digest, weights_digest
+from ratchet.components.digests import digest_of, digest_of_digests, file_digest, weights_digest
 from ratchet.components.errors import StoreError
 from ratchet.components.faults import point
 
 MANIFEST = "manifest.json"
+NOT_POLICY = ("*.md", "LICENSE*", ".git*")  # files beside a policy that cannot change what it says
+SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
+WRITTEN = ("transformers_version", "_from_model_config")  # keys of settings in which transformers records how a file was made
+READ_FROM = ("_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only", "tokenizer_file", "vocab_file")
 
 
-def tree_digests(root: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
+def tree_digests(root: Path, digest: Callable[[Path], str] = file_digest, linked: bool = False) -> dict[str, str]:
     """Relative path -> sha256 of every file below ``root`` except its manifest.
 
     Args:
         digest: gives the sha256 of a file.
+        linked: whether links within the tree, or within its repository of the hub's cache, count as their files.
 
     Raises:
-        StoreError: if there is a symbolic link, which could point out of the tree.
+        StoreError: if there is another symbolic link, which could point out of the tree.
     """
+    if linked:
+        require_inner_links(root)
     digests = {}
     for path in sorted(root.rglob("*")):
-        if path.is_symlink():
+        if path.is_symlink() and not linked:
             raise StoreError(f"{path} is a symbolic link. Replace it with the file itself.")
         if path.is_file() and path != root / MANIFEST:
             digests[path.relative_to(root).as_posix()] = digest(path)
     return digests
 
 
+def require_inner_links(root: Path) -> None:
+    """Accept links to files in the same tree only; a snapshot of the hub's cache has its files in its repository's ``blobs``.
+
+    Raises:
+        StoreError: naming the link that leads elsewhere, and where.
+    """
+    tree = root.resolve()
+    snapshot = tree.parent.name == "snapshots" and tree.parent.parent.name.startswith("models--")
+    within = tree.parent.parent / "blobs" if snapshot else tree
+    for path in sorted(path for path in root.rglob("*") if path.is_symlink()):
+        target = path.resolve()
+        if not target.is_file() or not (target.is_relative_to(within) or target.is_relative_to(tree)):
+            raise StoreError(f"{path} is a link to {target}, not to a file of the same model. Replace it with the file itself.")
+
+
+def files_below(folder: str, files: Mapping[str, str]) -> dict[str, str]:
+    """The files of a folder, by paths relative to it: relative path -> sha256. All of them are below ""."""
+    prefix = f"{folder}/" if folder else ""
+    return {name.removeprefix(prefix): digest for name, digest in files.items() if name.startswith(prefix)}
+
+
 def model_weights(model: Path) -> str:
     """The weights digest of a model's directory, as a stage that holds it in ``model/`` has it."""
     return weights_digest({f"model/{name}": digest for name, digest in tree_digests(model).items()})
+
+
+def policy_digest(model: Path, digests: Mapping[str, str] | None = None) -> str:
+    """sha256 of all that changes what a policy says: weights, config, tokenizer, chat templates and ends of sequence.
+
+    Where a settings file comes from, the release that wrote it and its formatting do not count: a policy that is loaded and
+    saved again keeps its digest.
+
+    Args:
+        digests: of its files, if they are known: relative path -> sha256.
+    """
+    files = tree_digests(model) if digests is None else digests
+    kept = {name: digest for name, digest in files.items() if not any(fnmatch(Path(name).name, p) for p in NOT_POLICY)}
+    return digest_of_digests(kept | {name: _settings_digest(model / name, kept[name]) for name in SETTINGS if name in kept})
+
+
+def _settings_digest(path: Path, otherwise: str) -> str:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # damaged, so that its bytes identify it
+        return otherwise
+    known = isinstance(settings, dict)
+    return digest_of({k: v for k, v in settings.items() if k not in WRITTEN + READ_FROM} if known else settings)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,13 +1,26 @@
 """Where state lives: ``.ratchet/`` (or RATCHET_HOME) and ``mlflow/``; nothing else is written."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ratchet.components.errors import StoreError
 from ratchet.components.files import scratch_directory
+from ratchet.components.sqlite_files import sqlite_url
+from ratchet.components.text import visible
+
+RECIPE = "ratchet.yaml"  # of a user's project, whose root is where it is
+LONGEST = 400  # bytes of a path; SQLite takes 512, and DVC's databases lie 69 deeper than the state
+UNUSABLE = {  # in the path of a project: what, and why
+    r"[\x00-\x1f\x7f]": "a control character, which no line of a configuration can contain",
+    r"%[0-9A-Fa-f]{2}": "a percent sign before two hexadecimal digits, which MLflow decodes twice",
+    r"[{}]": "a brace, which DVC takes for a template",
+    r"[\ud800-\udfff]": "bytes that are not UTF-8, which no database here stores",
+}
 
 
 @dataclass(frozen=True)
@@ -19,9 +32,16 @@ class Home:
 
     @classmethod
     def here(cls) -> "Home":
-        """The project in the working directory; RATCHET_HOME moves its state."""
-        project = Path.cwd()
-        return cls(project, Path(os.environ.get("RATCHET_HOME") or project / ".ratchet").absolute())
+        """The project of the working directory; RATCHET_HOME moves its state.
+
+        Raises:
+            StoreError: if a library that is used cannot have files there.
+        """
+        project = project_root(Path.cwd())
+        home = cls(project, Path(os.environ.get("RATCHET_HOME") or project / ".ratchet").absolute())
+        check_place(home.project, "Rename that folder, or move the project")
+        check_place(home.state, "Set RATCHET_HOME to another folder")
+        return home
 
     @property
     def store(self) -> Path:
@@ -43,7 +63,7 @@ class Home:
     @property
     def ledger(self) -> str:
         """SQLAlchemy URL of the ledger."""
-        return os.environ.get("RATCHET_LEDGER_URL", f"sqlite:///{self.state / 'ledger.db'}")
+        return os.environ.get("RATCHET_LEDGER_URL", sqlite_url(self.state / "ledger.db"))
 
     @property
     def leases(self) -> Path:
@@ -59,8 +79,31 @@ class Home:
 
     @property
     def tracking_uri(self) -> str:
-        return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{self.project / 'mlflow' / 'mlflow.db'}")
+        return os.environ.get("MLFLOW_TRACKING_URI", sqlite_url(self.mlflow_database))
+
+    @property
+    def mlflow_database(self) -> Path:
+        """Of a project for which MLFLOW_TRACKING_URI names no other."""
+        return self.project / "mlflow" / "mlflow.db"
 
     @property
     def artifacts(self) -> Path:
         return self.project / "mlflow" / "artifacts"
+
+
+def project_root(start: Path) -> Path:
+    """The nearest folder upwards that contains a recipe of its own; without one, ``start``."""
+    return next((folder for folder in (start, *start.parents) if (folder / RECIPE).is_file()), start)
+
+
+def check_place(path: Path, remedy: str) -> None:
+    """Reject a path that one of the libraries could not use, before anything runs.
+
+    Raises:
+        StoreError: with the reason, and ``remedy``.
+    """
+    reasons = [reason for pattern, reason in UNUSABLE.items() if re.search(pattern, str(path))]
+    if len(os.fsencode(path)) > LONGEST:
+        reasons.append(f"more than {LONGEST} bytes, and the databases below it would be beyond what SQLite opens")
+    if reasons:
+        raise StoreError(f"the path {visible(str(path))!r} has {reasons[0]}. {remedy}.")

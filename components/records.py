@@ -112,5 +112,5 @@ class Registered(NamedTuple):
     """What a promotion must know of a registered version."""
 
     version: str
-    weights: str
+    policy: str  # its digest
     run_id: str

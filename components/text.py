@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 
 MAX_TEXT = 2_000
 
@@ -42,3 +43,10 @@ def redacted(text: str) -> str:
     for pattern, replacement in CREDENTIALS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def transcript(turns: Sequence[Mapping[str, str]]) -> str:
+    """Messages {role, content} as one text: a paragraph ``role: text`` per turn, but a single user message as it is."""
+    if [turn["role"] for turn in turns] == ["user"]:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)

@@ -61,10 +61,13 @@ def function_digests(functions: Iterable[str], digest: Callable[[Path], str] = f
     }
 
 
-def function_files(function: str) -> list[Path]:
+def function_files(function: str, key: str = "reward.function") -> list[Path]:
     """The files of a user's own function: every module of its package, since it may import any; or its one module or file.
 
     Nothing is imported: importing runs code of the user.
+
+    Args:
+        key: the recipe's key that names the function, for messages.
 
     Raises:
         RecipeError: if there is no such module or file.
@@ -73,7 +76,7 @@ def function_files(function: str) -> list[Path]:
     own, folders = (project_root() / module, []) if module.endswith(".py") else _found(module)
     if own is None or not own.is_file():
         raise RecipeError(
-            f"reward.function {function!r}: there is no {module!r} in {project_root()} or among the installed packages. "
+            f"{key} {function!r}: there is no {module!r} in {project_root()} or among the installed packages. "
             "Write module:function or path/to/file.py:function."
         )
     return sorted({own, *(file for folder in folders for file in Path(folder).rglob("*.py"))})

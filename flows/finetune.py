@@ -14,12 +14,14 @@ from ratchet.components.errors import RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
+from ratchet.components.interruption import Interrupted, admitted
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
 from ratchet.components.run.cleanup import clean_up_after_run
 from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
@@ -58,10 +60,20 @@ def finetune(
         The shape of ``run --json``.
     """
     # Nothing more here: serving pickles this body with every global it names, and a console cannot be pickled.
-    return run_recipe(recipe, overrides or [], until, slot)
+    result: dict[str, Any] = run_recipe(recipe, overrides or [], until, slot)
+    return result
 
 
-def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
+def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
+    """The result of the run; a state of Prefect's if the operator ended it."""
+    try:
+        with admitted():
+            return run_to_the_end(recipe, overrides, until, slot)
+    except Interrupted as end:
+        return tasks.interrupted(end)
+
+
+def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
     """Resolve the recipe, run it, print its result."""
     stop = stop_named(until)
     own_process()
@@ -69,6 +81,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     apply(home)
     slot = slot or scheduled_slot()
     loaded = load_recipe(Path(recipe), overrides)
+    check_before_run(home, loaded)
     if stop not in Stage.TRAIN.up_to():
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ratchet.components.home import Home
+from ratchet.components.sqlite_files import PLAIN, sqlite_url
 
 DEFAULTS = {
     "DO_NOT_TRACK": "true",
@@ -18,7 +19,6 @@ DEFAULTS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -31,7 +31,10 @@ def apply(home: Home) -> None:
     """Set variables that the user's environment does not."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_HOME", str(home.state / "prefect"))
+    prefect = home.state / "prefect"
+    if os.environ.setdefault("PREFECT_HOME", str(prefect)) == str(prefect) and not PLAIN.fullmatch(str(prefect)):
+        # Prefect would paste the path into the URL as it is.
+        os.environ.setdefault("PREFECT_SERVER_DATABASE_CONNECTION_URL", sqlite_url(prefect / "prefect.db", "aiosqlite"))
     os.environ.setdefault("MLFLOW_TRACKING_URI", home.tracking_uri)
 
 

@@ -1,7 +1,8 @@
 """The steps of a run as Prefect tasks, and the retry policy.
 
 Each task first confirms that this process may continue the run. Prefect's result cache is off, because a hit would
-skip the store's check of every file's hash; a stage from the store gives a state named ``Cached``.
+skip the store's check of every file's hash; a stage from the store gives a state named ``Cached``. The operator's
+signals interrupt a step alone: in Prefect's own code they would be reported as a crash.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 
 from ratchet.components.errors import ClaimLostError, RatchetError
+from ratchet.components.interruption import Interrupted, admitted, postponed
 from ratchet.components.ledger.claims import Claim
 from ratchet.components.run import steps
 from ratchet.components.run.record import Run, confirm_in_ledger
@@ -77,13 +79,22 @@ def _confirm_running(run_id: UUID) -> None:
         )
 
 
+def interrupted(end: Interrupted) -> State[Any]:
+    """How Prefect shows what the operator ended."""
+    return Cancelled(message=f"Ended by {end}. The same run resumes where it stopped.")
+
+
 def as_task(name: str, step: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
     """A step as a task of that name."""
 
     @wraps(step)
     def confirmed(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        run.confirm()
-        value = step(run, *args, **kwargs)
+        try:
+            with admitted():
+                run.confirm()
+                value = step(run, *args, **kwargs)
+        except Interrupted as end:
+            return interrupted(end)
         return Completed(name="Cached", data=value) if isinstance(value, StageResult) and value.cached else value
 
     decorate: Any = task(
@@ -100,7 +111,8 @@ def as_task(name: str, step: Callable[Concatenate[Run, P], R]) -> Callable[Conca
     @wraps(step)
     def call(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> R:
         check_process()
-        value: Any = prefect_task(run, *args, **kwargs)
+        with postponed():  # after it, Interrupted is raised again if it ended the step
+            value: Any = prefect_task(run, *args, **kwargs)
         found: R = value.result() if isinstance(value, State) else value
         return found
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_one_digest_stands_for_a_set_of_files_in_any_order() -> None:
 
 def test_a_tree_lists_files_at_any_depth_but_not_its_manifest(committed: Path) -> None:
     assert set(tree_digests(committed)) == {"a.txt", "deep/b.txt"}
+
+
+def test_links_count_as_their_files_where_a_caller_says_so(committed: Path, tmp_path: Path) -> None:
+    shutil.copytree(committed, tmp_path / "linked")
+    name = next(iter(tree_digests(committed)))
+    (tmp_path / "linked" / name).rename(tmp_path / "linked" / "moved")
+    (tmp_path / "linked" / name).symlink_to(tmp_path / "linked" / "moved")
+    found = tree_digests(tmp_path / "linked", linked=True)
+    assert found.pop("moved") == found[name]
+    assert found == tree_digests(committed)
 
 
 @pytest.mark.parametrize("target", ["a.txt", "deep", "/etc/hostname", "nowhere"])

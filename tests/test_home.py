@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ratchet.components.errors import StoreError
 from ratchet.components.home import Home
+from ratchet.components.sqlite_files import sqlite_file
 
 VARIABLES = ("RATCHET_HOME", "RATCHET_LEDGER_URL", "MLFLOW_TRACKING_URI")
 
@@ -40,3 +42,49 @@ def test_servers_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RATCHET_LEDGER_URL", "postgresql://ledger")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow")
     assert (Home.here().ledger, Home.here().tracking_uri) == ("postgresql://ledger", "http://mlflow")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a\nb", "control character"),
+        ("a%25b", "MLflow decodes twice"),
+        ("a{b}", "DVC takes for a template"),
+        ("x" * 200 + "/" + "y" * 200, "more than 400 bytes"),
+        ("é" * 90 + "/" + "é" * 90, "more than 400 bytes"),  # 361 characters
+        (b"a\xff".decode(errors="surrogateescape"), "not UTF-8"),
+    ],
+)
+def test_faults_a_place_that_a_library_cannot_use_is_rejected_at_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
+) -> None:
+    (project / name).mkdir(parents=True)
+    monkeypatch.chdir(project / name)
+    with pytest.raises(StoreError, match=reason) as error:
+        Home.here()
+    assert str(error.value).endswith("Rename that folder, or move the project.")
+    str(error.value).encode()
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("RATCHET_HOME", name)
+    with pytest.raises(StoreError, match=f"{reason}.*RATCHET_HOME"):
+        Home.here()
+
+
+def test_faults_two_databases_never_share_a_file_cut_short_by_a_question_mark(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "a?b #c").mkdir()
+    monkeypatch.chdir(project / "a?b #c")
+    home = Home.here()
+    assert sqlite_file(home.ledger) == project / "a?b #c" / ".ratchet" / "ledger.db"
+    assert sqlite_file(home.tracking_uri) == project / "a?b #c" / "mlflow" / "mlflow.db"
+
+
+def test_the_project_is_that_of_the_nearest_recipe_upwards(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "inner" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(project / "inner" / "deep")
+    assert Home.here().project == project / "inner" / "deep"
+    (project / "ratchet.yaml").touch()
+    assert Home.here().state == project / ".ratchet"
+    (project / "inner" / "ratchet.yaml").touch()
+    assert Home.here().project == project / "inner"

@@ -1,4 +1,4 @@
-"""SIGTERM is put off until the work at hand is safe."""
+"""The operator's signals are put off until the work at hand is safe, and end what can be left."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ratchet.components.interruption import Interruption
+from ratchet.components.interruption import Interrupted, Interruption, admitted, postponed
 
 
 @pytest.fixture
@@ -77,3 +77,58 @@ def test_outside_of_the_main_thread_nothing_changes(received: list[int]) -> None
     thread.join()
     assert inside == [(handler, False)]
     assert received == []
+
+
+def interrupted_step(went_on: list[bool]) -> None:
+    with admitted():
+        signal.raise_signal(signal.SIGTERM)
+        went_on.append(True)
+
+
+def test_a_signal_ends_what_admits_it_and_is_delivered_where_it_was_postponed(received: list[int]) -> None:
+    went_on: list[bool] = []
+    for times in (1, 2):  # nothing is left of the first
+        with postponed():
+            with pytest.raises(Interrupted, match="SIGTERM"):
+                interrupted_step(went_on)
+            assert len(received) == times - 1
+        assert len(received) == times
+    assert went_on == []
+
+
+def test_a_signal_that_was_postponed_ends_the_next_step_at_once(received: list[int]) -> None:
+    went_on: list[bool] = []
+    with postponed():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            interrupted_step(went_on)
+    assert (received, went_on) == ([signal.SIGTERM], [])
+
+
+def clean_up(cleaned: list[bool]) -> None:
+    with admitted():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            cleaned.append(True)
+
+
+def test_a_second_signal_does_not_interrupt_the_cleaning_up() -> None:
+    cleaned: list[bool] = []
+    for _ in range(2):  # what was interrupted before does not end the second before it begins
+        with pytest.raises(Interrupted):
+            clean_up(cleaned)
+    assert cleaned == [True, True]
+
+
+def fail_postponed() -> None:
+    with postponed():
+        signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError
+
+
+def test_a_postponed_signal_is_delivered_although_the_block_failed(received: list[int]) -> None:
+    with pytest.raises(RuntimeError):
+        fail_postponed()
+    assert received == [signal.SIGTERM]

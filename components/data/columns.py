@@ -2,6 +2,7 @@
 
     plain prompt        {prompt} or {question}
     chat messages       {messages: [{role, content}, ...]}; a last turn of the assistant is the demonstration
+    any fields          asked by the recipe's ``task``, which makes the messages
     with an answer      {question, answer}
     demonstration       {prompt, completion}
     preference pair     {prompt, chosen, rejected}; chosen and rejected are text, or messages that may contain the prompt too
@@ -10,11 +11,13 @@ Values that are neither text nor messages are passed on unchanged, for the check
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ratchet.components.recipe import Records
+from ratchet.components.recipe import Data, Records
+from ratchet.components.text import transcript
 
+Turns = list[dict[str, str]]
 PROBLEM, DEMONSTRATION, PAIR = "problem", "demonstration", "pair"
 TEXTS = ("prompt", "answer", "demonstration", "chosen", "rejected")
 COLUMNS = (*TEXTS, "group", "shape")  # of a raw row, besides its origin and its ``item``
@@ -36,19 +39,26 @@ class Finding(NamedTuple):
 
 
 class Chat(NamedTuple):
-    """A conversation: the policy's input, and the assistant's last message (None if it is the policy's turn)."""
+    """A conversation: what is asked as text, the assistant's last message (None if it is the policy's turn), and the turns.
 
-    prompt: str | None
-    reply: str | None
+    ``turns`` are None if one user message is asked, which the text contains whole.
+    """
+
+    prompt: Any
+    reply: str | None = None
+    turns: Turns | None = None
 
 
-def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
-    """A record as {prompt, answer, demonstration, chosen, rejected, group, shape}.
+def raw_row(record: Mapping[str, Any], names: Records, asked: Turns | None = None) -> dict[str, Any]:
+    """A record as {prompt, answer, demonstration, chosen, rejected, group, shape}, and its ``messages`` if these are several.
 
     ``shape`` is ``demonstration`` or ``pair`` if there is no separate answer; then the demonstrated or
     chosen, is its answer.
+
+    Args:
+        asked: the messages that the recipe's ``task`` makes of the record.
     """
-    prompt, reply = prompt_of(record, names)
+    prompt, reply, turns = prompt_of(record, names) if asked is None else conversation(asked) or Chat(None)
     pair = [_completion(record.get(name)) for name in (names.chosen, names.rejected)]
     if prompt is None:
         prompt = _implicit_prompt(record.get(names.chosen), record.get(names.rejected))
@@ -67,40 +77,42 @@ def raw_row(record: Mapping[str, Any], names: Records) -> dict[str, Any]:
         "rejected": rejected,
         "group": group if group is None or isinstance(group, str) else str(group),
         "shape": shape,
+        **({} if turns is None else {"messages": turns}),
     }
 
 
-def own_columns(record: Mapping[str, Any], names: Records, keep: Sequence[str] | str) -> dict[str, Any]:
-    """The columns of a record that ``data.keep`` may keep: those that it names, or all that no text was read from."""
-    if not isinstance(keep, str):
-        return {name: record[name] for name in keep if name in record}
-    read = {getattr(names, option) for option in (*TEXT_OPTIONS, "group")} | {"prompt", "completion"}
+def own_columns(record: Mapping[str, Any], names: Records, data: Data) -> dict[str, Any]:
+    """The columns of a record that ``data.keep`` may keep: those that it names, or all that no text was read from as it is."""
+    if not isinstance(data.keep, str):
+        return {name: record[name] for name in data.keep if name in record}
+    asked = () if data.task is None else ("question", "messages")  # of these the task reads what it needs
+    read = {getattr(names, option) for option in (*TEXT_OPTIONS, "group") if option not in asked} | {"completion"}
+    read |= set() if asked else {"prompt"}
     return {name: value for name, value in record.items() if name not in read}
 
 
 def conversation(messages: Any) -> Chat | None:
     """Chat messages as a prompt and a reply, or None if they are not messages.
 
-    A single user message is the prompt itself. Several turns become a transcript, one paragraph ``role: text`` per turn:
-    the policy receives it as one user turn of its template, in which no text can pose as a turn.
+    A single user message is the prompt itself. Of several turns the prompt is the transcript, by which rows are compared,
+    hashed and shown; the policy receives the turns in its own template.
     """
     if not isinstance(messages, list) or not messages:
         return None
-    turns = [(turn.get("role"), turn.get("content")) for turn in messages if isinstance(turn, Mapping)]
-    if len(turns) < len(messages) or not all(isinstance(role, str) and isinstance(text, str) for role, text in turns):
+    given = [(turn.get("role"), turn.get("content")) for turn in messages if isinstance(turn, Mapping)]
+    turns = [{"role": role, "content": text} for role, text in given if isinstance(role, str) and isinstance(text, str)]
+    if len(turns) < len(messages):
         return None
-    reply = turns.pop()[1] if turns[-1][0] == "assistant" else None
+    reply = turns.pop()["content"] if turns[-1]["role"] == "assistant" else None
     if not turns:
         return Chat(None, reply)
-    transcript = "\n\n".join(f"{role}: {text}" for role, text in turns)
-    return Chat(turns[0][1] if [role for role, _ in turns] == ["user"] else transcript, reply)
+    return Chat(transcript(turns), reply, None if [turn["role"] for turn in turns] == ["user"] else turns)
 
 
-def prompt_of(record: Mapping[str, Any], names: Records) -> tuple[Any, str | None]:
-    """The policy's question, and a reply that follows it in a chat: from the question, ``prompt`` or the messages."""
+def prompt_of(record: Mapping[str, Any], names: Records) -> Chat:
+    """What the policy is asked, and a reply that follows it in a chat: from the question, ``prompt`` or the messages."""
     value = _first(record.get(names.question), record.get("prompt"), record.get(names.messages))
-    chat = conversation(value)
-    return (value, None) if chat is None else (chat.prompt, chat.reply)
+    return conversation(value) or Chat(value)
 
 
 def _completion(value: Any) -> Any:
@@ -122,13 +134,13 @@ def _first(*values: Any) -> Any:
 def stored(row: Mapping[str, Any]) -> dict[str, Any]:
     """An added row as ``added.jsonl`` keeps it."""
     texts = {STORED_PROMPT if name == "prompt" else name: row[name] for name in COLUMNS}
-    return texts | ({"item": row["item"]} if row.get("item") else {})
+    return texts | {name: row[name] for name in ("item", "messages") if row.get(name)}
 
 
 def content(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What distinguishes an added row from others: its columns, and its item if it has one."""
-    item = [json.dumps(row["item"], sort_keys=True, default=str)] if row.get("item") else []
-    return (*(row[name] or "" for name in COLUMNS), *item)
+    """What distinguishes an added row from others: its columns, and its item and its messages if it has them."""
+    further = [json.dumps(row[name], sort_keys=True, default=str) for name in ("item", "messages") if row.get(name)]
+    return (*(row[name] or "" for name in COLUMNS), *further)
 
 
 def restored(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,10 @@ def limit_lengths(frame: pl.DataFrame, length: LengthLimit) -> Limited:
         spans = split(frame["prompt"].to_list())
         over = pl.Series([len(s) > length.max_prompt for s in spans])
         if length.policy == "truncate":
+            # A conversation is dropped: its messages would stay whole, and cut ones would not be what was asked.
+            long = pl.Series([len(s) > length.max_prompt for s in spans]) & frame["messages"].is_not_null()
+            frame, spans = frame.filter(~long), [s for s, gone in zip(spans, long, strict=True) if not gone]
+            over = over.filter(~long)
             pairs = zip(frame["prompt"], spans, strict=True)
             cut = [text[: s[length.max_prompt - 1][1]] if len(s) > length.max_prompt else text for text, s in pairs]
             frame = frame.with_columns(pl.Series("prompt", cut, dtype=pl.String))

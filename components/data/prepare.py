@@ -2,7 +2,7 @@
 
 The tables are JSONL in canonical order, so that equal content gives equal bytes and so an equal version:
 
-    train, dev, guard            {id, prompt, answer, demonstration}, and item and group where the recipe keeps them
+    train, dev, guard            {id, prompt, answer, demonstration}, and item, group and messages where there are such
     sealed_0 ... sealed_{F-1}    the same; reserve folds that only the gate reads
     pairs_train, pairs_heldout   {id, prompt, answer, chosen, rejected}, likewise
     added                        rows added to the source's, exactly as given; only if there are any
@@ -57,17 +57,24 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
     rows, kept, left_out = with_items([*read_rows(data), *added], data)
     journal = Journal(data.split, len(rows), warnings=left_out)
     journal.notes["columns"] = kept
+    rows = [{**row, "messages": _json(row.get("messages"))} for row in rows]
     checked = check_rows(rows, data.checks)
     note_failures(journal, checked)
     tables = make_tables(clean(checked.frame, data, journal), data, journal)
     check_tables(tables, journal.taken())
-    tables = with_columns(tables, [*(["item"] if kept else []), *(["group"] if data.group else [])])
+    turns = any(row["messages"] is not None for row in rows)
+    further = {"item": bool(kept), "group": data.group is not None, "messages": turns}
+    tables = with_columns(tables, [name for name, present in further.items() if present])
     summary = write_version(tables, target, journal)
     if added:
         summary |= {"added_rows": write_added(added, target), "recipe_data": configuration}
     write_json(target / "summary.json", summary)
     told = {"steps": journal.steps, "warnings": journal.warnings, "raw_rows": len(rows)}
     return Prepared(summary, {**profile(tables, data.length), **journal.notes, **told})
+
+
+def _json(messages: Any) -> str | None:
+    return None if messages is None else json.dumps(messages, ensure_ascii=False)
 
 
 def note_failures(journal: Journal, checked: Checked) -> None:
@@ -197,11 +204,11 @@ def with_columns(tables: Mapping[str, list[Row]], further: Sequence[str] = ()) -
     """The tables with the columns to write.
 
     Args:
-        further: of ``item`` and ``group`` those that the version has.
+        further: of ``item``, ``group`` and ``messages`` those that the version has.
     """
 
     def written(row: Row, columns: Sequence[str]) -> Row:
-        own = {name: json.loads(row[name]) if name == "item" else row[name] for name in further}
+        own = {name: row[name] if name == "group" else json.loads(row[name] or "null") for name in further}
         return {**{name: row[name] for name in columns}, **own}
 
     return {

@@ -28,6 +28,7 @@ RAW_TYPES = {
     "shape": pl.String,
     "group": pl.String,
     "item": pl.String,  # the user's own columns, as JSON
+    "messages": pl.String,  # what the policy is asked, as JSON, if it is more than one user message
     **dict.fromkeys(TEXTS, pl.String),
 }
 
@@ -105,6 +106,7 @@ def raw_schema(checks: Checks) -> pa.DataFrameSchema:
             "shape": pa.Column(pl.String, pa.Check.isin([PROBLEM, DEMONSTRATION, PAIR])),
             "group": pa.Column(pl.String, nullable=True),
             "item": pa.Column(pl.String, nullable=True),
+            "messages": pa.Column(pl.String, nullable=True),
             "prompt": pa.Column(pl.String, _not_blank("prompt")),
             "answer": pa.Column(pl.String, number if checks.answers == "number" else _not_blank("answer"), nullable=optional),
             "demonstration": pa.Column(pl.String, _not_blank("demonstration"), nullable=optional),

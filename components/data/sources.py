@@ -6,7 +6,7 @@ a missing value is None, for the schema check to find.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from typing import Any
 import polars as pl
 
 from ratchet.components.data import word_problems
-from ratchet.components.data.columns import PAIR, own_columns, raw_row
+from ratchet.components.data.asking import asking
+from ratchet.components.data.chat_logs import of_log
+from ratchet.components.data.columns import PAIR, Turns, own_columns, raw_row
 from ratchet.components.data.duplicates import CONTENT
 from ratchet.components.data.fields import Fields, check_named
 from ratchet.components.data.readers import (
@@ -28,7 +30,18 @@ from ratchet.components.data.readers import (
 )
 from ratchet.components.errors import DataError
 from ratchet.components.randomness import stream
-from ratchet.components.recipe import Csv, Data, Folder, HubDataset, JsonLines, Records, WordProblems, parts, short_form
+from ratchet.components.recipe import (
+    ChatLogs,
+    Csv,
+    Data,
+    Folder,
+    HubDataset,
+    JsonLines,
+    Records,
+    WordProblems,
+    parts,
+    short_form,
+)
 from ratchet.components.recipe.sources import SUFFIXES, FileSource, Weighted
 
 Row = dict[str, Any]
@@ -74,7 +87,7 @@ def _own_rows(data: Data, source: FileSource, needed: Sequence[str]) -> Iterator
     yield from _rows(data, source, files[0], needed)
     if isinstance(source, JsonLines) and source.pairs is not None:
         files.append(Fields(source.pairs))
-        yield from _pair_rows(source, source.pairs, files[1])
+        yield from _pair_rows(data, source, source.pairs, files[1])
     check_named(source, files)
 
 
@@ -85,19 +98,25 @@ def _grouped(data: Data, source: Any) -> Any:
 
 def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str]) -> Iterator[Row]:
     derive = not (isinstance(source, JsonLines) and source.pairs is not None)
+    ask = _asking(data)
     for file, (number, record) in islice(_records(source), source.limit):
-        row = raw_row(record, source)
+        row = raw_row(record, source, ask(record, file, number))
         fields.note(record, row)
-        own = own_columns(record, source, data.keep)
+        own = own_columns(record, source, data)
         if derive and row["chosen"] is None and row["rejected"] is None:
             row["chosen"], row["rejected"] = _derived_pair(data, row["answer"])
         yield {"file": file, "row": number, **row, **({"item": own} if own else {})}
     fields.check_columns(source, needed)
 
 
-def _pair_rows(source: JsonLines, path: str, fields: Fields) -> Iterator[Row]:
+def _asking(data: Data) -> Callable[[Mapping[str, Any], str, int], Turns | None]:
+    return asking(data.task) if data.task is not None else lambda *_: None
+
+
+def _pair_rows(data: Data, source: JsonLines, path: str, fields: Fields) -> Iterator[Row]:
+    ask = _asking(data)
     for number, record in parse_json_lines(Path(path), None):
-        row = raw_row(record, source)
+        row = raw_row(record, source, ask(record, path, number))
         fields.note(record, row)
         yield {"file": path, "row": number, **row, "shape": PAIR}
     fields.check_columns(source, ("prompt",))
@@ -141,6 +160,9 @@ def _records(source: FileSource) -> Iterator[tuple[str, Record]]:
         yield from ((source.path, record) for record in records)
     elif isinstance(source, Folder | HubDataset):
         yield from _folder_records(source, path)
+    elif isinstance(source, ChatLogs):
+        records = parse_json_lines(path, None)
+        yield from ((source.path, (number, of_log(source.path, number, record))) for number, record in records)
     else:
         delimiter = source.delimiter if isinstance(source, Csv) else ","
         yield from ((source.path, record) for record in _file_records(path, source.kind, delimiter))

@@ -1,6 +1,5 @@
 """Dataset versions: the only module that touches DVC, always through its command line."""
 
-import configparser
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from ratchet.components.data.dvc_config import init_project, init_workspace
 from ratchet.components.data.pointers import MD5, POINTER, Place, pointer_md5, read_pointer, read_pointer_text, relocated
 from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError
@@ -19,46 +19,6 @@ from ratchet.components.files import tree_digests, write_text
 from ratchet.components.text import redacted, visible
 
 ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
-
-
-def init_workspace(workspace: Path, state: Path, project: Path) -> None:
-    """Make ``workspace`` a separate DVC repository, sharing the project's cache and remotes.
-
-    A run works in its own workspace, so that it edits no tracked file and takes no lock of another run's.
-
-    Args:
-        state: the project's DVC state directory, which contains the cache.
-        project: its ``.dvc/config`` names the remotes; without one a local remote below ``state`` is the default.
-    """
-    config = _remotes(project, state)
-    config["core"].update({"no_scm": "true", "analytics": "false", "check_update": "false"})
-    config["cache"] = {"dir": str(state / "cache")}
-    directory = workspace / ".dvc"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "config").open("w", encoding="utf-8") as file:
-        config.write(file)
-
-
-def _remotes(project: Path, state: Path) -> configparser.ConfigParser:
-    config = configparser.ConfigParser(interpolation=None)
-    tracked = project / ".dvc" / "config"
-    if tracked.is_file():
-        config.read(tracked)
-    for section in config.sections():
-        url = config[section].get("url", "")
-        if section.startswith("'remote") and url and "://" not in url and not os.path.isabs(url):
-            config[section]["url"] = os.path.normpath(tracked.parent / url)
-    if not config.has_section("core"):
-        config["core"] = {"remote": "local"}
-        config["'remote \"local\"'"] = {"url": str(state / "remote"), "verify": "true"}
-    return config
-
-
-def default_remote(project: Path, state: Path) -> str:
-    """The URL of the project's default remote, without secrets, for messages."""
-    config = _remotes(project, state)
-    name = config.get("core", "remote", fallback="")
-    return redacted(config.get(f"'remote \"{name}\"'", "url", fallback=f"{name} (not in .dvc/config)"))
 
 
 def add(workspace: Path, state: Path) -> str:
@@ -247,7 +207,7 @@ def publish(version: Path, place: Place, recipe: str, state: Path) -> None:
     text = (version / POINTER).read_text(encoding="utf-8")
     write_text(place.pointer, relocated(read_pointer_text(text), place.name, recipe))
     if not (place.root / ".dvc").is_dir():
-        init_workspace(place.root, state, place.root)
+        init_project(place.root, state)
 
 
 def publish_data(version: Path, place: Place) -> None:

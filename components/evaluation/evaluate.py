@@ -53,7 +53,7 @@ def evaluate_items(
         reference: shorthand for a ``measuring`` with only a reference.
     """
     measuring = measuring or Measuring(reference)
-    prompts = [policy.encode_prompt(row["prompt"]) for row in rows]
+    prompts = [policy.encode_row(row) for row in rows]
     items = [int(row["id"], 16) for row in rows]
     settings = SamplingSettings(samples, max_new_tokens, temperature)
     completions = [one for group in generate(policy, prompts, items, settings, SamplingSeed(seed, purpose)) for one in group]

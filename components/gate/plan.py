@@ -54,7 +54,7 @@ def plan_use(
     """Fold, number of the use, level, test and power; counts no use and reads no sealed item."""
     recipe, rules, pair = context.recipe, context.recipe.gate.rules, pair_of(context, models)
     base = _base(context, data, dev, pair, first_champion)
-    if pair.challenger == pair.incumbent:
+    if pair.challenger == pair.incumbent or (_kept_its_start(models) and models.incumbent_is_start):
         return Plan(pair, base, refusal=(Outcome.REJECT, _nothing_new(models)))
     choice = choose_fold(context, ledger, data, pair)
     if choice.fold is None:
@@ -77,14 +77,19 @@ def plan_before_training(context: Context, ledger: Ledger, data: DataStage) -> P
 
 def _nothing_new(models: Models) -> str:
     """Why a challenger is the incumbent itself: training kept its starting policy, or the candidate was promoted before."""
-    if models.challenger.weights == models.start.weights:
+    if _kept_its_start(models):
         return "no checkpoint was better on dev than the incumbent itself"
     return "the candidate is the champion itself: there is nothing to judge, and a run of it ends as unchanged"
 
 
+def _kept_its_start(models: Models) -> bool:
+    """Whether training changed no weight: the candidate is its starting policy, perhaps with another date in its template."""
+    return models.challenger.weights == models.start.weights
+
+
 def pair_of(context: Context, models: Models) -> Pair:
     """What a use is counted for."""
-    return Pair(models.challenger.weights, models.incumbent.weights, rules_digest(context.recipe))
+    return Pair(models.challenger.policy_digest, models.incumbent.policy_digest, rules_digest(context.recipe))
 
 
 def _base(context: Context, data: DataStage, dev: EvaluateStage, pair: Pair, first_champion: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""When a fold is retired, every verdict on it is published, in the run that reached it."""
+"""When a fold is retired, every verdict on it is published: in the run that reached it, and on the version's page."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from ratchet.components.files import scratch_directory
 from ratchet.components.gate.folds import retire_published
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Verdict
+from ratchet.components.report.model_card import Judged, with_sealed
 from ratchet.components.stages.stage import Context
 
 if TYPE_CHECKING:
@@ -30,7 +31,31 @@ def publish_retired(context: Context, tracker: "Tracker", ledger: Ledger) -> int
         if tracker.has_run(known["run_id"]):
             publish_verdict(context, tracker, known["run_id"], Verdict.from_json(known["record"]), retired=True)
         ledger.note_published(known["digest"], known["run_id"])
+    publish_on_pages(context, tracker, ledger)
     return len(hidden)
+
+
+def publish_on_pages(context: Context, tracker: "Tracker", ledger: Ledger) -> None:
+    """Show the verdicts on retired folds on the page of each version that was judged there.
+
+    Every page is compared with what it should show, so that the next run completes what a crash left.
+    """
+    model, judged = context.recipe.name, dict[str, list[Judged]]()
+    retired = ledger.retired(model)
+    for known in ledger.verdicts(model):
+        if known["record"].get("fold_digest") in retired:
+            judged.setdefault(known["record"]["challenger"], []).append(_judged(known))
+    for version in tracker.versions(model) if judged else ():
+        verdicts = judged.get(version.tags.get("weights_sha256", ""))
+        if verdicts and version.description:
+            page = with_sealed(version.description, verdicts, context.home.project)
+            if page != version.description:
+                tracker.describe(model, version.number, page, {})
+
+
+def _judged(known: Mapping[str, Any]) -> Judged:
+    record = known["record"]
+    return Judged(record["outcome"], record["fold"], known["run_id"], list(record["figures"].items()))
 
 
 def publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: Verdict, retired: bool) -> None:

@@ -60,7 +60,7 @@ def build_grader(settings: GraderSettings, key: str = "file") -> Grader:
         case Exact():
             return _of(settings, exact, exact.rule(settings.ignore_case))
         case Pattern():
-            return _of(settings, regex, regex.rule(settings.pattern, settings.whole))
+            return _of(settings, regex, regex.rule(settings.pattern, settings.whole), libraries=regex.LIBRARIES)
         case Choice():
             return _of(settings, choice, choice.rule(settings.options))
         case JsonSchema():
@@ -103,7 +103,7 @@ def _multi(settings: Multi, key: str) -> Grader:
     graders = {name: build_grader(one, f"{key}.graders.{name}") for name, one in settings.graders.items()}
     decides = [settings.model_dump(mode="json", exclude={"graders"}), {name: one.digest for name, one in graders.items()}]
     combined = multi.Combined(parse_formula(settings.formula), graders)
-    span = (settings.range[0], settings.range[1])
+    span = (settings.range[0], settings.range[1]) if settings.range else None
     return Scorer(combined, grader_digest(multi.__name__, decides), BOUNDED, span, settings.passes_at)
 
 

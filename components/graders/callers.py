@@ -61,7 +61,8 @@ class Trl(Caller):
     def arguments(self, names: frozenset[str], takes_any: bool, calls: Sequence[Call], options: Options) -> Arguments:
         extras: dict[str, list[Any]] = {}
         items = [item_of(call["row"]) for call in calls]
-        columns = {name: [item.get(name) for item in items] for name in dict.fromkeys(key for item in items for key in item)}
+        keys = dict.fromkeys(key for item in items for key in item if key not in ("prompt", "completion", "completion_ids"))
+        columns = {name: [item.get(name) for item in items] for name in keys}
         everything = {
             **columns,
             "prompts": [_prompt(call, options) for call in calls],

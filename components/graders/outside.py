@@ -1,5 +1,7 @@
 """Graders that are not ours: a user's function and math-verify in the worker's process, a service, and OpenAI's JSON."""
 
+from typing import Any
+
 from ratchet.components.graders import http_service, math_answers, openai_json, protocols, text_similarity
 from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, RewardFunction
 from ratchet.components.graders.rule import grader_digest
@@ -22,12 +24,16 @@ def user_grader(settings: UserFunction, key: str = "file") -> Grader:
     Raises:
         RecipeError: if there is no such file or module.
     """
-    options = settings.model_dump(include={"protocol", "reference", "form"})
     decides = settings.model_dump(mode="json", exclude={"limits", "environment", "file"})
     name = settings.file.rpartition(":")[2]
     digest = grader_digest(protocols.__name__, [decides, name, source_digests(settings.file)])
-    worker = Worker(settings.file, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
-    return _scorer(worker, digest, settings)
+    return _scorer(user_worker(settings, key), digest, settings)
+
+
+def user_worker(settings: UserFunction, key: str, **more: Any) -> Worker:
+    """The worker of a user's function; ``more`` are options of the adapter."""
+    options = {**settings.model_dump(include={"protocol", "reference", "form"}), **more}
+    return Worker(settings.file, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
 
 
 def math_grader(settings: Math) -> Grader:

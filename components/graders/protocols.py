@@ -68,7 +68,8 @@ def serve(function: Function, options: Mapping[str, Any]) -> Served:
 
     Args:
         options: ``protocol``, ``reference`` (a template), ``form`` (text, messages or auto); ``example``, a call whose
-            arguments are to be shown; ``source``, Python that defines ``grade`` and is run in place of the function.
+            arguments are to be shown; ``source``, Python that defines ``grade`` and is run in place of the function;
+            ``positional``, whether three parameters of other names are prompts, completions and rows.
 
     Raises:
         RecipeError: if the signature fits none of the protocols, or several.
@@ -77,7 +78,8 @@ def serve(function: Function, options: Mapping[str, Any]) -> Served:
         function = defined(str(options["source"]))
     function = made(function)
     shape = Shape.of(function)
-    protocol = taken(function, shape, str(options.get("protocol", "auto")))
+    others = _takes_three(function) and bool(options.get("positional")) and not fitting(shape)
+    protocol = "ratchet" if others else taken(function, shape, str(options.get("protocol", "auto")))
     caller = PROTOCOLS[protocol][1]
     caller.check(shape.names, shape.required)
 
@@ -90,24 +92,37 @@ def serve(function: Function, options: Mapping[str, Any]) -> Served:
     return answer, caller.batch, facts
 
 
+def fitting(shape: Shape) -> list[str]:
+    """The protocols that a signature fits."""
+    return [name for name, (fits, _, _) in PROTOCOLS.items() if fits(shape)]
+
+
+def _takes_three(function: Function) -> bool:
+    try:
+        signature_of(function).bind([], [], [])
+    except TypeError:
+        return False
+    return True
+
+
 def taken(function: Function, shape: Shape, wanted: str) -> str:
     """The protocol of a signature; the one that the recipe names must fit it.
 
     Raises:
         RecipeError: if none fits, or several do.
     """
-    fitting = [name for name, (fits, _, _) in PROTOCOLS.items() if fits(shape)]
+    found = fitting(shape)
     said = written(function)
     if wanted != "auto":
-        if wanted not in fitting:
+        if wanted not in found:
             raise RecipeError(f"{said} is not called as protocol: {wanted} calls, {PROTOCOLS[wanted][2]}. Correct either.")
         return wanted
-    if not fitting:
+    if not found:
         forms = "; ".join(f"{name}: {form}" for name, (_, _, form) in PROTOCOLS.items())
         raise RecipeError(f"{said} is a function of no known protocol. Write one of {forms}.")
-    if len(fitting) > 1:
-        raise RecipeError(f"{said} is ambiguous: it fits {' and '.join(fitting)}. Add the key protocol: {fitting[0]}.")
-    return fitting[0]
+    if len(found) > 1:
+        raise RecipeError(f"{said} is ambiguous: it fits {' and '.join(found)}. Add the key protocol: {found[0]}.")
+    return found[0]
 
 
 def signature_of(function: Function) -> inspect.Signature:

@@ -11,13 +11,14 @@ from ratchet.components.graders.protocol import BINARY, Grade, Measure, RewardFu
 class Scorer:
     """The grades of a function: its scores mapped from ``span`` to [0, 1], and passed from a score on.
 
-    A score outside of the span, or between its ends for a binary grader, is a fault, never clipped.
+    A score outside of the span, or between its ends for a binary grader, is a fault, never clipped. Without a span scores stay
+    as they are.
     """
 
     function: RewardFunction
     digest: str
     measure: Measure
-    span: tuple[float, float] = (0.0, 1.0)
+    span: tuple[float, float] | None = (0.0, 1.0)
     passes_at: float | None = None  # in the function's own scores; binary: the upper end
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
@@ -26,6 +27,8 @@ class Scorer:
     def _judged(self, grade: Grade) -> Grade:
         if grade.score is None:
             return grade
+        if self.span is None:
+            return grade if self.passes_at is None else replace(grade, passed=grade.score >= self.passes_at)
         low, high = self.span
         if not low <= grade.score <= high or (self.measure == BINARY and grade.score not in (low, high)):
             allowed = f"{low:g} or {high:g}" if self.measure == BINARY else f"{low:g} to {high:g}"

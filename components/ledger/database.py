@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -15,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, Ope
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.tables import SCHEMA_VERSION, metadata, runs, settings_table
+from ratchet.components.sqlite_files import sqlite_file
 
 LOCK_TIMEOUT_SECONDS = 20
 
@@ -46,8 +46,8 @@ class Database:
             found = connection.execute(sa.select(settings_table.c.value).where(settings_table.c.key == "schema")).scalar()
             if found is None:
                 connection.execute(settings_table.insert().values(key="schema", value=SCHEMA_VERSION))
-            elif found == "2":
-                _upgrade(connection)
+            elif found in ("2", "3"):
+                _upgrade(connection, found)
             elif found != SCHEMA_VERSION:
                 raise RegistryError(
                     f"the ledger has schema {found}, but this release reads {SCHEMA_VERSION}. Use the release that wrote it."
@@ -97,8 +97,8 @@ def now() -> str:
 def _engine(url: str) -> sa.Engine:
     """The engine of a URL. A malformed one is not shown, because nobody knows which part of it is the password."""
     try:
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (file := sqlite_file(url)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         parsed = sa.make_url(url)
         arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if parsed.get_backend_name() == "sqlite" else {}
         # With parameters, an error would print sealed figures.
@@ -122,12 +122,17 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    """From schema 2, in which the key of ``runs`` was the identity, so that a run replaced an earlier one."""
+def _upgrade(connection: sa.Connection, found: str) -> None:
+    """From schema 2, in which the key of ``runs`` was the identity, and 3, which identified a policy by its weights."""
+    if found == "2":
+        _rebuild_runs(connection)
+    connection.execute(settings_table.update().where(settings_table.c.key == "schema").values(value=SCHEMA_VERSION))
+
+
+def _rebuild_runs(connection: sa.Connection) -> None:
     columns = [column.name for column in runs.columns]
     connection.execute(sa.text("ALTER TABLE runs RENAME TO runs_2"))
     runs.create(connection)
     before = sa.select(*(sa.column(name) for name in columns)).select_from(sa.table("runs_2"))
     connection.execute(runs.insert().from_select(columns, before))
     connection.execute(sa.text("DROP TABLE runs_2"))
-    connection.execute(settings_table.update().where(settings_table.c.key == "schema").values(value=SCHEMA_VERSION))

@@ -14,9 +14,9 @@ from ratchet.components.digests import digest_of
 from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.faults import point
 from ratchet.components.ledger import retired_folds
-from ratchet.components.ledger.database import now
+from ratchet.components.ledger.database import equal, now
 from ratchet.components.ledger.runs import Runs
-from ratchet.components.ledger.tables import alias_moves, leases, promotions
+from ratchet.components.ledger.tables import alias_moves, leases, policies, promotions, runs
 from ratchet.components.ledger.verdicts import Verdicts
 
 
@@ -27,7 +27,7 @@ class Promotion:
     sequence: int
     version: str
     previous: str | None
-    weights: str
+    weights: str  # the policy's digest; the column is older than that
     by: str  # gate, override or rollback
     verdict: str | None
     reason: str | None
@@ -53,13 +53,22 @@ class Ledger(Verdicts, Runs):
         return history[-1] if history else None
 
     def history(self, model: str) -> list[Promotion]:
-        """All promotions, oldest first.
+        """All promotions, oldest first, each with its policy's digest where that is known.
 
         Raises:
             RegistryError: if a row was changed or removed.
         """
+        query = sa.select(policies.c.weights, policies.c.policy).where(policies.c.model == model)
         with self.transaction() as connection:
-            return self._history(connection, model)
+            rows, known = self._history(connection, model), dict(connection.execute(query).tuples().all())
+        return [replace(row, weights=known.get(row.weights, row.weights)) for row in rows]
+
+    def identify(self, model: str, weights: str, policy: str) -> None:
+        """Record the digest of a policy that an earlier release promoted by that of its weights; idempotent."""
+        values = {"model": model, "weights": weights}
+        with self.transaction() as connection:
+            if connection.execute(sa.select(policies).where(*equal(policies, values))).first() is None:
+                connection.execute(policies.insert().values(**values, policy=policy))
 
     def _history(self, connection: sa.Connection, model: str) -> list[Promotion]:
         query = sa.select(promotions).where(promotions.c.model == model).order_by(promotions.c.sequence)
@@ -73,6 +82,12 @@ class Ledger(Verdicts, Runs):
                 )
             before = row.digest
         return rows
+
+    def models(self) -> list[str]:
+        """Names of the models that were ever run or promoted, in order."""
+        with self.transaction() as connection:
+            query = sa.union(sa.select(runs.c.model), sa.select(promotions.c.model))
+            return sorted(connection.execute(query).scalars())
 
     def promotions(self) -> list[tuple[str, Promotion]]:
         """All promotions of all models, each model's oldest first."""

@@ -63,6 +63,6 @@ def _succeed(ledger: Ledger, registry: Versions, model: str, version: str, by: s
             raise RegistryError(f"version {version} of {model} is already the champion. There is nothing to do.")
         if champion is None or champion.version != version:
             sequence, previous = (champion.sequence, champion.version) if champion else (0, None)
-            row = Promotion(sequence + 1, version, previous, found.weights, by, None, reason, found.run_id, now())
+            row = Promotion(sequence + 1, version, previous, found.policy, by, None, reason, found.run_id, now())
             ledger.promote(model, row, token=token)
         return follow(ledger, registry, model)

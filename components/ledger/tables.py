@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 
 metadata = sa.MetaData()
 
@@ -60,13 +60,21 @@ promotions = sa.Table(
     sa.Column("sequence", sa.Integer, primary_key=True),
     sa.Column("version", sa.String(32), nullable=False),
     sa.Column("previous", sa.String(32)),
-    sa.Column("weights", sa.String(64), nullable=False),
+    sa.Column("weights", sa.String(64), nullable=False),  # the policy's digest; in rows of schema 3, that of its weights
     sa.Column("by", sa.String(16), nullable=False),
     sa.Column("verdict", sa.String(64)),  # null if a person decided
     sa.Column("reason", sa.Text),  # a person's
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("at", sa.String(40), nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),  # over the row and the digest of the previous row
+)
+# The digests of policies that releases of schema 3, which knew a policy by its weights alone, promoted.
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("weights", sa.String(64), primary_key=True),
+    sa.Column("policy", sa.String(64), nullable=False),
 )
 # An intent is recorded before the alias is set in MLflow, and closed once the alias was read back.
 alias_moves = sa.Table(

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -56,6 +57,11 @@ class Policy:
     def encode_messages(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of a conversation {role, content} inside the policy's own template."""
         return encode_messages(self.tokenizer, messages)
+
+    def encode_row(self, row: Mapping[str, Any]) -> list[int]:
+        """Token ids of what a dataset's row asks: its ``messages``, if it has such, else its ``prompt``."""
+        messages = row.get("messages")
+        return self.encode_prompt(row["prompt"]) if messages is None else self.encode_messages(messages)
 
     def encode_completion(self, completion: str) -> list[int]:
         """Token ids of a completion, the end of its turn included; the names of special tokens in it are plain text."""

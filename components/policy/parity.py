@@ -4,8 +4,9 @@ Models differ in windows, caps, scales and positions. Instead of a list of suppo
 tokens; if its figures differed, training would silently use wrong importance ratios.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -119,19 +120,20 @@ def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Te
     return predictors.gather(-1, tokens[0, len(prompt) :, None])[:, 0].cpu()
 
 
-def longest_prompt(policy: Policy, prompts: Sequence[str]) -> int:
+def longest_prompt(policy: Policy, rows: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of the longest prompt, among those of most characters; the sampler checks every one."""
-    return max((len(policy.encode_prompt(prompt)) for prompt in sorted(prompts, key=len)[-LONGEST:]), default=0)
+    longest = sorted(rows, key=lambda row: len(row["prompt"]))[-LONGEST:]
+    return max((len(policy.encode_row(row)) for row in longest), default=0)
 
 
-def check_context(policy: Policy, prompts: Sequence[str], max_new_tokens: int) -> None:
+def check_context(policy: Policy, rows: Sequence[Mapping[str, Any]], max_new_tokens: int) -> None:
     """Refuse prompts whose completions could run past the model's context.
 
     Raises:
         ModelError: naming the longest prompt and the remedy.
     """
     limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
-    longest = longest_prompt(policy, prompts)
+    longest = longest_prompt(policy, rows)
     if limit is not None and longest + max_new_tokens > limit:
         raise ModelError(
             f"a prompt of {longest} tokens and policy.max_new_tokens={max_new_tokens} exceed the model's context of {limit}. "

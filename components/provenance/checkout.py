@@ -56,7 +56,7 @@ def code_state(project: Path) -> CodeState:
     commit = _text(project, "rev-parse", "HEAD")
     if commit is None:
         return CodeState(UNKNOWN)
-    folder = (_text(project, "rev-parse", "--show-prefix") or "").strip().rstrip("/")
+    folder = (_text(project, "rev-parse", "--show-prefix") or "").removesuffix("\n").rstrip("/")
     status = _text(project, "status", "--porcelain", "--untracked-files=all", "--", *CODE_ONLY)
     if status is None:  # unknown whether it is as committed, so it does not count as committed
         return CodeState(commit.strip(), folder, ("git status failed",), "git status failed\n")

@@ -53,6 +53,12 @@ class StartingPolicy(Section):
     version: Version | None = None
     source: str | None = None  # of an existing model: its directory or hub id
     weights_sha256: Sha256
+    policy_sha256: Sha256 | None = None  # over all files that change what it says; None in records of earlier releases
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """By what it is recognised."""
+        return {"weights": self.weights_sha256, "policy": self.policy_sha256}
 
 
 class RewardParent(Section):
@@ -77,6 +83,7 @@ class Lineage(Section):
     format: Literal[1] = 1
     model: Name
     weights_sha256: Sha256
+    policy_sha256: Sha256 | None = None  # as in :class:`StartingPolicy`
     code: Code
     recipe: dict[str, Any]
     recipe_digest: Sha256

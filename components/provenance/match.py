@@ -23,7 +23,7 @@ LOCK, CURRENT = "lock", "current"
 class Match(StrEnum):
     """How a rebuilt version compares with the recorded one."""
 
-    EQUAL = "equal"  # the same weights, bit by bit
+    EQUAL = "equal"  # the same weights, bit by bit, and the same files beside them
     WITHIN = "within tolerance"  # different bits, on another class of machine or with other libraries
     DIFFERS = "differs"
 
@@ -48,6 +48,7 @@ class Rebuilt:
     """What a reproduction made, and with what."""
 
     weights: str
+    policy: str
     stages: Mapping[str, Mapping[str, str]]  # name -> files
     metrics: Mapping[str, float]
     machine: Mapping[str, Any]
@@ -139,7 +140,7 @@ def judged(lineage: Lineage, rebuilt: Rebuilt, tolerance: float) -> dict[str, An
     differences = metric_differences(lineage, rebuilt.metrics)
     same = same_class(lineage, rebuilt)
     match = Match.DIFFERS
-    if rebuilt.weights == lineage.weights_sha256:
+    if rebuilt.weights == lineage.weights_sha256 and lineage.policy_sha256 in (None, rebuilt.policy):
         match = Match.EQUAL
     elif not same and all(value is not None and abs(value) <= tolerance for value in differences.values()):
         match = Match.WITHIN
@@ -147,6 +148,7 @@ def judged(lineage: Lineage, rebuilt: Rebuilt, tolerance: float) -> dict[str, An
         "match": match.value,
         "same_class": same,
         "weights": {"recorded": lineage.weights_sha256, "made": rebuilt.weights},
+        "policy": {"recorded": lineage.policy_sha256, "made": rebuilt.policy},
         "stages": [stage.as_json() for stage in stages],
         "first_difference": next((stage.as_json() for stage in stages if not stage.equal), None),
         "metrics": differences,

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ratchet.components.data import versioning
+from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.data.pointers import POINTER, Place, read_pointer_text, relocated
 from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError
-from ratchet.components.files import model_weights, read_json_lines, verify_directory, write_text
+from ratchet.components.files import files_below, model_weights, policy_digest, read_json_lines, verify_directory, write_text
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import Lineage, StageManifest
 from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest, lock_digest
 from ratchet.components.provenance.match import CURRENT, UNTIL_TRAINED, Rebuilt, judged, refusals
 from ratchet.components.provenance.virtualenv import isolated, locked_environment
-from ratchet.components.stages.train import files_below
 from ratchet.components.store import Store
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
+
+STOPPED = 6  # exit code of a training that the sentinel ended: it is finished, and what it kept can be compared
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Rebuild:
         try:
             data = versioning.restore(dataset.md5, workspace, home.dvc, home.project)
         except DataError as error:
-            remote = versioning.default_remote(home.project, home.dvc)
+            remote = default_remote(home.project, home.dvc)
             lacking = f"neither DVC's cache nor its remote {remote} has dataset {dataset.md5}"
             if (pointer.get("meta") or {}).get("added"):
                 raise RegistryError(f"{lacking}, and its added rows exist nowhere else ({error}) Bring it there.") from error
@@ -153,12 +155,13 @@ class Rebuild:
         assert policy.version is not None
         self.say(f"fetching version {policy.version}, which training started from")
         model = self.tracker.download(self.lineage.model, policy.version, self.folder / "parent")
-        weights = model_weights(model)
-        if weights != policy.weights_sha256:
-            raise RegistryError(
-                f"version {policy.version} has weights {weights[:12]}, but version {self.number} started from "
-                f"{policy.weights_sha256[:12]}. Restore the parent's artifact."
-            )
+        made = {"weights": model_weights(model), "policy": policy_digest(model)}
+        for kind, recorded in policy.digests.items():
+            if recorded not in (None, made[kind]):
+                raise RegistryError(
+                    f"version {policy.version} has {kind} {made[kind][:12]}, but version {self.number} started from "
+                    f"{str(recorded)[:12]}. Restore the parent's artifact."
+                )
         return model
 
     def _interpreter(self) -> Path:
@@ -172,13 +175,16 @@ class Rebuild:
         threads = int(self.lineage.recipe["threads"])
         with self.computing:
             self.say("training")
-            trained = self._ratchet(interpreter, "train", "--recipe", str(recipe))
+            trained = self._ratchet(interpreter, "train", "--recipe", str(recipe), ends=(0, STOPPED))
         found = self._ratchet(interpreter, "doctor")
         machine = {**found["machine"], **({"threads": threads} if threads else {})}
         return rebuilt_in(self.state / "store", trained["stages"], machine, found["libraries"], self.lineage.checkpoint)
 
-    def _ratchet(self, interpreter: Path, *arguments: str) -> dict[str, Any]:
+    def _ratchet(self, interpreter: Path, *arguments: str, ends: Collection[int] = (0,)) -> dict[str, Any]:
         """What a verb of the commit prints as JSON.
+
+        Args:
+            ends: exit codes that are no failure.
 
         Raises:
             RegistryError: if it fails.
@@ -187,7 +193,7 @@ class Rebuild:
         environment = isolated(self.state, threads, os.environ)
         command = [str(interpreter), "-m", "ratchet", *arguments, "--json"]
         done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
+        if done.returncode not in ends:
             reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode}")).rstrip(".")
             raise RegistryError(
                 f"`ratchet {arguments[0]}` of commit {self.lineage.code.commit[:12]} failed: {reason}. Its output is above."
@@ -253,7 +259,7 @@ def rebuilt_in(
         if known.name in UNTIL_TRAINED:
             made[known.name] = (root / known.name / known.key, verify_directory(root / known.name / known.key)["files"])
     path, files = made["train"]
-    kept = files_below(files, checkpoint)
+    kept = files_below(checkpoint, files)
     if not kept:
         raise RegistryError(
             f"the training made again kept no {checkpoint}: another step was best or last there, so this version cannot be "
@@ -263,4 +269,7 @@ def rebuilt_in(
     step = int(checkpoint.rpartition("_")[2]) if checkpoint else best
     points = [row["values"] for row in read_json_lines(path / "metrics.jsonl") if row["step"] == step]
     metrics = {name: value for values in points for name, value in values.items()}
-    return Rebuilt(weights_digest(kept), {name: found for name, (_, found) in made.items()}, metrics, machine, libraries)
+    policy = policy_digest(path / checkpoint / "model", files_below("model", kept))
+    return Rebuilt(
+        weights_digest(kept), policy, {name: found for name, (_, found) in made.items()}, metrics, machine, libraries
+    )

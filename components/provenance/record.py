@@ -34,7 +34,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
     """The record of the candidate made by these stages.
 
     Args:
-        version_of: the registered version with a weights digest.
+        version_of: the registered version with a policy's digest.
     """
     recipe, project = context.recipe, context.home.project
     data, reward, train = _made(stages, DataStage), _made(stages, RewardStage), _made(stages, TrainStage)
@@ -45,6 +45,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
     return Lineage(
         model=recipe.name,
         weights_sha256=train.weights,
+        policy_sha256=train.policy_digest,
         code=code_of(code_state(project), sources_digest()),
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=recipe.digest,
@@ -91,12 +92,12 @@ def named_files(recipe: Recipe, project: Path, seen: Seen) -> dict[str, str]:
 
 
 def _starting_policy(recipe: Recipe, start: PolicyStage, version_of: Callable[[str], str | None]) -> StartingPolicy:
-    weights = start.weights
+    digests = {"weights_sha256": start.weights, "policy_sha256": start.policy_digest}
     if isinstance(start, ChampionStage):
-        return StartingPolicy(kind="version", version=version_of(weights), weights_sha256=weights)
+        return StartingPolicy(kind="version", version=version_of(start.policy_digest), **digests)
     if recipe.policy.model is not None:
-        return StartingPolicy(kind="model", source=recipe.policy.model, weights_sha256=weights)
-    return StartingPolicy(kind="warmup", weights_sha256=weights)
+        return StartingPolicy(kind="model", source=recipe.policy.model, **digests)
+    return StartingPolicy(kind="warmup", **digests)
 
 
 def _reward_parent(recipe: Recipe, reward: RewardStage) -> RewardParent:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ratchet.components.data import versioning
 from ratchet.components.digests import digest_of, file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError, StoreError
-from ratchet.components.files import read_json, verify_directory
+from ratchet.components.files import files_below, read_json, verify_directory
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Lineage, read_lineage
 from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest
-from ratchet.components.stages.train import files_below
 from ratchet.components.store import Store
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ def check_tags(lineage: Lineage, tags: Mapping[str, str]) -> Check:
         "dataset_md5": lineage.dataset.md5,
         "recipe_digest": lineage.recipe_digest,
         "commit": lineage.code.commit,
+        **({"policy_sha256": lineage.policy_sha256} if lineage.policy_sha256 else {}),
     }
     return compared("tags", recorded, {name: tags.get(name, "none") for name in recorded}, "the version's tags")
 
@@ -73,7 +73,7 @@ def check_tags(lineage: Lineage, tags: Mapping[str, str]) -> Check:
 def check_verdicts(found: Sequence[Mapping[str, Any]]) -> Check:
     """Compare each verdict in the ledger with its digest."""
     if not found:
-        return Check("verdict", State.UNREACHABLE, "the ledger has no verdict on these weights")
+        return Check("verdict", State.UNREACHABLE, "the ledger has no verdict on this policy")
     wrong = [row["digest"][:12] for row in found if digest_of(row["record"]) != row["digest"]]
     if wrong:
         return Check("verdict", State.DIFFERS, f"the ledger's record of verdict {wrong[0]} differs from the decision")
@@ -102,11 +102,12 @@ class Verification:
         found = [record, *self._model(lineage)]
         if lineage is not None:
             found += [check_tags(lineage, self.version.tags), *self._made_from(lineage)]
-        return [*found, check_verdicts(self.ledger.verdicts_on(self.name, self._weights)), self._published_verdict()]
+        return [*found, check_verdicts(self._verdicts()), self._published_verdict()]
 
-    @property
-    def _weights(self) -> str:
-        return self.version.tags.get("weights_sha256", "")
+    def _verdicts(self) -> list[dict[str, Any]]:
+        """On the policy; those of earlier releases are on its weights."""
+        known = [self.version.tags.get(tag) for tag in ("policy_sha256", "weights_sha256")]
+        return [row for digest in known if digest for row in self.ledger.verdicts_on(self.name, digest)]
 
     def _record(self) -> tuple[Check, Lineage | None]:
         digest = self.version.tags.get(TAG)
@@ -122,16 +123,19 @@ class Verification:
 
     def _model(self, lineage: Lineage | None) -> Iterator[Check]:
         try:
-            actual, manifest = self.tracker.model_digests(self.name, self.version.number, self.scratch / "model")
+            actual, manifest, policy = self.tracker.model_digests(self.name, self.version.number, self.scratch / "model")
         except RegistryError as error:
             yield Check("model", State.UNREACHABLE, str(error))
             return
         yield compared("model", manifest, actual, "the files in MLflow")
         weights = weights_digest({f"model/{name}": digest for name, digest in actual.items()}) if actual else "none"
-        yield compared("weights", self._weights, weights, "the safetensors in MLflow")
+        tags = self.version.tags
+        yield compared("weights", tags.get("weights_sha256", ""), weights, "the safetensors in MLflow")
+        if "policy_sha256" in tags:
+            yield compared("policy", tags["policy_sha256"], policy, "the policy's files in MLflow")
         train = lineage.stage("train") if lineage else None
         if lineage is not None and train is not None:
-            files = files_below(files_below(train.files, lineage.checkpoint), "model")
+            files = files_below("model", files_below(lineage.checkpoint, train.files))
             yield compared("model, as trained", files, actual, "the files in MLflow")
 
     def _made_from(self, lineage: Lineage) -> Iterator[Check]:
@@ -183,11 +187,12 @@ class Verification:
 
     def _parent(self, lineage: Lineage) -> Check:
         number = str(lineage.policy.version)
+        recorded = {f"{kind}_sha256": digest for kind, digest in lineage.policy.digests.items() if digest is not None}
         try:
-            actual = self.tracker.version(self.name, number).tags.get("weights_sha256")
+            tags = self.tracker.version(self.name, number).tags
         except RegistryError as error:
             return Check("starting policy", State.UNREACHABLE, str(error))
-        return compared("starting policy", lineage.policy.weights_sha256, actual, f"version {number}")
+        return compared("starting policy", recorded, {tag: tags.get(tag, "none") for tag in recorded}, f"version {number}")
 
     def _published_verdict(self) -> Check:
         path = self.tracker.fetch(self.version.run_id, "verdict.json", self.scratch / "verdict")

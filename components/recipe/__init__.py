@@ -25,6 +25,7 @@ from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
 from ratchet.components.recipe.sentinel import Sentinel
 from ratchet.components.recipe.sources import (
+    ChatLogs,
     Csv,
     Folder,
     HubDataset,
@@ -37,6 +38,7 @@ from ratchet.components.recipe.sources import (
     parts,
     short_form,
 )
+from ratchet.components.recipe.task import Message, Task
 from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "MAX_RECIPE_BYTES",
     "PAIR_COLUMNS",
     "PROBLEM_COLUMNS",
+    "ChatLogs",
     "Checks",
     "Choice",
     "Compared",
@@ -75,6 +78,7 @@ __all__ = [
     "Lora",
     "Loss",
     "Math",
+    "Message",
     "Mix",
     "Multi",
     "NearDuplicates",
@@ -101,6 +105,7 @@ __all__ = [
     "Split",
     "Sql",
     "StringCheck",
+    "Task",
     "Term",
     "TextSimilarity",
     "Train",

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ratchet.components.recipe.base import Count, Section, Share
 from ratchet.components.recipe.sources import Source, WordProblems, parts
+from ratchet.components.recipe.task import Task
 
 # What the tables of a dataset always keep of a row; ``item`` and ``group`` come with data.keep and data.group.
 PROBLEM_COLUMNS = ("id", "prompt", "answer", "demonstration")
@@ -78,6 +79,7 @@ class Data(Section):
     """Versioned dataset preparation. ``auto`` is on, except for generated problems."""
 
     source: Source = WordProblems()
+    task: Task | None = None  # the recipe's section ``task``, which is written beside data
     keep: list[str] | Literal["small"] = "small"  # further columns, as item.*; small: all with values of up to 16 KiB
     group: str | None = None  # a column: rows with an equal value stay in one split, and are one cluster in every test
     seed: int = 1
@@ -96,6 +98,14 @@ class Data(Section):
         if twice:
             raise ValueError(f"the column {twice[0]!r} is named twice; remove one")
         return keep
+
+    @model_validator(mode="after")
+    def _task_has_rows(self) -> "Data":
+        if self.task is not None and any(isinstance(part.source, WordProblems) for part in parts(self.source)):
+            raise ValueError(
+                "task asks with the fields of your rows, and generated problems have none; give data.source a path"
+            )
+        return self
 
     @model_validator(mode="after")
     def _columns_exist(self) -> "Data":

@@ -82,7 +82,7 @@ class Multi(GraderSection):
     type: Literal["multi"]
     graders: Annotated[dict[Name, "GraderSettings"], Field(min_length=1)]
     formula: str
-    range: Range = Field(default_factory=lambda: [0.0, 1.0])  # of the formula's values, which become 0 to 1
+    range: Range | None = Field(default_factory=lambda: [0.0, 1.0])  # of values, which become 0 to 1; null: as they are
     passes_at: float | None = None  # passed from this value on
 
     @model_validator(mode="after")

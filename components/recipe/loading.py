@@ -118,6 +118,8 @@ def _override(values: dict[str, Any], override: str) -> None:
 def _explain(error: Any) -> tuple[str, str]:
     # A union's tag appears in the location; users never write it.
     parts = [str(part) for part in error["loc"] if not str(part).startswith(("literal[", "constrained-int"))]
+    if parts[:2] == ["data", "task"]:
+        parts = parts[1:]
     if parts[:1] == ["data"]:
         pairs = zip(parts, ["", *parts], strict=False)
         parts = [part for part, before in pairs if before != "source" and part not in ("NearDuplicates", "Decontaminate")]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,17 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     gate: Gate
     retention: Retention = Retention()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _task_is_of_the_data(cls, values: Any) -> Any:
+        """``task`` stands beside ``data`` in a file; it is kept with the data, whose version depends on it."""
+        if not isinstance(values, dict) or "task" not in values or not isinstance(values.get("data", {}), dict):
+            return values
+        others = {name: value for name, value in values.items() if name != "task"}
+        if "task" in others.get("data", {}):
+            raise ValueError("task is given twice, as task and as data.task; remove one")
+        return {**others, "data": {**others.get("data", {}), "task": values["task"]}}
 
     @model_validator(mode="after")
     def _reward_model_has_pairs(self) -> "Recipe":

@@ -75,6 +75,12 @@ class HubDataset(Records):
     revision: str | None = None  # of a hub id: the commit, without which the data could change under a version
 
 
+class ChatLogs(Records):
+    """Logged chat completions, JSONL of {timestamp, request, response}: the reply is the demonstration."""
+
+    kind: Literal["chat_logs"]
+
+
 def short_form(value: Any) -> Any:
     """A path in place of a source: its suffix determines the kind, and a path without a known suffix is a folder."""
     if not isinstance(value, str):
@@ -84,7 +90,7 @@ def short_form(value: Any) -> Any:
     return {"kind": kind, "path": value, **({"delimiter": "\t"} if suffix == ".tsv" else {})}
 
 
-FileSource = JsonLines | Parquet | Csv | Folder | HubDataset
+FileSource = JsonLines | Parquet | Csv | Folder | HubDataset | ChatLogs
 OneSource = WordProblems | FileSource
 
 

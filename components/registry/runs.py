@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from ratchet.components.errors import RegistryError
 from ratchet.components.registry.creation import created_once
 from ratchet.components.registry.versions import ABSENT, Versions
+from ratchet.components.sqlite_files import sqlite_file
 from ratchet.components.text import redacted
 
 PARAM_LIMIT = 6000
@@ -31,9 +32,9 @@ class Tracker(Versions):
         Raises:
             RegistryError: if MLflow cannot be reached, its database is damaged, or the experiment was deleted.
         """
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         try:
+            if uri.startswith("sqlite") and (file := sqlite_file(uri)) is not None:
+                create_database(uri, file, artifacts)
             super().__init__(uri, artifacts)  # reads a local database
             self.experiment = self._experiment(experiment, artifacts)
         except RegistryError:
@@ -182,3 +183,12 @@ class Tracker(Versions):
             return Path(download_artifacts(run_id=run_id, artifact_path=name, dst_path=str(target), tracking_uri=self.uri))
         except (MlflowException, OSError):
             return None
+
+
+def create_database(uri: str, file: Path, artifacts: Path) -> None:
+    """Create MLflow's database if there is none. MLflow's client would paste the working directory into an SQL statement."""
+    if not file.exists():
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        SqlAlchemyStore(uri, artifacts.absolute().as_uri())

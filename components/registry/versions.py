@@ -10,10 +10,10 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ratchet.components.digests import file_digest, weights_digest
+from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.faults import point
-from ratchet.components.files import MANIFEST, read_json, tree_digests, write_json
+from ratchet.components.files import MANIFEST, model_weights, policy_digest, read_json, tree_digests, write_json
 from ratchet.components.records import Registered
 from ratchet.components.registry.creation import created_once
 from ratchet.components.text import redacted
@@ -21,6 +21,7 @@ from ratchet.components.text import redacted
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 FILES_TAG = "ratchet.files"  # "deleted" if retention deleted a version's files
+WEIGHTS_TAG, POLICY_TAG = "weights_sha256", "policy_sha256"
 MODEL_FILES = "artifacts"  # the policy directory and its manifest, within a logged model
 
 
@@ -31,6 +32,15 @@ class RegisteredVersion(NamedTuple):
     run_id: str
     tags: dict[str, str]
     created: float = 0.0  # seconds since 1970
+    description: str = ""  # Markdown
+
+
+class ModelDigests(NamedTuple):
+    """The files of a version in MLflow: relative path -> sha256."""
+
+    files: dict[str, str]
+    manifest: dict[str, str]  # as registered
+    policy: str  # digest of the policy that the files are
 
 
 class Versions:
@@ -48,9 +58,9 @@ class Versions:
         mlflow.set_registry_uri(uri)
         self.client = MlflowClient(uri, uri)
 
-    def version_of(self, name: str, weights: str) -> str | None:
-        """The registered version with these weights; the lowest, if a late reply ever created two."""
-        found = self.client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights}'")
+    def version_of(self, name: str, policy: str) -> str | None:
+        """The registered version of this policy; the lowest, if a late reply ever created two."""
+        found = self.client.search_model_versions(f"name = '{name}' and tags.{POLICY_TAG} = '{policy}'")
         versions = sorted((str(v.version) for v in found if FILES_TAG not in v.tags), key=int)
         for other in versions[1:]:
             self.client.set_model_version_tag(name, other, "duplicate_of", versions[0])
@@ -59,7 +69,9 @@ class Versions:
     def versions(self, name: str) -> list[RegisteredVersion]:
         """All versions of a model, oldest first."""
         found = [
-            RegisteredVersion(str(v.version), str(v.run_id or ""), dict(v.tags), v.creation_timestamp / 1000)
+            RegisteredVersion(
+                str(v.version), str(v.run_id or ""), dict(v.tags), v.creation_timestamp / 1000, v.description or ""
+            )
             for v in self.client.search_model_versions(f"name = '{name}'")
         ]
         return sorted(found, key=lambda version: int(version.number))
@@ -77,7 +89,7 @@ class Versions:
     def delete_files(self, name: str, version: str) -> None:
         """Delete a version's policy directory. The version, its tags and its run's artifacts stay.
 
-        The tag comes first: from then on the version is not a candidate, and equal weights are registered again.
+        The tag comes first: from then on the version is not a candidate, and an equal policy is registered again.
 
         Raises:
             RegistryError: if its files are outside the project's own artifacts.
@@ -126,36 +138,51 @@ class Versions:
         return RegisteredVersion(str(found.version), str(found.run_id or ""), dict(found.tags))
 
     def registered(self, name: str, version: str) -> Registered:
-        """What a promotion must know about a version.
+        """What a promotion must know about a version; one of an earlier release gets its policy's digest as a tag first.
 
         Raises:
-            RegistryError: if there is no such version, or its files were deleted.
+            RegistryError: if there is no such version, or its files were deleted, or it is of an earlier release and damaged.
         """
         self.require_files(name, version)
         found = self.version(name, version)
-        if "weights_sha256" not in found.tags:
-            raise RegistryError(f"version {version} of {name} has no tag weights_sha256: no run registered it. Choose another.")
-        return Registered(found.number, found.tags["weights_sha256"], found.run_id)
+        if WEIGHTS_TAG not in found.tags:
+            raise RegistryError(f"version {version} of {name} has no tag {WEIGHTS_TAG}: no run registered it. Choose another.")
+        if POLICY_TAG not in found.tags:
+            self.identify(name, version, self._policy_digest(found, name))
+            found = self.version(name, version)
+        return Registered(found.number, found.tags[POLICY_TAG], found.run_id)
+
+    def identify(self, name: str, version: str, policy: str) -> None:
+        """Tag a version of an earlier release with the digest of its policy."""
+        self.client.set_model_version_tag(name, version, POLICY_TAG, policy)
 
     def check_artifact(self, name: str, version: str) -> None:
         """
         Raises:
-            RegistryError: if a file of the version is missing or changed, or its weights do not match its tag.
+            RegistryError: if a file of the version is missing or changed, or its files do not match its tags.
         """
+        found = self.registered(name, version)
+        if self._policy_digest(self.version(name, version), name) != found.policy:
+            raise RegistryError(f"the policy of {name} version {version} differs from the registered one. Restore its files.")
+
+    def _policy_digest(self, version: RegisteredVersion, name: str) -> str:
+        """The digest of a version's files, whose weights must be the registered ones."""
         with tempfile.TemporaryDirectory() as folder:
-            files = tree_digests(self.download(name, version, Path(folder)))
-        found = weights_digest({f"model/{path}": digest for path, digest in files.items()})
-        if found != self.registered(name, version).weights:
-            raise RegistryError(f"the weights of {name} version {version} differ from the registered ones. Restore them.")
+            model = self.download(name, version.number, Path(folder))
+            if model_weights(model) != version.tags[WEIGHTS_TAG]:
+                raise RegistryError(
+                    f"the weights of {name} version {version.number} differ from the registered ones. Restore them."
+                )
+            return policy_digest(model)
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Register a candidate once, identified by ``tags['weights_sha256']``; returns its version.
+        """Register a candidate once, identified by ``tags['policy_sha256']``; returns its version.
 
         Args:
             model: directory that transformers loads.
             settings: what serving needs besides the files (``max_new_tokens``).
         """
-        known = self.version_of(name, tags["weights_sha256"])
+        known = self.version_of(name, tags[POLICY_TAG])
         if known is not None:
             return known
         logged = self._log_model(run_id, model, settings)
@@ -166,7 +193,7 @@ class Versions:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         version = created_once(
-            lambda: self.version_of(name, tags["weights_sha256"]),
+            lambda: self.version_of(name, tags[POLICY_TAG]),
             lambda: self.client.create_model_version(name, f"models:/{logged}", run_id, tags=dict(tags), model_id=logged),
         )
         point("registry:version")
@@ -243,14 +270,15 @@ class Versions:
         (model / MANIFEST).unlink(missing_ok=True)
         return model
 
-    def model_digests(self, name: str, version: str, target: Path) -> tuple[dict[str, str], dict[str, str]]:
-        """sha256 of a version's files, and of its manifest; only the files it lists, because MLflow adds its own.
+    def model_digests(self, name: str, version: str, target: Path) -> ModelDigests:
+        """What a version's files are; only those that its manifest lists, because MLflow adds its own.
 
         Raises:
             RegistryError: if the artifact cannot be fetched.
         """
         model, recorded = self._model_files(name, version, target)
-        return {f: file_digest(model / f) for f in recorded if (model / f).is_file()}, recorded
+        files = {f: file_digest(model / f) for f in recorded if (model / f).is_file()}
+        return ModelDigests(files, recorded, policy_digest(model, files))
 
     def _model_files(self, name: str, version: str, target: Path) -> tuple[Path, dict[str, str]]:
         from mlflow.artifacts import download_artifacts

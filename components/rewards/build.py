@@ -6,6 +6,7 @@ import torch
 
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.faults import Retrying
+from ratchet.components.graders.outside import ADAPTER
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.graders.worker.function import user_function
 from ratchet.components.recipe import Failures, GraderSettings, Reward, Term
@@ -49,7 +50,10 @@ def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
 
 
 def _custom(path: str, settings: Reward) -> RewardFunction:
-    return user_function(path, settings.limits, settings.failures, environment=settings.environment)
+    options = {"positional": True}  # before protocols were known, the names of the three parameters were free
+    return user_function(
+        path, settings.limits, settings.failures, adapter=ADAPTER, options=options, environment=settings.environment
+    )
 
 
 def _term(settings: Reward, term: Term, path: Path | None, device: torch.device) -> WeightedTerm:

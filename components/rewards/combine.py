@@ -41,7 +41,7 @@ class WeightedTerm(NamedTuple):
 
 
 class Sum:
-    """Weighted sum of rewards. If one term could not judge a completion, the total is None; the other parts are kept."""
+    """Weighted sum of rewards. If one term could not judge a completion, the score is None with that fault."""
 
     def __init__(self, terms: Sequence[WeightedTerm]) -> None:
         self.terms = terms
@@ -54,8 +54,10 @@ class Sum:
     def _add(self, scores: Sequence[Grade]) -> Grade:
         totals = [(term, grade.score) for term, grade in zip(self.terms, scores, strict=True)]
         parts = {term.name: total for term, total in totals if total is not None}
-        if any(total is None for _, total in totals):
-            return Grade(None, parts)
+        missing = [grade for grade in scores if grade.score is None]
+        if missing:
+            first = next((grade for grade in missing if grade.fault is not None), missing[0])
+            return Grade(None, parts, reason=first.reason, fault=first.fault)
         return Grade(sum(term.weight * term.scale(total) for term, total in totals if total is not None), parts)
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ratchet.components.errors import RecipeError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.ancestry import resolve
@@ -37,9 +38,11 @@ class Project:
 
     @cached_property
     def tracker(self) -> "Tracker":
+        from ratchet.components.registry.relocation import settle
         from ratchet.components.registry.runs import Tracker
 
         with self.locks.held("mlflow", "another process is opening MLflow; waiting"):  # its first use creates the database
+            settle(self.home, self.locks.say)
             return Tracker(self.home.tracking_uri, self.name, self.home.artifacts)
 
     def number(self, version: str) -> str:
@@ -54,3 +57,16 @@ def open_project(recipe: Path, overrides: Sequence[str] | None = None, say: Call
         RecipeError: if the recipe is invalid.
     """
     return Project(Home.here(), load_recipe(recipe, overrides or ()), say)
+
+
+def require_only_model(project: Project) -> None:
+    """
+    Raises:
+        RecipeError: if the ledger knows other models than the recipe's.
+    """
+    known = project.ledger.models()
+    if set(known) - {project.name}:
+        raise RecipeError(
+            f"this project has runs of {', '.join(known)}, and no recipe was named. "
+            "Say which is meant with --recipe FILE, or with --set name=NAME."
+        )

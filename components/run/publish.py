@@ -34,6 +34,7 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
     recipe, tracker, run_id = run.recipe, run.tracker, run.open()
     tags = {
         "weights_sha256": candidate.weights,
+        "policy_sha256": candidate.policy_digest,
         "dataset_md5": data.version,
         "recipe_digest": recipe.digest,
         "algorithm": recipe.train.algorithm,
@@ -43,7 +44,9 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
         **commit_tags(run.project.home.project),
     }
     with run.project.home.workspace("publish") as folder:
-        if tracker.version_of(recipe.name, candidate.weights) is None:  # else keep the record of the run that registered it
+        if (
+            tracker.version_of(recipe.name, candidate.policy_digest) is None
+        ):  # else keep the record of the run that registered it
             tags |= _log_lineage(run, run_id, folder)
         model = folder / "model"
         shutil.copytree(candidate.model, model)
@@ -58,7 +61,7 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
 
 def _log_lineage(run: Run, run_id: str, folder: Path) -> dict[str, str]:
     """Log ``lineage.json`` with the run; returns its sha256, and the version that training started from, as tags."""
-    lineage = lineage_of(run.context, run.made.stages, lambda weights: run.tracker.version_of(run.recipe.name, weights))
+    lineage = lineage_of(run.context, run.made.stages, lambda policy: run.tracker.version_of(run.recipe.name, policy))
     for path in write_lineage(lineage, code_state(run.project.home.project).difference, folder):
         run.tracker.artifact(run_id, path)
     parent = {} if lineage.policy.version is None else {"parent_version": lineage.policy.version}
@@ -91,8 +94,8 @@ def publish_outcome(run: Run) -> str | None:
         run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev))])
     if verdict is not None:
         publish_verdict(run.context, run.tracker, run_id, verdict, retired)
-        publish_retired(run.context, run.tracker, run.ledger)
         _describe(run, run_id, verdict)
+        publish_retired(run.context, run.tracker, run.ledger)  # after the page that it completes
     return str(path)
 
 
@@ -195,6 +198,7 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
     """Fill the version's description from the model card's template."""
     made, recipe, tags = run.made, run.recipe, commit_tags(run.project.home.project)
     assert made.version is not None and made.dev is not None and made.data is not None and made.reward is not None
+    assert made.candidate is not None
     figures = made.dev.summary
     values = {
         "name": recipe.name,
@@ -205,7 +209,8 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
         "dirty": tags["dirty"] != "false",
         "dataset_md5": made.data.version,
         "recipe_digest": recipe.digest,
-        "weights_sha256": verdict.challenger,
+        "weights_sha256": made.candidate.weights,
+        "policy_sha256": verdict.challenger,
         "algorithm": recipe.train.algorithm,
         "seed": recipe.seed,
         "dev": {

@@ -35,8 +35,8 @@ def standing_verdict(ledger: Ledger, recipe: Recipe, candidate: str, start: str)
     """The verdict that made a candidate champion, or a conclusive one by the current rules against the current incumbent.
 
     Args:
-        candidate: weights digest of the candidate.
-        start: weights digest of the starting policy, the incumbent before there is a champion.
+        candidate: digest of the candidate.
+        start: digest of the starting policy, the incumbent before there is a champion.
     """
     model = recipe.name
     champion = ledger.champion(model)
@@ -154,7 +154,7 @@ def unchanged_run(run: Run) -> RunResult | None:
     found = finished_stages(run.context)
     if found is None:
         return None
-    known = standing_verdict(run.ledger, run.recipe, found.candidate.weights, found.start.weights)
+    known = standing_verdict(run.ledger, run.recipe, found.candidate.policy_digest, found.start.policy_digest)
     if known is None:
         return None
     for stage in found.all:
@@ -164,7 +164,7 @@ def unchanged_run(run: Run) -> RunResult | None:
 
 def unchanged_candidate(run: Run, data: DataStage, models: Models) -> RunResult | None:
     """The result ``unchanged`` if the candidate just made was judged before, in another run; closes the run."""
-    known = standing_verdict(run.ledger, run.recipe, models.challenger.weights, models.start.weights)
+    known = standing_verdict(run.ledger, run.recipe, models.challenger.policy_digest, models.start.policy_digest)
     if known is None:
         return None
     result = unchanged_result(run, known, data)
@@ -190,7 +190,7 @@ def unchanged_result(run: Run, known: Judged, data: DataStage) -> RunResult:
 
 def verdict_of_this_run(run: Run, models: Models) -> Verdict | None:
     """The verdict that this run had reached when it was killed."""
-    known = standing_verdict(run.ledger, run.recipe, models.challenger.weights, models.start.weights)
+    known = standing_verdict(run.ledger, run.recipe, models.challenger.policy_digest, models.start.policy_digest)
     if known is None:
         return None
     champion = run.ledger.champion(run.recipe.name)

@@ -80,7 +80,7 @@ def warm_up(run: Run, data: DataStage) -> WarmupStage:
 
 
 def fetch_champion(run: Run, champion: Promotion) -> ChampionStage:
-    """The champion's policy, from the registry into the store, verified."""
+    """The champion's policy, from the registry into the store, verified. One of an earlier release gets its digest recorded."""
     tracker, name = run.tracker, run.recipe.name
 
     def make(context: Context) -> ChampionStage:
@@ -88,12 +88,17 @@ def fetch_champion(run: Run, champion: Promotion) -> ChampionStage:
             context, champion.weights, lambda target: tracker.download(name, champion.version, target)
         )
 
-    return run_stage(run, Stage.CHAMPION, make)
+    stage = run_stage(run, Stage.CHAMPION, make)
+    if stage.policy_digest != champion.weights and run.recorded:
+        tracker.identify(name, champion.version, stage.policy_digest)
+        run.ledger.identify(name, champion.weights, stage.policy_digest)
+    return stage
 
 
 def fetched(run: Run, champion: Promotion) -> ChampionStage | None:
     """The champion's policy, if this run fetched it before."""
-    return next((s for s in run.made.stages if isinstance(s, ChampionStage) and s.weights == champion.weights), None)
+    found = (stage for stage in run.made.stages if isinstance(stage, ChampionStage))
+    return next((stage for stage in found if champion.weights in (stage.policy_digest, stage.weights)), None)
 
 
 def validate_reward(run: Run, data: DataStage, start: PolicyStage) -> RewardStage:

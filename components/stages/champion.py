@@ -5,15 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import model_weights
+from ratchet.components.files import model_weights, policy_digest
 from ratchet.components.stages.results import ChampionStage
 from ratchet.components.stages.stage import Context, finish
 
 
-def fetched_policy(context: Context, weights: str, fetch: Callable[[Path], Path]) -> ChampionStage:
-    """A registered policy as a stage: ``model/``, whose weights digest must be ``weights``. It is the key: no code shapes it.
+def fetched_policy(context: Context, promoted: str, fetch: Callable[[Path], Path]) -> ChampionStage:
+    """A registered policy as a stage: ``model/``, which must be the one that was promoted. It is the key: no code shapes it.
 
     Args:
+        promoted: its digest in the ledger; of its weights alone, if an earlier release promoted it.
         fetch: downloads the policy below a directory and returns where it is.
 
     Raises:
@@ -24,8 +25,9 @@ def fetched_policy(context: Context, weights: str, fetch: Callable[[Path], Path]
         scratch = path / "download"
         fetch(scratch).rename(path / "model")
         shutil.rmtree(scratch)
-        fetched = model_weights(path / "model")
-        if fetched != weights:  # before the commit, so that a restored artifact is fetched again
-            raise RegistryError(f"the champion's weights are {fetched}, the ledger says {weights}. Restore it.")
+        found = policy_digest(path / "model")
+        # Before the commit, so that a restored artifact is fetched again.
+        if promoted not in (found, model_weights(path / "model")):
+            raise RegistryError(f"the champion's policy is {found}, the ledger says {promoted}. Restore its files.")
 
-    return finish(context, ChampionStage, weights[:32], write)
+    return finish(context, ChampionStage, promoted[:32], write)

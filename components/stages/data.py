@@ -7,6 +7,7 @@ from typing import Any
 
 from ratchet.components.data import versioning
 from ratchet.components.data.columns import content
+from ratchet.components.data.dvc_config import init_workspace
 from ratchet.components.data.pointers import POINTER, Place, added_rows, pinned_version, place_of, pointer_md5, write_pointer
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
@@ -23,7 +24,7 @@ REPORT = "report.html"
 def data_configuration(data: Data) -> str:
     """Digest of the recipe's data section, which the tracked pointer carries."""
     values = data.model_dump(mode="json")
-    new = {"keep": "small", "group": None}  # left out while they have their defaults: older pointers stay valid
+    new = {"keep": "small", "group": None, "task": None}  # left out while they have their defaults: older pointers stay valid
     return digest_of({name: value for name, value in values.items() if name not in new or value != new[name]})
 
 
@@ -81,6 +82,7 @@ def input_files(data: Data) -> list[Path]:
     if data.decontamination_rule is not None:
         sources += [Weighted.model_validate({"source": path}) for path in data.decontamination_rule.benchmarks]
     files = [file for part in sources for file in source_files(part.source)]
+    files += [Path(file) for file in (data.task.files if data.task is not None else [])]
     if data.length.tokenizer is not None:
         files.append(tokenizer_file(data.length.tokenizer))
     return files
@@ -96,7 +98,7 @@ def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> 
         context.observer.progress("data", 0, 2, "reading and checking")
         prepared = prepare(data, workspace / "data", [dict(row) for row in added], configuration)
         context.observer.progress("data", 1, 2, "adding the version to DVC")
-        versioning.init_workspace(workspace, state, context.home.project)
+        init_workspace(workspace, state, context.home.project)
         version = versioning.add(workspace, state)
         count = prepared.summary.get("added_rows")
         meta = {"recipe_data": configuration, "sha256": versioning.content_sha256(workspace / "data")}

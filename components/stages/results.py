@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ratchet.components.data.pointers import POINTER, pointer_md5
 from ratchet.components.digests import weights_digest
-from ratchet.components.files import read_json, read_json_lines
+from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines
 from ratchet.components.stages.stage import Stage, StageResult
 
 
@@ -48,8 +48,13 @@ class PolicyStage(StageResult):
 
     @property
     def weights(self) -> str:
-        """The policy's weights digest."""
+        """sha256 of the weights alone: what a rebuild is compared by."""
         return weights_digest(self.files)
+
+    @cached_property
+    def policy_digest(self) -> str:
+        """sha256 of all that changes what the policy says: by this it is known everywhere."""
+        return policy_digest(self.model, files_below("model", self.files))
 
 
 class WarmupStage(PolicyStage):

@@ -23,16 +23,20 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         recipe.device,
         recipe.threads,
     ]
-    inputs = {"data": data.version, "policy": start.weights, **function_digests(recipe.reward.functions, context.seen.digest)}
+    inputs = {
+        "data": data.version,
+        "policy": start.policy_digest,
+        **function_digests(recipe.reward.functions, context.seen.digest),
+    }
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():
             inputs |= {f"{name}/{k}": v for k, v in context.seen.tree(Path(directory)).items()}
     key = key_of(RewardStage, __name__, configuration, inputs)
-    return finish(context, RewardStage, key, lambda path: _build(context, data, start, path))
+    return finish(context, RewardStage, key, lambda path: _build(context, data, start, key, path))
 
 
-def _build(context: Context, data: DataStage, start: PolicyStage, path: Path) -> None:
+def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path: Path) -> None:
     from ratchet.components.policy.loading import load_policy, pick_device
     from ratchet.components.rewards.advice.advise import advise
     from ratchet.components.rewards.advice.pilot import Pilot
@@ -40,7 +44,7 @@ def _build(context: Context, data: DataStage, start: PolicyStage, path: Path) ->
 
     settings, device = context.recipe.reward, pick_device(context.recipe.device)
     if settings.needs_model:
-        _make_model(context, data, start, path / "model", device)
+        _make_model(context, data, start, key, path / "model", device)
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
     policy = load_policy(start.model, device, template_date=context.recipe.prompt_date)
     draw = partial(_samples, context, data, policy)
@@ -67,8 +71,10 @@ def _subject(context: Context, path: Path, device: Any) -> Any:
     return Subject(settings.kind, reward, judge, learned=True, identity=identity)
 
 
-def _make_model(context: Context, data: DataStage, start: PolicyStage, target: Path, device: Any) -> None:
+def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str, target: Path, device: Any) -> None:
     """The reward model's files: trained here, or copied from a pretrained one."""
+    from ratchet.components.checkpoints import Resumption
+    from ratchet.components.interruption import Interruption
     from ratchet.components.rewards.learned.model import RewardModel
     from ratchet.components.rewards.learned.training import RewardStep, save_members, train_members
 
@@ -85,7 +91,9 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, target: P
             points.append((done, {"loss": step.loss, "accuracy": step.accuracy}))
 
     pairs = data.table("pairs_train")
-    members = train_members(settings, settings.base or start.model, pairs, device, seed, watch, date)
+    with Interruption() as interruption:
+        resumption = Resumption(context.store.work(RewardStage.name, key), key, lambda: interruption.requested)
+        members = train_members(settings, settings.base or start.model, pairs, device, seed, watch, date, resumption)
     save_members(members, target)
     context.observer.metrics("reward", points)
 
@@ -99,7 +107,7 @@ def _samples(context: Context, data: DataStage, policy: Any, start: int, stop: i
     recipe = context.recipe
     rows, wanted = data.table("train"), recipe.reward.validation
     numbers = batch_indices(recipe.run_seed, "validation", 0, min(stop, len(rows)), len(rows))[start:].tolist()
-    prompts = [policy.encode_prompt(rows[i]["prompt"]) for i in numbers]
+    prompts = [policy.encode_row(rows[i]) for i in numbers]
     settings = SamplingSettings(wanted.group, recipe.policy.max_new_tokens, recipe.train.sampling.temperature)
     sampled = generate(policy, prompts, numbers, settings, SamplingSeed(recipe.run_seed, "validation"))
     repeated = [rows[i] for i in numbers for _ in range(wanted.group)]

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ratchet.components.files import model_weights, read_json, read_json_lines, write_json_lines
+from ratchet.components.files import policy_digest, read_json, read_json_lines, write_json_lines
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, StageResult
@@ -22,23 +22,27 @@ class Models:
     reward: RewardStage | None = None
 
     @property
+    def incumbent_is_start(self) -> bool:
+        return self.incumbent.policy_digest == self.start.policy_digest
+
+    @property
     def digests(self) -> dict[str, str]:
         return {
-            "challenger": self.challenger.weights,
-            "incumbent": self.incumbent.weights,
-            "start": self.start.weights,
+            "challenger": self.challenger.policy_digest,
+            "incumbent": self.incumbent.policy_digest,
+            "start": self.start.policy_digest,
             "reward": self.reward.digest if self.reward else "",
         }
 
 
 class ScoredStage(StageResult):
-    """Rows of both arms, and the weights digests of the policies that answered."""
+    """Rows of both arms, and the digests of the policies that answered."""
 
     name: ClassVar[Stage]
 
     @cached_property
     def scored(self) -> dict[str, str]:
-        """Arm -> digest of the weights that were really loaded."""
+        """Arm -> digest of the policy that was really loaded."""
         return dict(read_json(self.path / "facts.json"))
 
     def rows(self, arm: Arm, decoding: Decoding = Decoding.SAMPLED) -> list[dict[str, Any]]:
@@ -89,7 +93,7 @@ def configuration(context: Context) -> list[Any]:
 
 
 def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> tuple[Results, dict[str, str]]:
-    """Both arms on every job: results, also written as rows, and the weights digests of what was loaded."""
+    """Both arms on every job: results, also written as rows, and the digests of the policies that were loaded."""
     from ratchet.components.evaluation.evaluate import as_rows
     from ratchet.components.policy.loading import load_policy, pick_device
 
@@ -100,7 +104,7 @@ def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> 
     for number, (arm, stage) in enumerate(policies.items()):
         context.observer.progress("evaluate", number, len(policies), f"scoring the {arm}")
         policy = load_policy(stage.model, device, template_date=context.recipe.prompt_date)
-        digests[arm] = model_weights(stage.model)
+        digests[arm] = policy_digest(stage.model)
         measuring = _measuring(context, models, arm)
         for job in jobs:
             items, name = job.answer(context, policy, measuring), rows_name(arm, job.decoding)
@@ -123,7 +127,6 @@ def _measuring(context: Context, models: Models, arm: Arm) -> Any:
     start = Reference(load(models.start.model))
     incumbent = None
     if arm is Arm.CHALLENGER:
-        same = models.incumbent.weights == models.start.weights
-        incumbent = start if same else Reference(load(models.incumbent.model))
+        incumbent = start if models.incumbent_is_start else Reference(load(models.incumbent.model))
     reward = build_reward(context.recipe.reward, models.reward.model, device) if models.reward else None
     return Measuring(start, incumbent, reward, context.recipe.evaluation.slices)

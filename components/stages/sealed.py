@@ -28,7 +28,7 @@ def sealed_evaluation(
     inputs = {"data": data.version, **models.digests}
     what = [configuration(context), fold, digest_of(list(items)), list(greedy), guard]
     key = key_of(SealedStage, __name__, what, inputs)
-    # The draws depend on the fold and the challenger alone: another seed in the recipe is not a second try.
+    # The draws depend on the fold and the challenger's weights alone: another seed or template is not a second try.
     seed = int(digest_of([data.fold_digest(fold), models.challenger.weights])[:12], 16)
 
     def write(path: Path) -> Mapping[str, str]:

@@ -95,8 +95,8 @@ class Seen:
         return self._files[place]
 
     def tree(self, root: Path) -> dict[str, str]:
-        """As :func:`ratchet.components.files.tree_digests`."""
-        return tree_digests(root, self.digest)
+        """sha256 of the files of a model that a recipe names, which may be a snapshot of the hub's cache."""
+        return tree_digests(root, self.digest, linked=True)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.errors import StoreError
-from ratchet.components.files import read_json, read_json_lines, write_json_lines
+from ratchet.components.files import files_below, read_json, read_json_lines, write_json_lines
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.training.sentinel import Stop, may_be_judged
@@ -76,7 +76,7 @@ class TrainStage(PolicyStage):
         return [self._kept(step, places[step]) for step in sorted(places)]
 
     def _kept(self, step: int, folder: str) -> Kept:
-        return Kept(step, folder, weights_digest(files_below(self.files, folder)), self.figures(step))
+        return Kept(step, folder, weights_digest(files_below(folder, self.files)), self.figures(step))
 
     def figures(self, step: int) -> dict[str, float]:
         """The figures on dev of the policy at a step."""
@@ -87,12 +87,6 @@ class TrainStage(PolicyStage):
         """Whether the candidate may go to the gate: a stopped one only if the recipe allows it and training moved it."""
         facts = self.facts
         return facts.stopped is None or (after_stop and may_be_judged(facts.stopped) and facts.best_step > 0)
-
-
-def files_below(files: Mapping[str, str], folder: str) -> dict[str, str]:
-    """The files below a folder, relative to it; all of them below ""."""
-    prefix = f"{folder}/" if folder else ""
-    return {name.removeprefix(prefix): digest for name, digest in files.items() if name.startswith(prefix)}
 
 
 def trained_candidate(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage) -> TrainStage:
@@ -113,7 +107,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     ]
     inputs = {
         "data": data.version,
-        "policy": start.weights,
+        "policy": start.policy_digest,
         "reward": reward.digest,
         **function_digests(recipe.reward.functions, context.seen.digest),
     }
@@ -133,6 +127,7 @@ def with_group_size(context: Context, reward: RewardStage) -> Context:
 def _train(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage, key: str, path: Path) -> TrainingFacts:
     import torch
 
+    from ratchet.components.checkpoints import INTERRUPTED
     from ratchet.components.interruption import Interruption
     from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.configuration import shape_of_model
@@ -157,11 +152,10 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     baseline = reset_peak(device)
     load = partial(load_policy, start.model, device=device, precision=recipe.train.precision, template_date=recipe.prompt_date)
     policy = load()
-    prompts = [row["prompt"] for row in rows]
-    check_context(policy, prompts, recipe.policy.max_new_tokens)
+    check_context(policy, rows, recipe.policy.max_new_tokens)
     check_scoring(policy)
     place = Place(device.type, device_bytes(device))
-    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, prompts), place)
+    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
     reference = actor.reference() or Reference(frozen(load()))
     scorer = build_reward(recipe.reward, reward.model, device)
@@ -189,7 +183,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)
     if not trainer.finished:
-        raise StoreError("training was interrupted after a checkpoint. Run it again to resume from there.")
+        raise StoreError(INTERRUPTED)
     _save_kept(trainer, partial(load, device=torch.device("cpu")), path)
     _save(trainer, path)
     history = training_history(checkpoints)
@@ -224,9 +218,9 @@ def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
     Args:
         load: a copy of the starting policy in the host's memory, because the device's may be full.
     """
+    from ratchet.components.checkpoints import load_weights, weights_of
     from ratchet.components.policy.loading import save_policy
     from ratchet.components.training.actor import Actor
-    from ratchet.components.training.checkpoints import load_weights, weights_of
 
     progress, setting = trainer.progress, trainer.setting
     for step in sorted({progress.best_trained_step, progress.step} - {0, progress.best_step}):

@@ -21,7 +21,7 @@ def starting_policy(context: Context, data: DataStage) -> WarmupStage:
         return finish(context, WarmupStage, key, lambda path: _copy_model(context, path))
     configuration = [policy.warmup.model_dump(mode="json"), context.recipe.seed, context.recipe.device, context.recipe.threads]
     key = key_of(WarmupStage, __name__, configuration, {"data": data.version})
-    return finish(context, WarmupStage, key, lambda path: _warm_up(context, data, path))
+    return finish(context, WarmupStage, key, lambda path: _warm_up(context, data, key, path))
 
 
 def _copy_model(context: Context, path: Path) -> None:
@@ -36,9 +36,11 @@ def _copy_model(context: Context, path: Path) -> None:
     save_policy(policy, path / "model")
 
 
-def _warm_up(context: Context, data: DataStage, path: Path) -> None:
+def _warm_up(context: Context, data: DataStage, key: str, path: Path) -> None:
     import torch
 
+    from ratchet.components.checkpoints import Resumption
+    from ratchet.components.interruption import Interruption
     from ratchet.components.policy.loading import Policy, pick_device, save_policy
     from ratchet.components.training.warmup import build_policy, warm_up
 
@@ -48,9 +50,11 @@ def _warm_up(context: Context, data: DataStage, path: Path) -> None:
     policy = Policy(policy.model.to(pick_device(context.recipe.device)), policy.tokenizer)
     torch.manual_seed(torch_seed(seed, "warmup"))
     points = []
-    for step in warm_up(policy, rows, settings, seed):
-        context.observer.progress("warmup", step.step + 1, settings.steps, f"loss {step.loss:.3f}")
-        if (step.step + 1) % 10 == 0:
-            points.append((step.step + 1, {"loss": step.loss}))
+    with Interruption() as interruption:
+        resumption = Resumption(context.store.work(WarmupStage.name, key), key, lambda: interruption.requested)
+        for step in warm_up(policy, rows, settings, seed, resumption):
+            context.observer.progress("warmup", step.step + 1, settings.steps, f"loss {step.loss:.3f}")
+            if (step.step + 1) % 10 == 0:
+                points.append((step.step + 1, {"loss": step.loss}))
     save_policy(policy, path / "model")
     context.observer.metrics("warmup", points)

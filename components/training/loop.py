@@ -22,6 +22,15 @@ import torch
 from torch import Tensor
 
 from ratchet.components.algorithms.kl import adapted_coefficient
+from ratchet.components.checkpoints import (
+    check_identity,
+    load_latest,
+    load_weights,
+    prune,
+    save_checkpoint,
+    set_learning_rate,
+    weights_of,
+)
 from ratchet.components.faults import point
 from ratchet.components.files import write_json
 from ratchet.components.graders.protocol import RewardFunction
@@ -34,7 +43,6 @@ from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.randomness import batch_indices, stream
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.checkpoints import load_latest, load_weights, prune, save_checkpoint, weights_of
 from ratchet.components.training.critic import Critic
 from ratchet.components.training.device_memory import Watch
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
@@ -42,7 +50,7 @@ from ratchet.components.training.meters import Means, Phases
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
-from ratchet.components.training.progress import Progress, check_identity, environment, metrics_file, samples_file
+from ratchet.components.training.progress import Progress, environment, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
 from ratchet.components.training.update import parameters_of, run_update
@@ -342,8 +350,7 @@ class Trainer:
         train = self.setting.train
         rise = min(1.0, (step + 1) / (train.lr_warmup + 1))
         rate = train.lr * max(train.lr_final, 1 - step / train.steps) * rise
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         return rate
 
 

@@ -5,10 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
-from ratchet.components.errors import StoreError
+from ratchet.components import checkpoints
 from ratchet.components.files import read_json
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Train
@@ -79,26 +76,10 @@ class Progress:
         return total / steps if steps else None
 
 
-def check_identity(state: Mapping[str, Any], identity: str) -> None:
-    """
-    Raises:
-        StoreError: if a checkpoint's state belongs to another identity.
-    """
-    if state["identity"] != identity:
-        raise StoreError(
-            f"the checkpoint at step {state['step']} is of run {state['identity'][:12]!r}, not of {identity[:12]!r}. "
-            "Delete the checkpoints to train from the start."
-        )
-
-
 def environment(policy: Policy, train: Train) -> dict[str, str]:
     """What must be equal for a resumed run to give the same bits as an uninterrupted one."""
-    device = policy.model.device
     return {
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": str(torch.get_num_threads()),
+        **checkpoints.environment(policy.model.device),
         "precision": train.precision,
         "micro_tokens": str(train.micro_tokens),
         "deterministic": str(train.deterministic),

@@ -115,7 +115,7 @@ def roll_out(
     """
     k = settings.samples
     with phases("rollout"):
-        prompts = [policy.encode_prompt(row["prompt"]) for row in rows]
+        prompts = [policy.encode_row(row) for row in rows]
         completions = engine(policy, prompts, items, settings, seed)
     with phases("reward"):
         texts = [policy.decode(c.tokens) for group in completions for c in group]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ratchet.components.checkpoints import Resumption, set_learning_rate
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, pack
@@ -37,16 +38,22 @@ def build_policy(rows: Sequence[dict[str, Any]], settings: Warmup, seed: int) ->
     return Policy(model, tokenizer)
 
 
-def warm_up(policy: Policy, rows: Sequence[dict[str, Any]], settings: Warmup, seed: int) -> Iterator[WarmupStep]:
+def warm_up(
+    policy: Policy, rows: Sequence[dict[str, Any]], settings: Warmup, seed: int, resumption: Resumption | None = None
+) -> Iterator[WarmupStep]:
     """Fine-tune on demonstrations: the token mean of the completions' negative log-likelihood.
 
-    Learning rate: 50 steps of linear warm-up, then linear decay to a twentieth.
+    Learning rate: 50 steps of linear warm-up, then linear decay to a twentieth. A resumed warm-up yields the steps that its
+    checkpoint covers first.
     """
-    groups = [Group(policy.encode_prompt(r["prompt"]), [policy.encode_completion(r["demonstration"])]) for r in rows]
+    resumption = resumption or Resumption()
+    groups = [Group(policy.encode_row(r), [policy.encode_completion(r["demonstration"])]) for r in rows]
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: learning_rate_factor(s, settings.steps))
+    taken = resumption.begin({"policy": (policy.model, optimizer)})
+    yield from (WarmupStep(step, loss) for step, (loss,) in enumerate(taken))
     policy.model.train()
-    for step in range(settings.steps):
+    for step in range(len(taken), settings.steps):
+        set_learning_rate(optimizer, settings.lr * learning_rate_factor(step, settings.steps))
         batch = [groups[i] for i in batch_indices(seed, "warmup", step, settings.batch, len(groups))]
         packed = pack(batch, ROW_TOKENS).to(policy.model.device)
         loss = -score_tokens(policy.model, packed).mean()
@@ -54,8 +61,9 @@ def warm_up(policy: Policy, rows: Sequence[dict[str, Any]], settings: Warmup, se
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
-        yield WarmupStep(step, loss.item())  # waits for the device; nothing at this size
+        taken_step = WarmupStep(step, loss.item())  # waits for the device; nothing at this size
+        resumption.after([taken_step.loss])
+        yield taken_step
     policy.model.eval()
 
 

@@ -1,8 +1,11 @@
 """``ratchet``: arguments and output, one small file per noun. Heavy imports happen inside the commands."""
 
+import os
 import signal
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -13,6 +16,7 @@ from ratchet.flows.cli import (
     doctor,
     gate,
     gc,
+    grader,
     history,
     provenance,
     recipe,
@@ -38,6 +42,7 @@ app.command("evaluate")(train.evaluate)
 app.add_typer(gate.app, name="gate")
 app.add_typer(data.app, name="data")
 app.add_typer(reward.app, name="reward")
+app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
@@ -66,24 +71,34 @@ def main() -> None:
 
 def command() -> None:
     """Run the command of the arguments; always raises SystemExit."""
-    from ratchet.components.errors import RatchetError
+    from ratchet.components.disk import shortage
+    from ratchet.components.errors import RatchetError, StoreError
     from ratchet.components.home import Home
     from ratchet.components.text import redacted
+    from ratchet.flows.cli.options import enter_project
     from ratchet.flows.settings import apply
 
     signal.signal(signal.SIGTERM, terminated)
     try:
+        enter_project()
         apply(Home.here())
         app()
     except RatchetError as error:
-        supervision.fail(str(error), error.exit_code)
+        # The store names a full disk itself.
+        supervision.fail(str(error) if isinstance(error, StoreError) else f"{error}{shortage(places())}", error.exit_code)
     except SystemExit as end:
         if end.code != supervision.INTERRUPTED:  # which is what typer makes of KeyboardInterrupt
             raise
         supervision.fail(f"interrupted; {supervision.RESUME}", supervision.INTERRUPTED)
     except Exception as error:
         print(redacted(traceback.format_exc()), file=sys.stderr)
-        supervision.fail(f"{type(error).__name__}: {error}", 1)
+        supervision.fail(f"{type(error).__name__}: {error}{shortage(places())}", 1)
+
+
+def places() -> list[Path]:
+    """The disks that a command writes to."""
+    state = os.environ.get("RATCHET_HOME")  # not Home.here(), which may be what failed
+    return [Path.cwd(), *([Path(state).absolute()] if state else []), Path(tempfile.gettempdir())]
 
 
 def terminated(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Promotion
@@ -28,10 +28,9 @@ def rollback(
     Example: ratchet rollback --reason "longer answers than support can read"
     """
     from ratchet.components.ledger.overrides import rollback as roll_back
-    from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.console import say
 
-    project = open_project(recipe, overrides, say)
+    project = open_named(recipe, overrides, say)
     promotion = roll_back(project.ledger, project.tracker, project.name, to, reason)
     finish("rollback", project.name, promotion, json_output)
 
@@ -57,14 +56,13 @@ def promote(
     from ratchet.components.errors import RecipeError
     from ratchet.components.ledger.overrides import override as override_gate
     from ratchet.components.run.checkpoints import register_checkpoint
-    from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.console import say
 
     if not override or not (reason or "").strip():
         raise RecipeError("only `ratchet run` promotes through the gate. To override it, pass --override and --reason TEXT.")
     if (version is None) == (checkpoint is None):
         raise RecipeError("give either the number of a version or --checkpoint DIGEST.")
-    project = open_project(recipe, overrides, say)
+    project = open_named(recipe, overrides, say)
     if version is None:
         version = register_checkpoint(project, str(checkpoint), str(reason))
     promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason))
@@ -86,10 +84,9 @@ def approve(
     """
     from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
-    from ratchet.components.run.project import open_project
     from ratchet.components.stages.data import own_pin
 
-    project = open_project(recipe, overrides)
+    project = open_named(recipe, overrides)
     pinned = own_pin(project.home, project.recipe)
     by, rules = by or getpass.getuser(), rules_digest(project.recipe)
     verdict = approve_verdict(project.ledger, project.name, run, by, rules, pinned)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, as_given
 
 if TYPE_CHECKING:
     from ratchet.components.data.pointers import Place
@@ -50,7 +50,7 @@ def prepare(
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="JSONL, Parquet or CSV file, or a folder of them.")],
+    file: Annotated[Path, typer.Argument(help="JSONL, Parquet or CSV file, or a folder of them.", callback=as_given)],
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
@@ -233,7 +233,7 @@ def say_version(context: "Context", result: "DataStage", before: str | None) -> 
     same = " (unchanged)" if before == version else ""
     place = place_in(context)
     console.print(f"{place.name}/ and {place.pointer.name} are at version {version}{same}", highlight=False, soft_wrap=True)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
 def finish_version(result: "DataStage", json_output: bool, unchanged: str | None = None) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, open_named
 from ratchet.flows.cli.run import run_until
 
 app = typer.Typer(help="The promotion gate: judge, forecast, replay.", invoke_without_command=True)
@@ -69,11 +69,10 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
     from dataclasses import asdict
 
     from ratchet.components.gate.replay import replay as replayed
-    from ratchet.components.run.project import open_project
     from ratchet.components.stages.stage import Context
     from ratchet.flows.cli.views.gate import print_replayed
 
-    project = open_project(recipe, overrides)
+    project = open_named(recipe, overrides)
     context = Context(project.recipe, project.home, compute=False)
     rows = replayed(context, project.ledger)
     if json_output:

@@ -2,7 +2,7 @@
 
 import json
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 
 
 def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
@@ -10,10 +10,9 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
 
     Example: ratchet history --json
     """
-    from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.history import print_history
 
-    project = open_project(recipe, overrides)
+    project = open_named(recipe, overrides)
     promotions = project.ledger.history(project.name)
     if json_output:
         print(json.dumps([promotion.as_json() for promotion in promotions], indent=2))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 
 VersionArgument = Annotated[str, typer.Argument(help="Number of a version, or champion or challenger.", metavar="VERSION")]
 Environment = Annotated[
@@ -31,11 +31,10 @@ def lineage(
     Example: ratchet lineage 3
     """
     from ratchet.components.provenance.ancestry import ancestry
-    from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.provenance import print_ancestry
 
-    project = open_project(recipe, overrides, say)
+    project = open_named(recipe, overrides, say)
     with project.home.workspace("lineage") as scratch:
         versions = ancestry(project.tracker, project.name, project.number(version), scratch)
     if json_output:
@@ -55,11 +54,10 @@ def verify(
     Example: ratchet verify champion
     """
     from ratchet.components.provenance.verify import Verification, differs
-    from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.provenance import print_checks
 
-    project = open_project(recipe, overrides, say)
+    project = open_named(recipe, overrides, say)
     number = project.number(version)
     busy = project.locks.working(f"verify-{number}", "another command is verifying this version; waiting")
     with project.home.workspace("verify") as scratch, busy:
@@ -91,11 +89,10 @@ def reproduce(
     """
     from ratchet.components.provenance.ancestry import recorded_lineage
     from ratchet.components.provenance.rebuild import Rebuild
-    from ratchet.components.run.project import open_project
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.provenance import print_comparison
 
-    project = open_project(recipe, overrides, say)
+    project = open_named(recipe, overrides, say)
     number = project.number(version)
     with (
         project.home.workspace("reproduce") as folder,

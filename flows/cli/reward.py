@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
@@ -67,13 +67,17 @@ def _validated(
 @app.command()
 def score(
     file: Annotated[
-        Path, typer.Argument(help="JSONL with prompt, completion, and the fields that the reward reads, such as answer.")
+        Path,
+        typer.Argument(
+            help="JSONL with prompt, completion, and the fields that the reward reads, such as answer.", callback=as_given
+        ),
     ],
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
     model: Annotated[
-        Path | None, typer.Option("--model", help="Directory of a trained reward model, for learned rewards.")
+        Path | None,
+        typer.Option("--model", help="Directory of a trained reward model, for learned rewards.", callback=as_given),
     ] = None,
 ) -> None:
     """Score completions with the recipe's reward: one line per row, in order; null if a row cannot be judged.
@@ -107,8 +111,8 @@ def score(
 
 
 def _line(grade: Any) -> dict[str, Any]:
-    fault = {} if grade.fault is None else {"fault": grade.fault, "reason": grade.reason}
-    return {"total": grade.score, "parts": dict(grade.parts), **fault}
+    why = {"fault": grade.fault, "reason": grade.reason} if grade.score is None else {}
+    return {"total": grade.score, "parts": dict(grade.parts)} | {name: value for name, value in why.items() if value}
 
 
 def read_completions(path: Path) -> list[dict[str, Any]]:
@@ -135,4 +139,5 @@ def _completion(path: Path, number: int, line: str) -> dict[str, Any]:
         raise DataError(f"line {number} of {path} is not JSON: {error}. Write one object per line.") from error
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("prompt", "completion")):
         raise DataError(f"line {number} of {path} has no text in prompt or completion. Write both on every line.")
-    return row
+    columns = {name: value for name, value in row.items() if name not in ("prompt", "completion", "id", "answer", "item")}
+    return {**row, "item": columns} if columns and "item" not in row else row

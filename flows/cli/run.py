@@ -41,23 +41,24 @@ def run_until(
     """
     continue_in_child(json_output)
     from ratchet.components.home import Home
+    from ratchet.components.interruption import postponed
     from ratchet.components.recipe import load_recipe
-    from ratchet.components.store import check_writable
+    from ratchet.components.run.preflight import check_before_run
     from ratchet.flows.servers.start import ensure_api
     from ratchet.flows.settings import apply
 
     home = Home.here()
     # Ratchet reports errors itself; Prefect's tracebacks stay in its UI.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    load_recipe(recipe, overrides)  # an invalid recipe fails before anything starts
-    check_writable(home.state)
+    check_before_run(home, load_recipe(recipe, overrides))
     apply(home)
     result = nothing_to_do(recipe, overrides, until)
     if result is None:
         ensure_api()
         from ratchet.flows.finetune import finetune
 
-        result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
+        with postponed():  # in Prefect's own code; the flow admits them again
+            result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
     if ends:
         finish(result, json_output)
     return result

@@ -1,11 +1,18 @@
 """``ratchet schedule``: run the flow on a schedule from this machine."""
 
+import fcntl
+import os
 import re
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
+
+if TYPE_CHECKING:
+    from ratchet.components.home import Home
 
 ALIAS = """Alias of `ratchet schedule`. To serve a model, see docs/serving.md.
 
@@ -23,33 +30,57 @@ def schedule(
 ) -> None:
     """Run the recipe on a schedule from this machine, until stopped.
 
-    Starts a Prefect server on the loopback address unless PREFECT_API_URL names one. Runs never overlap.
+    Starts a Prefect server on the loopback address, unless PREFECT_API_URL names one or ratchet ui runs it. Runs never overlap.
 
     Example: ratchet schedule --cron "0 2 * * *" --set seed=slot
     """
     from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
-    from ratchet.flows.servers import start as servers
-    from ratchet.flows.servers.api_token import token_of
     from ratchet.flows.settings import apply
 
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     seconds = parse_interval(every) if every is not None else None
     check_schedule(cron, seconds)
     resolved = load_recipe(recipe, overrides or [])
     home = Home.here()
     apply(home)
-    server = None
-    if not servers.api_is_given():
-        server = servers.project_server(home, prefect_port)
-        servers.use(prefect_port, token_of(home))
-        typer.echo(f"Prefect runs on port {prefect_port}. In another shell: ratchet ui", err=True)
-    try:
+    with sole_schedule(home, resolved.name), prefect_api(home, prefect_port):
         from ratchet.flows.schedules import serve_flow
 
         serve_flow(resolved.name, str(recipe), list(overrides or []), cron, seconds)
-    finally:
-        if server is not None:
-            servers.stop(server)
+
+
+@contextmanager
+def prefect_api(home: "Home", port: int) -> Iterator[None]:
+    """The server that the settings name, else the project's, which another command may already run."""
+    from ratchet.flows.servers import start as servers
+    from ratchet.flows.servers.api_token import token_of
+
+    if servers.api_is_given():
+        yield
+        return
+    with servers.shared_server(home, port):
+        servers.use(port, token_of(home))
+        typer.echo(f"Prefect runs on port {port}. In another shell: ratchet ui", err=True)
+        yield
+
+
+@contextmanager
+def sole_schedule(home: "Home", name: str) -> Iterator[None]:
+    """Reject a second schedule of a recipe: the first of the two to end would pause the deployment of both.
+
+    Raises:
+        RatchetError: if another process has it.
+    """
+    from ratchet.components.errors import RatchetError
+    from ratchet.flows.servers.api_token import folder
+
+    with (folder(home) / f"schedule-{name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RatchetError(f"another process schedules {name} in this project. Stop that first.") from None
+        yield
 
 
 def check_schedule(cron: str | None, seconds: float | None) -> None:

@@ -19,10 +19,13 @@ from typing import Any, Literal, NoReturn
 
 from ratchet.components.text import redacted
 from ratchet.components.user_code import check_process, own_process
+from ratchet.flows.cli.options import invocation
 
 DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child only: the file and the pipe
 LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
 PASSED_ON = (signal.SIGTERM, signal.SIGINT)
+SECONDS_TO_END = 1.2  # after Ctrl-C; a killed run resumes too
+SHOW_CURSOR = "\x1b[?25h"  # a killed child may have hidden it
 INTERRUPTED = 128 + signal.SIGINT
 RESUME = "run the same command again to resume where it stopped"
 
@@ -58,6 +61,8 @@ def begin() -> None:
     _role.name = "child"
     _role.file, pipe = (_moved(int(number)) for number in descriptors.split())
     own_process()
+    signal.signal(signal.SIGINT, _interrupt_once)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     os.dup2(2, 1)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
@@ -71,6 +76,8 @@ def continue_in_child(json_output: bool) -> None:
         status, received = _wait_for_child(file.fileno())
         file.seek(0)  # the child moved the position, which is shared
         ending = _left(file.read()) or _vanished(status, received)
+    if ending.code == INTERRUPTED and sys.stderr.isatty():
+        print(SHOW_CURSOR, end="", file=sys.stderr)
     if ending.output:
         print(ending.output)
     elif json_output and ending.code:
@@ -95,7 +102,8 @@ def conclude(code: int = 0) -> NoReturn:
 def fail(message: str, code: int) -> NoReturn:
     """Print the error and exit; with ``--json``, the parent also prints it as an object."""
     _ending.code, _ending.error = code, redacted(message)
-    print(f"error: {_ending.error}", file=sys.stderr)
+    if not (_role.name == "child" and code == INTERRUPTED):  # the parent prints it, even if it has to kill this process
+        print(f"error: {_ending.error}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -138,7 +146,11 @@ def _wait_for_child(file: int) -> tuple[int, list[int]]:
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if process is not None and not (number == signal.SIGINT and _in_foreground()):
+        if process is None:
+            return
+        if number == signal.SIGINT:
+            _end_soon(process, 0.0 if len(received) > 1 else SECONDS_TO_END)
+        if not (number == signal.SIGINT and _in_foreground()):
             process.send_signal(number)
 
     for number in PASSED_ON:
@@ -149,13 +161,23 @@ def _wait_for_child(file: int) -> tuple[int, list[int]]:
         os.set_inheritable(descriptor, True)
     command = [sys.executable, *sys.orig_argv[1:]]
     # The files that the caller opened stay open: an argument may be one of them (/dev/fd/63).
-    process = subprocess.Popen(command, close_fds=False, env={**os.environ, DESCRIPTORS: f"{file} {read}"})
+    child = {**os.environ, DESCRIPTORS: f"{file} {read}"}
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # in the child until it can handle them
+    process = subprocess.Popen(command, close_fds=False, env=child, cwd=invocation.folder)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     os.close(read)
     for early in list(received):
         process.send_signal(early)
     status = process.wait()  # not for the end of a pipe: processes that the user's code left running may hold it open
     os.close(write)
     return status, received
+
+
+def _end_soon(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """Kill a process that does not end by itself in this time."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
 
 
 def _in_foreground() -> bool:
@@ -178,13 +200,14 @@ def _left(data: bytes) -> Ending | None:
 
 
 def _vanished(status: int, received: list[int]) -> Ending:
-    stopped = received[0] if received and status == 0 else -status  # with 0 by a handler that the recipe's code installed
+    # With 0 by a handler that the recipe's code installed; after Ctrl-C, killed by us.
+    stopped = received[0] if received and (status == 0 or signal.SIGINT in received) else -status
     if stopped in received:
-        return Ending(128 + stopped, error=f"terminated; {RESUME}")
+        return Ending(128 + stopped, error=f"{'interrupted' if stopped == signal.SIGINT else 'terminated'}; {RESUME}")
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
     message = (
-        f"the process that runs the recipe {how} and left no result. Causes: the recipe's code calls os._exit(), or sys.exit() "
-        f"in a signal or timer handler; a library crashes; the machine is out of memory (SIGKILL). "
+        f"the process that runs the recipe {how} and left no result. Causes: the machine is out of memory (SIGKILL); a library "
+        f"crashes; a benchmark's task calls os._exit(), or sys.exit() in a signal or timer handler. "
         f"Correct the cause, and {RESUME}."
     )
     print(f"error: {message}", file=sys.stderr)
@@ -196,6 +219,11 @@ def _moved(descriptor: int) -> int:
     number = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR)
     os.close(descriptor)
     return number
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # the second one is the parent's to act upon
+    raise KeyboardInterrupt
 
 
 def _end_with_parent(pipe: int) -> None:

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
 from ratchet.flows.cli.run import run_until
 
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="Print the memory that training takes, without training.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="With --estimate: the model's config.json, or its folder.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="With --estimate: the model's config.json, or its folder.", callback=as_given),
+]
 MemoryOption = Annotated[
     float | None, typer.Option("--gpu-memory", min=0.1, help="With --estimate: memory in GiB of a GPU on another machine.")
 ]

@@ -42,21 +42,19 @@ def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> No
     remote = home.tracking_uri.startswith(("http:", "https:"))
     if not remote:
         servers.require_free(port, "--port")
-    children: list[Process] = []
     mlflow = home.tracking_uri if remote else f"http://{servers.HOST}:{port}"
-    try:
-        if not servers.is_running(home, prefect_port):
-            children.append(servers.project_server(home, prefect_port))
-        if not remote:
-            children.append(start_mlflow(home, port))  # before waiting for it, so that it is stopped even while it starts
-            servers.wait_until_healthy(f"{mlflow}/health", children[-1])
-        typer.echo(f"MLflow:  {mlflow}", err=True)
-        show_prefect(home, prefect_port, browser)
-        while all(child.poll() is None for child in children):
-            time.sleep(1)
-    finally:
-        for child in children:
-            servers.stop(child)
+    with servers.shared_server(home, prefect_port) as prefect:
+        ours = [] if remote else [start_mlflow(home, port)]
+        try:
+            for server in ours:
+                servers.wait_until_healthy(f"{mlflow}/health", server)
+            typer.echo(f"MLflow:  {mlflow}", err=True)
+            show_prefect(home, prefect_port, browser)
+            while all(child.poll() is None for child in [*prefect, *ours]):
+                time.sleep(1)
+        finally:
+            for server in ours:
+                servers.stop(server)
 
 
 def show_prefect(home: "Home", port: int, browser: bool) -> None:
@@ -74,8 +72,10 @@ def show_prefect(home: "Home", port: int, browser: bool) -> None:
 
 def start_mlflow(home: "Home", port: int) -> "Process":
     """Start MLflow's server on the project's database; it may not answer yet."""
+    from ratchet.components.registry.relocation import settle
     from ratchet.flows.servers import start as servers
 
+    settle(home, lambda text: typer.echo(text, err=True))
     home.artifacts.mkdir(parents=True, exist_ok=True)
     arguments = ["server", "--host", servers.HOST, "--port", str(port), "--default-artifact-root", home.artifacts.as_uri()]
     # Through the environment: every user of the machine can see arguments, and a database URL may contain a password.

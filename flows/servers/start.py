@@ -12,19 +12,23 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
+from ratchet.components.text import visible
 from ratchet.flows.servers.api_token import SERVER_VARIABLE, SIGN_IN_PATH, client_environment, folder, new_token, token_of
 from ratchet.flows.settings import make_prefect_home
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 120
+POLL_SECONDS = 1
 
 Process = subprocess.Popen[bytes]
 
@@ -41,7 +45,8 @@ def listen(port: int, option: str) -> socket.socket:
         listener.bind((HOST, port))
     except OSError as error:
         listener.close()
-        raise RatchetError(f"port {port} on {HOST} is busy ({error.strerror}). Choose another with {option}.") from error
+        remedy = f"Choose another port with {option}, or stop that process."
+        raise RatchetError(f"port {port} on {HOST} is held by {holder_of(port)} ({error.strerror}). {remedy}") from error
     listener.listen()
     return listener
 
@@ -53,6 +58,20 @@ def require_free(port: int, option: str) -> None:
         RatchetError: naming the port and the option that changes it.
     """
     listen(port, option).close()
+
+
+def holder_of(port: int) -> str:
+    """Who listens on a port, as far as this user may see: arguments are left out, because they may contain secrets."""
+    import psutil
+
+    try:
+        found = [
+            one.pid for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN and one.laddr.port == port
+        ]
+        process = psutil.Process(next(pid for pid in found if pid is not None))
+        return f"process {process.pid} ({process.name()}, in {visible(process.cwd())})"
+    except (StopIteration, OSError, psutil.Error):
+        return "a process of another user"
 
 
 def start(module: str, arguments: Sequence[str], **environment: str) -> Process:
@@ -133,6 +152,7 @@ def start_guarded(listener: socket.socket, token: str, *arguments: str, keep: tu
         stdout=sys.stderr,
         pass_fds=(listener.fileno(), *keep),
         env={**os.environ, SERVER_VARIABLE: token},
+        start_new_session=True,  # Ctrl-C must not end it before its parent has told it how the run ended
     )
 
 
@@ -148,6 +168,36 @@ def project_server(home: Home, port: int) -> Process:
         process = start_guarded(listener, token, keep=(lock.fileno(),))
     wait_until_healthy(f"{api_url(port)}/health", process)
     return process
+
+
+@contextmanager
+def shared_server(home: Home, port: int) -> Iterator[list[Process]]:
+    """Have the project's server within the block: the one that another command runs, or our own, at the latest when that ends.
+
+    Returns:
+        Our own server, if there is one by now.
+
+    Raises:
+        RatchetError: if another program holds the port, or the server does not start.
+    """
+    ours = [] if is_running(home, port) else [project_server(home, port)]
+    ended = threading.Event()
+    heir = threading.Thread(target=_take_over, args=(home, port, ours, ended), daemon=True)
+    heir.start()
+    try:
+        yield ours
+    finally:
+        ended.set()
+        heir.join()
+        for process in ours:
+            stop(process)
+
+
+def _take_over(home: Home, port: int, ours: list[Process], ended: threading.Event) -> None:
+    while not ours and not ended.wait(POLL_SECONDS):
+        with suppress(RatchetError):  # a third command took over, or some program has the port: look again
+            if not is_running(home, port):
+                ours.append(project_server(home, port))
 
 
 def lock_of(home: Home, port: int) -> Path:

@@ -48,7 +48,7 @@ def mark_crashed(flow_run: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed
 
-    message = "The process of this run ended without a result. A reward function that calls os._exit() does that."
+    message = "The process of this run ended without a result. A crash of a library or a lack of memory does that."
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(UUID(flow_run)).state
         if state is None or not state.is_final():

@@ -70,9 +70,17 @@ def test_a_group_is_text_whatever_its_type() -> None:
     assert row({"prompt": "q", "user": 7})["group"] is None
 
 
-def test_turns_of_a_conversation_become_a_transcript() -> None:
-    chat = conversation([said("system", "Be brief."), ASK, RIGHT, said("user", "And 4?")])
-    assert chat == ("system: Be brief.\n\nuser: 2 + 3?\n\nassistant: #### 5\n\nuser: And 4?", None)
+def test_turns_of_a_conversation_keep_their_roles_beside_their_transcript() -> None:
+    turns = [said("system", "Be brief."), ASK, RIGHT, said("user", "And 4?")]
+    text = "system: Be brief.\n\nuser: 2 + 3?\n\nassistant: #### 5\n\nuser: And 4?"
+    assert conversation(turns) == (text, None, turns)
+    assert conversation([*turns, said("assistant", "#### 9")]) == (text, "#### 9", turns)
+    assert row({"messages": turns})["messages"] == turns
+
+
+def test_one_user_message_is_its_text_alone() -> None:
+    assert conversation([ASK, RIGHT]) == ("2 + 3?", "#### 5", None)
+    assert "messages" not in row({"messages": [ASK, RIGHT]})
 
 
 def test_sides_that_answer_different_prompts_have_none() -> None:

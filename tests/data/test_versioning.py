@@ -1,6 +1,5 @@
 """A dataset version is a pointer's md5; what does not hash to it is refused, however it came about."""
 
-import configparser
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from ratchet.components.data import pointers, versioning
+from ratchet.components.data.dvc_config import init_workspace
 from ratchet.components.data.pointers import POINTER, pointer_md5, write_pointer
 from ratchet.components.errors import DataError
 
@@ -43,7 +43,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Place:
     (place.workspace / "data").mkdir(parents=True)
     for name, text in FILES.items():
         (place.workspace / "data" / name).write_text(text)
-    versioning.init_workspace(place.workspace, place.state, root / "no project")
+    init_workspace(place.workspace, place.state, root / "no project")
     versioning.add(place.workspace, place.state)
     versioning.push(place.own, place.state / "scratch", place.state)
     return place
@@ -55,7 +55,7 @@ def place(published: Place, tmp_path: Path) -> Place:
     copy = Place(tmp_path / "workspace", tmp_path / "state")
     shutil.copytree(published.workspace, copy.workspace)
     shutil.copytree(published.state, copy.state)
-    versioning.init_workspace(copy.workspace, copy.state, tmp_path / "no project")
+    init_workspace(copy.workspace, copy.state, tmp_path / "no project")
     return copy
 
 
@@ -126,7 +126,7 @@ def test_files_written_elsewhere_in_another_order_are_the_same_version(published
     (tmp_path / "data").mkdir()
     for name in sorted(FILES, reverse=True):
         (tmp_path / "data" / name).write_text(FILES[name])
-    versioning.init_workspace(tmp_path, published.state, tmp_path / "no project")
+    init_workspace(tmp_path, published.state, tmp_path / "no project")
     assert versioning.add(tmp_path, published.state) == pointer_md5(published.pointer)
 
 
@@ -207,34 +207,6 @@ def test_a_symbolic_link_is_refused_before_anything_is_pulled(place: Place, name
     assert not (place.state / "fresh").exists()
 
 
-def workspace_config(tmp_path: Path, project_config: str | None) -> configparser.RawConfigParser:
-    if project_config is not None:
-        (tmp_path / "project" / ".dvc").mkdir(parents=True)
-        (tmp_path / "project" / ".dvc" / "config").write_text(project_config)
-    versioning.init_workspace(tmp_path / "workspace", tmp_path / "state", tmp_path / "project")
-    config = configparser.RawConfigParser()
-    config.read(tmp_path / "workspace" / ".dvc" / "config")
-    return config
-
-
-def test_a_workspace_without_a_project_uses_a_remote_in_the_state(tmp_path: Path) -> None:
-    config = workspace_config(tmp_path, None)
-    assert config["core"]["remote"] == "local"
-    assert config["'remote \"local\"'"]["url"] == str(tmp_path / "state" / "remote")
-
-
-def test_a_relative_remote_of_the_project_means_the_same_folder_in_the_workspace(tmp_path: Path) -> None:
-    config = workspace_config(tmp_path, "[core]\nremote = r\n['remote \"r\"']\nurl = ../../disk\n")
-    assert config["'remote \"r\"'"]["url"] == str(tmp_path / "disk")
-
-
-def test_a_remote_is_named_without_its_password(tmp_path: Path) -> None:
-    workspace_config(tmp_path, "[core]\nremote = r\n['remote \"r\"']\nurl = https://me:secret@host/data\n")
-    named = versioning.default_remote(tmp_path / "project", tmp_path / "state")
-    assert "host/data" in named
-    assert "secret" not in named
-
-
 @pytest.mark.parametrize("name", ["data", "data.two"])
 def test_a_version_of_any_recipe_is_pushed_and_pulled(place: Place, name: str) -> None:
     own = pointers.Place(place.workspace / "project", name)
@@ -244,18 +216,6 @@ def test_a_version_of_any_recipe_is_pushed_and_pulled(place: Place, name: str) -
     versioning.pull(own, place.state / "fresh", place.state)
     versioning.verify(own)
     assert {path.name: path.read_text() for path in own.data.iterdir()} == FILES
-
-
-@pytest.mark.parametrize("url", ["s3://bucket/data", "s3://bucket/a%20b", "/mnt/disk"])
-def test_any_other_remote_of_the_project_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
-    config = workspace_config(tmp_path, f"[core]\nremote = r\n['remote \"r\"']\nurl = {url}\n")
-    assert (config["core"]["remote"], config["'remote \"r\"'"]["url"]) == ("r", url)
-
-
-def test_a_workspace_shares_the_cache_and_sends_nothing_home(tmp_path: Path) -> None:
-    config = workspace_config(tmp_path, "[core]\nremote = r\nanalytics = true\n[cache]\ndir = /elsewhere\n")
-    assert config["cache"]["dir"] == str(tmp_path / "state" / "cache")
-    assert config["core"]["analytics"] == "false"
 
 
 def test_dvc_writes_its_own_state_nowhere_else(tmp_path: Path) -> None:

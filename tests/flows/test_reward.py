@@ -71,6 +71,17 @@ def test_a_line_separator_inside_a_text_does_not_end_the_row(tmp_path: Path) -> 
     assert read_completions(tmp_path / "rows.jsonl") == [row]
 
 
+def test_further_columns_are_the_item_and_a_reference_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "completion": "bug", "queue": queue} for queue in ("bug", "refund")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    verifier = '{type: label, labels: [bug, other], reference: "{{item.queue}}"}'
+    done = score(path, "--set", "reward.kind=verifier", "--set", f"reward.verifier={verifier}", "--json")
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert first == {"total": 1.0, "parts": {"verifier": 1.0}}
+    assert (second["total"], second["reason"]) == (None, "the reference 'refund' is not one of bug, other")
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         read_completions(tmp_path / "absent.jsonl")

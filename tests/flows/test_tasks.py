@@ -13,6 +13,7 @@ from requests import RequestException
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ratchet.components.errors import ClaimLostError, DataError
+from ratchet.components.interruption import Interrupted
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.flows import tasks
@@ -154,3 +155,9 @@ def test_outside_a_flow_run_the_ledger_is_asked_alone(claim: Claim, monkeypatch:
     monkeypatch.setattr(tasks, "get_client", lambda **_: pytest.fail("asked"))
     monkeypatch.setattr(tasks, "flow_run", SimpleNamespace(id=None))
     tasks.confirm(claim)
+
+
+def test_a_step_that_the_operator_ends_is_cancelled_not_crashed() -> None:
+    state = tasks.interrupted(Interrupted("SIGINT"))
+    assert state.is_cancelled()
+    assert state.message == "Ended by SIGINT. The same run resumes where it stopped."

@@ -29,13 +29,15 @@ def ids(start: int, count: int) -> list[str]:
 
 
 def models(challenger: str, incumbent: str = "start", start: str = "start") -> Models:
-    """Policies of which there is nothing but their weights digests."""
-    return Models(*(policy({"model/model.safetensors": weights}) for weights in (challenger, incumbent, start)))
+    """Policies of which there is nothing but their digests."""
+    return Models(*(policy(weights) for weights in (challenger, incumbent, start)))
 
 
-def policy(files: Mapping[str, str], path: Path = Path()) -> PolicyStage:
-    """A policy's stage of these files."""
-    return PolicyStage(Finished("policy", "", path, {"files": dict(files)}), False, 0.0)
+def policy(weights: str, digest: str = "") -> PolicyStage:
+    """A policy's stage of these weights, whose own digest is the same unless given."""
+    stage = PolicyStage(Finished("policy", "", Path(), {"files": {"model/model.safetensors": weights}}), False, 0.0)
+    stage.__dict__["policy_digest"] = digest or weights
+    return stage
 
 
 class Project:

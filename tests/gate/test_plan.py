@@ -7,7 +7,8 @@ import pytest
 from ratchet.components.gate.plan import level, plan_before_training, plan_use, rules_digest
 from ratchet.components.recipe import Rules
 from ratchet.components.records import Outcome
-from tests.gate.staged import Project, models
+from ratchet.components.stages.scoring import Models
+from tests.gate.staged import Project, models, policy
 
 MODELS = models("challenger")
 
@@ -32,6 +33,15 @@ def test_faults_the_champion_itself_is_not_called_a_failed_training(tmp_path: Pa
     assert kept is not None and champion is not None
     assert kept[1] == "no checkpoint was better on dev than the incumbent itself"
     assert champion[1].startswith("the candidate is the champion itself")
+
+
+def test_faults_a_kept_policy_with_another_date_in_its_template_takes_no_use(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    start, champion = policy("w", "monday"), policy("w", "another template")
+    for incumbent, outcome in ((start, Outcome.REJECT), (champion, None)):
+        arms = Models(policy("w", "tuesday"), incumbent, start)
+        plan = plan_use(project.context, project.ledger, project.data, project.dev, arms, False)
+        assert (plan.refusal and plan.refusal[0]) is outcome
 
 
 def test_faults_what_would_refuse_every_challenger_is_known_before_training(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ class Runs:
         self.records: dict[str, dict[str, object]] = {}
         self.figures: dict[str, Mapping[str, float]] = {}
 
+    def versions(self, name: str) -> list[object]:
+        return []
+
     def has_run(self, run_id: str) -> bool:
         return run_id not in self.gone
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from ratchet.components.errors import RecipeError
+from ratchet.components.graders import json_schema, regex
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.protocol import Measure
 from ratchet.components.recipe import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
@@ -76,9 +77,41 @@ def test_a_schema_that_is_none_is_refused() -> None:
         build_grader(JsonSchema(type="json_schema", document={"type": "thing"}))
 
 
-def test_a_schema_elsewhere_is_not_fetched() -> None:
-    with pytest.raises(Exception, match="nresolvable"):
-        judged(JsonSchema(type="json_schema", document={"$ref": "http://127.0.0.1:9/schema.json"}), "{}")
+SLOW = "^(?:.*?,){20}P"  # tries every way to choose 20 of the commas
+
+
+def test_pattern_faults_an_expression_without_an_end_is_a_fault_and_never_a_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (regex, json_schema):
+        monkeypatch.setattr(module, "SECONDS", 0.2)
+    schema = {"properties": {"a": {"pattern": SLOW}}, "patternProperties": {SLOW: {}}}
+    key, text = '{"%s": 1}' % ("1," * 60), '{"a": "%s"}' % ("1," * 60)
+    for settings, completion in [
+        (Pattern(type="regex", pattern=SLOW), "1," * 60),
+        (JsonSchema(type="json_schema", document=schema), key),
+        (JsonSchema(type="json_schema", document=schema), text),
+    ]:
+        (grade,) = build_grader(settings)(["p"], [completion], [{}])
+        assert (grade.score, grade.fault) == (None, "timeout")
+
+
+def test_patterns_of_a_schema_hold_for_texts_and_keys() -> None:
+    schema = {"properties": {"a": {"pattern": "^x"}}, "patternProperties": {"^n_": {"type": "integer"}}}
+    settings = JsonSchema(type="json_schema", document=schema)
+    texts = ('{"a": "x1", "n_1": 2}', '{"a": "1x"}', '{"n_1": "2"}', '{"a": 3}', '{"m": "2"}')
+    assert [judged(settings, text) for text in texts] == [1.0, 0.0, 0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("reference", ["http://127.0.0.1:9/schema.json", "other.json", "#/$defs/none", "file:///etc/passwd"])
+def test_schema_faults_what_a_schema_refers_to_must_be_in_it(reference: str) -> None:
+    with pytest.raises(RecipeError, match=r"not in it\. Nothing is fetched: put it under \$defs"):
+        judged(JsonSchema(type="json_schema", document={"properties": {"a": {"$ref": reference}}}), "{}")
+
+
+def test_a_schema_may_refer_to_its_own_parts() -> None:
+    parts = {"$defs": {"n": {"type": "integer"}, "s": {"$id": "http://x.test/s", "type": "string"}}}
+    schema = {**parts, "items": {"anyOf": [{"$ref": "#/$defs/n"}, {"$ref": "http://x.test/s"}]}}
+    settings = JsonSchema(type="json_schema", document=schema)
+    assert [judged(settings, text) for text in ('[1, "a"]', "[1.5]")] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(("length", "reward"), [(10, 1.0), (20, 1.0), (25, 0.5), (5, 0.5), (30, 0.0), (99, 0.0)])

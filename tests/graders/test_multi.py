@@ -58,3 +58,9 @@ def test_the_digest_holds_the_graders_digests() -> None:
     other = {**BOTH, "right": {"type": "exact", "ignore_case": False}}
     digests = {build_grader(ADAPTER.validate_python(settings(graders=one))).digest for one in (BOTH, other)}
     assert len(digests) == 2
+
+
+def test_without_a_range_values_stay_as_they_are() -> None:
+    grader = build_grader(ADAPTER.validate_python(settings(range=None, formula="3 * right - short", passes_at=2.0)))
+    grades = grader(["p"] * 2, ["Oslo", "x"], [{"answer": "oslo"}] * 2)
+    assert [(grade.score, grade.passed) for grade in grades] == [(2.0, True), (-1.0, False)]

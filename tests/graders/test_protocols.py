@@ -275,3 +275,13 @@ def test_a_scorer_of_inspect_runs_unchanged() -> None:
         return score
 
     assert graded(half) == [(0.5, {}), (None, {})]
+
+
+def test_a_reward_function_may_name_its_three_parameters_as_it_likes() -> None:
+    assert graded(lambda a, b, c: [float(text == row["answer"]) for text, row in zip(b, c, strict=True)], positional=True) == [
+        (1.0, {}),
+        (0.0, {}),
+    ]
+    assert taken(trl, positional=True) == "trl"
+    with pytest.raises(RecipeError, match="no known protocol"):
+        taken(lambda a, b: 1, positional=True)

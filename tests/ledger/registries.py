@@ -17,7 +17,7 @@ class FakeVersions:
         self.root = root
         self.registered: dict[str, RegisteredVersion] = {}
         self.aliases: dict[str, str] = {}
-        self.models: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
+        self.models: dict[str, tuple[dict[str, str], dict[str, str], str]] = {}  # as ModelDigests
 
     def add(self, number: str, lineage: Lineage | None, **tags: str) -> None:
         """A version made by run ``r<number>``."""
@@ -27,6 +27,7 @@ class FakeVersions:
             tags = {
                 "lineage_sha256": file_digest(self.root / run / "lineage.json"),
                 "weights_sha256": lineage.weights_sha256,
+                **({"policy_sha256": lineage.policy_sha256} if lineage.policy_sha256 else {}),
                 "dataset_md5": lineage.dataset.md5,
                 "recipe_digest": lineage.recipe_digest,
                 "commit": lineage.code.commit,
@@ -53,7 +54,7 @@ class FakeVersions:
         target.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy(source, target / name))
 
-    def model_digests(self, name: str, version: str, target: Path) -> tuple[dict[str, str], dict[str, str]]:
+    def model_digests(self, name: str, version: str, target: Path) -> tuple[dict[str, str], dict[str, str], str]:
         if version not in self.models:
             raise RegistryError(f"version {version} of {name} cannot be fetched.")
         return self.models[version]

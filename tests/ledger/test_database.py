@@ -9,7 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger import database
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.ledger.promotion import promote
 from ratchet.components.ledger.tables import retired_folds
+from tests.ledger.fakes import Registry
 
 
 def test_the_database_waits_for_the_disk(ledger: Ledger) -> None:
@@ -64,6 +66,25 @@ def test_runs_of_schema_2_are_kept_and_no_longer_replaced(tmp_path: Path) -> Non
     assert {row["run_id"]: (row["identity"], row["status"], row["finished"]) for row in rows} == {
         "r1": ("identity", "promoted", "later"), "r2": ("identity", "running", None),
     }  # fmt: skip
+
+
+def test_faults_a_policy_that_schema_3_knew_by_its_weights_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    registry = Registry()
+    old = Ledger(f"sqlite:///{path}")
+    promote(old, registry, "m", expected=0, version="1", weights="weights", verdict="v1", run_id="r", fold="f1")
+    with sqlite3.connect(path) as connection:
+        connection.executescript("UPDATE settings SET value = '3' WHERE key = 'schema'; DROP TABLE policies;")
+    ledger = Ledger(f"sqlite:///{path}")
+    for _ in range(2):
+        ledger.identify("m", "weights", "policy")
+    ledger.identify("other", "weights", "another")
+    champion = ledger.champion("m")
+    assert champion is not None
+    assert (champion.weights, champion.version) == ("policy", "1")
+    row = promote(ledger, registry, "m", expected=1, version="2", weights="next", verdict="v2", run_id="r", fold="f2")
+    assert [one.weights for one in ledger.history("m")] == ["policy", "next"]  # and the chain holds
+    assert row.previous == "1"
 
 
 def test_an_error_of_the_database_does_not_print_what_was_sealed() -> None:

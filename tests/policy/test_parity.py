@@ -135,10 +135,14 @@ def test_slots_that_fail_on_a_model_are_refused_with_the_error() -> None:
         check_slots(policy)
 
 
+def asked(*prompts: str) -> list[dict[str, str]]:
+    return [{"prompt": prompt} for prompt in prompts]
+
+
 def test_a_prompt_that_fills_the_context_passes() -> None:
     policy = tiny_policy()
     longest = len(policy.encode_prompt("x" * 20))
-    check_context(policy, ["x", "x" * 20], 128 - longest)
+    check_context(policy, asked("x", "x" * 20), 128 - longest)
 
 
 def test_a_prompt_that_leaves_too_little_room_is_refused_with_both_numbers() -> None:
@@ -146,7 +150,7 @@ def test_a_prompt_that_leaves_too_little_room_is_refused_with_both_numbers() -> 
     longest = len(policy.encode_prompt("x" * 20))
     complaint = f"a prompt of {longest} tokens and policy.max_new_tokens={129 - longest} exceed the model's context of 128"
     with pytest.raises(ModelError, match=f"{complaint}.*Lower policy.max_new_tokens"):
-        check_context(policy, ["x" * 20, "x"], 129 - longest)
+        check_context(policy, asked("x" * 20, "x"), 129 - longest)
 
 
 def test_no_prompts_fit_any_context() -> None:
@@ -154,4 +158,4 @@ def test_no_prompts_fit_any_context() -> None:
 
 
 def test_a_model_without_a_limit_takes_any_prompt() -> None:
-    check_context(Policy(random_model(BLOOM), tiny_tokenizer()), ["x" * 500], 10_000)
+    check_context(Policy(random_model(BLOOM), tiny_tokenizer()), asked("x" * 500), 10_000)

@@ -16,6 +16,7 @@ def rebuilt(**changes: Any) -> Rebuilt:
     record = lineage()
     values: dict[str, Any] = {
         "weights": ONE,
+        "policy": THREE,
         "stages": FILES,
         "metrics": {"eval_sampled_accuracy": 0.6, "eval_format_rate": 1.0},
         "machine": record.machine.model_dump(),
@@ -59,6 +60,12 @@ def test_every_reason_is_given() -> None:
 def test_the_running_environment_serves_only_with_the_same_lock() -> None:
     (reason,) = refusals(lineage(), "current", TWO)
     assert "--environment lock" in reason
+
+
+@pytest.mark.parametrize(("recorded", "match"), [(THREE, "equal"), (None, "equal"), (TWO, "differs")])
+def test_faults_equal_weights_with_other_files_beside_them_differ(recorded: str | None, match: str) -> None:
+    record = lineage(policy_sha256=recorded)  # None in the records of earlier releases
+    assert judged(record, rebuilt(), 1.0)["match"] == match
 
 
 def test_equal_weights_are_equal() -> None:

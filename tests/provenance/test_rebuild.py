@@ -229,6 +229,17 @@ def test_of_the_commit_only_verbs_are_called_and_the_recipes_threads_count(
     assert (stages, machine, libraries) == ([], {"threads": expected}, {"torch": "2"})
 
 
+def test_faults_a_training_that_the_sentinel_stopped_again_is_compared(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = reproduction(project)
+    work.project.mkdir(parents=True)
+    monkeypatch.setattr("ratchet.components.provenance.rebuild.rebuilt_in", lambda *made: made)
+    doctor = json.dumps({"machine": {}, "libraries": {}})
+    script = f"""case "$3" in train) echo '{{"stages": [1]}}'; exit 6;; doctor) echo '{doctor}';; esac"""
+    assert work._train(interpreter(tmp_path, script), tmp_path / "r.yaml")[1] == [1]  # type: ignore[index]
+
+
 def test_a_verb_that_fails_is_named_with_its_reason(project: Path, tmp_path: Path) -> None:
     work = reproduction(project)
     work.project.mkdir(parents=True)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.digests import file_digest
-from ratchet.components.files import write_json, write_json_lines
+from ratchet.components.files import policy_digest, write_json, write_json_lines
 from ratchet.components.home import Home
 from ratchet.components.provenance.record import lineage_of, named_files, write_lineage
 from ratchet.components.recipe import Recipe, load_recipe, parts
@@ -64,6 +64,7 @@ def test_the_record_has_every_stage_of_the_candidate_and_its_dev_figures(
     lineage = lineage_of(context(tmp_path), list(stages.values()), lambda _: None)
     assert [stage.name for stage in lineage.stages] == ["data", "warmup", "reward", "train"]  # the champion is the incumbent
     assert lineage.weights_sha256 == file_digest(stages["train"].path / "model" / "model.safetensors")
+    assert lineage.policy_sha256 == policy_digest(stages["train"].path / "model")
     assert lineage.metrics == {"eval_sampled_accuracy": 0.7}
     assert lineage.memory == {"micro_tokens": 4096}
     assert (lineage.dataset.pointer, lineage.seed, lineage.machine.threads) == (POINTER, 3, 1)
@@ -75,8 +76,10 @@ def test_where_training_started_from_the_champion_the_parent_is_its_version(
 ) -> None:
     del stages["warmup"]
     champion = file_digest(stages["champion"].path / "model" / "model.safetensors")
-    lineage = lineage_of(context(tmp_path), list(stages.values()), {champion: "4"}.get)
+    policy = policy_digest(stages["champion"].path / "model")
+    lineage = lineage_of(context(tmp_path), list(stages.values()), {policy: "4"}.get)
     assert (lineage.policy.kind, lineage.policy.version, lineage.policy.weights_sha256) == ("version", "4", champion)
+    assert lineage.policy.policy_sha256 == policy
     assert lineage.stage("champion") is not None
 
 

@@ -16,7 +16,7 @@ from ratchet.components.provenance.machine import lock_digest
 from ratchet.components.provenance.verify import Check, State, Verification, check_tags, check_verdicts, compared, differs
 from ratchet.components.store import Store
 from tests.ledger.registries import FakeVersions
-from tests.provenance.records import ONE, TWO, lineage
+from tests.provenance.records import ONE, THREE, TWO, lineage
 from tests.provenance.repository import git, new_repository
 
 VERDICT = {"challenger": ONE, "incumbent": TWO, "rules": "r", "outcome": "REJECT"}
@@ -56,6 +56,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verification:
     weights = train.facts["files"]["model/model.safetensors"]
     record = lineage(
         weights_sha256=weights,
+        policy_sha256=THREE,
         code={
             "commit": git(project, "rev-parse", "HEAD"),
             "folder": "",
@@ -69,10 +70,10 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verification:
     )
     versions = FakeVersions(tmp_path / "runs")
     versions.add("1", record)
-    versions.models["1"] = ({"model.safetensors": weights}, {"model.safetensors": weights})
+    versions.models["1"] = ({"model.safetensors": weights}, {"model.safetensors": weights}, THREE)
     versions.put("1", "verdict.json", {"outcome": "REJECT", "digest": digest_of({"outcome": "REJECT"})})
     ledger = Ledger(home.ledger)
-    verdict = {**VERDICT, "challenger": weights}
+    verdict = {**VERDICT, "challenger": THREE}
     ledger.record_verdict("m", verdict, digest_of(verdict), "r1")
     (tmp_path / "scratch").mkdir()
     return Verification(home, versions, ledger, "m", versions.version("m", "1"), tmp_path / "scratch")  # type: ignore[arg-type]
@@ -84,7 +85,19 @@ def states(verification: Verification) -> dict[str, str]:
 
 def test_a_version_as_recorded_is_ok_in_every_line(made: Verification) -> None:
     found = states(made)
-    items = ["record", "model", "weights", "model, as trained", "tags", "code", "lock", "dataset", "stage train", "verdict"]
+    items = [
+        "record",
+        "model",
+        "weights",
+        "policy",
+        "model, as trained",
+        "tags",
+        "code",
+        "lock",
+        "dataset",
+        "stage train",
+        "verdict",
+    ]
     assert found == dict.fromkeys([*items, "published verdict"], "ok")
 
 
@@ -98,8 +111,9 @@ def object_of(made: Verification) -> Path:
 
 DAMAGE: dict[str, Any] = {
     "record": lambda made: made.tracker.put("1", "lineage.json", {}),  # type: ignore[attr-defined]
-    "model": lambda made: made.tracker.models.update({"1": ({"model.safetensors": TWO}, {"model.safetensors": ONE})}),  # type: ignore[attr-defined]
-    "weights": lambda made: made.tracker.models.update({"1": ({"a.safetensors": TWO}, {"a.safetensors": TWO})}),  # type: ignore[attr-defined]
+    "model": lambda made: made.tracker.models.update({"1": ({"model.safetensors": TWO}, {"model.safetensors": ONE}, THREE)}),  # type: ignore[attr-defined]
+    "weights": lambda made: made.tracker.models.update({"1": ({"a.safetensors": TWO}, {"a.safetensors": TWO}, THREE)}),  # type: ignore[attr-defined]
+    "policy": lambda made: made.tracker.models.update({"1": (*made.tracker.models["1"][:2], TWO)}),  # type: ignore[attr-defined]
     "tags": lambda made: made.version.tags.update(commit="f" * 40),
     "dataset": lambda made: object_of(made).write_bytes(b"another row\n"),
     "stage train": lambda made: stage_file(made).write_text("other"),

@@ -276,6 +276,11 @@ def test_the_digest_changes_with_any_value(tmp_path: Path) -> None:
     assert load(tmp_path).digest != load(tmp_path, "", "gate.rules.floor=0.51").digest
 
 
+def test_limits_that_only_make_calls_fail_are_not_in_the_digest(tmp_path: Path) -> None:
+    assert load(tmp_path).digest == load(tmp_path, "", "reward.limits.seconds=9").digest
+    assert load(tmp_path).digest != load(tmp_path, "", "reward.environment=[JUDGE_URL]").digest
+
+
 def test_a_slot_always_gives_its_own_seed(tmp_path: Path) -> None:
     recipe = load(tmp_path, "seed: slot")
     monday, tuesday = recipe.with_slot("2025-01-06").run_seed, recipe.with_slot("2025-01-07").run_seed

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.digests import file_digest
+from ratchet.components.files import model_weights, policy_digest
 from ratchet.components.registry.runs import Tracker
 from ratchet.flows.servers.start import stop, wait_until_healthy
 
@@ -99,7 +99,7 @@ def tracker(proxy: Proxy, tmp_path: Path) -> Tracker:
 def model_directory(path: Path, content: bytes) -> tuple[Path, dict[str, str]]:
     path.mkdir()
     (path / "model.safetensors").write_bytes(content)
-    return path, {"weights_sha256": file_digest(path / "model.safetensors")}
+    return path, {"weights_sha256": model_weights(path), "policy_sha256": policy_digest(path)}
 
 
 FAULTS = pytest.mark.parametrize(("fault", "times"), [("lose", 1), ("refuse", 2)])

@@ -6,9 +6,10 @@ import pytest
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
+from ratchet.components.files import model_weights, policy_digest
 from ratchet.components.registry.runs import Tracker
 
-WEIGHTS = "w" * 64
+POLICY = "p" * 64
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 
 def registered(tracker: Tracker, root: Path) -> str:
-    """Register the same weights, in a run of their own."""
+    """Register the same policy, in a run of its own."""
     model = root / "model"
     model.mkdir(exist_ok=True)
     for name in ("config.json", "model.safetensors"):
@@ -29,7 +30,7 @@ def registered(tracker: Tracker, root: Path) -> str:
     run_id = tracker.open_run("m", {}, None)
     (root / "lineage.json").write_text("{}", encoding="utf-8")
     tracker.artifact(run_id, root / "lineage.json")
-    return tracker.register("m", run_id, model, {"max_new_tokens": 1}, {"weights_sha256": WEIGHTS, "verdict": "REJECT"})
+    return tracker.register("m", run_id, model, {"max_new_tokens": 1}, {"policy_sha256": POLICY, "verdict": "REJECT"})
 
 
 def test_a_version_is_found_with_its_tags_and_its_runs_artifacts(tracker: Tracker, tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_a_version_that_is_not_there_is_an_error(tracker: Tracker) -> None:
 
 
 def test_digests_are_those_of_the_files_and_of_the_manifest(tracker: Tracker, tmp_path: Path) -> None:
-    actual, recorded = tracker.model_digests("m", "1", tmp_path)
+    actual, recorded, _ = tracker.model_digests("m", "1", tmp_path)
     (tmp_path / "x").write_text("config.json", encoding="utf-8")
     assert actual == recorded
     assert actual["config.json"] == file_digest(tmp_path / "x")
@@ -65,7 +66,7 @@ def test_files_outside_of_our_artifacts_are_not_deleted(tracker: Tracker, tmp_pa
     assert not tracker.lacks_files(tracker.version("foreign", "1"))
 
 
-def test_deleted_files_are_gone_and_equal_weights_are_registered_anew(tracker: Tracker, tmp_path: Path) -> None:
+def test_deleted_files_are_gone_and_an_equal_policy_is_registered_again(tracker: Tracker, tmp_path: Path) -> None:
     (only,) = tracker.versions("m")
     assert (tracker.lacks_files(only), only.created > 1e9) == (False, True)
     assert tracker.files_size("m", "1") > len("config.json") + len("model.safetensors")
@@ -74,9 +75,9 @@ def test_deleted_files_are_gone_and_equal_weights_are_registered_anew(tracker: T
     assert tracker.files_size("m", "1") == 0
     with pytest.raises(RegistryError, match="deleted by retention"):
         tracker.require_files("m", "1")
-    assert tracker.version_of("m", WEIGHTS) is None
+    assert tracker.version_of("m", POLICY) is None
     assert registered(tracker, tmp_path) == "2"
-    assert tracker.version_of("m", WEIGHTS) == "2"
+    assert tracker.version_of("m", POLICY) == "2"
 
 
 def test_a_run_that_was_deleted_is_begun_again(tracker: Tracker) -> None:
@@ -106,3 +107,23 @@ def test_faults_of_a_deleted_experiment_say_how_to_restore_it(tracker: Tracker, 
         tracker.client.restore_experiment(tracker.experiment)
     assert f"mlflow experiments restore --experiment-id {tracker.experiment}." in str(raised.value)
     assert Tracker(tracker.uri, "m", tmp_path).experiment == tracker.experiment
+
+
+def test_faults_a_version_of_an_earlier_release_gets_its_policys_digest(tracker: Tracker, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_text("{}", encoding="utf-8")
+    tags = {"weights_sha256": model_weights(model), "policy_sha256": policy_digest(model)}
+    version = tracker.register("old", tracker.open_run("old", {}, None), model, {"max_new_tokens": 1}, tags)
+    tracker.client.delete_model_version_tag("old", version, "policy_sha256")
+    assert tracker.registered("old", version).policy == tags["policy_sha256"]
+    assert tracker.version("old", version).tags == tags
+    tracker.check_artifact("old", version)
+    tracker.identify("old", version, "other")
+    with pytest.raises(RegistryError, match="policy of old version 1 differs"):
+        tracker.check_artifact("old", version)
+    tracker.client.set_model_version_tag("old", version, "weights_sha256", "other")
+    tracker.client.delete_model_version_tag("old", version, "policy_sha256")
+    with pytest.raises(RegistryError, match="weights of old version 1 differ"):
+        tracker.registered("old", version)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from ratchet.components.report.model_card import TEMPLATE, markdown_text, render
+from ratchet.components.report.model_card import TEMPLATE, Judged, markdown_text, render, with_sealed
 from ratchet.components.report.theme import TEMPLATES
 from tests.places import ROOT
 
@@ -25,6 +25,7 @@ def card(project: Path = ROOT, **changes: Any) -> str:
         "dataset_md5": "d" * 32 + ".dir",
         "recipe_digest": "e" * 64,
         "weights_sha256": "f" * 64,
+        "policy_sha256": "e" * 64,
         "algorithm": "grpo",
         "seed": 3,
         "stop": None,
@@ -63,6 +64,37 @@ def test_model_card_fits_into_a_description() -> None:
     assert len(text) < DESCRIPTION_LIMIT
     assert "None" not in text
     assert "42 more" in text
+
+
+LONG = Judged("REJECT", "sealed_0", "a" * 32, [(f"figure {n} " + "x" * 100, 0.123456789) for n in range(20)])
+
+
+def test_faults_published_figures_take_the_place_of_what_was_said_of_sealed_items() -> None:
+    text = with_sealed(card(), [Judged("PROMOTE", "sealed_1", "b" * 32, [("p_value", 0.00123456), ("wins", 12.0)])], ROOT)
+    assert "| p_value | 0.001235 |" in text
+    assert "| wins | 12 |" in text
+    assert f"On sealed_1, now retired: **PROMOTE**, with every figure and reason in `verdict.json` of run {'b' * 32}" in text
+    assert "published here" not in text
+    assert with_sealed(text, [], ROOT) == card()
+    assert text.count("## Sealed items") == 1
+
+
+def test_a_card_of_an_older_release_or_of_another_template_gets_them_at_its_end() -> None:
+    older = "so these figures flatter it; the verdict\nrests on sealed items, whose scores are not published here.\n\n## Load"
+    text = with_sealed(older, [LONG], ROOT)
+    assert text.startswith("so these figures flatter it.\n\n## Load\n\n<!-- sealed -->")
+    assert with_sealed(text, [LONG], ROOT) == text
+
+
+def test_of_many_verdicts_the_newest_are_shown_and_a_long_card_names_their_runs_alone() -> None:
+    check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "passed": False}
+    long = card(reasons=["r" * 1000] * 50, reward={"kind": "model", "passed": False, "checks": [check] * 50}, dirty=True)
+    text = with_sealed(long, [LONG] * 4, ROOT)
+    assert len(text) <= DESCRIPTION_LIMIT
+    assert text.count("a" * 32) > long.count("a" * 32)
+    assert "| figure |" not in text
+    assert "Judged 2 times before" in text
+    assert with_sealed("", [LONG], ROOT).count("0.1235") == 12
 
 
 def test_a_projects_own_template_comes_before_ours(tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ def test_a_missing_term_leaves_the_sum_missing_and_the_other_parts_known() -> No
     assert scores(Sum(terms), 2) == [Grade(None, {"b": 1.0}), Grade(1.0, {"a": 0.0, "b": 1.0})]
 
 
+def test_a_term_that_failed_passes_its_fault_on() -> None:
+    failed = Grade(None, fault="timeout", reason="slow")
+    terms = [WeightedTerm("a", 1.0, giving(None), "a"), WeightedTerm("b", 1.0, lambda *_: [failed], "b")]
+    assert scores(Sum(terms)) == [failed]
+
+
 @pytest.mark.parametrize(("combine", "total"), [("mean", 2.0), ("min", 1.0), ("mean_minus_sd", 1.0)])
 def test_an_ensemble_is_the_mean_the_minimum_or_less_where_its_members_disagree(combine: Any, total: float) -> None:
     # 1, 2 and 3 have mean 2 and standard deviation 1; with lambda 1 that is 2 - 1 = 1.

@@ -11,6 +11,7 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict
+from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run, confirm_in_ledger, identity_of
 from ratchet.components.stages.evaluate import EvaluateStage
@@ -25,7 +26,7 @@ SUMMARY = {f"{arm}_{decoding}": {"accuracy": FIGURE} for arm in Arm for decoding
 
 
 class FakeTracker:
-    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their weights."""
+    """Runs, tags, metrics and artifacts of MLflow in memory, and one model's versions by their policies."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []
@@ -79,19 +80,28 @@ class FakeTracker:
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         self.tables[name] = list(rows)
 
-    def version_of(self, name: str, weights: str) -> str | None:
-        return self.registered.get(weights)
+    def version_of(self, name: str, policy: str) -> str | None:
+        return self.registered.get(policy)
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        version = self.registered.setdefault(tags["weights_sha256"], str(len(self.registered) + 1))
+        version = self.registered.setdefault(tags["policy_sha256"], str(len(self.registered) + 1))
         self.tagged.setdefault(f"version {version}", {}).update(tags)
         return version
+
+    def identify(self, name: str, version: str, policy: str) -> None:
+        self.tagged.setdefault(f"version {version}", {})["policy_sha256"] = policy
 
     def alias(self, name: str, alias: str) -> str | None:
         return self.aliases.get(alias)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self.aliases[alias] = version
+
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        return [
+            RegisteredVersion(number, "", {"weights_sha256": weights}, 0.0, self.cards.get(number, ""))
+            for weights, number in self.registered.items()
+        ]
 
     def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
         self.cards[version] = description

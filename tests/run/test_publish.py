@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ratchet.components.gate.unsealing import publish_retired
 from ratchet.components.records import Outcome
 from ratchet.components.run import publish
 from ratchet.components.run.outcome import Status
@@ -67,7 +68,7 @@ def test_a_version_says_what_it_was_made_from(run: Run, lineages: list[str]) -> 
     data, _, candidate = parts(run)
     publish_candidate(run, data, candidate)
     tags = tracker_of(run).tagged["version 1"]
-    assert tags["weights_sha256"] == candidate.weights
+    assert (tags["weights_sha256"], tags["policy_sha256"]) == (candidate.weights, candidate.policy_digest)
     assert tags["dataset_md5"] == data.version
     assert (tags["verdict"], tags["exact"], tags["training_status"]) == ("pending", "true", "finished")
     assert tags["lineage_sha256"] == "l"
@@ -150,6 +151,26 @@ def test_figures_of_a_retired_fold_are_published(run: Run) -> None:
     assert "0.01235" in text
     assert "sealed words" in text
     assert tracker_of(run).logged["run0"]["sealed/p_value"] == 0.0123456
+
+
+def test_faults_the_page_of_each_version_shows_its_sealed_figures_once_the_fold_is_retired(run: Run) -> None:
+    tracker, found = tracker_of(run), verdict(**SEALED)
+    run.made.version = tracker.registered["candidate"] = "1"
+    tracker.registered["another"] = "2"
+    run.ledger.record_verdict("micro", found.as_json(), found.digest, "run0")
+    published(run, Ending(Status.REFUSED, found))
+    assert "published here once their fold is retired" in tracker.cards["1"]
+    assert "p_value" not in tracker.cards["1"]
+    run.ledger.retire("micro", "f", "promoted")
+    run.ledger.note_published(found.digest, "run0")  # killed after the run's own verdict was published
+    publish_retired(run.context, run.tracker, run.ledger)
+    assert "| p_value | 0.01235 |" in tracker.cards["1"]
+    assert "**REJECT**, with every figure and reason in `verdict.json` of run run0" in tracker.cards["1"]
+    assert "published here once" not in tracker.cards["1"]
+    assert "2" not in tracker.cards
+    before = dict(tracker.cards)
+    published(run, Ending(Status.REFUSED, found))
+    assert tracker.cards == before
 
 
 def test_the_card_names_the_verdict_and_what_the_version_is(run: Run) -> None:

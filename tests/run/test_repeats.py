@@ -127,9 +127,20 @@ def judged(run: Run, outcome: Outcome, run_id: str = "before") -> Models:
     """The candidate's verdict is in the ledger."""
     found = stages_of(run)
     models = Models(found.candidate, found.start, found.start)
-    verdict = Verdict(outcome, ["reason"], found.candidate.weights, found.start.weights, rules_digest(run.recipe))
+    verdict = Verdict(outcome, ["reason"], found.candidate.policy_digest, found.start.policy_digest, rules_digest(run.recipe))
     run.ledger.record_verdict("micro", verdict.as_json(), verdict.digest, run_id)
     return models
+
+
+def test_faults_the_same_weights_with_another_template_are_another_candidate(run: Run) -> None:
+    found = stages_of(run)
+    judged(run, Outcome.REJECT)
+    assert unchanged_run(run) is not None
+    (found.candidate.model / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+    files = {**found.candidate.files, "model/chat_template.jinja": "t" * 64}
+    other = replace(found.candidate, finished=replace(found.candidate.finished, facts={"files": files}))
+    assert other.weights == found.candidate.weights
+    assert standing_verdict(run.ledger, run.recipe, other.policy_digest, found.start.policy_digest) is None
 
 
 def test_a_run_whose_candidate_was_judged_is_unchanged_and_does_not_touch_mlflow(run: Run) -> None:

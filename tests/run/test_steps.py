@@ -173,11 +173,30 @@ def test_faults_only_training_that_no_fold_could_judge_is_refused(
 
 def test_the_champion_is_fetched_once_per_run(run: Run) -> None:
     made = stage(run, ChampionStage, {"model/model.safetensors": "w"})
-    promotion = Promotion(1, "1", None, made.weights, "gate", "v", None, "other", now())
+    promotion = Promotion(1, "1", None, made.policy_digest, "gate", "v", None, "other", now())
     assert steps.fetched(run, promotion) is None
     run.add(made)
     assert steps.fetched(run, promotion) is made
     assert steps.fetched(run, replace(promotion, weights="another")) is None
+
+
+def test_faults_a_champion_of_an_earlier_release_gets_its_digest_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = stage(run, ChampionStage, {"model/model.safetensors": "w", "model/config.json": {}})
+    monkeypatch.setattr(steps, "run_stage", lambda *_: made)
+    row = Promotion(1, "7", None, made.weights, "gate", "v", None, "other", now())
+    with promotion_lease(run.ledger, "micro") as token:
+        run.ledger.promote("micro", row, token=token)
+    monkeypatch.setattr(run, "recorded", False)
+    assert steps.fetch_champion(run, row) is made
+    assert tracker_of(run).tagged == {}  # a dry run records nothing
+    monkeypatch.setattr(run, "recorded", True)
+    steps.fetch_champion(run, row)
+    assert tracker_of(run).tagged["version 7"] == {"policy_sha256": made.policy_digest}
+    champion = run.ledger.champion("micro")
+    assert champion is not None
+    assert (champion.weights, champion.version) == (made.policy_digest, "7")
+    run.add(made)
+    assert steps.fetched(run, row) is steps.fetched(run, champion) is made
 
 
 # Approval

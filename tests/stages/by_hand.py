@@ -67,8 +67,10 @@ def data_stage(place: Path, version: str = "0" * 32, **tables: int) -> DataStage
 
 
 def policy_stage(weights: str) -> PolicyStage:
-    """A policy of which there is nothing but its weights digest."""
-    return PolicyStage(Finished("policy", "", Path(), {"files": {"model/model.safetensors": weights}}), True, 0.0)
+    """A policy of which there is nothing but its weights' digest, which stands for its own as well."""
+    stage = PolicyStage(Finished("policy", "", Path(), {"files": {"model/model.safetensors": weights}}), True, 0.0)
+    stage.__dict__["policy_digest"] = weights
+    return stage
 
 
 def saved_policy(place: Path, seed: int = 0) -> PolicyStage:

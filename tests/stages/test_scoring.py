@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.evaluation.evaluate import Measuring
-from ratchet.components.files import model_weights, write_json, write_json_lines, write_text
+from ratchet.components.files import policy_digest, write_json, write_json_lines, write_text
 from ratchet.components.policy.loading import Policy
 from ratchet.components.records import Arm, Decoding, ItemResult
 from ratchet.components.stages.evaluate import EvaluateStage
@@ -70,7 +70,7 @@ def test_rows_and_the_digests_of_what_answered_are_written_for_each_arm(tmp_path
     context = context_of(tmp_path, SHORT, "evaluation.samples=2")
     jobs = [Job("", ROWS, decoding, "dev", 3) for decoding in Decoding] + [Job("a/b", ROWS[:1], Decoding.GREEDY, "b", 3)]
     results, digests = score(context, models, jobs, tmp_path / "out")
-    assert digests == {"challenger": models.challenger.weights, "incumbent": models.incumbent.weights}
+    assert digests == {"challenger": models.challenger.policy_digest, "incumbent": models.incumbent.policy_digest}
     stage = EvaluateStage(Finished("evaluate", "", tmp_path / "out", {"files": {}}), True, 0.0)
     for place in ("", "a/b"):
         assert stage.results(place) == {name: items for (where, name), items in results.items() if where == place}
@@ -84,7 +84,7 @@ def test_the_digests_are_of_the_files_that_were_loaded_and_not_of_what_the_stage
     exchanged = saved_policy(tmp_path / "exchanged", seed=2)
     (exchanged.model / "model.safetensors").replace(models.challenger.model / "model.safetensors")
     _, digests = score(context_of(tmp_path, SHORT), models, [], tmp_path / "out")
-    assert digests["challenger"] == model_weights(models.challenger.model) != models.challenger.weights
+    assert digests["challenger"] == policy_digest(models.challenger.model) != models.challenger.policy_digest
 
 
 def test_all_policies_are_prompted_with_the_recipes_date(

@@ -87,7 +87,10 @@ def test_only_the_items_that_are_asked_for_are_answered(fold: Fold) -> None:
         "challenger_sampled": FOLD[:2],
         "incumbent_sampled": FOLD[:2],
     }
-    assert stage.scored == {"challenger": fold.models.challenger.weights, "incumbent": fold.models.incumbent.weights}
+    assert stage.scored == {
+        "challenger": fold.models.challenger.policy_digest,
+        "incumbent": fold.models.incumbent.policy_digest,
+    }
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_each_input_is_in_its_key(tmp_path: Path, key: Callable[..., str]) -> No
 
 def test_what_does_not_touch_training_is_not_in_its_key(key: Callable[..., str]) -> None:
     elsewhere = ["name=other", "data.seed=9", "policy.warmup.steps=9", "evaluation.samples=3", "gate.rules.floor=0.1"]
-    assert key(*elsewhere) == key()
+    assert key(*elsewhere, "reward.limits.seconds=9") == key()
 
 
 def test_an_automatic_group_size_is_the_one_that_the_pilot_advises(key: Callable[..., str]) -> None:

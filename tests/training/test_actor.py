@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from ratchet.components.checkpoints import trained_state
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.checkpoints import trained_state
 from ratchet.components.training.micro_batches import MicroBatch, micro_batches
 from ratchet.components.training.update import parameters_of
 from tests.tiny_models import same, tiny_policy, weights

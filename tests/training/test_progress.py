@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratchet.components.checkpoints import check_identity
 from ratchet.components.errors import StoreError
 from ratchet.components.files import write_json
 from ratchet.components.recipe import Sentinel as SentinelLimits
 from ratchet.components.recipe import Train
 from ratchet.components.training.progress import (
     Progress,
-    check_identity,
     environment,
     metrics_file,
     sampled_rows,

@@ -46,7 +46,8 @@ def benchmark_rows(name: str, path: str) -> list[dict[str, Any]]:
 
 def _row(name: str, path: str, number: int, row: dict[str, Any]) -> dict[str, Any]:
     """A row of a benchmark file with prompt and answer as text."""
-    (prompt, _), answer = prompt_of(row, NAMES), row.get("answer")
+    chat, answer = prompt_of(row, NAMES), row.get("answer")
+    prompt = chat.prompt
     if not isinstance(prompt, str) or not prompt.strip():
         raise DataError(f"benchmark {name}: row {number} of {path} has neither question nor prompt. Add one, as text.")
     if reference_number(str(answer)) is None:
@@ -54,4 +55,4 @@ def _row(name: str, path: str, number: int, row: dict[str, Any]) -> dict[str, An
         raise DataError(
             f"benchmark {name}: the answer of row {number} of {path} is not a single number: {shown!r}. Write it as #### N."
         )
-    return {**row, "prompt": prompt.strip(), "answer": str(answer)}
+    return {**row, "prompt": prompt.strip(), "answer": str(answer), "messages": chat.turns}

@@ -171,9 +171,10 @@ def described(error: BaseException) -> str:
     """The class and text of an exception, and the innermost line of the user's code."""
     own = str(Path(__file__).parent)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((own, "<frozen"))]
-    place = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
+    known = isinstance(error, UnfitError | SyntaxError)  # whose texts say where
+    place = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames and not known else ""
     try:
-        return f"{type(error).__name__}: {error}{place}"[:2_000]
+        return f"{'' if isinstance(error, UnfitError) else type(error).__name__ + ': '}{error}{place}"[:2_000]
     except Exception:  # its __str__ is user code
         return f"{type(error).__name__}{place}"
 

@@ -105,7 +105,7 @@ class Worker:
         if "fault" in grade:
             fault = self._fault(grade)
             return Grade(None, {}, fault=fault.kind, reason=str(fault))
-        return Grade(**{"parts": {}, **grade})
+        return Grade(**{"parts": {}, **grade, "reason": visible(redacted(grade.get("reason", "")))})
 
     def _fault(self, reply: Mapping[str, Any]) -> FaultError:
         return FaultError(kind_of(reply["fault"]), str(reply["reason"]))

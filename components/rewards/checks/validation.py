@@ -32,14 +32,6 @@ class Samples:
     completions: list[str]
     lengths: list[int] = field(default_factory=list)  # tokens, only for the advice
 
-    def prompts(self, start: int, stop: int) -> "Samples":
-        """The samples of the prompts from one place to another, in order of first appearance."""
-        places = {prompt: place for place, prompt in enumerate(dict.fromkeys(row["prompt"] for row in self.rows))}
-        kept = [i for i, row in enumerate(self.rows) if start <= places[row["prompt"]] < stop]
-        return Samples(
-            [self.rows[i] for i in kept], [self.completions[i] for i in kept], [self.lengths[i] for i in kept if self.lengths]
-        )
-
     def followed_by(self, more: "Samples") -> "Samples":
         return Samples(self.rows + more.rows, self.completions + more.completions, self.lengths + more.lengths)
 

@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from ratchet.components.checkpoints import Resumption, Tensors, load_weights, set_learning_rate, trained_state
 from ratchet.components.errors import DataError
 from ratchet.components.randomness import batch_indices, stream, torch_seed
 from ratchet.components.recipe import RewardModel as Settings
@@ -76,15 +77,24 @@ def train_members(
     seed: int,
     watch: Watch,
     template_date: str | None = None,
+    resumption: Resumption | None = None,
 ) -> list[RewardModel]:
     """Every member of the recipe's reward model, trained and calibrated."""
+    resumption = resumption or Resumption()
     parts = split_pairs(pairs, settings, seed)
     trunk = partial(RewardModel.from_trunk, source, device=device, revision=settings.revision, template_date=template_date)
-    return [_member(settings, trunk, parts, seed, number, watch) for number in range(settings.members)]
+    numbers = range(settings.members)
+    return [_member(settings, trunk, parts, seed, number, watch, resumption.part(str(number))) for number in numbers]
 
 
 def _member(
-    settings: Settings, trunk: Callable[..., RewardModel], parts: Parts, seed: int, number: int, watch: Watch
+    settings: Settings,
+    trunk: Callable[..., RewardModel],
+    parts: Parts,
+    seed: int,
+    number: int,
+    watch: Watch,
+    resumption: Resumption,
 ) -> RewardModel:
     own_seed = member_seed(seed, number)
     torch.manual_seed(torch_seed(own_seed, "reward_model"))
@@ -101,6 +111,7 @@ def _member(
         seed=own_seed,
         objective=Objective(settings.margin, settings.centring, settings.label_smoothing, settings.length_debiased),
         early_stop=stop,
+        resumption=resumption,
     )
     for step in steps:
         watch(step, number)
@@ -184,34 +195,42 @@ def train_reward_model(
     seed: int,
     objective: Objective = Objective(),
     early_stop: EarlyStop | None = None,
+    resumption: Resumption | None = None,
 ) -> Iterator[RewardStep]:
     """Minimise :func:`preference_loss`; the learning rate ramps up over 20 steps and decays linearly to a tenth.
 
-    Nothing is trained until the steps are iterated over, and the model is back in evaluation mode only after the last.
+    Nothing is trained until the steps are iterated over, and the model is back in evaluation mode only after the last. A
+    resumed training yields the steps that its checkpoint covers first.
 
     Args:
         pairs: rows with prompt, chosen, rejected and, optionally, margin.
     """
+    resumption = resumption or Resumption()
     encoded = encode_pairs(reward_model, pairs, objective.margin)
     stopping = _EarlyStopping(reward_model, objective, early_stop)
     slope = length_slope(encoded) if objective.length_debiased else 0.0
     parameters = [p for p in reward_model.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
-    factor = lambda s: min(1.0, (s + 1) / 20) * max(0.1, 1 - s / steps)  # noqa: E731
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    taken = resumption.begin({"model": (reward_model.model, optimizer)})
+    stopping.resume(resumption)
+    yield from (RewardStep(step, *figures) for step, figures in enumerate(taken))
     reward_model.model.train()
-    for step in range(steps):
+    for step in range(len(taken), steps):
+        if stopping.ended:
+            break
+        torch.manual_seed(torch_seed(seed, "reward_step", step))  # for dropout, if the trunk has any
+        set_learning_rate(optimizer, lr * (min(1.0, (step + 1) / 20) * max(0.1, 1 - step / steps)))
         drawn = [encoded[i] for i in batch_indices(seed, "pairs", step, batch, len(encoded))]
         loss, difference = _forward(reward_model, drawn, objective, slope)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        schedule.step()
         # Two waits for the device per step, so that every step can be shown.
-        yield RewardStep(step, loss.item(), float((difference > 0).float().mean()))
-        if stopping.ends(step, slope):
-            break
+        figures = loss.item(), float((difference > 0).float().mean())
+        stopping.observe(step, slope)
+        resumption.after(figures, stopping.state, {"best": stopping.best} if stopping.best else None)
+        yield RewardStep(step, *figures)
     stopping.restore()
     reward_model.model.eval()
 
@@ -266,18 +285,31 @@ class _EarlyStopping:
         self.reward_model, self.objective, self.settings = reward_model, objective, settings
         self.pairs = encode_pairs(reward_model, settings.pairs, objective.margin) if settings else []
         self.lowest, self.misses = math.inf, 0
-        self.best: dict[str, Tensor] = {}
+        self.best: Tensors = {}
 
-    def ends(self, step: int, slope: float) -> bool:
+    @property
+    def ended(self) -> bool:
+        return self.settings is not None and self.misses >= self.settings.patience
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of this beside the best weights."""
+        return {"misses": self.misses, "lowest": self.lowest if self.best else None}
+
+    def resume(self, resumption: Resumption) -> None:
+        self.misses = resumption.state.get("misses", 0)
+        if resumption.state.get("lowest") is not None:
+            self.lowest, self.best = resumption.state["lowest"], resumption.others("best")
+
+    def observe(self, step: int, slope: float) -> None:
         if self.settings is None or (step + 1) % self.settings.every:  # steps count from 0
-            return False
+            return
         loss = self._loss(slope)
         if loss < self.lowest:
             self.lowest, self.misses = loss, 0
-            self.best = {name: value.detach().clone() for name, value in self.reward_model.model.state_dict().items()}
+            self.best = {name: value.detach().clone() for name, value in trained_state(self.reward_model.model).items()}
         else:
             self.misses += 1
-        return self.misses >= self.settings.patience
 
     def _loss(self, slope: float) -> float:
         self.reward_model.model.eval()
@@ -289,4 +321,4 @@ class _EarlyStopping:
 
     def restore(self) -> None:
         if self.best:
-            self.reward_model.model.load_state_dict(self.best)
+            load_weights(self.reward_model.model, self.best)

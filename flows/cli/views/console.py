@@ -101,7 +101,7 @@ def print_result(result: RunResult, made: Made) -> None:
     if result.version:
         table.add_row("model version", f"{result.version} (champion before: {result.previous or 'none'})")
     if result.report:
-        table.add_row("report", result.report)
+        table.add_row("report", escape(visible(result.report)))
         table.add_row("look next", "ratchet ui   (MLflow and Prefect in the browser)")
     console.print()
     console.print(f"[bold {COLOURS[result.status.tone]}]{result.status}[/]")

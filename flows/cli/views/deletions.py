@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -18,6 +19,6 @@ def print_items(items: "list[Item]") -> None:
     table.add_column("MB", justify="right")
     for item in items:
         day = datetime.fromtimestamp(item.used, UTC).date().isoformat()
-        table.add_row(item.kind, item.name, day, f"{item.size / 1e6:.1f}")
+        table.add_row(item.kind, escape(item.name), day, f"{item.size / 1e6:.1f}")
     if items:
         Console().print(table, highlight=False)

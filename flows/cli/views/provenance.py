@@ -54,7 +54,8 @@ def parts(record: "Lineage") -> list[tuple[str, str]]:
     if record.off_lock:
         lock += f", not followed by {', '.join(record.off_lock)}"
     return [
-        ("weights", record.weights_sha256),
+        ("weights", f"{record.weights_sha256}{f', {record.checkpoint}' if record.checkpoint else ''}"),
+        ("policy", record.policy_sha256 or "not recorded: an earlier release made it"),
         ("code", f"{code.commit[:12]} {state}" if code.commit != "unknown" else "unknown"),
         ("recipe", f"{record.recipe_digest[:12]}, seed {record.seed}"),
         ("dataset", record.dataset.md5),
@@ -90,6 +91,9 @@ def print_comparison(found: dict[str, Any]) -> None:
     table.add_row("match", f"[{'red' if found['match'] == 'differs' else 'green'}]{found['match']}[/], on {same}")
     table.add_row("weights", f"recorded {found['weights']['recorded']}")
     table.add_row("", f"made     {found['weights']['made']}")
+    if found["policy"]["recorded"] is not None:
+        table.add_row("policy", f"recorded {found['policy']['recorded']}")
+        table.add_row("", f"made     {found['policy']['made']}")
     for stage in found["stages"]:
         table.add_row(f"stage {stage['name']}", "equal" if stage["equal"] else f"differs: {', '.join(stage['files'][:5])}")
     if found["first_difference"]:

@@ -85,5 +85,7 @@ def score_table(rows: Sequence[Mapping[str, Any]], scores: "Sequence[Grade]") ->
         table.add_column(name, overflow="fold")
     for row, grade in list(zip(rows, scores, strict=True))[:SHOWN]:
         parts = ", ".join(f"{name} {value:.3g}" for name, value in grade.parts.items())
-        table.add_row("none" if grade.score is None else f"{grade.score:.3g}", text(parts), text(row["completion"][-80:]))
+        missing = "none" if grade.fault is None else f"none ({grade.fault})"
+        score = missing if grade.score is None else f"{grade.score:.3g}"
+        table.add_row(score, text(grade.reason if grade.fault else parts), text(row["completion"][-80:]))
     return table

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import RatchetError, RecipeError
-from ratchet.flows.cli.schedule import check_schedule, parse_interval
+from ratchet.components.home import Home
+from ratchet.flows.cli.schedule import check_schedule, parse_interval, sole_schedule
 from ratchet.flows.servers import start as servers
 from tests.places import ROOT
 
@@ -121,6 +122,15 @@ def test_a_schedule_is_asked_for_under_both_names(project: Path, verb: str) -> N
     done = ratchet(project, verb, "--recipe", str(ROOT / "recipes" / "quickstart.yaml"))
     assert done.returncode == 2
     assert "--every 15m" in done.stderr
+
+
+def test_faults_a_recipe_is_scheduled_once_per_project(project: Path) -> None:
+    home = Home.here()
+    rejected = pytest.raises(RatchetError, match="another process schedules a in this project")
+    with sole_schedule(home, "a"), sole_schedule(home, "b"), rejected, sole_schedule(home, "a"):
+        pass
+    with sole_schedule(home, "a"):
+        pass
 
 
 VERBS_OF_A_MODEL = [

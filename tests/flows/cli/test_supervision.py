@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(60)
 PROGRAM = """
 import atexit, json, os, signal, subprocess, sys, time
 from ratchet.flows.cli import supervision
+supervision.SECONDS_TO_END = float(os.environ.get("SECONDS_TO_END", "60"))
 def work():
 {body}
     supervision.emit('{{"total": 1}}')
@@ -219,6 +220,31 @@ def test_a_child_that_dies_of_the_signal_was_terminated() -> None:
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert "run the same command again" in json.loads(out)["error"]
+
+
+def ctrl_c(process: subprocess.Popen[str], times: int = 1) -> tuple[dict[str, object], str]:
+    """What a terminal does: the signal to the whole process group; the JSON and stderr of the command."""
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    out, errors = process.communicate(timeout=40)
+    assert process.returncode == 128 + signal.SIGINT
+    return json.loads(out), errors
+
+
+STUBBORN = "signal.signal(signal.SIGINT, signal.SIG_IGN); print('ready'); time.sleep(60)"
+
+
+def test_faults_ctrl_c_ends_a_child_that_does_not_end_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECONDS_TO_END", "0.3")
+    result, errors = ctrl_c(started(STUBBORN))
+    assert str(result["error"]).startswith("interrupted;")
+    assert errors == ""  # `main` prints the line
+
+
+def test_a_second_ctrl_c_ends_it_at_once() -> None:
+    result, _ = ctrl_c(started(STUBBORN), times=2)
+    assert str(result["error"]).startswith("interrupted;")
 
 
 def test_a_child_that_exits_with_0_on_the_signal_was_terminated() -> None:

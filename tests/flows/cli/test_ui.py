@@ -25,4 +25,4 @@ def test_mlflow_is_stopped_even_while_it_starts(home: Home, monkeypatch: pytest.
     monkeypatch.setattr(servers, "stop", stop)
     with pytest.raises(SystemExit):
         ui.serve_pages(home, 5000, 4200, browser=False)
-    assert [call.args[0] for call in stop.call_args_list] == [prefect, mlflow]
+    assert [call.args[0] for call in stop.call_args_list] == [mlflow, prefect]

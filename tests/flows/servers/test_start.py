@@ -2,12 +2,14 @@
 
 import fcntl
 import http.server
+import os
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -75,3 +77,51 @@ def test_a_new_projects_first_import_of_prefect_warns_of_nothing(prefect_home: P
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, "home directory" in done.stderr) == ("False\n", False)
     assert stat.S_IMODE(prefect_home.stat().st_mode) == 0o700
+
+
+def test_faults_a_busy_port_names_its_holder(port: int) -> None:
+    said = rf"port {port} .* is held by process {os.getpid()} \(.*, in {Path.cwd()}\).*--prefect-port"
+    with pytest.raises(RatchetError, match=said):
+        servers.listen(port, "--prefect-port")
+
+
+class Running:
+    """The project's server as commands see it: whether one runs, and which of them started one."""
+
+    def __init__(self, elsewhere: bool) -> None:
+        self.elsewhere, self.started, self.stopped = elsewhere, threading.Event(), Mock()
+
+    def project_server(self, home: Home, port: int) -> str:
+        self.started.set()
+        return "ours"
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> Running:
+    found = Running(elsewhere=True)
+    monkeypatch.setattr(servers, "is_running", lambda home, port: found.elsewhere)
+    monkeypatch.setattr(servers, "project_server", found.project_server)
+    monkeypatch.setattr(servers, "stop", found.stopped)
+    monkeypatch.setattr(servers, "POLL_SECONDS", 0.01)
+    return found
+
+
+def test_faults_the_server_of_another_command_is_used_and_left_running(running: Running, tmp_path: Path) -> None:
+    with servers.shared_server(Home(tmp_path, tmp_path), 4200) as ours:
+        assert ours == []
+    assert not running.started.is_set()
+    running.stopped.assert_not_called()
+
+
+def test_faults_a_server_is_taken_over_when_the_command_that_ran_it_ends(running: Running, tmp_path: Path) -> None:
+    with servers.shared_server(Home(tmp_path, tmp_path), 4200):
+        running.elsewhere = False
+        assert running.started.wait(10)
+    running.stopped.assert_called_once_with("ours")
+
+
+def test_without_a_running_server_there_is_our_own(running: Running, tmp_path: Path) -> None:
+    running.elsewhere = False
+    with servers.shared_server(Home(tmp_path, tmp_path), 4200) as ours:
+        assert ours == ["ours"]
+    running.stopped.assert_called_once_with("ours")

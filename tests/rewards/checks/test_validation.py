@@ -16,6 +16,7 @@ from ratchet.components.recipe import CHECKS, RewardValidation, Slice
 from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
 from ratchet.components.rewards.combine import Ensemble
+from tests.rewards.checks.pools import drawing
 
 ROWS = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
 PAIRS = [
@@ -49,7 +50,7 @@ LENIENT = scoring(lambda _, right: float(right))
 def report(reward: RewardFunction = LENIENT, judge: RewardFunction | None = None, **parts: Any) -> RewardReport:
     given = {"pairs": PAIRS, "samples": SAMPLES, "thresholds": RewardValidation(), **parts}
     subject = Subject("custom", reward, judge or reward, given.get("learned", False))
-    return validate_reward(subject, given["pairs"], given["samples"].prompts, given["thresholds"])
+    return validate_reward(subject, given["pairs"], drawing(given["samples"]), given["thresholds"])
 
 
 def failed(report: RewardReport) -> set[str]:
@@ -90,17 +91,6 @@ def test_every_check_says_what_to_do() -> None:
 # One rule
 
 
-def drawing(pool: Samples) -> tuple[Callable[[int, int], Samples], list[tuple[int, int]]]:
-    """Draws from a pool, and what has been asked for."""
-    asked: list[tuple[int, int]] = []
-
-    def draw(start: int, stop: int) -> Samples:
-        asked.append((start, stop))
-        return pool.prompts(start, stop)
-
-    return draw, asked
-
-
 MANY = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(400)]
 
 
@@ -119,7 +109,13 @@ def signalled(silent: int) -> Samples:
 def test_faults_of_luck_prompts_are_added_until_the_bound_decides_or_the_budget_is_spent(
     silent: int, limit: float, looks: int, passed: bool, undecided: bool
 ) -> None:
-    draw, asked = drawing(signalled(silent))
+    asked: list[tuple[int, int]] = []
+    pool = drawing(signalled(silent))
+
+    def draw(start: int, stop: int) -> Samples:
+        asked.append((start, stop))
+        return pool(start, stop)
+
     wanted = RewardValidation(max_silent_groups=limit, samples=20, rounds=3)
     found = validate_reward(Subject("custom", LENIENT, LENIENT), PAIRS, draw, wanted)
     (silence,) = (check for check in found.checks if check.name == "silent_groups")
@@ -369,7 +365,7 @@ def test_thresholds_are_those_of_the_recipe_and_each_look_has_a_part_of_the_erro
 
 def test_the_report_holds_what_was_validated_and_what_the_advice_needs() -> None:
     found = validate_reward(
-        Subject("custom", LENIENT, LENIENT, identity={"f": "abc"}), PAIRS, SAMPLES.prompts, RewardValidation()
+        Subject("custom", LENIENT, LENIENT, identity={"f": "abc"}), PAIRS, drawing(SAMPLES), RewardValidation()
     )
     assert found.identity == {"f": "abc"}
     assert (found.pilot["prompts"], found.pilot["k"], found.pilot["passes"]) == (40, 4, [2] * 40)

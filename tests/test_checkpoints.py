@@ -1,15 +1,19 @@
 """Checkpoints: training goes on from the newest whole one. Killed saves are in test_resume.py."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ratchet.components.errors import StoreError
-from ratchet.components.training.checkpoints import (
+from ratchet.components import checkpoints
+from ratchet.components.checkpoints import (
+    Pace,
+    Resumption,
     load_latest,
     load_weights,
     prune,
@@ -17,6 +21,7 @@ from ratchet.components.training.checkpoints import (
     trained_state,
     weights_of,
 )
+from ratchet.components.errors import StoreError
 from tests.tiny_models import moments, same, tiny_policy, weights
 
 Pair = tuple[torch.nn.Module, torch.optim.Optimizer]
@@ -227,3 +232,85 @@ def test_moments_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, {"policy": (module, optimizer)}, {})
     with pytest.raises(StoreError, match=r"NaN or infinity .*exp_avg"):
         load_latest(tmp_path, {"policy": (module, optimizer)})
+
+
+# A training that commits at its own pace.
+
+
+EVERY_STEP = Pace(0.0, math.inf)
+
+
+def resumption(root: Path, pace: Pace = EVERY_STEP, identity: str = "mine", interrupted: bool = False) -> Resumption:
+    found = Resumption(root, identity, lambda: interrupted, pace)
+    found.begin({"policy": trained(0, 1)})
+    return found
+
+
+def committed(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("*/step_*"))
+
+
+def test_a_training_resumes_with_the_figures_of_the_steps_it_took(tmp_path: Path) -> None:
+    first = resumption(tmp_path)
+    for step in range(3):
+        first.after([step / 3, 1.0], {"misses": step}, {"best": {"w": torch.full((2,), float(step))}})
+    again = Resumption(tmp_path, "mine")
+    assert again.begin({"policy": trained(9, 0)}) == [[0.0, 1.0], [1 / 3, 1.0], [2 / 3, 1.0]]
+    assert again.state["misses"] == 2
+    assert torch.equal(again.others("best")["w"], torch.full((2,), 2.0))
+    assert committed(tmp_path) == ["step_000002", "step_000003"]
+
+
+def test_commits_take_at_most_their_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def costly(*_: object) -> None:
+        clock[0] += 3.0
+
+    monkeypatch.setattr(checkpoints, "save_checkpoint", lambda root, step, *_: times.append((step, clock[0])) or costly())
+    times: list[tuple[int, float]] = []
+    training = resumption(tmp_path, Pace(seconds=5.0, share=0.02))
+    for _ in range(400):
+        clock[0] += 1.0
+        training.after([0.0])
+    # First after 5 s; it took 3 s, which are 2% of the 150 s until the next.
+    assert [step for step, _ in times] == [5, 155, 305]
+
+
+def test_an_interrupted_training_commits_the_step_at_hand(tmp_path: Path) -> None:
+    training = resumption(tmp_path, Pace(seconds=1e9), interrupted=True)
+    with pytest.raises(StoreError, match="interrupted after a checkpoint"):
+        training.after([0.5])
+    assert committed(tmp_path) == ["step_000001"]
+
+
+def test_diverged_weights_are_not_committed(tmp_path: Path) -> None:
+    training = resumption(tmp_path)
+    training.after([0.5])
+    training.after([math.nan])
+    assert committed(tmp_path) == ["step_000001"]
+
+
+def test_another_trainings_checkpoint_is_refused_here_too(tmp_path: Path) -> None:
+    resumption(tmp_path).after([0.5])
+    with pytest.raises(StoreError, match="of run 'mine', not of 'yours'"):
+        resumption(tmp_path, identity="yours")
+
+
+def test_a_checkpoint_of_another_environment_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resumption(tmp_path).after([0.5])
+    monkeypatch.setattr(checkpoints, "environment", lambda device: {"torch": "another"})
+    assert resumption(tmp_path).figures == []
+
+
+def test_parts_are_resumed_one_by_one_and_without_a_place_nothing_is_kept(tmp_path: Path) -> None:
+    whole = Resumption(tmp_path, "mine", pace=EVERY_STEP)
+    first = whole.part("0")
+    first.begin({"policy": trained(0, 1)})
+    first.after([0.5])
+    assert whole.part("0").begin({"policy": trained(9, 0)}) == [[0.5]]
+    assert whole.part("1").begin({"policy": trained(9, 0)}) == []
+    nowhere = Resumption().part("0")
+    nowhere.begin({"policy": trained(0, 1)})
+    nowhere.after([0.5])

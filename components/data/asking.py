@@ -1,0 +1,62 @@
+"""What the policy is asked: the messages of ``task``, filled in from a source's record."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.errors import DataError
+from ratchet.components.recipe import Task
+from ratchet.components.recipe.task import FILE, checked_template
+from ratchet.components.templates import AbsentError, Template, follow, parse_template, written
+
+Turns = list[dict[str, str]]
+Ask = Callable[[Mapping[str, Any], str, int], Turns]  # of a record, its file and its number
+SHOWN = 20  # fields named in a message
+
+
+def asking(task: Task) -> Ask:
+    """What makes the messages of a record.
+
+    Raises:
+        DataError: if a content's file cannot be read or is not a template.
+    """
+    turns = [(turn.role, parse_template(_text(turn.content))) for turn in task.turns]
+
+    def ask(record: Mapping[str, Any], file: str, number: int) -> Turns:
+        return [{"role": role, "content": _filled(template, record, file, number)} for role, template in turns]
+
+    return ask
+
+
+def _text(content: str) -> str:
+    if not content.startswith(FILE):
+        return content
+    path = Path(content.removeprefix(FILE))
+    try:
+        return checked_template(path.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}. Correct the path in task ({content}).") from error
+    except ValueError as error:  # not UTF-8, or not a template
+        raise DataError(f"{path} is not a template: {error}. Correct the file.") from error
+
+
+def _filled(template: Template, record: Mapping[str, Any], file: str, number: int) -> str:
+    """The template with the record's fields.
+
+    Raises:
+        DataError: naming the row and the field that it lacks, or that is null in it.
+    """
+    place, spaces = f"{file}, row {number}", {"item": record}
+    try:
+        text = template.text(spaces)
+    except AbsentError as error:
+        names = [repr(name) for name in record]
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        there = f"The row's fields are {', '.join(names[:SHOWN])}{more}."
+        raise DataError(
+            f"{place}: {error}, which task asks with. {there} Correct task, or give the field to each row."
+        ) from None
+    empty = [path for path in template.paths if follow(path, spaces) is None]
+    if empty:
+        raise DataError(f"{place}: {written(empty[0])} is null, and task asks with it. Give it a value, or remove the row.")
+    return text

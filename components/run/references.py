@@ -1,0 +1,101 @@
+"""What a recipe names outside of itself: models, data and functions. Looked for before anything runs; nothing is downloaded."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+from ratchet.components.data.sources import source_files
+from ratchet.components.errors import DataError, RatchetError, RecipeError
+from ratchet.components.graders.worker.function import Worker
+from ratchet.components.recipe import Recipe, parts
+from ratchet.components.user_code import function_files
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
+SECONDS = 10.0  # for the hub's answer
+
+Answer = Literal["there", "missing", "unknown"]
+
+
+def require_references(recipe: Recipe) -> list[str]:
+    """Reject a recipe that names a directory, file, hub id or function that is not there.
+
+    The user's functions are imported, in processes of their own.
+
+    Returns:
+        Notes on hub ids that could not be looked up.
+
+    Raises:
+        RecipeError: naming every such key.
+    """
+    answers = {f"{key}: {place!r}": model_answer(place, revision) for key, place, revision in _models(recipe)}
+    missing = [f"{name} is neither a model's directory nor a hub id. Correct it." for name in _with(answers, "missing")]
+    missing += [*_data(recipe), *_functions(recipe)]
+    if missing:
+        raise RecipeError("\n  ".join(["the recipe names what is not there:", *missing]))
+    return [f"{name} is no directory here, and the hub could not be asked" for name in _with(answers, "unknown")]
+
+
+def _with(answers: Mapping[str, Answer], wanted: Answer) -> list[str]:
+    return [name for name, answer in answers.items() if answer == wanted]
+
+
+def _models(recipe: Recipe) -> Iterator[tuple[str, str, str | None]]:
+    model = recipe.reward.model
+    named = (
+        ("policy.model", recipe.policy.model, recipe.policy.revision),
+        ("reward.model.pretrained", model.pretrained, model.revision),
+        ("reward.model.base", model.base, None),
+    )
+    yield from ((key, place, revision) for key, place, revision in named if place is not None)
+
+
+def model_answer(place: str, revision: str | None) -> Answer:
+    """Whether a place is a model's directory, or a hub id that the cache or the hub knows."""
+    if Path(place).is_dir():
+        return "there" if (Path(place) / "config.json").is_file() else "missing"
+    # A hub id may look like a path; where its first part is a folder here, the path was meant.
+    if HUB_ID.fullmatch(place) is None or ("/" in place and Path(place).parent.is_dir()):
+        return "missing"
+    return _hub_answer(place, revision)
+
+
+def _hub_answer(place: str, revision: str | None) -> Answer:
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(try_to_load_from_cache(place, "config.json", revision=revision), str):
+        return "there"
+    try:
+        HfApi().model_info(place, revision=revision, timeout=SECONDS)
+    except (OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError):
+        return "missing"
+    except Exception:  # of the network, in the classes of whichever client
+        return "unknown"
+    return "there"
+
+
+def _data(recipe: Recipe) -> Iterator[str]:
+    for part in parts(recipe.data.source):
+        try:
+            source_files(part.source)
+        except DataError as error:
+            yield f"data.source: {error}"
+
+
+def _functions(recipe: Recipe) -> Iterator[str]:
+    settings = recipe.reward
+    keys = {
+        "reward.function": settings.function,
+        **{f"reward.terms.{term.name}.function": term.function for term in settings.terms},
+    }
+    for key, function in keys.items():
+        if function is None:
+            continue
+        try:
+            function_files(function, key)
+            with closing(Worker(function, settings.limits, environment=settings.environment, key=key)) as worker:
+                worker.start()
+        except RatchetError as error:
+            yield str(error)

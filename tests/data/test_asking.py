@@ -1,0 +1,101 @@
+"""What the policy is asked: templates filled in from rows, with their faults named by file, row and field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components.data.asking import asking
+from ratchet.components.data.lengths import limit_lengths
+from ratchet.components.data.prepare import prepare
+from ratchet.components.errors import DataError
+from ratchet.components.files import read_json_lines
+from ratchet.components.recipe import Data, LengthLimit, Task
+from tests.data.frames import frame
+from tests.tiny_models import tiny_policy
+
+ROW = {"text": "My card is lost.", "labels": ["card", "login"], "customer": {"name": "Ada"}, "note": None}
+
+
+def asked(row: dict[str, Any] = ROW, **task: Any) -> list[dict[str, str]]:
+    return asking(Task.model_validate(task))(row, "rows.jsonl", 3)
+
+
+def test_a_prompt_is_one_user_turn_with_the_rows_fields() -> None:
+    assert asked(prompt="{{item.customer.name}}: {{item.text}}") == [{"role": "user", "content": "Ada: My card is lost."}]
+
+
+def test_messages_keep_their_roles_and_what_is_not_text_is_json() -> None:
+    messages = [
+        {"role": "system", "content": "One of {{item.labels}}, e.g. {{item.labels[0]}}."},
+        {"role": "user", "content": "{{item.text}}"},
+    ]
+    assert asked(messages=messages) == [
+        {"role": "system", "content": 'One of ["card", "login"], e.g. card.'},
+        {"role": "user", "content": "My card is lost."},
+    ]
+
+
+def test_what_a_row_says_is_never_read_as_a_template() -> None:
+    assert asked({"text": "{{item.secret}}", "secret": "s"}, prompt="{{item.text}}")[0]["content"] == "{{item.secret}}"
+
+
+def test_a_content_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "system.md").write_text("Be {{item.tone}}.\n")
+    assert asked({"tone": "brief"}, prompt=f"file:{tmp_path / 'system.md'}")[0]["content"] == "Be brief."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("{{item.txt}}", r"rows\.jsonl, row 3: there is no item\.txt.*fields are 'text', 'labels', 'customer', 'note'"),
+        ("{{item.labels[2]}}", r"row 3: there is no item\.labels\[2\]"),
+        ("{{item.note}}", r"row 3: item\.note is null"),
+    ],
+)
+def test_faults_a_field_that_a_row_lacks_is_named(prompt: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        asked(prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "cannot read .*No such file"), ("{{sample.output_text}}", "not a template")]
+)
+def test_faults_a_contents_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "prompt.md"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        asked(prompt=f"file:{path}")
+
+
+def test_a_dataset_has_the_messages_and_asks_them_in_the_policys_template(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"Where is {n}?", "label": "login" if n % 3 else "card", "tone": "brief"}) for n in range(200)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    (tmp_path / "data").mkdir()
+    turns = [{"role": "system", "content": "Be {{item.tone}}."}, {"role": "user", "content": "{{item.text}}"}]
+    data = Data.model_validate(
+        {
+            "source": {"kind": "jsonl", "path": str(tmp_path / "rows.jsonl"), "answer": "label"},
+            "task": {"messages": turns},
+            "checks": {"answers": "text"},
+            "near_duplicates": None,
+            "split": {"pairs": 0.0, "dev": 0.2, "sealed": 0.2, "sealed_folds": 1, "guard": 0.1},
+        }
+    )
+    prepare(data, tmp_path / "data")
+    row = read_json_lines(tmp_path / "data" / "train.jsonl")[0]
+    assert row["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": row["item"]["text"]}]
+    assert row["prompt"] == f"system: Be brief.\n\nuser: {row['item']['text']}"
+    policy = tiny_policy()
+    policy.tokenizer.chat_template = None
+    assert policy.encode_row(row) == policy.encode_prompt(row["prompt"])  # without a template: the transcript
+    policy.tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    assert policy.encode_row(row) == policy.encode_messages(row["messages"]) != policy.encode_prompt(row["prompt"])
+
+
+def test_a_conversation_that_is_too_long_is_dropped_where_a_prompt_is_cut() -> None:
+    turns = json.dumps([{"role": "system", "content": "Be brief."}])
+    rows = frame({"prompt": "one two three"}, {"prompt": "one two three", "messages": turns})
+    assert limit_lengths(rows, LengthLimit(max_prompt=2, policy="truncate")).frame["prompt"].to_list() == ["one two"]

@@ -1,0 +1,36 @@
+"""A full disk is named before a run begins, and when anything fails on it."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ratchet.components import disk
+from ratchet.components.errors import StoreError
+
+MIB = 2**20
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Free MiB of the disk of each folder, by its name."""
+    found: dict[str, int] = {}
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=found[Path(place).name] * MIB))
+    return found
+
+
+def test_faults_too_little_space_is_an_error_with_place_and_figures(tmp_path: Path, free: dict[str, int]) -> None:
+    free[tmp_path.name] = 40
+    disk.require_space(tmp_path / "not" / "made", 40 * MIB)
+    said = r"the disk of .*/made has 40.0 MiB free, and this run writes at least 41 MiB. Free space"
+    with pytest.raises(StoreError, match=said):
+        disk.require_space(tmp_path / "not" / "made", 41 * MIB)
+
+
+def test_faults_a_disk_that_is_nearly_full_is_named_with_any_error(tmp_path: Path, free: dict[str, int]) -> None:
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "full").mkdir()
+    free |= {"wide": 1000, "full": 1}
+    assert disk.shortage([tmp_path / "wide"]) == ""
+    assert f"The disk of {tmp_path / 'full'} has 1.0 MiB free" in disk.shortage([tmp_path / "wide", tmp_path / "full"])
