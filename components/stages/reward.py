@@ -1,5 +1,6 @@
 """Stage *reward*: train the reward model, if there is one, then validate the reward before it is used."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path
         _make_model(context, data, start, key, path / "model", device)
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
     policy = load_policy(start.model, device, template_date=context.recipe.prompt_date)
-    samples = _samples(context, data, policy)
-    report = validate_reward(_subject(context, path, device), data.table("pairs_heldout"), samples, settings.validation)
+    draw = partial(_samples, context, data, policy)
+    report = validate_reward(_subject(context, path, device), data.table("pairs_heldout"), draw, settings.validation)
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
     advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
     write_json(path / "report.json", without_nan({**report.as_json(), "advice": advice.as_json()}))
@@ -109,16 +110,15 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str,
     context.observer.metrics("reward", points)
 
 
-def _samples(context: Context, data: DataStage, policy: Any) -> Any:
-    """Completions of the starting policy on train prompts, ``reward.validation.group`` per prompt."""
+def _samples(context: Context, data: DataStage, policy: Any, start: int, stop: int) -> Any:
+    """Completions of the starting policy on train prompts ``start`` to ``stop``, ``reward.validation.group`` per prompt."""
     from ratchet.components.policy.engines.default import generate
     from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
     from ratchet.components.rewards.checks.validation import Samples
 
     recipe = context.recipe
     rows, wanted = data.table("train"), recipe.reward.validation
-    count = min(wanted.samples, len(rows))
-    numbers = batch_indices(recipe.run_seed, "validation", 0, count, len(rows)).tolist()
+    numbers = batch_indices(recipe.run_seed, "validation", 0, min(stop, len(rows)), len(rows))[start:].tolist()
     prompts = [policy.encode_row(rows[i]) for i in numbers]
     settings = SamplingSettings(wanted.group, recipe.policy.max_new_tokens, recipe.train.sampling.temperature)
     sampled = generate(policy, prompts, numbers, settings, SamplingSeed(recipe.run_seed, "validation"))
