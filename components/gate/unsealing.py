@@ -46,7 +46,8 @@ def publish_on_pages(context: Context, tracker: "Tracker", ledger: Ledger) -> No
         if known["record"].get("fold_digest") in retired:
             judged.setdefault(known["record"]["challenger"], []).append(_judged(known))
     for version in tracker.versions(model) if judged else ():
-        verdicts = judged.get(version.tags.get("weights_sha256", ""))
+        digests = (version.tags.get(tag, "") for tag in ("weights_sha256", "policy_sha256"))  # verdicts of older releases first
+        verdicts = [found for digest in digests for found in judged.get(digest, ())]
         if verdicts and version.description:
             page = with_sealed(version.description, verdicts, context.home.project)
             if page != version.description:

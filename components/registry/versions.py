@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -33,6 +34,11 @@ class RegisteredVersion(NamedTuple):
     tags: dict[str, str]
     created: float = 0.0  # seconds since 1970
     description: str = ""  # Markdown
+
+
+def _read(found: ModelVersion) -> RegisteredVersion:
+    created, run_id = found.creation_timestamp / 1000, str(found.run_id or "")
+    return RegisteredVersion(str(found.version), run_id, dict(found.tags), created, found.description or "")
 
 
 class ModelDigests(NamedTuple):
@@ -68,12 +74,7 @@ class Versions:
 
     def versions(self, name: str) -> list[RegisteredVersion]:
         """All versions of a model, oldest first."""
-        found = [
-            RegisteredVersion(
-                str(v.version), str(v.run_id or ""), dict(v.tags), v.creation_timestamp / 1000, v.description or ""
-            )
-            for v in self.client.search_model_versions(f"name = '{name}'")
-        ]
+        found = map(_read, self.client.search_model_versions(f"name = '{name}'"))
         return sorted(found, key=lambda version: int(version.number))
 
     def files_size(self, name: str, version: str) -> int:
@@ -135,7 +136,7 @@ class Versions:
             if error.error_code not in (ABSENT, "INVALID_PARAMETER_VALUE"):
                 raise
             raise RegistryError(f"there is no version {version} of {name}. See `ratchet history`.") from error
-        return RegisteredVersion(str(found.version), str(found.run_id or ""), dict(found.tags))
+        return _read(found)
 
     def registered(self, name: str, version: str) -> Registered:
         """What a promotion must know about a version; one of an earlier release gets its policy's digest as a tag first.

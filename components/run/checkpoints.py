@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
@@ -37,7 +38,7 @@ class Checkpoint:
 
     def text(self) -> str:
         """One line for people."""
-        return f"{self.kept.weights[:12]} ({described(self.kept)}, run {self.run_id[:8]})"
+        return f"{self.kept.policy[:12]} ({described(self.kept)}, run {self.run_id[:8]})"
 
 
 def described(kept: Kept) -> str:
@@ -57,16 +58,16 @@ def record_checkpoints(run: Run, run_id: str) -> None:
     """Log the lineage of each policy that the run's training kept below ``checkpoints/<digest>/``; once more is harmless."""
     assert run.made.candidate is not None
     project = run.project
-    candidate = lineage_of(run.context, run.made.stages, lambda weights: project.tracker.version_of(project.name, weights))
+    candidate = lineage_of(run.context, run.made.stages, lambda policy: project.tracker.version_of(project.name, policy))
     for kept in run.made.candidate.kept:
         with project.home.workspace("lineage") as folder:
             write_lineage(lineage_at(candidate, kept), code_state(project.home.project).difference, folder)
-            project.tracker.artifact(run_id, folder, place_of(kept.weights))
+            project.tracker.artifact(run_id, folder, place_of(kept.policy))
 
 
-def place_of(weights: str) -> str:
+def place_of(policy: str) -> str:
     """Where a run in MLflow has the lineage of a kept policy."""
-    return f"checkpoints/{weights}"
+    return f"checkpoints/{policy}"
 
 
 def kept_checkpoints(project: Project) -> list[Checkpoint]:
@@ -76,7 +77,7 @@ def kept_checkpoints(project: Project) -> list[Checkpoint]:
         for name, key in run.stages if run.model == project.name else ():
             if name == TrainStage.name:
                 for kept in _peeked(store, key):
-                    found.setdefault(kept.weights, Checkpoint(run.run_id, key, kept))
+                    found.setdefault(kept.policy, Checkpoint(run.run_id, key, kept))
     return list(found.values())
 
 
@@ -92,7 +93,7 @@ def chosen(checkpoints: Sequence[Checkpoint], digest: str) -> Checkpoint:
     Raises:
         RegistryError: if there is not exactly one, with those that are kept.
     """
-    fitting = [found for found in checkpoints if DIGEST.fullmatch(digest) and found.kept.weights.startswith(digest)]
+    fitting = [found for found in checkpoints if DIGEST.fullmatch(digest) and found.kept.policy.startswith(digest)]
     if len(fitting) == 1:
         return fitting[0]
     listed = "".join(f"\n  {found.text()}" for found in fitting or checkpoints) or " none"
@@ -104,35 +105,38 @@ def register_checkpoint(project: Project, digest: str, reason: str) -> str:
     """Register a kept checkpoint, once; returns its version.
 
     Args:
-        digest: the beginning of its weights digest.
+        digest: the beginning of the policy's digest.
 
     Raises:
         RegistryError: if there is no such checkpoint, or its run or its record is gone.
     """
-    found = chosen(kept_checkpoints(project), digest)
-    name, tracker, lock = project.name, project.tracker, f"checkpoint-{found.kept.weights[:16]}"
-    with (
-        project.locks.working(lock, "another command is registering this checkpoint; waiting"),
-        project.home.workspace("checkpoint") as folder,
-    ):
-        if (known := tracker.version_of(name, found.kept.weights)) is not None:
-            return known
-        record = tracker.fetch(found.run_id, place_of(found.kept.weights), folder / "record")
-        if record is None:
-            raise RegistryError(f"run {found.run_id} in MLflow has no lineage of {found.text()}. Restore the run's artifacts.")
-        lineage = read_lineage(record / FILE, file_digest(record / FILE))
-        stage = TrainStage.find(Store(project.home.store), found.train)
-        if stage is None or found.kept.weights not in {kept.weights for kept in stage.kept}:
-            raise RegistryError(f"the files of {found.text()} are damaged. Train it again.")
-        shutil.copytree(stage.path / found.kept.folder / "model", folder / "model")
-        run_id = tracker.child(found.run_id, f"checkpoint step {found.kept.step}")
-        tracker.artifact(run_id, record)
-        settings = {"max_new_tokens": lineage.recipe["policy"]["max_new_tokens"]}
-        tags = {**tags_of(lineage), TAG: file_digest(record / FILE), "training_run": found.run_id}
-        version = tracker.register(name, run_id, folder / "model", settings, {**tags, "training_status": stage.status})
-        tracker.describe(name, version, card(found, reason), {})
-        tracker.close_run(run_id)
+    found, tracker = chosen(kept_checkpoints(project), digest), project.tracker
+    lock = project.locks.working(
+        f"checkpoint-{found.kept.policy[:16]}", "another command is registering this checkpoint; waiting"
+    )
+    with lock, project.home.workspace("checkpoint") as folder:
+        version = tracker.version_of(project.name, found.kept.policy) or _registered(project, found, folder)
+        if not tracker.version(project.name, version).description:  # new, or left so by a crash
+            tracker.describe(project.name, version, card(found, reason), {})
+            tracker.close_children(found.run_id)
         return version
+
+
+def _registered(project: Project, found: Checkpoint, folder: Path) -> str:
+    tracker, kept = project.tracker, found.kept
+    record = tracker.fetch(found.run_id, place_of(kept.policy), folder / "record")
+    if record is None:
+        raise RegistryError(f"run {found.run_id} in MLflow has no lineage of {found.text()}. Restore the run's artifacts.")
+    lineage = read_lineage(record / FILE, file_digest(record / FILE))
+    stage = TrainStage.find(Store(project.home.store), found.train)
+    if stage is None or lineage.policy_sha256 != kept.policy or kept not in stage.kept:
+        raise RegistryError(f"the files of {found.text()} are damaged. Train it again.")
+    shutil.copytree(stage.path / kept.folder / "model", folder / "model")
+    run_id = tracker.child(found.run_id, f"checkpoint step {kept.step}")
+    tracker.artifact(run_id, record)
+    settings = {"max_new_tokens": lineage.recipe["policy"]["max_new_tokens"]}
+    tags = {**tags_of(lineage), TAG: file_digest(record / FILE), "training_run": found.run_id, "training_status": stage.status}
+    return tracker.register(project.name, run_id, folder / "model", settings, tags)
 
 
 def tags_of(lineage: Lineage) -> dict[str, str]:
@@ -140,6 +144,7 @@ def tags_of(lineage: Lineage) -> dict[str, str]:
     code, parent = lineage.code, lineage.policy.version
     return {
         "weights_sha256": lineage.weights_sha256,
+        "policy_sha256": str(lineage.policy_sha256),
         "dataset_md5": lineage.dataset.md5,
         "recipe_digest": lineage.recipe_digest,
         "algorithm": lineage.recipe["train"]["algorithm"],
@@ -158,5 +163,5 @@ def card(found: Checkpoint, reason: str) -> str:
     return (
         f"# Checkpoint at step {found.kept.step} of run {found.run_id}\n\n"
         f"Promoted by a person, without a verdict of the gate: {markdown_text(reason)}\n\n"
-        f"Weights (sha256): {found.kept.weights}\n\n| on dev | |\n| --- | --- |{figures}\n"
+        f"Policy (sha256): {found.kept.policy}\n\n| on dev | |\n| --- | --- |{figures}\n"
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.files import without_nan, write_json
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.randomness import batch_indices
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of
@@ -23,11 +24,9 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         recipe.device,
         recipe.threads,
     ]
-    inputs = {
-        "data": data.version,
-        "policy": start.policy_digest,
-        **function_digests(recipe.reward.functions, context.seen.digest),
-    }
+    functions = function_digests(recipe.reward.functions, context.seen.digest)
+    inputs = {"data": data.version, "policy": start.policy_digest, "gold": grader_digests(recipe)["gold"], **functions}
+    inputs |= verifier_digests(recipe.reward)
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():
@@ -43,6 +42,7 @@ def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path
     from ratchet.components.rewards.checks.validation import validate_reward
 
     settings, device = context.recipe.reward, pick_device(context.recipe.device)
+    _check_references(context, data)
     if settings.needs_model:
         _make_model(context, data, start, key, path / "model", device)
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
@@ -55,20 +55,32 @@ def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path
     context.observer.progress("reward", 1, 1, "passed" if report.passed else f"refused: {', '.join(report.failed)}")
 
 
+def _check_references(context: Context, data: DataStage) -> None:
+    """Refuse rows that the gold cannot judge; for numbers, rows without one were always left out, and stay so."""
+    from ratchet.components.graders.build import build_grader
+    from ratchet.components.graders.references import require_references
+    from ratchet.components.recipe import Label
+
+    gold = context.recipe.gold_settings
+    if hasattr(gold, "reference"):
+        tables = {name: data.table(name) for name in ("train", "dev")}
+        require_references(build_grader(gold), tables, strict=isinstance(gold, Label))
+
+
 def _subject(context: Context, path: Path, device: Any) -> Any:
     """What is validated: the reward, and its learned model as the judge of pairs."""
-    from ratchet.components.rewards.build import build_reward, load_model
+    from ratchet.components.rewards.build import build_gold, build_reward, load_model
     from ratchet.components.rewards.checks.identity import model_digests
     from ratchet.components.rewards.checks.validation import Subject
 
-    settings = context.recipe.reward
+    settings, gold = context.recipe.reward, build_gold(context.recipe)
     reward = build_reward(settings, path / "model", device)
     functions = function_digests(settings.functions, context.seen.digest)
     if not settings.needs_model:
-        return Subject(settings.kind, reward, reward, identity=functions)
+        return Subject(settings.kind, reward, reward, identity=functions, gold=gold)
     judge = load_model(settings.model, path / "model", device)
     identity = {**model_digests(path / "model"), **functions}
-    return Subject(settings.kind, reward, judge, learned=True, identity=identity)
+    return Subject(settings.kind, reward, judge, learned=True, identity=identity, gold=gold)
 
 
 def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str, target: Path, device: Any) -> None:

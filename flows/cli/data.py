@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ratchet.components.stages.stage import Context
 
 DATA_IN_USE = "another command is changing the dataset version; waiting"
-OneRecipe = Annotated[Path | None, typer.Option("--recipe", help="Recipe file; by default every pointer of the project.")]
+OneRecipe = Annotated[
+    Path | None, typer.Option("--recipe", callback=as_given, help="Recipe file; by default every pointer of the project.")
+]
 app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
 
 

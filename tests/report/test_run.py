@@ -32,7 +32,8 @@ VALUES = {
         {"name": "length", "value": "0.8", "threshold": "0.5", "state": "failed", "advice": "shorten"},
     ]},
     "tables": [("train", 100)],
-    "samples": [{"prompt": "1 + 1", "completion": "#### 2", "correct": True}],
+    "kept": [],
+    "samples": [{"prompt": "1 + 1", "completion": "#### 2", "passed": True, "score": 1.0}],
     "stages": [{"name": "prepare", "key": "abc", "cached": True, "seconds": 1.0}],
 }  # fmt: skip
 
@@ -47,8 +48,8 @@ def test_a_script_in_a_value_is_only_text(where: str) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"samples": [{"prompt": SCRIPT, "completion": "", "correct": False}]},
-        {"samples": [{"prompt": "", "completion": SCRIPT, "correct": False}]},
+        {"samples": [{"prompt": SCRIPT, "completion": "", "passed": False, "score": 0.0}]},
+        {"samples": [{"prompt": "", "completion": SCRIPT, "passed": False, "score": 0.0}]},
         {"reasons": [SCRIPT]},
         {"tables": [(SCRIPT, 1)]},
         {"stages": [{"name": SCRIPT, "key": "k", "cached": False, "seconds": 1}]},
@@ -63,7 +64,7 @@ def test_a_script_in_a_list_is_only_text(values: dict[str, object]) -> None:
 
 
 def test_a_sample_is_shown_through_visible() -> None:
-    page = render({**VALUES, "samples": [{"prompt": "p", "completion": "\u202eabc\x07", "correct": False}]}, [])
+    page = render({**VALUES, "samples": [{"prompt": "p", "completion": "\u202eabc\x07", "passed": False, "score": 0.0}]}, [])
     assert "\\u202eabc\\u0007" in page
     assert "\u202e" not in page
 
@@ -162,6 +163,17 @@ def test_measures_of_one_arm_alone_have_a_dash() -> None:
     rows = {row["label"]: row for row in dev_rows(summary)}
     assert rows["KL to the incumbent (nats per completion)"]["before"] == "-"
     assert rows["pass@2"]["after"] == "0.912"
+
+
+def test_an_arm_whose_scores_are_all_0_or_1_stands_beside_one_with_others() -> None:
+    figure = {"value": 0.0, "low": None, "high": None, "n": 4}
+    before = {"accuracy": figure}
+    after = {"gold": {**figure, "value": 0.5}, "accuracy": figure}
+    summary = {
+        f"{arm}_{how}": each for arm, each in (("incumbent", before), ("challenger", after)) for how in ("sampled", "greedy")
+    }
+    first = dev_rows(summary)[0]
+    assert first == {"label": "sampled mean score of the gold", "before": "0.000", "after": "0.500"}
 
 
 def test_slices_and_benchmarks_have_rows_of_their_own() -> None:

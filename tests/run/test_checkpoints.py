@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
+from ratchet.components.files import policy_digest
 from ratchet.components.ledger.overrides import override
 from ratchet.components.provenance.lineage import read_lineage
 from ratchet.components.records import Registered
+from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run.checkpoints import (
     Checkpoint,
     chosen,
@@ -48,9 +49,12 @@ class Tracker(FakeTracker):
         self.models[version] = {path.name: path.read_text(encoding="utf-8") for path in model.iterdir()}
         return version
 
+    def version(self, name: str, version: str) -> RegisteredVersion:
+        return next(found for found in self.versions(name) if found.number == version)
+
     def registered_version(self, version: str) -> Registered:
-        weights = next(digest for digest, number in self.registered.items() if number == version)
-        return Registered(version, weights, "its run")
+        policy = next(digest for digest, number in self.registered.items() if number == version)
+        return Registered(version, policy, "its run")
 
 
 class Registry:
@@ -107,8 +111,8 @@ def end(run: Run) -> str:
 def test_faults_a_candidate_that_dev_did_not_prefer_is_kept_and_can_be_promoted(project: Project) -> None:
     run_id = end(trained(project))
     (found,) = kept_checkpoints(project)
-    digest = file_digest(project.home.store / "train" / ("e" * 32) / LAST / "model.safetensors")
-    assert (found.run_id, found.kept.step, found.kept.weights) == (run_id, 4, digest)
+    digest = policy_digest(project.home.store / "train" / ("e" * 32) / LAST)
+    assert (found.run_id, found.kept.step, found.kept.policy) == (run_id, 4, digest)
     assert found.kept.figures == {"eval_sampled_accuracy": 0.4}
     tracker = tracker_of(project)
     version = register_checkpoint(project, digest[:8], "better on our own set")
@@ -120,11 +124,12 @@ def test_faults_a_candidate_that_dev_did_not_prefer_is_kept_and_can_be_promoted(
 
 def test_its_record_is_whole_and_says_which_run_step_and_gold(project: Project) -> None:
     run_id = end(trained(project))
-    version = register_checkpoint(project, kept_checkpoints(project)[0].kept.weights, "a <reason>")
+    version = register_checkpoint(project, kept_checkpoints(project)[0].kept.policy, "a <reason>")
     tracker = tracker_of(project)
     tags = tracker.tagged[f"version {version}"]
     lineage = read_lineage(tracker.root / run_id / "checkpoint step 4" / "lineage.json", tags["lineage_sha256"])
-    assert (lineage.weights_sha256, lineage.checkpoint) == (tags["weights_sha256"], "checkpoints/step_000004")
+    assert (lineage.weights_sha256, lineage.policy_sha256) == (tags["weights_sha256"], tags["policy_sha256"])
+    assert lineage.checkpoint == "checkpoints/step_000004"
     assert lineage.metrics == {"eval_sampled_accuracy": 0.4}
     assert [one.name for one in lineage.stages] == ["data", "warmup", "reward", "train", "evaluate"]
     assert (tags["training_run"], tags["verdict"], tags["commit"]) == (run_id, "none", lineage.code.commit)
@@ -134,15 +139,24 @@ def test_its_record_is_whole_and_says_which_run_step_and_gold(project: Project) 
 
 def test_it_is_registered_once(project: Project) -> None:
     end(trained(project))
-    digest = kept_checkpoints(project)[0].kept.weights
+    digest = kept_checkpoints(project)[0].kept.policy
     assert register_checkpoint(project, digest, "one") == register_checkpoint(project, digest[:6], "two") == "1"
     assert "one" in tracker_of(project).cards["1"]
+
+
+def test_a_registration_that_was_killed_before_its_description_is_completed(project: Project) -> None:
+    end(trained(project))
+    digest = kept_checkpoints(project)[0].kept.policy
+    register_checkpoint(project, digest, "one")
+    del tracker_of(project).cards["1"]
+    assert register_checkpoint(project, digest, "two") == "1"
+    assert "two" in tracker_of(project).cards["1"]
 
 
 @pytest.mark.parametrize("digest", ["ffffffff", "", "abc", "*", "../../x", "E" * 64])
 def test_an_unknown_digest_lists_those_that_are_kept(project: Project, digest: str) -> None:
     end(trained(project))
-    kept = kept_checkpoints(project)[0].kept.weights
+    kept = kept_checkpoints(project)[0].kept.policy
     with pytest.raises(RegistryError, match=rf"no kept checkpoint is .*\n  {kept[:12]} \(step 4, dev accuracy 0\.400, run "):
         register_checkpoint(project, digest, "why")
 
@@ -153,7 +167,7 @@ def test_where_nothing_is_kept_that_is_said(project: Project) -> None:
 
 
 def test_a_prefix_of_two_is_not_a_choice() -> None:
-    found = [Checkpoint("r", "k", Kept(step, "", f"abcdef{step}", {})) for step in (2, 4)]
+    found = [Checkpoint("r", "k", Kept(step, "", f"abcdef{step}", "w", {})) for step in (2, 4)]
     with pytest.raises(RegistryError, match=r"2 kept checkpoints begin with abcdef\..*\n  abcdef2 .*\n  abcdef4 "):
         chosen(found, "abcdef")
     assert chosen(found, "abcdef4").kept.step == 4
@@ -168,7 +182,7 @@ def test_another_models_checkpoints_and_those_that_retention_let_go_are_not_kept
 
 def test_a_damaged_checkpoint_is_not_registered(project: Project) -> None:
     end(trained(project))
-    digest = kept_checkpoints(project)[0].kept.weights
+    digest = kept_checkpoints(project)[0].kept.policy
     (project.home.store / "train" / ("e" * 32) / LAST / "model.safetensors").write_text("edited", encoding="utf-8")
     with pytest.raises(RegistryError, match="damaged"):
         register_checkpoint(project, digest, "why")

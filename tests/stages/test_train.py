@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ratchet.components.errors import ModelError, RewardError, StoreError
-from ratchet.components.files import model_weights, write_json, write_json_lines, write_text
+from ratchet.components.files import model_weights, policy_digest, write_json, write_json_lines, write_text
 from ratchet.components.policy.loading import Policy, load_policy
 from ratchet.components.stages.stage import Context, NotFinished
 from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
@@ -205,11 +205,12 @@ def test_faults_a_training_that_dev_does_not_prefer_keeps_its_best_and_its_last_
     monkeypatch.setattr(
         dev_evaluation, "dev_evaluation", lambda *_, **__: lambda _: DevResult({"eval_sampled_accuracy": next(scores)})
     )
-    made = training.run(training.context("train.steps=3"))
+    made = training.run(training.context("train.steps=3", "train.keep_checkpoints=2"))
     assert (made.facts.best_step, made.weights) == (0, training.start.weights)
     assert [(kept.step, kept.figures["eval_sampled_accuracy"]) for kept in made.kept] == [(1, 0.5), (3, 0.3)]
     for kept in made.kept:
-        assert kept.weights == model_weights(made.path / kept.folder / "model")
+        model = made.path / kept.folder / "model"
+        assert (kept.policy, kept.weights) == (policy_digest(model), model_weights(model))
     assert len({made.weights, *(kept.weights for kept in made.kept)}) == 3
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ratchet.components.errors import RatchetError, RecipeError, RewardError
-from ratchet.components.graders.faults import FaultError, Retrying, kind_of
+from ratchet.components.graders.faults import FaultError, kind_of
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.worker.process import Process
-from ratchet.components.recipe import Failures, Limits
+from ratchet.components.recipe import Limits
 from ratchet.components.text import redacted, visible
 from ratchet.components.user_code import project_root
 
@@ -43,13 +43,8 @@ class Worker:
         key: str = "reward.function",
     ) -> None:
         self.target, self.limits, self.key = target, limits, key
-        self._settings = {
-            "root": str(project_root()),
-            "target": target,
-            "adapter": adapter,
-            "options": dict(options or {}),
-            "limits": limits.model_dump(mode="json"),
-        }
+        self._root = str(project_root())
+        self._settings = {"target": target, "adapter": adapter, "options": dict(options or {})}
         self._environment = tuple(environment)
         self._process: Process | None = None
         self._hello: dict[str, Any] = {}
@@ -90,7 +85,7 @@ class Worker:
 
     def _ask(self, process: Process, calls: Sequence[Mapping[str, Any]]) -> list[Grade]:
         try:
-            reply = process.ask(json.dumps(calls, default=str).encode() + b"\n", self.limits.seconds)
+            reply = process.ask(_line(calls), self.limits.seconds)
         except BaseException:  # Ctrl-C too: the process has ended
             self._process = None
             raise
@@ -113,10 +108,10 @@ class Worker:
     def _started(self) -> Process:
         if self._process is not None:
             return self._process
-        process = Process(self._settings, self._environment)
+        process = Process(self._root, self.limits.model_dump(mode="json"), self._environment)
         weakref.finalize(self, process.end)  # also at exit
         try:
-            hello = process.ask(b"", SECONDS_TO_LOAD)
+            hello = process.ask(_line(self._settings), SECONDS_TO_LOAD)
         except FaultError as fault:
             raise RewardError(f"{self.key} {self.target!r} cannot be imported: {fault}. {REMEDY}") from fault
         if "failed" in hello:
@@ -144,15 +139,8 @@ class Worker:
                 self._process = None
 
 
+def _line(value: object) -> bytes:
+    return json.dumps(value, default=str).encode() + b"\n"
+
+
 REMEDY = 'Move code that does work or ends the process below `if __name__ == "__main__":`.'
-
-
-def user_function(target: str, limits: Limits, failures: Failures, **options: Any) -> Retrying:
-    """A user's function with its failures retried, counted and bounded; ``options`` are those of ``Worker``.
-
-    Raises:
-        RecipeError, RewardError: if it cannot be loaded.
-    """
-    worker = Worker(target, limits, **options)
-    worker.start()
-    return Retrying(worker, target, failures)

@@ -45,6 +45,7 @@ class Subject:
         judge: what must order the held-out pairs: the learned model alone, if there is one, so that a verifier next to it
             cannot hide that it learned nothing.
         learned: whether ``judge`` is a model, whose confidence can be calibrated.
+        gold: what says which samples are right.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Subject:
     judge: RewardFunction
     learned: bool = False
     identity: Mapping[str, str] = field(default_factory=dict)
+    gold: RewardFunction = grade_numbers
 
 
 Draw = Callable[[int, int], Samples]  # samples of the prompts from one place to another; fewer where the prompts end
@@ -75,7 +77,7 @@ def validate_reward(subject: Subject, pairs: Rows, draw: Draw, wanted: RewardVal
     for look in range(wanted.rounds):
         more = draw(drawn, wanted.samples * 2**look)
         samples, drawn = samples.followed_by(more), wanted.samples * 2**look
-        groups = scored_groups(subject.reward, samples, wanted.repeats)
+        groups = scored_groups(subject.reward, subject.gold, samples, wanted.repeats)
         judged = [group for group in (g.judged for g in groups) if len(group.gold)]
         of_samples = with_waivers(checks_on_samples(subject, scored, groups, judged, wanted), wanted.waive)
         if not more.rows or not any(check.undecided and check.blocks for check in of_samples):
@@ -155,10 +157,10 @@ def checks_on_samples(
     ]
 
 
-def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
-    """The samples by prompt, each scored ``repeats`` times by the reward and once by the verifier."""
+def scored_groups(reward: RewardFunction, judge: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
+    """The samples by prompt, each scored ``repeats`` times by the reward and once by the gold."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
-    gold = np.array([grade.score or 0.0 for grade in grade_numbers([], samples.completions, samples.rows)])
+    gold = totals(judge, samples.rows, samples.completions)
     places: dict[str, list[int]] = {}
     for number, row in enumerate(samples.rows):
         places.setdefault(row["prompt"], []).append(number)

@@ -94,8 +94,8 @@ def print_result(result: RunResult, made: Made) -> None:
     for reason in result.reasons:
         table.add_row("", escape(visible(reason)))
     kept = unregistered(made) if result.status is not Status.PROMOTED else []
-    for policy in kept:
-        table.add_row("kept", f"{policy.weights[:12]} ({described(policy)})")
+    for one in kept:
+        table.add_row("kept", f"{one.policy[:12]} ({described(one)})")
     if kept:
         table.add_row("", "ratchet promote --checkpoint DIGEST --override --reason TEXT   (without the gate)")
     if result.version:
