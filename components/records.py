@@ -29,22 +29,41 @@ def rows_name(arm: Arm, decoding: Decoding) -> str:
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One item and one completion. None means not measured, such as the length if a task only compares likelihoods."""
+    """One item, one completion, and the gold's grade of it.
+
+    None means not measured, such as the length if a task only compares likelihoods.
+    """
 
     id: str
     prompt: str
     completion: str
-    correct: bool
-    formatted: bool | None  # a strict '#### N' was found
+    passed: bool | None  # right or wrong, where the gold says so
+    score: float | None  # the gold's; None if the completion could not be judged
     length: int | None  # tokens
     finished: bool | None
     kl: float | None  # to the starting policy: sum over tokens of log policy - log reference, nats
     kl_incumbent: float | None = None  # to the incumbent, likewise
     sample: int = 0  # number among the item's samples
-    correct_lenient: bool | None = False  # by the last number, however it is marked
-    answer: str | None = None  # the strict final number, which samples vote with
+    parts: dict[str, float] = field(default_factory=dict)  # of the gold's grade
+    fault: str | None = None  # why the gold could not judge, if it failed
+    answer: str | None = None  # what the gold read from the completion, which samples vote with
+    grades: dict[str, float | None] = field(default_factory=dict)  # scores of other graders by name
     rewards: dict[str, float | None] = field(default_factory=dict)  # reward, reward/PART; None could not be judged
     slices: list[str] = field(default_factory=list)  # evaluation.slices that the item belongs to
+    cluster: str | None = None  # data.group of the item
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "ItemResult":
+        """A stored row, also one from before grades, when the gold was the strict final number."""
+        if "correct" not in row:
+            return cls(**row)
+        old = dict(row)
+        passed, marks = (
+            old.pop("correct"),
+            {"format_rate": old.pop("formatted"), "accuracy_lenient": old.pop("correct_lenient")},
+        )
+        parts = {name: float(value) for name, value in marks.items() if value is not None}
+        return cls(**old, passed=passed, score=float(passed), parts=parts)
 
 
 class Outcome(StrEnum):
@@ -82,6 +101,7 @@ class Verdict:
     recipe: str = ""  # digest
     code: str = ""  # digest
     evidence: str = ""  # key of the stage with the sealed rows
+    gold: str = ""  # digest of the grader
     dev_evidence: str = ""  # key of the stage with the rows that power was judged from
     figures: Mapping[str, float] = field(default_factory=dict)
     sealed_reasons: list[str] = field(default_factory=list)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ratchet.components.evaluation.measures import Samples, by_item, column, flat
-from ratchet.components.recipe import Rules, kind_of
+from ratchet.components.evaluation.measures import Samples, by_item, clusters_of, column, flat
+from ratchet.components.recipe import Rules, is_of_gold, kind_of
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.statistics.intervals import Booleans, Floats, Integers
 
@@ -18,7 +18,7 @@ GREEDY = "greedy_accuracy"
 
 @dataclass(frozen=True)
 class Arms:
-    """What was measured, by item. An item without all its samples is missing.
+    """What was measured, by item. An item without all its samples is missing, or with one that its gold could not judge.
 
     Attributes:
         greedy: arm -> item -> its greedy completion, if the rules need it.
@@ -36,10 +36,15 @@ class Arms:
         """The results that a measure of an arm is computed from."""
         return self.greedy.get(arm, {}) if measure == GREEDY else getattr(self, arm)
 
-    def missing(self, arm: Arm, measure: str = "accuracy") -> list[str]:
+    def missing(self, arm: Arm, measure: str = "gold") -> list[str]:
         """Items without all the samples that a measure needs."""
         results, needed = self.results(arm, measure), 1 if measure == GREEDY else self.samples
-        return [item for item in self.items if len(results.get(item, ())) != needed]
+
+        def whole(group: Samples) -> bool:
+            judged = not is_of_gold(measure) or all(r.score is not None for r in group)
+            return len(group) == needed and judged
+
+        return [item for item in self.items if not whole(results.get(item, ()))]
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Comparison:
     challenger: Figures
     incumbent: Figures
     slices: Mapping[str, Booleans] = field(default_factory=dict)  # [n]
+    clusters: Integers | None = None  # of each item, [n]; None: every item is its own
 
     def pair(self, measure: str, piece: str | None = None) -> tuple[Floats, Floats]:
         """Values of both arms, [n, K]; a missing item counts against the challenger, whichever side it is missing from."""
@@ -69,10 +75,15 @@ class Comparison:
         inside = self.slices[piece]
         return ours[inside], theirs[inside]
 
+    def flat(self, values: Floats, piece: str | None = None) -> tuple[Floats, Integers | None]:
+        """Values of the items, [n, K], as one per sample, and the cluster of each."""
+        clusters = self.clusters if self.clusters is None or piece is None else self.clusters[self.slices[piece]]
+        return flat(values, clusters)
+
     def differences(self, measure: str, piece: str | None = None) -> tuple[Floats, Integers | None]:
-        """Challenger minus incumbent, one value per sample, and the item of each."""
+        """Challenger minus incumbent, one value per sample, and the cluster of each."""
         ours, theirs = self.pair(measure, piece)
-        return flat(ours - theirs)
+        return self.flat(ours - theirs, piece)
 
 
 def _extremes(measure: str, ours: Floats, theirs: Floats) -> tuple[float, float]:
@@ -92,7 +103,11 @@ def compare(arms: Arms, measures: Iterable[str]) -> Comparison:
     challenger, incumbent = (_figures(arms, arm, names) for arm in Arm)
     slices = {name for group in arms.challenger.values() for r in group for name in r.slices}
     members = {name: np.array([_belongs(arms, item, name) for item in arms.items], dtype=bool) for name in slices}
-    return Comparison(challenger, incumbent, members)
+    return Comparison(challenger, incumbent, members, _clusters(arms))
+
+
+def _clusters(arms: Arms) -> Integers | None:
+    return clusters_of([arms.challenger.get(item) or arms.incumbent.get(item) or [] for item in arms.items])
 
 
 def _figures(arms: Arms, arm: Arm, measures: Sequence[str]) -> Figures:

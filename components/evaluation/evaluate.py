@@ -1,10 +1,10 @@
-"""Measure a policy on items: one row per item and sample, with its text and its measures."""
+"""Measure a policy on items: one row per item and sample, with its text, the gold's grade of it and its measures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ratchet.components.graders.number import final_number, format_number, is_correct
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import Grade, RewardFunction, score_rows
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.default import generate
@@ -18,17 +18,21 @@ from ratchet.components.records import ItemResult
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured besides right and wrong.
+    """What is measured of each completion.
 
     Attributes:
         reference: policy to which the KL of each completion is estimated (k1).
         incumbent: the same, for ``kl_incumbent``.
+        gold: what says how good a completion is.
+        graders: others, by name.
     """
 
     reference: Reference | None = None
     incumbent: Reference | None = None
     reward: RewardFunction | None = None
     slices: Sequence[Slice] = ()
+    gold: RewardFunction = grade_numbers
+    graders: Mapping[str, RewardFunction] = field(default_factory=dict)
 
 
 def evaluate_items(
@@ -43,7 +47,7 @@ def evaluate_items(
     reference: Reference | None = None,
     measuring: Measuring | None = None,
 ) -> list[ItemResult]:
-    """Sample completions of each item and judge them by the verifier; item by item, sample by sample.
+    """Sample completions of each item and grade them; item by item, sample by sample.
 
     The draws depend on (seed, purpose, item id, sample), so two policies answer the same items with the same randomness.
 
@@ -61,43 +65,40 @@ def evaluate_items(
     sampled = [prompt for prompt in prompts for _ in range(samples)]
     texts = [policy.decode(completion.tokens) for completion in completions]
     kls = _divergences(policy, (measuring.reference, measuring.incumbent), sampled, completions)
+    repeated = [row for row, _ in each]
+    gold = score_rows(measuring.gold, repeated, texts)
+    graded = {name: score_rows(grader, repeated, texts) for name, grader in measuring.graders.items()}
     rewards: Sequence[Grade | None] = [None] * len(texts)
     if measuring.reward is not None:
-        rewards = score_rows(measuring.reward, [row for row, _ in each], texts)
+        rewards = score_rows(measuring.reward, repeated, texts)
     members = {row["id"]: slices_of(row, measuring.slices) for row in rows}
     return [
-        _judge(row, number, text, completion, kl, grade, members[row["id"]])
-        for (row, number), text, completion, kl, grade in zip(each, texts, completions, kls, rewards, strict=True)
+        ItemResult(
+            id=row["id"],
+            prompt=row["prompt"],
+            completion=texts[place],
+            passed=gold[place].passed,
+            score=gold[place].score,
+            length=len(completion.tokens),
+            finished=completion.finished,
+            kl=kls[place][0],
+            kl_incumbent=kls[place][1],
+            sample=number,
+            parts=dict(gold[place].parts),
+            fault=gold[place].fault,
+            answer=gold[place].answer,
+            grades={name: grades[place].score for name, grades in graded.items()},
+            rewards=_rewards(rewards[place]),
+            slices=members[row["id"]],
+            cluster=row.get("group"),
+        )
+        for place, ((row, number), completion) in enumerate(zip(each, completions, strict=True))
     ]
 
 
-def _judge(
-    row: Mapping[str, Any],
-    number: int,
-    text: str,
-    completion: Completion,
-    kl: tuple[float | None, float | None],
-    grade: Grade | None,
-    slices: list[str],
-) -> ItemResult:
-    answer = final_number(text)
-    parts = {} if grade is None else {"reward": grade.score, **{f"reward/{k}": v for k, v in grade.parts.items()}}
-    return ItemResult(
-        id=row["id"],
-        prompt=row["prompt"],
-        completion=text,
-        correct=is_correct(text, row["answer"]),
-        formatted=answer is not None,
-        length=len(completion.tokens),
-        finished=completion.finished,
-        kl=kl[0],
-        kl_incumbent=kl[1],
-        sample=number,
-        correct_lenient=is_correct(text, row["answer"], strict=False),
-        answer=None if answer is None else format_number(answer),
-        rewards=parts,
-        slices=slices,
-    )
+def _rewards(grade: Grade | None) -> dict[str, float | None]:
+    """The reward's score and parts, as measures."""
+    return {} if grade is None else {"reward": grade.score, **{f"reward/{k}": v for k, v in grade.parts.items()}}
 
 
 def _divergences(

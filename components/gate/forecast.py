@@ -9,6 +9,7 @@ from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import fold_left
 from ratchet.components.gate.plan import level, past_tests
 from ratchet.components.gate.primary import NAMES, Power, choose_test, power_at, power_from
+from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import kind_of
 from ratchet.components.stages.data import prepare_data
@@ -50,7 +51,7 @@ def forecast_power(context: Context, ledger: Ledger, effect: float | None, items
     effect = rules.target_effect if effect is None else effect
     powers = [_power(context, ledger, count, alpha, each) for each in sorted({*EFFECTS, effect})]
     asked = next(power for power in powers if power.effect == effect)
-    test = choose_test(rules, context.recipe.evaluation.samples, count)
+    test = choose_test(rules, context.recipe.evaluation.samples, count, context.recipe.data.group is not None)
     return Forecast(asked, powers, f"{rules.primary.measure}: {NAMES[test]}")
 
 
@@ -74,17 +75,20 @@ def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: f
         return replace(measured, source=f"dev rows of evaluation {dev.key[:12]}")
     kind = kind_of(rules.primary.measure)
     one_each = context.recipe.evaluation.samples == 1 or kind.per_item
-    binary = kind.binary and one_each and rules.primary.min_effect == 0
+    binary = kind.binary and one_each and rules.primary.min_effect == 0 and context.recipe.data.group is None
     spread = TYPICAL_DISCORDANCE if binary else TYPICAL_DEVIATION
     what = "a fifth of the items discordant" if binary else "a standard deviation of 0.5"
     return power_at(spread, binary, rules, items, alpha, effect, f"assumption: {what}; no evaluation is finished")
 
 
 def newest_evaluation(context: Context, ledger: Ledger) -> EvaluateStage | None:
-    """The newest stored evaluation behind a verdict of this model, with the same number of samples per item."""
+    """The newest stored evaluation behind a verdict of this model, by the same gold, with the same samples per item."""
+    gold = grader_digests(context.recipe)["gold"]
     for known in reversed(ledger.verdicts(context.recipe.name)):
         record = known["record"]
         if not record.get("dev_evidence") or record["samples"] != context.recipe.evaluation.samples:
+            continue
+        if record.get("gold") not in ("", None, gold):
             continue
         if (found := EvaluateStage.find(context.store, record["dev_evidence"])) is not None:
             return found

@@ -7,6 +7,7 @@ from ratchet.components.digests import digest_of
 from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import Fold, Pair, choose_fold, epoch_level, fold_left
 from ratchet.components.gate.primary import NAMES, Power, choose_test, power_from, shortfall
+from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe, Rules
 from ratchet.components.records import Outcome
@@ -61,7 +62,7 @@ def plan_use(
         return Plan(pair, base, refusal=(Outcome.INVALID, choice.reason))
     fold = choice.fold
     alpha = level(rules, past_tests(ledger, recipe.name, fold.digest))
-    test = choose_test(rules, recipe.evaluation.samples, len(fold.items))
+    test = choose_test(rules, recipe.evaluation.samples, len(fold.items), recipe.data.group is not None)
     base |= {"fold": fold.name, "fold_digest": fold.digest, "use": fold.use, "items": len(fold.items), "alpha": alpha}
     base["method"] = f"{rules.primary.measure}: {NAMES[test]}"
     power = dev_power(context, dev, data, len(fold.items), alpha)
@@ -102,15 +103,16 @@ def _base(context: Context, data: DataStage, dev: EvaluateStage, pair: Pair, fir
         "data": data.version,
         "recipe": context.recipe.digest,
         "code": sources_digest(),
+        "gold": grader_digests(context.recipe)["gold"],
         "dev_evidence": dev.key,
     }
 
 
 def rules_digest(recipe: Recipe) -> str:
-    """Digest of what a challenger is judged by, rules and sampling: a change makes another use and another verdict."""
+    """Digest of what a challenger is judged by, rules, graders and sampling: a change makes another use and another verdict."""
     rules = recipe.gate.rules.model_dump(mode="json", exclude={"approval", "approval_hours", "when_spent"})
     settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows"})
-    return digest_of([rules, settings, recipe.policy.max_new_tokens])
+    return digest_of([rules, settings, recipe.policy.max_new_tokens, grader_digests(recipe), recipe.data.group])
 
 
 def level(rules: Rules, past: list[PastTest]) -> float:

@@ -28,12 +28,16 @@ NAMES = {
 }
 
 
-def choose_test(rules: Rules, samples: int, items: int) -> str:
-    """``mcnemar``, ``sign_flip`` or ``clustered_t``; depends on the rules and on counts only."""
+def choose_test(rules: Rules, samples: int, items: int, clustered: bool = False) -> str:
+    """``mcnemar``, ``sign_flip`` or ``clustered_t``; depends on the rules and on counts only.
+
+    Args:
+        clustered: whether the data tie items together (``data.group``).
+    """
     primary, kind = rules.primary, kind_of(rules.primary.measure)
     if primary.test != "auto":
         return primary.test
-    if kind.binary and (samples == 1 or kind.per_item) and primary.min_effect == 0:
+    if kind.binary and (samples == 1 or kind.per_item) and primary.min_effect == 0 and not clustered:
         return "mcnemar"
     return "clustered_t" if primary.min_effect > 0 and items >= ENOUGH_CLUSTERS else "sign_flip"
 
@@ -138,6 +142,8 @@ def power_at(spread: float, binary: bool, rules: Rules, items: int, alpha: float
 
 def _is_binary(comparison: Comparison, rules: Rules) -> bool:
     values = comparison.challenger.values[rules.primary.measure]
+    if comparison.clusters is not None:
+        return False
     return kind_of(rules.primary.measure).binary and values.shape[1] == 1 and rules.primary.min_effect == 0
 
 

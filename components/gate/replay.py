@@ -8,6 +8,7 @@ from ratchet.components.gate.folds import uses_allowed
 from ratchet.components.gate.judge import decide_places, read_places
 from ratchet.components.gate.plan import level
 from ratchet.components.gate.primary import choose_test, power_from, shortfall
+from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome
 from ratchet.components.stages.evaluate import EvaluateStage
@@ -48,6 +49,8 @@ def obstacle(context: Context, ledger: Ledger, record: dict[str, Any]) -> str | 
         return "cannot be replayed: no sealed item was scored for it"
     if record["fold_digest"] not in ledger.retired(context.recipe.name):
         return f"cannot be replayed: {record['fold']} is not retired, and its figures stay sealed"
+    if record.get("gold") and record["gold"] != grader_digests(context.recipe)["gold"]:
+        return "cannot be replayed: it was measured by another gold (gold.grader)"
     if record["samples"] != context.recipe.evaluation.samples:
         return f"cannot be replayed: it was measured with {record['samples']} samples per item (evaluation.samples)"
     if _sealed(context, record) is None or _dev(context, record) is None:
@@ -75,7 +78,7 @@ def _judge_again(
         return None, [f"cannot be replayed: {faults[0]}"]
     if (short := shortfall(power)) is not None:
         return Outcome.UNDERPOWERED.value, [short]
-    test = choose_test(rules, record["samples"], len(items))
+    test = choose_test(rules, record["samples"], len(items), recipe.data.group is not None)
     decision = decide_places(places, rules, test, {**record, "alpha": alpha}, record["first_champion"])
     past.append(PastTest(decision.figures["p_value_with_guards"], decision.promote))
     return (Outcome.PROMOTE if decision.promote else Outcome.REJECT).value, decision.reasons

@@ -1,6 +1,7 @@
 """The gate: pure decisions on paired results. Refusal is a value, not an exception; every doubt results in INVALID."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from ratchet.components.evaluation.measures import column, flat
 from ratchet.components.gate.primary import NAMES, primary_test
 from ratchet.components.recipe import Guard, Rules, kind_of
 from ratchet.components.records import Arm, ItemResult
-from ratchet.components.statistics.intervals import Floats, lower_bound, lower_bound_share, upper_bound
+from ratchet.components.statistics.intervals import Floats, Integers, lower_bound, lower_bound_share, upper_bound
 
 SEALED = "sealed"
 
@@ -39,11 +40,11 @@ def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str], measu
 
 
 def _faults_of(arms: Arms, name: Arm, max_missing: float, measures: Iterable[str]) -> list[str]:
-    reasons, results = [], arms.results(name, "accuracy")
-    for measure in dict.fromkeys(["accuracy", *measures]):
+    reasons, results = [], arms.results(name, "gold")
+    for measure in dict.fromkeys(["gold", *measures]):
         missing = set(arms.missing(name, measure))
         if len(missing) > max_missing * len(arms.items):
-            reasons.append(f"{len(missing)} of {len(arms.items)} items have no result from the {name}")
+            reasons.append(f"{len(missing)} of {len(arms.items)} items have no result from the {name}{_kinds(arms, name)}")
             continue
         whole = [arms.results(name, measure)[item] for item in arms.items if item not in missing]
         # Only the challenger has a KL to the incumbent.
@@ -59,8 +60,16 @@ def _faults_of(arms: Arms, name: Arm, max_missing: float, measures: Iterable[str
     return list(dict.fromkeys(reasons))
 
 
+def _kinds(arms: Arms, name: Arm) -> str:
+    """Why the gold could not judge, counted by kind."""
+    every = [result for group in arms.results(name, "gold").values() for result in group if result.score is None]
+    kinds = Counter(result.fault or "declined" for result in every)
+    return f" (the gold: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())})" if kinds else ""
+
+
 def _finite(result: ItemResult) -> bool:
-    figures = [result.length, result.kl, result.kl_incumbent, *result.rewards.values()]
+    figures = [result.score, result.length, result.kl, result.kl_incumbent, *result.parts.values()]
+    figures += [*result.grades.values(), *result.rewards.values()]
     return all(figure is None or math.isfinite(figure) for figure in figures)
 
 
@@ -99,7 +108,7 @@ def decide(
     p_value = figures["p_value"]
     results = {f"primary: {NAMES[test]}, p = {p_value:.3g} against alpha {alpha:.3g}": p_value <= alpha}
     if first_champion:
-        bound = floor_bound(sealed.pair(rules.primary.measure)[0], rules.primary.measure, alpha)
+        bound = floor_bound(sealed.pair(rules.primary.measure)[0], rules.primary.measure, alpha, sealed.clusters)
         results[f"floor: {rules.primary.measure} above {rules.floor:g} (bound {bound:.3g})"] = bound > rules.floor
     guards = [judge_guard(guard, places, rules.guard_alpha) for guard in rules.guards]
     for judged in guards:
@@ -109,11 +118,15 @@ def decide(
     return SealedDecision(all(results.values()), figures, reasons, all([*results.values()][1:]))  # the first is the primary's
 
 
-def floor_bound(values: Floats, measure: str, alpha: float) -> float:
-    """Lower bound of the challenger's mean: Clopper-Pearson for right-or-wrong measures, else Student's t."""
-    if kind_of(measure).binary and values.shape[1] == 1 and np.isfinite(values).all():
+def floor_bound(values: Floats, measure: str, alpha: float, groups: Integers | None = None) -> float:
+    """Lower bound of the challenger's mean: Clopper-Pearson for right-or-wrong measures, else Student's t.
+
+    Args:
+        groups: the cluster of each item, [n], if the data tie items together.
+    """
+    if kind_of(measure).binary and values.shape[1] == 1 and groups is None and np.isfinite(values).all():
         return lower_bound_share(int(values.sum()), len(values), alpha)
-    one_a_row, clusters = flat(values)
+    one_a_row, clusters = flat(values, groups)
     return lower_bound(one_a_row, alpha, clusters, 0.0 if kind_of(measure).binary else None)
 
 
@@ -133,24 +146,24 @@ def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) ->
     if guard.slice is not None and guard.slice not in place.slices:
         return JudgedGuard(False, f"guard: {where}: no item belongs to the slice", {})
     ours, theirs = place.pair(guard.measure, guard.slice)
-    bound, limit, said = _bound(guard, ours, theirs, alpha)
+    bound, limit, said = _bound(guard, ours, theirs, place, alpha)
     figures = {f"{arm}_{where}": float(v.mean()) for arm, v in (("challenger", ours), ("incumbent", theirs)) if v.size}
     finite = {name: value for name, value in figures.items() if math.isfinite(value)}
     return JudgedGuard(bound <= limit, f"guard: {where}: {said} (bound {bound:.3g})", finite)
 
 
-def _bound(guard: Guard, ours: Floats, theirs: Floats, alpha: float) -> tuple[float, float, str]:
+def _bound(guard: Guard, ours: Floats, theirs: Floats, place: Comparison, alpha: float) -> tuple[float, float, str]:
     """(upper bound of what must be small, its limit, description)."""
     largest = 1.0 if kind_of(guard.measure).binary else None
     if guard.max is not None:
-        values, clusters = flat(ours)
+        values, clusters = place.flat(ours, guard.slice)
         return upper_bound(values, alpha, clusters, largest), guard.max, f"at most {guard.max:g}"
     if guard.max_ratio is not None:
-        values, clusters = flat(ours - guard.max_ratio * theirs)
+        values, clusters = place.flat(ours - guard.max_ratio * theirs, guard.slice)
         return upper_bound(values, alpha, clusters, largest), 0.0, f"at most {guard.max_ratio:g} times the incumbent's"
     assert guard.margin is not None
     sign = -1 if kind_of(guard.measure).more_is_better else 1
-    values, clusters = flat(sign * (ours - theirs))
+    values, clusters = place.flat(sign * (ours - theirs), guard.slice)
     # Non-inferior is *below* the margin: at margin 0 a tie is not enough.
     limit = math.nextafter(guard.margin, -math.inf)
     return upper_bound(values, alpha, clusters, largest), limit, f"worse than the incumbent by less than {guard.margin:g}"

@@ -21,7 +21,7 @@ from ratchet.components.graders import (
     sql,
     text_similarity,
 )
-from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, Measure
+from ratchet.components.graders.protocol import Grader, Measure
 from ratchet.components.graders.rule import Rule, RuleGrader, grader_digest
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.recipe import (
@@ -38,6 +38,8 @@ from ratchet.components.recipe import (
     Numbers,
     OpenAI,
     Pattern,
+    Recipe,
+    Reward,
     Sql,
     TextSimilarity,
     UserFunction,
@@ -66,14 +68,14 @@ def build_grader(settings: GraderSettings, key: str = "file") -> Grader:
         case JsonSchema():
             return _of(settings, json_schema, json_schema.rule(settings.document), libraries=json_schema.LIBRARIES)
         case Length():
-            return _of(settings, length, length.rule(settings.shortest, settings.longest, settings.slope), BOUNDED)
+            return _of(settings, length, length.rule(settings.shortest, settings.longest, settings.slope))
         case Label():
-            return _of(settings, label, _label(settings), BOUNDED if settings.weights else BINARY, ("numpy",))
+            return _of(settings, label, _label(settings), ("numpy",))
         case JsonMatch():
-            return _of(settings, json_match, _json_match(settings), BOUNDED if settings.score == "f1" else BINARY, ("scipy",))
+            return _of(settings, json_match, _json_match(settings), ("scipy",))
         case TextSimilarity():
             judge = text_similarity.rule(settings.metric, settings.reference, settings.passes_at)
-            return _of(settings, text_similarity, judge, BOUNDED, text_similarity.LIBRARIES)
+            return _of(settings, text_similarity, judge, text_similarity.LIBRARIES)
         case Sql():
             return _sql(settings)
         case Math():
@@ -104,7 +106,7 @@ def _multi(settings: Multi, key: str) -> Grader:
     decides = [settings.model_dump(mode="json", exclude={"graders"}), {name: one.digest for name, one in graders.items()}]
     combined = multi.Combined(parse_formula(settings.formula), graders)
     span = (settings.range[0], settings.range[1]) if settings.range else None
-    return Scorer(combined, grader_digest(multi.__name__, decides), BOUNDED, span, settings.passes_at)
+    return Scorer(combined, grader_digest(multi.__name__, decides), Measure(settings.scores), span, settings.passes_at)
 
 
 def _sql(settings: Sql) -> Grader:
@@ -128,7 +130,23 @@ def require(extra: str, *distributions: str) -> None:
             raise RecipeError(f"this grader needs {name}. Install it: pip install 'ratchet-rl[{extra}]'.") from error
 
 
-def _of(
-    settings: GraderSettings, module: ModuleType, rule: Rule, measure: Measure = BINARY, libraries: Sequence[str] = ()
-) -> Grader:
-    return RuleGrader(rule, grader_digest(module.__name__, settings.model_dump(mode="json"), libraries), measure)
+def grader_digests(recipe: Recipe) -> dict[str, str]:
+    """What a recipe's figures are judged by: the digest of its gold, and of each grader that a rule of the gate names."""
+    guarding = recipe.guarding.items()
+    others = {f"grader/{name}": build_grader(settings, f"graders.{name}").digest for name, settings in guarding}
+    return {"gold": build_grader(recipe.gold_settings, gold_key(recipe)).digest, **others}
+
+
+def verifier_digests(reward: Reward) -> dict[str, str]:
+    """The digests of the graders in a reward: what they run is not all written in the recipe."""
+    return {f"verifier/{n}": build_grader(settings, "reward.verifier").digest for n, settings in enumerate(reward.verifiers)}
+
+
+def gold_key(recipe: Recipe) -> str:
+    """The recipe's key of its gold, for messages."""
+    return "reward.verifier" if recipe.gold.grader is None else f"graders.{recipe.gold.grader}"
+
+
+def _of(settings: GraderSettings, module: ModuleType, rule: Rule, libraries: Sequence[str] = ()) -> Grader:
+    digest = grader_digest(module.__name__, settings.model_dump(mode="json"), libraries)
+    return RuleGrader(rule, digest, Measure(settings.scores))

@@ -8,7 +8,7 @@ from ratchet.components.graders.rule import grader_digest
 from ratchet.components.graders.user_sources import source_digests
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.graders.worker.function import Worker
-from ratchet.components.recipe import Http, Limits, Math, OpenAI, UserFunction
+from ratchet.components.recipe import Http, Limits, Math, OpenAI, Reward, UserFunction
 from ratchet.components.user_code import project_root
 
 MATH_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")
@@ -34,6 +34,15 @@ def user_worker(settings: UserFunction, key: str, **more: Any) -> Worker:
     """The worker of a user's function; ``more`` are options of the adapter."""
     options = {**settings.model_dump(include={"protocol", "reference", "form"}), **more}
     return Worker(settings.file, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
+
+
+def reward_worker(function: str, settings: Reward, key: str = "reward.function") -> Worker:
+    """The worker of a function that is a reward, or a term of one: of any protocol.
+
+    The three parameters of Ratchet's own may have other names, which were free before protocols were known.
+    """
+    options = {"positional": True}
+    return Worker(function, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
 
 
 def math_grader(settings: Math) -> Grader:

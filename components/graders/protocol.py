@@ -47,6 +47,11 @@ class Measure:
 BINARY, BOUNDED = Measure("binary"), Measure("bounded")
 
 
+def is_right(grade: Grade) -> bool:
+    """Whether a grade says right: where it does not say, whether its score is the highest."""
+    return grade.score == 1.0 if grade.passed is None else grade.passed
+
+
 class RewardFunction(Protocol):
     """Anything that scores completions.
 

@@ -87,6 +87,7 @@ class Lineage(Section):
     code: Code
     recipe: dict[str, Any]
     recipe_digest: Sha256
+    gold: Sha256 | None = None  # of the grader; None in older records
     seed: int
     dataset: Dataset
     lock_sha256: Sha256 | None  # of constraints.txt

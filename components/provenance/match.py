@@ -121,7 +121,8 @@ def _weights(files: Mapping[str, str]) -> dict[str, str]:
 def metric_differences(lineage: Lineage, metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Rebuilt minus recorded, for the figures that are compared; None where one side lacks it."""
     recorded = lineage.metrics
-    return {n: metrics[n] - recorded[n] if n in metrics and n in recorded else None for n in SHARES}
+    measured = [SHARES[0], *(n for n in SHARES[1:] if n in metrics or n in recorded)]  # format rate: with a gold of numbers
+    return {n: metrics[n] - recorded[n] if n in metrics and n in recorded else None for n in measured}
 
 
 def same_class(lineage: Lineage, rebuilt: Rebuilt) -> bool:

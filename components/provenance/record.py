@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.files import write_json, write_text
+from ratchet.components.graders.build import grader_digests
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import (
     DIFFERENCE,
@@ -49,6 +50,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         code=code_of(code_state(project), sources_digest()),
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=recipe.digest,
+        gold=grader_digests(recipe)["gold"],
         seed=recipe.run_seed,
         dataset=Dataset(md5=data.version, pointer=(data.path / "data.dvc").read_text("utf-8")),
         lock_sha256=lock_digest(project),

@@ -13,11 +13,12 @@ from ratchet.components.recipe.data import (
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
+from ratchet.components.recipe.gold import Gold
 from ratchet.components.recipe.grader_kinds import Compared, Http, JsonMatch, Label, Math, Sql, TextSimilarity, UserFunction
 from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Multi, Numbers, Pattern
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
-from ratchet.components.recipe.measures import Kind, kind_of, samples_needed
+from ratchet.components.recipe.measures import Kind, headline, is_of_gold, kind_of, samples_needed
 from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, StringCheck
 from ratchet.components.recipe.policy import Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
@@ -60,6 +61,7 @@ __all__ = [
     "Failures",
     "Folder",
     "Gate",
+    "Gold",
     "GraderSettings",
     "Guard",
     "Http",
@@ -115,6 +117,8 @@ __all__ = [
     "WordProblems",
     "build_recipe",
     "default_name",
+    "headline",
+    "is_of_gold",
     "kind_of",
     "load_recipe",
     "parse_yaml",

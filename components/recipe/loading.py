@@ -125,6 +125,8 @@ def _explain(error: Any) -> tuple[str, str]:
         parts = [part for part, before in pairs if before != "source" and part not in ("NearDuplicates", "Decontaminate")]
     if parts[:2] == ["reward", "verifier"] and len(parts) > 2:
         del parts[2]
+    if parts[:1] == ["graders"] and len(parts) > 3:
+        del parts[2]
     if parts[:2] == ["evaluation", "benchmarks"] and len(parts) > 3:
         del parts[3]
     if parts in (["seed", "int"], ["train", "k", "int"]):

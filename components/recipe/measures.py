@@ -1,7 +1,8 @@
 """The names of measures, for rules and guards; components/evaluation/measures.py computes them."""
 
 import re
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator
 
@@ -16,10 +17,13 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "accuracy": Kind(binary=True, share=True),  # the strict extractor, sampled
-    "accuracy_lenient": Kind(binary=True, share=True),
+    "accuracy": Kind(binary=True, share=True),  # right by the gold, sampled
+    "gold": Kind(share=True),  # the mean score of the gold; of one that says right or wrong, a recipe reads it as accuracy
+    "accuracy_lenient": Kind(binary=True, share=True),  # of numbers: by the last number, however it is marked
     "greedy_accuracy": Kind(binary=True, share=True, per_item=True),
-    "format_rate": Kind(binary=True, share=True),
+    "format_rate": Kind(binary=True, share=True),  # of numbers: there is one in the strict form
+    "gold/PART": Kind(),  # a part of the gold's grade
+    "grader/NAME": Kind(share=True),  # the mean score of another grader
     "length": Kind(more_is_better=False),  # tokens
     "kl": Kind(more_is_better=False),  # to the starting policy, nats per completion
     "kl_incumbent": Kind(more_is_better=False),  # to the incumbent
@@ -29,6 +33,8 @@ KINDS = {
     "pass@K": Kind(share=True, per_item=True),
     "maj@K": Kind(binary=True, share=True, per_item=True),
 }
+OF_NUMBERS = ("accuracy_lenient", "format_rate")
+OF_GOLD = re.compile(r"gold|gold/.+|accuracy|accuracy_lenient|greedy_accuracy|format_rate|(?:pass|maj)@\d+")
 OF_SAMPLES = re.compile(r"(pass|maj)@([1-9]\d{0,3})")
 
 
@@ -38,10 +44,21 @@ def kind_of(name: str) -> Kind:
     Raises:
         ValueError: if there is no such measure.
     """
-    general = re.sub(r"@[1-9]\d{0,3}$", "@K", re.sub(r"^reward/[A-Za-z0-9_]+$", "reward/PART", name))
+    general = re.sub(r"@[1-9]\d{0,3}$", "@K", re.sub(r"^(reward|gold)/[A-Za-z0-9_.-]+$", r"\1/PART", name))
+    general = re.sub(r"^grader/[A-Za-z0-9_-]+$", "grader/NAME", general)
     if general not in KINDS or name in ("pass@K", "maj@K"):
         raise ValueError(f"unknown measure {name!r}; use one of {', '.join(KINDS)}")
     return KINDS[general]
+
+
+def is_of_gold(name: str) -> bool:
+    """Whether a measure comes from the gold's grades, so that a completion without one has no such figure."""
+    return OF_GOLD.fullmatch(name) is not None
+
+
+def headline(figures: Mapping[str, Any]) -> str:
+    """The gold's own measure among an evaluation's: its score, or where that is right or wrong, the accuracy."""
+    return "gold" if "gold" in figures else "accuracy"
 
 
 def samples_needed(name: str) -> int:

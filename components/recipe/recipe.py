@@ -11,8 +11,11 @@ from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
 from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from ratchet.components.recipe.evaluation import Evaluation, Slice
-from ratchet.components.recipe.gate import Gate, Guard
-from ratchet.components.recipe.measures import kind_of, samples_needed
+from ratchet.components.recipe.formulas import with_formula
+from ratchet.components.recipe.gate import Gate, Guard, Primary
+from ratchet.components.recipe.gold import REMEDY, Gold, default_gold, with_default_reward
+from ratchet.components.recipe.graders import GraderSettings, Numbers
+from ratchet.components.recipe.measures import OF_NUMBERS, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
@@ -30,6 +33,8 @@ class Recipe(Section):
     threads: Annotated[int, Field(ge=0)] = 0  # CPU threads; 0 leaves torch's choice
     data: Data = Data()
     policy: Policy = Policy()
+    graders: dict[Name, GraderSettings] = Field(default_factory=dict)
+    gold: Gold = Gold()
     reward: Reward = Reward()
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
@@ -47,6 +52,31 @@ class Recipe(Section):
             raise ValueError("task is given twice, as task and as data.task; remove one")
         return {**others, "data": {**others.get("data", {}), "task": values["task"]}}
 
+    _paid_by_gold = model_validator(mode="before")(with_default_reward)
+    _paid_by_formula = model_validator(mode="before")(with_formula)  # the later one runs first
+
+    @model_validator(mode="after")
+    def _gold_judges(self) -> "Recipe":
+        if self.gold.grader is None and default_gold(self.reward) is None:
+            raise ValueError(
+                f"reward.kind={self.reward.kind} has no verifier that could be gold, by which dev, sentinel and gate judge; "
+                f"write {REMEDY}"
+            )
+        if self.gold.grader is not None and self.gold.grader not in self.graders:
+            known = f"they are {', '.join(self.graders)}" if self.graders else f"write {REMEDY}"
+            raise ValueError(f"gold.grader is {self.gold.grader!r}, which is not one of graders; {known}")
+        primary = self.gate.rules.primary
+        if primary.measure == "gold" and self.gold_settings.scores == "binary":
+            self._judge_by(primary.model_copy(update={"measure": "accuracy"}))
+        if "measure" not in primary.model_fields_set and self.gold_settings.scores != "binary":
+            self._judge_by(primary.model_copy(update={"measure": "gold"}))
+        return self
+
+    def _judge_by(self, primary: Primary) -> None:
+        """Resolve the primary measure ``gold``, while the recipe is being made: right or wrong is the measure ``accuracy``."""
+        rules = self.gate.rules.model_copy(update={"primary": primary})
+        self.__dict__["gate"] = self.gate.model_copy(update={"rules": rules})
+
     @model_validator(mode="after")
     def _reward_model_has_pairs(self) -> "Recipe":
         split = self.data.split
@@ -63,11 +93,23 @@ class Recipe(Section):
         for name in [primary.measure, *(guard.measure for guard in self.gate.rules.guards)]:
             if samples_needed(name) > samples:
                 raise ValueError(f"{name} needs {samples_needed(name)} samples per item; raise evaluation.samples ({samples})")
+            self._check_measure(name)
         if primary.test == "mcnemar" and samples > 1 and not kind_of(primary.measure).per_item:
             raise ValueError(f"test mcnemar takes one sample per item, and evaluation.samples is {samples}; use test: auto")
+        if primary.test == "mcnemar" and self.data.group is not None:
+            raise ValueError("test mcnemar takes independent items, and data.group ties some together; use test: auto")
         for guard in self.gate.rules.guards:
             self._check_guard(guard)
         return self
+
+    def _check_measure(self, name: str) -> None:
+        """Refuse a measure that the recipe's graders do not give."""
+        if name.startswith("grader/") and name.removeprefix("grader/") not in self.graders:
+            raise ValueError(f"the measure {name!r} is of a grader that graders does not have; add it there")
+        if name in OF_NUMBERS and not (isinstance(self.gold_settings, Numbers) and self.gold_settings.form == "strict"):
+            raise ValueError(f"the measure {name!r} exists where the gold is a number in its strict form; use another")
+        if name in ("accuracy", "greedy_accuracy") and not self.gold_settings.passes:
+            raise ValueError(f"the measure {name!r} needs a gold that says right or wrong; use gold")
 
     def _check_guard(self, guard: Guard) -> None:
         places = ["sealed", "guard", *self.evaluation.benchmarks]
@@ -94,6 +136,21 @@ class Recipe(Section):
         for subset in self.reward.validation.subsets:
             _check_field(subset, PAIR_COLUMNS, self.data)
         return self
+
+    @property
+    def gold_settings(self) -> GraderSettings:
+        """The grader that is gold."""
+        if self.gold.grader is not None:
+            return self.graders[self.gold.grader]
+        settings = default_gold(self.reward)
+        assert settings is not None  # checked above
+        return settings
+
+    @property
+    def guarding(self) -> dict[str, GraderSettings]:
+        """The graders that the gate's rules measure by, besides the gold, by name."""
+        names = [self.gate.rules.primary.measure, *(guard.measure for guard in self.gate.rules.guards)]
+        return {name: self.graders[name] for name in self.graders if f"grader/{name}" in names}
 
     @property
     def digest(self) -> str:

@@ -166,6 +166,13 @@ class Reward(Section):
         return self
 
     @property
+    def verifiers(self) -> list[GraderSettings]:
+        """The graders in it."""
+        if self.kind in ("verifier", "mix"):
+            return [self.verifier]
+        return [term.verifier for term in self.terms if term.of == "verifier"]
+
+    @property
     def needs_model(self) -> bool:
         return self.kind in ("model", "mix") or any(term.of == "model" for term in self.terms)
 

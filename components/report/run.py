@@ -3,19 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, Decoding, rows_name
 from ratchet.components.report.theme import BLUE, RED, embedded, page, svg
 
 GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
 PANELS = {
     "reward": "reward",
-    GOLD: "dev accuracy, sampled (gold)",
+    GOLD: "gold on dev, sampled",
     "entropy": "entropy (nats per token)",
     "completions/mean_length": "mean length (tokens)",
     "eval_kl": "KL to the start (nats per completion)",
     "explained_variance": "explained variance of the critic",
-    "accuracy": "accuracy on training prompts",
-    "train_dev_gap": "train minus dev accuracy",
+    "accuracy": "gold on training prompts",
+    "train_dev_gap": "gold, train minus dev",
     "kl": "KL to the start (nats per token)",
     "clip_ratio/region_mean": "clipped share of tokens",
     "grad_norm": "gradient norm",
@@ -25,6 +26,7 @@ PANELS = {
 Points = Sequence[tuple[int, Mapping[str, float]]]
 
 LABELS = {
+    "gold": "mean score of the gold",
     "accuracy": "accuracy",
     "accuracy_lenient": "accuracy, lenient extractor",
     "format_rate": "format rate",
@@ -47,12 +49,13 @@ def interval_text(figure: Mapping[str, Any] | None) -> str:
 def dev_rows(summary: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     """Rows before and after of an evaluation's summary: sampled and greedy accuracy first, then every other measure."""
     sampled = dict.fromkeys([*LABELS, *summary[rows_name(Arm.CHALLENGER, Decoding.SAMPLED)]])
-    wanted = [("accuracy", decoding) for decoding in Decoding]
-    wanted += [(name, Decoding.SAMPLED) for name in sampled if name != "accuracy"]
+    first = headline(summary[rows_name(Arm.CHALLENGER, Decoding.SAMPLED)])
+    wanted = [(first, decoding) for decoding in Decoding]
+    wanted += [(name, Decoding.SAMPLED) for name in sampled if name != first]
     rows = []
     for figure, decoding in wanted:
         before, after = (summary[rows_name(arm, decoding)].get(figure) for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
-        label = f"{decoding} accuracy" if figure == "accuracy" else LABELS.get(figure, figure)
+        label = f"{decoding} {LABELS[figure]}" if figure == first else LABELS.get(figure, figure)
         if before is not None or after is not None:
             rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
     return rows
@@ -62,10 +65,14 @@ def place_rows(details: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[d
     """Rows before and after of each slice and benchmark: sampled accuracy, with the number of items."""
     rows = []
     for place, summary in details.items():
-        before, after = (summary[rows_name(arm, Decoding.SAMPLED)]["accuracy"] for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
+        before, after = (_gold(summary[rows_name(arm, Decoding.SAMPLED)]) for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
         label = f"{place} ({after['n']} answers)"
         rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
     return rows
+
+
+def _gold(figures: Mapping[str, Any]) -> Any:
+    return figures[headline(figures)]
 
 
 def training_plot(points: Points) -> bytes | None:

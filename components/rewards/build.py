@@ -4,12 +4,11 @@ from pathlib import Path
 
 import torch
 
-from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.build import build_grader, gold_key
 from ratchet.components.graders.faults import Retrying
-from ratchet.components.graders.outside import ADAPTER
+from ratchet.components.graders.outside import reward_worker
 from ratchet.components.graders.protocol import RewardFunction
-from ratchet.components.graders.worker.function import user_function
-from ratchet.components.recipe import Failures, GraderSettings, Reward, Term
+from ratchet.components.recipe import Failures, GraderSettings, Recipe, Reward, Term
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, Verified, WeightedTerm, squash
 from ratchet.components.rewards.learned.model import RewardModel
@@ -36,6 +35,16 @@ def build_reward(settings: Reward, model_path: Path | None, device: torch.device
     return Mix(reward_model, settings.verifier_weight, settings.model_weight, verifier)
 
 
+def build_gold(recipe: Recipe) -> RewardFunction:
+    """The grader that is gold; its faults are counted, and stop the run above the share of ``reward.failures``."""
+    return counted(recipe.gold_settings, gold_key(recipe), recipe, "the gold")
+
+
+def counted(settings: GraderSettings, key: str, recipe: Recipe, source: str | None = None) -> RewardFunction:
+    """A grader whose failures are retried and counted; ``source``, or else its key in the recipe, names it in errors."""
+    return Retrying(build_grader(settings, key), source or key, recipe.reward.failures)
+
+
 def load_model(settings: ModelSettings, path: Path | None, device: torch.device) -> RewardFunction:
     """The reward model of a directory, or the ensemble whose members are in its folders ``0``, ``1``, ..."""
     assert path is not None
@@ -50,10 +59,9 @@ def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
 
 
 def _custom(path: str, settings: Reward) -> RewardFunction:
-    options = {"positional": True}  # before protocols were known, the names of the three parameters were free
-    return user_function(
-        path, settings.limits, settings.failures, adapter=ADAPTER, options=options, environment=settings.environment
-    )
+    worker = reward_worker(path, settings)
+    worker.start()
+    return Retrying(worker, path, settings.failures)
 
 
 def _term(settings: Reward, term: Term, path: Path | None, device: torch.device) -> WeightedTerm:

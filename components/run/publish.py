@@ -13,7 +13,8 @@ from ratchet.components.ledger.promotion import CHALLENGER
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, commit_tags
 from ratchet.components.provenance.record import lineage_of, write_lineage
-from ratchet.components.records import Arm, Verdict
+from ratchet.components.recipe import headline
+from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report import model_card
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import dev_rows, place_rows, render, training_plot
@@ -138,8 +139,9 @@ def _log_training(run: Run, run_id: str, points: Points) -> None:
 
 def _samples(run: Run, dev: EvaluateStage) -> list[dict[str, Any]]:
     rows = dev.rows(Arm.CHALLENGER)[: run.recipe.evaluation.sample_rows]
-    keys = ("prompt", "completion", "correct", "length", "kl")
-    return [{key: visible(row[key]) if isinstance(row[key], str) else row[key] for key in keys} for row in rows]
+    keys = ("prompt", "completion", "passed", "score", "length", "kl")
+    results = [asdict(ItemResult.from_json(row)) for row in rows]
+    return [{key: visible(row[key]) if isinstance(row[key], str) else row[key] for key in keys} for row in results]
 
 
 def report_values(run: Run, data: DataStage, reward: RewardStage, retired: bool) -> dict[str, Any]:
@@ -211,10 +213,11 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
         "recipe_digest": recipe.digest,
         "weights_sha256": made.candidate.weights,
         "policy_sha256": verdict.challenger,
+        "gold": verdict.gold,
         "algorithm": recipe.train.algorithm,
         "seed": recipe.seed,
         "dev": {
-            f"{decoding}_{when}": figures[f"{arm}_{decoding}"]["accuracy"]
+            f"{decoding}_{when}": figures[f"{arm}_{decoding}"][headline(figures[f"{arm}_{decoding}"])]
             for decoding in ("sampled", "greedy")
             for when, arm in (("before", "incumbent"), ("after", "challenger"))
         },

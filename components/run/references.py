@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ratchet.components.data.sources import source_files
 from ratchet.components.errors import DataError, RatchetError, RecipeError
-from ratchet.components.graders.worker.function import Worker
-from ratchet.components.recipe import Recipe, parts
+from ratchet.components.graders.outside import reward_worker, user_worker
+from ratchet.components.recipe import GraderSettings, Multi, Recipe, UserFunction, parts
 from ratchet.components.user_code import function_files
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
@@ -85,17 +86,27 @@ def _data(recipe: Recipe) -> Iterator[str]:
 
 
 def _functions(recipe: Recipe) -> Iterator[str]:
+    """What is wrong with the user's functions: of the reward, and of graders, which may be inside a formula."""
     settings = recipe.reward
-    keys = {
-        "reward.function": settings.function,
-        **{f"reward.terms.{term.name}.function": term.function for term in settings.terms},
-    }
-    for key, function in keys.items():
-        if function is None:
-            continue
+    named = {"reward.function": settings.function}
+    named |= {f"reward.terms.{term.name}.function": term.function for term in settings.terms}
+    makers = {key: partial(reward_worker, function, settings, key) for key, function in named.items() if function is not None}
+    makers |= {key: partial(user_worker, one, key) for key, one in _user_graders(recipe)}
+    for make in makers.values():
         try:
-            function_files(function, key)
-            with closing(Worker(function, settings.limits, environment=settings.environment, key=key)) as worker:
+            with closing(make()) as worker:
+                function_files(worker.target, worker.key)
                 worker.start()
         except RatchetError as error:
             yield str(error)
+
+
+def _user_graders(recipe: Recipe) -> Iterator[tuple[str, UserFunction]]:
+    waiting: list[tuple[str, GraderSettings]] = [(f"graders.{name}", one) for name, one in recipe.graders.items()]
+    waiting += [("reward.verifier", one) for one in recipe.reward.verifiers if one not in recipe.graders.values()]
+    while waiting:
+        key, one = waiting.pop(0)
+        if isinstance(one, UserFunction):
+            yield f"{key}.file", one
+        if isinstance(one, Multi):
+            waiting += [(f"{key}.{name}", inner) for name, inner in one.graders.items()]

@@ -9,7 +9,7 @@ from typing import Any
 from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
 from ratchet.components.evaluation.benchmarks.tasks import library_digest, library_items, require_measures, require_same_items
 from ratchet.components.files import read_json, write_json
-from ratchet.components.recipe import Library
+from ratchet.components.recipe import Library, Numbers, Recipe
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
@@ -61,10 +61,10 @@ def _digest(context: Context, name: str, benchmark: str | Library) -> str:
     return library_digest(name, benchmark)
 
 
-def _benchmark_jobs(name: str, benchmark: str | Library, seed: int) -> list[Job]:
-    place, purpose = f"benchmarks/{name}", f"benchmark_{name}"
+def _benchmark_jobs(name: str, benchmark: str | Library, recipe: Recipe) -> list[Job]:
+    place, purpose, seed = f"benchmarks/{name}", f"benchmark_{name}", recipe.run_seed
     if isinstance(benchmark, str):
-        rows = benchmark_rows(name, benchmark)
+        rows = benchmark_rows(name, benchmark, isinstance(recipe.gold_settings, Numbers))
         return [Job(place, rows, decoding, purpose, seed) for decoding in Decoding]
     return [LibraryJob(place, (), Decoding.SAMPLED, purpose, seed, name, benchmark)]  # decoded as its task specifies
 
@@ -75,7 +75,9 @@ def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> 
     seed = context.recipe.run_seed
     dev = data.table("dev")
     jobs = [Job("", dev, decoding, "dev_evaluation", seed) for decoding in Decoding]
-    jobs += [job for name, one in context.recipe.evaluation.benchmarks.items() for job in _benchmark_jobs(name, one, seed)]
+    jobs += [
+        job for name, one in context.recipe.evaluation.benchmarks.items() for job in _benchmark_jobs(name, one, context.recipe)
+    ]
     results, digests = score(context, models, jobs, path)
     for job in jobs:
         if isinstance(job, LibraryJob):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.files import without_nan, write_json
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.randomness import batch_indices
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of
@@ -22,11 +23,9 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
         recipe.device,
         recipe.threads,
     ]
-    inputs = {
-        "data": data.version,
-        "policy": start.policy_digest,
-        **function_digests(recipe.reward.functions, context.seen.digest),
-    }
+    functions = function_digests(recipe.reward.functions, context.seen.digest)
+    inputs = {"data": data.version, "policy": start.policy_digest, "gold": grader_digests(recipe)["gold"], **functions}
+    inputs |= verifier_digests(recipe.reward)
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():
@@ -56,18 +55,18 @@ def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path
 
 def _subject(context: Context, path: Path, device: Any) -> Any:
     """What is validated: the reward, and its learned model as the judge of pairs."""
-    from ratchet.components.rewards.build import build_reward, load_model
+    from ratchet.components.rewards.build import build_gold, build_reward, load_model
     from ratchet.components.rewards.checks.identity import model_digests
     from ratchet.components.rewards.checks.validation import Subject
 
-    settings = context.recipe.reward
+    settings, gold = context.recipe.reward, build_gold(context.recipe)
     reward = build_reward(settings, path / "model", device)
     functions = function_digests(settings.functions, context.seen.digest)
     if not settings.needs_model:
-        return Subject(settings.kind, reward, reward, identity=functions)
+        return Subject(settings.kind, reward, reward, identity=functions, gold=gold)
     judge = load_model(settings.model, path / "model", device)
     identity = {**model_digests(path / "model"), **functions}
-    return Subject(settings.kind, reward, judge, learned=True, identity=identity)
+    return Subject(settings.kind, reward, judge, learned=True, identity=identity, gold=gold)
 
 
 def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str, target: Path, device: Any) -> None:

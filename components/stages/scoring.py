@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ratchet.components.files import policy_digest, read_json, read_json_lines, write_json_lines
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, StageResult
@@ -52,7 +53,9 @@ class ScoredStage(StageResult):
     def results(self, place: str = "") -> dict[str, list[ItemResult]]:
         """Results in a place ("" is the stage's own) by ``arm_decoding``; without those that were not measured."""
         files = {name: self.path / place / f"{name}.jsonl" for arm in Arm for name in (rows_name(arm, d) for d in Decoding)}
-        return {name: [ItemResult(**row) for row in read_json_lines(file)] for name, file in files.items() if file.is_file()}
+        return {
+            name: [ItemResult.from_json(row) for row in read_json_lines(file)] for name, file in files.items() if file.is_file()
+        }
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,11 @@ Results = dict[tuple[str, str], list[ItemResult]]  # by place and arm_decoding
 
 
 def configuration(context: Context) -> list[Any]:
-    """The part of the recipe that both stages depend on."""
+    """The part of the recipe that both stages depend on, and the graders' digests."""
     recipe = context.recipe
     settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows", "benchmarks"})
-    return [settings, sorted(recipe.evaluation.benchmarks), recipe.policy.max_new_tokens, recipe.prompt_date, recipe.device]
+    benchmarks, graders = sorted(recipe.evaluation.benchmarks), grader_digests(recipe) | verifier_digests(recipe.reward)
+    return [settings, benchmarks, recipe.policy.max_new_tokens, recipe.prompt_date, recipe.device, graders]
 
 
 def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> tuple[Results, dict[str, str]]:
@@ -116,17 +120,23 @@ def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> 
 
 
 def _measuring(context: Context, models: Models, arm: Arm) -> Any:
-    """What is measured of an arm: KL to the start, of the challenger KL to the incumbent, the recipe's reward, slices."""
+    """What is measured of an arm: gold, KL to the start, of the challenger KL to the incumbent, reward, graders, slices."""
     from ratchet.components.evaluation.evaluate import Measuring
     from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.loading import load_policy, pick_device
-    from ratchet.components.rewards.build import build_reward
+    from ratchet.components.rewards.build import build_gold, build_reward, counted
 
-    device = pick_device(context.recipe.device)
+    recipe, device = context.recipe, pick_device(context.recipe.device)
     load = partial(load_policy, device=device, template_date=context.recipe.prompt_date)  # the same prompts for every policy
     start = Reference(load(models.start.model))
     incumbent = None
     if arm is Arm.CHALLENGER:
         incumbent = start if models.incumbent_is_start else Reference(load(models.incumbent.model))
-    reward = build_reward(context.recipe.reward, models.reward.model, device) if models.reward else None
-    return Measuring(start, incumbent, reward, context.recipe.evaluation.slices)
+    return Measuring(
+        start,
+        incumbent,
+        build_reward(recipe.reward, models.reward.model, device) if models.reward else None,
+        recipe.evaluation.slices,
+        build_gold(recipe),
+        {name: counted(settings, f"graders.{name}", recipe) for name, settings in recipe.guarding.items()},
+    )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ratchet.components.digests import weights_digest
 from ratchet.components.errors import StoreError
 from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines, write_json_lines
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.training.sentinel import Stop, may_be_judged
@@ -112,6 +113,8 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
         "data": data.version,
         "policy": start.policy_digest,
         "reward": reward.digest,
+        **grader_digests(recipe),
+        **verifier_digests(recipe.reward),
         **function_digests(recipe.reward.functions, context.seen.digest),
     }
     key = key_of(TrainStage, __name__, configuration, inputs)
@@ -137,7 +140,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     from ratchet.components.policy.loading import frozen, load_policy, pick_device
     from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
     from ratchet.components.randomness import torch_seed
-    from ratchet.components.rewards.build import build_reward
+    from ratchet.components.rewards.build import build_gold, build_reward
     from ratchet.components.rewards.checks.identity import check_identity
     from ratchet.components.training.actor import Actor
     from ratchet.components.training.dev_evaluation import dev_evaluation
@@ -161,7 +164,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
     reference = actor.reference() or Reference(frozen(load()))
-    scorer = build_reward(recipe.reward, reward.model, device)
+    scorer, gold = build_reward(recipe.reward, reward.model, device), build_gold(recipe)
     with Interruption() as interruption:
         setting = Setting(
             train=plan.train,
@@ -169,6 +172,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
             rows=rows,
             max_new_tokens=recipe.policy.max_new_tokens,
             reward=scorer,
+            gold=gold,
             evaluate=dev_evaluation(
                 data.table("dev")[: recipe.evaluation.dev_items],
                 scorer,
@@ -176,6 +180,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
                 seed=recipe.run_seed,
                 max_new_tokens=recipe.policy.max_new_tokens,
                 temperature=recipe.evaluation.temperature,
+                gold=gold,
             ),
             checkpoints=checkpoints,
             identity=key,
@@ -251,7 +256,7 @@ def _observe(context: Context, trainer: Any) -> None:
             continue
         pending.append((event.step, event.values))
         accuracy = event.values.get("eval_sampled_accuracy", accuracy)
-        note = f"dev accuracy {accuracy:.3f}"
+        note = f"dev gold {accuracy:.3f}"
         if "reward" in event.values:
             note = f"reward {event.values['reward']:.3f}, {note}"
         context.observer.progress("train", event.step, steps, note)

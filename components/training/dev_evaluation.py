@@ -1,13 +1,16 @@
-"""The dev evaluation of a training run: gold by the verifier and proxy by the training reward, on the same samples."""
+"""The dev evaluation of a training run: the gold, and as proxy the training reward, on the same samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ratchet.components.evaluation.evaluate import evaluate_items
+from ratchet.components.errors import RewardError
+from ratchet.components.evaluation.evaluate import Measuring, evaluate_items
 from ratchet.components.evaluation.measures import summarise
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction, score_rows
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
+from ratchet.components.recipe import headline
 from ratchet.components.training.sentinel import DevResult, dev_result
 
 
@@ -19,6 +22,7 @@ def dev_evaluation(
     seed: int,
     max_new_tokens: int,
     temperature: float,
+    gold: RewardFunction = grade_numbers,
 ) -> Callable[[Policy], DevResult]:
     """A function that evaluates a policy on these rows, with the same draws each time.
 
@@ -26,7 +30,7 @@ def dev_evaluation(
         reference: policy to which the KL is measured, nats per completion.
 
     Raises (the function):
-        RewardError: if the reward breaks its protocol.
+        RewardError: if the reward breaks its protocol, or the gold can judge no completion.
     """
 
     def evaluate(policy: Policy) -> DevResult:
@@ -37,15 +41,18 @@ def dev_evaluation(
             purpose="dev",
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            reference=reference,
+            measuring=Measuring(reference, gold=gold),
         )
         scores = score_rows(reward, rows, [result.completion for result in results])
         figures = summarise(results)
-        names = {"accuracy": "sampled_accuracy", "format_rate": "format_rate", "length": "mean_length", "kl": "kl"}
+        judged = [(result, grade) for result, grade in zip(results, scores, strict=True) if result.score is not None]
+        if not judged:
+            raise RewardError("the gold could judge no completion on dev. Give the rows references that it can read.")
+        names = {headline(figures): "sampled_accuracy", "format_rate": "format_rate", "length": "mean_length", "kl": "kl"}
         return dev_result(
             {f"eval_{shown}": figures[name].value for name, shown in names.items() if name in figures},
-            gold=[float(result.correct) for result in results],
-            proxy=[grade.score for grade in scores],
+            gold=[float(result.score or 0.0) for result, _ in judged],
+            proxy=[grade.score for _, grade in judged],
         )
 
     return evaluate

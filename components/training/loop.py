@@ -33,6 +33,7 @@ from ratchet.components.checkpoints import (
 )
 from ratchet.components.faults import point
 from ratchet.components.files import write_json
+from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.compilation import compiled_layers
@@ -101,6 +102,7 @@ class Setting:
     sample_rows: int = 8
     interrupted: Callable[[], bool] = lambda: False  # called after each step: whether to commit and end early
     memory: Watch | None = None
+    gold: RewardFunction = grade_numbers  # judges completions beside the reward, for the figures
 
 
 class Trainer:
@@ -213,7 +215,7 @@ class Trainer:
         with self._compiled():
             experience = self._experience(rollouts, phases)
             with phases("figures"):
-                values |= rollout_figures(rollouts) | experience_figures(experience)
+                values |= rollout_figures(rollouts, self.setting.gold) | experience_figures(experience)
                 self.progress.note_accuracy(values.get("accuracy"))
                 self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
             point(f"train:{step}:update")

@@ -1,7 +1,7 @@
 """A step's metrics under the names that TRL's users know, the sentinel's signals among them, and a table of samples."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,14 +14,15 @@ from torch import Tensor
 from ratchet.components.algorithms.advantages import explained_variance, has_signal
 from ratchet.components.algorithms.kl import k3
 from ratchet.components.algorithms.losses import masked_mean
-from ratchet.components.graders.number import is_correct
+from ratchet.components.graders.number import grade_numbers
+from ratchet.components.graders.protocol import RewardFunction, is_right, score_rows
 from ratchet.components.training.experience import Experience, completion_divergence
 from ratchet.components.training.rollouts import Rollouts
 
 FEWEST_UNSOLVED = 4  # groups of which a share says something
 
 
-def rollout_figures(rollouts: Rollouts) -> dict[str, float]:
+def rollout_figures(rollouts: Rollouts, gold: RewardFunction = grade_numbers) -> dict[str, float]:
     """Figures of the rollouts themselves, before penalties and KL. Means are over completions; missing rewards are left out."""
     rewards, lengths, finished = rollouts.rewards, rollouts.lengths.float(), rollouts.finished
     figures = _spread("reward", rewards[~rewards.isnan()])
@@ -41,17 +42,21 @@ def rollout_figures(rollouts: Rollouts) -> dict[str, float]:
     for name in sorted({name for score in rollouts.scores for name in score.parts}):
         values = torch.tensor([s.parts[name] for s in rollouts.scores if name in s.parts], dtype=torch.float64)
         figures |= _spread(f"rewards/{name}", values, "/mean", "/std")
-    return figures | _watched_figures(rollouts)
+    return figures | _watched_figures(rollouts, gold)
 
 
-def _watched_figures(rollouts: Rollouts) -> dict[str, float]:
-    """What the sentinel looks at; a figure that the rollouts do not give is left out. Gold is the verifier's, on any reward."""
+def _watched_figures(rollouts: Rollouts, gold: RewardFunction) -> dict[str, float]:
+    """What the sentinel looks at; a figure that the rollouts do not give is left out. Gold counts groups that it can judge."""
     rewards = rollouts.rewards
-    right = [[_is_right(group.row, text) for text in group.texts] for group in rollouts.groups]
-    judged = [(group.texts, good) for group, good in zip(rollouts.groups, right, strict=True) if "answer" in group.row]
-    solved = [all(good) for good in right]
+    grades = [score_rows(gold, [group.row] * len(group.texts), group.texts) for group in rollouts.groups]
+    scores = [[grade.score for grade in group if grade.score is not None] for group in grades]
+    whole = [len(known) == rollouts.k for known in scores]
+    right = [[is_right(grade) for grade in group] for group in grades]
+    judged = [(group.texts, good) for group, good, known in zip(rollouts.groups, right, whole, strict=True) if known]
+    solved = [known and all(good) for known, good in zip(whole, right, strict=True)]
+    total = sum(sum(known) for known, complete in zip(scores, whole, strict=True) if complete)
     figures = {
-        "accuracy": sum(sum(good) for _, good in judged) / (len(judged) * rollouts.k) if judged else None,
+        "accuracy": total / (len(judged) * rollouts.k) if judged else None,
         "completions/identical_wrong": identical_and_wrong(judged) if judged else None,
         "frac_unsolved_silent": unsolved_silent(has_signal(rewards).tolist(), solved) if rollouts.k > 1 else None,
         "completions/distinct_2": distinct_2([c.tokens for c in rollouts.completions]),
@@ -60,10 +65,6 @@ def _watched_figures(rollouts: Rollouts) -> dict[str, float]:
         ),
     }
     return {name: value for name, value in figures.items() if value is not None}
-
-
-def _is_right(row: Mapping[str, Any], text: str) -> bool:
-    return "answer" in row and is_correct(text, str(row["answer"]))
 
 
 def experience_figures(experience: Experience) -> dict[str, float]:

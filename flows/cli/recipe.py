@@ -20,7 +20,11 @@ def show(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, jso
 
     from ratchet.components.recipe import load_recipe
 
-    values = load_recipe(recipe, overrides or []).model_dump(mode="json")
+    loaded = load_recipe(recipe, overrides or [])
+    values = loaded.model_dump(mode="json")
+    if loaded.gold.grader is None:
+        written = {"graders": {"right": loaded.gold_settings.model_dump(mode="json")}, "gold": {"grader": "right"}}
+        print(f"gold follows from the reward; written out it is {json.dumps(written)}", file=sys.stderr)
     print(json.dumps(values, indent=2) if json_output else yaml.safe_dump(values, sort_keys=False), end="")
 
 

@@ -10,9 +10,9 @@ from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 DIGESTS = {"challenger": "c", "incumbent": "i"}
 
 
-def result(item: str, correct: bool, sample: int = 0, **values: Any) -> ItemResult:
-    given = {"prompt": item, "completion": "", "formatted": True, "length": 5, "finished": True, "kl": None, **values}
-    return ItemResult(id=item, correct=correct, sample=sample, **given)
+def result(item: str, right: bool, sample: int = 0, **values: Any) -> ItemResult:
+    given = {"prompt": item, "completion": "", "length": 5, "finished": True, "kl": None, **values}
+    return ItemResult(id=item, passed=right, score=float(right), sample=sample, **given)
 
 
 def arms(challenger: list[ItemResult], incumbent: list[ItemResult], items: list[str] | None = None, samples: int = 1) -> Arms:
@@ -57,3 +57,21 @@ def test_a_slice_holds_its_own_items_alone() -> None:
     ours, theirs = both.pair("accuracy", "hard")
     assert (ours.tolist(), theirs.tolist()) == ([[1.0]], [[0.0]])
     assert np.array_equal(both.slices["hard"], [True, False])
+
+
+def test_a_completion_that_the_gold_could_not_judge_is_missing_from_its_measures_alone() -> None:
+    fault = ItemResult("a", "p", "c", None, None, 5, True, None, fault="timeout")
+    both = arms([fault, result("b", True)], [result("a", False), result("b", False)])
+    assert both.missing(Arm.CHALLENGER, "accuracy") == ["a"]
+    assert both.missing(Arm.CHALLENGER, "length") == []
+    ours, theirs = compare(both, ["accuracy"]).pair("accuracy")
+    assert (ours.tolist(), theirs.tolist()) == ([[0.0], [1.0]], [[0.0], [0.0]])
+
+
+def test_items_of_one_group_are_one_cluster_of_differences() -> None:
+    challenger = [result(item, True, cluster=group) for item, group in (("a", "x"), ("b", "y"), ("c", "x"))]
+    incumbent = [result(item, False) for item in "abc"]
+    both = compare(arms(challenger, incumbent), ["accuracy"])
+    assert both.clusters is not None and both.clusters[0] == both.clusters[2] != both.clusters[1]
+    _, clusters = both.differences("accuracy")
+    assert clusters is not None and clusters.tolist() == both.clusters.tolist()

@@ -1,19 +1,21 @@
 """Measuring a policy on items."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from ratchet.components.evaluation.evaluate import Measuring, as_rows, evaluate_items
+from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
-from ratchet.components.recipe import Slice
+from ratchet.components.recipe import Exact, Length, Slice
 from ratchet.components.records import ItemResult
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{n:040x}", "prompt": f"{n} apples", "answer": f"#### {n}"} for n in (3, 14, 159, 2653, 58979)]
-ONE = ItemResult("a", "p", "#### 3", correct=True, formatted=True, length=5, finished=True, kl=2.0)
+ONE = ItemResult("a", "p", "#### 3", passed=True, score=1.0, length=5, finished=True, kl=2.0)
 
 
 def measured(rows: list[dict[str, str]] = ROWS, **options: object) -> list[ItemResult]:
@@ -64,13 +66,13 @@ class Saying(Policy):
 def test_a_completion_is_right_when_its_final_number_is_the_answers() -> None:
     policy = Saying(tiny_policy().model, tiny_policy().tokenizer)
     results = evaluate_items(policy, ROWS[:2], seed=7, purpose="dev", max_new_tokens=4, temperature=1.0)
-    assert [r.correct for r in results] == [True, False]  # the answers are 3 and 14
-    assert [r.formatted for r in results] == [True, True]
+    assert [r.passed for r in results] == [True, False]  # the answers are 3 and 14
+    assert [r.parts["format_rate"] for r in results] == [1.0, 1.0]
     assert results[0].completion == "#### 3"
 
 
 def test_results_survive_as_rows() -> None:
-    assert [ItemResult(**row) for row in as_rows([ONE])] == [ONE]
+    assert [ItemResult.from_json(row) for row in as_rows([ONE])] == [ONE]
 
 
 def test_samples_come_item_by_item_and_the_first_is_what_one_alone_would_be() -> None:
@@ -90,7 +92,8 @@ class Loosely(Policy):
 def test_the_lenient_extractor_stands_beside_the_strict_one() -> None:
     policy = Loosely(tiny_policy().model, tiny_policy().tokenizer)
     (result,) = evaluate_items(policy, ROWS[:1], seed=7, purpose="dev", max_new_tokens=4, temperature=1.0)
-    assert (result.correct, result.correct_lenient, result.formatted, result.answer) == (False, True, False, None)
+    assert (result.passed, result.score, result.answer) == (False, 0.0, None)
+    assert result.parts == {"accuracy_lenient": 1.0, "format_rate": 0.0}
 
 
 def test_a_reward_and_its_parts_go_with_each_sample() -> None:
@@ -114,3 +117,29 @@ def test_slices_are_by_prompt_or_by_field() -> None:
     assert [piece.includes({"prompt": "3 apples"}) for piece in slices] == [False, False]
     assert [piece.includes({"prompt": "3 apples", "level": 4}) for piece in slices] == [False, False]
     assert measured(ROWS[:2], measuring=Measuring(slices=slices))[1].slices == ["many"]
+
+
+def test_any_grader_can_be_gold_and_others_stand_beside_it() -> None:
+    rows = [{**ROWS[0], "answer": "it is 3", "group": "g1"}, {**ROWS[1], "answer": "no"}]
+    exact, brief = build_grader(Exact(type="exact")), build_grader(Length(type="length", longest=3, slope=10.0))
+    policy = Loosely(tiny_policy().model, tiny_policy().tokenizer)
+    measuring = Measuring(gold=exact, graders={"brief": brief})
+    first, second = evaluate_items(policy, rows, seed=7, purpose="dev", max_new_tokens=4, temperature=1.0, measuring=measuring)
+    assert (first.passed, first.score, first.answer, first.cluster) == (True, 1.0, "it is 3", "g1")
+    assert (second.passed, second.score, second.cluster) == (False, 0.0, None)
+    assert first.grades == {"brief": pytest.approx(0.6)}  # four characters too many, slope 10
+
+
+def test_a_fault_of_the_gold_is_missing_and_never_wrong() -> None:
+    def broken(prompts: list[str], texts: list[str], rows: list[dict[str, str]]) -> list[Grade]:
+        return [Grade(None, fault="timeout") if "14" in prompt else Grade(1.0, passed=True) for prompt in prompts]
+
+    results = measured(ROWS[:2], measuring=Measuring(gold=broken))
+    assert [(r.score, r.passed, r.fault) for r in results] == [(1.0, True, None), (None, None, "timeout")]
+
+
+def test_a_row_from_before_grades_is_read() -> None:
+    old = {**as_rows([ONE])[0], "correct": True, "formatted": True, "correct_lenient": None}
+    for name in ("passed", "score", "parts", "fault", "grades", "cluster"):
+        del old[name]
+    assert ItemResult.from_json(old) == replace(ONE, parts={"format_rate": 1.0})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ratchet.components.evaluation.measures import (
+    clusters_of,
     column,
     distinct_bigrams,
     flat,
@@ -16,24 +17,27 @@ from ratchet.components.evaluation.measures import (
     sliced_summaries,
     summarise,
 )
+from ratchet.components.recipe import headline
 from ratchet.components.records import ItemResult
 
-ONE = ItemResult("a", "p", "#### 3", correct=True, formatted=True, length=5, finished=True, kl=2.0, answer="3")
+PARTS = {"accuracy_lenient": 0.0, "format_rate": 1.0}
+ONE = ItemResult("a", "p", "#### 3", passed=True, score=1.0, length=5, finished=True, kl=2.0, answer="3", parts=PARTS)
 
 
 def samples(*answers: str | None, item: str = "a", right: str = "3") -> list[ItemResult]:
     """Samples of an item whose answer is ``right``."""
+    right_ones = [answer == right for answer in answers]
     return [
-        replace(ONE, id=item, sample=n, answer=answer, correct=answer == right, formatted=answer is not None)
-        for n, answer in enumerate(answers)
+        replace(ONE, id=item, sample=n, answer=answer, passed=good, score=float(good))
+        for n, (answer, good) in enumerate(zip(answers, right_ones, strict=True))
     ]
 
 
 def test_a_summary_by_hand() -> None:
     results = [
         ONE,
-        replace(ONE, id="b", correct=False, length=7, kl=4.0),
-        replace(ONE, id="c", correct=False, formatted=False, length=9, kl=6.0),
+        replace(ONE, id="b", passed=False, score=0.0, length=7, kl=4.0),
+        replace(ONE, id="c", passed=False, score=0.0, parts={**PARTS, "format_rate": 0.0}, length=9, kl=6.0),
     ]
     summary = summarise(results)
     assert summary["accuracy"].value == pytest.approx(1 / 3)
@@ -52,7 +56,7 @@ def test_a_measure_with_a_gap_is_not_shown() -> None:
 
 
 def test_what_a_library_does_not_measure_is_absent_and_not_zero() -> None:
-    written = replace(ONE, formatted=None, correct_lenient=None, kl=None, answer=None)
+    written = replace(ONE, parts={}, kl=None, answer=None)
     assert list(summarise([written, replace(written, id="b")])) == ["accuracy", "length", "diversity"]
     compared = replace(written, completion="", length=None, finished=None)
     assert list(summarise([compared, replace(compared, id="b")])) == ["accuracy"]
@@ -119,6 +123,47 @@ def test_values_know_their_item() -> None:
 
 
 def test_a_slice_is_summarised_by_itself() -> None:
-    results = [replace(ONE, slices=["hard"], correct=False), replace(ONE, id="b")]
+    results = [replace(ONE, slices=["hard"], passed=False, score=0.0), replace(ONE, id="b")]
     assert sliced_summaries(results, ["hard"])["hard"]["accuracy"].value == 0
     assert sliced_summaries(results, ["none"])["none"]["accuracy"].n == 0
+
+
+def test_a_bounded_gold_is_a_measure_of_its_own_and_the_headline() -> None:
+    results = [replace(ONE, score=0.25, passed=False), replace(ONE, id="b", score=1.0)]
+    figures = summarise(results)
+    assert (figures["gold"].value, figures["accuracy"].value, headline(figures)) == (0.625, 0.5, "gold")
+    assert headline(summarise([ONE])) == "accuracy"
+
+
+def test_without_right_or_wrong_there_is_no_accuracy() -> None:
+    results = [replace(ONE, score=0.25, passed=None), replace(ONE, id="b", score=0.75, passed=None)]
+    assert "accuracy" not in summarise(results)
+    assert summarise(results)["gold"].value == 0.5
+
+
+def test_faults_of_the_gold_are_left_out_of_a_summary() -> None:
+    figures = summarise([ONE, replace(ONE, id="b", passed=None, score=None, fault="timeout")])
+    assert (figures["accuracy"].value, figures["accuracy"].n) == (1.0, 1)
+
+
+def test_parts_and_other_graders_are_measures() -> None:
+    result = replace(ONE, parts={**PARTS, "f1": 0.5}, grades={"short": 0.25})
+    assert column("gold/f1", [[result]]).tolist() == [[0.5]]
+    assert column("grader/short", [[result]]).tolist() == [[0.25]]
+    assert {"gold/f1", "grader/short"} <= summarise([result]).keys()
+
+
+def test_items_of_one_group_are_one_cluster() -> None:
+    groups = [[replace(ONE, cluster="x")], [replace(ONE, cluster="y")], [replace(ONE, cluster="x")], [ONE], []]
+    clusters = clusters_of(groups)
+    assert clusters is not None
+    assert clusters[0] == clusters[2]
+    assert len(set(clusters.tolist())) == 4
+    assert clusters_of([[ONE], [ONE]]) is None
+
+
+def test_a_groups_items_widen_the_interval() -> None:
+    alone = [replace(ONE, id=str(n), passed=n < 20, score=float(n < 20)) for n in range(40)]
+    tied = [replace(r, cluster=str(int(r.id) // 10)) for r in alone]
+    narrow, wide = (summarise(results)["accuracy"] for results in (alone, tied))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)  # four clusters, all right or all wrong

@@ -83,7 +83,8 @@ class Project:
         def write(path: Path) -> None:
             for arm, right in (("challenger", ours), ("incumbent", theirs)):
                 results = [
-                    ItemResult(item, "p", "#### 1", n < right, True, 10, True, 0.0, answer="1") for n, item in enumerate(items)
+                    ItemResult(item, "p", "#### 1", n < right, float(n < right), 10, True, 0.0, answer="1")
+                    for n, item in enumerate(items)
                 ]
                 write_json_lines(path / f"{arm}_sampled.jsonl", [asdict(result) for result in results])
             write_json(path / "facts.json", {"challenger": challenger, "incumbent": incumbent})

@@ -88,3 +88,12 @@ def test_the_power_of_a_bounded_measure_is_simulated_from_dev_rows() -> None:
 def test_dev_results_without_any_difference_leave_the_spread_unknown() -> None:
     rules = Rules(primary=Primary(measure="reward"))
     assert "no number of items" in (shortfall(power(270, 270, 400, rules)) or "")
+
+
+def test_groups_of_the_data_make_the_test_a_sign_flip_of_clusters() -> None:
+    assert choose_test(Rules(), 1, 300) == "mcnemar"
+    assert choose_test(Rules(), 1, 300, clustered=True) == "sign_flip"
+
+
+def test_a_bounded_gold_is_judged_by_sign_flip() -> None:
+    assert choose_test(Rules(primary=Primary(measure="gold")), 1, 300) == "sign_flip"

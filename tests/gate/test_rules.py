@@ -23,7 +23,9 @@ EXPECTED = {"challenger": "c" * 64, "incumbent": "i" * 64}
 def results(correct: list[bool], length: int = 10, kl: float | None = 1.0) -> dict[str, list[ItemResult]]:
     """One result an item; lengths and divergences vary a little around their mean."""
     return {
-        str(n): [ItemResult(str(n), "p", "c", right, True, length + n % 2, True, None if kl is None else kl + 0.01 * (n % 2))]
+        str(n): [
+            ItemResult(str(n), "p", "c", right, float(right), length + n % 2, True, None if kl is None else kl + 0.01 * (n % 2))
+        ]
         for n, right in enumerate(correct)
     }
 
@@ -137,6 +139,36 @@ def test_no_item_may_be_missing_unless_the_rules_allow_some() -> None:
     assert check_integrity(cut, RULES.model_copy(update={"max_missing": 0.01}), EXPECTED) == []
 
 
+def test_faults_of_the_gold_are_missing_items_named_by_their_kind() -> None:
+    broken = {k: [replace(r[0], passed=None, score=None, fault="timeout")] for k, r in list(BETTER.challenger.items())[:3]}
+    arms = replace(BETTER, challenger={**BETTER.challenger, **broken})
+    assert check_integrity(arms, RULES, EXPECTED) == ["3 of 300 items have no result from the challenger (the gold: 3 timeout)"]
+    allowed = RULES.model_copy(update={"max_missing": 0.01})
+    assert check_integrity(arms, allowed, EXPECTED, ["accuracy"]) == []
+    # counted against the challenger
+    assert decide(arms, allowed, first_champion=False).figures["losses"] == 3
+
+
+def test_a_bounded_gold_in_groups_is_judged_on_the_groups() -> None:
+    rules = RULES.model_copy(update={"primary": Primary(measure="gold")})
+
+    def scored(gain: float, groups: int) -> Arms:
+        def one(r: ItemResult, score: float) -> ItemResult:
+            return replace(r, passed=None, score=score, cluster=str(int(r.id) % groups))
+
+        return replace(
+            BETTER,
+            challenger={k: [one(r[0], 0.5 + gain)] for k, r in BETTER.challenger.items()},
+            incumbent={k: [one(r[0], 0.5)] for k, r in BETTER.incumbent.items()},
+        )
+
+    assert decide(scored(0.1, 50), rules, first_champion=False, test="sign_flip").promote
+    # The same gain in 4 groups: p is at least 2^-4, however many items there are.
+    few = decide(scored(0.1, 4), rules, first_champion=False, test="sign_flip")
+    assert not few.promote
+    assert few.figures["p_value"] == pytest.approx(2**-4, rel=0.1)
+
+
 @pytest.mark.parametrize(("items", "held"), [(148, False), (150, True)])
 def test_a_guard_whose_items_all_tie_holds_only_on_enough_items(items: int, held: bool) -> None:
     """1 - 0.05^(1/148) = 0.02004, 1 - 0.05^(1/150) = 0.01977: a share of losses of 0.02 that so many items may not show."""
@@ -222,11 +254,11 @@ def guarded(*guards: Guard, **more: object) -> Rules:
 
 def formatted(arms: Arms, ours: int, theirs: int) -> Arms:
     """The first so many items are in the format."""
-    challenger = {k: [replace(r[0], formatted=int(k) < ours)] for k, r in arms.challenger.items()}
+    challenger = {k: [replace(r[0], parts={"format_rate": float(int(k) < ours)})] for k, r in arms.challenger.items()}
     return replace(
         arms,
         challenger=challenger,
-        incumbent={k: [replace(r[0], formatted=int(k) < theirs)] for k, r in arms.incumbent.items()},
+        incumbent={k: [replace(r[0], parts={"format_rate": float(int(k) < theirs)})] for k, r in arms.incumbent.items()},
     )
 
 
@@ -262,7 +294,7 @@ def sliced(arms: Arms, wrong: int) -> Arms:
     """Items 0 to 99 are of the slice hard; the challenger is wrong on the first so many of them."""
     mark = {k: ["hard"] if int(k) < 100 else [] for k in arms.items}
     challenger = {
-        k: [replace(r[0], slices=mark[k], correct=r[0].correct and int(k) >= wrong)] for k, r in arms.challenger.items()
+        k: [replace(r[0], slices=mark[k], passed=r[0].passed and int(k) >= wrong)] for k, r in arms.challenger.items()
     }
     return replace(arms, challenger=challenger)
 
@@ -322,6 +354,8 @@ def test_a_challenger_at_a_guards_margin_is_seldom_promoted() -> None:
     for _ in range(300):
         # the format holds for all of the incumbent's, and for 95% of the challenger's: just the margin
         broken = rng.random(300) < worse
-        challenger = {k: [replace(r[0], formatted=not broken[int(k)])] for k, r in BETTER.challenger.items()}
+        challenger = {
+            k: [replace(r[0], parts={"format_rate": float(not broken[int(k)])})] for k, r in BETTER.challenger.items()
+        }
         promoted += decide(replace(BETTER, challenger=challenger), rules, first_champion=False).promote
     assert promoted / 300 <= bound + 3 * math.sqrt(bound * (1 - bound) / 300)

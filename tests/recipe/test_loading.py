@@ -11,6 +11,7 @@ from tests.places import RECIPES
 
 QUICKSTART = RECIPES / "quickstart.yaml"
 SMALLEST = "name: small\ngate: {rules: {}}\n"
+GOLD = "graders: {right: {type: number, form: strict}}\ngold: {grader: right}\n"
 
 
 def load(tmp_path: Path, extra: str = "", *overrides: str) -> Recipe:
@@ -247,7 +248,7 @@ def test_an_impossible_combination_is_refused(tmp_path: Path, overrides: list[st
 
 @pytest.mark.parametrize("override", ["data.split.pairs=0", "data.split.pairs_heldout=0", "data.split.pairs_heldout=1"])
 def test_a_learned_reward_without_pairs_is_refused(tmp_path: Path, override: str) -> None:
-    assert "pairs" in refusal(tmp_path, "", "reward.kind=model", override)
+    assert "pairs" in refusal(tmp_path, GOLD, "reward.kind=model", override)
 
 
 @pytest.mark.parametrize("override", ["data.split.dev=0", "data.split.sealed=0"])

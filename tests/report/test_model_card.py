@@ -24,6 +24,7 @@ def card(project: Path = ROOT, **changes: Any) -> str:
         "dirty": False,
         "dataset_md5": "d" * 32 + ".dir",
         "recipe_digest": "e" * 64,
+        "gold": "9" * 64,
         "weights_sha256": "f" * 64,
         "policy_sha256": "e" * 64,
         "algorithm": "grpo",

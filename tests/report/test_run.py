@@ -32,7 +32,8 @@ VALUES = {
         {"name": "length", "value": "0.8", "threshold": "0.5", "passed": False, "advice": "shorten"},
     ]},
     "tables": [("train", 100)],
-    "samples": [{"prompt": "1 + 1", "completion": "#### 2", "correct": True}],
+    "kept": [],
+    "samples": [{"prompt": "1 + 1", "completion": "#### 2", "passed": True, "score": 1.0}],
     "stages": [{"name": "prepare", "key": "abc", "cached": True, "seconds": 1.0}],
 }  # fmt: skip
 
@@ -47,8 +48,8 @@ def test_a_script_in_a_value_is_only_text(where: str) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"samples": [{"prompt": SCRIPT, "completion": "", "correct": False}]},
-        {"samples": [{"prompt": "", "completion": SCRIPT, "correct": False}]},
+        {"samples": [{"prompt": SCRIPT, "completion": "", "passed": False, "score": 0.0}]},
+        {"samples": [{"prompt": "", "completion": SCRIPT, "passed": False, "score": 0.0}]},
         {"reasons": [SCRIPT]},
         {"tables": [(SCRIPT, 1)]},
         {"stages": [{"name": SCRIPT, "key": "k", "cached": False, "seconds": 1}]},
@@ -63,7 +64,7 @@ def test_a_script_in_a_list_is_only_text(values: dict[str, object]) -> None:
 
 
 def test_a_sample_is_shown_through_visible() -> None:
-    page = render({**VALUES, "samples": [{"prompt": "p", "completion": "\u202eabc\x07", "correct": False}]}, [])
+    page = render({**VALUES, "samples": [{"prompt": "p", "completion": "\u202eabc\x07", "passed": False, "score": 0.0}]}, [])
     assert "\\u202eabc\\u0007" in page
     assert "\u202e" not in page
 

@@ -181,7 +181,18 @@ def make_stages(run: Run, weights: str = "candidate", **facts: Any) -> None:
     trained = TrainingFacts("grpo", 8, 2, 4, None, None, True, {})
     values = {**asdict(trained), **facts}
     made.candidate = stage(run, TrainStage, {"model/model.safetensors": weights, "facts.json": values, "metrics.jsonl": []})
-    rows = [{"prompt": "p\x1b", "completion": "c", "correct": True, "length": 3, "kl": 0.0}]
+    rows = [
+        {
+            "prompt": "p\x1b",
+            "completion": "c",
+            "id": "a",
+            "passed": True,
+            "score": 1.0,
+            "finished": True,
+            "length": 3,
+            "kl": 0.0,
+        }
+    ]
     files = {"summary.json": SUMMARY, "details.json": {}, "challenger_sampled.jsonl": rows}
     made.dev = stage(run, EvaluateStage, files)
     made.stages = [made.data, start, made.reward, made.candidate, made.dev]

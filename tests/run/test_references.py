@@ -15,7 +15,10 @@ from tests.places import MICRO
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(references, "_hub_answer", lambda place, revision: "there" if place == "org/known" else "unknown")
-    (tmp_path / "mine.py").write_text("def good(prompts, completions, rows): ...\ndef short(sample): ...\n", encoding="utf-8")
+    (tmp_path / "mine.py").write_text(
+        "def good(prompts, completions, rows): ...\ndef short(sample): ...\ndef trl(completions, **columns): ...\n",
+        encoding="utf-8",
+    )
     (tmp_path / "broken.py").write_text("def f(:\n", encoding="utf-8")
     (tmp_path / "models").mkdir()
     return tmp_path
@@ -30,7 +33,7 @@ def custom(function: str) -> tuple[str, str]:
 
 
 def test_a_recipe_whose_references_exist_has_no_notes() -> None:
-    assert check() == check(*custom("mine:good")) == check(*custom("mine.py:good")) == check("policy.model=org/known") == []
+    assert check() == check(*custom("mine:good")) == check(*custom("mine.py:trl")) == check("policy.model=org/known") == []
 
 
 @pytest.mark.parametrize(
@@ -39,8 +42,13 @@ def test_a_recipe_whose_references_exist_has_no_notes() -> None:
         (custom("absent:f"), r"reward\.function 'absent:f': there is no 'absent' in "),
         (custom("absent.py:f"), r"reward\.function 'absent\.py:f': there is no "),
         (custom("mine:absent"), r"reward\.function 'mine:absent'.*mine has no 'absent'"),
-        (custom("mine:short"), r"reward\.function 'mine:short'.*cannot be called"),
+        (custom("mine:short"), r"reward\.function 'mine:short'.*no known protocol"),
         (custom("broken:f"), r"reward\.function 'broken:f'.*SyntaxError"),
+        (("graders.mine={file: broken.py:f}",), r"graders\.mine\.file 'broken\.py:f'.*SyntaxError"),
+        (
+            ("graders.m={type: multi, formula: a, graders: {a: {file: absent.py:f}}}",),
+            r"graders\.m\.a\.file 'absent\.py:f': there",
+        ),
         (("policy.model=/no/such/model",), r"policy\.model: '/no/such/model' is neither"),
         (("policy.model=models/absent",), r"policy\.model: 'models/absent' is neither"),
         (("policy.model=models",), r"policy\.model: 'models' is neither"),

@@ -28,7 +28,7 @@ def test_without_a_reward_the_digest_of_none_is_empty(tmp_path: Path) -> None:
 
 
 def test_results_are_those_of_a_place_without_what_was_not_measured_there(tmp_path: Path) -> None:
-    one = ItemResult("a", "p", "c", True, True, 3, True, 0.0)
+    one = ItemResult("a", "p", "c", True, 1.0, 3, True, 0.0)
     (tmp_path / "guard").mkdir()
     write_json_lines(tmp_path / "challenger_sampled.jsonl", [asdict(one)])
     write_json_lines(tmp_path / "guard" / "incumbent_greedy.jsonl", [])

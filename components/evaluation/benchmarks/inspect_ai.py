@@ -137,18 +137,18 @@ def _item(name: str, benchmark: Inspect, sample: Any, slices: Sequence[Slice]) -
     value = _score(name, benchmark, sample)
     asked = sample.input if isinstance(sample.input, str) else [[message.role, message.text] for message in sample.input]
     prompt = asked if isinstance(asked, str) else "\n\n".join(text for _, text in asked)
+    right = item_score(name, "the scorer", value) > 0.5
     written = bool(sample.output.choices) and sample.output.usage is not None
     return ItemResult(
         id=digest_of([asked, sample.target, sample.choices]),
         prompt=prompt,
         completion=sample.output.completion,
-        correct=item_score(name, "the scorer", value) > 0.5,
-        formatted=None,
+        passed=right,
+        score=float(right),
         length=sample.output.usage.output_tokens if written else None,
         finished=sample.output.stop_reason == "stop" if written else None,
         kl=None,
         sample=sample.epoch - 1,
-        correct_lenient=None,
         slices=slices_of({**to_jsonable_python(sample.metadata, fallback=str), "prompt": prompt}, slices),
     )
 

@@ -174,16 +174,16 @@ def _item(model: PolicyLM, task: str, sample: Mapping[str, Any], value: float, s
     document = json.loads(json.dumps(sample["doc"], default=handle_non_serializable))
     prompt = str(sample["arguments"][0][0])
     answers = model.answers.get(prompt) if len(sample["arguments"]) == 1 else None
+    right = value > 0.5
     fields = document if isinstance(document, dict) else {}
     return ItemResult(
         id=digest_of([task, document]),
         prompt=prompt,
         completion=answers[0].text if answers else "",
-        correct=value > 0.5,
-        formatted=None,
+        passed=right,
+        score=float(right),
         length=answers[0].length if answers else None,
         finished=answers[0].finished if answers else None,
         kl=None,
-        correct_lenient=None,
         slices=slices_of({**fields, "prompt": prompt}, slices),
     )

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ratchet.components.errors import RatchetError, RecipeError, RewardError
-from ratchet.components.graders.faults import FaultError, Retrying, kind_of
+from ratchet.components.graders.faults import FaultError, kind_of
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.worker.process import Process
-from ratchet.components.recipe import Failures, Limits
+from ratchet.components.recipe import Limits
 from ratchet.components.text import redacted, visible
 from ratchet.components.user_code import project_root
 
@@ -145,14 +145,3 @@ class Worker:
 
 
 REMEDY = 'Move code that does work or ends the process below `if __name__ == "__main__":`.'
-
-
-def user_function(target: str, limits: Limits, failures: Failures, **options: Any) -> Retrying:
-    """A user's function with its failures retried, counted and bounded; ``options`` are those of ``Worker``.
-
-    Raises:
-        RecipeError, RewardError: if it cannot be loaded.
-    """
-    worker = Worker(target, limits, **options)
-    worker.start()
-    return Retrying(worker, target, failures)

@@ -21,7 +21,7 @@ class Group:
     row: Mapping[str, Any]
     completions: Sequence[str]
     repeats: Floats  # [R, k], NaN if a completion could not be judged
-    gold: Floats  # [k], 1 right and 0 wrong by the verifier
+    gold: Floats  # [k], the gold's score, 1 right and 0 wrong where it says so; NaN if it could not judge
 
     @property
     def values(self) -> Floats:
@@ -32,7 +32,7 @@ class Group:
     @property
     def judged(self) -> "Group":
         """Without the samples that could not be judged in every repeat."""
-        kept = np.asarray(np.isfinite(self.repeats).all(axis=0))
+        kept = np.asarray(np.isfinite(self.repeats).all(axis=0) & np.isfinite(self.gold))
         texts = [text for text, keep in zip(self.completions, kept.tolist(), strict=True) if keep]
         return Group(self.row, texts, self.repeats[:, kept], self.gold[kept])
 
@@ -176,9 +176,8 @@ def best_of_n_fall(groups: Sequence[Group], threshold: float) -> Check:
 
 
 def discordant_wins(values: Floats, gold: Floats) -> tuple[float, float]:
-    """The pairs (right, wrong) among one prompt's samples: how many are ordered correctly (ties half), and their number."""
-    right, wrong = values[gold > 0], values[gold == 0]
-    ordered = wins(np.repeat(right, len(wrong)), np.tile(wrong, len(right)))
+    """The pairs (better, worse) by gold of one prompt's samples: how many are ordered correctly (ties half), of how many."""
+    ordered = wins(values[:, None], values[None, :])[gold[:, None] > gold[None, :]]
     return float(ordered.sum()), float(len(ordered))
 
 

@@ -41,6 +41,7 @@ class Subject:
         judge: what must order the held-out pairs: the learned model alone, if there is one, so that a verifier next to it
             cannot hide that it learned nothing.
         learned: whether ``judge`` is a model, whose confidence can be calibrated.
+        gold: what says which samples are right.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Subject:
     judge: RewardFunction
     learned: bool = False
     identity: Mapping[str, str] = field(default_factory=dict)
+    gold: RewardFunction = grade_numbers
 
 
 def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds: RewardValidation) -> RewardReport:
@@ -57,7 +59,7 @@ def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds:
         pairs: held-out rows with prompt, answer, chosen, rejected.
     """
     scored = ScoredPairs(pairs, *(totals(subject.judge, pairs, [p[s] for p in pairs]) for s in ("chosen", "rejected")))
-    groups = scored_groups(subject.reward, samples, thresholds.repeats)
+    groups = scored_groups(subject.reward, subject.gold, samples, thresholds.repeats)
     judged = [group for group in (g.judged for g in groups) if len(group.gold)]
     checks = [
         identity_check(subject.judge, subject.identity),
@@ -155,10 +157,10 @@ def checks_on_samples(
     ]
 
 
-def scored_groups(reward: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
-    """The samples by prompt, each scored ``repeats`` times by the reward and once by the verifier."""
+def scored_groups(reward: RewardFunction, judge: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
+    """The samples by prompt, each scored ``repeats`` times by the reward and once by the gold."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
-    gold = np.array([grade.score or 0.0 for grade in grade_numbers([], samples.completions, samples.rows)])
+    gold = totals(judge, samples.rows, samples.completions)
     places: dict[str, list[int]] = {}
     for number, row in enumerate(samples.rows):
         places.setdefault(row["prompt"], []).append(number)

@@ -28,10 +28,10 @@ def test_items_are_scored_by_the_first_scorer_and_leave_no_file(tmp_path: Path, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     results = items(tmp_path)
-    assert [r.correct for r in results] == [False, True, False]  # "even" is right where the level is 2
+    assert [r.passed for r in results] == [False, True, False]  # "even" is right where the level is 2
     assert [r.prompt for r in results] == ["1 + 1 =", "2 + 2 =", "3 + 3 ="]
     assert [r.slices for r in results] == [[], ["second"], []]
-    assert {(r.formatted, r.correct_lenient, r.kl, r.answer, r.sample) for r in results} == {(None, None, None, None, 0)}
+    assert {(r.fault, r.kl, r.answer, r.sample) for r in results} == {(None, None, None, 0)}
     assert [path.name for path in tmp_path.rglob("*")] == ["sums.py"]
 
 

@@ -101,11 +101,11 @@ class Saying(Policy):
 def test_a_task_that_has_the_model_write_gives_right_and_length(tmp_path: Path) -> None:
     folder = lm_eval_folder(tmp_path / "tasks", "sums", WRITING)
     results = items(folder, "sums", Saying(tiny_policy().model, tiny_tokenizer()))
-    assert [r.correct for r in results] == [False, True, False]  # the answers are 2, 4 and 6
+    assert [r.passed for r in results] == [False, True, False]  # the answers are 2, 4 and 6
     assert [r.prompt for r in results] == [row["question"] for row in ROWS]
     assert {r.completion for r in results} == {"4"}
     assert all(1 <= (r.length or 0) <= 6 for r in results)
-    assert {(r.formatted, r.correct_lenient, r.kl, r.answer, r.sample) for r in results} == {(None, None, None, None, 0)}
+    assert {(r.fault, r.kl, r.answer, r.sample) for r in results} == {(None, None, None, 0)}
     assert sorted(path.name for path in Path(folder).iterdir()) == ["rows.jsonl", "sums.yaml"]
 
 
@@ -113,7 +113,7 @@ def test_a_choice_is_the_likelier_continuation_and_has_no_length(tmp_path: Path)
     results = items(lm_eval_folder(tmp_path / "tasks", "choices", CHOOSING), "choices")
     requests = [request("loglikelihood", row["question"], f" {choice}") for row in ROWS for choice in ("yes", "no")]
     scores = [score for score, _ in model().loglikelihood(requests)]
-    assert [r.correct for r in results] == [scores[n] > scores[n + 1] for n in (0, 2, 4)]
+    assert [r.passed for r in results] == [scores[n] > scores[n + 1] for n in (0, 2, 4)]
     assert {(r.completion, r.length, r.finished) for r in results} == {("", None, None)}
 
 

@@ -138,8 +138,8 @@ def test_a_file_that_is_not_there_is_named(benchmark: LmEval | Inspect, complain
 
 
 def test_a_task_that_asks_the_models_different_items_is_refused() -> None:
-    one = ItemResult("a", "p", "", True, None, None, None, None)
-    require_same_items("b", [one], [replace(one, correct=False)])
+    one = ItemResult("a", "p", "", True, 1.0, None, None, None)
+    require_same_items("b", [one], [replace(one, passed=False)])
     with pytest.raises(DataError, match="benchmark b asked the two models different items"):
         require_same_items("b", [one], [replace(one, prompt="q")])
 

@@ -1,0 +1,41 @@
+"""The section ``gold``: the grader by which dev, validation, sentinel, evaluation and gate judge."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.components.recipe.base import Name, Section
+from ratchet.components.recipe.graders import GraderSettings, Multi, Numbers
+from ratchet.components.recipe.reward import Reward
+
+REMEDY = "graders: {right: {type: number, form: strict}} and gold: {grader: right}, with the type of grader that fits the task"
+
+
+class Gold(Section):
+    """What counts as right."""
+
+    grader: Name | None = None  # of ``graders``; null: the reward's verifier, numbers in their strict form
+
+
+def default_gold(reward: Reward) -> GraderSettings | None:
+    """The gold of a recipe that names none: the verifier in its reward; of several the one of numbers; None without any.
+
+    Numbers count in the strict form: training may be paid for ``the answer is 5``, what is promoted must write ``#### 5``. A
+    formula is gold only where the recipe names it.
+    """
+    verifiers = reward.verifiers
+    numbers = [one for one in verifiers if isinstance(one, Numbers)]
+    if numbers:
+        return Numbers(form="strict")
+    return verifiers[0] if len(verifiers) == 1 and not isinstance(verifiers[0], Multi) else None
+
+
+def with_default_reward(values: Any) -> Any:
+    """A recipe's values, in which a reward that is not described is the gold itself."""
+    if not isinstance(values, Mapping) or not isinstance(values.get("gold"), Mapping):
+        return values
+    reward, graders = values.get("reward") or {}, values.get("graders")
+    grader = graders.get(values["gold"].get("grader")) if isinstance(graders, Mapping) else None
+    described = not isinstance(reward, Mapping) or {"kind", "verifier", "terms", "function"} & reward.keys()
+    if grader is None or described:
+        return values
+    return {**values, "reward": {**reward, "kind": "verifier", "verifier": grader}}

@@ -1,0 +1,113 @@
+"""What is gold is said by the recipe, or follows from its reward; where neither does, the recipe is refused."""
+
+from typing import Any
+
+import pytest
+
+from ratchet.components.errors import RecipeError
+from ratchet.components.recipe import Choice, Numbers, Pattern, Recipe, build_recipe
+
+CHOICE = {"type": "choice", "options": ["yes", "no"]}
+LONG = {"type": "length", "longest": 50}
+
+
+def recipe(**values: Any) -> Recipe:
+    return build_recipe({"name": "r", "gate": {"rules": {"guards": []}}, **values}, "recipe")
+
+
+def faults(**values: Any) -> str:
+    with pytest.raises(RecipeError) as caught:
+        recipe(**values)
+    return str(caught.value)
+
+
+def term(name: str, **verifier: Any) -> dict[str, Any]:
+    return {"name": name, "weight": 1.0, "verifier": verifier}
+
+
+@pytest.mark.parametrize("kind", ["verifier", "mix"])
+def test_the_rewards_verifier_is_gold_and_numbers_count_in_their_strict_form(kind: str) -> None:
+    assert recipe(reward={"kind": kind}).gold_settings == Numbers(form="strict")
+    assert recipe(reward={"kind": kind, "verifier": CHOICE}).gold_settings == Choice.model_validate(CHOICE)
+
+
+def test_of_a_sums_verifiers_the_only_one_or_that_of_numbers_is_gold() -> None:
+    tags = {"type": "regex", "pattern": "<a>"}
+    assert recipe(reward={"kind": "sum", "terms": [term("t", **tags)]}).gold_settings == Pattern.model_validate(tags)
+    both = {"kind": "sum", "terms": [term("t", **tags), term("n", type="number", form="lenient")]}
+    assert recipe(reward=both).gold_settings == Numbers(form="strict")
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        {"kind": "custom", "function": "m:f"},
+        {"kind": "model"},
+        {"kind": "sum", "terms": [{"name": "t", "weight": 1.0, "of": "model"}]},
+        {"kind": "sum", "terms": [term("t", **CHOICE), term("u", type="exact")]},
+    ],
+)
+def test_faults_of_a_reward_without_a_verifier_name_the_key_and_the_remedy(reward: dict[str, Any]) -> None:
+    assert "no verifier that could be gold" in faults(reward=reward)
+    assert "gold: {grader: right}" in faults(reward=reward)
+    assert recipe(reward=reward, graders={"right": CHOICE}, gold={"grader": "right"}).gold_settings.type == "choice"
+
+
+def test_the_gold_is_the_reward_where_none_is_described() -> None:
+    made = recipe(graders={"right": CHOICE}, gold={"grader": "right"}, reward={"failures": {"retries": 0}})
+    assert (made.reward.kind, made.reward.verifier, made.reward.failures.retries) == ("verifier", made.gold_settings, 0)
+    assert recipe(graders={"right": CHOICE}, gold={"grader": "right"}, reward={"kind": "mix"}).reward.verifier == Numbers()
+
+
+def test_an_unknown_grader_is_refused_with_those_that_exist() -> None:
+    assert "gold.grader is 'left', which is not one of graders; they are right" in faults(
+        graders={"right": CHOICE}, gold={"grader": "left"}
+    )
+    assert "graders.right.options" in faults(graders={"right": {"type": "choice", "options": ["a"]}})
+
+
+def primary(measure: str | None, grader: dict[str, Any]) -> str:
+    rules = {"guards": [], **({} if measure is None else {"primary": {"measure": measure}})}
+    made = recipe(graders={"g": grader}, gold={"grader": "g"}, gate={"rules": rules})
+    return made.gate.rules.primary.measure
+
+
+@pytest.mark.parametrize("measure", [None, "gold", "accuracy"])
+def test_a_gold_that_says_right_or_wrong_is_judged_as_accuracy(measure: str | None) -> None:
+    assert primary(measure, CHOICE) == "accuracy"
+
+
+@pytest.mark.parametrize("measure", [None, "gold"])
+def test_a_bounded_gold_is_judged_by_its_mean_score(measure: str | None) -> None:
+    assert primary(measure, LONG) == "gold"
+    assert primary(measure, {"type": "json_match"}) == "gold"
+
+
+def test_accuracy_needs_a_gold_that_passes() -> None:
+    assert primary("accuracy", {"type": "json_match"}) == "accuracy"
+    with pytest.raises(RecipeError, match="needs a gold that says right or wrong; use gold"):
+        primary("accuracy", LONG)
+
+
+@pytest.mark.parametrize(
+    ("guard", "complaint"),
+    [
+        ({"measure": "grader/short", "margin": 0.1}, "of a grader that graders does not have"),
+        ({"measure": "format_rate", "margin": 0.1}, "exists where the gold is a number in its strict form"),
+    ],
+)
+def test_a_guard_on_a_measure_that_nothing_gives_is_refused(guard: dict[str, Any], complaint: str) -> None:
+    assert complaint in faults(graders={"g": CHOICE}, gold={"grader": "g"}, gate={"rules": {"guards": [guard]}})
+
+
+def test_the_graders_of_guards_are_measured() -> None:
+    guard = {"measure": "grader/short", "margin": 0.1}
+    made = recipe(graders={"g": CHOICE, "short": LONG, "idle": LONG}, gold={"grader": "g"}, gate={"rules": {"guards": [guard]}})
+    assert list(made.guarding) == ["short"]
+    assert Recipe.model_validate(made.model_dump()) == made
+
+
+def test_mcnemar_does_not_go_with_groups() -> None:
+    rules = {"guards": [], "primary": {"test": "mcnemar"}}
+    source = {"kind": "jsonl", "path": "rows.jsonl"}
+    assert "data.group ties some together" in faults(data={"source": source, "group": "doc"}, gate={"rules": rules})
