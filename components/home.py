@@ -93,7 +93,7 @@ class Home:
 
 def project_root(start: Path) -> Path:
     """The nearest folder upwards that contains a recipe of its own; without one, ``start``."""
-    return next((folder for folder in (start, *start.parents) if (folder / RECIPE).is_file()), start)
+    return next((folder for folder in (start, *start.parents) if os.path.isfile(folder / RECIPE)), start)
 
 
 def check_place(path: Path, remedy: str) -> None:

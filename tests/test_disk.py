@@ -1,13 +1,17 @@
 """A full disk is named before a run begins, and when anything fails on it."""
 
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from ratchet.components import disk
-from ratchet.components.errors import StoreError
+from ratchet.components.errors import RatchetError, StoreError
+from ratchet.flows import cli, settings
+from ratchet.flows.cli import options
 
 MIB = 2**20
 
@@ -34,3 +38,26 @@ def test_faults_a_disk_that_is_nearly_full_is_named_with_any_error(tmp_path: Pat
     free |= {"wide": 1000, "full": 1}
     assert disk.shortage([tmp_path / "wide"]) == ""
     assert f"The disk of {tmp_path / 'full'} has 1.0 MiB free" in disk.shortage([tmp_path / "wide", tmp_path / "full"])
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (RatchetError("the server did not answer."), True),
+        (OSError("database or disk is full"), True),
+        (StoreError("x."), False),
+    ],
+)
+def test_faults_a_command_that_fails_on_a_full_disk_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, named: bool
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1.5 * MIB))
+    for place, name in ((settings, "apply"), (signal, "signal")):  # which would outlast this test
+        monkeypatch.setattr(place, name, Mock())
+    monkeypatch.setattr(options, "invocation", options.Invocation())
+    monkeypatch.setattr(cli, "app", Mock(side_effect=error))
+    with pytest.raises(SystemExit):
+        cli.command()
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert str(error) in told
+    assert (f"The disk of {project} has 1.5 MiB free" in told) == named

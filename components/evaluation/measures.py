@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ratchet.components.recipe import kind_of, samples_needed
+from ratchet.components.recipe import is_measure, kind_of, samples_needed
 from ratchet.components.records import ItemResult
 from ratchet.components.statistics.intervals import Floats, Integers, Interval, mean_interval, share_interval
 
@@ -129,7 +129,7 @@ def measures_of(groups: Sequence[Samples]) -> list[str]:
     majorities = [f"maj@{samples}"] if samples > 2 else []
     one_each = [*scored, "accuracy", "accuracy_lenient", "format_rate", "length", "diversity", "kl", "kl_incumbent"]
     names = [*one_each, *parts, *rewards, *of_samples, *majorities]
-    return [name for name in names if not np.isnan(column(name, groups)).any()]
+    return [name for name in names if is_measure(name) and not np.isnan(column(name, groups)).any()]
 
 
 def summarise(results: Sequence[ItemResult]) -> dict[str, Interval]:

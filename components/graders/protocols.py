@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ratchet.components.errors import RecipeError
+from ratchet.components.errors import RecipeError, RewardError
 from ratchet.components.graders import callers
 from ratchet.components.graders.callers import Call, Caller
 from ratchet.components.graders.inspect_ai import Inspect
@@ -109,7 +109,8 @@ def taken(function: Function, shape: Shape, wanted: str) -> str:
     """The protocol of a signature; the one that the recipe names must fit it.
 
     Raises:
-        RecipeError: if none fits, or several do.
+        RewardError: if none fits.
+        RecipeError: if several do.
     """
     found = fitting(shape)
     said = written(function)
@@ -119,7 +120,7 @@ def taken(function: Function, shape: Shape, wanted: str) -> str:
         return wanted
     if not found:
         forms = "; ".join(f"{name}: {form}" for name, (_, _, form) in PROTOCOLS.items())
-        raise RecipeError(f"{said} is a function of no known protocol. Write one of {forms}.")
+        raise RewardError(f"{said} is a function of no known protocol. Write one of {forms}.")
     if len(found) > 1:
         raise RecipeError(f"{said} is ambiguous: it fits {' and '.join(found)}. Add the key protocol: {found[0]}.")
     return found[0]
@@ -129,12 +130,12 @@ def signature_of(function: Function) -> inspect.Signature:
     """A function's signature.
 
     Raises:
-        RecipeError: if it has none, as some that are written in C.
+        RewardError: if it has none, as some that are written in C.
     """
     try:
         return inspect.signature(function)
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"{function!r:.80} has no signature to read. Write a function around it.") from error
+        raise RewardError(f"{function!r:.80} has no signature to read. Write a function around it.") from error
 
 
 def written(function: Function) -> str:

@@ -18,7 +18,7 @@ from ratchet.components.recipe.grader_kinds import Compared, Http, JsonMatch, La
 from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Multi, Numbers, Pattern
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
-from ratchet.components.recipe.measures import Kind, headline, is_of_gold, kind_of, samples_needed
+from ratchet.components.recipe.measures import Kind, headline, is_measure, is_of_gold, kind_of, samples_needed
 from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, StringCheck
 from ratchet.components.recipe.policy import Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
@@ -118,6 +118,7 @@ __all__ = [
     "build_recipe",
     "default_name",
     "headline",
+    "is_measure",
     "is_of_gold",
     "kind_of",
     "load_recipe",

@@ -56,6 +56,15 @@ def is_of_gold(name: str) -> bool:
     return OF_GOLD.fullmatch(name) is not None
 
 
+def is_measure(name: str) -> bool:
+    """Whether there is such a measure; a part of a grade may have a name that is none, such as one with a space."""
+    try:
+        kind_of(name)
+    except ValueError:
+        return False
+    return True
+
+
 def headline(figures: Mapping[str, Any]) -> str:
     """The gold's own measure among an evaluation's: its score, or where that is right or wrong, the accuracy."""
     return "gold" if "gold" in figures else "accuracy"

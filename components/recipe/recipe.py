@@ -52,7 +52,7 @@ class Recipe(Section):
             raise ValueError("task is given twice, as task and as data.task; remove one")
         return {**others, "data": {**others.get("data", {}), "task": values["task"]}}
 
-    _paid_by_gold = model_validator(mode="before")(with_default_reward)
+    _default_reward = model_validator(mode="before")(with_default_reward)
     _paid_by_formula = model_validator(mode="before")(with_formula)  # the later one runs first
 
     @model_validator(mode="after")
@@ -145,6 +145,11 @@ class Recipe(Section):
         settings = default_gold(self.reward)
         assert settings is not None  # checked above
         return settings
+
+    @property
+    def paid_by_gold(self) -> bool:
+        """Whether the reward is the gold itself."""
+        return self.reward.kind == "verifier" and self.reward.verifier == self.gold_settings
 
     @property
     def guarding(self) -> dict[str, GraderSettings]:

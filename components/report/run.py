@@ -54,7 +54,9 @@ def dev_rows(summary: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     wanted += [(name, Decoding.SAMPLED) for name in sampled if name != first]
     rows = []
     for figure, decoding in wanted:
-        before, after = (summary[rows_name(arm, decoding)].get(figure) for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
+        places = [summary[rows_name(arm, decoding)] for arm in (Arm.INCUMBENT, Arm.CHALLENGER)]
+        # An arm without a score between 0 and 1 has the gold as accuracy alone.
+        before, after = [_gold(place) for place in places] if figure == first else [place.get(figure) for place in places]
         label = f"{decoding} {LABELS[figure]}" if figure == first else LABELS.get(figure, figure)
         if before is not None or after is not None:
             rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})

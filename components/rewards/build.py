@@ -58,9 +58,9 @@ def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
     return Retrying(build_grader(settings), "the verifier", failures)
 
 
-def _custom(path: str, settings: Reward) -> RewardFunction:
-    worker = reward_worker(path, settings)
-    worker.start()
+def _custom(path: str, settings: Reward, key: str = "reward.function") -> RewardFunction:
+    worker = reward_worker(path, settings, key)
+    worker.start()  # what cannot be loaded is refused here
     return Retrying(worker, path, settings.failures)
 
 
@@ -69,5 +69,7 @@ def _term(settings: Reward, term: Term, path: Path | None, device: torch.device)
         return WeightedTerm(term.name, term.weight, load_model(settings.model, path, device), "the reward model", squash)
     if term.of == "custom":
         assert term.function is not None
-        return WeightedTerm(term.name, term.weight, _custom(term.function, settings), term.function)
+        return WeightedTerm(
+            term.name, term.weight, _custom(term.function, settings, f"reward.terms.{term.name}.function"), term.function
+        )
     return WeightedTerm(term.name, term.weight, _verifier(term.verifier, settings.failures), f"the verifier {term.name}")

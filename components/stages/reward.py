@@ -41,6 +41,7 @@ def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path
     from ratchet.components.rewards.checks.validation import validate_reward
 
     settings, device = context.recipe.reward, pick_device(context.recipe.device)
+    _check_references(context, data)
     if settings.needs_model:
         _make_model(context, data, start, key, path / "model", device)
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
@@ -51,6 +52,18 @@ def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path
     advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
     write_json(path / "report.json", without_nan({**report.as_json(), "advice": advice.as_json()}))
     context.observer.progress("reward", 1, 1, "passed" if report.passed else f"refused: {', '.join(report.failed)}")
+
+
+def _check_references(context: Context, data: DataStage) -> None:
+    """Refuse rows that the gold cannot judge; for numbers, rows without one were always left out, and stay so."""
+    from ratchet.components.graders.build import build_grader
+    from ratchet.components.graders.references import require_references
+    from ratchet.components.recipe import Label
+
+    gold = context.recipe.gold_settings
+    if hasattr(gold, "reference"):
+        tables = {name: data.table(name) for name in ("train", "dev")}
+        require_references(build_grader(gold), tables, strict=isinstance(gold, Label))
 
 
 def _subject(context: Context, path: Path, device: Any) -> Any:

@@ -164,7 +164,8 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
     reference = actor.reference() or Reference(frozen(load()))
-    scorer, gold = build_reward(recipe.reward, reward.model, device), build_gold(recipe)
+    scorer = build_reward(recipe.reward, reward.model, device)
+    gold = scorer if recipe.paid_by_gold else build_gold(recipe)
     with Interruption() as interruption:
         setting = Setting(
             train=plan.train,

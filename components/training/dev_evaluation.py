@@ -43,16 +43,18 @@ def dev_evaluation(
             temperature=temperature,
             measuring=Measuring(reference, gold=gold),
         )
-        scores = score_rows(reward, rows, [result.completion for result in results])
+        proxies = [result.score for result in results]
+        if reward is not gold:
+            proxies = [grade.score for grade in score_rows(reward, rows, [result.completion for result in results])]
         figures = summarise(results)
-        judged = [(result, grade) for result, grade in zip(results, scores, strict=True) if result.score is not None]
+        judged = [(result.score, proxy) for result, proxy in zip(results, proxies, strict=True) if result.score is not None]
         if not judged:
             raise RewardError("the gold could judge no completion on dev. Give the rows references that it can read.")
         names = {headline(figures): "sampled_accuracy", "format_rate": "format_rate", "length": "mean_length", "kl": "kl"}
         return dev_result(
             {f"eval_{shown}": figures[name].value for name, shown in names.items() if name in figures},
-            gold=[float(result.score or 0.0) for result, _ in judged],
-            proxy=[grade.score for _, grade in judged],
+            gold=[score for score, _ in judged],
+            proxy=[proxy for _, proxy in judged],
         )
 
     return evaluate

@@ -102,7 +102,12 @@ class Setting:
     sample_rows: int = 8
     interrupted: Callable[[], bool] = lambda: False  # called after each step: whether to commit and end early
     memory: Watch | None = None
-    gold: RewardFunction = grade_numbers  # judges completions beside the reward, for the figures
+    gold: RewardFunction = grade_numbers  # judges completions for the figures
+
+    @property
+    def other_gold(self) -> RewardFunction | None:
+        """The gold; None if it is the reward, which has graded every completion already."""
+        return None if self.gold is self.reward else self.gold
 
 
 class Trainer:
@@ -215,7 +220,7 @@ class Trainer:
         with self._compiled():
             experience = self._experience(rollouts, phases)
             with phases("figures"):
-                values |= rollout_figures(rollouts, self.setting.gold) | experience_figures(experience)
+                values |= rollout_figures(rollouts, self.setting.other_gold) | experience_figures(experience)
                 self.progress.note_accuracy(values.get("accuracy"))
                 self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
             point(f"train:{step}:update")

@@ -22,8 +22,12 @@ from ratchet.components.training.rollouts import Rollouts
 FEWEST_UNSOLVED = 4  # groups of which a share says something
 
 
-def rollout_figures(rollouts: Rollouts, gold: RewardFunction = grade_numbers) -> dict[str, float]:
-    """Figures of the rollouts themselves, before penalties and KL. Means are over completions; missing rewards are left out."""
+def rollout_figures(rollouts: Rollouts, gold: RewardFunction | None = grade_numbers) -> dict[str, float]:
+    """Figures of the rollouts themselves, before penalties and KL. Means are over completions; missing rewards are left out.
+
+    Args:
+        gold: None if the reward is the gold, whose grades the rollouts have.
+    """
     rewards, lengths, finished = rollouts.rewards, rollouts.lengths.float(), rollouts.finished
     figures = _spread("reward", rewards[~rewards.isnan()])
     figures |= {
@@ -45,10 +49,13 @@ def rollout_figures(rollouts: Rollouts, gold: RewardFunction = grade_numbers) ->
     return figures | _watched_figures(rollouts, gold)
 
 
-def _watched_figures(rollouts: Rollouts, gold: RewardFunction) -> dict[str, float]:
+def _watched_figures(rollouts: Rollouts, gold: RewardFunction | None) -> dict[str, float]:
     """What the sentinel looks at; a figure that the rollouts do not give is left out. Gold counts groups that it can judge."""
     rewards = rollouts.rewards
-    grades = [score_rows(gold, [group.row] * len(group.texts), group.texts) for group in rollouts.groups]
+    grades = [
+        group.scores if gold is None else score_rows(gold, [group.row] * len(group.texts), group.texts)
+        for group in rollouts.groups
+    ]
     scores = [[grade.score for grade in group if grade.score is not None] for group in grades]
     whole = [len(known) == rollouts.k for known in scores]
     right = [[is_right(grade) for grade in group] for group in grades]

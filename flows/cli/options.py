@@ -26,10 +26,18 @@ invocation = Invocation()
 
 
 def enter_project() -> None:
-    """Continue in the project's root: its recipe's paths are relative to it."""
+    """Continue in the project's root: its recipe's paths are relative to it.
+
+    Raises:
+        StoreError: if the working directory was deleted.
+    """
+    from ratchet.components.errors import StoreError
     from ratchet.components.home import project_root
 
-    invocation.folder = Path.cwd()
+    try:
+        invocation.folder = Path.cwd()
+    except FileNotFoundError as error:
+        raise StoreError("the working directory was deleted. Change to another one.") from error
     os.chdir(project_root(invocation.folder))
 
 

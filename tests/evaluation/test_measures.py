@@ -167,3 +167,9 @@ def test_a_groups_items_widen_the_interval() -> None:
     tied = [replace(r, cluster=str(int(r.id) // 10)) for r in alone]
     narrow, wide = (summarise(results)["accuracy"] for results in (alone, tied))
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)  # four clusters, all right or all wrong
+
+
+def test_faults_a_part_whose_name_is_no_measure_is_left_out() -> None:
+    result = replace(ONE, parts={**PARTS, "line items": 0.5}, rewards={"reward": 1.0, "reward/one two": 1.0})
+    assert {"reward", "accuracy"} <= summarise([result]).keys()
+    assert not {"gold/line items", "reward/one two"} & summarise([result]).keys()

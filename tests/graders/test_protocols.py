@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.errors import RecipeError
+from ratchet.components.errors import RecipeError, RewardError
 from ratchet.components.graders.protocols import serve
 from ratchet.components.graders.worker.child import answered
 
@@ -79,7 +79,7 @@ def nothing(): ...  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("function", [anything, item_sample, three, nothing, max])
 def test_protocol_faults_a_wrong_signature_is_refused_with_the_forms_that_are_known(function: Callable[..., Any]) -> None:
-    with pytest.raises(RecipeError, match=r"function of no known protocol\. Write one of openai|has no signature"):
+    with pytest.raises(RewardError, match=r"function of no known protocol\. Write one of openai|has no signature"):
         taken(function)
 
 
@@ -283,5 +283,5 @@ def test_a_reward_function_may_name_its_three_parameters_as_it_likes() -> None:
         (0.0, {}),
     ]
     assert taken(trl, positional=True) == "trl"
-    with pytest.raises(RecipeError, match="no known protocol"):
+    with pytest.raises(RewardError, match="no known protocol"):
         taken(lambda a, b: 1, positional=True)

@@ -111,3 +111,10 @@ def test_mcnemar_does_not_go_with_groups() -> None:
     rules = {"guards": [], "primary": {"test": "mcnemar"}}
     source = {"kind": "jsonl", "path": "rows.jsonl"}
     assert "data.group ties some together" in faults(data={"source": source, "group": "doc"}, gate={"rules": rules})
+
+
+def test_whether_the_reward_is_the_gold_itself() -> None:
+    assert recipe(graders={"right": CHOICE}, gold={"grader": "right"}).paid_by_gold
+    assert not recipe(reward={"kind": "verifier"}).paid_by_gold  # lenient, and the gold is strict
+    assert recipe(reward={"kind": "verifier", "verifier": {"form": "strict"}}).paid_by_gold
+    assert not recipe(reward={"kind": "mix", "verifier": {"form": "strict"}}).paid_by_gold

@@ -156,6 +156,17 @@ def test_measures_of_one_arm_alone_have_a_dash() -> None:
     assert rows["pass@2"]["after"] == "0.912"
 
 
+def test_an_arm_whose_scores_are_all_0_or_1_stands_beside_one_with_others() -> None:
+    figure = {"value": 0.0, "low": None, "high": None, "n": 4}
+    before = {"accuracy": figure}
+    after = {"gold": {**figure, "value": 0.5}, "accuracy": figure}
+    summary = {
+        f"{arm}_{how}": each for arm, each in (("incumbent", before), ("challenger", after)) for how in ("sampled", "greedy")
+    }
+    first = dev_rows(summary)[0]
+    assert first == {"label": "sampled mean score of the gold", "before": "0.000", "after": "0.500"}
+
+
 def test_slices_and_benchmarks_have_rows_of_their_own() -> None:
     places = place_rows({"slice long": SUMMARY, "benchmark school": SUMMARY})
     assert [row["label"] for row in places] == ["slice long (400 answers)", "benchmark school (400 answers)"]

@@ -97,7 +97,7 @@ def functions(project: Path) -> Path:
         ("vanishes", r"\(1 exit\).*ended its process with exit code 0"),
         ("crashes", r"\(1 crash\).*SIGSEGV"),
         ("leaks", r"\(1 raised\).*https://\*\*\*@judge/v1\?api_key=\*\*\* failed"),
-        ("wrong", r"wrong\(sample\) cannot be called"),
+        ("wrong", r"wrong\(sample\) is a function of no known protocol"),
     ],
 )
 def test_faults_a_function_that_always_fails_is_an_error_with_its_last_message(

@@ -36,7 +36,7 @@ def key(tmp_path: Path) -> Callable[..., str]:
 
 RELEVANT = (
     *("evaluation.temperature=0.5", "evaluation.samples=3", "evaluation.slices=[{name: s, prompt: x}]"),
-    *("policy.max_new_tokens=9", "seed=4", "device=auto"),
+    *("policy.max_new_tokens=9", "seed=4", "device=auto", "graders.right.form=lenient", "reward.verifier.form=strict"),
 )
 
 

@@ -1,7 +1,9 @@
 """What is shown of a step, by hand."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +95,32 @@ def test_the_accuracy_is_that_of_the_answers_whatever_the_reward() -> None:
     texts = ["it is #### 7", "#### 8", "no answer", "#### 7"]
     group = PromptRollout(row, [5], [completion(-1.0)] * 4, texts, [Grade(0.0, {})] * 4)
     assert rollout_figures(Rollouts([group]))["accuracy"] == 0.5
+
+
+def test_the_accuracy_is_the_golds_mean_score_and_right_what_it_passes() -> None:
+    texts = ["a", "b", "b", "c"]
+    scores = {"a": Grade(1.0, passed=True), "b": Grade(0.25, passed=False), "c": Grade(0.5, passed=True)}
+    group = PromptRollout({"prompt": "p"}, [5], [completion(-1.0)] * 4, texts, [Grade(0.0)] * 4)
+    figures = rollout_figures(Rollouts([group]), lambda prompts, completions, rows: [scores[text] for text in completions])
+    assert figures["accuracy"] == 0.5
+    assert figures["completions/identical_wrong"] == 0.5  # both b
+
+
+def test_a_reward_that_is_the_gold_has_graded_already() -> None:
+    grades = [Grade(0.75, passed=True), Grade(0.25, passed=False)]
+    group = PromptRollout({"prompt": "p"}, [5], [completion(-1.0)] * 2, ["a", "b"], grades)
+    assert rollout_figures(Rollouts([group]), None)["accuracy"] == 0.5
+
+
+def test_a_group_with_a_fault_of_the_gold_is_left_out() -> None:
+    def gold(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Any]) -> list[Grade]:
+        return [Grade(None, fault="timeout") if text == "b" else Grade(1.0, passed=True) for text in completions]
+
+    broken, good = (
+        PromptRollout({"prompt": "p"}, [5], [completion(-1.0)] * 2, texts, [Grade(0.0)] * 2)
+        for texts in (["a", "b"], ["a", "a"])
+    )
+    assert rollout_figures(Rollouts([broken, good]), gold)["accuracy"] == 1.0
 
 
 def test_without_an_answer_there_is_no_accuracy() -> None:

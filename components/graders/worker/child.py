@@ -36,11 +36,11 @@ class UnfitError(Exception):
     """A result that is not a grade."""
 
 
-def serve(channel: int, settings: Mapping[str, Any]) -> None:
-    """Load the function, and answer each line of calls with one line of grades. Returns at the end of the lines."""
+def serve(channel: int, limits: Mapping[str, Any]) -> None:
+    """Load the function that the first line names, and answer each line of calls with one line of grades, to the end."""
     private = fcntl.fcntl(channel, fcntl.F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR)
     os.close(channel)
-    limits, process = settings["limits"], os.getpid()
+    process = os.getpid()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_mb"] * 2**20,) * 2)
     with os.fdopen(private, "rb") as requests, os.fdopen(os.dup(private), "wb") as replies:
@@ -56,7 +56,7 @@ def serve(channel: int, settings: Mapping[str, Any]) -> None:
             replies.write(json.dumps(value).encode() + b"\n")
             replies.flush()
 
-        answer, hello = _loaded(settings)
+        answer, hello = _loaded(json.loads(requests.readline()))
         reply(hello)
         if answer is None:
             return

@@ -43,13 +43,8 @@ class Worker:
         key: str = "reward.function",
     ) -> None:
         self.target, self.limits, self.key = target, limits, key
-        self._settings = {
-            "root": str(project_root()),
-            "target": target,
-            "adapter": adapter,
-            "options": dict(options or {}),
-            "limits": limits.model_dump(mode="json"),
-        }
+        self._root = str(project_root())
+        self._settings = {"target": target, "adapter": adapter, "options": dict(options or {})}
         self._environment = tuple(environment)
         self._process: Process | None = None
         self._hello: dict[str, Any] = {}
@@ -90,7 +85,7 @@ class Worker:
 
     def _ask(self, process: Process, calls: Sequence[Mapping[str, Any]]) -> list[Grade]:
         try:
-            reply = process.ask(json.dumps(calls, default=str).encode() + b"\n", self.limits.seconds)
+            reply = process.ask(_line(calls), self.limits.seconds)
         except BaseException:  # Ctrl-C too: the process has ended
             self._process = None
             raise
@@ -113,10 +108,10 @@ class Worker:
     def _started(self) -> Process:
         if self._process is not None:
             return self._process
-        process = Process(self._settings, self._environment)
+        process = Process(self._root, self.limits.model_dump(mode="json"), self._environment)
         weakref.finalize(self, process.end)  # also at exit
         try:
-            hello = process.ask(b"", SECONDS_TO_LOAD)
+            hello = process.ask(_line(self._settings), SECONDS_TO_LOAD)
         except FaultError as fault:
             raise RewardError(f"{self.key} {self.target!r} cannot be imported: {fault}. {REMEDY}") from fault
         if "failed" in hello:
@@ -142,6 +137,10 @@ class Worker:
             if self._process is not None:
                 self._process.end()
                 self._process = None
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, default=str).encode() + b"\n"
 
 
 REMEDY = 'Move code that does work or ends the process below `if __name__ == "__main__":`.'

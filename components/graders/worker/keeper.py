@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 PERIOD = 0.02  # seconds between two looks
+WHILE_LOADING = 4 * 2**30  # bytes that imports may take
 READY = b"r"  # on control: the function is loaded, and memory counts from here
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 PROC = Path("/proc")
@@ -44,11 +45,12 @@ def main() -> None:
 
 
 def serve(channel: int, settings: dict[str, Any]) -> None:
+    """In the forked process: what the function may import, then its work."""
     sys.path[:0] = [settings["root"]]
     sys.path.append(settings["package"])  # last: the user's modules and the installed ones come first
     from ratchet.components.graders.worker.child import serve
 
-    serve(channel, settings)
+    serve(channel, settings["limits"])
 
 
 def prctl(option: int, value: int) -> None:
@@ -58,12 +60,12 @@ def prctl(option: int, value: int) -> None:
 
 def watch(child: int, parent: int, control: int, limits: dict[str, Any]) -> dict[str, Any]:
     """Wait until the function's process must end: its ``status`` as subprocess gives it, the ``limit``, or nothing."""
-    imports = 0
+    imports = WHILE_LOADING
     while os.getppid() == parent:
         if select.select([control], [], [], PERIOD)[0]:
             if os.read(control, 1) != READY:
                 return reaped(child)
-            imports = memory(descendants())
+            imports = sum(map(_proportional, descendants()))
             continue
         ended = reaped(child)
         if ended:
@@ -71,7 +73,7 @@ def watch(child: int, parent: int, control: int, limits: dict[str, Any]) -> dict
         running = descendants()
         if len(running) - 1 > limits["processes"]:
             return {"limit": "processes"}
-        if memory(running) > imports + limits["memory_mb"] * 2**20:
+        if exceeds(running, imports + limits["memory_mb"] * 2**20):
             return {"limit": "memory"}
     return {}
 
@@ -109,10 +111,9 @@ def _children(task: Path) -> list[int]:
     return []
 
 
-def memory(processes: list[int]) -> int:
-    """Bytes in real memory. What processes share is divided among them, which costs more to read: only where it may matter."""
-    total = sum(_resident(process) for process in processes)
-    return total if len(processes) < 2 else min(total, sum(_proportional(process) for process in processes))
+def exceeds(processes: list[int], most: int) -> bool:
+    """Whether they take more bytes of real memory. What they share is divided among them, which costs more to read."""
+    return sum(map(_resident, processes)) > most and sum(map(_proportional, processes)) > most
 
 
 def _resident(process: int) -> int:

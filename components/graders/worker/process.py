@@ -28,22 +28,24 @@ class Process:
     """The keeper, the function's process below it, and the three pipes to them.
 
     Args:
-        settings: what ``keeper`` and ``child`` read: root, target, adapter, options, limits.
+        root: the project's root, the process's working directory.
+        limits: as JSON.
         environment: names of the variables to pass besides the needed ones.
     """
 
-    def __init__(self, settings: Mapping[str, Any], environment: Sequence[str]) -> None:
-        self.limits = settings["limits"]
+    def __init__(self, root: str, limits: Mapping[str, Any], environment: Sequence[str]) -> None:
+        self.limits = limits
         self._channel, theirs = socket.socketpair()
         control, self._control = os.pipe()
         self._status, status = os.pipe()
         self._output, output = os.pipe()
         passed = (theirs.fileno(), control, status)
-        command = [sys.executable, "-P", keeper.__file__, *map(str, passed), json.dumps({**settings, "package": _importable()})]
+        settings = {"root": root, "package": _importable(), "limits": limits}  # no more: other users can read a command line
+        command = [sys.executable, "-P", keeper.__file__, *map(str, passed), json.dumps(settings)]
         try:
             self._keeper = subprocess.Popen(
                 command,
-                cwd=settings["root"],
+                cwd=root,
                 env=user_environment(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -88,7 +90,8 @@ class Process:
             while not received.endswith(b"\n"):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise FaultError("timeout", f"it took longer than {seconds:g} s (limits.seconds)")
+                    key = " (limits.seconds)" if seconds == self.limits["seconds"] else ""
+                    raise FaultError("timeout", f"it took longer than {seconds:g} s{key}")
                 ready = {key.fileobj: events for key, events in selector.select(left)}
                 self._drain(printed)
                 if self._channel in ready:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ratchet.components.errors import RecipeError
+from ratchet.components.errors import RecipeError, StoreError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.flows.cli import app, options
@@ -49,6 +49,14 @@ def test_a_path_on_the_command_line_is_relative_to_where_it_was_typed(project: P
     assert Path.cwd() == project
     assert options.as_given(Path("rows.jsonl")) == project / "inner" / "rows.jsonl"
     assert options.as_given(Path("/rows.jsonl")) == Path("/rows.jsonl")
+
+
+def test_faults_a_deleted_working_directory_is_an_error_with_its_remedy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "gone").mkdir()
+    monkeypatch.chdir(project / "gone")
+    (project / "gone").rmdir()
+    with pytest.raises(StoreError, match=r"was deleted\. Change to another one"):
+        options.enter_project()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import pytest
 from ratchet.components.errors import RecipeError, RewardError
 from ratchet.components.graders.faults import FaultError, FaultKind, Retrying
 from ratchet.components.graders.protocol import Grade
+from ratchet.components.graders.worker import function as module
 from ratchet.components.graders.worker.function import Worker
 from ratchet.components.recipe import Failures
 from tests.graders.worker.conftest import Make
@@ -205,13 +206,27 @@ def test_faults_a_module_that_ends_its_process_is_an_error_of_the_reward(worker:
         worker(HEAD + code).start()
 
 
+def test_faults_a_module_that_hangs_is_ended_in_time(worker: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS_TO_LOAD", 1.0)
+    with pytest.raises(RewardError, match="mine:f' cannot be imported: it took longer than 1 s"):
+        worker(HEAD + "time.sleep(30)").start()
+
+
+def test_what_imports_take_does_not_count_as_the_calls_memory(worker: Make) -> None:
+    made = worker(f"{HEAD}held = bytearray(os.urandom(1)) * (200 * 2**20)\n{function(SCORES)}", memory_mb=64)
+    assert [ask(made), ask(made)] == [[Grade(1.0)]] * 2
+
+
 def test_faults_a_wrong_signature_is_an_error_that_shows_it(worker: Make) -> None:
     with pytest.raises(RewardError, match=r"f\(sample\) cannot be called with \(prompts, completions, rows\)"):
         worker("def f(sample): return 1").start()
 
 
-def test_ctrl_c_while_a_function_runs_leaves_no_answer_for_the_next_call(worker: Make) -> None:
-    made = worker(function("time.sleep(completions[0] == '?????'); return [len(completions[0])]"))
+def test_ctrl_c_while_a_function_runs_leaves_no_answer_for_the_next_call(worker: Make, tmp_path: Path) -> None:
+    body = (
+        "open('pid', 'w').write(str(os.getpid())); time.sleep(20 * (completions[0] == '?????')); return [len(completions[0])]"
+    )
+    made = worker(function(body))
     made.start()
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -220,12 +235,14 @@ def test_ctrl_c_while_a_function_runs_leaves_no_answer_for_the_next_call(worker:
             ask(made, ["?????"])
     finally:
         signal.signal(signal.SIGALRM, before)
+    assert gone(int((tmp_path / "pid").read_text()))
     assert ask(made, ["ab"]) == [Grade(2.0)]
 
 
 def test_faults_everything_ends_with_a_pipeline_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(function("open('pid', 'w').write(str(os.getpid())); time.sleep(60)"), encoding="utf-8")
     program = """
+from ratchet.components.graders.worker import function as module
 from ratchet.components.graders.worker.function import Worker
 from ratchet.components.recipe import Limits
 Worker("mine:f", Limits(seconds=50))(["p"], ["c"], [{}])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.components.rewards.checks.check import wins
-from ratchet.components.rewards.checks.on_samples import best_of_n, best_of_n_kl, discordant_wins, sizes_up_to
+from ratchet.components.rewards.checks.on_samples import Group, best_of_n, best_of_n_kl, discordant_wins, sizes_up_to
 
 
 def test_a_tie_counts_half_and_a_missing_score_counts_as_lost() -> None:
@@ -20,6 +20,16 @@ def test_discordant_pairs_in_order_are_counted() -> None:
     # Right 3 and 1 against wrong 2 and 0: 3>2, 3>0, 1>0 hold and 1>2 does not.
     assert discordant_wins(np.array([3.0, 1.0, 2.0, 0.0]), np.array([1.0, 1.0, 0.0, 0.0])) == (3.0, 4.0)
     assert discordant_wins(np.ones(2), np.array([1.0, 0.0])) == (0.5, 1.0)
+
+
+def test_of_a_bounded_gold_the_better_of_two_samples_should_be_paid_more() -> None:
+    # Pairs by gold: 1 over 0.5, 1 over 0.2, 0.5 over 0.2; the reward orders the first and the second.
+    assert discordant_wins(np.array([3.0, 1.0, 2.0]), np.array([1.0, 0.5, 0.2])) == (2.0, 3.0)
+
+
+def test_faults_samples_that_the_gold_could_not_judge_are_left_out() -> None:
+    group = Group({"prompt": "p"}, ["a", "b"], np.array([[1.0, 2.0]]), np.array([np.nan, 1.0]))
+    assert (group.judged.completions, group.judged.gold.tolist()) == (["b"], [1.0])
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=5), st.integers(1, 4))
