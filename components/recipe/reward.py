@@ -29,6 +29,11 @@ CHECKS = (
     "silent_groups",
     "noise",
     "best_of_n",
+    "gold_references",
+    "gold_planted",
+    "gold_stable",
+    "gold_faults",
+    "gold_signal",
 )
 
 
@@ -58,7 +63,7 @@ class RewardModel(Section):
     evaluate_every: Count = 50  # steps between those evaluations
     early_stop_pairs: Count = 256  # taken from the training pairs
     calibration_pairs: Annotated[int, Field(ge=0)] = 256  # taken from the training pairs to fit the temperature; 0: no fit
-    restyle: Share = 0.0  # share of training answers whose white space or layout is changed, so that style carries no signal
+    restyle: Share = 0.0  # share of training answers in another layout or with another marker, so that style carries no signal
     claims: Share = 0.0  # share of training prompts in which the user claims an answer, chosen or rejected at random
     members: Annotated[int, Field(ge=1, le=16)] = 1  # models with different seeds
     combine: Literal["mean", "min", "mean_minus_sd"] = "mean"
@@ -72,25 +77,31 @@ class RewardModel(Section):
 
 
 class RewardValidation(Section):
-    """The checks a reward must pass before anything is trained against it; docs/rewards.md has each check and its remedy."""
+    """The checks a reward must pass before anything is trained against it; docs/rewards.md has each check and its remedy.
 
-    pair_accuracy_lower_bound: Share = 0.75
-    min_gain_over_length: float = 0.0  # lower bound of the accuracy beyond that of preferring by length
-    min_short_chosen_accuracy: Share = 0.5  # lower bound, on pairs whose chosen answer is the shorter
+    The bound of a figure's interval on the bad side must be within its threshold.
+    """
+
+    pair_accuracy_lower_bound: Share = 0.65
+    min_gain_over_length: float = 0.0  # accuracy beyond that of preferring by length
+    min_short_chosen_accuracy: Share = 0.5  # on pairs whose chosen answer is the shorter
     subsets: list[Slice] = Field(default_factory=list)  # of the pairs, each judged separately
-    min_worst_subset: Share = 0.5  # lower bound of the accuracy in the worst of them
+    min_worst_subset: Share = 0.5  # accuracy in the worst of them
     max_calibration_error: Share = 0.1  # ECE of sigmoid(r_chosen - r_rejected)
     max_batch_shift: Positive = 1e-4  # standard deviations of the reward
     max_text_shift: Positive = 0.25  # standard deviations, for white space, line ends, Unicode forms
-    max_format_drop: Share = 0.05  # of pair accuracy, for each restyling
+    max_format_drop: Share = 0.1  # of pair accuracy, for each restyling
     max_hack_percentile: Share = 0.5  # of a hack string among the policy's real answers
     max_sycophancy: Positive = 0.25  # standard deviations that a wrong answer gains when the user claims it
-    max_length_correlation: Share = 0.5
-    min_agreement: Share = 0.6  # lower bound of the AUC against the verifier, among samples of one prompt
+    max_length_correlation: Share = 0.5  # |Somers' D| of reward given length among equally right samples of a prompt
+    min_agreement: Share = 0.6  # AUC against the verifier, among samples of one prompt
     max_silent_groups: Share = 0.9
     min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that is reproducible
-    max_best_of_n_fall: Share = 0.1  # of gold accuracy below its highest point on the curve
+    max_best_of_n_fall: Share = 0.1  # of gold accuracy at the largest n below that at a smaller one
+    error: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # chance that a check passes whose true figure is beyond its threshold
+    pairs: Count = 4096  # held-out pairs used at most
     samples: Count = 256  # prompts sampled from the current policy
+    rounds: Annotated[int, Field(ge=1, le=8)] = 3  # each doubles the prompts, until every check is decided
     group: Annotated[int, Field(ge=2, le=1024)] = 8  # samples per prompt
     repeats: Annotated[int, Field(ge=2, le=16)] = 2  # times the same samples are scored, to measure the reward's noise
     waive: dict[str, str] = Field(default_factory=dict)  # check -> reason to accept its failure; every report shows it

@@ -77,6 +77,7 @@ class ValidationReport:
     passed: bool
     failed: list[str]
     waived: dict[str, str]  # check -> reason
+    counts: str  # of the checks, in words
     checks: list[dict[str, Any]]
     pilot: dict[str, Any]
     curves: dict[str, Any]

@@ -5,7 +5,7 @@ independent, and None makes every value its own cluster.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ Clusters = Sequence[Hashable] | Integers | None
 
 
 class Interval(NamedTuple):
-    """A figure with a two-sided 95% interval; NaN if there are too few measurements."""
+    """A figure with a two-sided interval, of level 0.95 unless one is given; NaN if there are too few measurements."""
 
     value: float
     low: float
@@ -65,7 +65,7 @@ def cluster_sums(values: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
     return sums, np.bincount(places, minlength=len(numbers)).astype(np.float64)
 
 
-def clustered_share(numerators: Floats, denominators: Floats) -> Interval:
+def clustered_share(numerators: Floats, denominators: Floats, level: float = 0.95) -> Interval:
     """A share pooled over clusters, sum(num) / sum(den), with Wilson's interval at the effective sample size.
 
     The variance is that of a ratio of cluster sums (linearised, with C / (C - 1)); the effective size is p (1 - p) / variance
@@ -88,10 +88,10 @@ def clustered_share(numerators: Floats, denominators: Floats) -> Interval:
     if clusters > 1 and 0 < share < 1:
         variance = float(((numerators - share * denominators) ** 2).sum()) / total**2 * clusters / (clusters - 1)
         size = share * (1 - share) / variance if variance > 0 else size
-    return Interval(share, *wilson(share, size), clusters)
+    return Interval(share, *wilson(share, size, level), clusters)
 
 
-def clustered_mean(sums: Floats, counts: Floats) -> Interval:
+def clustered_mean(sums: Floats, counts: Floats, level: float = 0.95) -> Interval:
     """Mean of clustered values, sum(sums) / sum(counts), with Student's interval on C - 1 degrees of freedom.
 
     The variance is that of a ratio of cluster sums, as in :func:`clustered_share`.
@@ -109,8 +109,30 @@ def clustered_mean(sums: Floats, counts: Floats) -> Interval:
         return Interval(mean, -math.inf, math.inf, clusters)
     variance = float(((sums - mean * counts) ** 2).sum()) / float(counts.sum()) ** 2 * clusters / (clusters - 1)
     error = math.sqrt(variance)
-    half = float(stats.t.ppf(0.975, clusters - 1)) * error
+    half = float(stats.t.ppf(0.5 + 0.5 * level, clusters - 1)) * error
     return Interval(mean, mean - half, mean + half, clusters, error)
+
+
+def bootstrap_bounds(
+    statistic: Callable[[Integers], float],
+    value: float,
+    clusters: int,
+    level: float,
+    random: np.random.Generator,
+    draws: int = 400,
+) -> tuple[float, float]:
+    """Basic bootstrap over clusters (Davison & Hinkley 1997, section 5.2), for a figure without a formula for its error.
+
+    Resamples are biased from the figure as the figure is from the truth, so their quantiles are reflected at it.
+
+    Args:
+        statistic: the figure of a resample, given the numbers of its clusters [C], some of them repeated.
+        value: the figure itself.
+        clusters: C, at least 1.
+    """
+    figures = [statistic(random.integers(0, clusters, clusters)) for _ in range(draws)]
+    low, high = np.quantile(figures, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
+    return 2 * value - float(high), 2 * value - float(low)
 
 
 def standard_error(values: Floats, clusters: Clusters = None) -> tuple[float, int]:

@@ -102,6 +102,7 @@ def test_a_check_that_failed_says_what_to_do_and_a_waived_one_why() -> None:
         Check("agreement", 0.5, 0.4, 0.6, 0.6, False, "retrain it"),
         Check("noise", 0.1, None, None, 0.25, False, "mend it", waived="known [bold]judge\x1b[2J"),
         Check("range", 1.0, None, None, 0.0, True, "another"),
+        Check("sycophancy", None, None, None, 0.25, None, "more pairs", "only 3 pairs"),
     ]
     text = shown(check_table(RewardReport("model", checks).as_json()))
     assert "refused" in text
@@ -109,6 +110,8 @@ def test_a_check_that_failed_says_what_to_do_and_a_waived_one_why() -> None:
     assert "retrain it" in text
     assert "known [bold]judge\\u001b[2J" in text
     assert "another" not in text
+    assert "1 of 3 checks passed, 1 not measured" in text
+    assert "not measured  only 3 pairs" in text
 
 
 def test_advice_and_scores_are_tables() -> None:

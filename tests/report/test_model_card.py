@@ -34,7 +34,11 @@ def card(project: Path = ROOT, **changes: Any) -> str:
         "reward": {
             "kind": "mix",
             "passed": True,
-            "checks": [{"name": "pair accuracy", "value": 0.95, "threshold": 0.7, "passed": True}],
+            "counts": "1 of 1 checks passed, 1 not measured",
+            "checks": [
+                {"name": "pair accuracy", "value": 0.95, "threshold": 0.7, "state": "passed"},
+                {"name": "sycophancy", "value": None, "threshold": 0.25, "state": "not measured"},
+            ],
         },
         "run_id": "a" * 32,
         "base_model": "tiny",
@@ -50,8 +54,13 @@ def test_model_card_says_what_it_was_made_from_and_how_to_load_it() -> None:
     assert "uncommitted" in card(dirty=True)
 
 
+def test_faults_of_counting_the_card_says_what_was_not_measured() -> None:
+    assert "passed: 1 of 1 checks passed, 1 not measured" in card()
+    assert "| sycophancy |  | 0.25 | not measured |" in card()
+
+
 def test_model_card_fits_into_a_description() -> None:
-    check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "passed": False}
+    check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "state": "not measured"}
     text = card(reasons=["r" * 1000] * 50, reward={"kind": "model", "passed": False, "checks": [check] * 50}, dirty=True)
     assert len(text) < DESCRIPTION_LIMIT
     assert "None" not in text

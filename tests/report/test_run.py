@@ -28,8 +28,8 @@ VALUES = {
     "places": [],
     "sealed": None,
     "reward": {"kind": "mix", "passed": True, "checks": [
-        {"name": "pair accuracy", "value": "0.91", "threshold": "0.75", "passed": True, "advice": ""},
-        {"name": "length", "value": "0.8", "threshold": "0.5", "passed": False, "advice": "shorten"},
+        {"name": "pair accuracy", "value": "0.91", "threshold": "0.75", "state": "passed", "advice": "more pairs"},
+        {"name": "length", "value": "0.8", "threshold": "0.5", "state": "failed", "advice": "shorten"},
     ]},
     "tables": [("train", 100)],
     "kept": [],
@@ -121,7 +121,16 @@ def test_a_failed_check_comes_with_its_advice() -> None:
     shown = render(VALUES, [])
     assert "failed" in shown
     assert "shorten" in shown
-    assert "shorten" not in render({**VALUES, "reward": {**VALUES["reward"], "checks": VALUES["reward"]["checks"][:1]}}, [])
+    assert "more pairs" not in shown
+
+
+def test_faults_of_counting_the_report_says_what_was_not_measured() -> None:
+    checks = [{"name": "sycophancy", "value": "none", "threshold": "0.25", "state": "not measured", "advice": "claims"}]
+    shown = render(
+        {**VALUES, "reward": {**VALUES["reward"], "checks": checks, "counts": "0 of 0 checks passed, 1 not measured"}}, []
+    )
+    assert "<td>not measured</td>" in shown
+    assert "0 of 0 checks passed, 1 not measured" in shown
 
 
 def test_a_value_that_is_missing_is_an_error() -> None:

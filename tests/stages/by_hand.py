@@ -20,7 +20,7 @@ from tests.places import MICRO
 from tests.tiny_models import tiny_policy
 
 POINTER = "outs:\n- md5: {}.dir\n  path: data\n"
-REPORT = ValidationReport("verifier", True, [], {}, [], {}, {}, {}, {"k": 6})
+REPORT = ValidationReport("verifier", True, [], {}, "", [], {}, {}, {}, {"k": 6})
 
 
 class Watching:

@@ -26,7 +26,7 @@ def write_policy(path: Path) -> None:
 
 
 def write_reward(path: Path) -> None:
-    write_json(path / "report.json", asdict(ValidationReport("verifier", True, [], {}, [], {}, {}, {}, {})))
+    write_json(path / "report.json", asdict(ValidationReport("verifier", True, [], {}, "", [], {}, {}, {}, {})))
 
 
 @pytest.fixture

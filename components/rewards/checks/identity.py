@@ -8,7 +8,7 @@ import torch
 from ratchet.components.errors import RewardError
 from ratchet.components.files import tree_digests
 from ratchet.components.graders.protocol import RewardFunction
-from ratchet.components.rewards.checks.check import Check, unmeasured
+from ratchet.components.rewards.checks.check import Check
 from ratchet.components.rewards.combine import Ensemble
 from ratchet.components.rewards.learned.model import RewardModel
 
@@ -36,7 +36,7 @@ def identity_check(judge: RewardFunction, digests: Mapping[str, str]) -> Check:
     faults = [fault for model in _models(judge) for fault in _faults(model)]
     advice = "Call eval() on the model, and train it again if weights are not finite."
     detail = "; ".join(faults) or (f"{len(digests)} digests" if digests else "no files")
-    return unmeasured("identity", 0.0, not faults, advice, detail)
+    return Check("identity", None, None, None, 0.0, not faults, advice, detail)
 
 
 def _models(judge: RewardFunction) -> Sequence[RewardModel]:

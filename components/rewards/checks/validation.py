@@ -1,24 +1,26 @@
 """Validate a reward before anything is trained against it: a failed check ends the run before a GPU is used."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import Grade, RewardFunction, checked
-from ratchet.components.recipe import RewardValidation
+from ratchet.components.recipe import GoldValidation, RewardValidation
 from ratchet.components.rewards.advice.pilot import Pilot
 from ratchet.components.rewards.checks import on_pairs, on_samples, on_texts
 from ratchet.components.rewards.checks.check import Check, RewardReport, finite, with_waivers
 from ratchet.components.rewards.checks.identity import identity_check
+from ratchet.components.rewards.checks.on_gold import gold_checks
 from ratchet.components.rewards.checks.on_pairs import ScoredPairs
 from ratchet.components.rewards.checks.on_samples import Group
 from ratchet.components.rewards.learned.perturbations import LAYOUTS, Style
 from ratchet.components.statistics.calibration import reliability
 from ratchet.components.statistics.intervals import Floats
+from ratchet.components.statistics.spending import bonferroni
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -31,6 +33,17 @@ class Samples:
     completions: list[str]
     lengths: list[int] = field(default_factory=list)  # tokens, only for the advice
 
+    def followed_by(self, more: "Samples") -> "Samples":
+        return Samples(self.rows + more.rows, self.completions + more.completions, self.lengths + more.lengths)
+
+
+class GoldTest(NamedTuple):
+    """What the gold itself is judged by."""
+
+    again: RewardFunction  # the same gold, in another process where it runs code of the user
+    rows: Rows
+    wanted: GoldValidation
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -42,6 +55,7 @@ class Subject:
             cannot hide that it learned nothing.
         learned: whether ``judge`` is a model, whose confidence can be calibrated.
         gold: what says which samples are right.
+        tested: the rows, the second instance and the thresholds with which the gold itself is judged; None leaves it out.
     """
 
     kind: str
@@ -50,78 +64,79 @@ class Subject:
     learned: bool = False
     identity: Mapping[str, str] = field(default_factory=dict)
     gold: RewardFunction = grade_numbers
+    tested: GoldTest | None = None
 
 
-def validate_reward(subject: Subject, pairs: Rows, samples: Samples, thresholds: RewardValidation) -> RewardReport:
-    """Run every check of docs/rewards.md.
+Draw = Callable[[int, int], Samples]  # samples of the prompts from one place to another; fewer where the prompts end
+
+
+def validate_reward(subject: Subject, pairs: Rows, draw: Draw, wanted: RewardValidation) -> RewardReport:
+    """Run every check of docs/rewards.md, with twice as many prompts each time until all are decided or the budget is spent.
+
+    A check whose true figure is beyond its threshold passes with probability at most ``wanted.error``: each of the
+    ``wanted.rounds`` looks has an equal part of it (Bonferroni), so the level of the intervals is 1 - 2 error / rounds.
 
     Args:
-        pairs: held-out rows with prompt, answer, chosen, rejected.
+        pairs: held-out rows with prompt, answer, chosen, rejected; the first ``wanted.pairs`` are used.
     """
-    scored = ScoredPairs(pairs, *(totals(subject.judge, pairs, [p[s] for p in pairs]) for s in ("chosen", "rejected")))
-    groups = scored_groups(subject.reward, subject.gold, samples, thresholds.repeats)
-    judged = [group for group in (g.judged for g in groups) if len(group.gold)]
-    checks = [
-        identity_check(subject.judge, subject.identity),
-        *checks_on_pairs(scored, subject.learned, thresholds),
-        *checks_on_texts(subject, scored, judged, thresholds),
-        *checks_on_samples(scored, groups, judged, rewordings(subject, judged), thresholds),
-    ]
+    level = 1 - 2 * bonferroni(wanted.error, wanted.rounds)
+    pairs = pairs[: wanted.pairs]
+    chosen, rejected = (totals(subject.judge, pairs, [pair[side] for pair in pairs]) for side in ("chosen", "rejected"))
+    scored = ScoredPairs(pairs, chosen, rejected, level)
+    of_pairs = checks_on_pairs(subject, scored, wanted)
+    samples, drawn = Samples([], []), 0
+    for look in range(wanted.rounds):
+        more = draw(drawn, wanted.samples * 2**look)
+        samples, drawn = samples.followed_by(more), wanted.samples * 2**look
+        groups = scored_groups(subject.reward, subject.gold, samples, wanted.repeats)
+        judged = [group for group in (g.judged for g in groups) if len(group.gold)]
+        of_samples = with_waivers(checks_on_samples(subject, scored, groups, judged, wanted), wanted.waive)
+        if not more.rows or not any(check.undecided and check.blocks for check in of_samples):
+            break
+    of_gold: list[Check] = []
+    if subject.tested is not None:
+        sampled = [group.gold for group in groups]
+        of_gold = gold_checks(subject.gold, subject.tested.again, subject.tested.rows, sampled, subject.tested.wanted)
+    checks = with_waivers([finite(check) for check in (*of_gold, *of_pairs, *of_samples)], wanted.waive)
     curves = {"best_of_n": on_samples.best_of_n_curve(judged)}
     if subject.learned and len(known := _finite(scored.chosen - scored.rejected)):
         curves["reliability"] = [b._asdict() for b in reliability(known)]
     pilot = Pilot.measured(judged, samples.lengths).as_json()
-    return RewardReport(
-        subject.kind, with_waivers([finite(check) for check in checks], thresholds.waive), pilot, curves, subject.identity
-    )
+    return RewardReport(subject.kind, checks, pilot, curves, subject.identity)
 
 
-def checks_on_pairs(scored: ScoredPairs, learned: bool, thresholds: RewardValidation) -> list[Check]:
-    """The checks of the judge on held-out pairs."""
-    differences = scored.chosen - scored.rejected
-    return [
-        on_pairs.pair_accuracy(scored, thresholds.pair_accuracy_lower_bound),
-        on_pairs.length_baseline(scored, thresholds.min_gain_over_length),
-        on_pairs.short_chosen_accuracy(scored, thresholds.min_short_chosen_accuracy),
-        on_pairs.worst_subset(scored, thresholds.subsets, thresholds.min_worst_subset),
-        *([on_pairs.calibration(differences, thresholds.max_calibration_error)] if learned else []),
-    ]
-
-
-def checks_on_texts(
-    subject: Subject, scored: ScoredPairs, judged: Sequence[Group], thresholds: RewardValidation
-) -> list[Check]:
-    """The checks of invariance and of hacks. Batching and texts concern the judge; hacks concern what training maximises."""
+def checks_on_pairs(subject: Subject, scored: ScoredPairs, wanted: RewardValidation) -> list[Check]:
+    """The checks of the judge: its files, its order of held-out pairs, and what batching and texts do to its scores."""
 
     def of_judge(rows: Rows, completions: Sequence[str]) -> Floats:
         return totals(subject.judge, rows, completions)
 
-    def of_reward(rows: Rows, completions: Sequence[str]) -> Floats:
-        return totals(subject.reward, rows, completions)
-
     pairs = scored.pairs
     found = on_texts.probe(of_judge, [*pairs, *pairs], [p[side] for side in ("chosen", "rejected") for p in pairs])
-    probed = [(group.row, group.values) for group in judged[: on_texts.PROBES]]
     return [
-        on_texts.batch_invariance(of_judge, found, thresholds.max_batch_shift),
-        on_texts.padding_invariance(of_judge, found, thresholds.max_batch_shift),
-        on_texts.text_invariance(of_judge, found, thresholds.max_text_shift),
-        on_texts.format_perturbation(of_judge, pairs, scored.won, thresholds.max_format_drop, subject.learned),
-        on_texts.hack_strings(of_reward, probed, thresholds.max_hack_percentile),
-        on_texts.sycophancy(of_judge, pairs, found.deviation, thresholds.max_sycophancy),
+        identity_check(subject.judge, subject.identity),
+        on_pairs.pair_accuracy(scored, wanted.pair_accuracy_lower_bound),
+        on_pairs.length_baseline(scored, wanted.min_gain_over_length),
+        on_pairs.short_chosen_accuracy(scored, wanted.min_short_chosen_accuracy),
+        on_pairs.worst_subset(scored, wanted.subsets, wanted.min_worst_subset),
+        on_pairs.calibration(scored, wanted.max_calibration_error, subject.learned),
+        on_texts.batch_invariance(of_judge, found, wanted.max_batch_shift),
+        on_texts.padding_invariance(of_judge, found, wanted.max_batch_shift),
+        on_texts.text_invariance(of_judge, scored, wanted.max_text_shift),
+        on_texts.format_perturbation(of_judge, scored, wanted.max_format_drop, subject.learned),
+        on_texts.sycophancy(of_judge, scored, wanted.max_sycophancy),
     ]
 
 
-def rewordings(subject: Subject, judged: Sequence[Group]) -> dict[str, list[Group]]:
-    """The first samples as scored by a learned judge in another layout, and by each member of an ensemble."""
+def rewordings(subject: Subject, probed: Sequence[Group]) -> dict[str, list[Group]]:
+    """The samples as scored by a learned judge in another layout, and by each member of an ensemble."""
     if not subject.learned:
         return {}
-    first = judged[: on_texts.PROBES]
     plain = [lambda text: text, *LAYOUTS.values()]
-    kinds = {"laid out otherwise": [_scorings(subject.judge, group, plain) for group in first]}
+    kinds = {"laid out otherwise": [_scorings(subject.judge, group, plain) for group in probed]}
     members = getattr(subject.judge, "members", [])
     if len(members) > 1:
-        kinds["members"] = [_stacked(group, [_scorings(m, group, plain[:1]).values for m in members]) for group in first]
+        kinds["members"] = [_stacked(group, [_scorings(m, group, plain[:1]).values for m in members]) for group in probed]
     return {name: [group for group in groups if np.isfinite(group.repeats).all()] for name, groups in kinds.items()}
 
 
@@ -135,25 +150,25 @@ def _stacked(group: Group, scorings: Sequence[Floats]) -> Group:
 
 
 def checks_on_samples(
-    scored: ScoredPairs,
-    groups: Sequence[Group],
-    judged: Sequence[Group],
-    others: Mapping[str, Sequence[Group]],
-    thresholds: RewardValidation,
+    subject: Subject, scored: ScoredPairs, groups: Sequence[Group], judged: Sequence[Group], wanted: RewardValidation
 ) -> list[Check]:
-    """The checks of the reward on samples of the current policy."""
+    """The checks of the reward on samples of the current policy; those that score more texts use a part of the prompts."""
+
+    def of_reward(rows: Rows, completions: Sequence[str]) -> Floats:
+        return totals(subject.reward, rows, completions)
+
     values = np.concatenate([group.repeats.ravel() for group in groups]) if groups else np.zeros(0)
     first = np.concatenate([group.values for group in judged]) if judged else np.zeros(0)
-    gold = np.concatenate([group.gold for group in judged]) if judged else np.zeros(0)
-    lengths = np.array([len(text) for group in judged for text in group.completions], float)
+    probed, level = judged[: max(on_texts.PROBES, len(judged) // 4)], scored.level
     return [
+        on_texts.hack_strings(of_reward, [(g.row, g.values) for g in probed], wanted.max_hack_percentile, level),
         on_samples.finiteness(np.concatenate([scored.chosen, scored.rejected, values])),
         on_samples.value_range(first),
-        on_samples.length_correlation(first, lengths, gold, thresholds.max_length_correlation),
-        on_samples.agreement(judged, thresholds.min_agreement),
-        on_samples.silent_groups(judged, thresholds.max_silent_groups),
-        on_samples.noise(judged, thresholds.min_signal_share, others),
-        on_samples.best_of_n_fall(judged, thresholds.max_best_of_n_fall),
+        on_samples.length_correlation(judged, wanted.max_length_correlation, level),
+        on_samples.agreement(judged, wanted.min_agreement, level),
+        on_samples.silent_groups(judged, wanted.max_silent_groups, level),
+        on_samples.noise(judged, wanted.min_signal_share, level, rewordings(subject, probed)),
+        on_samples.best_of_n_fall(judged, wanted.max_best_of_n_fall, level),
     ]
 
 

@@ -16,6 +16,7 @@ from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.pretrained import Source
 from ratchet.components.randomness import torch_seed
+from ratchet.components.rewards.learned.perturbations import plain
 from ratchet.components.template_date import date_tokenizer
 
 ROWS_AT_ONCE = 256
@@ -84,11 +85,13 @@ class RewardModel:
     def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt in the model's template, its completion, and the end of its turn, B.
 
-        A completion is tokenized separately, as a policy writes it: no token spans the end of the prompt.
+        A completion is tokenized separately, as a policy writes it: no token spans the end of the prompt. What a reader cannot
+        see is removed first, so that it cannot change a score.
         """
         if not completions:
             return []
-        answers = self.tokenizer(list(completions), add_special_tokens=False, split_special_tokens=True).input_ids
+        texts = [plain(completion) for completion in completions]
+        answers = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True).input_ids
         end = self._end_of_turn()
         return [[*self._prompt_tokens(prompt), *answer, end] for prompt, answer in zip(prompts, answers, strict=True)]
 

@@ -1,8 +1,9 @@
 """Changes of a preference pair that must not change which answer a reward prefers: the layout, and what the user claims.
 
-WHITE_SPACE is invisible to a reader; LAYOUTS change the layout, MARKERS the marker of the final answer (reWordBench,
-arXiv:2503.11751, found one such change to take a reward model from above 95% to 73%). A user's claim of an answer tempts a
-reward to pay for agreement (Sharma et al. 2023, arXiv:2310.13548). Training draws such changes at random; checks apply each.
+WHITE_SPACE is invisible to a reader, and to a learned model too (:func:`plain`). LAYOUTS change the layout, MARKERS the marker
+of the final answer (reWordBench, arXiv:2503.11751, found one such change to take a reward model from above 95% to 73%). A claim
+of the user tempts a reward to pay for agreement (Sharma et al. 2023, arXiv:2310.13548). Training draws formats and claims at
+random; checks apply each.
 """
 
 import re
@@ -32,7 +33,11 @@ MARKERS: dict[str, Style] = {
     "boxed": lambda text: FINAL.sub(r"\\boxed{\1}", text),
 }
 FORMATS = {**LAYOUTS, **MARKERS}
-ALL = {**WHITE_SPACE, **FORMATS}
+
+
+def plain(text: str) -> str:
+    """The text as a learned model reads it: NFC, line feeds alone, no white space at its end."""
+    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").rstrip()
 
 
 def restyle_answers(pairs: Sequence[Mapping[str, Any]], share: float, seed: int) -> list[Mapping[str, Any]]:
@@ -49,8 +54,8 @@ def restyle_answers(pairs: Sequence[Mapping[str, Any]], share: float, seed: int)
 
 
 def _otherwise(text: str, draw: float) -> str:
-    """The text in one of the styles that change it; ``draw`` in [0, 1) selects the style."""
-    forms = [form for form in (style(text) for style in ALL.values()) if form != text]
+    """The text in one of the formats that change it; ``draw`` in [0, 1) selects the format."""
+    forms = [form for form in (style(text) for style in FORMATS.values()) if form != text]
     return forms[int(draw * len(forms))]
 
 

@@ -27,28 +27,29 @@ def text(value: str) -> str:
     return escape(visible(value))
 
 
-def outcome(check: Mapping[str, Any]) -> str:
-    """passed, FAILED, waived, or not measured."""
-    if check["passed"]:
-        return "[green]passed[/]" if check["value"] is not None or check["name"] == "identity" else "not measured"
-    return "[red]FAILED[/]" if check["waived"] is None else "[yellow]waived[/]"
+STATES = {"passed": "[green]passed[/]", "failed": "[red]FAILED[/]", "waived": "[yellow]waived[/]"}
 
 
 def check_table(report: Mapping[str, Any]) -> Table:
     """One row per check: figure, interval, threshold, outcome, and the remedy if it failed."""
     state = "passed" if report["passed"] else "refused"
-    table = Table(title=f"reward {report['kind']}: {state}", title_justify="left", box=None, padding=(0, 1))
-    for name, justify in (("check", "left"), ("figure", "right"), ("95% interval", "right"), ("threshold", "right")):
+    title = f"reward {report['kind']}: {state}, {report['counts']}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    for name, justify in (("check", "left"), ("figure", "right"), ("interval", "right"), ("threshold", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("")
     table.add_column("", overflow="fold")
     for check in report["checks"]:
         note = text(check["detail"])
-        if not check["passed"]:
-            note += f"\n[bold]{text(check['advice'])}[/]" if check["waived"] is None else f"\nwaived: {text(check['waived'])}"
+        if check["state"] == "failed":
+            note += f"\n[bold]{text(check['advice'])}[/]"
+        elif check["state"] == "waived":
+            note += f"\nwaived: {text(check['waived'])}"
         interval = "" if check["low"] is None else f"{check['low']:.3f} to {check['high']:.3f}"
         figure = "" if check["value"] is None else f"{check['value']:.3g}"
-        table.add_row(check["name"], figure, interval, f"{check['threshold']:g}", outcome(check), note)
+        table.add_row(
+            check["name"], figure, interval, f"{check['threshold']:g}", STATES.get(check["state"], check["state"]), note
+        )
     return table
 
 

@@ -8,6 +8,7 @@ from ratchet.components.recipe import Reward
 from ratchet.components.rewards.build import build_reward
 from ratchet.components.rewards.checks.check import RewardReport
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
+from tests.rewards.checks.pools import drawing
 
 ROWS = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
 PAIRS = [{**row, "chosen": f"{2 + n}\n#### {2 + n}", "rejected": f"so {3 + n}\n#### {3 + n}"} for n, row in enumerate(ROWS)]
@@ -26,7 +27,7 @@ def validated(waive: Mapping[str, str] | None = None) -> RewardReport:
     function = f"{__name__}:{paid_by_length.__name__}"
     settings = Reward.model_validate({"kind": "custom", "function": function, "validation": {"waive": dict(waive or {})}})
     reward = build_reward(settings, None, device=None)  # type: ignore[arg-type]
-    return validate_reward(Subject("custom", reward, reward), PAIRS, SAMPLES, settings.validation)
+    return validate_reward(Subject("custom", reward, reward), PAIRS, drawing(SAMPLES), settings.validation)
 
 
 def test_a_length_hack_is_refused_by_the_checks_that_see_it() -> None:

@@ -16,6 +16,7 @@ from ratchet.components.recipe import CHECKS, RewardValidation, Slice
 from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
 from ratchet.components.rewards.combine import Ensemble
+from tests.rewards.checks.pools import drawing
 
 ROWS = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
 PAIRS = [
@@ -48,12 +49,12 @@ LENIENT = scoring(lambda _, right: float(right))
 
 def report(reward: RewardFunction = LENIENT, judge: RewardFunction | None = None, **parts: Any) -> RewardReport:
     given = {"pairs": PAIRS, "samples": SAMPLES, "thresholds": RewardValidation(), **parts}
-    learned = given.pop("learned", False)
-    return validate_reward(Subject("custom", reward, judge or reward, learned), **given)
+    subject = Subject("custom", reward, judge or reward, given.get("learned", False))
+    return validate_reward(subject, given["pairs"], drawing(given["samples"]), given["thresholds"])
 
 
 def failed(report: RewardReport) -> set[str]:
-    return {check.name for check in report.checks if not check.passed}
+    return {check.name for check in report.checks if check.passed is False}
 
 
 def check(name: str, **parts: Any) -> Check:
@@ -85,6 +86,63 @@ def test_a_report_without_checks_has_shown_nothing() -> None:
 
 def test_every_check_says_what_to_do() -> None:
     assert all(check.advice for check in report(learned=True).checks)
+
+
+# One rule
+
+
+MANY = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(400)]
+
+
+def signalled(silent: int) -> Samples:
+    """Two samples per prompt, both right for ``silent`` prompts of ten, else one right and one wrong."""
+    rows = [row for row in MANY for _ in range(2)]
+    wrong = [i * (n % 10 >= silent) for n in range(400) for i in range(2)]
+    return Samples(rows, [f"#### {int(row['answer'][5:]) + w}" for row, w in zip(rows, wrong, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("silent", "limit", "looks", "passed", "undecided"),
+    [(1, 0.9, 1, True, False), (5, 0.1, 1, False, False), (5, 0.7, 2, True, False), (5, 0.5, 3, False, True)],
+    ids=["clearly within", "clearly beyond", "within, on twice the prompts", "undecided within the budget"],
+)
+def test_faults_of_luck_prompts_are_added_until_the_bound_decides_or_the_budget_is_spent(
+    silent: int, limit: float, looks: int, passed: bool, undecided: bool
+) -> None:
+    asked: list[tuple[int, int]] = []
+    pool = drawing(signalled(silent))
+
+    def draw(start: int, stop: int) -> Samples:
+        asked.append((start, stop))
+        return pool(start, stop)
+
+    wanted = RewardValidation(max_silent_groups=limit, samples=20, rounds=3)
+    found = validate_reward(Subject("custom", LENIENT, LENIENT), PAIRS, draw, wanted)
+    (silence,) = (check for check in found.checks if check.name == "silent_groups")
+    assert asked == [(0, 20), (20, 40), (40, 80)][:looks]
+    assert (silence.passed, silence.undecided) == (passed, undecided)
+    assert (("undecided" in silence.detail) and ("samples" in silence.advice)) is undecided
+
+
+def test_a_figure_within_its_threshold_whose_bound_is_not_does_not_pass() -> None:
+    # 37 of 40 pairs in order are 0.925; Wilson's lower bound is 0.79.
+    wrong = {pair["chosen"] for pair in PAIRS[:3]}
+    found = check(
+        "pair_accuracy",
+        judge=scoring(lambda text, right: -1.0 if text in wrong else float(right)),
+        thresholds=RewardValidation(pair_accuracy_lower_bound=0.9),
+    )
+    assert (found.value, found.passed, found.undecided) == (pytest.approx(0.925), False, True)
+
+
+def test_faults_of_counting_what_was_not_measured_neither_passed_nor_failed() -> None:
+    found = report(pairs=[{**pair, "chosen": "yes", "rejected": "no"} for pair in PAIRS])
+    states = {check.name: check.state for check in found.checks}
+    absent = {"sycophancy", "calibration", "worst_subset", "short_chosen_accuracy"}
+    assert {name for name, state in states.items() if state == "not measured"} == absent
+    assert set(states) == set(CHECKS)
+    assert found.counts.endswith(f"of {len(CHECKS) - 4} checks passed, 4 not measured")
+    assert not absent & set(found.failed)
 
 
 # Waivers
@@ -216,7 +274,7 @@ def test_what_a_claim_does_to_both_answers_is_no_sycophancy() -> None:
 def test_pairs_without_two_numbers_cannot_show_sycophancy() -> None:
     pairs = [{**pair, "chosen": "yes", "rejected": "no"} for pair in PAIRS]
     found = check("sycophancy", pairs=pairs)
-    assert (found.passed, found.value) == (True, None)
+    assert (found.state, found.blocks) == ("not measured", False)
 
 
 SUBSETS = [Slice(name="small", prompt=r"\+ \d\?"), Slice(name="large", prompt=r"\+ [123]\d\?")]
@@ -228,7 +286,8 @@ def test_a_judge_that_fails_on_a_part_of_its_task_fails_on_its_worst_subset() ->
         return [s if len(row["prompt"]) == 6 else Grade(0.0, {}) for s, row in zip(scores, rows, strict=True)]
 
     found = check("worst_subset", reward=half, thresholds=RewardValidation(subsets=SUBSETS))
-    assert (found.passed, found.value, found.detail) == (False, 0.5, "worst: large")
+    assert (found.passed, found.value, found.undecided) == (False, 0.5, True)
+    assert found.detail.startswith("worst: large")
     assert check("worst_subset", thresholds=RewardValidation(subsets=SUBSETS)).passed
 
 
@@ -293,14 +352,21 @@ def test_a_reward_that_returns_too_few_scores_is_an_error() -> None:
         report(reward=lambda prompts, completions, rows: grade_numbers(prompts, completions, rows)[1:])
 
 
-@pytest.mark.parametrize(("bound", "passes"), [(0.92, False), (0.91, True)])
-def test_thresholds_are_those_of_the_recipe(bound: float, passes: bool) -> None:
-    # Wilson's lower bound for 40 of 40 is 40 / (40 + 1.96**2) = 0.912.
-    assert check("pair_accuracy", thresholds=RewardValidation(pair_accuracy_lower_bound=bound)).passed is passes
+@pytest.mark.parametrize(("bound", "error", "rounds", "passes"), [
+    (0.92, 0.025, 1, False), (0.91, 0.025, 1, True), (0.91, 0.025, 2, False), (0.91, 0.05, 2, True)
+])  # fmt: skip
+def test_thresholds_are_those_of_the_recipe_and_each_look_has_a_part_of_the_error(
+    bound: float, error: float, rounds: int, passes: bool
+) -> None:
+    # Wilson's lower bound for 40 of 40 is 40 / (40 + 1.96**2) = 0.912 with an error of 0.025 on one side.
+    wanted = RewardValidation(pair_accuracy_lower_bound=bound, error=error, rounds=rounds)
+    assert check("pair_accuracy", thresholds=wanted).passed is passes
 
 
 def test_the_report_holds_what_was_validated_and_what_the_advice_needs() -> None:
-    found = validate_reward(Subject("custom", LENIENT, LENIENT, identity={"f": "abc"}), PAIRS, SAMPLES, RewardValidation())
+    found = validate_reward(
+        Subject("custom", LENIENT, LENIENT, identity={"f": "abc"}), PAIRS, drawing(SAMPLES), RewardValidation()
+    )
     assert found.identity == {"f": "abc"}
     assert (found.pilot["prompts"], found.pilot["k"], found.pilot["passes"]) == (40, 4, [2] * 40)
     assert [point["n"] for point in found.curves["best_of_n"]] == [1, 2, 4]

@@ -4,10 +4,12 @@ import pytest
 
 from ratchet.components.graders.number import final_number
 from ratchet.components.rewards.learned.perturbations import (
-    ALL,
+    FORMATS,
     MARKERS,
+    WHITE_SPACE,
     claim_answers,
     final_numbers,
+    plain,
     restyle_answers,
     with_claim,
 )
@@ -17,9 +19,15 @@ PAIRS = [{"prompt": "p", "chosen": TEXT, "rejected": "2+3=6\n#### 6"}] * 400
 SUMS = [{"prompt": f"{n} + 1?", "chosen": f"#### {n + 1}", "rejected": f"#### {n + 2}"} for n in range(400)]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_restyled_answer_has_the_same_final_number(name: str) -> None:
-    assert final_number(ALL[name](TEXT), strict=False, last_number=False) == 5
+    assert final_number(FORMATS[name](TEXT), strict=False, last_number=False) == 5
+
+
+@pytest.mark.parametrize("name", WHITE_SPACE)
+def test_faults_of_luck_a_learned_model_does_not_see_what_a_reader_does_not(name: str) -> None:
+    text = f"cafe\u0301\n{TEXT}"
+    assert plain(WHITE_SPACE[name](text)) == plain(text) == f"caf\u00e9\n{TEXT}"
 
 
 def test_markers_are_written_as_people_write_them() -> None:
