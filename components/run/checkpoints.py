@@ -17,6 +17,7 @@ from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, Lineage, read_lineage
 from ratchet.components.provenance.record import lineage_at, lineage_of, write_lineage
 from ratchet.components.report.model_card import markdown_text
+from ratchet.components.report.run import GOLD
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Made, Run
 from ratchet.components.run.retention import finished_runs
@@ -24,7 +25,6 @@ from ratchet.components.stages.train import Kept, TrainStage
 from ratchet.components.store import Finished, Store
 
 DIGEST = re.compile(r"[0-9a-f]{6,64}")
-GOLD = "eval_sampled_accuracy"
 NEWEST = 1000  # runs that are looked through
 
 
@@ -43,7 +43,7 @@ class Checkpoint:
 
 def described(kept: Kept) -> str:
     """Its step and its gold."""
-    gold = f", dev accuracy {kept.figures[GOLD]:.3f}" if GOLD in kept.figures else ""
+    gold = f", dev gold {kept.figures[GOLD]:.3f}" if GOLD in kept.figures else ""
     return f"step {kept.step}{gold}"
 
 

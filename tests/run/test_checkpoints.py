@@ -157,7 +157,7 @@ def test_a_registration_that_was_killed_before_its_description_is_completed(proj
 def test_an_unknown_digest_lists_those_that_are_kept(project: Project, digest: str) -> None:
     end(trained(project))
     kept = kept_checkpoints(project)[0].kept.policy
-    with pytest.raises(RegistryError, match=rf"no kept checkpoint is .*\n  {kept[:12]} \(step 4, dev accuracy 0\.400, run "):
+    with pytest.raises(RegistryError, match=rf"no kept checkpoint is .*\n  {kept[:12]} \(step 4, dev gold 0\.400, run "):
         register_checkpoint(project, digest, "why")
 
 
