@@ -92,8 +92,13 @@ class Home:
 
 
 def project_root(start: Path) -> Path:
-    """The nearest folder upwards that contains a recipe of its own; without one, ``start``."""
-    return next((folder for folder in (start, *start.parents) if os.path.isfile(folder / RECIPE)), start)
+    """The nearest folder upwards that contains a recipe of its own, without leaving a git repository; else ``start``."""
+    for folder in (start, *start.parents):
+        if os.path.isfile(folder / RECIPE):
+            return folder
+        if os.path.exists(folder / ".git"):  # the checkout that a reproduction makes is below the project, and is not it
+            break
+    return start
 
 
 def check_place(path: Path, remedy: str) -> None:

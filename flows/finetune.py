@@ -20,6 +20,7 @@ from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
 from ratchet.components.run.cleanup import clean_up_after_run
+from ratchet.components.run.killed import end_killed_runs
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
@@ -88,7 +89,11 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         say(f"slot {slot}; if this run is killed, --slot {slot} resumes it")
     project = Project(home, loaded.with_slot(slot), say)
     recorded = stop is not Stage.PLAN
+    if recorded:
+        end_killed_runs(home, say)
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
+        if recorded:
+            tasks.note_flow_run(run)
         result = tell(run, stop)
         print_result(result, run.made)
     if run.run_id is not None:

@@ -88,3 +88,12 @@ def test_the_project_is_that_of_the_nearest_recipe_upwards(project: Path, monkey
     assert Home.here().state == project / ".ratchet"
     (project / "inner" / "ratchet.yaml").touch()
     assert Home.here().project == project / "inner"
+
+
+def test_a_repository_below_a_project_is_not_part_of_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "ratchet.yaml").touch()
+    (project / ".ratchet" / "checkout" / "inner").mkdir(parents=True)
+    (project / ".ratchet" / "checkout" / ".git").touch()  # as in a worktree
+    for place in ("checkout", "checkout/inner"):
+        monkeypatch.chdir(project / ".ratchet" / place)
+        assert Home.here().project == project / ".ratchet" / place

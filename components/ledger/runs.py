@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ratchet.components.ledger.database import Database, now
-from ratchet.components.ledger.tables import runs
+from ratchet.components.ledger.tables import claims, flow_runs, runs
 
 OPEN = ("running", "failed", "killed")  # a run that did not end, and resumes when it is started again
 
@@ -39,6 +39,37 @@ class Runs(Database):
         """Record that a process ended before its run did; ``status`` is failed or killed."""
         with self.transaction() as connection:
             connection.execute(runs.update().where(*_open(identity)).values(status=status))
+
+    def unended(self) -> dict[str, str]:
+        """Identities whose claim is held or whose run is running, each with its holder: alive, or killed."""
+        running = sa.select(runs.c.identity).where(runs.c.status == "running")
+        query = sa.select(claims.c.run, claims.c.holder).where(sa.or_(claims.c.held, claims.c.run.in_(running)))
+        with self.transaction() as connection:
+            return {row.run: row.holder for row in connection.execute(query)}
+
+    def running(self, identity: str) -> dict[str, Any] | None:
+        """The run of an identity that is recorded as running."""
+        query = sa.select(runs).where(runs.c.identity == identity, runs.c.status == "running")
+        with self.transaction() as connection:
+            found = connection.execute(query).mappings().first()
+        return dict(found) if found else None
+
+    def note_flow_run(self, flow_run: str, identity: str, token: int) -> None:
+        """Record which flow run of Prefect's acts under a claim."""
+        with self.decision() as connection:
+            connection.execute(flow_runs.delete().where(flow_runs.c.flow_run == flow_run))
+            connection.execute(flow_runs.insert().values(flow_run=flow_run, run=identity, token=token))
+
+    def past_flow_runs(self) -> list[str]:
+        """Flow runs whose claim was released or taken over, and that were not forgotten."""
+        mine = sa.and_(claims.c.run == flow_runs.c.run, claims.c.token == flow_runs.c.token, claims.c.held)
+        with self.transaction() as connection:
+            return list(connection.execute(sa.select(flow_runs.c.flow_run).where(~sa.exists().where(mine))).scalars())
+
+    def forget_flow_run(self, flow_run: str) -> None:
+        """It has ended in Prefect."""
+        with self.transaction() as connection:
+            connection.execute(flow_runs.delete().where(flow_runs.c.flow_run == flow_run))
 
     def run_refused_by(self, model: str, reward: str) -> str | None:
         """The first run of a model that ended because the reward stage with this key refused its reward."""

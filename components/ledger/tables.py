@@ -125,3 +125,11 @@ runs = sa.Table(
     sa.Column("finished", sa.String(40)),
     sa.Column("result", sa.Text),
 )
+# So that the flow run of a killed process can be ended in Prefect by a process that comes later.
+flow_runs = sa.Table(
+    "flow_runs",
+    metadata,
+    sa.Column("flow_run", sa.String(64), primary_key=True),  # its id in Prefect
+    sa.Column("run", sa.String(64), nullable=False),  # the run's identity
+    sa.Column("token", sa.Integer, nullable=False),  # of the claim under which it runs
+)

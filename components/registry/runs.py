@@ -98,11 +98,18 @@ class Tracker(Versions):
         """End a run."""
         self.client.set_terminated(run_id, status)
 
-    def close_children(self, run_id: str) -> None:
-        """End child runs left running by a process killed just after its stage's commit."""
+    def close_killed(self, run_id: str, reason: str) -> None:
+        """End a run whose process was killed, with its children; the tag ``ratchet.killed`` says why."""
+        if self.has_run(run_id):
+            self.tags(run_id, {"ratchet.killed": reason})
+            self.close_children(run_id, "KILLED")
+            self.close_run(run_id, "KILLED")
+
+    def close_children(self, run_id: str, status: str = "FINISHED") -> None:
+        """End child runs left running by a process killed just after its stage's commit, or with ``status`` in the middle."""
         query = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
         for child in self.client.search_runs([self.experiment], query):
-            self.close_run(child.info.run_id)
+            self.close_run(child.info.run_id, status)
 
     def child(self, parent: str, stage: str) -> str:
         """The child run of a stage; a resumed pipeline run finds the one it had."""

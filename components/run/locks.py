@@ -15,6 +15,11 @@ DELETING = "gc"
 BUSY = "a run is in progress; nothing is deleted meanwhile"
 
 
+def lock_name(identity: str) -> str:
+    """The name of the lock of a run's identity."""
+    return identity[:16]
+
+
 def silent(text: str) -> None:
     """Say nothing."""
 
@@ -57,6 +62,20 @@ class Locks:
             with self.held(DELETING, "old files are being deleted; waiting"):
                 pass
             yield
+
+    @contextmanager
+    def idle(self, name: str) -> Iterator[bool]:
+        """Whether no process of this machine holds the lock of :meth:`working`; none takes it within the block."""
+        lock = self._lock(f"{IN_USE}{name}")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     @contextmanager
     def deleting(self) -> Iterator[bool]:

@@ -38,16 +38,21 @@ class Project:
 
     @cached_property
     def tracker(self) -> "Tracker":
-        from ratchet.components.registry.relocation import settle
-        from ratchet.components.registry.runs import Tracker
-
-        with self.locks.held("mlflow", "another process is opening MLflow; waiting"):  # its first use creates the database
-            settle(self.home, self.locks.say)
-            return Tracker(self.home.tracking_uri, self.name, self.home.artifacts)
+        return open_tracker(self.home, self.locks, self.name)
 
     def number(self, version: str) -> str:
         """The number of a version given by number or alias."""
         return resolve(self.tracker, self.name, version)
+
+
+def open_tracker(home: Home, locks: Locks, model: str) -> "Tracker":
+    """MLflow, with the experiment of a model."""
+    from ratchet.components.registry.relocation import settle
+    from ratchet.components.registry.runs import Tracker
+
+    with locks.held("mlflow", "another process is opening MLflow; waiting"):  # its first use creates the database
+        settle(home, locks.say)
+        return Tracker(home.tracking_uri, model, home.artifacts)
 
 
 def open_project(recipe: Path, overrides: Sequence[str] | None = None, say: Callable[[str], None] = silent) -> Project:

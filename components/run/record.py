@@ -13,6 +13,7 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe
 from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.project import Project
 from ratchet.components.source_code import sources_digest
@@ -278,11 +279,6 @@ def claimed_run(
 def identity_of(recipe: Recipe) -> str:
     """hash(recipe, code): a killed run with the same identity is resumed, not started again."""
     return digest_of([recipe.digest, sources_digest(), function_digests(recipe.reward.functions)])
-
-
-def lock_name(identity: str) -> str:
-    """The name of the lock of a run's identity."""
-    return identity[:16]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:

@@ -12,8 +12,13 @@ from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 app = typer.Typer(help="Graders of your own: which protocol they have, and their bytes and digest.", no_args_is_help=True)
 
 FunctionArgument = Annotated[
-    str, typer.Argument(metavar="FILE:FUNCTION", help="graders.py:grade, or module:function of an installed package.")
+    str,
+    typer.Argument(
+        metavar="FILE:FUNCTION",
+        help="graders.py:grade, module:function of an installed package, or a grader's name in --recipe.",
+    ),
 ]
+FromOption = Annotated[Path | None, typer.Option("--recipe", help="Recipe whose section graders has the name.")]
 ProtocolOption = Annotated[
     str, typer.Option("--protocol", help="If the signature is ambiguous: openai, trl, target, ratchet, lambda, names, inspect.")
 ]
@@ -23,6 +28,7 @@ ProtocolOption = Annotated[
 def show(
     function: FunctionArgument,
     protocol: ProtocolOption = "auto",
+    recipe: FromOption = None,
     row: Annotated[
         Path | None,
         typer.Option("--row", help="JSONL with prompt, completion and columns; its first row is graded.", callback=as_given),
@@ -37,7 +43,7 @@ def show(
     from ratchet.components.graders.description import described
     from ratchet.flows.cli.views.grader import card, show
 
-    facts = described(settings_of(function, protocol), first_call(row) if row else None)
+    facts = described(settings_of(function, protocol, recipe), first_call(row) if row else None)
     if json_output:
         emit(json.dumps(facts, indent=2))
     else:
@@ -50,17 +56,18 @@ def export(
     function: FunctionArgument,
     folder: Annotated[Path, typer.Option("--to", help="A folder that does not exist yet.", callback=as_given)],
     protocol: ProtocolOption = "auto",
+    recipe: FromOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Write a function's sources, byte for byte, for use outside, with grader.json: its protocol, files and digest.
 
-    Example: ratchet grader export graders.py:grade --to exported
+    Example: ratchet grader export right --recipe ratchet.yaml --to exported
     """
     continue_in_child(json_output)
     from ratchet.components.graders.description import export as write
     from ratchet.flows.cli.views.grader import card, show
 
-    manifest = write(settings_of(function, protocol), folder)
+    manifest = write(settings_of(function, protocol, recipe), folder)
     if json_output:
         emit(json.dumps(manifest, indent=2))
     else:
@@ -68,8 +75,8 @@ def export(
     conclude()
 
 
-def settings_of(function: str, protocol: str) -> Any:
-    """The settings that a recipe would have.
+def settings_of(function: str, protocol: str, recipe: Path | None) -> Any:
+    """The settings that a recipe has, or would have.
 
     Raises:
         RecipeError: naming the option.
@@ -77,8 +84,13 @@ def settings_of(function: str, protocol: str) -> Any:
     from pydantic import ValidationError
 
     from ratchet.components.errors import RecipeError
-    from ratchet.components.recipe import UserFunction
+    from ratchet.components.recipe import UserFunction, load_recipe
 
+    if recipe is not None:
+        graders = load_recipe(recipe).graders
+        if function not in graders:
+            raise RecipeError(f"{recipe} has no grader {function!r}. Its graders are: {', '.join(graders) or 'none'}.")
+        return graders[function]
     try:
         return UserFunction.model_validate({"type": "file", "file": function, "protocol": protocol})
     except ValidationError as error:

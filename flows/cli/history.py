@@ -1,6 +1,7 @@
 """``ratchet history`` and ``ratchet status``: champions and runs in the ledger."""
 
 import json
+import sys
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 
@@ -21,15 +22,18 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
 
 
 def status(json_output: JsonOption = False) -> None:
-    """The newest runs and their results.
+    """The newest runs and their results. Runs whose process was killed are marked first.
 
     Example: ratchet status
     """
     from ratchet.components.home import Home
     from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.run.killed import end_killed_runs
     from ratchet.flows.cli.views.history import print_runs
 
-    runs = Ledger(Home.here().ledger).latest_runs()
+    home = Home.here()
+    end_killed_runs(home, lambda text: print(text, file=sys.stderr))
+    runs = Ledger(home.ledger).latest_runs()
     columns = ("model", "run_id", "status", "started", "finished")
     rows = [{name: run[name] for name in columns} for run in runs]
     if json_output:

@@ -66,6 +66,7 @@ def run_until(
 
 def nothing_to_do(recipe: Path, overrides: Sequence[str], until: str | None) -> dict[str, Any] | None:
     """The result of a run that would only repeat an earlier one, without starting Prefect; None if anything is left to do."""
+    from ratchet.components.run.killed import end_killed_runs
     from ratchet.components.run.project import open_project
     from ratchet.components.run.record import claimed_run
     from ratchet.components.run.repeats import repeated_run
@@ -73,6 +74,8 @@ def nothing_to_do(recipe: Path, overrides: Sequence[str], until: str | None) -> 
     from ratchet.flows.cli.views.console import Display, print_result, say
 
     project = open_project(recipe, overrides, say)
+    if until != Stage.PLAN:  # a dry run, which writes nothing
+        end_killed_runs(project.home, say)
     if project.recipe.seed == "slot":
         return None  # only the flow knows the logical date
     with claimed_run(project, Display()) as run:

@@ -46,7 +46,7 @@ def listen(port: int, option: str) -> socket.socket:
     except OSError as error:
         listener.close()
         remedy = f"Choose another port with {option}, or stop that process."
-        raise RatchetError(f"port {port} on {HOST} is held by {holder_of(port)} ({error.strerror}). {remedy}") from error
+        raise RatchetError(f"port {port} on {HOST} is busy, held by {holder_of(port)} ({error.strerror}). {remedy}") from error
     listener.listen()
     return listener
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 SECONDS = 1.0  # between two checks
 DONE = b"."
+VANISHED = "The process of this run ended without a result. A reward function that calls os._exit() does that."
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def vanished(process: int) -> bool:
     return True
 
 
-def mark_crashed(flow_run: str) -> None:
+def mark_crashed(flow_run: str, message: str) -> None:
     """Set the flow run's state, unless it already has a final one."""
     from uuid import UUID
 
@@ -56,4 +57,4 @@ def mark_crashed(flow_run: str) -> None:
 
 
 if __name__ == "__main__" and vanished(int(sys.argv[2])):
-    mark_crashed(sys.argv[1])
+    mark_crashed(sys.argv[1], VANISHED)

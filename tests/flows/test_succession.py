@@ -85,9 +85,9 @@ def test_a_challenger_whose_champion_changed_is_judged_again(promoted: dict[str,
     results: list[dict[str, Any]] = []
     waiting = threading.Thread(target=lambda: results.append(run("name=raced", "gate.rules.approval=required", *USES)))
     waiting.start()
-    stale = _verdict(lambda record: record["incumbent"] != _weights("raced", "1"))
+    stale = _verdict(lambda record: record["incumbent"] != _policy("raced", "1"))
     ratchet("raced", "promote", "1", "--override", "--reason", "meanwhile")
-    fresh = _verdict(lambda record: record["incumbent"] == _weights("raced", "1"))
+    fresh = _verdict(lambda record: record["incumbent"] == _policy("raced", "1"))
     with pytest.raises(RegistryError, match="no verdict PROMOTE"):
         ratchet("raced", "approve", "another run")
     with pytest.raises(RegistryError, match="under rules other than"):
@@ -99,8 +99,8 @@ def test_a_challenger_whose_champion_changed_is_judged_again(promoted: dict[str,
     assert (result["status"], result["version"], result["previous"]) == ("promoted", "2", "1")
 
 
-def _weights(name: str, version: str) -> str:
-    return str(MlflowClient(Home.here().tracking_uri).get_model_version(name, version).tags["weights_sha256"])
+def _policy(name: str, version: str) -> str:
+    return str(MlflowClient(Home.here().tracking_uri).get_model_version(name, version).tags["policy_sha256"])
 
 
 def _verdict(wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _verdict(wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     while time.monotonic() < deadline:
         for run in ledger().latest_runs():
             found = ledger().verdict_of_run("raced", run["run_id"]) if run["model"] == "raced" else None
-            if found and found["record"]["challenger"] != _weights("raced", "1") and wanted(found["record"]):
+            if found and found["record"]["challenger"] != _policy("raced", "1") and wanted(found["record"]):
                 return found
         time.sleep(0.5)
     raise AssertionError("no such verdict came")

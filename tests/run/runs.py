@@ -61,6 +61,9 @@ class FakeTracker:
     def close_children(self, run_id: str) -> None:
         pass
 
+    def close_killed(self, run_id: str, reason: str) -> None:
+        self.status[run_id] = f"KILLED: {reason}"
+
     def params(self, run_id: str, values: Mapping[str, object]) -> None:
         self.parameters = dict(values)
 

@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ratchet.components.errors import RatchetError
+from ratchet.components.graders.build import build_grader
+from ratchet.components.recipe import load_recipe
 from ratchet.flows.cli import app
 
 GRADERS = """
@@ -51,6 +53,28 @@ def test_export_writes_the_same_bytes_with_the_digest_that_show_prints(project: 
     assert (shown["digest"], shown["sources"]) == (manifest["digest"], manifest["sources"])
     with pytest.raises(RatchetError, match="out exists"):
         grader("export", "graders.py:grade", "--to", "out")
+
+
+RECIPE = """
+name: r
+gate: {rules: {}}
+graders:
+  right: {type: exact}
+  mine: {file: "graders.py:grade", passes_at: 0.5}
+gold: {grader: right}
+"""
+
+
+def test_a_recipes_graders_are_shown_and_exported_by_their_names(project: Path) -> None:
+    (project / "ratchet.yaml").write_text(RECIPE, encoding="utf-8")
+    facts = json.loads(grader("show", "right", "--recipe", "ratchet.yaml", "--json").stdout)
+    assert (facts["type"], facts["measure"], facts["settings"]["ignore_case"]) == ("exact", "binary", True)
+    manifest = json.loads(grader("export", "mine", "--recipe", "ratchet.yaml", "--to", "out", "--json").stdout)
+    assert (manifest["settings"]["passes_at"], manifest["protocol"]) == (0.5, "openai")
+    assert manifest["digest"] == build_grader(load_recipe(Path("ratchet.yaml")).graders["mine"]).digest
+    assert (project / "out" / "helper.py").is_file()
+    with pytest.raises(RatchetError, match=r"has no grader 'left'\. Its graders are: right, mine"):
+        grader("show", "left", "--recipe", "ratchet.yaml")
 
 
 @pytest.mark.parametrize(

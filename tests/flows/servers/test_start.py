@@ -80,7 +80,7 @@ def test_a_new_projects_first_import_of_prefect_warns_of_nothing(prefect_home: P
 
 
 def test_faults_a_busy_port_names_its_holder(port: int) -> None:
-    said = rf"port {port} .* is held by process {os.getpid()} \(.*, in {Path.cwd()}\).*--prefect-port"
+    said = rf"port {port} .* is busy, held by process {os.getpid()} \(.*, in {Path.cwd()}\).*--prefect-port"
     with pytest.raises(RatchetError, match=said):
         servers.listen(port, "--prefect-port")
 

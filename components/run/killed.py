@@ -1,0 +1,107 @@
+"""Runs whose process was killed: found by lock and claim, never by age, marked in the ledger and in MLflow, and swept.
+
+A claim whose holder held a lock of this machine, which no process holds now, is a dead process's. A claim from another place
+(another machine, or this one before it was restarted) cannot be told from a live one and is left alone: the same run takes it
+over after it watched the claim for its whole lifetime.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ratchet.components.files import MANIFEST, left_behind
+from ratchet.components.home import Home
+from ratchet.components.ledger.claims import Claim, acquired
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.run.locks import Locks, lock_name
+from ratchet.components.run.project import open_tracker
+from ratchet.components.run.retention import Item
+from ratchet.components.text import redacted
+
+
+class _AliveError(Exception):
+    """The claim is held from elsewhere."""
+
+
+def end_killed_runs(home: Home, say: Callable[[str], None]) -> None:
+    """Mark killed runs and delete what no run will resume, in one line; nothing is said if there is nothing.
+
+    Checkpoints of unfinished training are kept for as long as retention says: the same run resumes from them.
+    """
+    ledger, locks = Ledger(home.ledger), Locks(home.leases)
+    said = [_end(home, ledger, locks, identity, holder) for identity, holder in ledger.unended().items()]
+    items = _swept(home, locks)
+    if items:
+        said.append(f"deleted {len(items)} leftovers of killed processes, {sum(item.size for item in items) / 1e6:.1f} MB")
+    if any(said):
+        say("; ".join(filter(None, said)))
+
+
+def _end(home: Home, ledger: Ledger, locks: Locks, identity: str, holder: str) -> str | None:
+    """Mark the run of an identity if its process is dead; what to say about it."""
+    with _taken_over(ledger, locks, identity) as dead:
+        if not dead:
+            return None
+        row = ledger.running(identity)
+        if row is None:
+            return f"{holder} was killed before its run had recorded anything"
+        killed = f"run {row['run_id'][:12]} of {row['model']} was killed ({holder})"
+        ledger.break_run(identity, "killed")
+        try:
+            open_tracker(home, locks, row["model"]).close_killed(row["run_id"], f"{holder} ended without a result")
+        except Exception as error:  # MLflow's client raises its own; the ledger is what counts
+            return f"{killed}, which MLflow was not told: {redacted(str(error))}"
+        return f"{killed}; the same command resumes it"
+
+
+@contextmanager
+def _taken_over(ledger: Ledger, locks: Locks, identity: str) -> Iterator[bool]:
+    """Whether the process that acted for a run is dead; its claim is ours within the block, and free after it."""
+    with locks.idle(lock_name(identity)) as idle:
+        claim = _claimed(ledger, locks, identity) if idle else None
+        if claim is None:
+            yield False
+            return
+        with claim.kept():
+            yield True
+
+
+def _claimed(ledger: Ledger, locks: Locks, identity: str) -> Claim | None:
+    def alive(holder: str, seconds: float) -> None:
+        raise _AliveError
+
+    try:
+        return acquired(ledger, identity, locks.place(lock_name(identity)), alive)
+    except _AliveError:
+        return None
+
+
+def _swept(home: Home, locks: Locks) -> list[Item]:
+    """Delete leftovers unless a run is in progress; returns what was deleted."""
+    if not _leftovers(home):
+        return []
+    with locks.deleting() as alone:
+        items = [_item(path) for path in _leftovers(home)] if alone else []
+        for item in items:
+            shutil.rmtree(item.name, ignore_errors=True)
+        return items
+
+
+def _leftovers(home: Home) -> list[Path]:
+    """Scratch directories of dead processes, and checkpoints whose stage is finished."""
+    scratch = [path for folder in _folders(home) for path in left_behind(folder)]
+    works = sorted(home.store.glob("*/.work.*"))
+    finished = [path for path in works if (path.parent / path.name.removeprefix(".work.") / MANIFEST).is_file()]
+    return [*scratch, *finished]
+
+
+def _folders(home: Home) -> list[Path]:
+    """Where processes write scratch directories: stages, checkpoints, workspaces."""
+    checkpoints = {path.parent for path in home.store.glob("*/.work.*/**/.tmp.*")}
+    return [*sorted(path for path in home.store.glob("*") if path.is_dir()), *sorted(checkpoints), home.workspaces]
+
+
+def _item(path: Path) -> Item:
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+    return Item("leftover", str(path), path.stat().st_mtime, size)
