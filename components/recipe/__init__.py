@@ -13,7 +13,7 @@ from ratchet.components.recipe.data import (
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
-from ratchet.components.recipe.gold import Gold
+from ratchet.components.recipe.gold import Gold, GoldValidation
 from ratchet.components.recipe.grader_kinds import Compared, Http, JsonMatch, Label, Math, Sql, TextSimilarity, UserFunction
 from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Multi, Numbers, Pattern
 from ratchet.components.recipe.limits import Limits
@@ -62,6 +62,7 @@ __all__ = [
     "Folder",
     "Gate",
     "Gold",
+    "GoldValidation",
     "GraderSettings",
     "Guard",
     "Http",

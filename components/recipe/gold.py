@@ -3,17 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ratchet.components.recipe.base import Name, Section
+from ratchet.components.recipe.base import Count, Name, Section, Share
 from ratchet.components.recipe.graders import GraderSettings, Multi, Numbers
 from ratchet.components.recipe.reward import Reward
 
 REMEDY = "graders: {right: {type: number, form: strict}} and gold: {grader: right}, with the type of grader that fits the task"
 
 
+class GoldValidation(Section):
+    """What a gold must do before anything is trained: shares of answers whose grade is known; docs/graders.md."""
+
+    rows: Count = 2_000  # with references, of train and dev, that are graded; of more, as many at even distances
+    min_references: Share = 0.99  # of the references that must be right
+    max_planted: Share = 0.01  # of the wrong answers of each kind that may count as right
+    max_faults: Share = 0.01  # of all these answers that may fail to be graded
+    min_pass_rate: Share = 0.02  # of the starting policy's samples: below, nothing tells right from wrong
+    max_pass_rate: Share = 0.98  # above, there is nothing to gain
+
+
 class Gold(Section):
     """What counts as right."""
 
     grader: Name | None = None  # of ``graders``; null: the reward's verifier, numbers in their strict form
+    validation: GoldValidation = GoldValidation()
 
 
 def default_gold(reward: Reward) -> GraderSettings | None:

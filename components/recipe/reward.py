@@ -29,6 +29,11 @@ CHECKS = (
     "silent_groups",
     "noise",
     "best_of_n",
+    "gold_references",
+    "gold_planted",
+    "gold_stable",
+    "gold_faults",
+    "gold_signal",
 )
 
 

@@ -17,6 +17,7 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
     recipe = context.recipe
     configuration = [
         recipe.reward.model_dump(mode="json", exclude={"limits"}),
+        recipe.gold.validation.model_dump(mode="json"),
         recipe.policy.max_new_tokens,
         recipe.train.sampling.temperature,
         recipe.seed,
@@ -48,7 +49,7 @@ def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
     policy = load_policy(start.model, device, template_date=context.recipe.prompt_date)
     draw = partial(_samples, context, data, policy)
-    report = validate_reward(_subject(context, path, device), data.table("pairs_heldout"), draw, settings.validation)
+    report = validate_reward(_subject(context, data, path, device), data.table("pairs_heldout"), draw, settings.validation)
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
     advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
     write_json(path / "report.json", without_nan({**report.as_json(), "advice": advice.as_json()}))
@@ -67,20 +68,22 @@ def _check_references(context: Context, data: DataStage) -> None:
         require_references(build_grader(gold), tables, strict=isinstance(gold, Label))
 
 
-def _subject(context: Context, path: Path, device: Any) -> Any:
-    """What is validated: the reward, and its learned model as the judge of pairs."""
+def _subject(context: Context, data: DataStage, path: Path, device: Any) -> Any:
+    """What is validated: the reward, its learned model as the judge of pairs, and the gold."""
     from ratchet.components.rewards.build import build_gold, build_reward, load_model
     from ratchet.components.rewards.checks.identity import model_digests
-    from ratchet.components.rewards.checks.validation import Subject
+    from ratchet.components.rewards.checks.validation import GoldTest, Subject
 
     settings, gold = context.recipe.reward, build_gold(context.recipe)
     reward = build_reward(settings, path / "model", device)
     functions = function_digests(settings.functions, context.seen.digest)
+    rows = [*data.table("train"), *data.table("dev")]
+    tested = GoldTest(build_gold(context.recipe), rows, context.recipe.gold.validation)
     if not settings.needs_model:
-        return Subject(settings.kind, reward, reward, identity=functions, gold=gold)
+        return Subject(settings.kind, reward, reward, identity=functions, gold=gold, tested=tested)
     judge = load_model(settings.model, path / "model", device)
     identity = {**model_digests(path / "model"), **functions}
-    return Subject(settings.kind, reward, judge, learned=True, identity=identity, gold=gold)
+    return Subject(settings.kind, reward, judge, learned=True, identity=identity, gold=gold, tested=tested)
 
 
 def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str, target: Path, device: Any) -> None:

@@ -122,6 +122,44 @@ def test_sigterm_in_training_commits_and_ends_and_the_next_run_goes_on(tmp_path:
     assert committed > 0
 
 
+def in_warm_up(project: Path, *command: str) -> subprocess.Popen[str]:
+    """A run that has committed a step of its warm-up, as a process group of its own."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=project, env=environment(), start_new_session=True, **pipes)
+    before = steps_of_warm_up(project)
+    wait_for(lambda: steps_of_warm_up(project) - before)
+    return process
+
+
+def steps_of_warm_up(project: Path) -> set[Path]:
+    return set((project / ".ratchet" / "store" / "warmup").glob(".work.*/*/step_*"))
+
+
+def test_faults_ctrl_c_and_sigkill_leave_a_run_that_resumes_and_nothing_that_runs(tmp_path: Path) -> None:
+    project = new_project(tmp_path)
+    command = ratchet("reward", "validate", "--recipe", MICRO, "--json", "--set=policy.warmup.steps=2000")
+    process = in_warm_up(project, *command)
+    os.killpg(process.pid, signal.SIGINT)
+    begun = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 10  # two seconds where nothing else works
+    assert process.returncode == 128 + signal.SIGINT
+    assert errors.count("run the same command again to resume") == 1
+    assert not [word for word in ("Traceback", "Crash detected", "KeyboardInterrupt") if word in errors]
+
+    process = in_warm_up(project, *command)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    status = subprocess.run(
+        ratchet("status", "--json"), cwd=project, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert [run["status"] for run in json.loads(status.stdout)] == ["killed"]
+    assert "was killed (process " in status.stderr
+    assert steps_of_warm_up(project)  # from which it resumes
+    statuses = [r.info.status for r in MlflowClient(uri(project), uri(project)).search_runs(["1"])]
+    assert set(statuses) == {"KILLED"}
+
+
 def test_a_model_server_answers_lists_and_frames(project: Path) -> None:
     port = free_port()
     command = ["mlflow", "models", "serve", "-m", "models:/micro@champion", "--env-manager", "local", "-p", str(port)]

@@ -3,17 +3,18 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import Grade, RewardFunction, checked
-from ratchet.components.recipe import RewardValidation
+from ratchet.components.recipe import GoldValidation, RewardValidation
 from ratchet.components.rewards.advice.pilot import Pilot
 from ratchet.components.rewards.checks import on_pairs, on_samples, on_texts
 from ratchet.components.rewards.checks.check import Check, RewardReport, finite, with_waivers
 from ratchet.components.rewards.checks.identity import identity_check
+from ratchet.components.rewards.checks.on_gold import gold_checks
 from ratchet.components.rewards.checks.on_pairs import ScoredPairs
 from ratchet.components.rewards.checks.on_samples import Group
 from ratchet.components.rewards.learned.perturbations import LAYOUTS, Style
@@ -36,6 +37,14 @@ class Samples:
         return Samples(self.rows + more.rows, self.completions + more.completions, self.lengths + more.lengths)
 
 
+class GoldTest(NamedTuple):
+    """What the gold itself is judged by."""
+
+    again: RewardFunction  # the same gold, in another process where it runs code of the user
+    rows: Rows
+    wanted: GoldValidation
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is validated.
@@ -46,6 +55,7 @@ class Subject:
             cannot hide that it learned nothing.
         learned: whether ``judge`` is a model, whose confidence can be calibrated.
         gold: what says which samples are right.
+        tested: the rows, the second instance and the thresholds with which the gold itself is judged; None leaves it out.
     """
 
     kind: str
@@ -54,6 +64,7 @@ class Subject:
     learned: bool = False
     identity: Mapping[str, str] = field(default_factory=dict)
     gold: RewardFunction = grade_numbers
+    tested: GoldTest | None = None
 
 
 Draw = Callable[[int, int], Samples]  # samples of the prompts from one place to another; fewer where the prompts end
@@ -82,7 +93,11 @@ def validate_reward(subject: Subject, pairs: Rows, draw: Draw, wanted: RewardVal
         of_samples = with_waivers(checks_on_samples(subject, scored, groups, judged, wanted), wanted.waive)
         if not more.rows or not any(check.undecided and check.blocks for check in of_samples):
             break
-    checks = with_waivers([finite(check) for check in (*of_pairs, *of_samples)], wanted.waive)
+    of_gold: list[Check] = []
+    if subject.tested is not None:
+        sampled = [group.gold for group in groups]
+        of_gold = gold_checks(subject.gold, subject.tested.again, subject.tested.rows, sampled, subject.tested.wanted)
+    checks = with_waivers([finite(check) for check in (*of_gold, *of_pairs, *of_samples)], wanted.waive)
     curves = {"best_of_n": on_samples.best_of_n_curve(judged)}
     if subject.learned and len(known := _finite(scored.chosen - scored.rejected)):
         curves["reliability"] = [b._asdict() for b in reliability(known)]
