@@ -88,7 +88,7 @@ def test_a_card_of_an_older_release_or_of_another_template_gets_them_at_its_end(
 
 
 def test_of_many_verdicts_the_newest_are_shown_and_a_long_card_names_their_runs_alone() -> None:
-    check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "passed": False}
+    check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "state": "failed"}
     long = card(reasons=["r" * 1000] * 50, reward={"kind": "model", "passed": False, "checks": [check] * 50}, dirty=True)
     text = with_sealed(long, [LONG] * 4, ROOT)
     assert len(text) <= DESCRIPTION_LIMIT

@@ -42,7 +42,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
 
     monkeypatch.setattr(data, "_build", lambda context, path, added: write_text(path / "data.dvc", POINTER))
     monkeypatch.setattr(warmup, "_copy_model", lambda context, path: write_policy(path))
-    monkeypatch.setattr(reward, "_build", lambda context, data, start, path: write_reward(path))
+    monkeypatch.setattr(reward, "_build", lambda context, data, start, key, path: write_reward(path))
     monkeypatch.setattr(train, "_train", train_nothing)
     overrides = ["data.source={kind: jsonl, path: rows.jsonl}", f"policy.model={tmp_path / 'base' / 'model'}"]
     return Context(load_recipe(MICRO, overrides), Home(tmp_path, tmp_path / ".ratchet"))
