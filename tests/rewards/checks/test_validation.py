@@ -49,7 +49,7 @@ LENIENT = scoring(lambda _, right: float(right))
 
 def report(reward: RewardFunction = LENIENT, judge: RewardFunction | None = None, **parts: Any) -> RewardReport:
     given = {"pairs": PAIRS, "samples": SAMPLES, "thresholds": RewardValidation(), **parts}
-    subject = Subject("custom", reward, judge or reward, given.get("learned", False))
+    subject = Subject("custom", reward, judge or reward, given.get("learned", False), gold=given.get("gold", grade_numbers))
     return validate_reward(subject, given["pairs"], drawing(given["samples"]), given["thresholds"])
 
 
@@ -242,6 +242,14 @@ def test_a_learned_judge_that_knows_one_marker_fails_on_format() -> None:
     narrow = scoring(lambda text, right: float(right and "####" in text))
     assert not check("format_perturbation", judge=narrow, learned=True).passed
     assert check("format_perturbation", judge=narrow).passed  # a verifier's form is the recipe's choice
+
+
+def test_a_layout_that_the_gold_rejects_is_no_fault_of_the_reward() -> None:
+    bare = scoring(lambda text, right: float(right and not text.startswith("Answer:")))
+    assert not check("format_perturbation", reward=bare).passed
+    assert check("format_perturbation", reward=bare, gold=bare).passed
+    oneline = scoring(lambda text, right: float(right and "\n\n" not in text and not text.startswith("Answer:")))
+    assert check("format_perturbation", reward=oneline, gold=oneline).state == "not measured"
 
 
 def test_a_reward_that_pays_an_empty_answer_fails_on_hacks() -> None:
