@@ -1,6 +1,7 @@
 """What the policy is asked: templates filled in from rows, with their faults named by file, row and field."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from ratchet.components.data.lengths import limit_lengths
 from ratchet.components.data.prepare import prepare
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json_lines
+from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Data, LengthLimit, Task
 from tests.data.frames import frame
-from tests.tiny_models import tiny_policy
+from tests.tiny_models import tiny_policy, tiny_tokenizer
 
 ROW = {"text": "My card is lost.", "labels": ["card", "login"], "customer": {"name": "Ada"}, "note": None}
 
@@ -88,7 +90,7 @@ def test_a_dataset_has_the_messages_and_asks_them_in_the_policys_template(tmp_pa
     row = read_json_lines(tmp_path / "data" / "train.jsonl")[0]
     assert row["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": row["item"]["text"]}]
     assert row["prompt"] == f"system: Be brief.\n\nuser: {row['item']['text']}"
-    policy = tiny_policy()
+    policy = Policy(tiny_policy().model, deepcopy(tiny_tokenizer()))
     policy.tokenizer.chat_template = None
     assert policy.encode_row(row) == policy.encode_prompt(row["prompt"])  # without a template: the transcript
     policy.tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"

@@ -17,6 +17,7 @@ from ratchet.components.graders.number import grade_numbers
 from ratchet.components.recipe import Checks, Data, RewardModel, RewardValidation
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
 from ratchet.components.rewards.learned.training import split_pairs
+from tests.rewards.checks.pools import drawing
 
 Source = Callable[..., Data]
 
@@ -171,11 +172,11 @@ def test_each_check_that_lacks_pairs_says_how_to_get_them_or_to_do_without() -> 
     samples = Samples([row for row in rows for _ in range(2)], [f"#### {n + i}" for n in range(20) for i in range(2)])
     subject = Subject("verifier", grade_numbers, grade_numbers)
     names = ["pair_accuracy", "length_baseline", "padding_invariance", "text_invariance", "format_perturbation"]
-    report = validate_reward(subject, [], samples, RewardValidation())
+    report = validate_reward(subject, [], drawing(samples), RewardValidation())
     advice = {check.name: check.advice for check in report.checks}
     assert set(names) <= set(report.failed)
     assert all("chosen and rejected" in advice[name] and "reward.validation.waive" in advice[name] for name in names)
-    waived = validate_reward(subject, [], samples, RewardValidation(waive=dict.fromkeys(names, "texts have no pairs")))
+    waived = validate_reward(subject, [], drawing(samples), RewardValidation(waive=dict.fromkeys(names, "texts have no pairs")))
     assert set(waived.failed).isdisjoint(names)
 
 

@@ -306,11 +306,11 @@ def test_turns_stand_in_the_template_in_order() -> None:
     assert ids.count(policy.tokenizer.convert_tokens_to_ids(end)) == 2  # what the user wrote is only text
 
 
-def test_turns_without_a_template_have_a_blank_line_in_between() -> None:
+def test_turns_without_a_template_are_a_transcript() -> None:
     policy = Policy(tiny_policy().model, deepcopy(tiny_tokenizer()))
     policy.tokenizer.chat_template = None
     turns = [{"role": "system", "content": "Add."}, {"role": "user", "content": "1"}]
-    assert policy.tokenizer.decode(policy.encode_messages(turns)) == "Add.\n\n1"
+    assert policy.tokenizer.decode(policy.encode_messages(turns)) == "system: Add.\n\nuser: 1"
 
 
 @pytest.mark.parametrize(
