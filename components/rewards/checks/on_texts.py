@@ -120,13 +120,14 @@ def _mean_shift(totals: Totals, scored: ScoredPairs, style: Style) -> Interval:
     return clustered_mean(*cluster_sums(moved[known] / scored.deviation, [texts[i][0]["prompt"] for i in known]), scored.level)
 
 
-def format_perturbation(totals: Totals, scored: ScoredPairs, threshold: float, markers: bool) -> Check:
+def format_perturbation(totals: Totals, scored: ScoredPairs, threshold: float, learned: bool, gold: Totals) -> Check:
     """Loss of pair accuracy when both answers have another layout.
 
     Every restyling must pass; the one with the highest bound is shown.
 
     Args:
-        markers: whether the final answer's marker is restyled too; not for a verifier, whose form the recipe sets.
+        learned: whether the judge is a model. Of others the final answer's marker is not restyled, because the recipe sets
+            their form, nor is a layout tried that the gold itself does not accept, such as a heading above JSON.
     """
     advice = (
         "The reward accepts only one format. Train on more formats (reward.model.restyle), or check the format with a verifier."
@@ -134,11 +135,20 @@ def format_perturbation(totals: Totals, scored: ScoredPairs, threshold: float, m
     if not scored.pairs:
         return failed("format_perturbation", threshold, NO_PAIRS, "there are no held-out pairs")
     drops = {}
-    for name, style in (FORMATS if markers else LAYOUTS).items():
+    for name, style in (FORMATS if learned else _accepted(gold, scored.pairs)).items():
         chosen, rejected = (totals(scored.pairs, [style(p[side]) for p in scored.pairs]) for side in ("chosen", "rejected"))
         drops[name] = clustered_mean(*cluster_sums(scored.won - wins(chosen, rejected), scored.prompts), scored.level)
+    if not drops:
+        return unmeasured("format_perturbation", threshold, advice, "the gold accepts no other layout")
     worst = max(drops, key=lambda name: drops[name].high)
     return at_most("format_perturbation", drops[worst], threshold, advice, f"worst: {worst}", PAIRS)
+
+
+def _accepted(gold: Totals, pairs: Rows) -> dict[str, Style]:
+    """The layouts in which no chosen answer scores less by the gold."""
+    chosen = [pair["chosen"] for pair in pairs]
+    before = gold(pairs, chosen)
+    return {name: style for name, style in LAYOUTS.items() if not (gold(pairs, [*map(style, chosen)]) < before).any()}
 
 
 def hack_strings(totals: Totals, groups: Sequence[tuple[Mapping[str, Any], Floats]], threshold: float, level: float) -> Check:

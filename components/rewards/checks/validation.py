@@ -111,6 +111,9 @@ def checks_on_pairs(subject: Subject, scored: ScoredPairs, wanted: RewardValidat
     def of_judge(rows: Rows, completions: Sequence[str]) -> Floats:
         return totals(subject.judge, rows, completions)
 
+    def of_gold(rows: Rows, completions: Sequence[str]) -> Floats:
+        return totals(subject.gold, rows, completions)
+
     pairs = scored.pairs
     found = on_texts.probe(of_judge, [*pairs, *pairs], [p[side] for side in ("chosen", "rejected") for p in pairs])
     return [
@@ -123,7 +126,7 @@ def checks_on_pairs(subject: Subject, scored: ScoredPairs, wanted: RewardValidat
         on_texts.batch_invariance(of_judge, found, wanted.max_batch_shift),
         on_texts.padding_invariance(of_judge, found, wanted.max_batch_shift),
         on_texts.text_invariance(of_judge, scored, wanted.max_text_shift),
-        on_texts.format_perturbation(of_judge, scored, wanted.max_format_drop, subject.learned),
+        on_texts.format_perturbation(of_judge, scored, wanted.max_format_drop, subject.learned, of_gold),
         on_texts.sycophancy(of_judge, scored, wanted.max_sycophancy),
     ]
 

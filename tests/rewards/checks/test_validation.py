@@ -50,7 +50,8 @@ LENIENT = scoring(lambda _, right: float(right))
 def report(reward: RewardFunction = LENIENT, judge: RewardFunction | None = None, **parts: Any) -> RewardReport:
     given = {"pairs": PAIRS, "samples": SAMPLES, "thresholds": RewardValidation(), **parts}
     tested = GoldTest(grade_numbers, ROWS, GoldValidation())
-    subject = Subject("custom", reward, judge or reward, given.get("learned", False), tested=tested)
+    gold = given.get("gold", grade_numbers)
+    subject = Subject("custom", reward, judge or reward, given.get("learned", False), gold=gold, tested=tested)
     return validate_reward(subject, given["pairs"], drawing(given["samples"]), given["thresholds"])
 
 
@@ -243,6 +244,14 @@ def test_a_learned_judge_that_knows_one_marker_fails_on_format() -> None:
     narrow = scoring(lambda text, right: float(right and "####" in text))
     assert not check("format_perturbation", judge=narrow, learned=True).passed
     assert check("format_perturbation", judge=narrow).passed  # a verifier's form is the recipe's choice
+
+
+def test_a_layout_that_the_gold_rejects_is_no_fault_of_the_reward() -> None:
+    bare = scoring(lambda text, right: float(right and not text.startswith("Answer:")))
+    assert not check("format_perturbation", reward=bare).passed
+    assert check("format_perturbation", reward=bare, gold=bare).passed
+    oneline = scoring(lambda text, right: float(right and "\n\n" not in text and not text.startswith("Answer:")))
+    assert check("format_perturbation", reward=oneline, gold=oneline).state == "not measured"
 
 
 def test_a_reward_that_pays_an_empty_answer_fails_on_hacks() -> None:

@@ -1,0 +1,90 @@
+"""Two tasks whose gold is not a number, from rows to champion: JSON by its fields, and SQL by the result of the query."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components.files import read_json, read_json_lines
+from ratchet.components.home import Home
+from tests.places import ROOT
+from tests.recipes import invoices, shop
+
+RECIPES = ROOT / "tests" / "recipes"
+
+
+@pytest.mark.parametrize("rows", [invoices, shop])
+def test_the_rows_are_those_that_the_script_writes(rows: Any) -> None:
+    assert rows.FILE.read_text(encoding="utf-8") == rows.text()
+
+
+def test_the_database_is_the_one_that_the_script_writes(tmp_path: Path) -> None:
+    shop.write_database(tmp_path / "shop.sqlite")
+    assert contents(tmp_path / "shop.sqlite") == contents(shop.DATABASE)
+
+
+def contents(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return list(connection.iterdump())
+
+
+def test_no_two_questions_have_the_same_answer() -> None:
+    queries = {row["query"] for row in shop.rows()}
+    assert len({answer_of(query) for query in queries}) == len(queries)
+
+
+def answer_of(query: str) -> str:
+    """The one value that a query gives, or why it gives none."""
+    with closing(sqlite3.connect(shop.DATABASE)) as connection:
+        try:
+            return repr(connection.execute(query).fetchall())
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            return f"{type(error).__name__}: {query}"
+
+
+def bill_of(completion: str) -> Any:
+    try:
+        return json.loads(completion)
+    except ValueError:
+        return completion
+
+
+def run(recipe: str, source: Path) -> dict[str, Any]:
+    from ratchet.flows.finetune import finetune
+
+    return finetune(recipe=str(RECIPES / recipe), overrides=[f"data.source.path={source}"])
+
+
+def stage(result: dict[str, Any], name: str) -> Path:
+    key = next(one["key"] for one in result["stages"] if one["name"] == name)
+    return Home.here().store / name / key
+
+
+def assert_promoted(result: dict[str, Any], references: dict[str, str], meaning: Callable[[str], Any]) -> None:
+    """Promoted by more right answers, each of which means the same as its row's reference."""
+    assert (result["status"], result["verdict"]) == ("promoted", "PROMOTE")
+    figures = read_json(stage(result, "evaluate") / "summary.json")
+    before, after = (figures[f"{arm}_sampled"]["accuracy"]["value"] for arm in ("incumbent", "challenger"))
+    assert before + 0.1 < after
+    checks = {check["name"]: check for check in read_json(stage(result, "reward") / "report.json")["checks"]}
+    assert (checks["gold_references"]["value"], checks["gold_planted"]["value"]) == (1.0, 0.0)
+    rows = read_json_lines(stage(result, "evaluate") / "challenger_sampled.jsonl")
+    assert {row["passed"] for row in rows} == {True, False}
+    assert all(row["passed"] == (meaning(row["completion"]) == meaning(references[row["prompt"]])) for row in rows)
+
+
+@pytest.mark.slow
+def test_a_gold_of_json_fields_promotes(shared_project: Path) -> None:
+    references = {f"As JSON: {row['text']}": row["bill"] for row in invoices.rows()}
+    assert_promoted(run("extract.yaml", invoices.FILE), references, bill_of)
+
+
+@pytest.mark.slow
+def test_a_gold_of_query_results_promotes(shared_project: Path) -> None:
+    shop.write_database(shared_project / "tests" / "recipes" / "shop.sqlite")
+    references = {f"As SQL: {row['text']}": row["query"] for row in shop.rows()}
+    assert_promoted(run("sql.yaml", shop.FILE), references, answer_of)
