@@ -31,7 +31,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracker, _ = opened(root)
     run = tracker.open_run("run", {}, None)
     tracker.artifact(run, root / "model" / "model.safetensors", "kept")
-    tracker.register("mine", run, root / "model", {"max_new_tokens": 1}, {"weights_sha256": "w"})
+    tracker.register("mine", run, root / "model", {"max_new_tokens": 1}, {"weights_sha256": "w", "policy_sha256": "p"})
     return root
 
 

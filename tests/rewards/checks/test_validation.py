@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from ratchet.components.errors import RewardError
 from ratchet.components.graders.number import grade_numbers, is_correct
 from ratchet.components.graders.protocol import Grade, RewardFunction
-from ratchet.components.recipe import CHECKS, RewardValidation, Slice
+from ratchet.components.recipe import CHECKS, GoldValidation, RewardValidation, Slice
 from ratchet.components.rewards.checks.check import Check, RewardReport
-from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
+from ratchet.components.rewards.checks.validation import GoldTest, Samples, Subject, validate_reward
 from ratchet.components.rewards.combine import Ensemble
 from tests.rewards.checks.pools import drawing
 
-ROWS = [{"prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
+ROWS = [{"id": f"{n:04x}", "prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
 PAIRS = [
     {
         **row,
@@ -49,7 +49,9 @@ LENIENT = scoring(lambda _, right: float(right))
 
 def report(reward: RewardFunction = LENIENT, judge: RewardFunction | None = None, **parts: Any) -> RewardReport:
     given = {"pairs": PAIRS, "samples": SAMPLES, "thresholds": RewardValidation(), **parts}
-    subject = Subject("custom", reward, judge or reward, given.get("learned", False), gold=given.get("gold", grade_numbers))
+    tested = GoldTest(grade_numbers, ROWS, GoldValidation())
+    gold = given.get("gold", grade_numbers)
+    subject = Subject("custom", reward, judge or reward, given.get("learned", False), gold=gold, tested=tested)
     return validate_reward(subject, given["pairs"], drawing(given["samples"]), given["thresholds"])
 
 
