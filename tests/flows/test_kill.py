@@ -38,7 +38,7 @@ POINTS = [
     "ledger:promoted",
     "registry:alias:champion",
 ]
-OVERRIDES = ["--set", "train.steps=8", "--set", "train.evaluate_every=4", "--set", "policy.warmup.steps=200"]
+OVERRIDES = ["--set", "train.evaluate_every=4", "--set", "seed=1"]  # promoted with room: 19 wins to 4
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

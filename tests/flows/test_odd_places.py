@@ -1,7 +1,6 @@
 """A whole run in a folder whose name means something to shells, URLs, SQL, configurations, markup and templates."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import environment
 from tests.places import MICRO, ROOT
 
 ODD = "-a #b?c'd\"e;f$g é%d,h&i:j [j]\\k"
@@ -17,9 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def ratchet(project: Path, *arguments: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_HOME", "PREFECT_API"))}
     command = [sys.executable, "-m", "ratchet", *arguments]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
