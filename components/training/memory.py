@@ -111,15 +111,13 @@ def layer_bytes(shape: ModelShape, load: Load) -> int:
 
 
 def compiled_layer_bytes(shape: ModelShape, load: Load) -> int:
-    """The same of a compiled layer over a flat row under autocast: what is cheap to compute again is not saved.
+    """The same of a compiled layer over a flat row under autocast: the backward pass computes again what takes no product.
 
-    Three hidden states in fp32 and the projections' two inputs in bf16, 16h (on an H200 a layer of width 896 kept 45.9 KB per
-    token with a dense mask, which this accounts for); queries and output, 4q; keys and values gathered for each sequence, so a
-    prompt's for each of its completions; the log-sum-exp; gate and up, 4f.
+    Its input in fp32 and what attention adds to it in bf16, 6h; queries, output, keys and values, 4q + 4g; the scales of two
+    norms and the log-sum-exp; gate and up, 4f. Keys and values are gathered for each sequence again, not kept.
     """
-    keys = load.prompt_tokens + load.k * (load.prompt_tokens + load.new_tokens)
-    attention = BF16 * (2 * shape.query + 2 * shape.key_value * keys / load.group) + FP32 * shape.heads
-    return int((3 * FP32 + 2 * BF16) * shape.width + attention + 2 * BF16 * shape.feed_forward)
+    attention = 2 * BF16 * (shape.query + shape.key_value) + FP32 * (shape.heads + 2)
+    return (FP32 + BF16) * shape.width + attention + 2 * BF16 * shape.feed_forward
 
 
 def activation_bytes(shape: ModelShape, load: Load) -> int:
@@ -193,7 +191,7 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
         Part("critic's gradients", FP32 * critic, "critic"),
         Part("critic's activations", activations * load.critic, "critic"),
         Part("gradients", FP32 * trained, "update"),
-        Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "update"),
+        Part("bf16 copy of the weights", BF16 * shape.parameters * (load.low and not load.flat), "update"),
         Part("activations", activations, "update"),
         Part("head", logits_bytes(shape, load), "update"),
     ]
@@ -210,7 +208,7 @@ class Choice(NamedTuple):
 
 # In order of preference.
 LADDER = [
-    *(Choice(tokens, False, False) for tokens in (16_384, 8_192, 4_096)),
+    *(Choice(tokens, False, False) for tokens in (16_384, 12_288, 8_192, 4_096)),
     *(Choice(tokens, True, False) for tokens in (16_384, 8_192, 4_096, 2_048)),
     *(Choice(tokens, True, True) for tokens in (16_384, 8_192, 4_096, 2_048, 1_024, 512)),
 ]
