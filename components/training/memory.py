@@ -155,8 +155,8 @@ def reference_bytes(shape: ModelShape, load: Load) -> int:
 def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
     """Keys and values of the completions in slots, 2 L g per token; logits of a step, and what the sampler makes of them.
 
-    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys and values are copied at
-    each token.
+    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys, then its values, are
+    copied when a row ends.
     """
     tokens = load.slots * (load.prompt_tokens + load.new_tokens)
     cache = tokens * 2 * shape.layers * shape.key_value * (BF16 if load.flat else FP32)
@@ -168,7 +168,7 @@ def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
             Part("sampler's logits", 2 * logits, "held"),
         ]
     return [
-        Part("key-value cache", cache + cache // shape.layers, "rollout"),
+        Part("key-value cache", cache + cache // (2 * shape.layers), "rollout"),
         Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "rollout"),
         Part("sampler's logits", 5 * logits, "rollout"),
     ]
