@@ -22,7 +22,7 @@ FP32, BF16 = 4, 2
 GIB = 2**30
 SLOTS = 512  # completions that are drawn at a time, at most
 SHARE = {"cuda": 0.85, "cpu": 0.7}  # of the memory: the rest is for libraries' own, fragments, and the estimate's error
-Phase = Literal["held", "rollout", "critic", "update"]
+Phase = Literal["held", "rollout", "critic", "update", "dev"]
 
 
 class Part(NamedTuple):
@@ -46,7 +46,7 @@ class Estimate:
     @property
     def peak(self) -> int:
         """Bytes at the most demanding moment."""
-        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update"))
+        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update", "dev"))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Load:
     checkpointing: bool = False
     offload: bool = False  # of checkpoints to the host's memory
     trained: int | None = None  # parameters that learn, where it is not all of them
-    reference: bool = False  # a second copy of the starting policy is held
+    reference: Literal["held", "dev"] | None = None  # when a second copy of the starting policy is on the device
     critic: bool = False  # of its own
     reward_parameters: int = 0  # of a reward model
 
@@ -186,7 +186,7 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
     parts = [
         Part("weights", FP32 * shape.parameters, "held"),
         Part("optimizer moments", 2 * FP32 * trained, "held"),
-        Part("reference", reference_bytes(shape, load) * load.reference, "held"),
+        Part("reference", reference_bytes(shape, load) if load.reference else 0, load.reference or "dev"),
         Part("critic and its moments", 3 * FP32 * critic, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
         *rollout_parts(shape, load),
