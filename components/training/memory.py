@@ -22,7 +22,7 @@ FP32, BF16 = 4, 2
 GIB = 2**30
 SLOTS = 512  # completions that are drawn at a time, at most
 SHARE = {"cuda": 0.85, "cpu": 0.7}  # of the memory: the rest is for libraries' own, fragments, and the estimate's error
-Phase = Literal["held", "rollout", "critic", "update"]
+Phase = Literal["held", "rollout", "critic", "update", "dev"]
 
 
 class Part(NamedTuple):
@@ -46,7 +46,7 @@ class Estimate:
     @property
     def peak(self) -> int:
         """Bytes at the most demanding moment."""
-        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update"))
+        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update", "dev"))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Load:
     checkpointing: bool = False
     offload: bool = False  # of checkpoints to the host's memory
     trained: int | None = None  # parameters that learn, where it is not all of them
-    reference: bool = False  # a second copy of the starting policy is held
+    reference: Literal["held", "dev"] | None = None  # when a second copy of the starting policy is on the device
     critic: bool = False  # of its own
     reward_parameters: int = 0  # of a reward model
 
@@ -153,8 +153,8 @@ def reference_bytes(shape: ModelShape, load: Load) -> int:
 def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
     """Keys and values of the completions in slots, 2 L g per token; logits of a step, and what the sampler makes of them.
 
-    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys and values are copied at
-    each token.
+    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys, then its values, are
+    copied when a row ends.
     """
     tokens = load.slots * (load.prompt_tokens + load.new_tokens)
     cache = tokens * 2 * shape.layers * shape.key_value * (BF16 if load.flat else FP32)
@@ -166,7 +166,7 @@ def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
             Part("sampler's logits", 2 * logits, "held"),
         ]
     return [
-        Part("key-value cache", cache + cache // shape.layers, "rollout"),
+        Part("key-value cache", cache + cache // (2 * shape.layers), "rollout"),
         Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "rollout"),
         Part("sampler's logits", 5 * logits, "rollout"),
     ]
@@ -184,7 +184,7 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
     parts = [
         Part("weights", FP32 * shape.parameters, "held"),
         Part("optimizer moments", 2 * FP32 * trained, "held"),
-        Part("reference", reference_bytes(shape, load) * load.reference, "held"),
+        Part("reference", reference_bytes(shape, load) if load.reference else 0, load.reference or "dev"),
         Part("critic and its moments", 3 * FP32 * critic, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
         *rollout_parts(shape, load),

@@ -28,6 +28,21 @@ def test_the_sum_of_what_is_held_and_the_largest_phase_is_the_estimate() -> None
     assert told["estimate_gib"] == pytest.approx(by_phase.pop("held") + max(by_phase.values()))
 
 
+@pytest.mark.parametrize(
+    ("place", "overrides", "phase"),
+    [
+        ("cuda", ["train.kl=loss"], "held"),
+        ("cuda", ["train.kl=none"], "dev"),  # for the sentinel's limit
+        ("cpu", ["train.kl=none"], "held"),  # there is no other place
+        ("cuda", ["train.kl=none", "train.sentinel.kl=null"], None),
+        ("cuda", ["train.kl=loss", "train.lora={rank: 8}"], None),  # the adapter is switched off
+    ],
+)
+def test_the_reference_is_there_when_something_needs_it(place: str, overrides: list[str], phase: str | None) -> None:
+    parts = plan_ahead(load_recipe(GSM8K, overrides), Place(place, 80 * GIB)).estimate.parts
+    assert [part.phase for part in parts if part.name == "reference"] == ([phase] if phase else [])
+
+
 def test_the_quickstart_needs_no_model() -> None:
     plan = plan_ahead(load_recipe(RECIPES / "quickstart.yaml"), Place("cpu", 4 * GIB), prompt_tokens=40)
     assert plan.fits
