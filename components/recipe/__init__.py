@@ -28,6 +28,7 @@ from ratchet.components.recipe.sentinel import Sentinel
 from ratchet.components.recipe.sources import (
     ChatLogs,
     Csv,
+    Example,
     Folder,
     HubDataset,
     JsonLines,
@@ -58,6 +59,7 @@ __all__ = [
     "ErrorMode",
     "Evaluation",
     "Exact",
+    "Example",
     "Failures",
     "Folder",
     "Gate",
