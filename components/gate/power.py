@@ -82,10 +82,10 @@ def together(powers: Sequence[Power], asked: Sequence[Question]) -> Power:
     if len(powers) == 1:
         return powers[0]
     weakest = max(range(len(powers)), key=lambda n: (powers[n].detectable, -powers[n].power))
-    needed = [one.needed for one in powers]
+    needed, hardest = [one.needed for one in powers], asked[weakest].primary.measure
     return replace(
         powers[weakest],
-        source=f"{powers[weakest].source}; of all_of, {asked[weakest].primary.measure} is the hardest to detect",
+        source=f"{powers[weakest].source}; at least this power for all_of, of which {hardest} is the hardest",
         power=max(0.0, 1 - sum(1 - one.power for one in powers)),
         needed=None if None in needed else max(n for n in needed if n is not None),
     )

@@ -69,7 +69,7 @@ def test_power_is_foretold_for_every_primary(tmp_path: Path) -> None:
     made = project(tmp_path, primary={"all_of": ["right", "macro_f1"]})
     assumed = forecast_power(made.context, made.ledger, 0.1, 500).as_json()
     assert assumed["source"].startswith("assumption: a standard deviation of 0.5")
-    assert assumed["source"].endswith("of all_of, macro_f1 is the hardest to detect")
+    assert assumed["source"].endswith("at least this power for all_of, of which macro_f1 is the hardest")
     made.judge("a", 150)
     found = forecast_power(made.context, made.ledger, 0.1, 500).as_json()
     assert found["source"].startswith("dev rows of evaluation ")

@@ -92,4 +92,4 @@ def test_power_is_that_of_all_together() -> None:
     assert both.power <= one.power
     assert both.detectable > one.detectable  # asked for a power of 0.9
     assert both.needed is not None and one.needed is not None and both.needed > one.needed
-    assert both.source == "dev results; of all_of, accuracy is the hardest to detect"
+    assert both.source == "dev results; at least this power for all_of, of which accuracy is the hardest"
