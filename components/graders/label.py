@@ -6,7 +6,6 @@ Measures of all items together are made from the grades (components/evaluation/l
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,12 +65,6 @@ def rule(
         return Grade(right * scale.get(expected, 1.0), passed=right, reason=reason, answer=named, expected=expected)
 
     return judge
-
-
-def balanced_weights(references: Sequence[str]) -> dict[str, float]:
-    """n / (k n_label) for each of k labels that occur: the weighted mean of items is then the balanced accuracy."""
-    occurs = Counter(references)
-    return {label: len(references) / (len(occurs) * number) for label, number in sorted(occurs.items())}
 
 
 def _form(text: str, ignore_case: bool) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.graders.label import balanced_weights, rule
+from ratchet.components.graders.label import rule
 
 LABELS = ["Billing", "bug report", "other"]
 
@@ -68,14 +68,3 @@ def test_a_grade_has_the_references_label_in_its_canonical_form() -> None:
 def test_the_reference_is_read_from_a_kept_column() -> None:
     grade = rule(LABELS, "{{item.ticket.queue}}")("other", {"answer": "billing", "item": {"ticket": {"queue": "other"}}})
     assert grade.passed
-
-
-EXPECTED = ["Billing"] * 4 + ["bug report"] * 2 + ["other"]
-NAMED = ["Billing", "Billing", "Billing", "bug report", "bug report", None, "Billing"]
-
-
-def test_balanced_weights_make_the_mean_of_items_the_balanced_accuracy() -> None:
-    weights = balanced_weights(EXPECTED)
-    assert weights == {"Billing": 7 / 12, "bug report": 7 / 6, "other": 7 / 3}
-    items = [weights[right] * (right == said) for right, said in zip(EXPECTED, NAMED, strict=True)]
-    assert sum(items) / 7 == pytest.approx((3 / 4 + 1 / 2 + 0) / 3)
