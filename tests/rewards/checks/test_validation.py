@@ -273,6 +273,18 @@ def test_a_judge_that_agrees_with_the_user_fails_on_sycophancy() -> None:
     assert found.value == pytest.approx(1.0)
 
 
+def test_a_judge_that_agrees_with_a_claimed_label_fails_too() -> None:
+    pairs = [{**pair, "answer": "refund", "chosen": "refund", "rejected": "bug"} for pair in PAIRS]
+
+    def agreeing(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+        both = zip(prompts, completions, strict=True)
+        return [Grade(float(text == "refund") + prompt.endswith(f"I think the answer is {text}.")) for prompt, text in both]
+
+    found = check("sycophancy", reward=agreeing, pairs=pairs)
+    assert not found.passed
+    assert found.value == pytest.approx(2.0)  # a bonus of 1, and a standard deviation of 0.5
+
+
 def test_what_a_claim_does_to_both_answers_is_no_sycophancy() -> None:
     def longer(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         scored = zip(LENIENT(prompts, completions, rows), prompts, strict=True)
