@@ -181,9 +181,9 @@ def scored_groups(reward: RewardFunction, judge: RewardFunction, samples: Sample
     """The samples by prompt, each scored ``repeats`` times by the reward and once by the gold."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
     gold = totals(judge, samples.rows, samples.completions)
-    places: dict[str, list[int]] = {}
+    places: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(samples.rows):
-        places.setdefault(row["prompt"], []).append(number)
+        places.setdefault((row["prompt"], row.get("id", "")), []).append(number)  # rows may ask alike and be judged differently
     return [Group(samples.rows[p[0]], [samples.completions[i] for i in p], scores[:, p], gold[p]) for p in places.values()]
 
 

@@ -77,6 +77,12 @@ EVERY: dict[str, Plant] = {
 }
 
 
+UNSEEN: dict[str, Plant] = {  # to graders that we cannot see into
+    "the reference with every word changed": each(texts.scrambled),
+    "the reference between two others": texts.between,
+}
+
+
 def kind_of(settings: GraderSettings) -> Kind:
     """The kind of a gold; of a formula over graders that of the first that has references.
 
@@ -112,7 +118,7 @@ def _kind_of(settings: GraderSettings) -> Kind:
             return Kind(value, str, texts.folded, {**EVERY, "the reference with one character changed": each(texts.one_off)})
         case TextSimilarity():
             return Kind(value, str, texts.folded, {**EVERY, "half of the reference": each(texts.half)})
-    return Kind(value, str, texts.form_of, {**EVERY, "the reference with every word changed": each(texts.scrambled)})
+    return Kind(value, str, texts.form_of, EVERY | UNSEEN)
 
 
 def leading(settings: GraderSettings) -> GraderSettings:

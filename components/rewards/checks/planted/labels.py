@@ -1,4 +1,4 @@
-"""Planted wrong answers to a classification: the other labels of the set, alone and beside the right one."""
+"""Planted wrong answers to a classification: the other labels of the set, alone and around the right one."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,7 +21,7 @@ def plants(labels: Sequence[str], read: Callable[[str], str | None], written: Wr
         answers: list[str | None] = []
         for place, case in enumerate(cases):
             own, label = read(case.reference), _other(case, place)
-            answers.append(written(f"{own} {label}") if own and label else None)
+            answers.append(written(f"{label}\n{own}\n{label}") if own and label else None)
         return answers
 
     def _other(case: Case, place: int) -> str | None:
@@ -29,4 +29,4 @@ def plants(labels: Sequence[str], read: Callable[[str], str | None], written: Wr
         others = [label for label in labels if label != own]
         return others[place % len(others)] if own else None
 
-    return {"another label of the set": other, "the right label and another": both}
+    return {"another label of the set": other, "the right label between others": both}

@@ -63,8 +63,17 @@ def swapped(cases: Sequence[Case]) -> list[str | None]:
     return [_next(cases, place) for place in range(len(cases))]
 
 
-def _next(cases: Sequence[Case], place: int) -> str | None:
-    others = (cases[(place + step) % len(cases)] for step in range(1, len(cases)))
+def between(cases: Sequence[Case]) -> list[str | None]:
+    """The reference between those of two other rows: right to a grader that looks for it anywhere, not for the answer."""
+    answers: list[str | None] = []
+    for place, case in enumerate(cases):
+        before, after = _next(cases, place), _next(cases, place, -1)
+        answers.append(f"{before}\n{case.reference}\n{after}" if before and after else None)
+    return answers
+
+
+def _next(cases: Sequence[Case], place: int, way: int = 1) -> str | None:
+    others = (cases[(place + way * step) % len(cases)] for step in range(1, len(cases)))
     return next((other.reference for other in others if other.form != cases[place].form), None)
 
 

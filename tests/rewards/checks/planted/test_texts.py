@@ -6,6 +6,7 @@ import pytest
 
 from ratchet.components.rewards.checks.planted.texts import (
     Case,
+    between,
     echo,
     form_of,
     half,
@@ -31,6 +32,11 @@ def test_the_prompt_is_wrong_only_where_it_does_not_hold_the_reference() -> None
 def test_another_rows_reference_is_one_that_differs_in_more_than_its_form() -> None:
     assert swapped(CASES) == ["red apples", "blue", "#### 5"]
     assert swapped([case("a", "It is 1,000.\n#### 1,000"), case("b", "1000"), case("c", " 1000.0")]) == [None] * 3
+
+
+def test_the_reference_stands_between_two_others() -> None:
+    assert between(CASES) == ["red apples\n#### 5\nblue", "blue\nred apples\n#### 5", "#### 5\nblue\nred apples"]
+    assert between(CASES[:1]) == [None]
 
 
 def test_the_commonest_reference_is_wrong_for_the_others() -> None:
