@@ -63,12 +63,17 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     model, tokenizer, prompts = _loaded(folder)
     turns = Turns(connection, device)
     actor = Actor(Policy(model().to(device).eval(), tokenizer), train, seed=7)
+
+    def reward(_: Any, texts: Any, __: Any) -> list[Grade]:
+        return [Grade(score(text), {}) for text in texts]
+
     setting = Setting(
         train=train,
         seed=7,
         rows=[{"id": str(i), "prompt": prompt, "answer": "1"} for i, prompt in enumerate(prompts)],
         max_new_tokens=shape.new_tokens,
-        reward=lambda _, texts, __: [Grade(score(text), {}) for text in texts],
+        reward=reward,
+        gold=reward,  # nothing to grade twice
         evaluate=lambda _: dev_result({"eval_sampled_accuracy": 0.5}, [0.0, 1.0], [0.0, 1.0]),
         checkpoints=folder / "checkpoints" / str(os.getpid()),
     )

@@ -243,7 +243,7 @@ def _step_time(engine: SlotEngine, slots: int, stride: int, shape: Shape) -> Row
     with torch.inference_mode():
         layout = engine.lay_out(1024 if CUDA else 128, stride, shape.new)
         start = time.perf_counter()
-        decoder, step = engine.step_of(Drawing(slots, stride, 1.0, -1))
+        decoder, step = engine.step_of(Drawing(slots, stride, 1.0, ()))
         synchronise()
         capture = time.perf_counter() - start
         layout.state.length.fill_(shape.prompt + shape.new // 2)

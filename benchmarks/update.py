@@ -1,6 +1,6 @@
 """What an update costs on this machine, piece by piece, and whether two runs of one seed give the same bits.
 
-Usage: ``python -m benchmarks.update [SECTION ...]``; sections: step, same_seed, pieces (all without any).
+Usage: ``python -m benchmarks.update [SECTION ...]``; sections: step, same_seed, pieces, profile (all without any).
 
 A random model of Qwen2.5-0.5B's shape on CUDA, a tiny one on a CPU; groups of 8 completions of 256 tokens behind prompts of
 128. One JSON object per line; a section that fails prints its traceback and the next one begins.
@@ -22,9 +22,12 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as profiler
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from ratchet.components.graders.protocol import Grade
+from ratchet.components.policy import compilation
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.loading import Policy, pick_device
@@ -204,6 +207,7 @@ def trainer_of(case: Case, prompts: int, new_tokens: int, **train: Any) -> Train
         rows=rows,
         max_new_tokens=new_tokens,
         reward=reward,
+        gold=reward,  # nothing to grade twice
         evaluate=lambda policy: dev_result({"eval_sampled_accuracy": 0.5}, gold=[0.0, 1.0], proxy=[0.0, 1.0]),
         checkpoints=Path(tempfile.mkdtemp()),
         engine=engine,
@@ -223,16 +227,21 @@ def steps_of(trainer: Trainer, count: int) -> Iterator[Mapping[str, float]]:
 
 def step(case: Case) -> None:
     """Whole GRPO steps through the trainer: the phases, and what lies in none of them."""
-    for micro_tokens, count in ((8_192, 3), (16_384, 2)):
+    for micro_tokens, count, recomputed in ((8_192, 4, True), (12_288, 4, True), (16_384, 4, True)):
         free(case.device)
+        if recomputed != compilation.RECOMPUTED:
+            torch._dynamo.reset()  # else the code that was compiled before serves
+        compilation.RECOMPUTED = recomputed
         trainer = trainer_of(case, 64 if case.large else 4, case.new, algorithm="grpo", micro_tokens=micro_tokens)
         for number, values in enumerate(steps_of(trainer, count)):
             phases = {name: value for name, value in values.items() if name.startswith("time/")}
             rest = values["step_time"] - sum(phases.values())
             shown = {name: values[name] for name in ("step_time", "num_tokens", "grad_norm", "approx_kl") if name in values}
             show(section="step", micro_tokens=micro_tokens, number=number, **shown, **phases, in_no_phase=rest)
-        show(section="step", micro_tokens=micro_tokens, peak_gib=peak(case.device))
+        held = torch.cuda.memory_allocated() / 2**30 if case.large else 0.0
+        show(section="step", micro_tokens=micro_tokens, recomputed=recomputed, peak_gib=peak(case.device), held_gib=held)
         del trainer
+    compilation.RECOMPUTED = True
 
 
 def digest(module: torch.nn.Module) -> str:
@@ -255,7 +264,30 @@ def same_seed(case: Case) -> None:
         show(section="same_seed", algorithm=algorithm, equal=runs[0] == runs[1], digests=runs)
 
 
-SECTIONS = {"step": step, "same_seed": same_seed, "pieces": pieces}
+def profile(case: Case) -> None:
+    """Where a forward and backward pass of 8,192 tokens spends its time: on the host, and on the device."""
+    policy, device = case.policy(), case.device
+    rows = pack_flat(case.random_groups()[: case.groups // 2], 64).to(device)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if case.large else [])]
+
+    def call() -> None:
+        with policy.autocast():
+            score_tokens(policy.model, rows).sum().backward()  # type: ignore[no-untyped-call]
+
+    with compiled_layers(policy.model):
+        timed("the pass that is profiled", device, call, 5)
+        started = time.monotonic()
+        call()
+        queued, whole = time.monotonic() - started, settled(device) - started
+        show(section="profile", queued=queued, whole=whole)
+        with profiler(activities=activities) as found:
+            call()
+            settled(device)
+    for key in ("self_cpu_time_total", *(["self_device_time_total"] if case.large else [])):
+        print(found.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=60), flush=True)
+
+
+SECTIONS = {"step": step, "same_seed": same_seed, "pieces": pieces, "profile": profile}
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from ratchet.components.data import word_problems
+from ratchet.components.data import examples, word_problems
 from ratchet.components.data.asking import asking
 from ratchet.components.data.chat_logs import of_log
 from ratchet.components.data.columns import PAIR, Turns, own_columns, raw_row
@@ -34,6 +34,7 @@ from ratchet.components.recipe import (
     ChatLogs,
     Csv,
     Data,
+    Example,
     Folder,
     HubDataset,
     JsonLines,
@@ -99,7 +100,7 @@ def _grouped(data: Data, source: Any) -> Any:
 def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str]) -> Iterator[Row]:
     derive = not (isinstance(source, JsonLines) and source.pairs is not None)
     ask = _asking(data)
-    for file, (number, record) in islice(_records(source), source.limit):
+    for file, (number, record) in islice(_records(source, data.seed), source.limit):
         row = raw_row(record, source, ask(record, file, number))
         fields.note(record, row)
         own = own_columns(record, source, data)
@@ -123,12 +124,12 @@ def _pair_rows(data: Data, source: JsonLines, path: str, fields: Fields) -> Iter
 
 
 def source_files(source: WordProblems | FileSource) -> list[Path]:
-    """The local files that a source reads, in the order in which it reads them; none of a hub dataset.
+    """The local files that a source reads, in the order in which it reads them; none of a hub dataset or of generated rows.
 
     Raises:
         DataError: if there is no such file, or a folder contains no shard.
     """
-    if isinstance(source, WordProblems):
+    if isinstance(source, WordProblems | Example):
         return []
     path = Path(source.path)
     if isinstance(source, Folder | HubDataset) and path.is_dir():
@@ -152,10 +153,13 @@ def _folder_files(folder: Path) -> list[Path]:
     return files
 
 
-def _records(source: FileSource) -> Iterator[tuple[str, Record]]:
-    """(file, record) of a source."""
+def _records(source: FileSource, seed: int) -> Iterator[tuple[str, Record]]:
+    """(file, record) of a source; ``seed`` is of generated ones."""
     path = Path(source.path)
-    if isinstance(source, HubDataset) and not path.is_dir():
+    if isinstance(source, Example):
+        generated = examples.generate(source.path, source.demo_noise, seed)
+        yield from ((source.path, record) for record in enumerate(generated, 1))
+    elif isinstance(source, HubDataset) and not path.is_dir():
         records = read_hub_dataset(source.path, source.name, source.split, source.revision)
         yield from ((source.path, record) for record in records)
     elif isinstance(source, Folder | HubDataset):

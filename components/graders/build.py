@@ -1,4 +1,4 @@
-"""From settings to a grader. A new kind: its settings in components/recipe/graders.py, a module here, and a case below."""
+"""From settings to a grader. A new kind: its settings in recipe/builtin_graders.py, a module here, and a case below."""
 
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.graders.spaces import item_of, reference_of, sample_of
+from ratchet.components.graders.response import sample_of
+from ratchet.components.graders.spaces import item_of, reference_of
 from ratchet.components.graders.worker.child import UnfitError, awaited
 
-Call = Mapping[str, Any]  # prompt, completion, row
+Call = Mapping[str, Any]  # prompt, completion, row; sample, where the recipe has a schema of completions
 Options = Mapping[str, Any]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -45,7 +46,7 @@ class OpenAI(Caller):
 
     def arguments(self, names: frozenset[str], takes_any: bool, calls: Sequence[Call], options: Options) -> Arguments:
         (call,) = calls
-        return (sample_of(call["completion"]), item_of(call["row"])), {}
+        return (call.get("sample") or sample_of(call["completion"]), item_of(call["row"])), {}
 
 
 class Trl(Caller):

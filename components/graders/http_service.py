@@ -17,7 +17,8 @@ import httpx
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.protocol import Grade
-from ratchet.components.graders.spaces import item_of, sample_of
+from ratchet.components.graders.response import sample_of
+from ratchet.components.graders.spaces import item_of
 from ratchet.components.graders.worker.child import graded
 
 LONGEST_ANSWER = 1_000_000  # bytes
@@ -40,6 +41,7 @@ class Service:
     Args:
         token: name of the environment variable that holds the bearer token.
         seconds: per request.
+        schema: of ``sample.output_json``, as JSON.
     """
 
     url: str
@@ -47,6 +49,7 @@ class Service:
     seconds: float = 30.0
     retries: int = 3
     parallel: int = 8
+    schema: str | None = None
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         """One grade per completion; those without an answer are faults.
@@ -55,12 +58,15 @@ class Service:
             RecipeError: if the token's variable is not set.
         """
         headers = self._headers()
-        bodies = [_body(completion, row) for completion, row in zip(completions, rows, strict=True)]
+        bodies = [self._body(completion, row) for completion, row in zip(completions, rows, strict=True)]
         with (
             httpx.Client(timeout=self.seconds, headers=headers, follow_redirects=False) as client,
             ThreadPoolExecutor(self.parallel) as pool,
         ):
             return list(pool.map(lambda body: self._grade(client, body), bodies))
+
+    def _body(self, completion: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {"item": item_of(row), "sample": sample_of(completion, self.schema)}
 
     def _headers(self) -> dict[str, str]:
         if self.token is None:
@@ -111,10 +117,6 @@ class Service:
         if not isinstance(answer, dict):
             raise NoAnswerError("protocol", f"{self.url} answered with a {type(answer).__name__}, not an object")
         return answer
-
-
-def _body(completion: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"item": item_of(row), "sample": sample_of(completion)}
 
 
 def _read(response: httpx.Response, deadline: float) -> bytes:

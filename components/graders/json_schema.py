@@ -1,7 +1,7 @@
 """The completion is JSON that satisfies a schema."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import regex
@@ -20,18 +20,7 @@ def rule(document: Mapping[str, Any]) -> Rule:
     Raises:
         RecipeError: if the schema is not a valid JSON Schema, or refers to something outside of itself.
     """
-    from jsonschema import Draft202012Validator, validators
-    from jsonschema.exceptions import SchemaError
-    from referencing import Registry
-
-    try:
-        Draft202012Validator.check_schema(document)
-    except SchemaError as error:
-        raise RecipeError(f"the document of a json_schema grader is not a JSON Schema: {error.message}. Correct it.") from error
-    _closed(document)
-    # An empty registry: nothing is ever downloaded.
-    timed = validators.extend(Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties})
-    validator = timed(document, registry=Registry())
+    satisfies = validator_of(document, "the document of a json_schema grader")
 
     def grade(completion: str, row: Mapping[str, Any]) -> Grade:
         try:
@@ -39,11 +28,36 @@ def rule(document: Mapping[str, Any]) -> Rule:
         except (ValueError, RecursionError):
             return right_or_wrong(False)
         try:
-            return right_or_wrong(validator.is_valid(value))
+            return right_or_wrong(satisfies(value))
         except TimeoutError:
             return Grade(None, reason=f"a pattern of the schema took longer than {SECONDS:g} s", fault="timeout")
 
     return grade
+
+
+def validator_of(document: Mapping[str, Any], name: str) -> Callable[[Any], bool]:
+    """Whether a value satisfies a schema; it raises TimeoutError if a pattern takes too long.
+
+    Args:
+        name: of the schema, for messages.
+
+    Raises:
+        RecipeError: if the schema is not a valid JSON Schema, or refers to something outside of itself.
+    """
+    from jsonschema import Draft202012Validator, validators
+    from jsonschema.exceptions import SchemaError
+    from referencing import Registry
+
+    try:
+        Draft202012Validator.check_schema(document)
+    except SchemaError as error:
+        place = "".join(f" at {step}" for step in ["/".join(map(str, error.absolute_path))] if step)
+        raise RecipeError(f"{name} is not a JSON Schema{place}: {error.message:.300}. Correct it.") from error
+    _closed(document, name)
+    # An empty registry: nothing is ever downloaded.
+    timed = validators.extend(Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties})
+    validator = timed(document, registry=Registry())
+    return lambda value: bool(validator.is_valid(value))
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -65,7 +79,7 @@ def _pattern_properties(validator: Any, patterns: Mapping[str, Any], value: Any,
                 yield from validator.descend(member, inner, path=key, schema_path=pattern)
 
 
-def _closed(document: Mapping[str, Any]) -> None:
+def _closed(document: Mapping[str, Any], name: str) -> None:
     """Refuse a schema whose references cannot be followed: to a file, to the network, or to a part that it does not have."""
     from referencing import Registry, exceptions
     from referencing.jsonschema import DRAFT202012
@@ -85,10 +99,7 @@ def _closed(document: Mapping[str, Any]) -> None:
         follow(document, Registry().resolver_with_root(resource))
     except (exceptions.Unresolvable, RecursionError) as error:
         named = getattr(error, "ref", "itself without end")
-        raise RecipeError(
-            f"the document of a json_schema grader refers to {named}, which is not in it. "
-            "Nothing is fetched: put it under $defs."
-        ) from error
+        raise RecipeError(f"{name} refers to {named}, which is not in it. Nothing is fetched: put it under $defs.") from error
 
 
 def _refuse(constant: str) -> None:

@@ -65,26 +65,34 @@ def _file(path: Path) -> Any:
         raise RecipeError(f"{path} cannot be read as JSON: {error}. Give a grader's JSON file.") from error
 
 
-def openai_function(settings: OpenAIGrader, limits: Limits, environment: Sequence[str], key: str) -> RewardFunction:
-    """What runs a grader; python sources run in the worker's process, within limits."""
+def openai_function(
+    settings: OpenAIGrader, limits: Limits, environment: Sequence[str], key: str, schema: str | None = None
+) -> RewardFunction:
+    """What runs a grader; python sources run in the worker's process, within limits.
+
+    Args:
+        schema: of ``sample.output_json``, as JSON.
+    """
     match settings:
         case OpenAIPython():
             options = {"source": settings.source, "protocol": "openai"}
             adapter = f"{protocols.__name__}:serve"
             target = f"{protocols.__name__}:inline"
-            return Worker(target, limits, adapter=adapter, options=options, environment=environment, key=key)
+            return Worker(target, limits, adapter=adapter, options=options, environment=environment, key=key, schema=schema)
         case OpenAIMulti():
             graders = {
-                name: openai_function(one, limits, environment, f"{key}.graders.{name}")
+                name: openai_function(one, limits, environment, f"{key}.graders.{name}", schema)
                 for name, one in settings.graders.items()
             }
             return Combined(parse_formula(settings.calculate_output), graders)
         case StringCheck():
             check = _CHECKS[settings.operation]
-            return _Texts(settings.input, settings.reference, lambda text, reference: _checked(check(text, reference)))
+            return _Texts(settings.input, settings.reference, lambda text, reference: _checked(check(text, reference)), schema)
     metric = metric_of(settings.evaluation_metric)
     threshold = settings.pass_threshold
-    return _Texts(settings.input, settings.reference, lambda text, reference: graded(metric(text, reference), threshold))
+    return _Texts(
+        settings.input, settings.reference, lambda text, reference: graded(metric(text, reference), threshold), schema
+    )
 
 
 def _checked(right: bool) -> Grade:
@@ -98,10 +106,11 @@ class _Texts:
     input: str
     reference: str
     judge: Callable[[str, str], Grade]
+    schema: str | None = None
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         return [self._one(completion, row) for completion, row in zip(completions, rows, strict=True)]
 
     def _one(self, completion: str, row: Mapping[str, Any]) -> Grade:
-        texts = filled((parse_template(self.input), parse_template(self.reference)), completion, row)
+        texts = filled((parse_template(self.input), parse_template(self.reference)), completion, row, self.schema)
         return texts if isinstance(texts, Grade) else self.judge(*texts)

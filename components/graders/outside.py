@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from ratchet.components.graders import http_service, math_answers, openai_json, protocols, text_similarity
+from ratchet.components.graders import http_service, json_schema, math_answers, openai_json, protocols, text_similarity
 from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, RewardFunction
+from ratchet.components.graders.response import schema_text
 from ratchet.components.graders.rule import grader_digest
 from ratchet.components.graders.user_sources import source_digests
 from ratchet.components.graders.verdicts import Scorer
@@ -24,16 +25,18 @@ def user_grader(settings: UserFunction, key: str = "file") -> Grader:
     Raises:
         RecipeError: if there is no such file or module.
     """
-    decides = settings.model_dump(mode="json", exclude={"limits", "environment", "file"})
-    name = settings.file.rpartition(":")[2]
-    digest = grader_digest(protocols.__name__, [decides, name, source_digests(settings.file)])
+    decides = settings.model_dump(mode="json", exclude={"limits", "environment", "file", "response"})
+    name, schema = settings.file.rpartition(":")[2], schema_text(settings.response)
+    digest = grader_digest(protocols.__name__, [decides, name, source_digests(settings.file), schema], _libraries(schema))
     return _scorer(user_worker(settings, key), digest, settings)
 
 
 def user_worker(settings: UserFunction, key: str, **more: Any) -> Worker:
     """The worker of a user's function; ``more`` are options of the adapter."""
     options = {**settings.model_dump(include={"protocol", "reference", "form"}), **more}
-    return Worker(settings.file, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
+    schema = schema_text(settings.response)
+    common: dict[str, Any] = {"environment": settings.environment, "key": key, "schema": schema}
+    return Worker(settings.file, settings.limits, adapter=ADAPTER, options=options, **common)
 
 
 def reward_worker(function: str, settings: Reward, key: str = "reward.function") -> Worker:
@@ -57,8 +60,9 @@ def math_grader(settings: Math) -> Grader:
 def http_grader(settings: Http) -> Grader:
     """A service as a grader. Its digest holds its address and the revision that the recipe states, not what it runs."""
     decides = settings.model_dump(mode="json", include={"url", "revision", "measure", "range", "passes_at"})
-    service = http_service.Service(settings.url, settings.token, settings.seconds, settings.retries, settings.parallel)
-    return _scorer(service, grader_digest(http_service.__name__, decides), settings)
+    schema = schema_text(settings.response)
+    service = http_service.Service(settings.url, settings.token, settings.seconds, settings.retries, settings.parallel, schema)
+    return _scorer(service, grader_digest(http_service.__name__, [decides, schema], _libraries(schema)), settings)
 
 
 def openai_grader(settings: OpenAI, key: str) -> Grader:
@@ -69,10 +73,16 @@ def openai_grader(settings: OpenAI, key: str) -> Grader:
     """
     inline = settings.grader
     grader = openai_json.read_grader(inline, project_root()) if isinstance(inline, str) else inline
-    function = openai_json.openai_function(grader, settings.limits, settings.environment, key)
-    decides = settings.model_dump(mode="json", exclude={"limits", "environment", "grader"})
-    digest = grader_digest(openai_json.__name__, [decides, grader.model_dump(mode="json")], text_similarity.LIBRARIES)
+    schema = schema_text(settings.response)
+    function = openai_json.openai_function(grader, settings.limits, settings.environment, key, schema)
+    decides = settings.model_dump(mode="json", exclude={"limits", "environment", "grader", "response"})
+    libraries = (*text_similarity.LIBRARIES, *_libraries(schema))
+    digest = grader_digest(openai_json.__name__, [decides, grader.model_dump(mode="json"), schema], libraries)
     return _scorer(function, digest, settings)
+
+
+def _libraries(schema: str | None) -> tuple[str, ...]:
+    return json_schema.LIBRARIES if schema else ()
 
 
 def _scorer(function: RewardFunction, digest: str, settings: UserFunction | Http | OpenAI) -> Scorer:

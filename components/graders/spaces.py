@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ratchet.components.graders.json_text import parse_json
 from ratchet.components.graders.protocol import Grade
+from ratchet.components.graders.response import sample_of
 from ratchet.components.templates import AbsentError, Template, parse_template
 
 MISSING_ITEM = "missing_item"
@@ -14,19 +14,6 @@ def item_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row's kept columns, beside its id, prompt and answer."""
     own = {name: row[name] for name in ("id", "prompt", "answer") if row.get(name) is not None}
     return {**own, **(row.get("item") or {})}
-
-
-def sample_of(completion: str) -> dict[str, Any]:
-    """``output_text`` and ``choices``; ``output_json`` only if the completion is JSON."""
-    sample = {"output_text": completion, "choices": [{"message": {"role": "assistant", "content": completion}}]}
-    try:
-        return {**sample, "output_json": parse_json(completion)}
-    except ValueError:
-        return sample
-
-
-def spaces_of(completion: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"item": item_of(row), "sample": sample_of(completion)}
 
 
 def reference_of(template: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -48,9 +35,11 @@ def reference_of(template: str) -> Callable[[Mapping[str, Any]], Any]:
     return read
 
 
-def filled(templates: tuple[Template, ...], completion: str, row: Mapping[str, Any]) -> tuple[str, ...] | Grade:
+def filled(
+    templates: tuple[Template, ...], completion: str, row: Mapping[str, Any], schema: str | None = None
+) -> tuple[str, ...] | Grade:
     """The rendered templates; or the grade where one cannot be: 0 if the completion lacks it, a fault if the row does."""
-    spaces = spaces_of(completion, row)
+    spaces = {"item": item_of(row), "sample": sample_of(completion, schema)}
     try:
         return tuple(template.text(spaces) for template in templates)
     except AbsentError as error:

@@ -1,7 +1,7 @@
 """Low-rank adapters (LoRA, arXiv:2106.09685), and the reference policy that they give without a second copy."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,21 @@ class Reference:
         """Log-prob of each completion as a whole, in the order of the groups."""
         with self.scope():
             return completion_log_probs(self.policy, groups)
+
+
+def kept_on_host(policy: Policy) -> Reference:
+    """A reference that is seldom used: on the policy's device while it scores, in the host's memory otherwise."""
+    device, model = policy.model.device, policy.model.to("cpu")
+
+    @contextmanager
+    def on_device() -> Iterator[None]:
+        model.to(device)
+        try:
+            yield
+        finally:
+            model.to("cpu")
+
+    return Reference(policy, on_device)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def configuration_of(model: str, revision: str | None, stated: Fields | None) ->
     if Path(model).is_dir():
         return read_configuration(Path(model))
     if stated is not None:
-        return _built(dict(stated), "policy.shape")
+        return stated_configuration(dict(stated), "policy.shape")
     try:
         return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -48,7 +48,7 @@ def read_configuration(path: Path) -> Any:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"cannot read {file}: {error}. Give the config.json of a model.") from error
-    return _built(fields, str(file))
+    return stated_configuration(fields, str(file))
 
 
 def check_stated(policy: Policy, stated: Fields | None) -> None:
@@ -66,7 +66,12 @@ def check_stated(policy: Policy, stated: Fields | None) -> None:
             )
 
 
-def _built(fields: Any, source: str) -> Any:
+def stated_configuration(fields: Any, source: str) -> Any:
+    """The configuration with these fields of a config.json.
+
+    Raises:
+        RecipeError: naming ``source``, if transformers does not know it or it asks for remote code.
+    """
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
         raise RecipeError(f"{source} has no model_type. Set the fields of a model's config.json.")
     if "auto_map" in fields:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ratchet.components.errors import ModelError
+from ratchet.components.policy.transfer import moved
 from ratchet.components.policy.varlen_attention import Sequences, sequences_of
 
 TARGETS = ("target_row", "target_column", "predictor_column", "sequence", "index")
@@ -58,8 +59,8 @@ class PackedRows:
     def to(self, device: torch.device) -> "PackedRows":
         """The same rows on another device."""
         found = ((f.name, getattr(self, f.name)) for f in fields(self))
-        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in found}
-        return PackedRows(**moved)
+        there: dict[str, Any] = {name: _on(value, device) for name, value in found}
+        return PackedRows(**there)
 
     @property
     def targets(self) -> Tensor:
@@ -97,6 +98,10 @@ class PackedRows:
             )
         masks = {kind: self.attention_mask(dtype, windows[kind]) for kind in kinds}
         return masks if len(masks) > 1 else next(iter(masks.values()))
+
+
+def _on(value: Tensor | Sequences | None, device: torch.device) -> Tensor | Sequences | None:
+    return moved(value, device) if isinstance(value, Tensor) else value and value.to(device)
 
 
 def assign_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:

@@ -10,7 +10,7 @@ Notation: N tokens of the row, M gathered keys, S sequences (prompts, completion
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.transfer import moved
 
 if TYPE_CHECKING:
     from ratchet.components.policy.packing import Group
@@ -30,23 +31,22 @@ NAME = "ratchet_sequences"
 class Sequences:
     """The sequences of a flat row. Not a NamedTuple or dataclass: torch.compile would flatten it and specialise on each."""
 
-    def __init__(self, starts: tuple[Tensor, Tensor], gathered: Tensor, copies: "Copies", longest: int) -> None:
-        self.query_starts, self.key_starts = starts  # each [S + 1] int32
-        self.gathered = gathered  # [M] long: the token of each key
-        self.copies = copies
-        self.longest = longest  # keys of the longest sequence
+    def __init__(self, starts: tuple[Tensor, Tensor], gathered: Tensor, copies: Tensor, sums: Tensor, longest: int) -> None:
+        """
+        Args:
+            starts: of each sequence's queries and keys, each [S + 1] int32.
+            gathered: the token of each key, [M].
+            copies: the keys of each of the P tokens that have more than one, [P, C]; M where a token has fewer.
+            sums: where each token's gradient is, in those of the keys followed by the P sums, [N].
+            longest: at least the keys of the longest sequence.
+        """
+        self.query_starts, self.key_starts = starts
+        self.gathered, self.copies, self.sums, self.longest = gathered, copies, sums, longest
 
     def to(self, device: torch.device) -> "Sequences":
-        starts = (self.query_starts.to(device), self.key_starts.to(device))
-        return Sequences(starts, self.gathered.to(device), Copies(*(t.to(device) for t in self.copies)), self.longest)
-
-
-class Copies(NamedTuple):
-    """Which keys are copies of which token: the order in which the gradient of the gather is summed."""
-
-    first: Tensor  # [N] long: the first key of each token
-    shared: Tensor  # [P] long: the tokens that have more than one, the prompts'
-    all: Tensor  # [P, C] long: their keys; M where a token has fewer
+        starts = (moved(self.query_starts, device), moved(self.key_starts, device))
+        gathered, copies, sums = (moved(tensor, device) for tensor in (self.gathered, self.copies, self.sums))
+        return Sequences(starts, gathered, copies, sums, self.longest)
 
 
 def sequences_of(groups: Sequence["Group"], width: int) -> Sequences:
@@ -64,42 +64,46 @@ def sequences_of(groups: Sequence["Group"], width: int) -> Sequences:
     queries, keys = [*queries, width - start], [*keys, np.arange(start, width)]
     gathered, longest = np.concatenate(keys), max(map(len, keys))
     starts = (_starts(queries), _starts(list(map(len, keys))))
-    return Sequences(starts, torch.from_numpy(gathered), _copies(gathered, width), longest)
+    # A power of two: compiled code may specialise on it.
+    return Sequences(starts, torch.from_numpy(gathered), *_copies(gathered, width), longest=1 << (longest - 1).bit_length())
 
 
 def _starts(lengths: Sequence[int]) -> Tensor:
     return torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
 
 
-def _copies(gathered: NDArray[np.int64], width: int) -> Copies:
+def _copies(gathered: NDArray[np.int64], width: int) -> tuple[Tensor, Tensor]:
+    """``copies`` and ``sums`` of :class:`Sequences`: the order in which the gradient of the gather is added up."""
     order, counts = np.argsort(gathered, kind="stable"), np.bincount(gathered, minlength=width)
     ends = np.cumsum(counts)
     shared = (counts > 1).nonzero()[0]
     places = (ends - counts)[shared, None] + np.arange(counts.max(initial=1))
     inside = places < ends[shared, None]
     copies = np.where(inside, order[np.where(inside, places, 0)], len(gathered))
-    return Copies(*map(torch.from_numpy, (order[ends - counts], shared, copies)))
+    sums = order[ends - counts]
+    sums[shared] = len(gathered) + np.arange(len(shared))
+    return torch.from_numpy(copies), torch.from_numpy(sums)
 
 
 class _Gather(torch.autograd.Function):
     """``x[gathered]`` whose gradient is summed in a fixed order, without atomic additions."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, sequences: Sequences) -> Tensor:
-        ctx.copies = sequences.copies
-        return x.index_select(0, sequences.gathered)
+    def forward(ctx: Any, x: Tensor, gathered: Tensor, copies: Tensor, sums: Tensor) -> Tensor:
+        ctx.save_for_backward(copies, sums)
+        return x.index_select(0, gathered)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        first, shared, copies = ctx.copies
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        copies, sums = ctx.saved_tensors
         padded = torch.cat([upstream, upstream.new_zeros(1, *upstream.shape[1:])])
-        summed = padded[copies].sum(1, dtype=torch.float32).to(upstream.dtype)
-        return upstream[first].index_copy_(0, shared, summed), None
+        summed = padded[copies].sum(1, dtype=torch.promote_types(upstream.dtype, torch.float32)).to(upstream.dtype)
+        return torch.cat([upstream, summed]).index_select(0, sums), None, None, None
 
 
 def gather(x: Tensor, sequences: Sequences) -> Tensor:
     """Each sequence's keys or values, [M, H', D], from [N, H', D]."""
-    return cast(Tensor, _Gather.apply(x, sequences))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Gather.apply(x, sequences.gathered, sequences.copies, sequences.sums))  # type: ignore[no-untyped-call]
 
 
 def attend(
@@ -118,9 +122,10 @@ def attend(
         raise ModelError("this model does not pass arguments on to its attention. Use another model.")
     # Under autocast a rotation in fp32 leaves queries and keys in fp32 and values in bf16.
     queries, keys, values = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
-    flash = value.is_cuda and value.dtype in (torch.bfloat16, torch.float16)
-    attention = _flash if flash else _one_by_one
-    return attention(queries, gather(keys, sequences), gather(values, sequences), sequences, scaling)[None], None
+    shared = keys.shape[1]
+    gathered = gather(torch.cat([keys, values], 1), sequences)  # at once: half the kernels
+    attention = _flash if value.is_cuda and value.dtype in (torch.bfloat16, torch.float16) else _one_by_one
+    return attention(queries, gathered[:, :shared], gathered[:, shared:], sequences, scaling)[None], None
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scaling: float | None) -> Tensor:
@@ -131,6 +136,7 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scal
     )[0]
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # its shapes are data
 def _one_by_one(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scaling: float | None) -> Tensor:
     found = []
     for (start, stop), (first, last) in zip(
@@ -143,7 +149,7 @@ def _one_by_one(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences,
     return torch.cat(found)
 
 
-AttentionInterface.register(NAME, torch.compiler.disable(attend))  # type: ignore[no-untyped-call]
+AttentionInterface.register(NAME, attend)
 
 
 @contextmanager

@@ -1,6 +1,20 @@
 """A run's whole configuration: one YAML file, validated into a closed, frozen model before anything runs."""
 
 from ratchet.components.recipe.benchmarks import Inspect, Library, LmEval
+from ratchet.components.recipe.builtin_graders import (
+    Choice,
+    Compared,
+    Exact,
+    JsonMatch,
+    JsonSchema,
+    Label,
+    Length,
+    Math,
+    Numbers,
+    Pattern,
+    Sql,
+    TextSimilarity,
+)
 from ratchet.components.recipe.data import (
     PAIR_COLUMNS,
     PROBLEM_COLUMNS,
@@ -14,12 +28,12 @@ from ratchet.components.recipe.data import (
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
 from ratchet.components.recipe.gold import Gold, GoldValidation
-from ratchet.components.recipe.grader_kinds import Compared, Http, JsonMatch, Label, Math, Sql, TextSimilarity, UserFunction
-from ratchet.components.recipe.graders import Choice, Exact, GraderSettings, JsonSchema, Length, Multi, Numbers, Pattern
+from ratchet.components.recipe.graders import GraderSettings, Multi
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
 from ratchet.components.recipe.measures import Kind, headline, is_measure, is_of_gold, kind_of, samples_needed
 from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, Similarity, StringCheck
+from ratchet.components.recipe.outside_graders import Http, UserFunction
 from ratchet.components.recipe.policy import Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
@@ -28,6 +42,7 @@ from ratchet.components.recipe.sentinel import Sentinel
 from ratchet.components.recipe.sources import (
     ChatLogs,
     Csv,
+    Example,
     Folder,
     HubDataset,
     JsonLines,
@@ -58,6 +73,7 @@ __all__ = [
     "ErrorMode",
     "Evaluation",
     "Exact",
+    "Example",
     "Failures",
     "Folder",
     "Gate",

@@ -1,7 +1,7 @@
 """What every section of a recipe is made of."""
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -33,17 +33,3 @@ class Section(BaseModel):
     """A closed, frozen part of a recipe. Strict: a boolean is not a number, and a number in quotes is text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-
-class GraderSection(Section):
-    """The settings of one grader."""
-
-    @property
-    def scores(self) -> Literal["binary", "bounded"]:
-        """binary: 0 or 1, right or wrong; bounded: anything from 0 to 1."""
-        return "binary"
-
-    @property
-    def passes(self) -> bool:
-        """Whether its grades say right or wrong, as the measure ``accuracy`` needs."""
-        return self.scores == "binary"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ratchet.components.recipe.base import Count, Section, Share
-from ratchet.components.recipe.sources import Source, WordProblems, parts
+from ratchet.components.recipe.sources import Example, Source, WordProblems, parts
 from ratchet.components.recipe.task import Task
 
 # What the tables of a dataset always keep of a row; ``item`` and ``group`` come with data.keep and data.group.
@@ -132,7 +132,7 @@ class Data(Section):
     @property
     def generated(self) -> bool:
         """Whether a source is generated from templates: its problems resemble one another, and all share word sequences."""
-        return any(isinstance(part.source, WordProblems) for part in parts(self.source))
+        return any(isinstance(part.source, WordProblems | Example) for part in parts(self.source))
 
     @property
     def near_duplicate_rule(self) -> NearDuplicates | None:

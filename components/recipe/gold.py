@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ratchet.components.recipe.base import Count, Name, Section, Share
-from ratchet.components.recipe.graders import GraderSettings, Multi, Numbers
+from ratchet.components.recipe.builtin_graders import Numbers
+from ratchet.components.recipe.graders import GraderSettings, Multi
 from ratchet.components.recipe.reward import Reward
 from ratchet.components.templates import parse_template
 

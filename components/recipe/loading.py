@@ -120,6 +120,8 @@ def _explain(error: Any) -> tuple[str, str]:
     parts = [str(part) for part in error["loc"] if not str(part).startswith(("literal[", "constrained-int"))]
     if parts[:2] == ["data", "task"]:
         parts = parts[1:]
+    if parts[:1] == ["response"]:
+        parts = ["task", *parts]
     if parts[:1] == ["data"]:
         pairs = zip(parts, ["", *parts], strict=False)
         parts = [part for part, before in pairs if before != "source" and part not in ("NearDuplicates", "Decontaminate")]

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from ratchet.components.formula import parse_formula
-from ratchet.components.recipe.base import GraderSection, Section
-from ratchet.components.recipe.grader_kinds import NOT_OFFERED, Range
+from ratchet.components.recipe.base import Section
+from ratchet.components.recipe.builtin_graders import NOT_OFFERED
+from ratchet.components.recipe.grader_base import Sampled
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.templates import parse_template
 
@@ -92,7 +93,7 @@ OpenAIGrader = Annotated[
 OpenAIMulti.model_rebuild()
 
 
-class OpenAI(GraderSection):
+class OpenAI(Sampled):
     """A grader of OpenAI's, as the recipe holds it or in a JSON file."""
 
     type: Literal["openai"]
@@ -100,16 +101,9 @@ class OpenAI(GraderSection):
         Annotated[str, Tag("file")] | Annotated[OpenAIGrader, Tag("inline")],
         Discriminator(lambda value: "file" if isinstance(value, str) else "inline"),
     ]
-    measure: Literal["binary", "bounded"] = "bounded"  # binary: every score is one of the range's ends
-    range: Range = Field(default_factory=lambda: [0.0, 1.0])  # of its scores, which become 0 to 1
-    passes_at: float | None = None  # passed from this score on; binary: the range's upper end
     limits: Limits = Limits()  # on the process of each python source
     environment: list[str] = Field(default_factory=list)
 
     @property
     def scores(self) -> Literal["binary", "bounded"]:
         return "binary" if isinstance(self.grader, StringCheck) else self.measure
-
-    @property
-    def passes(self) -> bool:
-        return self.scores == "binary" or self.passes_at is not None

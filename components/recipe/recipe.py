@@ -9,14 +9,16 @@ from pydantic import Field, model_validator
 from ratchet.components.digests import digest_of
 from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
+from ratchet.components.recipe.builtin_graders import Numbers
 from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from ratchet.components.recipe.evaluation import Evaluation, Slice
 from ratchet.components.recipe.formulas import with_formula
 from ratchet.components.recipe.gate import Gate, Guard, Primary
 from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, with_default_reward
-from ratchet.components.recipe.graders import GraderSettings, Numbers
+from ratchet.components.recipe.graders import GraderSettings
 from ratchet.components.recipe.measures import OF_NUMBERS, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy
+from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
 from ratchet.components.recipe.train import Train
@@ -33,6 +35,7 @@ class Recipe(Section):
     threads: Annotated[int, Field(ge=0)] = 0  # CPU threads; 0 leaves torch's choice
     data: Data = Data()
     policy: Policy = Policy()
+    response: Response | None = None  # written as task.response
     graders: dict[Name, GraderSettings] = Field(default_factory=dict)
     gold: Gold = Gold()
     reward: Reward = Reward()
@@ -53,7 +56,8 @@ class Recipe(Section):
         return {**others, "data": {**others.get("data", {}), "task": values["task"]}}
 
     _default_reward = model_validator(mode="before")(with_default_reward)
-    _paid_by_formula = model_validator(mode="before")(with_formula)  # the later one runs first
+    _paid_by_formula = model_validator(mode="before")(with_formula)
+    _responds = model_validator(mode="before")(with_response)  # the later one runs first
 
     @model_validator(mode="after")
     def _gold_judges(self) -> "Recipe":

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ratchet.components.recipe.base import Count, Name, Positive, Section, Share
+from ratchet.components.recipe.builtin_graders import Numbers
 from ratchet.components.recipe.evaluation import Slice, distinct
-from ratchet.components.recipe.graders import GraderSettings, Numbers, with_type
+from ratchet.components.recipe.graders import GraderSettings, with_type
 from ratchet.components.recipe.limits import Limits
 
 CHECKS = (

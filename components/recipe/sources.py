@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from ratchet.components.recipe.base import Count, Positive, Section
+from ratchet.components.recipe.base import Count, Positive, Section, Share
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -81,6 +81,14 @@ class ChatLogs(Records):
     kind: Literal["chat_logs"]
 
 
+class Example(Records):
+    """Generated rows of a small task (components/data/examples); ``path`` is its name."""
+
+    kind: Literal["example"]
+    path: Literal["tickets", "bills", "shop"]
+    demo_noise: Share = 0.34
+
+
 def short_form(value: Any) -> Any:
     """A path in place of a source: its suffix determines the kind, and a path without a known suffix is a folder."""
     if not isinstance(value, str):
@@ -90,7 +98,7 @@ def short_form(value: Any) -> Any:
     return {"kind": kind, "path": value, **({"delimiter": "\t"} if suffix == ".tsv" else {})}
 
 
-FileSource = JsonLines | Parquet | Csv | Folder | HubDataset | ChatLogs
+FileSource = JsonLines | Parquet | Csv | Folder | HubDataset | ChatLogs | Example
 OneSource = WordProblems | FileSource
 
 

@@ -193,3 +193,8 @@ class Train(Section):
     def needs_reference(self) -> bool:
         """Whether the loss or the reward has a KL term."""
         return self.kl != "none"
+
+    @property
+    def measures_divergence(self) -> bool:
+        """Whether the distance from the starting policy is used: in a KL term, or by the sentinel on dev."""
+        return self.needs_reference or self.sentinel.kl is not None

@@ -1,7 +1,7 @@
 """What a recipe names outside of itself: models, data and functions. Looked for before anything runs; nothing is downloaded."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,9 @@ from typing import Literal
 
 from ratchet.components.data.sources import source_files
 from ratchet.components.errors import DataError, RatchetError, RecipeError
+from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.outside import reward_worker, user_worker
+from ratchet.components.graders.response import schema_text
 from ratchet.components.recipe import GraderSettings, Multi, Recipe, UserFunction, parts
 from ratchet.components.user_code import function_files
 
@@ -32,9 +34,9 @@ def require_references(recipe: Recipe) -> list[str]:
     """
     answers = {f"{key}: {place!r}": model_answer(place, revision) for key, place, revision in _models(recipe)}
     missing = [f"{name} is neither a model's directory nor a hub id. Correct it." for name in _with(answers, "missing")]
-    missing += [*_data(recipe), *_functions(recipe)]
+    missing += [*_data(recipe), *_graders(recipe), *_functions(recipe)]
     if missing:
-        raise RecipeError("\n  ".join(["the recipe names what is not there:", *missing]))
+        raise RecipeError("\n  ".join(["the recipe names what is not there, or cannot be used:", *missing]))
     return [f"{name} is no directory here, and the hub could not be asked" for name in _with(answers, "unknown")]
 
 
@@ -85,13 +87,29 @@ def _data(recipe: Recipe) -> Iterator[str]:
             yield f"data.source: {error}"
 
 
+def _graders(recipe: Recipe) -> Iterator[str]:
+    """What is wrong with the schema of completions, and with graders that are not functions of the user's."""
+    makers: dict[str, Callable[[], object]] = {}
+    if recipe.response is not None:  # before the graders that have it too
+        makers["task.response"] = partial(schema_text, recipe.response.json_schema)
+    makers |= {key: partial(build_grader, one, key) for key, one in _all_graders(recipe) if not isinstance(one, UserFunction)}
+    found: dict[str, str] = {}
+    for key, make in makers.items():
+        try:
+            make()
+        except RatchetError as error:
+            found.setdefault(str(error), key)
+    yield from (text if key in text else f"{key}: {text}" for text, key in found.items())
+
+
 def _functions(recipe: Recipe) -> Iterator[str]:
     """What is wrong with the user's functions: of the reward, and of graders, which may be inside a formula."""
     settings = recipe.reward
     named = {"reward.function": settings.function}
     named |= {f"reward.terms.{term.name}.function": term.function for term in settings.terms}
     makers = {key: partial(reward_worker, function, settings, key) for key, function in named.items() if function is not None}
-    makers |= {key: partial(user_worker, one, key) for key, one in _user_graders(recipe)}
+    functions = {f"{key}.file": one for key, one in _all_graders(recipe) if isinstance(one, UserFunction)}
+    makers |= {key: partial(user_worker, one, key) for key, one in functions.items()}
     for make in makers.values():
         try:
             with closing(make()) as worker:
@@ -101,12 +119,13 @@ def _functions(recipe: Recipe) -> Iterator[str]:
             yield str(error)
 
 
-def _user_graders(recipe: Recipe) -> Iterator[tuple[str, UserFunction]]:
+def _all_graders(recipe: Recipe) -> Iterator[tuple[str, GraderSettings]]:
+    """Each grader that is not a formula over others, by its key in the recipe."""
     waiting: list[tuple[str, GraderSettings]] = [(f"graders.{name}", one) for name, one in recipe.graders.items()]
     waiting += [("reward.verifier", one) for one in recipe.reward.verifiers if one not in recipe.graders.values()]
     while waiting:
         key, one = waiting.pop(0)
-        if isinstance(one, UserFunction):
-            yield f"{key}.file", one
-        if isinstance(one, Multi):
-            waiting += [(f"{key}.{name}", inner) for name, inner in one.graders.items()]
+        if isinstance(one, Multi):  # it is built of them, and has nothing else that could be wrong
+            waiting += [(f"{key}.graders.{name}", inner) for name, inner in one.graders.items()]
+        else:
+            yield key, one

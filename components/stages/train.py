@@ -4,16 +4,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.errors import StoreError
 from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines, write_json_lines
 from ratchet.components.graders.build import grader_digests, verifier_digests
+from ratchet.components.recipe import Train
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.training.sentinel import Stop, may_be_judged
 from ratchet.components.user_code import function_digests
+
+if TYPE_CHECKING:
+    from ratchet.components.policy.adapters import Reference
+    from ratchet.components.policy.loading import Policy
 
 CHECKPOINTS = "checkpoints"
 
@@ -135,9 +140,8 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
 
     from ratchet.components.checkpoints import INTERRUPTED
     from ratchet.components.interruption import Interruption
-    from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.configuration import shape_of_model
-    from ratchet.components.policy.loading import frozen, load_policy, pick_device
+    from ratchet.components.policy.loading import load_policy, pick_device
     from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
     from ratchet.components.randomness import torch_seed
     from ratchet.components.rewards.build import build_gold, build_reward
@@ -163,7 +167,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     place = Place(device.type, device_bytes(device))
     plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
-    reference = actor.reference() or Reference(frozen(load()))
+    reference = actor.reference() or _reference(plan.train, load)
     scorer = build_reward(recipe.reward, reward.model, device)
     gold = scorer if recipe.paid_by_gold else build_gold(recipe)
     with Interruption() as interruption:
@@ -209,6 +213,16 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         exact=progress.exact,
         memory=plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
     )
+
+
+def _reference(train: Train, load: "Callable[[], Policy]") -> "Reference | None":
+    """A copy of the starting policy, if anything measures the distance from it; on the host, if only dev does."""
+    from ratchet.components.policy.adapters import Reference, kept_on_host
+    from ratchet.components.policy.loading import frozen
+
+    if not train.measures_divergence:
+        return None
+    return (Reference if train.needs_reference else kept_on_host)(frozen(load()))
 
 
 def _save(trainer: Any, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.policy.configuration import ModelShape, configuration_of, read_configuration, shape_of
@@ -68,7 +68,7 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
         "new_tokens": recipe.policy.max_new_tokens,
         "cuda": place.kind == "cuda",
         "low": train.precision == "bf16" or (train.precision == "auto" and place.kind == "cuda"),
-        "reference": train.lora is None,  # dev measures the divergence from it, whatever the loss contains
+        "reference": _reference(train, place),
         "reward_parameters": shape.trunk_parameters * recipe.reward.model.members if recipe.reward.needs_model else 0,
     }
 
@@ -77,6 +77,13 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
 
     choice = fitted(choices(train, place.kind == "cuda"), estimated, place.budget)
     return MemoryPlan(with_choice(train, choice), choice, estimated(choice), place, prompt_tokens)
+
+
+def _reference(train: Train, place: Place) -> Literal["held", "dev"] | None:
+    """When a copy of the starting policy is on the device: an adapter can be switched off instead."""
+    if train.lora is not None or not train.measures_divergence:
+        return None
+    return "held" if train.needs_reference or place.kind == "cpu" else "dev"
 
 
 def plan_ahead(recipe: Recipe, place: Place, config: Path | None = None, prompt_tokens: int | None = None) -> MemoryPlan:

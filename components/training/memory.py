@@ -22,7 +22,7 @@ FP32, BF16 = 4, 2
 GIB = 2**30
 SLOTS = 512  # completions that are drawn at a time, at most
 SHARE = {"cuda": 0.85, "cpu": 0.7}  # of the memory: the rest is for libraries' own, fragments, and the estimate's error
-Phase = Literal["held", "rollout", "critic", "update"]
+Phase = Literal["held", "rollout", "critic", "update", "dev"]
 
 
 class Part(NamedTuple):
@@ -46,7 +46,7 @@ class Estimate:
     @property
     def peak(self) -> int:
         """Bytes at the most demanding moment."""
-        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update"))
+        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update", "dev"))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Load:
     checkpointing: bool = False
     offload: bool = False  # of checkpoints to the host's memory
     trained: int | None = None  # parameters that learn, where it is not all of them
-    reference: bool = False  # a second copy of the starting policy is held
+    reference: Literal["held", "dev"] | None = None  # when a second copy of the starting policy is on the device
     critic: bool = False  # of its own
     reward_parameters: int = 0  # of a reward model
 
@@ -111,15 +111,13 @@ def layer_bytes(shape: ModelShape, load: Load) -> int:
 
 
 def compiled_layer_bytes(shape: ModelShape, load: Load) -> int:
-    """The same of a compiled layer over a flat row under autocast: what is cheap to compute again is not saved.
+    """The same of a compiled layer over a flat row under autocast: the backward pass computes again what takes no product.
 
-    Three hidden states in fp32 and the projections' two inputs in bf16, 16h (on an H200 a layer of width 896 kept 45.9 KB per
-    token with a dense mask, which this accounts for); queries and output, 4q; keys and values gathered for each sequence, so a
-    prompt's for each of its completions; the log-sum-exp; gate and up, 4f.
+    Its input in fp32 and what attention adds to it in bf16, 6h; queries, output, keys and values, 4q + 4g; the scales of two
+    norms and the log-sum-exp; gate and up, 4f. Keys and values are gathered for each sequence again, not kept.
     """
-    keys = load.prompt_tokens + load.k * (load.prompt_tokens + load.new_tokens)
-    attention = BF16 * (2 * shape.query + 2 * shape.key_value * keys / load.group) + FP32 * shape.heads
-    return int((3 * FP32 + 2 * BF16) * shape.width + attention + 2 * BF16 * shape.feed_forward)
+    attention = 2 * BF16 * (shape.query + shape.key_value) + FP32 * (shape.heads + 2)
+    return (FP32 + BF16) * shape.width + attention + 2 * BF16 * shape.feed_forward
 
 
 def activation_bytes(shape: ModelShape, load: Load) -> int:
@@ -155,8 +153,8 @@ def reference_bytes(shape: ModelShape, load: Load) -> int:
 def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
     """Keys and values of the completions in slots, 2 L g per token; logits of a step, and what the sampler makes of them.
 
-    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys and values are copied at
-    each token.
+    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys, then its values, are
+    copied when a row ends.
     """
     tokens = load.slots * (load.prompt_tokens + load.new_tokens)
     cache = tokens * 2 * shape.layers * shape.key_value * (BF16 if load.flat else FP32)
@@ -168,7 +166,7 @@ def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
             Part("sampler's logits", 2 * logits, "held"),
         ]
     return [
-        Part("key-value cache", cache + cache // shape.layers, "rollout"),
+        Part("key-value cache", cache + cache // (2 * shape.layers), "rollout"),
         Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "rollout"),
         Part("sampler's logits", 5 * logits, "rollout"),
     ]
@@ -186,14 +184,14 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
     parts = [
         Part("weights", FP32 * shape.parameters, "held"),
         Part("optimizer moments", 2 * FP32 * trained, "held"),
-        Part("reference", reference_bytes(shape, load) * load.reference, "held"),
+        Part("reference", reference_bytes(shape, load) if load.reference else 0, load.reference or "dev"),
         Part("critic and its moments", 3 * FP32 * critic, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
         *rollout_parts(shape, load),
         Part("critic's gradients", FP32 * critic, "critic"),
         Part("critic's activations", activations * load.critic, "critic"),
         Part("gradients", FP32 * trained, "update"),
-        Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "update"),
+        Part("bf16 copy of the weights", BF16 * shape.parameters * (load.low and not load.flat), "update"),
         Part("activations", activations, "update"),
         Part("head", logits_bytes(shape, load), "update"),
     ]
@@ -210,7 +208,7 @@ class Choice(NamedTuple):
 
 # In order of preference.
 LADDER = [
-    *(Choice(tokens, False, False) for tokens in (16_384, 8_192, 4_096)),
+    *(Choice(tokens, False, False) for tokens in (16_384, 12_288, 8_192, 4_096)),
     *(Choice(tokens, True, False) for tokens in (16_384, 8_192, 4_096, 2_048)),
     *(Choice(tokens, True, True) for tokens in (16_384, 8_192, 4_096, 2_048, 1_024, 512)),
 ]

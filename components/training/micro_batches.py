@@ -17,6 +17,7 @@ from ratchet.components.errors import ModelError
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import Nucleus
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
+from ratchet.components.policy.transfer import moved
 from ratchet.components.policy.varlen_attention import flat_rows
 from ratchet.components.training.rollouts import Rollouts
 
@@ -71,7 +72,7 @@ def _micro_batch(rollouts: Rollouts, numbers: Sequence[int], device: torch.devic
     completion = torch.tensor(numbers)[packed.sequence // k] * k + packed.sequence % k
     nucleus = _nucleus(rollouts, completion, packed.index, device)
     rows = packed.to(device)
-    return MicroBatch(rows, completion.to(device), rows.index, nucleus)
+    return MicroBatch(rows, moved(completion, device), rows.index, nucleus)
 
 
 def _nucleus(rollouts: Rollouts, completions: Tensor, indices: Tensor, device: torch.device) -> Nucleus | None:
@@ -80,7 +81,8 @@ def _nucleus(rollouts: Rollouts, completions: Tensor, indices: Tensor, device: t
         return None
     kept = [(flat[c].nucleus or [])[i] for c, i in zip(completions.tolist(), indices.tolist(), strict=True)]
     token = [number for number, ids in enumerate(kept) for _ in ids]
-    return Nucleus(torch.tensor(token, device=device), torch.tensor([i for ids in kept for i in ids], device=device))
+    ids = torch.tensor([i for ids in kept for i in ids])
+    return Nucleus(moved(torch.tensor(token), device), moved(ids, device))
 
 
 def token_matrix(rollouts: Rollouts, function: Callable[[MicroBatch], Tensor], limit: int, policy: Policy) -> Tensor:

@@ -20,6 +20,7 @@ from ratchet.components.algorithms.losses import (
     token_weights,
     truncated_importance_weights,
 )
+from ratchet.components.policy.half_weights import half_products
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.varlen_attention import flat_rows
 from ratchet.components.recipe import Train
@@ -81,18 +82,19 @@ class ActorObjective:
         device = policy.model.device
         weights = self.data.weights(prompts, train.loss.normaliser).to(device)
         value_weights = self.data.weights(prompts, "token_mean").to(device)
-        for batch in micro_batches(self.data.rollouts, active, self.micro_tokens, device, flat_rows(policy)):
-            with policy.autocast():
-                log_probs, values = self.module(batch, train.sampling.temperature)
-            self._note_mismatch(batch, log_probs.detach(), figures)
-            loss = (self._policy_loss(batch, log_probs, figures) * batch.take(weights)).sum()
-            if values is not None:
-                value_loss = _value_loss(values, batch, self.experience, train)
-                value_loss = (value_loss * batch.take(value_weights)).sum()
-                figures.add("value_loss", value_loss, 0.0)
-                loss = loss + train.critic.coefficient * value_loss
-            loss.backward()  # type: ignore[no-untyped-call]
-            figures.add("loss", loss, 0.0)  # sums stay on the device: no wait per micro-batch
+        with half_products(self.module, policy.low_precision):
+            for batch in micro_batches(self.data.rollouts, active, self.micro_tokens, device, flat_rows(policy)):
+                with policy.autocast():
+                    log_probs, values = self.module(batch, train.sampling.temperature)
+                self._note_mismatch(batch, log_probs.detach(), figures)
+                loss = (self._policy_loss(batch, log_probs, figures) * batch.take(weights)).sum()
+                if values is not None:
+                    value_loss = _value_loss(values, batch, self.experience, train)
+                    value_loss = (value_loss * batch.take(value_weights)).sum()
+                    figures.add("value_loss", value_loss, 0.0)
+                    loss = loss + train.critic.coefficient * value_loss
+                loss.backward()  # type: ignore[no-untyped-call]
+                figures.add("loss", loss, 0.0)  # sums stay on the device: no wait per micro-batch
         if self.sampled is not None:
             figures.count(dict.fromkeys(MISMATCH, float(counted)))
             self.sampled = None  # the weights are about to change: later minibatches differ by the update too
@@ -178,12 +180,13 @@ class ValueObjective:
             return None
         device = self.policy.model.device
         weights = self.data.weights(prompts, "token_mean").to(device)
-        for batch in micro_batches(self.data.rollouts, prompts, self.micro_tokens, device, flat_rows(self.policy)):
-            with self.policy.autocast():
-                values = self.values(batch)
-            loss = (_value_loss(values, batch, self.experience, train) * batch.take(weights)).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            figures.add("value_loss", loss, 0.0)
+        with half_products(self.module, self.policy.low_precision):
+            for batch in micro_batches(self.data.rollouts, prompts, self.micro_tokens, device, flat_rows(self.policy)):
+                with self.policy.autocast():
+                    values = self.values(batch)
+                loss = (_value_loss(values, batch, self.experience, train) * batch.take(weights)).sum()
+                loss.backward()  # type: ignore[no-untyped-call]
+                figures.add("value_loss", loss, 0.0)
         figures.count({"value_loss": 1.0})
         return figures
 

@@ -12,6 +12,7 @@ import typer
 
 from ratchet.flows.cli import (
     champion,
+    compare,
     data,
     doctor,
     gate,
@@ -51,6 +52,7 @@ app.command("history")(history.history)
 app.command("promote")(champion.promote)
 app.command("rollback")(champion.rollback)
 app.command("approve")(champion.approve)
+app.command("compare")(compare.compare)
 app.command("ui")(ui.ui)
 app.command("lineage")(provenance.lineage)
 app.command("verify")(provenance.verify)

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
 from ratchet.flows.cli.run import run_until
+
+if TYPE_CHECKING:
+    from ratchet.components.recipe import Recipe
+    from ratchet.components.training.estimate import Place
 
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="Print the memory that training takes, without training.")]
 ConfigOption = Annotated[
@@ -53,24 +57,29 @@ def print_estimate(
     prompt_tokens: int | None,
 ) -> None:
     """The table, or JSON; nothing is trained, downloaded or written."""
-    from ratchet.components.policy.loading import pick_device
     from ratchet.components.recipe import load_recipe
-    from ratchet.components.training.device_memory import device_bytes
-    from ratchet.components.training.estimate import Place, plan_ahead
-    from ratchet.components.training.memory import GIB
+    from ratchet.components.training.estimate import plan_ahead
     from ratchet.flows.cli.views.memory import print_plan
 
     loaded = load_recipe(recipe, overrides)
-    if gpu_memory is not None:
-        place = Place("cuda", int(gpu_memory * GIB))
-    else:
-        device = pick_device(loaded.device)
-        place = Place(device.type, device_bytes(device))
-    plan = plan_ahead(loaded, place, config, prompt_tokens)
+    plan = plan_ahead(loaded, place_of(loaded, gpu_memory), config, prompt_tokens)
     if json_output:
         print(json.dumps({"recipe": str(recipe), **plan.as_json()}, indent=2))
     else:
         print_plan(plan)
+
+
+def place_of(recipe: "Recipe", gpu_memory: float | None) -> "Place":
+    """A GPU with so many GiB, else the recipe's device on this machine."""
+    from ratchet.components.policy.loading import pick_device
+    from ratchet.components.training.device_memory import device_bytes
+    from ratchet.components.training.estimate import Place
+    from ratchet.components.training.memory import GIB
+
+    if gpu_memory is not None:
+        return Place("cuda", int(gpu_memory * GIB))
+    device = pick_device(recipe.device)
+    return Place(device.type, device_bytes(device))
 
 
 def evaluate(

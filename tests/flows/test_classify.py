@@ -6,29 +6,24 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from ratchet.components.data.examples import generate
 from ratchet.components.files import read_json, read_json_lines
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import load_recipe
 from tests.places import ROOT
-from tests.recipes import tickets
 
 RECIPE = ROOT / "tests" / "recipes" / "classify.yaml"
-SOURCE = f"data.source.path={tickets.FILE}"
 
 pytestmark = pytest.mark.slow
-
-
-def test_the_tickets_are_those_that_the_script_writes() -> None:
-    assert tickets.FILE.read_text(encoding="utf-8") == tickets.text()
 
 
 @pytest.fixture(scope="module")
 def classified(shared_project: Path) -> dict[str, Any]:
     from ratchet.flows.finetune import finetune
 
-    return finetune(recipe=str(RECIPE), overrides=[SOURCE])
+    return finetune(recipe=str(RECIPE))
 
 
 def stage(result: dict[str, Any], name: str) -> Path:
@@ -45,7 +40,7 @@ def test_a_gold_that_is_a_label_promotes(classified: dict[str, Any]) -> None:
 
 
 def test_every_judgement_is_the_labels(classified: dict[str, Any]) -> None:
-    labels = {row["text"]: row["label"] for row in tickets.rows()}
+    labels = {row["question"]: row["answer"] for row in generate("tickets", demo_noise=0.0, seed=1)}
     rows = read_json_lines(stage(classified, "evaluate") / "challenger_sampled.jsonl")
     assert {row["answer"] for row in rows} > {"billing", "repair"}
     assert all(row["passed"] == (row["answer"] == labels[row["prompt"]]) for row in rows)
@@ -53,7 +48,7 @@ def test_every_judgement_is_the_labels(classified: dict[str, Any]) -> None:
 
 
 def test_the_golds_digest_stands_in_verdict_card_and_lineage(classified: dict[str, Any]) -> None:
-    digest = grader_digests(load_recipe(RECIPE, [SOURCE]))["gold"]
+    digest = grader_digests(load_recipe(RECIPE))["gold"]
     (verdict,) = Ledger(Home.here().ledger).verdicts("classify")
     assert verdict["record"]["gold"] == digest
     client = MlflowClient(Home.here().tracking_uri)

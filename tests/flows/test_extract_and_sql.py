@@ -9,17 +9,13 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.data.examples import generate
 from ratchet.components.files import read_json, read_json_lines
 from ratchet.components.home import Home
 from tests.places import ROOT
-from tests.recipes import invoices, shop
+from tests.recipes import shop
 
 RECIPES = ROOT / "tests" / "recipes"
-
-
-@pytest.mark.parametrize("rows", [invoices, shop])
-def test_the_rows_are_those_that_the_script_writes(rows: Any) -> None:
-    assert rows.FILE.read_text(encoding="utf-8") == rows.text()
 
 
 def test_the_database_is_the_one_that_the_script_writes(tmp_path: Path) -> None:
@@ -33,7 +29,7 @@ def contents(database: Path) -> list[str]:
 
 
 def test_no_two_questions_have_the_same_answer() -> None:
-    queries = {row["query"] for row in shop.rows()}
+    queries = set(references("shop").values())
     assert len({answer_of(query) for query in queries}) == len(queries)
 
 
@@ -53,10 +49,15 @@ def bill_of(completion: str) -> Any:
         return completion
 
 
-def run(recipe: str, source: Path) -> dict[str, Any]:
+def references(task: str, asked: str = "") -> dict[str, str]:
+    """The right answer of each prompt."""
+    return {f"{asked}{row['text']}": row["answer"] for row in generate(task, demo_noise=0.0, seed=1)}
+
+
+def run(recipe: str) -> dict[str, Any]:
     from ratchet.flows.finetune import finetune
 
-    return finetune(recipe=str(RECIPES / recipe), overrides=[f"data.source.path={source}"])
+    return finetune(recipe=str(RECIPES / recipe))
 
 
 def stage(result: dict[str, Any], name: str) -> Path:
@@ -64,7 +65,7 @@ def stage(result: dict[str, Any], name: str) -> Path:
     return Home.here().store / name / key
 
 
-def assert_promoted(result: dict[str, Any], references: dict[str, str], meaning: Callable[[str], Any]) -> None:
+def assert_promoted(result: dict[str, Any], right: dict[str, str], meaning: Callable[[str], Any]) -> None:
     """Promoted by more right answers, each of which means the same as its row's reference."""
     assert (result["status"], result["verdict"]) == ("promoted", "PROMOTE")
     figures = read_json(stage(result, "evaluate") / "summary.json")
@@ -74,17 +75,15 @@ def assert_promoted(result: dict[str, Any], references: dict[str, str], meaning:
     assert (checks["gold_references"]["value"], checks["gold_planted"]["value"]) == (1.0, 0.0)
     rows = read_json_lines(stage(result, "evaluate") / "challenger_sampled.jsonl")
     assert {row["passed"] for row in rows} == {True, False}
-    assert all(row["passed"] == (meaning(row["completion"]) == meaning(references[row["prompt"]])) for row in rows)
+    assert all(row["passed"] == (meaning(row["completion"]) == meaning(right[row["prompt"]])) for row in rows)
 
 
 @pytest.mark.slow
 def test_a_gold_of_json_fields_promotes(shared_project: Path) -> None:
-    references = {f"As JSON: {row['text']}": row["bill"] for row in invoices.rows()}
-    assert_promoted(run("extract.yaml", invoices.FILE), references, bill_of)
+    assert_promoted(run("extract.yaml"), references("bills", "As JSON: "), bill_of)
 
 
 @pytest.mark.slow
 def test_a_gold_of_query_results_promotes(shared_project: Path) -> None:
     shop.write_database(shared_project / "tests" / "recipes" / "shop.sqlite")
-    references = {f"As SQL: {row['text']}": row["query"] for row in shop.rows()}
-    assert_promoted(run("sql.yaml", shop.FILE), references, answer_of)
+    assert_promoted(run("sql.yaml"), references("shop", "As SQL: "), answer_of)

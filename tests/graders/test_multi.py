@@ -27,6 +27,16 @@ def test_the_score_is_the_formulas_and_the_parts_are_the_graders() -> None:
     assert [grade.passed for grade in grades] == [True, False]
 
 
+def test_a_formula_of_right_or_wrong_can_be_so_itself() -> None:
+    both = {"right": {"type": "exact"}, "lower": {"type": "regex", "pattern": "[a-z]+", "whole": True}}
+    grader = build_grader(ADAPTER.validate_python(settings(formula="right * lower", graders=both, measure="binary")))
+    grades = grader(["p"] * 2, ["Oslo", "oslo"], [{"answer": "oslo"}] * 2)
+    assert grader.measure.kind == "binary"
+    assert [(grade.score, grade.passed) for grade in grades] == [(0.0, False), (1.0, True)]
+    between = build_grader(ADAPTER.validate_python(settings(measure="binary")))(["p"], ["Bergen"], [{"answer": "oslo"}])
+    assert (between[0].score, between[0].fault) == (None, "protocol")
+
+
 def test_multi_faults_where_a_grader_cannot_judge_neither_can_the_formula() -> None:
     graders = {"a": lambda *_: [Grade(None, fault="timeout", reason="late")], "b": lambda *_: [Grade(1.0)]}
     (grade,) = Combined(parse_formula("a + b"), graders)(["p"], ["c"], [{}])
@@ -47,6 +57,7 @@ def test_multi_faults_a_formula_without_a_value_is_a_fault() -> None:
         ({"formula": "open(right)"}, "cannot stand in a formula"),
         ({"graders": {}}, "at least 1"),
         ({"range": [1.0, 0.0]}, "must be"),
+        ({"range": None, "measure": "binary"}, "range is null"),
     ],
 )
 def test_multi_faults_settings_are_refused(change: dict[str, Any], message: str) -> None:

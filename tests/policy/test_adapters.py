@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ratchet.components.errors import ModelError
-from ratchet.components.policy.adapters import Adapter, Reference, add_lora
+from ratchet.components.policy.adapters import Adapter, Reference, add_lora, kept_on_host
 from ratchet.components.policy.loading import load_policy, save_policy
 from ratchet.components.policy.log_probs import completion_log_probs, score_tokens
 from ratchet.components.policy.packing import Group, pack
@@ -82,6 +82,17 @@ def test_after_a_look_at_the_reference_the_adapter_is_still_trained(learnt: Adap
 
 def test_a_reference_of_its_own_needs_no_adapter() -> None:
     assert Reference(tiny_policy()).completion_log_probs(GROUPS) == completion_log_probs(tiny_policy(), GROUPS)
+
+
+def test_a_seldom_used_reference_is_on_the_device_only_while_it_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, places = tiny_policy(), []
+    monkeypatch.setattr(policy.model, "to", lambda place: places.append(str(place)) or policy.model)
+    reference = kept_on_host(policy)
+    assert reference.completion_log_probs(GROUPS) == completion_log_probs(tiny_policy(), GROUPS)
+    assert places == ["cpu", str(policy.model.device), "cpu"]
+    with pytest.raises(IndexError):
+        reference.completion_log_probs([Group([5], [[10**6]])])  # no such token
+    assert places[-1] == "cpu"
 
 
 def test_the_seed_fixes_the_adapter() -> None:

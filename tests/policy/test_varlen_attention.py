@@ -5,13 +5,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, Qwen2Config, Qwen2ForCausalLM
 
 from ratchet.components.errors import ModelError
+from ratchet.components.policy import varlen_attention
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
-from ratchet.components.policy.varlen_attention import attend, gather, sequences_of, serves
+from ratchet.components.policy.varlen_attention import attend, attending_to_sequences, gather, sequences_of, serves
 from tests.policy.scoring import order_of
 
 GROUPS = [
@@ -47,6 +49,22 @@ def test_a_flat_row_equals_the_dense_mask(kind: type, config: type, multiple: in
         assert_close(flat, dense, rtol=1e-5, atol=1e-5)  # the head works in fp32
 
 
+def test_a_compiled_layer_is_one_graph_whatever_the_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a CPU sequences are attended to one by one, which no graph contains: here a sum stands for that.
+    monkeypatch.setattr(varlen_attention, "_one_by_one", lambda query, key, value, *_: query + (key + value).sum())
+    model, graphs = model_of(LlamaForCausalLM, LlamaConfig), CompileCounterWithBackend("aot_eager")
+    layer = torch.compile(model.model.layers[0].forward, backend=graphs, fullgraph=True, dynamic=True)
+    for more in ([], [Group([1, 2, 3], [[4, 5, 6], [7]])], [Group([1] * 9, [[4] * 11, [7] * 3])]):
+        rows = pack_flat([*GROUPS, *more])
+        embedded = model.model.embed_tokens(rows.tokens)
+        with attending_to_sequences(model.model):
+            found = layer(
+                embedded, position_embeddings=model.model.rotary_emb(embedded, rows.positions), sequences=rows.sequences
+            )
+        found.sum().backward()
+    assert graphs.frame_count == 1
+
+
 def test_the_models_own_attention_is_back_afterwards() -> None:
     model = model_of(LlamaForCausalLM, LlamaConfig)
     before = model.config._attn_implementation
@@ -59,7 +77,7 @@ def test_gathered_keys_are_each_completions_prompt_and_itself() -> None:
     assert sequences.query_starts.tolist() == [0, 2, 4, 5, 7]
     assert sequences.key_starts.tolist() == [0, 2, 6, 9, 11]
     assert sequences.gathered.tolist() == [0, 1, 0, 1, 2, 3, 0, 1, 4, 5, 6]
-    assert sequences.longest == 4
+    assert sequences.longest == 4  # a power of two
 
 
 sizes = st.lists(st.tuples(st.integers(1, 4), st.lists(st.integers(1, 4), min_size=1, max_size=3)), min_size=1, max_size=4)

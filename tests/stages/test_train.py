@@ -175,6 +175,14 @@ def test_the_candidate_has_the_date_of_its_prompts_in_its_template(training: Tra
     assert (made.model / "chat_template.jinja").read_text("utf-8") == dated(template, "2026-01-02")
 
 
+def test_the_divergence_from_the_start_is_measured_only_where_something_uses_it(training: Training) -> None:
+    unused = training.run(training.context("train.kl=none", "train.sentinel.kl=null"))
+    assert not any("kl" in name.split("_") for _, values in unused.points for name in values if name.startswith("eval_"))
+    limited = training.run(training.context("train.kl=none"))
+    assert limited.figures(0)["eval_kl"] == 0.0  # of the start from itself
+    assert limited.weights == unused.weights
+
+
 def test_a_finished_training_is_found_without_loading_a_model(training: Training) -> None:
     made = training.run(training.context())
     (training.start.model / "model.safetensors").unlink()

@@ -12,6 +12,7 @@ from typing import Any
 from ratchet.components.errors import RatchetError, RecipeError, RewardError
 from ratchet.components.graders.faults import FaultError, kind_of
 from ratchet.components.graders.protocol import Grade
+from ratchet.components.graders.response import sample_of
 from ratchet.components.graders.worker.process import Process
 from ratchet.components.recipe import Limits
 from ratchet.components.text import redacted, visible
@@ -30,6 +31,7 @@ class Worker:
         options: JSON for the adapter.
         environment: names of variables that the function needs besides the usual ones.
         key: the recipe's key that names the function, for messages.
+        schema: of ``sample.output_json``, as JSON; calls then have the sample.
     """
 
     def __init__(
@@ -41,11 +43,12 @@ class Worker:
         options: Mapping[str, Any] | None = None,
         environment: Sequence[str] = (),
         key: str = "reward.function",
+        schema: str | None = None,
     ) -> None:
         self.target, self.limits, self.key = target, limits, key
         self._root = str(project_root())
         self._settings = {"target": target, "adapter": adapter, "options": dict(options or {})}
-        self._environment = tuple(environment)
+        self._environment, self._schema = tuple(environment), schema
         self._process: Process | None = None
         self._hello: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -67,15 +70,16 @@ class Worker:
         Raises:
             FaultError: if the call failed as a whole.
         """
-        calls = [
-            {"prompt": prompt, "completion": completion, "row": dict(row)}
-            for prompt, completion, row in zip(prompts, completions, rows, strict=True)
-        ]
+        calls = [self._call(*one) for one in zip(prompts, completions, rows, strict=True)]
         with self._lock:
             process = self._started()
             if self._hello["batch"]:
                 return self._ask(process, calls)
             return [self._alone(call) for call in calls]
+
+    def _call(self, prompt: str, completion: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        sample = {} if self._schema is None else {"sample": sample_of(completion, self._schema)}
+        return {"prompt": prompt, "completion": completion, "row": dict(row), **sample}
 
     def _alone(self, call: Mapping[str, Any]) -> Grade:
         try:

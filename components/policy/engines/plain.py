@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
+from ratchet.components.policy.engines.roomy_cache import repeat_rows
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.sampler import Choice, choose
 
@@ -123,7 +124,7 @@ def _decode(
     positions = (real.cumsum(1) - 1).clamp(min=0)
     out = model(input_ids=padded, attention_mask=real, position_ids=positions, use_cache=True, logits_to_keep=1)
     cache = out.past_key_values
-    cache.batch_repeat_interleave(settings.samples)
+    repeat_rows(cache, settings.samples, settings.max_new_tokens)
     logits = out.logits[:, -1].repeat_interleave(settings.samples, 0)
     real = real.repeat_interleave(settings.samples, 0)
     next_position = positions[:, -1:].repeat_interleave(settings.samples, 0) + 1

@@ -5,11 +5,9 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from ratchet.components.errors import ModelError
-
-Product = nn.Linear | Conv1D  # what autocast casts for each product; norms and embeddings stay as they are
+from ratchet.components.policy.half_weights import Product, half_copy
 
 
 class SharedWeights:
@@ -27,7 +25,7 @@ class SharedWeights:
         products = [m for m in model.modules() if isinstance(m, Product)] if half else []
         originals = {id(p): p for m in products for p in m.parameters(recurse=False) if p.dtype == torch.float32}
         self._originals = [p.detach() for p in originals.values()]
-        self._copies: list[Tensor] = [torch.empty_like(p, dtype=torch.bfloat16) for p in self._originals]
+        self._copies: list[Tensor] = [half_copy(p).detach() for p in originals.values()]
         copies = (nn.Parameter(copy, requires_grad=False) for copy in self._copies)
         self._copy_of = dict(zip(originals, copies, strict=True))
         self._tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}

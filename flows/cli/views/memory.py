@@ -11,6 +11,7 @@ PHASES = {
     "rollout": "while drawing completions",
     "critic": "while training the critic",
     "update": "while training the policy",
+    "dev": "while evaluating on dev",
 }
 
 

@@ -63,6 +63,17 @@ def test_an_estimate_is_printed_before_anything_is_there(project: Path) -> None:
     assert not (project / ".ratchet").exists()
 
 
+def test_algorithms_are_compared_before_anything_is_there(project: Path) -> None:
+    recipe = ["--recipe", str(ROOT / "recipes" / "gsm8k_grpo.yaml"), "--gpu-memory", "80"]
+    told = json.loads(ratchet(project, "compare", "--json", *recipe).stdout)
+    assert [row["algorithm"] for row in told["rows"][:3]] == ["grpo", "ppo, own critic", "ppo, shared trunk"]
+    table = ratchet(project, "compare", *recipe).stdout
+    assert f"{told['rows'][1]['memory_gib']:.2f}" in table
+    assert not (project / ".ratchet").exists()
+    wrong = ratchet(project, "compare", "--algorithms", "grpo,nope", *recipe)
+    assert (wrong.returncode, "train.algorithm" in wrong.stderr) == (2, True)
+
+
 def test_an_estimate_of_a_model_that_is_not_known_here_is_exit_2(project: Path) -> None:
     recipe = ["--recipe", str(ROOT / "recipes" / "gsm8k_grpo.yaml"), "--set", "policy.shape=null"]
     done = ratchet(project, "train", "--estimate", *recipe)

@@ -1,39 +1,84 @@
-"""Settings of the graders that judge by more than one rule's line: label, json_match, text_similarity, math, sql."""
+"""Settings of the graders that are built in, of which each judges one completion by itself."""
 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ratchet.components.recipe.base import Count, GraderSection, Positive, Section, Share
-from ratchet.components.recipe.limits import Limits
-from ratchet.components.templates import parse_template
+from ratchet.components.recipe.base import Count, Positive, Section, Share
+from ratchet.components.recipe.grader_base import REFERENCE, GraderSection, OfItem
 
-
-def _of_item(template: str) -> str:
-    if any(path[0] != "item" for path in parse_template(template).paths):
-        raise ValueError("it cannot read the completion; write {{item.column}}")
-    return template
-
-
-OfItem = Annotated[str, AfterValidator(_of_item)]  # a template of the row alone
-
-
-def _rising(ends: list[float]) -> list[float]:
-    if not ends[0] < ends[1]:
-        raise ValueError("must be [lowest, highest]")
-    return ends
-
-
-Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_rising)]
 Tolerance = Annotated[float, Field(ge=0)]
-REFERENCE = "{{item.answer}}"
-
 NOT_OFFERED = {
     "cosine": "it needs an embedding model; use fuzzy_match, or a function of your own",
     "meteor": "it needs WordNet, which would have to be downloaded; use rouge_l",
     "bleu": "it is defined for a corpus, and for one text depends on a smoothing that nobody states; use gleu",
 }
+
+
+class Numbers(GraderSection):
+    """The final number equals the reference answer's."""
+
+    type: Literal["number"] = "number"
+    form: Literal["strict", "lenient"] = "lenient"  # strict: only #### N; lenient: also A: N, \\boxed{N}, the answer is N
+    last_number: bool = False  # with lenient: the last number of the text if there is no marker
+
+
+class Exact(GraderSection):
+    """The whole completion equals the reference answer, ignoring outer white space."""
+
+    type: Literal["exact"]
+    ignore_case: bool = True
+
+
+class Pattern(GraderSection):
+    """A regular expression matches the completion."""
+
+    type: Literal["regex"]
+    pattern: str
+    whole: bool = False  # the whole completion must match, not a part of it
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"is not a regular expression: {error}") from error
+        return pattern
+
+
+class Choice(GraderSection):
+    """The last option named equals the reference answer's."""
+
+    type: Literal["choice"]
+    options: Annotated[list[str], Field(min_length=2)] = Field(default_factory=lambda: ["A", "B", "C", "D"])
+
+
+class JsonSchema(GraderSection):
+    """The completion is JSON that satisfies a JSON Schema (draft 2020-12); external schemas are not fetched."""
+
+    type: Literal["json_schema"]
+    document: dict[str, Any]
+
+
+class Length(GraderSection):
+    """1 between two lengths, falling linearly to 0 outside of them."""
+
+    type: Literal["length"]
+    shortest: Annotated[int, Field(ge=0)] = 0  # characters
+    longest: Count
+    slope: Positive = 50.0  # characters over which the reward falls to 0
+
+    @property
+    def scores(self) -> Literal["binary", "bounded"]:
+        return "bounded"
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Length":
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest {self.shortest} is above longest {self.longest}; swap them")
+        return self
 
 
 class Label(GraderSection):
@@ -135,52 +180,6 @@ class Math(GraderSection):
     type: Literal["math"]
     reference: OfItem = REFERENCE
     seconds: Positive = 5.0  # per completion, of wall time; beyond it the completion cannot be judged
-
-
-class UserFunction(GraderSection):
-    """A function of the user's, in a process of its own; its protocol is found by its signature (docs/graders.md)."""
-
-    type: Literal["file"]
-    file: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")]  # graders.py:grade from the project's root, or module:function
-    protocol: Literal["auto", "openai", "trl", "target", "ratchet", "lambda", "names", "inspect"] = "auto"
-    reference: OfItem = REFERENCE  # what protocols with a target get
-    form: Literal["auto", "text", "messages"] = "auto"  # of prompts and completions, for trl; auto: as the rows have them
-    measure: Literal["binary", "bounded"] = "bounded"  # binary: every score is one of the range's ends
-    range: Range = Field(default_factory=lambda: [0.0, 1.0])  # of its scores, which become 0 to 1
-    passes_at: float | None = None  # passed from this score on, as the function gives it; binary: the range's upper end
-    limits: Limits = Limits()
-    environment: list[str] = Field(default_factory=list)  # names of variables that the function needs
-
-    @property
-    def scores(self) -> Literal["binary", "bounded"]:
-        return self.measure
-
-    @property
-    def passes(self) -> bool:
-        return self.measure == "binary" or self.passes_at is not None
-
-
-class Http(GraderSection):
-    """A service that is sent {item, sample} and answers {score, passed, parts, reason}."""
-
-    type: Literal["http"]
-    url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")]  # without user information
-    token: str | None = None  # name of the environment variable that holds a bearer token
-    seconds: Positive = 30.0  # per request
-    retries: Annotated[int, Field(ge=0, le=10)] = 3  # after no answer, 429 and 5xx, with growing pauses
-    parallel: Annotated[int, Field(ge=1, le=64)] = 8
-    revision: str = ""  # of the service: part of the grader's digest, which cannot see what the service runs
-    measure: Literal["binary", "bounded"] = "bounded"
-    range: Range = Field(default_factory=lambda: [0.0, 1.0])
-    passes_at: float | None = None
-
-    @property
-    def scores(self) -> Literal["binary", "bounded"]:
-        return self.measure
-
-    @property
-    def passes(self) -> bool:
-        return self.measure == "binary" or self.passes_at is not None
 
 
 class Sql(GraderSection):

@@ -1,0 +1,67 @@
+"""The JSON of completions: parsed once for all graders, and checked against the schema of ``task.response`` if there is one."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.errors import RecipeError
+from ratchet.components.graders.faults import FaultError
+from ratchet.components.graders.json_schema import SECONDS, validator_of
+from ratchet.components.graders.json_text import parse_json
+from ratchet.components.user_code import project_root
+
+KEY = "task.response.json_schema"
+LARGEST_FILE = 1_000_000  # bytes
+KEPT = 4096  # parsed completions: the graders of a batch see the same ones
+
+
+def schema_text(given: str | Mapping[str, Any] | None) -> str | None:
+    """A schema, or that of a file, as canonical JSON.
+
+    Raises:
+        RecipeError: if the file cannot be read, or it is not a valid schema, or refers to something outside of itself.
+    """
+    if given is None:
+        return None
+    document = _read(project_root() / given) if isinstance(given, str) else given
+    text = json.dumps(document, sort_keys=True)
+    _validator(text, f"{KEY}: {given}" if isinstance(given, str) else KEY)
+    return text
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise RecipeError(f"{KEY}: {path} is larger than {LARGEST_FILE} bytes. Give a JSON Schema.")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecipeError(f"{KEY}: {path} cannot be read as JSON: {error}. Give the JSON file of a schema.") from error
+
+
+def sample_of(completion: str, schema: str | None = None) -> dict[str, Any]:
+    """``output_text`` and ``choices``; ``output_json`` only if the completion is JSON, and satisfies the schema.
+
+    Raises:
+        FaultError: if a pattern of the schema takes too long on it.
+    """
+    sample = {"output_text": completion, "choices": [{"message": {"role": "assistant", "content": completion}}]}
+    return {**sample, **_output(completion, schema)}
+
+
+@lru_cache(KEPT)
+def _output(completion: str, schema: str | None) -> Mapping[str, Any]:
+    try:
+        value = parse_json(completion)
+    except ValueError:
+        return {}
+    try:
+        return {"output_json": value} if schema is None or _validator(schema, KEY)(value) else {}
+    except TimeoutError as error:
+        raise FaultError("timeout", f"a pattern of {KEY} took longer than {SECONDS:g} s") from error
+
+
+@lru_cache(64)
+def _validator(schema: str, name: str) -> Callable[[Any], bool]:
+    return validator_of(json.loads(schema), name)

@@ -1,0 +1,33 @@
+"""Settings of the graders that are not ours: a user's function, and a service."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ratchet.components.recipe.base import Positive
+from ratchet.components.recipe.grader_base import REFERENCE, OfItem, Sampled
+from ratchet.components.recipe.limits import Limits
+
+
+class UserFunction(Sampled):
+    """A function of the user's, in a process of its own; its protocol is found by its signature (docs/graders.md)."""
+
+    type: Literal["file"]
+    file: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")]  # graders.py:grade from the project's root, or module:function
+    protocol: Literal["auto", "openai", "trl", "target", "ratchet", "lambda", "names", "inspect"] = "auto"
+    reference: OfItem = REFERENCE  # what protocols with a target get
+    form: Literal["auto", "text", "messages"] = "auto"  # of prompts and completions, for trl; auto: as the rows have them
+    limits: Limits = Limits()
+    environment: list[str] = Field(default_factory=list)  # names of variables that the function needs
+
+
+class Http(Sampled):
+    """A service that is sent {item, sample} and answers {score, passed, parts, reason}."""
+
+    type: Literal["http"]
+    url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")]  # without user information
+    token: str | None = None  # name of the environment variable that holds a bearer token
+    seconds: Positive = 30.0  # per request
+    retries: Annotated[int, Field(ge=0, le=10)] = 3  # after no answer, 429 and 5xx, with growing pauses
+    parallel: Annotated[int, Field(ge=1, le=64)] = 8
+    revision: str = ""  # of the service: part of the grader's digest, which cannot see what the service runs
