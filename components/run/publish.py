@@ -17,7 +17,7 @@ from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report import model_card
 from ratchet.components.report.reward import reward_plot
-from ratchet.components.report.run import dev_rows, place_rows, render, training_plot
+from ratchet.components.report.run import confusion_tables, dev_rows, place_rows, render, training_plot
 from ratchet.components.run.checkpoints import described, record_checkpoints, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
@@ -95,6 +95,8 @@ def publish_outcome(run: Run) -> str | None:
     if run.made.dev is not None:
         run.tracker.table(run_id, _samples(run, run.made.dev), "samples.json")
         run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev))])
+        if run.made.dev.confusion:
+            run.tracker.artifact(run_id, run.made.dev.path / "confusion.json", "evaluation")
     if verdict is not None:
         publish_verdict(run.context, run.tracker, run_id, verdict, retired)
         _describe(run, run_id, verdict)
@@ -178,6 +180,7 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
         "stop": _stop_text(candidate),
         "reasons": [*said, *([remark] if remark else [])],
         "dev": dev_rows(dev.summary) if dev else [],
+        "confusion": confusion_tables(dev.confusion) if dev else [],
         "places": place_rows(dev.details) if dev else [],
         "sealed": _sealed_values(verdict) if verdict is not None and retired else None,
         "reward": {

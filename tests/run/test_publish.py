@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ratchet.components.files import write_json
 from ratchet.components.gate.unsealing import publish_retired
 from ratchet.components.records import Outcome
 from ratchet.components.run import publish
@@ -132,6 +133,15 @@ def test_samples_and_figures_on_dev_go_to_mlflow(run: Run) -> None:
     (row,) = tracker_of(run).tables["samples.json"]
     assert row["prompt"] == "p\\u001b"
     assert tracker_of(run).logged["run0"]["dev/challenger_sampled/accuracy"] == 0.5
+
+
+def test_a_confusion_matrix_goes_to_mlflow_and_into_the_report(run: Run) -> None:
+    assert run.made.dev is not None
+    matrix = {"labels": ["billing", "bug"], "counts": [[1, 0, 0], [0, 1, 0]]}
+    write_json(run.made.dev.path / "confusion.json", {"challenger_sampled": matrix})
+    text = published(run, Ending(Status.FINISHED))
+    assert tracker_of(run).artifacts["run0"]["confusion.json"] == "evaluation"
+    assert "Confusion on dev, after" in text
 
 
 def test_what_was_not_measured_is_no_metric(run: Run) -> None:
