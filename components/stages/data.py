@@ -24,7 +24,7 @@ REPORT = "report.html"
 def data_configuration(data: Data) -> str:
     """Digest of the recipe's data section, which the tracked pointer carries."""
     values = data.model_dump(mode="json")
-    new = {
+    new: dict[str, Any] = {
         "keep": "small",
         "group": None,
         "task": None,
