@@ -14,7 +14,7 @@ from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from ratchet.components.recipe.evaluation import Evaluation, Slice
 from ratchet.components.recipe.formulas import with_formula
 from ratchet.components.recipe.gate import AllOf, Gate, Guard, Primary
-from ratchet.components.recipe.gold import REMEDY, Gold, default_gold, with_default_reward
+from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, with_default_reward
 from ratchet.components.recipe.graders import GraderSettings
 from ratchet.components.recipe.measures import OF_LABELS, OF_NUMBERS, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy
@@ -89,6 +89,15 @@ class Recipe(Section):
         """Replace the primary while the recipe is being made."""
         rules = self.gate.rules.model_copy(update={"primary": primary})
         self.__dict__["gate"] = self.gate.model_copy(update={"rules": rules})
+
+    @model_validator(mode="after")
+    def _gold_tells_rows_apart(self) -> "Recipe":
+        """Resolve ``data.distinct``, while the recipe is being made: it has the kept columns that the gold's templates read."""
+        read = {name for name in columns_read(self.gold_settings) if self.data.keeps(f"item.{name}")}
+        if read - set(self.data.distinct):
+            distinct = [*self.data.distinct, *sorted(read - set(self.data.distinct))]
+            self.__dict__["data"] = self.data.model_copy(update={"distinct": distinct})
+        return self
 
     @model_validator(mode="after")
     def _reward_model_has_pairs(self) -> "Recipe":

@@ -33,6 +33,7 @@ CHECKS = (
     "gold_references",
     "gold_planted",
     "gold_stable",
+    "gold_alone",
     "gold_faults",
     "gold_signal",
 )
