@@ -71,7 +71,7 @@ STATUS_OF_VERDICT = {
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run returns to its caller. ``reasons`` is shown to people and is not part of the JSON."""
+    """What a run returns to its caller. ``reasons``, which is shown to people, and ``gold`` are not part of the JSON."""
 
     status: Status
     verdict: Outcome | None = None
@@ -84,12 +84,12 @@ class RunResult:
     failed_checks: Sequence[str] | None = None  # of a refused reward
     gate: Mapping[str, Any] | None = None  # what the gate would do, of a dry run
     error: str | None = None
-    gold: Mapping[str, float] | None = None  # what it measured on dev, and its mutation score
+    gold: Mapping[str, float] | None = None  # what it measured on dev, and its mutation score: for `ratchet status`
     reasons: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The shape of ``run --json``; the last four keys are present only if they have a value."""
-        said = {"failed_checks": self.failed_checks, "gate": self.gate, "error": self.error, "gold": self.gold}
+        """The shape of ``run --json``; the last three keys are present only if they have a value."""
+        said = {"failed_checks": self.failed_checks, "gate": self.gate, "error": self.error}
         return {
             "status": self.status.value,
             "verdict": self.verdict and self.verdict.value,

@@ -223,7 +223,7 @@ class Run:
         self.tracker.tags(self.run_id, {"status": said["status"], "verdict": str(said["verdict"])})
         self.tracker.close_children(self.run_id)
         self.tracker.close_run(self.run_id, "FINISHED")
-        self.ledger.finish_run(self.identity, said)
+        self.ledger.finish_run(self.identity, {**said, "gold": result.gold})
 
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.

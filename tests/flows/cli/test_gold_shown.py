@@ -55,3 +55,12 @@ def test_status_shows_what_the_gold_measured(capsys: pytest.CaptureFixture[str])
     first, *others = capsys.readouterr().out.splitlines()
     assert first == "then  refused         m  run r  dev 0.612  mutation score 0.998"
     assert others == ["then  refused         m  run r"] * 2
+
+
+def test_the_ledger_keeps_it_for_status_and_the_json_of_a_run_has_it_not(run: Run) -> None:
+    run.open()
+    result = RunResult(Status.REFUSED, gold={"dev": 0.5, "mutation_score": 0.75})
+    run.close(result)
+    (row,) = run.ledger.latest_runs()
+    assert gold_of(row["result"]) == {"dev": 0.5, "mutation_score": 0.75}
+    assert "gold" not in result.as_json()
