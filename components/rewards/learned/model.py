@@ -16,10 +16,12 @@ from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.pretrained import Source
 from ratchet.components.randomness import torch_seed
+from ratchet.components.rewards.learned.packed_scores import can_pack, packed_scores
 from ratchet.components.rewards.learned.perturbations import plain
 from ratchet.components.template_date import date_tokenizer
 
 ROWS_AT_ONCE = 256
+PROBED = 4  # sequences by which a model shows that it can be packed
 PROMPTS_KEPT = 2**15  # as tokens: checks score one prompt with many completions
 CALIBRATION = "calibration.json"
 REMEDY = "Check reward.model.base and reward.model.pretrained."
@@ -47,6 +49,7 @@ class RewardModel:
         self.model, self.tokenizer = model, tokenizer
         self._prompt_tokens = lru_cache(PROMPTS_KEPT)(partial(_encode_asked, tokenizer))
         self.temperature = temperature  # scores are logits divided by this, so that sigmoid(difference) is a probability
+        self._packs: bool | None = None  # unknown until there are sequences that begin alike
 
     @classmethod
     def from_trunk(
@@ -116,12 +119,27 @@ class RewardModel:
         return end_of_turn(self.tokenizer, [int(self.tokenizer.eos_token_id), *special])
 
     def forward(self, sequences: Sequence[Sequence[int]], together: int = ROWS_AT_ONCE) -> Tensor:
-        """Logits [B] of token sequences, at most ``together`` of similar length per pass, so that little of it is padding."""
+        """Logits [B] of token sequences: packed if the model can be, so that what they share is computed once.
+
+        Else at most ``together`` of similar length per pass, so that little of it is padding.
+        """
+        if self._can_pack(sequences):
+            return packed_scores(self.model, sequences, self.tokenizer.pad_token_id)
         order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i))
         chunks = [order[start : start + together] for start in range(0, len(order), together)]
         found = torch.cat([self._padded([sequences[i] for i in chunk]) for chunk in chunks])
         # The argsort of a permutation is its inverse: back to the order of the caller.
         return found[torch.tensor(order, device=found.device).argsort()]
+
+    def _can_pack(self, sequences: Sequence[Sequence[int]]) -> bool:
+        if self._packs is None:
+            example = sorted(sequences, key=len)[: 2 * PROBED : 2]
+            training = self.model.training
+            with torch.no_grad():
+                self.model.eval()  # dropout would differ
+                self._packs = can_pack(self.model, self._padded(example), example, self.tokenizer.pad_token_id)
+                self.model.train(training)
+        return self._packs
 
     def _padded(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         width, pad = max(map(len, sequences)), self.tokenizer.pad_token_id

