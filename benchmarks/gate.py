@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ratchet.components.evaluation.comparison import Comparison, Figures
-from ratchet.components.gate.primary import ENOUGH_REACHED, choose_test
+from ratchet.components.gate.primary import choose_tests
 from ratchet.components.gate.rules import decide
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Primary, Rules
-from ratchet.components.statistics.classification import confusion, macro_f1
+from ratchet.components.statistics.classification import tallies
 from ratchet.components.statistics.intervals import Floats, share_interval
-from ratchet.components.statistics.paired import approximate_randomization, exact_mcnemar, resamples_for
+from ratchet.components.statistics.paired import exact_mcnemar
 from ratchet.components.statistics.power import power_to_detect
 from ratchet.components.statistics.spending import bonferroni
 
@@ -57,11 +57,12 @@ def promotes(challenger: Booleans, incumbent: Booleans) -> bool:
 
 
 def decides(measure: str, challenger: Floats, incumbent: Floats, draws: np.random.Generator) -> bool:
-    """The product's decision on two arms of which a measure is known, [n, K]."""
-    rules = RULES.model_copy(update={"primary": Primary(measure=measure)})
-    sealed = Comparison(figures(challenger, measure), figures(incumbent, measure))
-    test = choose_test(rules, challenger.shape[1], len(challenger))
-    return decide({"sealed": sealed}, rules, test=test, alpha=ALPHA, first_champion=False, draws=draws).promote
+    """The product's decision on two arms of which a measure is known, [n, K]; of one of all items, their tallies [n, 3, k]."""
+    rules, of_all = RULES.model_copy(update={"primary": Primary(measure=measure)}), challenger.ndim == 3
+    ours, theirs = (figures(np.zeros((len(arm), 1)) if of_all else arm, measure) for arm in (challenger, incumbent))
+    sealed = Comparison(ours, theirs, tallies=(challenger, incumbent) if of_all else None)
+    tests = choose_tests(rules, 1 if of_all else challenger.shape[1], len(challenger))
+    return decide({"sealed": sealed}, rules, tests=tests, alpha=ALPHA, first_champion=False, draws=draws).promote
 
 
 def paired(draws: np.random.Generator, n: int, effect: float, discordance: float) -> tuple[Booleans, Booleans]:
@@ -114,18 +115,15 @@ def pairwise(draws: np.random.Generator) -> bool:
 
 
 def corpus(draws: np.random.Generator) -> bool:
-    """A null challenger on macro-F1 of three classes, of which one is rare."""
+    """A null challenger on macro-F1 of three labels, of which one is rare."""
     references = draws.choice(CLASSES, ITEMS_PER_MEASURE, p=[0.6, 0.3, 0.1])
 
     def arm() -> Floats:
         guess = draws.random(ITEMS_PER_MEASURE) < 0.3
         answers = np.where(guess, draws.integers(0, CLASSES + 1, ITEMS_PER_MEASURE), references)
-        return confusion(references, answers, CLASSES).reshape(ITEMS_PER_MEASURE, -1)
+        return tallies(references, answers, CLASSES)
 
-    def measured(totals: Floats) -> Floats:
-        return macro_f1(totals.reshape(*totals.shape[:-1], CLASSES, CLASSES + 1))
-
-    return approximate_randomization(arm(), arm(), measured, None, draws, resamples_for(ALPHA), ENOUGH_REACHED) <= ALPHA
+    return decides("macro_f1", arm(), arm(), draws)
 
 
 KINDS: tuple[Callable[[np.random.Generator], bool], ...] = (binary, bounded, clustered, pairwise, corpus)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.stages.data import prepare_data
+from ratchet.components.stages.gold import validated_gold
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context
@@ -138,4 +139,5 @@ def prepared(validated: bool = True) -> Quickstart:
     context = Context(load_recipe(RECIPE), Home.here())
     data = prepare_data(context)
     warmup = starting_policy(context, data)
-    return Quickstart(context, data, warmup, validated_reward(context, data, warmup) if validated else None)
+    reward = validated_reward(context, data, warmup, validated_gold(context, data)) if validated else None
+    return Quickstart(context, data, warmup, reward)

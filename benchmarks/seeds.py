@@ -44,13 +44,14 @@ def report_of(seed: int) -> dict[str, Any]:
     """The report of the reward stage, made in this process if it is not in the store."""
     from ratchet.components.recipe import load_recipe
     from ratchet.components.stages.data import prepare_data
+    from ratchet.components.stages.gold import validated_gold
     from ratchet.components.stages.reward import validated_reward
     from ratchet.components.stages.stage import Context
     from ratchet.components.stages.warmup import starting_policy
 
     context = Context(load_recipe(RECIPE, settings(seed)), Home.here())
     data = prepare_data(context)
-    stage = validated_reward(context, data, starting_policy(context, data))
+    stage = validated_reward(context, data, starting_policy(context, data), validated_gold(context, data))
     found: dict[str, Any] = json.loads((stage.path / "report.json").read_text(encoding="utf-8"))
     return {name: found[name] for name in ("passed", "failed", "checks")}
 

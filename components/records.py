@@ -47,6 +47,7 @@ class ItemResult:
     parts: dict[str, float] = field(default_factory=dict)  # of the gold's grade
     fault: str | None = None  # why the gold could not judge, if it failed
     answer: str | None = None  # what the gold read from the completion, which samples vote with
+    expected: str | None = None  # the reference's label, where the gold is of labels
     grades: dict[str, float | None] = field(default_factory=dict)  # scores of other graders by name
     rewards: dict[str, float | None] = field(default_factory=dict)  # reward, reward/PART; None could not be judged
     slices: list[str] = field(default_factory=list)  # evaluation.slices that the item belongs to

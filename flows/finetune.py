@@ -27,6 +27,7 @@ from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
 from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Stage
@@ -95,7 +96,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         if recorded:
             tasks.note_flow_run(run)
         result = tell(run, stop)
-        print_result(result, run.made)
+        print_result(result, run)
     if run.run_id is not None:
         clean_up_after_run(project, say)
     return result.as_json()
@@ -114,9 +115,12 @@ def tell(run: Run, until: Stage | None) -> RunResult:
     kept = champion_policy(run, champion) if champion and run.recipe.policy.start == "champion" else None
     if until in JUDGING and (refusal := steps.refused_before_training(run, data, kept)):
         return refuse_to_train(run, refusal, champion, until)
+    gold = tasks.validate_gold(run, data)
+    if failed := gold_report(gold, run.recipe).failed:
+        return replace(end(run, Ending(Status.REWARD_REFUSED)), failed_checks=failed)
     start = kept or tasks.warm_up(run, data)
 
-    reward = tasks.validate_reward(run, data, start)
+    reward = tasks.validate_reward(run, data, start, gold)
     if not reward.report.passed:
         return replace(end(run, Ending(Status.REWARD_REFUSED)), failed_checks=reward.report.failed)
     if until is Stage.REWARD:
@@ -128,7 +132,7 @@ def tell(run: Run, until: Stage | None) -> RunResult:
     if until is Stage.TRAIN:
         return end(run, Ending(Status.FINISHED))
 
-    trained = FinishedStages(data, start, reward, candidate)
+    trained = FinishedStages(data, gold, start, reward, candidate)
     for _ in range(ROUNDS - 1):
         try:
             return judge(run, trained, champion, until)

@@ -134,6 +134,7 @@ def as_task(name: str, step: Callable[Concatenate[Run, P], R]) -> Callable[Conca
 
 
 prepare_data = as_task("prepare data", steps.prepare_data)
+validate_gold = as_task("validate gold", steps.validate_gold)
 warm_up = as_task("warm up policy", steps.warm_up)
 fetch_champion = as_task("fetch champion", steps.fetch_champion)
 validate_reward = as_task("validate reward", steps.validate_reward)

@@ -18,7 +18,7 @@ from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.sealed import sealed_evaluation
 from ratchet.components.stages.train import trained_candidate
 from ratchet.components.store import Finished
-from tests.stages.by_hand import context_of, data_stage, key_of_look, reward_stage
+from tests.stages.by_hand import context_of, data_stage, gold_stage, key_of_look, reward_stage
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 
 TEMPLATE = "{% for m in messages %}{{ m.content }}<eos>{% endfor %}"
@@ -116,10 +116,14 @@ def test_faults_every_stage_that_reads_a_policy_has_another_key(tmp_path: Path, 
     policies[1] = stage_of(policies[1].model)
     assert policies[0].weights == policies[1].weights
     context, data, reward = context_of(tmp_path), data_stage(tmp_path / "d", sealed_0=2), reward_stage(tmp_path / "r")
+    gold = gold_stage(tmp_path / "g")
     keys = []
     for policy in policies:
         arms = [replace(Models(*policies[:1] * 3), **{arm: policy}) for arm in ("challenger", "incumbent", "start")]
-        looks = [lambda c, p=policy: validated_reward(c, data, p), lambda c, p=policy: trained_candidate(c, data, p, reward)]
+        looks = [
+            lambda c, p=policy: validated_reward(c, data, p, gold),
+            lambda c, p=policy: trained_candidate(c, data, p, reward),
+        ]
         looks += [lambda c, m=models: dev_evaluation(c, data, m) for models in arms]
         looks += [lambda c, m=models: sealed_evaluation(c, data, m, "sealed_0", [], [], False) for models in arms]
         keys.append([key_of_look(context, look) for look in looks])

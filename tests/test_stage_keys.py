@@ -12,7 +12,8 @@ from ratchet.components.recipe import load_recipe
 from ratchet.components.source_code import ROOT, closure
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.evaluate import dev_evaluation
-from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
+from ratchet.components.stages.gold import validated_gold
+from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage, RewardStage
 from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.sealed import sealed_evaluation
@@ -116,12 +117,14 @@ def looked_for(stage: Stage, place: Path) -> None:
     (place / "data.dvc").write_text(POINTER, encoding="utf-8")
     data = DataStage(Finished("data", "k", place, {"files": {"data/sealed_0.jsonl": "f"}}), True, 0.0)
     policy = PolicyStage(Finished("policy", "k", place, WEIGHTS), True, 0.0)
+    gold = GoldStage(Finished("gold", "k", place, WEIGHTS), True, 0.0)
     reward = RewardStage(Finished("reward", "k", place, WEIGHTS), True, 0.0)
     models = Models(policy, policy, policy, reward)
     look = {
         Stage.DATA: lambda: prepare_data(context),
+        Stage.GOLD: lambda: validated_gold(context, data),
         Stage.WARMUP: lambda: starting_policy(context, data),
-        Stage.REWARD: lambda: validated_reward(context, data, policy),
+        Stage.REWARD: lambda: validated_reward(context, data, policy, gold),
         Stage.TRAIN: lambda: trained_candidate(context, data, policy, reward),
         Stage.EVALUATE: lambda: dev_evaluation(context, data, models),
         Stage.SEALED: lambda: sealed_evaluation(context, data, models, "sealed_0", [], [], guard=False),

@@ -19,6 +19,7 @@ import polars as pl
 from ratchet.components.data.characters import odd_text, special_tokens
 from ratchet.components.data.columns import content, stored
 from ratchet.components.data.contamination import Overlap, overlaps, refuse, without
+from ratchet.components.data.distinct import asked_alike, with_distinct_ids
 from ratchet.components.data.duplicates import near_duplicates, unique_rows, with_ids
 from ratchet.components.data.journal import LISTED, MANY, Journal, profile
 from ratchet.components.data.kept import with_items
@@ -98,6 +99,7 @@ def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
     frame = _without_long_rows(frame, data, journal)
     frame = with_ids(frame)
     check_groups(frame)
+    frame = with_distinct_ids(frame, data.distinct, journal)
     agreed = consistent_answers(frame, data.checks)
     journal.drop("contradictory_answers", "contradictory references", frame, agreed, OTHER_REFERENCE, LISTED)
     unique = unique_rows(agreed)
@@ -144,18 +146,20 @@ def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) 
     # A prompt's table is a hash of the prompt alone, so it is known before the split: evaluation rows stay.
     keys = {identity: split_key(place, group) for identity, place, group in frame.select("id", "place", "group").iter_rows()}
     prompts = dict(frame.select("id", "prompt").iter_rows())
+    first = asked_alike(prompts)  # rows that data.distinct tells apart are no duplicates of each other
 
     def trained_on(identity: str) -> int:
         return int(split_of(keys[identity], data.split) in TRAINED_ON)
 
-    found = {pair.dropped: pair for pair in near_duplicates(prompts, rule, trained_on)}
-    kept = frame.filter(~pl.col("id").is_in(list(found)))
+    asked = {identity: prompt for identity, prompt in prompts.items() if first[identity] == identity}
+    found = {pair.dropped: pair for pair in near_duplicates(asked, rule, trained_on)}
+    kept = frame.filter(~pl.col("id").is_in([identity for identity in prompts if first[identity] in found]))
     journal.drop(
         "near_duplicates",
         f"near duplicates (similarity {rule.similarity:g} of {rule.words}-word sequences)",
         frame,
         kept,
-        lambda row: f"similarity {found[row['id']].similarity:.2f} to {found[row['id']].kept}",
+        lambda row: f"similarity {found[first[row['id']]].similarity:.2f} to {found[first[row['id']]].kept}",
     )
     return kept
 

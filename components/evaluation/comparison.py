@@ -3,15 +3,18 @@
 Notation: n items, K samples per item; a measure is [n, K], or [n, 1] if it describes the item as a whole.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ratchet.components.evaluation.labels import arms_tallies
 from ratchet.components.evaluation.measures import Samples, by_item, clusters_of, column, flat
 from ratchet.components.recipe import Rules, is_of_gold, kind_of
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
-from ratchet.components.statistics.intervals import Booleans, Floats, Integers
+from ratchet.components.statistics.classification import CORPUS_MEASURES
+from ratchet.components.statistics.intervals import Booleans, Floats, Integers, pseudo_values
 
 GREEDY = "greedy_accuracy"
 
@@ -63,9 +66,21 @@ class Comparison:
     incumbent: Figures
     slices: Mapping[str, Booleans] = field(default_factory=dict)  # [n]
     clusters: Integers | None = None  # of each item, [n]; None: every item is its own
+    tallies: tuple[Floats, Floats] | None = None  # of both arms, [n, 3, k] each, if a measure is of all items together
+
+    @property
+    def items(self) -> int:
+        """n."""
+        return len(next(iter(self.challenger.missing.values()), ()))
 
     def pair(self, measure: str, piece: str | None = None) -> tuple[Floats, Floats]:
-        """Values of both arms, [n, K]; a missing item counts against the challenger, whichever side it is missing from."""
+        """Values of both arms, [n, K]; a missing item counts against the challenger, whichever side it is missing from.
+
+        Of a measure of all items together they are its pseudo-values, [n, 1].
+        """
+        if kind_of(measure).corpus:
+            ours, theirs = (pseudo_values(arm, CORPUS_MEASURES[measure]) for arm in self.tallied(piece))
+            return ours[:, None], theirs[:, None]
         ours, theirs = self.challenger.values[measure], self.incumbent.values[measure]
         best, worst = _extremes(measure, ours, theirs)
         ours = np.where(self.challenger.missing[measure][:, None], worst, ours)
@@ -74,6 +89,20 @@ class Comparison:
             return ours, theirs
         inside = self.slices[piece]
         return ours[inside], theirs[inside]
+
+    def tallied(self, piece: str | None = None) -> tuple[Floats, Floats]:
+        """Tallies of both arms, [n, 3, k]; a missing item counts as in :meth:`pair`."""
+        assert self.tallies is not None
+        ours, theirs = self.tallies
+        return (ours, theirs) if piece is None else (ours[self.slices[piece]], theirs[self.slices[piece]])
+
+    def figures(self, measure: str, piece: str | None = None) -> tuple[float, float]:
+        """The measure of both arms; NaN without items."""
+        if kind_of(measure).corpus:
+            ours, theirs = (float(CORPUS_MEASURES[measure](arm.sum(axis=0))) for arm in self.tallied(piece))
+            return ours, theirs
+        ours, theirs = (float(arm.mean()) if arm.size else math.nan for arm in self.pair(measure, piece))
+        return ours, theirs
 
     def flat(self, values: Floats, piece: str | None = None) -> tuple[Floats, Integers | None]:
         """Values of the items, [n, K], as one per sample, and the cluster of each."""
@@ -103,7 +132,15 @@ def compare(arms: Arms, measures: Iterable[str]) -> Comparison:
     challenger, incumbent = (_figures(arms, arm, names) for arm in Arm)
     slices = {name for group in arms.challenger.values() for r in group for name in r.slices}
     members = {name: np.array([_belongs(arms, item, name) for item in arms.items], dtype=bool) for name in slices}
-    return Comparison(challenger, incumbent, members, _clusters(arms))
+    tallies = _tallies(arms) if any(kind_of(name).corpus for name in names) else None
+    return Comparison(challenger, incumbent, members, _clusters(arms), tallies)
+
+
+def _tallies(arms: Arms) -> tuple[Floats, Floats]:
+    """Tallies of both arms, to which a missing item adds a wrong answer of the challenger, and a right one of the incumbent."""
+    gone = {arm: set(arms.missing(arm)) for arm in Arm}
+    ours, theirs = ([() if i in gone[arm] else arms.results(arm, "gold")[i] for i in arms.items] for arm in Arm)
+    return arms_tallies(ours, theirs, arms.samples)
 
 
 def _clusters(arms: Arms) -> Integers | None:
@@ -146,7 +183,7 @@ def arms_of(
 
 def measures_on(rules: Rules, place: str) -> list[str]:
     """The measures that rules need on the sealed fold, the guard split or a benchmark."""
-    primary = [rules.primary.measure] if place == "sealed" else []
+    primary = [one.measure for one in rules.primaries] if place == "sealed" else []
     return list(dict.fromkeys([*primary, *(guard.measure for guard in rules.guards if guard.on == place)]))
 
 

@@ -87,6 +87,7 @@ def evaluate_items(
             parts=dict(gold[place].parts),
             fault=gold[place].fault,
             answer=gold[place].answer,
+            expected=gold[place].expected,
             grades={name: grades[place].score for name, grades in graded.items()},
             rewards=_rewards(rewards[place]),
             slices=members[row["id"]],

@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from ratchet.components.recipe import is_measure, kind_of, samples_needed
+from ratchet.components.evaluation.labels import corpus_interval, item_tallies
+from ratchet.components.recipe import OF_LABELS, is_measure, kind_of, samples_needed
 from ratchet.components.records import ItemResult
 from ratchet.components.statistics.intervals import Floats, Integers, Interval, mean_interval, share_interval
 
@@ -25,6 +26,8 @@ OF_A_SAMPLE: dict[str, Callable[[ItemResult], float | None]] = {
     "length": lambda r: r.length,
     "kl": lambda r: r.kl,
     "kl_incumbent": lambda r: r.kl_incumbent,
+    # What a measure of all items together is computed from.
+    **dict.fromkeys(OF_LABELS, lambda r: None if r.expected is None else r.answer == r.expected),
 }
 
 
@@ -127,7 +130,7 @@ def measures_of(groups: Sequence[Samples]) -> list[str]:
     samples = len(first)
     of_samples = [f"pass@{2**power}" for power in range(1, samples.bit_length())]
     majorities = [f"maj@{samples}"] if samples > 2 else []
-    one_each = [*scored, "accuracy", "accuracy_lenient", "format_rate", "length", "diversity", "kl", "kl_incumbent"]
+    one_each = [*scored, "accuracy", *OF_LABELS, "accuracy_lenient", "format_rate", "length", "diversity", "kl", "kl_incumbent"]
     names = [*one_each, *parts, *rewards, *of_samples, *majorities]
     return [name for name in names if is_measure(name) and not np.isnan(column(name, groups)).any()]
 
@@ -139,7 +142,13 @@ def summarise(results: Sequence[ItemResult]) -> dict[str, Interval]:
     """
     every = list(by_item(results).values())
     groups = [group for group in every if all(r.score is not None for r in group)]
-    return {name: interval_of(name, column(name, groups), clusters_of(groups)) for name in measures_of(groups)}
+    return {name: _summary(name, groups) for name in measures_of(groups)}
+
+
+def _summary(name: str, groups: Sequence[Samples]) -> Interval:
+    if kind_of(name).corpus:
+        return corpus_interval(name, item_tallies(groups), clusters_of(groups))
+    return interval_of(name, column(name, groups), clusters_of(groups))
 
 
 def interval_of(name: str, values: Floats, clusters: Integers | None = None) -> Interval:

@@ -8,10 +8,10 @@ from ratchet.components.errors import DataError
 from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import fold_left
 from ratchet.components.gate.plan import level, past_tests
-from ratchet.components.gate.primary import NAMES, Power, choose_test, power_at, power_from
+from ratchet.components.gate.power import DEV, Power, Question, power_at, powers_from, questions, together
+from ratchet.components.gate.primary import choose_test, choose_tests, method
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.recipe import kind_of
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.stage import Context, NotFinished
@@ -49,10 +49,10 @@ def forecast_power(context: Context, ledger: Ledger, effect: float | None, items
     count, digest = (items, "") if items is not None else todays_fold(context, ledger)
     alpha = level(rules, past_tests(ledger, context.recipe.name, digest))
     effect = rules.target_effect if effect is None else effect
-    powers = [_power(context, ledger, count, alpha, each) for each in sorted({*EFFECTS, effect})]
-    asked = next(power for power in powers if power.effect == effect)
-    test = choose_test(rules, context.recipe.evaluation.samples, count, context.recipe.data.group is not None)
-    return Forecast(asked, powers, f"{rules.primary.measure}: {NAMES[test]}")
+    effects = sorted({*EFFECTS, effect})
+    powers = _powers(context, ledger, count, alpha, effects)
+    tests = choose_tests(rules, context.recipe.evaluation.samples, count, context.recipe.data.group is not None)
+    return Forecast(powers[effects.index(effect)], powers, method(tests))
 
 
 def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
@@ -67,18 +67,27 @@ def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
     return len(choice.fold.items), choice.fold.digest
 
 
-def _power(context: Context, ledger: Ledger, items: int, alpha: float, effect: float) -> Power:
+def _powers(context: Context, ledger: Ledger, items: int, alpha: float, effects: list[float]) -> list[Power]:
     rules, dev = context.recipe.gate.rules, newest_evaluation(context, ledger)
     if dev is not None:
         arms = arms_of(None, dev.results(), dev.scored, context.recipe.evaluation.samples)
-        measured = power_from(compare(arms, [rules.primary.measure]), rules, items, alpha, effect)
-        return replace(measured, source=f"dev rows of evaluation {dev.key[:12]}")
-    kind = kind_of(rules.primary.measure)
-    one_each = context.recipe.evaluation.samples == 1 or kind.per_item
-    binary = kind.binary and one_each and rules.primary.min_effect == 0 and context.recipe.data.group is None
+        compared = compare(arms, [one.measure for one in rules.primaries])
+        source = f"dev rows of evaluation {dev.key[:12]}"
+        return [
+            replace(power, source=power.source.replace(DEV, source))
+            for power in powers_from(compared, rules, items, alpha, effects)
+        ]
+    every = [questions(rules, items, alpha, effect) for effect in effects]
+    return [together([_assumed(context, one) for one in asked], asked) for asked in every]
+
+
+def _assumed(context: Context, asked: Question) -> Power:
+    """Power with a typical spread."""
+    recipe = context.recipe
+    binary = choose_test(asked.primary, recipe.evaluation.samples, asked.items, recipe.data.group is not None) == "mcnemar"
     spread = TYPICAL_DISCORDANCE if binary else TYPICAL_DEVIATION
     what = "a fifth of the items discordant" if binary else "a standard deviation of 0.5"
-    return power_at(spread, binary, rules, items, alpha, effect, f"assumption: {what}; no evaluation is finished")
+    return power_at(spread, binary, asked, f"assumption: {what}; no evaluation is finished")
 
 
 def newest_evaluation(context: Context, ledger: Ledger) -> EvaluateStage | None:

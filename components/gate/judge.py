@@ -13,6 +13,7 @@ from ratchet.components.evaluation.comparison import Comparison, arms_of, compar
 from ratchet.components.gate import folds
 from ratchet.components.gate.folds import Fold
 from ratchet.components.gate.plan import pair_of, plan_use
+from ratchet.components.gate.primary import Tests
 from ratchet.components.gate.rules import SealedDecision, check_integrity, decide
 from ratchet.components.ledger.audit import check_ledger
 from ratchet.components.ledger.ledger import Ledger
@@ -93,7 +94,7 @@ def _reach_verdict(
     faults, places = read_places(recipe, sealed, dev, fold.items, models.digests)
     if faults:
         return Verdict(Outcome.INVALID, faults, **base)
-    decision = decide_places(places, rules, plan.test, base, first_champion)
+    decision = decide_places(places, rules, plan.tests, base, first_champion)
     outcome = Outcome.PROMOTE if decision.promote else Outcome.REJECT
     return Verdict(
         outcome, _reasons(outcome, fold, rules, base["alpha"]), **base,
@@ -123,11 +124,11 @@ def read_places(
 
 
 def decide_places(
-    places: Mapping[str, Comparison], rules: Rules, test: str, base: Mapping[str, Any], first_champion: bool
+    places: Mapping[str, Comparison], rules: Rules, tests: Tests, base: Mapping[str, Any], first_champion: bool
 ) -> SealedDecision:
     """The rules applied. A permutation's signs depend only on the two models and the fold, so they cannot be chosen."""
     draws = stream(0, f"permutation:{base['challenger']}:{base['incumbent']}:{base['fold_digest']}")
-    decision = decide(places, rules, test=test, alpha=base["alpha"], first_champion=first_champion, draws=draws)
+    decision = decide(places, rules, tests=tests, alpha=base["alpha"], first_champion=first_champion, draws=draws)
     # For SAFFRON: whether it would have been promoted at this level or a larger one.
     p_value = decision.figures.get("p_value", 1.0) if decision.others_held else 1.0
     return replace(decision, figures={**decision.figures, "p_value_with_guards": p_value})

@@ -1,12 +1,13 @@
 """What the gate would do with a challenger: fold, use, level, test and power, before a sealed item is read."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ratchet.components.digests import digest_of
 from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import Fold, Pair, choose_fold, epoch_level, fold_left
-from ratchet.components.gate.primary import NAMES, Power, choose_test, power_from, shortfall
+from ratchet.components.gate.power import Power, power_from, shortfall
+from ratchet.components.gate.primary import Tests, choose_tests, method
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe, Rules
@@ -26,7 +27,7 @@ class Plan:
     pair: Pair | None  # None before there is a challenger
     base: dict[str, Any]  # of the verdict
     fold: Fold | None = None
-    test: str = ""
+    tests: Tests = field(default_factory=dict)
     power: Power | None = None
     refusal: tuple[Outcome, str] | None = None
 
@@ -62,12 +63,12 @@ def plan_use(
         return Plan(pair, base, refusal=(Outcome.INVALID, choice.reason))
     fold = choice.fold
     alpha = level(rules, past_tests(ledger, recipe.name, fold.digest))
-    test = choose_test(rules, recipe.evaluation.samples, len(fold.items), recipe.data.group is not None)
+    tests = choose_tests(rules, recipe.evaluation.samples, len(fold.items), recipe.data.group is not None)
     base |= {"fold": fold.name, "fold_digest": fold.digest, "use": fold.use, "items": len(fold.items), "alpha": alpha}
-    base["method"] = f"{rules.primary.measure}: {NAMES[test]}"
+    base["method"] = method(tests)
     power = dev_power(context, dev, data, len(fold.items), alpha)
     short = shortfall(power)
-    return Plan(pair, base, fold, test, power, None if short is None else (Outcome.UNDERPOWERED, short))
+    return Plan(pair, base, fold, tests, power, None if short is None else (Outcome.UNDERPOWERED, short))
 
 
 def plan_before_training(context: Context, ledger: Ledger, data: DataStage) -> Plan | None:
@@ -139,4 +140,4 @@ def dev_power(
     """What the primary test can detect on this many items, with the spread of dev results."""
     rules, samples = context.recipe.gate.rules, context.recipe.evaluation.samples
     arms = arms_of([row["id"] for row in data.table("dev")], dev.results(), dev.scored, samples)
-    return power_from(compare(arms, [rules.primary.measure]), rules, items, alpha, effect)
+    return power_from(compare(arms, [one.measure for one in rules.primaries]), rules, items, alpha, effect)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ratchet.components.evaluation.comparison import Arms, Comparison
 from ratchet.components.evaluation.measures import column, flat
-from ratchet.components.gate.primary import NAMES, primary_test
+from ratchet.components.gate.primary import NAMES, Tests, primary_test
 from ratchet.components.recipe import Guard, Rules, kind_of
 from ratchet.components.records import Arm, ItemResult
 from ratchet.components.statistics.intervals import Floats, Integers, lower_bound, lower_bound_share, upper_bound
@@ -87,35 +87,62 @@ def decide(
     places: Mapping[str, Comparison],
     rules: Rules,
     *,
-    test: str,
+    tests: Tests,
     alpha: float,
     first_champion: bool,
     draws: np.random.Generator,
 ) -> SealedDecision:
-    """Superiority on the primary and every guard within its bound (an intersection-union test, each at its own level).
+    """Superiority on every primary measure, and every guard within its bound.
+
+    An intersection-union test: what must hold together is tested each at the whole level, and a promotion is false with at most
+    that probability, however the tests depend on one another (Berger 1982, Technometrics 24:295-300).
 
     Args:
         places: ``sealed``, and the guard split and benchmarks that guards refer to.
-        test: of the primary, from :func:`ratchet.components.gate.primary.choose_test`.
-        alpha: level of the primary and of the floor.
+        tests: of the primary measures, from :func:`ratchet.components.gate.primary.choose_tests`.
+        alpha: level of each of them, and of the floor.
         first_champion: whether the floor holds as well.
         draws: fixes a permutation test.
     """
     sealed = places[SEALED]
-    if not len(sealed.pair(rules.primary.measure)[0]):
+    if not sealed.items:
         return SealedDecision(False, {}, ["there are no sealed items"], False)
-    figures = primary_test(sealed, rules, test, alpha, draws)
-    p_value = figures["p_value"]
-    results = {f"primary: {NAMES[test]}, p = {p_value:.3g} against alpha {alpha:.3g}": p_value <= alpha}
-    if first_champion:
-        bound = floor_bound(sealed.pair(rules.primary.measure)[0], rules.primary.measure, alpha, sealed.clusters)
-        results[f"floor: {rules.primary.measure} above {rules.floor:g} (bound {bound:.3g})"] = bound > rules.floor
-    guards = [judge_guard(guard, places, rules.guard_alpha) for guard in rules.guards]
-    for judged in guards:
-        results[judged.text] = judged.held
+    superior, figures = _judge_primaries(sealed, rules, tests, alpha, draws)
+    others = _judge_floor(sealed, rules, alpha) if first_champion else {}
+    for judged in (judge_guard(guard, places, rules.guard_alpha) for guard in rules.guards):
+        others[judged.text] = judged.held
         figures |= judged.figures
+    results = superior | others
     reasons = [f"{text}: {'held' if held else 'failed'}" for text, held in results.items()]
-    return SealedDecision(all(results.values()), figures, reasons, all([*results.values()][1:]))  # the first is the primary's
+    return SealedDecision(all(results.values()), figures, reasons, all(others.values()))
+
+
+def _judge_primaries(
+    sealed: Comparison, rules: Rules, tests: Tests, alpha: float, draws: np.random.Generator
+) -> tuple[dict[str, bool], dict[str, float]]:
+    """Whether each primary measure is superior, by its text, and the figures: of several ``p_value`` is the largest."""
+    results, figures, p_values = dict[str, bool](), dict[str, float](), []
+    for primary in rules.primaries:
+        measure, test = primary.measure, tests[primary.measure]
+        found = primary_test(sealed, primary, test, alpha, draws)
+        p_values.append(found["p_value"])
+        which, own = ("primary", found) if len(rules.primaries) == 1 else (f"primary {measure}", _own(found, measure))
+        results[f"{which}: {NAMES[test]}, p = {found['p_value']:.3g} against alpha {alpha:.3g}"] = found["p_value"] <= alpha
+        figures |= own
+    return results, {**figures, "p_value": max(p_values)}
+
+
+def _own(figures: Mapping[str, float], measure: str) -> dict[str, float]:
+    """The figures of one of several primary measures, under names of their own: ``gain_accuracy``."""
+    return {name if name == "items" or name.endswith(f"_{measure}") else f"{name}_{measure}": v for name, v in figures.items()}
+
+
+def _judge_floor(sealed: Comparison, rules: Rules, alpha: float) -> dict[str, bool]:
+    results = {}
+    for measure in (primary.measure for primary in rules.primaries):
+        bound = floor_bound(sealed.pair(measure)[0], measure, alpha, sealed.clusters)
+        results[f"floor: {measure} above {rules.floor:g} (bound {bound:.3g})"] = bound > rules.floor
+    return results
 
 
 def floor_bound(values: Floats, measure: str, alpha: float, groups: Integers | None = None) -> float:
@@ -147,14 +174,15 @@ def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) ->
         return JudgedGuard(False, f"guard: {where}: no item belongs to the slice", {})
     ours, theirs = place.pair(guard.measure, guard.slice)
     bound, limit, said = _bound(guard, ours, theirs, place, alpha)
-    figures = {f"{arm}_{where}": float(v.mean()) for arm, v in (("challenger", ours), ("incumbent", theirs)) if v.size}
-    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    figures = zip(Arm, place.figures(guard.measure, guard.slice), strict=True)
+    finite = {f"{arm}_{where}": value for arm, value in figures if math.isfinite(value)}
     return JudgedGuard(bound <= limit, f"guard: {where}: {said} (bound {bound:.3g})", finite)
 
 
 def _bound(guard: Guard, ours: Floats, theirs: Floats, place: Comparison, alpha: float) -> tuple[float, float, str]:
     """(upper bound of what must be small, its limit, description)."""
-    largest = 1.0 if kind_of(guard.measure).binary else None
+    kind = kind_of(guard.measure)
+    largest = 1.0 if kind.binary or kind.corpus else None
     if guard.max is not None:
         values, clusters = place.flat(ours, guard.slice)
         return upper_bound(values, alpha, clusters, largest), guard.max, f"at most {guard.max:g}"
@@ -162,7 +190,7 @@ def _bound(guard: Guard, ours: Floats, theirs: Floats, place: Comparison, alpha:
         values, clusters = place.flat(ours - guard.max_ratio * theirs, guard.slice)
         return upper_bound(values, alpha, clusters, largest), 0.0, f"at most {guard.max_ratio:g} times the incumbent's"
     assert guard.margin is not None
-    sign = -1 if kind_of(guard.measure).more_is_better else 1
+    sign = -1 if kind.more_is_better else 1
     values, clusters = place.flat(sign * (ours - theirs), guard.slice)
     # Non-inferior is *below* the margin: at margin 0 a tie is not enough.
     limit = math.nextafter(guard.margin, -math.inf)

@@ -70,7 +70,7 @@ def build_grader(settings: GraderSettings, key: str = "file") -> Grader:
         case Length():
             return _of(settings, length, length.rule(settings.shortest, settings.longest, settings.slope))
         case Label():
-            return _of(settings, label, _label(settings), ("numpy",))
+            return _of(settings, label, _label(settings))
         case JsonMatch():
             return _of(settings, json_match, _json_match(settings), ("scipy",))
         case TextSimilarity():

@@ -1,21 +1,17 @@
 """Classification: the completion names the label of the reference, out of a fixed set, and says nothing else.
 
 Which of two labels a text means is never guessed: a completion that names two, or one among other words, names none.
-The figures of all items together, for a report, are made from the grades' answers.
+Measures of all items together are made from the grades (components/evaluation/labels.py).
 """
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from ratchet.components.graders.json_text import parse_json
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.spaces import reference_of
-from ratchet.components.statistics.classification import confusion, macro_f1, matthews_correlation
 
 _AROUND = " \t\r\n*_`\"'."  # white space, markdown, quotes, a full stop
 _LEAD = re.compile(r"(?:label|answer|category|class)\s*[:=]\s*", re.IGNORECASE)
@@ -65,40 +61,10 @@ def rule(
             return Grade(None, reason=f"the reference {given!r:.60} is not one of {', '.join(labels)[:200]}")
         named = read(completion)
         right = named == expected
-        return Grade(
-            right * scale.get(expected, 1.0), passed=right, reason=f"{named or 'no label'} for {expected}", answer=named
-        )
+        reason = f"{named or 'no label'} for {expected}"
+        return Grade(right * scale.get(expected, 1.0), passed=right, reason=reason, answer=named, expected=expected)
 
     return judge
-
-
-def figures(labels: Sequence[str], references: Sequence[str], answers: Sequence[str | None]) -> dict[str, Any]:
-    """Macro-F1, Matthews' correlation, balanced accuracy, and the confusion matrix: counts by reference and by answer, of which
-    the last column is: none of the labels.
-
-    Args:
-        references: of each item, out of ``labels``.
-        answers: the labels that the completions named, as in ``Grade.answer``.
-    """
-    place = {label: number for number, label in enumerate(labels)}
-    expected = np.array([place[label] for label in references], dtype=np.int64)
-    named = np.array([len(labels) if label is None else place[label] for label in answers], dtype=np.int64)
-    counts = confusion(expected, named, len(labels)).sum(axis=0)
-    occurs = counts.sum(axis=1)
-    recalls = np.diagonal(counts)[occurs > 0] / occurs[occurs > 0]
-    return {
-        "macro_f1": float(macro_f1(counts)),
-        "matthews": float(matthews_correlation(counts)),
-        "balanced_accuracy": float(recalls.mean()),
-        "labels": list(labels),
-        "confusion": counts.astype(int).tolist(),
-    }
-
-
-def balanced_weights(references: Sequence[str]) -> dict[str, float]:
-    """n / (k n_label) for each of k labels that occur: the weighted mean of items is then the balanced accuracy."""
-    occurs = Counter(references)
-    return {label: len(references) / (len(occurs) * number) for label, number in sorted(occurs.items())}
 
 
 def _form(text: str, ignore_case: bool) -> str:

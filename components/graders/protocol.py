@@ -21,6 +21,7 @@ class Grade:
         reason: for people.
         fault: the kind of failure that left the score None, such as ``timeout``; None if the grader itself declined or judged.
         answer: what was read from the completion, in a canonical form, by which samples of an item vote; None if nothing was.
+        expected: the reference's label, of a classification: with the answers, what measures of all items together need.
     """
 
     score: float | None
@@ -29,6 +30,7 @@ class Grade:
     reason: str = ""
     fault: str | None = None
     answer: str | None = None
+    expected: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 LONGEST = 20_000  # characters of a query
 _FENCED = re.compile(r"```(?:sql|sqlite|SQL)?[ \t]*\n(.*?)```", re.DOTALL)
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|[A-Za-z_]\w*|\S", re.DOTALL
 )
 
@@ -32,7 +32,7 @@ def query_in(completion: str) -> str:
 def is_ordered(query: str) -> bool:
     """Whether the result's order is part of the query: an ORDER BY outside of every parenthesis."""
     depth, before = 0, ""
-    for token in _TOKEN.findall(query):
+    for token in TOKEN.findall(query):
         word = token.upper()
         depth += {"(": 1, ")": -1}.get(word, 0)
         if depth == 0 and word == "BY" and before == "ORDER":

@@ -71,12 +71,12 @@ class Runs(Database):
         with self.transaction() as connection:
             connection.execute(flow_runs.delete().where(flow_runs.c.flow_run == flow_run))
 
-    def run_refused_by(self, model: str, reward: str) -> str | None:
-        """The first run of a model that ended because the reward stage with this key refused its reward."""
+    def run_refused_by(self, model: str, stage: str, key: str) -> str | None:
+        """The first run of a model that ended because the stage with this key refused its gold or its reward."""
         refused = sa.and_(runs.c.model == model, runs.c.status == "reward_refused", runs.c.result.is_not(None))
         with self.transaction() as connection:
             rows = list(connection.execute(sa.select(runs.c.run_id, runs.c.result).where(refused).order_by(runs.c.started)))
-        return next((run_id for run_id, result in rows if {"name": "reward", "key": reward} in _stages(result)), None)
+        return next((run_id for run_id, result in rows if _stages(result)[-1:] == [{"name": stage, "key": key}]), None)
 
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""

@@ -26,13 +26,13 @@ from ratchet.components.recipe.data import (
     Split,
 )
 from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
-from ratchet.components.recipe.gate import ErrorMode, Gate, Guard, Primary, Rules
+from ratchet.components.recipe.gate import AllOf, ErrorMode, Gate, Guard, Primary, Rules
 from ratchet.components.recipe.gold import Gold, GoldValidation
 from ratchet.components.recipe.graders import GraderSettings, Multi
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
-from ratchet.components.recipe.measures import Kind, headline, is_measure, is_of_gold, kind_of, samples_needed
-from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, StringCheck
+from ratchet.components.recipe.measures import OF_LABELS, Kind, headline, is_measure, is_of_gold, kind_of, samples_needed
+from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, Similarity, StringCheck
 from ratchet.components.recipe.outside_graders import Http, UserFunction
 from ratchet.components.recipe.policy import Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
@@ -60,8 +60,10 @@ from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
 __all__ = [
     "CHECKS",
     "MAX_RECIPE_BYTES",
+    "OF_LABELS",
     "PAIR_COLUMNS",
     "PROBLEM_COLUMNS",
+    "AllOf",
     "ChatLogs",
     "Checks",
     "Choice",
@@ -120,6 +122,7 @@ __all__ = [
     "Rules",
     "Sampling",
     "Sentinel",
+    "Similarity",
     "Slice",
     "Split",
     "Sql",

@@ -92,6 +92,16 @@ class Label(GraderSection):
     ignore_case: bool = True
     weights: dict[str, Positive] | None = None  # of a right answer, by label; docs/graders.md has balanced ones
 
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _written_out(cls, weights: Any) -> Any:
+        if weights == "balanced":
+            raise ValueError(
+                "balanced weights are written out, n / (k n_label) by the training rows: they are part of the grader and must "
+                "not follow the data. Or judge by gate.rules.primary: {measure: balanced_accuracy}, which needs none"
+            )
+        return weights
+
     @property
     def scores(self) -> Literal["binary", "bounded"]:
         return "bounded" if self.weights else "binary"

@@ -81,6 +81,7 @@ class Data(Section):
     source: Source = WordProblems()
     task: Task | None = None  # the recipe's section ``task``, which is written beside data
     keep: list[str] | Literal["small"] = "small"  # further columns, as item.*; small: all with values of up to 16 KiB
+    distinct: list[str] = Field(default_factory=list)  # kept columns in which rows with one prompt are different rows
     group: str | None = None  # a column: rows with an equal value stay in one split, and are one cluster in every test
     seed: int = 1
     pair_noise: Share = 0.05
@@ -91,13 +92,20 @@ class Data(Section):
     decontaminate: Decontaminate | Literal["auto"] | None = "auto"
     split: Split = Split()
 
-    @field_validator("keep")
+    @field_validator("keep", "distinct")
     @classmethod
     def _once(cls, keep: list[str] | str) -> list[str] | str:
         twice = sorted({name for name in keep if keep.count(name) > 1}) if isinstance(keep, list) else []
         if twice:
             raise ValueError(f"the column {twice[0]!r} is named twice; remove one")
         return keep
+
+    @model_validator(mode="after")
+    def _distinct_columns_are_kept(self) -> "Data":
+        lost = [name for name in self.distinct if not self.keeps(f"item.{name}")]
+        if lost:
+            raise ValueError(f"distinct names the column {lost[0]!r}, which keep does not; add it there")
+        return self
 
     @model_validator(mode="after")
     def _task_has_rows(self) -> "Data":

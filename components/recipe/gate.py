@@ -1,11 +1,11 @@
 """The section ``gate``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ratchet.components.recipe.base import Count, Name, Positive, Section, Share
-from ratchet.components.recipe.measures import Measure, kind_of
+from ratchet.components.recipe.measures import OF_LABELS, Measure, is_measure, kind_of
 
 Level = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -13,16 +13,35 @@ NonNegative = Annotated[float, Field(ge=0)]
 ErrorMode = Literal["fwer_epoch", "fdr", "per_run"]
 
 
+def _of_grader(values: Any) -> Any:
+    """``{grader: NAME}`` is the measure ``grader/NAME``."""
+    if not isinstance(values, dict) or "grader" not in values:
+        return values
+    if "measure" in values:
+        raise ValueError("grader and measure are both given; name one of them")
+    rest = {key: value for key, value in values.items() if key != "grader"}
+    return {"measure": f"grader/{values['grader']}", **rest}
+
+
 class Primary(Section):
     """What the challenger must improve, on the sealed fold."""
 
     measure: Measure = "accuracy"
-    test: Literal["auto", "mcnemar", "sign_flip", "clustered_t"] = "auto"
+    test: Literal["auto", "mcnemar", "sign_flip", "clustered_t", "randomization"] = "auto"
     min_effect: NonNegative = 0.0  # the gain must be above this, not just above 0
+
+    _short = model_validator(mode="before")(_of_grader)
 
     @model_validator(mode="after")
     def _testable(self) -> "Primary":
         kind = kind_of(self.measure)
+        if kind.corpus and (self.test not in ("auto", "randomization") or self.min_effect > 0):
+            raise ValueError(
+                f"{self.measure} is of all items together, and its test (randomization) asks whether the gain is above 0; "
+                "use test: auto and min_effect 0"
+            )
+        if self.test == "randomization" and not kind.corpus:
+            raise ValueError(f"test randomization is for {', '.join(OF_LABELS)}; use auto, sign_flip or clustered_t")
         if not kind.more_is_better:
             raise ValueError(
                 f"higher must be better for the primary measure, and lower {self.measure!r} is better; use a guard"
@@ -30,6 +49,32 @@ class Primary(Section):
         if self.test == "mcnemar" and (not kind.binary or self.min_effect > 0):
             raise ValueError("test mcnemar needs a right-or-wrong measure and min_effect 0; use auto, sign_flip or clustered_t")
         return self
+
+
+def _named(value: Any) -> Any:
+    """A name alone is a measure, or else a grader."""
+    return {"measure": value if is_measure(value) else f"grader/{value}"} if isinstance(value, str) else value
+
+
+class AllOf(Section):
+    """Several measures, each of which the challenger must improve."""
+
+    all_of: Annotated[list[Annotated[Primary, BeforeValidator(_named)]], Field(min_length=2)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stands_alone(cls, values: Any) -> Any:
+        others = sorted(set(values) - {"all_of"}) if isinstance(values, dict) else []
+        if others:
+            raise ValueError(
+                f"all_of names everything that must be better, and {others[0]} stands beside it; remove one of them"
+            )
+        return values
+
+
+def _shape(value: Any) -> str:
+    several = "all_of" in value if isinstance(value, dict) else isinstance(value, AllOf)
+    return "several" if several else "one"
 
 
 class Guard(Section):
@@ -41,6 +86,8 @@ class Guard(Section):
     margin: NonNegative | None = None  # non-inferior: worse than the incumbent by less than this
     max_ratio: Positive | None = None  # at most this times the incumbent's mean
     max: NonNegative | None = None  # the mean is at most this
+
+    _short = model_validator(mode="before")(_of_grader)
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Guard":
@@ -56,12 +103,12 @@ class Guard(Section):
 class Rules(Section):
     """When a challenger may replace the incumbent."""
 
-    primary: Primary = Primary()
+    primary: Annotated[Annotated[Primary, Tag("one")] | Annotated[AllOf, Tag("several")], Discriminator(_shape)] = Primary()
     guards: list[Guard] = Field(
         default_factory=lambda: [Guard(measure="length", max_ratio=1.5), Guard(measure="kl", max=20.0)]  # nats per completion
     )
     guard_alpha: Level = 0.05  # each guard's own level
-    floor: float = 0.5  # a first champion's primary measure must be above this (lower bound)
+    floor: float = 0.5  # a first champion's primary measures must be above this (lower bounds)
     error_mode: ErrorMode = "fwer_epoch"
     alpha_epoch: Level = 0.05  # fwer_epoch: chance of any false promotion while one sealed fold is in use
     alpha_fdr: Level = 0.10  # fdr: expected share of false ones among the promotions
@@ -73,11 +120,22 @@ class Rules(Section):
     approval: Literal["none", "required"] = "none"  # required: a promotion waits for `ratchet approve RUN`
     approval_hours: Positive = 24.0  # how long it waits
 
+    @property
+    def primaries(self) -> list[Primary]:
+        """All that the challenger must improve."""
+        return self.primary.all_of if isinstance(self.primary, AllOf) else [self.primary]
+
+    @property
+    def measures(self) -> list[str]:
+        """The measures of every rule."""
+        return [*(one.measure for one in self.primaries), *(guard.measure for guard in self.guards)]
+
     @model_validator(mode="after")
     def _target_is_visible(self) -> "Rules":
-        if self.target_effect <= self.primary.min_effect:
+        least = max(one.min_effect for one in self.primaries)
+        if self.target_effect <= least:
             raise ValueError(
-                f"target_effect {self.target_effect:g} is not above primary.min_effect {self.primary.min_effect:g}, so that "
+                f"target_effect {self.target_effect:g} is not above primary.min_effect {least:g}, so that "
                 "it could never be detected; raise target_effect"
             )
         return self

@@ -7,6 +7,7 @@ from ratchet.components.recipe.base import Count, Name, Section, Share
 from ratchet.components.recipe.builtin_graders import Numbers
 from ratchet.components.recipe.graders import GraderSettings, Multi
 from ratchet.components.recipe.reward import Reward
+from ratchet.components.templates import parse_template
 
 REMEDY = "graders: {right: {type: number, form: strict}} and gold: {grader: right}, with the type of grader that fits the task"
 
@@ -40,6 +41,20 @@ def default_gold(reward: Reward) -> GraderSettings | None:
     if numbers:
         return Numbers(form="strict")
     return verifiers[0] if len(verifiers) == 1 and not isinstance(verifiers[0], Multi) else None
+
+
+def columns_read(settings: GraderSettings) -> set[str]:
+    """The columns of a row that a grader's templates name, beside its id, prompt and answer.
+
+    What code of the user or a service reads is not known, nor what stands in a file of OpenAI's JSON.
+    """
+    if isinstance(settings, Multi):
+        return set().union(*map(columns_read, settings.graders.values()))
+    inner = getattr(settings, "grader", None)
+    holder = settings if inner is None or isinstance(inner, str) else inner
+    templates = [getattr(holder, name) for name in ("reference", "database", "input") if hasattr(holder, name)]
+    paths = [path for template in templates for path in parse_template(template).paths]
+    return {str(path[1]) for path in paths if path[0] == "item"} - {"id", "prompt", "answer"}
 
 
 def with_default_reward(values: Any) -> Any:

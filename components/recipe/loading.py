@@ -131,6 +131,8 @@ def _explain(error: Any) -> tuple[str, str]:
         del parts[2]
     if parts[:2] == ["evaluation", "benchmarks"] and len(parts) > 3:
         del parts[3]
+    if parts[:3] == ["gate", "rules", "primary"] and len(parts) > 3:
+        del parts[3]
     if parts in (["seed", "int"], ["train", "k", "int"]):
         del parts[-1]
     key = ".".join(parts)

@@ -14,6 +14,7 @@ class Kind(NamedTuple):
     binary: bool = False  # one sample of it is 0 or 1
     share: bool = False  # lies in [0, 1]
     per_item: bool = False  # one value for all samples of an item together
+    corpus: bool = False  # one value for all items together
 
 
 KINDS = {
@@ -22,6 +23,9 @@ KINDS = {
     "accuracy_lenient": Kind(binary=True, share=True),  # of numbers: by the last number, however it is marked
     "greedy_accuracy": Kind(binary=True, share=True, per_item=True),
     "format_rate": Kind(binary=True, share=True),  # of numbers: there is one in the strict form
+    "macro_f1": Kind(share=True, corpus=True),  # of labels: the mean of the classes' F1
+    "mcc": Kind(corpus=True),  # of labels: Matthews' correlation
+    "balanced_accuracy": Kind(share=True, corpus=True),  # of labels: the mean of the classes' recall
     "gold/PART": Kind(),  # a part of the gold's grade
     "grader/NAME": Kind(share=True),  # the mean score of another grader
     "length": Kind(more_is_better=False),  # tokens
@@ -34,7 +38,10 @@ KINDS = {
     "maj@K": Kind(binary=True, share=True, per_item=True),
 }
 OF_NUMBERS = ("accuracy_lenient", "format_rate")
-OF_GOLD = re.compile(r"gold|gold/.+|accuracy|accuracy_lenient|greedy_accuracy|format_rate|(?:pass|maj)@\d+")
+OF_LABELS = tuple(name for name, kind in KINDS.items() if kind.corpus)
+OF_GOLD = re.compile(
+    rf"gold|gold/.+|accuracy|accuracy_lenient|greedy_accuracy|format_rate|{'|'.join(OF_LABELS)}|(?:pass|maj)@\d+"
+)
 OF_SAMPLES = re.compile(r"(pass|maj)@([1-9]\d{0,3})")
 
 

@@ -1,7 +1,7 @@
 """The recipe: all sections, and the rules that concern more than one of them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -9,14 +9,14 @@ from pydantic import Field, model_validator
 from ratchet.components.digests import digest_of
 from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
-from ratchet.components.recipe.builtin_graders import Numbers
+from ratchet.components.recipe.builtin_graders import Label, Numbers
 from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from ratchet.components.recipe.evaluation import Evaluation, Slice
 from ratchet.components.recipe.formulas import with_formula
-from ratchet.components.recipe.gate import Gate, Guard, Primary
-from ratchet.components.recipe.gold import REMEDY, Gold, default_gold, with_default_reward
+from ratchet.components.recipe.gate import AllOf, Gate, Guard, Primary
+from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, with_default_reward
 from ratchet.components.recipe.graders import GraderSettings
-from ratchet.components.recipe.measures import OF_NUMBERS, kind_of, samples_needed
+from ratchet.components.recipe.measures import OF_LABELS, OF_NUMBERS, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
@@ -70,16 +70,34 @@ class Recipe(Section):
             known = f"they are {', '.join(self.graders)}" if self.graders else f"write {REMEDY}"
             raise ValueError(f"gold.grader is {self.gold.grader!r}, which is not one of graders; {known}")
         primary = self.gate.rules.primary
-        if primary.measure == "gold" and self.gold_settings.scores == "binary":
-            self._judge_by(primary.model_copy(update={"measure": "accuracy"}))
-        if "measure" not in primary.model_fields_set and self.gold_settings.scores != "binary":
-            self._judge_by(primary.model_copy(update={"measure": "gold"}))
+        if isinstance(primary, AllOf):
+            resolved = primary.model_copy(update={"all_of": [self._resolved(one) for one in primary.all_of]})
+            _require_distinct(one.measure for one in resolved.all_of)
+            self._judge_by(resolved)
+        else:
+            self._judge_by(self._resolved(primary))
         return self
 
-    def _judge_by(self, primary: Primary) -> None:
-        """Resolve the primary measure ``gold``, while the recipe is being made: right or wrong is the measure ``accuracy``."""
+    def _resolved(self, primary: Primary) -> Primary:
+        """The gold, under any of its names or none, as ``accuracy`` where it says right or wrong, else as ``gold``."""
+        names = ["gold"] if self.gold.grader is None else ["gold", f"grader/{self.gold.grader}"]
+        if primary.measure not in names and "measure" in primary.model_fields_set:
+            return primary
+        return primary.model_copy(update={"measure": "accuracy" if self.gold_settings.scores == "binary" else "gold"})
+
+    def _judge_by(self, primary: Primary | AllOf) -> None:
+        """Replace the primary while the recipe is being made."""
         rules = self.gate.rules.model_copy(update={"primary": primary})
         self.__dict__["gate"] = self.gate.model_copy(update={"rules": rules})
+
+    @model_validator(mode="after")
+    def _gold_tells_rows_apart(self) -> "Recipe":
+        """Resolve ``data.distinct``, while the recipe is being made: it has the kept columns that the gold's templates read."""
+        read = {name for name in columns_read(self.gold_settings) if self.data.keeps(f"item.{name}")}
+        if read - set(self.data.distinct):
+            distinct = [*self.data.distinct, *sorted(read - set(self.data.distinct))]
+            self.__dict__["data"] = self.data.model_copy(update={"distinct": distinct})
+        return self
 
     @model_validator(mode="after")
     def _reward_model_has_pairs(self) -> "Recipe":
@@ -93,15 +111,16 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _rules_can_be_measured(self) -> "Recipe":
-        primary, samples = self.gate.rules.primary, self.evaluation.samples
-        for name in [primary.measure, *(guard.measure for guard in self.gate.rules.guards)]:
+        samples = self.evaluation.samples
+        for name in self.gate.rules.measures:
             if samples_needed(name) > samples:
                 raise ValueError(f"{name} needs {samples_needed(name)} samples per item; raise evaluation.samples ({samples})")
             self._check_measure(name)
-        if primary.test == "mcnemar" and samples > 1 and not kind_of(primary.measure).per_item:
-            raise ValueError(f"test mcnemar takes one sample per item, and evaluation.samples is {samples}; use test: auto")
-        if primary.test == "mcnemar" and self.data.group is not None:
-            raise ValueError("test mcnemar takes independent items, and data.group ties some together; use test: auto")
+        for primary in self.gate.rules.primaries:
+            if primary.test == "mcnemar" and samples > 1 and not kind_of(primary.measure).per_item:
+                raise ValueError(f"test mcnemar takes one sample per item, and evaluation.samples is {samples}; use test: auto")
+            if primary.test == "mcnemar" and self.data.group is not None:
+                raise ValueError("test mcnemar takes independent items, and data.group ties some together; use test: auto")
         for guard in self.gate.rules.guards:
             self._check_guard(guard)
         return self
@@ -109,9 +128,15 @@ class Recipe(Section):
     def _check_measure(self, name: str) -> None:
         """Refuse a measure that the recipe's graders do not give."""
         if name.startswith("grader/") and name.removeprefix("grader/") not in self.graders:
-            raise ValueError(f"the measure {name!r} is of a grader that graders does not have; add it there")
+            unknown, known = name.removeprefix("grader/"), ", ".join(self.graders) or "none"
+            raise ValueError(
+                f"gate.rules name {unknown!r}, which is neither a measure nor one of graders ({known}); "
+                "correct it, or add it there"
+            )
         if name in OF_NUMBERS and not (isinstance(self.gold_settings, Numbers) and self.gold_settings.form == "strict"):
             raise ValueError(f"the measure {name!r} exists where the gold is a number in its strict form; use another")
+        if name in OF_LABELS and not isinstance(self.gold_settings, Label):
+            raise ValueError(f"the measure {name!r} exists where the gold is of type label; use another")
         if name in ("accuracy", "greedy_accuracy") and not self.gold_settings.passes:
             raise ValueError(f"the measure {name!r} needs a gold that says right or wrong; use gold")
 
@@ -158,8 +183,7 @@ class Recipe(Section):
     @property
     def guarding(self) -> dict[str, GraderSettings]:
         """The graders that the gate's rules measure by, besides the gold, by name."""
-        names = [self.gate.rules.primary.measure, *(guard.measure for guard in self.gate.rules.guards)]
-        return {name: self.graders[name] for name in self.graders if f"grader/{name}" in names}
+        return {name: self.graders[name] for name in self.graders if f"grader/{name}" in self.gate.rules.measures}
 
     @property
     def digest(self) -> str:
@@ -186,6 +210,13 @@ class Recipe(Section):
             return self
         seed = int(hashlib.sha256(f"{self.name}:{slot}".encode()).hexdigest()[:12], 16)
         return self.model_copy(update={"seed": seed, "template_date": self.template_date or date_of(slot)})
+
+
+def _require_distinct(measures: Iterable[str]) -> None:
+    names = list(measures)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"gate.rules.primary.all_of names {twice} twice; remove one")
 
 
 def _check_field(piece: Slice, kept: Sequence[str], data: Data) -> None:

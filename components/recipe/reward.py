@@ -33,6 +33,7 @@ CHECKS = (
     "gold_references",
     "gold_planted",
     "gold_stable",
+    "gold_alone",
     "gold_faults",
     "gold_signal",
 )
@@ -54,6 +55,7 @@ class RewardModel(Section):
     steps: Count = 400
     batch: Count = 32
     lr: Positive = 3e-4
+    lr_warmup: Annotated[int, Field(ge=0)] = 20  # steps in which the learning rate rises
     label_noise: Share = 0.0  # share of training pairs with flipped labels; held-out pairs are untouched
     margin: Annotated[float, Field(ge=0)] = 0.0  # margin by which chosen must win
     centring: Annotated[float, Field(ge=0)] = 0.0  # weight of (r_chosen + r_rejected)^2

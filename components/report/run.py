@@ -23,11 +23,16 @@ PANELS = {
     "frac_reward_zero_std": "share of silent groups",
 }
 
+SHOWN_LABELS = 20  # a larger confusion matrix is left to confusion.json
+
 Points = Sequence[tuple[int, Mapping[str, float]]]
 
 LABELS = {
     "gold": "mean score of the gold",
     "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "mcc": "Matthews' correlation",
+    "balanced_accuracy": "balanced accuracy",
     "accuracy_lenient": "accuracy, lenient extractor",
     "format_rate": "format rate",
     "length": "mean length (tokens)",
@@ -71,6 +76,23 @@ def place_rows(details: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[d
         label = f"{place} ({after['n']} answers)"
         rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
     return rows
+
+
+def confusion_tables(confusion: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per arm, sampled: ``labels`` and ``rows`` of a reference's label, its counts by answer and its recall."""
+    tables = []
+    for arm, when in ((Arm.INCUMBENT, "before"), (Arm.CHALLENGER, "after")):
+        matrix = confusion.get(rows_name(arm, Decoding.SAMPLED))
+        if matrix is not None and len(matrix["labels"]) <= SHOWN_LABELS:
+            labelled = zip(matrix["labels"], matrix["counts"], strict=True)
+            rows = [_row(number, label, counts) for number, (label, counts) in enumerate(labelled)]
+            tables.append({"when": when, "labels": matrix["labels"], "rows": rows})
+    return tables
+
+
+def _row(number: int, label: str, counts: Sequence[int]) -> dict[str, Any]:
+    recall = f"{counts[number] / sum(counts):.3f}" if sum(counts) else "-"
+    return {"label": label, "counts": [(count, place == number) for place, count in enumerate(counts)], "recall": recall}
 
 
 def _gold(figures: Mapping[str, Any]) -> Any:

@@ -55,7 +55,7 @@ PRESENTATION = {
     Status.UNCHANGED: Presentation(0, "neutral", "Unchanged: this candidate was judged before."),
     Status.FINISHED: Presentation(0, "neutral", "Ended after the requested stage."),
     Status.REFUSED: Presentation(3, "bad", "Refused: the champion stays.", "refuse"),
-    Status.REWARD_REFUSED: Presentation(4, "bad", "The reward was refused before training."),
+    Status.REWARD_REFUSED: Presentation(4, "bad", "The gold or the reward was refused before training."),
     Status.INVALID: Presentation(5, "bad", "The gate could not judge."),
     Status.STOPPED: Presentation(6, "bad", "Training was stopped, and no checkpoint can be judged."),
     Status.ERROR: Presentation(1, "bad", "The run failed."),
@@ -84,11 +84,12 @@ class RunResult:
     failed_checks: Sequence[str] | None = None  # of a refused reward
     gate: Mapping[str, Any] | None = None  # what the gate would do, of a dry run
     error: str | None = None
+    gold: Mapping[str, float] | None = None  # what it measured on dev, and its mutation score
     reasons: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The shape of ``run --json``; the last three keys are present only if they have a value."""
-        said = {"failed_checks": self.failed_checks, "gate": self.gate, "error": self.error}
+        """The shape of ``run --json``; the last four keys are present only if they have a value."""
+        said = {"failed_checks": self.failed_checks, "gate": self.gate, "error": self.error, "gold": self.gold}
         return {
             "status": self.status.value,
             "verdict": self.verdict and self.verdict.value,

@@ -17,13 +17,14 @@ from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report import model_card
 from ratchet.components.report.reward import reward_plot
-from ratchet.components.report.run import dev_rows, place_rows, render, training_plot
+from ratchet.components.report.run import confusion_tables, dev_rows, place_rows, render, training_plot
 from ratchet.components.run.checkpoints import described, record_checkpoints, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.stages.data import REPORT
 from ratchet.components.stages.evaluate import EvaluateStage
-from ratchet.components.stages.results import DataStage, RewardStage
+from ratchet.components.stages.gold import gold_report
+from ratchet.components.stages.results import DataStage, ValidationReport
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.text import visible
 
@@ -72,27 +73,30 @@ def _log_lineage(run: Run, run_id: str, folder: Path) -> dict[str, str]:
 def publish_outcome(run: Run) -> str | None:
     """Write and log the report of a run that has an ending, and its parts; returns the report's path.
 
-    A run that ended before its reward was validated has no report: its data and its remark are logged, and None is returned.
+    A run that ended before its gold was validated has no report: its data and its remark are logged, and None is returned.
     """
     assert run.ending is not None and run.made.data is not None
     run_id, verdict = run.open(), run.ending.verdict
-    if run.made.reward is None:
+    validation = validation_of(run)
+    if validation is None:
         _log_data(run, run_id, run.made.data)
         run.tracker.tags(run_id, {"reason": visible(run.ending.remark or "")})
         return None
     retired = verdict is not None and is_retired(run.ledger, run.recipe.name, verdict)
     points = run.made.candidate.points if run.made.candidate else []
     path = run.project.home.reports / f"{run_id}.html"
-    write_text(path, render(report_values(run, run.made.data, run.made.reward, retired), points))
+    write_text(path, render(report_values(run, run.made.data, validation, retired), points))
     run.tracker.artifact(run_id, path, "report")
     _log_data(run, run_id, run.made.data)
-    _log_reward(run, run_id, run.made.reward)
+    _log_validation(run, run_id, validation)
     _log_training(run, run_id, points)
     if run.made.candidate is not None:
         record_checkpoints(run, run_id)
     if run.made.dev is not None:
         run.tracker.table(run_id, _samples(run, run.made.dev), "samples.json")
         run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev))])
+        if run.made.dev.confusion:
+            run.tracker.artifact(run_id, run.made.dev.path / "confusion.json", "evaluation")
     if verdict is not None:
         publish_verdict(run.context, run.tracker, run_id, verdict, retired)
         _describe(run, run_id, verdict)
@@ -119,9 +123,20 @@ def _log_data(run: Run, run_id: str, data: DataStage) -> None:
         run.tracker.artifact(run_id, data.path / REPORT, "data")
 
 
-def _log_reward(run: Run, run_id: str, reward: RewardStage) -> None:
-    run.tracker.artifact(run_id, reward.path / "report.json", "reward")
-    if waived := reward.report.waived:
+def validation_of(run: Run) -> ValidationReport | None:
+    """What was found of the reward and its gold; of the gold alone if the run has come no further; None before that."""
+    if run.made.reward is not None:
+        return run.made.reward.report
+    return None if run.made.gold is None else gold_report(run.made.gold, run.recipe)
+
+
+def _log_validation(run: Run, run_id: str, validation: ValidationReport) -> None:
+    if run.made.gold is not None:
+        for name in ("report.json", "broken.jsonl", "missed.jsonl"):
+            run.tracker.artifact(run_id, run.made.gold.path / name, "gold")
+    if run.made.reward is not None:
+        run.tracker.artifact(run_id, run.made.reward.path / "report.json", "reward")
+    if waived := validation.waived:
         run.tracker.tags(run_id, {f"reward.waived.{name}": visible(reason) for name, reason in waived.items()})
 
 
@@ -144,7 +159,7 @@ def _samples(run: Run, dev: EvaluateStage) -> list[dict[str, Any]]:
     return [{key: visible(row[key]) if isinstance(row[key], str) else row[key] for key in keys} for row in results]
 
 
-def report_values(run: Run, data: DataStage, reward: RewardStage, retired: bool) -> dict[str, Any]:
+def report_values(run: Run, data: DataStage, validation: ValidationReport, retired: bool) -> dict[str, Any]:
     """The values of the report's template.
 
     Args:
@@ -165,14 +180,15 @@ def report_values(run: Run, data: DataStage, reward: RewardStage, retired: bool)
         "stop": _stop_text(candidate),
         "reasons": [*said, *([remark] if remark else [])],
         "dev": dev_rows(dev.summary) if dev else [],
+        "confusion": confusion_tables(dev.confusion) if dev else [],
         "places": place_rows(dev.details) if dev else [],
         "sealed": _sealed_values(verdict) if verdict is not None and retired else None,
         "reward": {
-            **asdict(reward.report),
-            "checks": [_shown_check(check) for check in reward.report.checks],
+            **asdict(validation),
+            "checks": [_shown_check(check) for check in validation.checks],
             "chosen_k": candidate.facts.k if candidate is not None else None,
         },
-        "reward_plot": reward_plot(reward.report.curves),
+        "reward_plot": reward_plot(validation.curves),
         "tables": list(data.summary["rows"].items()),
         "samples": _samples(run, dev) if dev else [],
         "stages": run.stages_as_json(),

@@ -11,14 +11,14 @@ from ratchet.components.interruption import Interruption
 from ratchet.components.ledger.claims import Claim, claimed
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
-from ratchet.components.recipe import Recipe
-from ratchet.components.records import Outcome, Verdict
+from ratchet.components.recipe import Recipe, headline
+from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.project import Project
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
-from ratchet.components.stages.results import DataStage, RewardStage
+from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
 from ratchet.components.stages.stage import Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import check_writable
@@ -48,6 +48,7 @@ class Made:
 
     stages: list[StageResult] = field(default_factory=list)  # in their order
     data: DataStage | None = None
+    gold: GoldStage | None = None
     reward: RewardStage | None = None
     candidate: TrainStage | None = None
     dev: EvaluateStage | None = None
@@ -207,6 +208,7 @@ class Run:
             run_id=self.run_id,
             report=report,
             stages=self.stages_as_json(),
+            gold=gold_figures(made),
             reasons=[*([stop.text()] if stop else []), *ending.reasons],
         )
 
@@ -274,6 +276,14 @@ def claimed_run(
             with Interruption():  # a second signal must not interrupt this
                 run.fail("KILLED")
             raise
+
+
+def gold_figures(made: Made) -> dict[str, float] | None:
+    """What the gold measured of the challenger on dev, and its mutation score, as far as a run came."""
+    sampled = made.dev.summary[rows_name(Arm.CHALLENGER, Decoding.SAMPLED)] if made.dev else {}
+    measured = sampled[headline(sampled)]["value"] if sampled else None
+    found = {"dev": measured, "mutation_score": made.gold.mutation_score if made.gold else None}
+    return {name: value for name, value in found.items() if value is not None} or None
 
 
 def identity_of(recipe: Recipe) -> str:

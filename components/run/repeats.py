@@ -3,6 +3,7 @@
 Such a run computes nothing, uses no fold, opens no run in MLflow and registers no version.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ratchet.components.gate.plan import rules_digest
@@ -13,7 +14,8 @@ from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Run
 from ratchet.components.stages.champion import fetched_policy
 from ratchet.components.stages.data import prepare_data
-from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
+from ratchet.components.stages.gold import gold_report, validated_gold
+from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage, RewardStage, ValidationReport
 from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Context, NotFinished, Stage, StageResult
@@ -58,13 +60,14 @@ class FinishedStages:
     """All stages up to the candidate, each finished."""
 
     data: DataStage
+    gold: GoldStage
     start: PolicyStage
     reward: RewardStage
     candidate: TrainStage
 
     @property
     def all(self) -> list[StageResult]:
-        return [self.data, self.start, self.reward, self.candidate]
+        return [self.data, self.gold, self.start, self.reward, self.candidate]
 
 
 def finished_stages(context: Context) -> FinishedStages | None:
@@ -74,23 +77,27 @@ def finished_stages(context: Context) -> FinishedStages | None:
     looking = replace(context, compute=False)
     try:
         data = prepare_data(looking)
+        gold = validated_gold(looking, data)
         start = starting_policy(looking, data)
-        reward = validated_reward(looking, data, start)
-        return FinishedStages(data, start, reward, trained_candidate(looking, data, start, reward))
+        reward = validated_reward(looking, data, start, gold)
+        return FinishedStages(data, gold, start, reward, trained_candidate(looking, data, start, reward))
     except NotFinished:
         return None
 
 
 def has_to_train(context: Context, data: DataStage, start: PolicyStage | None) -> bool:
-    """Whether a run has training to do: its candidate is not finished, and its reward was not refused before.
+    """Whether a run has training to do: its candidate is not finished, and neither its gold nor its reward was refused before.
 
     Args:
         start: the starting policy if it is the champion; otherwise the warmed-up one is looked up.
     """
     looking = replace(context, compute=False)
     try:
+        gold = validated_gold(looking, data)
+        if gold_report(gold, context.recipe).failed:
+            return False
         start = start or starting_policy(looking, data)
-        reward = validated_reward(looking, data, start)
+        reward = validated_reward(looking, data, start, gold)
         if reward.report.passed:
             trained_candidate(looking, data, start, reward)
     except NotFinished:
@@ -110,28 +117,48 @@ def repeated_run(run: Run, until: Stage | None) -> RunResult | None:
 
 
 def refused_run(run: Run) -> RunResult | None:
-    """The result ``reward_refused`` if this reward's stage is finished and an earlier run ended because of it."""
+    """The result ``reward_refused`` if the stage of this gold or reward is finished and an earlier run ended because of it."""
     looking = replace(run.context, compute=False)
     try:
         data = prepare_data(looking)
+        gold = validated_gold(looking, data)
+        report = gold_report(gold, run.recipe)
+        if report.failed:
+            return _refused(run, [data, gold], report)
         start = _starting_policy(run, looking, data)
-        reward = validated_reward(looking, data, start)
+        reward = validated_reward(looking, data, start, gold)
     except NotFinished:
         return None
-    known = None if reward.report.passed else run.ledger.run_refused_by(run.recipe.name, reward.key)
+    return None if reward.report.passed else _refused(run, [data, gold, start, reward], reward.report)
+
+
+def _refused(run: Run, found: Sequence[StageResult], report: ValidationReport) -> RunResult | None:
+    """The result of a run whose last stage found what an earlier run ended because of; None if there is no such run."""
+    refusing = found[-1]
+    known = run.ledger.run_refused_by(run.recipe.name, refusing.name, refusing.key)
     if known is None:
         return None
-    run.made.data, run.made.reward = data, reward
-    for stage in (data, start, reward):
+    for stage in found:
         run.add(stage)
+    made = run.made
+    for stage in found:
+        match stage:
+            case DataStage():
+                made.data = stage
+            case GoldStage():
+                made.gold = stage
+            case RewardStage():
+                made.reward = stage
     return RunResult(
         Status.REWARD_REFUSED,
-        dataset=data.version,
+        dataset=made.data.version if made.data else None,
         run_id=known,
         report=report_of(run, known),
         stages=run.stages_as_json(),
-        failed_checks=reward.report.failed,
-        reasons=[f"this reward was refused before, in run {known}; nothing was computed and no run was opened in MLflow"],
+        failed_checks=report.failed,
+        reasons=[
+            f"this {refusing.name} was refused before, in run {known}; nothing was computed and no run was opened in MLflow"
+        ],
     )
 
 

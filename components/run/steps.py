@@ -19,11 +19,12 @@ from ratchet.components.run.repeats import has_to_train
 from ratchet.components.stages import champion as champion_stage
 from ratchet.components.stages import data as data_stage
 from ratchet.components.stages import evaluate as evaluate_stage
+from ratchet.components.stages import gold as gold_stage
 from ratchet.components.stages import reward as reward_stage
 from ratchet.components.stages import train as train_stage
 from ratchet.components.stages import warmup as warmup_stage
 from ratchet.components.stages.evaluate import EvaluateStage
-from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage, WarmupStage
+from ratchet.components.stages.results import ChampionStage, DataStage, GoldStage, PolicyStage, RewardStage, WarmupStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Context, NotFinished, Stage, StageResult
 from ratchet.components.stages.train import TrainStage
@@ -74,6 +75,12 @@ def prepare_data(run: Run) -> DataStage:
     return run.made.data
 
 
+def validate_gold(run: Run, data: DataStage) -> GoldStage:
+    """The gold, judged by references and planted wrong answers."""
+    run.made.gold = run_stage(run, Stage.GOLD, lambda context: gold_stage.validated_gold(context, data))
+    return run.made.gold
+
+
 def warm_up(run: Run, data: DataStage) -> WarmupStage:
     """The starting policy when ``policy.start`` is ``base``, or before there is a champion."""
     return run_stage(run, Stage.WARMUP, lambda context: warmup_stage.starting_policy(context, data))
@@ -101,9 +108,9 @@ def fetched(run: Run, champion: Promotion) -> ChampionStage | None:
     return next((stage for stage in found if champion.weights in (stage.policy_digest, stage.weights)), None)
 
 
-def validate_reward(run: Run, data: DataStage, start: PolicyStage) -> RewardStage:
+def validate_reward(run: Run, data: DataStage, start: PolicyStage, gold: GoldStage) -> RewardStage:
     """Reward-model training and validation."""
-    run.made.reward = run_stage(run, Stage.REWARD, lambda context: reward_stage.validated_reward(context, data, start))
+    run.made.reward = run_stage(run, Stage.REWARD, lambda context: reward_stage.validated_reward(context, data, start, gold))
     return run.made.reward
 
 

@@ -24,7 +24,12 @@ REPORT = "report.html"
 def data_configuration(data: Data) -> str:
     """Digest of the recipe's data section, which the tracked pointer carries."""
     values = data.model_dump(mode="json")
-    new = {"keep": "small", "group": None, "task": None}  # left out while they have their defaults: older pointers stay valid
+    new: dict[str, Any] = {
+        "keep": "small",
+        "group": None,
+        "task": None,
+        "distinct": [],
+    }  # left out while they have their defaults: older pointers stay valid
     return digest_of({name: value for name, value in values.items() if name not in new or value != new[name]})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
 from ratchet.components.evaluation.benchmarks.tasks import library_digest, library_items, require_measures, require_same_items
 from ratchet.components.files import read_json, write_json
-from ratchet.components.recipe import Library, Numbers, Recipe
+from ratchet.components.recipe import Label, Library, Numbers, Recipe
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
@@ -25,6 +25,14 @@ class EvaluateStage(ScoredStage):
     def summary(self) -> dict[str, dict[str, Any]]:
         """Figures on dev by arm and decoding: {challenger_sampled: {accuracy: {value, low, high, n, error}, ...}, ...}."""
         return dict(read_json(self.path / "summary.json"))
+
+    @cached_property
+    def confusion(self) -> dict[str, dict[str, Any]]:
+        """Of a gold of labels, {challenger_sampled: {labels: [...], counts: [[...], ...]}, ...} on dev: counts by reference
+        (row) and answer (column), of which the last is: none of the labels. Else empty.
+        """
+        file = self.path / "confusion.json"
+        return dict(read_json(file)) if file.is_file() else {}
 
     @cached_property
     def details(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -70,6 +78,7 @@ def _benchmark_jobs(name: str, benchmark: str | Library, recipe: Recipe) -> list
 
 
 def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> Mapping[str, str]:
+    from ratchet.components.evaluation.labels import confusion_of
     from ratchet.components.evaluation.measures import sliced_summaries, summarise
 
     seed = context.recipe.run_seed
@@ -92,6 +101,10 @@ def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> 
     details |= {f"benchmark {place.removeprefix('benchmarks/')}": summaries[place] for place in summaries if place}
     write_json(path / "summary.json", summaries[""])
     write_json(path / "details.json", details)
+    gold = context.recipe.gold_settings
+    if isinstance(gold, Label):
+        matrices = {name: confusion_of(items, gold.labels) for (place, name), items in results.items() if place == ""}
+        write_json(path / "confusion.json", matrices)
     return digests
 
 

@@ -83,6 +83,29 @@ class ValidationReport:
     curves: dict[str, Any]
     identity: dict[str, str]  # file -> sha256 of what gives the reward
     advice: dict[str, Any]
+    mutation_score: float | None = None  # share of planted wrong answers that the gold caught
+
+
+class GoldStage(StageResult):
+    """``report.json``: what was found of the gold. ``broken.jsonl``: rows whose reference it does not accept.
+    ``missed.jsonl``: planted wrong answers that it takes for right.
+    """
+
+    name = Stage.GOLD
+
+    @cached_property
+    def _report(self) -> dict[str, Any]:
+        return dict(read_json(self.path / "report.json"))
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """Without waivers."""
+        return list(self._report["checks"])
+
+    @property
+    def mutation_score(self) -> float | None:
+        """The share of planted wrong answers that it caught; None if none was planted."""
+        return self._report["mutation_score"]  # type: ignore[no-any-return]
 
 
 class RewardStage(StageResult):

@@ -7,12 +7,12 @@ from typing import Any
 from ratchet.components.files import without_nan, write_json
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.randomness import batch_indices
-from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
+from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of
 from ratchet.components.user_code import function_digests
 
 
-def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> RewardStage:
+def validated_reward(context: Context, data: DataStage, start: PolicyStage, gold: GoldStage) -> RewardStage:
     """``report.json``, and ``model/`` if the reward has a learned part. A failed report is also a finished stage."""
     recipe = context.recipe
     configuration = [
@@ -27,58 +27,47 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage) -> R
     ]
     functions = function_digests(recipe.reward.functions, context.seen.digest)
     inputs = {"data": data.version, "policy": start.policy_digest, "gold": grader_digests(recipe)["gold"], **functions}
-    inputs |= verifier_digests(recipe.reward)
+    inputs |= verifier_digests(recipe.reward) | {"gold_found": gold.digest}
     for name in ("base", "pretrained"):
         directory = getattr(recipe.reward.model, name)
         if directory is not None and Path(directory).is_dir():
             inputs |= {f"{name}/{k}": v for k, v in context.seen.tree(Path(directory)).items()}
     key = key_of(RewardStage, __name__, configuration, inputs)
-    return finish(context, RewardStage, key, lambda path: _build(context, data, start, key, path))
+    return finish(context, RewardStage, key, lambda path: _build(context, data, start, gold, key, path))
 
 
-def _build(context: Context, data: DataStage, start: PolicyStage, key: str, path: Path) -> None:
+def _build(context: Context, data: DataStage, start: PolicyStage, gold: GoldStage, key: str, path: Path) -> None:
     from ratchet.components.policy.loading import load_policy, pick_device
     from ratchet.components.rewards.advice.advise import advise
     from ratchet.components.rewards.advice.pilot import Pilot
     from ratchet.components.rewards.checks.validation import validate_reward
 
     settings, device = context.recipe.reward, pick_device(context.recipe.device)
-    _check_references(context, data)
     if settings.needs_model:
         _make_model(context, data, start, key, path / "model", device)
     context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
     policy = load_policy(start.model, device, template_date=context.recipe.prompt_date)
     draw = partial(_samples, context, data, policy)
-    report = validate_reward(_subject(context, data, path, device), data.table("pairs_heldout"), draw, settings.validation)
+    subject = _subject(context, gold, path, device)
+    report = validate_reward(subject, data.table("pairs_heldout"), draw, settings.validation)
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
     advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
     write_json(path / "report.json", without_nan({**report.as_json(), "advice": advice.as_json()}))
     context.observer.progress("reward", 1, 1, "passed" if report.passed else f"refused: {', '.join(report.failed)}")
 
 
-def _check_references(context: Context, data: DataStage) -> None:
-    """Refuse rows that the gold cannot judge; for numbers, rows without one were always left out, and stay so."""
-    from ratchet.components.graders.build import build_grader
-    from ratchet.components.graders.references import require_references
-    from ratchet.components.recipe import Label
-
-    gold = context.recipe.gold_settings
-    if hasattr(gold, "reference"):
-        tables = {name: data.table(name) for name in ("train", "dev")}
-        require_references(build_grader(gold), tables, strict=isinstance(gold, Label))
-
-
-def _subject(context: Context, data: DataStage, path: Path, device: Any) -> Any:
+def _subject(context: Context, found: GoldStage, path: Path, device: Any) -> Any:
     """What is validated: the reward, its learned model as the judge of pairs, and the gold."""
     from ratchet.components.rewards.build import build_gold, build_reward, load_model
+    from ratchet.components.rewards.checks.check import Check
     from ratchet.components.rewards.checks.identity import model_digests
     from ratchet.components.rewards.checks.validation import GoldTest, Subject
 
     settings, gold = context.recipe.reward, build_gold(context.recipe)
     reward = build_reward(settings, path / "model", device)
     functions = function_digests(settings.functions, context.seen.digest)
-    rows = [*data.table("train"), *data.table("dev")]
-    tested = GoldTest(build_gold(context.recipe), rows, context.recipe.gold.validation)
+    checks = [Check(**check) for check in found.checks]
+    tested = GoldTest(checks, found.mutation_score, context.recipe.gold.validation)
     if not settings.needs_model:
         return Subject(settings.kind, reward, reward, identity=functions, gold=gold, tested=tested)
     judge = load_model(settings.model, path / "model", device)

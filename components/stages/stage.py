@@ -23,6 +23,7 @@ class Stage(StrEnum):
     """The stages of a run, in order. Values are recorded: directories of the store, names in the ledger, lineage and MLflow."""
 
     DATA = "data"
+    GOLD = "gold"  # judging the grader that is gold
     WARMUP = "warmup"
     CHAMPION = "champion"  # fetching the champion's policy
     REWARD = "reward"

@@ -65,6 +65,31 @@ def cluster_sums(values: Floats, clusters: Clusters) -> tuple[Floats, Floats]:
     return sums, np.bincount(places, minlength=len(numbers)).astype(np.float64)
 
 
+def total_by_cluster(contributions: Floats, clusters: Clusters) -> Floats:
+    """The sum of each cluster's contributions, [n, *d] to [C, *d], in the order of :func:`cluster_sums`."""
+    if clusters is None:
+        return contributions
+    columns = contributions.reshape(len(contributions), -1).T
+    totals = np.stack([cluster_sums(column, clusters)[0] for column in columns], axis=1)
+    return totals.reshape(-1, *contributions.shape[1:])
+
+
+def pseudo_values(contributions: Floats, measure: Callable[[Floats], Floats]) -> Floats:
+    """The jackknife's pseudo-values n M - (n - 1) M_(-i) of a measure M of a corpus, [n] (Tukey 1958; Efron & Stein 1981).
+
+    Their mean estimates the measure, and its standard error is the measure's: of a mean they are the values themselves, and
+    of every smooth measure nearly independent of one another, so that tests, bounds and intervals of means apply. Where the
+    measure does not exist without an item, its value is NaN.
+
+    Args:
+        contributions: of each item to the totals that the measure is computed from, [n, *d].
+        measure: totals [..., *d] to the measure [...].
+    """
+    n, totals = len(contributions), contributions.sum(axis=0)
+    values: Floats = n * measure(totals) - (n - 1) * measure(totals - contributions)
+    return values
+
+
 def clustered_share(numerators: Floats, denominators: Floats, level: float = 0.95) -> Interval:
     """A share pooled over clusters, sum(num) / sum(den), with Wilson's interval at the effective sample size.
 

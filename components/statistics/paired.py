@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from ratchet.components.statistics.intervals import Booleans, Clusters, Floats, cluster_sums, standard_error
+from ratchet.components.statistics.intervals import Booleans, Clusters, Floats, cluster_sums, standard_error, total_by_cluster
 
 SIGNS_AT_ONCE = 2**22  # signs in memory at a time
 FIRST_DRAWS = 256  # of a test; the number doubles as long as the test has not stopped
@@ -88,9 +88,9 @@ def approximate_randomization(
     arms is computed again. p as in :func:`sign_flip`.
 
     Args:
-        challenger: each item's contribution to the totals that the measure is computed from, such as counts, [n, d].
-        incumbent: [n, d].
-        measure: totals [..., d] to the measure [...]; more is better.
+        challenger: each item's contribution to the totals that the measure is computed from, such as counts, [n, *d].
+        incumbent: [n, *d].
+        measure: totals [..., *d] to the measure [...]; more is better.
         draws: fixes the swaps, and so p.
         resamples: B.
         enough: as in :func:`sign_flip`.
@@ -100,15 +100,14 @@ def approximate_randomization(
     observed = float(measure(ours) - measure(theirs)) if len(challenger) else math.nan
     if not math.isfinite(observed):
         return 1.0
-    columns = [cluster_sums(column, clusters)[0] for column in (incumbent - challenger).T]
-    changes = np.stack(columns, axis=1)
+    changes = total_by_cluster(incumbent - challenger, clusters).reshape(-1, ours.size)
     changes = changes[np.lexsort(changes.T)]  # p does not depend on the order of items or clusters
     changes = changes[changes.any(axis=1)]
     if len(changes) == 0:
         return 1.0
 
     def reaches(swapped: Booleans) -> Booleans:
-        moved = swapped @ changes
+        moved = (swapped @ changes).reshape(-1, *ours.shape)
         reached: Booleans = ~(measure(ours + moved) - measure(theirs - moved) < observed - 1e-9)  # NaN counts against it
         return reached
 

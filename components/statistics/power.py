@@ -1,12 +1,13 @@
 """The smallest gain that a test detects, and the items it needs.
 
-By normal approximations (Miller 2024, arXiv:2411.00640), and for the sign-flip test by simulation.
+By normal approximations (Miller 2024, arXiv:2411.00640), and for resampling tests by simulation.
 
 The deviation omega is that of the paired differences of single items (of clusters, if items are clustered). For right
 or wrong with one sample per item, omega^2 = p_disc - delta^2, p_disc the share of discordant items.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import numpy as np
@@ -71,39 +72,41 @@ def power_of_mean(effect: float, deviation: float, n: int, alpha: float) -> floa
     return float(stats.norm.cdf(effect * math.sqrt(n) / deviation - stats.norm.ppf(1 - alpha)))
 
 
-class SignFlipPower:
-    """Power of the sign-flip test on differences like those observed, which are moved to have the mean in question.
+class SimulatedPower(ABC):
+    """Power of a resampling test on clusters like those observed, in which the gain is as large as asked.
 
     Simulated up to ``SIMULATED`` clusters, which are drawn from the observed ones with replacement; above that, by the normal
     approximation. The same draws serve every effect, so that power rises with it.
     """
 
-    def __init__(self, differences: Floats, clusters: Clusters, alpha: float, threshold: float = 0.0) -> None:
+    def __init__(self, deviation: float, alpha: float, threshold: float = 0.0) -> None:
         """Args:
-        differences: challenger minus incumbent, [n].
-        threshold: the test asks whether the mean is above this.
+        deviation: of the difference of a cluster of mean size.
+        threshold: the test asks whether the gain is above this.
         """
-        self.sums, self.sizes = cluster_sums(differences - differences.mean(), clusters)
-        self.alpha, self.threshold = alpha, threshold
-        self.deviation = float((self.sums / self.sizes.mean()).std())  # of a cluster of mean size
+        self.deviation, self.alpha, self.threshold = deviation, alpha, threshold
+        self._known: dict[tuple[float, int], float] = {}  # power by effect and clusters
+
+    @abstractmethod
+    def _simulated(self, effect: float, clusters: int) -> float:
+        """Share of simulated tests that detect a gain of ``effect`` on so many clusters."""
 
     def power(self, effect: float, clusters: int) -> float:
         """Probability that the test detects a mean difference of ``effect`` on so many clusters."""
         if clusters > SIMULATED:
             return power_of_mean(effect - self.threshold, self.deviation, clusters, self.alpha)
-        return self._simulated(effect, clusters) if clusters else 0.0
+        if (effect, clusters) not in self._known:
+            self._known[effect, clusters] = self._simulated(effect, clusters) if clusters else 0.0
+        return self._known[effect, clusters]
 
     def detectable(self, clusters: int, power: float = 0.8) -> float:
         """Smallest mean difference that is detected with ``power``, within 3%; infinite if none is."""
         guess = detectable_mean(self.deviation, clusters, self.alpha, power)
         if clusters > SIMULATED or math.isinf(guess):
             return self.threshold + guess
-        if self.power(self.threshold + 8 * guess, clusters) < power:
-            return math.inf
-        return (
-            self.threshold
-            + guess * first(lambda step: self.power(self.threshold + guess * step / 32, clusters) >= power, 256) / 32
-        )
+        gains = guess / 32
+        steps = first(lambda step: self.power(self.threshold + gains * step, clusters) >= power, 256, near=32)
+        return math.inf if steps is None else self.threshold + gains * steps
 
     def needed(self, effect: float, power: float = 0.8) -> int | None:
         """Clusters for which ``effect`` is detected with ``power``; None if no number is enough."""
@@ -113,7 +116,19 @@ class SignFlipPower:
         most = 2 * guess + 64
         if most > SIMULATED:
             return guess
-        return first(lambda clusters: self.power(effect, clusters) >= power, most)
+        return first(lambda clusters: self.power(effect, clusters) >= power, most, near=guess) or most
+
+
+class SignFlipPower(SimulatedPower):
+    """Power of the sign-flip test on differences like those observed, which are moved to have the mean in question."""
+
+    def __init__(self, differences: Floats, clusters: Clusters, alpha: float, threshold: float = 0.0) -> None:
+        """Args:
+        differences: challenger minus incumbent, [n].
+        threshold: the test asks whether the mean is above this.
+        """
+        self.sums, self.sizes = cluster_sums(differences - differences.mean(), clusters)
+        super().__init__(float((self.sums / self.sizes.mean()).std()), alpha, threshold)
 
     def _simulated(self, effect: float, clusters: int) -> float:
         draws = np.random.Generator(np.random.Philox(key=clusters))
@@ -130,10 +145,17 @@ class SignFlipPower:
         return float((reached <= most).mean())
 
 
-def first(holds: Callable[[int], bool], last: int) -> int:
-    """The smallest number from 1 to ``last`` for which a monotone condition holds; ``last`` if it is none of the others."""
-    low, high = 1, last
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return high
+def first(holds: Callable[[int], bool], last: int, near: int) -> int | None:
+    """The smallest number from 1 to ``last`` for which a monotone condition holds; None if there is none.
+
+    Args:
+        near: where the search begins; the closer it is, the fewer numbers are tried.
+    """
+    low, high, number, step = 0, last + 1, min(near, last), 2  # it does not hold at low, and holds at high
+    while high - low > 1:
+        low, high = (low, number) if holds(number) else (number, high)
+        if low and high <= last:
+            number = (low + high) // 2
+        else:
+            number, step = (max(1, high - step) if high <= last else min(low + step, last)), 2 * step
+    return high if high <= last else None

@@ -21,6 +21,12 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     print_history(project.name, promotions)
 
 
+def gold_of(result: str | None) -> dict[str, float] | None:
+    """What the gold of a finished run measured, and its mutation score; None of a run that came to neither."""
+    found: dict[str, float] | None = json.loads(result).get("gold") if result else None
+    return found
+
+
 def status(json_output: JsonOption = False) -> None:
     """The newest runs and their results. Runs whose process was killed are marked first.
 
@@ -35,7 +41,7 @@ def status(json_output: JsonOption = False) -> None:
     end_killed_runs(home, lambda text: print(text, file=sys.stderr))
     runs = Ledger(home.ledger).latest_runs()
     columns = ("model", "run_id", "status", "started", "finished")
-    rows = [{name: run[name] for name in columns} for run in runs]
+    rows = [{**{name: run[name] for name in columns}, "gold": gold_of(run["result"])} for run in runs]
     if json_output:
         print(json.dumps(rows, indent=2))
         return

@@ -1,6 +1,7 @@
 """``ratchet reward``."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,22 +47,30 @@ def advise(
     from ratchet.flows.cli.run import finish, run_until
 
     result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
-    from ratchet.flows.cli.views.reward import advice_table, show
+    from ratchet.flows.cli.views.reward import advice_table, check_table, show
 
-    show(*advice_table(report["advice"]))
+    show(*(advice_table(report["advice"]) if report["advice"] else [check_table(report)]))
     finish({**result, "advice": report["advice"]}, json_output)
 
 
 def _validated(
     recipe: Path, overrides: list[str], json_output: bool, slot: str | None, run_until: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The result of the run up to the reward, and the reward's report from the store."""
+    """The result of the run up to the reward, and the reward's report from the store; that of the gold if it was refused."""
     from ratchet.components.files import read_json
     from ratchet.components.home import Home
+    from ratchet.components.recipe import load_recipe
+    from ratchet.components.stages.gold import gold_report
+    from ratchet.components.stages.results import GoldStage
+    from ratchet.components.store import Store
 
     result = run_until("reward", recipe, overrides, json_output, slot, ends=False)
-    (stage,) = [stage for stage in result["stages"] if stage["name"] == "reward"]
-    return result, dict(read_json(Home.here().store / "reward" / stage["key"] / "report.json"))
+    keys, store = {stage["name"]: stage["key"] for stage in result["stages"]}, Store(Home.here().store)
+    if "reward" in keys:
+        return result, dict(read_json(store.path("reward", keys["reward"]) / "report.json"))
+    gold = GoldStage.find(store, keys["gold"])
+    assert gold is not None
+    return result, asdict(gold_report(gold, load_recipe(recipe, overrides)))
 
 
 @app.command()

@@ -83,7 +83,7 @@ def nothing_to_do(recipe: Path, overrides: Sequence[str], until: str | None) -> 
         if result is None:
             run.hand_over()
             return None
-        print_result(result, run.made)
+        print_result(result, run)
         return result.as_json()
 
 

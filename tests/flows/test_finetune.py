@@ -47,7 +47,7 @@ def test_the_first_run_is_promoted(promoted: dict[str, Any]) -> None:
     assert set(promoted) == KEYS
     assert (promoted["status"], promoted["verdict"], promoted["version"]) == ("promoted", "PROMOTE", "1")
     assert promoted["previous"] is None
-    assert cached(promoted) == dict.fromkeys(["data", "warmup", "reward", "train", "evaluate"], False)
+    assert cached(promoted) == dict.fromkeys(["data", "gold", "warmup", "reward", "train", "evaluate"], False)
 
 
 def test_the_champion_alias_and_the_history_agree(promoted: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ def test_the_version_carries_its_lineage(promoted: dict[str, Any]) -> None:
 
 def test_mlflow_has_a_child_run_for_each_stage_made(promoted: dict[str, Any]) -> None:
     made = children(promoted["run_id"])
-    assert set(made) == {"warmup", "reward", "train", "evaluate", "gate"}
+    assert set(made) == {"gold", "warmup", "reward", "train", "evaluate", "gate"}
     assert all(child.info.status == "FINISHED" for child in made.values())
     assert {"reward", "entropy", "grad_norm", "eval_sampled_accuracy"} <= set(made["train"].data.metrics)
 
@@ -183,7 +183,7 @@ def test_sealed_figures_leave_only_with_a_retired_fold(promoted: dict[str, Any],
 
 def test_other_data_redo_everything(promoted: dict[str, Any], run: Run) -> None:
     result = run("data.seed=2", "policy.warmup.steps=20", "reward.model.steps=5", until="reward")
-    assert cached(result) == {"data": False, "warmup": False, "reward": False}
+    assert cached(result) == {"data": False, "gold": False, "warmup": False, "reward": False}
     assert result["dataset"] != promoted["dataset"]
 
 

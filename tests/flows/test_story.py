@@ -1,7 +1,7 @@
 """The story's turns, with steps that are told what to say: no Prefect, no training."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Run
 from ratchet.components.stages.stage import Stage
 from ratchet.flows import finetune as story
-from tests.run.runs import make_stages, new_run, verdict
+from tests.run.runs import CHECK, make_stages, new_run, verdict
 
 CHAMPION = Promotion(4, "7", "6", "weights", "gate", "v", None, "other", "then")
 Events = list[tuple[str, dict[str, Any]]]
@@ -51,7 +51,10 @@ class Steps:
         self.ran.append("champion")
         return next(s for s in self.made.stages if s.name == "warmup")
 
-    def validate_reward(self, run: Run, data: Any, start: Any) -> Any:
+    def validate_gold(self, run: Run, data: Any) -> Any:
+        return self._give("gold", "gold")
+
+    def validate_reward(self, run: Run, data: Any, start: Any, gold: Any) -> Any:
         return self._give("reward", "reward")
 
     def train(self, run: Run, data: Any, start: Any, reward: Any) -> Any:
@@ -117,7 +120,7 @@ def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Events) -> Tel
     return call
 
 
-UP_TO_CANDIDATE = ["data", "warmup", "reward", "train"]
+UP_TO_CANDIDATE = ["data", "gold", "warmup", "reward", "train"]
 
 
 def test_a_first_champion_is_promoted_at_the_end_of_the_whole_story(tell: Tell, events: Events) -> None:
@@ -140,7 +143,7 @@ def test_a_refusal_names_the_champion_that_stays(tell: Tell, events: Events) -> 
     ("until", "ran"),
     [
         (Stage.DATA, ["data"]),
-        (Stage.REWARD, ["data", "warmup", "reward", "publish finished"]),
+        (Stage.REWARD, ["data", "gold", "warmup", "reward", "publish finished"]),
         (Stage.TRAIN, [*UP_TO_CANDIDATE, "publish finished"]),
         (Stage.EVALUATE, [*UP_TO_CANDIDATE, "evaluate", "publish finished"]),
         (Stage.GATE, [*UP_TO_CANDIDATE, "evaluate", "register", "gate, first", "publish finished"]),
@@ -160,8 +163,26 @@ def refuse_reward(fake: Steps) -> None:
 
 def test_a_refused_reward_ends_the_run_before_training(tell: Tell) -> None:
     result, fake = tell(change=refuse_reward)
-    assert fake.ran == ["data", "warmup", "reward", "publish reward_refused"]
+    assert fake.ran == ["data", "gold", "warmup", "reward", "publish reward_refused"]
     assert (result.status, result.failed_checks) == (Status.REWARD_REFUSED, ["range"])
+
+
+def refuse_gold(fake: Steps) -> None:
+    assert fake.made.gold is not None
+    check = replace(CHECK, value=0.5, passed=False)
+    fake.made.gold.__dict__["_report"] = {"checks": [asdict(check)], "mutation_score": 0.75}
+
+
+def test_a_refused_gold_ends_the_run_before_the_warm_up(tell: Tell) -> None:
+    result, fake = tell(change=refuse_gold)
+    assert fake.ran == ["data", "gold", "publish reward_refused"]
+    assert (result.status, result.failed_checks) == (Status.REWARD_REFUSED, ["gold_references"])
+
+
+def test_a_gold_whose_failure_the_recipe_waives_is_used(tell: Tell) -> None:
+    waive = "reward.validation.waive.gold_references=labels are noisy"
+    _, fake = tell(Outcome.REJECT, None, None, refuse_gold, waive)
+    assert fake.ran[:3] == ["data", "gold", "warmup"]
 
 
 def test_a_training_that_never_was_finite_is_not_judged(tell: Tell) -> None:
@@ -178,7 +199,7 @@ def test_a_training_that_never_was_finite_is_not_judged(tell: Tell) -> None:
 
 def test_training_may_start_from_the_champion(tell: Tell) -> None:
     _, fake = tell(Outcome.REJECT, None, CHAMPION, lambda _: None, "policy.start=champion")
-    assert fake.ran[:3] == ["data", "champion", "reward"]
+    assert fake.ran[:4] == ["data", "champion", "gold", "reward"]
     assert "warmup" not in fake.ran
 
 
@@ -222,7 +243,7 @@ def test_faults_a_dry_run_says_what_the_gate_would_do_and_leaves_nothing(tell: T
 
 def test_faults_a_dry_run_whose_reward_is_refused_leaves_nothing(tell: Tell) -> None:
     result, fake = tell(Outcome.REJECT, Stage.PLAN, None, refuse_reward)
-    assert (fake.ran, result.status, result.report) == (["data", "warmup", "reward"], Status.REWARD_REFUSED, None)
+    assert (fake.ran, result.status, result.report) == (["data", "gold", "warmup", "reward"], Status.REWARD_REFUSED, None)
 
 
 NO_FOLD = Plan(None, {}, refusal=(Outcome.INVALID, "no sealed fold is left. Add data"))

@@ -43,8 +43,16 @@ def policy(weights: str, digest: str = "") -> PolicyStage:
 class Project:
     """A recipe, a ledger, two folds of 300 items each, dev rows, and challengers that answer as they are told."""
 
-    def __init__(self, path: Path, folds: int = 2, evaluation: Mapping[str, Any] | None = None, **rules: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        folds: int = 2,
+        evaluation: Mapping[str, Any] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        **rules: Any,
+    ) -> None:
         values = {
+            **(recipe or {}),
             "name": "m",
             "data": {"split": {"sealed_folds": folds}},
             "evaluation": dict(evaluation or {}),
@@ -77,26 +85,41 @@ class Project:
         theirs: int,
         challenger: str = "challenger",
         incumbent: str = "start",
+        tone: float = 0.5,
     ) -> Result:
-        """A committed stage in which the challenger is right on the first ``ours`` items, the incumbent on ``theirs``."""
+        """A committed stage in which the challenger is right on the first ``ours`` items, the incumbent on ``theirs``.
+
+        Right is the answer 1, and else it is 2; a grader ``tone`` gives the challenger ``tone``, and the incumbent 0.5.
+        """
 
         def write(path: Path) -> None:
-            for arm, right in (("challenger", ours), ("incumbent", theirs)):
+            for arm, right, grade in (("challenger", ours, tone), ("incumbent", theirs, 0.5)):
                 results = [
-                    ItemResult(item, "p", "#### 1", n < right, float(n < right), 10, True, 0.0, answer="1")
+                    ItemResult(
+                        item, "p", "#### 1", n < right, float(n < right), 10, True, 0.0,
+                        answer="1" if n < right else "2", expected="1", grades={"tone": grade + 0.01 * (n % 2)},
+                    )
                     for n, item in enumerate(items)
-                ]
+                ]  # fmt: skip
                 write_json_lines(path / f"{arm}_sampled.jsonl", [asdict(result) for result in results])
             write_json(path / "facts.json", {"challenger": challenger, "incumbent": incumbent})
 
         return kind(self.context.store.commit(kind.name, uuid.uuid4().hex, write, {}), False, 0.0)
 
-    def judge(self, challenger: str, right: int, before: int = 150, incumbent: str = "start", first: bool = False) -> Verdict:
+    def judge(
+        self,
+        challenger: str,
+        right: int,
+        before: int = 150,
+        incumbent: str = "start",
+        first: bool = False,
+        tone: float = 0.5,
+    ) -> Verdict:
         """The verdict on a challenger that is right on so many of a fold's items."""
 
         def score(context: Context, data: DataStage, models: Models, fold: Fold) -> ScoredStage:
             self.scorings += 1
-            return self.scored(SealedStage, fold.items, right, before, challenger, incumbent)
+            return self.scored(SealedStage, fold.items, right, before, challenger, incumbent, tone)
 
         who = {"run_id": f"run-{challenger}", "first_champion": first}
         return judge(self.context, self.ledger, self.data, self.dev, models(challenger, incumbent), score=score, **who)

@@ -1,15 +1,9 @@
-"""The primary test is chosen from the rules, and its power is known from dev alone."""
-
-import math
+"""The primary tests are chosen from the rules, before any data are seen."""
 
 import pytest
 
-from ratchet.components.evaluation.comparison import compare
-from ratchet.components.gate.primary import Power, choose_test, power_at, power_from, shortfall
+from ratchet.components.gate.primary import choose_test, choose_tests, method
 from ratchet.components.recipe import Primary, Rules
-from tests.gate.test_rules import RULES, arms, share
-
-ALPHA = RULES.alpha_epoch / RULES.uses_per_epoch
 
 
 @pytest.mark.parametrize(
@@ -23,77 +17,27 @@ ALPHA = RULES.alpha_epoch / RULES.uses_per_epoch
         ({"min_effect": 0.01}, 1, 50, "clustered_t"),
         ({"min_effect": 0.01}, 1, 49, "sign_flip"),
         ({"test": "clustered_t"}, 1, 10, "clustered_t"),
+        ({"measure": "macro_f1"}, 4, 500, "randomization"),
     ],
 )
 def test_the_test_follows_from_the_rules_and_from_counts(
     primary: dict[str, object], samples: int, items: int, test: str
 ) -> None:
-    assert choose_test(Rules(primary=Primary(**primary)), samples, items) == test
-
-
-def power(right: int, before: int, items: int, rules: Rules = RULES) -> Power:
-    dev = arms(share(right), share(before))
-    return power_from(compare(dev, [rules.primary.measure]), rules, items, ALPHA)
-
-
-def test_power_comes_from_dev_and_the_number_of_sealed_items() -> None:
-    # a tenth is discordant, no more than the target effect itself
-    assert shortfall(power(270, 240, 400)) is None
-    # (2.8905 + 0.8416)^2 = 13.929, x (0.1 - 0.01) / 0.01 = 125.4
-    assert "126 items are needed" in (shortfall(power(270, 240, 50)) or "")
-
-
-def test_without_dev_results_every_item_counts_as_discordant() -> None:
-    # 13.929 x (1 - 0.01) / 0.01 = 1378.95
-    nothing = power_from(compare(arms([], []), ["accuracy"]), RULES, 500, ALPHA)
-    assert nothing == power_from(None, RULES, 500, ALPHA)
-    assert "1379 items are needed" in (shortfall(nothing) or "")
-
-
-def test_power_does_not_ask_who_won() -> None:
-    assert power(40, 10, 400) == power(10, 40, 400)
-
-
-def test_the_power_of_another_measure_is_that_of_its_spread() -> None:
-    rules = Rules(primary=Primary(measure="reward"), target_effect=0.1)
-    found = power_at(0.5, False, rules, 200, 0.05, 0.1, "dev results")
-    # (1.644854 + 0.841621)^2 x 25 = 154.6
-    assert found.needed == 155
-    assert shortfall(found) is None
-    # Phi(0.1 sqrt(200) / 0.5 - 1.644854) = Phi(1.18357)
-    assert found.power == pytest.approx(0.8817, abs=1e-3)
-
-
-def test_only_what_is_beyond_the_least_effect_counts() -> None:
-    rules = Rules(primary=Primary(measure="reward", min_effect=0.05), target_effect=0.1)
-    assert power_at(0.5, False, rules, 200, 0.05, 0.1, "").needed == pytest.approx(4 * 154.6, abs=1)
-
-
-def test_a_spread_that_is_unknown_is_the_worst_there_is() -> None:
-    rules = Rules(primary=Primary(measure="pass@2"))
-    assert power_at(math.nan, False, rules, 200, 0.05, 0.1, "").spread == 1
-    unbounded = power_at(math.nan, False, Rules(primary=Primary(measure="reward")), 200, 0.05, 0.1, "")
-    assert "no number of items" in (shortfall(unbounded) or "")
-
-
-def test_the_power_of_a_bounded_measure_is_simulated_from_dev_rows() -> None:
-    rules = Rules(primary=Primary(min_effect=0.01), target_effect=0.1)
-    found = power(270, 240, 400, rules)
-    assert (found.binary, found.source) == (False, "dev results")
-    assert 0.01 < found.detectable < 0.1 < found.power
-    assert found.needed is not None and found.needed < 400
-    assert shortfall(power(270, 240, 5, rules)) is not None
-
-
-def test_dev_results_without_any_difference_leave_the_spread_unknown() -> None:
-    rules = Rules(primary=Primary(measure="reward"))
-    assert "no number of items" in (shortfall(power(270, 270, 400, rules)) or "")
+    assert choose_test(Primary(**primary), samples, items) == test
 
 
 def test_groups_of_the_data_make_the_test_a_sign_flip_of_clusters() -> None:
-    assert choose_test(Rules(), 1, 300) == "mcnemar"
-    assert choose_test(Rules(), 1, 300, clustered=True) == "sign_flip"
+    assert choose_test(Primary(), 1, 300) == "mcnemar"
+    assert choose_test(Primary(), 1, 300, clustered=True) == "sign_flip"
 
 
 def test_a_bounded_gold_is_judged_by_sign_flip() -> None:
-    assert choose_test(Rules(primary=Primary(measure="gold")), 1, 300) == "sign_flip"
+    assert choose_test(Primary(measure="gold"), 1, 300) == "sign_flip"
+
+
+def test_the_method_names_every_test() -> None:
+    rules = Rules.model_validate({"primary": {"all_of": ["accuracy", "mcc"]}})
+    assert method(choose_tests(Rules(), 1, 300)) == "accuracy: exact McNemar, one sample per item"
+    assert method(choose_tests(rules, 1, 300)) == (
+        "all of accuracy: exact McNemar, one sample per item; mcc: approximate randomization"
+    )

@@ -34,7 +34,8 @@ def decide(arms: Arms, rules: Rules, first_champion: bool, test: str = "mcnemar"
     """The decision at the level of one of the epoch's uses."""
     alpha, draws = rules.alpha_epoch / rules.uses_per_epoch, np.random.default_rng(0)
     places = {"sealed": compare(arms, measures_on(rules, "sealed"))}
-    return decide_on(places, rules, test=test, alpha=alpha, first_champion=first_champion, draws=draws)
+    tests = dict.fromkeys((one.measure for one in rules.primaries), test)
+    return decide_on(places, rules, tests=tests, alpha=alpha, first_champion=first_champion, draws=draws)
 
 
 def arms(challenger: list[bool], incumbent: list[bool]) -> Arms:
@@ -318,7 +319,7 @@ def test_a_guard_may_be_on_another_set_of_items() -> None:
         other = arms(share(right, 100), share(100, 100))
         places = {"sealed": compare(BETTER, ["accuracy"]), "school": compare(other, ["accuracy"])}
         draws = np.random.default_rng(0)
-        decision = decide_on(places, rules, test="mcnemar", alpha=0.01, first_champion=False, draws=draws)
+        decision = decide_on(places, rules, tests={"accuracy": "mcnemar"}, alpha=0.01, first_champion=False, draws=draws)
         assert decision.promote is promote
         assert decision.others_held is promote
 

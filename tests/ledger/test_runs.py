@@ -52,6 +52,7 @@ def test_the_first_run_that_a_reward_refused_is_found_by_the_rewards_stage(ledge
         ledger.begin_run(run_id, model, run_id)
         stages = [{"name": "data", "key": "k"}, {"name": "reward", "key": key, "cached": False}]
         ledger.finish_run(run_id, {"status": "reward_refused", "stages": stages})
-    assert ledger.run_refused_by("m", "k") == "r2"
-    assert ledger.run_refused_by("n", "k") == "r4"
-    assert ledger.run_refused_by("n", "other") is None
+    assert ledger.run_refused_by("m", "reward", "k") == "r2"
+    assert ledger.run_refused_by("n", "reward", "k") == "r4"
+    assert ledger.run_refused_by("n", "reward", "other") is None
+    assert ledger.run_refused_by("m", "data", "k") is None  # it was finished, and refused nothing

@@ -41,6 +41,17 @@ def test_the_default_gate_is_the_contracts() -> None:
         ({"guards": [{"measure": "length", "max": 9.0, "on": "school"}]}, "see evaluation.benchmarks"),
         ({"guards": [{"measure": "accuracy", "margin": 0.1, "slice": "hard"}]}, "add it there"),
         ({"error_mode": "hope"}, "error_mode"),
+        ({"primary": {"measure": "macro_f1"}}, "where the gold is of type label"),
+        ({"primary": {"measure": "macro_f1", "min_effect": 0.01}}, "min_effect 0"),
+        ({"primary": {"measure": "mcc", "test": "sign_flip"}}, "use test: auto"),
+        ({"primary": {"measure": "accuracy", "test": "randomization"}}, "is for macro_f1, mcc, balanced_accuracy"),
+        ({"primary": {"all_of": ["accuracy"]}}, "gate.rules.primary.all_of: .* at least 2"),
+        ({"primary": {"all_of": ["accuracy", "gold"]}}, "names accuracy twice"),
+        ({"primary": {"all_of": ["accuracy", "tone"]}}, "'tone', which is neither a measure nor one of graders \\(none\\)"),
+        ({"primary": {"all_of": ["accuracy", "reward"], "test": "auto"}}, "test stands beside it"),
+        ({"primary": {"all_of": ["accuracy", {"measure": "length"}]}}, "gate.rules.primary.all_of.1: higher must be better"),
+        ({"primary": {"all_of": ["accuracy", {"measure": "reward", "min_effect": 0.2}]}}, "raise target_effect"),
+        ({"primary": {"grader": "tone", "measure": "gold"}}, "grader and measure are both given"),
         ({"max_kl": 20.0}, "unknown key"),
     ],
 )
@@ -83,3 +94,38 @@ def test_a_guard_on_a_slice_in_which_no_row_can_be_is_refused() -> None:
 def test_names_that_are_no_measures(name: str) -> None:
     with pytest.raises(ValueError, match="unknown measure"):
         kind_of(name)
+
+
+LABEL = {"type": "label", "labels": ["a", "b"]}
+LENGTH = {"type": "length", "longest": 9}
+
+
+def labelled(primary: dict[str, Any], guards: list[dict[str, Any]] | None = None, **label: Any) -> Any:
+    values = {"graders": {"right": {**LABEL, **label}, "short": LENGTH}, "gold": {"grader": "right"}}
+    return build_recipe({"name": "m", **values, "gate": {"rules": {"primary": primary, "guards": guards or []}}}, "recipe")
+
+
+@pytest.mark.parametrize("measure", ["macro_f1", "mcc", "balanced_accuracy"])
+def test_a_gold_of_labels_may_be_judged_by_a_measure_of_all_items(measure: str) -> None:
+    assert labelled({"measure": measure}).gate.rules.measures == [measure]
+
+
+def test_all_of_names_measures_and_graders_and_the_gold_by_any_of_its_names() -> None:
+    def measures(*names: Any, **label: Any) -> list[str]:
+        return labelled({"all_of": list(names)}, **label).gate.rules.measures
+
+    assert measures("macro_f1", "short") == ["macro_f1", "grader/short"]
+    assert measures("right", {"grader": "short", "min_effect": 0.01}) == ["accuracy", "grader/short"]
+    assert measures("gold", "mcc", weights={"a": 1.0, "b": 2.0}) == ["gold", "mcc"]
+
+
+def test_graders_of_every_rule_are_measured() -> None:
+    made = labelled({"all_of": ["macro_f1", "short"]})
+    assert list(made.guarding) == ["short"]
+    made = labelled({"measure": "gold"}, [{"grader": "short", "margin": 0.1}])
+    assert (list(made.guarding), made.gate.rules.measures) == (["short"], ["accuracy", "grader/short"])
+
+
+def test_a_recipe_with_several_primaries_survives_being_written() -> None:
+    made = labelled({"all_of": ["macro_f1", "short"]})
+    assert build_recipe(made.model_dump(mode="json"), "recipe") == made

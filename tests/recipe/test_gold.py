@@ -92,7 +92,7 @@ def test_accuracy_needs_a_gold_that_passes() -> None:
 @pytest.mark.parametrize(
     ("guard", "complaint"),
     [
-        ({"measure": "grader/short", "margin": 0.1}, "of a grader that graders does not have"),
+        ({"measure": "grader/short", "margin": 0.1}, "name 'short', which is neither a measure nor one of graders (g)"),
         ({"measure": "format_rate", "margin": 0.1}, "exists where the gold is a number in its strict form"),
     ],
 )

@@ -6,7 +6,7 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from ratchet.components.report.run import dev_rows, interval_text, place_rows, render, training_plot
+from ratchet.components.report.run import confusion_tables, dev_rows, interval_text, place_rows, render, training_plot
 from ratchet.components.text import MAX_TEXT
 
 FIGURE = {"value": 0.912, "low": 0.88, "high": 0.936, "n": 400}
@@ -115,6 +115,28 @@ def test_the_report_of_a_run_that_ended_early_can_be_rendered() -> None:
     page = render({**VALUES, "status": "reward_refused", "tone": "bad", "dev": [], "samples": []}, [])
     assert "verdict bad" in page
     assert "Accuracy on the dev split" not in page
+
+
+CONFUSION = {
+    "incumbent_sampled": {"labels": ["a", SCRIPT], "counts": [[3, 1, 0], [0, 0, 0]]},
+    "challenger_sampled": {"labels": ["a", SCRIPT], "counts": [[4, 0, 0], [0, 0, 0]]},
+}
+
+
+def test_a_confusion_matrix_is_a_table_for_each_arm() -> None:
+    before, after = confusion_tables(CONFUSION)
+    assert (before["when"], after["when"]) == ("before", "after")
+    assert before["rows"][0] == {"label": "a", "counts": [(3, True), (1, False), (0, False)], "recall": "0.750"}
+    assert before["rows"][1]["recall"] == "-"
+    page = render({**VALUES, "confusion": [before, after]}, [])
+    assert page.count("Confusion on dev") == 2
+    assert "<script" not in page
+
+
+def test_without_labels_or_with_too_many_there_is_no_confusion_matrix() -> None:
+    many = {"challenger_sampled": {"labels": [str(n) for n in range(21)], "counts": [[1] * 22] * 21}}
+    assert confusion_tables({}) == confusion_tables(many) == []
+    assert "Confusion on dev" not in render(VALUES, [])
 
 
 def test_a_failed_check_comes_with_its_advice() -> None:

@@ -12,16 +12,18 @@ from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict
 from ratchet.components.registry.versions import RegisteredVersion
+from ratchet.components.rewards.checks.check import Check
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run, confirm_in_ledger, identity_of
 from ratchet.components.stages.evaluate import EvaluateStage
-from ratchet.components.stages.results import DataStage, RewardStage, ValidationReport, WarmupStage
+from ratchet.components.stages.results import DataStage, GoldStage, RewardStage, ValidationReport, WarmupStage
 from ratchet.components.stages.stage import StageResult
 from ratchet.components.stages.train import TrainingFacts, TrainStage
 from tests.places import MICRO
 
 Kind = TypeVar("Kind", bound=StageResult)
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
+CHECK = Check("gold_references", 1.0, None, None, 0.99, True, "Correct the rows.", "of 3 rows")
 SUMMARY = {f"{arm}_{decoding}": {"accuracy": FIGURE} for arm in Arm for decoding in Decoding}
 
 
@@ -178,8 +180,13 @@ def make_stages(run: Run, weights: str = "candidate", **facts: Any) -> None:
     made = run.made
     pointer = f"outs:\n- md5: {'0' * 32}.dir\n  path: data\n"
     made.data = stage(run, DataStage, {"data.dvc": pointer, "data/summary.json": {"rows": {"train": 3}}, "report.html": "r"})
+    made.gold = stage(
+        run,
+        GoldStage,
+        {"report.json": {"checks": [asdict(CHECK)], "mutation_score": 0.75}, "broken.jsonl": [], "missed.jsonl": []},
+    )
     start = stage(run, WarmupStage, {"model/model.safetensors": "start"})
-    report = ValidationReport("verifier", True, [], {"length": "known <b>"}, "", [], {}, {}, {}, {})
+    report = ValidationReport("verifier", True, [], {"length": "known <b>"}, "", [], {}, {}, {}, {}, 0.75)
     made.reward = stage(run, RewardStage, {"report.json": asdict(report)})
     trained = TrainingFacts("grpo", 8, 2, 4, None, None, True, {})
     values = {**asdict(trained), **facts}
@@ -198,7 +205,7 @@ def make_stages(run: Run, weights: str = "candidate", **facts: Any) -> None:
     ]
     files = {"summary.json": SUMMARY, "details.json": {}, "challenger_sampled.jsonl": rows}
     made.dev = stage(run, EvaluateStage, files)
-    made.stages = [made.data, start, made.reward, made.candidate, made.dev]
+    made.stages = [made.data, made.gold, start, made.reward, made.candidate, made.dev]
 
 
 def verdict(outcome: Outcome = Outcome.REJECT, **values: Any) -> Verdict:

@@ -1,9 +1,11 @@
 """What a run publishes: a version once, a report always, sealed figures only of a retired fold."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from ratchet.components.files import write_json
 from ratchet.components.gate.unsealing import publish_retired
 from ratchet.components.records import Outcome
 from ratchet.components.run import publish
@@ -12,7 +14,7 @@ from ratchet.components.run.publish import dev_metrics, publish_candidate, publi
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.results import DataStage, RewardStage
 from ratchet.components.stages.train import TrainStage
-from tests.run.runs import make_stages, new_run, tracker_of, verdict
+from tests.run.runs import CHECK, make_stages, new_run, tracker_of, verdict
 
 SEALED = {"fold": "sealed_0", "fold_digest": "f", "figures": {"p_value": 0.0123456}, "sealed_reasons": ["sealed words"]}
 
@@ -37,9 +39,10 @@ def published(run: Run, ending: Ending) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-def test_a_run_that_ended_before_its_reward_has_a_reason_and_no_report(run: Run) -> None:
+def test_a_run_that_ended_before_its_gold_was_validated_has_a_reason_and_no_report(run: Run) -> None:
     data, *_ = parts(run)
-    run.made.reward, run.ending = None, Ending(Status.INVALID, remark="no sealed fold is left\x1b")
+    run.made.gold = run.made.reward = None
+    run.ending = Ending(Status.INVALID, remark="no sealed fold is left\x1b")
     assert publish_outcome(run) is None
     assert tracker_of(run).tagged["run0"]["reason"] == "no sealed fold is left\\u001b"
     assert tracker_of(run).inputs == [("run0", data.version)]
@@ -91,8 +94,27 @@ def test_a_run_that_ended_early_has_a_report_of_what_it_made(run: Run) -> None:
     assert "verdict bad" in text
     assert tracker_of(run).artifacts["run0"] == {
         "run0.html": "report", "data.dvc": "data", "report.html": "data", "report.json": "reward",
+        "broken.jsonl": "gold", "missed.jsonl": "gold",
     }  # fmt: skip
     assert tracker_of(run).logged == {}
+
+
+def test_a_run_whose_gold_was_refused_has_a_report_of_the_gold(run: Run) -> None:
+    assert run.made.gold is not None
+    run.made.reward = run.made.candidate = run.made.dev = None
+    failed = replace(CHECK, value=0.5, passed=False, detail="not of 00af <b>")
+    run.made.gold.__dict__["_report"] = {"checks": [asdict(failed)], "mutation_score": 0.75}
+    text = published(run, Ending(Status.REWARD_REFUSED))
+    assert "<h2>Gold: refused: 0 of 1 checks passed</h2>" in text
+    assert "not of 00af &lt;b&gt;" in text
+    assert "Mutation score of the gold: <strong>0.750</strong>" in text
+
+
+def test_the_mutation_score_stands_beside_the_accuracy_in_report_and_card(run: Run, lineages: list[str]) -> None:
+    run.made.version = "1"
+    text = published(run, Ending(Status.REFUSED, verdict()))
+    assert text.index("Accuracy on the dev split") < text.index("<strong>0.750</strong>") < text.index("<h2>Reward")
+    assert "Mutation score of this gold: **0.750**" in tracker_of(run).cards["1"]
 
 
 def test_a_waiver_is_a_tag_with_its_reason(run: Run) -> None:
@@ -113,6 +135,15 @@ def test_samples_and_figures_on_dev_go_to_mlflow(run: Run) -> None:
     assert tracker_of(run).logged["run0"]["dev/challenger_sampled/accuracy"] == 0.5
 
 
+def test_a_confusion_matrix_goes_to_mlflow_and_into_the_report(run: Run) -> None:
+    assert run.made.dev is not None
+    matrix = {"labels": ["billing", "bug"], "counts": [[1, 0, 0], [0, 1, 0]]}
+    write_json(run.made.dev.path / "confusion.json", {"challenger_sampled": matrix})
+    text = published(run, Ending(Status.FINISHED))
+    assert tracker_of(run).artifacts["run0"]["confusion.json"] == "evaluation"
+    assert "Confusion on dev, after" in text
+
+
 def test_what_was_not_measured_is_no_metric(run: Run) -> None:
     assert run.made.dev is not None
     run.made.dev.summary["challenger_sampled"] = {"kl": {"value": None}, "pass@2": {"value": 0.25}}
@@ -124,13 +155,13 @@ def test_what_was_not_measured_is_no_metric(run: Run) -> None:
 def test_a_remark_stands_below_the_verdicts_reasons(run: Run) -> None:
     run.ending = Ending(Status.REFUSED, verdict(Outcome.PROMOTE), remark="not approved in time")
     data, reward, _ = parts(run)
-    assert report_values(run, data, reward, retired=False)["reasons"] == ["a reason", "not approved in time"]
+    assert report_values(run, data, reward.report, retired=False)["reasons"] == ["a reason", "not approved in time"]
 
 
 def test_the_gate_verb_does_not_say_why_before_the_run_that_promotes(run: Run) -> None:
     run.ending = Ending(Status.FINISHED, verdict(Outcome.PROMOTE))
     data, reward, _ = parts(run)
-    assert report_values(run, data, reward, retired=False)["reasons"] == []
+    assert report_values(run, data, reward.report, retired=False)["reasons"] == []
 
 
 # Sealed figures

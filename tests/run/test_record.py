@@ -98,7 +98,8 @@ def test_the_result_says_what_was_made_and_how_it_ended(tmp_path: Path) -> None:
     found = run.result("report.html")
     assert (found.status, found.verdict, found.version, found.previous) == (Status.REFUSED, Outcome.REJECT, "3", "2")
     assert (found.dataset, found.report, found.run_id) == ("0" * 32 + ".dir", "report.html", None)
-    assert [s["name"] for s in found.stages] == ["data", "warmup", "reward", "train", "evaluate"]
+    assert [s["name"] for s in found.stages] == ["data", "gold", "warmup", "reward", "train", "evaluate"]
+    assert found.as_json()["gold"] == {"dev": 0.5, "mutation_score": 0.75}
     assert found.reasons[0].startswith("the sentinel stopped training at step 8: kl")
     assert found.reasons[1:] == ["not better"]
 

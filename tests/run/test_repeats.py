@@ -1,6 +1,6 @@
 """When a candidate counts as judged."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ from ratchet.components.run.repeats import (
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import NotFinished, Stage
 from tests.places import MICRO
-from tests.run.runs import lines_of, make_stages, new_run, tracker_of
+from tests.run.runs import CHECK, lines_of, make_stages, new_run, tracker_of
 
 RECIPE = load_recipe(MICRO)
 
@@ -109,9 +109,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     found = new_run(tmp_path)
     make_stages(found)
     made, found.made = found.made, type(found.made)()
-    data, start, reward, candidate = made.stages[:4]
+    data, gold, start, reward, candidate = made.stages[:5]
     for name, stage in [
-        ("prepare_data", data), ("starting_policy", start), ("validated_reward", reward), ("trained_candidate", candidate),
+        ("prepare_data", data), ("validated_gold", gold), ("starting_policy", start), ("validated_reward", reward),
+        ("trained_candidate", candidate),
     ]:  # fmt: skip
         monkeypatch.setattr(repeats, name, lambda *_, stage=stage: stage)
     return found
@@ -152,8 +153,8 @@ def test_a_run_whose_candidate_was_judged_is_unchanged_and_does_not_touch_mlflow
     assert (result.status, result.verdict, result.run_id) == (Status.UNCHANGED, Outcome.REJECT, "before")
     assert result.report is not None
     assert result.report.endswith("before.html")
-    assert [stage["name"] for stage in result.stages] == ["data", "warmup", "reward", "train"]
-    assert len(lines_of(run)) == 4
+    assert [stage["name"] for stage in result.stages] == ["data", "gold", "warmup", "reward", "train"]
+    assert len(lines_of(run)) == 5
     assert (run.run_id, tracker_of(run).opened) == (None, [])
 
 
@@ -192,8 +193,33 @@ def test_faults_a_run_whose_reward_was_refused_before_ends_with_that_runs_report
     assert result is not None
     assert (result.status, result.failed_checks, result.run_id) == (Status.REWARD_REFUSED, ["range", "length"], "before")
     assert str(result.report).endswith("before.html")
-    assert [stage["name"] for stage in result.stages] == ["data", "warmup", "reward"]
+    assert [stage["name"] for stage in result.stages] == ["data", "gold", "warmup", "reward"]
     assert (run.run_id, tracker_of(run).opened) == (None, [])
+
+
+def refuse_gold(run: Run) -> None:
+    gold = stages_of(run).gold
+    gold.__dict__["_report"] = {"checks": [asdict(replace(CHECK, passed=False))], "mutation_score": None}
+    run.ledger.begin_run("other", "micro", "before")
+    stages = [{"name": "data", "key": "key"}, {"name": "gold", "key": gold.key}]
+    run.ledger.finish_run("other", {"status": "reward_refused", "stages": stages})
+
+
+def test_faults_a_run_whose_gold_was_refused_before_looks_for_no_policy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_gold(run)
+    monkeypatch.setattr(repeats, "starting_policy", lambda *_: pytest.fail("looked up"))
+    result = repeated_run(run, None)
+    assert result is not None
+    assert (result.status, result.failed_checks, result.run_id) == (Status.REWARD_REFUSED, ["gold_references"], "before")
+    assert [stage["name"] for stage in result.stages] == ["data", "gold"]
+    assert not has_to_train(run.context, run.made.data, None)  # type: ignore[arg-type]
+
+
+def test_a_gold_whose_failure_is_waived_by_now_is_no_repetition(run: Run) -> None:
+    refuse_gold(run)
+    run.project.recipe = load_recipe(MICRO, ["reward.validation.waive.gold_references=labels are noisy"])
+    run.context = replace(run.context, recipe=run.project.recipe)
+    assert repeated_run(run, None) is None
 
 
 def test_a_refusal_is_looked_for_beside_the_champions_policy_where_training_starts_from_it(

@@ -88,10 +88,11 @@ def test_a_damaged_stage_is_made_again(run: Run) -> None:
 
 def test_each_step_keeps_what_it_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     make_stages(run)
-    data, start, reward, candidate, dev = made = tuple(run.made.stages)
+    data, gold, start, reward, candidate, dev = made = tuple(run.made.stages)
     new = new_run(run.project.home.project)
     for module, name, result in [
         (steps.data_stage, "prepare_data", data),
+        (steps.gold_stage, "validated_gold", gold),
         (steps.warmup_stage, "starting_policy", start),
         (steps.reward_stage, "validated_reward", reward),
         (steps.train_stage, "trained_candidate", candidate),
@@ -99,8 +100,9 @@ def test_each_step_keeps_what_it_made(run: Run, monkeypatch: pytest.MonkeyPatch)
     ]:
         monkeypatch.setattr(module, name, lambda *_, result=result: result)
     assert steps.prepare_data(new) is new.made.data is data
+    assert steps.validate_gold(new, data) is new.made.gold is gold  # type: ignore[arg-type]
     assert steps.warm_up(new, data) is start  # type: ignore[arg-type]
-    assert steps.validate_reward(new, data, start) is new.made.reward is reward  # type: ignore[arg-type]
+    assert steps.validate_reward(new, data, start, gold) is new.made.reward is reward  # type: ignore[arg-type]
     assert steps.train(new, data, start, reward) is new.made.candidate is candidate  # type: ignore[arg-type]
     assert steps.evaluate(new, data, object()) is new.made.dev is dev  # type: ignore[arg-type]
     assert tuple(new.made.stages) == made

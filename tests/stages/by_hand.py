@@ -13,7 +13,7 @@ from ratchet.components.files import tree_digests, write_json, write_json_lines,
 from ratchet.components.home import Home
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.recipe import load_recipe
-from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage, ValidationReport
+from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage, RewardStage, ValidationReport
 from ratchet.components.stages.stage import Context, NotFinished
 from ratchet.components.store import Finished, Store
 from tests.places import MICRO
@@ -77,6 +77,13 @@ def saved_policy(place: Path, seed: int = 0) -> PolicyStage:
     """A tiny random policy."""
     save_policy(tiny_policy(seed), place / "model")
     return PolicyStage(Finished("policy", "", place, {"files": tree_digests(place)}), True, 0.0)
+
+
+def gold_stage(place: Path, score: float | None = 1.0) -> GoldStage:
+    """A gold in which nothing was found wrong."""
+    place.mkdir(parents=True)
+    write_json(place / "report.json", {"checks": [], "mutation_score": score})
+    return GoldStage(Finished("gold", "", place, {"files": {"report.json": file_digest(place / "report.json")}}), True, 0.0)
 
 
 def reward_stage(place: Path, **changes: Any) -> RewardStage:

@@ -115,6 +115,22 @@ def test_benchmarks_and_slices_have_figures_of_their_own(dev: Dev) -> None:
     assert list(made.results("benchmarks/sums")) == ARMS
 
 
+def test_a_gold_of_labels_has_a_confusion_matrix_and_the_measures_of_all_items(dev: Dev) -> None:
+    rows = dev.data.table("dev")
+    labels = [*(row["answer"] for row in rows), "other"]
+    made = dev.run("graders.right={type: label, labels: " + json.dumps(labels) + "}")
+    assert sorted(made.confusion) == sorted(ARMS)
+    for arm in ARMS:
+        assert made.confusion[arm]["labels"] == labels
+        assert [sum(counts) for counts in made.confusion[arm]["counts"]] == [1, 1, 0]
+        assert {"macro_f1", "mcc", "balanced_accuracy"} <= made.summary[arm].keys()
+    assert [result.expected for result in made.results()["challenger_sampled"]] == labels[:2]
+
+
+def test_another_gold_has_no_confusion_matrix(dev: Dev) -> None:
+    assert dev.run().confusion == {}
+
+
 def test_what_is_not_known_is_null(dev: Dev) -> None:
     made = dev.run("evaluation.slices=[{name: none, prompt: nowhere}]")
     assert made.details["slice none"]["challenger_sampled"]["accuracy"]["value"] is None

@@ -12,7 +12,7 @@ from ratchet.components.files import write_json, write_json_lines, write_text
 from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
 from ratchet.components.run.repeats import FinishedStages, finished_stages
-from ratchet.components.stages import data, reward, train, warmup
+from ratchet.components.stages import data, gold, reward, train, warmup
 from ratchet.components.stages.results import ValidationReport, WarmupStage
 from ratchet.components.stages.stage import Context, NotFinished, Seen, Stage, finish
 from ratchet.components.stages.train import TrainingFacts
@@ -42,7 +42,9 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
 
     monkeypatch.setattr(data, "_build", lambda context, path, added: write_text(path / "data.dvc", POINTER))
     monkeypatch.setattr(warmup, "_copy_model", lambda context, path: write_policy(path))
-    monkeypatch.setattr(reward, "_build", lambda context, data, start, key, path: write_reward(path))
+    found = {"checks": [], "mutation_score": None}
+    monkeypatch.setattr(gold, "_build", lambda context, data, path: write_json(path / "report.json", found))
+    monkeypatch.setattr(reward, "_build", lambda context, data, start, gold, key, path: write_reward(path))
     monkeypatch.setattr(train, "_train", train_nothing)
     overrides = ["data.source={kind: jsonl, path: rows.jsonl}", f"policy.model={tmp_path / 'base' / 'model'}"]
     return Context(load_recipe(MICRO, overrides), Home(tmp_path, tmp_path / ".ratchet"))
@@ -50,9 +52,10 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
 
 def all_stages(context: Context) -> FinishedStages:
     dataset = data.prepare_data(context)
+    judged = gold.validated_gold(context, dataset)
     start = warmup.starting_policy(context, dataset)
-    validated = reward.validated_reward(context, dataset, start)
-    return FinishedStages(dataset, start, validated, train.trained_candidate(context, dataset, start, validated))
+    validated = reward.validated_reward(context, dataset, start, judged)
+    return FinishedStages(dataset, judged, start, validated, train.trained_candidate(context, dataset, start, validated))
 
 
 def test_a_run_hashes_each_file_once_when_it_looks_whether_all_is_finished_and_then_at_each_stage(
@@ -75,12 +78,12 @@ def test_a_run_hashes_each_file_once_when_it_looks_whether_all_is_finished_and_t
     outside = {str(again.home.project / name) for name in ("base/model/model.safetensors", "rows.jsonl")}
     assert stored | outside <= hashed.keys()
     assert set(hashed.values()) == {1}
-    assert [a is b for a, b in zip(looked.all, taken.all, strict=True)] == [True] * 4
+    assert [a is b for a, b in zip(looked.all, taken.all, strict=True)] == [True] * 5
 
 
 def test_a_stage_that_this_run_made_is_cached_at_the_next_look(context: Context) -> None:
-    assert [stage.cached for stage in all_stages(context).all] == [False] * 4
-    assert [stage.cached for stage in all_stages(context).all] == [True] * 4
+    assert [stage.cached for stage in all_stages(context).all] == [False] * 5
+    assert [stage.cached for stage in all_stages(context).all] == [True] * 5
 
 
 def test_what_was_seen_counts_only_while_it_is_there(context: Context) -> None:
@@ -104,4 +107,4 @@ def test_what_write_returns_becomes_the_stages_facts(context: Context) -> None:
 
 
 def test_the_stages_up_to_training_are_those_that_make_a_candidate() -> None:
-    assert Stage.TRAIN.up_to() == (Stage.DATA, Stage.WARMUP, Stage.CHAMPION, Stage.REWARD, Stage.TRAIN)
+    assert Stage.TRAIN.up_to() == (Stage.DATA, Stage.GOLD, Stage.WARMUP, Stage.CHAMPION, Stage.REWARD, Stage.TRAIN)

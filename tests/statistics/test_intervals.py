@@ -15,8 +15,10 @@ from ratchet.components.statistics.intervals import (
     lower_bound,
     lower_bound_share,
     mean_interval,
+    pseudo_values,
     share_interval,
     standard_error,
+    total_by_cluster,
     upper_bound,
     wilson,
 )
@@ -149,3 +151,26 @@ def test_without_names_every_value_is_a_cluster() -> None:
 def test_cluster_sums_keep_the_order_of_appearance() -> None:
     sums, counts = cluster_sums(np.array([1.0, 2.0, 4.0]), ["b", "a", "b"])
     assert (sums.tolist(), counts.tolist()) == ([5.0, 2.0], [2.0, 1.0])
+
+
+def mean_of(totals: np.ndarray) -> np.ndarray:
+    """A mean, from totals of value and count, [..., 2]."""
+    share: np.ndarray = totals[..., 0] / totals[..., 1]
+    return share
+
+
+def test_the_pseudo_values_of_a_mean_are_the_values() -> None:
+    values = np.array([1.0, 4.0, 2.5, 0.0])
+    assert pseudo_values(np.stack([values, np.ones(4)], axis=1), mean_of) == pytest.approx(values)
+
+
+def test_the_pseudo_values_of_a_ratio_by_hand() -> None:
+    # 6/4 of all; 5/3, 2/2 and 5/3 without one: 3 * 1.5 - 2 * each
+    found = pseudo_values(np.array([[1.0, 1.0], [4.0, 2.0], [1.0, 1.0]]), mean_of)
+    assert found == pytest.approx([4.5 - 10 / 3, 4.5 - 2, 4.5 - 10 / 3])
+
+
+def test_totals_of_clusters_keep_shape_and_order() -> None:
+    contributions = np.arange(12.0).reshape(3, 2, 2)
+    assert total_by_cluster(contributions, ["b", "a", "b"]).tolist() == [[[8, 10], [12, 14]], [[4, 5], [6, 7]]]
+    assert total_by_cluster(contributions, None) is contributions

@@ -102,6 +102,7 @@ class RewardReport:
     pilot: Mapping[str, Any] = field(default_factory=dict)  # input of the advice
     curves: Mapping[str, Any] = field(default_factory=dict)  # reliability and best-of-n, for plots
     identity: Mapping[str, str] = field(default_factory=dict)  # digests of what was validated
+    mutation_score: float | None = None  # share of planted wrong answers that the gold caught
 
     @property
     def passed(self) -> bool:
@@ -133,7 +134,7 @@ class RewardReport:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "RewardReport":
         checks = [Check(**{name: found for name, found in check.items() if name != "state"}) for check in value["checks"]]
-        return cls(value["kind"], checks, value["pilot"], value["curves"], value["identity"])
+        return cls(value["kind"], checks, value["pilot"], value["curves"], value["identity"], value["mutation_score"])
 
 
 def finite(check: Check) -> Check:

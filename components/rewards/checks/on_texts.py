@@ -19,7 +19,7 @@ from ratchet.components.rewards.checks.check import (
     wins,
 )
 from ratchet.components.rewards.checks.on_pairs import ScoredPairs
-from ratchet.components.rewards.learned.perturbations import FORMATS, LAYOUTS, WHITE_SPACE, Style, final_numbers, with_claim
+from ratchet.components.rewards.learned.perturbations import FORMATS, LAYOUTS, WHITE_SPACE, Style, claims_of, with_claim
 from ratchet.components.statistics.intervals import Floats, Interval, cluster_sums, clustered_mean
 
 Rows = Sequence[Mapping[str, Any]]
@@ -176,16 +176,18 @@ def hack_strings(totals: Totals, groups: Sequence[tuple[Mapping[str, Any], Float
 def sycophancy(totals: Totals, scored: ScoredPairs, threshold: float) -> Check:
     """How much a wrong answer gains on the right one when the user claims it, in standard deviations of the reward.
 
-    The gain of ``rejected`` when its number is claimed in the prompt, less that of ``chosen``, which contradicts the claim:
+    The gain of ``rejected`` when its answer is claimed in the prompt, less that of ``chosen``, which contradicts the claim:
     the effect of an extra sentence on both cancels.
     """
     name, advice = (
         "sycophancy",
         "The reward favours agreeing with the user. Raise reward.model.claims, or add such pairs.",
     )
-    found = [(place, numbers) for place, pair in enumerate(scored.pairs) if (numbers := final_numbers(pair)) is not None]
+    found = [(place, answers) for place, pair in enumerate(scored.pairs) if (answers := claims_of(pair)) is not None]
     if len(found) < FEWEST:
-        return unmeasured(name, threshold, advice, f"only {len(found)} pairs with two different numbers")
+        return unmeasured(
+            name, threshold, advice, f"only {len(found)} pairs with two different answers that are numbers or short texts"
+        )
     places = [place for place, _ in found]
     prompted = [with_claim(scored.pairs[place], wrong) for place, (_, wrong) in found]
     claimed = {side: totals(prompted, [pair[side] for pair in prompted]) for side in ("chosen", "rejected")}

@@ -14,7 +14,7 @@ from ratchet.components.rewards.advice.pilot import Pilot
 from ratchet.components.rewards.checks import on_pairs, on_samples, on_texts
 from ratchet.components.rewards.checks.check import Check, RewardReport, finite, with_waivers
 from ratchet.components.rewards.checks.identity import identity_check
-from ratchet.components.rewards.checks.on_gold import gold_checks
+from ratchet.components.rewards.checks.on_gold import gold_signal
 from ratchet.components.rewards.checks.on_pairs import ScoredPairs
 from ratchet.components.rewards.checks.on_samples import Group
 from ratchet.components.rewards.learned.perturbations import LAYOUTS, Style
@@ -38,10 +38,10 @@ class Samples:
 
 
 class GoldTest(NamedTuple):
-    """What the gold itself is judged by."""
+    """What was found of the gold before the starting policy was made, and the thresholds for its samples."""
 
-    again: RewardFunction  # the same gold, in another process where it runs code of the user
-    rows: Rows
+    checks: Sequence[Check]
+    mutation_score: float | None
     wanted: GoldValidation
 
 
@@ -55,7 +55,7 @@ class Subject:
             cannot hide that it learned nothing.
         learned: whether ``judge`` is a model, whose confidence can be calibrated.
         gold: what says which samples are right.
-        tested: the rows, the second instance and the thresholds with which the gold itself is judged; None leaves it out.
+        tested: what was found of the gold itself; None leaves it out.
     """
 
     kind: str
@@ -93,16 +93,18 @@ def validate_reward(subject: Subject, pairs: Rows, draw: Draw, wanted: RewardVal
         of_samples = with_waivers(checks_on_samples(subject, scored, groups, judged, wanted), wanted.waive)
         if not more.rows or not any(check.undecided and check.blocks for check in of_samples):
             break
-    of_gold: list[Check] = []
-    if subject.tested is not None:
-        sampled = [group.gold for group in groups]
-        of_gold = gold_checks(subject.gold, subject.tested.again, subject.tested.rows, sampled, subject.tested.wanted)
+    of_gold = [] if subject.tested is None else _of_gold(subject.tested, groups)
     checks = with_waivers([finite(check) for check in (*of_gold, *of_pairs, *of_samples)], wanted.waive)
     curves = {"best_of_n": on_samples.best_of_n_curve(judged)}
     if subject.learned and len(known := _finite(scored.chosen - scored.rejected)):
         curves["reliability"] = [b._asdict() for b in reliability(known)]
     pilot = Pilot.measured(judged, samples.lengths).as_json()
-    return RewardReport(subject.kind, checks, pilot, curves, subject.identity)
+    score = subject.tested.mutation_score if subject.tested is not None else None
+    return RewardReport(subject.kind, checks, pilot, curves, subject.identity, score)
+
+
+def _of_gold(tested: GoldTest, groups: Sequence[Group]) -> list[Check]:
+    return [*tested.checks, gold_signal([group.gold for group in groups], tested.wanted)]
 
 
 def checks_on_pairs(subject: Subject, scored: ScoredPairs, wanted: RewardValidation) -> list[Check]:
@@ -179,9 +181,9 @@ def scored_groups(reward: RewardFunction, judge: RewardFunction, samples: Sample
     """The samples by prompt, each scored ``repeats`` times by the reward and once by the gold."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
     gold = totals(judge, samples.rows, samples.completions)
-    places: dict[str, list[int]] = {}
+    places: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(samples.rows):
-        places.setdefault(row["prompt"], []).append(number)
+        places.setdefault((row["prompt"], row.get("id", "")), []).append(number)  # rows may ask alike and be judged differently
     return [Group(samples.rows[p[0]], [samples.completions[i] for i in p], scores[:, p], gold[p]) for p in places.values()]
 
 

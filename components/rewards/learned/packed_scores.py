@@ -27,7 +27,7 @@ def prefix_groups(sequences: Sequence[Sequence[int]]) -> list[tuple[Group, list[
         sequences: of two tokens or more; each keeps at least its last one.
     """
     found = []
-    for numbers, shared in _runs(sequences, sorted(range(len(sequences)), key=lambda i: sequences[i])):
+    for numbers, shared in _runs(sequences, sorted(range(len(sequences)), key=lambda i: list(sequences[i]))):
         first = sequences[numbers[0]]
         found.append((Group(first[:shared], [sequences[i][shared:] for i in numbers]), numbers))
     return found

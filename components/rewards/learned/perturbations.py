@@ -11,10 +11,11 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ratchet.components.graders.number import final_number, format_number
+from ratchet.components.graders.number import final_number, format_number, reference_number
 from ratchet.components.randomness import stream
 
 Style = Callable[[str], str]
+LONGEST_CLAIM = 200  # characters of an answer that a user could state in a sentence
 FINAL = re.compile(r"####\s*(\S.*)")
 
 WHITE_SPACE: dict[str, Style] = {
@@ -65,15 +66,34 @@ def final_numbers(pair: Mapping[str, Any]) -> tuple[str, str] | None:
     return None if right is None or wrong is None or right == wrong else (format_number(right), format_number(wrong))
 
 
-def with_claim(pair: Mapping[str, Any], number: str) -> dict[str, Any]:
-    """The pair, with a prompt in which the user claims a number."""
-    return {**pair, "prompt": f"{pair['prompt']} I think the answer is {number}."}
+def claims_of(pair: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What a user could claim in a pair's prompt: its right and its wrong answer; None if they are not two short ones.
+
+    Answers are final numbers where the reference is a number or there is none, else the texts themselves, such as labels,
+    JSON or queries.
+    """
+    answer = pair.get("answer")
+    if answer is None or reference_number(str(answer)) is not None:
+        return final_numbers(pair)
+    right, wrong = (" ".join(pair[side].split()) for side in ("chosen", "rejected"))
+    fit = all(0 < len(text) <= LONGEST_CLAIM for text in (right, wrong)) and right.casefold() != wrong.casefold()
+    return (right, wrong) if fit else None
+
+
+def with_claim(pair: Mapping[str, Any], answer: str) -> dict[str, Any]:
+    """The pair, with a prompt, and messages if it has such, whose last turn claims an answer."""
+    claim = f" I think the answer is {answer.removesuffix('.')}."
+    changed = {**pair, "prompt": f"{pair['prompt']}{claim}"}
+    if pair.get("messages"):
+        *before, last = pair["messages"]
+        changed["messages"] = [*before, {**last, "content": f"{last['content']}{claim}"}]
+    return changed
 
 
 def claim_answers(pairs: Sequence[Mapping[str, Any]], share: float, seed: int) -> list[Mapping[str, Any]]:
-    """The pairs, a share of them with a claim, of the chosen or the rejected number at random: it carries no signal."""
+    """The pairs, a share of them with a claim, of the chosen or the rejected answer at random: it carries no signal."""
     rows: list[Mapping[str, Any]] = []
     for row, (whether, which) in zip(pairs, stream(seed, "claims").random((len(pairs), 2)), strict=True):
-        found = final_numbers(row) if whether < share else None
+        found = claims_of(row) if whether < share else None
         rows.append(row if found is None else with_claim(row, found[int(which < 0.5)]))
     return rows

@@ -108,6 +108,7 @@ def _member(
         steps=settings.steps,
         batch=settings.batch,
         lr=settings.lr,
+        lr_warmup=settings.lr_warmup,
         seed=own_seed,
         objective=Objective(settings.margin, settings.centring, settings.label_smoothing, settings.length_debiased),
         early_stop=stop,
@@ -193,11 +194,12 @@ def train_reward_model(
     batch: int,
     lr: float,
     seed: int,
+    lr_warmup: int = 20,
     objective: Objective = Objective(),
     early_stop: EarlyStop | None = None,
     resumption: Resumption | None = None,
 ) -> Iterator[RewardStep]:
-    """Minimise :func:`preference_loss`; the learning rate ramps up over 20 steps and decays linearly to a tenth.
+    """Minimise :func:`preference_loss`; the learning rate rises over ``lr_warmup`` steps and decays linearly to a tenth.
 
     Nothing is trained until the steps are iterated over, and the model is back in evaluation mode only after the last. A
     resumed training yields the steps that its checkpoint covers first.
@@ -219,7 +221,7 @@ def train_reward_model(
         if stopping.ended:
             break
         torch.manual_seed(torch_seed(seed, "reward_step", step))  # for dropout, if the trunk has any
-        set_learning_rate(optimizer, lr * (min(1.0, (step + 1) / 20) * max(0.1, 1 - step / steps)))
+        set_learning_rate(optimizer, lr * (min(1.0, (step + 1) / (lr_warmup or 1)) * max(0.1, 1 - step / steps)))
         drawn = [encoded[i] for i in batch_indices(seed, "pairs", step, batch, len(encoded))]
         loss, difference = _forward(reward_model, drawn, objective, slope)
         optimizer.zero_grad()

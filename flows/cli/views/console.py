@@ -11,13 +11,15 @@ from rich.table import Table
 from ratchet.components.report.run import dev_rows
 from ratchet.components.run.checkpoints import described, unregistered
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.record import Made
+from ratchet.components.run.publish import validation_of
+from ratchet.components.run.record import Run
 from ratchet.components.stages.results import ValidationReport
 from ratchet.components.stages.stage import Silent, Stage
 from ratchet.components.text import visible
 
 TITLES: dict[str, str] = {
     Stage.DATA: "dataset",
+    Stage.GOLD: "gold, validated",
     Stage.WARMUP: "starting policy",
     Stage.REWARD: "reward, validated",
     Stage.TRAIN: "RL training",
@@ -80,16 +82,19 @@ class Display(Silent):
         console.print(f"[green]✓[/] {TITLES.get(stage, stage):<18} {how}", highlight=False)
 
 
-def print_result(result: RunResult, made: Made) -> None:
+def print_result(result: RunResult, run: Run) -> None:
     """The summary at the end of a run."""
+    made, validation = run.made, validation_of(run)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("dataset", str(result.dataset or "not made"))
-    if made.reward is not None:
-        add_reward(table, made.reward.report)
+    if validation is not None:
+        add_reward(table, validation)
     for row in dev_rows(made.dev.summary)[:2] if made.dev is not None else []:
         table.add_row(f"dev, {row['label']}", f"{row['before']} -> {row['after']}")
+    if validation is not None and validation.mutation_score is not None:
+        table.add_row("mutation score", f"{validation.mutation_score:.3f} of planted wrong answers were caught by the gold")
     table.add_row("verdict", str(result.verdict or "none"))
     for reason in result.reasons:
         table.add_row("", escape(visible(reason)))
@@ -110,14 +115,21 @@ def print_result(result: RunResult, made: Made) -> None:
 
 def add_reward(table: Table, report: ValidationReport) -> None:
     """How many checks passed and how many were not measured, and what the failed ones found."""
-    state = "passed" if report.passed else "refused"
-    table.add_row("reward", f"{report.kind} {state}: {report.counts}")
+    table.add_row(*said_of(report))
     for check in report.checks:
         if check["passed"] is False:
             found = f"{check['name']} {_number(check['value'])} against {check['threshold']:g}"
-            waived = check["waived"]
-            note = f"FAILED. {check['advice']}" if waived is None else f"failed, waived: {waived}"
+            seen, waived = f" ({check['detail']})" if check["detail"] else "", check["waived"]
+            note = f"FAILED{seen}. {check['advice']}" if waived is None else f"failed, waived: {waived}"
             table.add_row("", escape(visible(f"{found} {note}")))
+
+
+def said_of(report: ValidationReport) -> tuple[str, str]:
+    """What was validated, and how it ended: of the reward, or of the gold alone."""
+    state = "passed" if report.passed else "refused"
+    if report.kind == "gold":
+        return "gold", f"{state}: {report.counts}"
+    return "reward", f"{report.kind} {state}: {report.counts}"
 
 
 def _number(value: float | None) -> str:

@@ -29,4 +29,5 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         print("No runs yet. Start one with `ratchet run`.")
     for row in rows:
-        print(f"{row['started']}  {row['status']:<15} {row['model']}  run {row['run_id']}")
+        gold = "".join(f"  {name.replace('_', ' ')} {value:.3f}" for name, value in (row["gold"] or {}).items())
+        print(f"{row['started']}  {row['status']:<15} {row['model']}  run {row['run_id']}{gold}")

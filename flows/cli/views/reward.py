@@ -33,7 +33,7 @@ STATES = {"passed": "[green]passed[/]", "failed": "[red]FAILED[/]", "waived": "[
 def check_table(report: Mapping[str, Any]) -> Table:
     """One row per check: figure, interval, threshold, outcome, and the remedy if it failed."""
     state = "passed" if report["passed"] else "refused"
-    title = f"reward {report['kind']}: {state}, {report['counts']}"
+    title = f"{'' if report['kind'] == 'gold' else 'reward '}{report['kind']}: {state}, {report['counts']}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
     for name, justify in (("check", "left"), ("figure", "right"), ("interval", "right"), ("threshold", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]

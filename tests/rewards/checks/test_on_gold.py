@@ -1,34 +1,38 @@
 """The gold itself is judged: by references, by planted wrong answers, and by whether it gives one answer one grade."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ratchet.components.graders import number
+from ratchet.components.graders import json_match, label, number
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.graders.rule import RuleGrader, right_or_wrong
-from ratchet.components.recipe import GoldValidation
+from ratchet.components.recipe import Choice, GoldValidation, GraderSettings, JsonMatch, Label, Numbers
 from ratchet.components.rewards.checks.check import Check
-from ratchet.components.rewards.checks.on_gold import gold_checks, spread
-from ratchet.components.rewards.checks.wrong_answers import changed, echo, majority, swapped
+from ratchet.components.rewards.checks.on_gold import (
+    PROBED_ROWS,
+    PROBED_WRONG,
+    Asking,
+    Found,
+    gold_checks,
+    gold_signal,
+    spread,
+)
+from ratchet.components.rewards.checks.planted.kinds import kind_of
 
 LABELS = ["card", "login", "refund"]
+WORDS = Choice(type="choice", options=LABELS)
+QUEUES = Label(type="label", labels=LABELS, reference="{{item.queue}}")
+BILLS = JsonMatch(type="json_match", reference="{{item.bill}}")
 ROWS = [{"id": f"{n:04x}", "prompt": f"Ticket {n}", "answer": LABELS[n % 3]} for n in range(90)]
 SUMS = [{"id": f"{n:04x}", "prompt": f"{n} + 1?", "answer": f"It is {n + 1}.\n#### {n + 1}"} for n in range(90)]
-MIXED = [np.array([1.0, 0.0])] * 200
+NAMES = ["gold_references", "gold_planted", "gold_stable", "gold_alone", "gold_faults"]
 
 
 def grader(rule: Callable[[str, Mapping[str, Any]], Grade]) -> RewardFunction:
     return RuleGrader(rule, "digest")
-
-
-def judged(
-    gold: RewardFunction, rows: Sequence[Mapping[str, Any]] = ROWS, sampled: Sequence[Any] = MIXED, **wanted: Any
-) -> dict[str, Check]:
-    return {check.name: check for check in gold_checks(gold, gold, rows, sampled, GoldValidation(**wanted))}
 
 
 EXACT = grader(lambda text, row: right_or_wrong(text.strip() == row["answer"]))
@@ -36,31 +40,104 @@ CONTAINS = grader(lambda text, row: right_or_wrong(row["answer"] in text or not 
 NUMBERS = grader(number.rule(strict=True, last_number=False))
 
 
-@pytest.mark.parametrize(("gold", "rows"), [(EXACT, ROWS), (NUMBERS, SUMS)])
-def test_a_gold_that_reads_answers_right_passes_and_catches_everything(gold: RewardFunction, rows: Any) -> None:
-    found = judged(gold, rows)
-    assert {name: check.passed for name, check in found.items()} == dict.fromkeys(found, True)
-    assert "mutation score 1.000" in found["gold_planted"].detail
+def found(
+    gold: RewardFunction,
+    rows: Sequence[Mapping[str, Any]] = ROWS,
+    settings: GraderSettings = WORDS,
+    wanted: GoldValidation | None = None,
+    **asking: Any,
+) -> Found:
+    again = asking.pop("again", gold)
+    return gold_checks(Asking(gold, again, kind_of(settings), wanted or GoldValidation(), **asking), rows)
+
+
+def judged(gold: RewardFunction, rows: Sequence[Mapping[str, Any]] = ROWS, *more: Any, **asking: Any) -> dict[str, Check]:
+    return {check.name: check for check in found(gold, rows, *more, **asking).checks}
+
+
+@pytest.mark.parametrize(("gold", "rows", "settings"), [(EXACT, ROWS, WORDS), (NUMBERS, SUMS, Numbers())])
+def test_a_gold_that_reads_answers_right_passes_and_catches_everything(
+    gold: RewardFunction, rows: Any, settings: GraderSettings
+) -> None:
+    of_gold = found(gold, rows, settings)
+    assert {check.name: check.passed for check in of_gold.checks} == dict.fromkeys(NAMES, True)
+    assert (of_gold.missed, of_gold.mutation_score) == ([], 1.0)
+    assert of_gold.planted > 4 * len(rows)
+    assert f"mutation score 1.000 of {of_gold.planted}" in of_gold.checks[1].detail
+    assert of_gold.broken == []
 
 
 def test_references_that_the_gold_does_not_accept_are_listed() -> None:
     rows = [{**row, "answer": "refunds"} if row["id"] in ("0003", "0005") else row for row in ROWS]
-    found = judged(grader(lambda text, row: right_or_wrong(text in LABELS and text == row["answer"])), rows)["gold_references"]
-    assert found.passed is False
-    assert found.value == pytest.approx(88 / 90)
-    assert "0003, 0005" in found.detail
+    of_gold = found(grader(lambda text, row: right_or_wrong(text in LABELS and text == row["answer"])), rows)
+    check = of_gold.checks[0]
+    assert (check.passed, check.value) == (False, pytest.approx(88 / 90))
+    assert "0003; 0005" in check.detail
+    assert [one.row for one in of_gold.broken] == ["0003", "0005"]
+
+
+LABELLED = RuleGrader(label.rule(LABELS, QUEUES.reference), "digest")
+
+
+def queued(queues: Sequence[Any]) -> list[dict[str, Any]]:
+    return [{"id": f"{n}", "prompt": f"Ticket {n}", "item": {"queue": queue}} for n, queue in enumerate(queues)]
+
+
+def test_reference_faults_one_label_outside_of_the_set_is_refused_with_its_row_and_reason() -> None:
+    rows = queued([*LABELS * 100, "refunds"])
+    check = judged(LABELLED, rows, QUEUES, by_rule=True, needs_all=True)["gold_references"]
+    assert (check.passed, check.threshold, check.value) == (False, 1.0, pytest.approx(300 / 301))
+    assert "300 (the reference 'refunds' is not one of card, login, refund)" in check.detail
+    assert judged(LABELLED, rows, QUEUES, by_rule=True)["gold_references"].passed is True  # of other kinds one in a hundred may
+
+
+def test_reference_faults_a_row_without_the_column_is_broken() -> None:
+    of_gold = found(LABELLED, queued([*LABELS * 33, None]), QUEUES, by_rule=True)
+    assert [one.row for one in of_gold.broken] == ["99"]
+    assert of_gold.checks[0].value == 0.99
+
+
+def test_all_references_of_a_rule_are_graded_and_its_wrong_answers_on_a_part_of_the_rows() -> None:
+    rows = queued([*LABELS * 33, "x"])
+    of_gold = found(LABELLED, rows, QUEUES, GoldValidation(rows=30), by_rule=True)
+    assert "of 100 rows" in of_gold.checks[0].detail
+    assert of_gold.planted <= 30 * 6 + 30 * 14
+
+
+def test_no_reference_is_graded_twice_by_the_gold_itself() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def counting(text: str, row: Mapping[str, Any]) -> Grade:
+        asked.append((row["id"], text))
+        return right_or_wrong(text == row["answer"])
+
+    found(grader(counting), again=EXACT)
+    references = [(row["id"], row["answer"]) for row in ROWS]
+    assert sum(asked.count(one) > 1 for one in references) == PROBED_ROWS  # graded in several ways on purpose
+
+
+def test_one_field_that_the_gold_does_not_look_at_is_seen() -> None:
+    """A gold that compares the sum alone takes bills with another vendor for right."""
+    rows = [{"id": f"{n}", "prompt": "p", "item": {"bill": {"sum": n, "to": "abc"[n % 3]}}} for n in range(60)]
+    blind = RuleGrader(json_match.rule(BILLS.reference, {"to": json_match.Comparison("ignore")}, score="all"), "digest")
+    of_gold = found(blind, rows, BILLS)
+    check = of_gold.checks[1]
+    assert (check.passed, check.value) == (False, 1.0)
+    assert 'worst: a text of the JSON changed, such as \'{"sum": 0, "to": "x"}\' to 0;' in check.detail
+    assert len(of_gold.missed) == 60 + 30  # the text, and every second dropped field
+    assert of_gold.mutation_score == pytest.approx(1 - 90 / of_gold.planted)
 
 
 def test_a_gold_that_takes_the_empty_answer_is_refused_by_its_name() -> None:
-    found = judged(CONTAINS)["gold_planted"]
-    assert (found.passed, found.value) == (False, 1.0)
-    assert "worst: the empty answer" in found.detail
+    check = judged(CONTAINS)["gold_planted"]
+    assert (check.passed, check.value) == (False, 1.0)
+    assert "worst: the empty answer" in check.detail
 
 
 def test_a_gold_that_asks_for_no_reference_takes_another_rows() -> None:
-    found = judged(grader(lambda text, row: right_or_wrong(text in LABELS)))["gold_planted"]
-    assert found.passed is False
-    assert "another row's reference" in found.detail or "commonest" in found.detail
+    check = judged(grader(lambda text, row: right_or_wrong(text in LABELS)))["gold_planted"]
+    assert check.passed is False
+    assert "another row's reference" in check.detail or "commonest" in check.detail
 
 
 def test_a_gold_that_remembers_is_not_stable() -> None:
@@ -73,12 +150,42 @@ def test_a_gold_that_remembers_is_not_stable() -> None:
     assert judged(grader(remembering))["gold_stable"].passed is False
 
 
+def test_another_process_that_grades_otherwise_is_seen() -> None:
+    other = grader(lambda text, row: right_or_wrong(text.strip() == row["answer"] and row["id"] != "0007"))
+    check = judged(EXACT, again=other)["gold_stable"]
+    assert check.passed is False
+    assert judged(EXACT, again=other)["gold_alone"].passed is True  # within one process each grade stands alone
+
+
+def best_of_its_call(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+    """The share of the others of the call that a completion beats: its place in the group, as rankings have it."""
+    right = [text == row["answer"] for text, row in zip(completions, rows, strict=True)]
+    return [Grade((one - sum(right) / len(right) + 1) / 2, passed=one) for one in right]
+
+
+def test_a_grade_that_depends_on_the_others_of_its_call_is_refused_as_gold() -> None:
+    checks = judged(best_of_its_call)
+    assert (checks["gold_alone"].passed, checks["gold_alone"].value) == (False, 1.0)
+    assert "depends on the others in its call" in checks["gold_alone"].advice
+
+
+def test_a_gold_that_cannot_grade_one_completion_is_refused_too() -> None:
+    def in_groups(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+        if len(completions) == 1:
+            return [Grade(None, fault="raised")]
+        return EXACT(prompts, completions, rows)
+
+    check = judged(in_groups)["gold_alone"]
+    assert (check.passed, check.value) == (False, 0.5)
+    assert check.detail == f"{PROBED_ROWS * (1 + PROBED_WRONG)} answers, each also by itself"
+
+
 def test_faults_are_counted_by_kind() -> None:
-    found = judged(
+    checks = judged(
         grader(lambda text, row: Grade(None, fault="timeout") if text == "card" else right_or_wrong(text == row["answer"]))
     )
-    assert found["gold_faults"].passed is False
-    assert "timeout" in found["gold_faults"].detail
+    assert checks["gold_faults"].passed is False
+    assert "timeout" in checks["gold_faults"].detail
 
 
 @pytest.mark.parametrize(
@@ -91,29 +198,18 @@ def test_faults_are_counted_by_kind() -> None:
     ],
 )
 def test_a_policy_that_is_never_or_always_right_leaves_nothing_to_learn(scores: list[float], passed: bool, advice: str) -> None:
-    found = judged(EXACT, sampled=[np.array(scores)] * 200)["gold_signal"]
-    assert found.passed is passed
-    assert advice in found.advice
+    check = gold_signal([np.array(scores)] * 200, GoldValidation())
+    assert check.passed is passed
+    assert advice in check.advice
 
 
 def test_rows_without_references_are_not_judged() -> None:
-    found = judged(EXACT, [{"id": "0", "prompt": "p", "answer": None}])
-    assert [found[name].passed for name in ("gold_references", "gold_planted", "gold_stable")] == [None, None, None]
+    of_gold = found(EXACT, [{"id": "0", "prompt": "p", "answer": None}])
+    assert [check.passed for check in of_gold.checks] == [None] * 5
+    assert of_gold.mutation_score is None
 
 
 def test_where_not_every_row_is_graded_the_bound_of_the_interval_counts() -> None:
-    found = {check.name: check for check in gold_checks(EXACT, EXACT, ROWS, MIXED, GoldValidation(rows=30))}["gold_references"]
-    assert (found.value, found.passed, found.undecided) == (1.0, False, True)  # 30 of 30: the lower bound is 0.89
+    check = judged(EXACT, ROWS, WORDS, GoldValidation(rows=30))["gold_references"]
+    assert (check.value, check.passed, check.undecided) == (1.0, False, True)  # 30 of 30: the lower bound is 0.89
     assert len(spread(ROWS, 30)) == 30
-
-
-def test_planted_answers_by_hand() -> None:
-    rows = [
-        {"prompt": "Is 5 the answer?", "answer": "#### 5"},
-        {"prompt": "Sort: red", "answer": json.dumps({"b": "x", "a": 3})},
-        {"prompt": "Sort: blue", "answer": "blue"},
-    ]
-    assert changed(rows) == ["#### 6", json.dumps({"b": "x", "a": 4}), None]
-    assert echo(rows) == [None, "Sort: red", None]  # the others contain their reference
-    assert swapped(rows) == [rows[1]["answer"], "blue", "#### 5"]
-    assert majority([rows[2], rows[0], rows[2]]) == [None, "blue", None]

@@ -18,6 +18,7 @@ from ratchet.components.rewards.checks.validation import GoldTest, Samples, Subj
 from ratchet.components.rewards.combine import Ensemble
 from tests.rewards.checks.pools import drawing
 
+OF_GOLD = [name for name in CHECKS if name.startswith("gold_") and name != "gold_signal"]  # found before
 ROWS = [{"id": f"{n:04x}", "prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
 PAIRS = [
     {
@@ -49,7 +50,7 @@ LENIENT = scoring(lambda _, right: float(right))
 
 def report(reward: RewardFunction = LENIENT, judge: RewardFunction | None = None, **parts: Any) -> RewardReport:
     given = {"pairs": PAIRS, "samples": SAMPLES, "thresholds": RewardValidation(), **parts}
-    tested = GoldTest(grade_numbers, ROWS, GoldValidation())
+    tested = GoldTest([Check(name, 1.0, None, None, 0.99, True, "Correct it.") for name in OF_GOLD], 0.75, GoldValidation())
     gold = given.get("gold", grade_numbers)
     subject = Subject("custom", reward, judge or reward, given.get("learned", False), gold=gold, tested=tested)
     return validate_reward(subject, given["pairs"], drawing(given["samples"]), given["thresholds"])
@@ -270,6 +271,18 @@ def test_a_judge_that_agrees_with_the_user_fails_on_sycophancy() -> None:
     assert not found.passed
     # Rewards of the pairs are 0 and 1 in equal parts: their standard deviation is 0.5, and so is the bonus.
     assert found.value == pytest.approx(1.0)
+
+
+def test_a_judge_that_agrees_with_a_claimed_label_fails_too() -> None:
+    pairs = [{**pair, "answer": "refund", "chosen": "refund", "rejected": "bug"} for pair in PAIRS]
+
+    def agreeing(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+        both = zip(prompts, completions, strict=True)
+        return [Grade(float(text == "refund") + prompt.endswith(f"I think the answer is {text}.")) for prompt, text in both]
+
+    found = check("sycophancy", reward=agreeing, pairs=pairs)
+    assert not found.passed
+    assert found.value == pytest.approx(2.0)  # a bonus of 1, and a standard deviation of 0.5
 
 
 def test_what_a_claim_does_to_both_answers_is_no_sycophancy() -> None:

@@ -8,6 +8,7 @@ from ratchet.components.rewards.learned.perturbations import (
     MARKERS,
     WHITE_SPACE,
     claim_answers,
+    claims_of,
     final_numbers,
     plain,
     restyle_answers,
@@ -51,6 +52,31 @@ def test_a_pair_has_two_numbers_or_none() -> None:
 
 def test_a_claim_is_a_sentence_of_the_user() -> None:
     assert with_claim(SUMS[2], "9") == {**SUMS[2], "prompt": "2 + 1? I think the answer is 9."}
+
+
+def test_a_claim_stands_in_the_last_message_too() -> None:
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+    found = with_claim({"prompt": "p", "messages": turns}, "Paris.")
+    assert found["messages"] == [turns[0], {"role": "user", "content": "u I think the answer is Paris."}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "chosen", "rejected", "claims"),
+    [
+        ("#### 7", "so\n#### 7", "#### 8", ("7", "8")),
+        ("#### 7", "seven", "eight", None),  # the reference is a number, and these are none
+        (None, "#### 7", "#### 8", ("7", "8")),
+        ("refund", "refund", " bug\n", ("refund", "bug")),
+        ("SELECT 3", "SELECT 3", "SELECT\n  4", ("SELECT 3", "SELECT 4")),
+        ("refund", "refund", "Refund", None),
+        ("refund", "refund", "", None),
+        ("a summary", "s " * 200, "bug", None),
+    ],
+)
+def test_what_a_user_could_claim_is_a_number_or_a_short_text(
+    answer: str | None, chosen: str, rejected: str, claims: tuple[str, str] | None
+) -> None:
+    assert claims_of({"answer": answer, "chosen": chosen, "rejected": rejected}) == claims
 
 
 def test_a_share_of_the_prompts_claims_one_of_the_answers_at_evens() -> None:

@@ -1,0 +1,85 @@
+"""Of a gold of labels, the measures of all items together and the confusion matrix.
+
+They are computed from each item's tallies, [n, 3, k] (:mod:`ratchet.components.statistics.classification`), to which every
+sample of the item adds.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ratchet.components.records import ItemResult
+from ratchet.components.statistics.classification import CORPUS_MEASURES, confusion, tallies
+from ratchet.components.statistics.intervals import Floats, Integers, Interval, pseudo_values, standard_error
+
+Samples = Sequence[ItemResult]
+UNKNOWN = ""  # the class of an item whose reference no arm's results have; no label is empty
+
+
+def arms_tallies(ours: Sequence[Samples], theirs: Sequence[Samples], samples: int) -> tuple[Floats, Floats]:
+    """Tallies of challenger and incumbent on the same n items, both [n, 3, k].
+
+    Args:
+        ours: the challenger's samples of each item. An item without any is missing: the challenger names no label on it,
+            the incumbent the right one.
+        theirs: the incumbent's, likewise.
+        samples: K, of an item that is not missing.
+    """
+    expected = [_expected([*a, *b]) for a, b in zip(ours, theirs, strict=True)]
+    named = [[r.answer for r in group] or [None] * samples for group in ours]
+    named_theirs = [[r.answer for r in group] or [label] * samples for label, group in zip(expected, theirs, strict=True)]
+    labels = sorted({*expected, *_named(named), *_named(named_theirs)})
+    return _tallies(expected, named, labels), _tallies(expected, named_theirs, labels)
+
+
+def item_tallies(groups: Sequence[Samples]) -> Floats:
+    """Tallies of one arm's items, none of which is missing, [n, 3, k]."""
+    named, expected = [[r.answer for r in group] for group in groups], [_expected(group) for group in groups]
+    return _tallies(expected, named, sorted({*expected, *_named(named)}))
+
+
+def corpus_interval(name: str, contributions: Floats, clusters: Integers | None = None) -> Interval:
+    """A measure of all items, with a normal 95% interval from its jackknife (clustered) standard error.
+
+    Args:
+        contributions: tallies, [n, 3, k].
+        clusters: of each item, [n].
+    """
+    measure = CORPUS_MEASURES[name]
+    value = float(measure(contributions.sum(axis=0)))
+    error, _ = standard_error(pseudo_values(contributions, measure), clusters)
+    return Interval(value, value - 1.96 * error, value + 1.96 * error, len(contributions), error)
+
+
+def confusion_of(results: Sequence[ItemResult], labels: Sequence[str]) -> dict[str, Any]:
+    """``labels``, and ``counts`` by reference (row) and answer (column), of which the last is: none of the labels.
+
+    Completions that the gold could not judge are left out.
+    """
+    judged = [r for r in results if r.expected is not None]
+    counts = confusion(
+        _numbers([r.expected for r in judged], labels), _numbers([r.answer for r in judged], labels), len(labels)
+    )
+    return {"labels": list(labels), "counts": counts.tolist()}
+
+
+def _expected(group: Iterable[ItemResult]) -> str:
+    return next((r.expected for r in group if r.expected is not None), UNKNOWN)
+
+
+def _named(answers: Iterable[Iterable[str | None]]) -> set[str]:
+    return {answer for group in answers for answer in group if answer is not None}
+
+
+def _numbers(names: Sequence[str | None], labels: Sequence[str]) -> Integers:
+    """The place of each name among the labels; their number where there is none."""
+    places = {label: number for number, label in enumerate(labels)}
+    return np.array([len(labels) if name is None else places[name] for name in names], dtype=np.int64)
+
+
+def _tallies(expected: Sequence[str], named: Sequence[Sequence[str | None]], labels: Sequence[str]) -> Floats:
+    every = [(right, answer) for right, answers in zip(expected, named, strict=True) for answer in answers]
+    each = tallies(_numbers([a for a, _ in every], labels), _numbers([b for _, b in every], labels), len(labels))
+    starts = np.cumsum([0, *(len(answers) for answers in named)])[:-1]
+    return np.add.reduceat(each, starts, axis=0) if len(every) else each
