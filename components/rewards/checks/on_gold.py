@@ -107,12 +107,7 @@ def gold_checks(asking: Asking, rows: Rows) -> Found:
     plants = {name: asking.grades(pairs) for name, pairs in asked.items()}
     probed = _probe(few, asked)
     base = asking.grades(probed)
-    missed = [
-        Missed(case.row["id"], name, text)
-        for name, grades_of in plants.items()
-        for (case, text), grade in zip(asked[name], grades_of, strict=True)
-        if is_right(grade)
-    ]
+    missed = [Missed(case.row["id"], name, text) for name in asked for case, text in _taken(asked[name], plants[name])]
     answers = [grade for found in plants.values() for grade in found]
     checks = [
         _references(asking, grades, broken, len(graded) >= len(cases)),
@@ -122,6 +117,10 @@ def gold_checks(asking: Asking, rows: Rows) -> Found:
         _faults([*grades, *answers], asking.wanted.max_faults),
     ]
     return Found(checks, broken, missed, len(answers))
+
+
+def _taken(asked: Sequence[Asked], grades: Sequence[Grade]) -> list[Asked]:
+    return [one for one, grade in zip(asked, grades, strict=True) if is_right(grade)]
 
 
 def _without_reference(asking: Asking, rows: Rows) -> list[Case]:

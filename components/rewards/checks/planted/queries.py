@@ -6,16 +6,16 @@ out. So is one with the reference's result: an equivalent query is no wrong answ
 exactly but for the last digits of floats, so that a grader's tolerance does not hide what it misses.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
 from ratchet.components.graders.sql import Query, database_path
-from ratchet.components.graders.sql_run import Row, SlowMachine, WrongQuery, run_query
+from ratchet.components.graders.sql_run import SlowMachine, WrongQuery, run_query
 from ratchet.components.graders.sql_text import TOKEN, QueryError, for_sqlite, is_ordered, query_in
 from ratchet.components.rewards.checks.planted.texts import Case, Plant
 from ratchet.components.templates import parse_template
@@ -51,33 +51,33 @@ class Results:
     def same(self, case: Case, text: str) -> bool:
         """Whether a text gives the result of the case's reference: by chance or by meaning, it is then no wrong answer."""
         expected, found = self._on(case, case.reference), self._on(case, text)
-        return expected is not None and found is not None and self._equal(case, expected, found)
+        return expected is not None and expected == found
 
     def mutant(self, case: Case, mutate: Mutate) -> str | None:
         """The first mutant of the reference that runs and gives another result."""
         expected = self._on(case, case.reference)
         for text in mutate(_text(case.reference)) if expected is not None else ():
             found = self._on(case, text)
-            if found is not None and not self._equal(case, expected or (), found):
+            if found not in (None, expected):
                 return text
         return None
 
-    def _equal(self, case: Case, expected: tuple[Row, ...], found: tuple[Row, ...]) -> bool:
-        return expected == found if is_ordered(case.reference) else Counter(expected) == Counter(found)
-
-    def _on(self, case: Case, text: str) -> tuple[Row, ...] | None:
+    def _on(self, case: Case, text: str) -> str | None:
+        """The digest of a text's result, as a sequence where the reference has an order, else as a bag."""
         try:
-            return self._run(database_path(self.place, case.row, self.root), text)
+            found = self._run(database_path(self.place, case.row, self.root), text)
         except DataError:
             return None
+        return found and found[0 if is_ordered(case.reference) else 1]
 
-    def _result(self, path: Path, text: str) -> tuple[Row, ...] | None:
+    def _result(self, path: Path, text: str) -> tuple[str, str] | None:
         """None if it does not run."""
         try:
             found = run_query(path, for_sqlite(query_in(text), self.query.dialect), self.query.max_rows, self.query.limits)
         except (WrongQuery, SlowMachine, QueryError):
             return None
-        return tuple(tuple(map(_rounded, row)) for row in found)
+        rows = [repr(tuple(map(_rounded, row))) for row in found]
+        return digest_of(rows), digest_of(sorted(rows))
 
 
 def plants(results: Results) -> dict[str, Plant]:
