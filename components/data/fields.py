@@ -40,8 +40,11 @@ class Fields:
                 raise DataError(f"{_absent(self.path, tried[column], self.names)} {_remedy(options[column])}{bare}")
 
 
-def check_named(source: Records, files: Sequence[Fields]) -> None:
+def check_named(source: Records, files: Sequence[Fields], kept: Iterable[str] = ()) -> None:
     """Refuse a field that the recipe names and no record of the source's files has; usual names may be absent.
+
+    Args:
+        kept: columns that ``data.keep`` names.
 
     Raises:
         DataError: naming the field, and those that are there.
@@ -51,6 +54,9 @@ def check_named(source: Records, files: Sequence[Fields]) -> None:
         name = getattr(source, option)
         if there and name != Records.model_fields[option].default and name not in there:
             raise DataError(f"{_absent(source.path, [name], there)} {_remedy(option)}")
+    lost = [name for name in kept if there and name not in there]
+    if lost:
+        raise DataError(f"{_absent(source.path, lost[:1], there)} data.keep names it. Correct data.keep, or rename the field.")
 
 
 def _absent(path: str, tried: Iterable[str], there: Iterable[str]) -> str:

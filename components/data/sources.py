@@ -89,7 +89,7 @@ def _own_rows(data: Data, source: FileSource, needed: Sequence[str]) -> Iterator
     if isinstance(source, JsonLines) and source.pairs is not None:
         files.append(Fields(source.pairs))
         yield from _pair_rows(data, source, source.pairs, files[1])
-    check_named(source, files)
+    check_named(source, files, () if isinstance(data.keep, str) else data.keep)
 
 
 def _grouped(data: Data, source: Any) -> Any:

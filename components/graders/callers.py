@@ -129,7 +129,7 @@ class Lambda(Caller):
         (call,) = calls
         event = {
             "id": str(call["row"].get("id", "0")),
-            "messages": [*_messages(call), {"role": "assistant", "content": call["completion"]}],
+            "messages": [*messages_of(call), {"role": "assistant", "content": call["completion"]}],
             "metadata": item_of(call["row"]),
             "reference_answer": reference_for(call, options),
         }
@@ -185,18 +185,20 @@ def reference_for(call: Call, options: Options) -> Any:
     return reference_of(str(options.get("reference", "{{item.answer}}")))(call["row"])
 
 
-def _messages(call: Call) -> list[Any]:
+def messages_of(call: Call) -> list[Any]:
+    """What was asked, as messages {role, content}."""
     messages = call["row"].get("messages")
     return messages if isinstance(messages, list) else [{"role": "user", "content": call["prompt"]}]
 
 
 def _conversational(call: Call, options: Options) -> bool:
+    """As in TRL, all rows of a dataset are conversations or none is: a table that has some has the column in every row."""
     form = options.get("form", "auto")
-    return form == "messages" or (form == "auto" and isinstance(call["row"].get("messages"), list))
+    return form == "messages" or (form == "auto" and "messages" in call["row"])
 
 
 def _prompt(call: Call, options: Options) -> Any:
-    return _messages(call) if _conversational(call, options) else call["prompt"]
+    return messages_of(call) if _conversational(call, options) else call["prompt"]
 
 
 def _completion(call: Call, options: Options) -> Any:

@@ -1,4 +1,4 @@
-"""``task.response``: what a completion must be."""
+"""``task.response``: what a completion must be; and what graders know of the task."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from ratchet.components.recipe.base import Section
 
 READING = ("file", "http", "openai")  # kinds of graders that are given a ``sample``; also the keys of their short forms
+
+Known = Mapping[str, Mapping[str, Any]]  # by kind of grader, settings that it has unless it has others
 
 
 class Response(Section):
@@ -17,37 +19,53 @@ class Response(Section):
 def with_response(values: Any) -> Any:
     """A recipe's values, in which ``task.response`` stands for itself, and each grader that reads a sample has its schema.
 
-    It is kept apart from the task, on which the version of the data depends.
+    It is kept apart from the task, on which the version of the data depends. Functions also know that a task of messages is
+    conversational, as TRL calls it.
     """
     task = values.get("task") if isinstance(values, Mapping) else None
-    if not isinstance(task, Mapping) or "response" not in task:
+    if not isinstance(task, Mapping):
         return values
     asked = {name: value for name, value in task.items() if name != "response"}
-    others = {name: value for name, value in values.items() if name != "task"} | ({"task": asked} if asked else {})
-    response = task["response"]
-    schema = response.get("json_schema") if isinstance(response, Mapping) else None
-    graders, reward = others.get("graders"), others.get("reward")
+    others = {name: value for name, value in values.items() if name != "task"}
+    others |= {"task": asked} if asked or "response" not in task else {}
+    others |= {"response": task["response"]} if "response" in task else {}
+    return _told(others, _known(task))
+
+
+def _known(task: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    response = task.get("response")
+    known: dict[str, dict[str, Any]] = {kind: {} for kind in READING}
+    if isinstance(response, Mapping):
+        known = {kind: {"response": response.get("json_schema")} for kind in READING}
+    if task.get("messages"):
+        known["file"]["form"] = "messages"
+    return known
+
+
+def _told(values: dict[str, Any], known: Known) -> dict[str, Any]:
+    graders, reward = values.get("graders"), values.get("reward")
+    told = dict(values)
     if isinstance(graders, Mapping):
-        others["graders"] = {name: _told(grader, schema) for name, grader in graders.items()}
+        told["graders"] = {name: _grader(grader, known) for name, grader in graders.items()}
     if isinstance(reward, Mapping):
-        others["reward"] = _reward(reward, schema)
-    return {**others, "response": response}
-
-
-def _reward(reward: Mapping[str, Any], schema: Any) -> dict[str, Any]:
-    told = dict(reward)
-    if "verifier" in told:
-        told["verifier"] = _told(told["verifier"], schema)
-    if isinstance(told.get("terms"), list):
-        told["terms"] = [_reward(term, schema) if isinstance(term, Mapping) else term for term in told["terms"]]
+        told["reward"] = _reward(reward, known)
     return told
 
 
-def _told(grader: Any, schema: Any) -> Any:
+def _reward(reward: Mapping[str, Any], known: Known) -> dict[str, Any]:
+    told = dict(reward)
+    if "verifier" in told:
+        told["verifier"] = _grader(told["verifier"], known)
+    if isinstance(told.get("terms"), list):
+        told["terms"] = [_reward(term, known) if isinstance(term, Mapping) else term for term in told["terms"]]
+    return told
+
+
+def _grader(grader: Any, known: Known) -> Any:
     if not isinstance(grader, Mapping):
         return grader
     inner = grader.get("graders")
     if grader.get("type") == "multi" and isinstance(inner, Mapping):
-        return {**grader, "graders": {name: _told(one, schema) for name, one in inner.items()}}
-    reads = grader["type"] in READING if "type" in grader else any(kind in grader for kind in READING)
-    return {"response": schema, **grader} if reads else grader
+        return {**grader, "graders": {name: _grader(one, known) for name, one in inner.items()}}
+    kind = grader.get("type", next((kind for kind in READING if kind in grader), None))
+    return {**known[kind], **grader} if kind in known else grader

@@ -37,7 +37,7 @@ def build_reward(settings: Reward, model_path: Path | None, device: torch.device
 
 def build_gold(recipe: Recipe) -> RewardFunction:
     """The grader that is gold; its faults are counted, and stop the run above the share of ``reward.failures``."""
-    return counted(recipe.gold_settings, gold_key(recipe), recipe, "the gold")
+    return counted(recipe.gold_settings, gold_key(recipe), recipe, _named("the gold", recipe.gold_settings))
 
 
 def counted(settings: GraderSettings, key: str, recipe: Recipe, source: str | None = None) -> RewardFunction:
@@ -55,7 +55,13 @@ def load_model(settings: ModelSettings, path: Path | None, device: torch.device)
 
 
 def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
-    return Retrying(build_grader(settings), "the verifier", failures)
+    return Retrying(build_grader(settings), _named("the verifier", settings), failures)
+
+
+def _named(role: str, settings: GraderSettings) -> str:
+    """A grader's role and, of one that is the user's, its file or address: where to look for a fault."""
+    place = getattr(settings, "file", None) or getattr(settings, "url", None) or getattr(settings, "grader", None)
+    return f"{role} {place}" if isinstance(place, str) else role
 
 
 def _custom(path: str, settings: Reward, key: str = "reward.function") -> RewardFunction:

@@ -64,6 +64,12 @@ def test_a_field_that_the_recipe_names_must_be_in_some_row(source: Source, optio
     assert len(list(read_rows(source(row, {**row, "topic": None}, **{option: "topic"})))) == 2
 
 
+def test_a_column_that_is_to_be_kept_must_be_in_some_row(source: Source) -> None:
+    data = source({"question": "2 + 3?", "answer": "#### 5", "vendor": "v"})
+    found = checked(data.model_copy(update={"keep": ["colour"]}))
+    assert "has the field 'colour'. The fields are 'question', 'answer', 'vendor'. data.keep names it." in found
+
+
 def test_a_field_of_the_file_of_pairs_counts(source: Source, tmp_path: Path) -> None:
     pair = {"question": "2 + 3?", "better": "#### 5", "worse": "#### 6"}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair))

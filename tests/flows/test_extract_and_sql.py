@@ -71,9 +71,10 @@ def assert_promoted(result: dict[str, Any], right: dict[str, str], meaning: Call
     figures = read_json(stage(result, "evaluate") / "summary.json")
     before, after = (figures[f"{arm}_sampled"]["accuracy"]["value"] for arm in ("incumbent", "challenger"))
     assert before + 0.1 < after
-    checks = {check["name"]: check for check in read_json(stage(result, "reward") / "report.json")["checks"]}
+    checks = {check["name"]: check for check in read_json(stage(result, "gold") / "report.json")["checks"]}
     assert (checks["gold_references"]["value"], checks["gold_planted"]["value"]) == (1.0, 0.0)
-    rows = read_json_lines(stage(result, "evaluate") / "challenger_sampled.jsonl")
+    arms = [f"{arm}_sampled.jsonl" for arm in ("incumbent", "challenger")]
+    rows = [row for arm in arms for row in read_json_lines(stage(result, "evaluate") / arm)]
     assert {row["passed"] for row in rows} == {True, False}
     assert all(row["passed"] == (meaning(row["completion"]) == meaning(right[row["prompt"]])) for row in rows)
 

@@ -162,6 +162,20 @@ def test_trl_gets_messages_where_the_rows_have_them() -> None:
     assert graded(reward, [{**call, "row": talk} for call in CALLS]) == [(1.0, {}), (0.0, {})]
 
 
+def test_all_rows_of_a_conversational_table_are_conversations_to_trl() -> None:
+    data_utils = pytest.importorskip("trl.data_utils", reason="TRL is not installed")
+
+    def reward(prompts, completions, **kwargs):  # type: ignore[no-untyped-def]
+        both = [{"prompt": p, "completion": c} for p, c in zip(prompts, completions, strict=True)]
+        assert [one["prompt"] for one in both] == [talk, [{"role": "user", "content": CALLS[1]["prompt"]}]]
+        return [float(data_utils.is_conversational(one)) for one in both]
+
+    talk = [{"role": "system", "content": "x"}, {"role": "user", "content": "hi"}]
+    calls = [{**CALLS[0], "row": {**ROW, "messages": talk}}, {**CALLS[1], "row": {**ROW, "messages": None}}]
+    assert graded(reward, calls) == [(1.0, {}), (1.0, {})]
+    assert graded(lambda prompts, completions, **_: [float(isinstance(one, str)) for one in prompts]) == [(1.0, {})] * 2
+
+
 def test_trls_own_reward_runs_unchanged() -> None:
     rewards = pytest.importorskip("trl.rewards", reason="TRL is not installed")
     calls = [{**CALLS[0], "completion": text} for text in ("<think>\nso\n</think>\n4", "4")]

@@ -41,6 +41,18 @@ def test_graders_that_read_a_sample_have_it_unless_they_have_their_own() -> None
     assert build_recipe(found.model_dump(mode="json"), "again") == found
 
 
+def test_a_task_of_messages_is_conversational_to_functions_unless_they_say_otherwise() -> None:
+    graders = {"mine": {"file": "a.py:f"}, "own": {"file": "a.py:f", "form": "text"}, "other": {"http": "https://x"}}
+    reward = {"kind": "verifier", "verifier": {"type": "file", "file": "a.py:f"}}
+    talk = {"messages": [{"role": "user", "content": "{{item.text}}"}]}
+    found = recipe(talk, graders=graders, gold={"grader": "mine"}, reward=reward)
+    assert [getattr(one, "form", None) for one in (*found.graders.values(), found.reward.verifier)] == [
+        *("messages", "text", None, "messages")
+    ]
+    asked = recipe({"prompt": "Sort: {{item.text}}"}, graders=graders, gold={"grader": "mine"}, reward=reward)
+    assert asked.graders["mine"].form == "auto"
+
+
 @pytest.mark.parametrize(
     ("response", "message"),
     [

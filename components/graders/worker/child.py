@@ -72,8 +72,16 @@ def _loaded(settings: Mapping[str, Any]) -> tuple[Answer | None, dict[str, Any]]
     except RatchetError as error:
         return None, {"failed": str(error), "class": type(error).__name__}
     except BaseException as error:  # SystemExit too
-        return None, {"failed": described(error), "class": "exit" if isinstance(error, SystemExit) else "import"}
+        return None, {"failed": described(error), "class": _why(error)}
     return answer, {"batch": batch, "facts": dict(facts)}
+
+
+def _why(error: BaseException) -> str:
+    """By what remedy errors of importing differ."""
+    kinds = {"exit": SystemExit, "name": UnfitError, "syntax": SyntaxError, "absent": ImportError}
+    ours = (str(Path(__file__).parent), importlib.__file__, "<frozen")
+    in_module = any(not frame.filename.startswith(ours) for frame in traceback.extract_tb(error.__traceback__))
+    return next((why for why, kind in kinds.items() if isinstance(error, kind)), "raised" if in_module else "name")
 
 
 def _split(name: str, load_module: Callable[[str], ModuleType]) -> tuple[ModuleType, str]:
@@ -245,6 +253,8 @@ def number(value: Any, what: str) -> float:
     """
     with suppress(AttributeError, ValueError, RuntimeError):  # a scalar of numpy or torch; more than one number is shown below
         value = value.item()
+    if isinstance(value, Awaitable):
+        raise UnfitError(f"it returned {what} that was never awaited: {_shown(value)}. Make the function async, and await it")
     if not isinstance(value, (int, float)):
         raise UnfitError(f"it returned {what} of type {type(value).__name__}: {_shown(value)}. Return a number, or None")
     try:

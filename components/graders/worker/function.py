@@ -131,8 +131,8 @@ class Worker:
             return RewardError(f"{self.key} {self.target!r}: {message}")
         if hello["class"] == "exit":
             return RewardError(f"{self.key} {self.target!r} cannot be imported: its module raised {message}. {REMEDY}")
-        if hello["class"] == "import":
-            return RecipeError(f"{self.key} {self.target!r} cannot be imported: {message}. Write module:function.")
+        if hello["class"] in REMEDIES:
+            return RecipeError(f"{self.key} {self.target!r} cannot be imported: {message}. {REMEDIES[hello['class']]}")
         return RecipeError(f"{self.key} {self.target!r}: {message}")
 
     def close(self) -> None:
@@ -147,4 +147,10 @@ def _line(value: object) -> bytes:
     return json.dumps(value, default=str).encode() + b"\n"
 
 
+REMEDIES = {
+    "name": "Write module:function, or path/to/file.py:function.",
+    "syntax": "Correct the file.",
+    "absent": "Install the module, or correct the name; the function is module:function, or path/to/file.py:function.",
+    "raised": "Correct the module.",
+}
 REMEDY = 'Move code that does work or ends the process below `if __name__ == "__main__":`.'

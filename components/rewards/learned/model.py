@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from ratchet.components.chat import encode_prompt, end_of_turn
+from ratchet.components.chat import encode_messages, encode_prompt, end_of_turn
 from ratchet.components.errors import ModelError
 from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.protocol import Grade
@@ -26,13 +26,28 @@ PROMPTS_KEPT = 2**15  # as tokens: checks score one prompt with many completions
 CALIBRATION = "calibration.json"
 REMEDY = "Check reward.model.base and reward.model.pretrained."
 
+Asked = str | tuple[tuple[str, str], ...]  # what a completion answers: a prompt, or the turns (role, text) of a conversation
+
+
+def asked_of(row: Mapping[str, Any], prompt: str | None = None) -> Asked:
+    """What a row asks: its ``messages``, if it has such, else its prompt or the one given."""
+    if row.get("messages"):
+        return tuple((turn["role"], turn["content"]) for turn in row["messages"])
+    return row["prompt"] if prompt is None else prompt
+
+
+def _encode_asked(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> list[int]:
+    if isinstance(asked, str):
+        return encode_prompt(tokenizer, asked)
+    return encode_messages(tokenizer, [{"role": role, "content": text} for role, text in asked])
+
 
 class RewardModel:
     """A sequence classifier with one label, and its tokenizer."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, temperature: float = 1.0) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._prompt_tokens = lru_cache(PROMPTS_KEPT)(partial(encode_prompt, tokenizer))
+        self._prompt_tokens = lru_cache(PROMPTS_KEPT)(partial(_encode_asked, tokenizer))
         self.temperature = temperature  # scores are logits divided by this, so that sigmoid(difference) is a probability
         self._packs: bool | None = None  # unknown until there are sequences that begin alike
 
@@ -85,8 +100,8 @@ class RewardModel:
         self.tokenizer.save_pretrained(path)
         write_json(path / CALIBRATION, {"temperature": self.temperature})
 
-    def encode(self, prompts: Sequence[str], completions: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt in the model's template, its completion, and the end of its turn, B.
+    def encode(self, prompts: Sequence[Asked], completions: Sequence[str]) -> list[list[int]]:
+        """Token ids of what was asked in the model's template, its completion, and the end of its turn, B.
 
         A completion is tokenized separately, as a policy writes it: no token spans the end of the prompt. What a reader cannot
         see is removed first, so that it cannot change a score.
@@ -133,7 +148,7 @@ class RewardModel:
         scores: Tensor = self.model(input_ids=ids, attention_mask=mask).logits[:, 0]
         return scores.float()
 
-    def score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+    def score(self, prompts: Sequence[Asked], completions: Sequence[str]) -> list[float]:
         """Calibrated scores. Equal texts are scored once, so that they get equal scores in any batch."""
         texts = list(dict.fromkeys(zip(prompts, completions, strict=True)))
         if not texts:
@@ -144,8 +159,9 @@ class RewardModel:
         return [scores[text] for text in zip(prompts, completions, strict=True)]
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
-        """The reward protocol."""
-        return [Grade(value, {"model": value}) for value in self.score(prompts, completions)]
+        """The reward protocol; a conversation is read with its roles."""
+        asked = [asked_of(row, prompt) for prompt, row in zip(prompts, rows, strict=True)]
+        return [Grade(value, {"model": value}) for value in self.score(asked, completions)]
 
 
 def _temperature(source: str | Path) -> float:

@@ -18,7 +18,7 @@ from ratchet.components.errors import DataError
 from ratchet.components.randomness import batch_indices, stream, torch_seed
 from ratchet.components.recipe import RewardModel as Settings
 from ratchet.components.rewards.checks.check import MORE_PAIRS
-from ratchet.components.rewards.learned.model import ROWS_AT_ONCE, RewardModel, add_lora, merge_lora
+from ratchet.components.rewards.learned.model import ROWS_AT_ONCE, RewardModel, add_lora, asked_of, merge_lora
 from ratchet.components.rewards.learned.perturbations import claim_answers, restyle_answers
 from ratchet.components.statistics.calibration import Floats, fit_temperature
 
@@ -124,7 +124,7 @@ def _member(
 
 def score_differences(model: RewardModel, pairs: Pairs) -> Floats:
     """r_chosen - r_rejected, [n]."""
-    prompts = [pair["prompt"] for pair in pairs]
+    prompts = [asked_of(pair) for pair in pairs]
     chosen, rejected = (model.score(prompts, [pair[side] for pair in pairs]) for side in ("chosen", "rejected"))
     found: Floats = np.array(chosen) - np.array(rejected)
     return found
@@ -246,7 +246,7 @@ def flipped(pairs: Sequence[Mapping[str, Any]], label_noise: float, seed: int) -
 
 def encode_pairs(reward_model: RewardModel, pairs: Sequence[Mapping[str, Any]], margin: float) -> list[EncodedPair]:
     """Tokens of both answers, chosen first; a row's own margin overrides the recipe's."""
-    prompts = [row["prompt"] for row in pairs]
+    prompts = [asked_of(row) for row in pairs]
     chosen, rejected = (reward_model.encode(prompts, [row[side] for row in pairs]) for side in ("chosen", "rejected"))
     margins = [margin if row.get("margin") is None else float(row["margin"]) for row in pairs]
     return [EncodedPair(*encoded) for encoded in zip(chosen, rejected, margins, strict=True)]

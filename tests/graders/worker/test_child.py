@@ -56,6 +56,17 @@ def test_numbers_objects_and_dicts_are_grades(result: Any, expected: Grade) -> N
     assert type(grade(result).score) in (float, type(None))
 
 
+class Never:
+    def __await__(self) -> Any:
+        raise AssertionError("never awaited")
+
+    def __repr__(self) -> str:
+        return "<Never>"
+
+
+NEVER_AWAITED = Never()
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [
@@ -63,6 +74,7 @@ def test_numbers_objects_and_dicts_are_grades(result: Any, expected: Grade) -> N
         (float("nan"), "not a finite number: nan"),
         (10**5000, "not a finite number: one of type int"),
         (1j, "type complex"),
+        (NEVER_AWAITED, "a score that was never awaited: <Never"),
         ([1.0], "type list"),
         (np.array([1.0, 2.0]), "type ndarray"),
         (torch.zeros(2), "type Tensor"),

@@ -190,13 +190,21 @@ def test_credentials_are_not_in_the_environment_and_named_variables_are(worker: 
     "target", ["mine", "mine:absent", "no_such_module:f", "mine:pi", ":f", ":", "", ".relative:f", "no.py:f"]
 )
 def test_a_path_that_names_no_function_is_refused_with_the_form_to_write(worker: Make, target: str) -> None:
-    with pytest.raises(RecipeError, match="Write module:function"):
+    with pytest.raises(RecipeError, match=r"module:function, or path/to/file\.py:function"):
         worker("pi = 3", target).start()
 
 
-@pytest.mark.parametrize("code", ["def f(:", "1 / 0", "import no_such_module"], ids=["syntax", "runtime", "import"])
-def test_a_module_that_does_not_import_is_refused_by_name(worker: Make, code: str) -> None:
-    with pytest.raises(RecipeError, match=r"mine:f.*mine\.py|mine:f.*no_such_module"):
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def f(:", r"SyntaxError.*mine\.py, line 1.*Correct the file\."),
+        ("1 / 0", r"ZeroDivisionError.*line 1 of .*mine\.py.*Correct the module\."),
+        ("import no_such_module", r"no_such_module.*line 1 of .*mine\.py.*Install the module"),
+    ],
+    ids=["syntax", "runtime", "import"],
+)
+def test_faults_a_module_that_does_not_import_is_refused_by_name_and_remedy(worker: Make, code: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"mine:f.*{message}"):
         worker(code).start()
 
 

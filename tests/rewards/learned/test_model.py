@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from ratchet.components.chat import encode_prompt
+from ratchet.components.chat import encode_messages, encode_prompt
 from ratchet.components.errors import ModelError
-from ratchet.components.rewards.learned.model import RewardModel
-from ratchet.components.rewards.learned.training import RewardStep, flipped, train_reward_model
+from ratchet.components.rewards.learned.model import RewardModel, asked_of
+from ratchet.components.rewards.learned.training import RewardStep, encode_pairs, flipped, train_reward_model
 
 CPU = torch.device("cpu")
 PAIRS = [
@@ -126,6 +126,18 @@ def test_a_text_is_the_prompts_tokens_the_completions_and_an_end(reward_model: R
     tokens = reward_model.tokenizer
     both = [*encode_prompt(tokens, "What?"), *tokens("12", add_special_tokens=False).input_ids, tokens.eos_token_id]
     assert reward_model.encode(["Who?", "What?"], ["a longer one", "12"])[1] == both
+
+
+def test_a_conversation_is_read_with_its_roles(reward_model: RewardModel) -> None:
+    tokens = reward_model.tokenizer
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What?"}]
+    row = {"prompt": "system: Be brief.\n\nuser: What?", "messages": turns}
+    whole = [*encode_messages(tokens, turns), *tokens("12", add_special_tokens=False).input_ids, tokens.eos_token_id]
+    assert reward_model.encode([asked_of(row)], ["12"]) == [whole]
+    assert encode_pairs(reward_model, [{**row, "chosen": "12", "rejected": "3"}], 0.0)[0].chosen == whole
+    talk, text = (reward_model([row["prompt"]], ["12"], [one])[0].score for one in (row, {"messages": None}))
+    assert talk == pytest.approx(reward_model.score([asked_of(row)], ["12"])[0])
+    assert talk != text
 
 
 def test_scores_follow_the_order_of_the_texts(trained_model: RewardModel) -> None:
