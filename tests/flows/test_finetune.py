@@ -23,7 +23,7 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.policy.loading import load_policy
 
 Run = Callable[..., dict[str, Any]]
-KEYS = {"status", "verdict", "version", "previous", "dataset", "run_id", "report", "stages", "gold"}
+KEYS = {"status", "verdict", "version", "previous", "dataset", "run_id", "report", "stages"}
 # A challenger that can hardly win, from a start of its own: a step this small may leave two of them with one start's weights.
 ANOTHER = ("policy.warmup.steps=240", "train.lr=3e-6", "train.steps=1")
 QUESTION = "Tom has 2 boxes with 2 pens each. How many pens in total?"
