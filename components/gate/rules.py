@@ -10,7 +10,7 @@ import numpy as np
 from ratchet.components.evaluation.comparison import Arms, Comparison
 from ratchet.components.evaluation.measures import column, flat
 from ratchet.components.gate.primary import NAMES, Tests, primary_test
-from ratchet.components.recipe import Guard, Rules, kind_of
+from ratchet.components.recipe import Guard, Kind, Rules, kind_of
 from ratchet.components.records import Arm, ItemResult
 from ratchet.components.statistics.intervals import Floats, Integers, lower_bound, lower_bound_share, upper_bound
 
@@ -154,7 +154,12 @@ def floor_bound(values: Floats, measure: str, alpha: float, groups: Integers | N
     if kind_of(measure).binary and values.shape[1] == 1 and groups is None and np.isfinite(values).all():
         return lower_bound_share(int(values.sum()), len(values), alpha)
     one_a_row, clusters = flat(values, groups)
-    return lower_bound(one_a_row, alpha, clusters, 0.0 if kind_of(measure).binary else None)
+    return lower_bound(one_a_row, alpha, clusters, _least(kind_of(measure)))
+
+
+def _least(kind: Kind) -> float | None:
+    """The lowest value of a measure of right and wrong answers, one item's or that of all."""
+    return (0.0 if kind.share else -1.0) if kind.binary or kind.corpus else None
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,8 @@ def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) ->
 def _bound(guard: Guard, ours: Floats, theirs: Floats, place: Comparison, alpha: float) -> tuple[float, float, str]:
     """(upper bound of what must be small, its limit, description)."""
     kind = kind_of(guard.measure)
-    largest = 1.0 if kind.binary or kind.corpus else None
+    least = _least(kind)
+    largest = None if least is None else 1.0 - least  # of a difference
     if guard.max is not None:
         values, clusters = place.flat(ours, guard.slice)
         return upper_bound(values, alpha, clusters, largest), guard.max, f"at most {guard.max:g}"

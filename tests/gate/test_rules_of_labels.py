@@ -10,6 +10,7 @@ from ratchet.components.gate.power import power_from, shortfall
 from ratchet.components.gate.rules import SealedDecision, check_integrity, decide, judge_guard
 from ratchet.components.recipe import Guard, Primary, Rules
 from ratchet.components.records import ItemResult
+from ratchet.components.statistics.paired import clustered_t
 from tests.evaluation.labels import answered
 
 MEASURES = ("macro_f1", "mcc", "balanced_accuracy")
@@ -129,3 +130,24 @@ def test_power_counts_groups_and_not_items() -> None:
     dev = compare(of_labels(np.random.default_rng(0), 0.75, 0.7, groups=60), ["macro_f1"])
     alone = compare(of_labels(np.random.default_rng(0), 0.75, 0.7), ["macro_f1"])
     assert power_from(dev, rules, 240, 0.05, 0.1).power < power_from(alone, rules, 240, 0.05, 0.1).power
+
+
+def test_both_tests_must_be_passed() -> None:
+    """One arm names a rare label often, the other seldom: answers are not exchangeable, though the measure is equal."""
+    rng, habits = np.random.default_rng(54), {True: (0.3, 0.95), False: (0.002, 0.10)}
+    arms: tuple[dict[str, list[ItemResult]], ...] = ({}, {})
+    for n in range(300):
+        rare = n < 15
+        for arm, chance in zip(arms, habits[rare], strict=True):
+            arm[str(n)] = answered("b" if rare else "a", ["b" if rng.random() < chance else "a"], str(n))
+    both = Arms([str(n) for n in range(300)], *arms, *DIGESTS.values())
+    studentized = clustered_t(*compare(both, ["macro_f1"]).differences("macro_f1"))
+    assert judged(both, alpha=0.03).figures["p_value"] == studentized > 0.03  # by the randomization alone it is 0.02
+
+
+def test_four_right_answers_are_not_above_a_floor() -> None:
+    arms = of_labels(np.random.default_rng(0), 1.0, 1.0, items=4)
+    decision = judged(arms, first=True, floor=0.5, alpha=0.05)
+    # No spread is seen: the bound is that of a share of 4 of 4, 0.05^(1/4) = 0.473.
+    assert not decision.promote
+    assert any("bound 0.473" in reason for reason in decision.reasons)

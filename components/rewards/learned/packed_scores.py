@@ -55,18 +55,38 @@ def _common(first: Sequence[int], second: Sequence[int]) -> int:
     return next((n for n in range(most) if first[n] != second[n]), most)
 
 
-def packed_scores(model: Any, sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
-    """Logits [B] of a decoder with a score head, in the order of the sequences."""
+def packed_scores(model: Any, sequences: Sequence[Sequence[int]], pad: int, together: int = 256) -> Tensor:
+    """Logits [B] of a decoder with a score head, in the order of the sequences.
+
+    Args:
+        together: sequences per pass, and at most a group more.
+    """
     model = model.get_base_model() if hasattr(model, "get_base_model") else model  # within an adapter
     groups = prefix_groups(sequences)
-    rows = pack([group for group, _ in groups])
+    scores = torch.cat([_scores(model, part, pad) for part in _parts([group for group, _ in groups], together)])
+    order = torch.tensor([i for _, numbers in groups for i in numbers], device=scores.device)
+    return scores[order.argsort()]  # the argsort of a permutation is its inverse
+
+
+def _parts(groups: Sequence[Group], together: int) -> Iterator[list[Group]]:
+    part: list[Group] = []
+    for group in groups:
+        part.append(group)
+        if sum(len(one.completions) for one in part) >= together:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _scores(model: Any, groups: Sequence[Group], pad: int) -> Tensor:
+    rows = pack(groups)
     places = _last(rows, pad)
     rows, places = rows.to(model.device), places.to(model.device)
     mask = rows.attention_for(model.config, model.dtype)
     out = model.base_model(input_ids=rows.tokens, position_ids=rows.positions, attention_mask=mask, use_cache=False)
     scores: Tensor = model.score(out.last_hidden_state[places[0], places[1]])[:, 0]
-    order = torch.tensor([i for _, numbers in groups for i in numbers], device=scores.device)
-    return scores.float()[order.argsort()]  # the argsort of a permutation is its inverse
+    return scores.float()
 
 
 def _last(rows: PackedRows, pad: int) -> Tensor:

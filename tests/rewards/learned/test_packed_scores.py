@@ -34,6 +34,11 @@ def test_packed_scores_are_those_of_each_alone_in_value_and_gradient() -> None:
     assert all(torch.allclose(a, b, atol=1e-3, rtol=1e-3) for a, b in zip(*gradients, strict=True))
 
 
+def test_passes_of_few_sequences_give_the_same_scores() -> None:
+    model = decoder()
+    assert torch.allclose(packed_scores(model, PAIRS, PAD, together=2), packed_scores(model, PAIRS, PAD), atol=1e-5)
+
+
 def test_what_counts_is_the_last_token_that_is_not_padding() -> None:
     model = decoder()
     rows = [[5, 6, 7, 8, PAD], [5, 6, 7, PAD, PAD], [5, 6, 7, 9, PAD]]
