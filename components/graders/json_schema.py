@@ -57,7 +57,14 @@ def validator_of(document: Mapping[str, Any], name: str) -> Callable[[Any], bool
     # An empty registry: nothing is ever downloaded.
     timed = validators.extend(Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties})
     validator = timed(document, registry=Registry())
-    return lambda value: bool(validator.is_valid(value))
+
+    def satisfies(value: Any) -> bool:
+        try:
+            return bool(validator.is_valid(value))
+        except OverflowError:  # an integer beyond a float, under multipleOf
+            return False
+
+    return satisfies
 
 
 def _matches(pattern: str, text: str) -> bool:

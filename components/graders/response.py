@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def sample_of(completion: str, schema: str | None = None) -> dict[str, Any]:
         FaultError: if a pattern of the schema takes too long on it.
     """
     sample = {"output_text": completion, "choices": [{"message": {"role": "assistant", "content": completion}}]}
-    return {**sample, **_output(completion, schema)}
+    return {**sample, **deepcopy(_output(completion, schema))}  # a user's function may change what it is given
 
 
 @lru_cache(KEPT)

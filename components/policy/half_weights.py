@@ -26,7 +26,8 @@ def half_copy(weight: Tensor) -> nn.Parameter:
     It adds its gradient to the weight's own, and does not keep it.
     """
     if weight not in _copies:
-        _copies[weight] = nn.Parameter(torch.empty_like(weight, dtype=torch.bfloat16))
+        with torch.inference_mode(False):  # a sampler may be the first to ask
+            _copies[weight] = nn.Parameter(torch.empty_like(weight, dtype=torch.bfloat16))
         _copies[weight].register_post_accumulate_grad_hook(partial(_hand_over, ref(weight)))
     found: nn.Parameter = _copies[weight]
     return found

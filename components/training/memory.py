@@ -186,6 +186,7 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
         Part("optimizer moments", 2 * FP32 * trained, "held"),
         Part("reference", reference_bytes(shape, load) if load.reference else 0, load.reference or "dev"),
         Part("critic and its moments", 3 * FP32 * critic, "held"),
+        Part("bf16 copy of the critic", BF16 * critic * load.low, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
         *rollout_parts(shape, load),
         Part("critic's gradients", FP32 * critic, "critic"),

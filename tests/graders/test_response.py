@@ -39,6 +39,17 @@ def test_a_sample_has_json_that_satisfies_the_schema() -> None:
     assert sample_of(OTHER)["output_json"] == {"n": "three"}  # without a schema, whatever is JSON
 
 
+def test_faults_of_a_function_that_changes_its_sample_stay_with_it() -> None:
+    sample_of('{"total": 5}')["output_json"].pop("total")
+    assert sample_of('{"total": 5}')["output_json"] == {"total": 5}
+
+
+def test_faults_of_a_number_beyond_a_float_are_the_completions() -> None:
+    schema = json.dumps({"properties": {"a": {"multipleOf": 0.01}}})
+    assert "output_json" not in sample_of(f'{{"a": 1{"0" * 400}}}', schema)
+    assert "output_json" in sample_of('{"a": 1}', schema)
+
+
 def test_templates_functions_and_services_read_the_same_sample(project: Path) -> None:
     check = {"type": "string_check", "input": "{{sample.output_json.n}}", "reference": "{{item.n}}", "operation": "ne"}
     assert scores({"openai": {**check, "operation": "eq"}}) == [1, 0, 0]

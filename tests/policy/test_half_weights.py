@@ -76,6 +76,13 @@ def test_a_frozen_weight_gets_no_gradient() -> None:
     assert frozen.grad is None
 
 
+def test_a_copy_that_a_sampler_asked_for_first_can_be_trained() -> None:
+    policy = half_policy()
+    with torch.inference_mode():
+        half_copy(policy.model.model.layers[0].mlp.up_proj.weight)
+    assert same(passes(policy, with_copies=True), passes(policy, with_copies=False))
+
+
 def test_a_weight_has_one_copy() -> None:
     weight = nn.Parameter(torch.randn(2, 3))
     assert half_copy(weight) is half_copy(weight)

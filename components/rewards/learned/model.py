@@ -21,7 +21,7 @@ from ratchet.components.rewards.learned.perturbations import plain
 from ratchet.components.template_date import date_tokenizer
 
 ROWS_AT_ONCE = 256
-PROBED = 4  # sequences by which a model shows that it can be packed
+PROBED = 4  # short sequences by which a model shows, with a long one, that it can be packed
 PROMPTS_KEPT = 2**15  # as tokens: checks score one prompt with many completions
 CALIBRATION = "calibration.json"
 REMEDY = "Check reward.model.base and reward.model.pretrained."
@@ -123,7 +123,7 @@ class RewardModel:
 
         Else at most ``together`` of similar length per pass, so that little of it is padding.
         """
-        if self._can_pack(sequences):
+        if min(map(len, sequences)) > 1 and self._can_pack(sequences):
             return packed_scores(self.model, sequences, self.tokenizer.pad_token_id)
         order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i))
         chunks = [order[start : start + together] for start in range(0, len(order), together)]
@@ -133,7 +133,8 @@ class RewardModel:
 
     def _can_pack(self, sequences: Sequence[Sequence[int]]) -> bool:
         if self._packs is None:
-            example = sorted(sequences, key=len)[: 2 * PROBED : 2]
+            by_length = sorted(sequences, key=len)
+            example = [*by_length[:PROBED], by_length[-1]]
             training = self.model.training
             with torch.no_grad():
                 self.model.eval()  # dropout would differ

@@ -14,14 +14,14 @@ from transformers import PreTrainedModel
 
 from ratchet.components.policy.packing import Group, PackedRows, pack
 
-MOST = 16  # sequences per group: a longer row's mask would cost more than the shared tokens save
+MOST, MOST_TOKENS = 16, 1024  # per group: a longer row's mask would cost more than the shared tokens save
 CLOSE = 1e-3
 
 _log = logging.getLogger(__name__)
 
 
 def prefix_groups(sequences: Sequence[Sequence[int]]) -> list[tuple[Group, list[int]]]:
-    """Groups of sequences that share at least half of what a group has shared so far, and their numbers.
+    """Groups of sequences that share at least half of the first one, and then half of what the first two share; their numbers.
 
     Args:
         sequences: of two tokens or more; each keeps at least its last one.
@@ -36,15 +36,16 @@ def prefix_groups(sequences: Sequence[Sequence[int]]) -> list[tuple[Group, list[
 def _runs(sequences: Sequence[Sequence[int]], order: Sequence[int]) -> Iterator[tuple[list[int], int]]:
     """Runs of sequences in lexicographic order, and how many tokens all of a run share."""
     numbers: list[int] = []
-    shared = 0
+    shared = least = tokens = 0
     for i in order:
-        common = _common(sequences[numbers[0]], sequences[i]) if numbers else 0
-        if numbers and len(numbers) < MOST and common and 2 * common >= shared:
-            numbers, shared = [*numbers, i], min(shared, common)
+        common, length = _common(sequences[numbers[0]], sequences[i]) if numbers else 0, len(sequences[i])
+        if common and common >= least and len(numbers) < MOST and tokens + length - common <= MOST_TOKENS:
+            least = least if len(numbers) > 1 else common // 2  # of what the first two share
+            numbers, shared, tokens = [*numbers, i], min(shared, common), tokens + length - common
             continue
         if numbers:
             yield numbers, shared
-        numbers, shared = [i], len(sequences[i]) - 1
+        numbers, shared, least, tokens = [i], length - 1, length // 2, length
     if numbers:
         yield numbers, shared
 
@@ -102,6 +103,10 @@ def _last(rows: PackedRows, pad: int) -> Tensor:
 
 def can_pack(model: PreTrainedModel, padded: Tensor, sequences: Sequence[Sequence[int]], pad: int) -> bool:
     """Whether this model gives packed sequences the scores that it gave padded ones."""
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not getattr(base, "_supports_attention_backend", False):
+        _log.info("sequences are scored padded: attention of a %s may go by columns", type(base).__name__)
+        return False
     try:
         close = bool(torch.allclose(packed_scores(model, sequences, pad), padded, atol=CLOSE, rtol=CLOSE))
     except Exception as error:  # of the model's own code, which may not take such arguments

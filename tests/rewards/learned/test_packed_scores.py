@@ -3,7 +3,14 @@
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForSequenceClassification, Qwen2Config, Qwen2ForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPTNeoConfig,
+    GPTNeoForSequenceClassification,
+    Qwen2Config,
+    Qwen2ForSequenceClassification,
+)
 
 from ratchet.components.rewards.learned.packed_scores import MOST, can_pack, packed_scores, prefix_groups
 
@@ -54,12 +61,29 @@ def test_a_model_that_reads_both_ways_is_not_packed() -> None:
         assert can_pack(decoder(), alone(decoder(), PAIRS), PAIRS, PAD)
 
 
+def test_a_model_whose_attention_goes_by_columns_is_not_packed() -> None:
+    shape = {"vocab_size": 30, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["local"], 2]]}
+    model = GPTNeoForSequenceClassification(GPTNeoConfig(**shape, window_size=32, num_labels=1, pad_token_id=PAD)).eval()
+    with torch.no_grad():
+        assert not can_pack(model, alone(model, PAIRS), PAIRS, PAD)
+
+
 def test_pairs_of_one_prompt_are_a_group() -> None:
     assert [(list(group.prompt), numbers) for group, numbers in prefix_groups(PAIRS)] == [
         ([5, 6, 7], [0, 1]),
         ([11], [4]),
         ([20, 21, 22], [2, 3]),
     ]
+
+
+def test_a_group_does_not_lose_what_it_shares_step_by_step() -> None:
+    rows = [[1] * shared + [9] * (400 - shared) for shared in (200, 100, 50, 25, 12, 6)]
+    assert all(len(group.prompt) >= 50 for group, numbers in prefix_groups(rows) if len(numbers) > 1)
+
+
+def test_groups_stay_short() -> None:
+    rows = [[*range(1, 21), *[40 + n] * 300] for n in range(8)]
+    assert all(group.tokens <= 1024 for group, _ in prefix_groups(rows))
 
 
 def test_a_short_beginning_in_common_makes_no_group() -> None:
