@@ -14,7 +14,7 @@ from ratchet.components.graders.protocol import Grade, RewardFunction, is_right,
 from ratchet.components.recipe import GoldValidation
 from ratchet.components.rewards.checks.check import Check, at_least, at_most, exact, failed, unmeasured
 from ratchet.components.rewards.checks.planted.kinds import Kind
-from ratchet.components.rewards.checks.planted.texts import MASTER_STRINGS, Case
+from ratchet.components.rewards.checks.planted.texts import MASTER_STRINGS, Case, says
 from ratchet.components.statistics.intervals import Floats, Interval, clustered_share, share_interval
 
 Rows = Sequence[Mapping[str, Any]]
@@ -133,7 +133,7 @@ def planted(kind: Kind, cases: Sequence[Case]) -> dict[str, list[Asked]]:
     made: dict[str, list[tuple[Case, str | None]]]
     made = {name: list(zip(cases, plant(cases), strict=True)) for name, plant in kind.plants.items()}
     masters = spread([case for case in cases if case.reference.strip() not in MASTER_STRINGS], MASTER_ROWS)
-    made[MASTERS] = [(case, text) for case in masters for text in MASTER_STRINGS]
+    made[MASTERS] = [(case, text) for case in masters for text in MASTER_STRINGS if not says(text, case.form)]
     return {name: wrong for name, pairs in made.items() if (wrong := _wrong(kind, pairs))}
 
 

@@ -9,15 +9,17 @@ import pytest
 from ratchet.components.graders import json_match, label, number
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.graders.rule import RuleGrader, right_or_wrong
-from ratchet.components.recipe import Choice, GoldValidation, GraderSettings, JsonMatch, Label, Numbers
+from ratchet.components.recipe import Choice, GoldValidation, GraderSettings, JsonMatch, Label, Math, Numbers
 from ratchet.components.rewards.checks.check import Check
 from ratchet.components.rewards.checks.on_gold import (
+    MASTERS,
     PROBED_ROWS,
     PROBED_WRONG,
     Asking,
     Found,
     gold_checks,
     gold_signal,
+    planted,
     spread,
 )
 from ratchet.components.rewards.checks.planted.kinds import kind_of
@@ -132,6 +134,14 @@ def test_a_gold_that_takes_the_empty_answer_is_refused_by_its_name() -> None:
     check = judged(CONTAINS)["gold_planted"]
     assert (check.passed, check.value) == (False, 1.0)
     assert "worst: the empty answer" in check.detail
+
+
+@pytest.mark.parametrize("settings", [Numbers(form="lenient", last_number=True), Math(type="math")])
+def test_master_faults_a_text_that_says_the_reference_is_not_planted(settings: GraderSettings) -> None:
+    rows = [{"id": f"{n}", "prompt": "p", "answer": "12"[n % 2]} for n in range(4)]
+    asked = planted(kind_of(settings), [case for row in rows if (case := kind_of(settings).case(row)) is not None])
+    assert [case.row["answer"] for case, text in asked[MASTERS] if text == "SELECT 1"] == ["2", "2"]
+    assert len(asked[MASTERS]) == 2 * 13 + 2 * 14  # "SELECT 1" is right where the reference is 1
 
 
 def test_a_gold_that_asks_for_no_reference_takes_another_rows() -> None:
