@@ -150,6 +150,22 @@ def test_a_gold_that_asks_for_no_reference_takes_another_rows() -> None:
     assert "another row's reference" in check.detail or "commonest" in check.detail
 
 
+def test_planted_faults_an_answer_that_the_gold_declines_is_not_caught() -> None:
+    of_gold = found(grader(lambda text, row: right_or_wrong(True) if text == row["answer"] else Grade(None)))
+    check = of_gold.checks[1]
+    assert (check.passed, check.detail, of_gold.mutation_score) == (False, "the gold judged none of them", None)
+    assert "judge wrong answers too" in check.advice
+
+
+def test_planted_faults_the_mutation_score_is_of_the_answers_that_were_judged() -> None:
+    def lenient(text: str, row: Mapping[str, Any]) -> Grade:
+        return right_or_wrong(text == row["answer"] or not text) if text in ("", *LABELS) else Grade(None)
+
+    of_gold = found(grader(lenient), ROWS[:3])
+    # the empty answer is taken 3 times; another row's reference and another label are caught 3 times each, the commonest 2
+    assert (len(of_gold.missed), of_gold.planted, of_gold.mutation_score) == (3, 11, pytest.approx(8 / 11))
+
+
 def test_a_gold_that_remembers_is_not_stable() -> None:
     seen: list[str] = []
 
