@@ -14,6 +14,7 @@ from ratchet.components.statistics.classification import CORPUS_MEASURES, confus
 from ratchet.components.statistics.intervals import Floats, Integers, Interval, pseudo_values, standard_error
 
 Samples = Sequence[ItemResult]
+Answers = Sequence[str | None]
 UNKNOWN = ""  # the class of an item whose reference no arm's results have; no label is empty
 
 
@@ -21,15 +22,16 @@ def arms_tallies(ours: Sequence[Samples], theirs: Sequence[Samples], samples: in
     """Tallies of challenger and incumbent on the same n items, both [n, 3, k].
 
     Args:
-        ours: the challenger's samples of each item. An item without any is missing: the challenger names no label on it,
-            the incumbent the right one.
+        ours: the challenger's samples of each item. An item without any is missing: the challenger names a wrong label on it,
+            the incumbent the right one. No label at all would spare the challenger a false positive.
         theirs: the incumbent's, likewise.
         samples: K, of an item that is not missing.
     """
     expected = [_expected([*a, *b]) for a, b in zip(ours, theirs, strict=True)]
-    named = [[r.answer for r in group] or [None] * samples for group in ours]
+    answers = [[r.answer for r in group] for group in ours]
     named_theirs = [[r.answer for r in group] or [label] * samples for label, group in zip(expected, theirs, strict=True)]
-    labels = sorted({*expected, *_named(named), *_named(named_theirs)})
+    labels = sorted({*expected, *_named(answers), *_named(named_theirs)})
+    named = _with_wrong(expected, answers, labels, samples)
     return _tallies(expected, named, labels), _tallies(expected, named_theirs, labels)
 
 
@@ -70,6 +72,27 @@ def _expected(group: Iterable[ItemResult]) -> str:
 
 def _named(answers: Iterable[Iterable[str | None]]) -> set[str]:
     return {answer for group in answers for answer in group if answer is not None}
+
+
+def _with_wrong(expected: Sequence[str], named: Sequence[Answers], labels: Sequence[str], samples: int) -> list[Answers]:
+    """The answers of every item; those of one without any are K times a wrong label."""
+    counts = _tallies(expected, [answers or [None] for answers in named], labels).sum(axis=0)
+    filled: list[Answers] = []
+    for label, answers in zip(expected, named, strict=True):
+        wrong = None if answers else _costliest(label, counts, labels, samples)
+        if wrong is not None:
+            counts[2, labels.index(wrong)] += samples
+        filled.append(answers or [wrong] * samples)
+    return filled
+
+
+def _costliest(label: str, counts: Floats, labels: Sequence[str], samples: int) -> str | None:
+    """The wrong label whose F1 falls most by K more predictions; None if there is no other label."""
+    right, references, predictions = counts
+    size = np.maximum(references + predictions, 1)
+    loss = right / size - right / (size + samples)
+    others = [place for place, name in enumerate(labels) if name not in (label, UNKNOWN)]
+    return labels[max(others, key=lambda place: loss[place])] if others else None
 
 
 def _numbers(names: Sequence[str | None], labels: Sequence[str]) -> Integers:

@@ -61,13 +61,33 @@ def test_one_item_has_no_interval() -> None:
 
 def test_a_missing_item_is_wrong_for_the_challenger_and_right_for_the_incumbent() -> None:
     ours, theirs = arms_tallies([(), answered("b", ["b"])], [answered("a", ["a"]), ()], 1)
-    assert ours.tolist() == [[[0, 0], [1, 0], [0, 0]], [[0, 1], [0, 1], [0, 1]]]
+    assert ours.tolist() == [[[0, 0], [1, 0], [0, 1]], [[0, 1], [0, 1], [0, 1]]]
     assert theirs.tolist() == [[[1, 0], [1, 0], [1, 0]], [[0, 1], [0, 1], [0, 1]]]
+
+
+def test_missing_faults_leaving_wrong_items_out_does_not_raise_a_measure() -> None:
+    # 90 a and 10 b; ten of the a are called b. F1 of a: 2 80 / (90 + 80), of b: 2 10 / (10 + 20)
+    groups = [answered("a", ["b" if n < 10 else "a"]) for n in range(90)] + [answered("b", ["b"])] * 10
+    dropped, whole = arms_tallies([()] * 10 + groups[10:], groups, 1)
+    for counts in (dropped, whole):
+        assert corpus_interval("macro_f1", counts).value == pytest.approx((160 / 170 + 20 / 30) / 2)
+
+
+def test_missing_faults_the_wrong_label_is_the_one_that_costs_most() -> None:
+    groups = [answered(label, [named]) for label, named in zip("aabbcd", "aabbbd", strict=True)]
+    ours, _ = arms_tallies([(), *groups[1:]], groups, 1)
+    # one more: b 2/5 - 2/6, c 0 - 0 (no c is found, it would be free), d 1/2 - 1/3
+    assert ours[0].tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_missing_faults_a_set_of_one_label_has_no_wrong_one() -> None:
+    ours, _ = arms_tallies([(), answered("a", ["a"])], [answered("a", ["a"])] * 2, 1)
+    assert ours.sum(axis=0).tolist() == [[1], [2], [1]]
 
 
 def test_an_item_that_both_arms_lack_is_a_loss_in_a_class_of_its_own() -> None:
     ours, theirs = arms_tallies([(), answered("b", ["b"])], [(), answered("b", ["b"])], 1)
-    assert ours.sum(axis=0).tolist() == [[0, 1], [1, 1], [0, 1]]
+    assert ours.sum(axis=0).tolist() == [[0, 1], [1, 1], [0, 2]]
     assert theirs.sum(axis=0).tolist() == [[1, 1], [1, 1], [1, 1]]
 
 

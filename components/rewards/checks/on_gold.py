@@ -14,7 +14,7 @@ from ratchet.components.graders.protocol import Grade, RewardFunction, is_right,
 from ratchet.components.recipe import GoldValidation
 from ratchet.components.rewards.checks.check import Check, at_least, at_most, exact, failed, unmeasured
 from ratchet.components.rewards.checks.planted.kinds import Kind
-from ratchet.components.rewards.checks.planted.texts import MASTER_STRINGS, Case
+from ratchet.components.rewards.checks.planted.texts import MASTER_STRINGS, Case, says
 from ratchet.components.statistics.intervals import Floats, Interval, clustered_share, share_interval
 
 Rows = Sequence[Mapping[str, Any]]
@@ -28,6 +28,7 @@ MASTERS = "a text that says nothing"
 MORE = "or give more rows with references."
 REFERENCES = "The gold does not accept these references: correct the rows, or the grader's way of reading them."
 PLANTED = "The gold takes wrong answers for right ones: make the grader stricter."
+UNJUDGED = "The gold gives no planted wrong answer a score: make the grader judge wrong answers too, also empty ones."
 STABLE = "The gold gives one answer different grades: remove what is random, or depends on earlier calls, from the grader."
 ALONE = (
     "The gold's grade of a completion depends on the others in its call, so that no figure means the same twice. Grade each "
@@ -83,11 +84,11 @@ class Found:
     checks: list[Check]
     broken: list[Broken]
     missed: list[Missed]
-    planted: int  # wrong answers
+    planted: int  # wrong answers that the gold judged
 
     @property
     def mutation_score(self) -> float | None:
-        """The share of planted wrong answers that the gold caught; None if none was planted."""
+        """The share of planted wrong answers that the gold caught, of those that it judged; None if there are none."""
         return 1 - len(self.missed) / self.planted if self.planted else None
 
 
@@ -116,11 +117,16 @@ def gold_checks(asking: Asking, rows: Rows) -> Found:
         _alone(asking, probed, base),
         _faults([*grades, *answers], asking.wanted.max_faults),
     ]
-    return Found(checks, broken, missed, len(answers))
+    return Found(checks, broken, missed, len(_judged(answers)))
 
 
 def _taken(asked: Sequence[Asked], grades: Sequence[Grade]) -> list[Asked]:
-    return [one for one, grade in zip(asked, grades, strict=True) if is_right(grade)]
+    return [one for one, grade in zip(asked, grades, strict=True) if grade.score is not None and is_right(grade)]
+
+
+def _judged(grades: Sequence[Grade]) -> list[Grade]:
+    """Those with a score: an answer that the gold declines to judge is not caught."""
+    return [grade for grade in grades if grade.score is not None]
 
 
 def _without_reference(asking: Asking, rows: Rows) -> list[Case]:
@@ -133,7 +139,7 @@ def planted(kind: Kind, cases: Sequence[Case]) -> dict[str, list[Asked]]:
     made: dict[str, list[tuple[Case, str | None]]]
     made = {name: list(zip(cases, plant(cases), strict=True)) for name, plant in kind.plants.items()}
     masters = spread([case for case in cases if case.reference.strip() not in MASTER_STRINGS], MASTER_ROWS)
-    made[MASTERS] = [(case, text) for case in masters for text in MASTER_STRINGS]
+    made[MASTERS] = [(case, text) for case in masters for text in MASTER_STRINGS if not says(text, case.form)]
     return {name: wrong for name, pairs in made.items() if (wrong := _wrong(kind, pairs))}
 
 
@@ -192,9 +198,11 @@ def _unusable(grades: Sequence[Grade]) -> bool:
 
 def _planted(plants: Mapping[str, Sequence[Grade]], missed: Sequence[Missed], threshold: float, whole: bool) -> Check:
     """The kind of wrong answer that most often counts as right; the detail has the share of all that were caught."""
-    name, found = "gold_planted", {plant: _share(grades) for plant, grades in plants.items()}
-    if not found:
+    name, found = "gold_planted", {plant: _share(own) for plant, grades in plants.items() if (own := _judged(grades))}
+    if not plants:
         return unmeasured(name, threshold, PLANTED, "no row has a reference")
+    if not found:
+        return failed(name, threshold, UNJUDGED, "the gold judged none of them")
     worst = max(found, key=lambda plant: found[plant].value)
     total = sum(one.n for one in found.values())
     first = next((f", such as {one.completion[:SHOWN]!r} to {one.row}" for one in missed if one.plant == worst), "")

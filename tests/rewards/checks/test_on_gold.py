@@ -9,15 +9,17 @@ import pytest
 from ratchet.components.graders import json_match, label, number
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.graders.rule import RuleGrader, right_or_wrong
-from ratchet.components.recipe import Choice, GoldValidation, GraderSettings, JsonMatch, Label, Numbers
+from ratchet.components.recipe import Choice, GoldValidation, GraderSettings, JsonMatch, Label, Math, Numbers
 from ratchet.components.rewards.checks.check import Check
 from ratchet.components.rewards.checks.on_gold import (
+    MASTERS,
     PROBED_ROWS,
     PROBED_WRONG,
     Asking,
     Found,
     gold_checks,
     gold_signal,
+    planted,
     spread,
 )
 from ratchet.components.rewards.checks.planted.kinds import kind_of
@@ -134,10 +136,34 @@ def test_a_gold_that_takes_the_empty_answer_is_refused_by_its_name() -> None:
     assert "worst: the empty answer" in check.detail
 
 
+@pytest.mark.parametrize("settings", [Numbers(form="lenient", last_number=True), Math(type="math")])
+def test_master_faults_a_text_that_says_the_reference_is_not_planted(settings: GraderSettings) -> None:
+    rows = [{"id": f"{n}", "prompt": "p", "answer": "12"[n % 2]} for n in range(4)]
+    asked = planted(kind_of(settings), [case for row in rows if (case := kind_of(settings).case(row)) is not None])
+    assert [case.row["answer"] for case, text in asked[MASTERS] if text == "SELECT 1"] == ["2", "2"]
+    assert len(asked[MASTERS]) == 2 * 13 + 2 * 14  # "SELECT 1" is right where the reference is 1
+
+
 def test_a_gold_that_asks_for_no_reference_takes_another_rows() -> None:
     check = judged(grader(lambda text, row: right_or_wrong(text in LABELS)))["gold_planted"]
     assert check.passed is False
     assert "another row's reference" in check.detail or "commonest" in check.detail
+
+
+def test_planted_faults_an_answer_that_the_gold_declines_is_not_caught() -> None:
+    of_gold = found(grader(lambda text, row: right_or_wrong(True) if text == row["answer"] else Grade(None)))
+    check = of_gold.checks[1]
+    assert (check.passed, check.detail, of_gold.mutation_score) == (False, "the gold judged none of them", None)
+    assert "judge wrong answers too" in check.advice
+
+
+def test_planted_faults_the_mutation_score_is_of_the_answers_that_were_judged() -> None:
+    def lenient(text: str, row: Mapping[str, Any]) -> Grade:
+        return right_or_wrong(text == row["answer"] or not text) if text in ("", *LABELS) else Grade(None)
+
+    of_gold = found(grader(lenient), ROWS[:3])
+    # the empty answer is taken 3 times; another row's reference and another label are caught 3 times each, the commonest 2
+    assert (len(of_gold.missed), of_gold.planted, of_gold.mutation_score) == (3, 11, pytest.approx(8 / 11))
 
 
 def test_a_gold_that_remembers_is_not_stable() -> None:

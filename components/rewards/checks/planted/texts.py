@@ -42,6 +42,11 @@ def folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def says(text: str, form: str) -> bool:
+    """Whether a text has a form as words of its own: ``SELECT 1`` says 1, and ``Solution`` does not say on."""
+    return re.search(rf"(?<!\w){re.escape(form)}(?!\w)", folded(text)) is not None
+
+
 def form_of(reference: str) -> str:
     """The form of references whose kind has none of its own: of one that is or ends in a number that number, else its text."""
     number = reference_number(reference)
