@@ -156,8 +156,8 @@ def test_faults_ctrl_c_and_sigkill_leave_a_run_that_resumes_and_nothing_that_run
     assert [run["status"] for run in json.loads(status.stdout)] == ["killed"]
     assert "was killed (process " in status.stderr
     assert steps_of_warm_up(project)  # from which it resumes
-    statuses = [r.info.status for r in MlflowClient(uri(project), uri(project)).search_runs(["1"])]
-    assert set(statuses) == {"KILLED"}
+    runs = MlflowClient(uri(project), uri(project)).search_runs(["1"])
+    assert {r.info.status for r in runs if r.info.run_name != "gold"} == {"KILLED"}  # that stage had finished
 
 
 def test_a_model_server_answers_lists_and_frames(project: Path) -> None:
