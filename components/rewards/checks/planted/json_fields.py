@@ -8,14 +8,15 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ratchet.components.graders.json_text import parse_json
 from ratchet.components.graders.number import format_number, parse_number
 from ratchet.components.recipe import Compared
-from ratchet.components.rewards.checks.planted.texts import Plant, folded, one_off
+from ratchet.components.rewards.checks.planted.texts import Plant, one_off
 
-LARGE = 1e6  # from here on a number is doubled: one more might not be another float
+LARGE = 1e6  # from here on a number changes its sign: one more might not be another float
 ADDED = "planted"
 KINDS = ("number", "text", "date", "flag", "list", "object")
 
@@ -57,14 +58,6 @@ def _plant(change: Change, fields: Mapping[str, Compared], others: str) -> Plant
     return lambda cases: [wrong(case.reference, place) for place, case in enumerate(cases)]
 
 
-def form_of(reference: str, fields: Mapping[str, Compared], others: str = "auto") -> str:
-    """The fields that count, in one order; of what is no JSON object its text."""
-    value = as_object(reference)
-    if value is None:
-        return folded(reference)
-    return json.dumps(sorted(([*leaf.keys], leaf.value) for leaf in leaves(value, fields, others)), sort_keys=True, default=str)
-
-
 def as_object(reference: str) -> dict[str, Any] | None:
     """The JSON object of a reference, if it is one."""
     try:
@@ -101,13 +94,12 @@ def kind_of(value: Any) -> str:
 def other_value(value: Any, way: Compared) -> Any:
     """A value that is not equal to this one in the way that the field is compared."""
     if way.by == "number" and isinstance(value, str) and (number := parse_number(value)) is not None:
-        return format_number(number + math.ceil(_step(float(number), way)))
+        return format_number(number + _step(number, way))
     match kind_of(value):
         case "flag":
             return not value
         case "number":
-            step = math.ceil(_step(value, way))
-            return value + step if abs(value) < LARGE else 2 * value + step
+            return value + _step(value, way) if abs(value) < LARGE else _other_sign(int(value), way)
         case "date":
             return _other_day(value)
         case "text":
@@ -117,9 +109,14 @@ def other_value(value: Any, way: Compared) -> Any:
     return {**value, ADDED: 1}
 
 
-def _step(value: float, way: Compared) -> float:
-    """More than the tolerance."""
-    return 1 + max(way.abs, way.rel * abs(value))
+def _step(value: float | Fraction, way: Compared) -> int:
+    """More than the tolerance, exactly: an integer may be beyond every float."""
+    return math.ceil(1 + max(Fraction(way.abs), Fraction(way.rel) * abs(Fraction(value))))
+
+
+def _other_sign(value: int, way: Compared) -> int:
+    """A number of the other sign, which is further away than the tolerance and not longer."""
+    return -_step(value, way) if value > 0 else _step(value, way)
 
 
 def _day(text: str) -> date | None:

@@ -28,7 +28,7 @@ from ratchet.components.recipe import (
     StringCheck,
     TextSimilarity,
 )
-from ratchet.components.rewards.checks.planted import json_fields, labels, queries, texts
+from ratchet.components.rewards.checks.planted import json_fields, json_forms, labels, queries, texts
 from ratchet.components.rewards.checks.planted.texts import Case, Plant, each
 from ratchet.components.templates import as_text, parse_template
 from ratchet.components.user_code import project_root
@@ -105,10 +105,16 @@ def _kind_of(settings: GraderSettings) -> Kind:
             read = last_named(settings.options)
             return _labelled(value, settings.options, read, str)
         case JsonMatch():
-            plants = EVERY | json_fields.plants(settings.fields, settings.others)
-            return Kind(value, str, lambda text: json_fields.form_of(text, settings.fields, settings.others), plants)
+            fields, others = settings.fields, settings.others
+            return Kind(
+                value,
+                str,
+                lambda text: json_forms.form_of(text, fields, others),
+                EVERY | json_fields.plants(fields, others),
+                same=lambda case, text: json_forms.same(case.reference, text, fields, others),
+            )
         case JsonSchema():
-            return Kind(value, str, lambda text: json_fields.form_of(text, {}), EVERY | json_fields.plants({}))
+            return Kind(value, str, lambda text: json_forms.form_of(text, {}), EVERY | json_fields.plants({}))
         case Sql():
             results = queries.Results(Query(**settings.model_dump(exclude={"type"})), project_root())
             return Kind(value, str, texts.folded, EVERY | queries.plants(results), same=results.same)
