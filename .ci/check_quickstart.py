@@ -13,7 +13,7 @@ problems = [
         f"verdict is {result['verdict']}, not PROMOTE": result["verdict"] != "PROMOTE",
         f"version is {result['version']}, not 1": result["version"] != "1",
         "there is no report": not (result["report"] and Path(result["report"]).is_file()),
-        f"stages are {sorted(stages)}": set(stages) != {"data", "warmup", "reward", "train"},
+        f"stages are {sorted(stages)}": set(stages) != {"data", "gold", "warmup", "reward", "train"},
         "a stage did work again": not all(stage["cached"] for stage in stages.values()),
     }.items()
     if wrong
