@@ -23,7 +23,7 @@ from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.data import input_files
 from ratchet.components.stages.evaluate import EvaluateStage
-from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage, WarmupStage
+from ratchet.components.stages.results import ChampionStage, DataStage, GoldStage, PolicyStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, Result, Seen, StageResult
 from ratchet.components.stages.train import Kept, TrainStage
 from ratchet.components.user_code import function_files
@@ -41,7 +41,8 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
     data, reward, train = _made(stages, DataStage), _made(stages, RewardStage), _made(stages, TrainStage)
     warmed = [stage for stage in stages if isinstance(stage, WarmupStage)]
     start = warmed[0] if warmed else _made(stages, ChampionStage)  # with a warm-up, the champion is only the incumbent
-    recorded = [data, start, reward, train, *(stage for stage in stages if isinstance(stage, EvaluateStage))]
+    golds, evaluations = ([stage for stage in stages if isinstance(stage, kind)] for kind in (GoldStage, EvaluateStage))
+    recorded = [data, *golds, start, reward, train, *evaluations]
     libraries = installed_libraries()
     return Lineage(
         model=recipe.name,

@@ -10,7 +10,7 @@ from ratchet.components.files import policy_digest, write_json, write_json_lines
 from ratchet.components.home import Home
 from ratchet.components.provenance.record import lineage_of, named_files, write_lineage
 from ratchet.components.recipe import Recipe, load_recipe, parts
-from ratchet.components.stages.results import ChampionStage, DataStage, RewardStage, WarmupStage
+from ratchet.components.stages.results import ChampionStage, DataStage, GoldStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import Store
@@ -49,6 +49,7 @@ def stages(tmp_path: Path) -> dict[str, StageResult]:
         finished(tmp_path, WarmupStage, "b", **{weights: "warm"}),
         finished(tmp_path, ChampionStage, "c", **{weights: "champion"}),
         finished(tmp_path, RewardStage, "d", report_dot_json="{}"),
+        finished(tmp_path, GoldStage, "f", report_dot_json="{}"),
         finished(tmp_path, TrainStage, "e", **{weights: "w", "facts_dot_json": facts, "metrics_dot_jsonl": points}),
     ]
     return {stage.name: stage for stage in made}
@@ -62,7 +63,7 @@ def test_the_record_has_every_stage_of_the_candidate_and_its_dev_figures(
     tmp_path: Path, stages: dict[str, StageResult]
 ) -> None:
     lineage = lineage_of(context(tmp_path), list(stages.values()), lambda _: None)
-    assert [stage.name for stage in lineage.stages] == ["data", "warmup", "reward", "train"]  # the champion is the incumbent
+    assert [stage.name for stage in lineage.stages] == ["data", "gold", "warmup", "reward", "train"]  # the champion is the incumbent
     assert lineage.weights_sha256 == file_digest(stages["train"].path / "model" / "model.safetensors")
     assert lineage.policy_sha256 == policy_digest(stages["train"].path / "model")
     assert lineage.metrics == {"eval_sampled_accuracy": 0.7}

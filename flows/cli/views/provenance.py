@@ -62,6 +62,7 @@ def parts(record: "Lineage") -> list[tuple[str, str]]:
         ("lock", lock),
         ("machine", place),
         ("libraries", libraries),
+        ("gold", record.gold[:12] if record.gold else "not recorded: an earlier release made it"),
         ("reward", f"{record.reward.kind} {record.reward.stage_sha256[:12]}"),
         ("stages", ", ".join(f"{stage.name} {stage.key[:8]}" for stage in record.stages)),
     ]

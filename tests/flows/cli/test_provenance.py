@@ -30,6 +30,11 @@ def test_the_tree_goes_from_a_version_to_its_first_policy() -> None:
     assert lines[-1] == "policy warmed up on the dataset, weights 222222222222"
 
 
+def test_the_tree_names_the_gold_where_it_was_recorded() -> None:
+    assert "gold      222222222222\n" in "\n".join(map(str.rstrip, drawn(Ancestor("1", {}, lineage(gold=TWO))).splitlines()))
+    assert "gold      not recorded" in drawn(Ancestor("1", {}, lineage()))
+
+
 def test_the_tree_says_why_it_ends() -> None:
     assert "older release [bold]" in drawn(Ancestor("1", {}, None, "older release [bold]"))
 
