@@ -63,7 +63,8 @@ def test_the_record_has_every_stage_of_the_candidate_and_its_dev_figures(
     tmp_path: Path, stages: dict[str, StageResult]
 ) -> None:
     lineage = lineage_of(context(tmp_path), list(stages.values()), lambda _: None)
-    assert [stage.name for stage in lineage.stages] == ["data", "gold", "warmup", "reward", "train"]  # the champion is the incumbent
+    recorded = ["data", "gold", "warmup", "reward", "train"]  # the champion is the incumbent
+    assert [stage.name for stage in lineage.stages] == recorded
     assert lineage.weights_sha256 == file_digest(stages["train"].path / "model" / "model.safetensors")
     assert lineage.policy_sha256 == policy_digest(stages["train"].path / "model")
     assert lineage.metrics == {"eval_sampled_accuracy": 0.7}
