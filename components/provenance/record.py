@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.files import write_json, write_text
@@ -96,12 +97,14 @@ def named_files(recipe: Recipe, project: Path, seen: Seen) -> dict[str, str]:
 
 
 def _starting_policy(recipe: Recipe, start: PolicyStage, version_of: Callable[[str], str | None]) -> StartingPolicy:
-    digests = {"weights_sha256": start.weights, "policy_sha256": start.policy_digest}
+    digests: dict[str, Any] = {"weights_sha256": start.weights, "policy_sha256": start.policy_digest}
     if isinstance(start, ChampionStage):
         return StartingPolicy(kind="version", version=version_of(start.policy_digest), **digests)
-    if recipe.policy.model is not None:
-        return StartingPolicy(kind="model", source=recipe.policy.model, **digests)
-    return StartingPolicy(kind="warmup", **digests)
+    if recipe.policy.model is None:
+        return StartingPolicy(kind="warmup", **digests)
+    tuned = start.tuned if isinstance(start, WarmupStage) else None
+    begun: dict[str, Any] = {"base_sha256": tuned.base_policy, "demonstrations": tuned.demonstrations} if tuned else {}
+    return StartingPolicy(kind="model", source=recipe.policy.model, **digests, **begun)
 
 
 def _reward_parent(recipe: Recipe, reward: RewardStage) -> RewardParent:

@@ -72,6 +72,8 @@ def beginning(record: "Lineage") -> str:
     """The first policy of an ancestry."""
     policy = record.policy
     what = f"existing model {policy.source}" if policy.kind == "model" else "policy warmed up on the dataset"
+    if policy.base_sha256 is not None:
+        what += f" {policy.base_sha256[:12]}, fine-tuned on {policy.demonstrations} demonstrations"
     return f"{what}, weights {policy.weights_sha256[:12]}"
 
 
