@@ -268,7 +268,8 @@ def version_of(tmp_path: Path) -> Path:
 def test_publishing_replaces_the_projects_data_and_pointer(tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "data").mkdir(parents=True)
-    (project / "data" / "old.jsonl").touch()
+    (project / "data" / "dev.jsonl").touch()
+    (project / "data" / "summary.json").write_text('{"rows": {"dev": 0}}')
     versioning.publish(version_of(tmp_path), pointers.Place(project), "mine", tmp_path / "state")
     assert {path.name for path in project.iterdir()} == {"data", POINTER, ".dvc"}
     assert [path.name for path in (project / "data").iterdir()] == ["train.jsonl"]
