@@ -18,6 +18,7 @@ from ratchet.components.errors import DataError
 from ratchet.components.files import tree_digests, write_text
 from ratchet.components.text import redacted, visible
 
+TABLE = re.compile(r"(?:train|dev|guard|sealed_\d+|pairs_train|pairs_heldout|added)\.jsonl|summary\.json")
 ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
 
 
@@ -155,6 +156,24 @@ def refuse_links(place: Place) -> None:
             raise DataError(f"{path} is a symbolic link. Replace it with its target.")
 
 
+def refuse_foreign(place: Place, fresh: Path) -> None:
+    """Refuse a place of data that has files of another kind: replacing it would delete them.
+
+    Args:
+        fresh: the version that is to replace it.
+
+    Raises:
+        DataError: naming one of them.
+    """
+    files = [path for path in sorted(place.data.rglob("*")) if path.is_file() and not TABLE.fullmatch(path.name)]
+    foreign = [path for path in files if not (fresh / path.relative_to(place.data)).is_file()]
+    if foreign:
+        raise DataError(
+            f"{foreign[0]} is not a table of a dataset version, and {place.data} is replaced by each version. "
+            "Move your own files to another folder, such as rows/, and correct data.source."
+        )
+
+
 def verify(place: Place) -> None:
     """Hash every file of a version again and compare with the pointer; DVC itself would trust sizes and times.
 
@@ -211,8 +230,13 @@ def publish(version: Path, place: Place, recipe: str, state: Path) -> None:
 
 
 def publish_data(version: Path, place: Place) -> None:
-    """Replace a project's data by those of a version, below ``version/data``."""
+    """Replace a project's data by those of a version, below ``version/data``.
+
+    Raises:
+        DataError: if there is something in their place that no version has.
+    """
     refuse_links(place)
+    refuse_foreign(place, version / "data")
     fresh = place.root / f".{place.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(version / "data", fresh)

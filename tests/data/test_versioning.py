@@ -238,11 +238,21 @@ def version_of(tmp_path: Path) -> Path:
 def test_publishing_replaces_the_projects_data_and_pointer(tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "data").mkdir(parents=True)
-    (project / "data" / "old.jsonl").touch()
+    (project / "data" / "sealed_7.jsonl").touch()  # of an older version with more folds
     versioning.publish(version_of(tmp_path), pointers.Place(project), "mine", tmp_path / "state")
     assert {path.name for path in project.iterdir()} == {"data", POINTER, ".dvc"}
     assert [path.name for path in (project / "data").iterdir()] == ["train.jsonl"]
     assert (project / POINTER).read_text() == GOOD_POINTER + "meta:\n  recipe: mine\n"
+
+
+def test_publishing_refuses_to_delete_files_of_the_users(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "data" / "raw").mkdir(parents=True)
+    (project / "data" / "raw" / "tickets.csv").write_text("mine\n")
+    with pytest.raises(DataError, match=r"raw/tickets\.csv is not a table of a dataset version.*to another folder"):
+        versioning.publish(version_of(tmp_path), pointers.Place(project), "mine", tmp_path / "state")
+    assert (project / "data" / "raw" / "tickets.csv").read_text() == "mine\n"
+    assert not (project / POINTER).exists()
 
 
 def test_publishing_for_another_recipe_leaves_data_dvc_alone(tmp_path: Path) -> None:
