@@ -12,6 +12,7 @@ import typer
 
 from ratchet.flows.cli import (
     champion,
+    check,
     compare,
     data,
     doctor,
@@ -26,6 +27,7 @@ from ratchet.flows.cli import (
     schedule,
     supervision,
     train,
+    trial,
     ui,
 )
 
@@ -37,6 +39,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.command("check")(check.check)
+app.command("try")(trial.try_)
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
