@@ -13,7 +13,7 @@ from tests.places import ROOT
 # From a run down to the leaves. A part imports what stands in the lines below its own, and nothing else beside itself.
 LAYERS: tuple[set[str], ...] = (
     {"run"},
-    {"gate", "provenance"},
+    {"gate", "provenance", "scaffold"},
     {"stages"},
     {"training"},
     {"evaluation", "report"},
