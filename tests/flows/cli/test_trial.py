@@ -44,7 +44,7 @@ def test_the_table_fits_and_shows_texts_as_they_are(width: int, monkeypatch: pyt
     assert "[red]p" in text
     assert "[note]" in text
     assert "gold: right 1, wrong 1, not judged 1, faults 1" in text
-    assert len(text.splitlines()) < 60
+    assert len(text.splitlines()) < 80
 
 
 def test_a_long_text_keeps_its_beginning_and_its_end() -> None:
