@@ -153,11 +153,14 @@ def _examples(step: Mapping[str, Any]) -> str:
 
 def _prompts(found: Checked, recipe: Recipe, data: DataStage) -> None:
     try:
-        found.prompts, form = rendered(recipe, spread(data.table("train"), PROMPTS))
+        shown = rendered(recipe, spread(data.table("train"), PROMPTS))
     except ModelError as error:
         found.add(Part.PROMPTS, State.FAILURE, str(error))
-    else:
-        found.add(Part.PROMPTS, State.OK, f"{len(found.prompts)} of train, {form}")
+        return
+    found.prompts = shown.prompts
+    found.add(Part.PROMPTS, State.OK, f"{len(shown.prompts)} of train, {shown.form}")
+    if shown.lacks:
+        found.add(Part.PROMPTS, State.WARNING, shown.lacks)
 
 
 def _gold(found: Checked, context: Context, data: DataStage) -> None:

@@ -104,13 +104,19 @@ def policy_of(project: Project, context: Context, data: DataStage, version: str 
     recipe = context.recipe
     champion = project.ledger.champion(recipe.name)
     if version is None and not (recipe.policy.start == "champion" and champion):
-        made = "warmed up on demonstrations" if recipe.policy.model is None else recipe.policy.model
-        return starting_policy(context, data), f"the starting policy ({made})"
+        return starting_policy(context, data), f"the starting policy ({made_of(recipe)})"
     # Before MLflow is opened, which would create its database.
     if champion is None and not project.ledger.verdicts(recipe.name):
         raise RegistryError(f"{recipe.name} has no registered version yet. Run `ratchet run`, or leave out --version.")
     number = project.number(version or "champion")
     return registered_policy(project, context, number), f"version {number} of {recipe.name}"
+
+
+def made_of(recipe: Recipe) -> str:
+    """What the starting policy is made of."""
+    if recipe.policy.model is None:
+        return "warmed up on demonstrations"
+    return recipe.policy.model if recipe.policy.tuning is None else f"{recipe.policy.model}, fine-tuned on demonstrations"
 
 
 def registered_policy(project: Project, context: Context, number: str) -> PolicyStage:
