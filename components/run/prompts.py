@@ -1,4 +1,4 @@
-"""How the prompts of rows reach the policy, as far as its tokenizer is on this machine. Imports no torch and no transformers."""
+"""How the prompts of rows reach the policy, as far as its tokenizer is on this machine. Imports no torch, no transformers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
