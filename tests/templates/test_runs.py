@@ -71,8 +71,8 @@ class Ran:
     outcome: Mapping[str, Any]
 
     def stage(self, name: str) -> Path:
-        key = next(one["key"] for one in self.outcome["stages"] if one["name"] == name)
-        return self.home.store / name / key
+        keys = {one["name"]: one["key"] for one in self.outcome["stages"]}
+        return self.home.store / name / str(keys[name])
 
     def answers(self) -> dict[str, str]:
         """The right answer of each prompt."""
