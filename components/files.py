@@ -5,8 +5,10 @@ import math
 import os
 import platform
 import shutil
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from ratchet.components.errors import StoreError
 from ratchet.components.faults import point
 
 MANIFEST = "manifest.json"
+BUSY_SECONDS = 20  # that another process may take to write a SQLite file
 NOT_POLICY = ("*.md", "LICENSE*", ".git*")  # files beside a policy that cannot change what it says
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 WRITTEN = ("transformers_version", "_from_model_config")  # keys of settings in which transformers records how a file was made
@@ -121,6 +124,27 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}. Delete it; it will be created again.") from error
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a SQLite file as its last transaction left it, while others use it; ``target`` is replaced, whole or not at all.
+
+    Raises:
+        sqlite3.Error, OSError: if it cannot be read or written.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    url = f"{source.absolute().as_uri()}?mode=rw"  # not read-only: what a killed process left is rolled back first
+    try:
+        with (
+            closing(sqlite3.connect(url, uri=True, timeout=BUSY_SECONDS)) as reader,
+            closing(sqlite3.connect(temporary)) as copy,
+        ):
+            reader.backup(copy)
+        _sync(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(target.parent)
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

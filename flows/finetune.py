@@ -10,7 +10,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import deployment, flow_run
 
-from ratchet.components.errors import RecipeError, StaleChampionError
+from ratchet.components.errors import PausedError, RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
@@ -95,7 +95,10 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
         if recorded:
             tasks.note_flow_run(run)
-        result = tell(run, stop)
+        try:
+            result = tell(run, stop)
+        except PausedError as end_for_now:
+            result = run.pause(end_for_now)
         print_result(result, run)
     if run.run_id is not None:
         clean_up_after_run(project, say)

@@ -8,7 +8,6 @@ from typing import Any
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.ledger import Promotion
-from ratchet.components.ledger.runs import OPEN
 from ratchet.components.recipe import Retention
 
 DAY_SECONDS = 86_400.0
@@ -67,7 +66,7 @@ def kept_champions(history: Sequence[Promotion], keep: int | None) -> set[str]:
 
 def open_since(rows: Iterable[Mapping[str, Any]], now: float) -> float:
     """Start of the oldest open run that may resume; what was used since then is needed. ``now`` if there is none."""
-    started = [seconds(row["started"]) for row in rows if row["status"] in OPEN]
+    started = [seconds(row["started"]) for row in rows if row["result"] is None]
     return min((start for start in started if now - start < ABANDONED_DAYS * DAY_SECONDS), default=now)
 
 

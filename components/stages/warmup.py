@@ -51,7 +51,7 @@ def _warm_up(context: Context, data: DataStage, key: str, path: Path) -> None:
     torch.manual_seed(torch_seed(seed, "warmup"))
     points = []
     with Interruption() as interruption:
-        resumption = Resumption(context.store.work(WarmupStage.name, key), key, lambda: interruption.requested)
+        resumption = Resumption(context.store.work(WarmupStage.name, key), key, context.ended_by(interruption))
         for step in warm_up(policy, rows, settings, seed, resumption):
             context.observer.progress("warmup", step.step + 1, settings.steps, f"loss {step.loss:.3f}")
             if (step.step + 1) % 10 == 0:

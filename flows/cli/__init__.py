@@ -24,6 +24,7 @@ from ratchet.flows.cli import (
     reward,
     run,
     schedule,
+    stop,
     supervision,
     train,
     ui,
@@ -47,6 +48,7 @@ app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
+app.command("stop")(stop.stop)
 app.command("status")(history.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
