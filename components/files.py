@@ -101,12 +101,12 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_text(text, encoding="utf-8")
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -140,11 +140,11 @@ def copy_database(source: Path, target: Path) -> None:
             closing(sqlite3.connect(temporary)) as copy,
         ):
             reader.backup(copy)
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -172,9 +172,9 @@ def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping
         write(temporary)
         digests = tree_digests(temporary)
         for name in digests:
-            _sync(temporary / name)
+            sync(temporary / name)
         for folder in {(temporary / name).parent for name in digests}:
-            _sync(folder)
+            sync(folder)
         point(f"commit:{target.name}:files")
         write_json(temporary / MANIFEST, {**facts, "files": digests})
         point(f"commit:{target.name}:manifest")
@@ -183,7 +183,7 @@ def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping
         except OSError:
             if not (target / MANIFEST).is_file():
                 raise
-        _sync(target.parent)
+        sync(target.parent)
         point(f"commit:{target.name}:renamed")
     finally:
         if temporary.exists():
@@ -242,7 +242,8 @@ def verify_directory(root: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

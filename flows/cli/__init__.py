@@ -11,6 +11,7 @@ from types import FrameType
 import typer
 
 from ratchet.flows.cli import (
+    backup,
     champion,
     compare,
     data,
@@ -61,6 +62,8 @@ app.command("verify")(provenance.verify)
 app.command("reproduce")(provenance.reproduce)
 app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def main() -> None:
