@@ -1,0 +1,1 @@
+"""What `ratchet init` writes into a user's project."""
