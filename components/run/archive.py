@@ -59,10 +59,10 @@ def source(name: str, path: Path) -> Source:
 
 
 def archive_size(sources: Sequence[Source]) -> int:
-    """Bytes of a backup, to within a few per cent of the names."""
-    headers = sum(1536 + len(os.fsencode(one.name)) for one in sources)  # one header, or three with a long name
+    """An upper bound of a backup's bytes, above it by little."""
+    headers = sum(1536 + len(os.fsencode(one.name)) for one in sources)  # and an extended one, for the fraction of its time
     contents = sum(-(-one.size // 512) * 512 for one in sources)
-    manifest = sum(160 + len(one.name) for one in sources)
+    manifest = sum(160 + len(json.dumps(one.name)) for one in sources)
     return headers + contents + manifest + 2 * RECORD
 
 
@@ -103,7 +103,7 @@ def _write(file: IO[bytes], sources: Sequence[Source], facts: Mapping[str, Any])
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         files = {one.name: _add(tar, one) for one in sources}
         manifest = {"format": FORMAT, **facts, "files": files}
-        text = json.dumps(manifest, sort_keys=True, ensure_ascii=False).encode()
+        text = json.dumps(manifest, sort_keys=True).encode()
         tar.addfile(_header(MANIFEST, len(text), time.time()), io.BytesIO(text))
 
 

@@ -1,5 +1,6 @@
 """``ratchet restore``: a project's state from a backup. Nothing is in place before every file was compared with its hash."""
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def require_no_state(home: Home) -> None:
     own = [home.state / name for name in OF_THE_STATE if name != "version"]
     found = [path for path in (*own, home.mlflow_database, home.artifacts) if _is_something(path)]
     if found:
-        names = " ".join(str(path) for path in found)
+        names = shlex.join(map(str, found))
         raise StoreError(f"this project has state, and a restore replaces nothing. Move these away, and restore again: {names}")
 
 

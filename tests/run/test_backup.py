@@ -263,7 +263,7 @@ def test_faults_a_project_with_state_is_left_alone(home: Home, file: Path, tmp_p
     (home.project / left).parent.mkdir()
     shutil.move(kept / left, home.project / left)
     before = tree(home)
-    with pytest.raises(StoreError, match=rf"Move these away, and restore again: .*{left}$"):
+    with pytest.raises(StoreError, match=rf"Move these away, and restore again: .*{left}'$"):
         put_back(home, file, silent)
     assert tree(home) == before
 
