@@ -34,7 +34,7 @@ from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, de
 from ratchet.components.recipe.measures import OF_LABELS, Kind, headline, is_measure, is_of_gold, kind_of, samples_needed
 from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, Similarity, StringCheck
 from ratchet.components.recipe.outside_graders import Http, UserFunction
-from ratchet.components.recipe.policy import Policy, Warmup
+from ratchet.components.recipe.policy import ModelWarmup, Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
@@ -102,6 +102,7 @@ __all__ = [
     "Math",
     "Message",
     "Mix",
+    "ModelWarmup",
     "Multi",
     "NearDuplicates",
     "Numbers",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ratchet.components.digests import digest_of
+from ratchet.components.recipe.balanced import with_balanced_gold
 from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
 from ratchet.components.recipe.builtin_graders import Label, Numbers
@@ -59,7 +60,8 @@ class Recipe(Section):
 
     _default_reward = model_validator(mode="before")(with_default_reward)
     _paid_by_formula = model_validator(mode="before")(with_formula)
-    _responds = model_validator(mode="before")(with_response)  # the later one runs first
+    _responds = model_validator(mode="before")(with_response)
+    _balances = model_validator(mode="before")(with_balanced_gold)  # the later one runs first
 
     @model_validator(mode="after")
     def _gold_judges(self) -> "Recipe":

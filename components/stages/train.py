@@ -139,12 +139,13 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     import torch
 
     from ratchet.components.checkpoints import INTERRUPTED
+    from ratchet.components.graders.counted import build_gold
     from ratchet.components.interruption import Interruption
     from ratchet.components.policy.configuration import shape_of_model
     from ratchet.components.policy.loading import load_policy, pick_device
     from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
     from ratchet.components.randomness import torch_seed
-    from ratchet.components.rewards.build import build_gold, build_reward
+    from ratchet.components.rewards.build import build_reward
     from ratchet.components.rewards.checks.identity import check_identity
     from ratchet.components.training.actor import Actor
     from ratchet.components.training.dev_evaluation import dev_evaluation

@@ -13,6 +13,7 @@ import typer
 from ratchet.flows.cli import (
     backup,
     champion,
+    check,
     compare,
     data,
     doctor,
@@ -28,6 +29,7 @@ from ratchet.flows.cli import (
     stop,
     supervision,
     train,
+    trial,
     ui,
 )
 
@@ -40,6 +42,8 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
+app.command("check")(check.check)
+app.command("try")(trial.try_)
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
