@@ -14,7 +14,7 @@ Value = Callable[[Mapping[str, Any]], Any]
 
 
 def place_read(grader: Any) -> Steps:
-    """Names and positions down to the one place of ``sample.output_json`` that a grader reads; () if it reads something else."""
+    """Names and positions down to the one place of ``sample.output_json`` that a grader reads; else ()."""
     if not isinstance(grader, StringCheck | Similarity):
         return ()
     template = parse_template(grader.input)
