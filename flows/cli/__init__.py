@@ -19,6 +19,7 @@ from ratchet.flows.cli import (
     gc,
     grader,
     history,
+    init,
     provenance,
     recipe,
     reward,
@@ -37,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.command("init")(init.init)
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
