@@ -14,11 +14,11 @@ import yaml
 from ratchet.components.data.dvc_config import init_project, init_workspace
 from ratchet.components.data.pointers import MD5, POINTER, Place, pointer_md5, read_pointer, read_pointer_text, relocated
 from ratchet.components.digests import digest_of_digests
-from ratchet.components.errors import DataError
-from ratchet.components.files import tree_digests, write_text
+from ratchet.components.errors import DataError, StoreError
+from ratchet.components.files import read_json, tree_digests, write_text
 from ratchet.components.text import redacted, visible
 
-TABLE = re.compile(r"(?:train|dev|guard|sealed_\d+|pairs_train|pairs_heldout|added)\.jsonl|summary\.json")
+SUMMARY, ADDED = "summary.json", "added.jsonl"  # beside a version's tables
 ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
 
 
@@ -156,22 +156,28 @@ def refuse_links(place: Place) -> None:
             raise DataError(f"{path} is a symbolic link. Replace it with its target.")
 
 
-def refuse_foreign(place: Place, fresh: Path) -> None:
-    """Refuse a place of data that has files of another kind: replacing it would delete them.
-
-    Args:
-        fresh: the version that is to replace it.
+def refuse_other_files(version: Path, place: Place) -> None:
+    """Refuse to replace a folder in which there is more than a version's tables: somebody's rows would be deleted.
 
     Raises:
-        DataError: naming one of them.
+        DataError: naming such a file.
     """
-    files = [path for path in sorted(place.data.rglob("*")) if path.is_file() and not TABLE.fullmatch(path.name)]
-    foreign = [path for path in files if not (fresh / path.relative_to(place.data)).is_file()]
-    if foreign:
+    found = {path.relative_to(place.data).as_posix() for path in place.data.rglob("*") if not path.is_dir()}
+    ours = _tables(place.data) | ({path.name for path in (version / "data").iterdir()} if place.pointer.is_file() else set())
+    if others := sorted(found - ours):
         raise DataError(
-            f"{foreign[0]} is not a table of a dataset version, and {place.data} is replaced by each version. "
-            "Move your own files to another folder, such as rows/, and correct data.source."
+            f"{place.data / others[0]} is not a table of a dataset version. {place.name}/ is replaced as a whole when one is "
+            f"published, and that file would be deleted. Move it to another folder, and correct its path in the recipe."
         )
+
+
+def _tables(folder: Path) -> set[str]:
+    """The files that a version's summary names."""
+    try:
+        tables = read_json(folder / SUMMARY)["rows"]
+        return {SUMMARY, ADDED, *(f"{table}.jsonl" for table in tables)}
+    except (StoreError, KeyError, TypeError):
+        return set()
 
 
 def verify(place: Place) -> None:
@@ -233,10 +239,10 @@ def publish_data(version: Path, place: Place) -> None:
     """Replace a project's data by those of a version, below ``version/data``.
 
     Raises:
-        DataError: if there is something in their place that no version has.
+        DataError: if there are files in the project's data that no version made.
     """
     refuse_links(place)
-    refuse_foreign(place, version / "data")
+    refuse_other_files(version, place)
     fresh = place.root / f".{place.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(version / "data", fresh)

@@ -107,6 +107,11 @@ class GoldStage(StageResult):
         """The share of planted wrong answers that it caught; None if none was planted."""
         return self._report["mutation_score"]  # type: ignore[no-any-return]
 
+    @property
+    def reads_answers(self) -> bool:
+        """Whether its grades of references say that an answer was read."""
+        return self._report["reads_answers"]  # type: ignore[no-any-return]
+
 
 class RewardStage(StageResult):
     """``report.json``, and ``model/`` where the reward has a learned part."""

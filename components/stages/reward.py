@@ -67,7 +67,7 @@ def _subject(context: Context, found: GoldStage, path: Path, device: Any) -> Any
     reward = build_reward(settings, path / "model", device)
     functions = function_digests(settings.functions, context.seen.digest)
     checks = [Check(**check) for check in found.checks]
-    tested = GoldTest(checks, found.mutation_score, context.recipe.gold.validation)
+    tested = GoldTest(checks, found.mutation_score, found.reads_answers, context.recipe.gold.validation)
     if not settings.needs_model:
         return Subject(settings.kind, reward, reward, identity=functions, gold=gold, tested=tested)
     judge = load_model(settings.model, path / "model", device)
