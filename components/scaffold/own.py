@@ -20,6 +20,8 @@ from ratchet.components.statistics.power import minimum_detectable_effect
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"  # small, and follows instructions
 STEP = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)  # of a path in a template
 CHARACTERS_PER_TOKEN = 2  # fewer than any tokenizer has here, so that the room is enough
+SPARE = 8  # tokens: short texts have fewer characters per token
+MARGIN = 1.25  # for rows that were not read, and may be longer
 MANY = 20_000  # rows from which the recipe's own shares leave enough items to every table
 DISCORDANCE = 0.3  # share of items on which two versions of a policy differ: more than is usual
 TARGETS = (0.1, 0.15, 0.2, 0.3, 0.4)  # gains
@@ -67,7 +69,7 @@ def values_of(own: Own) -> dict[str, Any]:
             "split": split,
         },
         **({"task": task} if task else {}),
-        "policy": _policy(rows, longest),
+        "policy": _policy(rows, longest, 1.0 if own.table.whole else MARGIN),
         "graders": {"right": _grader(own)},
         "gold": {"grader": "right"},
         **({"reward": {"kind": "model"}} if pairs else {}),
@@ -125,14 +127,18 @@ def _lacks_mark(own: Own) -> bool:
 def _instruction(own: Own) -> str:
     """What tells a model that has not seen the data in which form to answer."""
     values = references(own.table, own.columns)
-    lines = {
-        "maths": 'End your answer with "#### " and the number.',
-        "classify": f"Answer with one of: {', '.join(distinct(values))}.",
-        "extract": f"Answer with a JSON object that has: {', '.join(_keys(values))}.",
-        "sql": "Answer with one SQLite query.",
-    }
-    line = lines.get(own.task, "")
-    return f"\n{line}" if line and not {"{{", "}}"} & {line[n : n + 2] for n in range(len(line))} else ""
+    match own.task:
+        case "maths":
+            line = 'End your answer with "#### " and the number.'
+        case "classify":
+            line = f"Answer with one of: {', '.join(distinct(values))}."
+        case "extract":
+            line = f"Answer with a JSON object that has: {', '.join(_keys(values))}."
+        case "sql":
+            line = "Answer with one SQLite query."
+        case _:
+            return ""
+    return "" if "{{" in line or "}}" in line else f"\n{line}"
 
 
 def _keys(values: Sequence[Any]) -> list[str]:
@@ -162,16 +168,16 @@ def _checks(own: Own) -> dict[str, Any]:
 def split_for(size: int, pairs: bool) -> dict[str, Any]:
     """The shares of the tables: of few rows more are needed to judge by; pairs are for a reward model alone."""
     small = {} if size >= MANY else {"dev": 0.1, "sealed": 0.3, "sealed_folds": 2}
-    return {**small, **({"pairs": 0.2, "pairs_heldout": 0.5} if pairs else {"pairs": 0.0})}
+    return {**small, **({"pairs": 0.2, "pairs_heldout": 0.5} if pairs else {"pairs": 0})}
 
 
-def _policy(rows: Sequence[Mapping[str, Any]], longest: int) -> dict[str, Any]:
+def _policy(rows: Sequence[Mapping[str, Any]], longest: int, margin: float) -> dict[str, Any]:
     """Room for the completions, and for the tiny policy's context; without demonstrations there is nothing to warm it up on."""
     answers = [len(row["demonstration"]) for row in rows if isinstance(row["demonstration"], str)]
     if not answers:
         return {"model": MODEL, "max_new_tokens": 256}
-    new = min(LONGEST_COMPLETION, max(8, _rounded(max(answers) / CHARACTERS_PER_TOKEN, 8)))
-    context = _rounded((longest + max(answers)) / CHARACTERS_PER_TOKEN + new, 64)
+    new = min(LONGEST_COMPLETION, _rounded(margin * max(answers) / CHARACTERS_PER_TOKEN + SPARE, 8))
+    context = _rounded(margin * (longest + max(answers)) / CHARACTERS_PER_TOKEN + SPARE + new, 64)
     warmup = {"warmup": {"context": context}} if context > Warmup().context else {}
     return {**warmup, "max_new_tokens": new}
 

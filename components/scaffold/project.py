@@ -77,10 +77,10 @@ def _comments(own: Own, values: Mapping[str, Any]) -> dict[str, str]:
     seen = "all rows" if own.table.whole else f"the first {len(own.table.rows):,} rows"
     comments = {
         "name": "of the model in the registry",
-        "data.source": "all other columns stay with their rows, as item.*",
-        "data.checks": "number, where references end in #### N; text; or optional, for prompts alone",
+        "data.source": "other columns stay as item.*",
+        "data.checks": "number: ends in #### N; optional: prompts alone",
         "data.max_prompt_chars": "longer ones are dropped",
-        "data.split": "shares of the rows; sealed ones are the gate's" + ("" if pairs else "; pairs are for a reward model"),
+        "data.split": "sealed: the gate's" + ("" if pairs else "; pairs: a reward model's"),
         "task.prompt": "what the policy is asked",
         "task.answer": "the reference, as text",
         "policy.warmup": f"by {seen}: room for prompt and answer",
@@ -91,9 +91,9 @@ def _comments(own: Own, values: Mapping[str, Any]) -> dict[str, str]:
     if own.task == "classify" and own.grader is None and not own.table.whole:
         comments["graders.right"] = f"the labels of {seen}; add others"
     if pairs and own.grader is None:
-        comments["graders.right"] = "a stand-in: how near to the chosen answer. Write a grader of your own"
+        comments["graders.right"] = "a stand-in: nearness to the chosen answer"
     if "target_effect" in values["gate"]["rules"]:
-        comments["gate.rules"] = f"the gain that {sealed_items(own.table.size, data['split'])} sealed items can show; a smaller one needs more rows"
+        comments["gate.rules"] = f"the gain that {sealed_items(own.table.size, data['split'])} sealed items can show"
     return comments
 
 

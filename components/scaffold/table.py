@@ -114,7 +114,8 @@ def _sniffed(path: Path, beginning: bytes) -> str:
 def _delimiter(beginning: bytes) -> str:
     """The mark that the line of names has most often; a comma where it has none."""
     names = beginning.decode("utf-8-sig", errors="replace").splitlines()[0]
-    return max((",", *DELIMITERS.replace(",", "")), key=lambda mark: names.count(mark))
+    marks: list[str] = [",", *DELIMITERS.replace(",", "")]
+    return max(marks, key=lambda mark: names.count(mark))
 
 
 def _records(path: Path, source: dict[str, str]) -> Iterator[Record]:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -269,5 +269,7 @@ def write(folder: Path, project: "Project") -> list[str]:
         ignored = ignore_state(folder)
         write_files(folder, absent)
     except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}. Correct that, and run the same command again.") from error
+        raise StoreError(
+            f"cannot write to {folder}: {error.strerror}. Correct that, and run the same command again."
+        ) from error
     return [*absent, *([GITIGNORE] if ignored else [])]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LONGEST = 300  # characters of a prompt or a reference
 TRIED = 50  # rows on which the gold is tried
+WRONG = ("empty answers", "other rows' references")
 FAULTS = 3  # of a function, that are shown
 EXAMPLE = 60  # characters of a value in the list of columns
 
@@ -75,12 +76,14 @@ def say_verdicts(rows: "Sequence[JudgedRow]") -> None:
     """How often the gold says right: of references, of nothing, of other rows' references."""
     kinds = {
         "references": [row.reference for row in rows if row.reference is not None],
-        "empty answers": [row.empty for row in rows],
-        "other rows' references": [row.other for row in rows if row.other is not None],
+        WRONG[0]: [row.empty for row in rows],
+        WRONG[1]: [row.other for row in rows if row.other is not None],
     }
     told = [f"{sum(one.right for one in found)} of {len(found)} {name}" for name, found in kinds.items() if found]
     if told:
         say(f"        says right of {', '.join(told)}")
+    if not all(one.right for one in kinds["references"]) or any(one.right for name in WRONG for one in kinds[name]):
+        say("note: a gold must take references for right and these others for wrong: `ratchet check` says which rows")
 
 
 def notes_of(own: "Own") -> Iterator[str]:
