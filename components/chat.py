@@ -2,8 +2,7 @@
 
 A template is rendered once per sequence of roles, in a process with limits (``render_template``), with marks in place of the
 texts; the texts are inserted afterwards, so a template never sees one, nor the clock (``template_date``). The result is
-tokenized as a whole: a tokenizer may treat the beginning of a text in its own way (a dummy prefix). Starting that process takes
-a few seconds.
+tokenized as a whole: a tokenizer may treat the beginning of a text in its own way (a dummy prefix).
 """
 
 import json
@@ -11,13 +10,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import Any, Protocol
 
 from ratchet.components import render_template
 from ratchet.components.errors import ModelError
@@ -30,6 +27,28 @@ ANSWER = f"{PAD}\ue000answer\ue001{PAD}"
 HARMLESS = ' What is "2 + 3", in one\nword? {é & ü} \n'
 PATIENCE = 120  # seconds for the rendering process, including imports on a busy machine
 REMEDY = "Correct the model's chat template, or use another model."
+
+
+class ChatTokenizer(Protocol):
+    """What is asked of a tokenizer here, of transformers' or of ``PromptTokenizer``; values as transformers defines them."""
+
+    @property
+    def chat_template(self) -> str | dict[str, str] | None: ...
+    @property
+    def special_tokens_map(self) -> Mapping[str, str]: ...
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]: ...
+    @property
+    def unk_token(self) -> str | None: ...
+    @property
+    def unk_token_id(self) -> int | None: ...
+    @property
+    def eos_token_id(self) -> int | None: ...
+    def __hash__(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __call__(self, text: str, *, add_special_tokens: bool = True, split_special_tokens: bool = False) -> Any: ...
+    def get_chat_template(self) -> str: ...
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -53,14 +72,17 @@ class Frame:
         """The template with :meth:`texts` in it."""
         return self.literals[0] + "".join(text + after for text, after in zip(texts, self.literals[1:], strict=True))
 
-    def as_template(self) -> str:
-        """A template whose output does not depend on the texts."""
-        quoted = [literal.encode("unicode_escape").decode().replace('"', "\\x22") for literal in self.literals]
-        texts = "".join(f"{{{{ messages[{i}]['content'] }}}}{{{{ \"{text}\" }}}}" for i, text in enumerate(quoted[1:]))
-        return f'{{{{ "{quoted[0]}" }}}}{texts}'
+
+@dataclass(frozen=True)
+class Control:
+    """Tokens that only a template may produce: special ones, and added ones that it names."""
+
+    ids: frozenset[int]
+    names: Mapping[str, int]  # the unknown token among them
+    count: int  # in the template with harmless texts
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+def encode_prompt(tokenizer: ChatTokenizer, prompt: str) -> list[int]:
     """Token ids of a raw prompt in the tokenizer's chat template, or alone if there is none.
 
     The names of special tokens in the user's text are encoded as text: they cannot end a turn or begin another.
@@ -68,7 +90,19 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     return encode_messages(tokenizer, [{"role": "user", "content": prompt}])
 
 
-def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
+def render_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, str]]) -> str:
+    """A conversation {role, content} in the chat template, as text; without a template the transcript.
+
+    Raises:
+        ModelError: if the template does not accept these roles in this order or rewrites their texts.
+    """
+    if not tokenizer.chat_template:
+        return transcript(messages)
+    frame = frame_of(tokenizer, tuple(message["role"] for message in messages))
+    return frame.filled(frame.texts([message["content"] for message in messages]))
+
+
+def encode_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """Token ids of a conversation {role, content} in the chat template; without one of its plain form, the transcript.
 
     If no text contains the name of a special token, these are the tokens of the rendered template as a whole.
@@ -82,29 +116,72 @@ def encode_messages(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappi
         return list(tokenizer(transcript(messages), split_special_tokens=True).input_ids)
     frame = frame_of(tokenizer, tuple(message["role"] for message in messages))
     texts = frame.texts(contents)
-    ids = list(tokenizer(frame.filled(texts), add_special_tokens=False).input_ids)
-    control, expected = _control(tokenizer, len(tokenizer), frame)
+    ids = _encode(tokenizer, frame.filled(texts))
+    control = _control(tokenizer, len(tokenizer), frame)
     unknown = tokenizer.unk_token  # a text may contain it without naming it
-    if sum(token in control for token in ids) == expected and not (unknown and any(unknown in text for text in texts)):
+    if sum(token in control.ids for token in ids) == control.count and not (unknown and any(unknown in text for text in texts)):
         return ids
-    ids = _encode_names_as_text(tokenizer, frame, texts)
-    if sum(token in control for token in ids) != expected:
+    ids = _encode_names_as_text(tokenizer, frame, texts, control.names)
+    if sum(token in control.ids for token in ids) != control.count:
         raise ModelError(
             "this tokenizer reads the name of a special token in a text as that token. Remove the name from the text."
         )
     return ids
 
 
-def _encode_names_as_text(tokenizer: PreTrainedTokenizerBase, frame: Frame, texts: Sequence[str]) -> list[int]:
-    messages = [{"role": "user", "content": text} for text in texts]
-    options: dict[str, Any] = {"sanitize_control_tokens": True, "return_dict": False}
-    try:
-        return list(tokenizer.apply_chat_template(messages, chat_template=frame.as_template(), **options))
-    except ValueError as error:
-        raise ModelError(f"a text contains the name of a special token: {error}. Remove the name from the text.") from error
+def _encode(tokenizer: ChatTokenizer, text: str) -> list[int]:
+    """Token ids of a text; the names of added tokens in it are those tokens."""
+    return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> int:
+def _encode_as_text(tokenizer: ChatTokenizer, text: str) -> list[int]:
+    """Token ids of a text; the names of added tokens in it are text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # a tokenizer in Python
+        return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+    # The library's own switch covers special tokens alone, not other added ones.
+    normal = text if backend.normalizer is None else backend.normalizer.normalize_str(text)
+    words = [normal] if backend.pre_tokenizer is None else [w for w, _ in backend.pre_tokenizer.pre_tokenize_str(normal)]
+    return [token.id for word in words for token in backend.model.tokenize(word)]
+
+
+def _encode_names_as_text(tokenizer: ChatTokenizer, frame: Frame, texts: Sequence[str], names: Mapping[str, int]) -> list[int]:
+    """Token ids of a filled template in pieces: each name within a text alone, as text."""
+    first, *rest = _pieces(frame, texts, names)
+    ids = _encode(tokenizer, first)
+    for number, piece in enumerate(rest, start=1):
+        is_name = number % 2 == 1
+        encode = _encode_as_text if is_name else _encode
+        added = _encode_inside(tokenizer, piece, encode) if piece else []
+        if is_name and names[piece] in added:
+            raise ModelError(
+                f"a text contains the name of a special token, {piece!r}, which this tokenizer produces from plain text. "
+                "Remove the name from the text."
+            )
+        ids += added
+    return ids
+
+
+def _pieces(frame: Frame, texts: Sequence[str], names: Mapping[str, int]) -> list[str]:
+    """The filled template, split at the names that its texts contain: text, name, text, name, ..., text."""
+    found = "|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)"  # which never matches
+    pieces = [frame.literals[0]]
+    for text, after in zip(texts, frame.literals[1:], strict=True):
+        begin, *others = re.split(f"({found})", text)
+        pieces[-1] += begin
+        pieces += others
+        pieces[-1] += after
+    return pieces
+
+
+def _encode_inside(tokenizer: ChatTokenizer, piece: str, encode: Callable[[ChatTokenizer, str], list[int]]) -> list[int]:
+    """Token ids of a piece that has text before it: after a line's end, because a tokenizer may prefix what begins a text."""
+    before = _encode(tokenizer, "\n")
+    ids = encode(tokenizer, f"\n{piece}")
+    return ids[len(before) :] if ids[: len(before)] == before else encode(tokenizer, piece)
+
+
+def end_of_turn(tokenizer: ChatTokenizer, ends: Sequence[int]) -> int:
     """The token with which the template ends an assistant's turn; the first of ``ends`` if it adds none.
 
     Args:
@@ -115,7 +192,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> int:
     """
     if not tokenizer.chat_template:
         return ends[0]
-    ids = tokenizer(frame_of(tokenizer, ("user",)).ending, add_special_tokens=False).input_ids
+    ids = _encode(tokenizer, frame_of(tokenizer, ("user",)).ending)
     added = {i: t.content for i, t in tokenizer.added_tokens_decoder.items() if i != tokenizer.unk_token_id}
     other = [added[i] for i in ids if added.get(i, "").strip()]
     found = next((i for i in ids if i in ends), None)
@@ -129,22 +206,22 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> int:
 
 
 @lru_cache(maxsize=64)
-def _control(tokenizer: PreTrainedTokenizerBase, size: int, frame: Frame) -> tuple[frozenset[int], int]:
-    """Ids that only the template may produce, and how often: special tokens, and added ones that it names.
+def _control(tokenizer: ChatTokenizer, size: int, frame: Frame) -> Control:
+    """What only the template may produce.
 
     Args:
         size: of the vocabulary; tokens may be added to a tokenizer.
     """
     named, unknown = "\0".join(frame.literals), tokenizer.unk_token_id
     added = tokenizer.added_tokens_decoder.items()
-    ids = {i for i, t in added if t.special or (t.content in named and not t.content.isspace())}
-    if unknown != tokenizer.eos_token_id:
-        ids -= {unknown}  # any text with unusual characters is tokenized like this
-    alone = tokenizer(frame.filled(["a"] * len(frame.places)), add_special_tokens=False).input_ids
-    return frozenset(ids), sum(token in ids for token in alone)
+    names = {t.content: i for i, t in added if t.special or (t.content in named and not t.content.isspace())}
+    # Any text with unusual characters is tokenized like the unknown token.
+    ids = set(names.values()) - ({unknown} if unknown != tokenizer.eos_token_id else set())
+    alone = _encode(tokenizer, frame.filled(["a"] * len(frame.places)))
+    return Control(frozenset(ids), names, sum(token in ids for token in alone))
 
 
-def frame_of(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...]) -> Frame:
+def frame_of(tokenizer: ChatTokenizer, roles: tuple[str, ...]) -> Frame:
     """The tokenizer's template for a sequence of roles.
 
     Raises:

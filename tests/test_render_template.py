@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from ratchet.components import pretrained, render_template
 from ratchet.components.chat import encode_messages, encode_prompt
@@ -74,7 +73,7 @@ def test_a_template_is_rendered_once_per_sequence_of_roles(monkeypatch: pytest.M
 
 def outcome(template: str) -> dict[str, Any]:
     task = {"template": template, "conversations": [[{"role": "user", "content": "Ann"}]], "special_tokens": {}}
-    return render_template.render(render_jinja_template, task)
+    return render_template.render(task)
 
 
 @pytest.mark.parametrize(

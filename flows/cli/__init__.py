@@ -11,7 +11,9 @@ from types import FrameType
 import typer
 
 from ratchet.flows.cli import (
+    backup,
     champion,
+    check,
     compare,
     data,
     doctor,
@@ -25,8 +27,10 @@ from ratchet.flows.cli import (
     reward,
     run,
     schedule,
+    stop,
     supervision,
     train,
+    trial,
     ui,
 )
 
@@ -35,10 +39,13 @@ app = typer.Typer(
     help="Recurring PPO and GRPO fine-tuning with promotion gates whose error rate holds over a whole schedule.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # to lay out the help, rich takes longer than everything else together
+    context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
 app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("try")(trial.try_)
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
@@ -49,6 +56,7 @@ app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
+app.command("stop")(stop.stop)
 app.command("status")(history.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
@@ -61,6 +69,8 @@ app.command("verify")(provenance.verify)
 app.command("reproduce")(provenance.reproduce)
 app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def main() -> None:
