@@ -97,7 +97,7 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str,
 
     pairs = data.table("pairs_train")
     with Interruption() as interruption:
-        resumption = Resumption(context.store.work(RewardStage.name, key), key, lambda: interruption.requested)
+        resumption = Resumption(context.store.work(RewardStage.name, key), key, context.ended_by(interruption))
         members = train_members(settings, settings.base or start.model, pairs, device, seed, watch, date, resumption)
     save_members(members, target)
     context.observer.metrics("reward", points)

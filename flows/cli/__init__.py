@@ -11,6 +11,7 @@ from types import FrameType
 import typer
 
 from ratchet.flows.cli import (
+    backup,
     champion,
     check,
     compare,
@@ -25,6 +26,7 @@ from ratchet.flows.cli import (
     reward,
     run,
     schedule,
+    stop,
     supervision,
     train,
     trial,
@@ -52,6 +54,7 @@ app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
+app.command("stop")(stop.stop)
 app.command("status")(history.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
@@ -64,6 +67,8 @@ app.command("verify")(provenance.verify)
 app.command("reproduce")(provenance.reproduce)
 app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def main() -> None:
