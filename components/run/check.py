@@ -124,22 +124,23 @@ def check_project(
 
 
 def _recipe(found: Checked, file: Path, overrides: Sequence[str], home: Home) -> Recipe | None:
+    usable = None
     with found.looking(Part.RECIPE):
         recipe = load_recipe(file, overrides)
         require_libraries(recipe.evaluation)
         notes = require_references(recipe)
         check_before_run(home, recipe)
-        found.digest = recipe.digest
+        usable, found.digest = recipe, recipe.digest
         found.add(Part.RECIPE, State.OK, f"{file}, digest {recipe.digest[:12]}")
         for note in notes:
             found.add(Part.RECIPE, State.WARNING, f"not checked: {note}. A run downloads it, or ends there.")
-        return recipe
-    return None
+    return usable
 
 
 def _rows(found: Checked, context: Context) -> DataStage | None:
+    usable = None
     with found.looking(Part.ROWS):
-        data = prepare_data(context)
+        usable = data = prepare_data(context)
         found.rows = data.summary
         tables = ", ".join(f"{name} {count:,}" for name, count in data.summary["rows"].items())
         found.add(Part.ROWS, State.OK, f"{data.summary['raw_rows']:,} rows read; {tables}")
@@ -148,8 +149,7 @@ def _rows(found: Checked, context: Context) -> DataStage | None:
                 found.add(Part.ROWS, State.OK, f"{step['title']}: {step['dropped']:,} dropped{_examples(step)}")
         for warning in data.summary.get("warnings", []):
             found.add(Part.ROWS, State.WARNING, warning)
-        return data
-    return None
+    return usable
 
 
 def _examples(step: Mapping[str, Any]) -> str:

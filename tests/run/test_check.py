@@ -31,7 +31,7 @@ Check = Callable[..., Checked]
 @pytest.fixture
 def data(tmp_path: Path) -> DataStage:
     """A dataset version without its preparation."""
-    stage = data_stage(tmp_path / "version", **TABLES)
+    stage = data_stage(tmp_path / "version", "0" * 32, **TABLES)
     stage.__dict__["summary"] = {"raw_rows": 400, "rows": TABLES, "warnings": ["near duplicates: many. Raise it."]}
     stage.__dict__["steps"] = STEPS
     return stage
