@@ -6,6 +6,7 @@
     ├── ModelError        a model directory cannot be used
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
+    ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
         ├── StaleChampionError  the champion changed since the verdict
         └── ClaimLostError      another process may continue this run, and this one may not
@@ -40,6 +41,12 @@ class RewardError(RatchetError):
 
 class StoreError(RatchetError):
     """The store of finished stages cannot be read or written."""
+
+
+class PausedError(RatchetError):
+    """A person or a limit ended the run after a checkpoint: its status is ``stopped``, and the same command resumes it."""
+
+    exit_code = 6
 
 
 class RegistryError(RatchetError):

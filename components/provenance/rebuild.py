@@ -142,7 +142,8 @@ class Rebuild:
         write_text(self.project / POINTER, relocated(pointer))
 
     def _write_recipe(self) -> Path:
-        recipe = {**self.lineage.recipe, "train": {**self.lineage.recipe["train"], **self.lineage.memory}}
+        recipe = {name: value for name, value in self.lineage.recipe.items() if name != "limits"}  # a rebuild has none
+        recipe |= {"train": {**self.lineage.recipe["train"], **self.lineage.memory}}
         if self.lineage.policy.kind == "version":
             # The new ledger has no champion: the parent is passed as an existing model, and its weights are checked.
             given = {name: value for name, value in recipe["policy"].items() if name != "warmup"}  # it is not fine-tuned

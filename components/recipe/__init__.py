@@ -38,6 +38,7 @@ from ratchet.components.recipe.policy import ModelWarmup, Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
+from ratchet.components.recipe.run_limits import RunLimits
 from ratchet.components.recipe.sentinel import Sentinel
 from ratchet.components.recipe.sources import (
     ChatLogs,
@@ -121,6 +122,7 @@ __all__ = [
     "RewardModel",
     "RewardValidation",
     "Rules",
+    "RunLimits",
     "Sampling",
     "Sentinel",
     "Similarity",

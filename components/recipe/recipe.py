@@ -22,6 +22,7 @@ from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
+from ratchet.components.recipe.run_limits import RunLimits
 from ratchet.components.recipe.train import Train
 from ratchet.components.template_date import FIXED
 
@@ -44,6 +45,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     gate: Gate
     retention: Retention = Retention()
+    limits: RunLimits = RunLimits()
 
     @model_validator(mode="before")
     @classmethod
@@ -189,8 +191,8 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; retention and limits on user code do not."""
-        return digest_of(self.model_dump(mode="json", exclude={"retention": True, "reward": {"limits"}}))
+        """sha256 of everything that determines the result; retention, and limits on the run and on user code, do not."""
+        return digest_of(self.model_dump(mode="json", exclude={"retention": True, "limits": True, "reward": {"limits"}}))
 
     @property
     def run_seed(self) -> int:

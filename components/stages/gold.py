@@ -33,9 +33,9 @@ def gold_report(gold: GoldStage, recipe: Recipe) -> ValidationReport:
 
 def _build(context: Context, data: DataStage, path: Path) -> None:
     from ratchet.components.graders.build import build_grader
+    from ratchet.components.graders.counted import build_gold
     from ratchet.components.graders.rule import RuleGrader
     from ratchet.components.recipe import Label
-    from ratchet.components.rewards.build import build_gold
     from ratchet.components.rewards.checks.check import finite
     from ratchet.components.rewards.checks.on_gold import Asking, gold_checks
     from ratchet.components.rewards.checks.planted.kinds import kind_of

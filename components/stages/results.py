@@ -12,11 +12,11 @@ from ratchet.components.digests import weights_digest
 from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines
 from ratchet.components.stages.stage import Stage, StageResult
 
-FACTS = "facts.json"
+STEPS, FACTS = "steps.json", "facts.json"
 
 
 class DataStage(StageResult):
-    """``data/`` with a table per split, its pointer ``data.dvc``, and ``report.html``."""
+    """``data/`` with a table per split, its pointer ``data.dvc``, ``report.html`` and ``steps.json``."""
 
     name = Stage.DATA
 
@@ -29,6 +29,11 @@ class DataStage(StageResult):
     def summary(self) -> dict[str, Any]:
         """Counts after each step of preparation."""
         return dict(read_json(self.path / "data" / "summary.json"))
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """{name, title, before, dropped, examples} of each step of preparation; none of a version that was restored."""
+        return list(read_json(self.path / STEPS)) if STEPS in self.files else []
 
     def table(self, name: str) -> list[dict[str, Any]]:
         """Rows of one table of the version."""

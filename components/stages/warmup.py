@@ -115,7 +115,7 @@ def _taken(context: Context, key: str, total: int, steps: "Callable[[Resumption]
 
     points: Points = []
     with Interruption() as interruption:
-        resumption = Resumption(context.store.work(WarmupStage.name, key), key, lambda: interruption.requested)
+        resumption = Resumption(context.store.work(WarmupStage.name, key), key, context.ended_by(interruption))
         for step in steps(resumption):
             context.observer.progress("warmup", step.step + 1, total, f"loss {step.loss:.3f}")
             if (step.step + 1) % 10 == 0:

@@ -19,7 +19,8 @@ def run(
     """Prepare data, validate the reward, train, evaluate, gate, and promote if the gate says so.
 
     Finished stages are taken from the store. Exit codes: 0 promoted or unchanged, 3 refused by the gate, 4 the reward was
-    refused, 5 the gate could not judge, 6 the sentinel stopped training, 2 bad usage or recipe, 1 error.
+    refused, 5 the gate could not judge, 6 stopped: by the sentinel, or by `ratchet stop` or the recipe's limits, after which
+    the same command resumes it; 2 bad usage or recipe, 1 error.
 
     Example: ratchet run --set train.algorithm=ppo --json
     """
