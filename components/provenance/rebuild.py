@@ -168,7 +168,7 @@ class Rebuild:
         if self.environment == CURRENT:
             return Path(sys.executable)
         self.say(f"installing {CONSTRAINTS} of the commit into a clean environment")
-        extras = ["lora"] if self.lineage.recipe["train"].get("lora") else []
+        extras = ["lora" if self.lineage.recipe["train"].get("lora") else "train"]
         return locked_environment(self.project, self.folder / "venv", self.lineage.libraries["python"], extras)
 
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:

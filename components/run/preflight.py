@@ -1,8 +1,9 @@
-"""What can be known to fail before a run begins: places that cannot be written, full disks, links that lead out of a model."""
+"""What can be known to fail before a run begins: missing libraries, unwritable places, full disks, links out of a model."""
 
 from pathlib import Path
 
 from ratchet.components.disk import FLOOR, require_space
+from ratchet.components.extras import require_train
 from ratchet.components.files import require_inner_links
 from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe
@@ -13,8 +14,10 @@ def check_before_run(home: Home, recipe: Recipe) -> None:
     """Takes milliseconds and starts nothing.
 
     Raises:
+        MissingExtraError: if the libraries that run models are not installed.
         StoreError: naming the place and the remedy.
     """
+    require_train()
     for model in model_folders(recipe):
         require_inner_links(model)
     require_space(home.state, FLOOR + 2 * model_bytes(recipe))

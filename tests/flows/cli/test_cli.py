@@ -239,4 +239,4 @@ def test_a_recipe_whose_library_is_missing_is_exit_2_and_names_the_extra(project
     arguments = ["recipe", "check", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"), "--set", benchmark]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "benchmark gsm needs lm_eval, which is not installed. Run: uv pip install -e '.[lm-eval]'." in done.stderr
+    assert "benchmark gsm needs lm_eval, which is not installed. Run: pip install 'ratchet-rl[lm-eval]'." in done.stderr
