@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ratchet.components.digests import digest_of
-from ratchet.components.errors import StoreError
+from ratchet.components.errors import PausedError, StoreError
 from ratchet.components.files import commit_directory, read_json, verify_directory, write_json
 from ratchet.components.pretrained import not_finite
 
@@ -244,7 +244,7 @@ class Resumption:
             state: what is needed to resume besides weights, moments and figures, as JSON; after a resume, :attr:`state`.
 
         Raises:
-            StoreError: if training is interrupted.
+            PausedError: if training is interrupted.
         """
         self.figures.append(list(figures))
         interrupted, began = self.interrupted(), time.monotonic()
@@ -256,4 +256,4 @@ class Resumption:
             self._committed = time.monotonic()
             self._cost = self._committed - began
         if interrupted:
-            raise StoreError(INTERRUPTED)
+            raise PausedError(INTERRUPTED)

@@ -7,6 +7,7 @@
     ├── MissingExtraError a library of an extra is not installed (exit 2)
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
+    ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
         ├── StaleChampionError  the champion changed since the verdict
         └── ClaimLostError      another process may continue this run, and this one may not
@@ -47,6 +48,12 @@ class RewardError(RatchetError):
 
 class StoreError(RatchetError):
     """The store of finished stages cannot be read or written."""
+
+
+class PausedError(RatchetError):
+    """A person or a limit ended the run after a checkpoint: its status is ``stopped``, and the same command resumes it."""
+
+    exit_code = 6
 
 
 class RegistryError(RatchetError):

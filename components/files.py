@@ -5,8 +5,10 @@ import math
 import os
 import platform
 import shutil
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from ratchet.components.errors import StoreError
 from ratchet.components.faults import point
 
 MANIFEST = "manifest.json"
+BUSY_SECONDS = 20  # that another process may take to write a SQLite file
 NOT_POLICY = ("*.md", "LICENSE*", ".git*")  # files beside a policy that cannot change what it says
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 WRITTEN = ("transformers_version", "_from_model_config")  # keys of settings in which transformers records how a file was made
@@ -98,12 +101,12 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_text(text, encoding="utf-8")
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -121,6 +124,27 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}. Delete it; it will be created again.") from error
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a SQLite file as its last transaction left it, while others use it; ``target`` is replaced, whole or not at all.
+
+    Raises:
+        sqlite3.Error, OSError: if it cannot be read or written.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    url = f"{source.absolute().as_uri()}?mode=rw"  # not read-only: what a killed process left is rolled back first
+    try:
+        with (
+            closing(sqlite3.connect(url, uri=True, timeout=BUSY_SECONDS)) as reader,
+            closing(sqlite3.connect(temporary)) as copy,
+        ):
+            reader.backup(copy)
+        sync(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(target.parent)
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -148,9 +172,9 @@ def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping
         write(temporary)
         digests = tree_digests(temporary)
         for name in digests:
-            _sync(temporary / name)
+            sync(temporary / name)
         for folder in {(temporary / name).parent for name in digests}:
-            _sync(folder)
+            sync(folder)
         point(f"commit:{target.name}:files")
         write_json(temporary / MANIFEST, {**facts, "files": digests})
         point(f"commit:{target.name}:manifest")
@@ -159,7 +183,7 @@ def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping
         except OSError:
             if not (target / MANIFEST).is_file():
                 raise
-        _sync(target.parent)
+        sync(target.parent)
         point(f"commit:{target.name}:renamed")
     finally:
         if temporary.exists():
@@ -218,7 +242,8 @@ def verify_directory(root: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet.components.errors import StoreError
-from ratchet.components.files import scratch_directory
+from ratchet.components.files import scratch_directory, write_text
 from ratchet.components.sqlite_files import sqlite_url
 from ratchet.components.text import visible
 
 RECIPE = "ratchet.yaml"  # of a user's project, whose root is where it is
+VERSION = 1  # of the layout of the state; a state without the file of the next line is version 1
+VERSION_FILE = "version"
 LONGEST = 400  # bytes of a path; SQLite takes 512, and DVC's databases lie 69 deeper than the state
 UNUSABLE = {  # in the path of a project: what, and why
     r"[\x00-\x1f\x7f]": "a control character, which no line of a configuration can contain",
@@ -35,13 +37,19 @@ class Home:
         """The project of the working directory; RATCHET_HOME moves its state.
 
         Raises:
-            StoreError: if a library that is used cannot have files there.
+            StoreError: if a library that is used cannot have files there, or the state is of a later release.
         """
         project = project_root(Path.cwd())
         home = cls(project, Path(os.environ.get("RATCHET_HOME") or project / ".ratchet").absolute())
         check_place(home.project, "Rename that folder, or move the project")
         check_place(home.state, "Set RATCHET_HOME to another folder")
+        check_version(home.state)
         return home
+
+    def mark(self) -> None:
+        """Write the state's version, if it has none yet."""
+        if not (self.state / VERSION_FILE).exists():
+            write_text(self.state / VERSION_FILE, f"{VERSION}\n")
 
     @property
     def store(self) -> Path:
@@ -99,6 +107,27 @@ def project_root(start: Path) -> Path:
         if os.path.exists(folder / ".git"):  # the checkout that a reproduction makes is below the project, and is not it
             break
     return start
+
+
+def check_version(state: Path) -> None:
+    """Refuse a state that a later release laid out, before anything in it is used.
+
+    Raises:
+        StoreError: with the remedy.
+    """
+    try:
+        text = (state / VERSION_FILE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"cannot read {state / VERSION_FILE}: {error}. Restore it from a backup.") from error
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise StoreError(f"{state / VERSION_FILE} contains {visible(text[:40])!r}, not a version. Restore it from a backup.")
+    if int(text) > VERSION:
+        raise StoreError(
+            f"{state} has version {text}, of a later release than this one, which knows version {VERSION}. Nothing in it was "
+            "read or changed. Upgrade: pip install --upgrade ratchet-rl."
+        )
 
 
 def check_place(path: Path, remedy: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import deployment, flow_run
 
-from ratchet.components.errors import RecipeError, StaleChampionError
+from ratchet.components.errors import PausedError, RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
+from ratchet.components.extras import require_train
 from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
 from ratchet.components.interruption import Interrupted, admitted
@@ -83,11 +84,12 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     apply(home)
     slot = slot or scheduled_slot()
     loaded = load_recipe(Path(recipe), overrides)
+    require_train()
     check_before_run(home, loaded)
     if stop not in Stage.TRAIN.up_to():
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":
-        say(f"slot {slot}; if this run is killed, --slot {slot} resumes it")
+        say(f"slot {slot}; if this run is killed or stopped, --slot {slot} resumes it")
     project = Project(home, loaded.with_slot(slot), say)
     recorded = stop is not Stage.PLAN
     if recorded:
@@ -95,11 +97,19 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
         if recorded:
             tasks.note_flow_run(run)
-        result = tell(run, stop)
+        result = told(run, stop)
         print_result(result, run)
     if run.run_id is not None:
         clean_up_after_run(project, say)
     return result.as_json()
+
+
+def told(run: Run, until: Stage | None) -> RunResult:
+    """The result of the run, to its end or until a person or a limit ends it for now."""
+    try:
+        return tell(run, until)
+    except PausedError as end:
+        return run.pause(end)
 
 
 def tell(run: Run, until: Stage | None) -> RunResult:

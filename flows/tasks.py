@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
-from ratchet.components.errors import ClaimLostError, RatchetError
+from ratchet.components.errors import ClaimLostError, PausedError, RatchetError
 from ratchet.components.interruption import Interrupted, admitted, postponed
 from ratchet.components.ledger.claims import Claim
 from ratchet.components.run import steps
@@ -109,6 +109,8 @@ def as_task(name: str, step: Callable[Concatenate[Run, P], R]) -> Callable[Conca
                 value = step(run, *args, **kwargs)
         except Interrupted as end:
             return interrupted(end)
+        except PausedError as end:
+            return Completed(name="Stopped", message=str(end), data=end)  # not a failure; raised again by the caller
         return Completed(name="Cached", data=value) if isinstance(value, StageResult) and value.cached else value
 
     decorate: Any = task(
@@ -127,7 +129,9 @@ def as_task(name: str, step: Callable[Concatenate[Run, P], R]) -> Callable[Conca
         check_process()
         with postponed():  # after it, Interrupted is raised again if it ended the step
             value: Any = prefect_task(run, *args, **kwargs)
-        found: R = value.result() if isinstance(value, State) else value
+        found: R | PausedError = value.result() if isinstance(value, State) else value
+        if isinstance(found, PausedError):
+            raise found
         return found
 
     return call

@@ -21,7 +21,7 @@ from ratchet.components.checkpoints import (
     trained_state,
     weights_of,
 )
-from ratchet.components.errors import StoreError
+from ratchet.components.errors import PausedError, StoreError
 from tests.tiny_models import moments, same, tiny_policy, weights
 
 Pair = tuple[torch.nn.Module, torch.optim.Optimizer]
@@ -280,7 +280,7 @@ def test_commits_take_at_most_their_share_of_the_time(tmp_path: Path, monkeypatc
 
 def test_an_interrupted_training_commits_the_step_at_hand(tmp_path: Path) -> None:
     training = resumption(tmp_path, Pace(seconds=1e9), interrupted=True)
-    with pytest.raises(StoreError, match="interrupted after a checkpoint"):
+    with pytest.raises(PausedError, match="interrupted after a checkpoint"):
         training.after([0.5])
     assert committed(tmp_path) == ["step_000001"]
 

@@ -1,4 +1,4 @@
-"""What the policy is asked: the messages of ``task``, filled in from a source's record."""
+"""What ``task`` makes of a source's record: the messages that the policy is asked, and the reference."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +26,12 @@ def asking(task: Task) -> Ask:
         return [{"role": role, "content": _filled(template, record, file, number)} for role, template in turns]
 
     return ask
+
+
+def answering(answer: str) -> Callable[[Mapping[str, Any], str, int], str]:
+    """What makes the reference of a record, its file and its number: text as it is, other values as JSON."""
+    template = parse_template(answer)
+    return lambda record, file, number: _filled(template, record, file, number)
 
 
 def _text(content: str) -> str:

@@ -85,7 +85,8 @@ def own_columns(record: Mapping[str, Any], names: Records, data: Data) -> dict[s
     """The columns of a record that ``data.keep`` may keep: those that it names, or all that no text was read from as it is."""
     if not isinstance(data.keep, str):
         return {name: record[name] for name in data.keep if name in record}
-    asked = () if data.task is None else ("question", "messages")  # of these the task reads what it needs
+    asks = data.task is not None and bool(data.task.turns)
+    asked = ("question", "messages") if asks else ()  # of these the task reads what it needs
     read = {getattr(names, option) for option in (*TEXT_OPTIONS, "group") if option not in asked} | {"completion"}
     read |= set() if asked else {"prompt"}
     return {name: value for name, value in record.items() if name not in read}

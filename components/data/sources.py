@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from ratchet.components.data import examples, word_problems
-from ratchet.components.data.asking import asking
+from ratchet.components.data.asking import answering, asking
 from ratchet.components.data.chat_logs import of_log
 from ratchet.components.data.columns import PAIR, Turns, own_columns, raw_row
 from ratchet.components.data.duplicates import CONTENT
@@ -99,9 +99,9 @@ def _grouped(data: Data, source: Any) -> Any:
 
 def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str]) -> Iterator[Row]:
     derive = not (isinstance(source, JsonLines) and source.pairs is not None)
-    ask = _asking(data)
+    ask, answers = _asking(data), _answering(data, source)
     for file, (number, record) in islice(_records(source, data.seed), source.limit):
-        row = raw_row(record, source, ask(record, file, number))
+        row = raw_row({**record, **answers(record, file, number)}, source, ask(record, file, number))
         fields.note(record, row)
         own = own_columns(record, source, data)
         if derive and row["chosen"] is None and row["rejected"] is None:
@@ -111,7 +111,15 @@ def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str])
 
 
 def _asking(data: Data) -> Callable[[Mapping[str, Any], str, int], Turns | None]:
-    return asking(data.task) if data.task is not None else lambda *_: None
+    return asking(data.task) if data.task is not None and data.task.turns else lambda *_: None
+
+
+def _answering(data: Data, source: Records) -> Callable[[Mapping[str, Any], str, int], dict[str, str]]:
+    """What gives a record its reference, where ``task`` says what it is."""
+    if data.task is None or data.task.answer is None:
+        return lambda *_: {}
+    answer = answering(data.task.answer)
+    return lambda record, file, number: {source.answer: answer(record, file, number)}
 
 
 def _pair_rows(data: Data, source: JsonLines, path: str, fields: Fields) -> Iterator[Row]:

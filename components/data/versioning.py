@@ -14,10 +14,11 @@ import yaml
 from ratchet.components.data.dvc_config import init_project, init_workspace
 from ratchet.components.data.pointers import MD5, POINTER, Place, pointer_md5, read_pointer, read_pointer_text, relocated
 from ratchet.components.digests import digest_of_digests
-from ratchet.components.errors import DataError
-from ratchet.components.files import tree_digests, write_text
+from ratchet.components.errors import DataError, StoreError
+from ratchet.components.files import read_json, tree_digests, write_text
 from ratchet.components.text import redacted, visible
 
+SUMMARY, ADDED = "summary.json", "added.jsonl"  # beside a version's tables
 ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
 
 
@@ -155,6 +156,30 @@ def refuse_links(place: Place) -> None:
             raise DataError(f"{path} is a symbolic link. Replace it with its target.")
 
 
+def refuse_other_files(version: Path, place: Place) -> None:
+    """Refuse to replace a folder in which there is more than a version's tables: somebody's rows would be deleted.
+
+    Raises:
+        DataError: naming such a file.
+    """
+    found = {path.relative_to(place.data).as_posix() for path in place.data.rglob("*") if not path.is_dir()}
+    ours = _tables(place.data) | ({path.name for path in (version / "data").iterdir()} if place.pointer.is_file() else set())
+    if others := sorted(found - ours):
+        raise DataError(
+            f"{place.data / others[0]} is not a table of a dataset version. {place.name}/ is replaced as a whole when one is "
+            f"published, and that file would be deleted. Move it to another folder, and correct its path in the recipe."
+        )
+
+
+def _tables(folder: Path) -> set[str]:
+    """The files that a version's summary names."""
+    try:
+        tables = read_json(folder / SUMMARY)["rows"]
+        return {SUMMARY, ADDED, *(f"{table}.jsonl" for table in tables)}
+    except (StoreError, KeyError, TypeError):
+        return set()
+
+
 def verify(place: Place) -> None:
     """Hash every file of a version again and compare with the pointer; DVC itself would trust sizes and times.
 
@@ -211,8 +236,13 @@ def publish(version: Path, place: Place, recipe: str, state: Path) -> None:
 
 
 def publish_data(version: Path, place: Place) -> None:
-    """Replace a project's data by those of a version, below ``version/data``."""
+    """Replace a project's data by those of a version, below ``version/data``.
+
+    Raises:
+        DataError: if there are files in the project's data that no version made.
+    """
     refuse_links(place)
+    refuse_other_files(version, place)
     fresh = place.root / f".{place.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(version / "data", fresh)

@@ -44,8 +44,9 @@ def reward_worker(function: str, settings: Reward, key: str = "reward.function")
 
     The three parameters of Ratchet's own may have other names, which were free before protocols were known.
     """
-    options = {"positional": True}
-    return Worker(function, settings.limits, adapter=ADAPTER, options=options, environment=settings.environment, key=key)
+    schema = schema_text(settings.response)
+    common: dict[str, Any] = {"environment": settings.environment, "key": key, "schema": schema}
+    return Worker(function, settings.limits, adapter=ADAPTER, options={"positional": True}, **common)
 
 
 def math_grader(settings: Math) -> Grader:

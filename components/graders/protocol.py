@@ -54,6 +54,11 @@ def is_right(grade: Grade) -> bool:
     return grade.score == 1.0 if grade.passed is None else grade.passed
 
 
+def is_read(grade: Grade) -> bool:
+    """Whether a grader found an answer in the completion, right or wrong: a text, an object of JSON, or a query that ran."""
+    return grade.answer is not None or any(grade.parts.get(name) == 1.0 for name in ("parsed", "ran"))
+
+
 class RewardFunction(Protocol):
     """Anything that scores completions.
 

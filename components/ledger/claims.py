@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from ratchet.components.errors import ClaimLostError, RegistryError
 from ratchet.components.ledger.database import LOCK_TIMEOUT_SECONDS
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.ledger.stops import asked_by
 from ratchet.components.ledger.tables import claims
 
 LIFETIME = "RATCHET_CLAIM_SECONDS"
@@ -59,6 +60,7 @@ class Claim:
         """
         self.ledger, self.run, self.token, self.seconds, self.clock = ledger, run, token, seconds, clock
         self.process = os.getpid()
+        self.stop_asked_by: str | None = None  # who wants this run to stop; read at each renewal
         self._renewed = renewed  # start of the last successful renewal
         self._lost: str | None = None  # why; final
         self._trouble: Exception | None = None  # the error of the last renewal
@@ -155,6 +157,7 @@ class Claim:
         begun = self.clock()  # before the transaction: a contender counts from when it sees the renewal, which is never earlier
         with self.ledger.transaction() as connection:
             self.fence(connection)
+            self.stop_asked_by = asked_by(connection, self.run, self.token)
         self._renewed, self._trouble = begun, None
 
     def _touch(self, connection: sa.Connection) -> bool:

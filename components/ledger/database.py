@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.ledger.tables import SCHEMA_VERSION, metadata, runs, settings_table
+from ratchet.components.ledger.migrations import advance
 from ratchet.components.sqlite_files import sqlite_file
 
 LOCK_TIMEOUT_SECONDS = 20
@@ -29,10 +29,14 @@ class Clock(Protocol):
 class Database:
     """A SQLite file or, by its URL, another database."""
 
-    def __init__(self, url: str, clock: Clock = time) -> None:
-        """
+    def __init__(self, url: str, clock: Clock = time, say: Callable[[str], None] = lambda _: None) -> None:
+        """A database of an earlier release is migrated.
+
+        Args:
+            say: called with what a migration does.
+
         Raises:
-            RegistryError: if the database cannot be opened or has another schema.
+            RegistryError: if the database cannot be opened or migrated, or is of a later release.
         """
         self.clock = clock
         self.fence: Callable[[sa.Connection], None] = lambda _: None  # a run's claim sets this check
@@ -41,17 +45,10 @@ class Database:
         if self.engine.dialect.name == "sqlite":
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        with self.transaction() as connection:
-            metadata.create_all(connection)
-            found = connection.execute(sa.select(settings_table.c.value).where(settings_table.c.key == "schema")).scalar()
-            if found is None:
-                connection.execute(settings_table.insert().values(key="schema", value=SCHEMA_VERSION))
-            elif found in ("2", "3"):
-                _upgrade(connection, found)
-            elif found != SCHEMA_VERSION:
-                raise RegistryError(
-                    f"the ledger has schema {found}, but this release reads {SCHEMA_VERSION}. Use the release that wrote it."
-                )
+        current = False
+        while not current:
+            with self.transaction() as connection:
+                current = advance(connection, say)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -120,19 +117,3 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
-
-
-def _upgrade(connection: sa.Connection, found: str) -> None:
-    """From schema 2, in which the key of ``runs`` was the identity, and 3, which identified a policy by its weights."""
-    if found == "2":
-        _rebuild_runs(connection)
-    connection.execute(settings_table.update().where(settings_table.c.key == "schema").values(value=SCHEMA_VERSION))
-
-
-def _rebuild_runs(connection: sa.Connection) -> None:
-    columns = [column.name for column in runs.columns]
-    connection.execute(sa.text("ALTER TABLE runs RENAME TO runs_2"))
-    runs.create(connection)
-    before = sa.select(*(sa.column(name) for name in columns)).select_from(sa.table("runs_2"))
-    connection.execute(runs.insert().from_select(columns, before))
-    connection.execute(sa.text("DROP TABLE runs_2"))

@@ -9,11 +9,9 @@ import sqlalchemy as sa
 from ratchet.components.ledger.database import Database, now
 from ratchet.components.ledger.tables import claims, flow_runs, runs
 
-OPEN = ("running", "failed", "killed")  # a run that did not end, and resumes when it is started again
-
 
 class Runs(Database):
-    """One row per run. Of the runs with one identity at most one is open, and only that one changes."""
+    """One row per run. Of the runs with one identity at most one is open (it has no result yet), and only that one changes."""
 
     def open_run(self, identity: str) -> str | None:
         """The MLflow run of an identity that began and did not finish."""
@@ -36,7 +34,7 @@ class Runs(Database):
             connection.execute(runs.update().where(*_open(identity)).values(**values))
 
     def break_run(self, identity: str, status: str) -> None:
-        """Record that a process ended before its run did; ``status`` is failed or killed."""
+        """Record that a process ended before its run did; ``status`` is failed, killed or stopped."""
         with self.transaction() as connection:
             connection.execute(runs.update().where(*_open(identity)).values(status=status))
 
@@ -86,7 +84,7 @@ class Runs(Database):
 
 
 def _open(identity: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return runs.c.identity == identity, runs.c.status.in_(OPEN)
+    return runs.c.identity == identity, runs.c.result.is_(None)
 
 
 def _stages(result: str) -> list[dict[str, str]]:

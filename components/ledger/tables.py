@@ -2,8 +2,6 @@
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = "4"
-
 metadata = sa.MetaData()
 
 settings_table = sa.Table(
@@ -105,6 +103,15 @@ claims = sa.Table(
     sa.Column("place", sa.String(32), nullable=False),  # identifies the holder's lock
     sa.Column("seconds", sa.Float, nullable=False),  # lifetime without a renewal
     sa.Column("renewals", sa.Integer, nullable=False),  # the holder increments it; a contender watches it
+)
+# A person's wish that a run stop, for the claim under which it runs: it does not concern a later one.
+stops = sa.Table(
+    "stops",
+    metadata,
+    sa.Column("run", sa.String(64), primary_key=True),  # the run's identity
+    sa.Column("token", sa.Integer, nullable=False),  # of the claim
+    sa.Column("by", sa.String(80), nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),
 )
 approvals = sa.Table(
     "approvals",

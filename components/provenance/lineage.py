@@ -47,13 +47,15 @@ class Machine(Section):
 
 
 class StartingPolicy(Section):
-    """What training started from: a policy warmed up in the run, an existing model, or an earlier version."""
+    """What training started from: a policy warmed up in the run, an existing model (as it was or fine-tuned), or a version."""
 
     kind: Literal["warmup", "model", "version"]
     version: Version | None = None
     source: str | None = None  # of an existing model: its directory or hub id
     weights_sha256: Sha256
     policy_sha256: Sha256 | None = None  # over all files that change what it says; None in records of earlier releases
+    base_sha256: Sha256 | None = None  # the same of the existing model, if it was fine-tuned
+    demonstrations: Annotated[int, Field(ge=1)] | None = None  # on so many
 
     @property
     def digests(self) -> dict[str, str | None]:

@@ -142,10 +142,12 @@ class Rebuild:
         write_text(self.project / POINTER, relocated(pointer))
 
     def _write_recipe(self) -> Path:
-        recipe = {**self.lineage.recipe, "train": {**self.lineage.recipe["train"], **self.lineage.memory}}
+        recipe = {name: value for name, value in self.lineage.recipe.items() if name != "limits"}  # a rebuild has none
+        recipe |= {"train": {**self.lineage.recipe["train"], **self.lineage.memory}}
         if self.lineage.policy.kind == "version":
             # The new ledger has no champion: the parent is passed as an existing model, and its weights are checked.
-            recipe["policy"] = {**recipe["policy"], "start": "base", "model": str(self._parent()), "revision": None}
+            given = {name: value for name, value in recipe["policy"].items() if name != "warmup"}  # it is not fine-tuned
+            recipe["policy"] = {**given, "start": "base", "model": str(self._parent()), "revision": None}
         path = self.folder / "recipe.yaml"
         write_text(path, yaml.safe_dump(recipe, sort_keys=False))
         return path
@@ -168,7 +170,9 @@ class Rebuild:
         if self.environment == CURRENT:
             return Path(sys.executable)
         self.say(f"installing {CONSTRAINTS} of the commit into a clean environment")
-        extras = ["lora" if self.lineage.recipe["train"].get("lora") else "train"]
+        recipe = self.lineage.recipe
+        adapts = recipe["train"].get("lora") or (recipe["policy"].get("warmup") or {}).get("lora")
+        extras = ["lora" if adapts else "train"]
         return locked_environment(self.project, self.folder / "venv", self.lineage.libraries["python"], extras)
 
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.files import write_json, write_text
@@ -23,7 +24,7 @@ from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.data import input_files
 from ratchet.components.stages.evaluate import EvaluateStage
-from ratchet.components.stages.results import ChampionStage, DataStage, PolicyStage, RewardStage, WarmupStage
+from ratchet.components.stages.results import ChampionStage, DataStage, GoldStage, PolicyStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, Result, Seen, StageResult
 from ratchet.components.stages.train import Kept, TrainStage
 from ratchet.components.user_code import function_files
@@ -41,7 +42,8 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
     data, reward, train = _made(stages, DataStage), _made(stages, RewardStage), _made(stages, TrainStage)
     warmed = [stage for stage in stages if isinstance(stage, WarmupStage)]
     start = warmed[0] if warmed else _made(stages, ChampionStage)  # with a warm-up, the champion is only the incumbent
-    recorded = [data, start, reward, train, *(stage for stage in stages if isinstance(stage, EvaluateStage))]
+    golds, evaluations = ([stage for stage in stages if isinstance(stage, kind)] for kind in (GoldStage, EvaluateStage))
+    recorded = [data, *golds, start, reward, train, *evaluations]
     libraries = installed_libraries()
     return Lineage(
         model=recipe.name,
@@ -95,12 +97,14 @@ def named_files(recipe: Recipe, project: Path, seen: Seen) -> dict[str, str]:
 
 
 def _starting_policy(recipe: Recipe, start: PolicyStage, version_of: Callable[[str], str | None]) -> StartingPolicy:
-    digests = {"weights_sha256": start.weights, "policy_sha256": start.policy_digest}
+    digests: dict[str, Any] = {"weights_sha256": start.weights, "policy_sha256": start.policy_digest}
     if isinstance(start, ChampionStage):
         return StartingPolicy(kind="version", version=version_of(start.policy_digest), **digests)
-    if recipe.policy.model is not None:
-        return StartingPolicy(kind="model", source=recipe.policy.model, **digests)
-    return StartingPolicy(kind="warmup", **digests)
+    if recipe.policy.model is None:
+        return StartingPolicy(kind="warmup", **digests)
+    tuned = start.tuned if isinstance(start, WarmupStage) else None
+    begun: dict[str, Any] = {"base_sha256": tuned.base_policy, "demonstrations": tuned.demonstrations} if tuned else {}
+    return StartingPolicy(kind="model", source=recipe.policy.model, **digests, **begun)
 
 
 def _reward_parent(recipe: Recipe, reward: RewardStage) -> RewardParent:

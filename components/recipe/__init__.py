@@ -34,10 +34,11 @@ from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, de
 from ratchet.components.recipe.measures import OF_LABELS, Kind, headline, is_measure, is_of_gold, kind_of, samples_needed
 from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, Similarity, StringCheck
 from ratchet.components.recipe.outside_graders import Http, UserFunction
-from ratchet.components.recipe.policy import Policy, Warmup
+from ratchet.components.recipe.policy import ModelWarmup, Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
+from ratchet.components.recipe.run_limits import RunLimits
 from ratchet.components.recipe.sentinel import Sentinel
 from ratchet.components.recipe.sources import (
     ChatLogs,
@@ -101,6 +102,7 @@ __all__ = [
     "Math",
     "Message",
     "Mix",
+    "ModelWarmup",
     "Multi",
     "NearDuplicates",
     "Numbers",
@@ -120,6 +122,7 @@ __all__ = [
     "RewardModel",
     "RewardValidation",
     "Rules",
+    "RunLimits",
     "Sampling",
     "Sentinel",
     "Similarity",

@@ -90,15 +90,15 @@ class Label(GraderSection):
     take: Literal["whole", "last_line"] = "whole"  # what of the completion must be the label
     field: str | None = None  # the completion is a JSON object, and this key holds the label
     ignore_case: bool = True
-    weights: dict[str, Positive] | None = None  # of a right answer, by label; docs/graders.md has balanced ones
+    weights: dict[str, Positive] | None = None  # of a right answer, by label; of the gold also: balanced
 
     @field_validator("weights", mode="before")
     @classmethod
     def _written_out(cls, weights: Any) -> Any:
         if weights == "balanced":
             raise ValueError(
-                "balanced weights are written out, n / (k n_label) by the training rows: they are part of the grader and must "
-                "not follow the data. Or judge by gate.rules.primary: {measure: balanced_accuracy}, which needs none"
+                "balanced is for the grader that gold.grader names, and makes the gate judge by balanced accuracy. Of other "
+                "graders weights are written out, n / (k n_label) by the training rows: they must not follow the data"
             )
         return weights
 

@@ -20,6 +20,7 @@ class GoldValidation(Section):
     max_planted: Share = 0.01  # of the wrong answers of each kind that may count as right
     max_faults: Share = 0.01  # of all these answers that may fail to be graded
     min_pass_rate: Share = 0.02  # of the starting policy's samples: below, nothing tells right from wrong
+    min_parse_rate: Share = 0.05  # of these samples that must contain an answer which the grader can read
     max_pass_rate: Share = 0.98  # above, there is nothing to gain
 
 

@@ -129,6 +129,8 @@ def _explain(error: Any) -> tuple[str, str]:
         del parts[2]
     if parts[:1] == ["graders"] and len(parts) > 3:
         del parts[2]
+    if parts[:2] == ["policy", "warmup"] and len(parts) > 2:
+        del parts[2]
     if parts[:2] == ["evaluation", "benchmarks"] and len(parts) > 3:
         del parts[3]
     if parts[:3] == ["gate", "rules", "primary"] and len(parts) > 3:

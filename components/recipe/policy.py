@@ -1,10 +1,13 @@
 """The section ``policy``: the model that training starts from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ratchet.components.recipe.base import Count, Positive, Section
+from ratchet.components.recipe.train import Lora
+
+SHAPE = {"layers", "width", "heads", "vocabulary", "context"}  # of the tiny policy
 
 
 class Warmup(Section):
@@ -26,12 +29,62 @@ class Warmup(Section):
         return self
 
 
+class ModelWarmup(Section):
+    """Supervised fine-tuning (SFT) of an existing model on the demonstrations, before the RL loop."""
+
+    steps: Count = 200
+    batch: Count = 16  # demonstrations per step
+    lr: Positive = 1e-5  # with lora about ten times as much
+    lr_warmup: Annotated[int, Field(ge=0)] = 10  # steps in which the learning rate rises linearly to lr
+    max_tokens: Count = 1024  # of a prompt with its demonstration; longer rows are left out, and counted
+    micro_tokens: Count = 8_192  # packed tokens per forward pass
+    max_grad_norm: Positive = 1.0
+    lora: Lora | None = None  # trains an adapter, which is merged into the model at the end
+
+
+OF_MODEL = set(ModelWarmup.model_fields) - set(Warmup.model_fields)
+
+
+def _whose(warmup: Any) -> str:
+    """Whose warm-up it is by its keys; those that both have are decided by whether there is a model."""
+    return "model" if isinstance(warmup, ModelWarmup) or (isinstance(warmup, dict) and OF_MODEL & set(warmup)) else "tiny"
+
+
+AnyWarmup = Annotated[Annotated[Warmup, Tag("tiny")] | Annotated[ModelWarmup, Tag("model")], Discriminator(_whose)]
+
+
 class Policy(Section):
     """The starting policy: the warmed-up tiny one, or an existing model."""
 
     start: Literal["base", "champion"] = "base"
-    model: str | None = None  # a directory or hub id; skips the warm-up
+    model: str | None = None  # a directory or hub id, as it is unless there is a warmup for it
     revision: str | None = None  # commit of a hub id
     shape: dict[str, bool | int | float | str] | None = None  # fields of its config.json, checked after the download
-    warmup: Warmup = Warmup()
+    warmup: AnyWarmup | None = None  # of the tiny policy, or of the model; null: the model as it is
     max_new_tokens: Count = 32
+
+    @model_validator(mode="after")
+    def _resolve_warmup(self) -> "Policy":
+        """Decide whose warm-up it is, while the recipe is being made. One with the tiny policy's shape is not the model's."""
+        warmup = self.warmup
+        if self.model is None and isinstance(warmup, ModelWarmup):
+            keys = ", ".join(sorted(OF_MODEL))
+            raise ValueError(f"policy.warmup fine-tunes a model by the keys {keys}; set policy.model, or remove them")
+        if self.model is None:
+            warmup = warmup or Warmup()
+        elif isinstance(warmup, Warmup):
+            values = {name: getattr(warmup, name) for name in warmup.model_fields_set}
+            warmup = None if SHAPE & set(values) else ModelWarmup.model_validate(values)
+        self.__dict__["warmup"] = warmup
+        return self
+
+    @property
+    def tiny(self) -> Warmup:
+        """The warm-up of the tiny policy; only where there is no model."""
+        assert isinstance(self.warmup, Warmup)
+        return self.warmup
+
+    @property
+    def tuning(self) -> ModelWarmup | None:
+        """The fine-tuning of the model before training; None where the model is taken as it is."""
+        return self.warmup if isinstance(self.warmup, ModelWarmup) else None

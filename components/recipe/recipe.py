@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ratchet.components.digests import digest_of
+from ratchet.components.recipe.balanced import with_balanced_gold
 from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
 from ratchet.components.recipe.builtin_graders import Label, Numbers
@@ -21,6 +22,7 @@ from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
+from ratchet.components.recipe.run_limits import RunLimits
 from ratchet.components.recipe.train import Train
 from ratchet.components.template_date import FIXED
 
@@ -43,6 +45,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     gate: Gate
     retention: Retention = Retention()
+    limits: RunLimits = RunLimits()
 
     @model_validator(mode="before")
     @classmethod
@@ -57,7 +60,8 @@ class Recipe(Section):
 
     _default_reward = model_validator(mode="before")(with_default_reward)
     _paid_by_formula = model_validator(mode="before")(with_formula)
-    _responds = model_validator(mode="before")(with_response)  # the later one runs first
+    _responds = model_validator(mode="before")(with_response)
+    _balances = model_validator(mode="before")(with_balanced_gold)  # the later one runs first
 
     @model_validator(mode="after")
     def _gold_judges(self) -> "Recipe":
@@ -187,8 +191,8 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; retention and limits on user code do not."""
-        return digest_of(self.model_dump(mode="json", exclude={"retention": True, "reward": {"limits"}}))
+        """sha256 of everything that determines the result; retention, and limits on the run and on user code, do not."""
+        return digest_of(self.model_dump(mode="json", exclude={"retention": True, "limits": True, "reward": {"limits"}}))
 
     @property
     def run_seed(self) -> int:

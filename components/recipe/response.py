@@ -53,12 +53,16 @@ def _told(values: dict[str, Any], known: Known) -> dict[str, Any]:
 
 
 def _reward(reward: Mapping[str, Any], known: Known) -> dict[str, Any]:
-    told = dict(reward)
-    if "verifier" in told:
-        told["verifier"] = _grader(told["verifier"], known)
-    if isinstance(told.get("terms"), list):
-        told["terms"] = [_reward(term, known) if isinstance(term, Mapping) else term for term in told["terms"]]
-    return told
+    told = _paid(reward, known)
+    terms = told.get("terms")
+    if isinstance(terms, list):
+        told["terms"] = [_paid(term, known) if isinstance(term, Mapping) else term for term in terms]
+    schema = known["file"].get("response")
+    return told if schema is None else {"response": schema, **told}
+
+
+def _paid(part: Mapping[str, Any], known: Known) -> dict[str, Any]:
+    return {**part, "verifier": _grader(part["verifier"], known)} if "verifier" in part else dict(part)
 
 
 def _grader(grader: Any, known: Known) -> Any:

@@ -1,6 +1,6 @@
 """The section ``reward``: what is trained against, and the checks it must pass first."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -35,6 +35,7 @@ CHECKS = (
     "gold_stable",
     "gold_alone",
     "gold_faults",
+    "gold_parsed",
     "gold_signal",
 )
 
@@ -158,6 +159,7 @@ class Reward(Section):
     model_weight: Annotated[float, Field(ge=0)] = 0.2  # used by mix; the model's score is squashed into (0, 1)
     terms: list[Term] = Field(default_factory=list)  # used by sum
     function: str | None = None  # used by custom: module:function, or file.py:function from the project's root
+    response: str | dict[str, Any] | None = None  # schema of a function's sample.output_json; by default that of task.response
     failures: Failures = Failures()
     limits: Limits = Limits()  # on the process of each function
     environment: list[str] = Field(default_factory=list)  # names of variables that the functions need, such as JUDGE_URL

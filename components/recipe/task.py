@@ -1,4 +1,4 @@
-"""The section ``task``: how a row is asked."""
+"""The section ``task``: how a row is asked, and what its reference is."""
 
 from typing import Literal
 
@@ -23,19 +23,29 @@ class Message(Section):
 
 
 class Task(Section):
-    """Templates of prompts: ``{{item.x}}`` is a field of the source's row; a path, and nothing more. Exactly one of the two."""
+    """Templates: ``{{item.x}}`` is a field of the source's row; a path, and nothing more. Either a prompt or messages."""
 
     prompt: str | None = None  # one user turn
     messages: list[Message] = Field(default_factory=list)
+    answer: str | None = None  # the reference, where no column has it as text: {{item.expected}} of an object, #### {{item.n}}
 
     @field_validator("prompt")
     @classmethod
     def _is_a_template(cls, prompt: str | None) -> str | None:
         return prompt if prompt is None or prompt.startswith(FILE) else checked_template(prompt)
 
+    @field_validator("answer")
+    @classmethod
+    def _reads_the_row(cls, answer: str | None) -> str | None:
+        if answer is not None and not parse_template(checked_template(answer)).paths:
+            raise ValueError("the answer has no {{item.x}}, so that every row would have the same; name a field of the rows")
+        return answer
+
     @model_validator(mode="after")
     def _asks(self) -> "Task":
-        if (self.prompt is None) != bool(self.messages):
+        if self.prompt is not None and self.messages:
+            raise ValueError("a task has either a prompt or messages; write one of them")
+        if not self.turns and self.answer is None:
             raise ValueError("a task has either a prompt or messages; write one of them")
         if self.messages and self.messages[-1].role == "assistant":
             raise ValueError(
@@ -47,7 +57,7 @@ class Task(Section):
 
     @property
     def turns(self) -> list[Message]:
-        """What is asked, as messages."""
+        """What is asked, as messages; none where the rows say it themselves."""
         return self.messages if self.prompt is None else [Message(role="user", content=self.prompt)]
 
     @property

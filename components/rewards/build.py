@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratchet.components.graders.build import build_grader, gold_key
+from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.counted import named
 from ratchet.components.graders.faults import Retrying
 from ratchet.components.graders.outside import reward_worker
 from ratchet.components.graders.protocol import RewardFunction
-from ratchet.components.recipe import Failures, GraderSettings, Recipe, Reward, Term
+from ratchet.components.recipe import Failures, GraderSettings, Reward, Term
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, Verified, WeightedTerm, squash
 
@@ -36,16 +37,6 @@ def build_reward(settings: Reward, model_path: Path | None, device: "torch.devic
     return Mix(reward_model, settings.verifier_weight, settings.model_weight, verifier)
 
 
-def build_gold(recipe: Recipe) -> RewardFunction:
-    """The grader that is gold; its faults are counted, and stop the run above the share of ``reward.failures``."""
-    return counted(recipe.gold_settings, gold_key(recipe), recipe, _named("the gold", recipe.gold_settings))
-
-
-def counted(settings: GraderSettings, key: str, recipe: Recipe, source: str | None = None) -> RewardFunction:
-    """A grader whose failures are retried and counted; ``source``, or else its key in the recipe, names it in errors."""
-    return Retrying(build_grader(settings, key), source or key, recipe.reward.failures)
-
-
 def load_model(settings: ModelSettings, path: Path | None, device: "torch.device | str") -> RewardFunction:
     """The reward model of a directory, or the ensemble whose members are in its folders ``0``, ``1``, ..."""
     import torch  # a reward without a model, and a gold, need none
@@ -60,13 +51,7 @@ def load_model(settings: ModelSettings, path: Path | None, device: "torch.device
 
 
 def _verifier(settings: GraderSettings, failures: Failures) -> RewardFunction:
-    return Retrying(build_grader(settings), _named("the verifier", settings), failures)
-
-
-def _named(role: str, settings: GraderSettings) -> str:
-    """A grader's role and, of one that is the user's, its file or address: where to look for a fault."""
-    place = getattr(settings, "file", None) or getattr(settings, "url", None) or getattr(settings, "grader", None)
-    return f"{role} {place}" if isinstance(place, str) else role
+    return Retrying(build_grader(settings), named("the verifier", settings), failures)
 
 
 def _custom(path: str, settings: Reward, key: str = "reward.function") -> RewardFunction:

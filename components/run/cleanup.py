@@ -19,7 +19,7 @@ from ratchet.components.files import MANIFEST, left_behind, read_json, scratch_d
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.provenance.ancestry import recorded_lineage
-from ratchet.components.recipe import Recipe
+from ratchet.components.recipe import Retention
 from ratchet.components.run.locks import BUSY
 from ratchet.components.run.retention import (
     Item,
@@ -43,14 +43,36 @@ ALL = 1_000_000_000
 
 
 @dataclass(frozen=True)
+class Alive:
+    """What champions, open runs, pointers and verdicts on folds that are not retired need."""
+
+    stages: list[str]  # as stage/key, and so are checkpoints
+    checkpoints: list[str]
+    datasets: list[str]  # md5 of each
+
+
+@dataclass(frozen=True)
 class Cleanup:
-    """The state of one project, and what its recipe's retention no longer keeps."""
+    """The state of one project, and what retention no longer keeps."""
 
     home: Home
-    recipe: Recipe
+    model: str  # to whose versions the retention applies
+    retention: Retention
     ledger: "Ledger"
-    tracker: "Tracker"
+    open_tracker: Callable[[], "Tracker"]
     now: float
+
+    @cached_property
+    def tracker(self) -> "Tracker":
+        return self.open_tracker()
+
+    def alive(self) -> Alive:
+        """What retention keeps."""
+        stored = list(self._stored())
+        going = {item.name for item in self._deletable(iter(stored), self._needed_stages())}
+        staying = {item.name: item.kind for item in stored if item.name not in going}
+        kinds = {kind: [name for name, one in staying.items() if one == kind] for kind in ("stage", "checkpoints")}
+        return Alive(kinds["stage"], kinds["checkpoints"], sorted(filter(None, self._needed_datasets(going))))
 
     def planned(self) -> list[Item]:
         """Everything that may be deleted, with its size.
@@ -67,7 +89,7 @@ class Cleanup:
         if item.kind == "version":
             if item.name in self._champions:
                 raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
-            self.tracker.delete_files(self.recipe.name, item.name)
+            self.tracker.delete_files(self.model, item.name)
         elif item.kind == "dataset":
             for path in self._own_objects(item.name):
                 path.unlink(missing_ok=True)
@@ -78,7 +100,7 @@ class Cleanup:
 
     def _deletable(self, items: Iterator[Item], needed: set[str]) -> list[Item]:
         since = open_since(self._rows, self.now)
-        return deletable(items, needed, since, self.recipe.retention.keep_days, self.now)
+        return deletable(items, needed, since, self.retention.keep_days, self.now)
 
     @cached_property
     def _rows(self) -> list[dict[str, str]]:
@@ -87,21 +109,21 @@ class Cleanup:
     @property
     def _champions(self) -> set[str]:
         """Versions that were champion and keep their files; read again each time, because a rollback may happen in between."""
-        return kept_champions(self.ledger.history(self.recipe.name), self.recipe.retention.keep_champions)
+        return kept_champions(self.ledger.history(self.model), self.retention.keep_champions)
 
     @cached_property
     def _needed_runs(self) -> list[RunRecord]:
         runs, sealed = finished_runs(self._rows), self._sealed_runs
         known = {run.run_id: run for run in runs}
         champions = [known.get(row.run_id) or self._recorded(model, row) for model, row in self._promotions]
-        kept = newest_runs(runs, self.recipe.retention.keep_runs)
+        kept = newest_runs(runs, self.retention.keep_runs)
         return [*kept, *champions, *(run for run in runs if run.run_id in sealed)]
 
     @cached_property
     def _promotions(self) -> list[tuple[str, Promotion]]:
         """Promotions whose versions are kept, including all of other models, to which this policy does not apply."""
         mine = self._champions
-        return [(model, row) for model, row in self.ledger.promotions() if model != self.recipe.name or row.version in mine]
+        return [(model, row) for model, row in self.ledger.promotions() if model != self.model or row.version in mine]
 
     @cached_property
     def _sealed_runs(self) -> set[str]:
@@ -154,10 +176,12 @@ class Cleanup:
     def _datasets(self, leaving: set[str]) -> list[Item]:
         """Versions in DVC's cache that Ratchet runs made; other objects there are left alone."""
         made = {run.dataset for run in finished_runs(self._rows)} | set(self._stored_datasets(leaving))
-        needed = {run.dataset for run in self._needed_runs} | set(self._stored_datasets(leaving, staying=True))
-        needed |= {pointer_md5(place.pointer) for place in places(self.home.project)}
-        found = (self._dataset(name) for name in sorted(name for name in made - needed if name is not None))
+        found = (self._dataset(name) for name in sorted(filter(None, made - self._needed_datasets(leaving))))
         return self._deletable((item for item in found if item is not None), set())
+
+    def _needed_datasets(self, leaving: set[str]) -> set[str | None]:
+        needed = {run.dataset for run in self._needed_runs} | set(self._stored_datasets(leaving, staying=True))
+        return needed | {pointer_md5(place.pointer) for place in places(self.home.project)}
 
     def _stored_datasets(self, leaving: set[str], staying: bool = False) -> Iterator[str]:
         for path in self.home.store.glob(f"data/*/{POINTER}"):
@@ -181,7 +205,7 @@ class Cleanup:
         return [*sorted(set(objects[1:]) - shared), objects[0]]
 
     def _versions(self) -> list[Item]:
-        name, retention = self.recipe.name, self.recipe.retention
+        name, retention = self.model, self.retention
         versions = {v.number: v for v in self.tracker.versions(name) if not self.tracker.lacks_files(v)}
         aliases = {self.tracker.alias(name, alias) for alias in ("champion", "challenger")}
         going = refused_versions({n: v.tags for n, v in versions.items()}, retention.keep_refused_versions)
@@ -205,7 +229,7 @@ class Cleanup:
         return Item("version", version.number, version.created)
 
     def _sized(self, item: Item) -> Item:
-        return Item(item.kind, item.name, item.used, self.tracker.files_size(self.recipe.name, item.name))
+        return Item(item.kind, item.name, item.used, self.tracker.files_size(self.model, item.name))
 
 
 def kind_of(path: Path) -> str:
@@ -243,7 +267,8 @@ def clean_up(project: "Project", dry_run: bool = False) -> tuple[list[Item], str
     Raises:
         RatchetError: if it cannot determine what is needed; nothing is deleted then.
     """
-    cleanup = Cleanup(project.home, project.recipe, project.ledger, project.tracker, time.time())
+    recipe = project.recipe
+    cleanup = Cleanup(project.home, recipe.name, recipe.retention, project.ledger, lambda: project.tracker, time.time())
     if dry_run:
         return cleanup.planned(), None
     with project.locks.deleting() as alone:

@@ -29,7 +29,7 @@ def end_killed_runs(home: Home, say: Callable[[str], None]) -> None:
 
     Checkpoints of unfinished training are kept for as long as retention says: the same run resumes from them.
     """
-    ledger, locks = Ledger(home.ledger), Locks(home.leases)
+    ledger, locks = Ledger(home.ledger, say=say), Locks(home.leases)
     said = [_end(home, ledger, locks, identity, holder) for identity, holder in ledger.unended().items()]
     items = _swept(home, locks)
     if items:

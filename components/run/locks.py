@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 IN_USE = "run-"  # names of locks whose holders use stages and caches begin with this
 DELETING = "gc"
+POLL_SECONDS = 1.0
 BUSY = "a run is in progress; nothing is deleted meanwhile"
 
 
@@ -35,23 +36,28 @@ class Locks:
         return self.folder / f"{name}.lock"
 
     @contextmanager
-    def held(self, name: str, waiting: str) -> Iterator[None]:
-        """The lock of a name, after waiting for its current holder."""
+    def held(self, name: str, waiting: str, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """The lock of a name, after waiting for its current holder.
+
+        Args:
+            meanwhile: called each second; ends the waiting by raising.
+        """
         lock = self._lock(name)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             self.say(waiting)
-            lock.acquire()
+            while not _taken(lock):
+                meanwhile()
         try:
             yield
         finally:
             lock.release()
 
     @contextmanager
-    def machine(self) -> Iterator[None]:
-        """The machine's processors and accelerators."""
-        with self.held("machine", "another run is using this machine; waiting for it to finish"):
+    def machine(self, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """The machine's processors and accelerators; ``meanwhile`` is that of :meth:`held`."""
+        with self.held("machine", "another run is using this machine; waiting for it to finish", meanwhile):
             yield
 
     @contextmanager
@@ -114,6 +120,14 @@ class Locks:
             return True
         lock.release()
         return False
+
+
+def _taken(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=POLL_SECONDS)
+    except Timeout:
+        return False
+    return True
 
 
 def boot() -> str:

@@ -84,12 +84,13 @@ class RunResult:
     failed_checks: Sequence[str] | None = None  # of a refused reward
     gate: Mapping[str, Any] | None = None  # what the gate would do, of a dry run
     error: str | None = None
+    stopped: str | None = None  # by whom or what, of a run that the same command resumes
     gold: Mapping[str, float] | None = None  # what it measured on dev, and its mutation score: for `ratchet status`
     reasons: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The shape of ``run --json``; the last three keys are present only if they have a value."""
-        said = {"failed_checks": self.failed_checks, "gate": self.gate, "error": self.error}
+        """The shape of ``run --json``; the last four keys are present only if they have a value."""
+        said = {"failed_checks": self.failed_checks, "gate": self.gate, "error": self.error, "stopped": self.stopped}
         return {
             "status": self.status.value,
             "verdict": self.verdict and self.verdict.value,

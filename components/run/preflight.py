@@ -1,9 +1,8 @@
-"""What can be known to fail before a run begins: missing libraries, unwritable places, full disks, links out of a model."""
+"""What can be known to fail before a run begins: unwritable places, full disks, links out of a model."""
 
 from pathlib import Path
 
 from ratchet.components.disk import FLOOR, require_space
-from ratchet.components.extras import require_train
 from ratchet.components.files import require_inner_links
 from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe
@@ -14,13 +13,12 @@ def check_before_run(home: Home, recipe: Recipe) -> None:
     """Takes milliseconds and starts nothing.
 
     Raises:
-        MissingExtraError: if the libraries that run models are not installed.
         StoreError: naming the place and the remedy.
     """
-    require_train()
     for model in model_folders(recipe):
         require_inner_links(model)
-    require_space(home.state, FLOOR + 2 * model_bytes(recipe))
+    copies = 2 if recipe.policy.tuning is None else 3  # as it is, fine-tuned, and the candidate
+    require_space(home.state, FLOOR + copies * model_bytes(recipe))
     require_space(home.project, FLOOR)
     check_writable(home.state)
 
@@ -32,6 +30,6 @@ def model_folders(recipe: Recipe) -> list[Path]:
 
 
 def model_bytes(recipe: Recipe) -> int:
-    """Bytes of the starting policy's weights if it is a folder: a run writes it and the candidate, each at least once."""
+    """Bytes of the starting policy's weights if it is a folder."""
     place = Path(recipe.policy.model) if recipe.policy.model else None
     return sum(file.stat().st_size for file in place.glob("*.safetensors")) if place is not None and place.is_dir() else 0

@@ -34,7 +34,7 @@ class Project:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.home.ledger)
+        return Ledger(self.home.ledger, say=self.locks.say)
 
     @cached_property
     def tracker(self) -> "Tracker":

@@ -24,7 +24,7 @@ from ratchet.components.run.record import Run
 from ratchet.components.stages.data import REPORT
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
-from ratchet.components.stages.results import DataStage, ValidationReport
+from ratchet.components.stages.results import DataStage, ValidationReport, WarmupStage
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.text import visible
 
@@ -104,6 +104,15 @@ def publish_outcome(run: Run) -> str | None:
     return str(path)
 
 
+def base_of(run: Run) -> str:
+    """The recipe's base model in words, and whether it was fine-tuned."""
+    model = run.recipe.policy.model
+    if model is None:
+        return "tiny Llama-type policy, warmed up on the demonstrations"
+    tuned = next((stage.tuned for stage in run.made.stages if isinstance(stage, WarmupStage)), None)
+    return model if tuned is None else f"{model}, {tuned.text()}"
+
+
 def dev_metrics(dev: EvaluateStage) -> dict[str, float]:
     """Figures on dev, slices and benchmarks as metrics: ``dev/challenger_sampled/accuracy``, ``benchmark NAME/...``."""
     places = {"dev": dev.summary, **dev.details}
@@ -174,6 +183,7 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
         "algorithm": recipe.train.algorithm,
         "seed": recipe.seed,
         "dataset": data.version,
+        "base": base_of(run),
         "status": status.value,
         "tone": status.tone,
         "headline": status.headline,
@@ -240,7 +250,7 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
         "reward": asdict(made.reward.report),
         "run_id": run_id,
         "stop": _stop_text(made.candidate),
-        "base_model": recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations",
+        "base_model": base_of(run),
     }
     card = model_card.render(values, run.project.home.project)
     described = {"verdict": verdict.outcome.value, "verdict_sha256": verdict.public_digest}

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ratchet.components.digests import digest_of
+from ratchet.components.errors import PausedError
 from ratchet.components.interruption import Interruption
-from ratchet.components.ledger.claims import Claim, claimed
+from ratchet.components.ledger.claims import Claim, claimed, uptime
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe, headline
@@ -102,7 +103,8 @@ class Run:
             recorded: whether MLflow and the ledger keep this run; a dry run leaves nothing there.
         """
         self.project, self.display, self.claim, self.recorded = project, display, claim, recorded
-        self.context = Context(project.recipe, project.home, observer=self, seen=seen or Seen())
+        self.context = Context(project.recipe, project.home, observer=self, pause=self.pause_reason, seen=seen or Seen())
+        self.started = uptime()
         self.made = Made()
         self.ending: Ending | None = None
         self.run_id: str | None = None  # of the parent run in MLflow
@@ -142,6 +144,42 @@ class Run:
         """
         self._confirm(self.claim)
 
+    def pause_reason(self) -> str | None:
+        """Why this run is to end for now, from memory; None if it continues."""
+        hours = self.recipe.limits.hours
+        if self.claim.stop_asked_by is not None:
+            return f"{self.claim.stop_asked_by} asked for it with `ratchet stop`; the same command resumes it"
+        if hours is not None and uptime() - self.started >= 3600 * hours:
+            return f"limits.hours: {hours:g} h of this invocation are over; the same command resumes it"
+        return None
+
+    def check_pause(self) -> None:
+        """Called before a step that takes long.
+
+        Raises:
+            PausedError: if the run is to end for now.
+        """
+        if (reason := self.pause_reason()) is not None:
+            raise PausedError(reason)
+
+    def pause(self, end: PausedError) -> RunResult:
+        """End for now: the run stays open in the ledger, and the same command resumes it."""
+        self.claim.confirm()
+        reason = self.pause_reason() or str(end)
+        if self.run_id is not None:
+            self.tracker.tags(self.run_id, {"status": Status.STOPPED})
+            self.tracker.close_run(self.run_id, "KILLED")
+            self.ledger.break_run(self.identity, Status.STOPPED)
+        dataset = self.made.data.version if self.made.data else None
+        return RunResult(
+            Status.STOPPED,
+            dataset=dataset,
+            run_id=self.run_id,
+            stages=self.stages_as_json(),
+            stopped=reason,
+            reasons=[f"stopped: {reason}"],
+        )
+
     def open(self) -> str:
         """Open the parent run: a new one, or the one left by a killed process."""
         assert self.recorded
@@ -168,8 +206,8 @@ class Run:
         try:
             with self.tracker.system_metrics(child):
                 yield
-        except BaseException:
-            self.tracker.close_run(child, "FAILED")
+        except BaseException as error:
+            self.tracker.close_run(child, "KILLED" if isinstance(error, PausedError) else "FAILED")
             raise
         self.tracker.close_run(child)
 
@@ -255,6 +293,7 @@ def claimed_run(
         confirm, recorded: see :class:`Run`.
     """
     check_writable(project.home.state)
+    project.home.mark()
     identity = identity_of(project.recipe)
     lock = lock_name(identity)
 

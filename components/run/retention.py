@@ -8,10 +8,10 @@ from typing import Any
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.ledger import Promotion
-from ratchet.components.ledger.runs import OPEN
 from ratchet.components.recipe import Retention
 
 DAY_SECONDS = 86_400.0
+LOOKED_UP_BEFORE = 3600.0  # a run finds its first stages before it is recorded as begun
 ABANDONED_DAYS = 30  # a killed run that was not resumed for this long counts as abandoned
 REFUSED = ("REJECT", "UNDERPOWERED", "INVALID", "ERROR")
 StageName = tuple[str, str]  # stage, key
@@ -66,9 +66,9 @@ def kept_champions(history: Sequence[Promotion], keep: int | None) -> set[str]:
 
 
 def open_since(rows: Iterable[Mapping[str, Any]], now: float) -> float:
-    """Start of the oldest open run that may resume; what was used since then is needed. ``now`` if there is none."""
-    started = [seconds(row["started"]) for row in rows if row["status"] in OPEN]
-    return min((start for start in started if now - start < ABANDONED_DAYS * DAY_SECONDS), default=now)
+    """Start of the oldest open run that may resume, less a margin; what was used since is needed. ``now`` if there is none."""
+    started = [seconds(row["started"]) for row in rows if row["result"] is None]
+    return min((start - LOOKED_UP_BEFORE for start in started if now - start < ABANDONED_DAYS * DAY_SECONDS), default=now)
 
 
 def deletable(items: Iterable[Item], needed: Iterable[str], since: float, keep_days: int, now: float) -> list[Item]:

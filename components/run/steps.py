@@ -40,6 +40,7 @@ def run_stage(run: Run, stage: Stage, make: Callable[[Context], Made]) -> Made:
     try:
         result = make(replace(run.context, compute=False))
     except NotFinished:
+        run.check_pause()
         if stage is Stage.DATA:  # cheap, and before the run has anything to record in MLflow
             result = make(run.context)
         else:
@@ -52,8 +53,9 @@ def run_stage(run: Run, stage: Stage, make: Callable[[Context], Made]) -> Made:
 @contextmanager
 def computing(run: Run) -> Iterator[None]:
     """The machine, for a run that did not lose its claim while waiting for it."""
-    with run.project.locks.machine():
+    with run.project.locks.machine(run.check_pause):
         run.confirm()
+        run.check_pause()
         configure_torch(run.recipe.threads)
         yield
 
@@ -153,6 +155,7 @@ def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_ch
 
 def gate(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Verdict:
     """The verdict, recorded in the ledger before anything acts on it."""
+    run.check_pause()
     run_id = run.open()
     with run.child(Stage.GATE), computing(run):
         return judge(run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
@@ -176,6 +179,7 @@ def await_approval(run: Run, verdict: Verdict) -> str | None:
         if void(ledger, model, verdict):
             raise StaleChampionError(model)
         run.claim.check()
+        run.check_pause()
         ledger.clock.sleep(POLL_SECONDS)
     return f"not approved in time; `ratchet approve {run_id}` and the same run again promote it, while the champion is the same"
 

@@ -11,10 +11,10 @@ from ratchet.components.data.dvc_config import init_workspace
 from ratchet.components.data.pointers import POINTER, Place, added_rows, pinned_version, place_of, pointer_md5, write_pointer
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json, read_json_lines, write_text
+from ratchet.components.files import read_json, read_json_lines, write_json, write_text
 from ratchet.components.home import Home
 from ratchet.components.recipe import Data, Recipe
-from ratchet.components.stages.results import DataStage
+from ratchet.components.stages.results import STEPS, DataStage
 from ratchet.components.stages.stage import Context, finish, key_of
 
 ADDED = Path("data") / "added.jsonl"
@@ -111,6 +111,7 @@ def _build(context: Context, path: Path, added: Sequence[Mapping[str, Any]]) -> 
         shutil.copytree(workspace / "data", path / "data")
         shutil.copy(workspace / POINTER, path / POINTER)
         write_text(path / REPORT, render(context.recipe.name, version, prepared.facts))
+        write_json(path / STEPS, prepared.facts["steps"])
         context.observer.progress("data", 2, 2, "done")
 
 

@@ -10,7 +10,7 @@ from ratchet.components.stages.results import DataStage, GoldStage, ValidationRe
 from ratchet.components.stages.stage import Context, finish, key_of
 
 TABLES = ("train", "dev")
-FOR_SAMPLES = {"min_pass_rate", "max_pass_rate"}  # thresholds of the stage *reward*
+FOR_SAMPLES = {"min_pass_rate", "min_parse_rate", "max_pass_rate"}  # thresholds of the stage *reward*
 
 
 def validated_gold(context: Context, data: DataStage) -> GoldStage:
@@ -33,9 +33,9 @@ def gold_report(gold: GoldStage, recipe: Recipe) -> ValidationReport:
 
 def _build(context: Context, data: DataStage, path: Path) -> None:
     from ratchet.components.graders.build import build_grader
+    from ratchet.components.graders.counted import build_gold
     from ratchet.components.graders.rule import RuleGrader
     from ratchet.components.recipe import Label
-    from ratchet.components.rewards.build import build_gold
     from ratchet.components.rewards.checks.check import finite
     from ratchet.components.rewards.checks.on_gold import Asking, gold_checks
     from ratchet.components.rewards.checks.planted.kinds import kind_of
@@ -54,7 +54,8 @@ def _build(context: Context, data: DataStage, path: Path) -> None:
     )
     found = gold_checks(asking, [row for rows in tables.values() for row in rows])
     checks = [asdict(finite(check)) for check in found.checks]
-    write_json(path / "report.json", without_nan({"checks": checks, "mutation_score": found.mutation_score}))
+    report = {"checks": checks, "mutation_score": found.mutation_score, "reads_answers": found.reads_answers}
+    write_json(path / "report.json", without_nan(report))
     for name, rows in (("broken.jsonl", found.broken), ("missed.jsonl", found.missed)):
         write_json_lines(path / name, [{"table": table_of[one.row], **one._asdict()} for one in rows])
     failed = [check.name for check in found.checks if check.passed is False]

@@ -12,9 +12,11 @@ from ratchet.components.digests import weights_digest
 from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines
 from ratchet.components.stages.stage import Stage, StageResult
 
+STEPS, FACTS = "steps.json", "facts.json"
+
 
 class DataStage(StageResult):
-    """``data/`` with a table per split, its pointer ``data.dvc``, and ``report.html``."""
+    """``data/`` with a table per split, its pointer ``data.dvc``, ``report.html`` and ``steps.json``."""
 
     name = Stage.DATA
 
@@ -27,6 +29,11 @@ class DataStage(StageResult):
     def summary(self) -> dict[str, Any]:
         """Counts after each step of preparation."""
         return dict(read_json(self.path / "data" / "summary.json"))
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """{name, title, before, dropped, examples} of each step of preparation; none of a version that was restored."""
+        return list(read_json(self.path / STEPS)) if STEPS in self.files else []
 
     def table(self, name: str) -> list[dict[str, Any]]:
         """Rows of one table of the version."""
@@ -57,10 +64,33 @@ class PolicyStage(StageResult):
         return policy_digest(self.model, files_below("model", self.files))
 
 
+@dataclass(frozen=True)
+class FineTuned:
+    """What a fine-tuning on demonstrations began with, and what it saw."""
+
+    base_weights: str  # digests of the existing model
+    base_policy: str
+    demonstrations: int
+    too_long: int  # rows left out
+    without: int  # rows without a demonstration
+    longest: int  # tokens of the longest row that was not left out
+
+    def text(self) -> str:
+        """In words, for people."""
+        found = [(self.too_long, "that are too long"), (self.without, "without a demonstration")]
+        left_out = " and ".join(f"{rows} {why}" for rows, why in found if rows)
+        return f"fine-tuned on {self.demonstrations} demonstrations" + (f", rows left out: {left_out}" if left_out else "")
+
+
 class WarmupStage(PolicyStage):
-    """The starting policy, warmed up here or taken from an existing model."""
+    """The starting policy, warmed up here, or an existing model: as it is, or fine-tuned on the demonstrations."""
 
     name = Stage.WARMUP
+
+    @cached_property
+    def tuned(self) -> FineTuned | None:
+        """None where nothing was fine-tuned: of an existing model as it is, and of the tiny policy."""
+        return FineTuned(**read_json(self.path / FACTS)) if FACTS in self.files else None
 
 
 class ChampionStage(PolicyStage):
@@ -106,6 +136,11 @@ class GoldStage(StageResult):
     def mutation_score(self) -> float | None:
         """The share of planted wrong answers that it caught; None if none was planted."""
         return self._report["mutation_score"]  # type: ignore[no-any-return]
+
+    @property
+    def reads_answers(self) -> bool:
+        """Whether its grades of references say that an answer was read."""
+        return self._report["reads_answers"]  # type: ignore[no-any-return]
 
 
 class RewardStage(StageResult):

@@ -58,7 +58,8 @@ def _build(context: Context, data: DataStage, start: PolicyStage, gold: GoldStag
 
 def _subject(context: Context, found: GoldStage, path: Path, device: Any) -> Any:
     """What is validated: the reward, its learned model as the judge of pairs, and the gold."""
-    from ratchet.components.rewards.build import build_gold, build_reward, load_model
+    from ratchet.components.graders.counted import build_gold
+    from ratchet.components.rewards.build import build_reward, load_model
     from ratchet.components.rewards.checks.check import Check
     from ratchet.components.rewards.checks.identity import model_digests
     from ratchet.components.rewards.checks.validation import GoldTest, Subject
@@ -67,7 +68,7 @@ def _subject(context: Context, found: GoldStage, path: Path, device: Any) -> Any
     reward = build_reward(settings, path / "model", device)
     functions = function_digests(settings.functions, context.seen.digest)
     checks = [Check(**check) for check in found.checks]
-    tested = GoldTest(checks, found.mutation_score, context.recipe.gold.validation)
+    tested = GoldTest(checks, found.mutation_score, found.reads_answers, context.recipe.gold.validation)
     if not settings.needs_model:
         return Subject(settings.kind, reward, reward, identity=functions, gold=gold, tested=tested)
     judge = load_model(settings.model, path / "model", device)
@@ -96,7 +97,7 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str,
 
     pairs = data.table("pairs_train")
     with Interruption() as interruption:
-        resumption = Resumption(context.store.work(RewardStage.name, key), key, lambda: interruption.requested)
+        resumption = Resumption(context.store.work(RewardStage.name, key), key, context.ended_by(interruption))
         members = train_members(settings, settings.base or start.model, pairs, device, seed, watch, date, resumption)
     save_members(members, target)
     context.observer.metrics("reward", points)

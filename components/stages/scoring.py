@@ -122,9 +122,10 @@ def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> 
 def _measuring(context: Context, models: Models, arm: Arm) -> Any:
     """What is measured of an arm: gold, KL to the start, of the challenger KL to the incumbent, reward, graders, slices."""
     from ratchet.components.evaluation.evaluate import Measuring
+    from ratchet.components.graders.counted import build_gold, counted
     from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.loading import load_policy, pick_device
-    from ratchet.components.rewards.build import build_gold, build_reward, counted
+    from ratchet.components.rewards.build import build_reward
 
     recipe, device = context.recipe, pick_device(context.recipe.device)
     load = partial(load_policy, device=device, template_date=context.recipe.prompt_date)  # the same prompts for every policy

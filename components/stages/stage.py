@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 from ratchet.components.digests import file_digest
 from ratchet.components.files import tree_digests, write_json
 from ratchet.components.home import Home
+from ratchet.components.interruption import Interruption
 from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import closure_digest
 from ratchet.components.store import Finished, Store, stage_key
@@ -44,6 +45,7 @@ NOT_IN_KEYS = {
     "ratchet.components.recipe.gate": "judges what the stages made; what it asks them to score is an argument",
     "ratchet.components.recipe.loading": "reads and overrides YAML; the values that come out of it are in the key",
     "ratchet.components.recipe.retention": "says how long stages are kept",
+    "ratchet.components.recipe.run_limits": "says when a run ends for now; resumed, it makes the same",
     "ratchet.components.report.data": "writes report.html, which people read, and no stage",
 }
 
@@ -108,11 +110,16 @@ class Context:
     home: Home
     observer: Observer = SILENT
     compute: bool = True
+    pause: Callable[[], str | None] = lambda: None  # called between steps of training: why to commit and end early, or None
     seen: Seen = field(default_factory=Seen, repr=False, compare=False)  # shared by what replace() makes of a context
 
     @property
     def store(self) -> Store:
         return Store(self.home.store)
+
+    def ended_by(self, interruption: Interruption) -> Callable[[], bool]:
+        """Whether a training is to commit and end early: by the operator's signal, or for now."""
+        return lambda: interruption.requested or self.pause() is not None
 
 
 @dataclass(frozen=True)

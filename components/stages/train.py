@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratchet.components.digests import weights_digest
-from ratchet.components.errors import StoreError
+from ratchet.components.errors import PausedError
 from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines, write_json_lines
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.recipe import Train
@@ -139,12 +139,13 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     import torch
 
     from ratchet.components.checkpoints import INTERRUPTED
+    from ratchet.components.graders.counted import build_gold
     from ratchet.components.interruption import Interruption
     from ratchet.components.policy.configuration import shape_of_model
     from ratchet.components.policy.loading import load_policy, pick_device
     from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
     from ratchet.components.randomness import torch_seed
-    from ratchet.components.rewards.build import build_gold, build_reward
+    from ratchet.components.rewards.build import build_reward
     from ratchet.components.rewards.checks.identity import check_identity
     from ratchet.components.training.actor import Actor
     from ratchet.components.training.dev_evaluation import dev_evaluation
@@ -190,13 +191,14 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
             checkpoints=checkpoints,
             identity=key,
             sample_rows=recipe.evaluation.sample_rows,
-            interrupted=lambda: interruption.requested,
+            interrupted=context.ended_by(interruption),
+            samples=recipe.limits.samples,
             memory=Watch(device, baseline, plan.estimate.peak),
         )
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)
     if not trainer.finished:
-        raise StoreError(INTERRUPTED)
+        raise PausedError(spent(trainer.progress.samples, recipe.limits.samples) if trainer.spent else INTERRUPTED)
     _save_kept(trainer, partial(load, device=torch.device("cpu")), path)
     _save(trainer, path)
     history = training_history(checkpoints)
@@ -213,6 +215,12 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         exact=progress.exact,
         memory=plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
     )
+
+
+def spent(samples: int, limit: int | None) -> str:
+    """Why a training that drew its completions ended."""
+    remedy = "raise it (--set limits.samples=N) and run the same command to resume"
+    return f"limits.samples: {samples} completions were drawn, and the limit is {limit}; {remedy}"
 
 
 def _reference(train: Train, load: "Callable[[], Policy]") -> "Reference | None":

@@ -1,27 +1,59 @@
-"""Stage *warmup*: the starting policy, warmed up here or taken from an existing model."""
+"""Stage *warmup*: the starting policy, warmed up here, or an existing model, as it is or fine-tuned on the demonstrations."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ratchet.components.randomness import torch_seed
-from ratchet.components.stages.results import DataStage, WarmupStage
+from ratchet.components.stages.results import DataStage, FineTuned, WarmupStage
 from ratchet.components.stages.stage import Context, finish, key_of
+
+if TYPE_CHECKING:
+    from ratchet.components.checkpoints import Resumption
+    from ratchet.components.training.warmup import WarmupStep
+
+Points = list[tuple[int, dict[str, float]]]
 
 
 def starting_policy(context: Context, data: DataStage) -> WarmupStage:
     """A directory ``model/`` with the policy that training starts from if the recipe says ``start: base``.
 
     Raises:
-        ModelError: if the recipe names a model that cannot be loaded safely.
+        ModelError: if the recipe names a model that cannot be loaded safely, or cannot be fine-tuned on these rows.
     """
-    policy = context.recipe.policy
-    if policy.model is not None:
-        directory, hub = Path(policy.model), {"hub": policy.model, "revision": policy.revision or ""}
-        inputs = context.seen.tree(directory) if directory.is_dir() else hub
-        key = key_of(WarmupStage, __name__, "existing model", inputs)
-        return finish(context, WarmupStage, key, lambda path: _copy_model(context, path))
-    configuration = [policy.warmup.model_dump(mode="json"), context.recipe.seed, context.recipe.device, context.recipe.threads]
+    recipe = context.recipe
+    if recipe.policy.model is not None:
+        base = _existing_model(context)
+        return base if recipe.policy.tuning is None else _fine_tuned_model(context, data, base)
+    configuration = [recipe.policy.tiny.model_dump(mode="json"), recipe.seed, recipe.device, recipe.threads]
     key = key_of(WarmupStage, __name__, configuration, {"data": data.version})
     return finish(context, WarmupStage, key, lambda path: _warm_up(context, data, key, path))
+
+
+def _existing_model(context: Context) -> WarmupStage:
+    policy = context.recipe.policy
+    assert policy.model is not None
+    directory, hub = Path(policy.model), {"hub": policy.model, "revision": policy.revision or ""}
+    inputs = context.seen.tree(directory) if directory.is_dir() else hub
+    key = key_of(WarmupStage, __name__, "existing model", inputs)
+    return finish(context, WarmupStage, key, lambda path: _copy_model(context, path))
+
+
+def _fine_tuned_model(context: Context, data: DataStage, base: WarmupStage) -> WarmupStage:
+    recipe = context.recipe
+    assert recipe.policy.tuning is not None
+    configuration = [
+        recipe.policy.tuning.model_dump(mode="json"),
+        recipe.train.precision,
+        recipe.train.deterministic,
+        recipe.seed,
+        recipe.prompt_date,
+        recipe.device,
+        recipe.threads,
+    ]
+    key = key_of(WarmupStage, __name__, configuration, {"data": data.version, "policy": base.policy_digest})
+    return finish(context, WarmupStage, key, lambda path: asdict(_fine_tune(context, data, base, key, path)))
 
 
 def _copy_model(context: Context, path: Path) -> None:
@@ -39,22 +71,53 @@ def _copy_model(context: Context, path: Path) -> None:
 def _warm_up(context: Context, data: DataStage, key: str, path: Path) -> None:
     import torch
 
-    from ratchet.components.checkpoints import Resumption
-    from ratchet.components.interruption import Interruption
     from ratchet.components.policy.loading import Policy, pick_device, save_policy
     from ratchet.components.training.warmup import build_policy, warm_up
 
-    settings, seed = context.recipe.policy.warmup, context.recipe.run_seed
+    settings, seed = context.recipe.policy.tiny, context.recipe.run_seed
     rows = data.table("train")
     policy = build_policy(rows, settings, seed)
     policy = Policy(policy.model.to(pick_device(context.recipe.device)), policy.tokenizer)
     torch.manual_seed(torch_seed(seed, "warmup"))
-    points = []
-    with Interruption() as interruption:
-        resumption = Resumption(context.store.work(WarmupStage.name, key), key, lambda: interruption.requested)
-        for step in warm_up(policy, rows, settings, seed, resumption):
-            context.observer.progress("warmup", step.step + 1, settings.steps, f"loss {step.loss:.3f}")
-            if (step.step + 1) % 10 == 0:
-                points.append((step.step + 1, {"loss": step.loss}))
+    steps = lambda resumption: warm_up(policy, rows, settings, seed, resumption)  # noqa: E731
+    points = _taken(context, key, settings.steps, steps)
     save_policy(policy, path / "model")
     context.observer.metrics("warmup", points)
+
+
+def _fine_tune(context: Context, data: DataStage, base: WarmupStage, key: str, path: Path) -> FineTuned:
+    import torch
+
+    from ratchet.components.policy.loading import load_policy, pick_device, save_policy
+    from ratchet.components.policy.parity import check_scoring
+    from ratchet.components.training.fine_tuning import FineTuning, demonstrations
+
+    recipe, settings = context.recipe, context.recipe.policy.tuning
+    assert settings is not None
+    device = pick_device(recipe.device, recipe.train.deterministic)
+    policy = load_policy(base.model, device, precision=recipe.train.precision, template_date=recipe.prompt_date)
+    check_scoring(policy)
+    given = demonstrations(policy, data.table("train"), settings.max_tokens)
+    facts = FineTuned(base.weights, base.policy_digest, len(given.groups), given.too_long, given.without, given.longest)
+    context.observer.progress("warmup", 0, settings.steps, facts.text())
+    torch.manual_seed(torch_seed(recipe.run_seed, "warmup"))
+    tuning = FineTuning(policy, settings, recipe.run_seed)
+    points = _taken(context, key, settings.steps, lambda resumption: tuning.run(given.groups, resumption))
+    save_policy(tuning.merged(), path / "model")
+    context.observer.metrics("warmup", points)
+    return facts
+
+
+def _taken(context: Context, key: str, total: int, steps: "Callable[[Resumption], Iterator[WarmupStep]]") -> Points:
+    """Take all steps, or resume them where they were killed; returns every tenth step's loss."""
+    from ratchet.components.checkpoints import Resumption
+    from ratchet.components.interruption import Interruption
+
+    points: Points = []
+    with Interruption() as interruption:
+        resumption = Resumption(context.store.work(WarmupStage.name, key), key, context.ended_by(interruption))
+        for step in steps(resumption):
+            context.observer.progress("warmup", step.step + 1, total, f"loss {step.loss:.3f}")
+            if (step.step + 1) % 10 == 0:
+                points.append((step.step + 1, {"loss": step.loss}))
+    return points

@@ -111,6 +111,6 @@ def planned_shape(recipe: Recipe, config: Path | None = None) -> ModelShape:
         return shape_of(read_configuration(config))
     if policy.model is not None:
         return shape_of(configuration_of(policy.model, policy.revision, policy.shape))
-    warmup = policy.warmup
+    warmup = policy.tiny
     options = {"layers": warmup.layers, "width": warmup.width, "heads": warmup.heads, "context": warmup.context}
     return shape_of(tiny_config(warmup.vocabulary, **options))

@@ -101,6 +101,7 @@ class Setting:
     identity: str = ""  # of recipe, data, start and code: a checkpoint of another identity is rejected
     sample_rows: int = 8
     interrupted: Callable[[], bool] = lambda: False  # called after each step: whether to commit and end early
+    samples: int | None = None  # completions, over all resumed runs, after which no step begins
     memory: Watch | None = None
     gold: RewardFunction = grade_numbers  # judges completions for the figures
 
@@ -145,8 +146,13 @@ class Trainer:
         """Whether there is nothing left to train."""
         return self.progress.step >= self.setting.train.steps or self.progress.stopped is not None
 
+    @property
+    def spent(self) -> bool:
+        """Whether the completions that the run may draw are drawn."""
+        return self.setting.samples is not None and self.progress.samples >= self.setting.samples
+
     def run(self) -> Iterator[Event]:
-        """Train to the end, from the newest complete checkpoint if there is one; or until interrupted.
+        """Train to the end, from the newest complete checkpoint if there is one; or until interrupted or out of samples.
 
         Raises:
             StoreError: if the checkpoints belong to another run, or none is complete.
@@ -159,6 +165,9 @@ class Trainer:
             yield self._noted(self._evaluate())
             yield self._commit()
         while not self.finished:
+            if self.spent:
+                yield self._commit()
+                return
             yield self._noted(self._step())
             # The evaluation comes before the commit: its score decides which checkpoints are kept, and it may stop the run.
             due = self.finished or self.progress.step % self.setting.train.evaluate_every == 0
@@ -229,6 +238,7 @@ class Trainer:
                 stepped, skipped = self._update(step, rollouts, experience, figures)
         skipped += int(not torch.isfinite(experience.old_log_probs).all())
         self._adapt_kl(experience, len(rollouts.completions))  # after the update, which used the old coefficient
+        self.progress.samples += int(values["num_samples"])
         self.progress.step += 1  # from here on the number of finished steps: metrics count from 1, draws from 0
         values |= {"skipped": float(skipped), "micro_tokens": float(self.budget.tokens), **figures.values()}
         self._stop(self.progress.sentinel.observe(step + 1, values, stepped, skipped, train.sentinel))

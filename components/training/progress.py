@@ -18,6 +18,7 @@ class Progress:
 
     kl_coefficient: float
     step: int = 0
+    samples: int = 0  # completions drawn, refills included
     stop: Stop | None = None  # why the sentinel ended training
     exact: bool = True  # false after a resume in another environment
     dev_scores: dict[str, float] = field(default_factory=dict)  # step -> sampled accuracy on dev
@@ -34,7 +35,7 @@ class Progress:
     @classmethod
     def resumed(cls, state: Mapping[str, Any], environment: Mapping[str, str]) -> "Progress":
         """Resume from a checkpoint's state. In another environment (library, device, threads) the run is no longer exact."""
-        known = {name: state[name] for name in ("kl_coefficient", "step")}
+        known = {name: state[name] for name in ("kl_coefficient", "step", "samples")}
         return cls(
             **known,
             stop=state["stop"] and Stop(**state["stop"]),

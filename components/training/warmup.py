@@ -68,5 +68,5 @@ def warm_up(
 
 
 def learning_rate_factor(step: int, steps: int, ramp: int = 50) -> float:
-    """Linear ramp, then linear decay to 0.05."""
+    """Linear ramp over so many steps (at least one), then linear decay to 0.05."""
     return min(1.0, (step + 1) / ramp) * max(0.05, 1 - step / steps)

@@ -11,7 +11,9 @@ from types import FrameType
 import typer
 
 from ratchet.flows.cli import (
+    backup,
     champion,
+    check,
     compare,
     data,
     doctor,
@@ -24,8 +26,10 @@ from ratchet.flows.cli import (
     reward,
     run,
     schedule,
+    stop,
     supervision,
     train,
+    trial,
     ui,
 )
 
@@ -38,6 +42,8 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
+app.command("check")(check.check)
+app.command("try")(trial.try_)
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
@@ -48,6 +54,7 @@ app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
+app.command("stop")(stop.stop)
 app.command("status")(history.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
@@ -60,6 +67,8 @@ app.command("verify")(provenance.verify)
 app.command("reproduce")(provenance.reproduce)
 app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ def run(
     """Prepare data, validate the reward, train, evaluate, gate, and promote if the gate says so.
 
     Finished stages are taken from the store. Exit codes: 0 promoted or unchanged, 3 refused by the gate, 4 the reward was
-    refused, 5 the gate could not judge, 6 the sentinel stopped training, 2 bad usage or recipe, 1 error.
+    refused, 5 the gate could not judge, 6 stopped: by the sentinel, or by `ratchet stop` or the recipe's limits, after which
+    the same command resumes it; 2 bad usage or recipe, 1 error.
 
     Example: ratchet run --set train.algorithm=ppo --json
     """
@@ -40,6 +41,7 @@ def run_until(
         ends: whether to print and exit here; otherwise the caller calls :func:`finish`.
     """
     continue_in_child(json_output)
+    from ratchet.components.extras import require_train
     from ratchet.components.home import Home
     from ratchet.components.interruption import postponed
     from ratchet.components.recipe import load_recipe
@@ -47,6 +49,7 @@ def run_until(
     from ratchet.flows.servers.start import ensure_api
     from ratchet.flows.settings import apply
 
+    require_train()
     home = Home.here()
     # Ratchet reports errors itself; Prefect's tracebacks stay in its UI.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")

@@ -10,6 +10,7 @@ import pytest
 from ratchet.components.data.asking import asking
 from ratchet.components.data.lengths import limit_lengths
 from ratchet.components.data.prepare import prepare
+from ratchet.components.data.sources import read_rows
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json_lines
 from ratchet.components.policy.loading import Policy
@@ -101,3 +102,25 @@ def test_a_conversation_that_is_too_long_is_dropped_where_a_prompt_is_cut() -> N
     turns = json.dumps([{"role": "system", "content": "Be brief."}])
     rows = frame({"prompt": "one two three"}, {"prompt": "one two three", "messages": turns})
     assert limit_lengths(rows, LengthLimit(max_prompt=2, policy="truncate")).frame["prompt"].to_list() == ["one two"]
+
+
+def test_the_answer_of_a_task_is_the_reference_as_text(tmp_path: Path) -> None:
+    rows = [{"q": "One bill.", "expected": {"total": 7, "by": "Ada"}, "n": 1}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps(rows[0]), encoding="utf-8")
+    source = {"kind": "jsonl", "path": str(tmp_path / "rows.jsonl"), "question": "q"}
+
+    def answer(template: str) -> dict[str, Any]:
+        (row,) = read_rows(Data.model_validate({"source": source, "task": {"answer": template}}))
+        return row
+
+    row = answer("{{item.expected}}")
+    assert (row["prompt"], row["answer"], row["demonstration"]) == ("One bill.", *['{"by": "Ada", "total": 7}'] * 2)
+    assert row["item"]["expected"] == {"total": 7, "by": "Ada"}
+    assert answer("#### {{item.n}}")["answer"] == "#### 1"
+    with pytest.raises(DataError, match=r"rows\.jsonl, row 1: there is no item\.total"):
+        answer("{{item.total}}")
+
+
+def test_faults_an_answer_without_a_field_would_be_every_rows() -> None:
+    with pytest.raises(ValueError, match="every row would have the same"):
+        Task(answer="#### 1")

@@ -1,5 +1,6 @@
 """A dataset version is a pointer's md5; what does not hash to it is refused, however it came about."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -71,6 +72,35 @@ def edit_unseen(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(before.st_mode)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+# Somebody's files
+
+
+@pytest.mark.parametrize("name", ["invoices.jsonl", "raw/train.jsonl", "train.jsonl"])
+def test_a_file_that_no_version_made_is_not_deleted(name: str, tmp_path: Path) -> None:
+    """Also one named like a table, where no version was ever published."""
+    version, project = tmp_path / "version", tmp_path / "project"
+    (version / "data").mkdir(parents=True)
+    (version / "data" / "train.jsonl").write_text("made\n")
+    own = project / "data" / name
+    own.parent.mkdir(parents=True)
+    own.write_text("mine\n")
+    with pytest.raises(DataError, match="Move it to another folder"):
+        versioning.publish_data(version, pointers.Place(project))
+    assert own.read_text() == "mine\n"
+
+
+def test_tables_of_another_version_are_replaced(tmp_path: Path) -> None:
+    version, project = tmp_path / "version", tmp_path / "project"
+    for folder, tables in ((version / "data", ["train"]), (project / "data", ["train", "sealed_3"])):
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"rows": dict.fromkeys(tables, 1)}))
+        for table in tables:
+            (folder / f"{table}.jsonl").write_text(f"{folder}\n")
+    versioning.publish_data(version, pointers.Place(project))
+    assert sorted(path.name for path in (project / "data").iterdir()) == ["summary.json", "train.jsonl"]
+    assert (project / "data" / "train.jsonl").read_text() == f"{version / 'data'}\n"
 
 
 # By its hash
@@ -238,7 +268,8 @@ def version_of(tmp_path: Path) -> Path:
 def test_publishing_replaces_the_projects_data_and_pointer(tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "data").mkdir(parents=True)
-    (project / "data" / "old.jsonl").touch()
+    (project / "data" / "dev.jsonl").touch()
+    (project / "data" / "summary.json").write_text('{"rows": {"dev": 0}}')
     versioning.publish(version_of(tmp_path), pointers.Place(project), "mine", tmp_path / "state")
     assert {path.name for path in project.iterdir()} == {"data", POINTER, ".dvc"}
     assert [path.name for path in (project / "data").iterdir()] == ["train.jsonl"]

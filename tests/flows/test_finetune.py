@@ -71,7 +71,7 @@ def test_the_version_carries_its_lineage(promoted: dict[str, Any]) -> None:
     assert version.tags["exact"] == "true"
     record = Path(mlflow.artifacts.download_artifacts(f"{client().get_run(version.run_id).info.artifact_uri}/lineage.json"))
     assert file_digest(record) == version.tags["lineage_sha256"]
-    assert [s["name"] for s in read_json(record)["stages"]] == ["data", "warmup", "reward", "train", "evaluate"]
+    assert [s["name"] for s in read_json(record)["stages"]] == ["data", "gold", "warmup", "reward", "train", "evaluate"]
     assert "Verdict of the gate" in version.description
 
 

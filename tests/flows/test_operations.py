@@ -98,6 +98,44 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+def test_a_run_that_is_asked_to_stop_commits_and_resumes(tmp_path: Path) -> None:
+    project, overrides = new_project(tmp_path), ["train.steps=60", "train.evaluate_every=60", "train.sentinel.looks=[]"]
+    command = ratchet("run", "--recipe", MICRO, "--json", *(f"--set={one}" for one in overrides))
+    variables = environment(RATCHET_CLAIM_SECONDS="10")  # it looks every second
+    with subprocess.Popen(command, cwd=project, env=variables, stdout=subprocess.PIPE, text=True) as process:
+        (checkpoints,) = wait_for(lambda: list((project / ".ratchet" / "store" / "train").glob(".work.*")))
+        wait_for(lambda: (checkpoints / "step_000000").exists())
+        (begun,) = Ledger(Home(project, project / ".ratchet").ledger).latest_runs()
+        asked = ratchet("stop", begun["run_id"][:8], "--wait")
+        assert subprocess.run(asked, cwd=project, env=environment(), check=False, timeout=300).returncode == 0
+        out, _ = process.communicate(timeout=300)
+    stopped = json.loads(out)
+    assert (process.returncode, stopped["status"], stopped["run_id"]) == (6, "stopped", begun["run_id"])
+    assert "`ratchet stop`; the same command resumes it" in stopped["stopped"]
+    assert max(int(p.name[5:]) for p in checkpoints.glob("step_*")) < 60
+    again = subprocess.run(asked, cwd=project, env=environment(), check=False, timeout=300, capture_output=True, text=True)
+    assert (again.returncode, "is not in progress: its status is stopped" in again.stderr) == (2, True)
+    out, _ = run(project, *overrides, "limits.hours=9").communicate(timeout=600)
+    assert (json.loads(out)["status"], json.loads(out)["run_id"]) == ("promoted", begun["run_id"])
+
+
+def test_a_backup_restores_the_champion_with_every_hash_at_another_path(project: Path, tmp_path: Path) -> None:
+    def verb(place: Path, *arguments: str) -> str:
+        command = ratchet(*arguments, "--recipe", MICRO) if arguments[0] in ("history", "verify") else ratchet(*arguments)
+        done = subprocess.run(command, cwd=place, env=environment(), capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    other = tmp_path / "other # place"
+    other.mkdir()
+    verb(project, "backup", str(tmp_path / "b.tar"))
+    verb(other, "restore", str(tmp_path / "b.tar"))
+    assert verb(other, "history", "--json") == verb(project, "history", "--json")
+    before, after = (verb(place, "verify", "champion") for place in (project, other))
+    assert after == before
+    assert "differs" not in after
+
+
 def test_sigterm_in_training_commits_and_ends_and_the_next_run_goes_on(tmp_path: Path) -> None:
     project = new_project(tmp_path)
     # No checkpoint of its own between the first and the last step.

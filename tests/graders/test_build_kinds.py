@@ -49,7 +49,7 @@ def test_each_kind_is_built_from_its_settings(project: Path) -> None:
     [
         ({"type": "label", "labels": ["a", " A "]}, "two labels are the same"),
         ({**LABEL, "weights": {"a": 1.0}}, "one entry per label"),
-        ({**LABEL, "weights": "balanced"}, "weights: Value error, balanced weights are written out"),
+        ({**LABEL, "weights": "balanced"}, "weights: Value error, balanced is for the grader that gold.grader names"),
         ({**LABEL, "reference": "{{sample.output_text}}"}, "cannot read the completion"),
         ({**LABEL, "reference": "{{item.a | upper}}"}, "is not a path"),
         ({**MATCH, "fields": {"total": "money"}}, "fields.total.by"),

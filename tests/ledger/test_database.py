@@ -37,15 +37,6 @@ def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
         Ledger(f"sqlite:///{path}")
 
 
-def test_another_schema_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    Ledger(f"sqlite:///{path}")
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE settings SET value = '99'")
-    with pytest.raises(RegistryError, match="schema 99"):
-        Ledger(f"sqlite:///{path}")
-
-
 def test_runs_of_schema_2_are_kept_and_no_longer_replaced(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     Ledger(f"sqlite:///{path}")

@@ -122,6 +122,19 @@ def test_files_that_hold_times_do_not_count() -> None:
     assert all(stage.equal for stage in stage_matches(lineage().stages, made))
 
 
+def test_what_was_found_of_the_gold_is_compared_where_it_was_recorded() -> None:
+    gold = {"name": "gold", "key": "e" * 32, "files": {"report.json": ONE}}
+    stages = [*lineage().model_dump()["stages"], gold]
+    assert judged(lineage(stages=stages), rebuilt(stages={**FILES, "gold": gold["files"]}), 0.0)["first_difference"] is None
+    found = judged(lineage(stages=stages), rebuilt(stages={**FILES, "gold": {"report.json": TWO}}), 0.0)
+    assert found["first_difference"] == {"name": "gold", "equal": False, "files": ["report.json"]}
+
+
+def test_an_older_record_without_the_gold_is_equal_to_a_rebuild_that_has_it() -> None:
+    found = judged(lineage(), rebuilt(stages={**FILES, "gold": {"report.json": ONE}}), 0.0)
+    assert (found["match"], found["first_difference"]) == ("equal", None)
+
+
 def test_a_stage_that_was_not_made_differs() -> None:
     made = {name: files for name, files in FILES.items() if name != "reward"}
     assert [stage.name for stage in stage_matches(lineage().stages, made) if not stage.equal] == ["reward"]

@@ -17,6 +17,7 @@ from ratchet.components.home import Home
 from ratchet.components.provenance.lineage import StageManifest
 from ratchet.components.provenance.machine import lock_digest
 from ratchet.components.provenance.rebuild import Rebuild, commit_dataset, inner_path, rebuilt_in
+from ratchet.components.recipe import Policy
 from ratchet.components.store import Store
 from tests.provenance.records import ONE, TWO, lineage
 from tests.provenance.repository import git, new_repository
@@ -117,6 +118,15 @@ def test_a_parent_comes_in_as_an_existing_model(project: Path, tmp_path: Path) -
     work = reproduction(project, policy=policy)
     written = yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["policy"]
     assert written == {"start": "base", "model": str(work.folder / "parent"), "revision": None}
+
+
+@pytest.mark.parametrize("warmup", [{"steps": 9, "batch": 2, "lr": 1e-3}, {"max_tokens": 64, "lora": {"rank": 2}}])
+def test_a_parent_that_comes_in_as_a_model_is_not_fine_tuned(project: Path, tmp_path: Path, warmup: dict[str, Any]) -> None:
+    (tmp_path / "weights").write_text("m 2", encoding="utf-8")
+    policy = {"kind": "version", "version": "2", "weights_sha256": file_digest(tmp_path / "weights")}
+    recipe = {**RECIPE, "policy": {"start": "champion", "model": "m", "warmup": warmup}}
+    written = reproduction(project, recipe=recipe, policy=policy)._write_recipe().read_text(encoding="utf-8")
+    assert Policy.model_validate(yaml.safe_load(written)["policy"]).tuning is None
 
 
 def test_what_memory_decided_is_given_to_the_rebuild(project: Path) -> None:

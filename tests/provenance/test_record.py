@@ -1,5 +1,6 @@
 """The lineage record of a candidate, joined from stages that a fake pipeline finished."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ratchet.components.files import policy_digest, write_json, write_json_lines
 from ratchet.components.home import Home
 from ratchet.components.provenance.record import lineage_of, named_files, write_lineage
 from ratchet.components.recipe import Recipe, load_recipe, parts
-from ratchet.components.stages.results import ChampionStage, DataStage, RewardStage, WarmupStage
+from ratchet.components.stages.results import ChampionStage, DataStage, FineTuned, GoldStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import Store
@@ -49,6 +50,7 @@ def stages(tmp_path: Path) -> dict[str, StageResult]:
         finished(tmp_path, WarmupStage, "b", **{weights: "warm"}),
         finished(tmp_path, ChampionStage, "c", **{weights: "champion"}),
         finished(tmp_path, RewardStage, "d", report_dot_json="{}"),
+        finished(tmp_path, GoldStage, "f", report_dot_json="{}"),
         finished(tmp_path, TrainStage, "e", **{weights: "w", "facts_dot_json": facts, "metrics_dot_jsonl": points}),
     ]
     return {stage.name: stage for stage in made}
@@ -62,7 +64,8 @@ def test_the_record_has_every_stage_of_the_candidate_and_its_dev_figures(
     tmp_path: Path, stages: dict[str, StageResult]
 ) -> None:
     lineage = lineage_of(context(tmp_path), list(stages.values()), lambda _: None)
-    assert [stage.name for stage in lineage.stages] == ["data", "warmup", "reward", "train"]  # the champion is the incumbent
+    recorded = ["data", "gold", "warmup", "reward", "train"]  # the champion is the incumbent
+    assert [stage.name for stage in lineage.stages] == recorded
     assert lineage.weights_sha256 == file_digest(stages["train"].path / "model" / "model.safetensors")
     assert lineage.policy_sha256 == policy_digest(stages["train"].path / "model")
     assert lineage.metrics == {"eval_sampled_accuracy": 0.7}
@@ -81,6 +84,21 @@ def test_where_training_started_from_the_champion_the_parent_is_its_version(
     assert (lineage.policy.kind, lineage.policy.version, lineage.policy.weights_sha256) == ("version", "4", champion)
     assert lineage.policy.policy_sha256 == policy
     assert lineage.stage("champion") is not None
+
+
+def test_the_record_says_what_an_existing_model_was_fine_tuned_from_and_on(
+    tmp_path: Path, stages: dict[str, StageResult]
+) -> None:
+    facts = FineTuned("1" * 64, "2" * 64, demonstrations=7, too_long=1, without=0, longest=9)
+    tuned = finished(tmp_path, WarmupStage, "1", model__model_dot_safetensors="tuned", facts_dot_json=asdict(facts))
+    as_it_is, changed = context(tmp_path, "policy.model=m"), context(tmp_path, "policy.model=m", "policy.warmup={steps: 9}")
+    records = [lineage_of(changed, list({**stages, "warmup": tuned}.values()), lambda _: None).policy]
+    records.append(lineage_of(as_it_is, list(stages.values()), lambda _: None).policy)
+    assert [(one.kind, one.source, one.base_sha256, one.demonstrations) for one in records] == [
+        ("model", "m", "2" * 64, 7),
+        ("model", "m", None, None),
+    ]
+    assert records[0].weights_sha256 == tuned.files["model/model.safetensors"]
 
 
 @pytest.mark.parametrize("source", ["{kind: jsonl, path: rows.jsonl}", "{kind: parquet, path: rows.parquet}", "rows.csv"])

@@ -41,6 +41,20 @@ def test_graders_that_read_a_sample_have_it_unless_they_have_their_own() -> None
     assert build_recipe(found.model_dump(mode="json"), "again") == found
 
 
+@pytest.mark.parametrize(
+    "reward",
+    [
+        {"kind": "custom", "function": "a:f"},
+        {"kind": "sum", "terms": [{"name": "t", "weight": 1, "of": "custom", "function": "a:f"}]},
+    ],
+)
+def test_functions_of_the_reward_have_it_unless_the_reward_has_its_own(reward: dict[str, Any]) -> None:
+    more = {"graders": {"right": {"type": "exact"}}, "gold": {"grader": "right"}}
+    assert recipe({"response": {"json_schema": SCHEMA}}, reward=reward, **more).reward.response == SCHEMA
+    assert recipe({"response": {"json_schema": SCHEMA}}, reward={**reward, "response": OWN}, **more).reward.response == OWN
+    assert recipe({"prompt": "Sort: {{item.text}}"}, reward=reward, **more).reward.response is None
+
+
 def test_a_task_of_messages_is_conversational_to_functions_unless_they_say_otherwise() -> None:
     graders = {"mine": {"file": "a.py:f"}, "own": {"file": "a.py:f", "form": "text"}, "other": {"http": "https://x"}}
     reward = {"kind": "verifier", "verifier": {"type": "file", "file": "a.py:f"}}

@@ -19,6 +19,7 @@ VALUES = {
     "algorithm": "grpo",
     "seed": 7,
     "dataset": "d41d8cd9",
+    "base": "org/model, fine-tuned on 7 demonstrations",
     "status": "promoted",
     "tone": "good",
     "headline": "Promoted",
@@ -38,7 +39,7 @@ VALUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("where", ["name", "algorithm", "dataset", "headline", "stop"])
+@pytest.mark.parametrize("where", ["name", "algorithm", "dataset", "base", "headline", "stop"])
 def test_a_script_in_a_value_is_only_text(where: str) -> None:
     page = render({**VALUES, where: SCRIPT}, [])
     assert "<script" not in page

@@ -183,7 +183,11 @@ def make_stages(run: Run, weights: str = "candidate", **facts: Any) -> None:
     made.gold = stage(
         run,
         GoldStage,
-        {"report.json": {"checks": [asdict(CHECK)], "mutation_score": 0.75}, "broken.jsonl": [], "missed.jsonl": []},
+        {
+            "report.json": {"checks": [asdict(CHECK)], "mutation_score": 0.75, "reads_answers": True},
+            "broken.jsonl": [],
+            "missed.jsonl": [],
+        },
     )
     start = stage(run, WarmupStage, {"model/model.safetensors": "start"})
     report = ValidationReport("verifier", True, [], {"length": "known <b>"}, "", [], {}, {}, {}, {}, 0.75)

@@ -131,7 +131,7 @@ def test_its_record_is_whole_and_says_which_run_step_and_gold(project: Project) 
     assert (lineage.weights_sha256, lineage.policy_sha256) == (tags["weights_sha256"], tags["policy_sha256"])
     assert lineage.checkpoint == "checkpoints/step_000004"
     assert lineage.metrics == {"eval_sampled_accuracy": 0.4}
-    assert [one.name for one in lineage.stages] == ["data", "warmup", "reward", "train", "evaluate"]
+    assert [one.name for one in lineage.stages] == ["data", "gold", "warmup", "reward", "train", "evaluate"]
     assert (tags["training_run"], tags["verdict"], tags["commit"]) == (run_id, "none", lineage.code.commit)
     assert f"step 4 of run {run_id}" in tracker.cards[version]
     assert "a &lt;reason>" in tracker.cards[version]

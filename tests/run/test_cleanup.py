@@ -85,7 +85,8 @@ class Project:
 
     def cleanup(self, *overrides: str) -> Cleanup:
         opened = self.opened(*overrides)
-        return Cleanup(opened.home, opened.recipe, opened.ledger, opened.tracker, NOW)
+        retention = opened.recipe.retention
+        return Cleanup(opened.home, opened.name, retention, opened.ledger, lambda: opened.tracker, NOW)
 
     def opened(self, *overrides: str) -> OpenProject:
         settings = ["retention.keep_runs=0", "retention.keep_refused_versions=0", *overrides]

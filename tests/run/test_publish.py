@@ -10,11 +10,11 @@ from ratchet.components.gate.unsealing import publish_retired
 from ratchet.components.records import Outcome
 from ratchet.components.run import publish
 from ratchet.components.run.outcome import Status
-from ratchet.components.run.publish import dev_metrics, publish_candidate, publish_outcome, report_values
+from ratchet.components.run.publish import base_of, dev_metrics, publish_candidate, publish_outcome, report_values
 from ratchet.components.run.record import Ending, Run
-from ratchet.components.stages.results import DataStage, RewardStage
+from ratchet.components.stages.results import DataStage, FineTuned, RewardStage, WarmupStage
 from ratchet.components.stages.train import TrainStage
-from tests.run.runs import CHECK, make_stages, new_run, tracker_of, verdict
+from tests.run.runs import CHECK, make_stages, new_run, stage, tracker_of, verdict
 
 SEALED = {"fold": "sealed_0", "fold_digest": "f", "figures": {"p_value": 0.0123456}, "sealed_reasons": ["sealed words"]}
 
@@ -211,3 +211,21 @@ def test_the_card_names_the_verdict_and_what_the_version_is(run: Run) -> None:
     assert "REJECT" in card
     assert parts(run)[0].version in card
     assert tags == {"verdict": "REJECT", "verdict_sha256": verdict().public_digest}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "facts", "expected"),
+    [
+        ([], None, "tiny Llama-type policy, warmed up on the demonstrations"),
+        (["policy.model=org/m"], None, "org/m"),
+        (["policy.model=org/m", "policy.warmup={steps: 9}"], FineTuned("w", "p", 7, 2, 0, 9),
+         "org/m, fine-tuned on 7 demonstrations, rows left out: 2 that are too long"),
+    ],
+)  # fmt: skip
+def test_a_base_model_is_said_with_its_fine_tuning(
+    tmp_path: Path, overrides: list[str], facts: FineTuned | None, expected: str
+) -> None:
+    run = new_run(tmp_path, *overrides)
+    files = {"facts.json": asdict(facts)} if facts else {}
+    run.made.stages = [stage(run, WarmupStage, {"model/model.safetensors": "start", **files})]
+    assert base_of(run) == expected

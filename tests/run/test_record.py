@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.errors import ClaimLostError
+from ratchet.components.errors import ClaimLostError, PausedError
 from ratchet.components.ledger.claims import acquired
+from ratchet.components.ledger.stops import ask_to_stop
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome
+from ratchet.components.run import record
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Ending, claimed_run, flatten, identity_of
 from ratchet.components.stages.results import WarmupStage
@@ -20,6 +22,11 @@ def test_the_identity_depends_on_every_value_of_the_recipe() -> None:
     first = identity_of(load_recipe(MICRO))
     assert identity_of(load_recipe(MICRO, ["train.lr=2e-3"])) == first  # the value that the recipe has already
     assert identity_of(load_recipe(MICRO, ["train.lr=1e-3"])) != first
+
+
+def test_neither_limits_nor_retention_make_another_run() -> None:
+    limited = load_recipe(MICRO, ["limits.hours=6", "limits.samples=500000", "retention.keep_days=1"])
+    assert identity_of(limited) == identity_of(load_recipe(MICRO))
 
 
 def test_flatten_joins_sections_with_dots() -> None:
@@ -148,6 +155,39 @@ def test_a_run_that_does_not_end_well_can_be_resumed(tmp_path: Path, error: type
         fails()
     assert project.tracker.status == {"run0": status}  # type: ignore[attr-defined]
     assert project.ledger.open_run(identity_of(project.recipe)) == "run0"
+
+
+def test_a_run_that_a_person_stops_stays_open_and_is_resumed_by_the_same_recipe(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    make_stages(run)
+    run.check_pause()
+    ask_to_stop(run.ledger, run.open(), "ann on host")
+    run.check_pause()  # it has not looked yet
+    run.confirm()
+    with pytest.raises(PausedError, match="ann on host asked for it") as raised, run.child("train"):
+        run.check_pause()
+    result = run.pause(raised.value)
+    said = result.as_json()
+    assert (said["status"], said["run_id"], result.status.exit_code) == ("stopped", "run0", 6)
+    assert said["stopped"].startswith("ann on host asked for it with `ratchet stop`; the same command resumes it")
+    assert tracker_of(run).status == {"run0/train": "KILLED", "run0": "KILLED"}
+    assert tracker_of(run).tagged["run0"]["status"] == "stopped"
+    (row,) = run.ledger.latest_runs()
+    assert (row["status"], row["finished"], row["result"]) == ("stopped", None, None)
+    again = new_run(tmp_path, "limits.samples=9")
+    assert again.begun == "run0"
+    again.check_pause()
+
+
+def test_hours_are_those_of_one_invocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(record, "uptime", lambda: now[0])
+    run = new_run(tmp_path, "limits.hours=0.5")
+    now[0] += 1799
+    assert run.context.pause() is None
+    now[0] += 1
+    assert run.context.pause() == "limits.hours: 0.5 h of this invocation are over; the same command resumes it"
+    assert new_run(tmp_path, "limits.hours=0.5").pause_reason() is None
 
 
 def test_a_run_that_was_taken_over_is_not_marked_under_the_others_hands(tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from ratchet.components.errors import ClaimLostError, StaleChampionError
+from ratchet.components.errors import ClaimLostError, PausedError, StaleChampionError
 from ratchet.components.gate.plan import Plan
 from ratchet.components.ledger import claims
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.records import Outcome
-from ratchet.components.run import steps
+from ratchet.components.run import locks, steps
+from ratchet.components.run.locks import Locks
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.stages.results import ChampionStage, DataStage, WarmupStage
@@ -54,6 +55,23 @@ def test_a_stage_is_made_in_a_child_run_with_the_machine_and_a_confirmed_claim(t
     assert not found.cached
     assert tracker_of(run).status == {"run0/warmup": "FINISHED"}
     assert lines_of(run) == ["warmup made"]
+
+
+def test_a_run_that_is_to_end_begins_no_stage_and_takes_finished_ones(run: Run) -> None:
+    run.claim.stop_asked_by = "ann"
+    with pytest.raises(PausedError, match="ann asked"):
+        steps.run_stage(run, Stage.WARMUP, never_made)
+    assert (run.run_id, tracker_of(run).status) == (None, {})
+    stage(run, WarmupStage, {"model/x": "w"}, key="key")
+    assert steps.run_stage(run, Stage.WARMUP, never_made).cached
+
+
+def test_a_run_that_waits_for_the_machine_ends_when_it_is_asked_to(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "POLL_SECONDS", 0.01)
+    with run.project.locks.machine():
+        run.claim.stop_asked_by = "ann"
+        with pytest.raises(PausedError), Locks(run.project.home.leases).machine(run.check_pause):
+            pytest.fail("it has no machine")
 
 
 def test_data_are_prepared_without_the_machine_and_without_mlflow(run: Run) -> None:

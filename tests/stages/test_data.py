@@ -125,7 +125,12 @@ def made(tmp_path: Path, dvc: Dvc) -> DataStage:
 
 def test_a_version_holds_its_tables_its_pointer_and_its_report(tmp_path: Path, made: DataStage) -> None:
     rows = made.summary["rows"]
-    assert {f"data/{name}.jsonl" for name in rows} | {"data/summary.json", "data.dvc", "report.html"} == set(made.files)
+    assert {f"data/{name}.jsonl" for name in rows} | {"data/summary.json", "data.dvc", "report.html", "steps.json"} == set(
+        made.files
+    )
+    assert {step["name"]: step["dropped"] for step in made.steps if step["dropped"]} == {
+        name: dropped for name, dropped in made.summary["dropped"].items() if dropped
+    }
     assert {name: len(made.table(name)) for name in rows} == rows
     assert made.version == versioning.directory_md5(made.path / "data")
     assert read_pointer(made.path / "data.dvc")["meta"] == {

@@ -42,7 +42,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
 
     monkeypatch.setattr(data, "_build", lambda context, path, added: write_text(path / "data.dvc", POINTER))
     monkeypatch.setattr(warmup, "_copy_model", lambda context, path: write_policy(path))
-    found = {"checks": [], "mutation_score": None}
+    found = {"checks": [], "mutation_score": None, "reads_answers": True}
     monkeypatch.setattr(gold, "_build", lambda context, data, path: write_json(path / "report.json", found))
     monkeypatch.setattr(reward, "_build", lambda context, data, start, gold, key, path: write_reward(path))
     monkeypatch.setattr(train, "_train", train_nothing)

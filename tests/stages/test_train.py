@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from ratchet.components.errors import ModelError, RewardError, StoreError
+from ratchet.components.errors import ModelError, PausedError, RewardError
 from ratchet.components.files import model_weights, policy_digest, write_json, write_json_lines, write_text
 from ratchet.components.policy.loading import Policy, load_policy
 from ratchet.components.stages.stage import Context, NotFinished
@@ -267,7 +267,7 @@ def test_an_interrupted_training_is_not_finished_and_resumes_to_the_same_candida
     delivered: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: delivered.append(number))
     try:
-        with pytest.raises(StoreError, match=r"interrupted after a checkpoint.* Run it again"):
+        with pytest.raises(PausedError, match=r"interrupted after a checkpoint.* Run it again"):
             training.run(replace(training.context(), observer=Terminating()))
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -280,6 +280,19 @@ def test_an_interrupted_training_is_not_finished_and_resumes_to_the_same_candida
     whole = training.run(Training(training.place / "whole").context())
     assert resumed.weights == whole.weights != training.start.weights
     assert (resumed.facts, [step for step, _ in resumed.points]) == (whole.facts, [step for step, _ in whole.points])
+
+
+@pytest.mark.usefixtures("improving")
+def test_a_training_that_ended_for_now_resumes_to_the_same_candidate(training: Training) -> None:
+    with pytest.raises(PausedError, match="interrupted after a checkpoint"):
+        training.run(replace(training.context(), pause=lambda: "ann asked for it"))  # after a step
+    drawn = training.context("limits.samples=1")
+    with pytest.raises(PausedError, match=r"limits\.samples: \d+ completions were drawn, and the limit is 1; raise it"):
+        training.run(drawn)
+    assert watching(drawn).points == []  # no step was taken
+    resumed, whole = training.run(training.context()), training.run(Training(training.place / "whole").context())
+    assert resumed.weights == whole.weights != training.start.weights
+    assert (resumed.key, resumed.facts) == (whole.key, whole.facts)
 
 
 def test_a_prompt_that_does_not_fit_the_models_context_is_refused_before_training(training: Training) -> None:

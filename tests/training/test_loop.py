@@ -93,6 +93,22 @@ def test_an_interruption_at_an_evaluation_commits_once(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.glob("step_*")) == ["step_000000", "step_000002"]
 
 
+@pytest.mark.parametrize("limit", [1, 8, 9])
+def test_a_run_out_of_samples_takes_no_further_step_and_resumes_bitwise(tmp_path: Path, limit: int) -> None:
+    whole = build(setting(tmp_path / "whole"))
+    drawn = [int(metrics.values["num_samples"]) for metrics in finish(whole) if "num_samples" in metrics.values]
+    enough = next(step for step in range(1, 5) if sum(drawn[:step]) >= limit)
+    for _ in range(2):  # with the same limit it stays where it is
+        trainer = build(setting(tmp_path / "cut", samples=limit))
+        list(trainer.run())
+        assert (trainer.spent, trainer.progress.step, trainer.progress.samples) == (True, enough, sum(drawn[:enough]))
+    rest = build(setting(tmp_path / "cut", samples=limit + 10_000))
+    finish(rest)
+    assert same(everything(rest), everything(whole))
+    assert rest.progress == whole.progress
+    assert rest.progress.samples == sum(drawn)
+
+
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     first = build(setting(tmp_path))
     finish(first)

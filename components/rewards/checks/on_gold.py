@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ratchet.components.graders.protocol import Grade, RewardFunction, is_right, score_rows
+from ratchet.components.graders.protocol import Grade, RewardFunction, is_read, is_right, score_rows
 from ratchet.components.recipe import GoldValidation
 from ratchet.components.rewards.checks.check import Check, at_least, at_most, exact, failed, unmeasured
 from ratchet.components.rewards.checks.planted.kinds import Kind
@@ -35,6 +35,10 @@ ALONE = (
     "completion by itself; such a function can be a reward."
 )
 FAULTS = "The grader fails on answers: run `ratchet grader show`, and correct what the reasons say."
+UNREAD = (
+    "The grader finds no answer in these samples: ask for the form in the prompt, warm the policy up on demonstrations, or use "
+    "a grader that reads more forms."
+)
 SIGNAL = "Choose prompts of medium difficulty, another policy, or a grader that is neither so strict nor so lenient."
 
 
@@ -85,6 +89,7 @@ class Found:
     broken: list[Broken]
     missed: list[Missed]
     planted: int  # wrong answers that the gold judged
+    reads_answers: bool  # whether the grades of references name the answer that was read
 
     @property
     def mutation_score(self) -> float | None:
@@ -117,7 +122,7 @@ def gold_checks(asking: Asking, rows: Rows) -> Found:
         _alone(asking, probed, base),
         _faults([*grades, *answers], asking.wanted.max_faults),
     ]
-    return Found(checks, broken, missed, len(_judged(answers)))
+    return Found(checks, broken, missed, len(_judged(answers)), any(map(is_read, grades)))
 
 
 def _taken(asked: Sequence[Asked], grades: Sequence[Grade]) -> list[Asked]:
@@ -170,6 +175,21 @@ def gold_signal(sampled: Sequence[Floats], wanted: GoldValidation) -> Check:
     if figure.value > 0.5:
         return at_most(name, figure, high, f"There is nothing to gain. {SIGNAL}", detail, MORE)
     return at_least(name, figure, low, f"There is no signal. {SIGNAL}", detail, MORE)
+
+
+def gold_parsed(read: Sequence[Floats], reads_answers: bool, wanted: GoldValidation) -> Check:
+    """The parse rate: whether the grader finds an answer in the starting policy's samples, right or wrong; clustered by prompt.
+
+    Args:
+        read: 1 for each sample with an answer and 0 for the others, one array per prompt.
+        reads_answers: whether the grader says at all what it read; else nothing can be said.
+    """
+    name, counts = "gold_parsed", np.array([float(len(one)) for one in read])
+    if not reads_answers or not counts.sum():
+        reason = "there are no samples" if reads_answers else "the grader does not say which answer it read"
+        return unmeasured(name, wanted.min_parse_rate, UNREAD, reason)
+    figure = clustered_share(np.array([float(one.sum()) for one in read]), counts)
+    return at_least(name, figure, wanted.min_parse_rate, UNREAD, f"of {counts.sum():.0f} samples", MORE)
 
 
 def _graded(gold: RewardFunction, asked: Sequence[Asked]) -> list[Grade]:

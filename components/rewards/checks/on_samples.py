@@ -30,6 +30,7 @@ class Group:
     completions: Sequence[str]
     repeats: Floats  # [R, k], NaN if a completion could not be judged
     gold: Floats  # [k], the gold's score, 1 right and 0 wrong where it says so; NaN if it could not judge
+    read: Floats | None = None  # [k], 1 where the gold found an answer, else 0
 
     @property
     def values(self) -> Floats:

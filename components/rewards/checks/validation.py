@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ratchet.components.graders.number import grade_numbers
-from ratchet.components.graders.protocol import Grade, RewardFunction, checked
+from ratchet.components.graders.protocol import Grade, RewardFunction, checked, is_read
 from ratchet.components.recipe import GoldValidation, RewardValidation
 from ratchet.components.rewards.advice.pilot import Pilot
 from ratchet.components.rewards.checks import on_pairs, on_samples, on_texts
 from ratchet.components.rewards.checks.check import Check, RewardReport, finite, with_waivers
 from ratchet.components.rewards.checks.identity import identity_check
-from ratchet.components.rewards.checks.on_gold import gold_signal
+from ratchet.components.rewards.checks.on_gold import gold_parsed, gold_signal
 from ratchet.components.rewards.checks.on_pairs import ScoredPairs
 from ratchet.components.rewards.checks.on_samples import Group
 from ratchet.components.rewards.learned.perturbations import LAYOUTS, Style
@@ -42,6 +42,7 @@ class GoldTest(NamedTuple):
 
     checks: Sequence[Check]
     mutation_score: float | None
+    reads_answers: bool
     wanted: GoldValidation
 
 
@@ -104,7 +105,9 @@ def validate_reward(subject: Subject, pairs: Rows, draw: Draw, wanted: RewardVal
 
 
 def _of_gold(tested: GoldTest, groups: Sequence[Group]) -> list[Check]:
-    return [*tested.checks, gold_signal([group.gold for group in groups], tested.wanted)]
+    read = [group.read for group in groups if group.read is not None]
+    parsed = gold_parsed(read, tested.reads_answers, tested.wanted)
+    return [*tested.checks, parsed, gold_signal([group.gold for group in groups], tested.wanted)]
 
 
 def checks_on_pairs(subject: Subject, scored: ScoredPairs, wanted: RewardValidation) -> list[Check]:
@@ -180,18 +183,29 @@ def checks_on_samples(
 def scored_groups(reward: RewardFunction, judge: RewardFunction, samples: Samples, repeats: int) -> list[Group]:
     """The samples by prompt, each scored ``repeats`` times by the reward and once by the gold."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
-    gold = totals(judge, samples.rows, samples.completions)
+    judged = _grades(judge, samples.rows, samples.completions)
+    gold, read = _scores(judged), np.array([float(is_read(grade)) for grade in judged])
     places: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(samples.rows):
         places.setdefault((row["prompt"], row.get("id", "")), []).append(number)  # rows may ask alike and be judged differently
-    return [Group(samples.rows[p[0]], [samples.completions[i] for i in p], scores[:, p], gold[p]) for p in places.values()]
+    return [
+        Group(samples.rows[p[0]], [samples.completions[i] for i in p], scores[:, p], gold[p], read[p]) for p in places.values()
+    ]
 
 
 def totals(function: RewardFunction, rows: Rows, completions: Sequence[str]) -> Floats:
     """Totals, with NaN for completions that could not be judged or whose total is not finite: the checks count those."""
-    scores: list[Grade] = function([row["prompt"] for row in rows], completions, rows) if rows else []
-    checked([Grade(None, {}) for _ in scores], len(rows), "the reward")
-    values = [grade.score for grade in scores]
+    return _scores(_grades(function, rows, completions))
+
+
+def _grades(function: RewardFunction, rows: Rows, completions: Sequence[str]) -> list[Grade]:
+    grades: list[Grade] = function([row["prompt"] for row in rows], completions, rows) if rows else []
+    checked([Grade(None, {}) for _ in grades], len(rows), "the reward")
+    return grades
+
+
+def _scores(grades: Sequence[Grade]) -> Floats:
+    values = [grade.score for grade in grades]
     return np.array([float(v) if isinstance(v, (int, float)) and math.isfinite(v) else math.nan for v in values])
 
 

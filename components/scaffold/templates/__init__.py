@@ -29,6 +29,10 @@ class Template:
     recipe: str
     files: Mapping[str, bytes]
 
+    def project(self, name: str) -> dict[str, bytes]:
+        """Every file of a project of this name, by relative POSIX path."""
+        return {"ratchet.yaml": self.recipe.replace("{name}", name).encode(), **self.files}
+
 
 def template(kind: str) -> Template:
     """The project of a kind: the same bytes each time, on one machine.

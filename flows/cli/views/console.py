@@ -11,7 +11,7 @@ from rich.table import Table
 from ratchet.components.report.run import dev_rows
 from ratchet.components.run.checkpoints import described, unregistered
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.publish import validation_of
+from ratchet.components.run.publish import base_of, validation_of
 from ratchet.components.run.record import Run
 from ratchet.components.stages.results import ValidationReport
 from ratchet.components.stages.stage import Silent, Stage
@@ -89,6 +89,7 @@ def print_result(result: RunResult, run: Run) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("dataset", str(result.dataset or "not made"))
+    table.add_row("base model", escape(visible(base_of(run))))
     if validation is not None:
         add_reward(table, validation)
     for row in dev_rows(made.dev.summary)[:2] if made.dev is not None else []:

@@ -30,4 +30,5 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
         print("No runs yet. Start one with `ratchet run`.")
     for row in rows:
         gold = "".join(f"  {name.replace('_', ' ')} {value:.3f}" for name, value in (row["gold"] or {}).items())
-        print(f"{row['started']}  {row['status']:<15} {row['model']}  run {row['run_id']}{gold}")
+        resumes = "  (the same command resumes it)" if row["status"] == "stopped" and row["finished"] is None else ""
+        print(f"{row['started']}  {row['status']:<15} {row['model']}  run {row['run_id']}{gold}{resumes}")

@@ -62,6 +62,7 @@ def parts(record: "Lineage") -> list[tuple[str, str]]:
         ("lock", lock),
         ("machine", place),
         ("libraries", libraries),
+        ("gold", record.gold[:12] if record.gold else "not recorded: an earlier release made it"),
         ("reward", f"{record.reward.kind} {record.reward.stage_sha256[:12]}"),
         ("stages", ", ".join(f"{stage.name} {stage.key[:8]}" for stage in record.stages)),
     ]
@@ -71,6 +72,8 @@ def beginning(record: "Lineage") -> str:
     """The first policy of an ancestry."""
     policy = record.policy
     what = f"existing model {policy.source}" if policy.kind == "model" else "policy warmed up on the dataset"
+    if policy.base_sha256 is not None:
+        what += f" {policy.base_sha256[:12]}, fine-tuned on {policy.demonstrations} demonstrations"
     return f"{what}, weights {policy.weights_sha256[:12]}"
 
 

@@ -43,7 +43,7 @@ def test_the_summary_of_a_refused_gold_has_its_rows(run: Run, shown: Console) ->
     run.made.reward = run.made.candidate = run.made.dev = None
     console.print_result(RunResult(Status.REWARD_REFUSED), run)
     text = shown.export_text()
-    assert "gold     refused: 0 of 1 checks passed" in text
+    assert "gold        refused: 0 of 1 checks passed" in text
     assert "gold_references 0.500 against 0.99 FAILED (not of 00af (refunds [bold])). Correct the rows." in text
     assert "mutation score" not in text
 

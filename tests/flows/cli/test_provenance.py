@@ -12,7 +12,7 @@ from ratchet.components.provenance.ancestry import Ancestor
 from ratchet.flows.cli import app
 from ratchet.flows.cli.views.provenance import tree_of
 from tests.places import MICRO
-from tests.provenance.records import TWO, lineage
+from tests.provenance.records import ONE, TWO, lineage
 
 
 def drawn(*versions: Ancestor) -> str:
@@ -28,6 +28,19 @@ def test_the_tree_goes_from_a_version_to_its_first_policy() -> None:
     order = ["m version 2  PROMOTE", "started from", "m version 1  unknown", "started from"]
     assert [line for line in lines if line in order] == order
     assert lines[-1] == "policy warmed up on the dataset, weights 222222222222"
+
+
+def test_the_tree_says_that_a_model_was_fine_tuned_and_on_how_much() -> None:
+    policy = {"kind": "model", "source": "org/m", "weights_sha256": TWO, "base_sha256": ONE, "demonstrations": 7}
+    text = drawn(Ancestor("1", {}, lineage(policy=policy)))
+    assert "existing model org/m 111111111111, fine-tuned on 7 demonstrations, weights 222222222222" in text
+    text = drawn(Ancestor("1", {}, lineage(policy={"kind": "model", "source": "org/m", "weights_sha256": TWO})))
+    assert "existing model org/m, weights 222222222222" in text
+
+
+def test_the_tree_names_the_gold_where_it_was_recorded() -> None:
+    assert "gold      222222222222\n" in "\n".join(map(str.rstrip, drawn(Ancestor("1", {}, lineage(gold=TWO))).splitlines()))
+    assert "gold      not recorded" in drawn(Ancestor("1", {}, lineage()))
 
 
 def test_the_tree_says_why_it_ends() -> None:

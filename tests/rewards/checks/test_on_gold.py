@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ratchet.components.graders import json_match, label, number
-from ratchet.components.graders.protocol import Grade, RewardFunction
+from ratchet.components.graders.protocol import Grade, RewardFunction, is_read
 from ratchet.components.graders.rule import RuleGrader, right_or_wrong
 from ratchet.components.recipe import Choice, GoldValidation, GraderSettings, JsonMatch, Label, Math, Numbers
 from ratchet.components.rewards.checks.check import Check
@@ -18,6 +18,7 @@ from ratchet.components.rewards.checks.on_gold import (
     Asking,
     Found,
     gold_checks,
+    gold_parsed,
     gold_signal,
     planted,
     spread,
@@ -227,6 +228,32 @@ def test_a_policy_that_is_never_or_always_right_leaves_nothing_to_learn(scores: 
     check = gold_signal([np.array(scores)] * 200, GoldValidation())
     assert check.passed is passed
     assert advice in check.advice
+
+
+@pytest.mark.parametrize(
+    ("read", "says", "passed"),
+    [([1.0, 0.0], True, True), ([0.0, 0.0], True, False), ([0.0, 0.0], False, None), ([], True, None)],
+)
+def test_a_policy_whose_answers_cannot_be_read_is_refused_if_the_grader_says_what_it_reads(
+    read: list[float], says: bool, passed: bool | None
+) -> None:
+    check = gold_parsed([np.array(read)] * 200, says, GoldValidation())
+    assert check.passed is passed
+    assert "finds no answer" in check.advice
+
+
+@pytest.mark.parametrize(
+    ("grade", "read"),
+    [
+        (Grade(0.0, passed=False, answer="7"), True),
+        (Grade(0.0, {"parsed": 0.0}, passed=False), False),
+        (Grade(0.0, {"parsed": 1.0, "f1": 0.0}, passed=False), True),
+        (Grade(0.0, {"ran": 1.0}, passed=False), True),
+        (Grade(1.0, passed=True), False),
+    ],
+)
+def test_an_answer_was_read_if_the_grade_has_one_or_says_that_it_parsed_or_ran(grade: Grade, read: bool) -> None:
+    assert is_read(grade) is read
 
 
 def test_rows_without_references_are_not_judged() -> None:

@@ -18,7 +18,7 @@ from ratchet.components.rewards.checks.validation import GoldTest, Samples, Subj
 from ratchet.components.rewards.combine import Ensemble
 from tests.rewards.checks.pools import drawing
 
-OF_GOLD = [name for name in CHECKS if name.startswith("gold_") and name != "gold_signal"]  # found before
+OF_GOLD = [name for name in CHECKS if name.startswith("gold_") and name not in ("gold_parsed", "gold_signal")]  # found before
 ROWS = [{"id": f"{n:04x}", "prompt": f"2 + {n}?", "answer": f"#### {2 + n}"} for n in range(40)]
 PAIRS = [
     {
@@ -50,7 +50,8 @@ LENIENT = scoring(lambda _, right: float(right))
 
 def report(reward: RewardFunction = LENIENT, judge: RewardFunction | None = None, **parts: Any) -> RewardReport:
     given = {"pairs": PAIRS, "samples": SAMPLES, "thresholds": RewardValidation(), **parts}
-    tested = GoldTest([Check(name, 1.0, None, None, 0.99, True, "Correct it.") for name in OF_GOLD], 0.75, GoldValidation())
+    before = [Check(name, 1.0, None, None, 0.99, True, "Correct it.") for name in OF_GOLD]
+    tested = GoldTest(before, 0.75, True, GoldValidation())
     gold = given.get("gold", grade_numbers)
     subject = Subject("custom", reward, judge or reward, given.get("learned", False), gold=gold, tested=tested)
     return validate_reward(subject, given["pairs"], drawing(given["samples"]), given["thresholds"])

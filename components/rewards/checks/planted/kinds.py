@@ -28,7 +28,7 @@ from ratchet.components.recipe import (
     StringCheck,
     TextSimilarity,
 )
-from ratchet.components.rewards.checks.planted import json_fields, json_forms, labels, queries, texts
+from ratchet.components.rewards.checks.planted import json_fields, json_forms, json_place, labels, queries, texts
 from ratchet.components.rewards.checks.planted.texts import Case, Plant, each
 from ratchet.components.templates import as_text, parse_template
 from ratchet.components.user_code import project_root
@@ -124,6 +124,8 @@ def _kind_of(settings: GraderSettings) -> Kind:
             return Kind(value, str, texts.folded, {**EVERY, "the reference with one character changed": each(texts.one_off)})
         case TextSimilarity():
             return Kind(value, str, texts.folded, {**EVERY, "half of the reference": each(texts.half)})
+    if isinstance(settings, OpenAI) and (path := json_place.place_read(_openai(settings))):
+        return Kind(json_place.whole(value, path), json_place.holding(path), json_place.held(path), EVERY | UNSEEN)
     return Kind(value, str, texts.form_of, EVERY | UNSEEN)
 
 
@@ -143,11 +145,14 @@ def _value_of(settings: GraderSettings) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def _openai_value(settings: OpenAI) -> Callable[[Mapping[str, Any]], Any]:
-    inline = settings.grader
-    grader = read_grader(inline, project_root()) if isinstance(inline, str) else inline
+    grader = _openai(settings)
     template = grader.reference if isinstance(grader, StringCheck | Similarity) else ANSWER
     own = bool(paths := parse_template(template).paths) and all(path[0] == "item" for path in paths)
     return reference_of(template if own else ANSWER)
+
+
+def _openai(settings: OpenAI) -> Any:
+    return read_grader(settings.grader, project_root()) if isinstance(settings.grader, str) else settings.grader
 
 
 def _labelled(

@@ -1,0 +1,123 @@
+"""The ledger's schema: its version, and the steps by which a ledger of an earlier release becomes one of this release.
+
+A ledger of a later release is refused before anything in it is used. A SQLite file is copied before each step.
+"""
+
+import sqlite3
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.files import copy_database
+from ratchet.components.ledger.tables import metadata, settings_table
+from ratchet.components.sqlite_files import sqlite_file
+
+SCHEMA_VERSION = 5
+RUNS_OF_3 = sa.Table(
+    "runs",
+    sa.MetaData(),
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("identity", sa.String(64), nullable=False),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("started", sa.String(40), nullable=False),
+    sa.Column("finished", sa.String(40)),
+    sa.Column("result", sa.Text),
+)
+
+
+def advance(connection: sa.Connection, say: Callable[[str], None]) -> bool:
+    """Create the tables of an empty database, or take one step towards today's schema.
+
+    Args:
+        say: called with what is about to happen.
+
+    Returns:
+        Whether nothing is left to do. If not, call it again in a transaction of its own.
+
+    Raises:
+        RegistryError: if the ledger is of a later release, of one that is too old, or cannot be copied.
+    """
+    found = schema_version(connection)
+    if found is None:
+        metadata.create_all(connection)
+        connection.execute(settings_table.insert().values(key="schema", value=str(SCHEMA_VERSION)))
+    elif found < SCHEMA_VERSION:
+        _migrate(connection, found, say)
+        return False
+    return True
+
+
+def schema_version(connection: sa.Connection) -> int | None:
+    """The schema of a ledger, which this release can use or migrate; None of a database without any of its tables.
+
+    Raises:
+        RegistryError: if it is none of these.
+    """
+    present = set(sa.inspect(connection).get_table_names()) & set(metadata.tables)
+    if not present:
+        return None
+    query = sa.select(settings_table.c.value).where(settings_table.c.key == "schema")
+    text = connection.execute(query).scalar() if settings_table.name in present else None
+    place = connection.engine.url.render_as_string(hide_password=True)
+    if text is None or not text.isdecimal():
+        raise RegistryError(f"the ledger {place} has tables and no version of its schema. Restore it from a backup.")
+    found = int(text)
+    if found > SCHEMA_VERSION:
+        raise RegistryError(
+            f"the ledger {place} has schema {found}, of a later release than this one, which knows schema {SCHEMA_VERSION}. "
+            "Nothing was read or changed. Upgrade: pip install --upgrade ratchet-rl."
+        )
+    if found < SCHEMA_VERSION and found not in MIGRATIONS:
+        raise RegistryError(
+            f"the ledger {place} has schema {found}; this release migrates schema {min(MIGRATIONS)} and later. "
+            "Open it once with the release after the one that wrote it."
+        )
+    return found
+
+
+def _migrate(connection: sa.Connection, found: int, say: Callable[[str], None]) -> None:
+    """One step, unless another process takes it: who changes the number first, does the work, in the same transaction."""
+    _copy(connection, found, say)
+    mine = sa.and_(settings_table.c.key == "schema", settings_table.c.value == str(found))
+    # First: on PostgreSQL this locks the row, so that another process waits here and then finds another number.
+    if connection.execute(settings_table.update().where(mine).values(value=str(found + 1))).rowcount:
+        say(f"migrating the ledger from schema {found} to {found + 1}")
+        MIGRATIONS[found](connection)
+
+
+def _copy(connection: sa.Connection, found: int, say: Callable[[str], None]) -> None:
+    """A copy of a SQLite file beside it, as the transaction found it."""
+    file = sqlite_file(connection.engine.url.render_as_string(hide_password=False))
+    if file is None:
+        return
+    target = file.with_name(f"{file.stem}.schema-{found}{file.suffix}")
+    try:
+        copy_database(file, target)
+    except (OSError, sqlite3.Error) as error:
+        remedy = "Free disk space and try again; the ledger is unchanged."
+        raise RegistryError(f"cannot copy the ledger to {target} before it is migrated: {error}. {remedy}") from error
+    say(f"copied the ledger of schema {found} to {target}")
+
+
+def _runs_by_their_ids(connection: sa.Connection) -> None:
+    """In schema 2 the key of ``runs`` was the identity."""
+    columns = [column.name for column in RUNS_OF_3.columns]
+    connection.execute(sa.text("ALTER TABLE runs RENAME TO runs_2"))
+    RUNS_OF_3.create(connection)
+    before = sa.select(*(sa.column(name) for name in columns)).select_from(sa.table("runs_2"))
+    connection.execute(RUNS_OF_3.insert().from_select(columns, before))
+    connection.execute(sa.text("DROP TABLE runs_2"))
+
+
+def _missing_tables(connection: sa.Connection) -> None:
+    """Schema 4 added ``policies``, schema 5 ``stops``; and others came in between, under the same number."""
+    metadata.create_all(connection)
+
+
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema to the next
+    2: _runs_by_their_ids,
+    3: _missing_tables,
+    4: _missing_tables,
+}

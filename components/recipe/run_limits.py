@@ -1,0 +1,10 @@
+"""The section ``limits``: when a run ends early. It can be resumed, and its result does not depend on them."""
+
+from ratchet.components.recipe.base import Count, Positive, Section
+
+
+class RunLimits(Section):
+    """Limits of a run. One that reaches a limit commits a checkpoint, and ends with the status ``stopped``."""
+
+    hours: Positive | None = None  # of one invocation, from its start; a resumed run has them again
+    samples: Count | None = None  # completions drawn in training, over all invocations; checked between steps

@@ -1,0 +1,230 @@
+"""What can be known of a project before a run and without a model: recipe, rows, prompts, gold, and what the gate could detect.
+
+Nothing here imports torch or transformers. The rows and the gold are the stages of a run, which then finds them finished.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.errors import DataError, ModelError, RecipeError, RewardError
+from ratchet.components.evaluation.benchmarks.tasks import require_libraries
+from ratchet.components.gate.forecast import forecast_power
+from ratchet.components.gate.power import shortfall
+from ratchet.components.graders.counted import build_gold
+from ratchet.components.graders.protocol import score_rows
+from ratchet.components.home import Home
+from ratchet.components.recipe import Recipe, load_recipe
+from ratchet.components.rewards.checks.on_gold import spread
+from ratchet.components.rewards.checks.planted.kinds import kind_of
+from ratchet.components.run.locks import silent
+from ratchet.components.run.outcome import Status
+from ratchet.components.run.preflight import check_before_run
+from ratchet.components.run.project import Project
+from ratchet.components.run.prompts import Prompt, rendered
+from ratchet.components.run.references import require_references
+from ratchet.components.stages.data import prepare_data
+from ratchet.components.stages.gold import TABLES, gold_report, validated_gold
+from ratchet.components.stages.results import DataStage, GoldStage
+from ratchet.components.stages.stage import SILENT, Context, NotFinished, Observer
+
+LOCK, WAITING = "check", "another check of this project is in progress; waiting"
+PROMPTS = 3
+EXAMPLES = {"bad_rows": 3}  # rows named of a step that dropped some; of the others one
+NOTHING_MEASURED = "no check of the gold could be made: no row of train or dev has a reference that it reads"
+
+
+class Part(StrEnum):
+    """What is looked at, in order."""
+
+    RECIPE = "recipe"
+    ROWS = "rows"
+    PROMPTS = "prompts"
+    GOLD = "gold"
+    POWER = "power"
+
+
+class State(StrEnum):
+    """How a part is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding; the text of a warning or a failure ends with its remedy."""
+
+    part: Part
+    state: State
+    text: str
+
+
+@dataclass
+class Checked:
+    """What was found; a part after one that cannot be used has no line."""
+
+    recipe: str
+    digest: str | None = None  # of the recipe
+    lines: list[Line] = field(default_factory=list)
+    rows: Mapping[str, Any] | None = None  # counts by step and table
+    prompts: list[Prompt] = field(default_factory=list)
+    gold: Mapping[str, Any] | None = None  # the report of its validation
+    power: Mapping[str, Any] | None = None
+
+    def add(self, part: Part, state: State, text: str) -> None:
+        self.lines.append(Line(part, state, text))
+
+    @property
+    def exit_code(self) -> int:
+        """That of the run that would end there: 2 if recipe, rows or prompts are unusable, 4 if the gold is refused, else 0."""
+        failed = {line.part for line in self.lines if line.state is State.FAILURE}
+        if failed - {Part.GOLD}:
+            return RecipeError.exit_code
+        return Status.REWARD_REFUSED.exit_code if failed else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of ``check --json``."""
+        return {"exit_code": self.exit_code, **asdict(self)}
+
+
+def check_project(
+    file: Path, overrides: Sequence[str], home: Home, observer: Observer = SILENT, say: Callable[[str], None] = silent
+) -> Checked:
+    """Look at each part in turn, until one cannot be used.
+
+    Raises:
+        StoreError: if the project's state cannot be written.
+    """
+    found = Checked(str(file))
+    recipe = _recipe(found, file, overrides)
+    if recipe is None:
+        return found
+    check_before_run(home, recipe)
+    project, context = Project(home, recipe, say), Context(recipe, home, observer)
+    with project.locks.working(LOCK, WAITING):
+        data = _rows(found, context)
+        if data is not None:
+            _prompts(found, recipe, data)
+            _gold(found, context, data)
+            _power(found, context, project)
+    return found
+
+
+def _recipe(found: Checked, file: Path, overrides: Sequence[str]) -> Recipe | None:
+    try:
+        recipe = load_recipe(file, overrides)
+        require_libraries(recipe.evaluation)
+        notes = require_references(recipe)
+    except RecipeError as error:
+        found.add(Part.RECIPE, State.FAILURE, str(error))
+        return None
+    found.digest = recipe.digest
+    found.add(Part.RECIPE, State.OK, f"{file}, digest {recipe.digest[:12]}")
+    for note in notes:
+        found.add(Part.RECIPE, State.WARNING, f"not checked: {note}. A run downloads it, or ends there.")
+    return recipe
+
+
+def _rows(found: Checked, context: Context) -> DataStage | None:
+    try:
+        data = prepare_data(context)
+    except (DataError, ModelError, RecipeError) as error:
+        found.add(Part.ROWS, State.FAILURE, str(error))
+        return None
+    found.rows = data.summary
+    tables = ", ".join(f"{name} {count:,}" for name, count in data.summary["rows"].items())
+    found.add(Part.ROWS, State.OK, f"{data.summary['raw_rows']:,} rows read; {tables}")
+    for step in data.steps:
+        if step["dropped"]:
+            found.add(Part.ROWS, State.OK, f"{step['title']}: {step['dropped']:,} dropped{_examples(step)}")
+    for warning in data.summary.get("warnings", []):
+        found.add(Part.ROWS, State.WARNING, warning)
+    return data
+
+
+def _examples(step: Mapping[str, Any]) -> str:
+    named = step["examples"][: EXAMPLES.get(step["name"], 1)]
+    return "".join(f"\n{one['file']}, row {one['row']}: {one['why']}" for one in named)
+
+
+def _prompts(found: Checked, recipe: Recipe, data: DataStage) -> None:
+    try:
+        shown = rendered(recipe, spread(data.table("train"), PROMPTS))
+    except ModelError as error:
+        found.add(Part.PROMPTS, State.FAILURE, str(error))
+        return
+    found.prompts = shown.prompts
+    found.add(Part.PROMPTS, State.OK, f"{len(shown.prompts)} of train, {shown.form}")
+    if shown.lacks:
+        found.add(Part.PROMPTS, State.WARNING, shown.lacks)
+
+
+def _gold(found: Checked, context: Context, data: DataStage) -> None:
+    try:
+        report = gold_report(_validated(context, data), context.recipe)
+    except (RecipeError, RewardError) as error:  # what a run stops with, before its report
+        found.add(Part.GOLD, State.FAILURE, str(error))
+        return
+    found.gold = asdict(report)
+    measured = [check for check in report.checks if check["passed"] is not None]
+    if not measured:
+        found.add(Part.GOLD, State.WARNING, f"{NOTHING_MEASURED}. Give rows an answer, or the grader a reference.")
+    elif report.passed:
+        score = "" if report.mutation_score is None else f"; mutation score {report.mutation_score:.3f}"
+        found.add(Part.GOLD, State.OK, f"{report.counts}{score}")
+    for check in measured:
+        if not check["passed"]:
+            found.add(Part.GOLD, State.FAILURE if check["waived"] is None else State.WARNING, _said(check))
+
+
+def _validated(context: Context, data: DataStage) -> GoldStage:
+    """The finished stage, else one that is made once the gold has answered at all."""
+    try:
+        return validated_gold(replace(context, compute=False), data)
+    except NotFinished:
+        ask_once(context.recipe, [row for table in TABLES for row in data.table(table)])
+        return validated_gold(context, data)
+
+
+def ask_once(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Have the gold grade one reference: one that hangs or fails on everything is known after one call, not after hundreds.
+
+    Raises:
+        RewardError: if it gives no grade.
+    """
+    kind = kind_of(recipe.gold_settings)
+    case = next((case for row in rows if (case := kind.case(row)) is not None), None)
+    if case is not None:
+        score_rows(build_gold(recipe), [case.row], [case.reference])
+
+
+def _said(check: Mapping[str, Any]) -> str:
+    value = "" if check["value"] is None else f" {check['value']:.3g} against {check['threshold']:g}"
+    detail = f" ({check['detail']})" if check["detail"] else ""
+    remedy = check["advice"] if check["waived"] is None else f"Waived: {check['waived']}"
+    return f"{check['name']}{value}{detail}. {remedy}"
+
+
+def _power(found: Checked, context: Context, project: Project) -> None:
+    """A warning at most: how far a challenger will be from the incumbent is known only when both have answered."""
+    try:
+        forecast = forecast_power(context, project.ledger, None, None)
+    except DataError as error:
+        found.add(Part.POWER, State.WARNING, f"a run would end INVALID (exit 5): {error}")
+        return
+    asked = forecast.asked
+    found.power = forecast.as_json()
+    short = shortfall(asked)
+    if short is not None:
+        found.add(Part.POWER, State.WARNING, f"UNDERPOWERED is to be expected (exit 3; {asked.source}): {short}")
+    else:
+        found.add(
+            Part.POWER,
+            State.OK,
+            f"{asked.items:,} sealed items detect a gain of {asked.effect:g} with probability {asked.power:.2f}, and one of "
+            f"{asked.detectable:.3f} with 0.80 ({forecast.method}, level {asked.alpha:.4g}; {asked.source})",
+        )

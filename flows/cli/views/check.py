@@ -1,0 +1,51 @@
+"""How ``ratchet check`` looks to a person, on stderr."""
+
+from rich.table import Table
+
+from ratchet.components.run.check import Checked, Part, State
+from ratchet.flows.cli.views.console import console
+from ratchet.flows.cli.views.reward import text
+
+MARKS = {State.OK: "[green]✓[/]", State.WARNING: "[yellow]![/]", State.FAILURE: "[red]✗[/]"}
+LINES = 8  # of one finding
+WIDTH = 600  # characters of one line of a finding
+PROMPT = 400  # characters of a prompt
+
+
+def show_checked(found: Checked) -> None:
+    """One line per finding, the prompts below theirs, and what to do next."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for line, before in zip(found.lines, [None, *found.lines], strict=False):
+        part = "" if before is not None and before.part is line.part else line.part
+        table.add_row(MARKS[line.state], part, shortened(line.text))
+        if line.part is Part.PROMPTS and line.state is State.OK:
+            for prompt in found.prompts:
+                table.add_row("", f"[dim]{text(prompt.row[:6])}[/]", f"[dim]{cut(prompt.text, PROMPT)}[/]")
+    console.print(table, highlight=False)
+    console.print(conclusion(found), highlight=False)
+
+
+def conclusion(found: Checked) -> str:
+    """The last line: how many findings there are, or the next command."""
+    failures, warnings = (sum(line.state is state for line in found.lines) for state in (State.FAILURE, State.WARNING))
+    counts = {"failure": failures, "warning": warnings}
+    said = ", ".join(f"{count} {what}{'s' * (count > 1)}" for what, count in counts.items() if count)
+    if failures:
+        return f"[bold red]{said}[/]"
+    return f"{said or 'all fine'}; next: ratchet try -n 8, then ratchet run"
+
+
+def shortened(finding: str) -> str:
+    """A finding in a few lines, its last one included, which has the remedy; safe on a terminal."""
+    lines = finding.split("\n")
+    if len(lines) > LINES:
+        lines = [*lines[: LINES - 2], f"  ... ({len(lines) - LINES + 1} lines more with --json)", lines[-1]]
+    return "\n".join(cut(line, WIDTH) for line in lines)
+
+
+def cut(value: str, most: int) -> str:
+    """A text of at most ``most`` characters, and how many it has; safe on a terminal."""
+    return text(value) if len(value) <= most else f"{text(value[:most])} ... (cut: {len(value):,} characters)"
