@@ -21,6 +21,7 @@ from ratchet.flows.cli import (
     gc,
     grader,
     history,
+    init,
     provenance,
     recipe,
     reward,
@@ -42,6 +43,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
+app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("try")(trial.try_)
 app.command("run")(run.run)

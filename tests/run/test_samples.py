@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import ModelError, RegistryError, RewardError
-from ratchet.components.graders.protocol import Grade
+from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
 from ratchet.components.run import samples
@@ -88,17 +88,21 @@ def test_faults_before_the_first_version_none_can_be_tried_and_mlflow_is_not_ope
     assert not project.home.mlflow_database.exists()
 
 
+def all_right(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+    return [Grade(1.0) for _ in completions]
+
+
 class Broken:
     """A grader that fails on everything."""
 
-    def __call__(self, prompts: Sequence[str], texts: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         raise RewardError("it failed on 2 of 2 completions. Fix it.")
 
 
 def test_a_grader_that_fails_on_everything_is_a_note_and_hides_no_other() -> None:
     rows = [problem(1), problem(2)]
-    good = lambda prompts, texts, rows: [Grade(1.0) for _ in texts]  # noqa: E731
-    grades, notes = graded({"gold": Broken(), "reward": good}, rows, ["a", "b"])
+    judges: dict[str, RewardFunction] = {"gold": Broken(), "reward": all_right}
+    grades, notes = graded(judges, rows, ["a", "b"])
     assert [grade.fault for grade in grades["gold"]] == ["failed", "failed"]
     assert [grade.score for grade in grades["reward"]] == [1.0, 1.0]
     assert notes == ["gold: it failed on 2 of 2 completions. Fix it."]
