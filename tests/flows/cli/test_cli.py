@@ -240,4 +240,4 @@ def test_a_recipe_whose_library_is_missing_is_exit_2_and_names_the_extra(project
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     said = " ".join(done.stderr.split())  # in lines of 80 columns
-    assert "benchmark gsm needs lm_eval, which is not installed. Run: uv pip install -e '.[lm-eval]'." in said
+    assert "benchmark gsm needs lm_eval, which is not installed. Run: pip install 'ratchet-rl[lm-eval]'." in said
