@@ -16,7 +16,16 @@ from tests.places import MICRO
 
 BLOCKED = """
 import sys
-sys.modules.update(torch=None, transformers=None)
+from importlib.machinery import ModuleSpec
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name in ("torch", "transformers") else None
+
+    def create_module(self, spec):
+        raise ModuleNotFoundError(f"this test has no {spec.name}")
+
+sys.meta_path.insert(0, Absent())
 from ratchet.flows.cli import main
 main()
 """
