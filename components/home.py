@@ -123,7 +123,7 @@ def check_version(state: Path) -> None:
         raise StoreError(f"cannot read {state / VERSION_FILE}: {error}. Make it readable.") from error
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise StoreError(
-            f"{state / VERSION_FILE} contains {visible(text[:40])!r}, which is not a version. Write the one of the release that "
+            f"{state / VERSION_FILE} contains {visible(text[:40])!r}, which is not a version. Write that of the release that "
             "made this state; the first is 1."
         )
     if int(text) > VERSION:
