@@ -4,6 +4,7 @@
     ├── RecipeError       the recipe is wrong (exit 2)
     ├── DataError         the data are not what the recipe or the pointer says
     ├── ModelError        a model directory cannot be used
+    ├── MissingExtraError a library of an extra is not installed (exit 2)
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
     ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
@@ -33,6 +34,12 @@ class DataError(RatchetError):
 
 class ModelError(RatchetError):
     """A model directory or hub id cannot be loaded safely."""
+
+
+class MissingExtraError(RatchetError):
+    """A verb needs libraries that only an extra of the package installs."""
+
+    exit_code = 2
 
 
 class RewardError(RatchetError):

@@ -5,7 +5,7 @@ from the vocabulary (``Qwen2Tokenizer``, ``LlamaTokenizer``), this one is what t
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -168,13 +168,22 @@ def _added(text: str, token: Any, special: bool) -> AddedToken:
 
 def _templates(path: Path, settings: Mapping[str, Any]) -> str | dict[str, str] | None:
     """The chat template, or several by name: from files of their own, else from the settings."""
-    files: Iterable[Path] = sorted((path / "additional_chat_templates").glob("*.jinja"))
-    found = {file.stem: file.read_text(encoding="utf-8") for file in files}
+    files = {file.stem: file for file in sorted((path / "additional_chat_templates").glob("*.jinja"))}
     if (default := path / "chat_template.jinja").is_file():
-        found = {"default": default.read_text(encoding="utf-8"), **found}
-    stated = settings.get("chat_template")
-    if not found and isinstance(stated, list):
-        found = {one["name"]: one["template"] for one in stated}
-    elif not found:
-        return stated if isinstance(stated, str) else None
-    return found["default"] if set(found) == {"default"} else found
+        files = {"default": default, **files}
+    found: Any = {name: _read(file) for name, file in files.items()} or settings.get("chat_template")
+    if not found or isinstance(found, str):
+        return found or None
+    if isinstance(found, list):
+        found = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+    if not isinstance(found, dict) or not all(isinstance(text, str) for pair in found.items() for text in pair):
+        raise ModelError(f"{path / 'tokenizer_config.json'} has a chat_template that is not text. Save the model again.")
+    templates: dict[str, str] = found
+    return templates["default"] if set(templates) == {"default"} else templates
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise ModelError(f"{file} is not UTF-8 text. Save the model again.") from error

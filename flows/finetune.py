@@ -12,6 +12,7 @@ from prefect.runtime import deployment, flow_run
 
 from ratchet.components.errors import PausedError, RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
+from ratchet.components.extras import require_train
 from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
 from ratchet.components.interruption import Interrupted, admitted
@@ -83,6 +84,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     apply(home)
     slot = slot or scheduled_slot()
     loaded = load_recipe(Path(recipe), overrides)
+    require_train()
     check_before_run(home, loaded)
     if stop not in Stage.TRAIN.up_to():
         require_libraries(loaded.evaluation)

@@ -32,6 +32,28 @@ def environment(*without: str, **extra: str) -> dict[str, str]:
     return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MLFLOW_WORKERS": "1", **extra}
 
 
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {names} else super().find_spec(name, path, target)
+
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+"""
+
+
+def without(folder: Path, *names: str) -> dict[str, str]:
+    """A shell's variables, in which Python and every Python that it starts finds no packages of these names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(WITHOUT.replace("{names}", repr(names)), encoding="utf-8")
+    return environment(PYTHONPATH=os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))
+
+
 def new_project(path: Path) -> Path:
     """A project directory with MLflow's project files."""
     (path / "mlflow").mkdir(parents=True)

@@ -140,6 +140,36 @@ def test_a_file_that_is_no_object_is_refused(name: str, content: str, tmp_path: 
         PromptTokenizer.load(folder)
 
 
+@pytest.mark.parametrize("stated", [[{"name": "default"}], [{"template": TURNS}], {"default": 1}, 7])
+def test_a_chat_template_that_is_no_text_is_refused(stated: Any, tmp_path: Path) -> None:
+    folder = saved(tokenizer_of("never", NONE), tmp_path)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "chat_template": stated}), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json has a chat_template that is not text"):
+        PromptTokenizer.load(folder)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json", "tokenizer.json"])
+def test_a_file_that_is_no_text_is_refused(name: str, tmp_path: Path) -> None:
+    folder = saved(tokenizer_of("never", TURNS), tmp_path)
+    (folder / name).write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match=name.replace(".", r"\.")):
+        PromptTokenizer.load(folder)
+
+
+@pytest.mark.parametrize(
+    "several", [[{"name": "default", "template": TURNS}], [{"name": n, "template": TURNS} for n in ("default", "rag")]]
+)
+def test_templates_may_be_in_the_settings(several: list[dict[str, str]], tmp_path: Path) -> None:
+    folder = saved(tokenizer_of("never", NONE), tmp_path)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "chat_template": several}), encoding="utf-8")
+    ours, theirs = both(folder)
+    assert encode_prompt(ours, "Ann") == encode_prompt(theirs, "Ann")
+
+
 def test_a_model_that_is_not_here_is_not_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match="some/model is not downloaded"):

@@ -28,10 +28,25 @@ def asking(task: Task) -> Ask:
     return ask
 
 
-def answering(answer: str) -> Callable[[Mapping[str, Any], str, int], str]:
-    """What makes the reference of a record, its file and its number: text as it is, other values as JSON."""
+def answering(answer: str, needed: bool = True) -> Callable[[Mapping[str, Any], str, int], str | None]:
+    """What makes the reference of a record, its file and its number: text as it is, other values as JSON.
+
+    Args:
+        needed: whether every record must have one; else it is None where a field is missing or null.
+    """
     template = parse_template(answer)
-    return lambda record, file, number: _filled(template, record, file, number)
+
+    def reference(record: Mapping[str, Any], file: str, number: int) -> str | None:
+        return None if not needed and _missing(template, record) else _filled(template, record, file, number, "task.answer")
+
+    return reference
+
+
+def _missing(template: Template, record: Mapping[str, Any]) -> bool:
+    try:
+        return any(follow(path, {"item": record}) is None for path in template.paths)
+    except AbsentError:
+        return True
 
 
 def _text(content: str) -> str:
@@ -46,8 +61,11 @@ def _text(content: str) -> str:
         raise DataError(f"{path} is not a template: {error}. Correct the file.") from error
 
 
-def _filled(template: Template, record: Mapping[str, Any], file: str, number: int) -> str:
+def _filled(template: Template, record: Mapping[str, Any], file: str, number: int, key: str = "task") -> str:
     """The template with the record's fields.
+
+    Args:
+        key: where the recipe has the template, for messages.
 
     Raises:
         DataError: naming the row and the field that it lacks, or that is null in it.
@@ -59,10 +77,8 @@ def _filled(template: Template, record: Mapping[str, Any], file: str, number: in
         names = [repr(name) for name in record]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         there = f"The row's fields are {', '.join(names[:SHOWN])}{more}."
-        raise DataError(
-            f"{place}: {error}, which task asks with. {there} Correct task, or give the field to each row."
-        ) from None
+        raise DataError(f"{place}: {error}, which {key} reads. {there} Correct {key}, or give the field to each row.") from None
     empty = [path for path in template.paths if follow(path, spaces) is None]
     if empty:
-        raise DataError(f"{place}: {written(empty[0])} is null, and task asks with it. Give it a value, or remove the row.")
+        raise DataError(f"{place}: {written(empty[0])} is null, and {key} reads it. Give it a value, or remove the row.")
     return text

@@ -224,7 +224,7 @@ def _library(path: object) -> Any:
     try:
         import datasets
     except ImportError:
-        remedy = "Install it: uv pip install -e '.[hub]'. Or save the data as Parquet."
+        remedy = "Install it: pip install 'ratchet-rl[hub]'. Or save the data as Parquet."
         raise DataError(f"{path} needs the library datasets. {remedy}") from None
     return datasets
 

@@ -99,7 +99,7 @@ def _grouped(data: Data, source: Any) -> Any:
 
 def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str]) -> Iterator[Row]:
     derive = not (isinstance(source, JsonLines) and source.pairs is not None)
-    ask, answers = _asking(data), _answering(data, source)
+    ask, answers = _asking(data), _answering(data, source, "answer" in needed)
     for file, (number, record) in islice(_records(source, data.seed), source.limit):
         row = raw_row({**record, **answers(record, file, number)}, source, ask(record, file, number))
         fields.note(record, row)
@@ -114,11 +114,11 @@ def _asking(data: Data) -> Callable[[Mapping[str, Any], str, int], Turns | None]
     return asking(data.task) if data.task is not None and data.task.turns else lambda *_: None
 
 
-def _answering(data: Data, source: Records) -> Callable[[Mapping[str, Any], str, int], dict[str, str]]:
-    """What gives a record its reference, where ``task`` says what it is."""
+def _answering(data: Data, source: Records, needed: bool) -> Callable[[Mapping[str, Any], str, int], dict[str, str | None]]:
+    """What gives a record its reference, where ``task`` says what it is; one that is not needed may be missing."""
     if data.task is None or data.task.answer is None:
         return lambda *_: {}
-    answer = answering(data.task.answer)
+    answer = answering(data.task.answer, needed)
     return lambda record, file, number: {source.answer: answer(record, file, number)}
 
 

@@ -74,11 +74,20 @@ def cached(version: str, state: Path) -> list[Path] | None:
         DataError: if the listing is not one.
     """
     listing = _object(state, version)
-    if not listing.is_file():
-        return None
+    return [listing, *(_object(state, name) for name in listed(listing))] if listing.is_file() else None
+
+
+def listed(listing: Path) -> list[str]:
+    """The md5 of each file in the listing of a version.
+
+    Raises:
+        DataError: if the listing is not one.
+    """
     try:
         names = [entry["md5"] for entry in json.loads(listing.read_bytes())]
-        return [listing, *(_object(state, name) for name in names)]
+        if not all(MD5.fullmatch(name) for name in names):
+            raise ValueError("a name in it is not an md5")
+        return names
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{listing} is not a listing of DVC's ({error}). Delete it and run `ratchet data pull`.") from error
 
@@ -156,15 +165,14 @@ def refuse_links(place: Place) -> None:
             raise DataError(f"{path} is a symbolic link. Replace it with its target.")
 
 
-def refuse_other_files(version: Path, place: Place) -> None:
-    """Refuse to replace a folder in which there is more than a version's tables: somebody's rows would be deleted.
+def refuse_other_files(place: Place) -> None:
+    """Refuse to replace a folder in which there is more than its summary names: somebody's rows would be deleted.
 
     Raises:
         DataError: naming such a file.
     """
     found = {path.relative_to(place.data).as_posix() for path in place.data.rglob("*") if not path.is_dir()}
-    ours = _tables(place.data) | ({path.name for path in (version / "data").iterdir()} if place.pointer.is_file() else set())
-    if others := sorted(found - ours):
+    if others := sorted(found - _tables(place.data)):
         raise DataError(
             f"{place.data / others[0]} is not a table of a dataset version. {place.name}/ is replaced as a whole when one is "
             f"published, and that file would be deleted. Move it to another folder, and correct its path in the recipe."
@@ -242,7 +250,7 @@ def publish_data(version: Path, place: Place) -> None:
         DataError: if there are files in the project's data that no version made.
     """
     refuse_links(place)
-    refuse_other_files(version, place)
+    refuse_other_files(place)
     fresh = place.root / f".{place.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(version / "data", fresh)

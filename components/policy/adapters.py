@@ -72,7 +72,7 @@ def add_lora(policy: Policy, rank: int, alpha: int, seed: int) -> Adapter:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise ModelError("LoRA needs peft, which is not installed. Run: uv pip install -e '.[lora]'.") from error
+        raise ModelError("LoRA needs peft, which is not installed. Run: pip install 'ratchet-rl[lora]'.") from error
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -13,8 +13,8 @@ from ratchet.components.provenance.machine import CONSTRAINTS
 from ratchet.components.provenance.verify import different
 from ratchet.components.stages.stage import Stage
 
-# The first contains seconds and memory; the second describes a preparation, and a restored dataset has none.
-NOT_COMPARED = {"train": {"metrics.jsonl"}, "data": {"report.html"}}
+# The first contains seconds and memory; the others describe a preparation, and a restored dataset has none.
+NOT_COMPARED = {"train": {"metrics.jsonl"}, "data": {"report.html", "steps.json"}}
 SHARES = ("eval_sampled_accuracy", "eval_format_rate")  # between 0 and 1, so that one tolerance serves them
 UNTIL_TRAINED = Stage.TRAIN.up_to()
 LOCK, CURRENT = "lock", "current"

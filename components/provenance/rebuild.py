@@ -171,7 +171,8 @@ class Rebuild:
             return Path(sys.executable)
         self.say(f"installing {CONSTRAINTS} of the commit into a clean environment")
         recipe = self.lineage.recipe
-        extras = ["lora"] if recipe["train"].get("lora") or (recipe["policy"].get("warmup") or {}).get("lora") else []
+        adapts = recipe["train"].get("lora") or (recipe["policy"].get("warmup") or {}).get("lora")
+        extras = ["lora" if adapts else "train"]
         return locked_environment(self.project, self.folder / "venv", self.lineage.libraries["python"], extras)
 
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:

@@ -23,7 +23,7 @@ def locked_environment(project: Path, target: Path, python: str, extras: Sequenc
 
     Args:
         python: the release of Python to use.
-        extras: the project's extras, such as ``lora``.
+        extras: the project's extras, such as ``lora``; one that this commit does not have yet is passed over.
 
     Raises:
         RegistryError: if uv or that Python is not available, or the lock cannot be installed.

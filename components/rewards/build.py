@@ -1,8 +1,7 @@
 """From a recipe's reward section to a reward function."""
 
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.counted import named
@@ -12,10 +11,12 @@ from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.recipe import Failures, GraderSettings, Reward, Term
 from ratchet.components.recipe import RewardModel as ModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, Verified, WeightedTerm, squash
-from ratchet.components.rewards.learned.model import RewardModel
+
+if TYPE_CHECKING:
+    import torch
 
 
-def build_reward(settings: Reward, model_path: Path | None, device: torch.device) -> RewardFunction:
+def build_reward(settings: Reward, model_path: Path | None, device: "torch.device | str") -> RewardFunction:
     """The reward function of a recipe; failures of all but models are retried and counted, and a user's
     own functions run in processes of their own.
 
@@ -36,12 +37,16 @@ def build_reward(settings: Reward, model_path: Path | None, device: torch.device
     return Mix(reward_model, settings.verifier_weight, settings.model_weight, verifier)
 
 
-def load_model(settings: ModelSettings, path: Path | None, device: torch.device) -> RewardFunction:
+def load_model(settings: ModelSettings, path: Path | None, device: "torch.device | str") -> RewardFunction:
     """The reward model of a directory, or the ensemble whose members are in its folders ``0``, ``1``, ..."""
+    import torch  # a reward without a model, and a gold, need none
+
+    from ratchet.components.rewards.learned.model import RewardModel
+
     assert path is not None
     if settings.members == 1:
-        return RewardModel.load(path, device)
-    members = [RewardModel.load(path / str(number), device) for number in range(settings.members)]
+        return RewardModel.load(path, torch.device(device))
+    members = [RewardModel.load(path / str(number), torch.device(device)) for number in range(settings.members)]
     return Ensemble(members, settings.combine, settings.sd_weight)
 
 
@@ -55,7 +60,7 @@ def _custom(path: str, settings: Reward, key: str = "reward.function") -> Reward
     return Retrying(worker, path, settings.failures)
 
 
-def _term(settings: Reward, term: Term, path: Path | None, device: torch.device) -> WeightedTerm:
+def _term(settings: Reward, term: Term, path: Path | None, device: "torch.device | str") -> WeightedTerm:
     if term.of == "model":
         return WeightedTerm(term.name, term.weight, load_model(settings.model, path, device), "the reward model", squash)
     if term.of == "custom":

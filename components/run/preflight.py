@@ -1,4 +1,4 @@
-"""What can be known to fail before a run begins: places that cannot be written, full disks, links that lead out of a model."""
+"""What can be known to fail before a run begins: unwritable places, full disks, links out of a model."""
 
 from pathlib import Path
 

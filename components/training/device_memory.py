@@ -1,6 +1,7 @@
 """Device memory: its size and its peak use."""
 
 import os
+import platform
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,9 @@ def peak_bytes(device: torch.device) -> int:
     """Bytes: the most that the CUDA allocator handed out, or the largest resident set of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    # Not ru_maxrss if avoidable: a process starts with its parent's peak.
-    return _status("VmHWM") if STATUS.exists() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if STATUS.exists():  # not ru_maxrss if avoidable: a process starts with its parent's peak
+        return _status("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def _status(name: str) -> int:

@@ -21,6 +21,7 @@ from ratchet.flows.cli import (
     gc,
     grader,
     history,
+    init,
     provenance,
     recipe,
     reward,
@@ -42,6 +43,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
 )
+app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("try")(trial.try_)
 app.command("run")(run.run)
@@ -85,6 +87,7 @@ def command() -> None:
     """Run the command of the arguments; always raises SystemExit."""
     from ratchet.components.disk import shortage
     from ratchet.components.errors import RatchetError, StoreError
+    from ratchet.components.extras import TRAIN, missing_train
     from ratchet.components.home import Home
     from ratchet.components.text import redacted
     from ratchet.flows.cli.options import enter_project
@@ -103,6 +106,9 @@ def command() -> None:
             raise
         supervision.fail(f"interrupted; {supervision.RESUME}", supervision.INTERRUPTED)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in TRAIN:
+            missing = missing_train(error.name)
+            supervision.fail(str(missing), missing.exit_code)
         print(redacted(traceback.format_exc()), file=sys.stderr)
         supervision.fail(f"{type(error).__name__}: {error}{shortage(places())}", 1)
 

@@ -96,8 +96,6 @@ def score(
     Example: ratchet reward score completions.jsonl --set reward.kind=verifier --json
     """
     continue_in_child(json_output)
-    import torch
-
     from ratchet.components.errors import RecipeError
     from ratchet.components.graders.protocol import score_rows
     from ratchet.components.recipe import load_recipe
@@ -111,7 +109,7 @@ def score(
             f"reward.kind={settings.kind} has a learned part. Pass its directory as --model, or --set reward.kind=verifier."
         )
     rows = read_completions(file)
-    scores = score_rows(build_reward(settings, path, torch.device("cpu")), rows, [row["completion"] for row in rows])
+    scores = score_rows(build_reward(settings, path, "cpu"), rows, [row["completion"] for row in rows])
     if not json_output:
         show(score_table(rows, scores))
         conclude()

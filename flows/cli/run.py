@@ -41,6 +41,7 @@ def run_until(
         ends: whether to print and exit here; otherwise the caller calls :func:`finish`.
     """
     continue_in_child(json_output)
+    from ratchet.components.extras import require_train
     from ratchet.components.home import Home
     from ratchet.components.interruption import postponed
     from ratchet.components.recipe import load_recipe
@@ -48,6 +49,7 @@ def run_until(
     from ratchet.flows.servers.start import ensure_api
     from ratchet.flows.settings import apply
 
+    require_train()
     home = Home.here()
     # Ratchet reports errors itself; Prefect's tracebacks stay in its UI.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")

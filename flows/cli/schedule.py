@@ -34,10 +34,12 @@ def schedule(
 
     Example: ratchet schedule --cron "0 2 * * *" --set seed=slot
     """
+    from ratchet.components.extras import require_train
     from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
     from ratchet.flows.settings import apply
 
+    require_train()
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     seconds = parse_interval(every) if every is not None else None
     check_schedule(cron, seconds)

@@ -32,11 +32,13 @@ def try_(
     Example: ratchet try -n 8
     """
     continue_in_child(json_output)
+    from ratchet.components.extras import require_train
     from ratchet.components.run.samples import Wish, try_policy
     from ratchet.flows.cli.options import open_named
     from ratchet.flows.cli.views.console import Display, say
     from ratchet.flows.cli.views.samples import show_samples
 
+    require_train()
     project, display = open_named(recipe, overrides, say), Display()
     with display.live():
         tried = try_policy(project, Wish(samples, prompt, greedy, version), display)

@@ -117,8 +117,16 @@ def test_the_answer_of_a_task_is_the_reference_as_text(tmp_path: Path) -> None:
     assert (row["prompt"], row["answer"], row["demonstration"]) == ("One bill.", *['{"by": "Ada", "total": 7}'] * 2)
     assert row["item"]["expected"] == {"total": 7, "by": "Ada"}
     assert answer("#### {{item.n}}")["answer"] == "#### 1"
-    with pytest.raises(DataError, match=r"rows\.jsonl, row 1: there is no item\.total"):
+    with pytest.raises(DataError, match=r"rows\.jsonl, row 1: there is no item\.total, which task\.answer reads"):
         answer("{{item.total}}")
+
+
+def test_where_no_answer_is_needed_a_row_may_lack_what_task_answer_reads(tmp_path: Path) -> None:
+    rows = [{"question": "a", "n": 1}, {"question": "b", "n": None}, {"question": "c"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    source = {"kind": "jsonl", "path": str(tmp_path / "rows.jsonl")}
+    data = Data.model_validate({"source": source, "task": {"answer": "#### {{item.n}}"}, "checks": {"answers": "optional"}})
+    assert [row["answer"] for row in read_rows(data)] == ["#### 1", None, None]
 
 
 def test_faults_an_answer_without_a_field_would_be_every_rows() -> None:

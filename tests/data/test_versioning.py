@@ -15,7 +15,7 @@ from ratchet.components.errors import DataError
 
 MD5 = "0123456789abcdef0123456789abcdef.dir"
 GOOD_POINTER = f"outs:\n- md5: {MD5}\n  size: 12\n  nfiles: 2\n  hash: md5\n  path: data\n"
-FILES = {"dev.jsonl": "one row\n", "train.jsonl": "another\n"}
+FILES = {"dev.jsonl": "one row\n", "summary.json": '{"rows": {"dev": 1, "train": 1}}', "train.jsonl": "another\n"}
 
 
 class Place(NamedTuple):
@@ -79,7 +79,7 @@ def edit_unseen(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["invoices.jsonl", "raw/train.jsonl", "train.jsonl"])
 def test_a_file_that_no_version_made_is_not_deleted(name: str, tmp_path: Path) -> None:
-    """Also one named like a table, where no version was ever published."""
+    """Also one named like a table, where no version lies."""
     version, project = tmp_path / "version", tmp_path / "project"
     (version / "data").mkdir(parents=True)
     (version / "data" / "train.jsonl").write_text("made\n")
@@ -149,7 +149,7 @@ def test_the_objects_of_a_version_are_its_listing_and_its_files(place: Place) ->
 
 def test_a_version_is_the_md5_of_its_directory(published: Place) -> None:
     # md5 of [{"md5": md5 of a file, "relpath": its name}, ...] as JSON, computed with hashlib and json alone.
-    assert pointer_md5(published.pointer) == "719fc97b5a8eb935d755ad5987169ffd.dir"
+    assert pointer_md5(published.pointer) == "8fd3e77947fb06408ccd5d70f81942b6.dir"
 
 
 def test_files_written_elsewhere_in_another_order_are_the_same_version(published: Place, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.errors import DataError, RewardError
+from ratchet.components.errors import DataError, RatchetError, RegistryError, RewardError, StoreError
 from ratchet.components.files import write_json_lines
 from ratchet.components.gate import forecast
 from ratchet.components.graders.protocol import Grade
@@ -31,7 +31,7 @@ Check = Callable[..., Checked]
 @pytest.fixture
 def data(tmp_path: Path) -> DataStage:
     """A dataset version without its preparation."""
-    stage = data_stage(tmp_path / "version", **TABLES)
+    stage = data_stage(tmp_path / "version", "0" * 32, **TABLES)
     stage.__dict__["summary"] = {"raw_rows": 400, "rows": TABLES, "warnings": ["near duplicates: many. Raise it."]}
     stage.__dict__["steps"] = STEPS
     return stage
@@ -77,7 +77,7 @@ def test_three_prompts_are_shown_from_both_ends_of_train_and_its_middle(checked:
     ("failed", "code"),
     [([], 0), ([Part.RECIPE], 2), ([Part.ROWS], 2), ([Part.PROMPTS], 2), ([Part.GOLD], 4), ([Part.PROMPTS, Part.GOLD], 2)],
 )
-def test_the_exit_code_is_that_of_the_run_that_would_end_there(failed: Sequence[Part], code: int) -> None:
+def test_the_exit_code_is_that_of_the_first_failure(failed: Sequence[Part], code: int) -> None:
     found = Checked("recipe.yaml")
     found.add(Part.POWER, State.WARNING, "UNDERPOWERED")
     for part in failed:
@@ -101,34 +101,41 @@ def test_faults_nothing_is_looked_at_after_a_recipe_that_is_wrong(checked: Check
 
 
 def test_faults_rows_that_cannot_be_used_end_the_check(checked: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(context: Any) -> DataStage:
-        raise DataError("the source has zero rows. Check data.source.")
-
-    monkeypatch.setattr(check, "prepare_data", refused)
+    monkeypatch.setattr(check, "prepare_data", raising(DataError("the source has zero rows. Check data.source.")))
     found = checked()
     assert said(found, Part.ROWS) == [("failure", "the source has zero rows. Check data.source.")]
     assert (found.lines[-1].part, found.exit_code) == (Part.ROWS, 2)
 
 
 class Raising:
-    """A gold that fails on everything, as the run's counting of faults tells it."""
+    """A gold that fails on so many completions, as the run's counting of faults tells it."""
 
-    asked = 0
+    def __init__(self, failing: int = 1000) -> None:
+        self.asked, self.failing = 0, failing
 
     def __call__(self, prompts: Sequence[str], texts: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         self.asked += len(texts)
-        raise RewardError("the gold mine.py:f failed on 1 of 1 completions (1 timeout). Fix it.")
+        if self.asked > self.failing:
+            return [Grade(1.0) for _ in texts]
+        raise RewardError(f"the gold mine.py:f failed on {self.asked} completions (timeout). Fix it.")
 
 
-def test_faults_a_gold_that_fails_on_everything_is_asked_once_and_refused(
+def test_faults_a_gold_that_fails_on_everything_is_asked_three_times_and_refused(
     checked: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gold = Raising()
     monkeypatch.setattr(check, "build_gold", lambda recipe: gold)
     found = checked()
-    assert said(found, Part.GOLD) == [("failure", "the gold mine.py:f failed on 1 of 1 completions (1 timeout). Fix it.")]
-    assert (gold.asked, found.exit_code, found.gold) == (1, 4, None)
+    assert said(found, Part.GOLD) == [("failure", "the gold mine.py:f failed on 3 completions (timeout). Fix it.")]
+    assert (gold.asked, found.exit_code, found.gold) == (3, 4, None)
     assert found.power is not None  # what needs no gold is still said
+
+
+def test_a_gold_that_fails_on_single_rows_is_validated_as_in_a_run(checked: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    gold = Raising(failing=2)
+    monkeypatch.setattr(check, "build_gold", lambda recipe: gold)
+    assert checked().exit_code == 0
+    assert gold.asked == 3
 
 
 def test_a_gold_that_was_validated_is_not_asked_again(checked: Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,11 +178,29 @@ def test_what_the_gate_cannot_detect_is_a_warning(checked: Check) -> None:
     assert text.endswith("Add data, or raise gate.rules.target_effect.")
 
 
-def test_without_a_fold_left_the_warning_names_the_verdict(checked: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spent(*arguments: Any) -> Any:
-        raise DataError("every sealed fold is spent. Add data.")
+def raising(error: RatchetError) -> Callable[..., Any]:
+    def raises(*arguments: Any) -> Any:
+        raise error
 
-    monkeypatch.setattr(check, "forecast_power", spent)
+    return raises
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("prepare_data", Part.ROWS), ("validated_gold", Part.GOLD), ("forecast_power", Part.POWER)]
+)
+def test_faults_a_store_or_a_ledger_that_cannot_be_used_is_exit_1_and_hides_no_finding(
+    checked: Check, monkeypatch: pytest.MonkeyPatch, name: str, part: Part
+) -> None:
+    before = {line for line in checked().lines if list(Part).index(line.part) < list(Part).index(part)}
+    for error in (StoreError("cannot write in x. Free space."), RegistryError("no ledger. Start it.")):
+        monkeypatch.setattr(check, name, raising(error))
+        found = checked()
+        assert (said(found, part), found.exit_code) == ([("failure", str(error))], 1)
+        assert before <= set(found.lines)
+
+
+def test_without_a_fold_left_the_warning_names_the_verdict(checked: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "forecast_power", raising(DataError("every sealed fold is spent. Add data.")))
     found = checked()
     assert said(found, Part.POWER) == [("warning", "a run would end INVALID (exit 5): every sealed fold is spent. Add data.")]
     assert found.exit_code == 0

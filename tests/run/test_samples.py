@@ -1,5 +1,6 @@
 """What ``ratchet try`` draws and how it is graded, with a tiny random policy."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import ModelError, RegistryError, RewardError
-from ratchet.components.graders.protocol import Grade
+from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
+from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run import samples
 from ratchet.components.run.project import Project
 from ratchet.components.run.samples import NOT_A_ROW, Wish, asked_rows, graded, judges_of, reward_of, try_policy
@@ -88,17 +90,54 @@ def test_faults_before_the_first_version_none_can_be_tried_and_mlflow_is_not_ope
     assert not project.home.mlflow_database.exists()
 
 
+class Registry:
+    """MLflow with version 3, whose policy is a directory."""
+
+    def __init__(self, model: Path, digest: str) -> None:
+        self.model, self.tags = model, {"policy_sha256": digest}
+
+    def require_files(self, name: str, version: str) -> None:
+        assert (name, version) == ("micro", "3")
+
+    def version(self, name: str, version: str) -> RegisteredVersion:
+        return RegisteredVersion(version, "run", self.tags)
+
+    def download(self, name: str, version: str, target: Path) -> Path:
+        return Path(shutil.copytree(self.model, target / "model"))
+
+
+def test_a_registered_version_is_fetched_and_must_be_the_policy_that_was_registered(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = saved_policy(tmp_path / "other", seed=5)
+    project.__dict__["tracker"] = registry = Registry(other.model, other.policy_digest)
+    monkeypatch.setattr(project.ledger, "verdicts", lambda model: [{}])
+    found = try_policy(project, Wish(2, version="3"), SILENT)
+    assert (found.policy, found.digest) == ("version 3 of micro", other.policy_digest)
+    assert [one.completion for one in found.samples] != [one.completion for one in try_policy(project, Wish(2), SILENT).samples]
+    registry.tags = {"policy_sha256": "0" * 64}
+    with pytest.raises(RegistryError, match="the ledger says 0000"):
+        try_policy(project, Wish(2, version="3"), SILENT)
+    registry.tags = {}
+    with pytest.raises(RegistryError, match="has no digest of its policy"):
+        try_policy(project, Wish(2, version="3"), SILENT)
+
+
+def all_right(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+    return [Grade(1.0) for _ in completions]
+
+
 class Broken:
     """A grader that fails on everything."""
 
-    def __call__(self, prompts: Sequence[str], texts: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
         raise RewardError("it failed on 2 of 2 completions. Fix it.")
 
 
 def test_a_grader_that_fails_on_everything_is_a_note_and_hides_no_other() -> None:
     rows = [problem(1), problem(2)]
-    good = lambda prompts, texts, rows: [Grade(1.0) for _ in texts]  # noqa: E731
-    grades, notes = graded({"gold": Broken(), "reward": good}, rows, ["a", "b"])
+    judges: dict[str, RewardFunction] = {"gold": Broken(), "reward": all_right}
+    grades, notes = graded(judges, rows, ["a", "b"])
     assert [grade.fault for grade in grades["gold"]] == ["failed", "failed"]
     assert [grade.score for grade in grades["reward"]] == [1.0, 1.0]
     assert notes == ["gold: it failed on 2 of 2 completions. Fix it."]

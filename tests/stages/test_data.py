@@ -15,6 +15,7 @@ from ratchet.components.data import versioning
 from ratchet.components.data.pointers import read_pointer, write_pointer
 from ratchet.components.errors import DataError
 from ratchet.components.files import write_json, write_json_lines, write_text
+from ratchet.components.recipe import build_recipe
 from ratchet.components.stages.data import build_data, data_configuration, input_files, prepare_data
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, NotFinished, Seen
@@ -34,6 +35,19 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def source_row(number: int) -> dict[str, str]:
     row = problem(number)
     return {"question": row["prompt"], "answer": row["answer"]}
+
+
+@pytest.mark.parametrize(
+    ("task", "digest"),
+    [
+        (None, "22609d660ad2854f2e4b6a95c31ad466f08aa6b29c9aa77ffe2bbc394644d632"),
+        ({"prompt": "Sort: {{item.text}}"}, "3e4af2ba829315d3a502061d8093c70ddc8e7f84d011331b8a74260b3c6d6dfe"),
+    ],
+)
+def test_pointers_that_an_earlier_release_wrote_stay_those_of_their_recipes(task: dict[str, str] | None, digest: str) -> None:
+    """A digest that changes unpins the version, and drops the rows that were added to it: leave new settings out of it."""
+    values = {"name": "m", "data": {"source": "r.jsonl"}, "gate": {"rules": {}}, **({"task": task} if task else {})}
+    assert data_configuration(build_recipe(values, "test").data) == digest
 
 
 def context(place: Path, *overrides: str) -> Context:

@@ -37,7 +37,7 @@ def require_library(name: str, benchmark: Library) -> None:
     if importlib.util.find_spec(MODULES[benchmark.kind]) is None:
         raise RecipeError(
             f"benchmark {name} needs {MODULES[benchmark.kind]}, which is not installed. "
-            f"Run: uv pip install -e '.[{EXTRAS[benchmark.kind]}]'."
+            f"Run: pip install 'ratchet-rl[{EXTRAS[benchmark.kind]}]'."
         )
 
 

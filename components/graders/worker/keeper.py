@@ -3,7 +3,8 @@
 It forks the process that serves the function (``child``) before anything is imported, adopts every orphan of it, watches how
 many processes there are and how much memory they take, and ends them all when a limit is exceeded, when the function's process
 has ended, or when the pipeline closes the pipe ``control`` or is gone. RLIMIT_NPROC would not do: it does not bind root, and
-counts all processes of a user. It needs /proc; elsewhere (macOS), only the function's own process is watched and ended.
+counts all processes of a user. Where there is no /proc (macOS), psutil finds the processes and nothing adopts orphans: one that
+has left the function's process group and lost its parent is not found.
 """
 
 import ctypes
@@ -23,6 +24,7 @@ WHILE_LOADING = 4 * 2**30  # bytes that imports may take
 READY = b"r"  # on control: the function is loaded, and memory counts from here
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 PROC = Path("/proc")
+HAS_PROC = (PROC / "self" / "statm").exists()
 
 
 def main() -> None:
@@ -90,6 +92,10 @@ def reaped(child: int) -> dict[str, Any]:
 
 def descendants() -> list[int]:
     """Every process below this one, zombies included."""
+    if not HAS_PROC:
+        import psutil
+
+        return [child.pid for child in psutil.Process().children(recursive=True)]
     found: list[int] = []
     waiting = [os.getpid()]
     while waiting:
@@ -117,12 +123,20 @@ def exceeds(processes: list[int], most: int) -> bool:
 
 
 def _resident(process: int) -> int:
+    if not HAS_PROC:
+        import psutil
+
+        with suppress(psutil.Error):
+            return int(psutil.Process(process).memory_info().rss)
+        return 0
     with suppress(OSError):
         return int((PROC / str(process) / "statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
     return 0
 
 
 def _proportional(process: int) -> int:
+    if not HAS_PROC:  # where no system call divides what is shared
+        return _resident(process)
     with suppress(OSError):
         for line in (PROC / str(process) / "smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):

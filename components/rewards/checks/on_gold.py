@@ -12,7 +12,7 @@ import numpy as np
 
 from ratchet.components.graders.protocol import Grade, RewardFunction, is_read, is_right, score_rows
 from ratchet.components.recipe import GoldValidation
-from ratchet.components.rewards.checks.check import Check, at_least, at_most, exact, failed, unmeasured
+from ratchet.components.rewards.checks.check import PROMPTS, Check, at_least, at_most, exact, failed, unmeasured
 from ratchet.components.rewards.checks.planted.kinds import Kind
 from ratchet.components.rewards.checks.planted.texts import MASTER_STRINGS, Case, says
 from ratchet.components.statistics.intervals import Floats, Interval, clustered_share, share_interval
@@ -173,23 +173,23 @@ def gold_signal(sampled: Sequence[Floats], wanted: GoldValidation) -> Check:
     figure = clustered_share(np.array([float(np.nansum(scores)) for scores in sampled]), counts)
     detail = f"of {counts.sum():.0f} samples"
     if figure.value > 0.5:
-        return at_most(name, figure, high, f"There is nothing to gain. {SIGNAL}", detail, MORE)
-    return at_least(name, figure, low, f"There is no signal. {SIGNAL}", detail, MORE)
+        return at_most(name, figure, high, f"There is nothing to gain. {SIGNAL}", detail, PROMPTS)
+    return at_least(name, figure, low, f"There is no signal. {SIGNAL}", detail, PROMPTS)
 
 
 def gold_parsed(read: Sequence[Floats], reads_answers: bool, wanted: GoldValidation) -> Check:
     """The parse rate: whether the grader finds an answer in the starting policy's samples, right or wrong; clustered by prompt.
 
     Args:
-        read: 1 for each sample with an answer and 0 for the others, one array per prompt.
+        read: 1 for each sample with an answer and 0 for the others, one array per prompt; NaN if one could not be judged.
         reads_answers: whether the grader says at all what it read; else nothing can be said.
     """
-    name, counts = "gold_parsed", np.array([float(len(one)) for one in read])
+    name, counts = "gold_parsed", np.array([float(np.isfinite(one).sum()) for one in read])
     if not reads_answers or not counts.sum():
-        reason = "there are no samples" if reads_answers else "the grader does not say which answer it read"
+        reason = "no sample could be judged" if reads_answers else "the grader does not say which answer it read"
         return unmeasured(name, wanted.min_parse_rate, UNREAD, reason)
-    figure = clustered_share(np.array([float(one.sum()) for one in read]), counts)
-    return at_least(name, figure, wanted.min_parse_rate, UNREAD, f"of {counts.sum():.0f} samples", MORE)
+    figure = clustered_share(np.array([float(np.nansum(one)) for one in read]), counts)
+    return at_least(name, figure, wanted.min_parse_rate, UNREAD, f"of {counts.sum():.0f} samples", PROMPTS)
 
 
 def _graded(gold: RewardFunction, asked: Sequence[Asked]) -> list[Grade]:

@@ -30,7 +30,7 @@ class Group:
     completions: Sequence[str]
     repeats: Floats  # [R, k], NaN if a completion could not be judged
     gold: Floats  # [k], the gold's score, 1 right and 0 wrong where it says so; NaN if it could not judge
-    read: Floats | None = None  # [k], 1 where the gold found an answer, else 0
+    read: Floats | None = None  # [k], 1 where the gold found an answer, else 0; NaN if it could not judge
 
     @property
     def values(self) -> Floats:

@@ -91,10 +91,11 @@ def validate_reward(subject: Subject, pairs: Rows, draw: Draw, wanted: RewardVal
         samples, drawn = samples.followed_by(more), wanted.samples * 2**look
         groups = scored_groups(subject.reward, subject.gold, samples, wanted.repeats)
         judged = [group for group in (g.judged for g in groups) if len(group.gold)]
-        of_samples = with_waivers(checks_on_samples(subject, scored, groups, judged, wanted), wanted.waive)
+        of_policy = [] if subject.tested is None else checks_of_policy(subject.tested, groups)
+        of_samples = with_waivers([*of_policy, *checks_on_samples(subject, scored, groups, judged, wanted)], wanted.waive)
         if not more.rows or not any(check.undecided and check.blocks for check in of_samples):
             break
-    of_gold = [] if subject.tested is None else _of_gold(subject.tested, groups)
+    of_gold = [] if subject.tested is None else subject.tested.checks
     checks = with_waivers([finite(check) for check in (*of_gold, *of_pairs, *of_samples)], wanted.waive)
     curves = {"best_of_n": on_samples.best_of_n_curve(judged)}
     if subject.learned and len(known := _finite(scored.chosen - scored.rejected)):
@@ -104,10 +105,11 @@ def validate_reward(subject: Subject, pairs: Rows, draw: Draw, wanted: RewardVal
     return RewardReport(subject.kind, checks, pilot, curves, subject.identity, score)
 
 
-def _of_gold(tested: GoldTest, groups: Sequence[Group]) -> list[Check]:
+def checks_of_policy(tested: GoldTest, groups: Sequence[Group]) -> list[Check]:
+    """Whether the gold can read the policy's samples, and tells some of them from others."""
     read = [group.read for group in groups if group.read is not None]
     parsed = gold_parsed(read, tested.reads_answers, tested.wanted)
-    return [*tested.checks, parsed, gold_signal([group.gold for group in groups], tested.wanted)]
+    return [parsed, gold_signal([group.gold for group in groups], tested.wanted)]
 
 
 def checks_on_pairs(subject: Subject, scored: ScoredPairs, wanted: RewardValidation) -> list[Check]:
@@ -184,7 +186,8 @@ def scored_groups(reward: RewardFunction, judge: RewardFunction, samples: Sample
     """The samples by prompt, each scored ``repeats`` times by the reward and once by the gold."""
     scores = np.stack([totals(reward, samples.rows, samples.completions) for _ in range(repeats)])
     judged = _grades(judge, samples.rows, samples.completions)
-    gold, read = _scores(judged), np.array([float(is_read(grade)) for grade in judged])
+    gold = _scores(judged)
+    read = np.where(np.isfinite(gold), [float(is_read(grade)) for grade in judged], math.nan)
     places: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(samples.rows):
         places.setdefault((row["prompt"], row.get("id", "")), []).append(number)  # rows may ask alike and be judged differently

@@ -185,7 +185,9 @@ def add_lora(reward_model: RewardModel, rank: int, alpha: int, seed: int) -> Rew
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise ModelError("reward.model.lora needs peft, which is not installed. Run: uv pip install -e '.[lora]'.") from error
+        raise ModelError(
+            "reward.model.lora needs peft, which is not installed. Run: pip install 'ratchet-rl[lora]'."
+        ) from error
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="SEQ_CLS")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

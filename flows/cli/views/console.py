@@ -27,7 +27,7 @@ TITLES: dict[str, str] = {
     Stage.GATE: "gate",
 }
 COLOURS = {"good": "green", "neutral": "cyan", "bad": "yellow"}
-console = Console(stderr=True)
+console = Console(stderr=True, emoji=False)  # texts of users have colons
 
 
 def say(text: str) -> None:

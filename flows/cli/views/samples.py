@@ -28,7 +28,7 @@ def show_samples(tried: Tried) -> None:
 def sample_table(samples: Iterable[Sample]) -> Table:
     """Prompt, completion with its reference, and a line per grade."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False, expand=True)
-    for name, ratio in (("prompt", 3), ("completion", 3), ("reference", 2), ("grades", 4)):
+    for name, ratio in (("prompt", 3), ("completion", 3), ("reference", 3), ("grades", 4)):
         table.add_column(name, ratio=ratio, overflow="fold")
     for one in samples:
         completion = shortened(one.completion, COMPLETION) if one.completion.strip() else "[dim](empty)[/]"

@@ -155,5 +155,5 @@ def test_a_missing_library_is_named_with_its_extra(
 ) -> None:
     require_library("b", benchmark)
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
-    with pytest.raises(RecipeError, match=rf"benchmark b needs {module}, .* uv pip install -e '.\[{extra}\]'"):
+    with pytest.raises(RecipeError, match=rf"benchmark b needs {module}, .* pip install 'ratchet-rl\[{extra}\]'"):
         require_library("b", benchmark)

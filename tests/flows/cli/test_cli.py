@@ -185,7 +185,7 @@ def test_telemetry_is_off_whatever_the_verb(project: Path, name: str) -> None:
     show = f"atexit.register(lambda: print(os.environ.get('{name}')))"
     code = f"import atexit, os, ratchet.flows.cli; {show}; ratchet.flows.cli.main()"
     environment = {key: value for key, value in os.environ.items() if key != name}
-    command = [sys.executable, "-c", code, "recipe", "check", "--recipe", str(ROOT / "recipes" / "quickstart.yaml")]
+    command = [sys.executable, "-c", code, "recipe", "show", "--recipe", str(ROOT / "recipes" / "quickstart.yaml")]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1] in ("1", "true")) == (0, True)
 
@@ -239,4 +239,5 @@ def test_a_recipe_whose_library_is_missing_is_exit_2_and_names_the_extra(project
     arguments = ["recipe", "check", "--recipe", str(ROOT / "recipes" / "quickstart.yaml"), "--set", benchmark]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "benchmark gsm needs lm_eval, which is not installed. Run: uv pip install -e '.[lm-eval]'." in done.stderr
+    said = " ".join(done.stderr.split())  # in lines of 80 columns
+    assert "benchmark gsm needs lm_eval, which is not installed. Run: pip install 'ratchet-rl[lm-eval]'." in said

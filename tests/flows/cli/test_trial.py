@@ -10,6 +10,7 @@ from rich.console import Console
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.run.samples import Sample, Tried
 from ratchet.flows.cli.views import samples as view
+from ratchet.flows.cli.views.console import console
 from tests.commands import environment, ratchet
 from tests.places import MICRO
 
@@ -45,6 +46,12 @@ def test_the_table_fits_and_shows_texts_as_they_are(width: int, monkeypatch: pyt
     assert "[note]" in text
     assert "gold: right 1, wrong 1, not judged 1, faults 1" in text
     assert len(text.splitlines()) < 80
+
+
+def test_names_between_colons_stay_what_they_are() -> None:
+    with console.capture() as captured:
+        console.print("a :100: b")
+    assert captured.get() == "a :100: b\n"
 
 
 def test_a_long_text_keeps_its_beginning_and_its_end() -> None:

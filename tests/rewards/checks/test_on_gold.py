@@ -232,7 +232,13 @@ def test_a_policy_that_is_never_or_always_right_leaves_nothing_to_learn(scores: 
 
 @pytest.mark.parametrize(
     ("read", "says", "passed"),
-    [([1.0, 0.0], True, True), ([0.0, 0.0], True, False), ([0.0, 0.0], False, None), ([], True, None)],
+    [
+        ([1.0, 0.0], True, True),
+        ([1.0, *[np.nan] * 24], True, True),  # not judged, of rows without a reference
+        ([0.0, 0.0], True, False),
+        ([0.0, 0.0], False, None),
+        ([np.nan], True, None),
+    ],
 )
 def test_a_policy_whose_answers_cannot_be_read_is_refused_if_the_grader_says_what_it_reads(
     read: list[float], says: bool, passed: bool | None

@@ -125,7 +125,7 @@ def _kind_of(settings: GraderSettings) -> Kind:
         case TextSimilarity():
             return Kind(value, str, texts.folded, {**EVERY, "half of the reference": each(texts.half)})
     if isinstance(settings, OpenAI) and (path := json_place.place_read(_openai(settings))):
-        return Kind(json_place.whole(value, path), json_place.holding(path), json_place.held(path), EVERY | UNSEEN)
+        return Kind(json_place.whole(value, path), str, json_place.held(path), EVERY | UNSEEN)
     return Kind(value, str, texts.form_of, EVERY | UNSEEN)
 
 

@@ -8,7 +8,7 @@ import pytest
 from ratchet.components.graders.build import build_grader
 from ratchet.components.recipe import GoldValidation, OpenAI, StringCheck
 from ratchet.components.rewards.checks.on_gold import Asking, gold_checks
-from ratchet.components.rewards.checks.planted.json_place import held, holding, place_read, whole
+from ratchet.components.rewards.checks.planted.json_place import held, place_read, whole
 from ratchet.components.rewards.checks.planted.kinds import kind_of
 
 TOWNS = ["Oslo", "Bergen", "Turku"]
@@ -23,7 +23,7 @@ def grader(place: str) -> StringCheck:
     [
         ("{{sample.output_json.to.town}}", ("to", "town")),
         ("{{sample.output_json}}", ()),
-        ("{{sample.output_json.towns[0]}}", ()),
+        ("{{sample.output_json.towns[0]}}", ("towns", 0)),
         ("{{sample.output_text}}", ()),
         ("in {{sample.output_json.town}}", ()),
         ("{{sample.output_json.a}}{{sample.output_json.b}}", ()),
@@ -34,17 +34,27 @@ def test_a_grader_reads_one_place_or_something_else(place: str, names: tuple[str
     assert place_read(grader(place)) == names
 
 
-def test_a_reference_is_put_in_its_place_and_found_there() -> None:
-    assert holding(("to", "town"))("Oslo") == '{"to": {"town": "Oslo"}}'
-    assert holding(("town",))('{"town": "Oslo", "n": 1}') == '{"town": "Oslo", "n": 1}'
+@pytest.mark.parametrize(
+    ("steps", "reference", "completion"),
+    [
+        (("to", "town"), "Oslo", '{"to": {"town": "Oslo"}}'),
+        (("total",), 42, '{"total": 42}'),
+        (("lines", 1, "total"), 4.5, '{"lines": [{"total": 4.5}, {"total": 4.5}]}'),
+    ],
+)
+def test_a_reference_is_put_in_its_place_as_the_value_that_it_is(steps: Any, reference: Any, completion: str) -> None:
+    assert whole(lambda row: row["reference"], steps)({"reference": reference}) == completion
+
+
+def test_the_form_is_what_stands_there() -> None:
     assert held(("town",))('{"n": 1, "town": "OSLO"}') == held(("town",))("oslo") == "oslo"
 
 
 def test_the_rows_answer_is_taken_where_it_says_the_same() -> None:
     find = whole(lambda row: row["town"], ("town",))
     assert find({"town": "Oslo", "answer": '{"town": "Oslo", "n": 1}'}) == '{"town": "Oslo", "n": 1}'
-    assert find({"town": "Oslo", "answer": '{"town": "Bergen"}'}) == "Oslo"
-    assert find({"town": "Oslo", "answer": "to Oslo"}) == "Oslo"
+    assert find({"town": "Oslo", "answer": '{"town": "Bergen"}'}) == find({"town": "Oslo"}) == '{"town": "Oslo"}'
+    assert find({"town": None}) is None
 
 
 @pytest.mark.parametrize("schema", [None, {"type": "object", "required": ["town", "n"]}])

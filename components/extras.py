@@ -1,0 +1,25 @@
+"""The extra ``train``: a base installation has neither torch nor transformers, and checks recipes, rows and graders without."""
+
+from importlib.util import find_spec
+
+from ratchet.components.errors import MissingExtraError
+
+TRAIN = ("torch", "transformers", "safetensors")
+
+
+def require_train() -> None:
+    """Reject a run before it begins.
+
+    Raises:
+        MissingExtraError: if a library that runs models is not installed.
+    """
+    absent = [name for name in TRAIN if find_spec(name) is None]
+    if absent:
+        raise missing_train(" and ".join(absent))
+
+
+def missing_train(what: str) -> MissingExtraError:
+    """The error that names what is missing, and how to install it."""
+    return MissingExtraError(
+        f"this needs {what}, which a base installation does not have. Run: pip install 'ratchet-rl[train]'."
+    )

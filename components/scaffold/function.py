@@ -1,0 +1,85 @@
+"""A user's function as the gold: its protocol is found, and its range by what it says of the first rows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from ratchet.components.errors import RecipeError, RewardError
+from ratchet.components.graders.outside import user_worker
+from ratchet.components.graders.protocol import Grade
+from ratchet.components.recipe import UserFunction
+from ratchet.components.scaffold.judged import JudgedRow, judged
+
+KEY = "--grader"
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What is known of a function without its source being read.
+
+    Attributes:
+        settings: of the grader, as the recipe has them.
+        signature: the function's, with the protocol that it fits.
+        faults: what went wrong in calls, one line each; no call was right or wrong by it.
+    """
+
+    settings: dict[str, Any]
+    signature: str
+    faults: list[str]
+
+
+def inspected(file: str, here: str, rows: Sequence[Mapping[str, Any]]) -> Inspected:
+    """Load a function in the limited process of graders, and have it judge answers to rows.
+
+    Args:
+        file: ``FILE:function`` as the recipe has it.
+        here: the same as it is found from the working directory.
+        rows: raw rows.
+
+    Raises:
+        RecipeError: if there is no such function, it cannot be imported, or its signature fits no protocol.
+    """
+    settings = _settings(here)
+    try:
+        with closing(user_worker(settings, KEY)) as worker:
+            facts = worker.start()
+            found = judged(worker, settings, rows)
+    except RewardError as error:
+        raise RecipeError(str(error)) from error
+    signature = f"{facts['signature']}, protocol {facts['protocol']}"
+    grades = [one.grade for row in found for one in (row.empty, row.reference, row.other) if one is not None]
+    faults = list(dict.fromkeys(f"{grade.fault}: {grade.reason}" for grade in grades if grade.fault is not None))
+    return Inspected({"file": file, **_measure(found, grades)}, signature, faults)
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """``FILE:function`` or ``module:function`` in its two parts.
+
+    Raises:
+        RecipeError: if it is neither.
+    """
+    _settings(target)
+    place, _, function = target.rpartition(":")
+    return place, function
+
+
+def _settings(target: str) -> UserFunction:
+    try:
+        return UserFunction.model_validate({"type": "file", "file": target})
+    except ValidationError as error:
+        raise RecipeError(f"{KEY} {target!r} names no function. Write graders.py:grade, or module:function.") from error
+
+
+def _measure(found: Sequence[JudgedRow], grades: Sequence[Grade]) -> dict[str, Any]:
+    """Binary if every score is 0 or 1; else from which score on an answer is right: the least that a reference has."""
+    scores = [grade.score for grade in grades if grade.score is not None]
+    if not scores or set(scores) <= {0.0, 1.0}:
+        return {"measure": "binary"} if scores else {}
+    low, high = min(0.0, *scores), max(1.0, *scores)
+    right = [row.reference.grade.score for row in found if row.reference is not None and row.reference.grade.score is not None]
+    passes = {"passes_at": float(min(right))} if right else {}
+    return {**({"range": [float(math.floor(low)), float(math.ceil(high))]} if (low, high) != (0.0, 1.0) else {}), **passes}
