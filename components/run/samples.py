@@ -14,7 +14,6 @@ from ratchet.components.graders.protocol import Grade, RewardFunction, score_row
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy, load_policy, pick_device
-from ratchet.components.policy.parity import check_context
 from ratchet.components.randomness import batch_indices
 from ratchet.components.recipe import Recipe, Reward
 from ratchet.components.rewards.build import build_reward
@@ -87,7 +86,6 @@ def try_policy(project: Project, wish: Wish, observer: Observer) -> Tried:
             stage, said = policy_of(project, context, data, wish.version)
             policy = load_policy(stage.model, pick_device(recipe.device), template_date=recipe.prompt_date)
             rows = asked_rows(recipe, data, wish)
-            check_context(policy, rows, recipe.policy.max_new_tokens)
             drawn = draw(policy, recipe, rows, wish)
             judges, notes = judges_of(context, data) if rows[0].get("id") else ({}, [NOT_A_ROW])
             grades, failed = graded(judges, rows, [text for text, _ in drawn])

@@ -1,5 +1,6 @@
 """What ``ratchet try`` draws and how it is graded, with a tiny random policy."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from ratchet.components.errors import ModelError, RegistryError, RewardError
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
+from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run import samples
 from ratchet.components.run.project import Project
 from ratchet.components.run.samples import NOT_A_ROW, Wish, asked_rows, graded, judges_of, reward_of, try_policy
@@ -86,6 +88,39 @@ def test_faults_before_the_first_version_none_can_be_tried_and_mlflow_is_not_ope
     with pytest.raises(RegistryError, match="micro has no registered version yet"):
         try_policy(project, Wish(1, version=version), SILENT)
     assert not project.home.mlflow_database.exists()
+
+
+class Registry:
+    """MLflow with version 3, whose policy is a directory."""
+
+    def __init__(self, model: Path, digest: str) -> None:
+        self.model, self.tags = model, {"policy_sha256": digest}
+
+    def require_files(self, name: str, version: str) -> None:
+        assert (name, version) == ("micro", "3")
+
+    def version(self, name: str, version: str) -> RegisteredVersion:
+        return RegisteredVersion(version, "run", self.tags)
+
+    def download(self, name: str, version: str, target: Path) -> Path:
+        return Path(shutil.copytree(self.model, target / "model"))
+
+
+def test_a_registered_version_is_fetched_and_must_be_the_policy_that_was_registered(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = saved_policy(tmp_path / "other", seed=5)
+    project.__dict__["tracker"] = registry = Registry(other.model, other.policy_digest)
+    monkeypatch.setattr(project.ledger, "verdicts", lambda model: [{}])
+    found = try_policy(project, Wish(2, version="3"), SILENT)
+    assert (found.policy, found.digest) == ("version 3 of micro", other.policy_digest)
+    assert [one.completion for one in found.samples] != [one.completion for one in try_policy(project, Wish(2), SILENT).samples]
+    registry.tags = {"policy_sha256": "0" * 64}
+    with pytest.raises(RegistryError, match="the ledger says 0000"):
+        try_policy(project, Wish(2, version="3"), SILENT)
+    registry.tags = {}
+    with pytest.raises(RegistryError, match="has no digest of its policy"):
+        try_policy(project, Wish(2, version="3"), SILENT)
 
 
 def all_right(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
