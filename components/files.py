@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -18,7 +19,9 @@ from ratchet.components.errors import StoreError
 from ratchet.components.faults import point
 
 MANIFEST = "manifest.json"
-BUSY_SECONDS = 20  # that another process may take to write a SQLite file
+COPY_SECONDS = 20.0  # at most, by default, for a copy of a SQLite file that others use
+SQLITE_DONE = 101  # https://sqlite.org/rescode.html#done
+COPY_PAGES = 25_000  # at once, in which others cannot write; of 4 KiB
 NOT_POLICY = ("*.md", "LICENSE*", ".git*")  # files beside a policy that cannot change what it says
 SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 WRITTEN = ("transformers_version", "_from_model_config")  # keys of settings in which transformers records how a file was made
@@ -126,20 +129,27 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"cannot read {path}: {error}. Delete it; it will be created again.") from error
 
 
-def copy_database(source: Path, target: Path) -> None:
+def copy_database(source: Path, target: Path, seconds: float = COPY_SECONDS) -> None:
     """Copy a SQLite file as its last transaction left it, while others use it; ``target`` is replaced, whole or not at all.
 
     Raises:
         sqlite3.Error, OSError: if it cannot be read or written.
+        TimeoutError: if it was locked, or kept changing, for so many seconds.
     """
+    deadline = time.monotonic() + seconds
+
+    def watch(status: int, remaining: int, total: int) -> None:
+        if status != SQLITE_DONE and time.monotonic() > deadline:  # sqlite3 itself would try for ever
+            raise TimeoutError(f"{source} was locked, or kept changing, for {seconds:g} s")
+
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     url = f"{source.absolute().as_uri()}?mode=rw"  # not read-only: what a killed process left is rolled back first
     try:
         with (
-            closing(sqlite3.connect(url, uri=True, timeout=BUSY_SECONDS)) as reader,
+            closing(sqlite3.connect(url, uri=True, timeout=seconds)) as reader,
             closing(sqlite3.connect(temporary)) as copy,
         ):
-            reader.backup(copy)
+            reader.backup(copy, pages=COPY_PAGES, progress=watch, sleep=0.05)
         sync(temporary)
         temporary.replace(target)
     finally:

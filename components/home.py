@@ -117,12 +117,15 @@ def check_version(state: Path) -> None:
     """
     try:
         text = (state / VERSION_FILE).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"cannot read {state / VERSION_FILE}: {error}. Restore it from a backup.") from error
+        raise StoreError(f"cannot read {state / VERSION_FILE}: {error}. Make it readable.") from error
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise StoreError(f"{state / VERSION_FILE} contains {visible(text[:40])!r}, not a version. Restore it from a backup.")
+        raise StoreError(
+            f"{state / VERSION_FILE} contains {visible(text[:40])!r}, which is not a version. Write that of the release that "
+            "made this state; the first is 1."
+        )
     if int(text) > VERSION:
         raise StoreError(
             f"{state} has version {text}, of a later release than this one, which knows version {VERSION}. Nothing in it was "

@@ -4,6 +4,9 @@ import hashlib
 import json
 import math
 import shutil
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from ratchet.components.errors import StoreError
 from ratchet.components.files import (
     MANIFEST,
     commit_directory,
+    copy_database,
     read_json,
     read_json_lines,
     tree_digests,
@@ -168,3 +172,17 @@ def test_the_second_of_two_commits_leaves_the_first_in_place(committed: Path) ->
 def test_numbers_that_are_not_finite_become_null() -> None:
     given = {"a": [1.5, math.nan, {"b": (math.inf, "nan", 2)}], "c": True}
     assert without_nan(given) == {"a": [1.5, None, {"b": [None, "nan", 2]}], "c": True}
+
+
+def test_faults_a_copy_of_a_database_that_stays_locked_ends(tmp_path: Path) -> None:
+    source, target = tmp_path / "a#?.db", tmp_path / "copy.db"
+    with closing(sqlite3.connect(source, isolation_level=None)) as holder:
+        holder.execute("CREATE TABLE t (x)")
+        copy_database(source, target)
+        assert target.stat().st_size == source.stat().st_size
+        holder.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        with pytest.raises((TimeoutError, sqlite3.OperationalError), match="locked"):
+            copy_database(source, tmp_path / "other.db", seconds=0.3)
+    assert time.monotonic() - began < 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a#?.db", "copy.db"]

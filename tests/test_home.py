@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import StoreError
-from ratchet.components.home import Home
+from ratchet.components.home import Home, check_version
 from ratchet.components.sqlite_files import sqlite_file
 
 VARIABLES = ("RATCHET_HOME", "RATCHET_LEDGER_URL", "MLFLOW_TRACKING_URI")
@@ -97,3 +97,36 @@ def test_a_repository_below_a_project_is_not_part_of_it(project: Path, monkeypat
     for place in ("checkout", "checkout/inner"):
         monkeypatch.chdir(project / ".ratchet" / place)
         assert Home.here().project == project / ".ratchet" / place
+
+
+def test_a_state_is_marked_once_and_one_without_a_mark_is_of_the_first_version(tmp_path: Path) -> None:
+    home = Home(tmp_path, tmp_path / ".ratchet")
+    check_version(home.state)
+    home.mark()
+    assert (home.state / "version").read_text() == "1\n"
+    (home.state / "version").write_text("01")
+    home.mark()
+    assert (home.state / "version").read_text() == "01"
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"2\n", r"has version 2, of a later release than this one, which knows version 1\..*Upgrade: pip install"),
+        (b"one", r"contains 'one', which is not a version\. Write"),
+        (b"", "contains '', which is not a version"),
+        (b"\xff", r"cannot read .*version.* Make it readable"),
+    ],
+)
+def test_faults_a_state_of_a_later_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, cause: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RATCHET_HOME", str(tmp_path / "state"))
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "version").write_bytes(content)
+    with pytest.raises(StoreError, match=cause):
+        Home.here()
+
+
+def test_a_home_that_is_a_file_is_not_taken_for_a_damaged_state(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    check_version(tmp_path / "state")  # whoever writes there says what is wrong

@@ -74,11 +74,20 @@ def cached(version: str, state: Path) -> list[Path] | None:
         DataError: if the listing is not one.
     """
     listing = _object(state, version)
-    if not listing.is_file():
-        return None
+    return [listing, *(_object(state, name) for name in listed(listing))] if listing.is_file() else None
+
+
+def listed(listing: Path) -> list[str]:
+    """The md5 of each file in the listing of a version.
+
+    Raises:
+        DataError: if the listing is not one.
+    """
     try:
         names = [entry["md5"] for entry in json.loads(listing.read_bytes())]
-        return [listing, *(_object(state, name) for name in names)]
+        if not all(MD5.fullmatch(name) for name in names):
+            raise ValueError("a name in it is not an md5")
+        return names
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{listing} is not a listing of DVC's ({error}). Delete it and run `ratchet data pull`.") from error
 

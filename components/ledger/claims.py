@@ -20,8 +20,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from ratchet.components.errors import ClaimLostError, RegistryError
 from ratchet.components.ledger.database import LOCK_TIMEOUT_SECONDS
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.ledger.stops import asked_by
-from ratchet.components.ledger.tables import claims
+from ratchet.components.ledger.tables import claims, stops
 
 LIFETIME = "RATCHET_CLAIM_SECONDS"
 SECONDS = 300.0  # longer than a database restarts, or an extension module holds the interpreter's lock
@@ -64,6 +63,7 @@ class Claim:
         self._renewed = renewed  # start of the last successful renewal
         self._lost: str | None = None  # why; final
         self._trouble: Exception | None = None  # the error of the last renewal
+        self._asked = sa.select(stops.c.by).where(stops.c.run == run, stops.c.token == token)
         self._mine = sa.and_(claims.c.run == run, claims.c.token == token, claims.c.held)
 
     def check(self) -> None:
@@ -157,7 +157,7 @@ class Claim:
         begun = self.clock()  # before the transaction: a contender counts from when it sees the renewal, which is never earlier
         with self.ledger.transaction() as connection:
             self.fence(connection)
-            self.stop_asked_by = asked_by(connection, self.run, self.token)
+            self.stop_asked_by = connection.execute(self._asked).scalar()
         self._renewed, self._trouble = begun, None
 
     def _touch(self, connection: sa.Connection) -> bool:
@@ -239,4 +239,9 @@ def _take(connection: sa.Connection, found: Any, run: str, place: str, seconds: 
         return 1
     token = int(found["token"]) + 1
     same = sa.and_(*(claims.c[name] == found[name] for name in ("run", "token", "renewals", "held")))
-    return token if connection.execute(claims.update().where(same).values(token=token, **values)).rowcount else None
+    if not connection.execute(claims.update().where(same).values(token=token, **values)).rowcount:
+        return None
+    if found["holder"] == holder:  # this process claimed the run before, and who asked it to stop still means it
+        before = sa.and_(stops.c.run == run, stops.c.token == found["token"])
+        connection.execute(stops.update().where(before).values(token=token))
+    return token

@@ -143,6 +143,13 @@ class Ledger(Verdicts, Runs):
         with self.transaction() as connection:
             return set(connection.execute(query).scalars())
 
+    def moves(self) -> tuple[int, list[tuple[int, bool]]]:
+        """How many promotions there are, of all models, and each intent to move an alias with whether it was closed."""
+        with self.transaction() as connection:
+            count = connection.execute(sa.select(sa.func.count()).select_from(promotions)).scalar_one()
+            rows = connection.execute(sa.select(alias_moves.c.id, alias_moves.c.done).order_by(alias_moves.c.id))
+            return int(count), [(row.id, row.done) for row in rows]
+
     def followed(self, model: str, sequence: int) -> bool:
         """Whether the alias has ever been at promotion number ``sequence``."""
         query = sa.select(sa.func.count()).where(

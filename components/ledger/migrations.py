@@ -62,7 +62,11 @@ def schema_version(connection: sa.Connection) -> int | None:
     text = connection.execute(query).scalar() if settings_table.name in present else None
     place = connection.engine.url.render_as_string(hide_password=True)
     if text is None or not text.isdecimal():
-        raise RegistryError(f"the ledger {place} has tables and no version of its schema. Restore it from a backup.")
+        tables = ", ".join(sorted(present))
+        raise RegistryError(
+            f"{place} has tables of a ledger's names ({tables}) and no version of its schema: it is another program's "
+            "database, or damaged. Correct RATCHET_LEDGER_URL, or restore the ledger from a backup."
+        )
     found = int(text)
     if found > SCHEMA_VERSION:
         raise RegistryError(
@@ -96,7 +100,7 @@ def _copy(connection: sa.Connection, found: int, say: Callable[[str], None]) -> 
     try:
         copy_database(file, target)
     except (OSError, sqlite3.Error) as error:
-        remedy = "Free disk space and try again; the ledger is unchanged."
+        remedy = "Free disk space, or make its folder writable, and try again; the ledger is unchanged."
         raise RegistryError(f"cannot copy the ledger to {target} before it is migrated: {error}. {remedy}") from error
     say(f"copied the ledger of schema {found} to {target}")
 
@@ -112,12 +116,18 @@ def _runs_by_their_ids(connection: sa.Connection) -> None:
 
 
 def _missing_tables(connection: sa.Connection) -> None:
-    """Schema 4 added ``policies``, schema 5 ``stops``; and others came in between, under the same number."""
+    """Schema 4 added ``policies``; and others came later, under the same number."""
     metadata.create_all(connection)
+
+
+def _stops_and_first_starts(connection: sa.Connection) -> None:
+    """Schema 5 added ``stops``, and ``begun`` in ``runs``."""
+    metadata.create_all(connection)
+    connection.execute(sa.text("ALTER TABLE runs ADD COLUMN begun VARCHAR(40)"))
 
 
 MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema to the next
     2: _runs_by_their_ids,
     3: _missing_tables,
-    4: _missing_tables,
+    4: _stops_and_first_starts,
 }

@@ -22,8 +22,10 @@ class Runs(Database):
     def begin_run(self, identity: str, model: str, run_id: str) -> None:
         """Record that a run has begun, or again, in which case it replaces the one that was open."""
         with self.decision() as connection:
+            first = sa.select(sa.func.coalesce(runs.c.begun, runs.c.started)).where(*_open(identity))
+            begun = connection.execute(first).scalar()
             connection.execute(runs.delete().where(*_open(identity)))
-            values = {"identity": identity, "model": model, "run_id": run_id}
+            values = {"identity": identity, "model": model, "run_id": run_id, "begun": begun}
             connection.execute(runs.insert().values(**values, status="running", started=now()))
 
     def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:

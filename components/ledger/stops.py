@@ -1,11 +1,13 @@
 """Requests that a run stop after its next checkpoint. Its holder, on whatever machine, reads them when it renews its claim."""
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from ratchet.components.errors import RecipeError
+from ratchet.components.ledger.claims import POLL, Watched, uptime
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims, runs, stops
@@ -20,7 +22,6 @@ class Request(NamedTuple):
     model: str
     holder: str
     run: str  # the identity
-    token: int
 
 
 def ask_to_stop(ledger: Ledger, name: str, by: str) -> Request:
@@ -31,29 +32,47 @@ def ask_to_stop(ledger: Ledger, name: str, by: str) -> Request:
         by: who asks.
 
     Raises:
-        RecipeError: if there is no such run, several begin so, or no process acts for it.
+        RecipeError: if there is no such run, several begin so, or no process acts for it yet or any longer.
     """
     with ledger.transaction() as connection:
         run = _named(connection, name)
-        held = sa.select(claims.c.token, claims.c.holder).where(claims.c.run == run["identity"], claims.c.held)
+        held = sa.select(claims).where(claims.c.run == run["identity"], claims.c.held)
         claim = connection.execute(held).mappings().first()
+        called = f"run {run['run_id']} of {run['model']}"
         if claim is None or run["result"] is not None:
-            raise RecipeError(f"run {run['run_id']} of {run['model']} is not in progress: its status is {run['status']}.")
+            raise RecipeError(f"{called} is not in progress: its status is {run['status']}.")
+        if run["status"] != "running":
+            again = "Ask again once `ratchet status` says that it is running."
+            raise RecipeError(f"{called} is {run['status']}, and {claim['holder']} is about to resume it. {again}")
         connection.execute(stops.delete().where(stops.c.run == run["identity"]))
         connection.execute(stops.insert().values(run=run["identity"], token=claim["token"], by=by[:80], at=now()))
-        return Request(run["run_id"], run["model"], claim["holder"], run["identity"], claim["token"])
+        return Request(run["run_id"], run["model"], claim["holder"], run["identity"])
 
 
-def asked_by(connection: sa.Connection, run: str, token: int) -> str | None:
-    """Who asked the holder of a claim to stop; None if nobody did."""
-    return connection.execute(sa.select(stops.c.by).where(stops.c.run == run, stops.c.token == token)).scalar()
+def wait_for_end(ledger: Ledger, request: Request, clock: Callable[[], float] = uptime) -> str:
+    """Wait until the process that was asked has let go of the run; returns the run's status.
 
-
-def is_held(ledger: Ledger, request: Request) -> bool:
-    """Whether the process that was asked still acts for the run."""
-    same = sa.and_(claims.c.run == request.run, claims.c.token == request.token, claims.c.held)
+    Raises:
+        RecipeError: if the process is dead: it did not renew its claim for the claim's whole lifetime.
+    """
+    watched = Watched(None, clock())
+    while (found := _asked(ledger, request.run)) is not None:
+        if watched.silent(found, clock()):
+            dead = f"{request.holder} did not renew its claim for {found['seconds']:g} s, so it is dead"
+            raise RecipeError(f"{dead}. The command that started the run resumes it.")
+        if not watched.same(found):
+            watched = Watched(found, clock())
+        ledger.clock.sleep(POLL)
     with ledger.transaction() as connection:
-        return connection.execute(sa.select(claims.c.run).where(same)).first() is not None
+        return str(connection.execute(sa.select(runs.c.status).where(runs.c.run_id == request.run_id)).scalar())
+
+
+def _asked(ledger: Ledger, run: str) -> sa.RowMapping | None:
+    """The claim that is held on a run and whose holder was asked to stop."""
+    same = sa.and_(stops.c.run == claims.c.run, stops.c.token == claims.c.token)
+    query = sa.select(claims).join(stops, same).where(claims.c.run == run, claims.c.held)
+    with ledger.transaction() as connection:
+        return connection.execute(query).mappings().first()
 
 
 def _named(connection: sa.Connection, name: str) -> sa.RowMapping:

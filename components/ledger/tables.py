@@ -128,9 +128,10 @@ runs = sa.Table(
     sa.Column("identity", sa.String(64), nullable=False),  # several runs may have it; at most one of them is open
     sa.Column("model", sa.String(64), nullable=False),
     sa.Column("status", sa.String(20), nullable=False),
-    sa.Column("started", sa.String(40), nullable=False),
+    sa.Column("started", sa.String(40), nullable=False),  # by the newest process
     sa.Column("finished", sa.String(40)),
     sa.Column("result", sa.Text),
+    sa.Column("begun", sa.String(40)),  # by the first process, if another resumed the run
 )
 # So that the flow run of a killed process can be ended in Prefect by a process that comes later.
 flow_runs = sa.Table(

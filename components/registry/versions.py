@@ -124,6 +124,16 @@ class Versions:
                 )
         return get_artifact_repository(uri)
 
+    def place(self, name: str, version: str) -> Path | None:
+        """The folder of a version's artifact, relative to the project's own artifacts; None if it is elsewhere."""
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        uri = self.client.get_model_version_download_uri(name, version)
+        if not self.local or not uri.startswith(("file:", "/")):
+            return None
+        place, ours = Path(local_file_uri_to_path(uri)).resolve(), self.artifacts.resolve()
+        return place.relative_to(ours) if place.is_relative_to(ours) else None
+
     def version(self, name: str, version: str) -> RegisteredVersion:
         """What the registry records about a version.
 

@@ -43,6 +43,8 @@ class Source:
     name: str  # in it
     path: Path
     size: int  # bytes
+    sha256: str | None = None  # that a record gives it
+    md5: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class Member:
     bytes: int
 
 
-def source(name: str, path: Path) -> Source:
+def source(name: str, path: Path, sha256: str | None = None, md5: str | None = None) -> Source:
     """A file, with its size now."""
-    return Source(name, path, path.stat().st_size)
+    return Source(name, path, path.stat().st_size, sha256, md5)
 
 
 def archive_size(sources: Sequence[Source]) -> int:
@@ -118,7 +120,12 @@ def _add(tar: tarfile.TarFile, one: Source) -> dict[str, Any]:
             if error.errno is not None:
                 raise
             raise StoreError(f"{one.path} changed while it was read. Run the backup again.") from error  # it became shorter
-        return {"sha256": reader.digest.hexdigest(), "bytes": found.st_size}
+        digest, md5 = reader.digest.hexdigest(), reader.md5.hexdigest()
+        if one.sha256 not in (None, digest) or one.md5 not in (None, md5):
+            raise StoreError(
+                f"{one.path} is damaged: it is not what its record says. Restore it, or delete it if nothing needs it."
+            )
+        return {"sha256": digest, "bytes": found.st_size}
 
 
 def _header(name: str, size: int, modified: float) -> tarfile.TarInfo:
@@ -131,11 +138,12 @@ class _Hashing(io.RawIOBase):
     """A reader that hashes what was read."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, hashlib.sha256()
+        self.file, self.digest, self.md5 = file, hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size)
         self.digest.update(data)
+        self.md5.update(data)
         return data
 
 
@@ -178,7 +186,8 @@ def _extracted(tar: tarfile.TarFile, folders: Mapping[str, Path]) -> tuple[dict[
             continue
         place, rest = _place(header.name)
         # After our own checks, the standard library's, as a second line of defence.
-        tarfile.data_filter(header.replace(name=rest, deep=False), str(folders[place]))
+        if hasattr(tarfile, "data_filter"):  # since Python 3.11.4
+            tarfile.data_filter(header.replace(name=rest, deep=False), str(folders[place]))
         found[header.name] = _extract(tar, header, folders[place] / rest)
     for folder in folders.values():
         for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):

@@ -1,17 +1,18 @@
 """``ratchet backup``: ledger, MLflow, and what is alive of datasets and stages, in one file, while runs are in progress.
 
-Ledger and MLflow are copied at one moment at which no run decides anything: the state is one that a crash could have left,
+MLflow is copied after the ledger, and both again if a champion moved in between: the state is one that a crash could have left,
 and a run that follows completes it. Files of the store and of DVC's cache do not change, and none is deleted meanwhile.
 """
 
+import math
 import os
 import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,9 +30,11 @@ from ratchet.components.run.archive import Source, source, write_archive
 from ratchet.components.run.cleanup import Alive, Cleanup
 from ratchet.components.run.locks import Locks
 from ratchet.components.run.project import open_tracker
-from ratchet.components.sqlite_files import sqlite_url
+from ratchet.components.sqlite_files import sqlite_file, sqlite_url
 from ratchet.components.text import redacted
 
+ATTEMPTS = 5
+PATIENCE_SECONDS = 300.0  # for a database that is locked, or keeps changing
 NEEDED_ONLY = Retention(keep_days=0, keep_runs=0, keep_refused_versions=0)
 STEP = re.compile(r"step_(\d+)(?:\.json)?")
 
@@ -65,19 +68,21 @@ def back_up(home: Home, target: Path, say: Callable[[str], None]) -> Backup:
     with locks.working("backup", "another backup is in progress; waiting"), home.workspace("backup") as folder:
         home.mark()
         databases, elsewhere = _databases(home, folder, say)
+        linked = _linked(home, folder)  # before it is asked what is alive: a training may end, and is a stage then
         alive = _alive(home, locks, folder)
         datasets, missing = _datasets(home, alive)
+        artifacts, outside = _artifacts(home, locks, folder) if owns_mlflow(home) else ([], [])
         sources = [
             *databases,
             source(f"state/{VERSION_FILE}", home.state / VERSION_FILE),
             *(source(f"project/{place.pointer.name}", place.pointer) for place in places(home.project)),
-            *(one for name in alive.stages for one in _below(f"state/store/{name}", home.store / name)),
-            *_checkpoints(home, alive, folder),
+            *(one for name in alive.stages for one in _stage(f"state/store/{name}", home.store / name)),
+            *(one for name in alive.checkpoints for one in _below(f"state/store/{name}", linked / name)),
             *datasets,
             *_below("state/reports", home.reports),
-            *(_below("mlflow/artifacts", home.artifacts) if owns_mlflow(home) else ()),
+            *artifacts,
         ]
-        elsewhere += missing
+        elsewhere += missing + outside
         schema = {"ledger": SCHEMA_VERSION, "state": VERSION}
         facts = {"made": now(), "ratchet": _release(), "schema": schema, "elsewhere": elsewhere}
         return Backup(target, len(sources), write_archive(target, sources, facts), elsewhere)
@@ -119,45 +124,116 @@ def _databases(home: Home, folder: Path, say: Callable[[str], None]) -> tuple[li
             f"copies of the databases take {needed / MIB:,.0f} MiB, and the disk of {home.state} has {free / MIB:,.0f} MiB "
             "free. Free space and try again."
         )
-    found = []
-    with ledger.transaction():  # no run can decide anything, and no alias begins to move
-        for name, path in own.items():
-            copy = folder / path.name
+    _copy_together(ledger, {path: folder / path.name for path in own.values()})
+    found = [source(name, folder / path.name) for name, path in own.items()]
+    elsewhere = []
+    if not owns_ledger(home):
+        file = sqlite_file(home.ledger)
+        how = "copy it with `sqlite3 FILE '.backup COPY'`" if file else "back it up with its server's own tools"
+        elsewhere.append(redacted(f"the ledger, at {ledger.url.render_as_string(hide_password=True)}: {how}, at the same time"))
+    if not owns_mlflow(home):
+        elsewhere.append(redacted(f"MLflow, at {home.tracking_uri}, with its artifacts: use its own tools, at the same time"))
+    return found, elsewhere
+
+
+def _copy_together(ledger: Ledger, copies: Mapping[Path, Path]) -> None:
+    """Copy databases, in this order, so that no champion moves and no alias begins or ends to move in between.
+
+    Raises:
+        StoreError: if that cannot be, or champions keep moving.
+    """
+    for _ in range(ATTEMPTS):
+        before = ledger.moves()
+        for path, copy in copies.items():
             try:
-                copy_database(path, copy)
+                copy_database(path, copy, PATIENCE_SECONDS)
             except (OSError, sqlite3.Error) as error:
                 raise StoreError(
                     f"cannot copy {path}: {error}. Free disk space, or close the program that locks it."
                 ) from error
-            found.append(source(name, copy))
-    tools = "is not in this backup: back it up with that server's own tools, at the same time"
-    elsewhere = (
-        [] if owns_ledger(home) else [redacted(f"the ledger, at {ledger.url.render_as_string(hide_password=True)}, {tools}")]
-    )
-    elsewhere += [] if owns_mlflow(home) else [redacted(f"MLflow, at {home.tracking_uri}, with its artifacts, {tools}")]
-    return found, elsewhere
+        if ledger.moves() == before:
+            return
+    raise StoreError("champions were promoted all the time. Run the backup again.")
+
+
+def _copied(home: Home, folder: Path) -> Ledger:
+    """The copy of the ledger; the ledger itself if that is elsewhere."""
+    return Ledger(sqlite_url(folder / "ledger.db") if owns_ledger(home) else home.ledger)
 
 
 def _alive(home: Home, locks: Locks, folder: Path) -> Alive:
     """What the copy of the ledger needs, if it was copied."""
-    ledger = Ledger(sqlite_url(folder / "ledger.db")) if owns_ledger(home) else Ledger(home.ledger)
+    ledger = _copied(home, folder)
     model = next(iter(ledger.models()), "")  # all champions of all models are kept
-    return Cleanup(home, model, NEEDED_ONLY, ledger, lambda: open_tracker(home, locks, model), time.time()).alive()
+    return Cleanup(home, model, NEEDED_ONLY, ledger, lambda: open_tracker(home, locks, model), time.time(), math.inf).alive()
 
 
 def _datasets(home: Home, alive: Alive) -> tuple[list[Source], list[str]]:
-    """The objects of the datasets in DVC's cache; and a line for each dataset that it does not have whole."""
+    """The objects of the datasets, from DVC's cache or else the local remote; and a line for each that is in neither."""
     found: dict[str, Source] = {}
     missing = []
     for name in alive.datasets:
-        objects = versioning.cached(name, home.dvc)
-        if objects is None or not all(path.is_file() for path in objects):
-            missing.append(f"dataset {name} is not whole in DVC's cache: it is in the remote, or its run makes it again")
-            continue
-        for path in objects:
-            member = f"state/dvc/{path.relative_to(home.dvc).as_posix()}"
-            found[member] = source(member, path)
+        try:
+            found |= {one.name: one for one in _objects(home, name)}
+        except FileNotFoundError:
+            missing.append(f"dataset {name} is neither in DVC's cache nor in the local remote; `ratchet data pull` may have it")
     return list(found.values()), missing
+
+
+def _artifacts(home: Home, locks: Locks, folder: Path) -> tuple[list[Source], list[str]]:
+    """MLflow's artifacts, with the hashes of the champions' models; and a line for each champion that is elsewhere.
+
+    Raises:
+        StoreError: if a file of a champion's model is missing.
+    """
+    recorded, outside = _champions(home, locks, _copied(home, folder))
+    found = [replace(one, sha256=recorded.get(one.path)) for one in _below("mlflow/artifacts", home.artifacts)]
+    if missing := sorted(recorded.keys() - {one.path for one in found}):
+        raise StoreError(f"{missing[0]} of a champion is missing, or is a link. Restore it, and run the backup again.")
+    return found, outside
+
+
+def _champions(home: Home, locks: Locks, ledger: Ledger) -> tuple[dict[Path, str], list[str]]:
+    """sha256 of each file of the champions' models, as their manifests have it; and a line for each that is elsewhere."""
+    recorded: dict[Path, str] = {}
+    outside = []
+    for model, number in sorted({(model, row.version) for model, row in ledger.promotions()}):
+        tracker = open_tracker(home, locks, model)
+        if tracker.lacks_files(tracker.version(model, number)):
+            continue  # retention deleted them
+        place = tracker.place(model, number)
+        if place is None:
+            outside.append(f"the files of version {number} of {model} are outside of {home.artifacts}")
+            continue
+        artifact = home.artifacts / place / "artifacts"
+        files = read_json(artifact / "served_manifest.json")["files"]
+        recorded |= {artifact / "model" / name: digest for name, digest in files.items()}
+    return recorded, outside
+
+
+def _objects(home: Home, version: str) -> list[Source]:
+    """
+    Raises:
+        FileNotFoundError: if an object of the version is in neither place.
+    """
+    listing = _object(home, version)
+    return [listing, *(_object(home, name) for name in versioning.listed(listing.path))]
+
+
+def _object(home: Home, name: str) -> Source:
+    place = Path("files", "md5", name[:2], name[2:])
+    path = next((home.dvc / root / place for root in ("cache", "remote") if (home.dvc / root / place).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(name)
+    return source(f"state/dvc/cache/{place.as_posix()}", path, md5=name.removesuffix(".dir"))
+
+
+def _stage(name: str, folder: Path) -> Iterator[Source]:
+    """The files of a finished stage, each with the hash that its manifest gives it."""
+    files = read_json(folder / MANIFEST)["files"]
+    yield source(f"{name}/{MANIFEST}", folder / MANIFEST)
+    for file, digest in sorted(files.items()):
+        yield source(f"{name}/{file}", folder / file, sha256=digest)
 
 
 def _below(name: str, folder: Path) -> Iterator[Source]:
@@ -167,36 +243,34 @@ def _below(name: str, folder: Path) -> Iterator[Source]:
             yield source(f"{name}/{path.relative_to(folder).as_posix()}", path)
 
 
-def _checkpoints(home: Home, alive: Alive, folder: Path) -> Iterator[Source]:
-    """Complete checkpoints of unfinished trainings. As links, because their run deletes the older ones meanwhile."""
-    for name in alive.checkpoints:
-        linked = folder / "checkpoints" / name
-        _link(home.store / name, linked)
-        _drop_incomplete(linked)
-        yield from _below(f"state/store/{name}", linked)
+def _linked(home: Home, folder: Path) -> Path:
+    """A folder with links to the complete checkpoints of trainings, because a run deletes its older ones meanwhile."""
+    target = folder / "checkpoints"
+    for work in sorted(home.store.glob("*/.work.*")):
+        place = target / work.parent.name / work.name
+        _link(work, place)
+        _drop_incomplete(place)
+    return target
 
 
 def _link(work: Path, target: Path) -> None:
-    for path in sorted(work.rglob("*")):
-        place = target / path.relative_to(work)
-        if any(part.startswith((".tmp.", "corrupt.")) for part in place.relative_to(target).parts) or not path.is_file():
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _unless_deleted():
-            try:
-                os.link(path, place)
-            except FileNotFoundError:
-                raise
-            except OSError:  # a file system without links
-                shutil.copy2(path, place)
+    """Links to the files below a folder, as far as they stay there."""
+    for folder, inner, names in os.walk(work):  # which takes no notice of a folder that vanishes
+        inner[:] = [name for name in inner if not name.startswith((".tmp.", "corrupt."))]
+        place = target / Path(folder).relative_to(work)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            with suppress(FileNotFoundError):
+                _link_or_copy(Path(folder, name), place / name)
 
 
-@contextmanager
-def _unless_deleted() -> Iterator[None]:
+def _link_or_copy(path: Path, place: Path) -> None:
     try:
-        yield
+        os.link(path, place)
     except FileNotFoundError:
-        return
+        raise
+    except OSError:  # a file system without links
+        shutil.copy2(path, place)
 
 
 def _drop_incomplete(work: Path) -> None:

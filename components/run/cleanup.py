@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from ratchet.components.provenance.ancestry import recorded_lineage
 from ratchet.components.recipe import Retention
 from ratchet.components.run.locks import BUSY
 from ratchet.components.run.retention import (
+    ABANDONED_DAYS,
     Item,
     RunRecord,
     deletable,
@@ -61,6 +63,7 @@ class Cleanup:
     ledger: "Ledger"
     open_tracker: Callable[[], "Tracker"]
     now: float
+    abandoned_days: float = ABANDONED_DAYS
 
     @cached_property
     def tracker(self) -> "Tracker":
@@ -99,7 +102,7 @@ class Cleanup:
             delete_stage(self.home.store / item.name)
 
     def _deletable(self, items: Iterator[Item], needed: set[str]) -> list[Item]:
-        since = open_since(self._rows, self.now)
+        since = open_since(self._rows, self.now, self.abandoned_days)
         return deletable(items, needed, since, self.retention.keep_days, self.now)
 
     @cached_property
@@ -165,8 +168,9 @@ class Cleanup:
 
     def _stored(self) -> Iterator[Item]:
         for path in sorted(self.home.store.glob("*/*")):
-            if path.is_dir() and not path.is_symlink():
-                yield Item(kind_of(path), f"{path.parent.name}/{path.name}", last_used(path))
+            with suppress(FileNotFoundError):  # a run commits a stage, and drops its checkpoints
+                if path.is_dir() and not path.is_symlink():
+                    yield Item(kind_of(path), f"{path.parent.name}/{path.name}", last_used(path))
 
     def _workspaces(self) -> Iterator[Item]:
         """Leftovers of killed processes: a reproduction's environment can be large."""

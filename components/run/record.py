@@ -166,15 +166,17 @@ class Run:
         """End for now: the run stays open in the ledger, and the same command resumes it."""
         self.claim.confirm()
         reason = self.pause_reason() or str(end)
+        known = self.begun  # by an earlier process, if this one had nothing to record yet
         if self.run_id is not None:
             self.tracker.tags(self.run_id, {"status": Status.STOPPED})
             self.tracker.close_run(self.run_id, "KILLED")
+        if known is not None and self.recorded:
             self.ledger.break_run(self.identity, Status.STOPPED)
         dataset = self.made.data.version if self.made.data else None
         return RunResult(
             Status.STOPPED,
             dataset=dataset,
-            run_id=self.run_id,
+            run_id=known,
             stages=self.stages_as_json(),
             stopped=reason,
             reasons=[f"stopped: {reason}"],

@@ -52,20 +52,21 @@ def restore(home: Home, archive: Path, say: Callable[[str], None]) -> Restored:
     require_no_state(home)
     if not archive.is_file():
         raise StoreError(f"there is no file {archive}. Name a backup.")
-    size, free = archive.stat().st_size, free_bytes(home.state)
-    if size > free:
-        raise StoreError(
-            f"{archive} has {size / MIB:,.0f} MiB, and the disk of {home.state} {free / MIB:,.0f} MiB free. Free space."
-        )
+    for place in (home.state, home.mlflow_database.parent):
+        size, free = archive.stat().st_size, free_bytes(place)
+        if size > free:
+            sizes = f"{archive} has {size / MIB:,.0f} MiB, and the disk of {place} has {free / MIB:,.0f} MiB free"
+            raise StoreError(f"{sizes}. Free space and try again.")
     home.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with Locks(home.leases, say).deleting() as alone, _folders(home) as folders:
         if not alone:
             raise StoreError("a run or another restore is in progress in this project. Wait until it has ended.")
+        require_no_state(home)  # again: another restore may have ended
         manifest = read_archive(archive, folders)
         _check_databases(home, folders)
         _put_in_place(OF_MLFLOW, folders["mlflow"], home.mlflow_database.parent)
-        _put_in_place(OF_THE_STATE, folders["state"], home.state)
         kept = _pointers(home, folders["project"])
+        _put_in_place(OF_THE_STATE, folders["state"], home.state)
     settle(home, say)
     return Restored(
         len(manifest["files"]), str(manifest.get("made")), [str(one) for one in manifest.get("elsewhere", [])], kept

@@ -65,10 +65,15 @@ def kept_champions(history: Sequence[Promotion], keep: int | None) -> set[str]:
     return set(newest[:keep])
 
 
-def open_since(rows: Iterable[Mapping[str, Any]], now: float) -> float:
-    """Start of the oldest open run that may resume, less a margin; what was used since is needed. ``now`` if there is none."""
-    started = [seconds(row["started"]) for row in rows if row["result"] is None]
-    return min((start - LOOKED_UP_BEFORE for start in started if now - start < ABANDONED_DAYS * DAY_SECONDS), default=now)
+def open_since(rows: Iterable[Mapping[str, Any]], now: float, abandoned_days: float = ABANDONED_DAYS) -> float:
+    """First start of the oldest open run that may resume, less a margin: what was used since is needed. ``now`` without any.
+
+    Args:
+        abandoned_days: after its newest start, a run that is open still does not count.
+    """
+    oldest = now - abandoned_days * DAY_SECONDS
+    rows = [row for row in rows if row["result"] is None and seconds(row["started"]) > oldest]
+    return min((seconds(row.get("begun") or row["started"]) - LOOKED_UP_BEFORE for row in rows), default=now)
 
 
 def deletable(items: Iterable[Item], needed: Iterable[str], since: float, keep_days: int, now: float) -> list[Item]:

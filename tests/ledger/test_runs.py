@@ -2,6 +2,7 @@
 
 import pytest
 
+from ratchet.components.ledger import runs
 from ratchet.components.ledger.ledger import Ledger
 
 
@@ -56,3 +57,15 @@ def test_the_first_run_that_a_reward_refused_is_found_by_the_rewards_stage(ledge
     assert ledger.run_refused_by("n", "reward", "k") == "r4"
     assert ledger.run_refused_by("n", "reward", "other") is None
     assert ledger.run_refused_by("m", "data", "k") is None  # it was finished, and refused nothing
+
+
+def test_a_resumed_run_keeps_the_time_of_its_first_start(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in ("monday", "wednesday", "friday"):
+        monkeypatch.setattr(runs, "now", lambda day=day: day)
+        ledger.begin_run("identity", "m", "r1")
+        ledger.break_run("identity", "stopped")
+    (row,) = ledger.latest_runs()
+    assert (row["begun"], row["started"]) == ("monday", "friday")
+    ledger.finish_run("identity", {"status": "refused"})
+    ledger.begin_run("identity", "m", "r2")
+    assert [row["begun"] for row in ledger.latest_runs() if row["run_id"] == "r2"] == [None]

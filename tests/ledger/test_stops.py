@@ -1,15 +1,24 @@
 """A request to stop reaches the process that acts for a run, and no later one."""
 
+import itertools
+
 import pytest
 
 from ratchet.components.errors import RecipeError
+from ratchet.components.ledger import claims
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.ledger.stops import ask_to_stop, is_held
+from ratchet.components.ledger.stops import ask_to_stop, wait_for_end
+from tests.ledger.fakes import FakeClock
+
+
+@pytest.fixture
+def clocked() -> Ledger:
+    return Ledger("sqlite:///:memory:", FakeClock())
 
 
 def begun(ledger: Ledger, identity: str = "identity", run_id: str = "abc123") -> Claim:
-    claim = acquired(ledger, identity, "here", lambda *_: None)
+    claim = acquired(ledger, identity, "here", lambda *_: None, ledger.clock.time)
     ledger.begin_run(identity, "m", run_id)
     return claim
 
@@ -23,18 +32,59 @@ def test_the_holder_reads_the_request_when_it_renews_its_claim(ledger: Ledger) -
     assert claim.stop_asked_by == "ann on host"
 
 
-def test_a_run_that_was_resumed_does_not_stop_for_an_earlier_request(ledger: Ledger) -> None:
+def test_a_run_that_another_process_resumed_does_not_stop_for_an_earlier_request(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = begun(ledger)
-    request = ask_to_stop(ledger, "abc123", "ann")
-    assert is_held(ledger, request)
+    ask_to_stop(ledger, "abc123", "ann")
     first._release()
-    assert not is_held(ledger, request)
+    monkeypatch.setattr(claims.os, "getpid", lambda: 1)
     second = begun(ledger)
     second.confirm()
     assert second.stop_asked_by is None
     ask_to_stop(ledger, "abc123", "ben")
     second.confirm()
     assert second.stop_asked_by == "ben"
+
+
+def test_a_process_that_claims_its_run_again_still_stops(ledger: Ledger) -> None:
+    """`ratchet run` looks what there is to do under a claim of its own, and then runs under another."""
+    first = begun(ledger)
+    ask_to_stop(ledger, "abc123", "ann")
+    first._release()
+    second = begun(ledger)
+    second.confirm()
+    assert (second.token, second.stop_asked_by) == (first.token + 1, "ann")
+
+
+def test_waiting_ends_with_the_claim_and_says_how_the_run_ended(clocked: Ledger) -> None:
+    claim = begun(clocked)
+    request, polls = ask_to_stop(clocked, "abc123", "ann"), itertools.count(1)
+
+    def sleep(seconds: float) -> None:
+        clocked.clock.now += seconds  # type: ignore[attr-defined]
+        claim.confirm()
+        if next(polls) == 400:  # longer than a claim lives without a renewal
+            clocked.break_run("identity", "stopped")
+            claim._release()
+
+    clocked.clock.sleep = sleep  # type: ignore[method-assign]
+    assert wait_for_end(clocked, request, clocked.clock.time) == "stopped"
+
+
+def test_faults_waiting_for_a_process_that_died_elsewhere_ends(clocked: Ledger) -> None:
+    begun(clocked)
+    request, began = ask_to_stop(clocked, "abc123", "ann"), clocked.clock.time()
+    with pytest.raises(RecipeError, match="did not renew its claim for 300 s, so it is dead"):
+        wait_for_end(clocked, request, clocked.clock.time)
+    assert 300 <= clocked.clock.time() - began <= 302
+
+
+def test_faults_a_run_that_is_about_to_be_resumed_cannot_be_asked_yet(ledger: Ledger) -> None:
+    begun(ledger)
+    ledger.break_run("identity", "killed")
+    with pytest.raises(RecipeError, match=r"is killed, and process \d+ on .* is about to resume it\. Ask again"):
+        ask_to_stop(ledger, "abc123", "ann")
 
 
 def test_a_run_is_named_by_the_beginning_of_its_id_if_that_is_clear(ledger: Ledger) -> None:

@@ -14,7 +14,6 @@ import pytest
 from ratchet.components.errors import RatchetError, RecipeError, RegistryError, StoreError
 from ratchet.components.files import MANIFEST, commit_directory, write_json, write_text
 from ratchet.components.home import Home
-from ratchet.components.ledger import database
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
@@ -24,6 +23,7 @@ from ratchet.components.run.locks import BUSY, Locks
 from ratchet.components.run.restore import restore as put_back
 from ratchet.components.store import Store
 
+MODEL = Path("models", "m 1")  # below the artifacts
 OLD = 1_700_000_000.0  # before every run of these tests
 CHAMPIONS, NOBODYS = "a" * 32, "b" * 32
 
@@ -59,7 +59,10 @@ def ended(ledger: Ledger, run_id: str, key: str, data: str) -> None:
 
 def mlflow(home: Home) -> None:
     """As much of MLflow's database as has places of artifacts."""
-    write_text(home.artifacts / "models" / "m 1" / "MLmodel", "flavors")
+    artifact = home.artifacts / MODEL
+    write_text(artifact / "MLmodel", "flavors")
+    write_text(artifact / "artifacts" / "model" / "weights", "champion")
+    write_json(artifact / "artifacts" / "served_manifest.json", {"files": {"weights": hashlib.sha256(b"champion").hexdigest()}})
     with closing(sqlite3.connect(home.mlflow_database)) as connection, connection:
         connection.execute("CREATE TABLE experiments (artifact_location TEXT)")
         for table, column in (("runs", "artifact_uri"), ("model_versions", "source")):
@@ -67,6 +70,23 @@ def mlflow(home: Home) -> None:
         connection.execute("CREATE TABLE logged_models (artifact_location TEXT)")
         connection.execute("INSERT INTO experiments VALUES (?)", [home.artifacts.as_uri()])
         connection.execute("INSERT INTO model_versions VALUES (?)", [f"{home.artifacts.as_uri()}/models/m%201"])
+
+
+class FakeTracker:
+    """MLflow's registry, which knows one version."""
+
+    def __init__(self, place: Path | None = MODEL) -> None:
+        self.found = place
+
+    def version(self, name: str, version: str) -> tuple[str, str]:
+        return name, version
+
+    def lacks_files(self, version: tuple[str, str]) -> bool:
+        assert version == ("m", "1")
+        return False
+
+    def place(self, name: str, version: str) -> Path | None:
+        return self.found
 
 
 def opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
@@ -80,6 +100,7 @@ def opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A project with a champion, a pointer to another dataset, and leftovers of runs that nothing needs."""
     home = opened(tmp_path / "pro # ject", monkeypatch)
+    monkeypatch.setattr(backup, "open_tracker", lambda *_: FakeTracker())
     ledger = Ledger(home.ledger)
     ended(ledger, "r1", CHAMPIONS, dataset(home, "champion"))
     ended(ledger, "r2", NOBODYS, dataset(home, "nobody"))
@@ -151,23 +172,43 @@ def test_a_pointer_that_a_person_moved_meanwhile_stays(home: Home, file: Path) -
     assert (home.project / "data.dvc").read_text() == "mine"
 
 
-def test_no_run_decides_anything_between_the_copies_of_ledger_and_mlflow(
+def test_a_champion_that_moves_between_the_copies_is_in_both_or_in_neither(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied: list[str] = []
-
-    def copy(source: Path, target: Path) -> None:
-        with pytest.raises(RegistryError, match="database is locked"):
-            run.count_use("m", "fold", "challenger", "incumbent", "rules")
+    def copy(source: Path, target: Path, seconds: float) -> None:
         copied.append(source.name)
-        before(source, target)
+        before(source, target, seconds)
+        if len(copied) in moves:
+            ledger.begin_move(champion, "m")
 
-    monkeypatch.setattr(database, "LOCK_TIMEOUT_SECONDS", 0.1)
-    run, before = Ledger(home.ledger), backup.copy_database
+    copied: list[str] = []
+    ledger, before, moves = Ledger(home.ledger), backup.copy_database, {1, 4}
+    champion = ledger.history("m")[0]
     monkeypatch.setattr(backup, "copy_database", copy)
     back_up(home, tmp_path / "b.tar", silent)
-    assert copied == ["ledger.db", "mlflow.db"]
-    run.count_use("m", "fold", "challenger", "incumbent", "rules")
+    assert copied == ["ledger.db", "mlflow.db"] * 3
+    moves.update(range(1000))
+    with pytest.raises(StoreError, match="champions were promoted all the time"):
+        back_up(home, tmp_path / "c.tar", silent)
+
+
+def test_a_training_that_ends_meanwhile_is_a_stage_of_the_backup(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*arguments: Any) -> Any:
+        Store(home.store).commit("train", "c" * 32, lambda path: write_text(path / "model" / "weights", "new"), {})
+        assert not work.exists()
+        return before(*arguments)
+
+    work, before = home.store / "train" / f".work.{'c' * 32}", backup._alive
+    Ledger(home.ledger).begin_run("open", "m", "r3")
+    commit_directory(work / "step_000002", lambda path: write_text(path / "policy.safetensors", "weights"), {})
+    monkeypatch.setattr(backup, "_alive", ends)
+    back_up(home, tmp_path / "b.tar", silent)
+    remove_state(home)
+    put_back(home, tmp_path / "b.tar", silent)
+    assert Store(home.store).find("train", "c" * 32) is not None
+    assert not work.exists()
 
 
 def test_nothing_is_deleted_and_runs_may_begin_during_a_backup(
@@ -222,7 +263,7 @@ def test_what_is_on_a_server_is_named_without_its_password_and_the_rest_is_backe
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example")
     done = back_up(home, tmp_path / "b.tar", silent)
     ledger, server = done.elsewhere
-    assert "elsewhere.db, is not in this backup: back it up with that server's own tools" in ledger
+    assert "elsewhere.db: copy it with `sqlite3 FILE '.backup COPY'`" in ledger
     assert "mlflow.example" in server
     assert "secret" not in server
     remove_state(home)
@@ -231,11 +272,51 @@ def test_what_is_on_a_server_is_named_without_its_password_and_the_rest_is_backe
     assert Store(home.store).find("train", CHAMPIONS) is not None
 
 
-def test_a_dataset_that_the_cache_lacks_is_named(home: Home, tmp_path: Path) -> None:
+def test_a_dataset_comes_from_the_local_remote_if_the_cache_lacks_it_and_else_is_named(home: Home, tmp_path: Path) -> None:
     row = hashlib.md5(b"pinned", usedforsecurity=False).hexdigest()
-    (home.dvc / "cache" / "files" / "md5" / row[:2] / row[2:]).unlink()
+    cached, remote = (home.dvc / name / "files" / "md5" / row[:2] / row[2:] for name in ("cache", "remote"))
+    remote.parent.mkdir(parents=True)
+    cached.rename(remote)
+    assert back_up(home, tmp_path / "b.tar", silent).elsewhere == []
+    remote.unlink()
+    (said,) = back_up(home, tmp_path / "c.tar", silent).elsewhere
+    assert "is neither in DVC's cache nor in the local remote" in said
+    remove_state(home)
+    put_back(home, tmp_path / "b.tar", silent)
+    assert cached.read_bytes() == b"pinned"
+
+
+def weights(home: Home) -> Path:
+    return home.artifacts / MODEL / "artifacts" / "model" / "weights"
+
+
+def test_a_champion_whose_files_are_elsewhere_is_named(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "open_tracker", lambda *_: FakeTracker(None))
     (said,) = back_up(home, tmp_path / "b.tar", silent).elsewhere
-    assert "is not whole in DVC's cache" in said
+    assert "the files of version 1 of m are outside of" in said
+
+
+def test_faults_a_champion_whose_file_is_missing_or_a_link(home: Home, tmp_path: Path) -> None:
+    moved = tmp_path / "weights"
+    weights(home).rename(moved)
+    for leave in (lambda: None, lambda: weights(home).symlink_to(moved)):
+        leave()
+        with pytest.raises(StoreError, match=r"model/weights of a champion is missing, or is a link"):
+            back_up(home, tmp_path / "b.tar", silent)
+
+
+@pytest.mark.parametrize("what", ["champion", "stage", "dataset"])
+def test_faults_what_is_damaged_is_not_backed_up(home: Home, tmp_path: Path, what: str) -> None:
+    md5 = hashlib.md5(b"champion", usedforsecurity=False).hexdigest()
+    places = {
+        "champion": weights(home),
+        "stage": home.store / "train" / CHAMPIONS / "model" / "weights",
+        "dataset": home.dvc / "cache" / "files" / "md5" / md5[:2] / md5[2:],
+    }
+    places[what].write_text("other")
+    with pytest.raises(StoreError, match="is damaged: it is not what its record says"):
+        back_up(home, tmp_path / "b.tar", silent)
+    assert not (tmp_path / "b.tar").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What may be deleted: nothing used recently, nothing needed, and no champion."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -53,6 +54,17 @@ def test_only_what_is_old_and_not_needed_goes() -> None:
 def test_what_was_used_since_an_open_run_began_stays_at_any_age() -> None:
     since = open_since([row("a", 5, "killed"), row("b", 20, "running")], NOW)
     assert [item.name for item in deletable([aged("before", 26), aged("since", 24)], [], since, 0, NOW)] == ["before"]
+
+
+def test_what_a_run_used_before_it_was_resumed_stays() -> None:
+    resumed = {**row("a", 20, "running"), "begun": "2026-10-05T00:00:00+00:00"}  # 56 days ago
+    since = open_since([resumed], NOW)
+    assert [item.name for item in deletable([aged("before", 57), aged("since", 55)], [], since, 0, NOW)] == ["before"]
+
+
+def test_a_backup_takes_no_open_run_for_abandoned() -> None:
+    old = {**row("a", 1, "killed"), "started": "2026-01-01T00:00:00+00:00"}
+    assert open_since([old], NOW, math.inf) < seconds("2026-01-01T00:00:00+00:00")
 
 
 def test_a_run_that_was_killed_long_ago_is_not_expected_back() -> None:

@@ -1,5 +1,7 @@
 """``ratchet stop``: whom it asks, and that it fails where nobody can stop."""
 
+import getpass
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.run.locks import Locks, lock_name
-from ratchet.flows.cli import app, stop
+from ratchet.flows.cli import app
 
 IDENTITY = "ab" * 32
 
@@ -38,18 +40,17 @@ def test_a_run_on_another_machine_is_asked_through_the_ledger(home: Home) -> Non
     assert claim.stop_asked_by is not None
 
 
-def test_wait_returns_once_the_run_has_let_go(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_says_how_the_run_ended(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = begun(home, "another machine")
-    waited: list[float] = []
 
     def sleep(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 3:
-            claim._release()
+        claim.ledger.finish_run(IDENTITY, {"status": "refused"})
+        claim._release()
 
-    monkeypatch.setattr(stop.time, "sleep", sleep)
-    assert CliRunner().invoke(app, ["stop", "abc123", "--wait"]).exit_code == 0
-    assert len(waited) == 3
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(getpass, "getuser", lambda: {}["no name"])
+    done = CliRunner().invoke(app, ["stop", "abc123", "--wait"])
+    assert (done.exit_code, "run abc123: refused" in done.output) == (0, True)
 
 
 def test_faults_a_run_whose_process_is_dead_is_not_in_progress(home: Home) -> None:
