@@ -177,7 +177,7 @@ def _asking(columns: Sequence[Column]) -> str | None:
     """Chat messages, else a text whose name says so, else the longest text whose name does not say that it is another thing."""
     messages = [column for column in columns if column.kind == "messages" and column.name not in PAIR]
     texts = [column for column in columns if column.kind == "text"]
-    free = [column for column in texts if not _words(column.name) & {*RIGHT, *NEITHER}]
+    free = [column for column in texts if not _words(column.name) & {*RIGHT, *NEITHER} and _share(column.given, is_number) < 1]
     longest = [max(free, key=lambda column: column.length)] if free else []
     found = [*_named(messages, ("messages",)), *messages, *_named(texts, ASKING), *longest]
     return found[0].name if found else None

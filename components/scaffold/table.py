@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ratchet.components.data.columns import conversation
 from ratchet.components.data.readers import DELIMITERS, Record, parse_json_lines, read_csv, read_parquet
-from ratchet.components.errors import RecipeError
+from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.recipe.sources import SUFFIXES
 
 ROWS = 2_000  # read at most, however large the file is
@@ -76,11 +76,13 @@ def read_table(path: Path, most: int = ROWS) -> Table:
     """The first rows of a JSONL, CSV or Parquet file.
 
     Raises:
-        RecipeError: if it is not a file of rows.
-        DataError: naming the line that is not a row.
+        RecipeError: if it is not a file of rows, naming the line that is not one.
     """
     source = _source(path)
-    records = [record for _, record in islice(_records(path, source), most + 1)]
+    try:
+        records = [record for _, record in islice(_records(path, source), most + 1)]
+    except DataError as error:
+        raise RecipeError(str(error)) from error
     if not any(records):
         raise RecipeError(f"{path} has no rows. Give a file with one example per row, of what is asked and what is right.")
     whole, rows = len(records) <= most, records[:most]

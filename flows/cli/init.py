@@ -176,7 +176,7 @@ def chosen_judge(table: "Table", columns: "Columns", given: Answers) -> tuple[st
         RecipeError: if the rows are not for the task.
     """
     from ratchet.components.errors import RecipeError
-    from ratchet.components.scaffold.guess import TASKS, guess_task, require_task
+    from ratchet.components.scaffold.guess import TASKS, guess_task, references, require_task
     from ratchet.flows.cli.views.init import say_tasks
 
     if given.grader is not None:
@@ -187,11 +187,11 @@ def chosen_judge(table: "Table", columns: "Columns", given: Answers) -> tuple[st
         if not given.yes:
             say_tasks()
             task = ask("task, or FILE:function that judges", task)
-        if given.yes and task == "own":
-            raise RecipeError(f"no row of {table.path} says what is right. Name a column with --answer, or give --grader.")
     if task not in TASKS and ":" in task:
         return "own", task
     require_task(table, columns, task)
+    if task == "own" and not references(table, columns):
+        raise RecipeError(f"no row of {table.path} says what is right. Name a column with --answer, or give --grader.")
     return task, None
 
 

@@ -85,6 +85,7 @@ def test_a_function_of_ones_own_is_gold(place: Path) -> None:
     assert "graders.py" not in files(place)
 
 
+@pytest.mark.slow
 def test_a_task_of_ones_own_gets_a_function_to_start_from(place: Path) -> None:
     write_jsonl(place / "r.jsonl", [{"question": f"say {n}", "answer": f"word {n} of {n * 7}"} for n in range(30)])
     call("--data", "r.jsonl", "--task", "own", "--yes")
@@ -169,6 +170,8 @@ def test_faults_without_a_terminal_nothing_is_asked(place: Path) -> None:
         (["--data", "q.jsonl"], "queries need the SQLite file.*there is none.*--database"),
         (["--data", "q.jsonl", "--database", "none.sqlite"], r"there is no file .*none\.sqlite"),
         (["--data", "p.jsonl"], "no row of .* says what is right"),
+        (["--data", "p.jsonl", "--task", "own"], "no row of .* says what is right"),
+        (["--data", "array.json"], "a JSON array, but JSONL has one object per line"),
         (["--data", "data/t.csv"], r"data/t\.csv is in data/"),
     ],
 )
@@ -179,6 +182,7 @@ def test_faults_bad_usage_is_said_and_nothing_is_written(place: Path, arguments:
     (place / "broken.py").write_text("import broken_module\n")
     write_jsonl(place / "q.jsonl", [{"question": f"q{n}", "sql": f"SELECT {n}"} for n in range(30)])
     write_jsonl(place / "p.jsonl", [{"prompt": f"say {n}"} for n in range(30)])
+    (place / "array.json").write_text("[]")
     before = files(place)
     with pytest.raises(RatchetError, match=message) as caught:
         call(*arguments, "--yes")
@@ -218,6 +222,7 @@ def run_tests(folder: Path) -> str:
     return re.split(" in ", done.stdout.splitlines()[-1])[0]
 
 
+@pytest.mark.slow
 def test_the_projects_own_tests_pass_and_notice_a_broken_gold(place: Path) -> None:
     bills(place / "rows.jsonl")
     call("--data", "rows.jsonl", "--yes")
@@ -227,6 +232,7 @@ def test_the_projects_own_tests_pass_and_notice_a_broken_gold(place: Path) -> No
     assert run_tests(place) == "2 failed, 2 passed"
 
 
+@pytest.mark.slow
 def test_a_path_with_odd_characters_is_a_project(tmp_path: Path) -> None:
     folder = tmp_path / "my tickets #1 100%?"
     folder.mkdir()

@@ -53,6 +53,7 @@ def test_a_given_column_is_taken() -> None:
     [
         ({"n": [1, 2], "m": [3, 4]}, {}, "no column of rows.jsonl is a question.*'n', 'm'"),
         ({"text": ["", ""], "label": ["a", "b"]}, {}, "no column"),
+        ({"n": ["1", "2"], "m": ["3", "4"]}, {}, "no column"),  # of a CSV file, where every value is text
         ({"text": texts(2), "p": ["a", "b"], "q": ["c", "d"]}, {}, "several columns.*'p', 'q'.*--answer"),
         ({"text": texts(2)}, {"right": "label"}, "--answer 'label' is not a column. The columns are 'text'"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ratchet.components.errors import DataError, RecipeError
+from ratchet.components.errors import RecipeError
 from ratchet.components.scaffold.table import Column, read_table
 from tests.scaffold.rows import sums, tickets, write_csv, write_jsonl
 
@@ -75,7 +75,7 @@ def test_faults_a_file_without_rows_is_refused(tmp_path: Path, name: str, conten
 
 def test_faults_what_is_no_row_is_named_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\nnot json\n')
-    with pytest.raises(DataError, match="line 2"):
+    with pytest.raises(RecipeError, match="line 2"):
         read_table(tmp_path / "rows.jsonl")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ratchet.components.text import visible
+from ratchet.flows.cli.options import invocation
 
 if TYPE_CHECKING:
     from ratchet.components.scaffold.function import Inspected
@@ -104,7 +105,7 @@ def say_written(folder: Path, names: Sequence[str], ci: bool) -> None:
     top = next((path for path in (folder, *folder.parents) if (path / ".git").exists()), folder)
     if ci and top != folder:
         say(f"note: GitHub reads workflows in {top} only: move it there, with working-directory: {folder.relative_to(top)}")
-    here = folder == Path.cwd()
+    here = folder == (invocation.folder or Path.cwd())
     say(f"next    {'' if here else f'cd {shlex.quote(str(folder))} && '}ratchet check")
 
 

@@ -2,33 +2,17 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from ratchet.components.extras import TRAIN
 from ratchet.components.run.check import Checked, Part, State
 from ratchet.components.run.prompts import Prompt
 from ratchet.flows.cli.views import check as view
-from tests.commands import environment
+from tests.commands import ratchet, without
 from tests.places import MICRO
-
-BLOCKED = """
-import sys
-from importlib.machinery import ModuleSpec
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        return ModuleSpec(name, self) if name in ("torch", "transformers") else None
-
-    def create_module(self, spec):
-        raise ModuleNotFoundError(f"this test has no {spec.name}")
-
-sys.meta_path.insert(0, Absent())
-from ratchet.flows.cli import main
-main()
-"""
 
 
 def shown(found: Checked, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -77,10 +61,9 @@ def test_a_long_finding_keeps_its_beginning_and_its_remedy() -> None:
 
 @pytest.mark.slow
 def test_a_project_is_checked_without_torch_and_a_run_finds_its_stages(project: Path) -> None:
-    arguments = ["check", "--recipe", str(MICRO), "--json"]
-    command = [sys.executable, "-c", BLOCKED, *arguments]
+    command, base = ratchet("check", "--recipe", str(MICRO), "--json"), without(project / "without", *TRAIN)
     first, second = (
-        subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment()) for _ in range(2)
+        subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=base) for _ in range(2)
     )
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
     result = json.loads(first.stdout)
