@@ -3,9 +3,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ratchet.components.graders.protocol import Grade
 from ratchet.components.recipe import JsonLines, load_recipe, parts
+from ratchet.components.rewards.checks.on_pairs import ScoredPairs
+from ratchet.components.rewards.checks.validation import Subject, checks_on_pairs
 from ratchet.components.training.estimate import GIB, Place, plan_ahead
 from tests.places import RECIPES
 
@@ -40,3 +44,17 @@ def test_its_model_and_rows_are_those_of_the_table_and_it_is_not_fine_tuned(path
         assert isinstance(part.source, JsonLines)
         assert Path(part.source.path).parts[0] != "data"  # which `ratchet data prepare` writes
         assert part.source.path in row or "the same" in row
+
+
+def no_grades(prompts: object, completions: object, rows: object) -> list[Grade]:
+    return []
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_without_preferences_the_checks_that_need_them_are_waived(path: Path) -> None:
+    recipe = load_recipe(path)
+    wanted, nothing = recipe.reward.validation, ScoredPairs([], np.zeros(0), np.zeros(0), 0.9)
+    checks = checks_on_pairs(Subject("verifier", no_grades, no_grades), nothing, wanted)
+    failed = {check.name for check in checks if check.passed is False}
+    assert failed == {"pair_accuracy", "length_baseline", "padding_invariance", "text_invariance", "format_perturbation"}
+    assert set(wanted.waive) == (set() if recipe.data.split.pairs else failed)
