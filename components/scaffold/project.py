@@ -92,6 +92,8 @@ def _comments(own: Own, values: Mapping[str, Any]) -> dict[str, str]:
         comments["graders.right"] = f"the labels of {seen}; add others"
     if pairs and own.grader is None:
         comments["graders.right"] = "a stand-in: nearness to the chosen answer"
+    if not pairs:
+        comments["reward"] = "the gold itself; there are no pairs for these checks"
     if "target_effect" in values["gate"]["rules"]:
         comments["gate.rules"] = f"the gain that {sealed_items(own.table.size, data['split'])} sealed items can show"
     return comments

@@ -12,7 +12,7 @@ from ratchet.components.recipe import parse_yaml
 SCHEMA = ".ratchet/recipe.schema.json"
 FIRST_LINE = f"# yaml-language-server: $schema={SCHEMA}\n"
 PLAIN = re.compile(r"[\w./][\w./ -]*", re.ASCII)
-INLINE = ("gold", "reward")  # sections that stand in one line
+INLINE = ("gold",)  # sections that stand in one line
 COLUMN = 48  # of comments, where the line is shorter
 
 

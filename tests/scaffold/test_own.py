@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ratchet.components.errors import RecipeError
+from ratchet.components.graders.build import build_grader
 from ratchet.components.recipe import build_recipe, parse_yaml
+from ratchet.components.rewards.checks.on_pairs import ScoredPairs
+from ratchet.components.rewards.checks.validation import Subject, checks_on_pairs
 from ratchet.components.scaffold.guess import guess_columns, guess_task
 from ratchet.components.scaffold.own import Own, split_for, tried, values_of
 from ratchet.components.scaffold.project import own_project
@@ -129,3 +133,11 @@ def test_the_recipe_has_about_thirty_lines_and_no_default(tmp_path: Path, make: 
         for key in project.values[section].keys() - {"source", "split"}:
             rest = {name: value for name, value in project.values[section].items() if name != key}
             assert build_recipe({**project.values, section: rest}, "ratchet.yaml").model_dump() != recipe, key
+
+
+def test_the_checks_that_fail_for_want_of_pairs_are_waived_and_no_other(tmp_path: Path) -> None:
+    recipe = build_recipe(values_of(own(tickets(tmp_path / "t.csv"))), "ratchet.yaml")
+    gold = build_grader(recipe.gold_settings)
+    none = np.zeros(0)
+    found = checks_on_pairs(Subject("verifier", gold, gold), ScoredPairs([], none, none, 0.95), recipe.reward.validation)
+    assert set(recipe.reward.validation.waive) == {check.name for check in found if check.passed is False}
