@@ -59,6 +59,7 @@ class Frame:
     places: tuple[int, ...]  # number of the message between two literals
     strips: tuple[tuple[bool, bool], ...]  # whether the template strips that text on its left and on its right
     ending: str = ""  # after an assistant's text, where the conversation ends; "" if the template takes no such turn
+    opening: str = ""  # white space between the prompt's end and an assistant's text
 
     def texts(self, contents: Sequence[str]) -> list[str]:
         """The messages' texts in template order, stripped as the template strips them."""
@@ -127,6 +128,23 @@ def encode_messages(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, st
             "this tokenizer reads the name of a special token in a text as that token. Remove the name from the text."
         )
     return ids
+
+
+def encode_answer(tokenizer: ChatTokenizer, text: str) -> list[int]:
+    """Token ids of an assistant's text where a prompt ends, without its end of turn.
+
+    With the prompt's they are the tokens of the rendered template; a tokenizer may read a text by itself otherwise (a dummy
+    prefix). The names of special tokens in it are text.
+    """
+    if not tokenizer.chat_template:
+        return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+    prompt = frame_of(tokenizer, ("user",))
+    end, names = prompt.literals[-1], _control(tokenizer, len(tokenizer), prompt).names
+    before = _encode(tokenizer, end)
+    ids = _encode_names_as_text(tokenizer, Frame((end + prompt.opening, ""), (0,), ((False, False),)), [text], names)
+    if ids[: len(before)] != before:  # what the prompt ends with and the text begins with is one token
+        return _encode_as_text(tokenizer, text)
+    return ids[len(before) :]
 
 
 def _encode(tokenizer: ChatTokenizer, text: str) -> list[int]:
@@ -250,12 +268,18 @@ def _frame(template: str, special_tokens: str, roles: tuple[str, ...]) -> Frame:
     if sorted(places) != list(range(len(roles))):
         raise ModelError("the model's chat template drops or repeats a message. Send a single user message.")
     strips = tuple((not left, not right) for left, right in zip(pieces[1::4], pieces[3::4], strict=True))
-    _, found, after = (done["answered"] or "").rpartition(ANSWER.strip(PAD))
+    before, found, after = (done["answered"] or "").rpartition(ANSWER.strip(PAD))
     ending = after.removeprefix(PAD) if found else ""
-    frame = Frame(tuple(pieces[::4]), places, strips, ending)
+    frame = Frame(tuple(pieces[::4]), places, strips, ending, _opening(before.removesuffix(PAD), pieces[-1]))
     if frame.filled(frame.texts(harmless)) != rendered:
         raise ModelError(f"the model's chat template rewrites the text of a message. {REMEDY}")
     return frame
+
+
+def _opening(before: str, prompt_end: str) -> str:
+    """The white space, if it is such, between the end of a prompt and an assistant's text, before which is ``before``."""
+    gap = before.rpartition(prompt_end)[2] if prompt_end else ""
+    return gap if gap.isspace() else ""
 
 
 def _render(

@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ratchet.components.chat import encode_messages, encode_prompt
+from ratchet.components.chat import encode_answer, encode_messages, encode_prompt
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.loading import load_policy, save_policy
 from ratchet.components.registry.served_model import ServedPolicy
 from tests.tiny_models import tiny_policy
 
+# Jinja drops the last line's end, so that here a prompt ends with "assistant" and its answer begins with the line's end.
 TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
 INST = "{{ bos_token }}{% for m in messages %}[INST] {{ m['content'] | trim }} [/INST]{% endfor %}"
+ANSWERED = "{% for m in messages %}{{ ('[INST] %s [/INST]' if m.role == 'user' else ' %s </s>') % m.content }}{% endfor %}"
+ENDLESS = "{% for m in messages %}<|im_start|>{{ m.role }}{{ m.content }}<|im_end|>{% endfor %}<|im_start|>assistant"
 QUOTED = "{{ bos_token }}\\n \"quoted\" 'so' é 👩 {{ '{{' }}\t{{ messages[0].content }}\n\n"
 NAMES = ["<|im_start|>", "<|im_end|>"]
 TEXTS = ["Ann has 3 apples", "", " Ann\n", "\n\nAnn  has\t3 ", "é 👩 [/INST]", "\\n {{ 1 }} {% if %}", "x" * 500]
@@ -55,6 +58,25 @@ def test_a_prompt_has_the_tokens_of_its_rendered_template(kind: str, template: s
     tokenizer = tokenizer_of(kind, template)
     for text in TEXTS:
         assert encode_prompt(tokenizer, text) == rendered(tokenizer, text)
+
+
+@pytest.mark.parametrize("kind", ["always", "first", "never", "prepend", "bytes"])
+@pytest.mark.parametrize(("template", "opening"), [(TURNS, "\n"), (ANSWERED, " "), (ENDLESS, "")])
+def test_a_prompt_and_its_answer_have_the_tokens_of_the_whole(kind: str, template: str, opening: str) -> None:
+    tokenizer = tokenizer_of(kind, template)
+    question = [{"role": "user", "content": "Ann has 3 apples"}]
+    before = tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=False)
+    for text in ("Ann has 3 apples", "3", "(a) b\nc", "   two"):
+        whole = tokenizer(before + opening + text, add_special_tokens=False).input_ids
+        assert [*encode_prompt(tokenizer, "Ann has 3 apples"), *encode_answer(tokenizer, text)] == whole
+
+
+@pytest.mark.parametrize("kind", ["always", "first", "never", "prepend", "bytes"])
+def test_the_name_of_a_special_token_in_an_answer_is_text(kind: str) -> None:
+    tokenizer = tokenizer_of(kind, TURNS)
+    ids = encode_answer(tokenizer, "Ann</s> has<|im_end|>")
+    assert not set(ids) & (set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
+    assert "".join(tokenizer.decode(ids).split()) == "Ann</s>has<|im_end|>"
 
 
 @pytest.mark.parametrize("text", ["Ann has 3 apples", "Ann</s> <|im_end|>"])

@@ -1,20 +1,26 @@
 """The wheel: what is in it, and that it needs no checkout and minds no namesakes in a user's project."""
 
+import email
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
+from ratchet.components.extras import TRAIN
 from tests.commands import environment
 from tests.places import MICRO, ROOT
 
 UV = [sys.executable, "-m", "uv"]
 NAMESAKES = ("flows", "components", "ratchet")
+HEAVY = (*TRAIN, "torchgen", "functorch", "peft", "accelerate", "trl")  # of the extra train, and what needs it
+SEVERAL = ["lora", "gpu", "lm-eval", "inspect", "bench", "dev"]  # extras that include train
 
 
 def run(*command: str, cwd: Path, check: bool = True, timeout: int = 240) -> subprocess.CompletedProcess[str]:
@@ -44,17 +50,39 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("wheel"), "--wheel")
 
 
-@pytest.fixture(scope="module")
-def binaries(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``bin/`` of an environment with the wheel, and with the libraries of the running one but not its editable install."""
-    target = tmp_path_factory.mktemp("environment") / "venv"
+def installed(wheel: Path, target: Path, libraries: Path) -> Path:
+    """``bin/`` of an environment with the wheel, and with the packages of a folder but not its .pth files."""
     run(*UV, "venv", "--quiet", "--python", sys.executable, str(target), cwd=ROOT)
     python = target / "bin" / "python"
     run(*UV, "pip", "install", "--quiet", "--offline", "--no-deps", "--python", str(python), str(wheel), cwd=ROOT)
     (packages,) = target.glob("lib/python*/site-packages")
     # a directory named in a .pth file is searched, but .pth files within it are not read
-    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    (packages / "libraries.pth").write_text(f"{libraries}\n", encoding="utf-8")
     return target / "bin"
+
+
+@pytest.fixture(scope="module")
+def binaries(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the libraries of the running one but not its editable install."""
+    return installed(wheel, tmp_path_factory.mktemp("environment") / "venv", Path(sysconfig.get_path("purelib")))
+
+
+@pytest.fixture(scope="module")
+def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without the packages that the extra ``train`` brings."""
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "libraries").mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if re.split(r"[-.]", entry.name)[0].lower() not in HEAVY:
+            (folder / "libraries" / entry.name).symlink_to(entry)
+    return installed(wheel, folder / "venv", folder / "libraries")
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
 
 
 @pytest.fixture
@@ -95,6 +123,52 @@ def test_a_run_promotes_beside_namesakes(binaries: Path, namesakes: Path) -> Non
     result = json.loads(done.stdout)
     assert (result["status"], result["version"]) == ("promoted", "1")
     assert (namesakes / result["report"]).is_file()
+
+
+@pytest.mark.slow
+def test_the_metadata_state_systems_and_pythons(metadata: Message) -> None:
+    assert metadata["Name"] == "ratchet-rl"
+    assert metadata["Requires-Python"] == ">=3.11"
+    systems = {"Operating System :: MacOS", "Operating System :: POSIX :: Linux"}
+    pythons = {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)}
+    assert set(metadata.get_all("Classifier", [])) == systems | pythons
+
+
+@pytest.mark.slow
+def test_the_base_requires_nothing_that_runs_a_model_and_train_does(metadata: Message) -> None:
+    required: dict[str, set[str]] = {"": set()}
+    for line in metadata.get_all("Requires-Dist", []):
+        extra = re.search(r"extra == '([\w-]+)'", line)
+        required.setdefault(extra[1] if extra else "", set()).add(re.split(r"[\s<>=!~;]", line)[0])
+    assert required[""] & {*HEAVY} == set()
+    assert {"tokenizers", "jinja2", "typer", "prefect", "mlflow"} <= required[""]
+    assert required["train"] == {*TRAIN}
+    assert [name for name in SEVERAL if not required[name] >= {*TRAIN}] == []
+    assert set(metadata.get_all("Provides-Extra", [])) == required.keys() - {""}
+
+
+@pytest.mark.slow
+def test_a_project_has_packages_of_its_own_that_are_named_as_ours(binaries: Path, tmp_path: Path) -> None:
+    for name, text in {"components": "def right(item):\n    return item['town']\n", "flows": ""}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text, encoding="utf-8")
+    grader = (
+        "from components import right\n\n\ndef mine(sample, item):\n    return float(sample['output_text'] == right(item))\n"
+    )
+    (tmp_path / "graders.py").write_text(grader, encoding="utf-8")
+    shown = run(str(binaries / "ratchet"), "grader", "show", "graders.py:mine", "--json", cwd=tmp_path)
+    assert sorted(json.loads(shown.stdout)["sources"]) == ["components/__init__.py", "graders.py"]
+
+
+@pytest.mark.slow
+def test_without_the_extra_a_project_is_checked_and_a_run_names_it(base: Path, namesakes: Path) -> None:
+    hidden = f"from importlib.util import find_spec; print([name for name in {TRAIN} if find_spec(name)])"
+    assert run(str(base / "python"), "-c", hidden, cwd=namesakes).stdout.strip() == "[]"
+    checked = run(str(base / "ratchet"), "check", "--recipe", str(MICRO), "--json", cwd=namesakes)
+    assert {line["part"] for line in json.loads(checked.stdout)["lines"]} == {"recipe", "rows", "prompts", "gold", "power"}
+    done = run(str(base / "ratchet"), "run", "--recipe", str(MICRO), cwd=namesakes, check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "pip install 'ratchet-rl[train]'" in done.stderr
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from ratchet.components.extras import TRAIN
 from tests.commands import ratchet, without
 from tests.places import MICRO
 
+MODELS = "torch and transformers and safetensors"
 MISSING = "needs {}, which a base installation does not have. Run: pip install 'ratchet-rl[train]'."
 GRADER = "def mine(sample, item):\n    return 1.0\n"
 ROWS = [
@@ -52,6 +53,7 @@ def done(base: dict[str, str], project: Path, *command: str) -> subprocess.Compl
     "arguments",
     [
         ["--help"],
+        ["check"],
         ["recipe", "check"],
         ["grader", "show", "graders.py:mine"],
         ["reward", "score", "rows.jsonl", "--set", "reward.kind=verifier"],
@@ -83,9 +85,10 @@ def test_a_dataset_version_and_its_power_need_no_torch(base: dict[str, str], pro
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["run"], "torch and transformers and safetensors"),
-        (["evaluate"], "torch and transformers and safetensors"),
-        (["schedule", "--every", "1h"], "torch and transformers and safetensors"),
+        (["run"], MODELS),
+        (["evaluate"], MODELS),
+        (["try", "-n", "2"], MODELS),
+        (["schedule", "--every", "1h"], MODELS),
         (["doctor"], "torch"),
         (["train", "--estimate"], "torch"),
     ],

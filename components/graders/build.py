@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from sqlite3 import sqlite_version
 from types import ModuleType
 
+from ratchet.components.digests import digest_of
 from ratchet.components.errors import RecipeError
 from ratchet.components.formula import parse_formula
 from ratchet.components.graders import (
@@ -22,6 +23,7 @@ from ratchet.components.graders import (
     text_similarity,
 )
 from ratchet.components.graders.protocol import Grader, Measure
+from ratchet.components.graders.response import schema_text
 from ratchet.components.graders.rule import Rule, RuleGrader, grader_digest
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.recipe import (
@@ -138,8 +140,10 @@ def grader_digests(recipe: Recipe) -> dict[str, str]:
 
 
 def verifier_digests(reward: Reward) -> dict[str, str]:
-    """The digests of the graders in a reward: what they run is not all written in the recipe."""
-    return {f"verifier/{n}": build_grader(settings, "reward.verifier").digest for n, settings in enumerate(reward.verifiers)}
+    """The digests of what a reward runs and the recipe does not spell: its graders, and the schema that functions are told."""
+    graders = {f"verifier/{n}": build_grader(one, "reward.verifier").digest for n, one in enumerate(reward.verifiers)}
+    schema = schema_text(reward.response) if reward.functions else None
+    return graders if schema is None else {**graders, "response": digest_of(schema)}
 
 
 def gold_key(recipe: Recipe) -> str:

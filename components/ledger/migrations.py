@@ -13,7 +13,7 @@ from ratchet.components.files import copy_database
 from ratchet.components.ledger.tables import metadata, settings_table
 from ratchet.components.sqlite_files import sqlite_file
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 RUNS_OF_3 = sa.Table(
     "runs",
     sa.MetaData(),
@@ -116,18 +116,19 @@ def _runs_by_their_ids(connection: sa.Connection) -> None:
 
 
 def _missing_tables(connection: sa.Connection) -> None:
-    """Schema 4 added ``policies``; and others came later, under the same number."""
+    """Schema 4 added ``policies``, schema 5 ``stops``; and others came in between, under the same number."""
     metadata.create_all(connection)
 
 
-def _stops_and_first_starts(connection: sa.Connection) -> None:
-    """Schema 5 added ``stops``, and ``begun`` in ``runs``."""
-    metadata.create_all(connection)
-    connection.execute(sa.text("ALTER TABLE runs ADD COLUMN begun VARCHAR(40)"))
+def _first_starts(connection: sa.Connection) -> None:
+    """Schema 6 added ``begun`` to ``runs``; some ledgers of schema 5 have it."""
+    if "begun" not in {column["name"] for column in sa.inspect(connection).get_columns("runs")}:
+        connection.execute(sa.text("ALTER TABLE runs ADD COLUMN begun VARCHAR(40)"))
 
 
 MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema to the next
     2: _runs_by_their_ids,
     3: _missing_tables,
-    4: _stops_and_first_starts,
+    4: _missing_tables,
+    5: _first_starts,
 }

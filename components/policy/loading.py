@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ratchet.components.chat import encode_messages, encode_prompt, end_of_turn
+from ratchet.components.chat import encode_answer, encode_messages, encode_prompt, end_of_turn
 from ratchet.components.errors import ModelError
 from ratchet.components.pretrained import Source
 from ratchet.components.template_date import date_tokenizer
@@ -64,9 +64,8 @@ class Policy:
         return self.encode_prompt(row["prompt"]) if messages is None else self.encode_messages(messages)
 
     def encode_completion(self, completion: str) -> list[int]:
-        """Token ids of a completion, the end of its turn included; the names of special tokens in it are plain text."""
-        ids = self.tokenizer(completion, add_special_tokens=False, split_special_tokens=True).input_ids
-        return [*ids, self.end_of_turn]
+        """Token ids of a completion after its prompt, the end of its turn included; special tokens' names in it are text."""
+        return [*encode_answer(self.tokenizer, completion), self.end_of_turn]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """A completion's text, without the token that ended it."""

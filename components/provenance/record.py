@@ -86,8 +86,9 @@ def write_lineage(lineage: Lineage, difference: str, folder: Path) -> list[Path]
 
 def named_files(recipe: Recipe, project: Path, seen: Seen) -> dict[str, str]:
     """sha256 of every local file that the recipe names, as the run saw it; a path in the project is relative to it."""
-    model = recipe.reward.model
+    model, schemas = recipe.reward.model, [recipe.response and recipe.response.json_schema, recipe.reward.response]
     named = [*map(str, input_files(recipe.data)), recipe.policy.model, model.base, model.pretrained]
+    named += [schema for schema in schemas if isinstance(schema, str)]
     named += [str(file) for function in recipe.reward.functions for file in function_files(function)]
     digests: dict[str, str] = {}
     for name in named:

@@ -18,12 +18,12 @@ def with_balanced_gold(values: Any) -> Any:
     """
     gold, graders = (values.get(name) if isinstance(values, Mapping) else None for name in ("gold", "graders"))
     name = gold.get("grader") if isinstance(gold, Mapping) else None
-    grader = graders.get(name) if isinstance(graders, Mapping) else None
+    grader = graders.get(name) if isinstance(graders, Mapping) and isinstance(name, str) else None
     if not isinstance(grader, Mapping) or (grader.get("type"), grader.get("weights")) != ("label", "balanced"):
         return values
-    assert isinstance(graders, Mapping)
+    assert isinstance(graders, Mapping) and isinstance(name, str)
     unweighted = {key: value for key, value in grader.items() if key != "weights"}
-    return {**values, "graders": {**graders, name: unweighted}, **_judging(values.get("gate"), str(name))}
+    return {**values, "graders": {**graders, name: unweighted}, **_judging(values.get("gate"), name)}
 
 
 def _judging(gate: Any, grader: str) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def _balanced(primary: Any, gold: Collection[str]) -> Any:
         return primary
     if isinstance(primary.get("all_of"), list):
         return {**primary, "all_of": [_balanced(one, gold) for one in primary["all_of"]]}
-    if primary.get("grader", primary.get("measure", "gold")) not in gold:
+    measure = primary.get("grader", primary.get("measure", "gold"))
+    if not isinstance(measure, str) or measure not in gold:
         return primary
     return {**{key: value for key, value in primary.items() if key != "grader"}, "measure": BALANCED}
 

@@ -63,7 +63,8 @@ def with_default_reward(values: Any) -> Any:
     if not isinstance(values, Mapping) or not isinstance(values.get("gold"), Mapping):
         return values
     reward, graders = values.get("reward") or {}, values.get("graders")
-    grader = graders.get(values["gold"].get("grader")) if isinstance(graders, Mapping) else None
+    name = values["gold"].get("grader")
+    grader = graders.get(name) if isinstance(graders, Mapping) and isinstance(name, str) else None
     described = not isinstance(reward, Mapping) or {"kind", "verifier", "terms", "function"} & reward.keys()
     if grader is None or described:
         return values

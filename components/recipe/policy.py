@@ -53,6 +53,20 @@ def _whose(warmup: Any) -> str:
 AnyWarmup = Annotated[Annotated[Warmup, Tag("tiny")] | Annotated[ModelWarmup, Tag("model")], Discriminator(_whose)]
 
 
+def _of_model(warmup: Warmup) -> ModelWarmup | None:
+    """The fine-tuning of a model by keys that the tiny policy's warm-up has too; None for one of the tiny policy as a whole."""
+    given = warmup.model_fields_set
+    if given >= SHAPE:  # of a recipe whose tiny policy the model replaces
+        return None
+    if given & SHAPE:
+        keys = ", ".join(sorted(given & SHAPE))
+        raise ValueError(
+            f"policy.warmup has {keys} of the tiny policy, which policy.model replaces; remove them to fine-tune the model, or "
+            "write policy.warmup=null to take it as it is"
+        )
+    return ModelWarmup.model_validate({name: getattr(warmup, name) for name in given})
+
+
 class Policy(Section):
     """The starting policy: the warmed-up tiny one, or an existing model."""
 
@@ -65,7 +79,7 @@ class Policy(Section):
 
     @model_validator(mode="after")
     def _resolve_warmup(self) -> "Policy":
-        """Decide whose warm-up it is, while the recipe is being made. One with the tiny policy's shape is not the model's."""
+        """Decide whose warm-up it is, while the recipe is being made."""
         warmup = self.warmup
         if self.model is None and isinstance(warmup, ModelWarmup):
             keys = ", ".join(sorted(OF_MODEL))
@@ -73,8 +87,7 @@ class Policy(Section):
         if self.model is None:
             warmup = warmup or Warmup()
         elif isinstance(warmup, Warmup):
-            values = {name: getattr(warmup, name) for name in warmup.model_fields_set}
-            warmup = None if SHAPE & set(values) else ModelWarmup.model_validate(values)
+            warmup = _of_model(warmup)
         self.__dict__["warmup"] = warmup
         return self
 

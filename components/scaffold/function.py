@@ -75,9 +75,9 @@ def _settings(target: str) -> UserFunction:
 
 
 def _measure(found: Sequence[JudgedRow], grades: Sequence[Grade]) -> dict[str, Any]:
-    """Binary if every score is 0 or 1; else from which score on an answer is right: the least that a reference has."""
+    """Binary if scores are 0 and 1 alone; else from which score on an answer is right: the least that a reference has."""
     scores = [grade.score for grade in grades if grade.score is not None]
-    if not scores or set(scores) <= {0.0, 1.0}:
+    if not scores or set(scores) == {0.0, 1.0}:
         return {"measure": "binary"} if scores else {}
     low, high = min(0.0, *scores), max(1.0, *scores)
     right = [row.reference.grade.score for row in found if row.reference is not None and row.reference.grade.score is not None]

@@ -49,8 +49,11 @@ class Columns:
     right: str | None
 
 
-def guess_columns(table: Table, asked: str | None = None, right: str | None = None) -> Columns:
+def guess_columns(table: Table, asked: str | None = None, right: str | None = None, function: bool = False) -> Columns:
     """The columns of a table; those that are given are looked up only.
+
+    Args:
+        function: whether a function of the user's judges: a column that is not called an answer may be for that alone.
 
     Raises:
         RecipeError: if there is none that could ask, or several could have what is right; the columns are named.
@@ -58,6 +61,8 @@ def guess_columns(table: Table, asked: str | None = None, right: str | None = No
     for option, name in (("--question", asked), ("--answer", right)):
         if name is not None and name not in table.columns:
             raise RecipeError(f"{option} {name!r} is not a column. The columns are {_listed(table)}.")
+    if asked is not None and table.columns[asked].kind not in ("text", "messages"):
+        raise RecipeError(f"--question {asked!r} is {table.columns[asked].kind}, and a question is text or chat messages.")
     taken = {name for name in (asked, right) if name is not None}
     others = [column for name, column in table.columns.items() if name not in taken and column.kind != "empty"]
     asked = asked or _asking(others)
@@ -67,7 +72,7 @@ def guess_columns(table: Table, asked: str | None = None, right: str | None = No
             "Name one with --question."
         )
     others = [column for column in others if column.name != asked]
-    return Columns(asked, right or _right(table, others, asked))
+    return Columns(asked, right or _right(table, others, asked, function))
 
 
 def references(table: Table, columns: Columns) -> list[Any]:
@@ -183,8 +188,8 @@ def _asking(columns: Sequence[Column]) -> str | None:
     return found[0].name if found else None
 
 
-def _right(table: Table, others: Sequence[Column], asked: str | None) -> str | None:
-    """The column whose name says so, else the only one left; none where messages or pairs have it.
+def _right(table: Table, others: Sequence[Column], asked: str | None, function: bool) -> str | None:
+    """The column whose name says so, else the only one left that varies; none where messages or pairs have it.
 
     Raises:
         RecipeError: if several are left.
@@ -193,9 +198,9 @@ def _right(table: Table, others: Sequence[Column], asked: str | None) -> str | N
     named = _named(possible, RIGHT)
     if named:
         return named[0].name
-    if _is_paired(table) or (asked is not None and table.columns[asked].kind == "messages"):
+    if function or _is_paired(table) or (asked is not None and table.columns[asked].kind == "messages"):
         return None
-    left = [column for column in possible if not _words(column.name) & set(NEITHER)]
+    left = [column for column in possible if not _words(column.name) & set(NEITHER) and len(distinct(column.given)) > 1]
     if len(left) > 1:
         raise RecipeError(
             f"several columns of {table.path} could have the answers: {', '.join(repr(column.name) for column in left)}. "

@@ -84,7 +84,7 @@ def _comments(own: Own, values: Mapping[str, Any]) -> dict[str, str]:
         "task.prompt": "what the policy is asked",
         "task.answer": "the reference, as text",
         "policy.warmup": f"by {seen}: room for prompt and answer",
-        "policy.max_new_tokens": f"of a completion; by {seen}",
+        "policy.max_new_tokens": "of a completion" if "model" in values["policy"] else f"of a completion; by {seen}",
         "graders.right": "see docs/graders.md",
         "gold": "judges checkpoints, evaluation and gate" + ("" if pairs else ", and is the reward"),
     }

@@ -24,23 +24,26 @@ def starting_policy(context: Context, data: DataStage) -> WarmupStage:
     """
     recipe = context.recipe
     if recipe.policy.model is not None:
-        base = _existing_model(context)
-        return base if recipe.policy.tuning is None else _fine_tuned_model(context, data, base)
+        return _existing_model(context) if recipe.policy.tuning is None else _fine_tuned_model(context, data)
     configuration = [recipe.policy.tiny.model_dump(mode="json"), recipe.seed, recipe.device, recipe.threads]
     key = key_of(WarmupStage, __name__, configuration, {"data": data.version})
     return finish(context, WarmupStage, key, lambda path: _warm_up(context, data, key, path))
 
 
 def _existing_model(context: Context) -> WarmupStage:
-    policy = context.recipe.policy
-    assert policy.model is not None
-    directory, hub = Path(policy.model), {"hub": policy.model, "revision": policy.revision or ""}
-    inputs = context.seen.tree(directory) if directory.is_dir() else hub
-    key = key_of(WarmupStage, __name__, "existing model", inputs)
+    key = key_of(WarmupStage, __name__, "existing model", _model_inputs(context))
     return finish(context, WarmupStage, key, lambda path: _copy_model(context, path))
 
 
-def _fine_tuned_model(context: Context, data: DataStage, base: WarmupStage) -> WarmupStage:
+def _model_inputs(context: Context) -> dict[str, str]:
+    policy = context.recipe.policy
+    assert policy.model is not None
+    directory, hub = Path(policy.model), {"hub": policy.model, "revision": policy.revision or ""}
+    return context.seen.tree(directory) if directory.is_dir() else hub
+
+
+def _fine_tuned_model(context: Context, data: DataStage) -> WarmupStage:
+    """The key has the model's own inputs, not the stage of the model as it is, which no run keeps from deletion."""
     recipe = context.recipe
     assert recipe.policy.tuning is not None
     configuration = [
@@ -52,8 +55,9 @@ def _fine_tuned_model(context: Context, data: DataStage, base: WarmupStage) -> W
         recipe.device,
         recipe.threads,
     ]
-    key = key_of(WarmupStage, __name__, configuration, {"data": data.version, "policy": base.policy_digest})
-    return finish(context, WarmupStage, key, lambda path: asdict(_fine_tune(context, data, base, key, path)))
+    inputs = {f"model/{name}": digest for name, digest in _model_inputs(context).items()}
+    key = key_of(WarmupStage, __name__, configuration, {"data": data.version, **inputs})
+    return finish(context, WarmupStage, key, lambda path: asdict(_fine_tune(context, data, key, path)))
 
 
 def _copy_model(context: Context, path: Path) -> None:
@@ -85,7 +89,7 @@ def _warm_up(context: Context, data: DataStage, key: str, path: Path) -> None:
     context.observer.metrics("warmup", points)
 
 
-def _fine_tune(context: Context, data: DataStage, base: WarmupStage, key: str, path: Path) -> FineTuned:
+def _fine_tune(context: Context, data: DataStage, key: str, path: Path) -> FineTuned:
     import torch
 
     from ratchet.components.policy.loading import load_policy, pick_device, save_policy
@@ -94,6 +98,7 @@ def _fine_tune(context: Context, data: DataStage, base: WarmupStage, key: str, p
 
     recipe, settings = context.recipe, context.recipe.policy.tuning
     assert settings is not None
+    base = _existing_model(context)
     device = pick_device(recipe.device, recipe.train.deterministic)
     policy = load_policy(base.model, device, precision=recipe.train.precision, template_date=recipe.prompt_date)
     check_scoring(policy)

@@ -151,10 +151,10 @@ def chosen_columns(table: "Table", given: Answers) -> "Columns":
     from ratchet.flows.cli.views.init import say_columns
 
     if given.yes or given.question is not None or given.answer is not None:
-        return guess_columns(table, given.question, given.answer)
+        return guess_columns(table, given.question, given.answer, given.grader is not None)
     names = list(table.columns)
     try:
-        guess = guess_columns(table)
+        guess = guess_columns(table, function=given.grader is not None)
         shown = " ".join(str(names.index(name) + 1) for name in (guess.asked, guess.right) if name is not None)
     except RecipeError:
         shown = ""
@@ -163,10 +163,11 @@ def chosen_columns(table: "Table", given: Answers) -> "Columns":
     if " ".join(numbers) == shown and shown:
         return guess
     try:
-        chosen = [names[int(number) - 1] for number in numbers if int(number) > 0]
-    except (ValueError, IndexError) as error:
+        chosen = [names[range(1, len(names) + 1).index(int(number))] for number in numbers]
+    except ValueError as error:
         raise RecipeError(f"{' '.join(numbers)!r} are not numbers from 1 to {len(names)}. Write two, as in 1 2.") from error
-    return guess_columns(table, *chosen[:2])
+    asked, right = (*chosen, None, None)[:2]
+    return guess_columns(table, asked, right, function=True)
 
 
 def chosen_judge(table: "Table", columns: "Columns", given: Answers) -> tuple[str, str | None]:

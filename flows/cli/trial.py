@@ -33,12 +33,13 @@ def try_(
     """
     continue_in_child(json_output)
     from ratchet.components.extras import require_train
+
+    require_train()
     from ratchet.components.run.samples import Wish, try_policy
     from ratchet.flows.cli.options import open_named
     from ratchet.flows.cli.views.console import Display, say
     from ratchet.flows.cli.views.samples import show_samples
 
-    require_train()
     project, display = open_named(recipe, overrides, say), Display()
     with display.live():
         tried = try_policy(project, Wish(samples, prompt, greedy, version), display)

@@ -1,5 +1,6 @@
 """Each rule judges a completion as a person would, and None where there is nothing to judge it against."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,9 @@ from pydantic import ValidationError
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders import json_schema, regex
-from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.build import build_grader, verifier_digests
 from ratchet.components.graders.protocol import Measure
-from ratchet.components.recipe import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern
+from ratchet.components.recipe import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern, Reward
 from ratchet.components.source_code import ROOT, closure
 
 OBJECT = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
@@ -152,3 +153,17 @@ def test_the_digest_does_not_depend_on_the_other_kinds_or_the_recipe() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in closure("ratchet.components.graders.exact")}
     assert names == {"__init__.py", "graders/__init__.py", "graders/exact.py", "graders/protocol.py", "graders/rule.py",
                      "digests.py", "errors.py", "source_code.py"}  # fmt: skip
+
+
+def test_the_schema_that_a_rewards_function_is_told_is_among_its_digests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}', encoding="utf-8")
+    told = Reward(kind="custom", function="mine:score", response="schema.json")
+    before = verifier_digests(told)
+    assert verifier_digests(told) == before
+    schema.write_text('{"type": "array"}', encoding="utf-8")
+    assert verifier_digests(told) != before
+    assert verifier_digests(Reward(kind="custom", function="mine:score")) == {}

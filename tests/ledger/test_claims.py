@@ -22,7 +22,7 @@ from ratchet.components.ledger.claims import LIFETIME, POLL, SECONDS, Claim, _ta
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
-from ratchet.components.ledger.tables import claims
+from ratchet.components.ledger.tables import claims, settings_table
 from tests.ledger.fakes import FakeClock
 
 VERDICT = {"challenger": "c", "incumbent": "i", "rules": "r", "outcome": "PROMOTE"}
@@ -180,6 +180,7 @@ def test_a_claim_that_was_renewed_since_it_was_read_is_not_taken(ledger: Ledger)
 def test_a_ledger_from_before_there_were_claims_gets_them(file: Ledger) -> None:
     with file.transaction() as connection:
         claims.drop(connection)
+        connection.execute(settings_table.update().values(value="4"))  # a number under which there were ledgers without claims
     assert claim(Ledger(str(file.url))).token == 1
 
 

@@ -20,8 +20,14 @@ RUNS_OF_2 = """
         status VARCHAR(20) NOT NULL, started VARCHAR(40) NOT NULL, finished VARCHAR(40), result TEXT);
     INSERT INTO runs VALUES ('identity', 'm', 'r1', 'promoted', 'then', 'later', '{}');
 """
-OF_4 = "DROP TABLE stops; ALTER TABLE runs DROP COLUMN begun;"
-BECAME = {2: "DROP TABLE runs; DROP TABLE policies; DROP TABLE stops;" + RUNS_OF_2, 3: "DROP TABLE policies;" + OF_4, 4: OF_4}
+OF_5 = "ALTER TABLE runs DROP COLUMN begun;"
+OF_4 = "DROP TABLE stops;" + OF_5
+BECAME = {
+    2: "DROP TABLE runs; DROP TABLE policies; DROP TABLE stops;" + RUNS_OF_2,
+    3: "DROP TABLE policies;" + OF_4,
+    4: OF_4,
+    5: OF_5,
+}
 
 
 @pytest.fixture
@@ -92,11 +98,12 @@ def test_a_run_of_an_earlier_ledger_can_be_stopped(file: Path) -> None:
 
 def test_faults_a_ledger_of_a_later_release_is_left_as_it_is(file: Path) -> None:
     written_by(4, file)
-    script(file, "DROP TABLE runs; CREATE TABLE runs_of_6 (x);")
+    script(file, "DROP TABLE runs; CREATE TABLE runs_of_later (x);")
     number(file, SCHEMA_VERSION + 1)
     before = file.read_bytes()
     with pytest.raises(
-        RegistryError, match=r"schema 6, of a later release.*Nothing was read or changed\. Upgrade: pip install"
+        RegistryError,
+        match=rf"schema {SCHEMA_VERSION + 1}, of a later release.*Nothing was read or changed\. Upgrade: pip install",
     ):
         Ledger(f"sqlite:///{file}")
     assert file.read_bytes() == before

@@ -141,6 +141,14 @@ def test_other_answers_are_taken(place: Path) -> None:
 
 
 @pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("numbers", ["0 1", "9 1", "two", "-1 2"])
+def test_faults_numbers_that_no_column_has_are_refused(place: Path, numbers: str) -> None:
+    tickets(place / "t.csv")
+    with pytest.raises(RatchetError, match="are not numbers from 1 to 3"):
+        call(".", "--data", "t.csv", answers=f"{numbers}\n")
+
+
+@pytest.mark.usefixtures("terminal")
 def test_nothing_instead_of_rows_is_a_template(place: Path) -> None:
     call("demo", answers="\nclassify\n")
     assert (place / "demo" / "tickets.jsonl").is_file()

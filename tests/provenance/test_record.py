@@ -117,6 +117,13 @@ def test_files_that_the_recipe_names_are_recorded_relative_to_the_project(
     assert named_files(recipe, tmp_path, Seen()) == {name: file_digest(tmp_path / name) for name in names}
 
 
+def test_the_file_of_a_response_schema_is_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "schema.json").write_text("{}", encoding="utf-8")
+    recipe = context(tmp_path, "task={response: {json_schema: schema.json}}").recipe
+    assert named_files(recipe, tmp_path, Seen()) == {"schema.json": file_digest(tmp_path / "schema.json")}
+
+
 def test_the_difference_is_written_unless_it_is_large(tmp_path: Path, stages: dict[str, StageResult]) -> None:
     lineage = lineage_of(context(tmp_path), list(stages.values()), lambda _: None)
     names = [[p.name for p in write_lineage(lineage, text, tmp_path)] for text in ("", "M a.py", "x" * 1_000_001)]

@@ -52,6 +52,17 @@ def test_of_a_grader_that_is_not_gold_balanced_weights_are_refused() -> None:
         recipe({}, graders=graders)
 
 
+@pytest.mark.parametrize("others", [{"gold": {"grader": ["right"]}}, {"gold": {"grader": {"right": 1}}}])
+def test_a_gold_that_is_no_name_is_refused_by_its_key(others: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=r"gold\.grader: Input should be a valid string"):
+        recipe({}, LABEL, **others)
+
+
+def test_a_measure_that_is_no_name_is_another_measure() -> None:
+    with pytest.raises(RecipeError, match=r"names another measure"):
+        recipe({"primary": {"measure": ["gold"]}})
+
+
 def test_a_recipe_without_rules_is_refused_for_that() -> None:
     with pytest.raises(RecipeError, match=r"gate: Field required.*see docs/gates\.md"):
         build_recipe({"name": "r", "graders": {"right": {**LABEL, "weights": "balanced"}}, "gold": {"grader": "right"}}, "r")

@@ -7,6 +7,8 @@ import pytest
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe import Lora, ModelWarmup, Policy, Recipe, Warmup, build_recipe
 
+TINY = {"layers": 1, "width": 32, "heads": 2, "vocabulary": 300, "context": 64}
+
 
 def recipe(**policy: Any) -> Recipe:
     return build_recipe({"name": "r", "policy": policy, "gate": {"rules": {}}}, "r.yaml")
@@ -20,7 +22,7 @@ def recipe(**policy: Any) -> Recipe:
         ({"warmup": {"steps": 9}}, Warmup(steps=9)),
         ({"model": "m"}, None),
         ({"model": "m", "warmup": None}, None),
-        ({"model": "m", "warmup": {"layers": 2, "steps": 9}}, None),  # of the tiny policy, which the model replaces
+        ({"model": "m", "warmup": {**TINY, "steps": 9}}, None),  # of the tiny policy, which the model replaces
         ({"model": "m", "warmup": {}}, ModelWarmup()),
         ({"model": "m", "warmup": {"steps": 9, "batch": 2, "lr": 1e-4}}, ModelWarmup(steps=9, batch=2, lr=1e-4)),
         ({"model": "m", "warmup": {"steps": 9, "lora": {"rank": 2}}}, ModelWarmup(steps=9, lora=Lora(rank=2))),
@@ -38,6 +40,7 @@ def test_an_existing_model_is_fine_tuned_only_where_a_warm_up_is_written_for_it(
     [
         ({"warmup": {"max_tokens": 9}}, "policy: policy.warmup fine-tunes a model by the keys lora, .*set policy.model"),
         ({"model": "m", "warmup": {"layers": 2, "lora": {}}}, "policy.warmup.layers: unknown key"),
+        ({"model": "m", "warmup": {"steps": 9, "context": 64}}, "policy: policy.warmup has context .*remove them to fine-tune"),
         ({"model": "m", "warmup": {"lora": {"rank": 0}}}, "policy.warmup.lora.rank: .*greater than or equal to 1"),
         ({"model": "m", "warmup": {"steps": 0}}, "policy.warmup.steps: .*greater than or equal to 1"),
         ({"warmup": {"vocabulary": 3}}, "policy.warmup.vocabulary: .*greater than or equal to 300"),

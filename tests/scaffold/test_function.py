@@ -22,6 +22,7 @@ def inspect(tmp_path: Path, source: str) -> Inspected:
         ("float(prediction == target)", {"measure": "binary"}),
         ("len(prediction) / 10", {"passes_at": 0.5}),  # a reference has 5 characters
         ("5 if prediction == target else -2", {"range": [-2.0, 5.0], "passes_at": 5.0}),
+        ("0.0", {"passes_at": 0.0}),  # not known to be binary
     ],
 )
 def test_the_measure_follows_from_the_scores(tmp_path: Path, body: str, settings: dict[str, Any]) -> None:
@@ -29,6 +30,12 @@ def test_the_measure_follows_from_the_scores(tmp_path: Path, body: str, settings
     assert found.settings == {"file": "graders.py:grade", **settings}
     assert found.signature == "grade(prediction, target), protocol target"
     assert found.faults == []
+
+
+def test_without_references_nothing_is_known_of_what_is_right(tmp_path: Path) -> None:
+    (tmp_path / "graders.py").write_text("def grade(sample, item):\n    return float(bool(sample['output_text']))\n")
+    rows = [{**row, "answer": None} for row in ROWS]
+    assert inspected("graders.py:grade", f"{tmp_path}/graders.py:grade", rows).settings == {"file": "graders.py:grade"}
 
 
 def test_calls_that_fail_are_told_once(tmp_path: Path) -> None:

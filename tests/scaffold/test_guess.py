@@ -42,6 +42,14 @@ def test_columns_are_found_by_their_names_else_by_their_values(columns: dict[str
     assert guess_columns(table(**columns)) == expected
 
 
+def test_what_a_function_reads_is_no_answer_unless_it_is_called_one() -> None:
+    rows = table(prompt=texts(), words=[3, 4] * 15)
+    assert guess_columns(rows) == Columns("prompt", "words")
+    assert guess_columns(rows, function=True) == Columns("prompt", None)
+    assert guess_columns(table(prompt=texts(), words=[3] * 30)) == Columns("prompt", None)  # the same in every row
+    assert guess_columns(table(prompt=texts(), answer=texts()), function=True) == Columns("prompt", "answer")
+
+
 def test_a_given_column_is_taken() -> None:
     rows = table(text=texts(), label=["a", "b"] * 15, team=["x", "y"] * 15)
     assert guess_columns(rows, right="team") == Columns("text", "team")
@@ -55,6 +63,7 @@ def test_a_given_column_is_taken() -> None:
         ({"text": ["", ""], "label": ["a", "b"]}, {}, "no column"),
         ({"n": ["1", "2"], "m": ["3", "4"]}, {}, "no column"),  # of a CSV file, where every value is text
         ({"text": texts(2), "p": ["a", "b"], "q": ["c", "d"]}, {}, "several columns.*'p', 'q'.*--answer"),
+        ({"text": texts(2), "n": [1, 2]}, {"asked": "n"}, "--question 'n' is number"),
         ({"text": texts(2)}, {"right": "label"}, "--answer 'label' is not a column. The columns are 'text'"),
     ],
 )

@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
@@ -11,9 +10,9 @@ from ratchet.components.errors import ModelError
 from ratchet.components.files import write_text
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.stages.results import DataStage, FineTuned
-from ratchet.components.stages.stage import NotFinished, Seen
+from ratchet.components.stages.stage import Seen
 from ratchet.components.stages.warmup import starting_policy
-from ratchet.components.store import Finished, Store
+from ratchet.components.store import Store
 from tests.stages.by_hand import context_of, data_stage, key_of_look, watching
 from tests.tiny_models import tiny_policy
 
@@ -97,20 +96,6 @@ def test_a_model_that_is_not_what_the_recipe_states_is_refused_and_not_stored(
 TUNED = "policy.warmup={steps: 12, batch: 4, lr: 3e-3}"
 
 
-def tuned_key(place: Path, data: DataStage, *overrides: str) -> str:
-    """The key under which a fine-tuning is looked for; the model as it is has been copied before."""
-    starting_policy(context_of(place, *overrides, "policy.warmup=null"), data)
-    keys, find = [], Store.find
-
-    def noting(store: Store, name: str, key: str) -> Finished | None:
-        keys.append(key)
-        return find(store, name, key)
-
-    with patch.object(Store, "find", noting), pytest.raises(NotFinished):
-        starting_policy(replace(context_of(place, *overrides), compute=False), data)
-    return keys[-1]
-
-
 def test_a_model_is_fine_tuned_only_where_the_recipe_asks_for_it(tmp_path: Path, data: DataStage, model: Path) -> None:
     as_it_is = starting_policy(context_of(tmp_path / "a", f"policy.model={model}"), data)
     context = context_of(tmp_path / "b", f"policy.model={model}", TUNED)
@@ -124,9 +109,11 @@ def test_a_model_is_fine_tuned_only_where_the_recipe_asks_for_it(tmp_path: Path,
 
 
 def test_two_fine_tunings_give_the_same_bits_and_a_finished_one_is_found(tmp_path: Path, data: DataStage, model: Path) -> None:
+    as_it_is = key(tmp_path, data, f"policy.model={model}")
     contexts = [context_of(tmp_path / place, f"policy.model={model}", TUNED) for place in ("a", "b")]
     first, again = (starting_policy(context, data) for context in contexts)
     assert first.policy_digest == again.policy_digest
+    Store(contexts[0].home.store).path("warmup", as_it_is).rename(tmp_path / "deleted")  # by gc
     found = starting_policy(replace(contexts[0], compute=False, seen=Seen()), data)
     assert (found.cached, found.key) == (True, first.key)
 
@@ -137,17 +124,17 @@ def test_two_fine_tunings_give_the_same_bits_and_a_finished_one_is_found(tmp_pat
 )
 def test_what_shapes_a_fine_tuning_is_in_its_key(tmp_path: Path, data: DataStage, model: Path, change: str) -> None:
     given = [f"policy.model={model}", TUNED]
-    assert tuned_key(tmp_path, data, *given, change) != tuned_key(tmp_path, data, *given)
+    assert key(tmp_path, data, *given, change) != key(tmp_path, data, *given)
 
 
 def test_the_data_and_the_models_files_are_in_the_key_of_a_fine_tuning(tmp_path: Path, data: DataStage, model: Path) -> None:
     moved, other = (Path(shutil.copytree(model, tmp_path / name)) for name in ("moved", "other"))
     write_text(other / "generation_config.json", '{"eos_token_id": [0, 5]}')
-    before = tuned_key(tmp_path, data, f"policy.model={model}", TUNED)
-    assert tuned_key(tmp_path, data, f"policy.model={moved}", TUNED) == before
-    assert tuned_key(tmp_path, data, f"policy.model={other}", TUNED) != before
+    before = key(tmp_path, data, f"policy.model={model}", TUNED)
+    assert key(tmp_path, data, f"policy.model={moved}", TUNED) == before
+    assert key(tmp_path, data, f"policy.model={other}", TUNED) != before
     newer = data_stage(tmp_path / "newer", version="f" * 32)
-    assert tuned_key(tmp_path, newer, f"policy.model={model}", TUNED) != before
+    assert key(tmp_path, newer, f"policy.model={model}", TUNED) != before
 
 
 @pytest.mark.parametrize(

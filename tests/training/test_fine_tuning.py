@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ratchet.components.checkpoints import Pace, Resumption
-from ratchet.components.errors import ModelError, StoreError
+from ratchet.components.errors import ModelError, PausedError
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import ModelWarmup
@@ -81,7 +81,7 @@ def test_the_seed_fixes_the_bits_and_the_order() -> None:
 def test_an_interrupted_fine_tuning_resumes_to_the_same_bits(tmp_path: Path) -> None:
     asked = iter([False, False, True])
     interrupted = Resumption(tmp_path, "one", lambda: next(asked), Pace(math.inf, 1.0))
-    with pytest.raises(StoreError, match="interrupted"):
+    with pytest.raises(PausedError, match="interrupted"):
         tuned(resumption=interrupted)
     whole, resumed = tuned(), tuned(resumption=Resumption(tmp_path, "one"))
     assert resumed[1] == whole[1]

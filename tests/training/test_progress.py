@@ -38,12 +38,12 @@ def test_everything_survives_a_checkpoint() -> None:
     sentinel = Sentinel(2)
     sentinel.observe(7, {"entropy": 0.5, "grad_norm": 1.0, "accuracy": 0.25}, 0, 1, SentinelLimits())
     sentinel.observe_dev(7, DevResult({}, [1.0, 0.0], [0.5, None]), SentinelLimits())
-    progress = Progress(0.07, 6, STOP, True, {"0": 0.25, "4": 0.5}, (1.5, 2), {"3.1": 4096}, sentinel)
+    progress = Progress(0.07, 6, 48, STOP, True, {"0": 0.25, "4": 0.5}, (1.5, 2), {"3.1": 4096}, sentinel)
     assert Progress.resumed(kept(progress), HERE) == progress
 
 
 def test_a_stopped_run_is_still_stopped() -> None:
-    assert Progress.resumed(kept(Progress(0.0, 3, STOP)), HERE).stopped == "nonfinite"
+    assert Progress.resumed(kept(Progress(0.0, 3, stop=STOP)), HERE).stopped == "nonfinite"
 
 
 def test_another_runs_checkpoint_is_refused_with_a_remedy() -> None:
