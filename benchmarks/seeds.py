@@ -31,7 +31,10 @@ from ratchet.components.source_code import sources_digest
 from ratchet.components.statistics.intervals import share_interval
 
 ROOT = Path(__file__).parents[1]
-AT_LEAST = {"pair_accuracy", "length_baseline", "short_chosen_accuracy", "worst_subset", "agreement", "noise"}
+AT_LEAST = {
+    *("pair_accuracy", "length_baseline", "short_chosen_accuracy", "worst_subset", "agreement", "noise"),
+    *("gold_references", "gold_parsed"),
+}
 COLUMNS = ("check", "mean", "sd over seeds", "threshold", "room, in sd")
 
 

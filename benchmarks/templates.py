@@ -40,13 +40,19 @@ def write(kind: str, project: Path) -> Path:
 
 
 def run_whole(kind: str, seed: int, folder: Path) -> Row:
-    """``ratchet run`` of a template: its outcome, its reward's checks, and accuracy on dev before and after."""
+    """``ratchet run`` of a template: its outcome, its reward's checks, and accuracy on dev before and after.
+
+    Raises:
+        RuntimeError: if it ended in an error, which says nothing of the template and is not kept.
+    """
     project = write(kind, folder / f"{kind}-{seed}")
     overrides = [part for value in settings(seed) for part in ("--set", value)]
     begun = time.monotonic()
     command = [sys.executable, "-m", "ratchet", "run", "--json", *overrides]
     found = ended(command, project, RATCHET_HOME=str(project / ".ratchet"))
-    outcome = {name: found.get(name) for name in ("status", "verdict", "failed_checks", "error")}
+    if found["status"] == "error":
+        raise RuntimeError(f"{project}: {found['error']}")
+    outcome = {name: found.get(name) for name in ("status", "verdict", "failed_checks")}
     return {**outcome, "seconds": time.monotonic() - begun, **measured(project / ".ratchet" / "store", found)}
 
 

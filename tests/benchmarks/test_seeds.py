@@ -14,6 +14,7 @@ def test_room_is_the_distance_of_the_mean_in_deviations_on_the_good_side() -> No
     assert room("pair_accuracy", [0.8, 0.9], 0.75) == pytest.approx(0.1 / 0.070711, rel=1e-4)
     assert room("format_perturbation", [0.8, 0.9], 0.75) == pytest.approx(-0.1 / 0.070711, rel=1e-4)
     assert room("agreement", [1.0, 1.0], 0.6) == math.inf
+    assert room("gold_parsed", [0.8, 0.9], 0.75) == pytest.approx(0.1 / 0.070711, rel=1e-4)
 
 
 def test_only_checks_with_an_interval_are_summarised() -> None:

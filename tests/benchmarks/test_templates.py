@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.templates import measured, run_line, summary
+from benchmarks import templates
+from benchmarks.templates import measured, run_line, run_whole, summary
 
 
 def run(status: str, before: float, after: float, value: float) -> dict[str, Any]:
@@ -46,3 +47,9 @@ def test_figures_are_read_from_the_stages_that_a_run_made(tmp_path: Path) -> Non
     assert measured(tmp_path, {"stages": stages}) == {"checks": [{"name": "range"}], "before": 0.5, "after": 0.8}
     assert measured(tmp_path, {"stages": stages[:1]}) == {"checks": [{"name": "range"}]}
     assert measured(tmp_path, {"error": "no stage"}) == {"checks": []}
+
+
+def test_an_error_is_not_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "ended", lambda *_, **__: {"status": "error", "error": "no server answered"})
+    with pytest.raises(RuntimeError, match="sql-1: no server answered"):
+        run_whole("sql", 1, tmp_path)
