@@ -15,6 +15,7 @@ from ratchet.components.recipe import UserFunction
 from ratchet.components.scaffold.judged import JudgedRow, judged
 
 KEY = "--grader"
+SECONDS = 10.0  # per call, while it is only tried
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def inspected(file: str, here: str, rows: Sequence[Mapping[str, Any]]) -> Inspec
     try:
         with closing(user_worker(settings, KEY)) as worker:
             facts = worker.start()
+            _require_grades(judged(worker, settings, rows[:1]))
             found = judged(worker, settings, rows)
     except RewardError as error:
         raise RecipeError(str(error)) from error
@@ -54,6 +56,17 @@ def inspected(file: str, here: str, rows: Sequence[Mapping[str, Any]]) -> Inspec
     grades = [one.grade for row in found for one in (row.empty, row.reference, row.other) if one is not None]
     faults = list(dict.fromkeys(f"{grade.fault}: {grade.reason}" for grade in grades if grade.fault is not None))
     return Inspected({"file": file, **_measure(found, grades)}, signature, faults)
+
+
+def _require_grades(found: Sequence[JudgedRow]) -> None:
+    """Refuse a function that fails on every answer to the first row: nothing could be known of its scores.
+
+    Raises:
+        RecipeError: with the first fault.
+    """
+    grades = [one.grade for row in found for one in (row.empty, row.reference) if one is not None]
+    if grades and all(grade.fault is not None for grade in grades):
+        raise RecipeError(f"{KEY} failed on each answer to the first row: {grades[0].fault}: {grades[0].reason}. Correct it.")
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -69,7 +82,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 def _settings(target: str) -> UserFunction:
     try:
-        return UserFunction.model_validate({"type": "file", "file": target})
+        return UserFunction.model_validate({"type": "file", "file": target, "limits": {"seconds": SECONDS}})
     except ValidationError as error:
         raise RecipeError(f"{KEY} {target!r} names no function. Write graders.py:grade, or module:function.") from error
 

@@ -107,7 +107,8 @@ def _task(own: Own) -> dict[str, str]:
     if asked is not None and table.columns[asked].kind == "text" and is_step(asked):
         task["prompt"] = f"{{{{item.{asked}}}}}{_instruction(own)}"
     right = own.columns.right
-    if right is None or (table.columns[right].kind == "text" and not _lacks_mark(own)):
+    named = own.task == "own" and right is not None and is_step(right)  # a function may read the column by its own name
+    if right is None or (table.columns[right].kind == "text" and not _lacks_mark(own) and not named):
         return task
     if not is_step(right):
         raise RecipeError(

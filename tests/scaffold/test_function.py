@@ -47,6 +47,10 @@ def test_calls_that_fail_are_told_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
+        (
+            "def grade(sample, item): return item['no such column']\n",
+            "failed on each answer to the first row: raised: KeyError",
+        ),
         ("import nothing_like_it\n", "nothing_like_it"),
         ("def grad(sample, item): return 1\n", "has no 'grade'"),
         ("def grade(a, b, c, d): return 1\n", "no known protocol"),

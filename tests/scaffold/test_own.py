@@ -12,7 +12,7 @@ from ratchet.components.recipe import build_recipe, parse_yaml
 from ratchet.components.rewards.checks.on_pairs import ScoredPairs
 from ratchet.components.rewards.checks.validation import Subject, checks_on_pairs
 from ratchet.components.scaffold.guess import guess_columns, guess_task
-from ratchet.components.scaffold.own import Own, split_for, tried, values_of
+from ratchet.components.scaffold.own import Own, first_rows, split_for, tried, values_of
 from ratchet.components.scaffold.project import own_project
 from ratchet.components.scaffold.recipe_text import FIRST_LINE
 from ratchet.components.scaffold.table import read_table
@@ -92,6 +92,12 @@ def test_long_rows_get_room(tmp_path: Path) -> None:
     values = values_of(own(write_jsonl(tmp_path / "l.jsonl", rows)))
     assert values["data"]["max_prompt_chars"] == 3_000
     assert values["policy"] == {"warmup": {"context": 1_728}, "max_new_tokens": 216}
+
+
+def test_a_function_reads_the_column_of_the_reference_by_its_own_name(tmp_path: Path) -> None:
+    mine = own(tickets(tmp_path / "t.csv"), "own", grader={"file": "g.py:grade", "measure": "binary"})
+    (row,) = first_rows(mine, 1)
+    assert (row["answer"], row["item"]["queue"]) == ("billing", "billing")
 
 
 def test_few_rows_raise_the_gain_that_the_gate_must_detect(tmp_path: Path) -> None:
