@@ -15,7 +15,7 @@ from ratchet.components.recipe import Data, Records, Rules, Split, UserFunction,
 from ratchet.components.scaffold.guess import Columns, distinct, is_marked, references
 from ratchet.components.scaffold.judged import JudgedRow, judged
 from ratchet.components.scaffold.table import ROWS, Table
-from ratchet.components.statistics.power import minimum_detectable_effect
+from ratchet.components.statistics.power import items_needed, minimum_detectable_effect
 
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"  # small, and follows instructions
 STEP = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)  # of a path in a template
@@ -25,7 +25,9 @@ MARGIN = 1.25  # for rows that were not read, and may be longer
 MANY = 20_000  # rows from which the recipe's own shares leave enough items to every table
 DISCORDANCE = 0.3  # share of items on which two versions of a policy differ: more than is usual
 TARGETS = (0.1, 0.15, 0.2, 0.3, 0.4)  # gains
+FORMS = ("maths", "classify", "extract", "sql")  # tasks whose answers have a form that the prompt says
 LONGEST_COMPLETION = 1_024  # tokens
+ALPHA = Rules().alpha_epoch / Rules().uses_per_epoch  # of one use of a sealed fold
 OF_PAIRS = ("pair_accuracy", "length_baseline", "padding_invariance", "text_invariance", "format_perturbation")
 SIMILARITY = 0.8  # ROUGE-L: half of a reference has 0.67
 
@@ -212,10 +214,16 @@ def _labels(labels: Sequence[str]) -> dict[str, Any]:
 
 def _rules(size: int, split: Mapping[str, Any], pairs: bool) -> dict[str, Any]:
     """The gain that the sealed items can show, where it is more than the default."""
-    alpha = Rules().alpha_epoch / Rules().uses_per_epoch
-    visible = minimum_detectable_effect(DISCORDANCE, sealed_items(size, split), alpha)
+    visible = minimum_detectable_effect(DISCORDANCE, sealed_items(size, split), ALPHA)
     target = next((one for one in TARGETS if one >= visible), TARGETS[-1])
     return {**({"target_effect": target} if target > TARGETS[0] else {}), **({"floor": 0.0} if pairs else {})}
+
+
+def rows_needed(size: int) -> int | None:
+    """Rows for the gate to see the largest gain that a recipe is given; None if there are so many."""
+    split = Split.model_validate(split_for(size, pairs=False))
+    needed = math.ceil(items_needed(TARGETS[-1], TARGETS[-1], ALPHA) * split.sealed_folds / split.sealed)
+    return needed if size < needed else None
 
 
 def sealed_items(size: int, split: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from ratchet.components.home import RECIPE
 from ratchet.components.recipe import parse_yaml
 from ratchet.components.scaffold import extras
 from ratchet.components.scaffold.guess import TASKS, references
-from ratchet.components.scaffold.own import MODEL, Own, sealed_items, values_of
+from ratchet.components.scaffold.own import MODEL, Own, rows_needed, sealed_items, values_of
 from ratchet.components.scaffold.recipe_text import FIRST_LINE, recipe_text
 from ratchet.components.scaffold.templates import template
 
@@ -94,7 +94,7 @@ def _comments(own: Own, values: Mapping[str, Any]) -> dict[str, str]:
         comments["graders.right"] = "a stand-in: nearness to the chosen answer"
     if not pairs:
         comments["reward"] = "the gold itself; there are no pairs for these checks"
-    if "target_effect" in values["gate"]["rules"]:
+    if "target_effect" in values["gate"]["rules"] and rows_needed(own.table.size) is None:
         comments["gate.rules"] = f"the gain that {sealed_items(own.table.size, data['split'])} sealed items can show"
     return comments
 

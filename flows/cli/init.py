@@ -192,7 +192,8 @@ def chosen_judge(table: "Table", columns: "Columns", given: Answers) -> tuple[st
         return "own", task
     require_task(table, columns, task)
     if task == "own" and not references(table, columns):
-        raise RecipeError(f"no row of {table.path} says what is right. Name a column with --answer, or give --grader.")
+        other = " or name the column that does with --answer" if len(table.columns) > 1 else ""
+        raise RecipeError(f"no row of {table.path} says what is right. Give a function that judges with --grader{other}.")
     return task, None
 
 
@@ -201,13 +202,14 @@ def judged_by_function(own: "Own", folder: Path, function: str) -> "Own":
     from ratchet.components.scaffold.function import inspected, split_target
     from ratchet.components.scaffold.own import first_rows
     from ratchet.components.scaffold.place import reference_to
-    from ratchet.flows.cli.views.init import say_function
+    from ratchet.flows.cli.views.init import say_function, say_loading
 
     place, name = split_target(function)
     here = place
     if place.endswith(".py"):
         here = str((as_given(Path(place)) or Path(place)).absolute())
         place = reference_to(Path(here), folder)
+    say_loading(f"{place}:{name}")
     found = inspected(f"{place}:{name}", f"{here}:{name}", first_rows(own, TRIED))
     say_function(found)
     return replace(own, grader=found.settings, here={"file": f"{here}:{name}"})

@@ -65,6 +65,18 @@ def test_rows_of_ones_own_are_guessed_and_one_is_shown(place: Path) -> None:
     assert (source.path, source.answer) == ("rows/t.csv", "queue")  # type: ignore[union-attr]
 
 
+def test_what_rows_lack_is_told(place: Path) -> None:
+    rows = [{"question": f"q{n}", "answer": None if n % 3 else f"a long answer, number {n}"} for n in range(60)]
+    write_jsonl(place / "r.jsonl", rows)
+    said = call("--data", "r.jsonl", "--yes").stderr
+    assert "40 of 60 rows have no answer, and a run refuses them" in said
+    assert "60 rows are too few for a verdict: about 1" in said  # about 140
+    rows = [{"my question": f"q{n}", "answer": f"{n} #### {n}"} for n in range(200)]
+    said = call("odd", "--data", str(write_jsonl(place / "odd.jsonl", rows)), "--question", "my question", "--yes").stderr
+    assert "no template can name 'my question'" in said
+    assert "too few" not in said
+
+
 def test_ci_and_deploy_add_a_file_each(place: Path) -> None:
     sums(place / "s.jsonl")
     call("--data", "s.jsonl", "--yes", "--ci", "--deploy")
@@ -79,7 +91,7 @@ def test_a_function_of_ones_own_is_gold(place: Path) -> None:
     )
     (place / "mine.py").write_text(source)
     said = call("--data", "b.jsonl", "--grader", "mine.py:grade", "--yes").stderr
-    assert "grader  grade(sample, item), protocol openai" in said
+    assert "grade(sample, item), protocol openai" in said
     settings = recipe(place).gold_settings
     assert (settings.type, settings.scores, getattr(settings, "file", None)) == ("file", "binary", "mine.py:grade")
     assert "graders.py" not in files(place)

@@ -1,6 +1,6 @@
 """Complete small projects, each of which runs offline on two cores and ends in a verdict.
 
-The recipes and the test are files beside this module. The rows and the database are generated when they are asked for.
+The recipes are files beside this module. The rows and the database are generated when they are asked for.
 """
 
 import json
@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+
+from ratchet.components.scaffold import extras
 
 KINDS: tuple[str, ...] = ("maths", "classify", "extract", "sql")
 DEMO_NOISE = 0.34  # share of demonstrations that are wrong: the noise that RL has to remove
@@ -42,7 +44,7 @@ def template(kind: str) -> Template:
     """
     summary, generated = _KINDS[kind]
     own = {path: make() for path, make in generated.items()}
-    return Template(kind, summary, _text(f"{kind}.yaml"), {**own, "tests/test_graders.py": _text("test_graders.py").encode()})
+    return Template(kind, summary, _text(f"{kind}.yaml"), {**own, extras.TESTS: extras.tests(with_references=True)})
 
 
 def _text(name: str) -> str:

@@ -50,9 +50,16 @@ def say_columns(table: "Table") -> None:
         say(f"  {number:>2}  {column.name:<20} {column.kind:<9} {cut(example, EXAMPLE)}")
 
 
+def say_loading(function: str) -> None:
+    from ratchet.components.graders.worker.function import SECONDS_TO_LOAD
+    from ratchet.components.scaffold.function import SECONDS
+
+    say(f"grader  {function}: loading takes at most {SECONDS_TO_LOAD:.0f} s, and a call {SECONDS:.0f} s")
+
+
 def say_function(found: "Inspected") -> None:
     """A user's function, and what went wrong in calls of it."""
-    say(f"grader  {found.signature}")
+    say(f"        {found.signature}")
     for fault in found.faults[:FAULTS]:
         say(f"note: it failed on an answer: {fault}")
 
@@ -91,12 +98,32 @@ def notes_of(own: "Own") -> Iterator[str]:
     """What a person should know of the guesses."""
     if Path(own.path).is_absolute():
         yield f"{own.path} is outside of the project, whose recipe names it by this path"
+    yield from faults_of_rows(own)
     if own.task == "preferences":
         yield "preferences have no gold; nearness to the chosen answer stands in for it until you give a --grader"
     if own.task == "own" and not own.here:
         yield "graders.py has a function to start from: let it judge as your task needs it"
     if own.task == "classify" and not own.table.whole:
         yield f"the labels are those of the first {len(own.table.rows):,} rows; add others to ratchet.yaml"
+
+
+def faults_of_rows(own: "Own") -> Iterator[str]:
+    """What the first rows lack, and what the prompt cannot say."""
+    from ratchet.components.scaffold.guess import references
+    from ratchet.components.scaffold.own import FORMS, first_rows, is_step, rows_needed
+
+    rows, asked, needed = first_rows(own), own.columns.asked, rows_needed(own.table.size)
+    for name in ("prompt", "answer") if references(own.table, own.columns) else ("prompt",):
+        lacking = sum(not str(row[name] if row[name] is not None else "").strip() for row in rows)
+        if lacking:
+            told = f"{lacking} of {len(rows)} rows have no {name}"
+            yield f"{told}, and a run refuses them: remove them, or raise data.checks.max_bad_rows"
+    if needed is not None:
+        yield f"{own.table.size:,} rows are too few for a verdict: about {needed:,} are needed to detect a gain of 0.4"
+    if asked is not None and own.task in FORMS and own.table.columns[asked].kind == "messages":
+        yield "the messages are asked as they are: they must say in which form to answer"
+    elif asked is not None and own.task in FORMS and not is_step(asked):
+        yield f"the prompt does not say in which form to answer, as no template can name {asked!r}: rename the column"
 
 
 def say_written(folder: Path, names: Sequence[str], ci: bool) -> None:
