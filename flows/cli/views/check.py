@@ -1,8 +1,10 @@
 """How ``ratchet check`` looks to a person, on stderr."""
 
+from rich.markup import escape
 from rich.table import Table
 
 from ratchet.components.run.check import Checked, Part, State
+from ratchet.components.text import visible
 from ratchet.flows.cli.views.console import console
 from ratchet.flows.cli.views.reward import text
 
@@ -43,9 +45,13 @@ def shortened(finding: str) -> str:
     lines = finding.split("\n")
     if len(lines) > LINES:
         lines = [*lines[: LINES - 2], f"  ... ({len(lines) - LINES + 1} lines more with --json)", lines[-1]]
-    return "\n".join(cut(line, WIDTH) for line in lines)
+    return escape("\n".join(_cut(line, WIDTH) for line in lines))  # as a whole: a tag may reach over the end of a line
 
 
 def cut(value: str, most: int) -> str:
     """A text of at most ``most`` characters, and how many it has; safe on a terminal."""
-    return text(value) if len(value) <= most else f"{text(value[:most])} ... (cut: {len(value):,} characters)"
+    return escape(_cut(value, most))
+
+
+def _cut(value: str, most: int) -> str:
+    return visible(value) if len(value) <= most else f"{visible(value[:most])} ... (cut: {len(value):,} characters)"

@@ -59,6 +59,11 @@ def test_a_long_finding_keeps_its_beginning_and_its_remedy() -> None:
     assert len(lines) == 8
 
 
+def test_markup_that_reaches_over_a_lines_end_is_text(found: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    found.add(Part.RECIPE, State.FAILURE, "expected ',' or ']': name: [demo\n  and more]\nCorrect it.")
+    assert "[demo" in shown(found, 160, monkeypatch)
+
+
 @pytest.mark.slow
 def test_a_project_is_checked_without_torch_and_a_run_finds_its_stages(project: Path) -> None:
     command, base = ratchet("check", "--recipe", str(MICRO), "--json"), without(project / "without", *TRAIN)
