@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.home import Home
+from ratchet.components.sqlite_files import sqlite_url
 from ratchet.flows.settings import DEFAULTS
 from tests.places import GSM8K, MICRO, ROOT
 
@@ -27,9 +29,11 @@ Run = Callable[..., dict[str, Any]]
 def tracking_address(request: pytest.FixtureRequest) -> Iterator[None]:
     """MLflow writes the address that it used last into the environment; the next test, in any order, must not see it.
 
-    Tests of whole flows share a project, and keep it.
+    Tests of whole flows share a project, and keep it: what another project's test left is not theirs.
     """
     if {"flows", "security"} & set(request.path.parts):
+        if "shared_project" in request.fixturenames:
+            address(request.getfixturevalue("shared_project"))
         yield
         return
     before = {name: os.environ.pop(name, None) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
@@ -38,6 +42,15 @@ def tracking_address(request: pytest.FixtureRequest) -> Iterator[None]:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
+
+
+def address(project: Path) -> None:
+    """Point MLflow, and what reads its variables, at a project's own database."""
+    import mlflow
+
+    uri = sqlite_url(Home(project, project / ".ratchet").mlflow_database)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ def recipe_schema() -> Schema:
     for node in list(_nodes(schema)):
         if node.get("discriminator", {}).get("propertyName") == "kind":
             _or_text(node)
+        elif "oneOf" in node and "discriminator" not in node:
+            node["anyOf"] = node.pop("oneOf")  # a warm-up's keys are in part those of both kinds
     _with_task(schema, definitions)
     definitions["Reward"]["properties"]["formula"] = TEXT
     _short_graders(definitions)
@@ -49,7 +51,8 @@ def _with_task(schema: Schema, definitions: Schema) -> None:
 
 
 def _short_graders(definitions: Schema) -> None:
-    """``{file: ...}``, ``{http: URL}`` and ``{openai: ...}`` need no type."""
+    """``{file: ...}``, ``{http: URL}`` and ``{openai: ...}`` need no type; a gold of labels may be balanced."""
+    definitions["Label"]["properties"]["weights"]["anyOf"].append({"const": "balanced"})
     definitions["UserFunction"]["required"].remove("type")
     for name, short, key in (("Http", "http", "url"), ("OpenAI", "openai", "grader")):
         definitions[name]["required"].remove("type")

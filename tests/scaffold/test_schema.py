@@ -70,6 +70,9 @@ def test_every_template_is_valid(kind: str) -> None:
             "gate": {"rules": {"guards": [{"grader": "other", "margin": 0.1}, {"measure": "length", "max_ratio": 2}]}},
         },
         {"reward": {"verifier": {"form": "lenient"}}},
+        {"policy": {"warmup": {"steps": 9}}},
+        {"policy": {"model": "a/b", "warmup": {"steps": 9, "lora": {"rank": 4}}}},
+        {"graders": {"right": {"type": "label", "labels": ["a", "b"], "weights": "balanced"}}},
     ],
 )
 def test_every_short_form_that_loads_is_valid(values: dict[str, Any]) -> None:
