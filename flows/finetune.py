@@ -27,6 +27,7 @@ from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
+from ratchet.components.run.unsent import send_journals
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
@@ -94,12 +95,13 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     recorded = stop is not Stage.PLAN
     if recorded:
         end_killed_runs(home, say)
+        send_journals(project, say)
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
         if recorded:
             tasks.note_flow_run(run)
         result = told(run, stop)
         print_result(result, run)
-    if run.run_id is not None:
+    if run.figures.begun:
         clean_up_after_run(project, say)
     return result.as_json()
 

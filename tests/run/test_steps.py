@@ -53,6 +53,7 @@ def test_a_stage_is_made_in_a_child_run_with_the_machine_and_a_confirmed_claim(t
 
     found = steps.run_stage(run, Stage.WARMUP, lambda context: finish(context, WarmupStage, "key", write))
     assert not found.cached
+    run.open()
     assert tracker_of(run).status == {"run0/warmup": "FINISHED"}
     assert lines_of(run) == ["warmup made"]
 
