@@ -98,7 +98,7 @@ def explained(error: SQLAlchemyError, place: str) -> RegistryError:
     cause = getattr(error, "orig", None)
     # PostgreSQL's primary message: its details may contain the row, and with it sealed figures.
     told = getattr(getattr(cause, "diag", None), "message_primary", None) or str(cause or error)
-    told = redacted(visible(" ".join(told.split())))[:MAX_TOLD].removesuffix(".")
+    told = redacted(visible(" ".join(told.split())))[:MAX_TOLD].rstrip(".?!")
     failure = failure_of(error)
     kind = LedgerUnavailableError if failure.passes else RegistryError
     return kind(f"the ledger {place} {failure.what}: {told}. {failure.remedy}")
