@@ -2,20 +2,29 @@
 
 import re
 import traceback
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateDetails
+from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
-from prefect.states import Completed, Failed
+from prefect.runtime import deployment, flow_run
+from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
 
 from ratchet.components.errors import RatchetError
+from ratchet.components.interruption import Interrupted
 from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.told import Told
 from ratchet.components.text import redacted, visible
 from ratchet.flows.cli.views.console import say
 
 FAILED = frozenset({Status.REWARD_REFUSED, Status.INVALID, Status.STOPPED, Status.ERROR})  # the others are Completed
+
+RESUMED_AFTER = timedelta(seconds=30)  # longer than a runner looks ahead, so that the one that is ending does not take it
 
 
 class UnsuccessfulRunError(RatchetError):
@@ -26,15 +35,15 @@ class UnsuccessfulRunError(RatchetError):
         self.result = result
 
 
-def ended(model: str, result: RunResult, tracking_uri: str) -> State[Any]:
-    """The final state of a run, which it leaves an artifact for.
+def ended(model: str, result: RunResult, told: Told, tracking_uri: str) -> State[Any]:
+    """The final state of a run; an artifact is left beside it.
 
     Returns:
         A Completed state with the shape of ``run --json`` as its data; or a Failed one, whose data is an
         UnsuccessfulRunError with it. A failed run is not retried: the same run would end in the same way.
     """
-    show(model, result, tracking_uri)
-    name, message = name_of(result.status), message_of(result)
+    show(model, result, told, tracking_uri)
+    name, message = name_of(result.status), message_of(result, told)
     if result.status in FAILED:
         return failed(name, message, UnsuccessfulRunError(message, result.as_json()))
     return Completed(name=name, message=message, data=result.as_json())
@@ -44,6 +53,25 @@ def error(found: Exception) -> State[Any]:
     """The final state of a run that an error ended; the caller of the flow receives the error itself."""
     get_run_logger().error(redacted("".join(traceback.format_exception(found))))
     return failed(name_of(Status.ERROR), redacted(f"{type(found).__name__}: {found}"), found)
+
+
+def interrupted(end: Interrupted) -> State[Any]:
+    """The final state of a run that a signal ended; one of a deployment that nobody cancelled is scheduled again instead.
+
+    Raises:
+        Pause: once it is scheduled: this process ends, and Prefect starts the same flow run again, with the same slot.
+    """
+    message = f"Ended by {end}. The same run resumes where it stopped."
+    if deployment.id is None:
+        return Cancelled(message=message)
+    with get_client(sync_client=True) as client:
+        this = UUID(flow_run.id)
+        state = client.read_flow_run(this).state
+        if state is not None and (state.is_cancelling() or state.is_final()):
+            return Cancelled(message=message)
+        again: State[Any] = AwaitingRetry(scheduled_time=datetime.now(UTC) + RESUMED_AFTER, message=message)
+        client.set_flow_run_state(this, again)
+    raise Pause(state=again)
 
 
 def failed(name: str, message: str, data: Exception) -> State[Any]:
@@ -56,25 +84,23 @@ def name_of(status: Status) -> str:
     return "".join(part.capitalize() for part in status.split("_"))
 
 
-def message_of(result: RunResult) -> str:
-    """One line: what happened, and where the report is."""
-    said = result.stopped or result.status.headline
-    checks = f" Failed checks: {', '.join(result.failed_checks)}." if result.failed_checks else ""
-    report = f" Report: {result.report}" if result.report else ""
-    return f"{said}{checks}{report}"
+def message_of(result: RunResult, told: Told) -> str:
+    """One line: what happened, by how much, and where the report is."""
+    report = f"Report: {result.report}" if result.report else ""
+    return " ".join(part for part in (told.sentence, told.effect, report) if part)
 
 
-def show(model: str, result: RunResult, tracking_uri: str) -> None:
+def show(model: str, result: RunResult, told: Told, tracking_uri: str) -> None:
     """Leave an artifact; one that cannot be created does not change how the run ended."""
     key = f"ratchet-{re.sub('[^a-z0-9]+', '-', model.lower()).strip('-')}"
     try:
-        create_markdown_artifact(markdown_of(model, result, tracking_uri), key, result.status.headline)
+        create_markdown_artifact(markdown_of(model, result, told, tracking_uri), key, told.sentence)
     except Exception as failure:
         say(f"Prefect has no artifact of this run: {redacted(str(failure))}")
 
 
-def markdown_of(model: str, result: RunResult, tracking_uri: str) -> str:
-    """The result as a table, with a link to the run where MLflow is a server."""
+def markdown_of(model: str, result: RunResult, told: Told, tracking_uri: str) -> str:
+    """What happened, and a table that leads to the run where MLflow is a server."""
     page = mlflow_page(tracking_uri, result.run_id)
     rows = {
         "status": result.status.value,
@@ -86,7 +112,8 @@ def markdown_of(model: str, result: RunResult, tracking_uri: str) -> str:
         "report": result.report and f"`{result.report}`",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items() if value)
-    return f"# {model}: {result.status.headline}\n\n| | |\n| --- | --- |\n{table}\n"
+    said = "\n\n".join(part for part in told if part)
+    return f"# {model}\n\n{said}\n\n| | |\n| --- | --- |\n{table}\n"
 
 
 def mlflow_page(tracking_uri: str, run_id: str | None) -> str | None:

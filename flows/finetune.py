@@ -15,7 +15,7 @@ from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.extras import require_train
 from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
-from ratchet.components.interruption import Interrupted, admitted
+from ratchet.components.interruption import Interrupted, admitted, commit_on_every_signal
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
@@ -27,6 +27,7 @@ from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
+from ratchet.components.run.told import told_of
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
@@ -85,7 +86,7 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
         with admitted():
             return run_to_the_end(recipe, overrides, until, slot)
     except Interrupted as end:
-        return tasks.interrupted(end)
+        return endings.interrupted(end)
     except Exception as error:
         return endings.error(error)
 
@@ -94,6 +95,8 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     """Resolve the recipe, run it, print its result."""
     stop = stop_named(until)
     own_process()
+    if deployment.id is not None:
+        commit_on_every_signal()
     home = Home.here()
     apply(home)
     slot = slot or scheduled_slot()
@@ -115,7 +118,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         print_result(result, run)
     if run.run_id is not None:
         clean_up_after_run(project, say)
-    return endings.ended(project.name, result, home.tracking_uri)
+    return endings.ended(project.name, result, told_of(run, result), home.tracking_uri)
 
 
 def told(run: Run, until: Stage | None) -> RunResult:

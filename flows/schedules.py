@@ -4,6 +4,7 @@ from prefect.schedules import Cron, Interval, Schedule
 from prefect.types.entrypoint import EntrypointType
 
 from ratchet.flows.finetune import finetune
+from ratchet.flows.serving import Serving, serve_until_stopped
 
 
 def schedule_of(cron: str | None, seconds: float | None) -> Schedule:
@@ -16,11 +17,13 @@ def schedule_of(cron: str | None, seconds: float | None) -> Schedule:
 
 def serve_flow(name: str, recipe: str, overrides: list[str], cron: str | None, seconds: float | None) -> None:
     """Serve one deployment until stopped; one run at a time; later ones wait."""
-    finetune.serve(
+    runner = Serving()
+    served = runner.add_flow(
+        finetune,
         name=name,
         schedule=schedule_of(cron, seconds),
         parameters={"recipe": recipe, "overrides": overrides},
-        limit=1,
         tags=["ratchet"],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    serve_until_stopped(runner, [served])

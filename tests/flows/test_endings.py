@@ -1,18 +1,25 @@
 """What Prefect shows of each ending, and what the caller of the flow receives."""
 
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
+from prefect.states import Cancelling, Running
 
 from ratchet.components.errors import DataError
+from ratchet.components.interruption import Interrupted
 from ratchet.components.records import Outcome
 from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.told import Told
 from ratchet.flows import endings, finetune
 from ratchet.flows.endings import UnsuccessfulRunError
 
+TOLD = Told("It was not better.", "The gain is 0.", "Refused.", "Look at the report.")
 REPORT = "/home/ann/project/.ratchet/reports/3f2a.html"
 STATES = {
     Status.PROMOTED: ("COMPLETED", "Promoted"),
@@ -32,7 +39,7 @@ def result_with(status: Status, **more: Any) -> RunResult:
 
 def ends(monkeypatch: pytest.MonkeyPatch, status: Status) -> None:
     """Runs of the flow end with a status."""
-    ended = lambda *_: endings.ended("My model", result_with(status), "http://mlflow:5000")  # noqa: E731
+    ended = lambda *_: endings.ended("My model", result_with(status), TOLD, "http://mlflow:5000")  # noqa: E731
     monkeypatch.setattr(finetune, "run_to_the_end", ended)
 
 
@@ -56,9 +63,9 @@ def in_prefect() -> State[Any]:
 @pytest.mark.parametrize("status", Status)
 def test_each_status_has_a_type_and_a_name_and_is_not_retried(monkeypatch: pytest.MonkeyPatch, status: Status) -> None:
     monkeypatch.setattr(endings, "show", lambda *_: None)
-    state = endings.ended("m", result_with(status), "sqlite://")
+    state = endings.ended("m", result_with(status), TOLD, "sqlite://")
     assert (state.type.value, state.name) == STATES[status]
-    assert state.message == f"{status.headline} Report: {REPORT}"
+    assert state.message == f"It was not better. The gain is 0. Report: {REPORT}"
     assert state.is_completed() or state.state_details.retriable is False
     assert finetune.finetune.retries == 0
 
@@ -77,6 +84,7 @@ def test_prefect_shows_the_state_and_leads_to_the_report_and_the_caller_has_the_
         (artifact,) = client.read_artifacts(artifact_filter=of_run)
     assert (artifact.key, artifact.type) == ("ratchet-my-model", "markdown")
     assert REPORT in str(artifact.data)
+    assert "Look at the report." in str(artifact.data)
     assert "[3f2a](http://mlflow:5000/#/runs/3f2a)" in str(artifact.data)
     assert finetune.result_of("recipe.yaml", []) == result_with(status).as_json()
 
@@ -85,7 +93,7 @@ def test_the_caller_of_the_flow_receives_an_error_that_has_the_result(
     prefect_harness: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends(monkeypatch, Status.STOPPED)
-    with pytest.raises(UnsuccessfulRunError, match="Training was stopped") as error:
+    with pytest.raises(UnsuccessfulRunError, match="It was not better") as error:
         finetune.finetune("recipe.yaml")
     assert error.value.result == result_with(Status.STOPPED).as_json()
 
@@ -107,10 +115,10 @@ def test_what_is_no_exception_stays_a_crash(prefect_harness: None, monkeypatch: 
         finetune.finetune("recipe.yaml")
 
 
-def test_the_message_names_failed_checks_and_who_stopped_a_run() -> None:
-    refused = RunResult(Status.REWARD_REFUSED, failed_checks=["pair_accuracy", "hack_strings"])
-    assert endings.message_of(refused).endswith("Failed checks: pair_accuracy, hack_strings.")
-    assert endings.message_of(RunResult(Status.STOPPED, stopped="limits.hours: 6 h are over")) == "limits.hours: 6 h are over"
+def test_the_message_has_no_empty_parts() -> None:
+    assert (
+        endings.message_of(RunResult(Status.STOPPED), Told("It was stopped.", "", "Nothing is lost.", "")) == "It was stopped."
+    )
 
 
 def test_an_artifact_that_cannot_be_created_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +129,7 @@ def test_an_artifact_that_cannot_be_created_changes_nothing(monkeypatch: pytest.
 
     monkeypatch.setattr(endings, "create_markdown_artifact", down)
     monkeypatch.setattr(endings, "say", said.append)
-    assert endings.ended("m", result_with(Status.PROMOTED), "sqlite://").name == "Promoted"
+    assert endings.ended("m", result_with(Status.PROMOTED), TOLD, "sqlite://").name == "Promoted"
     assert said == ["Prefect has no artifact of this run: refused by http://***@host"]
 
 
@@ -135,7 +143,62 @@ def test_an_artifact_that_cannot_be_created_changes_nothing(monkeypatch: pytest.
 )
 def test_the_run_has_a_page_where_mlflow_is_a_server(uri: str, page: str | None) -> None:
     assert endings.mlflow_page(uri, "3f2a") == page
-    table = endings.markdown_of("m", result_with(Status.REFUSED, verdict=Outcome.REJECT), uri)
+    table = endings.markdown_of("m", result_with(Status.REFUSED, verdict=Outcome.REJECT), TOLD, uri)
     assert ("| MLflow run | 3f2a |" in table) == (page is None)
     assert "| verdict | REJECT |" in table
     assert "champion before" not in table
+
+
+# A run that a signal ends
+
+RUN = uuid4()
+
+
+class Client:
+    """Of a server that says that the run is in a state, and takes another."""
+
+    def __init__(self, state: State[Any]) -> None:
+        self.state = state
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read_flow_run(self, run_id: UUID) -> Any:
+        assert run_id == RUN
+        return SimpleNamespace(state=self.state)
+
+    def set_flow_run_state(self, run_id: UUID, state: State[Any]) -> None:
+        assert run_id == RUN
+        self.state = state
+
+
+def deployed(monkeypatch: pytest.MonkeyPatch, state: State[Any], deployment: str | None = "d") -> Client:
+    client = Client(state)
+    monkeypatch.setattr(endings, "get_client", lambda sync_client: client)
+    monkeypatch.setattr(endings, "deployment", SimpleNamespace(id=deployment))
+    monkeypatch.setattr(endings, "flow_run", SimpleNamespace(id=str(RUN)))
+    return client
+
+
+def test_a_run_of_a_deployment_is_scheduled_again_after_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = deployed(monkeypatch, Running())
+    with pytest.raises(Pause) as end:
+        endings.interrupted(Interrupted("SIGTERM"))
+    assert end.value.state is client.state
+    assert (client.state.type.value, client.state.name) == ("SCHEDULED", "AwaitingRetry")
+    assert "Ended by SIGTERM. The same run resumes" in str(client.state.message)
+    scheduled = client.state.state_details.scheduled_time
+    assert scheduled is not None
+    assert 20 < (scheduled - client.state.timestamp).total_seconds() < 40  # a runner looks 10 s ahead
+
+
+@pytest.mark.parametrize(("state", "deployment"), [(Cancelling(), "d"), (Running(), None)])
+def test_a_cancelled_run_and_one_at_a_terminal_are_not(
+    monkeypatch: pytest.MonkeyPatch, state: State[Any], deployment: str | None
+) -> None:
+    client = deployed(monkeypatch, state, deployment)
+    assert endings.interrupted(Interrupted("SIGTERM")).is_cancelled()
+    assert client.state is state
