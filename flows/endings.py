@@ -2,7 +2,6 @@
 
 import re
 import traceback
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -23,8 +22,6 @@ from ratchet.components.text import redacted, visible
 from ratchet.flows.cli.views.console import say
 
 FAILED = frozenset({Status.REWARD_REFUSED, Status.INVALID, Status.STOPPED, Status.ERROR})  # the others are Completed
-
-RESUMED_AFTER = timedelta(seconds=30)  # longer than a runner looks ahead, so that the one that is ending does not take it
 
 
 class UnsuccessfulRunError(RatchetError):
@@ -69,7 +66,8 @@ def interrupted(end: Interrupted) -> State[Any]:
         state = client.read_flow_run(this).state
         if state is not None and (state.is_cancelling() or state.is_final()):
             return Cancelled(message=message)
-        again: State[Any] = AwaitingRetry(scheduled_time=datetime.now(UTC) + RESUMED_AFTER, message=message)
+        slot: Any = flow_run.scheduled_start_time  # again, so that it comes before those that became due meanwhile
+        again: State[Any] = AwaitingRetry(scheduled_time=slot, message=message)
         client.set_flow_run_state(this, again)
     raise Pause(state=again)
 

@@ -1,5 +1,7 @@
 """Schedules: serve the flow from this machine. Work pools are in prefect.yaml."""
 
+from typing import Any
+
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.types.entrypoint import EntrypointType
 
@@ -18,7 +20,7 @@ def schedule_of(cron: str | None, seconds: float | None) -> Schedule:
 def serve_flow(name: str, recipe: str, overrides: list[str], cron: str | None, seconds: float | None) -> None:
     """Serve one deployment until stopped; one run at a time; later ones wait."""
     runner = Serving()
-    served = runner.add_flow(
+    served: Any = runner.add_flow(  # a coroutine only in a running loop
         finetune,
         name=name,
         schedule=schedule_of(cron, seconds),

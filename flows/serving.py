@@ -16,6 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.runner import Runner
 
 from ratchet.components.interruption import OPERATOR
+from ratchet.components.text import redacted
 from ratchet.flows.cli.views.console import say
 
 SECONDS_TO_COMMIT = 20.0  # then a run is killed; it resumes from its last checkpoint
@@ -73,16 +74,30 @@ async def _serve(runner: Serving, deployments: Sequence[UUID]) -> None:
 
 
 async def _end_runs(runner: Serving, deployments: Sequence[UUID]) -> None:
-    """End the runs in progress. The runner starts no others meanwhile, because none is due any more."""
-    for run in (ending := active_children()):
-        run.terminate()
-    say("stopping; the run in progress commits a checkpoint, and the next start resumes it" if ending else "stopping")
-    async with get_client() as client:
-        for deployment in deployments:
-            await client.pause_deployment(deployment)
-    deadline = time.monotonic() + SECONDS_TO_COMMIT
+    """Pause the schedules, and end the runs in progress."""
+    # Prefect has no other way to start no more runs than one that kills those in progress.
+    runner._scheduled_run_poller.stopping = True
+    say(f"stopping{'; the run in progress commits a checkpoint, and the next start resumes it' if active_children() else ''}")
+    await asyncio.gather(_ended(runner), _pause(deployments))
+
+
+async def _pause(deployments: Sequence[UUID]) -> None:
+    try:
+        async with get_client() as client:
+            for deployment in deployments:
+                await client.pause_deployment(deployment)
+    except Exception as error:  # the runs have to end all the same
+        say(f"the schedules could not be paused: {redacted(str(error))}")
+
+
+async def _ended(runner: Serving) -> None:
+    """Return once no run is in progress any more; the first signal to each is SIGTERM."""
+    deadline, told = time.monotonic() + SECONDS_TO_COMMIT, set()
     while runs := active_children():
-        if runner.signals > 1 or time.monotonic() > deadline:
-            for run in runs:
+        for run in runs:
+            if runner.signals > 1 or time.monotonic() > deadline:
                 run.kill()
+            elif run not in told:
+                told.add(run)
+                run.terminate()
         await asyncio.sleep(POLL_SECONDS)

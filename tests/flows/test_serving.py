@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,8 @@ import pytest
 from ratchet.flows import serving
 from ratchet.flows.serving import Serving, serve_until_stopped
 
+ENDED = "runner ended, namespace(stopping=True)"
+
 
 class Idle(Serving):
     """A runner that has nothing to start."""
@@ -20,6 +23,7 @@ class Idle(Serving):
     def __init__(self, events: list[str]) -> None:
         super().__init__()
         self.events = events
+        self._scheduled_run_poller: Any = SimpleNamespace(stopping=False)
 
     async def start(self, *_: Any, **__: Any) -> None:
         signal.signal(signal.SIGTERM, self.handle_sigterm)  # as Prefect's does
@@ -27,7 +31,7 @@ class Idle(Serving):
         try:
             await asyncio.sleep(60)
         finally:
-            self.events.append("runner ended")
+            self.events.append(f"runner ended, {self._scheduled_run_poller}")
 
 
 class Child:
@@ -92,17 +96,17 @@ def served(events: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_run_ends_before_the_runner(served: Callable[..., None], events: list[str], number: int) -> None:
     served(Child(events, polls=3), (0.2, number))
-    assert events == ["started", "SIGTERM", "paused", "run ended", "runner ended"]
+    assert events == ["started", "SIGTERM", "paused", "run ended", ENDED]
 
 
 def test_without_a_run_the_runner_ends_at_once(served: Callable[..., None], events: list[str]) -> None:
     served(None, (0.2, signal.SIGTERM))
-    assert events == ["started", "paused", "runner ended"]
+    assert events == ["started", "paused", ENDED]
 
 
 def test_a_second_signal_kills_the_run(served: Callable[..., None], events: list[str]) -> None:
     served(Child(events, polls=float("inf")), (0.2, signal.SIGINT), (0.6, signal.SIGINT))
-    assert events == ["started", "SIGTERM", "paused", "SIGKILL", "runner ended"]
+    assert events == ["started", "SIGTERM", "paused", "SIGKILL", ENDED]
 
 
 def test_a_run_that_does_not_end_in_time_is_killed(
@@ -110,7 +114,19 @@ def test_a_run_that_does_not_end_in_time_is_killed(
 ) -> None:
     monkeypatch.setattr(serving, "SECONDS_TO_COMMIT", 0.3)
     served(Child(events, polls=float("inf")), (0.2, signal.SIGTERM))
-    assert events == ["started", "SIGTERM", "paused", "SIGKILL", "runner ended"]
+    assert events == ["started", "SIGTERM", "paused", "SIGKILL", ENDED]
+
+
+def test_runs_end_without_a_server_too(
+    served: Callable[..., None], events: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise ConnectionError("refused by http://ann:hunter22@prefect")
+
+    monkeypatch.setattr(Client, "pause_deployment", refuse)
+    served(Child(events, polls=3), (0.2, signal.SIGTERM))
+    assert events == ["started", "SIGTERM", "run ended", ENDED]
+    assert "could not be paused: refused by http://***@prefect" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_an_error_of_the_runner_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
