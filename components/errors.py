@@ -10,6 +10,7 @@
     ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
         ├── UnansweredError     MLflow did not answer for as long as a step waits for it
+        ├── LedgerUnavailableError  the ledger's database is out of reach, locked or full, which may pass
         ├── StaleChampionError  the champion changed since the verdict
         └── ClaimLostError      another process may continue this run, and this one may not
 
@@ -63,6 +64,10 @@ class RegistryError(RatchetError):
 
 class UnansweredError(RegistryError):
     """MLflow did not answer for as long as a step waits for it; the same command resumes the run."""
+
+
+class LedgerUnavailableError(RegistryError):
+    """The ledger's database is out of reach, locked or full: the same transaction may succeed later."""
 
 
 class StaleChampionError(RegistryError):

@@ -55,14 +55,22 @@ class Postgres:
         if self.user is not None:
             for path in (self.folder, secret):
                 shutil.chown(path, self.user)
-        command = [self.programs / "initdb", "--pgdata", self.folder / "data", "--username", ADMIN, "--pwfile", secret]
+        command = [
+            str(self.programs / "initdb"),
+            "--pgdata",
+            str(self.folder / "data"),
+            "--username",
+            ADMIN,
+            "--pwfile",
+            str(secret),
+        ]
         options = ["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"]
         subprocess.run([*command, *options], user=self.user, cwd=self.folder, check=True, capture_output=True, timeout=120)
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(self.port)}.items()]
-        command = [self.programs / "postgres", "-D", self.folder / "data", *settings]
+        command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), *settings]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, user=self.user, cwd=self.folder, stdout=log, stderr=log)
         deadline = time.monotonic() + PATIENCE_SECONDS
