@@ -1,6 +1,7 @@
 """What the threads of a process know of MLflow's answering. An outage is said once, and so is its end."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,7 +117,7 @@ class Connection:
         at, reason = time.strftime("%H:%M:%S", time.localtime(began)), _reason(self._error) if self._error else "no reply yet"
         self.say(
             f"MLflow at {self.name} has not taken figures since {at} ({reason}). Training continues: they are kept in "
-            f"{self.kept}, and sent when MLflow answers, or later by the next run or `ratchet reconcile`"
+            f"{self.kept}, and sent when MLflow answers, or by the next run"
         )
 
     def _failed(self, error: Exception, began: float) -> None:
@@ -156,6 +157,11 @@ def patience() -> float:
 
 
 def _reason(error: Exception) -> str:
-    """The last part of a chain of errors, in one short line."""
-    line = " ".join(redacted(str(error)).split())
-    return line if len(line) <= 160 else f"{line[:160]}..."
+    """An error in a few words: the operating system's, if that is below the libraries' many."""
+    text = " ".join(redacted(str(error)).split())
+    found = re.search(r"\[Errno -?\d+\] ([\w ]+)", text)
+    if found is not None:
+        return found[1].strip()
+    if "timed out" in text:
+        return "no reply in time"
+    return text if len(text) <= 160 else f"{text[:160]}..."

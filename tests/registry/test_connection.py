@@ -138,16 +138,18 @@ def test_the_limit_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, text:
         patience()
 
 
-def test_a_port_that_nobody_listens_on_is_an_outage() -> None:
+def test_a_port_that_nobody_listens_on_is_an_outage_in_few_words(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATCHET_MLFLOW_SECONDS", "0")
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+        uri = f"http://127.0.0.1:{found.getsockname()[1]}"
     with pytest.raises(MlflowException) as raised:
-        ask(f"http://127.0.0.1:{port}")
-    assert is_outage(raised.value)
+        ask(uri)
     wrapped = RegistryError("cannot use MLflow")
     wrapped.__cause__ = raised.value
     assert is_outage(wrapped)
+    with pytest.raises(UnansweredError, match=r"has not answered for 0 s \(Connection refused\)"):
+        Connection(uri, Path("kept"), print, clock).insist(lambda: "not called")
 
 
 @pytest.mark.parametrize(
