@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,11 @@ from mlflow.tracking import MlflowClient
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.flows.servers.start import wait_until_healthy
-from tests.commands import PATIENCE_SECONDS, environment, free_port, new_project, ratchet, wait_for
+from tests.commands import environment, free_port, new_project, ratchet
 from tests.places import MICRO
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+PATIENCE_SECONDS = 400
 STEPS = 24  # of the recipe
 
 
@@ -57,7 +60,21 @@ class Command:
         self.log = project / "said"
         with self.log.open("w", encoding="utf-8") as log:
             command = ratchet("run", "--recipe", str(MICRO))
-            self.process = subprocess.Popen(command, cwd=project, env=variables, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=project, env=variables, stdout=log, stderr=log, start_new_session=True)
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):  # its child too, if the test failed
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def says(self, beginning: str) -> None:
+        """Wait until a line of it begins so."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while f"\n{beginning}" not in self.said:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said
+            time.sleep(0.1)
 
     @property
     def said(self) -> str:
@@ -69,9 +86,8 @@ class Command:
 
 def test_faults_a_night_without_mlflow_ends_resumable_and_complete(tmp_path: Path) -> None:
     project, server = new_project(tmp_path / "project"), Server(tmp_path / "server")
-    with server:
-        command = Command(project, server)
-        wait_for(lambda: "RL training" in command.said)
+    with server, Command(project, server) as command:
+        command.says("RL training")
         server.kill()
         assert command.end() == 1
     trained = re.search(r"✓ RL training +([\d.]+) s", command.said)
@@ -83,8 +99,7 @@ def test_faults_a_night_without_mlflow_ends_resumable_and_complete(tmp_path: Pat
     assert [row["status"] for row in ledger.latest_runs()] == ["failed"]
     assert ledger.unretired_uses() == []
 
-    with server:
-        command = Command(project, server)
+    with server, Command(project, server) as command:
         assert command.end() == 0, command.said
         check(MlflowClient(server.uri), ledger)
     assert list((project / ".ratchet" / "journals").iterdir()) == []
