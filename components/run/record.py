@@ -19,7 +19,9 @@ from ratchet.components.registry.system_metrics import system_metrics
 from ratchet.components.run.figures import Figures
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.progress import ProgressFile, path_of
 from ratchet.components.run.project import Project
+from ratchet.components.run.told import told_of
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
@@ -116,6 +118,7 @@ class Run:
         self.figures = Figures(project, claim.run)
         self.run_id: str | None = None  # of the parent run in MLflow, once it is known
         self._confirm = confirm
+        self.file = ProgressFile(path_of(project.home, claim.run))
 
     @property
     def identity(self) -> str:
@@ -255,6 +258,7 @@ class Run:
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """Observer protocol; a run that lost its claim ends here, between two steps of training."""
         self.claim.check()
+        self.file.note(stage, done, total, note)
         self.display.progress(stage, done, total, note)
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
@@ -296,7 +300,7 @@ class Run:
         said = result.as_json()
         self.figures.tags({"status": said["status"], "verdict": str(said["verdict"])})
         self.figures.end(None, "FINISHED")
-        self.ledger.finish_run(self.identity, {**said, "gold": result.gold})
+        self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": told_of(self, result).sentence})
 
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.
@@ -351,6 +355,8 @@ def claimed_run(
                 with Interruption():  # a second signal must not interrupt this
                     run.fail("KILLED")
                 raise
+            finally:
+                run.file.delete()
 
 
 def gold_figures(made: Made) -> dict[str, float] | None:
