@@ -83,7 +83,7 @@ def _apply(sent: Sent, batch: Batch, trackers: Open, named: Named) -> Sent:
     if record.kind == START:
         child = tracker.child(sent.run_id, values["stage"], record.at)
         return replace(sent, children={**sent.children, values["stage"]: child})
-    _log(tracker, _target(sent, values["stage"]), [one for one, _ in batch])
+    _log(tracker, _target(tracker, sent, values["stage"]), [one for one, _ in batch])
     return sent
 
 
@@ -96,9 +96,11 @@ def _opened(record: Record, tracker: "Tracker", named: Named) -> Sent:
     return Sent(model=values["model"], run_id=run_id)
 
 
-def _target(sent: Sent, stage: str | None) -> str:
+def _target(tracker: "Tracker", sent: Sent, stage: str | None) -> str:
     assert sent.run_id is not None
-    return sent.run_id if stage is None else sent.children[stage]
+    if stage is None:
+        return sent.run_id
+    return sent.children.get(stage) or tracker.child(sent.run_id, stage)
 
 
 def _log(tracker: "Tracker", run_id: str, records: list[Record]) -> None:

@@ -100,7 +100,7 @@ class Figures:
 
     def _keep_sending(self, over: threading.Event) -> None:
         self._due.wait()
-        waits, last = pauses(), not self.begun
+        waits, last = pauses(), over.is_set() and not self.begun  # a run that records nothing does not touch MLflow
         while not last:
             if self._due.wait(IDLE):
                 over.wait(GATHERED)
