@@ -108,9 +108,10 @@ def test_faults_a_night_without_mlflow_ends_resumable_and_complete(tmp_path: Pat
 def check(client: MlflowClient, ledger: Ledger) -> None:
     """One run, one version, one promotion, every figure once."""
     (experiment,) = client.search_experiments(filter_string="name = 'micro'")
-    runs = {found.info.run_name: found for found in client.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == ["evaluate", "gate", "gold", "micro", "reward", "train", "warmup"]
-    assert {found.info.status for found in runs.values()} == {"FINISHED"}
+    found = client.search_runs([experiment.experiment_id])
+    names = ("evaluate", "gate", "gold", "micro", "reward", "train", "warmup")
+    assert sorted((run.info.run_name, run.info.status) for run in found) == [(name, "FINISHED") for name in names]
+    runs = {run.info.run_name: run for run in found}
     reward = client.get_metric_history(runs["train"].info.run_id, "reward")
     assert [point.step for point in reward] == list(range(1, STEPS + 1))
     (version,) = client.search_model_versions("name = 'micro'")
