@@ -36,6 +36,7 @@ from ratchet.components.user_code import own_process
 from ratchet.flows import tasks
 from ratchet.flows.cli.views.console import Display, print_result, say
 from ratchet.flows.events import emit
+from ratchet.flows.redaction import without_secrets
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 
@@ -70,7 +71,7 @@ def finetune(
 def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
     """The result of the run; a state of Prefect's if the operator ended it."""
     try:
-        with admitted():
+        with admitted(), without_secrets():
             return run_to_the_end(recipe, overrides, until, slot)
     except Interrupted as end:
         return tasks.interrupted(end)

@@ -16,7 +16,7 @@ from ratchet.components.data.pointers import MD5, POINTER, Place, pointer_md5, r
 from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError, StoreError
 from ratchet.components.files import read_json, tree_digests, write_text
-from ratchet.components.text import redacted, visible
+from ratchet.components.text import visible
 
 SUMMARY, ADDED = "summary.json", "added.jsonl"  # beside a version's tables
 ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
@@ -286,4 +286,4 @@ def _reason(stderr: str) -> str:
     lines = [line for line in plain if line and not line.startswith(ADVERTISEMENT)]
     errors = [number for number, line in enumerate(lines) if line.startswith("ERROR:")]
     told = " ".join(lines[errors[0] :] if errors else lines[-1:])
-    return redacted(visible(told.removesuffix("."))) or "no message"
+    return visible(told.removesuffix(".")) or "no message"

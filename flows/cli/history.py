@@ -4,6 +4,7 @@ import json
 import sys
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
+from ratchet.flows.cli.output import as_json
 
 
 def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
@@ -16,7 +17,7 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     project = open_named(recipe, overrides)
     promotions = project.ledger.history(project.name)
     if json_output:
-        print(json.dumps([promotion.as_json() for promotion in promotions], indent=2))
+        print(as_json([promotion.as_json() for promotion in promotions]))
         return
     print_history(project.name, promotions)
 
@@ -43,6 +44,6 @@ def status(json_output: JsonOption = False) -> None:
     columns = ("model", "run_id", "status", "started", "finished")
     rows = [{**{name: run[name] for name in columns}, "gold": gold_of(run["result"])} for run in runs]
     if json_output:
-        print(json.dumps(rows, indent=2))
+        print(as_json(rows))
         return
     print_runs(rows)
