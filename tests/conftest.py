@@ -15,6 +15,7 @@ from ratchet.components.home import Home
 from ratchet.components.sqlite_files import sqlite_url
 from ratchet.flows.settings import DEFAULTS
 from tests.places import GSM8K, MICRO, ROOT
+from tests.postgres import Postgres, binaries, postgres_server
 
 # One thread for each worker and each process that a test starts: two OpenMP pools on two cores slow each other down.
 os.environ.update({**DEFAULTS, "HF_HUB_OFFLINE": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL", "OMP_NUM_THREADS": "1"})
@@ -63,6 +64,16 @@ def prefect_harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for the session; tests that take it are slow."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("no initdb: PostgreSQL's server is not installed")
+    with postgres_server(programs) as server:
+        yield server
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project directory that holds what a clone would, as the working directory."""
@@ -87,10 +98,10 @@ def shared_project(tmp_path_factory: pytest.TempPathFactory, prefect_harness: No
 @pytest.fixture(scope="session")
 def run(shared_project: Path) -> Run:
     """Run the flow on the micro recipe: ``run("train.lr=1e-3", until="train")``."""
-    from ratchet.flows.finetune import finetune
+    from ratchet.flows.finetune import result_of
 
     def call(*overrides: str, until: str | None = None) -> dict[str, Any]:
-        return finetune(recipe=str(MICRO), overrides=list(overrides), until=until)
+        return result_of(str(MICRO), list(overrides), until)
 
     return call
 
