@@ -325,5 +325,5 @@ def test_on_is_a_word_and_true_is_not() -> None:
 @pytest.mark.parametrize("text", ["https://ada:hunter2-abc@data.example/x", "slack://T1/B2/C3", "hf_" + "a1" * 10])
 def test_a_credential_in_a_recipe_or_an_override_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
     with pytest.raises(RecipeError, match=r"policy\.model contains a credential") as refused:
-        load_recipe(MICRO, [f"policy.model={text}"])
+        load(tmp_path, "", f"policy.model={text}")
     assert text not in str(refused.value)
