@@ -234,9 +234,9 @@ class Versions:
 
     def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
         """Set a version's description and tags."""
-        self.client.update_model_version(name, version, description)
+        self.client.update_model_version(name, version, redacted(description))
         for key, value in tags.items():
-            self.client.set_model_version_tag(name, version, key, value)
+            self.client.set_model_version_tag(name, version, key, redacted(value))
 
     def alias(self, name: str, alias: str) -> str | None:
         """The version that an alias names."""
