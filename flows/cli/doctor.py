@@ -1,10 +1,10 @@
 """``ratchet doctor``: whether what a run stands on is in order, and what determines the bits of a training."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 from ratchet.flows.cli.options import JsonOption
+from ratchet.flows.cli.output import as_json
 
 
 def doctor(json_output: JsonOption = False) -> None:
@@ -26,7 +26,7 @@ def doctor(json_output: JsonOption = False) -> None:
     lock = {"sha256": lock_digest(home.project), "off_lock": off_lock(home.project, libraries)}
     if json_output:
         said = [{**asdict(one), "ok": one.ok} for one in findings]
-        print(json.dumps({"findings": said, "machine": machine, "libraries": libraries, "lock": lock}, indent=2))
+        print(as_json({"findings": said, "machine": machine, "libraries": libraries, "lock": lock}))
         return
     print_findings(findings)
     print_environment(machine or {}, libraries, lock)
