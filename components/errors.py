@@ -9,6 +9,7 @@
     ├── StoreError        a finished stage is damaged, or cannot be written
     ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
+        ├── LedgerUnavailableError  the ledger's database is out of reach, locked or full, which may pass
         ├── StaleChampionError  the champion changed since the verdict
         └── ClaimLostError      another process may continue this run, and this one may not
 
@@ -58,6 +59,10 @@ class PausedError(RatchetError):
 
 class RegistryError(RatchetError):
     """The ledger, the registry, or their agreement is broken."""
+
+
+class LedgerUnavailableError(RegistryError):
+    """The ledger's database is out of reach, locked or full: the same transaction may succeed later."""
 
 
 class StaleChampionError(RegistryError):

@@ -1,4 +1,8 @@
-"""The extra ``train``: a base installation has neither torch nor transformers, and checks recipes, rows and graders without."""
+"""What only an extra of the package installs.
+
+A base installation has neither torch nor transformers (``train``): it checks recipes, rows and graders without. Nor has it the
+drivers of servers (``server``).
+"""
 
 from importlib.util import find_spec
 
@@ -22,4 +26,11 @@ def missing_train(what: str) -> MissingExtraError:
     """The error that names what is missing, and how to install it."""
     return MissingExtraError(
         f"this needs {what}, which a base installation does not have. Run: pip install 'ratchet-rl[train]'."
+    )
+
+
+def missing_server(what: str) -> MissingExtraError:
+    """The error that names what is missing to use a server, and how to install it."""
+    return MissingExtraError(
+        f"this needs {what}, which only the extra `server` installs. Run: pip install 'ratchet-rl[server]'."
     )

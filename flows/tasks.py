@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
-from ratchet.components.errors import ClaimLostError, PausedError, RatchetError
+from ratchet.components.errors import ClaimLostError, LedgerUnavailableError, PausedError, RatchetError
 from ratchet.components.interruption import Interrupted, admitted, postponed
 from ratchet.components.ledger.claims import Claim
 from ratchet.components.run import steps
@@ -34,6 +34,7 @@ R = TypeVar("R")
 # The retry policy of every task: up to two more attempts, if the first row that matches the error says so.
 RETRY_DELAYS: list[float] = [2, 15]  # seconds before the second and before the third attempt
 RETRIED: tuple[tuple[type[Exception] | str, bool, str], ...] = (
+    (LedgerUnavailableError, True, "the ledger's database restarts, or is locked or full"),
     (RatchetError, False, "a person must correct something"),
     (OSError, True, "a busy disk, a server that is down; the errors of requests are of this kind"),
     ("mlflow", True, "the tracking server"),  # by the package that defines the error: importing it takes seconds

@@ -15,6 +15,7 @@ from ratchet.components.home import Home
 from ratchet.components.sqlite_files import sqlite_url
 from ratchet.flows.settings import DEFAULTS
 from tests.places import GSM8K, MICRO, ROOT
+from tests.postgres import Postgres, binaries, postgres_server
 
 # One thread for each worker and each process that a test starts: two OpenMP pools on two cores slow each other down.
 os.environ.update({**DEFAULTS, "HF_HUB_OFFLINE": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL", "OMP_NUM_THREADS": "1"})
@@ -61,6 +62,16 @@ def prefect_harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for the session; tests that take it are slow."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("no initdb: PostgreSQL's server is not installed")
+    with postgres_server(programs) as server:
+        yield server
 
 
 @pytest.fixture

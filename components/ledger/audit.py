@@ -40,5 +40,4 @@ def check_ledger(ledger: Ledger, model: str) -> None:
 
 
 def _altered(ledger: Ledger, what: str) -> RegistryError:
-    place = ledger.url.render_as_string(hide_password=True)
-    return RegistryError(f"{place} was altered: {what}. Restore the ledger from its backup.")
+    return RegistryError(f"{ledger.place} was altered: {what}. Restore the ledger from its backup.")

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
-from ratchet.components.errors import ClaimLostError, RegistryError
-from ratchet.components.ledger.database import LOCK_TIMEOUT_SECONDS
+from ratchet.components.errors import ClaimLostError, LedgerUnavailableError, RegistryError
+from ratchet.components.ledger.engine import LOCK_TIMEOUT_SECONDS
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims, stops
 
@@ -98,18 +98,16 @@ class Claim:
             self.check()
 
     def confirm(self) -> None:
-        """Renew now; wait for an unreachable ledger until the claim expires.
+        """Renew now; wait for a ledger that is out of reach, locked or full until the claim expires.
 
         Raises:
             ClaimLostError: if this process may not continue the run.
-            RegistryError: if the ledger is damaged.
+            RegistryError: if a person must help the ledger.
         """
         while True:
             try:
                 return self._renew()
-            except RegistryError as error:
-                if not isinstance(error.__cause__, OperationalError):
-                    raise
+            except LedgerUnavailableError as error:
                 self._trouble = error
                 self.ledger.clock.sleep(self.seconds / RENEWALS)
 

@@ -1,22 +1,20 @@
-"""The database under the ledger: transactions, the fence that a run's decisions pass, and the time.
-
-SQLite runs with ``synchronous=FULL``, and a transaction begins IMMEDIATE: no other process writes between its reads and writes.
-"""
+"""The database under the ledger: transactions, the fence that a run's decisions pass, and the time."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ratchet.components.errors import RegistryError
+from ratchet.components.ledger.engine import engine_of, shown
+from ratchet.components.ledger.failures import explained, failure_of
 from ratchet.components.ledger.migrations import advance
-from ratchet.components.sqlite_files import sqlite_file
 
-LOCK_TIMEOUT_SECONDS = 20
+PATIENCE_SECONDS = 20.0  # how long a transaction waits for a server that restarts, before it begins
+POLL = 1.0
 
 
 class Clock(Protocol):
@@ -37,37 +35,47 @@ class Database:
 
         Raises:
             RegistryError: if the database cannot be opened or migrated, or is of a later release.
+            MissingExtraError: if its driver is not installed.
         """
         self.clock = clock
         self.fence: Callable[[sa.Connection], None] = lambda _: None  # a run's claim sets this check
-        self.engine = _engine(url)
-        self.url = self.engine.url
-        if self.engine.dialect.name == "sqlite":
-            sa.event.listen(self.engine, "connect", _sqlite_connect)
-            sa.event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        self.engine = engine_of(url)
+        self.url, self.place = self.engine.url, shown(self.engine.url)
+        self.patience = 0.0  # a wrong address is reported at once
         current = False
         while not current:
             with self.transaction() as connection:
                 current = advance(connection, say)
+        if self.engine.dialect.name != "sqlite":  # which waits for a lock itself, and has no server
+            self.patience = PATIENCE_SECONDS
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """All of the block, or none of it.
 
         Raises:
-            RegistryError: if the database is locked, out of reach or damaged.
+            LedgerUnavailableError: if the database is locked, full or out of reach; it may pass.
+            RegistryError: if the database refuses, lacks or denies something, or is damaged.
         """
-        place = self.url.render_as_string(hide_password=True)
         try:
-            with self.engine.begin() as connection:
-                yield connection
-        except OperationalError as error:
-            remedy = "Close the program that locks it, or free disk space, and run again."
-            raise RegistryError(f"the ledger {place} cannot be used: {error.orig}. {remedy}") from error
+            begun = self._begun()
+            with begun.connection, begun:
+                yield begun.connection
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            raise RegistryError(f"the ledger {place} is damaged: {error}. Restore it from a backup.") from error
+            raise explained(error, self.place) from error
+
+    def _begun(self) -> sa.RootTransaction:
+        """A transaction, after waiting for a server that restarts: nothing was done in it yet, so this repeats nothing."""
+        deadline = self.clock.time() + self.patience
+        while True:
+            try:
+                return _begin(self.engine)
+            except SQLAlchemyError as error:
+                if self.clock.time() >= deadline or not failure_of(error).passes:
+                    raise
+            self.clock.sleep(POLL)
 
     @contextmanager
     def decision(self) -> Iterator[sa.Connection]:
@@ -91,29 +99,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _engine(url: str) -> sa.Engine:
-    """The engine of a URL. A malformed one is not shown, because nobody knows which part of it is the password."""
+def _begin(engine: sa.Engine) -> sa.RootTransaction:
+    connection = engine.connect()
     try:
-        if (file := sqlite_file(url)) is not None:
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        parsed = sa.make_url(url)
-        arguments = {"timeout": LOCK_TIMEOUT_SECONDS} if parsed.get_backend_name() == "sqlite" else {}
-        # With parameters, an error would print sealed figures.
-        return sa.create_engine(parsed, connect_args=arguments, hide_parameters=True)
-    except OSError as error:
-        remedy = "Check RATCHET_LEDGER_URL and RATCHET_HOME."
-        raise RegistryError(f"the ledger's folder cannot be made: {error}. {remedy}") from error
-    except (NoSuchModuleError, ImportError) as error:
-        remedy = "Install it, or correct RATCHET_LEDGER_URL."
-        raise RegistryError(f"no driver for the ledger's database: {error}. {remedy}") from error
-    except (ArgumentError, ValueError) as error:
-        form = "dialect+driver://user:password@host:port/name, special characters percent-encoded"
-        raise RegistryError(f"RATCHET_LEDGER_URL is not the URL of a database. Its form is {form}.") from error
-
-
-def _sqlite_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's own BEGIN IMMEDIATE, not the driver's late one
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+        return connection.begin()
+    except BaseException:
+        connection.close()
+        raise

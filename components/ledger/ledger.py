@@ -76,9 +76,8 @@ class Ledger(Verdicts, Runs):
         before = ""
         for number, row in enumerate(rows, 1):
             if row.sequence != number or row.digest != row.chained(before):
-                place = self.url.render_as_string(hide_password=True)
                 raise RegistryError(
-                    f"promotion {number} of {model} in {place} was altered. Restore the ledger from its backup."
+                    f"promotion {number} of {model} in {self.place} was altered. Restore the ledger from its backup."
                 )
             before = row.digest
         return rows

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.files import copy_database
+from ratchet.components.ledger.engine import shown
 from ratchet.components.ledger.tables import metadata, settings_table
 from ratchet.components.sqlite_files import sqlite_file
 
@@ -60,7 +61,7 @@ def schema_version(connection: sa.Connection) -> int | None:
         return None
     query = sa.select(settings_table.c.value).where(settings_table.c.key == "schema")
     text = connection.execute(query).scalar() if settings_table.name in present else None
-    place = connection.engine.url.render_as_string(hide_password=True)
+    place = shown(connection.engine.url)
     if text is None or not text.isdecimal():
         tables = ", ".join(sorted(present))
         raise RegistryError(

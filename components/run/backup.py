@@ -130,7 +130,7 @@ def _databases(home: Home, folder: Path, say: Callable[[str], None]) -> tuple[li
     if not owns_ledger(home):
         file = sqlite_file(home.ledger)
         how = "copy it with `sqlite3 FILE '.backup COPY'`" if file else "back it up with its server's own tools"
-        elsewhere.append(redacted(f"the ledger, at {ledger.url.render_as_string(hide_password=True)}: {how}, at the same time"))
+        elsewhere.append(f"the ledger, at {ledger.place}: {how}, at the same time")
     if not owns_mlflow(home):
         elsewhere.append(redacted(f"MLflow, at {home.tracking_uri}, with its artifacts: use its own tools, at the same time"))
     return found, elsewhere

@@ -21,12 +21,15 @@ from ratchet.components.report.run import confusion_tables, dev_rows, place_rows
 from ratchet.components.run.checkpoints import described, record_checkpoints, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
+from ratchet.components.run.told import told_of
 from ratchet.components.stages.data import REPORT
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, ValidationReport, WarmupStage
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.text import visible
+
+NOTE = "mlflow.note.content"  # what MLflow shows as a run's description
 
 Points = list[tuple[int, dict[str, float]]]
 
@@ -85,6 +88,7 @@ def publish_outcome(run: Run) -> str | None:
     retired = verdict is not None and is_retired(run.ledger, run.recipe.name, verdict)
     points = run.made.candidate.points if run.made.candidate else []
     path = run.project.home.reports / f"{run_id}.html"
+    run.tracker.tags(run_id, {NOTE: visible(told_of(run, run.result()).text)})
     write_text(path, render(report_values(run, run.made.data, validation, retired), points))
     run.tracker.artifact(run_id, path, "report")
     _log_data(run, run_id, run.made.data)
@@ -177,6 +181,7 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
     status, verdict, remark = run.ending.status, run.ending.verdict, run.ending.remark
     said = verdict.reasons if verdict is not None and status is not Status.FINISHED else []
     return {
+        "told": told_of(run, run.result()),
         "name": recipe.name,
         "algorithm": recipe.train.algorithm,
         "seed": recipe.seed,

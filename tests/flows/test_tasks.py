@@ -12,7 +12,7 @@ from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pe
 from requests import RequestException
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from ratchet.components.errors import ClaimLostError, DataError
+from ratchet.components.errors import ClaimLostError, DataError, LedgerUnavailableError, RegistryError
 from ratchet.components.interruption import Interrupted
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
@@ -33,6 +33,7 @@ class Broken:
 REQUEST = httpx.Request("GET", "http://localhost")
 TEMPORARY = [
     ConnectionError("down"),
+    LedgerUnavailableError("restarting"),
     OSError("busy"),
     RequestException("down"),
     OperationalError("", None, Exception()),
@@ -46,7 +47,9 @@ def test_what_may_pass_is_retried(error: Exception) -> None:
     assert worth_retrying(None, None, Broken(error))
 
 
-@pytest.mark.parametrize("error", [DataError("wrong"), ClaimLostError("lost"), TypeError("a bug"), AssertionError()])
+@pytest.mark.parametrize(
+    "error", [DataError("wrong"), RegistryError("refused"), ClaimLostError("lost"), TypeError("a bug"), AssertionError()]
+)
 def test_what_a_person_must_fix_is_not_retried(error: Exception) -> None:
     assert not worth_retrying(None, None, Broken(error))
 

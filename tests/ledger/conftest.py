@@ -1,12 +1,28 @@
-"""A ledger of its own for each test."""
+"""A ledger of its own for each test, in SQLite and in PostgreSQL."""
 
+import uuid
 from pathlib import Path
 
 import pytest
 
 from ratchet.components.ledger.ledger import Ledger
+from tests.postgres import Postgres
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+def database_url(postgres: Postgres) -> str:
+    """A new database in PostgreSQL."""
+    return postgres.database(f"ledger_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where no ledger is yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return str(request.getfixturevalue("database_url"))
+
+
+@pytest.fixture
+def ledger(url: str) -> Ledger:
+    return Ledger(url)

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from ratchet.components.errors import ClaimLostError, RegistryError
-from ratchet.components.ledger import database
+from ratchet.components.ledger import engine
 from ratchet.components.ledger.claims import LIFETIME, POLL, SECONDS, Claim, _take, acquired, claimed, lifetime
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
@@ -221,7 +221,7 @@ def test_without_its_thread_a_claim_expires(file: Ledger) -> None:
 @pytest.fixture
 def locked(file: Ledger, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """A call that locks the ledger's database for some seconds, which its users wait for only a moment."""
-    monkeypatch.setattr(database, "LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "LOCK_TIMEOUT_SECONDS", 0.05)
     other = sqlite3.connect(str(file.url.database), isolation_level=None, check_same_thread=False)
 
     def lock(seconds: float) -> None:
@@ -295,9 +295,9 @@ with claimed(ledger, "run", "here", print), promotion_lease(ledger, "m") as toke
 
 
 @pytest.mark.usefixtures("short")
-def test_a_process_that_was_stopped_and_wakes_does_not_promote(file: Ledger) -> None:
+def test_a_process_that_was_stopped_and_wakes_does_not_promote(url: str) -> None:
     """It stands before its last transaction, holds the lease on promotions, and its threads stand still with it."""
-    command = [sys.executable, "-c", ZOMBIE, str(file.url)]
+    file, command = Ledger(url), [sys.executable, "-c", ZOMBIE, url]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as zombie:
         assert zombie.stdout is not None

@@ -50,8 +50,7 @@ def test_a_promotion_retires_its_fold(ledger: Ledger) -> None:
     assert ledger.retired("m") == {"f": "promoted"}
 
 
-def test_of_racing_promotions_exactly_one_wins(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+def test_of_racing_promotions_exactly_one_wins(url: str) -> None:
     Ledger(url)
     outcomes: list[str] = []
 

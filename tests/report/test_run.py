@@ -7,6 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from ratchet.components.report.run import confusion_tables, dev_rows, interval_text, place_rows, render, training_plot
+from ratchet.components.run.told import Told
 from ratchet.components.text import MAX_TEXT
 
 FIGURE = {"value": 0.912, "low": 0.88, "high": 0.936, "n": 400}
@@ -15,6 +16,7 @@ SUMMARY = {f"{arm}_{decoding}": ARM for arm in ("incumbent", "challenger") for d
 POINTS = [(step, {"reward": 0.1 * step, "entropy": 1.0}) for step in range(5)]
 SCRIPT = "<script>alert(1)</script>"
 VALUES = {
+    "told": Told("Version 3 answers 94 of 100 unseen examples right.", "The gain is 3.", "Promoted.", "Serve it."),
     "name": "quickstart",
     "algorithm": "grpo",
     "seed": 7,
@@ -37,6 +39,18 @@ VALUES = {
     "samples": [{"prompt": "1 + 1", "completion": "#### 2", "passed": True, "score": 1.0}],
     "stages": [{"name": "prepare", "key": "abc", "cached": True, "seconds": 1.0}],
 }  # fmt: skip
+
+
+def test_the_page_begins_with_what_happened() -> None:
+    page = render(VALUES, [])
+    places = [page.index(said) for said in ("<h1>", *VALUES["told"], "Base model")]  # type: ignore[misc]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_script_in_a_sentence_is_only_text(part: int) -> None:
+    told = Told(*[SCRIPT if number == part else "" for number in range(4)])
+    assert "<script" not in render({**VALUES, "told": told}, [])
 
 
 @pytest.mark.parametrize("where", ["name", "algorithm", "dataset", "base", "headline", "stop"])

@@ -8,11 +8,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ratchet.components.ledger.claims import uptime
 from ratchet.components.report.run import dev_rows
 from ratchet.components.run.checkpoints import described, unregistered
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.publish import base_of, validation_of
 from ratchet.components.run.record import Run
+from ratchet.components.run.told import told_of
 from ratchet.components.stages.results import ValidationReport
 from ratchet.components.stages.stage import Silent, Stage
 from ratchet.components.text import visible
@@ -83,8 +85,8 @@ class Display(Silent):
 
 
 def print_result(result: RunResult, run: Run) -> None:
-    """The summary at the end of a run."""
-    made, validation = run.made, validation_of(run)
+    """The summary at the end of a run: what happened in sentences, and then its figures."""
+    made, validation, told = run.made, validation_of(run), told_of(run, result)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -96,9 +98,9 @@ def print_result(result: RunResult, run: Run) -> None:
         table.add_row(f"dev, {row['label']}", f"{row['before']} -> {row['after']}")
     if validation is not None and validation.mutation_score is not None:
         table.add_row("mutation score", f"{validation.mutation_score:.3f} of planted wrong answers were caught by the gold")
-    table.add_row("verdict", str(result.verdict or "none"))
-    for reason in result.reasons:
-        table.add_row("", escape(visible(reason)))
+    if result.status is not Status.PROMOTED:  # of which the sentences say everything
+        for number, reason in enumerate(result.reasons):
+            table.add_row("" if number else "why", escape(visible(reason)))
     kept = unregistered(made) if result.status is not Status.PROMOTED else []
     for one in kept:
         table.add_row("kept", f"{one.policy[:12]} ({described(one)})")
@@ -106,12 +108,27 @@ def print_result(result: RunResult, run: Run) -> None:
         table.add_row("", "ratchet promote --checkpoint DIGEST --override --reason TEXT   (without the gate)")
     if result.version:
         table.add_row("model version", f"{result.version} (champion before: {result.previous or 'none'})")
+    table.add_row("time", duration(uptime() - run.started))
     if result.report:
         table.add_row("report", escape(visible(result.report)))
-        table.add_row("look next", "ratchet ui   (MLflow and Prefect in the browser)")
+        table.add_row("", "ratchet ui   (MLflow and Prefect in the browser)")
+    if told.next:
+        table.add_row("next", escape(visible(told.next)))
     console.print()
-    console.print(f"[bold {COLOURS[result.status.tone]}]{result.status}[/]")
+    console.print(f"[bold {COLOURS[result.status.tone]}]{escape(visible(told.sentence))}[/]", highlight=False)
+    for said in filter(None, (told.effect, told.verdict)):
+        console.print(escape(visible(said)), highlight=False)
+    console.print()
     console.print(table)
+
+
+def duration(seconds: float) -> str:
+    """``52 s``, ``4 min 31 s`` or ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, left = divmod(whole, 60)
+    return f"{minutes} min {left:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def add_reward(table: Table, report: ValidationReport) -> None:

@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Run:
 def test_the_summary_has_the_mutation_score_below_the_accuracy(run: Run, shown: Console) -> None:
     console.print_result(RunResult(Status.REFUSED), run)
     text = shown.export_text()
-    assert text.index("greedy accuracy") < text.index("mutation score  ") < text.index("verdict")
+    assert text.index("greedy accuracy") < text.index("mutation score  ") < text.index("time")
     assert "0.750 of planted wrong answers were caught by the gold" in text
 
 

@@ -1,0 +1,110 @@
+"""The engine of a ledger's URL: its driver, and how each transaction begins.
+
+In SQLite and in PostgreSQL the ledger's transactions exclude one another from the first statement on, so that nothing changes
+between what one reads and what it writes. SQLite begins IMMEDIATE, with ``synchronous=FULL``; in PostgreSQL each transaction
+first takes one advisory lock, and a process that is paused while it holds that loses its session.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from ratchet.components.errors import RegistryError
+from ratchet.components.extras import missing_server
+from ratchet.components.sqlite_files import sqlite_file
+from ratchet.components.text import redacted
+
+LOCK_TIMEOUT_SECONDS = 20
+PAUSED_SECONDS = 10  # less than the lock's timeout: who waits for a paused process gets its turn
+DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+}  # of the extra `server`; SQLAlchemy 2.0: psycopg2
+LOCK = int.from_bytes(b"ratchet\0", "big")  # the key of the advisory lock, one per database
+# READ COMMITTED, whatever the server's default: what is read after the lock is what was committed before it. No prepared
+# statements, which poolers such as PgBouncer may not keep.
+PSYCOPG = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # ms; a server that vanished is noticed by then
+    "application_name": "ratchet",
+}
+
+
+def engine_of(url: str) -> sa.Engine:
+    """The engine of a URL; a SQLite file's folder is made.
+
+    Raises:
+        MissingExtraError: if the driver for PostgreSQL is not installed.
+        RegistryError: if the URL is malformed (then it is not shown, because nobody knows which part of it is the password),
+            or there is no driver for it.
+    """
+    try:
+        if (file := sqlite_file(url)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        parsed = with_driver(sa.make_url(url))
+        # With parameters, an error would print sealed figures.
+        engine = sa.create_engine(parsed, hide_parameters=True, **_arguments(parsed))
+    except OSError as error:
+        remedy = "Check RATCHET_LEDGER_URL and RATCHET_HOME."
+        raise RegistryError(f"the ledger's folder cannot be made: {error}. {remedy}") from error
+    except (NoSuchModuleError, ImportError) as error:
+        if isinstance(error, ImportError) and parsed.drivername == DRIVERS["postgresql"]:
+            raise missing_server(f"psycopg, the driver for PostgreSQL ({error})") from error
+        remedy = "Install it, or correct RATCHET_LEDGER_URL."
+        raise RegistryError(f"no driver for the ledger's database: {error}. {remedy}") from error
+    except (ArgumentError, ValueError) as error:
+        form = "dialect+driver://user:password@host:port/name, special characters percent-encoded"
+        raise RegistryError(f"RATCHET_LEDGER_URL is not the URL of a database. Its form is {form}.") from error
+    _exclude(engine)
+    return engine
+
+
+def with_driver(url: sa.URL) -> sa.URL:
+    """A URL whose driver is ours, unless it names one."""
+    return url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
+
+
+def shown(url: sa.URL) -> str:
+    """A URL without what is secret in it, for messages."""
+    return redacted(url.render_as_string(hide_password=True))
+
+
+def _arguments(url: sa.URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
+    if url.get_backend_name() != "postgresql":
+        return {"pool_pre_ping": True}  # after a restart of the server, the pool's connections are dead
+    own = {name: value for name, value in PSYCOPG.items() if name not in url.query}  # arguments would win over the URL
+    connect = {**own, "prepare_threshold": None} if url.get_driver_name() == "psycopg" else {}
+    return {"connect_args": connect, "isolation_level": "READ COMMITTED"}
+
+
+def _exclude(engine: sa.Engine) -> None:
+    """Let each transaction begin with what excludes the others."""
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _sqlite_connect)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    elif engine.dialect.name == "postgresql":
+        sa.event.listen(engine, "begin", _postgresql_begin)
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's own BEGIN IMMEDIATE, not the driver's late one
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _postgresql_begin(connection: sa.Connection) -> None:
+    limits = {
+        "lock_timeout": LOCK_TIMEOUT_SECONDS,
+        "idle_in_transaction_session_timeout": PAUSED_SECONDS,
+    }
+    for name, seconds in limits.items():
+        connection.exec_driver_sql(f"SET LOCAL {name} = '{seconds}s'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")

@@ -1,0 +1,166 @@
+"""How a run ended, in sentences for a reader who knows neither this software nor its names."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ratchet.components.gate.unsealing import is_retired
+from ratchet.components.recipe import headline, kind_of
+from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
+from ratchet.components.report.run import LABELS, interval_text
+from ratchet.components.run.outcome import RunResult, Status
+
+if TYPE_CHECKING:
+    from ratchet.components.run.record import Run
+
+START = "the model that training started from"
+NO_TRAINING = "A model that is trained on it would learn to please a wrong grader, so that nothing was trained."
+SAME_COMMAND = "Run the same command again to resume where it stopped."
+
+
+class Told(NamedTuple):
+    """Each is a sentence or more, or empty if there is nothing to say."""
+
+    sentence: str  # what happened
+    effect: str  # by how much, and how sure that is
+    verdict: str  # what was decided, and why
+    next: str  # what to do now
+
+    @property
+    def text(self) -> str:
+        """A line each."""
+        return "\n".join(part for part in self if part)
+
+
+class Compared(NamedTuple):
+    """One measure of the challenger and of the incumbent on sealed items, with the 95% interval of the gain."""
+
+    measure: str
+    ours: float
+    theirs: float
+    low: float
+    high: float
+    items: int
+    counts: bool  # one answer per item, right or wrong: a share is a number of items
+
+    @classmethod
+    def of(cls, verdict: Verdict, measure: str, several: bool) -> "Compared | None":
+        """None if the measure has no figures, as in verdicts of some earlier releases.
+
+        Args:
+            several: whether the gate has several primary measures, whose figures then have names of their own.
+        """
+        own = f"_{measure}" if several else ""
+        names = [*(f"{arm}_{measure}" for arm in (Arm.CHALLENGER, Arm.INCUMBENT)), f"gain_low{own}", f"gain_high{own}", "items"]
+        figures = [verdict.figures.get(name, math.nan) for name in names]
+        if not all(math.isfinite(figure) for figure in figures):
+            return None
+        ours, theirs, low, high, items = figures
+        return cls(measure, ours, theirs, low, high, int(items), kind_of(measure).binary and verdict.samples == 1)
+
+    def sentence(self, version: str, rival: str) -> str:
+        """Both arms on the same items."""
+        unseen = f"{self.items:,} unseen examples"
+        if self.counts:
+            ours, theirs = (round(value * self.items) for value in (self.ours, self.theirs))
+            return f"{version} answers {ours:,} of {unseen} right; {rival} answered {theirs:,}."
+        label = LABELS.get(self.measure, self.measure)
+        return f"{version} reaches {self.ours:.3f} in {label} on {unseen}; {rival} reached {self.theirs:.3f}."
+
+    @property
+    def effect(self) -> str:
+        """The gain with its interval."""
+        scale, unit = (100, " percentage points") if kind_of(self.measure).share else (1, "")
+        gain, low, high = (scale * value for value in (self.ours - self.theirs, self.low, self.high))
+        digits = 1 if scale == 100 else 3
+        return f"The gain is {gain:.{digits}f}{unit} (95% interval: {low:.{digits}f} to {high:.{digits}f})."
+
+
+def told_of(run: "Run", result: RunResult) -> Told:
+    """The end of a run. The figures of a sealed fold are told only once it is retired; before, those on dev."""
+    verdict = run.ending.verdict if run.ending is not None else None
+    rival = f"version {result.previous}" if result.previous else START
+    retired = verdict is not None and is_retired(run.ledger, run.recipe.name, verdict)
+    sealed = sealed_compared(run, verdict) if verdict is not None and retired else None
+    if result.status is Status.PROMOTED:
+        return _promoted(result, sealed, rival, run.recipe.name)
+    if result.status is Status.REFUSED:
+        said = sealed.effect if sealed is not None else _on_dev(run.made.dev.summary, rival) if run.made.dev else ""
+        return _refused(result, verdict, said)
+    return _without_verdict(result)
+
+
+def sealed_compared(run: "Run", verdict: Verdict) -> Compared | None:
+    """The first primary measure on the sealed fold; None if it was not measured."""
+    primaries = run.recipe.gate.rules.primaries
+    return Compared.of(verdict, primaries[0].measure, len(primaries) > 1)
+
+
+def _promoted(result: RunResult, sealed: Compared | None, rival: str, model: str) -> Told:
+    version, before = f"Version {result.version}", f" in place of version {result.previous}" if result.previous else ""
+    return Told(
+        sealed.sentence(version, rival) if sealed else f"{version} is better than {rival}.",
+        sealed.effect if sealed else "",
+        f"Promoted: it passed every rule of the gate on examples that training never saw. It is champion{before}.",
+        f"Serve it as models:/{model}@champion (docs/serving.md); `ratchet rollback` undoes the promotion.",
+    )
+
+
+def _refused(result: RunResult, verdict: Verdict | None, effect: str) -> Told:
+    outcome, version, stays = verdict and verdict.outcome, f"version {result.version}", _stays(result)
+    if outcome is Outcome.PROMOTE:  # a person refused, or did not answer
+        return Told(f"The gate passed {version}, but it was not approved.", effect, stays, "Run again to ask again.")
+    if outcome is Outcome.UNDERPOWERED:
+        return Told(
+            f"{version.capitalize()} was not tested: a gain of the size that the recipe asks for needs more unseen examples.",
+            effect,
+            f"Refused before the test. {stays}",
+            "Add data, or ask for a larger gain (gate.rules.target_effect); `ratchet gate power` says how many suffice.",
+        )
+    return Told(
+        f"{version.capitalize()} was not shown to be better.",
+        effect,
+        f"Refused: it did not pass every rule of the gate on unseen examples. {stays}",
+        "Nothing has to be done: the next run trains again. Look at the report if this repeats.",
+    )
+
+
+def _without_verdict(result: RunResult) -> Told:
+    why = " ".join(_sentence(reason) for reason in result.reasons)
+    match result.status:
+        case Status.REWARD_REFUSED:
+            failed = ", ".join(result.failed_checks or [])
+            now = "Correct what the failed checks name, and run again; the report says how for each."
+            return Told("The grader or the reward cannot be trusted yet.", f"Failed: {failed}.", NO_TRAINING, now)
+        case Status.INVALID:
+            return Told("The gate could not judge.", why, _stays(result), "Correct the cause, and run again.")
+        case Status.STOPPED if result.stopped is not None:
+            return Told("The run was stopped before its end.", _sentence(result.stopped), "Nothing is lost.", SAME_COMMAND)
+        case Status.STOPPED:
+            now = "Look at the training curves in the report, and change the recipe."
+            return Told("Training was stopped, and no checkpoint may be judged.", why, _stays(result), now)
+        case Status.UNCHANGED:
+            return Told("Nothing has changed since the last verdict.", why, _stays(result, result.version), "")
+        case Status.FINISHED:
+            return Told("The run ended after the stage that was asked for.", why, "", "`ratchet run` continues to the end.")
+        case _:
+            return Told("The run failed.", _sentence(result.error or ""), "", "")
+
+
+def _on_dev(summary: Mapping[str, Mapping[str, Any]], rival: str) -> str:
+    """Both arms on dev, on which the checkpoint was chosen."""
+    ours, theirs = (summary[rows_name(arm, Decoding.SAMPLED)] for arm in (Arm.CHALLENGER, Arm.INCUMBENT))
+    name = headline(ours)
+    said = f"its {LABELS[name]} is {interval_text(ours[name])}, that of {rival} {interval_text(theirs[headline(theirs)])}"
+    return f"On the development split {said} (with 95% intervals)."
+
+
+def _stays(result: RunResult, champion: str | None = None) -> str:
+    version = champion or result.previous
+    return f"Version {version} stays champion." if version else "There is no champion yet."
+
+
+def _sentence(text: str) -> str:
+    """A remark as a sentence."""
+    text = text.strip()
+    return "" if not text else f"{text[0].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")

@@ -1,0 +1,98 @@
+"""How a run ended, in words: every figure in them is a figure of the verdict or of dev, and nothing sealed is told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.record import Ending, Run
+from ratchet.components.run.told import Compared, told_of
+from tests.run.runs import make_stages, new_run
+
+FIGURES = {
+    "challenger_accuracy": 0.94, "incumbent_accuracy": 0.61, "gain": 0.33, "gain_low": 0.2412, "gain_high": 0.4188,
+    "items": 100.0, "p_value": 1e-9,
+}  # fmt: skip
+VERDICT = Verdict(Outcome.PROMOTE, [], "c" * 64, "i" * 64, fold="sealed_0", fold_digest="f0", items=100, figures=FIGURES)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    found = new_run(tmp_path)
+    make_stages(found)
+    return found
+
+
+def told(run: Run, status: Status, outcome: Outcome = Outcome.PROMOTE, previous: str | None = "2"):  # type: ignore[no-untyped-def]
+    run.ending = Ending(status, replace(VERDICT, outcome=outcome), previous)
+    return told_of(run, RunResult(status, version="3", previous=previous))
+
+
+def test_a_promotion_says_how_many_more_unseen_examples_are_right(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ratchet.components.run.told.is_retired", lambda *_: True)
+    found = told(run, Status.PROMOTED)
+    assert found.sentence == "Version 3 answers 94 of 100 unseen examples right; version 2 answered 61."
+    assert found.effect == "The gain is 33.0 percentage points (95% interval: 24.1 to 41.9)."
+    assert found.verdict.endswith("It is champion in place of version 2.")
+    assert f"models:/{run.recipe.name}@champion" in found.next
+
+
+def test_a_first_champion_is_compared_with_the_start(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ratchet.components.run.told.is_retired", lambda *_: True)
+    found = told(run, Status.PROMOTED, previous=None)
+    assert found.sentence.endswith("the model that training started from answered 61.")
+    assert found.verdict.endswith("It is champion.")
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(Status.REFUSED, Outcome.REJECT), (Status.REFUSED, Outcome.UNDERPOWERED), (Status.PROMOTED, Outcome.PROMOTE)],
+)
+def test_no_figure_of_a_fold_in_use_is_told(run: Run, status: Status, outcome: Outcome) -> None:
+    text = told(run, status, outcome).text
+    assert not any(figure in text for figure in ("94", "61", "33.0", "0.24", "0.33"))
+
+
+def test_a_refusal_tells_dev_and_who_stays(run: Run) -> None:
+    found = told(run, Status.REFUSED, Outcome.REJECT)
+    assert found.sentence == "Version 3 was not shown to be better."
+    assert "0.500 (0.400 to 0.600), that of version 2 0.500" in found.effect
+    assert found.verdict.endswith("Version 2 stays champion.")
+
+
+def test_a_passed_gate_without_approval(run: Run) -> None:
+    assert told(run, Status.REFUSED, Outcome.PROMOTE).sentence == "The gate passed version 3, but it was not approved."
+
+
+def test_measures_that_are_not_counts() -> None:
+    figures = {"challenger_macro_f1": 0.8124, "incumbent_macro_f1": 0.5, "gain_low": 0.2, "gain_high": 0.4, "items": 1500.0}
+    compared = Compared.of(replace(VERDICT, figures=figures), "macro_f1", several=False)
+    assert compared is not None
+    said = "Version 3 reaches 0.812 in macro-F1 on 1,500 unseen examples; version 2 reached 0.500."
+    assert compared.sentence("Version 3", "version 2") == said
+    several = replace(VERDICT, samples=4, figures={**FIGURES, "gain_low_accuracy": 0.1, "gain_high_accuracy": 0.5})
+    found = Compared.of(several, "accuracy", several=True)
+    assert found is not None
+    assert "reaches 0.940 in accuracy" in found.sentence("Version 3", "it")
+    assert "(95% interval: 10.0 to 50.0)" in found.effect
+    assert Compared.of(VERDICT, "gold", several=False) is None  # not measured, or a verdict of an earlier release
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence", "also"),
+    [
+        (RunResult(Status.REWARD_REFUSED, failed_checks=["gold_signal", "margin"]), "cannot be trusted", "gold_signal, margin"),
+        (RunResult(Status.INVALID, reasons=["no fold is left"]), "could not judge", "No fold is left."),
+        (RunResult(Status.STOPPED, stopped="ann asked for it"), "stopped before its end", "Ann asked for it."),
+        (RunResult(Status.STOPPED, reasons=["KL exploded."]), "no checkpoint may be judged", "KL exploded."),
+        (RunResult(Status.UNCHANGED, version="5", previous="4"), "Nothing has changed", "Version 5 stays champion."),
+        (RunResult(Status.FINISHED), "asked for", "ratchet run"),
+        (RunResult(Status.ERROR, error="disk full"), "failed", "Disk full."),
+    ],
+)
+def test_other_endings(run: Run, result: RunResult, sentence: str, also: str) -> None:
+    found = told_of(run, result)
+    assert sentence in found.sentence
+    assert also in found.text
