@@ -5,7 +5,7 @@ Usage: ``python -m benchmarks.gate [--schedules 1000] [--json]``
 - *Null schedules*: 52 challengers that are no better than the incumbent, on one sealed fold of 500 items with 20% discordance.
   Reported: the share of schedules with any promotion, beside three rules in common use.
 - *Measures*: the same for each kind of measure, on 200 items: right or wrong, scores in [0, 1], four answers per item, wins,
-  ties and losses, and macro-F1, a measure of the corpus.
+  ties and losses, and macro-F1 and chrF, measures of the corpus.
 - *Power*: the share of promotions of truly better challengers, beside the formula.
 - *Samples*: the same with several samples per item, at equal numbers of items and of completions.
 - *Attackers* adapt to what they see for 52 uses: the gate's bits alone, or the sealed scores as well. The second must break
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +29,7 @@ from ratchet.components.gate.primary import choose_tests
 from ratchet.components.gate.rules import decide
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Primary, Rules
+from ratchet.components.statistics.chrf import LONGEST
 from ratchet.components.statistics.classification import tallies
 from ratchet.components.statistics.intervals import Floats, share_interval
 from ratchet.components.statistics.paired import exact_mcnemar
@@ -126,7 +128,24 @@ def corpus(draws: np.random.Generator) -> bool:
     return decides("macro_f1", arm(), arm(), draws)
 
 
-KINDS: tuple[Callable[[np.random.Generator], bool], ...] = (binary, bounded, clustered, pairwise, corpus)
+def chrf(draws: np.random.Generator) -> bool:
+    """A null challenger on chrF of texts of 4 to 60 characters, of different difficulty, written a little short or long."""
+    lengths, shares = draws.integers(4, 61, (ITEMS_PER_MEASURE, 1)), draws.beta(4, 1, (ITEMS_PER_MEASURE, 1))
+    sizes = np.arange(1, LONGEST + 1)
+
+    def arm() -> Floats:
+        right = (draws.random((ITEMS_PER_MEASURE, 60)) < shares) & (np.arange(60) < lengths)
+        written = np.maximum(lengths + draws.integers(-2, 3, lengths.shape), 1)
+        right &= np.arange(60) < written
+        # An n-gram is shared where n characters in a row are right.
+        shared = [sliding_window_view(right, size, axis=1).all(axis=2).sum(axis=1) for size in sizes]
+        references, texts = (np.maximum(side - sizes + 1, 0) for side in (lengths, written))
+        return np.stack([np.stack(shared, axis=1), references, texts * (references > 0)], axis=1).astype(np.float64)
+
+    return decides("chrf", arm(), arm(), draws)
+
+
+KINDS: tuple[Callable[[np.random.Generator], bool], ...] = (binary, bounded, clustered, pairwise, corpus, chrf)
 
 
 def false_promotions(schedules: int) -> dict[str, float]:

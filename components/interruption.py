@@ -9,12 +9,18 @@ from typing import Any
 
 OPERATOR = (signal.SIGINT, signal.SIGTERM)
 
+_committed: list[signal.Signals] = [signal.SIGTERM]  # signals after which the work at hand is committed first
 _waiting: list[int] = []  # signals that were noted or raised, and for which a postponed block has yet to end
 _depth = 0  # of postponed blocks
 
 
 class Interrupted(BaseException):
     """The operator ends the run, which resumes when it is started again."""
+
+
+def commit_on_every_signal() -> None:
+    """From now on SIGINT is treated as SIGTERM: nobody waits at a terminal for this process."""
+    _committed[:] = OPERATOR
 
 
 @contextmanager
@@ -75,26 +81,28 @@ def _handled_by(handler: Any) -> Iterator[None]:
 class Interruption:
     """Within the block SIGTERM is only recorded; after it, the signal is delivered to the previous handler.
 
-    Only the main thread can handle signals: in another, this changes nothing.
+    SIGINT too after :func:`commit_on_every_signal`. Only the main thread can handle signals: in another, this changes nothing.
     """
 
     def __init__(self) -> None:
-        self.requested = False
-        self._before: Any = None
-        self._installed = False
+        self._received: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether the work at hand is to be committed and left."""
+        return bool(self._received)
 
     def __enter__(self) -> "Interruption":
-        self._installed = threading.current_thread() is threading.main_thread()
-        if self._installed:
-            self._before = signal.signal(signal.SIGTERM, self._note)
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _committed}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if not self._installed:
-            return
-        signal.signal(signal.SIGTERM, self._before)
-        if self.requested:
-            signal.raise_signal(signal.SIGTERM)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._received:
+            signal.raise_signal(self._received[0])
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self._received.append(number)

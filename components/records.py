@@ -1,6 +1,6 @@
 """What crosses a slice: an item's result, a verdict, a registered version. Who may see which figure is decided here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -48,6 +48,7 @@ class ItemResult:
     fault: str | None = None  # why the gold could not judge, if it failed
     answer: str | None = None  # what the gold read from the completion, which samples vote with
     expected: str | None = None  # the reference's label, where the gold is of labels
+    tallies: Sequence[Sequence[int]] | None = None  # [3][6], where the gold is chrF (statistics/chrf.py)
     grades: dict[str, float | None] = field(default_factory=dict)  # scores of other graders by name
     rewards: dict[str, float | None] = field(default_factory=dict)  # reward, reward/PART; None could not be judged
     slices: list[str] = field(default_factory=list)  # evaluation.slices that the item belongs to

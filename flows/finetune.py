@@ -15,7 +15,7 @@ from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.extras import require_train
 from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
-from ratchet.components.interruption import Interrupted, admitted
+from ratchet.components.interruption import Interrupted, admitted, commit_on_every_signal
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
@@ -27,13 +27,14 @@ from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
+from ratchet.components.run.told import told_of
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Stage
 from ratchet.components.user_code import own_process
-from ratchet.flows import tasks
+from ratchet.flows import endings, tasks
 from ratchet.flows.cli.views.console import Display, print_result, say
 from ratchet.flows.events import emit
 from ratchet.flows.servers.watcher import watched
@@ -44,7 +45,8 @@ JUDGING = (None, Stage.PLAN, Stage.GATE)  # the runs that ask the gate
 ROUNDS = 3  # how often a challenger is judged at most: another may become champion meanwhile
 
 
-@flow(name="finetune", flow_run_name="{recipe}", persist_result=False)
+# No retries, whatever PREFECT_FLOWS_DEFAULT_RETRIES says: tasks retry what may be transient, and a refusal stays one.
+@flow(name="finetune", flow_run_name="{recipe}", persist_result=False, retries=0)
 def finetune(
     recipe: str = "recipes/quickstart.yaml",
     overrides: list[str] | None = None,
@@ -60,26 +62,41 @@ def finetune(
         slot: logical date, for recipes with ``seed: slot``; by default the scheduled time of the run.
 
     Returns:
-        The shape of ``run --json``.
+        The shape of ``run --json``, of a run that was promoted, refused, unchanged, or stopped after ``until``.
+
+    Raises:
+        UnsuccessfulRunError: if the run ended as reward_refused, invalid, stopped or error; ``result`` has its shape.
     """
     # Nothing more here: serving pickles this body with every global it names, and a console cannot be pickled.
     result: dict[str, Any] = run_recipe(recipe, overrides or [], until, slot)
     return result
 
 
+def result_of(recipe: str, overrides: list[str], until: str | None = None, slot: str | None = None) -> dict[str, Any]:
+    """What :func:`finetune` returns, and for a run that Prefect calls Failed, the same shape instead of an error."""
+    try:
+        return finetune(recipe=recipe, overrides=overrides, until=until, slot=slot)
+    except endings.UnsuccessfulRunError as end:
+        return end.result
+
+
 def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
-    """The result of the run; a state of Prefect's if the operator ended it."""
+    """The state that the run ends in. What is no Exception remains a crash."""
     try:
         with admitted():
             return run_to_the_end(recipe, overrides, until, slot)
     except Interrupted as end:
-        return tasks.interrupted(end)
+        return endings.interrupted(end)
+    except Exception as error:
+        return endings.error(error)
 
 
-def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> dict[str, Any]:
+def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
     """Resolve the recipe, run it, print its result."""
     stop = stop_named(until)
     own_process()
+    if deployment.id is not None:
+        commit_on_every_signal()
     home = Home.here()
     apply(home)
     slot = slot or scheduled_slot()
@@ -101,7 +118,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         print_result(result, run)
     if run.run_id is not None:
         clean_up_after_run(project, say)
-    return result.as_json()
+    return endings.ended(project.name, result, told_of(run, result), home.tracking_uri)
 
 
 def told(run: Run, until: Stage | None) -> RunResult:

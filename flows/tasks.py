@@ -87,8 +87,9 @@ def note_flow_run(run: Run) -> None:
     """End earlier flow runs whose processes are gone, as far as this server knows them; and record that of this run."""
     ledger = run.ledger
     for past in ledger.past_flow_runs():
-        with suppress(ObjectNotFound):  # another server's
-            mark_crashed(past, "The process of this run was killed. The same run resumes where it stopped.")
+        if past != flow_run.id:  # which resumes after a signal ended it
+            with suppress(ObjectNotFound):  # another server's
+                mark_crashed(past, "The process of this run was killed. The same run resumes where it stopped.")
         ledger.forget_flow_run(past)
     if flow_run.id is not None:
         ledger.note_flow_run(str(flow_run.id), run.identity, run.claim.token)

@@ -98,10 +98,10 @@ def shared_project(tmp_path_factory: pytest.TempPathFactory, prefect_harness: No
 @pytest.fixture(scope="session")
 def run(shared_project: Path) -> Run:
     """Run the flow on the micro recipe: ``run("train.lr=1e-3", until="train")``."""
-    from ratchet.flows.finetune import finetune
+    from ratchet.flows.finetune import result_of
 
     def call(*overrides: str, until: str | None = None) -> dict[str, Any]:
-        return finetune(recipe=str(MICRO), overrides=list(overrides), until=until)
+        return result_of(str(MICRO), list(overrides), until)
 
     return call
 

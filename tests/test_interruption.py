@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ratchet.components import interruption
 from ratchet.components.interruption import Interrupted, Interruption, admitted, postponed
 
 
@@ -132,3 +133,20 @@ def test_a_postponed_signal_is_delivered_although_the_block_failed(received: lis
     with pytest.raises(RuntimeError):
         fail_postponed()
     assert received == [signal.SIGTERM]
+
+
+def test_sigint_is_recorded_too_once_nobody_waits_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "_committed", [signal.SIGTERM])
+    with pytest.raises(KeyboardInterrupt), Interruption():
+        signal.raise_signal(signal.SIGINT)
+    interruption.commit_on_every_signal()
+    calls: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: calls.append(number))
+    try:
+        with Interruption() as recorded:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            assert (recorded.requested, calls) == (True, [])
+        assert calls == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -14,17 +14,20 @@ import yaml
 from ratchet.components.data.dvc_config import init_project, init_workspace
 from ratchet.components.data.pointers import MD5, POINTER, Place, pointer_md5, read_pointer, read_pointer_text, relocated
 from ratchet.components.digests import digest_of_digests
-from ratchet.components.errors import DataError, StoreError
+from ratchet.components.errors import DataError, MissingExtraError, StoreError
+from ratchet.components.extras import missing_server
 from ratchet.components.files import read_json, tree_digests, write_text
 from ratchet.components.text import redacted, visible
 
 SUMMARY, ADDED = "summary.json", "added.jsonl"  # beside a version's tables
 ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
+CAUSES = ("ERROR:", "WARNING: Some of the cache files do not exist")  # how its account of a failure begins
+PLUGIN = re.compile(r"requires '(dvc-[a-z0-9]+)' to be installed")
 
 
 def add(workspace: Path, state: Path) -> str:
     """``dvc add data`` in a workspace; returns the md5 of the version (``...dir``)."""
-    _dvc(workspace, state, "add", "--quiet", "data")
+    _dvc(workspace, state, "add", "data")
     return pointer_md5(workspace / POINTER)
 
 
@@ -35,7 +38,7 @@ def push(place: Place, workspace: Path, state: Path) -> None:
         workspace: an empty directory; DVC works there, with the cache of ``state`` wherever that is.
     """
     _enter(place, workspace, state)
-    _dvc(workspace, state, "push", "--quiet")
+    _dvc(workspace, state, "push")
 
 
 def pull(place: Place, workspace: Path, state: Path) -> None:
@@ -144,7 +147,7 @@ def in_cache(md5: str, state: Path) -> bool:
 
 
 def _fetch(workspace: Path, state: Path) -> None:
-    _dvc(workspace, state, "pull", "--quiet", "--force")
+    _dvc(workspace, state, "pull", "--force")
     verify(Place(workspace))
 
 
@@ -269,21 +272,37 @@ def environment(state: Path) -> dict[str, str]:
     }
 
 
-def _dvc(workspace: Path, state: Path, *arguments: str) -> str:
+def _dvc(workspace: Path, state: Path, *arguments: str) -> None:
+    """Run a command of DVC's, never with ``--quiet``: that would leave out its errors too.
+
+    Raises:
+        MissingExtraError: if the remote needs a library that is not installed.
+        DataError: if it fails.
+    """
     (state / "site").mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=workspace, env=environment(state), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DataError(
-            f"dvc {' '.join(arguments)} failed in {workspace}: {_reason(done.stderr)}. Check the remote and the disk."
-        )
-    return done.stdout
+        raise _failure(f"dvc {' '.join(arguments)} failed in {workspace}", done.stderr)
+
+
+def _failure(what: str, stderr: str) -> DataError | MissingExtraError:
+    found = PLUGIN.search(stderr)
+    if found is None:
+        return DataError(f"{what}: {_reason(stderr)}. Check the remote, its credentials, and the disk.")
+    if found[1] == "dvc-s3":
+        return missing_server(f"{found[1]} for the DVC remote in S3")
+    return MissingExtraError(f"{what}: the remote needs {found[1]}, which is not installed. Run: pip install {found[1]}.")
 
 
 def _reason(stderr: str) -> str:
-    """DVC's message from its first line of error on, without the advertisement; of a crash of Python, its last line."""
-    plain = (re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in stderr.splitlines())
+    """DVC's message from its account of the failure on, without the advertisement; of a crash of Python, the error."""
+    plain = (re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in stderr.splitlines())
     lines = [line for line in plain if line and not line.startswith(ADVERTISEMENT)]
-    errors = [number for number, line in enumerate(lines) if line.startswith("ERROR:")]
-    told = " ".join(lines[errors[0] :] if errors else lines[-1:])
-    return redacted(visible(told.removesuffix("."))) or "no message"
+    causes = [number for number, line in enumerate(lines) if line.startswith(CAUSES)]
+    crashes = [number for number, line in enumerate(lines) if line.startswith("Traceback")]
+    if causes:
+        lines = lines[causes[0] :]
+    elif crashes:
+        lines = [line for line in lines[crashes[-1] + 1 :] if not line.startswith(" ")]
+    return redacted(visible(" ".join(line.strip() for line in lines).removesuffix("."))) or "no message"

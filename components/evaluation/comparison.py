@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ratchet.components.evaluation.labels import arms_tallies
+from ratchet.components.evaluation.corpus import arms_tallies
 from ratchet.components.evaluation.measures import Samples, by_item, clusters_of, column, flat
 from ratchet.components.recipe import Rules, is_of_gold, kind_of
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
-from ratchet.components.statistics.classification import CORPUS_MEASURES
+from ratchet.components.statistics.corpus import CORPUS_MEASURES
 from ratchet.components.statistics.intervals import Booleans, Floats, Integers, pseudo_values
 
 GREEDY = "greedy_accuracy"
@@ -132,15 +132,16 @@ def compare(arms: Arms, measures: Iterable[str]) -> Comparison:
     challenger, incumbent = (_figures(arms, arm, names) for arm in Arm)
     slices = {name for group in arms.challenger.values() for r in group for name in r.slices}
     members = {name: np.array([_belongs(arms, item, name) for item in arms.items], dtype=bool) for name in slices}
-    tallies = _tallies(arms) if any(kind_of(name).corpus for name in names) else None
+    of_all = [name for name in names if kind_of(name).corpus]  # of one gold, and so from the same tallies
+    tallies = _tallies(arms, of_all[0]) if of_all else None
     return Comparison(challenger, incumbent, members, _clusters(arms), tallies)
 
 
-def _tallies(arms: Arms) -> tuple[Floats, Floats]:
+def _tallies(arms: Arms, measure: str) -> tuple[Floats, Floats]:
     """Tallies of both arms, to which a missing item adds a wrong answer of the challenger, and a right one of the incumbent."""
     gone = {arm: set(arms.missing(arm)) for arm in Arm}
     ours, theirs = ([() if i in gone[arm] else arms.results(arm, "gold")[i] for i in arms.items] for arm in Arm)
-    return arms_tallies(ours, theirs, arms.samples)
+    return arms_tallies(measure, ours, theirs, arms.samples)
 
 
 def _clusters(arms: Arms) -> Integers | None:

@@ -88,6 +88,7 @@ def evaluate_items(
             fault=gold[place].fault,
             answer=gold[place].answer,
             expected=gold[place].expected,
+            tallies=gold[place].tallies,
             grades={name: grades[place].score for name, grades in graded.items()},
             rewards=_rewards(rewards[place]),
             slices=members[row["id"]],

@@ -1,7 +1,6 @@
-"""Of a gold of labels, the measures of all items together and the confusion matrix.
+"""Of a gold of labels, each item's tallies and the confusion matrix.
 
-They are computed from each item's tallies, [n, 3, k] (:mod:`ratchet.components.statistics.classification`), to which every
-sample of the item adds.
+Every sample of an item adds to its tallies, [n, 3, k] (:mod:`ratchet.components.statistics.classification`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ratchet.components.records import ItemResult
-from ratchet.components.statistics.classification import CORPUS_MEASURES, confusion, tallies
-from ratchet.components.statistics.intervals import Floats, Integers, Interval, pseudo_values, standard_error
+from ratchet.components.statistics.classification import confusion, tallies
+from ratchet.components.statistics.intervals import Floats, Integers
 
 Samples = Sequence[ItemResult]
 Answers = Sequence[str | None]
@@ -39,19 +38,6 @@ def item_tallies(groups: Sequence[Samples]) -> Floats:
     """Tallies of one arm's items, none of which is missing, [n, 3, k]."""
     named, expected = [[r.answer for r in group] for group in groups], [_expected(group) for group in groups]
     return _tallies(expected, named, sorted({*expected, *_named(named)}))
-
-
-def corpus_interval(name: str, contributions: Floats, clusters: Integers | None = None) -> Interval:
-    """A measure of all items, with a normal 95% interval from its jackknife (clustered) standard error.
-
-    Args:
-        contributions: tallies, [n, 3, k].
-        clusters: of each item, [n].
-    """
-    measure = CORPUS_MEASURES[name]
-    value = float(measure(contributions.sum(axis=0)))
-    error, _ = standard_error(pseudo_values(contributions, measure), clusters)
-    return Interval(value, value - 1.96 * error, value + 1.96 * error, len(contributions), error)
 
 
 def confusion_of(results: Sequence[ItemResult], labels: Sequence[str]) -> dict[str, Any]:

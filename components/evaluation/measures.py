@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from ratchet.components.evaluation.labels import corpus_interval, item_tallies
-from ratchet.components.recipe import OF_LABELS, is_measure, kind_of, samples_needed
+from ratchet.components.evaluation.corpus import corpus_interval, item_tallies
+from ratchet.components.recipe import OF_LABELS, OF_TEXTS, is_measure, kind_of, samples_needed
 from ratchet.components.records import ItemResult
 from ratchet.components.statistics.intervals import Floats, Integers, Interval, mean_interval, share_interval
 
@@ -28,6 +28,7 @@ OF_A_SAMPLE: dict[str, Callable[[ItemResult], float | None]] = {
     "kl_incumbent": lambda r: r.kl_incumbent,
     # What a measure of all items together is computed from.
     **dict.fromkeys(OF_LABELS, lambda r: None if r.expected is None else r.answer == r.expected),
+    **dict.fromkeys(OF_TEXTS, lambda r: None if r.tallies is None else r.score),
 }
 
 
@@ -130,7 +131,8 @@ def measures_of(groups: Sequence[Samples]) -> list[str]:
     samples = len(first)
     of_samples = [f"pass@{2**power}" for power in range(1, samples.bit_length())]
     majorities = [f"maj@{samples}"] if samples > 2 else []
-    one_each = [*scored, "accuracy", *OF_LABELS, "accuracy_lenient", "format_rate", "length", "diversity", "kl", "kl_incumbent"]
+    of_all = [*OF_LABELS, *OF_TEXTS]
+    one_each = [*scored, "accuracy", *of_all, "accuracy_lenient", "format_rate", "length", "diversity", "kl", "kl_incumbent"]
     names = [*one_each, *parts, *rewards, *of_samples, *majorities]
     return [name for name in names if is_measure(name) and not np.isnan(column(name, groups)).any()]
 
@@ -147,7 +149,7 @@ def summarise(results: Sequence[ItemResult]) -> dict[str, Interval]:
 
 def _summary(name: str, groups: Sequence[Samples]) -> Interval:
     if kind_of(name).corpus:
-        return corpus_interval(name, item_tallies(groups), clusters_of(groups))
+        return corpus_interval(name, item_tallies(name, groups), clusters_of(groups))
     return interval_of(name, column(name, groups), clusters_of(groups))
 
 

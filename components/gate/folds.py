@@ -88,6 +88,30 @@ def fold_left(context: Context, ledger: Ledger, data: DataStage) -> Choice:
     return choose_fold(context, ledger, data, Pair("", "", ""))
 
 
+@dataclass(frozen=True)
+class FoldState:
+    """How much of a sealed fold is left."""
+
+    name: str
+    items: int
+    used: int
+    left: int  # 0 once it is retired
+    retired: str | None  # why
+
+
+def states_of_folds(context: Context, ledger: Ledger, data: DataStage) -> list[FoldState]:
+    """Every sealed fold of a dataset version, in their order; a promotion retires the fold that it used. Writes nothing."""
+    model, allowed = context.recipe.name, uses_allowed(context.recipe.gate.rules)
+    past = _Past.of(ledger, model, Pair("", "", ""))
+    states = []
+    for name, digest, items in _folds(context, data):
+        fresh = [item for item in items if item not in past.published]
+        used = sum(ledger.uses(model, other) for other in past.sharing(digest, fresh))
+        why = past.retired.get(digest) or (PUBLISHED if 2 * len(fresh) < len(items) else None)
+        states.append(FoldState(name, len(fresh), used, 0 if why else max(0, allowed - used), why))
+    return states
+
+
 def count_use(ledger: Ledger, model: str, fold: Fold, pair: Pair, rules: Rules) -> bool:
     """Count a use of a fold; false if other challengers spent it since it was chosen.
 

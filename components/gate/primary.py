@@ -6,7 +6,7 @@ import numpy as np
 
 from ratchet.components.evaluation.comparison import Comparison
 from ratchet.components.recipe import Primary, Rules, kind_of
-from ratchet.components.statistics.classification import CORPUS_MEASURES
+from ratchet.components.statistics.corpus import CORPUS_MEASURES
 from ratchet.components.statistics.intervals import mean_interval
 from ratchet.components.statistics.paired import (
     approximate_randomization,

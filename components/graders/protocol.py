@@ -22,6 +22,7 @@ class Grade:
         fault: the kind of failure that left the score None, such as ``timeout``; None if the grader itself declined or judged.
         answer: what was read from the completion, in a canonical form, by which samples of an item vote; None if nothing was.
         expected: the reference's label, of a classification: with the answers, what measures of all items together need.
+        tallies: counts of a text, [3][6], which add up to those that chrF of all items is computed from.
     """
 
     score: float | None
@@ -31,6 +32,7 @@ class Grade:
     fault: str | None = None
     answer: str | None = None
     expected: str | None = None
+    tallies: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)

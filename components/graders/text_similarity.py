@@ -1,17 +1,22 @@
-"""How similar two texts are, from 0 to 1: fuzzy_match, ROUGE and GLEU. A guard or a shaped reward; a poor gold.
+"""How similar two texts are, from 0 to 1: fuzzy_match, ROUGE, GLEU and chrF. A guard or a shaped reward; a poor gold.
 
 fuzzy_match is rapidfuzz's normalised indel similarity of the characters. ROUGE-N and ROUGE-L are F1 scores (Lin 2004,
 https://aclanthology.org/W04-1013); GLEU is the smaller of precision and recall over 1- to 4-grams (Wu et al. 2016,
-arXiv:1609.08144). Words are runs of letters and digits in lower case; nothing is stemmed.
+arXiv:1609.08144). Words are runs of letters and digits in lower case; nothing is stemmed. Of chrF
+(components/statistics/chrf.py) a grade has the tallies, too, from which the corpus's is computed.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.spaces import reference_of
+from ratchet.components.statistics.chrf import chrf, ngram_tallies
 
 LIBRARIES = ("rapidfuzz",)
 LONGEST = 100_000  # characters of either text; what is longer is cut
@@ -22,15 +27,27 @@ Metric = Callable[[str, str], float]
 
 def rule(metric: str, reference: str, passes_at: float | None = None) -> Callable[[str, Mapping[str, Any]], Grade]:
     """The similarity of the completion to the reference; passed from ``passes_at`` on. Without a reference, None."""
-    measure, expected_of = metric_of(metric), reference_of(reference)
+    grade_of, expected_of = _grader_of(metric, passes_at), reference_of(reference)
 
     def judge(completion: str, row: Mapping[str, Any]) -> Grade:
         expected = expected_of(row)
         if not isinstance(expected, str) or not expected.strip():
             return Grade(None, reason="the reference is not a text, or is empty")
-        return graded(measure(completion, expected), passes_at)
+        return grade_of(completion, expected)
 
     return judge
+
+
+def _grader_of(metric: str, passes_at: float | None) -> Callable[[str, str], Grade]:
+    if metric == "chrf":
+        return lambda text, reference: _with_tallies(text, reference, passes_at)
+    measure = metric_of(metric)
+    return lambda text, reference: graded(measure(text, reference), passes_at)
+
+
+def _with_tallies(text: str, reference: str, passes_at: float | None) -> Grade:
+    tallies = ngram_tallies(text[:LONGEST], reference[:LONGEST])
+    return replace(graded(float(chrf(tallies.astype(np.float64))), passes_at), tallies=tallies.tolist())
 
 
 def graded(similarity: float, passes_at: float | None) -> Grade:

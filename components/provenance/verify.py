@@ -172,8 +172,10 @@ class Verification:
         workspace.mkdir()
         try:
             versioning.restore(version, workspace, state, self.home.project)
-        except DataError:
-            return Check("dataset", State.UNREACHABLE, f"neither DVC's cache nor its remote has {version}")
+        except DataError as error:
+            return Check(
+                "dataset", State.UNREACHABLE, f"DVC's cache does not have {version}, and its remote did not give it: {error}"
+            )
         return Check("dataset", State.OK, "every file from DVC's remote has its md5")
 
     def _stage(self, name: str, key: str, files: dict[str, str]) -> Check:

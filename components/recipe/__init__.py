@@ -31,7 +31,16 @@ from ratchet.components.recipe.gold import Gold, GoldValidation
 from ratchet.components.recipe.graders import GraderSettings, Multi
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
-from ratchet.components.recipe.measures import OF_LABELS, Kind, headline, is_measure, is_of_gold, kind_of, samples_needed
+from ratchet.components.recipe.measures import (
+    OF_LABELS,
+    OF_TEXTS,
+    Kind,
+    headline,
+    is_measure,
+    is_of_gold,
+    kind_of,
+    samples_needed,
+)
 from ratchet.components.recipe.openai_graders import OpenAI, OpenAIGrader, OpenAIMulti, OpenAIPython, Similarity, StringCheck
 from ratchet.components.recipe.outside_graders import Http, UserFunction
 from ratchet.components.recipe.policy import ModelWarmup, Policy, Warmup
@@ -62,6 +71,7 @@ __all__ = [
     "CHECKS",
     "MAX_RECIPE_BYTES",
     "OF_LABELS",
+    "OF_TEXTS",
     "PAIR_COLUMNS",
     "PROBLEM_COLUMNS",
     "AllOf",

@@ -164,7 +164,9 @@ class TextSimilarity(GraderSection):
     """How similar the completion is to the reference, from 0 to 1."""
 
     type: Literal["text_similarity"]
-    metric: Literal["fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"] = "fuzzy_match"
+    metric: Literal[
+        "fuzzy_match", "gleu", "chrf", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"
+    ] = "fuzzy_match"  # fmt: skip
     reference: OfItem = REFERENCE
     passes_at: Share | None = None  # passed from this score on; null: it only scores
 

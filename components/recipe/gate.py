@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ratchet.components.recipe.base import Count, Name, Positive, Section, Share
-from ratchet.components.recipe.measures import OF_LABELS, Measure, is_measure, kind_of
+from ratchet.components.recipe.measures import OF_LABELS, OF_TEXTS, Measure, is_measure, kind_of
 
 Level = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -41,7 +41,7 @@ class Primary(Section):
                 "use test: auto and min_effect 0"
             )
         if self.test == "randomization" and not kind.corpus:
-            raise ValueError(f"test randomization is for {', '.join(OF_LABELS)}; use auto, sign_flip or clustered_t")
+            raise ValueError(f"test randomization is for {', '.join(OF_LABELS + OF_TEXTS)}; use auto, sign_flip or clustered_t")
         if not kind.more_is_better:
             raise ValueError(
                 f"higher must be better for the primary measure, and lower {self.measure!r} is better; use a guard"

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ratchet.components.recipe.base import Count, Name, Section, Share
-from ratchet.components.recipe.builtin_graders import Numbers
+from ratchet.components.recipe.builtin_graders import Numbers, TextSimilarity
 from ratchet.components.recipe.graders import GraderSettings, Multi
+from ratchet.components.recipe.openai_graders import OpenAI, Similarity
 from ratchet.components.recipe.reward import Reward
 from ratchet.components.templates import parse_template
 
@@ -28,6 +29,7 @@ class Gold(Section):
     """What counts as right."""
 
     grader: Name | None = None  # of ``graders``; null: the reward's verifier, numbers in their strict form
+    allow_similarity: bool = False  # accept one that says how similar a text is to the reference, not whether it is right
     validation: GoldValidation = GoldValidation()
 
 
@@ -42,6 +44,15 @@ def default_gold(reward: Reward) -> GraderSettings | None:
     if numbers:
         return Numbers(form="strict")
     return verifiers[0] if len(verifiers) == 1 and not isinstance(verifiers[0], Multi) else None
+
+
+def is_similarity(settings: GraderSettings) -> bool:
+    """Whether a grader's scores are nothing but similarities; what stands in a file of OpenAI's JSON is not known."""
+    if isinstance(settings, Multi):
+        return all(map(is_similarity, settings.graders.values()))
+    if isinstance(settings, OpenAI):
+        return isinstance(settings.grader, Similarity)
+    return isinstance(settings, TextSimilarity)
 
 
 def columns_read(settings: GraderSettings) -> set[str]:

@@ -26,6 +26,7 @@ KINDS = {
     "macro_f1": Kind(share=True, corpus=True),  # of labels: the mean of the classes' F1
     "mcc": Kind(corpus=True),  # of labels: Matthews' correlation
     "balanced_accuracy": Kind(share=True, corpus=True),  # of labels: the mean of the classes' recall
+    "chrf": Kind(share=True, corpus=True),  # of texts: the F-score of the corpus's character n-grams
     "gold/PART": Kind(),  # a part of the gold's grade
     "grader/NAME": Kind(share=True),  # the mean score of another grader
     "length": Kind(more_is_better=False),  # tokens
@@ -38,9 +39,10 @@ KINDS = {
     "maj@K": Kind(binary=True, share=True, per_item=True),
 }
 OF_NUMBERS = ("accuracy_lenient", "format_rate")
-OF_LABELS = tuple(name for name, kind in KINDS.items() if kind.corpus)
+OF_LABELS = ("macro_f1", "mcc", "balanced_accuracy")
+OF_TEXTS = ("chrf",)
 OF_GOLD = re.compile(
-    rf"gold|gold/.+|accuracy|accuracy_lenient|greedy_accuracy|format_rate|{'|'.join(OF_LABELS)}|(?:pass|maj)@\d+"
+    rf"gold|gold/.+|accuracy|accuracy_lenient|greedy_accuracy|format_rate|{'|'.join(OF_LABELS + OF_TEXTS)}|(?:pass|maj)@\d+"
 )
 OF_SAMPLES = re.compile(r"(pass|maj)@([1-9]\d{0,3})")
 

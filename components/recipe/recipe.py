@@ -10,14 +10,14 @@ from ratchet.components.digests import digest_of
 from ratchet.components.recipe.balanced import with_balanced_gold
 from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
-from ratchet.components.recipe.builtin_graders import Label, Numbers
+from ratchet.components.recipe.builtin_graders import Label, Numbers, TextSimilarity
 from ratchet.components.recipe.data import PAIR_COLUMNS, PROBLEM_COLUMNS, Data
 from ratchet.components.recipe.evaluation import Evaluation, Slice
 from ratchet.components.recipe.formulas import with_formula
 from ratchet.components.recipe.gate import AllOf, Gate, Guard, Primary
-from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, with_default_reward
+from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, is_similarity, with_default_reward
 from ratchet.components.recipe.graders import GraderSettings
-from ratchet.components.recipe.measures import OF_LABELS, OF_NUMBERS, kind_of, samples_needed
+from ratchet.components.recipe.measures import OF_LABELS, OF_NUMBERS, OF_TEXTS, kind_of, samples_needed
 from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
@@ -95,6 +95,15 @@ class Recipe(Section):
         self.__dict__["gate"] = self.gate.model_copy(update={"rules": rules})
 
     @model_validator(mode="after")
+    def _gold_is_more_than_similar(self) -> "Recipe":
+        if is_similarity(self.gold_settings) and not self.gold.allow_similarity:
+            raise ValueError(
+                "the gold is how similar a text is to the reference, and a wrong answer in the right words scores high; name a "
+                "grader that tells right from wrong, or accept it with gold.allow_similarity: true"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gold_tells_rows_apart(self) -> "Recipe":
         """Resolve ``data.distinct``, while the recipe is being made: it has the kept columns that the gold's templates read."""
         read = {name for name in columns_read(self.gold_settings) if self.data.keeps(f"item.{name}")}
@@ -141,6 +150,8 @@ class Recipe(Section):
             raise ValueError(f"the measure {name!r} exists where the gold is a number in its strict form; use another")
         if name in OF_LABELS and not isinstance(self.gold_settings, Label):
             raise ValueError(f"the measure {name!r} exists where the gold is of type label; use another")
+        if name in OF_TEXTS and not (isinstance(self.gold_settings, TextSimilarity) and self.gold_settings.metric == "chrf"):
+            raise ValueError(f"the measure {name!r} exists where the gold is of type text_similarity, metric chrf; use another")
         if name in ("accuracy", "greedy_accuracy") and not self.gold_settings.passes:
             raise ValueError(f"the measure {name!r} needs a gold that says right or wrong; use gold")
 
@@ -191,8 +202,9 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; retention, and limits on the run and on user code, do not."""
-        return digest_of(self.model_dump(mode="json", exclude={"retention": True, "limits": True, "reward": {"limits"}}))
+        """sha256 of everything that determines the result; not retention, consent and limits."""
+        left_out: Any = {"retention": True, "limits": True, "reward": {"limits"}, "gold": {"allow_similarity"}}
+        return digest_of(self.model_dump(mode="json", exclude=left_out))
 
     @property
     def run_seed(self) -> int:

@@ -33,6 +33,7 @@ LABELS = {
     "macro_f1": "macro-F1",
     "mcc": "Matthews' correlation",
     "balanced_accuracy": "balanced accuracy",
+    "chrf": "chrF of all texts together (0 to 1)",
     "accuracy_lenient": "accuracy, lenient extractor",
     "format_rate": "format rate",
     "length": "mean length (tokens)",

@@ -16,12 +16,14 @@ from ratchet.components.provenance.record import lineage_of, write_lineage
 from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report import model_card
+from ratchet.components.report.effect import picture
 from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import confusion_tables, dev_rows, place_rows, render, training_plot
+from ratchet.components.report.sealed import sealed_rows
 from ratchet.components.run.checkpoints import described, record_checkpoints, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
-from ratchet.components.run.told import told_of
+from ratchet.components.run.told import effect_of, told_of
 from ratchet.components.stages.data import REPORT
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
@@ -180,8 +182,11 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
     assert run.ending is not None
     status, verdict, remark = run.ending.status, run.ending.verdict, run.ending.remark
     said = verdict.reasons if verdict is not None and status is not Status.FINISHED else []
+    effect = effect_of(run)
     return {
         "told": told_of(run, run.result()),
+        "effect": effect,
+        "picture": None if effect is None else picture(effect),
         "name": recipe.name,
         "algorithm": recipe.train.algorithm,
         "seed": recipe.seed,
@@ -214,8 +219,7 @@ def _stop_text(candidate: TrainStage | None) -> str | None:
 
 
 def _sealed_values(verdict: Verdict) -> dict[str, Any]:
-    figures = [(name, f"{value:.4g}") for name, value in verdict.figures.items()]
-    return {"fold": verdict.fold, "figures": figures, "reasons": verdict.sealed_reasons}
+    return {"fold": verdict.fold, "rows": sealed_rows(verdict.figures), "reasons": verdict.sealed_reasons}
 
 
 def _shown_check(check: Mapping[str, Any]) -> dict[str, Any]:

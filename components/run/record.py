@@ -16,7 +16,9 @@ from ratchet.components.recipe import Recipe, headline
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.progress import ProgressFile, path_of
 from ratchet.components.run.project import Project
+from ratchet.components.run.told import told_of
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
@@ -109,6 +111,7 @@ class Run:
         self.ending: Ending | None = None
         self.run_id: str | None = None  # of the parent run in MLflow
         self._confirm = confirm
+        self.file = ProgressFile(path_of(project.home, claim.run))
 
     @property
     def identity(self) -> str:
@@ -221,6 +224,7 @@ class Run:
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """Observer protocol; a run that lost its claim ends here, between two steps of training."""
         self.claim.check()
+        self.file.note(stage, done, total, note)
         self.display.progress(stage, done, total, note)
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
@@ -263,7 +267,7 @@ class Run:
         self.tracker.tags(self.run_id, {"status": said["status"], "verdict": str(said["verdict"])})
         self.tracker.close_children(self.run_id)
         self.tracker.close_run(self.run_id, "FINISHED")
-        self.ledger.finish_run(self.identity, {**said, "gold": result.gold})
+        self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": told_of(self, result).sentence})
 
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.
@@ -317,6 +321,8 @@ def claimed_run(
             with Interruption():  # a second signal must not interrupt this
                 run.fail("KILLED")
             raise
+        finally:
+            run.file.delete()
 
 
 def gold_figures(made: Made) -> dict[str, float] | None:

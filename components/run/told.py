@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ratchet.components.gate.unsealing import is_retired
 from ratchet.components.recipe import headline, kind_of
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
+from ratchet.components.report.effect import Effect
 from ratchet.components.report.run import LABELS, interval_text
 from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.statistics.intervals import Interval, share_interval
 
 if TYPE_CHECKING:
     from ratchet.components.run.record import Run
@@ -94,6 +96,27 @@ def sealed_compared(run: "Run", verdict: Verdict) -> Compared | None:
     """The first primary measure on the sealed fold; None if it was not measured."""
     primaries = run.recipe.gate.rules.primaries
     return Compared.of(verdict, primaries[0].measure, len(primaries) > 1)
+
+
+def effect_of(run: "Run") -> Effect | None:
+    """The first picture of the report: on the sealed fold once it is retired, else on dev; None before an evaluation."""
+    verdict = run.ending.verdict if run.ending is not None else None
+    if verdict is not None and is_retired(run.ledger, run.recipe.name, verdict):
+        found = sealed_compared(run, verdict)
+        if found is not None and found.counts:
+            return _sealed_effect(found, run.recipe.gate.rules.primaries[0].min_effect)
+    if run.made.dev is None:
+        return None
+    arms = (run.made.dev.summary[rows_name(arm, Decoding.SAMPLED)] for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
+    before, after = (Interval(**{key: arm[headline(arm)][key] for key in ("value", "low", "high", "n")}) for arm in arms)
+    name = headline(run.made.dev.summary[rows_name(Arm.CHALLENGER, Decoding.SAMPLED)])
+    return Effect(LABELS[name], "on the development split, which training looked at", before, after, kind_of(name).share)
+
+
+def _sealed_effect(found: Compared, asked: float) -> Effect:
+    before, after = (share_interval(round(value * found.items), found.items) for value in (found.theirs, found.ours))
+    gain = Interval(found.ours - found.theirs, found.low, found.high, found.items)
+    return Effect("answers that are right", f"on {found.items:,} unseen examples", before, after, True, gain, asked)
 
 
 def _promoted(result: RunResult, sealed: Compared | None, rival: str, model: str) -> Told:

@@ -75,7 +75,7 @@ def values_of(own: Own) -> dict[str, Any]:
         **({"task": task} if task else {}),
         "policy": _policy(rows, longest, 1.0 if own.table.whole else MARGIN),
         "graders": {"right": _grader(own)},
-        "gold": {"grader": "right"},
+        "gold": {"grader": "right", **({"allow_similarity": True} if pairs and own.grader is None else {})},
         "reward": {"kind": "model"} if pairs else {"validation": {"waive": dict.fromkeys(OF_PAIRS, "no pairs")}},
         "gate": {"rules": _rules(own.table.size, split, pairs)},
     }

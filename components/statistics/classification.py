@@ -1,8 +1,6 @@
 """Measures of a classification as a whole. Pure functions on arrays.
 
 They are computed from tallies, [..., 3, k] for k classes: by class, the right predictions, the references and the predictions.
-Tallies of single items add up, so these measures fit
-:func:`ratchet.components.statistics.paired.approximate_randomization`.
 """
 
 import numpy as np
@@ -57,10 +55,6 @@ def matthews_correlation(counts: Floats) -> Floats:
     shared = (references * predictions).sum(axis=-1)
     spread = (items**2 - (predictions**2).sum(axis=-1) - none**2) * (items**2 - (references**2).sum(axis=-1))
     return _ratio(right.sum(axis=-1) * items - shared, np.sqrt(spread))
-
-
-# What a gate's primary may be, by the name that recipes use; more is better of each.
-CORPUS_MEASURES = {"macro_f1": macro_f1, "mcc": matthews_correlation, "balanced_accuracy": balanced_accuracy}
 
 
 def _parts(counts: Floats) -> tuple[Floats, Floats, Floats]:

@@ -27,6 +27,7 @@ from ratchet.flows.cli import (
     reward,
     run,
     schedule,
+    status,
     stop,
     supervision,
     train,
@@ -57,7 +58,7 @@ app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
 app.command("stop")(stop.stop)
-app.command("status")(history.status)
+app.command("status")(status.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
 app.command("rollback")(champion.rollback)

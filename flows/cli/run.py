@@ -58,10 +58,10 @@ def run_until(
     result = nothing_to_do(recipe, overrides, until)
     if result is None:
         ensure_api()
-        from ratchet.flows.finetune import finetune
+        from ratchet.flows.finetune import result_of
 
         with postponed():  # in Prefect's own code; the flow admits them again
-            result = finetune(recipe=str(recipe), overrides=list(overrides), until=until, slot=slot)
+            result = result_of(str(recipe), list(overrides), until, slot)
     if ends:
         finish(result, json_output)
     return result

@@ -43,16 +43,15 @@ def vanished(process: int) -> bool:
 
 
 def mark_crashed(flow_run: str, message: str) -> None:
-    """Set the flow run's state, unless it already has a final one."""
+    """Set the flow run's state, unless it already has a final one or waits to be resumed."""
     from uuid import UUID
 
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed
 
-    message = "The process of this run ended without a result. A crash of a library or a lack of memory does that."
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(UUID(flow_run)).state
-        if state is None or not state.is_final():
+        if state is None or not (state.is_final() or state.is_scheduled()):
             client.set_flow_run_state(UUID(flow_run), Crashed(message=message))
 
 

@@ -11,8 +11,8 @@ import pytest
 from ratchet.components.data.readers import parse_json_lines, read_csv
 from ratchet.components.data.schemas import check_rows
 from ratchet.components.data.sources import needed_columns, read_file, read_rows
-from ratchet.components.data.versioning import _reason
-from ratchet.components.errors import DataError
+from ratchet.components.data.versioning import _failure, _reason
+from ratchet.components.errors import DataError, MissingExtraError
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.recipe import Checks, Data, RewardModel, RewardValidation
 from ratchet.components.rewards.checks.validation import Samples, Subject, validate_reward
@@ -217,10 +217,37 @@ def test_each_check_that_lacks_pairs_says_how_to_get_them_or_to_do_without() -> 
             "ERROR: failed to pull data from the cloud - Checkout failed for following targets: data "
             "Is your cache up to date? <https://error.dvc.org/missing-files>",
         ),
+        (
+            "WARNING: Some of the cache files do not exist neither locally nor on remote. Missing cache files:\nmd5: 01.dir\n"
+            "ERROR: failed to pull data from the cloud - Checkout failed\n",
+            "WARNING: Some of the cache files do not exist neither locally nor on remote. Missing cache files: md5: 01.dir "
+            "ERROR: failed to pull data from the cloud - Checkout failed",
+        ),
+        (
+            "ERROR: failed to connect to s3 (b/x) - Could not connect\nERROR: failed to pull data from the cloud - 1 files\n",
+            "ERROR: failed to connect to s3 (b/x) - Could not connect ERROR: failed to pull data from the cloud - 1 files",
+        ),
         ("Traceback (most recent call last):\n  File\nMemoryError\n", "MemoryError"),
+        (
+            "Traceback (most recent call last):\n  File\nKeyError\n\nTraceback (most recent call last):\n  File\n"
+            "OSError: two lines:\nhttps://host/x?token=hidden\n",
+            "OSError: two lines: https://host/x?token=***",
+        ),
         ("ERROR: cannot reach https://me:secret@host/x.", "ERROR: cannot reach https://***@host/x"),
         ("", "no message"),
     ],
 )
 def test_what_dvc_says_of_the_cause_is_kept(stderr: str, reason: str) -> None:
     assert _reason(stderr) == reason
+
+
+@pytest.mark.parametrize(
+    ("scheme", "remedy"),
+    [("s3", "pip install 'ratchet-rl[server]'"), ("gs", "pip install dvc-gs"), ("azure", "pip install dvc-azure")],
+)
+def test_a_library_that_dvc_lacks_is_named_with_the_remedy(scheme: str, remedy: str) -> None:
+    said = f"ERROR: unexpected error - {scheme} is supported, but requires 'dvc-{scheme}' to be installed: No module\n"
+    error = _failure("dvc push failed", said)
+    assert isinstance(error, MissingExtraError)
+    assert f"dvc-{scheme}" in str(error)
+    assert str(error).endswith(f"Run: {remedy}.")

@@ -11,7 +11,8 @@ import pytest
 from ratchet.components.data import pointers, versioning
 from ratchet.components.data.dvc_config import init_workspace
 from ratchet.components.data.pointers import POINTER, pointer_md5, write_pointer
-from ratchet.components.errors import DataError
+from ratchet.components.errors import DataError, MissingExtraError
+from tests.commands import without
 
 MD5 = "0123456789abcdef0123456789abcdef.dir"
 GOOD_POINTER = f"outs:\n- md5: {MD5}\n  size: 12\n  nfiles: 2\n  hash: md5\n  path: data\n"
@@ -118,8 +119,18 @@ def test_a_version_is_restored_by_its_hash(place: Place, tmp_path: Path) -> None
 
 def test_a_version_that_nobody_has_is_refused(place: Place, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    with pytest.raises(DataError, match="Check the remote"):
+    with pytest.raises(DataError, match=rf"do not exist neither locally nor on remote.*{MD5}.*Check the remote"):
         versioning.restore(MD5, tmp_path / "new", place.state, tmp_path)
+
+
+def test_faults_a_library_that_the_remote_needs_is_named_with_the_remedy(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in without(tmp_path / "site", "dvc_s3").items():
+        monkeypatch.setenv(name, value)
+    (place.workspace / ".dvc" / "config").write_text("[core]\n    remote = s3\n['remote \"s3\"']\n    url = s3://bucket/data\n")
+    with pytest.raises(MissingExtraError, match=r"dvc-s3.*Run: pip install 'ratchet-rl\[server\]'\."):
+        versioning.push(place.own, tmp_path / "scratch", place.state)
 
 
 @pytest.mark.parametrize("name", ["../../x", "", "x" * 32, "--remote"])

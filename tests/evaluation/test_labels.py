@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ratchet.components.evaluation.comparison import Arms, compare
-from ratchet.components.evaluation.labels import arms_tallies, confusion_of, corpus_interval, item_tallies
+from ratchet.components.evaluation.corpus import corpus_interval
+from ratchet.components.evaluation.labels import arms_tallies, confusion_of, item_tallies
 from ratchet.components.evaluation.measures import summarise
 from tests.evaluation.labels import answered, arm
 

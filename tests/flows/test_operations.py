@@ -191,7 +191,7 @@ def test_faults_ctrl_c_and_sigkill_leave_a_run_that_resumes_and_nothing_that_run
     status = subprocess.run(
         ratchet("status", "--json"), cwd=project, env=environment(), capture_output=True, text=True, check=True
     )
-    assert [run["status"] for run in json.loads(status.stdout)] == ["killed"]
+    assert [run["status"] for run in json.loads(status.stdout)["runs"]] == ["killed"]
     assert "was killed (process " in status.stderr
     assert steps_of_warm_up(project)  # from which it resumes
     runs = MlflowClient(uri(project), uri(project)).search_runs(["1"])

@@ -40,6 +40,7 @@ def test_each_kind_is_built_from_its_settings(project: Path) -> None:
     assert graded(MATCH, '{"total": 1.01, "date": "2026-03-01T08:00", "lines": [2, 1]}', row) == (1.0, True, "bounded")
     assert graded({**MATCH, "score": "all"}, "{}", row) == (0.0, False, "binary")
     assert graded(SIMILAR, "one two", {"answer": "one three"}) == (0.5, None, "bounded")
+    assert graded({**SIMILAR, "metric": "chrf"}, "a\nb", {"answer": "a b"}) == (1.0, None, "bounded")
     sql = {"type": "sql", "database": "shop.sqlite"}
     assert graded(sql, "SELECT count(*) FROM t", {"answer": "SELECT 1"}) == (1.0, True, "binary")
 

@@ -1,9 +1,10 @@
-"""Similarities by hand, and against rouge-score and NLTK where these are installed."""
+"""Similarities by hand, and against rouge-score, NLTK and sacreBLEU where these are installed."""
 
 import numpy as np
 import pytest
 
 from ratchet.components.graders.text_similarity import gleu, metric_of, rouge_l, rouge_n, rule, words
+from ratchet.components.statistics.chrf import chrf
 
 CAT, MAT = "the cat sat on the mat", "the cat lay on a mat"
 
@@ -45,6 +46,14 @@ def test_text_similarity_faults_without_a_reference_nothing_is_judged(answer: ob
     assert "the reference" in grade.reason
 
 
+def test_chrf_passes_at_a_threshold_and_has_the_counts_of_the_text() -> None:
+    grade = rule("chrf", "{{item.answer}}", 0.3)("aab", {"answer": "ab b"})
+    assert (grade.score, grade.passed) == (pytest.approx(7 / 18), True)  # of 3 characters 2, of 2 pairs 1, of 1 triple none
+    assert grade.tallies == [[2, 1, 0, 0, 0, 0], [3, 2, 1, 0, 0, 0], [3, 2, 1, 0, 0, 0]]
+    assert rule("chrf", "{{item.answer}}")("anything", {"answer": ""}).tallies is None
+    assert rule("gleu", "{{item.answer}}")("aab", {"answer": "ab b"}).tallies is None
+
+
 def _texts() -> list[tuple[str, str]]:
     draw = np.random.default_rng(5)
     return [tuple(" ".join(draw.choice(list("abcde"), draw.integers(1, 13))) for _ in range(2)) for _ in range(50)]  # type: ignore[misc]
@@ -65,3 +74,14 @@ def test_nltk_agrees_on_gleu() -> None:
     for text, reference in _texts():
         ours, theirs = words(text), words(reference)
         assert gleu(ours, theirs) == pytest.approx(library.sentence_gleu([theirs], ours))
+
+
+def test_sacrebleu_agrees_on_chrf_of_a_text_and_of_the_corpus() -> None:
+    library = pytest.importorskip("sacrebleu.metrics", reason="sacreBLEU is not installed")
+    pairs = _texts()
+    grades = [rule("chrf", "{{item.answer}}")(text, {"answer": reference}) for text, reference in pairs]
+    for grade, (text, reference) in zip(grades, pairs, strict=True):
+        assert grade.score == pytest.approx(library.CHRF().sentence_score(text, [reference]).score / 100)
+    total = np.sum([grade.tallies for grade in grades], axis=0).astype(float)
+    theirs = library.CHRF().corpus_score([text for text, _ in pairs], [[reference for _, reference in pairs]])
+    assert chrf(total) == pytest.approx(theirs.score / 100)

@@ -44,7 +44,8 @@ def test_the_default_gate_is_the_contracts() -> None:
         ({"primary": {"measure": "macro_f1"}}, "where the gold is of type label"),
         ({"primary": {"measure": "macro_f1", "min_effect": 0.01}}, "min_effect 0"),
         ({"primary": {"measure": "mcc", "test": "sign_flip"}}, "use test: auto"),
-        ({"primary": {"measure": "accuracy", "test": "randomization"}}, "is for macro_f1, mcc, balanced_accuracy"),
+        ({"primary": {"measure": "chrf"}}, "where the gold is of type text_similarity, metric chrf"),
+        ({"primary": {"measure": "accuracy", "test": "randomization"}}, "is for macro_f1, mcc, balanced_accuracy, chrf"),
         ({"primary": {"all_of": ["accuracy"]}}, "gate.rules.primary.all_of: .* at least 2"),
         ({"primary": {"all_of": ["accuracy", "gold"]}}, "names accuracy twice"),
         ({"primary": {"all_of": ["accuracy", "tone"]}}, "'tone', which is neither a measure nor one of graders \\(none\\)"),
@@ -108,6 +109,20 @@ def labelled(primary: dict[str, Any], guards: list[dict[str, Any]] | None = None
 @pytest.mark.parametrize("measure", ["macro_f1", "mcc", "balanced_accuracy"])
 def test_a_gold_of_labels_may_be_judged_by_a_measure_of_all_items(measure: str) -> None:
     assert labelled({"measure": measure}).gate.rules.measures == [measure]
+
+
+def test_a_gold_of_chrf_may_be_judged_by_that_of_the_corpus_and_another_similarity_not() -> None:
+    def built_with(metric: str) -> Any:
+        values = {
+            "graders": {"near": {"type": "text_similarity", "metric": metric}},
+            "gold": {"grader": "near", "allow_similarity": True},
+            "gate": {"rules": {"primary": {"measure": "chrf"}}},
+        }
+        return build_recipe({"name": "m", **values}, "recipe")
+
+    assert built_with("chrf").gate.rules.primary.measure == "chrf"
+    with pytest.raises(RecipeError, match="metric chrf; use another"):
+        built_with("gleu")
 
 
 def test_all_of_names_measures_and_graders_and_the_gold_by_any_of_its_names() -> None:

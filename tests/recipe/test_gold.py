@@ -9,6 +9,7 @@ from ratchet.components.recipe import Choice, Numbers, Pattern, Recipe, build_re
 
 CHOICE = {"type": "choice", "options": ["yes", "no"]}
 LONG = {"type": "length", "longest": 50}
+TEXTS = {"name": "s", "input": "{{sample.output_text}}", "reference": "{{item.answer}}"}
 
 
 def recipe(**values: Any) -> Recipe:
@@ -118,3 +119,36 @@ def test_whether_the_reward_is_the_gold_itself() -> None:
     assert not recipe(reward={"kind": "verifier"}).paid_by_gold  # lenient, and the gold is strict
     assert recipe(reward={"kind": "verifier", "verifier": {"form": "strict"}}).paid_by_gold
     assert not recipe(reward={"kind": "mix", "verifier": {"form": "strict"}}).paid_by_gold
+
+
+SIMILAR = {"type": "text_similarity", "metric": "chrf"}
+
+
+@pytest.mark.parametrize(
+    "grader",
+    [
+        SIMILAR,
+        {"type": "multi", "graders": {"a": SIMILAR, "b": SIMILAR}, "formula": "(a + b) / 2"},
+        {"openai": {**TEXTS, "type": "text_similarity", "evaluation_metric": "gleu"}},
+    ],
+)
+def test_similarity_as_gold_must_be_accepted(grader: dict[str, Any]) -> None:
+    assert "gold.allow_similarity: true" in faults(graders={"right": grader}, gold={"grader": "right"})
+    assert recipe(graders={"right": grader}, gold={"grader": "right", "allow_similarity": True}).gold.allow_similarity
+
+
+def test_similarity_may_be_a_part_of_the_gold_and_guards_as_it_is() -> None:
+    mixed = {"type": "multi", "graders": {"a": SIMILAR, "b": CHOICE}, "formula": "a * b"}
+    guarded = {"rules": {"guards": [{"grader": "near", "margin": 0.1}]}}
+    made = recipe(graders={"right": mixed, "near": SIMILAR}, gold={"grader": "right"}, gate=guarded)
+    assert list(made.guarding) == ["near"]
+
+
+def test_similarity_as_the_only_verifier_is_gold_and_must_be_accepted() -> None:
+    reward = {"kind": "verifier", "verifier": SIMILAR}
+    assert "gold.allow_similarity: true" in faults(reward=reward)
+    assert recipe(reward=reward, gold={"allow_similarity": True}).paid_by_gold
+
+
+def test_consent_is_no_part_of_the_digest() -> None:
+    assert recipe(gold={"allow_similarity": True}).digest == recipe().digest

@@ -69,7 +69,7 @@ def test_a_script_in_a_value_is_only_text(where: str) -> None:
         {"tables": [(SCRIPT, 1)]},
         {"stages": [{"name": SCRIPT, "key": "k", "cached": False, "seconds": 1}]},
         {"reward": {"kind": SCRIPT, "passed": False, "checks": []}},
-        {"sealed": {"fold": SCRIPT, "figures": [(SCRIPT, "1")], "reasons": [SCRIPT]}},
+        {"sealed": {"fold": SCRIPT, "rows": [{"label": SCRIPT, "before": SCRIPT, "after": SCRIPT}], "reasons": [SCRIPT]}},
     ],
 )
 def test_a_script_in_a_list_is_only_text(values: dict[str, object]) -> None:
@@ -104,10 +104,14 @@ def test_the_page_may_load_nothing() -> None:
 
 
 def test_sealed_figures_are_shown_only_when_they_are_given() -> None:
-    sealed = {"fold": "sealed_0", "figures": [("p_value", "1.23e-05")], "reasons": ["primary: held"]}
-    assert "Sealed fold" not in render(VALUES, [])
+    sealed = {
+        "fold": "sealed_0",
+        "rows": [{"label": "p-value", "before": "", "after": "1.23e-05"}],
+        "reasons": ["primary: held"],
+    }
+    assert "now retired" not in render(VALUES, [])
     page = render({**VALUES, "sealed": sealed}, [])
-    assert "Sealed fold sealed_0, now retired" in page
+    assert "(sealed_0, now retired)" in page
     assert "1.23e-05" in page
 
 

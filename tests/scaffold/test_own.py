@@ -78,6 +78,7 @@ def test_preferences_train_a_reward_model_and_have_a_stand_in_for_gold(tmp_path:
     values = values_of(own(write_jsonl(tmp_path / "p.jsonl", rows)))
     assert (values["reward"], values["data"]["split"]["pairs"]) == ({"kind": "model"}, 0.2)
     assert values["graders"]["right"]["type"] == "text_similarity"
+    assert values["gold"] == {"grader": "right", "allow_similarity": True}
 
 
 def test_prompts_alone_name_a_model_because_there_is_nothing_to_warm_up_on(tmp_path: Path) -> None:

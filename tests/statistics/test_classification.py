@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from ratchet.components.statistics.classification import (
-    CORPUS_MEASURES,
     balanced_accuracy,
     confusion,
     macro_f1,
     matthews_correlation,
     tallies,
 )
+from ratchet.components.statistics.corpus import CORPUS_MEASURES
 
 REFERENCES = np.array([0, 0, 0, 1, 1, 2])
 PREDICTIONS = np.array([0, 0, 1, 1, 3, 0])  # the fifth is none of the three classes

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ratchet.components.statistics.chrf import chrf, ngram_tallies
 from ratchet.components.statistics.classification import macro_f1, matthews_correlation, tallies
 from ratchet.components.statistics.intervals import Floats
 from ratchet.components.statistics.paired import approximate_randomization
@@ -53,6 +54,16 @@ def test_the_simulated_arms_have_the_gain_that_was_asked_for() -> None:
     for gain in (0.02, 0.15, 0.3):  # the last needs answers that neither arm gave
         assert found._gain(found._favour(gain)) == pytest.approx(gain, abs=1e-6)
     assert found._favour(0.15) < 1 < found._favour(0.5)
+
+
+def test_of_chrf_likewise_up_to_the_references_themselves() -> None:
+    pairs = [("abcd", "abed"), ("xbcde", "abcde"), ("a", "abc"), ("abcdef", "abcdef")] * 10
+    ours, theirs = (np.array([ngram_tallies(text[cut:], reference) for text, reference in pairs]) for cut in (0, 1))
+    found = RandomizationPower(ours.astype(float), theirs.astype(float), chrf, ALPHA)
+    for gain in (0.02, 0.1, 0.3):
+        assert found._gain(found._favour(gain)) == pytest.approx(gain, abs=1e-6)
+    assert chrf(found.right.sum(axis=0)) == 1
+    assert found.power(0.1, 100) > found.power(0.1, 25)
 
 
 def test_a_gain_that_cannot_be_counts_as_the_largest_that_can() -> None:

@@ -32,6 +32,11 @@ COLOURS = {"good": "green", "neutral": "cyan", "bad": "yellow"}
 console = Console(stderr=True, emoji=False)  # texts of users have colons
 
 
+def title_of(stage: str) -> str:
+    """A stage in words."""
+    return TITLES.get(stage, stage)
+
+
 def say(text: str) -> None:
     """A line on the display, not interpreted as markup."""
     console.print(text, highlight=False, markup=False)
@@ -67,21 +72,21 @@ class Display(Silent):
             self._print_tenths(stage, done, total, note)
             return
         if stage not in self.tasks:
-            self.tasks[stage] = self.bars.add_task(TITLES.get(stage, stage), total=total, note="")
+            self.tasks[stage] = self.bars.add_task(title_of(stage), total=total, note="")
         self.bars.update(self.tasks[stage], completed=done, total=total, note=escape(note))
 
     def _print_tenths(self, stage: str, done: int, total: int, note: str) -> None:
         share = 10 * done // max(1, total)
         if share != self.shares.get(stage):
             self.shares[stage] = share
-            console.print(f"{TITLES.get(stage, stage):<18} {done}/{total}  {escape(note)}", highlight=False, soft_wrap=True)
+            console.print(f"{title_of(stage):<18} {done}/{total}  {escape(note)}", highlight=False, soft_wrap=True)
 
     def finished(self, stage: str, cached: bool, seconds: float) -> None:
         """Print how a stage ended."""
         if stage in self.tasks and self.bars is not None:
             self.bars.remove_task(self.tasks.pop(stage))
         how = "already finished" if cached else f"{seconds:.1f} s"
-        console.print(f"[green]✓[/] {TITLES.get(stage, stage):<18} {how}", highlight=False)
+        console.print(f"[green]✓[/] {title_of(stage):<18} {how}", highlight=False)
 
 
 def print_result(result: RunResult, run: Run) -> None:

@@ -1,7 +1,7 @@
-"""How champions and runs look to a person."""
+"""How champions look to a person."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ratchet.components.text import visible
 
@@ -22,13 +22,3 @@ def print_history(model: str, promotions: Sequence["Promotion"]) -> None:
         why = row.reason or (f"verdict {row.verdict[:12]}" if row.verdict else "no reason given")
         before = row.previous or "none"
         print(f"{row.at}  version {row.version} (before: {before})  by {row.by}: {visible(why)}  run {row.run_id}")
-
-
-def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line per run, newest first."""
-    if not rows:
-        print("No runs yet. Start one with `ratchet run`.")
-    for row in rows:
-        gold = "".join(f"  {name.replace('_', ' ')} {value:.3f}" for name, value in (row["gold"] or {}).items())
-        resumes = "  (the same command resumes it)" if row["status"] == "stopped" and row["finished"] is None else ""
-        print(f"{row['started']}  {row['status']:<15} {row['model']}  run {row['run_id']}{gold}{resumes}")

@@ -1,0 +1,114 @@
+"""A project at a glance: what runs, who is champion, how the last runs ended, how much of the sealed test is left."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ratchet.components.disk import free_bytes
+from ratchet.components.gate.folds import FoldState, states_of_folds
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger, Promotion
+from ratchet.components.recipe import Recipe
+from ratchet.components.run.progress import Progress, progress_of
+from ratchet.components.stages.data import prepare_data
+from ratchet.components.stages.stage import Context, NotFinished
+
+PACE_DAYS = 30  # the uses of the test in this time give its pace
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run that a process acts for; its progress if that process is on this machine."""
+
+    model: str
+    run_id: str
+    holder: str
+    started: str
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """The sealed test of the recipe's dataset."""
+
+    folds: list[FoldState]
+    used: int  # within PACE_DAYS, by this model
+
+    @property
+    def left(self) -> int:
+        return sum(fold.left for fold in self.folds)
+
+    @property
+    def days_left(self) -> float | None:
+        """At the pace of the last 30 days; None without a use."""
+        return self.left / (self.used / PACE_DAYS) if self.used else None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What `ratchet status` shows. ``sealed`` is None before the dataset was prepared, or without a recipe."""
+
+    running: list[Running]
+    champions: dict[str, Promotion]  # by model
+    runs: list[dict[str, Any]]  # newest first
+    sealed: Sealed | None
+    free_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of ``status --json``."""
+        sealed = self.sealed and {**asdict(self.sealed), "left": self.sealed.left, "days_left": self.sealed.days_left}
+        return {
+            "running": [_running_json(one) for one in self.running],
+            "champions": {model: promotion.as_json() for model, promotion in self.champions.items()},
+            "runs": self.runs,
+            "sealed": sealed,
+            "free_bytes": self.free_bytes,
+        }
+
+
+def overview(home: Home, ledger: Ledger, recipe: Recipe | None) -> Overview:
+    """
+    Args:
+        recipe: whose sealed test is shown.
+    """
+    runs = ledger.latest_runs()
+    holders = ledger.unended()
+    running = [
+        Running(run["model"], run["run_id"], holders[run["identity"]], run["started"], progress_of(home, run["identity"]))
+        for run in runs
+        if run["status"] == "running" and run["identity"] in holders
+    ]
+    champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
+    return Overview(running, champions, [_row(run) for run in runs], _sealed(home, ledger, recipe), free_bytes(home.state))
+
+
+def _row(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run as people look at it; ``said`` is how it ended, in a sentence."""
+    result = json.loads(run["result"]) if run["result"] else {}
+    kept = ("verdict", "version", "previous", "report", "gold", "said")
+    return {
+        **{name: run[name] for name in ("model", "run_id", "status", "started", "finished")},
+        **{name: result.get(name) for name in kept},
+    }
+
+
+def _running_json(one: Running) -> dict[str, Any]:
+    progress = one.progress
+    if progress is None:
+        return asdict(one)
+    more = {"number": progress.number, "seconds_left": progress.seconds_left}
+    return {**asdict(one), "progress": {**asdict(progress), **more}}
+
+
+def _sealed(home: Home, ledger: Ledger, recipe: Recipe | None) -> Sealed | None:
+    if recipe is None:
+        return None
+    context = replace(Context(recipe, home), compute=False)
+    try:
+        data = prepare_data(context)
+    except NotFinished:
+        return None
+    since = datetime.now(UTC) - timedelta(days=PACE_DAYS)
+    return Sealed(states_of_folds(context, ledger, data), ledger.uses_since(recipe.name, since.isoformat()))

@@ -1,0 +1,83 @@
+"""How far a run of this machine is, in a small file beside the ledger: `ratchet status` reads it, and nothing relies on it."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ratchet.components.home import Home
+
+EVERY = 1.0  # seconds between two writes
+STAGES = ("data", "gold", "warmup", "reward", "train", "evaluate", "gate")  # what a person is told of, in order
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is; times are seconds since the epoch."""
+
+    stage: str
+    done: int
+    total: int
+    note: str
+    since: float  # begin of the stage
+    at: float  # when this was written
+
+    @property
+    def number(self) -> int | None:
+        """Of the stage among those that people are told of, from 1; the fetch of a champion, for example, has none."""
+        return STAGES.index(self.stage) + 1 if self.stage in STAGES else None
+
+    @property
+    def stages(self) -> int:
+        """How many people are told of."""
+        return len(STAGES)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the stage, if it continues at its mean pace; None before its first step."""
+        return (self.at - self.since) / self.done * (self.total - self.done) if 0 < self.done <= self.total else None
+
+
+def path_of(home: Home, identity: str) -> Path:
+    return home.state / "progress" / f"{identity}.json"
+
+
+class ProgressFile:
+    """Written by the process that acts for a run, at most once per second and at each new stage; deleted when it ends."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path, self.clock = path, clock
+        self._stage, self._since, self._written = "", 0.0, -EVERY
+
+    def note(self, stage: str, done: int, total: int, note: str) -> None:
+        """A stage has done ``done`` of ``total``. A full disk is not this file's to report."""
+        now = self.clock()
+        if stage != self._stage:
+            self._stage, self._since, self._written = stage, now, now - EVERY
+        if now - self._written < EVERY:
+            return
+        self._written = now
+        with suppress(OSError):
+            self._write(Progress(stage, done, total, note, self._since, now))
+
+    def _write(self, progress: Progress) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(progress)), encoding="utf-8")  # not synced: a crash may lose it
+        os.replace(temporary, self.path)
+
+    def delete(self) -> None:
+        """The process acts for the run no longer."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+def progress_of(home: Home, identity: str) -> Progress | None:
+    """What the file says; None if there is none, or another release wrote it."""
+    try:
+        return Progress(**json.loads(path_of(home, identity).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

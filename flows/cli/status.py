@@ -1,0 +1,68 @@
+"""``ratchet status``: what runs, who is champion, how the last runs ended, and what is left."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, invocation
+
+if TYPE_CHECKING:
+    from ratchet.components.home import Home
+    from ratchet.components.recipe import Recipe
+    from ratchet.components.run.overview import Overview
+
+WatchOption = Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")]
+SECONDS = 2
+
+
+def status(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    watch: WatchOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """What runs now, the champion, how the last runs ended, the sealed test that is left, and disk space.
+
+    Runs whose process was killed are marked first.
+
+    Example: ratchet status --watch
+    """
+    from ratchet.components.home import Home
+    from ratchet.components.run.killed import end_killed_runs
+    from ratchet.flows.cli.views.status import lines_of, living
+
+    home = Home.here()
+    end_killed_runs(home, lambda text: print(text, file=sys.stderr))
+    if watch:
+        with living() as show:
+            while True:
+                show(lines_of(look(home, recipe, overrides)))
+                time.sleep(SECONDS)
+    found = look(home, recipe, overrides)
+    print(json.dumps(found.as_json(), indent=2) if json_output else "\n".join(lines_of(found)))
+
+
+def look(home: "Home", path: Path, overrides: list[str] | None) -> "Overview":
+    """The project now. Without a recipe that concerns it, nothing is said of the sealed test."""
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.run.overview import overview
+
+    ledger = Ledger(home.ledger)
+    recipe = load_recipe_if_any(path, overrides)
+    named = invocation.recipe_named or path != DEFAULT_RECIPE
+    return overview(home, ledger, recipe if named or (recipe and recipe.name in ledger.models()) else None)
+
+
+def load_recipe_if_any(path: Path, overrides: list[str] | None) -> "Recipe | None":
+    """The recipe; None if nobody named one and the project has none.
+
+    Raises:
+        RecipeError: if it is invalid.
+    """
+    from ratchet.components.recipe import load_recipe
+
+    return load_recipe(path, overrides or ()) if invocation.recipe_named or path.is_file() else None

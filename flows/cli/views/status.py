@@ -1,0 +1,72 @@
+"""How a project at a glance looks to a person."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ratchet.components.text import visible
+from ratchet.flows.cli.views.console import duration, title_of
+
+if TYPE_CHECKING:
+    from ratchet.components.run.overview import Overview, Running, Sealed
+
+GIB = 2**30
+
+
+@contextmanager
+def living() -> Iterator[Callable[[Sequence[str]], None]]:
+    """A function that shows lines in place of those before."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(emoji=False), auto_refresh=False) as live:
+        yield lambda lines: live.update(Text("\n".join(lines)), refresh=True)
+
+
+def lines_of(found: "Overview") -> list[str]:
+    """Paragraphs with a heading each."""
+    lines = ["Running", *(_running(one) for one in found.running)] if found.running else ["Nothing is running."]
+    lines += ["", "Champions" if found.champions else "There is no champion yet. Start a run with `ratchet run`."]
+    for model, champion in found.champions.items():
+        lines.append(f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.by}")
+    if found.runs:
+        lines += ["", "Last runs", *(line for run in found.runs for line in _run(run))]
+    if found.sealed is not None:
+        lines += ["", _sealed(found.sealed)]
+    return [*lines, f"Disk: {found.free_bytes / GIB:,.1f} GiB free"]
+
+
+def _running(one: "Running") -> str:
+    begun = f"  {one.model}  run {one.run_id[:12]}, {one.holder}, since {_when(one.started)}"
+    progress = one.progress
+    if progress is None:
+        return f"{begun}; its progress is known on its own machine"
+    number = f"stage {progress.number} of {progress.stages}: " if progress.number else ""
+    share = f"{progress.done / progress.total:.0%}" if progress.total else "begun"
+    left = f", about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+    said = f"{number}{title_of(progress.stage)}, {share} after {duration(progress.at - progress.since)}{left}"
+    return f"{begun}\n    {said}" + (f"  ({visible(progress.note)})" if progress.note else "")
+
+
+def _run(run: Mapping[str, Any]) -> Iterator[str]:
+    resumes = "; the same command resumes it" if run["finished"] is None and run["status"] != "running" else ""
+    yield f"  {_when(run['started'])}  {run['status']:<14}  {run['model']}  run {run['run_id'][:12]}{resumes}"
+    gold = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in (run["gold"] or {}).items()]
+    if run["said"] or gold:
+        yield "    " + visible("  ".join(filter(None, [run["said"], f"({', '.join(gold)})" if gold else ""])))
+
+
+def _sealed(sealed: "Sealed") -> str:
+    folds = [fold for fold in sealed.folds if fold.left]
+    if not folds:
+        return "Sealed test: no use is left, so that no challenger can be judged. Add data, or raise data.split.sealed_folds."
+    said = f"Sealed test: {sealed.left} uses left, in {len(folds)} of {len(sealed.folds)} folds"
+    if sealed.days_left is not None:
+        said += f"; at the pace of the last 30 days that is {sealed.days_left:,.0f} days"
+    return f"{said}. A promotion retires its fold."
+
+
+def _when(text: str) -> str:
+    """``2026-11-26 02:31 UTC`` of a time in the ledger."""
+    return f"{text[:10]} {text[11:16]} UTC"

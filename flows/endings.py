@@ -1,0 +1,123 @@
+"""How Prefect shows the end of a run: the type, name and message of its state, and an artifact that leads to the report."""
+
+import re
+import traceback
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateDetails
+from prefect.exceptions import Pause
+from prefect.logging import get_run_logger
+from prefect.runtime import deployment, flow_run
+from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
+
+from ratchet.components.errors import RatchetError
+from ratchet.components.interruption import Interrupted
+from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.told import Told
+from ratchet.components.text import redacted, visible
+from ratchet.flows.cli.views.console import say
+
+FAILED = frozenset({Status.REWARD_REFUSED, Status.INVALID, Status.STOPPED, Status.ERROR})  # the others are Completed
+
+
+class UnsuccessfulRunError(RatchetError):
+    """A run ended without an error and without a judged candidate. ``result`` is what the flow would have returned."""
+
+    def __init__(self, message: str, result: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def ended(model: str, result: RunResult, told: Told, tracking_uri: str) -> State[Any]:
+    """The final state of a run; an artifact is left beside it.
+
+    Returns:
+        A Completed state with the shape of ``run --json`` as its data; or a Failed one, whose data is an
+        UnsuccessfulRunError with it. A failed run is not retried: the same run would end in the same way.
+    """
+    show(model, result, told, tracking_uri)
+    name, message = name_of(result.status), message_of(result, told)
+    if result.status in FAILED:
+        return failed(name, message, UnsuccessfulRunError(message, result.as_json()))
+    return Completed(name=name, message=message, data=result.as_json())
+
+
+def error(found: Exception) -> State[Any]:
+    """The final state of a run that an error ended; the caller of the flow receives the error itself."""
+    get_run_logger().error(redacted("".join(traceback.format_exception(found))))
+    return failed(name_of(Status.ERROR), redacted(f"{type(found).__name__}: {found}"), found)
+
+
+def interrupted(end: Interrupted) -> State[Any]:
+    """The final state of a run that a signal ended; one of a deployment that nobody cancelled is scheduled again instead.
+
+    Raises:
+        Pause: once it is scheduled: this process ends, and Prefect starts the same flow run again, with the same slot.
+    """
+    message = f"Ended by {end}. The same run resumes where it stopped."
+    if deployment.id is None:
+        return Cancelled(message=message)
+    with get_client(sync_client=True) as client:
+        this = UUID(flow_run.id)
+        state = client.read_flow_run(this).state
+        if state is not None and (state.is_cancelling() or state.is_final()):
+            return Cancelled(message=message)
+        slot: Any = flow_run.scheduled_start_time  # again, so that it comes before those that became due meanwhile
+        again: State[Any] = AwaitingRetry(scheduled_time=slot, message=message)
+        client.set_flow_run_state(this, again)
+    raise Pause(state=again)
+
+
+def failed(name: str, message: str, data: Exception) -> State[Any]:
+    """A state that Prefect does not retry, whatever its settings say."""
+    return Failed(name=name, message=visible(message), data=data, state_details=StateDetails(retriable=False))
+
+
+def name_of(status: Status) -> str:
+    """``reward_refused`` as ``RewardRefused``."""
+    return "".join(part.capitalize() for part in status.split("_"))
+
+
+def message_of(result: RunResult, told: Told) -> str:
+    """One line: what happened, by how much, and where the report is."""
+    report = f"Report: {result.report}" if result.report else ""
+    return " ".join(part for part in (told.sentence, told.effect, report) if part)
+
+
+def show(model: str, result: RunResult, told: Told, tracking_uri: str) -> None:
+    """Leave an artifact; one that cannot be created does not change how the run ended."""
+    key = f"ratchet-{re.sub('[^a-z0-9]+', '-', model.lower()).strip('-')}"
+    try:
+        create_markdown_artifact(markdown_of(model, result, told, tracking_uri), key, told.sentence)
+    except Exception as failure:
+        say(f"Prefect has no artifact of this run: {redacted(str(failure))}")
+
+
+def markdown_of(model: str, result: RunResult, told: Told, tracking_uri: str) -> str:
+    """What happened, and a table that leads to the run where MLflow is a server."""
+    page = mlflow_page(tracking_uri, result.run_id)
+    rows = {
+        "status": result.status.value,
+        "verdict": result.verdict and result.verdict.value,
+        "version": result.version,
+        "champion before": result.previous,
+        "dataset": result.dataset,
+        "MLflow run": f"[{result.run_id}]({page})" if page else result.run_id,
+        "report": result.report and f"`{result.report}`",
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items() if value)
+    said = "\n\n".join(part for part in told if part)
+    return f"# {model}\n\n{said}\n\n| | |\n| --- | --- |\n{table}\n"
+
+
+def mlflow_page(tracking_uri: str, run_id: str | None) -> str | None:
+    """The page of a run on MLflow's server, without the login of the address; None if MLflow is not a server."""
+    address = urlsplit(tracking_uri)
+    if run_id is None or address.scheme not in ("http", "https"):
+        return None
+    place = f"{address.netloc.rpartition('@')[2]}{address.path}".rstrip("/")
+    return f"{address.scheme}://{place}/#/runs/{run_id}"

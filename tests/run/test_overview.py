@@ -1,0 +1,67 @@
+"""A project at a glance, from a ledger made by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.gate.folds import FoldState
+from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.overview import Overview, Running, Sealed, overview
+from ratchet.components.run.progress import Progress
+from ratchet.components.run.record import Ending, Run
+from ratchet.flows.cli.views.status import lines_of
+from tests.run.runs import make_stages, new_run
+
+EMPTY = Overview([], {}, [], None, 3 * 2**30)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    found = new_run(tmp_path)
+    make_stages(found)
+    return found
+
+
+def test_a_run_in_progress_has_its_stage_and_the_time_left(run: Run) -> None:
+    run.open()
+    run.progress("train", 12, 24, "reward 0.8")
+    (one,) = overview(run.project.home, run.ledger, None).running
+    assert one.progress is not None
+    assert (one.model, one.progress.stage, one.progress.done) == (run.recipe.name, "train", 12)
+    later = replace(one, progress=replace(one.progress, since=100.0, at=160.0))
+    said = "\n".join(lines_of(replace(EMPTY, running=[later])))
+    assert "stage 5 of 7: RL training, 50% after 1 min 00 s, about 1 min 00 s left  (reward 0.8)" in said
+
+
+def test_a_finished_run_is_told_in_a_sentence(run: Run) -> None:
+    run.open()
+    run.ending = Ending(Status.REFUSED)
+    run.close(RunResult(Status.REFUSED, version="4", previous="3", gold={"dev": 0.5}))
+    found = overview(run.project.home, run.ledger, None)
+    assert not found.running
+    assert [row["status"] for row in found.as_json()["runs"]] == ["refused"]
+    assert "    Version 4 was not shown to be better.  (dev 0.500)" in lines_of(found)
+
+
+def test_a_run_of_another_machine_has_no_progress_here() -> None:
+    one = Running("m", "r" * 32, "process 7 on far", "2026-11-26T02:31:00+00:00", None)
+    said = "\n".join(lines_of(replace(EMPTY, running=[one])))
+    assert "process 7 on far, since 2026-11-26 02:31 UTC; its progress is known on its own machine" in said
+    assert Progress("champion", 0, 0, "", 0.0, 0.0).number is None
+
+
+def test_what_is_left_of_the_sealed_test_and_for_how_long() -> None:
+    folds = [FoldState("sealed_0", 100, 26, 0, "spent"), FoldState("sealed_1", 100, 2, 24, None)]
+    sealed = Sealed(folds, used=12)
+    assert (sealed.left, sealed.days_left) == (24, 60.0)
+    assert "24 uses left, in 1 of 2 folds; at the pace of the last 30 days that is 60 days" in "\n".join(
+        lines_of(replace(EMPTY, sealed=sealed))
+    )
+    spent = "\n".join(lines_of(replace(EMPTY, sealed=Sealed(folds[:1], 26))))
+    assert "no use is left" in spent
+
+
+def test_an_empty_project_says_what_to_do() -> None:
+    assert "There is no champion yet. Start a run with `ratchet run`." in lines_of(EMPTY)
+    assert lines_of(EMPTY)[-1] == "Disk: 3.0 GiB free"

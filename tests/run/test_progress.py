@@ -1,0 +1,44 @@
+"""The file that says how far a run is."""
+
+from pathlib import Path
+
+from ratchet.components.home import Home
+from ratchet.components.run.progress import ProgressFile, path_of, progress_of
+
+
+def test_it_is_written_once_per_second_and_at_each_new_stage(tmp_path: Path) -> None:
+    home, now = Home(tmp_path, tmp_path), [100.0]
+    file = ProgressFile(path_of(home, "id"), lambda: now[0])
+
+    def noted(seconds: float, stage: str, done: int) -> tuple[str, int] | None:
+        now[0] += seconds
+        file.note(stage, done, 10, "")
+        found = progress_of(home, "id")
+        return found and (found.stage, found.done)
+
+    assert noted(0, "train", 1) == ("train", 1)
+    assert noted(0.5, "train", 2) == ("train", 1)
+    assert noted(0.5, "train", 3) == ("train", 3)
+    assert noted(0.1, "evaluate", 0) == ("evaluate", 0)
+    file.delete()
+    assert progress_of(home, "id") is None
+
+
+def test_the_time_left_is_at_the_stage_s_mean_pace(tmp_path: Path) -> None:
+    home, now = Home(tmp_path, tmp_path), [100.0]
+    file = ProgressFile(path_of(home, "id"), lambda: now[0])
+    file.note("train", 0, 40, "")
+    assert (found := progress_of(home, "id")) is not None
+    assert (found.number, found.stages, found.seconds_left) == (5, 7, None)
+    now[0] = 130.0
+    file.note("train", 10, 40, "reward 0.5")
+    assert (found := progress_of(home, "id")) is not None
+    assert found.seconds_left == 30.0 / 10 * 30
+
+
+def test_a_damaged_file_or_a_full_disk_stops_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path, tmp_path)
+    ProgressFile(Path("/dev/null/progress")).note("train", 1, 2, "")
+    path_of(home, "id").parent.mkdir(parents=True)
+    path_of(home, "id").write_text('{"stage": 1}')
+    assert progress_of(home, "id") is None
