@@ -1,6 +1,6 @@
 """How ``ratchet try`` looks to a person, on stderr: a table that fits 80 columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -44,7 +44,7 @@ def common(samples: Sequence[Sample]) -> list[str]:
 def sample_table(samples: Sequence[Sample]) -> Table:
     """Of each sample what is not common to all: prompt, completion, reference, and a line per grade."""
     several, graded = not is_one_prompt(samples), any(one.grades for one in samples)
-    columns = [
+    columns: list[tuple[str, int, bool, Callable[[Sample], str]]] = [
         ("prompt", 3, several, lambda one: shortened(one.prompt, PROMPT)),
         ("completion", 3, True, completion),
         ("reference", 3, several, lambda one: "[dim]none[/]" if one.reference is None else cut(one.reference, REFERENCE)),
