@@ -43,7 +43,7 @@ def ended(model: str, result: RunResult, told: Told, tracking_uri: str) -> State
     name, message = name_of(result.status), message_of(result, told)
     if result.status in FAILED:
         return failed(name, message, UnsuccessfulRunError(message, result.as_json()))
-    return Completed(name=name, message=message, data=result.as_json())
+    return Completed(name=name, message=visible(message), data=result.as_json())
 
 
 def error(found: Exception) -> State[Any]:
@@ -92,7 +92,7 @@ def show(model: str, result: RunResult, told: Told, tracking_uri: str) -> None:
     """Leave an artifact; one that cannot be created does not change how the run ended."""
     key = f"ratchet-{re.sub('[^a-z0-9]+', '-', model.lower()).strip('-')}"
     try:
-        create_markdown_artifact(markdown_of(model, result, told, tracking_uri), key, told.sentence)
+        create_markdown_artifact(redacted(markdown_of(model, result, told, tracking_uri)), key, redacted(told.sentence))
     except Exception as failure:
         say(f"Prefect has no artifact of this run: {redacted(str(failure))}")
 

@@ -37,6 +37,7 @@ from ratchet.components.user_code import own_process
 from ratchet.flows import endings, tasks
 from ratchet.flows.cli.views.console import Display, print_result, say
 from ratchet.flows.events import emit
+from ratchet.flows.redaction import without_secrets
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 
@@ -83,7 +84,7 @@ def result_of(recipe: str, overrides: list[str], until: str | None = None, slot:
 def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
     """The state that the run ends in. What is no Exception remains a crash."""
     try:
-        with admitted():
+        with admitted(), without_secrets():
             return run_to_the_end(recipe, overrides, until, slot)
     except Interrupted as end:
         return endings.interrupted(end)

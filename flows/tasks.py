@@ -26,6 +26,7 @@ from ratchet.components.run import steps
 from ratchet.components.run.record import Run, confirm_in_ledger
 from ratchet.components.stages.stage import StageResult
 from ratchet.components.user_code import check_process
+from ratchet.flows.redaction import without_secrets
 from ratchet.flows.servers.watcher import mark_crashed
 
 P = ParamSpec("P")
@@ -106,7 +107,7 @@ def as_task(name: str, step: Callable[Concatenate[Run, P], R]) -> Callable[Conca
     @wraps(step)
     def confirmed(run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            with admitted():
+            with admitted(), without_secrets():
                 run.confirm()
                 value = step(run, *args, **kwargs)
         except Interrupted as end:

@@ -34,6 +34,7 @@ LAYERS: tuple[set[str], ...] = (
         "templates",
         "text",
     },
+    {"credentials"},
 )
 
 

@@ -17,7 +17,7 @@ from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError, MissingExtraError, StoreError
 from ratchet.components.extras import missing_server
 from ratchet.components.files import read_json, tree_digests, write_text
-from ratchet.components.text import redacted, visible
+from ratchet.components.text import visible
 
 SUMMARY, ADDED = "summary.json", "added.jsonl"  # beside a version's tables
 ADVERTISEMENT = "Having any troubles?"  # how DVC ends the message of an unexpected error
@@ -305,4 +305,4 @@ def _reason(stderr: str) -> str:
         lines = lines[causes[0] :]
     elif crashes:
         lines = [line for line in lines[crashes[-1] + 1 :] if not line.startswith(" ")]
-    return redacted(visible(" ".join(line.strip() for line in lines).removesuffix("."))) or "no message"
+    return visible(" ".join(line.strip() for line in lines).removesuffix(".")) or "no message"

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from ratchet.components.errors import RatchetError, RewardError
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.recipe import Failures
-from ratchet.components.text import redacted, visible
+from ratchet.components.text import visible
 
 FaultKind = Literal["timeout", "exit", "crash", "memory", "processes", "output", "raised", "protocol"]
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
@@ -22,10 +22,10 @@ def kind_of(name: str) -> FaultKind:
 
 
 class FaultError(Exception):
-    """A call failed as a whole. The message is redacted, and safe to show."""
+    """A call failed as a whole. The message is safe to show."""
 
     def __init__(self, kind: FaultKind, message: str) -> None:
-        super().__init__(visible(redacted(message)))
+        super().__init__(visible(message))
         self.kind = kind
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from ratchet.components.errors import LedgerUnavailableError, RegistryError
-from ratchet.components.text import redacted, visible
+from ratchet.components.text import visible
 
 MAX_TOLD = 500  # characters of the database's own message
 
@@ -98,7 +98,7 @@ def explained(error: SQLAlchemyError, place: str) -> RegistryError:
     cause = getattr(error, "orig", None)
     # PostgreSQL's primary message: its details may contain the row, and with it sealed figures.
     told = getattr(getattr(cause, "diag", None), "message_primary", None) or str(cause or error)
-    told = redacted(visible(" ".join(told.split())))[:MAX_TOLD].rstrip(".?!")
+    told = visible(" ".join(told.split()))[:MAX_TOLD].rstrip(".?!")
     failure = failure_of(error)
     kind = LedgerUnavailableError if failure.passes else RegistryError
     return kind(f"the ledger {place} {failure.what}: {told}. {failure.remedy}")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ratchet.components.credentials import is_credential
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe.recipe import Recipe
 
@@ -94,11 +95,31 @@ def default_name(project: Path) -> str | None:
 
 def build_recipe(values: dict[str, Any], source: str) -> Recipe:
     """Validate a mapping into a recipe; ``source`` names it in errors."""
+    _refuse_credentials(values, source)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         lines = dict(map(_explain, reversed(error.errors())))  # one line per key, a union's first
         raise RecipeError("\n".join([f"{source} is not a valid recipe:", *reversed(lines.values())])) from error
+
+
+def _refuse_credentials(value: Any, source: str, key: str = "") -> None:
+    """Prefect, MLflow, reports and cards show a recipe.
+
+    Raises:
+        RecipeError: naming the key whose text has a credential.
+    """
+    if isinstance(value, str) and is_credential(value):
+        raise RecipeError(
+            f"{source}: {key or 'recipe'} contains a credential, and Prefect, MLflow and reports show recipes. Keep it in a "
+            "variable of the environment (docs/secrets.md), and replace it if this text was shown to others."
+        )
+    if isinstance(value, dict):
+        for name, one in value.items():
+            _refuse_credentials(one, source, f"{key}.{name}" if key else str(name))
+    if isinstance(value, list):
+        for one in value:
+            _refuse_credentials(one, source, key)
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -16,7 +16,7 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.registry.creation import created_once
 from ratchet.components.registry.versions import ABSENT, Versions
 from ratchet.components.sqlite_files import sqlite_file
-from ratchet.components.text import redacted
+from ratchet.components.text import redacted, redacted_values
 
 PARAM_LIMIT = 6000
 
@@ -132,13 +132,13 @@ class Tracker(Versions):
     def params(self, run_id: str, values: Mapping[str, object]) -> None:
         """Log parameters; values logged before are kept."""
         known = self.client.get_run(run_id).data.params
-        fresh = [Param(k, str(v)[:PARAM_LIMIT]) for k, v in values.items() if k not in known]
+        fresh = [Param(k, redacted(str(v))[:PARAM_LIMIT]) for k, v in values.items() if k not in known]
         for start in range(0, len(fresh), 100):
             self.client.log_batch(run_id, params=fresh[start : start + 100])
 
     def tags(self, run_id: str, values: Mapping[str, str]) -> None:
         """Set tags."""
-        self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])
+        self.client.log_batch(run_id, tags=[RunTag(k, redacted(v)) for k, v in values.items()])
 
     def metrics(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         """Log (step, values) points in one batch; a metric's timestamp is its step's order, not the clock."""
@@ -171,7 +171,7 @@ class Tracker(Versions):
         except (MlflowException, OSError, ValueError) as error:
             place = redacted(self.uri)
             raise RegistryError(
-                f"run {run_id} in MLflow at {place} has no {path}: {error}. Check MLFLOW_TRACKING_URI."
+                f"run {run_id} in MLflow at {place} has no {path}: {redacted(str(error))}. Check MLFLOW_TRACKING_URI."
             ) from error
 
     def table(self, run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
@@ -179,7 +179,7 @@ class Tracker(Versions):
         folder = name.rpartition("/")[0]
         if rows and name not in {item.path for item in self.client.list_artifacts(run_id, folder)}:  # else it would append
             names = dict.fromkeys(key for row in rows for key in row)
-            columns = {key: [row.get(key) for row in rows] for key in names}
+            columns = {key: [redacted_values(row.get(key)) for row in rows] for key in names}
             self.client.log_table(run_id, columns, name)
 
     def fetch(self, run_id: str, name: str, target: Path) -> Path | None:

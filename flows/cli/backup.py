@@ -1,6 +1,5 @@
 """``ratchet backup`` and ``ratchet restore``: a project's state as one file."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ratchet.flows.cli.options import JsonOption, as_given
+from ratchet.flows.cli.output import as_json
 
 
 def backup(
@@ -27,7 +27,7 @@ def backup(
     for one in done.elsewhere:
         print(f"not in it: {one}", file=sys.stderr)
     if json_output:
-        print(json.dumps(done.as_json(), indent=2))
+        print(as_json(done.as_json()))
         return
     print(f"wrote {done.file}: {done.files} files, {done.bytes / 1e6:.1f} MB")
 
@@ -51,6 +51,6 @@ def restore(
     for name in done.pointers:
         print(f"{name} is not the backup's, and was left as it is", file=sys.stderr)
     if json_output:
-        print(json.dumps(done.as_json(), indent=2))
+        print(as_json(done.as_json()))
         return
     print(f"restored {done.files} files of the backup of {done.made}")

@@ -1,12 +1,12 @@
 """``ratchet rollback``, ``promote`` and ``approve``: decisions of a person about the champion."""
 
 import getpass
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
+from ratchet.flows.cli.output import as_json
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Promotion
@@ -103,6 +103,6 @@ def finish(action: str, model: str, promotion: "Promotion", json_output: bool) -
     row: dict[str, Any] = promotion.as_json()
     emit(action, model, promotion.run_id, version=promotion.version, previous=promotion.previous, reason=promotion.reason)
     if json_output:
-        print(json.dumps(row, indent=2))
+        print(as_json(row))
     else:
         print_champion(model, promotion)

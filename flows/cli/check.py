@@ -1,8 +1,7 @@
 """``ratchet check``."""
 
-import json
-
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 
@@ -27,7 +26,7 @@ def check(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, js
     with display.live():
         found = check_project(recipe, overrides or [], Home.here(), display, say)
     if json_output:
-        emit(json.dumps(found.as_json(), indent=2))
+        emit(as_json(found.as_json()))
     else:
         show_checked(found)
     conclude(found.exit_code)

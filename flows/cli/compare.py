@@ -1,11 +1,11 @@
 """``ratchet compare``: what algorithms cost beside one another."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.train import MemoryOption, place_of
 
 AlgorithmsOption = Annotated[
@@ -35,6 +35,6 @@ def compare(
     found = prices(recipe, overrides or [], names, place)
     if json_output:
         rows = [price.beside(sizes[0]) for sizes in found for price in sizes]
-        print(json.dumps({"recipe": str(recipe), "device": place.kind, "rows": rows}, indent=2))
+        print(as_json({"recipe": str(recipe), "device": place.kind, "rows": rows}))
     else:
         print_prices(found, place)

@@ -1,6 +1,5 @@
 """``ratchet data``: dataset versions."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, as_given
+from ratchet.flows.cli.output import as_json
 
 if TYPE_CHECKING:
     from ratchet.components.data.pointers import Place
@@ -99,7 +99,7 @@ def diff(
     with data_context(recipe, overrides) as context:
         found = compare(context, old, new or required(place_in(context)), pointer_of_run(context))
     if json_output:
-        print(json.dumps(found, indent=2))
+        print(as_json(found))
     else:
         print_difference(found, rows)
 
@@ -250,7 +250,7 @@ def finish_version(result: "DataStage", json_output: bool, unchanged: str | None
         "stages": [result.as_json()],
         "warnings": result.summary.get("warnings", []),
     }
-    print(json.dumps(found, indent=2))
+    print(as_json(found))
 
 
 @contextmanager

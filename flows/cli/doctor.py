@@ -1,8 +1,7 @@
 """``ratchet doctor``: this machine and its libraries, as a version's lineage records them."""
 
-import json
-
 from ratchet.flows.cli.options import JsonOption
+from ratchet.flows.cli.output import as_json
 
 
 def doctor(json_output: JsonOption = False) -> None:
@@ -18,6 +17,6 @@ def doctor(json_output: JsonOption = False) -> None:
     libraries = installed_libraries()
     lock = {"sha256": lock_digest(project), "off_lock": off_lock(project, libraries)}
     if json_output:
-        print(json.dumps({"machine": machine, "libraries": libraries, "lock": lock}, indent=2))
+        print(as_json({"machine": machine, "libraries": libraries, "lock": lock}))
     else:
         print_environment(machine, libraries, lock)

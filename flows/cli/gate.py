@@ -1,11 +1,11 @@
 """``ratchet gate``: the run, stopped after the verdict; and what is known without using a sealed fold."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, open_named
+from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.run import run_until
 
 app = typer.Typer(help="The promotion gate: judge, forecast, replay.", invoke_without_command=True)
@@ -54,7 +54,7 @@ def power(
     context = Context(project.recipe, project.home, compute=False)
     found = forecast_power(context, project.known, effect, items).as_json()
     if json_output:
-        print(json.dumps(found, indent=2))
+        print(as_json(found))
         return
     print_power(found)
 
@@ -75,6 +75,6 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
     context = Context(project.recipe, project.home, compute=False)
     rows = replayed(context, project.known)
     if json_output:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
+        print(as_json([asdict(row) for row in rows]))
         return
     print_replayed(project.name, rows)

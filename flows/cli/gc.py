@@ -1,11 +1,11 @@
 """``ratchet gc``: delete what the recipe's retention section no longer keeps."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
+from ratchet.flows.cli.output import as_json
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, with sizes, and delete nothing.")]
 
@@ -33,7 +33,7 @@ def gc(
     total = sum(item.size for item in items)
     if json_output:
         found = [item.as_json() for item in items]
-        print(json.dumps({"dry_run": dry_run, "bytes": total, "refused": refused, "items": found}, indent=2))
+        print(as_json({"dry_run": dry_run, "bytes": total, "refused": refused, "items": found}))
         return
     print_items(items)
     done = refused or f"{'would delete' if dry_run else 'deleted'} {len(items)} items, {total / 1e6:.1f} MB"

@@ -1,12 +1,12 @@
 """``ratchet grader``."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ratchet.flows.cli.options import JsonOption, as_given
+from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 app = typer.Typer(help="Graders of your own: which protocol they have, and their bytes and digest.", no_args_is_help=True)
@@ -45,7 +45,7 @@ def show(
 
     facts = described(settings_of(function, protocol, recipe), first_call(row) if row else None)
     if json_output:
-        emit(json.dumps(facts, indent=2))
+        emit(as_json(facts))
     else:
         show(card(facts))
     conclude()
@@ -69,7 +69,7 @@ def export(
 
     manifest = write(settings_of(function, protocol, recipe), folder)
     if json_output:
-        emit(json.dumps(manifest, indent=2))
+        emit(as_json(manifest))
     else:
         show(card(manifest))
     conclude()

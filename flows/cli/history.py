@@ -1,8 +1,7 @@
 """``ratchet history``: champions in the ledger."""
 
-import json
-
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
+from ratchet.flows.cli.output import as_json
 
 
 def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
@@ -15,6 +14,6 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     project = open_named(recipe, overrides)
     promotions = project.known.history(project.name)
     if json_output:
-        print(json.dumps([promotion.as_json() for promotion in promotions], indent=2))
+        print(as_json([promotion.as_json() for promotion in promotions]))
         return
     print_history(project.name, promotions)

@@ -1,12 +1,12 @@
 """``ratchet run``: the whole pipeline."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption
+from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 
@@ -95,5 +95,5 @@ def finish(result: Mapping[str, Any], json_output: bool) -> NoReturn:
     from ratchet.components.run.outcome import Status
 
     if json_output:
-        emit(json.dumps(result, indent=2))
+        emit(as_json(result))
     conclude(Status(result["status"]).exit_code)

@@ -1,6 +1,5 @@
 """``ratchet status``: what runs, who is champion, how the last runs ended, and what is left."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, invocation
+from ratchet.flows.cli.output import as_json
 
 if TYPE_CHECKING:
     from ratchet.components.home import Home
@@ -43,7 +43,7 @@ def status(
                 show(lines_of(look(home, recipe, overrides)))
                 time.sleep(SECONDS)
     found = look(home, recipe, overrides)
-    print(json.dumps(found.as_json(), indent=2) if json_output else "\n".join(lines_of(found)))
+    print(as_json(found.as_json()) if json_output else "\n".join(lines_of(found)))
 
 
 def look(home: "Home", path: Path, overrides: list[str] | None) -> "Overview":

@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn
 from ratchet.components.text import redacted
 from ratchet.components.user_code import check_process, own_process
 from ratchet.flows.cli.options import invocation
+from ratchet.flows.cli.output import as_json
 
 DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child only: the file and the pipe
 LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
@@ -81,7 +82,7 @@ def continue_in_child(json_output: bool) -> None:
     if ending.output:
         print(ending.output)
     elif json_output and ending.code:
-        print(json.dumps(error_result(ending.error), indent=2))
+        print(as_json(error_result(ending.error)))
     raise SystemExit(ending.code)
 
 

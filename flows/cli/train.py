@@ -1,12 +1,12 @@
 """``ratchet train`` and ``ratchet evaluate``: the run, stopped after that stage; and the memory that training would take."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
+from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.run import run_until
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def print_estimate(
     loaded = load_recipe(recipe, overrides)
     plan = plan_ahead(loaded, place_of(loaded, gpu_memory), config, prompt_tokens)
     if json_output:
-        print(json.dumps({"recipe": str(recipe), **plan.as_json()}, indent=2))
+        print(as_json({"recipe": str(recipe), **plan.as_json()}))
     else:
         print_plan(plan)
 

@@ -1,11 +1,11 @@
 """``ratchet try``."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 MOST = 1000
@@ -44,7 +44,7 @@ def try_(
     with display.live():
         tried = try_policy(project, Wish(samples, prompt, greedy, version), display)
     if json_output:
-        emit(json.dumps(tried.as_json(), indent=2))
+        emit(as_json(tried.as_json()))
     else:
         show_samples(tried)
     conclude()

@@ -320,3 +320,10 @@ def test_what_is_not_a_date_is_refused(tmp_path: Path, value: str) -> None:
 
 def test_on_is_a_word_and_true_is_not() -> None:
     assert parse_yaml("{on: off, a: true, b: False, c: yes}", "x") == {"on": "off", "a": True, "b": False, "c": "yes"}
+
+
+@pytest.mark.parametrize("text", ["https://ada:hunter2-abc@data.example/x", "slack://T1/B2/C3", "hf_" + "a1" * 10])
+def test_a_credential_in_a_recipe_or_an_override_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RecipeError, match=r"policy\.model contains a credential") as refused:
+        load(tmp_path, "", f"policy.model={text}")
+    assert text not in str(refused.value)

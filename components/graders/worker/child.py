@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from ratchet.components.errors import RatchetError, RewardError
+from ratchet.components.text import redacted
 
 Answer = Callable[[list[dict[str, Any]]], Iterable[Any]]
 Served = tuple[Answer, bool, Mapping[str, Any]]  # whether it is called with a whole batch; facts about the function, as JSON
@@ -182,7 +183,8 @@ def described(error: BaseException) -> str:
     known = isinstance(error, UnfitError | SyntaxError)  # whose texts say where
     place = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames and not known else ""
     try:
-        return f"{'' if isinstance(error, UnfitError) else type(error).__name__ + ': '}{error}{place}"[:2_000]
+        said = f"{'' if isinstance(error, UnfitError) else type(error).__name__ + ': '}{error}{place}"
+        return redacted(said)[:2_000]  # before the cut, which could leave half a credential
     except Exception:  # its __str__ is user code
         return f"{type(error).__name__}{place}"
 
@@ -228,7 +230,7 @@ def _graded(result: Any) -> dict[str, Any]:
         "score": None if score is None else number(score, "a score"),
         "parts": {str(name): number(value, f"the part {name}") for name, value in parts.items()},
         "passed": passed if isinstance(passed, bool) else None,
-        "reason": str(fields.get("reason") or "")[:LONGEST_TEXT],
+        "reason": redacted(str(fields.get("reason") or ""))[:LONGEST_TEXT],
         "answer": None if answer is None else str(answer)[:LONGEST_TEXT],
     }
 

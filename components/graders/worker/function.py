@@ -15,7 +15,7 @@ from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.response import sample_of
 from ratchet.components.graders.worker.process import Process
 from ratchet.components.recipe import Limits
-from ratchet.components.text import redacted, visible
+from ratchet.components.text import visible
 from ratchet.components.user_code import project_root
 
 BATCH = "ratchet.components.graders.worker.child:batch"  # Ratchet's own protocol
@@ -104,7 +104,7 @@ class Worker:
         if "fault" in grade:
             fault = self._fault(grade)
             return Grade(None, {}, fault=fault.kind, reason=str(fault))
-        return Grade(**{"parts": {}, **grade, "reason": visible(redacted(grade.get("reason", "")))})
+        return Grade(**{"parts": {}, **grade, "reason": visible(grade.get("reason", ""))})
 
     def _fault(self, reply: Mapping[str, Any]) -> FaultError:
         return FaultError(kind_of(reply["fault"]), str(reply["reason"]))
@@ -126,7 +126,7 @@ class Worker:
         return process
 
     def _not_loaded(self, hello: Mapping[str, Any]) -> RatchetError:
-        message = visible(redacted(str(hello["failed"])))
+        message = visible(str(hello["failed"]))
         if hello["class"] == "RewardError":
             return RewardError(f"{self.key} {self.target!r}: {message}")
         if hello["class"] == "exit":

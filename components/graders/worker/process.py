@@ -17,7 +17,7 @@ from typing import Any
 from ratchet.components.graders.faults import FaultError
 from ratchet.components.graders.worker import keeper
 from ratchet.components.graders.worker.environment import user_environment
-from ratchet.components.text import redacted, visible
+from ratchet.components.text import visible
 
 LONGEST_REPLY = 64 * 2**20  # bytes
 SECONDS_TO_END = 15.0  # beyond what the keeper takes to end everything
@@ -79,7 +79,7 @@ class Process:
             raise
         finally:
             if printed:
-                print(visible(redacted(printed.decode(errors="replace"))).rstrip("\n"), file=sys.stderr)
+                print(visible(printed.decode(errors="replace")).rstrip("\n"), file=sys.stderr)
 
     def _exchange(self, request: bytearray, seconds: float, printed: bytearray) -> bytes:
         received, deadline = bytearray(), time.monotonic() + seconds

@@ -17,7 +17,7 @@ from ratchet.components.run.record import Run
 from ratchet.components.run.told import told_of
 from ratchet.components.stages.results import ValidationReport
 from ratchet.components.stages.stage import Silent, Stage
-from ratchet.components.text import visible
+from ratchet.components.text import redacted, visible
 
 TITLES: dict[str, str] = {
     Stage.DATA: "dataset",
@@ -38,8 +38,8 @@ def title_of(stage: str) -> str:
 
 
 def say(text: str) -> None:
-    """A line on the display, not interpreted as markup."""
-    console.print(text, highlight=False, markup=False)
+    """A redacted line on the display, not interpreted as markup."""
+    console.print(redacted(text), highlight=False, markup=False)
 
 
 class Display(Silent):
