@@ -30,6 +30,15 @@ CONNECTION = {
 }
 
 
+def is_there(url: str) -> bool:
+    """Whether a database may be there already: all but a SQLite file that is not."""
+    try:
+        file = sqlite_file(url)
+    except (ArgumentError, ValueError):
+        return True  # engine_of says what is wrong with it
+    return file is None or file.exists()
+
+
 def engine_of(url: str) -> sa.Engine:
     """The engine of a URL; a SQLite file's folder is made.
 
