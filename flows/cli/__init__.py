@@ -25,6 +25,7 @@ from ratchet.flows.cli import (
     init,
     provenance,
     recipe,
+    reconcile,
     reward,
     run,
     schedule,
@@ -58,6 +59,7 @@ app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
 app.command("stop")(stop.stop)
+app.command("reconcile")(reconcile.reconcile)
 app.command("status")(status.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
