@@ -117,7 +117,7 @@ class Connection:
         at, reason = time.strftime("%H:%M:%S", time.localtime(began)), _reason(self._error) if self._error else "no reply yet"
         self.say(
             f"MLflow at {self.name} has not taken figures since {at} ({reason}). Training continues: they are kept in "
-            f"{self.kept}, and sent when MLflow answers, or by the next run"
+            f"{self.kept}, and sent when MLflow answers, or by the next run or `ratchet reconcile`"
         )
 
     def _failed(self, error: Exception, began: float) -> None:

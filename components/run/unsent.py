@@ -10,7 +10,7 @@ from ratchet.components.registry.journal import Journal, journals
 from ratchet.components.registry.outage import ask, is_outage
 from ratchet.components.registry.sending import send
 from ratchet.components.run.locks import Locks, silent
-from ratchet.components.run.project import Project, open_tracker
+from ratchet.components.run.project import open_tracker
 from ratchet.components.text import redacted
 
 
@@ -22,19 +22,22 @@ class SentFigures(NamedTuple):
     left: int  # runs with records that MLflow does not have yet
 
 
-def send_journals(project: Project, say: Callable[[str], None]) -> SentFigures:
+def send_journals(home: Home, say: Callable[[str], None]) -> SentFigures:
     """Send what is unsent of all runs of a project that are over, killed ones and those of other models too.
 
     What cannot be sent is reported and stays. A run in progress sends its own figures, and is left alone.
     """
-    home, locks, records, runs, left = project.home, project.locks, 0, 0, 0
-    for journal in journals(home.journals, home.leases):
+    found, records, runs, left = journals(home.journals, home.leases), 0, 0, 0
+    if not found:
+        return SentFigures(0, 0, 0)
+    ledger, locks = Ledger(home.ledger, say=say), Locks(home.leases, say)
+    for journal in found:
         with locks.idle(journal.name) as over:
             pass
         if not over:
             continue
         try:
-            count = send_journal(journal, home, project.ledger, locks, say)
+            count = send_journal(journal, home, ledger, locks, say)
             records, runs = records + count, runs + (count > 0)
         except Exception as error:
             left += 1
