@@ -16,6 +16,7 @@ from ratchet.flows.cli import (
     check,
     compare,
     data,
+    deploy,
     doctor,
     gate,
     gc,
@@ -57,6 +58,7 @@ app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
+app.command("deploy")(deploy.deploy)
 app.command("stop")(stop.stop)
 app.command("status")(status.status)
 app.command("history")(history.history)
