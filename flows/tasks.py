@@ -92,7 +92,7 @@ def note_flow_run(run: Run) -> None:
             with suppress(ObjectNotFound):  # another server's
                 mark_crashed(past, "The process of this run was killed. The same run resumes where it stopped.")
         ledger.forget_flow_run(past)
-    if flow_run.id is not None:
+    if flow_run.id is not None and flow_run.flow_name == "finetune":  # one with legs elsewhere outlives its claims
         ledger.note_flow_run(str(flow_run.id), run.identity, run.claim.token)
 
 
