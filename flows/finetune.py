@@ -113,7 +113,6 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     recorded = stop is not Stage.PLAN
     if recorded:
         reconcile(home, say, prefect=deployment.id is not None)
-        send_journals(project, say)
     if (skipped := turns.not_now(project, date, scheduled)) is not None:
         return skipped
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:

@@ -107,6 +107,12 @@ class Connection:
             self.say(f"waiting for MLflow at {self.name}, at most {limit:g} s: {_reason(error)}")
         self.clock.sleep(min(pause, limit - waited))
 
+    def progressed(self) -> None:
+        """Part of what is sent has arrived: a backlog that takes long is no outage."""
+        self._answered()
+        with self._lock:
+            self._since = self.clock.monotonic()
+
     def check(self) -> None:
         """Say that MLflow does not answer, if it has not for a while; for threads that only watch."""
         with self._lock:

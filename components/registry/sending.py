@@ -22,16 +22,19 @@ Named = Callable[[str, str, str], None]  # identity, the id that the ledger has,
 Batch = list[tuple[Record, int]]
 
 
-def send(journal: Journal, trackers: Open, named: Named, say: Callable[[str], None]) -> int:
+def send(
+    journal: Journal, trackers: Open, named: Named, say: Callable[[str], None], answered: Callable[[], None] = lambda: None
+) -> int:
     """Send what MLflow does not have; returns the number of records.
 
     A record that MLflow refuses for what it says (its run was deleted by hand, a value is too long) is skipped and reported.
 
     Args:
         named: called when MLflow has opened a run; the ledger must know its id before anything refers to it.
+        answered: called after each request that MLflow has carried out.
 
     Raises:
-        TimeoutError: if another process sends this journal.
+        BusyError: if another process or thread sends this journal.
         Exception: what MLflow's client raises; records sent before it are not sent again.
     """
     with journal.sending():
@@ -47,6 +50,7 @@ def send(journal: Journal, trackers: Open, named: Named, say: Callable[[str], No
             point(f"journal:sent:{record.kind}")
             sent = replace(sent, number=record.number, offset=end)
             journal.mark(sent)
+            answered()
         return sent.number - before.number
 
 

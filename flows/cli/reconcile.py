@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def reconcile(
     prefect_port: Annotated[int, typer.Option(help="Port of this project's Prefect server, if it runs.")] = 4200,
 ) -> None:
-    """End killed runs in the ledger, MLflow and Prefect, send what MLflow lacks of them, and start the slots again that they left.
+    """End killed runs in the ledger, MLflow and Prefect, send what MLflow lacks, and start the slots again that they left.
 
     A run whose process may be alive is left alone. Prefect is asked if PREFECT_API_URL names a server, or the project's own is
     up; a slot that it starts again ends as Skipped if a newer one of its schedule is due. `ratchet schedule`, and each run
