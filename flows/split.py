@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.components.errors import RatchetError, RecipeError
 from ratchet.components.interruption import Interrupted, admitted
 from ratchet.components.run.outcome import Status
-from ratchet.flows import endings
+from ratchet.flows import endings, turns
 from ratchet.flows.cli.views.console import say
-from ratchet.flows.finetune import run_recipe, scheduled_slot, stop_named
+from ratchet.flows.finetune import run_recipe, stop_named
 from ratchet.flows.servers.watcher import watched
 
 POLL_SECONDS = 10.0
@@ -73,7 +73,7 @@ def run_legs(recipe: str, overrides: list[str], slot: str | None, legs: Sequence
         check(legs)
     except RecipeError as error:
         return endings.error(error)
-    slot = slot or scheduled_slot()
+    slot = slot or turns.logical_date(turns.this_flow_run())
     for number, leg in enumerate(legs):
         if leg.deployment is None:
             state = run_recipe(recipe, overrides, leg.until, slot)
