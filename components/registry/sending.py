@@ -81,7 +81,7 @@ def _apply(sent: Sent, batch: Batch, trackers: Open, named: Named) -> Sent:
         return _opened(record, trackers(values["model"]), named)
     tracker = trackers(sent.model or values["model"])
     if record.kind == KILLED:
-        tracker.close_killed(sent.run_id or values["run_id"], values["reason"])
+        tracker.close_killed(sent.run_id or values["run_id"], values["reason"], record.at)
         return sent
     assert sent.run_id is not None
     if record.kind == START:
@@ -119,7 +119,7 @@ def _log(tracker: "Tracker", run_id: str, records: list[Record]) -> None:
             tracker.tags(run_id, values["tags"])
         case "end":
             if values["stage"] is None:
-                tracker.close_children(run_id, values["status"])
+                tracker.close_children(run_id, values["status"], first.at)
             tracker.close_run(run_id, values["status"], first.at)
         case kind:
             raise AssertionError(kind)

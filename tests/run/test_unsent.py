@@ -47,6 +47,13 @@ def test_a_run_in_progress_sends_its_own(tmp_path: Path, trackers: dict[str, Fak
     run.begin()
     with run.project.locks.working(lock_name(run.identity), "waiting"):
         assert send_journals(run.project.home, print) == (0, 0, 0)
+    assert send_journals(run.project.home, print) == (
+        0,
+        0,
+        0,
+    )  # on another machine: its lock is not here, but its claim is held
+    run.claim._release()
+    run.ledger.break_run(run.identity, "failed")
     assert send_journals(run.project.home, print) == (1, 1, 0)
     assert run.begun == "run0"  # the ledger knows the id that MLflow gave
 
