@@ -4,8 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ratchet.flows.cli.schedule import check_schedule, parse_interval
-
 
 def deploy(
     names: Annotated[list[str] | None, typer.Option("--name", help="A deployment of prefect.yaml; all by default.")] = None,
@@ -53,9 +51,20 @@ def deploy(
 
 
 def schedule_of(cron: str | None, every: str | None) -> dict[str, Any] | None:
-    """As prefect.yaml has it; None without either."""
+    """As prefect.yaml has it; None without either.
+
+    Raises:
+        RecipeError: if it is invalid, or both are given.
+    """
+    from pydantic import ValidationError
+
+    from ratchet.components.errors import RecipeError
+    from ratchet.components.recipe import Schedule, seconds_of
+
     if cron is None and every is None:
         return None
-    seconds = parse_interval(every) if every is not None else None
-    check_schedule(cron, seconds)
-    return {"cron": cron, "timezone": "UTC"} if cron is not None else {"interval": seconds, "timezone": "UTC"}
+    try:
+        Schedule(cron=cron, every=every)
+    except ValidationError as error:
+        raise RecipeError(f"--cron or --every: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
+    return {"cron": cron, "timezone": "UTC"} if every is None else {"interval": seconds_of(every), "timezone": "UTC"}
