@@ -75,7 +75,8 @@ class Journal:
             at: milliseconds since 1970; now by default.
         """
         with self._lock:
-            number = (self._repaired() if self._last is None else self._last) + 1
+            known = self._last if self.file.exists() else None
+            number = (self._repaired() if known is None else known) + 1
             record = Record(number, round(1000 * time.time()) if at is None else at, kind, values)
             self._write(json.dumps(asdict(record), ensure_ascii=False).encode() + b"\n")
             self._last = number

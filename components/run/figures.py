@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ratchet.components.registry.connection import Connection, pauses
+from ratchet.components.errors import UnansweredError
+from ratchet.components.registry.connection import Connection, patience, pauses
 from ratchet.components.registry.journal import BusyError, Journal
 from ratchet.components.registry.sending import END, METRICS, OPEN, START, TABLE, TAGS, send
 from ratchet.components.run.locks import lock_name
@@ -25,12 +26,14 @@ class Figures:
         self.journal = Journal(project.home.journals, lock_name(identity), project.locks.folder)
         self.connection = Connection(project.home.tracking_uri, project.home.journals, project.locks.say)
         self.begun = False  # by this process
+        self._beginning: dict[str, Any] = {}
         self._due = threading.Event()
 
     def begin(self, run_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
         """The parent run, new or resumed; ``run_id`` is what the ledger has."""
         model, identity = self.project.name, self.identity
-        self._append(OPEN, model=model, identity=identity, run_id=run_id, name=name, tags=tags, params=params)
+        self._beginning = {"model": model, "identity": identity, "run_id": run_id, "name": name, "tags": tags, "params": params}
+        self._append(OPEN, **self._beginning)
         self.begun = True
 
     def start(self, stage: str) -> None:
@@ -55,6 +58,8 @@ class Figures:
         self._append(END, stage=stage, status=status)
 
     def _append(self, kind: str, **values: Any) -> None:
+        if self.begun and not self.journal.file.exists():  # somebody took it away
+            self.journal.append(OPEN, **self._beginning)
         self.journal.append(kind, **values)
         self._due.set()
         self.connection.check()
@@ -72,18 +77,28 @@ class Figures:
         """The parent run's id in MLflow, which has every record so far.
 
         Raises:
-            UnansweredError: if MLflow does not answer in time.
+            UnansweredError: if MLflow does not answer in time, or who sends the journal sends nothing.
         """
+        number, since = -1, 0.0
         while True:
             try:
                 self.connection.insist(self.send, meanwhile)
                 break
-            except BusyError:  # our thread, or a process that found the journal before this run began: as long as it takes
-                self.connection.check()
+            except BusyError as busy:  # our thread, or a process that found the journal before this run began
+                before, number, now = number, self.journal.sent().number, self.connection.clock.monotonic()
+                since = now if number != before else since
+                self._wait_for(busy, before == -1, now - since)
                 meanwhile()
         run_id = self.journal.sent().run_id
         assert run_id is not None
         return run_id
+
+    def _wait_for(self, busy: BusyError, first: bool, idle: float) -> None:
+        """Sending the journal by another process or thread, while it makes progress."""
+        if first:
+            self.connection.say(f"waiting until MLflow has the run's figures: {busy}")
+        elif idle >= patience():
+            raise UnansweredError(f"{busy}, but nothing for {idle:.0f} s. End it, and the same command resumes the run.")
 
     @contextmanager
     def being_sent(self) -> Iterator[None]:

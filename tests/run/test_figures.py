@@ -137,15 +137,38 @@ def test_what_needs_mlflow_ends_the_run_after_the_limit_and_leaves_it_open(run: 
     assert run.ledger.open_run(run.identity) is not None
 
 
-def test_the_run_waits_for_its_own_thread_and_does_not_call_that_an_outage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is said while somebody else holds the journal."""
     monkeypatch.setattr(journal, "LOCK_SECONDS", 0.05)
-    monkeypatch.setenv("RATCHET_MLFLOW_SECONDS", "0")
     said: list[str] = []
     monkeypatch.setattr(run.figures.connection, "say", said.append)
+    return said
+
+
+def test_the_run_waits_for_its_own_thread_and_does_not_call_that_an_outage(run: Run, impatient: list[str]) -> None:
     tracker = away(run, hangs=True)
     with run.figures.being_sent():
         train(run)
         tracker.asked.wait(5)
         threading.Timer(0.5, tracker.back.set).start()
         assert run.open() == "run0"
-    assert said == []
+    assert [text.partition(":")[0] for text in impatient] == ["waiting until MLflow has the run's figures"]
+
+
+def test_who_holds_the_journal_and_sends_nothing_is_not_waited_for_without_end(
+    run: Run, impatient: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATCHET_MLFLOW_SECONDS", "0.2")
+    with run.figures.journal.sending(), pytest.raises(UnansweredError, match=r"is sending .*, but nothing for 0 s"):
+        run.open()
+
+
+def test_a_journal_that_is_taken_away_in_mid_run_begins_again(run: Run) -> None:
+    train(run)
+    run.open()
+    run.figures.journal.file.unlink()
+    run.metrics("train", [(9, {"reward": 9.0})])
+    run.figures.send()
+    assert tracker_of(run).logged == {"run0/train": {"reward": 9.0}}
+    assert set(tracker_of(run).names.values()) == {"run0"}
