@@ -27,6 +27,7 @@ from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
 from ratchet.components.run.told import told_of
+from ratchet.components.run.unsent import send_journals
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
@@ -113,6 +114,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     recorded = stop is not Stage.PLAN
     if recorded:
         reconcile(home, say, prefect=deployment.id is not None)
+        send_journals(project, say)
     if (skipped := turns.not_now(project, date, scheduled)) is not None:
         return skipped
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
@@ -121,7 +123,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         dated = stop is None and (slot is not None or scheduled is not None or loaded.seed == "slot")
         result = turns.once(run, date if dated else None, lambda: told(run, stop))
         print_result(result, run)
-    if run.run_id is not None:
+    if run.figures.begun:
         clean_up_after_run(project, say)
     return endings.ended(project.name, result, told_of(run, result), home.tracking_uri)
 
