@@ -45,10 +45,10 @@ def reconcile(home: Home, say: Callable[[str], None], prefect: bool = True, watc
 def end_past_flow_runs(ledger: Ledger) -> None:
     """Mark the flow runs whose processes are gone, as far as this server knows them."""
     for past in ledger.past_flow_runs():
-        if past != flow_run.id:  # which resumes
-            with suppress(ObjectNotFound):  # another server's
+        with suppress(ObjectNotFound):  # another server's, which will be asked too
+            if past != flow_run.id:  # which resumes
                 mark_crashed(past, KILLED)
-        ledger.forget_flow_run(past)
+            ledger.forget_flow_run(past)
 
 
 def _continued(ledger: Ledger, taken: Taken) -> str | None:

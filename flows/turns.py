@@ -151,7 +151,8 @@ def phase(run: FlowRun, mine: bool, working: bool, left: bool) -> Phase:
         return Phase.ENDED
     if working:
         return Phase.WORKING
-    return Phase.LOST if datetime.now(UTC) - run.state.timestamp > STARTING else Phase.ACTIVE
+    unheard = flow_run.flow_name == "finetune" or not run.state.is_running()  # the ledger knows no run with legs elsewhere
+    return Phase.LOST if unheard and datetime.now(UTC) - run.state.timestamp > STARTING else Phase.ACTIVE
 
 
 def busy(client: SyncPrefectClient, run: FlowRun, phase: Phase) -> list[tuple[datetime, datetime | None]]:

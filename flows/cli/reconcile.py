@@ -31,8 +31,7 @@ def reconcile(
     from ratchet.flows import reconcile as reconciling
 
     said: list[str] = []
-    held = Ledger(home.ledger).unended()
-    reconciling.reconcile(home, said.append, prefect, held)
+    reconciling.reconcile(home, said.append, prefect, Ledger(home.ledger).unended())
     for text in said or ["nothing to put right"]:
         print(text, file=sys.stderr)
 
