@@ -21,22 +21,23 @@ from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
 from ratchet.components.run.cleanup import clean_up_after_run
-from ratchet.components.run.killed import end_killed_runs
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
 from ratchet.components.run.told import told_of
+from ratchet.components.run.unsent import send_journals
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Stage
 from ratchet.components.user_code import own_process
-from ratchet.flows import endings, tasks
+from ratchet.flows import endings, tasks, turns
 from ratchet.flows.cli.views.console import Display, print_result, say
 from ratchet.flows.events import emit
+from ratchet.flows.reconcile import reconcile
 from ratchet.flows.redaction import without_secrets
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
@@ -100,24 +101,29 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         commit_on_every_signal()
     home = Home.here()
     apply(home)
-    slot = slot or scheduled_slot()
+    scheduled = turns.this_flow_run() if slot is None else None
+    date = slot or turns.logical_date(scheduled)
     loaded = load_recipe(Path(recipe), overrides)
     require_train()
     check_before_run(home, loaded)
     if stop not in Stage.TRAIN.up_to():
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":
-        say(f"slot {slot}; if this run is killed or stopped, --slot {slot} resumes it")
-    project = Project(home, loaded.with_slot(slot), say)
+        say(f"slot {date}; if this run is killed or stopped, --slot {date} resumes it")
+    project = Project(home, loaded.with_slot(date), say)
     recorded = stop is not Stage.PLAN
     if recorded:
-        end_killed_runs(home, say)
+        reconcile(home, say, prefect=deployment.id is not None)
+        send_journals(project, say)
+    if (skipped := turns.not_now(project, date, scheduled)) is not None:
+        return skipped
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
         if recorded:
             tasks.note_flow_run(run)
-        result = told(run, stop)
+        dated = stop is None and (slot is not None or scheduled is not None or loaded.seed == "slot")
+        result = turns.once(run, date, lambda: told(run, stop)) if dated else told(run, stop)
         print_result(result, run)
-    if run.run_id is not None:
+    if run.figures.begun:
         clean_up_after_run(project, say)
     return endings.ended(project.name, result, told_of(run, result), home.tracking_uri)
 
@@ -249,9 +255,3 @@ def stop_named(until: str | None) -> Stage | None:
     if until not in STOPS:
         raise RecipeError(f"unknown stage {until!r}. Use one of {', '.join(STOPS)}.")
     return Stage(until)
-
-
-def scheduled_slot() -> str:
-    """The logical date of this run, to the minute."""
-    start: Any = flow_run.scheduled_start_time
-    return str(start.strftime("%Y-%m-%dT%H:%M"))

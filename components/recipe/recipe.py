@@ -23,6 +23,7 @@ from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
 from ratchet.components.recipe.run_limits import RunLimits
+from ratchet.components.recipe.schedule import Schedule
 from ratchet.components.recipe.train import Train
 from ratchet.components.template_date import FIXED
 
@@ -46,6 +47,7 @@ class Recipe(Section):
     gate: Gate
     retention: Retention = Retention()
     limits: RunLimits = RunLimits()
+    schedule: Schedule = Schedule()
 
     @model_validator(mode="before")
     @classmethod
@@ -202,8 +204,14 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; not retention, consent and limits."""
-        left_out: Any = {"retention": True, "limits": True, "reward": {"limits"}, "gold": {"allow_similarity"}}
+        """sha256 of everything that determines the result; not retention, schedule, consent and limits."""
+        left_out: Any = {
+            "retention": True,
+            "limits": True,
+            "schedule": True,
+            "reward": {"limits"},
+            "gold": {"allow_similarity"},
+        }
         return digest_of(self.model_dump(mode="json", exclude=left_out))
 
     @property

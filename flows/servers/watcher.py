@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 SECONDS = 1.0  # between two checks
 DONE = b"."
-VANISHED = "The process of this run ended without a result. A reward function that calls os._exit() does that."
+VANISHED = (
+    "The process of this run ended without a result: its worker was stopped, memory ran out, a library or user code ended it. "
+    "The same run resumes from its last checkpoint."
+)
 
 
 @contextmanager
