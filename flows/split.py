@@ -6,6 +6,7 @@ continues the same run, and begins when the one before has released its claim.
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -21,12 +22,16 @@ from prefect.states import Cancelling, Completed
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.components.errors import RatchetError, RecipeError
+from ratchet.components.home import Home
 from ratchet.components.interruption import Interrupted, admitted
+from ratchet.components.recipe import load_recipe
 from ratchet.components.run.outcome import Status
-from ratchet.flows import endings
+from ratchet.components.run.project import Project
+from ratchet.flows import endings, turns
 from ratchet.flows.cli.views.console import say
-from ratchet.flows.finetune import run_recipe, scheduled_slot, stop_named
+from ratchet.flows.finetune import run_recipe, stop_named
 from ratchet.flows.servers.watcher import watched
+from ratchet.flows.settings import apply
 
 POLL_SECONDS = 10.0
 
@@ -71,18 +76,30 @@ def run_legs(recipe: str, overrides: list[str], slot: str | None, legs: Sequence
     """The state of the first leg that ended the run, else of the last one."""
     try:
         check(legs)
-    except RecipeError as error:
+        date, skipped = turn(recipe, overrides, slot)
+    except Exception as error:
         return endings.error(error)
-    slot = slot or scheduled_slot()
+    if skipped is not None:
+        return skipped
     for number, leg in enumerate(legs):
         if leg.deployment is None:
-            state = run_recipe(recipe, overrides, leg.until, slot)
+            state = run_recipe(recipe, overrides, leg.until, date)
         else:
-            given = {"recipe": recipe, "overrides": overrides, "until": leg.until, "slot": slot}
+            given = {"recipe": recipe, "overrides": overrides, "until": leg.until, "slot": date}
             state = run_elsewhere(leg.deployment, given, number)
         if state.name != endings.name_of(Status.FINISHED):
             break
     return state
+
+
+def turn(recipe: str, overrides: list[str], slot: str | None) -> tuple[str, State[Any] | None]:
+    """The logical date of this run, and the state ``Skipped`` if the recipe's ``schedule`` gives it no turn."""
+    home = Home.here()
+    apply(home)
+    scheduled = turns.this_flow_run() if slot is None else None
+    date = slot or turns.logical_date(scheduled)
+    project = Project(home, load_recipe(Path(recipe), overrides).with_slot(date), say)
+    return date, turns.not_now(project, date, scheduled)
 
 
 def check(legs: Sequence[Leg]) -> None:

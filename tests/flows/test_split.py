@@ -77,6 +77,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch, ran: Ran) -> Callable[..., Client]:
         monkeypatch.setattr(split, "run_deployment", deployed)
         monkeypatch.setattr(split, "run_recipe", at_home)
         monkeypatch.setattr(split, "flow_run", SimpleNamespace(id=str(THIS)))
+        monkeypatch.setattr(split, "turn", lambda recipe, overrides, slot: (slot, None))
         monkeypatch.setattr(split, "deployed", SimpleNamespace(id=None))
         monkeypatch.setattr(split, "POLL_SECONDS", 0.0)
         monkeypatch.setattr(endings, "get_run_logger", lambda: SimpleNamespace(error=lambda _: None))
@@ -148,6 +149,14 @@ def test_a_run_that_resumes_leaves_its_leg_running(prefect: Callable[..., Client
     with pytest.raises(Pause):
         run()
     assert client.set == []
+
+
+def test_a_slot_without_a_turn_is_skipped(prefect: Callable[..., Client], ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefect()
+    skipped = Completed(name="Skipped")
+    monkeypatch.setattr(split, "turn", lambda *_: ("2026-11-27T02:00", skipped))
+    assert run() is skipped
+    assert ran == []
 
 
 @pytest.mark.parametrize("legs", [[], [Leg(until="train")], [Leg(), Leg()], [Leg(until="no such stage"), Leg()]])
