@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ratchet.flows.cli.schedule import rules_of
+
 
 def deploy(
     names: Annotated[list[str] | None, typer.Option("--name", help="A deployment of prefect.yaml; all by default.")] = None,
@@ -51,20 +53,13 @@ def deploy(
 
 
 def schedule_of(cron: str | None, every: str | None) -> dict[str, Any] | None:
-    """As prefect.yaml has it; None without either.
-
-    Raises:
-        RecipeError: if it is invalid, or both are given.
-    """
-    from pydantic import ValidationError
-
-    from ratchet.components.errors import RecipeError
-    from ratchet.components.recipe import Schedule, seconds_of
-
-    if cron is None and every is None:
+    """As prefect.yaml has it; None without either."""
+    given = {name: text for name, text in (("cron", cron), ("every", every)) if text is not None}
+    if not given:
         return None
-    try:
-        Schedule(cron=cron, every=every)
-    except ValidationError as error:
-        raise RecipeError(f"--cron or --every: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
-    return {"cron": cron, "timezone": "UTC"} if every is None else {"interval": seconds_of(every), "timezone": "UTC"}
+    rules = rules_of(given)
+    if rules.every is None:
+        return {"cron": rules.cron, "timezone": rules.timezone}
+    from ratchet.components.recipe import seconds_of
+
+    return {"interval": seconds_of(rules.every), "anchor_date": "1970-01-01T00:00:00+00:00", "timezone": rules.timezone}
