@@ -18,6 +18,7 @@ from ratchet.components.recipe.gate import AllOf, Gate, Guard, Primary
 from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, is_similarity, with_default_reward
 from ratchet.components.recipe.graders import GraderSettings
 from ratchet.components.recipe.measures import OF_LABELS, OF_NUMBERS, OF_TEXTS, kind_of, samples_needed
+from ratchet.components.recipe.notify import Notification
 from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
@@ -46,6 +47,7 @@ class Recipe(Section):
     gate: Gate
     retention: Retention = Retention()
     limits: RunLimits = RunLimits()
+    notify: list[Notification] = Field(default_factory=list)
 
     @model_validator(mode="before")
     @classmethod
@@ -202,8 +204,8 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; not retention, consent and limits."""
-        left_out: Any = {"retention": True, "limits": True, "reward": {"limits"}, "gold": {"allow_similarity"}}
+        """sha256 of everything that determines the result; not retention, consent, limits and receivers."""
+        left_out: Any = {"retention": True, "limits": True, "notify": True, "reward": {"limits"}, "gold": {"allow_similarity"}}
         return digest_of(self.model_dump(mode="json", exclude=left_out))
 
     @property
