@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+RUNS := .venv/.runs
 # uv does not read pip's own setting for local wheels.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 
@@ -12,8 +13,10 @@ PYTEST := $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile -
 
 .PHONY: run test test-slow lint types check constraints clean
 
-run: $(STAMP)
+# What a run needs; what tests need has that too.
+run: $(or $(wildcard $(STAMP)),$(RUNS))
 	$(BIN)/ratchet run
+	@echo "Next: . .venv/bin/activate; then \`ratchet status\`, \`ratchet ui\`, or \`ratchet init\` in a folder of yours."
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow"
@@ -30,11 +33,19 @@ types: $(STAMP)
 
 check: lint types test
 
-$(STAMP): pyproject.toml constraints.txt
+define install
+	@echo "Installing $(1) into .venv, once"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]' -c constraints.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '$(1)' -c constraints.txt
 	touch $@
+endef
+
+$(STAMP): pyproject.toml constraints.txt
+	$(call install,.[dev])
+
+$(RUNS): pyproject.toml constraints.txt
+	$(call install,.[train])
 
 # The CPU build of torch keeps CUDA packages out of the file; without its local suffix any build of that version fits.
 constraints:

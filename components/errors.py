@@ -7,6 +7,7 @@
     ├── MissingExtraError a library of an extra is not installed (exit 2)
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
+    │   └── BackupError         the file to restore is missing, or not a whole backup (exit 2)
     ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
         ├── LedgerUnavailableError  the ledger's database is out of reach, locked or full, which may pass
@@ -49,6 +50,12 @@ class RewardError(RatchetError):
 
 class StoreError(RatchetError):
     """The store of finished stages cannot be read or written."""
+
+
+class BackupError(StoreError):
+    """The file to restore is missing or not a whole backup."""
+
+    exit_code = 2
 
 
 class PausedError(RatchetError):

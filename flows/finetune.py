@@ -21,7 +21,6 @@ from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
 from ratchet.components.run.cleanup import clean_up_after_run
-from ratchet.components.run.killed import end_killed_runs
 from ratchet.components.run.notice import notice_of
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.preflight import check_before_run
@@ -35,9 +34,10 @@ from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Stage
 from ratchet.components.user_code import own_process
-from ratchet.flows import endings, tasks
+from ratchet.flows import endings, tasks, turns
 from ratchet.flows.cli.views.console import Display, print_result, say
 from ratchet.flows.notifications import failures_told, standstills_told, tell_all
+from ratchet.flows.reconcile import reconcile
 from ratchet.flows.redaction import without_secrets
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
@@ -101,29 +101,33 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         commit_on_every_signal()
     home = Home.here()
     apply(home)
-    slot = slot or scheduled_slot()
     loaded = load_recipe(Path(recipe), overrides)
     with failures_told(loaded):
         return run_loaded(home, loaded, stop, slot)
 
 
-def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str) -> Any:
+def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None) -> Any:
     """Check the machine, run the recipe, print its result, and tell it to whoever wants to know."""
+    scheduled = turns.this_flow_run() if slot is None else None
+    date = slot or turns.logical_date(scheduled)
     require_train()
     check_before_run(home, loaded)
     if stop not in Stage.TRAIN.up_to():
         require_libraries(loaded.evaluation)
     if loaded.seed == "slot":
-        say(f"slot {slot}; if this run is killed or stopped, --slot {slot} resumes it")
-    project = Project(home, loaded.with_slot(slot), say)
+        say(f"slot {date}; if this run is killed or stopped, --slot {date} resumes it")
+    project = Project(home, loaded.with_slot(date), say)
     recorded = stop is not Stage.PLAN
     if recorded:
-        end_killed_runs(home, say)
+        reconcile(home, say, prefect=deployment.id is not None)
         standstills_told(home, project.ledger, loaded)
+    if (skipped := turns.not_now(project, date, scheduled)) is not None:
+        return skipped
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
         if recorded:
             tasks.note_flow_run(run)
-        result = told(run, stop)
+        dated = stop is None and (slot is not None or scheduled is not None or loaded.seed == "slot")
+        result = turns.once(run, date, lambda: told(run, stop)) if dated else told(run, stop)
         print_result(result, run)
     said = told_of(run, result)
     link = endings.mlflow_page(home.tracking_uri, result.run_id) or result.report
@@ -258,9 +262,3 @@ def stop_named(until: str | None) -> Stage | None:
     if until not in STOPS:
         raise RecipeError(f"unknown stage {until!r}. Use one of {', '.join(STOPS)}.")
     return Stage(until)
-
-
-def scheduled_slot() -> str:
-    """The logical date of this run, to the minute."""
-    start: Any = flow_run.scheduled_start_time
-    return str(start.strftime("%Y-%m-%dT%H:%M"))

@@ -27,10 +27,15 @@ DEFAULTS = {
 }
 
 
-def apply(home: Home) -> None:
-    """Set variables that the user's environment does not."""
+def apply_defaults() -> None:
+    """Set variables of ``DEFAULTS`` that the environment does not."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def apply(home: Home) -> None:
+    """Set variables that the user's environment does not."""
+    apply_defaults()
     prefect = home.state / "prefect"
     if os.environ.setdefault("PREFECT_HOME", str(prefect)) == str(prefect) and not PLAIN.fullmatch(str(prefect)):
         # Prefect would paste the path into the URL as it is.

@@ -6,7 +6,6 @@ signals interrupt a step alone: in Prefect's own code they would be reported as 
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -15,7 +14,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
@@ -26,8 +24,8 @@ from ratchet.components.run import steps
 from ratchet.components.run.record import Run, confirm_in_ledger
 from ratchet.components.stages.stage import StageResult
 from ratchet.components.user_code import check_process
+from ratchet.flows.reconcile import end_past_flow_runs
 from ratchet.flows.redaction import without_secrets
-from ratchet.flows.servers.watcher import mark_crashed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,11 +85,7 @@ def _confirm_running(run_id: UUID) -> None:
 def note_flow_run(run: Run) -> None:
     """End earlier flow runs whose processes are gone, as far as this server knows them; and record that of this run."""
     ledger = run.ledger
-    for past in ledger.past_flow_runs():
-        if past != flow_run.id:  # which resumes after a signal ended it
-            with suppress(ObjectNotFound):  # another server's
-                mark_crashed(past, "The process of this run was killed. The same run resumes where it stopped.")
-        ledger.forget_flow_run(past)
+    end_past_flow_runs(ledger)
     if flow_run.id is not None:
         ledger.note_flow_run(str(flow_run.id), run.identity, run.claim.token)
 

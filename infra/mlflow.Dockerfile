@@ -7,7 +7,7 @@ ENV DO_NOT_TRACK=true \
     PYTHONUNBUFFERED=1
 
 COPY constraints.txt /tmp/constraints.txt
-RUN pip install --no-cache-dir -c /tmp/constraints.txt mlflow "psycopg2-binary>=2.9,<3" \
+RUN pip install --no-cache-dir -c /tmp/constraints.txt boto3 "mlflow[auth]" "psycopg[binary]" \
     && useradd --create-home --uid 1001 mlflow \
     && mkdir -p /artifacts \
     && chown mlflow:mlflow /artifacts

@@ -89,16 +89,21 @@ def test_a_dataset_version_and_its_power_need_no_torch(base: dict[str, str], pro
         (["evaluate"], MODELS),
         (["try", "-n", "2"], MODELS),
         (["schedule", "--every", "1h"], MODELS),
-        (["doctor"], "torch"),
         (["train", "--estimate"], "torch"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_verb_that_runs_a_model_names_the_extra(base: dict[str, str], project: Path, arguments: list[str], what: str) -> None:
-    ended = done(base, project, *ratchet(*arguments, "--recipe", str(MICRO)) if arguments != ["doctor"] else ratchet("doctor"))
+    ended = done(base, project, *ratchet(*arguments, "--recipe", str(MICRO)))
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == f"error: this {MISSING.format(what)}\n"
     assert not (project / ".ratchet").exists()
+
+
+def test_doctor_says_what_training_needs(base: dict[str, str], project: Path) -> None:
+    ended = done(base, project, *ratchet("doctor"))
+    assert ended.returncode == 1, ended.stderr
+    assert "pip install 'ratchet-rl[train]'" in ended.stdout
 
 
 def test_with_json_it_is_an_error_object(base: dict[str, str], project: Path) -> None:

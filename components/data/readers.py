@@ -51,13 +51,27 @@ def _check_form(path: Path, number: int, first: bytes) -> None:
     """Refuse a file that is JSON but not JSONL, as its first line shows: an array, or an object that does not end there."""
     text = first.decode("utf-8-sig", errors="replace").strip()
     if text.startswith("["):
-        form, expression = "a JSON array", ".[]"
+        form, expression = _array(text)
     elif _is_unfinished(text):
         form, expression = "an object that does not end on its line, as in pretty-printed JSON", "."
     else:
         return
     remedy = f"Convert it: jq -c {shlex.quote(expression)} {shlex.quote(str(path))} > rows.jsonl"
     raise DataError(f"{path}, line {number}: {form}, but JSONL has one object per line. {remedy}")
+
+
+def _array(text: str) -> tuple[str, str]:
+    """What the array that begins a file has, and what makes objects of it: columns without names are given some."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return "a JSON array", ".[]"
+    if not values or isinstance(values[0], dict):
+        return "a JSON array", ".[]"
+    columns, each = (values[0], ".[] | ") if isinstance(values[0], list) else (values, "")
+    names = ["question", "answer", *(f"column_{number}" for number in range(3, len(columns) + 1))]
+    named = ", ".join(f"{name}: .[{place}]" for place, name in enumerate(names[: len(columns)]))
+    return "a JSON array of values without names", f"{each}{{{named}}}"
 
 
 def _is_unfinished(text: str) -> bool:

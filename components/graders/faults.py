@@ -37,7 +37,7 @@ class Retrying:
 
     def __init__(self, function: RewardFunction, source: str, failures: Failures) -> None:
         self.function, self.source, self.failures = function, source, failures
-        self.judged = self.retried = 0
+        self.judged = self.graded = self.retried = 0
         self.faults: Counter[str] = Counter()
         self.last = ""
 
@@ -54,7 +54,7 @@ class Retrying:
         self.judged += len(completions)
         grades = self._batch(prompts, completions, rows)
         if self.failed and self.failed == self.judged:
-            raise RewardError(f"{self._summary()}. Fix it.")
+            raise RewardError(f"{self._summary()}. {self._remedy()}")
         return grades
 
     def _batch(self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
@@ -87,14 +87,21 @@ class Retrying:
         return fault
 
     def _counted(self, grade: Grade) -> Grade:
-        return grade if grade.fault is None else self._missing(FaultError(kind_of(grade.fault), grade.reason))
+        if grade.fault is not None:
+            return self._missing(FaultError(kind_of(grade.fault), grade.reason))
+        self.graded += 1
+        return grade
 
     def _missing(self, fault: FaultError) -> Grade:
         self.faults[fault.kind] += 1
         self.last = f"{fault.kind}: {fault}"
         if self.failed > self.failures.max_rate * max(self.judged, FEWEST):
-            raise RewardError(f"{self._summary()}. Fix it, or raise reward.failures.max_rate.")
+            raise RewardError(f"{self._summary()}. {self._remedy()}")
         return Grade(None, {}, fault=fault.kind, reason=str(fault))
+
+    def _remedy(self) -> str:
+        """A higher rate only helps a function that also works."""
+        return "Fix it, or raise reward.failures.max_rate." if self.graded else "Fix it: no call has succeeded."
 
     def _summary(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.faults.most_common())

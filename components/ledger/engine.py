@@ -17,14 +17,10 @@ from ratchet.components.text import redacted
 
 LOCK_TIMEOUT_SECONDS = 20
 PAUSED_SECONDS = 10  # less than the lock's timeout: who waits for a paused process gets its turn
-DRIVERS = {
-    "postgresql": "postgresql+psycopg",
-    "postgres": "postgresql+psycopg",
-}  # of the extra `server`; SQLAlchemy 2.0: psycopg2
+PSYCOPG_3 = "postgresql+psycopg"  # of the extra `server`; SQLAlchemy 2.0 itself means psycopg2
+DRIVERS = {"postgresql": PSYCOPG_3, "postgres": PSYCOPG_3}
 LOCK = int.from_bytes(b"ratchet\0", "big")  # the key of the advisory lock, one per database
-# READ COMMITTED, whatever the server's default: what is read after the lock is what was committed before it. No prepared
-# statements, which poolers such as PgBouncer may not keep.
-PSYCOPG = {
+CONNECTION = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -32,6 +28,15 @@ PSYCOPG = {
     "tcp_user_timeout": 20_000,  # ms; a server that vanished is noticed by then
     "application_name": "ratchet",
 }
+
+
+def is_there(url: str) -> bool:
+    """Whether a database may be there already: all but a SQLite file that is not."""
+    try:
+        file = sqlite_file(url)
+    except (ArgumentError, ValueError):
+        return True  # engine_of says what is wrong with it
+    return file is None or file.exists()
 
 
 def engine_of(url: str) -> sa.Engine:
@@ -52,7 +57,7 @@ def engine_of(url: str) -> sa.Engine:
         remedy = "Check RATCHET_LEDGER_URL and RATCHET_HOME."
         raise RegistryError(f"the ledger's folder cannot be made: {error}. {remedy}") from error
     except (NoSuchModuleError, ImportError) as error:
-        if isinstance(error, ImportError) and parsed.drivername == DRIVERS["postgresql"]:
+        if isinstance(error, ImportError) and parsed.drivername == PSYCOPG_3:
             raise missing_server(f"psycopg, the driver for PostgreSQL ({error})") from error
         remedy = "Install it, or correct RATCHET_LEDGER_URL."
         raise RegistryError(f"no driver for the ledger's database: {error}. {remedy}") from error
@@ -78,8 +83,10 @@ def _arguments(url: sa.URL) -> dict[str, Any]:
         return {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
     if url.get_backend_name() != "postgresql":
         return {"pool_pre_ping": True}  # after a restart of the server, the pool's connections are dead
-    own = {name: value for name, value in PSYCOPG.items() if name not in url.query}  # arguments would win over the URL
-    connect = {**own, "prepare_threshold": None} if url.get_driver_name() == "psycopg" else {}
+    own = {name: value for name, value in CONNECTION.items() if name not in url.query}  # arguments would win over the URL
+    # No prepared statements, which poolers such as PgBouncer may not keep.
+    connect = {**own, "prepare_threshold": None} if url.drivername == PSYCOPG_3 else {}
+    # Whatever the server's default: what is read after the lock is what was committed before it.
     return {"connect_args": connect, "isolation_level": "READ COMMITTED"}
 
 

@@ -15,6 +15,7 @@ from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.faults import point
 from ratchet.components.ledger import retired_folds
 from ratchet.components.ledger.database import equal, now
+from ratchet.components.ledger.engine import is_there
 from ratchet.components.ledger.runs import Runs
 from ratchet.components.ledger.tables import alias_moves, leases, policies, promotions, runs
 from ratchet.components.ledger.verdicts import Verdicts
@@ -46,6 +47,11 @@ class Promotion:
 
 class Ledger(Verdicts, Runs):
     """The database behind promotions: who is champion, by compare-and-set, and where the alias is on its way to."""
+
+    @classmethod
+    def to_read(cls, url: str) -> "Ledger":
+        """A ledger that nothing will be written to: one whose file is not there is empty, and the file is not created."""
+        return cls(url if is_there(url) else "sqlite://")
 
     def champion(self, model: str) -> Promotion | None:
         """The newest promotion, or None before the first."""

@@ -14,7 +14,7 @@ from ratchet.components.ledger.engine import shown
 from ratchet.components.ledger.tables import metadata, settings_table
 from ratchet.components.sqlite_files import sqlite_file
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 RUNS_OF_3 = sa.Table(
     "runs",
     sa.MetaData(),
@@ -117,7 +117,7 @@ def _runs_by_their_ids(connection: sa.Connection) -> None:
 
 
 def _missing_tables(connection: sa.Connection) -> None:
-    """Schema 4 added ``policies``, schema 5 ``stops``; and others came in between, under the same number."""
+    """Schema 4 added ``policies``, schema 5 ``stops``, schema 7 ``slots``; others came in between, under one number."""
     metadata.create_all(connection)
 
 
@@ -132,4 +132,5 @@ MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema t
     3: _missing_tables,
     4: _missing_tables,
     5: _first_starts,
+    6: _missing_tables,
 }

@@ -1,4 +1,4 @@
-"""The ledger's tables. Every row is written once, except the state of leases, claims, approvals and runs."""
+"""The ledger's tables. Every row is written once, except the state of leases, claims, approvals, runs and slots."""
 
 import sqlalchemy as sa
 
@@ -132,6 +132,22 @@ runs = sa.Table(
     sa.Column("finished", sa.String(40)),
     sa.Column("result", sa.Text),
     sa.Column("begun", sa.String(40)),  # by the first process, if another resumed the run
+)
+# So that a logical date is done once, and one that a killed process left can be continued.
+slots = sa.Table(
+    "slots",
+    metadata,
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("slot", sa.String(64), primary_key=True),  # the logical date
+    sa.Column("recipe", sa.String(64), primary_key=True),  # the recipe's digest
+    sa.Column("run", sa.String(64), nullable=False),  # the identity of the run that took it last
+    sa.Column("flow_run", sa.String(64)),  # its id in Prefect
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),  # how often a process took it
+    sa.Column("run_id", sa.String(64)),  # in MLflow, of the run that did it
+    sa.Column("data", sa.String(64)),  # digest of the data that the run found, if its schedule depends on them
+    sa.Column("rows", sa.Integer),
+    sa.Column("at", sa.String(40), nullable=False),
 )
 # So that the flow run of a killed process can be ended in Prefect by a process that comes later.
 flow_runs = sa.Table(

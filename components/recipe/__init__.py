@@ -48,6 +48,7 @@ from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
 from ratchet.components.recipe.run_limits import RunLimits
+from ratchet.components.recipe.schedule import Schedule, When, seconds_of
 from ratchet.components.recipe.sentinel import Sentinel
 from ratchet.components.recipe.sources import (
     ChatLogs,
@@ -134,6 +135,7 @@ __all__ = [
     "Rules",
     "RunLimits",
     "Sampling",
+    "Schedule",
     "Sentinel",
     "Similarity",
     "Slice",
@@ -147,6 +149,7 @@ __all__ = [
     "UserFunction",
     "Warmup",
     "Weighted",
+    "When",
     "WordProblems",
     "build_recipe",
     "default_name",
@@ -158,6 +161,7 @@ __all__ = [
     "parse_yaml",
     "parts",
     "samples_needed",
+    "seconds_of",
     "short_form",
     "slices_of",
 ]

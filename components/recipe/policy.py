@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 
 from ratchet.components.recipe.base import Count, Positive, Section
 from ratchet.components.recipe.train import Lora
@@ -21,6 +21,15 @@ class Warmup(Section):
     steps: Count = 700
     batch: Count = 64
     lr: Positive = 2e-3
+    until: Annotated[float, Field(gt=0, lt=1)] | None = None  # ends it earlier: at this probability of the demonstrations
+
+    @model_serializer(mode="wrap")
+    def _older_digests_stay(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """``until`` is left out while it is off, so that recipes without it are the same as before there was one."""
+        values: dict[str, Any] = handler(self)
+        if self.until is None:
+            del values["until"]
+        return values
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Warmup":
@@ -43,6 +52,7 @@ class ModelWarmup(Section):
 
 
 OF_MODEL = set(ModelWarmup.model_fields) - set(Warmup.model_fields)
+OF_TINY = set(Warmup.model_fields) - set(ModelWarmup.model_fields)
 
 
 def _whose(warmup: Any) -> str:
@@ -58,8 +68,8 @@ def _of_model(warmup: Warmup) -> ModelWarmup | None:
     given = warmup.model_fields_set
     if given >= SHAPE:  # of a recipe whose tiny policy the model replaces
         return None
-    if given & SHAPE:
-        keys = ", ".join(sorted(given & SHAPE))
+    if given & OF_TINY:
+        keys = ", ".join(sorted(given & OF_TINY))
         raise ValueError(
             f"policy.warmup has {keys} of the tiny policy, which policy.model replaces; remove them to fine-tune the model, or "
             "write policy.warmup=null to take it as it is"

@@ -24,6 +24,7 @@ from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
 from ratchet.components.recipe.run_limits import RunLimits
+from ratchet.components.recipe.schedule import Schedule
 from ratchet.components.recipe.train import Train
 from ratchet.components.template_date import FIXED
 
@@ -47,6 +48,7 @@ class Recipe(Section):
     gate: Gate
     retention: Retention = Retention()
     limits: RunLimits = RunLimits()
+    schedule: Schedule = Schedule()
     notify: list[Notification] = Field(default_factory=list)
 
     @model_validator(mode="before")
@@ -204,8 +206,15 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; not retention, consent, limits and receivers."""
-        left_out: Any = {"retention": True, "limits": True, "notify": True, "reward": {"limits"}, "gold": {"allow_similarity"}}
+        """sha256 of everything that determines the result; not retention, schedule, consent, limits and receivers."""
+        left_out: Any = {
+            "retention": True,
+            "limits": True,
+            "schedule": True,
+            "notify": True,
+            "reward": {"limits"},
+            "gold": {"allow_similarity"},
+        }
         return digest_of(self.model_dump(mode="json", exclude=left_out))
 
     @property

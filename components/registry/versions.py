@@ -20,7 +20,7 @@ from ratchet.components.registry.creation import created_once
 from ratchet.components.text import redacted
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
-ABSENT = "RESOURCE_DOES_NOT_EXIST"
+ABSENT, DENIED = "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"
 FILES_TAG = "ratchet.files"  # "deleted" if retention deleted a version's files
 WEIGHTS_TAG, POLICY_TAG = "weights_sha256", "policy_sha256"
 MODEL_FILES = "artifacts"  # the policy directory and its manifest, within a logged model
@@ -239,11 +239,14 @@ class Versions:
             self.client.set_model_version_tag(name, version, key, redacted(value))
 
     def alias(self, name: str, alias: str) -> str | None:
-        """The version that an alias names."""
+        """The version that an alias names; None if there is no such alias, or no such model that this user may see."""
         try:
             return str(self.client.get_model_version_by_alias(name, alias).version)
         except MlflowException as error:
             if error.error_code in (ABSENT, "INVALID_PARAMETER_VALUE"):  # no such model, or no such alias
+                return None
+            # A server with logins denies a model that does not exist to all but its administrators.
+            if error.error_code == DENIED and not self.client.search_registered_models(f"name = '{name}'"):
                 return None
             raise
 

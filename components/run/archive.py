@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from ratchet.components.data.pointers import NAMES
 from ratchet.components.disk import MIB, free_bytes
-from ratchet.components.errors import StoreError
+from ratchet.components.errors import BackupError, StoreError
 from ratchet.components.files import sync
 from ratchet.components.text import visible
 
@@ -154,20 +154,21 @@ def read_archive(archive: Path, folders: Mapping[str, Path]) -> dict[str, Any]:
         folders: for each of ``state``, ``mlflow`` and ``project``.
 
     Raises:
-        StoreError: if it is not a whole backup, a file is not what the manifest says, or a name could lead out of the folder.
+        BackupError: if it is not a whole backup, a file is not what the manifest says, or a name could lead out of the folder.
+        StoreError: if it cannot be read, its files cannot be written, or it is of a later release.
     """
     try:
         with tarfile.open(archive, "r:") as tar:
             found, manifest = _extracted(tar, folders)
     except tarfile.TarError as error:
-        raise StoreError(f"{archive} is not a whole backup: {error}. Use another one.") from error
+        raise BackupError(f"{archive} is not a whole backup: {error}. Use another one.") from error
     except OSError as error:
         raise StoreError(f"cannot read {archive}, or write its files: {error}. Correct that and try again.") from error
     recorded = _recorded(archive, manifest)
     wrong = sorted({name for name, _ in set(found.items()) ^ set(recorded.items())})
     if wrong:
         names = ", ".join(visible(name) for name in wrong[:3])
-        raise StoreError(
+        raise BackupError(
             f"{archive} is damaged: {len(wrong)} files, the first {names}, are not what its manifest says. Use another one."
         )
     return dict(manifest)
@@ -242,7 +243,8 @@ def _parsed(tar: tarfile.TarFile, header: tarfile.TarInfo) -> Any:
 def _recorded(archive: Path, manifest: Any) -> dict[str, Member]:
     """
     Raises:
-        StoreError: if there is no manifest, it is not one, or it is of a later release.
+        BackupError: if there is no manifest, or it is not one.
+        StoreError: if it is of a later release.
     """
     if isinstance(manifest, dict) and isinstance(manifest.get("format"), int) and manifest["format"] > FORMAT:
         raise StoreError(f"{archive} is of a later release than this one. Upgrade: pip install --upgrade ratchet-rl.")
@@ -250,4 +252,4 @@ def _recorded(archive: Path, manifest: Any) -> dict[str, Member]:
         assert manifest["format"] == FORMAT
         return {name: Member(str(one["sha256"]), int(one["bytes"])) for name, one in manifest["files"].items()}
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{archive} has no manifest, so it is not a whole backup. Use another one.") from error
+        raise BackupError(f"{archive} has no manifest, so it is not a whole backup. Use another one.") from error

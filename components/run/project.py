@@ -37,6 +37,11 @@ class Project:
         return Ledger(self.home.ledger, say=self.locks.say)
 
     @cached_property
+    def known(self) -> Ledger:
+        """The ledger, for verbs that only look: they do not create it."""
+        return Ledger.to_read(self.home.ledger)
+
+    @cached_property
     def tracker(self) -> "Tracker":
         return open_tracker(self.home, self.locks, self.name)
 
@@ -69,7 +74,7 @@ def require_only_model(project: Project) -> None:
     Raises:
         RecipeError: if the ledger knows other models than the recipe's.
     """
-    known = project.ledger.models()
+    known = project.known.models()
     if set(known) - {project.name}:
         raise RecipeError(
             f"this project has runs of {', '.join(known)}, and no recipe was named. "

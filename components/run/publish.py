@@ -112,11 +112,9 @@ def publish_outcome(run: Run) -> str | None:
 
 def base_of(run: Run) -> str:
     """The recipe's base model in words, and whether it was fine-tuned."""
-    model = run.recipe.policy.model
-    if model is None:
-        return "tiny Llama-type policy, warmed up on the demonstrations"
-    tuned = next((stage.tuned for stage in run.made.stages if isinstance(stage, WarmupStage)), None)
-    return model if tuned is None else f"{model}, {tuned.text()}"
+    model = run.recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations"
+    said = [stage.tuned or stage.learnt for stage in run.made.stages if isinstance(stage, WarmupStage)]
+    return ", ".join([model, *(facts.text() for facts in said if facts is not None)])
 
 
 def dev_metrics(dev: EvaluateStage) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ratchet.components.disk import MIB, free_bytes
-from ratchet.components.errors import StoreError
+from ratchet.components.errors import BackupError, StoreError
 from ratchet.components.files import scratch_directory, sync, write_text
 from ratchet.components.home import Home, check_version
 from ratchet.components.ledger.migrations import schema_version
@@ -44,14 +44,14 @@ def restore(home: Home, archive: Path, say: Callable[[str], None]) -> Restored:
         say: called with what is changed in MLflow's records of places.
 
     Raises:
-        StoreError: if the project has state, or the backup is damaged, of a later release, or for other databases than the
-            environment names. Nothing is in place then.
+        StoreError: if the project has state, or the backup is of a later release, or for other databases than the
+            environment names; as BackupError if the file is missing or damaged. Nothing is in place then.
     """
     from ratchet.components.registry.relocation import settle
 
     require_no_state(home)
     if not archive.is_file():
-        raise StoreError(f"there is no file {archive}. Name a backup.")
+        raise BackupError(f"there is no file {archive}. Name a backup.")
     for place in (home.state, home.mlflow_database.parent):
         size, free = archive.stat().st_size, free_bytes(place)
         if size > free:

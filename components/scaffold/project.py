@@ -73,7 +73,7 @@ def _summary(own: Own) -> str:
 
 def _comments(own: Own, values: Mapping[str, Any]) -> dict[str, str]:
     """What stands behind a value, and why one would change it."""
-    data, pairs = values["data"], own.task == "preferences"
+    data, pairs, warmup = values["data"], own.task == "preferences", values["policy"].get("warmup", {})
     seen = "all rows" if own.table.whole else f"the first {len(own.table.rows):,} rows"
     comments = {
         "name": "of the model in the registry",
@@ -83,7 +83,7 @@ def _comments(own: Own, values: Mapping[str, Any]) -> dict[str, str]:
         "data.split": "sealed: the gate's" + ("" if pairs else "; pairs: a reward model's"),
         "task.prompt": "what the policy is asked",
         "task.answer": "the reference, as text",
-        "policy.warmup": f"by {seen}: room for prompt and answer",
+        "policy.warmup": "so far, with room to train" + (f"; context: by {seen}" if "context" in warmup else ""),
         "policy.max_new_tokens": "of a completion" if "model" in values["policy"] else f"of a completion; by {seen}",
         "graders.right": "see docs/graders.md",
         "gold": "judges checkpoints, evaluation and gate" + ("" if pairs else ", and is the reward"),
@@ -104,4 +104,4 @@ def _remarks(values: Mapping[str, Any]) -> dict[str, str]:
         return {
             "policy": "the rows have no answers to warm the tiny policy up on, so that a model is named: any folder or hub id"
         }
-    return {"policy": f"a tiny policy is warmed up on the answers; for a real model write, for example, model: {MODEL}"}
+    return {"policy": f"a tiny policy is warmed up on the answers; in place of that a real model, for example model: {MODEL}"}

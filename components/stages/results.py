@@ -82,15 +82,41 @@ class FineTuned:
         return f"fine-tuned on {self.demonstrations} demonstrations" + (f", rows left out: {left_out}" if left_out else "")
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """How far the warm-up of a tiny policy came that ends by what was learnt."""
+
+    until: float  # policy.warmup.until
+    share: float  # mean probability of the demonstrations
+    steps: int  # taken
+    most: int  # policy.warmup.steps
+
+    def text(self) -> str:
+        """In words, for people."""
+        found = f"a sample is the demonstration in {self.share:.2f} of cases"
+        if self.share >= self.until:
+            return f"{found} after {self.steps} of at most {self.most} steps"
+        return f"{found} after all {self.steps} steps, less than policy.warmup.until={self.until:g}"
+
+
 class WarmupStage(PolicyStage):
     """The starting policy, warmed up here, or an existing model: as it is, or fine-tuned on the demonstrations."""
 
     name = Stage.WARMUP
 
     @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return dict(read_json(self.path / FACTS)) if FACTS in self.files else {}
+
+    @property
     def tuned(self) -> FineTuned | None:
         """None where nothing was fine-tuned: of an existing model as it is, and of the tiny policy."""
-        return FineTuned(**read_json(self.path / FACTS)) if FACTS in self.files else None
+        return FineTuned(**self._facts) if "base_weights" in self._facts else None
+
+    @property
+    def learnt(self) -> Learnt | None:
+        """None where the warm-up's steps were fixed, and of an existing model."""
+        return Learnt(**self._facts) if "until" in self._facts else None
 
 
 class ChampionStage(PolicyStage):

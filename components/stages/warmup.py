@@ -3,17 +3,22 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ratchet.components.randomness import torch_seed
-from ratchet.components.stages.results import DataStage, FineTuned, WarmupStage
+from ratchet.components.stages.results import DataStage, FineTuned, Learnt, WarmupStage
 from ratchet.components.stages.stage import Context, finish, key_of
 
 if TYPE_CHECKING:
     from ratchet.components.checkpoints import Resumption
     from ratchet.components.training.warmup import WarmupStep
 
-Points = list[tuple[int, dict[str, float]]]
+
+class Taken(NamedTuple):
+    """A warm-up's figures, and its last step."""
+
+    points: list[tuple[int, dict[str, float]]]
+    last: "WarmupStep"
 
 
 def starting_policy(context: Context, data: DataStage) -> WarmupStage:
@@ -72,7 +77,7 @@ def _copy_model(context: Context, path: Path) -> None:
     save_policy(policy, path / "model")
 
 
-def _warm_up(context: Context, data: DataStage, key: str, path: Path) -> None:
+def _warm_up(context: Context, data: DataStage, key: str, path: Path) -> dict[str, Any] | None:
     import torch
 
     from ratchet.components.policy.loading import Policy, pick_device, save_policy
@@ -84,9 +89,14 @@ def _warm_up(context: Context, data: DataStage, key: str, path: Path) -> None:
     policy = Policy(policy.model.to(pick_device(context.recipe.device)), policy.tokenizer)
     torch.manual_seed(torch_seed(seed, "warmup"))
     steps = lambda resumption: warm_up(policy, rows, settings, seed, resumption)  # noqa: E731
-    points = _taken(context, key, settings.steps, steps)
+    taken = _taken(context, key, settings.steps, steps)
     save_policy(policy, path / "model")
-    context.observer.metrics("warmup", points)
+    context.observer.metrics("warmup", taken.points)
+    if settings.until is None or taken.last.learnt is None:
+        return None
+    facts = Learnt(settings.until, taken.last.learnt, taken.last.step + 1, settings.steps)
+    context.observer.progress("warmup", facts.steps, facts.steps, facts.text())
+    return asdict(facts)
 
 
 def _fine_tune(context: Context, data: DataStage, key: str, path: Path) -> FineTuned:
@@ -107,22 +117,24 @@ def _fine_tune(context: Context, data: DataStage, key: str, path: Path) -> FineT
     context.observer.progress("warmup", 0, settings.steps, facts.text())
     torch.manual_seed(torch_seed(recipe.run_seed, "warmup"))
     tuning = FineTuning(policy, settings, recipe.run_seed)
-    points = _taken(context, key, settings.steps, lambda resumption: tuning.run(given.groups, resumption))
+    taken = _taken(context, key, settings.steps, lambda resumption: tuning.run(given.groups, resumption))
     save_policy(tuning.merged(), path / "model")
-    context.observer.metrics("warmup", points)
+    context.observer.metrics("warmup", taken.points)
     return facts
 
 
-def _taken(context: Context, key: str, total: int, steps: "Callable[[Resumption], Iterator[WarmupStep]]") -> Points:
-    """Take all steps, or resume them where they were killed; returns every tenth step's loss."""
+def _taken(context: Context, key: str, total: int, steps: "Callable[[Resumption], Iterator[WarmupStep]]") -> Taken:
+    """Take all steps, or resume them where they were killed; the figures are those of every tenth step."""
     from ratchet.components.checkpoints import Resumption
     from ratchet.components.interruption import Interruption
 
-    points: Points = []
+    points: list[tuple[int, dict[str, float]]] = []
     with Interruption() as interruption:
         resumption = Resumption(context.store.work(WarmupStage.name, key), key, context.ended_by(interruption))
         for step in steps(resumption):
-            context.observer.progress("warmup", step.step + 1, total, f"loss {step.loss:.3f}")
+            figures = {name: value for name, value in step._asdict().items() if name != "step" and value is not None}
+            said = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            context.observer.progress("warmup", step.step + 1, total, said)
             if (step.step + 1) % 10 == 0:
-                points.append((step.step + 1, {"loss": step.loss}))
-    return points
+                points.append((step.step + 1, figures))
+    return Taken(points, step)

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -24,6 +25,7 @@ from ratchet.flows.cli import (
     init,
     provenance,
     recipe,
+    reconcile,
     reward,
     run,
     schedule,
@@ -39,7 +41,6 @@ app = typer.Typer(
     name="ratchet",
     help="Recurring PPO and GRPO fine-tuning with promotion gates whose error rate holds over a whole schedule.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # to lay out the help, rich takes longer than everything else together
     context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
@@ -58,6 +59,7 @@ app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
 app.command("stop")(stop.stop)
+app.command("reconcile")(reconcile.reconcile)
 app.command("status")(status.status)
 app.command("history")(history.history)
 app.command("promote")(champion.promote)
@@ -72,6 +74,19 @@ app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+
+
+VersionOption = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
+
+
+@app.callback(invoke_without_command=True)
+def ratchet(version: VersionOption = False) -> None:
+    """Recurring PPO and GRPO fine-tuning with promotion gates whose error rate holds over a whole schedule."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"ratchet-rl {installed('ratchet-rl')}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -1,22 +1,43 @@
-"""``ratchet doctor``: this machine and its libraries, as a version's lineage records them."""
+"""``ratchet doctor``: whether what a run stands on is in order, and what determines the bits of a training."""
+
+from dataclasses import asdict
+from typing import Any
 
 from ratchet.flows.cli.options import JsonOption
 from ratchet.flows.cli.output import as_json
 
 
 def doctor(json_output: JsonOption = False) -> None:
-    """Show what determines the bits of a training: the machine, the libraries, and where they differ from the lock.
+    """Look at this machine, its disks, the servers and their logins, versions and clock: each line is ok, or has its remedy.
+
+    Exits with 1 if something has to be done; with --json, `ok` of each finding says it. The second part is what a version's
+    lineage records of the machine.
 
     Example: ratchet doctor --json
     """
     from ratchet.components.home import Home
-    from ratchet.components.provenance.machine import installed_libraries, lock_digest, machine_class, off_lock
-    from ratchet.flows.cli.views.provenance import print_environment
+    from ratchet.components.provenance.machine import installed_libraries, lock_digest, off_lock
+    from ratchet.components.run.doctor import examined
+    from ratchet.flows.cli.views.provenance import print_environment, print_findings
 
-    project, machine = Home.here().project, machine_class(threads=0)
-    libraries = installed_libraries()
-    lock = {"sha256": lock_digest(project), "off_lock": off_lock(project, libraries)}
+    home = Home.here()
+    findings = examined(home)
+    machine, libraries = recorded_machine(), installed_libraries()
+    lock = {"sha256": lock_digest(home.project), "off_lock": off_lock(home.project, libraries)}
     if json_output:
-        print(as_json({"machine": machine, "libraries": libraries, "lock": lock}))
-    else:
-        print_environment(machine, libraries, lock)
+        said = [{**asdict(one), "ok": one.ok} for one in findings]
+        print(as_json({"findings": said, "machine": machine, "libraries": libraries, "lock": lock}))
+        return
+    print_findings(findings)
+    print_environment(machine or {}, libraries, lock)
+    raise SystemExit(0 if all(one.ok for one in findings) else 1)
+
+
+def recorded_machine() -> dict[str, Any] | None:
+    """What a lineage records of this machine; None where torch, which knows it, is not installed."""
+    from ratchet.components.provenance.machine import machine_class
+
+    try:
+        return machine_class(threads=0)
+    except ModuleNotFoundError:
+        return None

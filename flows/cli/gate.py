@@ -47,13 +47,12 @@ def power(
     Example: ratchet gate power --effect 0.03
     """
     from ratchet.components.gate.forecast import forecast_power
-    from ratchet.components.run.project import open_project
     from ratchet.components.stages.stage import Context
     from ratchet.flows.cli.views.gate import print_power
 
-    project = open_project(recipe, overrides)
+    project = open_named(recipe, overrides)
     context = Context(project.recipe, project.home, compute=False)
-    found = forecast_power(context, project.ledger, effect, items).as_json()
+    found = forecast_power(context, project.known, effect, items).as_json()
     if json_output:
         print(as_json(found))
         return
@@ -74,7 +73,7 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
 
     project = open_named(recipe, overrides)
     context = Context(project.recipe, project.home, compute=False)
-    rows = replayed(context, project.ledger)
+    rows = replayed(context, project.known)
     if json_output:
         print(as_json([asdict(row) for row in rows]))
         return

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 from ratchet.flows.cli.output import as_json
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, with sizes, and delete nothing.")]
@@ -24,12 +24,11 @@ def gc(
     Example: ratchet gc --dry-run --set retention.keep_days=7
     """
     from ratchet.components.run.cleanup import clean_up
-    from ratchet.components.run.project import open_project
     from ratchet.components.run.retention import policy_of
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.deletions import print_items
 
-    project = open_project(recipe, overrides, say)
+    project = open_named(recipe, overrides, say)  # whose retention section decides what is deleted
     items, refused = clean_up(project, dry_run)
     total = sum(item.size for item in items)
     if json_output:

@@ -12,7 +12,7 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     from ratchet.flows.cli.views.history import print_history
 
     project = open_named(recipe, overrides)
-    promotions = project.ledger.history(project.name)
+    promotions = project.known.history(project.name)
     if json_output:
         print(as_json([promotion.as_json() for promotion in promotions]))
         return

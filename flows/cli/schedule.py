@@ -47,8 +47,11 @@ def schedule(
     home = Home.here()
     apply(home)
     with sole_schedule(home, resolved.name), prefect_api(home, prefect_port):
+        from ratchet.flows.cli.views.console import say
+        from ratchet.flows.reconcile import reconcile
         from ratchet.flows.schedules import serve_flow
 
+        reconcile(home, say)
         serve_flow(resolved.name, str(recipe), list(overrides or []), cron, seconds)
 
 

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ratchet.flows.servers.api_token import SERVER_VARIABLE, SIGN_IN_PATH
 from ratchet.flows.servers.watcher import vanished
+from ratchet.flows.settings import apply_defaults
 
 OWN_NAMES = "127.0.0.1,localhost"
 SECONDS_TO_STOP = 5
@@ -105,6 +106,7 @@ def application(names: Sequence[str], temporary: bool) -> ASGIApp:
     """Prefect's application behind the guard; a temporary one has no UI and no scheduler."""
     # Before importing Prefect, which reads them. Not as arguments of create_app: Prefect's services find the application in its
     # cache, which they query without arguments.
+    apply_defaults()  # a server that an operator starts has no parent that did
     os.environ.update(SETTINGS, PREFECT__SERVER_EPHEMERAL="1" if temporary else "")
     from prefect.server.api.server import create_app
 

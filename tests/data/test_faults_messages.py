@@ -131,6 +131,20 @@ def test_a_json_array_is_called_one(tmp_path: Path, indent: int | None, mark: st
     assert found.endswith(f"Convert it: jq -c '.[]' '{path}' > rows.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ('["2 + 3?", "#### 5"]\n["2 + 4?", "#### 6"]\n', "{question: .[0], answer: .[1]}"),
+        ('[["2 + 3?", "#### 5", 1], ["2 + 4?", "#### 6", 2]]', ".[] | {question: .[0], answer: .[1], column_3: .[2]}"),
+        ('[{"question": "2 + 3?"}]\n[{"question": "2 + 4?"}]\n', ".[]"),
+    ],
+)
+def test_an_array_of_values_is_given_names(tmp_path: Path, text: str, expression: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    assert message(lambda: list(parse_json_lines(path, None))).endswith(f"jq -c '{expression}' {path} > rows.jsonl")
+
+
 PRETTY = [json.dumps(ROWS[0], indent=2), '{"rows": [\n{}]}', '{"a": 1,\n"b": 2}', '{"a":\n1}', '{"a": 1\n}']
 
 

@@ -54,6 +54,7 @@ def test_missing_faults_of_a_reference_that_no_arm_has_it_is_the_longest() -> No
     ours, theirs = arms_tallies([(), written("abc", ["ab"] * 2)], [(), written("abc", ["abcd"] * 2)], 2)
     assert short(ours)[0] == [[0, 0], [6, 4], [8, 6]]
     assert short(theirs)[0] == [[6, 4], [6, 4], [6, 4]]
+    assert (short(ours)[1], short(theirs)[1]) == ([[4, 2], [6, 4], [4, 2]], [[6, 4], [6, 4], [8, 6]])  # of two samples each
 
 
 @pytest.mark.parametrize("text", ["zz", "", "abcabcabc"])

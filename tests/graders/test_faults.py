@@ -48,7 +48,13 @@ def test_above_the_rate_the_run_stops_and_says_why() -> None:
     # 1% of at least 200 completions is 2: the third failure is one too many.
     reward = retrying(Flaky(poison="x"), max_rate=0.01)
     with pytest.raises(RewardError, match=r"my verifier failed on 3 of 9 .*service unavailable.*reward\.failures\.max_rate"):
-        totals(reward, ["x"] * 9)
+        totals(reward, ["a"] + ["x"] * 8)
+
+
+@pytest.mark.parametrize("completions", [3, 9])
+def test_a_higher_rate_is_no_remedy_where_no_call_succeeds(completions: int) -> None:
+    with pytest.raises(RewardError, match=r"service unavailable\. Fix it: no call has succeeded\.$"):
+        totals(retrying(Flaky(poison="x"), max_rate=0.01), ["x"] * completions)
 
 
 def test_the_rate_is_of_all_completions_so_far() -> None:

@@ -1,5 +1,6 @@
 """The files that no other test starts: their structure, and that they fit the code and the libraries they speak to."""
 
+import configparser
 import importlib
 import inspect
 import json
@@ -91,7 +92,7 @@ def test_nightly_runs_at_two_utc() -> None:
 def test_service_is_private_and_checked(name: str) -> None:
     service = COMPOSE["services"][name]
     assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
-    assert service["healthcheck"]["test"]
+    assert service.get("restart") == "no" or service["healthcheck"]["test"]  # what runs once is not watched
     if "build" in service:
         assert (INFRA / service["build"]["context"] / service["build"]["dockerfile"]).resolve().is_file()
         environment = service["environment"]
@@ -107,11 +108,40 @@ def test_every_compose_volume_is_used() -> None:
     assert set(COMPOSE["volumes"]) <= used
 
 
-def test_gpu_worker_starts_with_its_profile_only() -> None:
-    worker = COMPOSE["services"]["worker-gpu"]
-    assert worker["profiles"] == ["gpu"]
-    assert worker["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
-    assert "profiles" not in COMPOSE["services"]["worker"]
+def test_each_worker_starts_with_its_profile_only() -> None:
+    services = COMPOSE["services"]
+    found = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert found == {"worker": ["cpu"], "worker-gpu": ["gpu"], "mlflow-user": ["setup"]}
+    (device,) = services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+
+
+def test_each_image_has_the_extra_for_servers() -> None:
+    for name, extras in (("Dockerfile", "server,train"), ("Dockerfile.gpu", "gpu,server")):
+        text = (INFRA / name).read_text(encoding="utf-8")
+        assert f'-e ".[{extras}]"' in text
+        assert "--extra server" in text
+    mlflow = (INFRA / "mlflow.Dockerfile").read_text(encoding="utf-8")
+    assert {"boto3", '"mlflow[auth]"', '"psycopg[binary]"'} <= set(mlflow.split())
+
+
+def test_mlflow_asks_for_a_login_and_the_workers_have_one() -> None:
+    server, user, worker = (COMPOSE["services"][name] for name in ("mlflow", "mlflow-user", "worker"))
+    assert "--app-name=basic-auth" in server["command"]
+    assert {"MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"} <= set(server["environment"])
+    assert user["environment"]["RATCHET_MLFLOW_USER"] == worker["environment"]["MLFLOW_TRACKING_USERNAME"]
+    assert user["environment"]["RATCHET_MLFLOW_PASSWORD"] == worker["environment"]["MLFLOW_TRACKING_PASSWORD"]
+    logins = configparser.ConfigParser()
+    logins.read(INFRA / "mlflow-auth.ini")
+    assert f"--backend-store-uri={logins['mlflow']['database_uri']}" in server["command"]
+    assert "admin_password" not in logins["mlflow"]
+
+
+def test_the_ledger_of_the_workers_is_in_postgresql_and_the_driver_is_ours() -> None:
+    for name in ("worker", "worker-gpu"):
+        environment = COMPOSE["services"][name]["environment"]
+        assert environment["RATCHET_LEDGER_URL"] == "${RATCHET_LEDGER_URL:-postgresql://ratchet@postgres:5432/ratchet}"
+        assert "PGPASSWORD" in environment
 
 
 @pytest.mark.parametrize("path", sorted(INFRA.glob("*Dockerfile*")), ids=lambda path: path.name)
@@ -126,8 +156,8 @@ def test_image_is_constrained_and_runs_as_an_ordinary_user(path: Path) -> None:
 def test_databases_take_their_passwords_from_the_environment() -> None:
     sql = (INFRA / "postgres" / "databases.sql").read_text(encoding="utf-8")
     assert set(re.findall(r"^\\getenv \w+ (\w+)$", sql, re.MULTILINE)) <= set(COMPOSE["services"]["postgres"]["environment"])
-    assert set(re.findall(r"PASSWORD (\S+);", sql)) == {":'prefect_password'", ":'mlflow_password'"}
-    assert set(re.findall(r"CREATE DATABASE (\w+)", sql)) == {"prefect", "mlflow"}
+    assert set(re.findall(r"PASSWORD (\S+);", sql)) == {":'prefect_password'", ":'mlflow_password'", ":'ledger_password'"}
+    assert set(re.findall(r"CREATE DATABASE (\w+)", sql)) == {"prefect", "mlflow", "ratchet"}
 
 
 def called(url: str) -> str:

@@ -26,6 +26,13 @@ def test_there_is_no_champion_before_the_first_promotion(ledger: Ledger) -> None
     assert ledger.champion("m") is None
 
 
+def test_a_ledger_to_read_is_not_created_and_sees_what_is_there(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state' / 'ledger.db'}"
+    assert Ledger.to_read(url).history("m") == [] and list(tmp_path.iterdir()) == []
+    promote(Ledger(url), 0, "1", "a")
+    assert [one.version for one in Ledger.to_read(url).history("m")] == ["1"]
+
+
 def test_a_promotion_names_the_version_before_it(ledger: Ledger) -> None:
     promote(ledger, 0, "1", "a")
     promote(ledger, 1, "4", "b")

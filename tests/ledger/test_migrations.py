@@ -20,13 +20,15 @@ RUNS_OF_2 = """
         status VARCHAR(20) NOT NULL, started VARCHAR(40) NOT NULL, finished VARCHAR(40), result TEXT);
     INSERT INTO runs VALUES ('identity', 'm', 'r1', 'promoted', 'then', 'later', '{}');
 """
-OF_5 = "ALTER TABLE runs DROP COLUMN begun;"
+OF_6 = "DROP TABLE slots;"
+OF_5 = "ALTER TABLE runs DROP COLUMN begun;" + OF_6
 OF_4 = "DROP TABLE stops;" + OF_5
 BECAME = {
-    2: "DROP TABLE runs; DROP TABLE policies; DROP TABLE stops;" + RUNS_OF_2,
+    2: "DROP TABLE runs; DROP TABLE policies; DROP TABLE stops;" + OF_6 + RUNS_OF_2,
     3: "DROP TABLE policies;" + OF_4,
     4: OF_4,
     5: OF_5,
+    6: OF_6,
 }
 
 

@@ -77,6 +77,12 @@ def test_what_rows_lack_is_told(place: Path) -> None:
     assert "too few" not in said
 
 
+def test_a_side_of_pairs_that_never_varies_is_told(place: Path) -> None:
+    rows = [{"prompt": f"q{n}", "chosen": f"a long answer, number {n}", "rejected": "I do not know."} for n in range(200)]
+    said = call("--data", str(write_jsonl(place / "pairs.jsonl", rows)), "--yes").stderr
+    assert "the column rejected says the same in every row" in said and "the column chosen says" not in said
+
+
 def test_ci_and_deploy_add_a_file_each(place: Path) -> None:
     sums(place / "s.jsonl")
     call("--data", "s.jsonl", "--yes", "--ci", "--deploy")

@@ -42,6 +42,8 @@ def test_an_existing_model_is_fine_tuned_only_where_a_warm_up_is_written_for_it(
         ({"model": "m", "warmup": {"layers": 2, "lora": {}}}, "policy.warmup.layers: unknown key"),
         ({"model": "m", "warmup": {"steps": 9, "context": 64}}, "policy: policy.warmup has context .*remove them to fine-tune"),
         ({"model": "m", "warmup": {"lora": {"rank": 0}}}, "policy.warmup.lora.rank: .*greater than or equal to 1"),
+        ({"model": "m", "warmup": {"until": 0.6}}, "policy: policy.warmup has until of the tiny policy"),
+        ({"warmup": {"until": 1}}, "policy.warmup.until: .*less than 1"),
         ({"model": "m", "warmup": {"steps": 0}}, "policy.warmup.steps: .*greater than or equal to 1"),
         ({"warmup": {"vocabulary": 3}}, "policy.warmup.vocabulary: .*greater than or equal to 300"),
     ],
@@ -50,3 +52,9 @@ def test_a_warm_up_of_the_wrong_policy_is_refused_with_its_key(policy: dict[str,
     with pytest.raises(RecipeError, match=message) as refused:
         recipe(**policy)
     assert len(str(refused.value).splitlines()) == 2  # the file, and one line
+
+
+def test_a_warm_up_of_fixed_steps_is_written_as_before_there_was_another() -> None:
+    """Digests of recipes, and keys of stages, are made from this."""
+    assert "until" not in recipe().model_dump(mode="json")["policy"]["warmup"]
+    assert recipe(warmup={"until": 0.6}).model_dump(mode="json")["policy"]["warmup"]["until"] == 0.6

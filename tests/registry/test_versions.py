@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
@@ -46,6 +48,16 @@ def test_a_version_is_found_with_its_tags_and_its_runs_artifacts(tracker: Tracke
 def test_a_version_that_is_not_there_is_an_error(tracker: Tracker) -> None:
     with pytest.raises(RegistryError, match="no version 99 of m"):
         tracker.version("m", "99")
+
+
+def test_a_server_with_logins_denies_a_model_that_does_not_exist(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(name: str, alias: str) -> None:
+        raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+
+    monkeypatch.setattr(tracker.client, "get_model_version_by_alias", denied)
+    assert tracker.alias("absent", "champion") is None
+    with pytest.raises(MlflowException, match="denied"):
+        tracker.alias("m", "champion")
 
 
 def test_digests_are_those_of_the_files_and_of_the_manifest(tracker: Tracker, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.errors import StoreError
+from ratchet.components.errors import BackupError, StoreError
 from ratchet.components.run import archive
 from ratchet.components.run.archive import Source, archive_size, read_archive, source, write_archive
 
@@ -181,11 +181,11 @@ def test_faults_a_backup_that_was_changed(sources: Sequence[Source], target: Pat
 def test_faults_a_backup_that_was_cut(sources: Sequence[Source], target: Path, share: float) -> None:
     size = write_archive(target, sources, {})
     os.truncate(target, int(share * size) // 512 * 512 + 100)
-    with pytest.raises(StoreError, match="is not a whole backup"):
+    with pytest.raises(BackupError, match="is not a whole backup"):
         read(target)
 
 
 def test_faults_a_file_that_is_no_tar(target: Path) -> None:
     target.write_bytes(b"\x1f\x8b not a tar" * 1000)
-    with pytest.raises(StoreError, match="is not a whole backup"):
+    with pytest.raises(BackupError, match="is not a whole backup"):
         read(target)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.errors import RatchetError, RecipeError, RegistryError, StoreError
+from ratchet.components.errors import BackupError, RatchetError, RecipeError, RegistryError, StoreError
 from ratchet.components.files import MANIFEST, commit_directory, write_json, write_text
 from ratchet.components.home import Home
 from ratchet.components.ledger.database import now
@@ -364,6 +364,13 @@ def test_faults_a_backup_of_other_databases_than_the_environment_names(
     with pytest.raises(StoreError, match=cause):
         put_back(home, file, silent)
     assert tree(home) == {"data.dvc"}
+
+
+def test_faults_a_missing_backup_is_the_commands_fault(home: Home, tmp_path: Path) -> None:
+    remove_state(home)
+    with pytest.raises(BackupError, match=r"there is no file .*none\.tar\. Name a backup") as refused:
+        put_back(home, tmp_path / "none.tar", silent)
+    assert refused.value.exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ratchet.components.run import publish
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.publish import base_of, dev_metrics, publish_candidate, publish_outcome, report_values
 from ratchet.components.run.record import Ending, Run
-from ratchet.components.stages.results import DataStage, FineTuned, RewardStage, WarmupStage
+from ratchet.components.stages.results import DataStage, FineTuned, Learnt, RewardStage, WarmupStage
 from ratchet.components.stages.train import TrainStage
 from tests.run.runs import CHECK, make_stages, new_run, stage, tracker_of, verdict
 
@@ -217,13 +217,15 @@ def test_the_card_names_the_verdict_and_what_the_version_is(run: Run) -> None:
     ("overrides", "facts", "expected"),
     [
         ([], None, "tiny Llama-type policy, warmed up on the demonstrations"),
+        (["policy.warmup.until=0.6"], Learnt(0.6, 0.7, 65, 700), "tiny Llama-type policy, warmed up on the demonstrations, "
+         "a sample is the demonstration in 0.70 of cases after 65 of at most 700 steps"),
         (["policy.model=org/m"], None, "org/m"),
         (["policy.model=org/m", "policy.warmup={steps: 9}"], FineTuned("w", "p", 7, 2, 0, 9),
          "org/m, fine-tuned on 7 demonstrations, rows left out: 2 that are too long"),
     ],
 )  # fmt: skip
-def test_a_base_model_is_said_with_its_fine_tuning(
-    tmp_path: Path, overrides: list[str], facts: FineTuned | None, expected: str
+def test_a_base_model_is_said_with_what_its_warm_up_found(
+    tmp_path: Path, overrides: list[str], facts: FineTuned | Learnt | None, expected: str
 ) -> None:
     run = new_run(tmp_path, *overrides)
     files = {"facts.json": asdict(facts)} if facts else {}

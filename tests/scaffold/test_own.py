@@ -31,7 +31,7 @@ def test_labels_become_a_label_grader_and_are_named_in_the_prompt(tmp_path: Path
     assert values["data"]["checks"] == {"answers": "text"}
     assert values["task"] == {"prompt": "{{item.body}}\nAnswer with one of: billing, delivery, repair."}
     assert values["graders"] == {"right": {"type": "label", "labels": ["billing", "delivery", "repair"]}}
-    assert values["policy"] == {"max_new_tokens": 16}  # 8 characters / 2 + 8, to a multiple of 8
+    assert values["policy"] == {"warmup": {"until": 0.6}, "max_new_tokens": 16}  # 8 characters / 2 + 8, to a multiple of 8
 
 
 def test_usual_names_and_marked_numbers_need_nothing_written(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_long_rows_get_room(tmp_path: Path) -> None:
     rows = [{"question": "q" * 2_500 + str(n), "answer": "a" * 400 + str(n)} for n in range(30)]
     values = values_of(own(write_jsonl(tmp_path / "l.jsonl", rows)))
     assert values["data"]["max_prompt_chars"] == 3_000
-    assert values["policy"] == {"warmup": {"context": 1_728}, "max_new_tokens": 216}
+    assert values["policy"] == {"warmup": {"until": 0.6, "context": 1_728}, "max_new_tokens": 216}
 
 
 def test_a_function_reads_the_column_of_the_reference_by_its_own_name(tmp_path: Path) -> None:

@@ -69,6 +69,11 @@ def test_every_template_is_valid(kind: str) -> None:
             "graders": {"right": EXACT, "other": EXACT},
             "gate": {"rules": {"guards": [{"grader": "other", "margin": 0.1}, {"measure": "length", "max_ratio": 2}]}},
         },
+        {
+            "graders": {"right": {"type": "text_similarity", "metric": "chrf"}},
+            "gold": {"grader": "right", "allow_similarity": True},
+            "gate": {"rules": {"primary": {"measure": "chrf"}}},
+        },
         {"reward": {"verifier": {"form": "lenient"}}},
         {"policy": {"warmup": {"steps": 9}}},
         {"policy": {"model": "a/b", "warmup": {"steps": 9, "lora": {"rank": 4}}}},

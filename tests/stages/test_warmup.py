@@ -9,7 +9,7 @@ import pytest
 from ratchet.components.errors import ModelError
 from ratchet.components.files import write_text
 from ratchet.components.policy.loading import save_policy
-from ratchet.components.stages.results import DataStage, FineTuned
+from ratchet.components.stages.results import DataStage, FineTuned, Learnt
 from ratchet.components.stages.stage import Seen
 from ratchet.components.stages.warmup import starting_policy
 from ratchet.components.store import Store
@@ -28,7 +28,10 @@ def key(place: Path, data: DataStage, *overrides: str) -> str:
     return key_of_look(context_of(place, *overrides), lambda context: starting_policy(context, data))
 
 
-@pytest.mark.parametrize("change", ["policy.warmup.lr=1e-4", "policy.warmup.steps=9", "seed=4", "device=auto", "threads=2"])
+@pytest.mark.parametrize(
+    "change",
+    ["policy.warmup.lr=1e-4", "policy.warmup.steps=9", "policy.warmup.until=0.6", "seed=4", "device=auto", "threads=2"],
+)
 def test_what_shapes_the_warm_up_is_in_its_key(tmp_path: Path, data: DataStage, change: str) -> None:
     assert key(tmp_path, data, change) != key(tmp_path, data)
 
@@ -77,6 +80,30 @@ def test_a_warmed_up_policy_is_found_again_without_a_step(tmp_path: Path, data: 
     again = context_of(tmp_path, SHORT)
     found = starting_policy(again, data)
     assert (found.cached, found.weights, watching(again).steps) == (True, made.weights, [])
+
+
+@pytest.mark.parametrize(("until", "taken"), [(1e-9, 5), (0.99, 12)])
+def test_what_was_learnt_is_a_fact_of_the_stage_whether_or_not_it_was_enough(
+    tmp_path: Path, data: DataStage, until: float, taken: int
+) -> None:
+    context = context_of(tmp_path, SHORT, f"policy.warmup.until={until}")
+    made = starting_policy(context, data)
+    assert made.learnt is not None and made.learnt == Learnt(until, made.learnt.share, taken, 12)
+    assert (made.learnt.share >= until) == (taken == 5) and made.tuned is None
+    assert watching(context).steps[-1] == ("warmup", taken, taken)
+    assert starting_policy(context_of(tmp_path, SHORT), data).learnt is None
+
+
+@pytest.mark.parametrize(
+    ("learnt", "text"),
+    [
+        (Learnt(0.6, 0.6123, 65, 700), "a sample is the demonstration in 0.61 of cases after 65 of at most 700 steps"),
+        (Learnt(0.6, 0.25, 700, 700),
+         "a sample is the demonstration in 0.25 of cases after all 700 steps, less than policy.warmup.until=0.6"),
+    ],
+)  # fmt: skip
+def test_what_was_learnt_is_said_and_that_it_was_too_little(learnt: Learnt, text: str) -> None:
+    assert learnt.text() == text
 
 
 def test_an_existing_model_is_copied_as_it_is(tmp_path: Path, data: DataStage, model: Path) -> None:

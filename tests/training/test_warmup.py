@@ -1,11 +1,16 @@
 """Supervised warm-up on a handful of rows."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from ratchet.components.checkpoints import Pace, Resumption
+from ratchet.components.errors import PausedError
 from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Warmup
-from ratchet.components.training.warmup import build_policy, learning_rate_factor, warm_up
+from ratchet.components.training.warmup import WarmupStep, build_policy, learning_rate_factor, probability, warm_up
 from tests.tiny_models import same, weights
 
 ROWS = [{"prompt": f"{i} + 1 = ?", "demonstration": f"#### {i + 1}"} for i in range(30)]
@@ -58,3 +63,59 @@ def test_every_step_is_reported_and_the_policy_is_left_ready_to_sample() -> None
 )
 def test_the_learning_rate_ramps_up_and_decays(step: int, expected: float) -> None:
     assert learning_rate_factor(step, 1000) == pytest.approx(expected)
+
+
+def until(share: float, resumption: Resumption | None = None) -> tuple[Policy, list[WarmupStep]]:
+    """A warm-up that ends by what was learnt."""
+    policy = build_policy(ROWS, SETTINGS, 1)
+    return policy, list(warm_up(policy, ROWS, SETTINGS.model_copy(update={"until": share}), 1, resumption))
+
+
+def test_it_ends_at_the_first_measurement_that_reaches_the_share() -> None:
+    steps = until(1e-5)[1]
+    assert len(steps) < 40 and steps[-1].learnt is not None and steps[-1].learnt >= 1e-5
+    measured = {step.step + 1: step.learnt for step in steps if step.learnt is not None}
+    assert list(measured) == list(range(5, len(steps) + 1, 5))
+    assert all(share < 1e-5 for number, share in measured.items() if number < len(steps))
+    assert [step.loss for step in steps] == warmed(1)[1][: len(steps)]
+
+
+def test_a_share_that_is_never_reached_takes_all_steps_and_changes_no_bit() -> None:
+    policy, steps = until(0.999)
+    assert len(steps) == 40 and not steps[-1].reaches(0.999)
+    assert same(weights(policy.model), weights(warmed(1)[0].model))
+
+
+def test_the_last_step_is_measured_whatever_its_number() -> None:
+    policy = build_policy(ROWS, SETTINGS, 1)
+    settings = SETTINGS.model_copy(update={"until": 0.999, "steps": 7})
+    assert [step.step + 1 for step in warm_up(policy, ROWS, settings, 1) if step.learnt is not None] == [5, 7]
+
+
+def test_nothing_is_measured_unless_it_is_asked_for() -> None:
+    policy = build_policy(ROWS, SETTINGS, 0)
+    assert {step.learnt for step in warm_up(policy, ROWS, SETTINGS, 0)} == {None}
+
+
+def test_the_probability_of_a_demonstration_is_the_product_of_its_tokens() -> None:
+    policy = warmed(1)[0]
+    expected = []
+    for row in ROWS[:3]:
+        prompt, answer = policy.encode_row(row), policy.encode_completion(row["demonstration"])
+        chances = policy.model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].detach().softmax(-1)
+        expected.append(chances[range(len(answer)), answer].prod().item())
+    groups = [Group(policy.encode_row(row), [policy.encode_completion(row["demonstration"])]) for row in ROWS[:3]]
+    assert probability(policy, groups) == pytest.approx(sum(expected) / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("ended_after", [3, 5, "the last"])
+def test_one_that_was_interrupted_ends_at_the_same_step_with_the_same_bits(tmp_path: Path, ended_after: int | str) -> None:
+    whole, steps = until(1e-5)
+    number = len(steps) if ended_after == "the last" else int(ended_after)
+    calls = iter([False] * (number - 1) + [True])
+    with pytest.raises(PausedError):
+        until(1e-5, Resumption(tmp_path, "x", lambda: next(calls), Pace(0.0)))
+    computed: list[int] = []
+    resumed, again = until(1e-5, Resumption(tmp_path, "x", lambda: bool(computed.append(1)), Pace(0.0)))
+    assert (again, len(computed)) == (steps, len(steps) - number)
+    assert same(weights(resumed.model), weights(whole.model)) and not resumed.model.training

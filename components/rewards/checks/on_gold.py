@@ -39,6 +39,7 @@ UNREAD = (
     "The grader finds no answer in these samples: ask for the form in the prompt, warm the policy up on demonstrations, or use "
     "a grader that reads more forms."
 )
+EASY = "Choose harder prompts, a stricter grader, or a warm-up that ends earlier (policy.warmup.until)."
 SIGNAL = "Choose prompts of medium difficulty, another policy, or a grader that is neither so strict nor so lenient."
 
 
@@ -173,7 +174,7 @@ def gold_signal(sampled: Sequence[Floats], wanted: GoldValidation) -> Check:
     figure = clustered_share(np.array([float(np.nansum(scores)) for scores in sampled]), counts)
     detail = f"of {counts.sum():.0f} samples"
     if figure.value > 0.5:
-        return at_most(name, figure, high, f"There is nothing to gain. {SIGNAL}", detail, PROMPTS)
+        return at_most(name, figure, high, f"There is nothing to gain. {EASY}", detail, PROMPTS)
     return at_least(name, figure, low, f"There is no signal. {SIGNAL}", detail, PROMPTS)
 
 

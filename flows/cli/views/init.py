@@ -96,11 +96,16 @@ def say_verdicts(rows: "Sequence[JudgedRow]") -> None:
 
 def notes_of(own: "Own") -> Iterator[str]:
     """What a person should know of the guesses."""
+    from ratchet.components.scaffold.guess import PAIR, distinct
+
     if Path(own.path).is_absolute():
         yield f"{own.path} is outside of the project, whose recipe names it by this path"
     yield from faults_of_rows(own)
     if own.task == "preferences":
         yield "preferences have no gold; nearness to the chosen answer stands in for it until you give a --grader"
+        for name in PAIR:
+            if len(distinct(own.table.columns[name].given)) == 1:
+                yield f"the column {name} says the same in every row: from such pairs a reward model learns that one text alone"
     if own.task == "own" and not own.here:
         yield "graders.py has a function to start from: let it judge as your task needs it"
     if own.task == "classify" and not own.table.whole:

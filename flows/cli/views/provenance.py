@@ -1,5 +1,6 @@
 """Views of lineage, verification and reproduction."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -7,9 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from ratchet.components.text import visible
+
 if TYPE_CHECKING:
     from ratchet.components.provenance.ancestry import Ancestor
     from ratchet.components.provenance.lineage import Lineage
+    from ratchet.components.run.doctor import Finding
 
 WIDTH = 120  # a whole sha256 fits, three versions deep
 COLOURS = {"ok": "green", "differs": "bold red", "not reachable": "yellow"}
@@ -106,6 +110,17 @@ def print_comparison(found: dict[str, Any]) -> None:
             table.add_row(name, "not known" if value is None else f"{value:+.3f} (tolerance {found['tolerance']:g})")
     table.add_row("took", f"{found['seconds']} s")
     Console().print(table, highlight=False)
+
+
+def print_findings(findings: "Sequence[Finding]") -> None:
+    """A line each; the remedy of what is not in order stands below it."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for one in findings:
+        table.add_row("[green]ok[/]" if one.ok else "[red]problem[/]", escape(one.name), escape(visible(one.said)))
+        if not one.ok:
+            table.add_row("", "", f"[yellow]{escape(visible(one.remedy))}[/]")
+    Console().print(table, highlight=False)
+    Console().print()
 
 
 def print_environment(machine: dict[str, Any], libraries: dict[str, str], lock: dict[str, Any]) -> None:

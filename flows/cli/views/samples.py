@@ -1,6 +1,6 @@
 """How ``ratchet try`` looks to a person, on stderr: a table that fits 80 columns."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -18,6 +18,8 @@ PARTS = 6
 def show_samples(tried: Tried) -> None:
     """Which policy, one row per sample, the notes, and how often the gold said right."""
     console.print(f"{len(tried.samples)} samples of {text(tried.policy)}, {tried.decoding}", highlight=False)
+    for line in common(tried.samples):
+        console.print(line, highlight=False)
     console.print(sample_table(tried.samples), highlight=False)
     for note in tried.notes:
         console.print(f"[yellow]![/] {cut(note, COMPLETION)}", highlight=False)
@@ -25,19 +27,42 @@ def show_samples(tried: Tried) -> None:
         console.print(counted, highlight=False)
 
 
-def sample_table(samples: Iterable[Sample]) -> Table:
-    """Prompt, completion with its reference, and a line per grade."""
+def is_one_prompt(samples: Sequence[Sample]) -> bool:
+    """Whether all samples answer the same prompt, which is then said once, above them."""
+    return len({one.prompt for one in samples}) == 1
+
+
+def common(samples: Sequence[Sample]) -> list[str]:
+    """The prompt of all samples and its reference, if they answer one."""
+    if not is_one_prompt(samples):
+        return []
+    reference = samples[0].reference
+    told = [] if reference is None else [f"[bold]reference[/] {cut(reference, REFERENCE)}"]
+    return [f"[bold]prompt[/] {shortened(samples[0].prompt, PROMPT)}", *told]
+
+
+def sample_table(samples: Sequence[Sample]) -> Table:
+    """Of each sample what is not common to all: prompt, completion, reference, and a line per grade."""
+    several, graded = not is_one_prompt(samples), any(one.grades for one in samples)
+    columns: list[tuple[str, int, bool, Callable[[Sample], str]]] = [
+        ("prompt", 3, several, lambda one: shortened(one.prompt, PROMPT)),
+        ("completion", 3, True, completion),
+        ("reference", 3, several, lambda one: "[dim]none[/]" if one.reference is None else cut(one.reference, REFERENCE)),
+        ("grades", 4, graded, lambda one: "\n".join(written(name, grade) for name, grade in one.grades.items())),
+    ]
+    shown = [(name, ratio, cell) for name, ratio, is_shown, cell in columns if is_shown]
     table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False, expand=True)
-    for name, ratio in (("prompt", 3), ("completion", 3), ("reference", 3), ("grades", 4)):
+    for name, ratio, _ in shown:
         table.add_column(name, ratio=ratio, overflow="fold")
     for one in samples:
-        completion = shortened(one.completion, COMPLETION) if one.completion.strip() else "[dim](empty)[/]"
-        if not one.finished:
-            completion += " [yellow](not ended)[/]"
-        reference = "[dim]none[/]" if one.reference is None else cut(one.reference, REFERENCE)
-        grades = "\n".join(written(name, grade) for name, grade in one.grades.items())
-        table.add_row(shortened(one.prompt, PROMPT), completion, reference, grades or "[dim]none[/]", end_section=True)
+        table.add_row(*(cell(one) for _, _, cell in shown), end_section=True)
     return table
+
+
+def completion(one: Sample) -> str:
+    """What was drawn, and whether it was cut."""
+    drawn = shortened(one.completion, COMPLETION) if one.completion.strip() else "[dim](empty)[/]"
+    return drawn if one.finished else f"{drawn} [yellow](not ended)[/]"
 
 
 def written(name: str, grade: Grade) -> str:

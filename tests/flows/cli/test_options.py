@@ -68,7 +68,10 @@ def with_runs(project: Path) -> Ledger:
     return ledger
 
 
-@pytest.mark.parametrize("verb", [["history"], ["rollback"], ["lineage", "1"], ["verify", "1"], ["reproduce", "1"]])
+@pytest.mark.parametrize(
+    "verb",
+    [["history"], ["rollback"], ["lineage", "1"], ["verify", "1"], ["reproduce", "1"], ["gate", "power"], ["gc"]],
+)
 def test_faults_a_verb_about_versions_does_not_take_the_quickstart_for_another(with_runs: Ledger, verb: list[str]) -> None:
     options.enter_project()
     with pytest.raises(RecipeError, match=r"runs of micro, and no recipe was named.*--recipe FILE"):
@@ -92,3 +95,11 @@ def test_the_only_model_of_a_project_need_not_be_named(project: Path) -> None:
     assert "quickstart has no champion yet" in CliRunner().invoke(app, ["history"], catch_exceptions=False).output
     write_recipe(project / "ratchet.yaml", "own")  # the project's own recipe says which is meant
     assert "own has no champion yet" in CliRunner().invoke(app, ["history"], catch_exceptions=False).output
+
+
+@pytest.mark.parametrize("verb", [["history"], ["gate", "replay"], ["gate", "power", "--items", "100"]])
+def test_a_verb_that_only_looks_creates_no_ledger(project: Path, verb: list[str]) -> None:
+    write_recipe(project / "ratchet.yaml", "own")
+    options.enter_project()
+    assert CliRunner().invoke(app, verb, catch_exceptions=False).exit_code == 0
+    assert list(project.rglob("*.db")) == []

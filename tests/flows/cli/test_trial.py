@@ -48,6 +48,25 @@ def test_the_table_fits_and_shows_texts_as_they_are(width: int, monkeypatch: pyt
     assert len(text.splitlines()) < 80
 
 
+def test_one_prompt_is_said_once_and_columns_without_content_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    monkeypatch.setattr(view, "console", recorded)
+    prompt, answer = "Why is " + "x" * 40 + "?", "a whole sentence of an answer that fits into one line of the terminal"
+    ungraded = Sample(None, prompt, answer, True, None, {})
+    view.show_samples(Tried("the starting policy", "ab", "greedy", [ungraded] * 3, ["[note]"]))
+    text = recorded.export_text()
+    assert (text.count(prompt), text.count(answer)) == (1, 3)
+    assert "reference" not in text and "grades" not in text and "none" not in text
+
+
+def test_several_samples_of_a_row_have_its_reference_above_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    monkeypatch.setattr(view, "console", recorded)
+    view.show_samples(Tried("the starting policy", "ab", "greedy", [sample("p", "q", gold=RIGHT)] * 2, []))
+    text = recorded.export_text()
+    assert "prompt p" in text and text.count("reference #### 3") == 1 and text.count("gold right 1") == 2
+
+
 def test_names_between_colons_stay_what_they_are() -> None:
     with console.capture() as captured:
         console.print("a :100: b")

@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 from fastapi import FastAPI
@@ -106,6 +107,16 @@ def test_no_page_with_anothers_script_shares_the_origin(path: str) -> None:
     prefect_server.add_routes(app)
     assert client.get(path).status_code == 404
     assert "Signing in" in client.get("/ratchet/sign-in").text
+
+
+def test_a_server_that_an_operator_starts_sends_nothing_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str] = {}
+    prefect = ModuleType("prefect.server.api.server")
+    prefect.create_app = lambda final: seen.update(os.environ) or FastAPI()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, prefect.__name__, prefect)
+    monkeypatch.setattr(os, "environ", {})
+    prefect_server.application(NAMES, temporary=False)
+    assert seen["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
 
 
 SERVER = """

@@ -1,0 +1,48 @@
+"""One run per logical date: a second submission of a slot ends at once, without a stage and without a gate use."""
+
+from collections.abc import Callable
+
+from ratchet.components.ledger import slots
+from ratchet.components.ledger.slots import CANCELLED, FAILED, KILLED, PAUSED, Slot, Taken
+from ratchet.components.recipe import Recipe
+from ratchet.components.run.outcome import RunResult, Status
+from ratchet.components.run.record import Run
+
+
+def slot_of(recipe: Recipe, slot: str) -> Slot:
+    """The slot of a recipe whose seed was resolved with it."""
+    return Slot(recipe.name, slot, recipe.digest)
+
+
+def once(run: Run, slot: Slot, flow_run: str | None, cancelled: Callable[[], bool], do: Callable[[], RunResult]) -> RunResult:
+    """The result of the run, or ``unchanged`` if an earlier run did the work of its slot.
+
+    Args:
+        flow_run: the orchestrator's id of this run, if it has one.
+        cancelled: whether a person ended the run, asked when a signal did; otherwise the slot is continued later.
+        do: the run.
+    """
+    if (done := slots.take(run.ledger, slot, run.identity, flow_run)) is not None:
+        return already_done(run, done)
+    try:
+        result = do()
+    except Exception:
+        slots.leave(run.ledger, slot, FAILED)
+        raise
+    except BaseException:
+        slots.leave(run.ledger, slot, CANCELLED if cancelled() else KILLED)
+        raise
+    slots.leave(run.ledger, slot, PAUSED if result.stopped else result.status, result.run_id)
+    return result
+
+
+def already_done(run: Run, done: Taken) -> RunResult:
+    """The result of a second run of a slot."""
+    champion = run.ledger.champion(run.recipe.name)
+    return RunResult(
+        Status.UNCHANGED,
+        version=champion.version if champion else None,
+        previous=champion.previous if champion else None,
+        run_id=done.run_id,
+        reasons=[f"slot {done.slot.slot} was done before ({done.status}); nothing was computed and no gate use was spent"],
+    )

@@ -1,0 +1,216 @@
+"""Whether what a run stands on is in order: machine, libraries, disk, ledger, servers, clock. Each finding has its remedy.
+
+Servers are asked over HTTP with a short limit and without their clients, which would retry for minutes.
+"""
+
+import base64
+import importlib.util
+import json
+import os
+import platform
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ratchet.components.data.dvc_config import default_remote
+from ratchet.components.disk import free_bytes
+from ratchet.components.errors import RatchetError
+from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.provenance.machine import driver
+from ratchet.components.sqlite_files import sqlite_file
+from ratchet.components.text import redacted, visible
+
+GIB = 2**30
+LEAST_DISK = 1.0  # GiB; a run of a small model needs a hundredth of it, MLflow and DVC keep every version
+SKEW = 5.0  # seconds by which a server's clock may differ
+TIMEOUT = 5.0  # seconds for a server's answer
+PLUGINS = {"s3": "dvc_s3", "gs": "dvc_gs", "azure": "dvc_azure", "ssh": "dvc_ssh"}  # scheme of a DVC remote -> its module
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at and what was found. ``remedy`` is empty if nothing has to be done."""
+
+    name: str
+    said: str
+    remedy: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.remedy
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered: status 0 if it did not."""
+
+    status: int
+    body: str
+    date: str | None = None
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds by which its clock is ahead of this one's, to a second; None if it sent no date."""
+        if self.date is None:
+            return None
+        return (parsedate_to_datetime(self.date) - datetime.now(UTC)).total_seconds() + 0.5
+
+
+def examined(home: Home) -> list[Finding]:
+    """Every finding, in an order in which an earlier one may explain a later one."""
+    mlflow, prefect = ask_mlflow(home.tracking_uri), ask_prefect(os.environ)
+    return [
+        *_machine(),
+        *_disks(home),
+        _ledger(home),
+        _mlflow(home.tracking_uri, mlflow),
+        _prefect(os.environ, prefect),
+        _remote(home),
+        _clock({"MLflow": mlflow, "Prefect": prefect}),
+    ]
+
+
+def _machine() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    yield Finding("machine", f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GiB of memory")
+    yield Finding("versions", f"ratchet-rl {version('ratchet-rl')}, Python {platform.python_version()}")
+    if importlib.util.find_spec("torch") is None:
+        remedy = "To train: pip install 'ratchet-rl[train]'."
+        yield Finding("torch", "not installed: recipes, rows and graders can be checked, nothing can be trained", remedy)
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        gpu = f"{torch.cuda.get_device_name(0)}, {free / GIB:.1f} of {total / GIB:.1f} GiB free"
+        yield Finding("torch", f"{torch.__version__}; {gpu}; driver {driver() or 'unknown'}")
+    elif driver() is not None:
+        remedy = "Install a CUDA build of torch that this driver supports: https://pytorch.org/get-started/locally."
+        yield Finding("torch", f"{torch.__version__} does not use the GPU of this machine, whose driver is {driver()}", remedy)
+    else:
+        yield Finding("torch", f"{torch.__version__}; no GPU: runs use the CPU")
+
+
+def _disks(home: Home) -> Iterator[Finding]:
+    places = {"project": home.project, "state": home.state, "temporary files": Path(tempfile.gettempdir())}
+    for name, place in places.items():
+        free = free_bytes(place) / GIB
+        remedy = "" if free >= LEAST_DISK else "Free space (`ratchet gc` says what is deleted), or move RATCHET_HOME or TMPDIR."
+        yield Finding(f"disk: {name}", f"{free:,.1f} GiB free at {place}", remedy)
+
+
+def _ledger(home: Home) -> Finding:
+    file = sqlite_file(home.ledger) if home.ledger.startswith("sqlite") else None
+    if file is not None and not file.exists():
+        return Finding("ledger", f"{file} is made by the first run")
+    try:
+        ledger = Ledger(home.ledger)
+    except RatchetError as error:
+        return Finding("ledger", "cannot be used", str(error))
+    return Finding("ledger", f"{ledger.place} answers")
+
+
+def ask_mlflow(uri: str) -> Answer | None:
+    """The answer to a request that needs the login; None if MLflow is a local database."""
+    if not uri.startswith(("http://", "https://")):
+        return None
+    name, password = (os.environ.get(f"MLFLOW_TRACKING_{part}", "") for part in ("USERNAME", "PASSWORD"))
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    secret = f"Bearer {token}" if token else _basic(f"{name}:{password}") if name else None
+    return _ask(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1", secret)
+
+
+def ask_prefect(environment: Mapping[str, str]) -> Answer | None:
+    """The answer to a request that needs the token; None if no server is named."""
+    api = environment.get("PREFECT_API_URL")
+    if api is None:
+        return None
+    login, key = environment.get("PREFECT_API_AUTH_STRING"), environment.get("PREFECT_API_KEY")
+    return _ask(f"{api.rstrip('/')}/admin/version", _basic(login) if login else f"Bearer {key}" if key else None)
+
+
+def _basic(login: str) -> str:
+    return f"Basic {base64.b64encode(login.encode()).decode()}"
+
+
+def _ask(url: str, secret: str | None) -> Answer:
+    if urlsplit(url).scheme not in ("http", "https"):
+        return Answer(0, "its address does not begin with http:// or https://")
+    request = urllib.request.Request(url, headers={"Authorization": secret} if secret else {})  # noqa: S310 - checked
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:  # noqa: S310
+            return Answer(reply.status, reply.read(10_000).decode(errors="replace"), reply.headers.get("Date"))
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, "", error.headers.get("Date"))
+    except (OSError, ValueError) as error:
+        return Answer(0, visible(redacted(str(getattr(error, "reason", error)))))
+
+
+def _mlflow(uri: str, answer: Answer | None) -> Finding:
+    place = redacted(uri)
+    if answer is None:
+        return Finding("MLflow", f"a local database, {place}")
+    return _answered(
+        "MLflow", place, answer, "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.", "MLFLOW_TRACKING_URI"
+    )
+
+
+def _prefect(environment: Mapping[str, str], answer: Answer | None) -> Finding:
+    if answer is None:
+        return Finding("Prefect", "no server is named: each run starts one of its own (PREFECT_API_URL names one)")
+    place = redacted(environment["PREFECT_API_URL"])
+    found = _answered("Prefect", place, answer, "Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY.", "PREFECT_API_URL")
+    theirs, ours = _text(answer.body), version("prefect")
+    if found.ok and theirs != ours:
+        said = f"{place} has version {visible(theirs)}, this machine {ours}"
+        return Finding("Prefect", said, "Install the same version on both: a newer client fails on an older server.")
+    return found
+
+
+def _answered(name: str, place: str, answer: Answer, login: str, variable: str) -> Finding:
+    if answer.status in (401, 403):
+        return Finding(name, f"{place} refuses the login ({answer.status})", login)
+    if answer.status == 0:
+        return Finding(name, f"{place} does not answer: {answer.body}", f"Start it, or correct {variable}.")
+    if answer.status != 200:
+        return Finding(name, f"{place} answers {answer.status}", f"Look into its log, or correct {variable}.")
+    return Finding(name, f"{place} answers")
+
+
+def _text(body: str) -> str:
+    try:
+        return str(json.loads(body))
+    except ValueError:
+        return body[:80]
+
+
+def _remote(home: Home) -> Finding:
+    try:
+        remote = default_remote(home.project, home.dvc)
+    except RatchetError as error:
+        return Finding("DVC remote", "cannot be read", str(error))
+    scheme = urlsplit(remote).scheme
+    if scheme in PLUGINS and importlib.util.find_spec(PLUGINS[scheme]) is None:
+        package = "'ratchet-rl[server]'" if scheme == "s3" else PLUGINS[scheme].replace("_", "-")
+        return Finding("DVC remote", f"{remote} needs {PLUGINS[scheme].replace('_', '-')}", f"pip install {package}")
+    return Finding("DVC remote", f"{remote}" + (" (`ratchet data push` tries it)" if scheme else ""))
+
+
+def _clock(answers: Mapping[str, Answer | None]) -> Finding:
+    skews = {name: skew for name, answer in answers.items() if answer is not None and (skew := answer.skew) is not None}
+    if not skews:
+        return Finding("clock", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; there is no server to compare it with")
+    name, worst = max(skews.items(), key=lambda one: abs(one[1]))
+    if abs(worst) > SKEW:
+        how = "ahead of" if worst > 0 else "behind"
+        return Finding("clock", f"that of {name} is {abs(worst):.0f} s {how} this one", "Synchronise both with NTP.")
+    return Finding("clock", f"within {SKEW:g} s of {', '.join(skews)}")

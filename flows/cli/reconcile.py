@@ -1,0 +1,60 @@
+"""``ratchet reconcile``: put right what dead processes left."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
+
+if TYPE_CHECKING:
+    from ratchet.components.home import Home
+
+
+def reconcile(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    prefect_port: Annotated[int, typer.Option(help="Port of this project's Prefect server, if it runs.")] = 4200,
+) -> None:
+    """End killed runs in the ledger, MLflow and Prefect, and start the slots again that they left.
+
+    A run whose process may be alive is left alone. Prefect is asked if PREFECT_API_URL names a server, or the project's own is
+    up; a slot that it starts again ends as Skipped if a newer one of its schedule is due. `ratchet schedule`, and each run
+    of a deployment, do the same when they begin. A standstill that the recipe's `notify` wants to know of is told.
+
+    Example: ratchet reconcile
+    """
+    from ratchet.components.home import Home
+    from ratchet.components.ledger.ledger import Ledger
+    from ratchet.flows.cli.status import load_recipe_if_any
+    from ratchet.flows.settings import apply
+
+    home = Home.here()
+    apply(home)
+    prefect = find_prefect(home, prefect_port)
+    from ratchet.flows import reconcile as reconciling
+    from ratchet.flows.notifications import standstills_told
+
+    said: list[str] = []
+    reconciling.reconcile(home, said.append, prefect)
+    if (loaded := load_recipe_if_any(recipe, overrides)) is not None:
+        standstills_told(home, Ledger(home.ledger), loaded)
+    for text in said or ["nothing to put right"]:
+        print(text, file=sys.stderr)
+
+
+def find_prefect(home: "Home", port: int) -> bool:
+    """Whether there is a Prefect server: the one that the settings name, or the project's; it is then used.
+
+    Raises:
+        RatchetError: if the settings name one that does not answer.
+    """
+    from ratchet.flows.servers import start as servers
+    from ratchet.flows.servers.api_token import token_of
+
+    if servers.api_is_given():
+        return True
+    if servers.is_running(home, port):
+        servers.use(port, token_of(home))
+        return True
+    return False

@@ -1,0 +1,142 @@
+"""What a flow run decides before it begins: whether its slot has its turn, is skipped, or lets another go first."""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import Pause
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed, Scheduled
+
+from ratchet.components.ledger import slots
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.run import dates
+from ratchet.components.run.outcome import RunResult
+from ratchet.components.run.project import Project
+from ratchet.components.run.record import Run
+from ratchet.components.run.turns import Action, Phase, SlotRun, named, turn_of, without_turn
+
+SKIPPED = "Skipped"  # name of the state Completed of a run that had nothing to do or no turn
+SECONDS = 20.0  # until a run that let another go first asks again; Prefect's own wait for a concurrency slot is 30
+UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
+MOST = 200  # flow runs per request, which is Prefect's limit
+
+
+def this_flow_run() -> FlowRun | None:
+    """This flow run, if a schedule made it."""
+    if deployment.id is None:
+        return None
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(UUID(flow_run.id))
+    return found if found.auto_scheduled else None
+
+
+def logical_date(found: FlowRun | None) -> str:
+    """The slot of a run that nobody named: its scheduled time, or to the minute when it was begun by hand or by an event."""
+    if found is not None and found.expected_start_time is not None:
+        return named(found.expected_start_time)
+    return str(flow_run.scheduled_start_time.strftime("%Y-%m-%dT%H:%M"))
+
+
+def not_now(project: Project, slot: str, found: FlowRun | None) -> State[None] | None:
+    """The state ``Skipped`` of a scheduled run that has no turn; None if it has, or if no schedule made it.
+
+    Raises:
+        Pause: another goes first. The process ends, and Prefect starts the flow run again.
+    """
+    if found is None or found.deployment_id is None:
+        return None
+    now = datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        rules, (mine, *others) = project.recipe.schedule, due_runs(client, project.ledger, found, found.deployment_id)
+        for other, reason in without_turn(mine, others, rules, now).items():  # so that no process has to start for it
+            client.set_flow_run_state(UUID(other), Completed(name=SKIPPED, message=reason), force=True)
+        turn = turn_of(mine, others, rules, now)
+        if turn.action is Action.WAIT:
+            again: State[None] = Scheduled(scheduled_time=now + timedelta(seconds=SECONDS), name="Waiting", message=turn.reason)
+            client.set_flow_run_state(found.id, again, force=True)
+            raise Pause(turn.reason)
+    if turn.action is Action.SKIP:
+        slots.leave(project.ledger, dates.slot_of(project.recipe, slot), slots.SKIPPED)
+        print(f"skipped: {turn.reason}", file=sys.stderr)
+        return Completed(name=SKIPPED, message=turn.reason)
+    return None
+
+
+def due_runs(client: SyncPrefectClient, ledger: Ledger, found: FlowRun, deployment_id: UUID) -> list[SlotRun]:
+    """This run; and its deployment's others that are not finished, next ones included, or that ended after this one's slot."""
+    ours = FlowRunFilterDeploymentId(any_=[deployment_id])
+    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(UNFINISHED)))
+    unfinished = FlowRunFilter(deployment_id=ours, state=states)
+    later = FlowRunFilter(deployment_id=ours, end_time=FlowRunFilterEndTime(after_=found.expected_start_time))
+    first, last = FlowRunSort.EXPECTED_START_TIME_ASC, FlowRunSort.EXPECTED_START_TIME_DESC
+    runs = {found.id: found}
+    for asked, order in ((later, last), (unfinished, first)):
+        for one in client.read_flow_runs(flow_run_filter=asked, sort=order, limit=MOST):
+            runs.setdefault(one.id, one)
+    working, left = slots.begun(ledger), {taken.flow_run for taken in slots.abandoned(ledger)}
+    dated = [(one, one.expected_start_time) for one in runs.values() if one.expected_start_time is not None]
+    return [
+        SlotRun(
+            str(one.id),
+            slot,
+            phase(one, one.id == found.id, str(one.id) in working, str(one.id) in left),
+            bool(one.auto_scheduled),
+            busy(client, one),
+        )
+        for one, slot in dated
+    ]
+
+
+def phase(run: FlowRun, mine: bool, working: bool, left: bool) -> Phase:
+    """Where a flow run is.
+
+    Args:
+        working, left: whether the ledger knows it as at work on its slot, or as having left it.
+    """
+    if run.state is None or run.state.is_scheduled() or mine:
+        return Phase.INTERRUPTED if left else Phase.WAITING
+    if run.state.is_final():
+        return Phase.ENDED
+    return Phase.WORKING if working else Phase.ACTIVE
+
+
+def busy(client: SyncPrefectClient, run: FlowRun) -> list[tuple[datetime, datetime | None]]:
+    """When a flow run's process ran, as far as is known: a crash may have been found much later than it happened."""
+    if run.start_time is None or (run.state is not None and run.state.name == SKIPPED):
+        return []
+    states = sorted(client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
+    return [
+        (state.timestamp, following.timestamp if following else None)
+        for state, following in zip(states, [*states[1:], None], strict=True)
+        if state.is_running() and not (following and following.is_crashed())
+    ]
+
+
+def once(run: Run, slot: str, do: Callable[[], RunResult]) -> RunResult:
+    """The result of the run, unless the work of its slot is done; its flow run is not a dead process's once that is known."""
+    try:
+        return dates.once(run, dates.slot_of(run.recipe, slot), flow_run.id, is_cancelled, do)
+    finally:
+        if flow_run.id is not None:
+            run.ledger.forget_flow_run(flow_run.id)
+
+
+def is_cancelled() -> bool:
+    """Whether a person cancelled this flow run in Prefect; a signal alone may also be the end of a worker."""
+    if flow_run.id is None:
+        return False
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run.id)).state
+    return state is not None and (state.is_cancelling() or state.is_cancelled())

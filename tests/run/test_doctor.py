@@ -1,0 +1,124 @@
+"""What `ratchet doctor` finds: against a server of the test's own on the loopback, and with faults made by hand."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.home import Home
+from ratchet.components.run import doctor
+from ratchet.components.run.doctor import Answer, Finding, ask_mlflow, ask_prefect, examined
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the server says; keeps the Authorization headers."""
+
+    def do_GET(self) -> None:
+        server: Server = self.server  # type: ignore[assignment]
+        server.logins.append(self.headers.get("Authorization"))
+        self.send_response(server.status)
+        self.end_headers()
+        self.wfile.write(server.body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return self.server.date or super().date_time_string(timestamp)  # type: ignore[attr-defined,no-any-return]
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+class Server(HTTPServer):
+    status, body, date = 200, b"{}", ""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.logins: list[str | None] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as found:
+        thread = threading.Thread(target=found.serve_forever, daemon=True)
+        thread.start()
+        yield found
+        found.shutdown()
+
+
+def found(home: Home, name: str) -> Finding:
+    return next(one for one in examined(home) if one.name == name)
+
+
+def test_a_project_without_servers_is_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "RATCHET_LEDGER_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    home = Home(tmp_path, tmp_path / "state")
+    assert [one for one in examined(home) if not one.ok and not one.name.startswith("disk")] == []
+    assert not home.state.exists()  # nothing was made
+
+
+def test_a_full_disk_and_a_missing_torch_have_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "free_bytes", lambda _: 10**8)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    home = Home(tmp_path, tmp_path)
+    assert "ratchet gc" in found(home, "disk: state").remedy
+    assert "ratchet-rl[train]" in found(home, "torch").remedy
+
+
+def test_a_damaged_ledger_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RATCHET_LEDGER_URL", raising=False)
+    (tmp_path / "ledger.db").write_bytes(b"not a database" * 100)
+    assert "damaged" in found(Home(tmp_path, tmp_path), "ledger").remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "remedy"),
+    [(200, "answers", ""), (401, "refuses the login (401)", "MLFLOW_TRACKING_USERNAME"), (500, "answers 500", "log")],
+)
+def test_mlflow_with_its_login(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, said: str, remedy: str
+) -> None:
+    server.status = status
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    one = found(Home(tmp_path, tmp_path), "MLflow")
+    assert said in one.said
+    assert remedy in one.remedy
+    assert server.logins[0] == "Basic YW5uOnNlY3JldA=="  # base64 of ann:secret
+
+
+def test_a_prefect_server_of_another_version(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"{server.url}/api")
+    server.body = b'"1.0.0"'
+    assert "the same version on both" in found(Home(tmp_path, tmp_path), "Prefect").remedy
+    server.body = f'"{version("prefect")}"'.encode()
+    assert found(Home(tmp_path, tmp_path), "Prefect").ok
+
+
+def test_a_server_that_is_gone_is_said_at_once() -> None:
+    answer = ask_prefect({"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert answer is not None
+    assert (answer.status, "refused" in answer.body) == (0, True)
+    assert ask_prefect({}) is None
+    assert ask_mlflow("sqlite:///x.db") is None
+
+
+def test_a_clock_that_differs(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    assert found(Home(tmp_path, tmp_path), "clock").ok
+    server.date = "Fri, 01 Jan 2021 00:00:00 GMT"
+    one = found(Home(tmp_path, tmp_path), "clock")
+    assert "behind this one" in one.said
+    assert "NTP" in one.remedy
+    assert Answer(200, "").skew is None
+
+
+def test_a_remote_whose_plugin_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    remote = far\n['remote \"far\"']\n    url = s3://bucket/dvc\n")
+    assert found(Home(tmp_path, tmp_path), "DVC remote").ok
+    monkeypatch.setitem(doctor.PLUGINS, "s3", "no_such_module")
+    assert "ratchet-rl[server]" in found(Home(tmp_path, tmp_path), "DVC remote").remedy
