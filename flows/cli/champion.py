@@ -106,7 +106,8 @@ def finish(occasion: "Occasion", recipe: "Recipe", promotion: "Promotion", json_
     from ratchet.flows.cli.views.history import print_champion
     from ratchet.flows.notifications import tell_all
 
-    tell_all(decision(occasion, recipe.name, promotion), recipe)
+    if promotion.by != "gate":  # else it was the champion already
+        tell_all(decision(occasion, recipe.name, promotion), recipe)
     if json_output:
         print(as_json(promotion.as_json()))
     else:
