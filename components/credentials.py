@@ -40,9 +40,11 @@ _VALUE = rf"{_REFERENCE}(?:{_QUOTED}|{_PLAIN})"
 _IS = r"(?:\s{0,8}[:=]\s{0,8}|%(?:25){0,3}3[ad])"
 _HIDDEN = r"\1\g<quote>***\g<quote>"
 _PERCENT = r"%(?:25){0,3}"  # encoded up to three times more
+_NOT_OF_A_TOKENIZER = "".join(f"(?<!{name})" for name in ("bos", "eos", "pad", "unk", "sep", "cls", "mask", "image", "stop"))
 _NAMED = (  # the ends of names; "eos_token" and "max_new_tokens" are none
-    r"(?:secret|passwd|password|passwrd|passphrase|credentials?|auth_?string|(?:api|access|private|account|signing)[_-]?key"
-    r"|(?:access|auth|api|bearer|hf|hub|id|refresh|session)[_-]?token|(?-i:[A-Z0-9]_TOKEN))"
+    r"(?:secret|passwd|password|passwrd|passphrase|credentials?|auth_?string|SharedAccessSignature"
+    r"|(?:api|access|private|account|signing|secret|hook)[_-]?key|(?:access|auth|api|bearer|hf|hub|id|refresh|session)[_-]?token"
+    rf"|{_NOT_OF_A_TOKENIZER}_token|(?<![\w-])(?:pwd|pass)(?==))"
 )
 _APPRISE = (  # services whose addresses have their credentials in the path: https://github.com/caronc/apprise/wiki
     r"bark|dingtalk|discord|feishu|flock|glip|gchat|gotifys?|guilded|ifttt|join|lametric|lark|line|mailgun|mailtos?|matrixs?"
@@ -51,17 +53,17 @@ _APPRISE = (  # services whose addresses have their credentials in the path: htt
 )
 _WEBHOOKS = (
     r"hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/(?:v\d{1,3}/)?webhooks/"
-    r"|\.webhook\.office\.com/\w{1,64}/|chat\.googleapis\.com/v1/spaces/|api\.telegram\.org/bot"
+    r"|outlook\.office\.com/webhook/|\.webhook\.office\.com/\w{1,64}/|chat\.googleapis\.com/v1/spaces/|api\.telegram\.org/bot"
 )
 _KEYS = (
-    r"sk-[\w-]{16,}|[srp]k_(?:live|test)_\w{16,}|hf_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|gl(?:pat|ptt|rt)-[\w-]{16,}"
+    r"sk-[\w-]{16,}|whsec_[\w+/=-]{12,}|[srp]k_(?:live|test)_\w{16,}|hf_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|gl(?:pat|ptt|rt)-[\w-]{16,}"
     r"|pn[ub]_\w{20,}|npm_\w{30,}|pypi-[\w-]{16,}|dapi[0-9a-f]{32}|hv[sb]\.[\w-]{20,}|SG\.[\w-]{16,}\.[\w-]{16,}"
     r"|A(?:KI|SI)A[0-9A-Z]{16}|AIza[\w-]{30,}|ya29\.[\w-]{20,}|xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}|\d{8,12}:AA[\w-]{30,}"
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?"
 )
 _PREFIXES = (
-    "sk- sk_ pk_ rk_ hf_ gho_ ghp_ ghr_ ghs_ ghu_ github_pat_ glpat- glptt- glrt- pnu_ pnb_ npm_ pypi- dapi hvs. hvb. sg. akia "
-    "asia aiza ya29. xox xapp- :aa eyj"
+    "sk- whsec_ sk_ pk_ rk_ hf_ gho_ ghp_ ghr_ ghs_ ghu_ github_pat_ glpat- glptt- glrt- pnu_ pnb_ npm_ pypi- dapi hvs. hvb. "
+    "sg. akia asia aiza ya29. xox xapp- :aa eyj"
 )
 _LABELS = r"mailto|from|to|cc|bcc|sender|reply-to|e-?mail|mail|author|contact|address|by|see|ssh|git"
 
@@ -86,7 +88,7 @@ LIKELY = (  # by the name before them
     ),
     _rule("bearer", r"\b(bearer\s{1,8})(?=[a-z.~+/=_-]{0,64}\d)[\w.~+/=-]{8,4096}", r"\1***"),
     _rule(
-        "secret passw passphrase credential auth_string authstring key token",
+        "secret passw passphrase credential auth_string authstring sharedaccess key token pwd= pass=",
         rf"({_NAMED}{_ESCAPES}[\"']?{_IS}){_VALUE}",
         _HIDDEN,
     ),
@@ -97,31 +99,41 @@ LIKELY = (  # by the name before them
         _HIDDEN,
     ),
     _rule("token", rf"((?<![\w-])token=|(?:(?<=\")|(?<='))token{_ESCAPES}[\"']\s{{0,8}}:\s{{0,8}}){_VALUE}", _HIDDEN),
+    _rule("--", rf"(--[a-z-]{{0,40}}(?:password|passwd|secret|token|api-key)\s{{1,4}})(?!-|(?-i:[A-Z_]+\b)){_VALUE}", _HIDDEN),
     _rule("code=", r"([?&]code=)[\w%+/=-]{20,}", r"\1***"),
     _rule(  # user:password@host without a scheme
         "@",
         rf"(?<![\w.+/@%-])(?!(?:{_LABELS}):)[\w.+-]{{1,64}}:(?!\d+@)[^\s:@/\"'<>,;()]{{3,128}}@"
-        r"(?=(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}\b|localhost\b|[\w.-]{1,128}:\d{2,5}\b(?!:))",
+        r"(?=(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}\b|\d{1,3}(?:\.\d{1,3}){3}\b|localhost\b|[\w.-]{1,128}:\d{2,5}\b(?!:))",
         "***@",
     ),
 )
 
 SECRET_NAME = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASS|PASSPHRASE|PASSCODE|CREDENTIALS?|(?:API|ACCESS|PRIVATE|SECRET|ACCOUNT|SIGNING)_?KEY"
-    r"|APIKEY|AUTH_STRING|AUTH|WEBHOOK)(?:_ID|_URL|_VALUE|_\d+)?$",
+    rf"(?:^|{_NOT_OF_A_TOKENIZER}_)(?:TOKEN|SECRET|(?:PG)?PASSWORD|PASSWD|PASS|PASSPHRASE|PASSCODE|CREDENTIALS?|(?:API|ACCESS|PRIVATE|SECRET|ACCOUNT|SIGNING)_?KEY"
+    r"|APIKEY|AUTH_STRING|AUTH|WEBHOOK|(?<=_)(?:KEY|PWD))(?:_ID|_URL|_VALUE|_\d+)?$",
     re.IGNORECASE,
 )
 
 
 def secrets_of(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
     """The values of variables named like credentials, and the passwords of URLs in any variable, in each form they may take."""
-    found: set[str] = set()
+    found = set(_given)
     for name, value in environment.items():
         if is_secret_name(name):
             found.update(_forms(value))
         elif "@" in value and "://" in value:
             found.update(_forms_of_url(value))
     return frozenset(found)
+
+
+def keep_secret(value: str) -> str:
+    """From here on, hide a value that a recipe names by its variable, whatever the variable is called."""
+    _given.update(_forms(value))
+    return value
+
+
+_given: set[str] = set()
 
 
 @lru_cache(maxsize=4096)
@@ -173,6 +185,11 @@ def hidden(text: str, rules: Iterable[Rule]) -> str:
         if any(needle in lower for needle in rule.needles):
             text = re.sub(rule.pattern, rule.replacement, text)
     return text
+
+
+def hides(name: str, value: str) -> bool:
+    """Whether a value is a credential because of its name; the name of a variable, or a reference to one, is none."""
+    return is_secret_name(name) and re.match(rf"(?i){_REFERENCE}.", value) is not None
 
 
 def is_credential(text: str) -> bool:

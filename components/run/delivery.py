@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ratchet.components.credentials import keep_secret
 from ratchet.components.recipe.notify import Notification
 from ratchet.components.run.notice import Notice
 from ratchet.components.text import visible
@@ -64,7 +65,7 @@ def variable(name: str) -> str:
     value = os.environ.get(name)
     if not value:
         raise UndeliveredError(f"the environment variable {name} is not set; set it where runs start", passing=False)
-    return value
+    return keep_secret(value)
 
 
 def key_of(secret: str) -> bytes:
