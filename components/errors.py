@@ -10,6 +10,7 @@
     │   └── BackupError         the file to restore is missing, or not a whole backup (exit 2)
     ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
+        ├── UnansweredError     MLflow did not answer for as long as a step waits for it
         ├── LedgerUnavailableError  the ledger's database is out of reach, locked or full, which may pass
         ├── StaleChampionError  the champion changed since the verdict
         └── ClaimLostError      another process may continue this run, and this one may not
@@ -66,6 +67,10 @@ class PausedError(RatchetError):
 
 class RegistryError(RatchetError):
     """The ledger, the registry, or their agreement is broken."""
+
+
+class UnansweredError(RegistryError):
+    """MLflow did not answer for as long as a step waits for it; the same command resumes the run."""
 
 
 class LedgerUnavailableError(RegistryError):

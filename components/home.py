@@ -82,6 +82,11 @@ class Home:
         return self.state / "reports"
 
     @property
+    def journals(self) -> Path:
+        """Figures that MLflow does not have yet."""
+        return self.state / "journals"
+
+    @property
     def dvc(self) -> Path:
         return self.state / "dvc"
 

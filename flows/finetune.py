@@ -28,6 +28,7 @@ from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
 from ratchet.components.run.told import told_of
+from ratchet.components.run.unsent import send_journals
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
@@ -36,7 +37,7 @@ from ratchet.components.stages.stage import Stage
 from ratchet.components.user_code import own_process
 from ratchet.flows import endings, tasks, turns
 from ratchet.flows.cli.views.console import Display, print_result, say
-from ratchet.flows.notifications import failures_told, standstills_told, tell_all
+from ratchet.flows.notifications import Tell, standstills_told, told_once
 from ratchet.flows.reconcile import reconcile
 from ratchet.flows.redaction import without_secrets
 from ratchet.flows.servers.watcher import watched
@@ -102,11 +103,11 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     home = Home.here()
     apply(home)
     loaded = load_recipe(Path(recipe), overrides)
-    with failures_told(loaded):
-        return run_loaded(home, loaded, stop, slot)
+    with told_once(loaded) as tell:
+        return run_loaded(home, loaded, stop, slot, tell)
 
 
-def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None) -> Any:
+def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None, tell: Tell) -> Any:
     """Check the machine, run the recipe, print its result, and tell it to whoever wants to know."""
     scheduled = turns.this_flow_run() if slot is None else None
     date = slot or turns.logical_date(scheduled)
@@ -120,6 +121,7 @@ def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None)
     recorded = stop is not Stage.PLAN
     if recorded:
         reconcile(home, say, prefect=deployment.id is not None)
+        send_journals(project, say)
         standstills_told(home, project.ledger, loaded)
     if (skipped := turns.not_now(project, date, scheduled)) is not None:
         return skipped
@@ -131,8 +133,8 @@ def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None)
         print_result(result, run)
     said = told_of(run, result)
     link = endings.mlflow_page(home.tracking_uri, result.run_id) or result.report
-    tell_all(notice_of(project.name, result, said, link), loaded)
-    if run.run_id is not None:
+    tell(notice_of(project.name, result, said, link))
+    if run.figures.begun:
         clean_up_after_run(project, say)
     return endings.ended(project.name, result, said, home.tracking_uri)
 

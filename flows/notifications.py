@@ -1,11 +1,12 @@
 """Tell Prefect's automations and the receivers of the recipe what happened."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from prefect.blocks.core import Block
 
+from ratchet.components.errors import ClaimLostError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe
@@ -15,6 +16,8 @@ from ratchet.components.run.notice import Notice, failure
 from ratchet.components.run.stale import standstills
 from ratchet.flows.cli.views.console import say
 from ratchet.flows.events import emit
+
+Tell = Callable[[Notice | None], None]
 
 
 def tell_all(notice: Notice | None, recipe: Recipe) -> None:
@@ -28,17 +31,23 @@ def tell_all(notice: Notice | None, recipe: Recipe) -> None:
 
 
 def standstills_told(home: Home, ledger: Ledger, recipe: Recipe) -> None:
-    """Tell that no run finished, or no version was promoted, for longer than the recipe allows; each standstill once."""
-    for entry, notice in standstills(home, ledger, recipe):
-        emit(notice)
-        deliver(entry, notice)
+    """Tell that no run finished, or no version was promoted, for longer than the recipe allows.
+
+    Each receiver is told of a standstill once; one that could not be reached is told the next time.
+    """
+    for found in standstills(home, ledger, recipe):
+        if found.is_new:
+            emit(found.notice)
+        if deliver(found.entry, found.notice):
+            found.note()
 
 
-def deliver(entry: Notification, notice: Notice) -> None:
-    """Deliver, or report why not."""
+def deliver(entry: Notification, notice: Notice) -> bool:
+    """Deliver, or report why not; whether it was delivered."""
     reason = delivered(lambda: _to_block(entry.block, notice) if entry.block else send(entry, notice))
     if reason is not None:
         say(f"could not notify {entry.to} that {notice.title}: {reason}")
+    return reason is None
 
 
 def _to_block(name: str, notice: Notice) -> None:
@@ -49,10 +58,22 @@ def _to_block(name: str, notice: Notice) -> None:
 
 
 @contextmanager
-def failures_told(recipe: Recipe) -> Iterator[None]:
-    """Tell of an error that leaves the block."""
+def told_once(recipe: Recipe) -> Iterator[Tell]:
+    """Within the block, tell how the run ended; an error that leaves it is told unless that was.
+
+    A run that another process took over did not fail.
+    """
+    told: list[Notice | None] = []
+
+    def tell(notice: Notice | None) -> None:
+        told.append(notice)
+        tell_all(notice, recipe)
+
     try:
-        yield
+        yield tell
+    except ClaimLostError:
+        raise
     except Exception as error:
-        tell_all(failure(recipe.name, error), recipe)
+        if not told:
+            tell_all(failure(recipe.name, error), recipe)
         raise

@@ -86,7 +86,7 @@ def note_flow_run(run: Run) -> None:
     """End earlier flow runs whose processes are gone, as far as this server knows them; and record that of this run."""
     ledger = run.ledger
     end_past_flow_runs(ledger)
-    if flow_run.id is not None:
+    if flow_run.id is not None and flow_run.flow_name == "finetune":  # one with legs elsewhere outlives its claims
         ledger.note_flow_run(str(flow_run.id), run.identity, run.claim.token)
 
 

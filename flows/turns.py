@@ -21,15 +21,19 @@ from prefect.states import Completed, Scheduled
 
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.recipe import When
 from ratchet.components.run import dates
+from ratchet.components.run.news import nothing_new
 from ratchet.components.run.outcome import RunResult
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run
 from ratchet.components.run.turns import Action, Phase, SlotRun, named, turn_of, without_turn
+from ratchet.components.stages.stage import Context
 
 SKIPPED = "Skipped"  # name of the state Completed of a run that had nothing to do or no turn
 SECONDS = 20.0  # until a run that let another go first asks again; Prefect's own wait for a concurrency slot is 30
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
+CAUGHT_UP = "ratchet-slot"  # tag of a flow run for a slot that Prefect's scheduler missed
 MOST = 200  # flow runs per request, which is Prefect's limit
 
 
@@ -39,7 +43,12 @@ def this_flow_run() -> FlowRun | None:
         return None
     with get_client(sync_client=True) as client:
         found = client.read_flow_run(UUID(flow_run.id))
-    return found if found.auto_scheduled else None
+    return found if of_schedule(found) else None
+
+
+def of_schedule(run: FlowRun) -> bool:
+    """Whether a flow run is of a slot: made by Prefect's scheduler, or by us for a slot that it missed."""
+    return bool(run.auto_scheduled) or CAUGHT_UP in run.tags
 
 
 def logical_date(found: FlowRun | None) -> str:
@@ -59,7 +68,8 @@ def not_now(project: Project, slot: str, found: FlowRun | None) -> State[None] |
         return None
     now = datetime.now(UTC)
     with get_client(sync_client=True) as client:
-        rules, (mine, *others) = project.recipe.schedule, due_runs(client, project.ledger, found, found.deployment_id)
+        mine, *others = due_runs(client, project.ledger, found, found.deployment_id)
+        rules = project.recipe.schedule
         for other, reason in without_turn(mine, others, rules, now).items():  # so that no process has to start for it
             client.set_flow_run_state(UUID(other), Completed(name=SKIPPED, message=reason), force=True)
         turn = turn_of(mine, others, rules, now)
@@ -67,11 +77,20 @@ def not_now(project: Project, slot: str, found: FlowRun | None) -> State[None] |
             again: State[None] = Scheduled(scheduled_time=now + timedelta(seconds=SECONDS), name="Waiting", message=turn.reason)
             client.set_flow_run_state(found.id, again, force=True)
             raise Pause(turn.reason)
-    if turn.action is Action.SKIP:
-        slots.leave(project.ledger, dates.slot_of(project.recipe, slot), slots.SKIPPED)
-        print(f"skipped: {turn.reason}", file=sys.stderr)
-        return Completed(name=SKIPPED, message=turn.reason)
-    return None
+    why = turn.reason if turn.action is Action.SKIP else nothing_to_do(project)
+    if why is None:
+        return None
+    slots.leave(project.ledger, dates.slot_of(project.recipe, slot), slots.SKIPPED)
+    print(f"skipped: {why}", file=sys.stderr)
+    return Completed(name=SKIPPED, message=why)
+
+
+def nothing_to_do(project: Project) -> str | None:
+    """Why a slot that has its turn has nothing to train on, by ``schedule.when``."""
+    if project.recipe.schedule.when == When():
+        return None
+    context = Context(project.recipe, project.home)
+    return nothing_new(context, project.ledger, slots.last_look(project.ledger, project.name))
 
 
 def due_runs(client: SyncPrefectClient, ledger: Ledger, found: FlowRun, deployment_id: UUID) -> list[SlotRun]:
@@ -92,7 +111,7 @@ def due_runs(client: SyncPrefectClient, ledger: Ledger, found: FlowRun, deployme
             str(one.id),
             slot,
             phase(one, one.id == found.id, str(one.id) in working, str(one.id) in left),
-            bool(one.auto_scheduled),
+            of_schedule(one),
             busy(client, one),
         )
         for one, slot in dated

@@ -51,6 +51,8 @@ def engine_of(url: str) -> sa.Engine:
         if (file := sqlite_file(url)) is not None:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         parsed = with_driver(sa.make_url(url))
+        if "@" in (parsed.host or ""):  # a part of the password, which an error would show
+            raise ValueError("an @ in the host")
         # With parameters, an error would print sealed figures.
         engine = sa.create_engine(parsed, hide_parameters=True, **_arguments(parsed))
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ratchet.components.errors import LedgerUnavailableError, RegistryError
 from ratchet.components.text import visible
@@ -55,7 +55,7 @@ BY_CODE: tuple[tuple[str, Failure], ...] = (
     ("55P03", BUSY),
     ("57014", BUSY),  # a statement_timeout of the server's
     ("53100", FULL),
-    ("53", ROOM),
+    ("53300", ROOM),
     ("08", GONE),
     ("57P", GONE),  # it shuts down, starts or recovers
 )
@@ -79,9 +79,9 @@ def failure_of(error: SQLAlchemyError) -> Failure:
     code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     if code is not None:
         return next((failure for beginning, failure in BY_CODE if code.startswith(beginning)), OTHER)
-    if type(cause).__name__ != "OperationalError":  # PEP 249; every driver has its own class of that name
-        return OTHER
     words = str(cause)
+    if not isinstance(error, OperationalError):
+        return ADDRESS if "invalid connection option" in words else OTHER
     if 'database "' in words and "does not exist" in words:
         return ABSENT
     if 'role "' in words and "does not exist" in words:

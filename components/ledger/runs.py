@@ -14,7 +14,7 @@ class Runs(Database):
     """One row per run. Of the runs with one identity at most one is open (it has no result yet), and only that one changes."""
 
     def open_run(self, identity: str) -> str | None:
-        """The MLflow run of an identity that began and did not finish."""
+        """The MLflow run of an identity that began and did not finish; an id of ours until MLflow has opened it."""
         query = sa.select(runs.c.run_id).where(*_open(identity))
         with self.transaction() as connection:
             return connection.execute(query).scalar()
@@ -27,6 +27,13 @@ class Runs(Database):
             connection.execute(runs.delete().where(*_open(identity)))
             values = {"identity": identity, "model": model, "run_id": run_id, "begun": begun}
             connection.execute(runs.insert().values(**values, status="running", started=now()))
+
+    def name_run(self, identity: str, before: str, run_id: str) -> None:
+        """Record the id that MLflow gave to a run which began while it was away, under an id of ours."""
+        if before != run_id:
+            mine = sa.and_(runs.c.identity == identity, runs.c.run_id == before)
+            with self.transaction() as connection:
+                connection.execute(runs.update().where(mine).values(run_id=run_id))
 
     def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:
         """Record how the open run of an identity ended."""

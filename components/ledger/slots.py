@@ -23,6 +23,13 @@ class Slot(NamedTuple):
         return equal(slots, self._asdict())
 
 
+class Look(NamedTuple):
+    """The data of a recipe as a run finds them."""
+
+    data: str  # digest of the section data, of the tracked pointer and of every file
+    rows: int  # of the source, before checks, and added ones
+
+
 class Taken(NamedTuple):
     """A slot that a run took."""
 
@@ -34,14 +41,16 @@ class Taken(NamedTuple):
     run_id: str | None  # MLflow's, of the run that did it
 
 
-def take(ledger: Ledger, slot: Slot, run: str, flow_run: str | None) -> Taken | None:
+def take(ledger: Ledger, slot: Slot, run: str, flow_run: str | None, look: Look | None = None) -> Taken | None:
     """Record that a run works on a slot; its claim must be held. A slot whose work is done is returned instead.
 
     Args:
         run: the run's identity.
         flow_run: the orchestrator's id, if it has one.
+        look: its data, if the schedule depends on them.
     """
-    values = {"run": run, "flow_run": flow_run, "status": RUNNING, "run_id": None, "at": now()}
+    seen = {"data": None, "rows": None} if look is None else look._asdict()
+    values = {"run": run, "flow_run": flow_run, "status": RUNNING, "run_id": None, "at": now(), **seen}
     with ledger.decision() as connection:
         found = connection.execute(sa.select(slots).where(*slot.where())).mappings().first()
         if found is None:
@@ -68,6 +77,15 @@ def abandoned(ledger: Ledger, model: str | None = None) -> list[Taken]:
     these = [slots.c.status.in_((RUNNING, KILLED)), ~held, *([slots.c.model == model] if model is not None else [])]
     with ledger.transaction() as connection:
         return [_taken(row) for row in connection.execute(sa.select(slots).where(*these).order_by(slots.c.slot)).mappings()]
+
+
+def last_look(ledger: Ledger, model: str) -> Look | None:
+    """The data of the newest slot of a model whose work is done, as far as its schedule depended on them."""
+    done = [slots.c.model == model, slots.c.status.not_in(TO_DO), slots.c.data.is_not(None)]
+    with ledger.transaction() as connection:
+        query = sa.select(slots.c.data, slots.c.rows).where(*done).order_by(slots.c.slot.desc()).limit(1)
+        found = connection.execute(query).first()
+    return None if found is None else Look(*found)
 
 
 def begun(ledger: Ledger) -> set[str]:

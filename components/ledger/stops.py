@@ -64,7 +64,9 @@ def wait_for_end(ledger: Ledger, request: Request, clock: Callable[[], float] = 
             watched = Watched(found, clock())
         ledger.clock.sleep(POLL)
     with ledger.transaction() as connection:
-        return str(connection.execute(sa.select(runs.c.status).where(runs.c.run_id == request.run_id)).scalar())
+        # By the identity: MLflow may have opened the run meanwhile, and given it another id.
+        newest = sa.select(runs.c.status).where(runs.c.identity == request.run).order_by(runs.c.started.desc())
+        return str(connection.execute(newest).scalar())
 
 
 def _asked(ledger: Ledger, run: str) -> sa.RowMapping | None:

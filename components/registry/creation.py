@@ -4,12 +4,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 from ratchet.components.errors import RegistryError
+from ratchet.components.registry.outage import PASSING
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 ATTEMPTS = 6
-PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")  # error codes of MLflow's exceptions
+_environment = RLock()  # one thread at a time changes the variable, or one would restore the other's 0
 
 
 def created_once(find: Callable[[], str | None], create: Callable[[], object]) -> str:
@@ -35,12 +37,13 @@ def created_once(find: Callable[[], str | None], create: Callable[[], object]) -
 
 @contextmanager
 def _posting_once() -> Iterator[None]:
-    before = os.environ.get(RETRIES)
-    os.environ[RETRIES] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[RETRIES]
-        else:
-            os.environ[RETRIES] = before
+    with _environment:
+        before = os.environ.get(RETRIES)
+        os.environ[RETRIES] = "0"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[RETRIES]
+            else:
+                os.environ[RETRIES] = before

@@ -3,8 +3,7 @@
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ratchet.components.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, redacted_values
 
 PARAM_LIMIT = 6000
+REQUEST_TAG = "ratchet.request"  # what a run was asked for by, so that it is created once
 
 
 class Tracker(Versions):
@@ -64,26 +64,41 @@ class Tracker(Versions):
             raise RegistryError(redacted(f"the experiment {found.name!r} of MLflow at {self.uri} was deleted. {remedy}"))
         return str(found.experiment_id)
 
-    def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None) -> str:
-        """A new run, or the one named ``run_id`` resumed."""
-        if run_id is not None and self.has_run(run_id):  # a run deleted meanwhile, or of another server, is created again
+    def open_run(
+        self, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None, started: int | None = None
+    ) -> str:
+        """A new run, or the one named ``run_id`` resumed.
+
+        Args:
+            run_id: an id that MLflow does not have (given while it was away, or of a run deleted meanwhile, or of another
+                server) becomes that of one new run, however often this is called.
+            started: milliseconds since 1970; now by default.
+        """
+        if run_id is not None and self.has_run(run_id):
             self.client.update_run(run_id, status="RUNNING")
             return run_id
+        key = run_id or uuid.uuid4().hex
         every = {
             **tags,
             "mlflow.runName": name,
             "mlflow.source.name": "ratchet",
             "mlflow.user": os.environ.get("USER", "ratchet"),
+            REQUEST_TAG: key,
         }
         if parent is not None:
             every["mlflow.parentRunId"] = parent
-        key = uuid.uuid4().hex
-        every["ratchet.request"] = key
-        query = f"tags.`ratchet.request` = '{key}'"
+        known = self._requested(key)
+        if known is not None:
+            self.client.update_run(known, status="RUNNING")
+            return known
         return created_once(
-            lambda: next((str(run.info.run_id) for run in self.client.search_runs([self.experiment], query)), None),
-            lambda: self.client.create_run(self.experiment, tags=every, run_name=name),
+            lambda: self._requested(key),
+            lambda: self.client.create_run(self.experiment, start_time=started, tags=every, run_name=name),
         )
+
+    def _requested(self, key: str) -> str | None:
+        query = f"tags.`{REQUEST_TAG}` = '{key}'"
+        return next((str(run.info.run_id) for run in self.client.search_runs([self.experiment], query)), None)
 
     def has_run(self, run_id: str) -> bool:
         """Whether a run exists; it may have been deleted, or belong to another server."""
@@ -94,9 +109,9 @@ class Tracker(Versions):
                 raise
             return False
 
-    def close_run(self, run_id: str, status: str = "FINISHED") -> None:
-        """End a run."""
-        self.client.set_terminated(run_id, status)
+    def close_run(self, run_id: str, status: str = "FINISHED", ended: int | None = None) -> None:
+        """End a run, now or at a time in milliseconds since 1970."""
+        self.client.set_terminated(run_id, status, ended)
 
     def close_killed(self, run_id: str, reason: str) -> None:
         """End a run whose process was killed, with its children; the tag ``ratchet.killed`` says why."""
@@ -111,23 +126,11 @@ class Tracker(Versions):
         for child in self.client.search_runs([self.experiment], query):
             self.close_run(child.info.run_id, status)
 
-    def child(self, parent: str, stage: str) -> str:
+    def child(self, parent: str, stage: str, started: int | None = None) -> str:
         """The child run of a stage; a resumed pipeline run finds the one it had."""
         query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.stage = '{stage}'"
         known = self.client.search_runs([self.experiment], query, max_results=1)
-        return self.open_run(stage, {"stage": stage}, known[0].info.run_id if known else None, parent)
-
-    @contextmanager
-    def system_metrics(self, run_id: str) -> Iterator[None]:
-        """Log CPU, memory and GPU use to a run within the block; the caller decides how the run ends."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        monitor = SystemMetricsMonitor(run_id, sampling_interval=5, tracking_uri=self.uri)
-        monitor.start()
-        try:
-            yield
-        finally:
-            monitor.finish()
+        return self.open_run(stage, {"stage": stage}, known[0].info.run_id if known else None, parent, started)
 
     def params(self, run_id: str, values: Mapping[str, object]) -> None:
         """Log parameters; values logged before are kept."""
@@ -141,9 +144,13 @@ class Tracker(Versions):
         self.client.log_batch(run_id, tags=[RunTag(k, redacted(v)) for k, v in values.items()])
 
     def metrics(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Log (step, values) points in one batch; a metric's timestamp is its step's order, not the clock."""
+        """Log (step, values) points, all with the time of now."""
         now = mlflow.utils.time.get_current_time_millis()
-        every = [Metric(k, v, now, step) for step, values in points for k, v in values.items()]
+        self.timed(run_id, [(now, step, values) for step, values in points])
+
+    def timed(self, run_id: str, points: Sequence[tuple[int, int, Mapping[str, float]]]) -> None:
+        """Log (milliseconds since 1970, step, values) points; those that MLflow has already are kept once."""
+        every = [Metric(k, v, at, step) for at, step, values in points for k, v in values.items()]
         for start in range(0, len(every), 1000):
             self.client.log_batch(run_id, metrics=every[start : start + 1000])
 

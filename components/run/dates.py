@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.slots import CANCELLED, FAILED, KILLED, PAUSED, Slot, Taken
-from ratchet.components.recipe import Recipe
+from ratchet.components.recipe import Recipe, When
+from ratchet.components.run.news import look_at
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Run
 
@@ -22,7 +23,8 @@ def once(run: Run, slot: Slot, flow_run: str | None, cancelled: Callable[[], boo
         cancelled: whether a person ended the run, asked when a signal did; otherwise the slot is continued later.
         do: the run.
     """
-    if (done := slots.take(run.ledger, slot, run.identity, flow_run)) is not None:
+    look = look_at(run.context) if run.recipe.schedule.when != When() else None
+    if (done := slots.take(run.ledger, slot, run.identity, flow_run, look)) is not None:
         return already_done(run, done)
     try:
         result = do()

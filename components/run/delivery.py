@@ -5,8 +5,10 @@ import hashlib
 import hmac
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,20 +33,38 @@ class UndeliveredError(Exception):
         self.passing = passing
 
 
-def delivered(send: Callable[[], None], sleep: Callable[[float], None] = time.sleep) -> str | None:
-    """Send, at most three times; why it failed, or None. Whatever the reason is, it ends no run."""
+def delivered(send: Callable[[], None], sleep: Callable[[float], None] = time.sleep, seconds: float = SECONDS) -> str | None:
+    """Send, at most three times; why it failed, or None. Whatever the reason is, it ends no run.
+
+    Args:
+        seconds: per attempt, which is left behind then: libraries' own limits are per read, or there are none.
+    """
     for pause in (*PAUSES, None):
-        try:
-            send()
+        error = _attempt(send, seconds)
+        if error is None:
             return None
-        except UndeliveredError as error:
-            reason, passing = str(error), error.passing
-        except Exception as error:  # of a block, of Apprise
-            reason, passing = f"{type(error).__name__}: {error}", True
-        if pause is None or not passing:
+        if pause is None or not getattr(error, "passing", True):
             break
         sleep(pause)
-    return visible(reason)
+    return visible(str(error) if isinstance(error, UndeliveredError) else f"{type(error).__name__}: {error}")
+
+
+def _attempt(send: Callable[[], None], seconds: float) -> Exception | None:
+    """Send in a thread of its own, since nothing else limits the time that it takes."""
+    found: list[Exception | None] = []
+
+    def call() -> None:
+        try:
+            send()
+        except Exception as error:  # of a block, of Apprise
+            found.append(error)
+        else:
+            found.append(None)
+
+    thread = threading.Thread(target=copy_context().run, args=(call,), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else UndeliveredError(f"no answer within {seconds:g} s")
 
 
 def send(entry: Notification, notice: Notice) -> None:

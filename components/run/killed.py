@@ -14,9 +14,11 @@ from ratchet.components.files import MANIFEST, left_behind
 from ratchet.components.home import Home
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.registry.journal import Journal
+from ratchet.components.registry.sending import KILLED
 from ratchet.components.run.locks import Locks, lock_name
-from ratchet.components.run.project import open_tracker
 from ratchet.components.run.retention import Item
+from ratchet.components.run.unsent import send_journal
 from ratchet.components.text import redacted
 
 
@@ -48,10 +50,13 @@ def _end(home: Home, ledger: Ledger, locks: Locks, identity: str, holder: str) -
             return f"{holder} was killed before its run had recorded anything"
         killed = f"run {row['run_id'][:12]} of {row['model']} was killed ({holder})"
         ledger.break_run(identity, "killed")
+        journal = Journal(home.journals, lock_name(identity), locks.folder)  # its claim is ours
+        reason = f"{holder} ended without a result"
+        journal.append(KILLED, model=row["model"], run_id=row["run_id"], reason=reason)
         try:
-            open_tracker(home, locks, row["model"]).close_killed(row["run_id"], f"{holder} ended without a result")
+            send_journal(journal, home, ledger, locks)
         except Exception as error:  # MLflow's client raises its own; the ledger is what counts
-            return f"{killed}, which MLflow was not told: {redacted(str(error))}"
+            return f"{killed}, which MLflow has yet to be told: {redacted(str(error))}"
         return f"{killed}; the same command resumes it"
 
 

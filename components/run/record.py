@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from uuid import uuid4
 
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import PausedError
@@ -14,6 +15,8 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe, headline
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
+from ratchet.components.registry.system_metrics import system_metrics
+from ratchet.components.run.figures import Figures
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.progress import ProgressFile, path_of
@@ -30,6 +33,9 @@ from ratchet.components.user_code import function_digests
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
+
+
+Value = TypeVar("Value")
 
 
 class Display(Protocol):
@@ -87,7 +93,7 @@ def confirm_in_ledger(claim: Claim) -> None:
 
 
 class Run:
-    """A run in progress. It observes its own stages. MLflow is opened when the first stage has something to record."""
+    """A run in progress. It observes its own stages, whose figures a thread sends to MLflow from the first one that is made."""
 
     def __init__(
         self,
@@ -109,7 +115,8 @@ class Run:
         self.started = uptime()
         self.made = Made()
         self.ending: Ending | None = None
-        self.run_id: str | None = None  # of the parent run in MLflow
+        self.figures = Figures(project, claim.run)
+        self.run_id: str | None = None  # of the parent run in MLflow, once it is known
         self._confirm = confirm
         self.file = ProgressFile(path_of(project.home, claim.run))
 
@@ -170,9 +177,9 @@ class Run:
         self.claim.confirm()
         reason = self.pause_reason() or str(end)
         known = self.begun  # by an earlier process, if this one had nothing to record yet
-        if self.run_id is not None:
-            self.tracker.tags(self.run_id, {"status": Status.STOPPED})
-            self.tracker.close_run(self.run_id, "KILLED")
+        if self.figures.begun:
+            self.figures.tags({"status": Status.STOPPED})
+            self.figures.end(None, "KILLED")
         if known is not None and self.recorded:
             self.ledger.break_run(self.identity, Status.STOPPED)
         dataset = self.made.data.version if self.made.data else None
@@ -185,21 +192,47 @@ class Run:
             reasons=[f"stopped: {reason}"],
         )
 
-    def open(self) -> str:
-        """Open the parent run: a new one, or the one left by a killed process."""
+    def begin(self) -> None:
+        """Begin to record the run: a new one, or the one left by a killed process. MLflow may be away."""
         assert self.recorded
-        if self.run_id is not None:
-            return self.run_id
-        known = self.ledger.open_run(self.identity)
+        if self.figures.begun:
+            return
+        run_id = self.ledger.open_run(self.identity) or uuid4().hex  # of ours, until MLflow has opened the run
         tags = {
             "ratchet.identity": self.identity,
             "recipe_digest": self.recipe.digest,
             **commit_tags(self.project.home.project),
         }
-        self.run_id = self.tracker.open_run(self.recipe.name, tags, known)
-        self.ledger.begin_run(self.identity, self.recipe.name, self.run_id)
-        self.tracker.params(self.run_id, flatten(self.recipe.model_dump(mode="json")))
+        self.ledger.begin_run(self.identity, self.recipe.name, run_id)
+        self.figures.begin(run_id, self.recipe.name, tags, flatten(self.recipe.model_dump(mode="json")))
+
+    def open(self) -> str:
+        """The parent run in MLflow, which has all figures so far.
+
+        Raises:
+            UnansweredError: if MLflow does not answer for as long as a step waits for it.
+        """
+        if self.run_id is None:
+            self.begin()
+            self.run_id = self.figures.opened(self.still_ours)
         return self.run_id
+
+    def insist(self, step: Callable[[], Value]) -> Value:
+        """What a step returns that needs MLflow; after an outage it is called again as a whole.
+
+        Raises:
+            UnansweredError: if MLflow does not answer for as long as a step waits for it.
+        """
+        return self.figures.connection.insist(step, self.still_ours)
+
+    def still_ours(self) -> None:
+        """Called while waiting.
+
+        Raises:
+            ClaimLostError, PausedError: if the run is to end.
+        """
+        self.claim.check()
+        self.check_pause()
 
     @contextmanager
     def child(self, stage: str) -> Iterator[None]:
@@ -207,14 +240,15 @@ class Run:
         if not self.recorded:
             yield
             return
-        child = self.tracker.child(self.open(), stage)
+        self.begin()
+        self.figures.start(stage)
         try:
-            with self.tracker.system_metrics(child):
+            with system_metrics(lambda step, values: self.figures.metrics(stage, [(step, values)])):
                 yield
         except BaseException as error:
-            self.tracker.close_run(child, "KILLED" if isinstance(error, PausedError) else "FAILED")
+            self.figures.end(stage, "KILLED" if isinstance(error, PausedError) else "FAILED")
             raise
-        self.tracker.close_run(child)
+        self.figures.end(stage, "FINISHED")
 
     def add(self, result: StageResult) -> None:
         """A stage is finished."""
@@ -229,14 +263,14 @@ class Run:
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         """Observer protocol: durable figures go to the stage's child run."""
-        if self.run_id is not None:
-            self.tracker.metrics(self.tracker.child(self.run_id, stage), points)
+        if self.figures.begun:
+            self.figures.metrics(stage, points)
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Observer protocol: a table of samples goes to the stage's child run."""
-        if self.run_id is not None:
+        if self.figures.begun:
             shown = [{k: visible(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
-            self.tracker.table(self.tracker.child(self.run_id, stage), shown, f"samples/step_{step:06d}.json")
+            self.figures.table(stage, shown, f"samples/step_{step:06d}.json")
 
     def result(self, report: str | None = None) -> RunResult:
         """The result of a run that has an ending."""
@@ -260,13 +294,12 @@ class Run:
         return [stage.as_json() for stage in self.made.stages]
 
     def close(self, result: RunResult) -> None:
-        """End the run in MLflow and in the ledger, if it was begun there."""
-        if self.run_id is None:
+        """End the run in MLflow and in the ledger, if it was begun."""
+        if not self.figures.begun:
             return
         said = result.as_json()
-        self.tracker.tags(self.run_id, {"status": said["status"], "verdict": str(said["verdict"])})
-        self.tracker.close_children(self.run_id)
-        self.tracker.close_run(self.run_id, "FINISHED")
+        self.figures.tags({"status": said["status"], "verdict": str(said["verdict"])})
+        self.figures.end(None, "FINISHED")
         self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": told_of(self, result).sentence})
 
     def fail(self, status: str) -> None:
@@ -274,10 +307,10 @@ class Run:
 
         Nothing is recorded for a run that another process has taken over, or in an unreachable ledger.
         """
-        with suppress(Exception):  # the error that ends the process matters more; MLflow raises its own
-            if self.run_id is not None and self.claim.ours():
+        with suppress(Exception):  # the error that ends the process matters more
+            if self.figures.begun and self.claim.ours():
                 self.ledger.break_run(self.identity, status.lower())
-                self.tracker.close_run(self.run_id, status)
+                self.figures.end(None, status)
 
 
 # `ratchet run` looks whether there is anything to do before it starts Prefect; the flow that follows in the same process takes
@@ -312,17 +345,18 @@ def claimed_run(
         claimed(project.ledger, identity, project.locks.place(lock), say_claimed) as claim,
     ):
         run = Run(project, display, claim, confirm, _handed_over.pop(_place(project, identity), None), recorded)
-        try:
-            yield run
-        except Exception:
-            run.fail("FAILED")
-            raise
-        except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
-            with Interruption():  # a second signal must not interrupt this
-                run.fail("KILLED")
-            raise
-        finally:
-            run.file.delete()
+        with run.figures.being_sent():
+            try:
+                yield run
+            except Exception:
+                run.fail("FAILED")
+                raise
+            except BaseException:  # Ctrl-C, or Prefect's own signal on SIGTERM
+                with Interruption():  # a second signal must not interrupt this
+                    run.fail("KILLED")
+                raise
+            finally:
+                run.file.delete()
 
 
 def gold_figures(made: Made) -> dict[str, float] | None:

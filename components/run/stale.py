@@ -1,7 +1,9 @@
-"""Whether a project stands still: no run finished, or no version was promoted, for a set time. Each standstill is told once."""
+"""Whether a project stands still: no run finished, or no version was promoted, for a set time."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from ratchet.components.files import read_json, write_json
 from ratchet.components.home import Home
@@ -11,30 +13,47 @@ from ratchet.components.recipe.notify import Notification
 from ratchet.components.run.notice import Notice
 from ratchet.components.run.told import Told
 
-TOLD_FILE = "stale.json"  # in the state: what was told, by model, receiver and kind, and since when it stands still
+TOLD_FILE = "stale.json"  # in the state: what was told, by model, receiver and limit, and since when it stands still
 NEXT = "See `ratchet status` and `ratchet history`, and whether the schedule or the worker runs."
 
 
-def standstills(
-    home: Home, ledger: Ledger, recipe: Recipe, moment: datetime | None = None
-) -> Iterator[tuple[Notification, Notice]]:
-    """What is to be told now, and to whom; noted as told once it was taken.
+@dataclass(frozen=True)
+class Standstill:
+    """A standstill of which a receiver was not told yet. ``is_new`` of one receiver: the first that is to be told of it."""
+
+    entry: Notification
+    notice: Notice
+    is_new: bool
+    key: str
+    since: str
+    file: Path
+
+    def note(self) -> None:
+        """Do not tell this receiver again."""
+        write_json(self.file, {**_noted(self.file), self.key: self.since})
+
+
+def standstills(home: Home, ledger: Ledger, recipe: Recipe, moment: datetime | None = None) -> Iterator[Standstill]:
+    """What is to be told now, and to whom.
 
     Args:
         moment: now.
     """
-    moment = moment or datetime.now(UTC)
-    path = home.state / TOLD_FILE
+    moment, file = moment or datetime.now(UTC), home.state / TOLD_FILE
     for entry in recipe.notify:
         limits = {"finished a run": entry.hours_without_run, "promoted a version": entry.hours_without_promotion}
         for what, hours in limits.items():
             since = hours and _last(ledger, recipe.name, what)
-            if not since or moment - datetime.fromisoformat(since) < timedelta(hours=hours or 0):
+            if not hours or not since or moment - datetime.fromisoformat(since) < timedelta(hours=hours):
                 continue
-            told, key = read_json(path) if path.exists() else {}, f"{recipe.name} {entry.to} {what}"
-            if told.get(key) != since:
-                yield entry, _notice(recipe.name, what, since, hours or 0)
-                write_json(path, {**told, key: since})
+            noted, limit = _noted(file), f"{recipe.name}: {what} within {hours:g} h"
+            if noted.get(key := f"{limit}: {entry.to}") != since:
+                is_new = all(known != since for name, known in noted.items() if name.startswith(limit))
+                yield Standstill(entry, _notice(recipe.name, what, since, hours), is_new, key, since, file)
+
+
+def _noted(file: Path) -> dict[str, str]:
+    return dict(read_json(file)) if file.exists() else {}
 
 
 def _last(ledger: Ledger, model: str, what: str) -> str | None:

@@ -12,6 +12,7 @@ from ratchet.components.ledger.approvals import approved, run_of, void
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import promote, reconcile
 from ratchet.components.records import Outcome, Verdict
+from ratchet.components.registry.outage import ask, is_outage
 from ratchet.components.run.outcome import STATUS_OF_VERDICT, Status
 from ratchet.components.run.publish import publish_candidate, publish_outcome
 from ratchet.components.run.record import Ending, Run
@@ -48,6 +49,15 @@ def run_stage(run: Run, stage: Stage, make: Callable[[Context], Made]) -> Made:
                 result = make(run.context)
     run.add(result)
     return result
+
+
+def in_store(run: Run, make: Callable[[Context], StageResult]) -> bool:
+    """Whether a stage is finished."""
+    try:
+        make(replace(run.context, compute=False))
+    except NotFinished:
+        return False
+    return True
 
 
 @contextmanager
@@ -90,16 +100,20 @@ def warm_up(run: Run, data: DataStage) -> WarmupStage:
 
 def fetch_champion(run: Run, champion: Promotion) -> ChampionStage:
     """The champion's policy, from the registry into the store, verified. One of an earlier release gets its digest recorded."""
-    tracker, name = run.tracker, run.recipe.name
+    name = run.recipe.name
 
     def make(context: Context) -> ChampionStage:
         return champion_stage.fetched_policy(
-            context, champion.weights, lambda target: tracker.download(name, champion.version, target)
+            context, champion.weights, lambda target: run.tracker.download(name, champion.version, target)
         )
 
-    stage = run_stage(run, Stage.CHAMPION, make)
+    def fetch() -> ChampionStage:
+        return run_stage(run, Stage.CHAMPION, make)
+
+    # As a whole, so that it does not hold the machine while it waits for MLflow.
+    stage = fetch() if in_store(run, make) else run.insist(fetch)
     if stage.policy_digest != champion.weights and run.recorded:
-        tracker.identify(name, champion.version, stage.policy_digest)
+        run.insist(lambda: run.tracker.identify(name, champion.version, stage.policy_digest))
         run.ledger.identify(name, champion.weights, stage.policy_digest)
     return stage
 
@@ -132,7 +146,8 @@ def evaluate(run: Run, data: DataStage, models: Models) -> EvaluateStage:
 
 def register(run: Run, data: DataStage, candidate: TrainStage) -> str:
     """One registered version for these weights."""
-    run.made.version = publish_candidate(run, data, candidate)
+    run.open()
+    run.made.version = run.insist(lambda: publish_candidate(run, data, candidate))
     return run.made.version
 
 
@@ -191,32 +206,45 @@ def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> st
         expected: number of promotions when the challenger was judged.
     """
     assert verdict.outcome is Outcome.PROMOTE and verdict.fold_digest is not None
-    promotion = promote(
-        run.ledger,
-        run.tracker,
-        run.recipe.name,
-        expected=expected,
-        version=version,
-        weights=verdict.challenger,
-        verdict=verdict.digest,
-        run_id=run.open(),
-        fold=verdict.fold_digest,
-    )
-    return promotion.previous
+    run_id, fold = run.open(), verdict.fold_digest
+
+    def moved() -> Promotion:
+        return promote(
+            run.ledger,
+            run.tracker,
+            run.recipe.name,
+            expected=expected,
+            version=version,
+            weights=verdict.challenger,
+            verdict=verdict.digest,
+            run_id=run_id,
+            fold=fold,
+        )
+
+    return run.insist(moved).previous
 
 
 def publish(run: Run) -> str | None:
     """Report, plots, samples and the version's card; sealed figures only once their fold is retired."""
-    return publish_outcome(run)
+    run.open()
+    return run.insist(lambda: publish_outcome(run))
 
 
 def incumbent_of(run: Run) -> Promotion | None:
     """The champion that this run's candidate is judged against; a promotion interrupted by a kill is completed first.
 
-    If this run had promoted its candidate before it was killed, that is the previous champion. A dry run completes nothing.
+    If this run had promoted its candidate before it was killed, that is the previous champion. A dry run completes nothing, nor
+    does a run during an outage of MLflow: who is champion is the ledger's to say, and a promotion looks at the alias again.
     """
     model = run.recipe.name
-    champion = reconcile(run.ledger, run.tracker, model) if run.recorded else run.ledger.champion(model)
+    champion = run.ledger.champion(model)
+    if run.recorded:
+        try:
+            ask(run.project.home.tracking_uri)
+            champion = reconcile(run.ledger, run.tracker, model)
+        except Exception as error:
+            if not is_outage(error):
+                raise
     if champion is None or champion.by != "gate" or champion.run_id != run.begun:
         return champion
     before = run.ledger.history(model)[:-1]

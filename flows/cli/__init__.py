@@ -17,6 +17,7 @@ from ratchet.flows.cli import (
     check,
     compare,
     data,
+    deploy,
     doctor,
     gate,
     gc,
@@ -58,6 +59,7 @@ app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
+app.command("deploy")(deploy.deploy)
 app.command("stop")(stop.stop)
 app.command("reconcile")(reconcile.reconcile)
 app.command("status")(status.status)

@@ -1,58 +1,101 @@
 """``ratchet schedule``: run the flow on a schedule from this machine."""
 
 import fcntl
+import json
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
+from ratchet.flows.cli.options import DEFAULT_RECIPE, SetOption, as_given
 
 if TYPE_CHECKING:
     from ratchet.components.home import Home
+    from ratchet.components.recipe import Recipe
 
+DEFAULT = "ratchet.yaml of this folder or the nearest above it, else recipes/quickstart.yaml"
 ALIAS = """Alias of `ratchet schedule`. To serve a model, see docs/serving.md.
 
 Example: ratchet serve --every 6h
 """
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def schedule(
-    cron: Annotated[str | None, typer.Option(help="Cron schedule, in UTC.")] = None,
+    recipes: Annotated[list[Path] | None, typer.Argument(help="Recipe files, one or several.", show_default=DEFAULT)] = None,
+    more: Annotated[list[Path] | None, typer.Option("--recipe", help="Recipe file. Repeatable.", show_default=DEFAULT)] = None,
+    cron: Annotated[str | None, typer.Option(help="Cron schedule. Default: the recipe's section schedule.")] = None,
     every: Annotated[str | None, typer.Option(help="Interval, such as 15m, 6h or 1d.")] = None,
-    recipe: RecipeOption = DEFAULT_RECIPE,
+    rrule: Annotated[str | None, typer.Option(help="RRULE, such as FREQ=WEEKLY;BYDAY=MO;BYHOUR=2.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Time zone of the schedule. Default: UTC.")] = None,
     overrides: SetOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Runs at once; stages that compute wait for one another all the same.")] = 1,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server to start.")] = 4200,
 ) -> None:
-    """Run the recipe on a schedule from this machine, until stopped.
+    """Run recipes on their schedules from this machine, until stopped.
 
-    Starts a Prefect server on the loopback address, unless PREFECT_API_URL names one or ratchet ui runs it. Runs never overlap.
+    Starts a Prefect server on the loopback address, unless PREFECT_API_URL names one or ratchet ui runs it. One run at a time,
+    oldest slot first; the recipe's schedule.overlap, missed and when decide which slots run (docs/schedules.md).
 
-    Example: ratchet schedule --cron "0 2 * * *" --set seed=slot
+    Example: ratchet schedule nightly.yaml weekly.yaml; or ratchet schedule --cron "0 2 * * *" --set seed=slot
     """
     from ratchet.components.extras import require_train
     from ratchet.components.home import Home
-    from ratchet.components.recipe import load_recipe
     from ratchet.flows.settings import apply
 
     require_train()
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    seconds = parse_interval(every) if every is not None else None
-    check_schedule(cron, seconds)
-    resolved = load_recipe(recipe, overrides or [])
+    options = {"cron": cron, "every": every, "rrule": rrule, "timezone": timezone}
+    given = {name: text for name, text in options.items() if text is not None}
+    rules = {path: ruled(path, overrides or [], given) for path in chosen([*(recipes or []), *(more or [])])}
     home = Home.here()
     apply(home)
-    with sole_schedule(home, resolved.name), prefect_api(home, prefect_port):
-        from ratchet.flows.cli.views.console import say
-        from ratchet.flows.reconcile import reconcile
-        from ratchet.flows.schedules import serve_flow
+    with ExitStack() as held:
+        for recipe in rules.values():
+            held.enter_context(sole_schedule(home, recipe.name))
+        held.enter_context(prefect_api(home, prefect_port))
+        serve(home, rules, overrides or [], limit)
 
-        reconcile(home, say)
-        serve_flow(resolved.name, str(recipe), list(overrides or []), cron, seconds)
+
+def serve(home: "Home", rules: Mapping[Path, "Recipe"], overrides: list[str], limit: int) -> None:
+    """Put right what dead processes left, and serve the recipes until stopped."""
+    from ratchet.flows.cli.views.console import say
+    from ratchet.flows.reconcile import reconcile
+    from ratchet.flows.schedules import Served, serve_flows
+
+    reconcile(home, say)
+    serve_flows([Served(one.name, str(path), overrides, one.schedule) for path, one in rules.items()], limit)
+
+
+def chosen(named: list[Path]) -> list[Path]:
+    """The recipes that were named, each once, else the project's own, else the quickstart's."""
+    from ratchet.components.home import RECIPE
+
+    given = [path for path in map(as_given, named) if path is not None]
+    return list(dict.fromkeys(given)) or [Path(RECIPE) if Path(RECIPE).is_file() else DEFAULT_RECIPE]
+
+
+def ruled(path: Path, overrides: list[str], options: Mapping[str, str]) -> "Recipe":
+    """A recipe with a rule for its schedule: that of the options, else its own.
+
+    Raises:
+        RecipeError: if it is invalid, or has no rule or two.
+    """
+    from ratchet.components.errors import RecipeError
+    from ratchet.components.recipe import load_recipe
+
+    rules = {"cron", "every", "rrule"}
+    cleared = [f"schedule.{name}=null" for name in rules] if rules & options.keys() else []
+    recipe = load_recipe(
+        path, [*overrides, *cleared, *(f"schedule.{name}={json.dumps(text)}" for name, text in options.items())]
+    )
+    if not recipe.schedule.rules:
+        raise RecipeError(
+            f'{path} has no schedule. Write schedule: {{cron: "0 2 * * *"}} in it, or pass --cron, --every or --rrule.'
+        )
+    return recipe
 
 
 @contextmanager
@@ -86,23 +129,3 @@ def sole_schedule(home: "Home", name: str) -> Iterator[None]:
         except BlockingIOError:
             raise RatchetError(f"another process schedules {name} in this project. Stop that first.") from None
         yield
-
-
-def check_schedule(cron: str | None, seconds: float | None) -> None:
-    """Exactly one schedule must be given, and cron must have five fields."""
-    from ratchet.components.errors import RecipeError
-
-    if (cron is None) == (seconds is None):
-        raise RecipeError('pass exactly one schedule: --cron "0 2 * * *" or --every 15m.')
-    if cron is not None and len(cron.split()) != 5:
-        raise RecipeError(f'--cron {cron!r} does not have five fields. Write, for example, --cron "0 2 * * *".')
-
-
-def parse_interval(text: str) -> float:
-    """``15m`` as seconds."""
-    from ratchet.components.errors import RecipeError
-
-    match = re.fullmatch(r"(\d+)([smhd])", text)
-    if match is None or int(match[1]) == 0:
-        raise RecipeError(f"--every {text!r} is not an interval. Write, for example, 15m, 6h or 1d.")
-    return float(int(match[1]) * UNITS[match[2]])

@@ -4,12 +4,17 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 SECONDS = 1.0  # between two checks
+SECONDS_TO_SETTLE = 5.0
 DONE = b"."
-VANISHED = "The process of this run ended without a result. A reward function that calls os._exit() does that."
+VANISHED = (
+    "The process of this run ended without a result: its worker was stopped, memory ran out, a library or user code ended it. "
+    "The same run resumes from its last checkpoint."
+)
 
 
 @contextmanager
@@ -55,5 +60,15 @@ def mark_crashed(flow_run: str, message: str) -> None:
             client.set_flow_run_state(UUID(flow_run), Crashed(message=message))
 
 
+def end(flow_run: str) -> None:
+    """Mark the flow run, and let Prefect start it again if it has a slot to continue."""
+    from ratchet.components.home import Home
+    from ratchet.flows.reconcile import reconcile
+
+    mark_crashed(flow_run, VANISHED)
+    time.sleep(SECONDS_TO_SETTLE)  # Prefect's worker reports the crash as well, which must not come after the new state
+    reconcile(Home.here(), lambda text: print(text, file=sys.stderr))
+
+
 if __name__ == "__main__" and vanished(int(sys.argv[2])):
-    mark_crashed(sys.argv[1], VANISHED)
+    end(sys.argv[1])

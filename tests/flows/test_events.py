@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.errors import DataError
+from ratchet.components.errors import ClaimLostError, DataError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import Recipe, load_recipe
@@ -80,9 +80,24 @@ def test_a_receiver_that_is_down_is_reported_and_the_others_are_told(sent: list[
 
 def test_a_failure_is_told_and_raised(sent: list[Any], said: list[str]) -> None:
     with receiver() as hook:
-        with pytest.raises(DataError), notifications.failures_told(told(f"{{to: '{hook.url}'}}")):
+        with pytest.raises(DataError), notifications.told_once(told(f"{{to: '{hook.url}'}}")):
             raise DataError("no rows. Add some.")
         assert b'"type": "ratchet.failed"' in hook.received[0][1]
+
+
+def test_an_error_after_the_end_was_told_is_not_told_too(sent: list[Any]) -> None:
+    with receiver() as hook:
+        telling = notifications.told_once(told(f"{{to: '{hook.url}'}}"))
+        telling.__enter__()(Notice("promoted", "m", NOTICE.told))
+        assert not telling.__exit__(DataError, DataError("the disk is full. Free space."), None)
+        assert [b'"type": "ratchet.promoted"' in body for _, body in hook.received] == [True]
+
+
+def test_a_run_that_another_process_continues_did_not_fail(sent: list[Any]) -> None:
+    with receiver() as hook:
+        with pytest.raises(ClaimLostError), notifications.told_once(told(f"{{to: '{hook.url}'}}")):
+            raise ClaimLostError("another process took over.")
+        assert hook.received == []
 
 
 def test_decisions_say_who_decided_and_what() -> None:
@@ -93,7 +108,7 @@ def test_decisions_say_who_decided_and_what() -> None:
     assert approval("m", "r1", Verdict(Outcome.PROMOTE, [], "c", "i"), "ann").by == "ann"
 
 
-def test_a_standstill_is_told_once(tmp_path: Path, sent: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_standstill_is_told_once(tmp_path: Path, sent: list[Any], said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of long ago that finished; no promotion: the time counts from the first run's beginning."""
     home = Home(tmp_path, tmp_path / ".ratchet")
     ledger = Ledger(home.ledger)
@@ -109,8 +124,10 @@ def test_a_standstill_is_told_once(tmp_path: Path, sent: list[Any], monkeypatch:
         ledger.begin_run("j", "micro", "r2")
         monkeypatch.setattr("ratchet.components.ledger.runs.now", lambda: "2026-01-03T00:00:00+00:00")
         ledger.finish_run("j", {"status": "refused", "stages": []})
-        notifications.standstills_told(home, ledger, told(entry))
-        assert len(hook.received) == 2
+        hook.answers = [404]  # it is told the next time
+        for _ in range(3):
+            notifications.standstills_told(home, ledger, told(entry))
+        assert len(hook.received) == 3
 
 
 @pytest.mark.slow

@@ -289,6 +289,30 @@ def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
         assert client.search_runs([experiment.experiment_id], "attributes.run_name = 'served'")
 
 
+def test_an_ended_schedule_commits_its_run_and_the_next_start_resumes_that_first(tmp_path: Path) -> None:
+    project, port = new_project(tmp_path), free_port()
+    command = ratchet("schedule", "--every", "20s", "--recipe", MICRO, "--prefect-port", str(port))
+    command += ["--set=seed=slot", "--set=policy.warmup.steps=20000"]
+    with started(project, *command) as process:
+        wait_for(lambda: steps_of_warm_up(project))
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert time.monotonic() - begun < 30
+    (work,) = {step.parents[1] for step in steps_of_warm_up(project)}
+    committed = steps_of_warm_up(project)
+    with started(project, *command) as process:
+        wait_for(lambda: call(f"http://127.0.0.1:{port}/api/health") is not None)
+        with prefect_client(project, port) as prefect:
+            running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
+            (again,) = wait_for(lambda: prefect.read_flow_runs(flow_run_filter=running))
+        assert again.run_count == 2
+        wait_for(lambda: steps_of_warm_up(project) - committed)
+        assert {step.parents[1] for step in steps_of_warm_up(project)} == {work}  # of the same slot
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C
+        assert process.wait(60) == 0
+
+
 def test_two_runs_at_once_never_train_at_once(project: Path) -> None:
     both = [run(project, "name=twins", f"train.lr={lr}") for lr in ("1e-3", "2e-3")]
     results = [json.loads(process.communicate(timeout=800)[0]) for process in both]

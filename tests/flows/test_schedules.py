@@ -1,17 +1,79 @@
-"""What serving needs of the flow."""
+"""The dates of schedules, and which of them are caught up after this machine's schedule was stopped."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import cloudpickle
-from prefect.schedules import Schedule
+import pytest
+import yaml
+from prefect.events import DeploymentEventTrigger, ResourceSpecification
 
+from ratchet.components.errors import RecipeError
+from ratchet.components.recipe import Schedule
+from ratchet.flows.cli.schedule import chosen, ruled
 from ratchet.flows.finetune import finetune
+from ratchet.flows.missed import MOST, dates_of, missed_slots
 from ratchet.flows.schedules import schedule_of
+from tests.places import MICRO, ROOT
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)  # in Vienna it is 14:00
+
+
+def dates(hours: float = 24, **rules: str) -> list[str]:
+    schedule = schedule_of(Schedule.model_validate(rules))
+    return [date.strftime("%dT%H:%M:%S") for date in dates_of(schedule, NOON, NOON + timedelta(hours=hours))]
 
 
 def test_the_flow_can_be_pickled_for_its_process() -> None:
     assert cloudpickle.dumps(finetune)
 
 
-def test_schedules_are_in_utc() -> None:
-    for schedule in (schedule_of("0 2 * * *", None), schedule_of(None, 900.0)):
-        assert isinstance(schedule, Schedule)
-        assert schedule.timezone == "UTC"
+def test_each_kind_of_rule_gives_its_dates_in_utc() -> None:
+    assert dates(cron="0 2 * * *") == ["02T02:00:00"]
+    assert dates(cron="0 2 * * *", timezone="Europe/Vienna") == ["02T00:00:00"]
+    assert dates(every="6h") == ["01T12:00:00", "01T18:00:00", "02T00:00:00", "02T06:00:00", "02T12:00:00"]
+    assert dates(0.01, every="20s") == ["01T12:00:00", "01T12:00:20"]
+    assert dates(rrule="FREQ=WEEKLY;BYDAY=TH;BYHOUR=2;BYMINUTE=0;BYSECOND=0") == ["02T02:00:00"]
+
+
+@pytest.mark.parametrize("rules", [{"cron": "0 99 * * *"}, {"rrule": "FREQ=NEVER"}])
+def test_a_rule_without_dates_is_an_error_that_names_it(rules: dict[str, str]) -> None:
+    with pytest.raises(RecipeError, match=f"schedule.{next(iter(rules))} .* gives no dates"):
+        schedule_of(Schedule.model_validate(rules))
+
+
+def test_slots_since_the_last_one_are_caught_up_by_the_rules() -> None:
+    every = [NOON + timedelta(hours=hour) for hour in range(200)]
+    last, now = every[1], every[150] + timedelta(minutes=1)
+    assert missed_slots(every, last, now, Schedule()) == [every[150]]
+    assert missed_slots(every, last, now, Schedule(missed="all")) == every[150 - MOST + 1 : 151]
+    assert missed_slots(every, last, now, Schedule(missed="none")) == []
+    assert missed_slots(every, every[150], now, Schedule(missed="all")) == []
+    assert missed_slots(every, None, now, Schedule()) == []  # the first start
+
+
+def test_options_take_the_place_of_the_recipes_rule(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(MICRO.read_text() + 'schedule: {cron: "0 2 * * *", missed: all, timezone: Europe/Vienna}\n')
+    assert ruled(recipe, [], {}).schedule.rules == {"cron": "0 2 * * *"}
+    given = ruled(recipe, [], {"every": "6h"}).schedule
+    assert (given.rules, given.missed, given.timezone) == ({"every": "6h"}, "all", "Europe/Vienna")
+    with pytest.raises(RecipeError, match="cron and every are given"):
+        ruled(recipe, [], {"every": "6h", "cron": "0 3 * * *"})
+    with pytest.raises(RecipeError, match="has no schedule"):
+        ruled(MICRO, [], {})
+
+
+def test_several_recipes_each_once() -> None:
+    assert chosen([Path("a.yaml"), Path("b.yaml"), Path("a.yaml")]) == [Path("a.yaml"), Path("b.yaml")]
+
+
+def test_the_documented_trigger_is_one_of_prefects() -> None:
+    text = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n# prefect.yaml: .*?\n(.*?)```", text, re.DOTALL)
+    (trigger,) = yaml.safe_load(block)["triggers"]
+    found = DeploymentEventTrigger.model_validate(trigger)
+    assert found.expect == {"prefect.flow-run.Completed"}
+    assert isinstance(found.match_related, ResourceSpecification)
+    assert found.match_related["prefect.resource.name"] == ["export-chats"]

@@ -16,7 +16,7 @@ from ratchet.components.errors import ClaimLostError, DataError, LedgerUnavailab
 from ratchet.components.interruption import Interrupted
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.flows import tasks
+from ratchet.flows import reconcile, tasks
 from ratchet.flows.tasks import RETRIED, worth_retrying
 
 
@@ -164,3 +164,25 @@ def test_a_step_that_the_operator_ends_is_cancelled_not_crashed() -> None:
     state = tasks.interrupted(Interrupted("SIGINT"))
     assert state.is_cancelled()
     assert state.message == "Ended by SIGINT. The same run resumes where it stopped."
+
+
+@pytest.mark.parametrize(("flow", "noted"), [("finetune", [str(RUN)]), ("split", [])])
+def test_a_flow_with_legs_elsewhere_is_not_taken_for_dead_between_them(
+    monkeypatch: pytest.MonkeyPatch, claim: Claim, flow: str, noted: list[str]
+) -> None:
+    monkeypatch.setattr(tasks, "flow_run", SimpleNamespace(id=str(RUN), flow_name=flow))
+    tasks.note_flow_run(SimpleNamespace(ledger=claim.ledger, identity="run", claim=claim))  # type: ignore[arg-type]
+    claim._release()
+    assert claim.ledger.past_flow_runs() == noted
+
+
+def test_the_flow_run_that_resumes_is_not_marked_for_the_process_before(monkeypatch: pytest.MonkeyPatch, claim: Claim) -> None:
+    marked: list[str] = []
+    monkeypatch.setattr(reconcile, "mark_crashed", lambda flow_run, message: marked.append(flow_run))
+    for module in (tasks, reconcile):
+        monkeypatch.setattr(module, "flow_run", SimpleNamespace(id=str(RUN), flow_name="finetune"))
+    for past in (str(RUN), "another"):
+        claim.ledger.note_flow_run(past, "an earlier run", 0)
+    tasks.note_flow_run(SimpleNamespace(ledger=claim.ledger, identity="run", claim=claim))  # type: ignore[arg-type]
+    assert marked == ["another"]
+    assert claim.ledger.past_flow_runs() == []

@@ -5,7 +5,7 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from ratchet.components.errors import MissingExtraError
+from ratchet.components.errors import MissingExtraError, RegistryError
 from ratchet.components.ledger.engine import engine_of, shown, with_driver
 
 
@@ -29,6 +29,12 @@ def test_a_missing_driver_is_a_missing_extra(driver: str, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"psycopg.*Run: pip install 'ratchet-rl\[server\]'\.") as raised:
         engine_of(f"{driver}://me:secret@host/db")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_password_with_a_raw_at_sign_is_refused_and_not_shown() -> None:
+    with pytest.raises(RegistryError, match="percent-encoded") as raised:
+        engine_of("postgresql://me:half@secret@host/db")
     assert "secret" not in str(raised.value)
 
 

@@ -45,6 +45,9 @@ def told(cause: BaseException) -> RegistryError:
         (psycopg.OperationalError("FATAL:  sorry, too many clients already"), "accepts no further connection", True),
         (psycopg.OperationalError("FATAL:  the database system is starting up"), "cannot be reached", True),
         (psycopg.OperationalError("connection failed: Connection refused"), "cannot be reached", True),
+        (errors.ConnectionTimeout("connection timeout expired"), "cannot be reached", True),
+        (errors.OutOfMemory("out of shared memory"), "failed", False),
+        (psycopg.ProgrammingError('invalid connection option "foo"'), "cannot be opened", False),
         (psycopg.OperationalError('connection is bad: invalid sslmode value: "x"'), "cannot be opened", False),
     ],
 )

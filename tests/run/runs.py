@@ -1,7 +1,7 @@
 """A run whose MLflow is in memory and whose stages are made by hand."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,8 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.opened: list[str] = []
+        self.left: set[str] = set()  # runs of killed processes
+        self.names: dict[str, str] = {}  # ids that runs were asked for by
         self.status: dict[str, str] = {}
         self.tagged: dict[str, dict[str, str]] = {}
         self.logged: dict[str, dict[str, float]] = {}
@@ -43,24 +45,24 @@ class FakeTracker:
         self.parameters: dict[str, object] = {}
         self.inputs: list[tuple[str, str]] = []
 
-    def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None) -> str:
-        self.opened.append(run_id or f"run{len(self.opened)}")
-        self.tags(self.opened[-1], tags)
-        return self.opened[-1]
+    def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, started: int | None = None) -> str:
+        """Of an id that it does not know it makes one of its own, as MLflow does."""
+        assert run_id is not None
+        known = self.names.setdefault(run_id, run_id if run_id in self.left else f"run{len(self.opened)}")
+        self.opened.append(known)
+        self.tags(known, tags)
+        return known
 
     def has_run(self, run_id: str) -> bool:
         return run_id in self.opened
 
-    def child(self, parent: str, stage: str) -> str:
+    def child(self, parent: str, stage: str, started: int | None = None) -> str:
         return f"{parent}/{stage}"
 
-    def system_metrics(self, run_id: str) -> Any:
-        return nullcontext()
-
-    def close_run(self, run_id: str, status: str = "FINISHED") -> None:
+    def close_run(self, run_id: str, status: str = "FINISHED", ended: int | None = None) -> None:
         self.status[run_id] = status
 
-    def close_children(self, run_id: str) -> None:
+    def close_children(self, run_id: str, status: str = "FINISHED") -> None:
         pass
 
     def close_killed(self, run_id: str, reason: str) -> None:
@@ -73,7 +75,10 @@ class FakeTracker:
         self.tagged.setdefault(run_id, {}).update(values)
 
     def metrics(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        for _, values in points:
+        self.timed(run_id, [(0, step, values) for step, values in points])
+
+    def timed(self, run_id: str, points: Sequence[tuple[int, int, Mapping[str, float]]]) -> None:
+        for _, _, values in points:
             self.logged.setdefault(run_id, {}).update(values)
 
     def dataset(self, run_id: str, name: str, md5: str, source: str, profile: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -95,6 +96,12 @@ def test_attempts_are_bounded_and_the_reason_is_told(hook: Receiver) -> None:
     hook.answers = [500] * 9
     assert delivered(lambda: send(entry(hook.url), NOTICE), lambda _: None) == "it answered 500"
     assert len(hook.received) == 3
+
+
+def test_faults_an_attempt_that_takes_too_long_is_left_behind() -> None:
+    ended = Event()
+    assert delivered(lambda: ended.wait(60) and None, lambda _: None, seconds=0.05) == "no answer within 0.05 s"
+    ended.set()
 
 
 def test_what_would_only_fail_again_is_not_repeated(hook: Receiver) -> None:

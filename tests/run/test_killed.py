@@ -12,7 +12,7 @@ from ratchet.components.files import write_text
 from ratchet.components.home import Home
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.run import killed
+from ratchet.components.run import unsent
 from ratchet.components.run.killed import end_killed_runs
 from ratchet.components.run.locks import Locks, lock_name
 from tests.run.runs import FakeTracker
@@ -24,7 +24,7 @@ DEAD_PID = 2**22 + 1  # above the highest that Linux gives
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setattr(killed, "open_tracker", lambda *_: tracker)
+    monkeypatch.setattr(unsent, "open_tracker", lambda *_: tracker)
     tracker.status.clear()
     return Home(tmp_path, tmp_path / ".ratchet")
 
@@ -97,8 +97,8 @@ def test_a_run_that_mlflow_could_not_be_told_of_is_not_called_running(home: Home
         raise RegistryError("no route to host")
 
     ledger, _ = begun(home)
-    monkeypatch.setattr(killed, "open_tracker", down)
-    assert "MLflow was not told: no route to host" in said(home)
+    monkeypatch.setattr(unsent, "open_tracker", down)
+    assert "which MLflow has yet to be told: no route to host" in said(home)
     assert status(ledger) == "killed"
 
 

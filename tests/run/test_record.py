@@ -46,6 +46,7 @@ def test_the_run_that_a_killed_process_left_is_resumed(tmp_path: Path) -> None:
     killed = new_run(tmp_path)
     killed.ledger.begin_run(killed.identity, "micro", "left")
     run = new_run(tmp_path)
+    tracker_of(run).left.add("left")
     assert run.begun == "left"
     assert run.open() == "left"
 
@@ -56,6 +57,8 @@ def test_a_stage_whose_child_run_raises_is_marked_failed(tmp_path: Path) -> None
         pass
     with pytest.raises(ZeroDivisionError), run.child("reward"):
         raise ZeroDivisionError
+    assert tracker_of(run).status == {}  # nothing of it waits for MLflow
+    run.open()
     assert tracker_of(run).status == {"run0/train": "FINISHED", "run0/reward": "FAILED"}
 
 
@@ -71,10 +74,11 @@ def test_figures_and_samples_go_to_the_child_run_once_there_is_one(tmp_path: Pat
     run = new_run(tmp_path)
     run.metrics("train", [(1, {"reward": 0.5})])
     run.samples("train", 1, [{"prompt": "p"}])
-    assert (tracker_of(run).logged, tracker_of(run).tables) == ({}, {})
+    assert not run.figures.journal.file.exists()
+    with run.child("train"):
+        run.metrics("train", [(1, {"reward": 0.5})])
+        run.samples("train", 8, [{"prompt": "p\x1b[2J", "reward": 1.0}])
     run.open()
-    run.metrics("train", [(1, {"reward": 0.5})])
-    run.samples("train", 8, [{"prompt": "p\x1b[2J", "reward": 1.0}])
     assert tracker_of(run).logged == {"run0/train": {"reward": 0.5}}
     assert tracker_of(run).tables == {"samples/step_000008.json": [{"prompt": "p\\u001b[2J", "reward": 1.0}]}
 
@@ -115,6 +119,7 @@ def test_a_closed_run_is_finished_in_mlflow_and_in_the_ledger(tmp_path: Path) ->
     run = new_run(tmp_path)
     run.open()
     run.close(RunResult(Status.REFUSED, Outcome.REJECT, run_id="run0"))
+    run.figures.send()
     assert tracker_of(run).status == {"run0": "FINISHED"}
     assert tracker_of(run).tagged["run0"].items() >= {"status": "refused", "verdict": "REJECT"}.items()
     (row,) = run.ledger.latest_runs()
@@ -167,6 +172,7 @@ def test_a_run_that_a_person_stops_stays_open_and_is_resumed_by_the_same_recipe(
     with pytest.raises(PausedError, match="ann on host asked for it") as raised, run.child("train"):
         run.check_pause()
     result = run.pause(raised.value)
+    run.figures.send()
     said = result.as_json()
     assert (said["status"], said["run_id"], result.status.exit_code) == ("stopped", "run0", 6)
     assert said["stopped"].startswith("ann on host asked for it with `ratchet stop`; the same command resumes it")

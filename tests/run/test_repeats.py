@@ -290,6 +290,7 @@ def test_a_candidate_that_was_judged_in_another_run_closes_this_one(run: Run) ->
     result = unchanged_candidate(run, stages_of(run).data, models)
     assert result is not None
     assert result.run_id == "before"
+    run.figures.send()
     assert tracker_of(run).status == {"run0": "FINISHED"}
     assert run.ledger.open_run(run.identity) is None
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from ratchet.components.errors import ClaimLostError, PausedError, StaleChampionError
+from ratchet.components.errors import ClaimLostError, PausedError, RegistryError, StaleChampionError, UnansweredError
 from ratchet.components.gate.plan import Plan
 from ratchet.components.ledger import claims
 from ratchet.components.ledger.database import now
@@ -20,7 +20,7 @@ from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.stages.results import ChampionStage, DataStage, WarmupStage
 from ratchet.components.stages.stage import Context, Stage, finish
-from tests.run.runs import lines_of, make_stages, new_run, stage, tracker_of, verdict
+from tests.run.runs import FakeTracker, lines_of, make_stages, new_run, stage, tracker_of, verdict
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def test_a_stage_is_made_in_a_child_run_with_the_machine_and_a_confirmed_claim(t
 
     found = steps.run_stage(run, Stage.WARMUP, lambda context: finish(context, WarmupStage, "key", write))
     assert not found.cached
+    run.open()
     assert tracker_of(run).status == {"run0/warmup": "FINISHED"}
     assert lines_of(run) == ["warmup made"]
 
@@ -198,6 +199,41 @@ def test_the_champion_is_fetched_once_per_run(run: Run) -> None:
     run.add(made)
     assert steps.fetched(run, promotion) is made
     assert steps.fetched(run, replace(promotion, weights="another")) is None
+
+
+def away(*_: object) -> None:
+    raise ConnectionError("refused")
+
+
+def moved(*_: object) -> None:
+    raise RegistryError("moved by hand")
+
+
+def test_faults_a_run_begins_while_mlflow_is_away_with_the_champion_of_the_ledger(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(run, "1")
+    monkeypatch.setattr(FakeTracker, "alias", away)
+    incumbent = steps.incumbent_of(run)
+    assert incumbent is not None and incumbent.version == "1"
+    monkeypatch.setattr(FakeTracker, "alias", moved)
+    with pytest.raises(RegistryError, match="moved by hand"):
+        steps.incumbent_of(run)
+
+
+def test_a_champion_that_the_store_has_needs_no_mlflow_and_another_is_waited_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATCHET_MLFLOW_SECONDS", "0")
+    monkeypatch.setattr(FakeTracker, "download", away, raising=False)
+    made = stage(run, ChampionStage, {"model/model.safetensors": "w"})
+    promotion = Promotion(1, "1", None, made.policy_digest, "gate", "v", None, "other", now())
+    with pytest.raises(UnansweredError):
+        steps.fetch_champion(run, promotion)
+    with FileLock(run.project.locks.file("machine"), timeout=0):
+        pass  # whoever waits does not hold the machine
+    stage(run, ChampionStage, {"model/model.safetensors": "w"}, key=made.policy_digest[:32])
+    assert steps.fetch_champion(run, promotion).policy_digest == made.policy_digest
 
 
 def test_faults_a_champion_of_an_earlier_release_gets_its_digest_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.errors import RatchetError, RecipeError
+from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
-from ratchet.flows.cli.schedule import check_schedule, parse_interval, sole_schedule
+from ratchet.flows.cli.schedule import sole_schedule
 from ratchet.flows.servers import start as servers
 from tests.places import ROOT
 
@@ -199,23 +199,6 @@ def test_every_verb_has_an_example() -> None:
     commands = [command for verb in group.commands.values() for command in getattr(verb, "commands", {"": verb}).values()]  # type: ignore[attr-defined]
     assert len(commands) >= 14
     assert [command.name for command in commands if "Example: ratchet" not in (command.help or "")] == []
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("15m", 900), ("6h", 21600), ("1d", 86400), ("30s", 30)])
-def test_intervals(text: str, seconds: float) -> None:
-    assert parse_interval(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["0m", "m", "15", "-1h", "1.5h"])
-def test_what_is_not_an_interval_is_refused(text: str) -> None:
-    with pytest.raises(RecipeError, match="15m"):
-        parse_interval(text)
-
-
-@pytest.mark.parametrize(("cron", "seconds"), [(None, None), ("0 2 * * *", 60.0), ("0 2 * *", None)])
-def test_a_schedule_must_be_one_and_whole(cron: str | None, seconds: float | None) -> None:
-    with pytest.raises(RecipeError):
-        check_schedule(cron, seconds)
 
 
 def test_power_is_known_without_a_run(project: Path) -> None:

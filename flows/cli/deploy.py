@@ -1,0 +1,61 @@
+"""``ratchet deploy``: deployments for work pools."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ratchet.flows.cli.schedule import check_schedule, parse_interval
+
+
+def deploy(
+    names: Annotated[list[str] | None, typer.Option("--name", help="A deployment of prefect.yaml; all by default.")] = None,
+    pool: Annotated[str | None, typer.Option("--pool", help="Work pool, instead of that in the file.")] = None,
+    cron: Annotated[str | None, typer.Option(help="Cron schedule, in UTC, instead of those in the file.")] = None,
+    every: Annotated[str | None, typer.Option(help="Interval, such as 15m, 6h or 1d, instead.")] = None,
+    create_pool: Annotated[bool, typer.Option("--create-pool", help="Create a missing pool, of the kind process.")] = False,
+) -> None:
+    """Create or update the deployments of prefect.yaml on the server that PREFECT_API_URL names.
+
+    A project with ratchet.yaml alone gets one that runs it every night. Nothing is asked.
+
+    Example: ratchet deploy --create-pool && prefect worker start --pool ratchet
+    """
+    from ratchet.flows.settings import make_prefect_home
+
+    make_prefect_home()
+    from prefect.client.orchestration import get_client
+
+    from ratchet.components.errors import RatchetError
+    from ratchet.components.home import Home
+    from ratchet.flows import deploying
+    from ratchet.flows.cli.views.console import say
+    from ratchet.flows.servers.start import api_is_given
+
+    project = Home.here().project
+    file = deploying.chosen(deploying.project_file(project), names or [], pool, schedule_of(cron, every))
+    deploying.check_recipes(project, file)
+    if not api_is_given():
+        raise RatchetError(
+            "no Prefect server is named. Set PREFECT_API_URL; for this project's own server, start ratchet ui or ratchet "
+            'schedule, then eval "$(ratchet ui --env)".'
+        )
+    with get_client(sync_client=True) as client:
+        deploying.check_version(client)
+        flows = deploying.flow_names(project, file)
+        for made in deploying.check_pools(client, file, create_pool):
+            say(f"created work pool {made}, of the kind process")
+        deployed = deploying.apply(project, client, file, flows)
+        for one in deployed:
+            when = ", ".join(one.schedules) or "no schedule"
+            say(f"{'created' if one.created else 'updated'} {one.name} on pool {one.pool}: {when}")
+        for idle in deploying.without_worker(client, sorted({one.pool for one in deployed})):
+            say(f"no worker serves pool {idle}. In {project}: prefect worker start --pool {idle}")
+
+
+def schedule_of(cron: str | None, every: str | None) -> dict[str, Any] | None:
+    """As prefect.yaml has it; None without either."""
+    if cron is None and every is None:
+        return None
+    seconds = parse_interval(every) if every is not None else None
+    check_schedule(cron, seconds)
+    return {"cron": cron, "timezone": "UTC"} if cron is not None else {"interval": seconds, "timezone": "UTC"}

@@ -1,0 +1,79 @@
+"""Slots that came due while this machine's schedule was stopped: Prefect does not know them, since it was paused or down."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterExpectedStartTime
+from prefect.client.schemas.schedules import construct_schedule
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.schedules import Schedule
+from prefect.states import Scheduled
+
+from ratchet.components.recipe import Schedule as Rules
+from ratchet.components.run.turns import named
+from ratchet.flows.turns import CAUGHT_UP
+
+MOST = 100  # slots that are caught up after one outage, the newest
+
+
+def catch_up(deployment: UUID, schedule: Schedule, rules: Rules) -> list[str]:
+    """Create flow runs for the slots since the newest one that Prefect created, by ``schedule.missed``; returns them.
+
+    A first start misses nothing.
+    """
+    now = datetime.now(UTC)
+    with get_client(sync_client=True) as client:
+        last = _newest(client, deployment, now)
+        missed = missed_slots(dates_of(schedule, last, now) if last else [], last, now, rules)
+        for slot in missed:
+            client.create_flow_run_from_deployment(
+                deployment,
+                tags=["ratchet", CAUGHT_UP],
+                state=Scheduled(scheduled_time=slot),
+                idempotency_key=f"ratchet {deployment} {named(slot)}",
+            )
+    return [named(slot) for slot in missed]
+
+
+def missed_slots(dates: Sequence[datetime], last: datetime | None, now: datetime, rules: Rules) -> list[datetime]:
+    """Which of a schedule's dates are caught up.
+
+    Args:
+        last: the newest slot that has a flow run; None at the first start.
+    """
+    if last is None or rules.missed == "none":
+        return []
+    missed = [date for date in dates if last < date <= now]
+    return missed[-MOST:] if rules.missed == "all" else missed[-1:]
+
+
+def dates_of(schedule: Schedule, start: datetime, end: datetime | None) -> list[datetime]:
+    """The dates of a schedule from ``start`` to ``end``, in UTC; the first alone without an end.
+
+    Raises:
+        ValueError: if the rule is not one.
+    """
+    from prefect.server.schemas import schedules as server  # Prefect's client cannot enumerate dates
+
+    made = construct_schedule(
+        interval=schedule.interval,
+        anchor_date=schedule.anchor_date if schedule.interval is not None else None,
+        cron=schedule.cron,
+        rrule=schedule.rrule,
+        timezone=schedule.timezone,
+    )
+    kind = getattr(server, type(made).__name__)
+    found = asyncio.run(kind.model_validate(made.model_dump()).get_dates(n=1 if end is None else None, start=start, end=end))
+    if not found and end is None:
+        raise ValueError("it ends in the past")
+    return [date.astimezone(UTC) for date in found]
+
+
+def _newest(client: SyncPrefectClient, deployment: UUID, now: datetime) -> datetime | None:
+    before = FlowRunFilterExpectedStartTime.model_validate({"before_": now})
+    due = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]), expected_start_time=before)
+    found = client.read_flow_runs(flow_run_filter=due, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
+    return found[0].expected_start_time if found else None

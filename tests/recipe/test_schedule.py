@@ -1,0 +1,33 @@
+"""The section ``schedule``: one rule, in words that are checked before anything runs."""
+
+import pytest
+from pydantic import ValidationError
+
+from ratchet.components.recipe import Schedule, seconds_of
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("15m", 900), ("6h", 21600), ("1d", 86400), ("30s", 30)])
+def test_intervals(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["0m", "m", "15", "-1h", "1.5h"])
+def test_what_is_not_an_interval_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="15m"):
+        Schedule(every=text)
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"cron": "0 2 * *"}, "five fields"),
+        ({"rrule": "WEEKLY"}, "RRULE"),
+        ({"rrule": "FREQ=DAILY;COUNT=3"}, "COUNT"),
+        ({"timezone": "Mars/Olympus"}, "not a time zone"),
+        ({"timezone": "../etc/passwd"}, "not a time zone"),
+        ({"cron": "0 2 * * *", "every": "6h"}, "cron and every are given"),
+    ],
+)
+def test_a_rule_that_is_not_one_is_refused(rules: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Schedule(**rules)  # type: ignore[arg-type]
