@@ -129,7 +129,7 @@ def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None,
         if recorded:
             tasks.note_flow_run(run)
         dated = stop is None and (slot is not None or scheduled is not None or loaded.seed == "slot")
-        result = turns.once(run, date, lambda: told(run, stop)) if dated else told(run, stop)
+        result = turns.once(run, date if dated else None, lambda: told(run, stop))
         print_result(result, run)
     said = told_of(run, result)
     link = endings.mlflow_page(home.tracking_uri, result.run_id) or result.report

@@ -18,9 +18,10 @@ def reconcile(
 ) -> None:
     """End killed runs in the ledger, MLflow and Prefect, and start the slots again that they left.
 
-    A run whose process may be alive is left alone. Prefect is asked if PREFECT_API_URL names a server, or the project's own is
-    up; a slot that it starts again ends as Skipped if a newer one of its schedule is due. `ratchet schedule`, and each run
-    of a deployment, do the same when they begin. A standstill that the recipe's `notify` wants to know of is told.
+    A run that another machine holds, or this one before a restart, is watched until it renews its claim (30 s), or its claim
+    has expired (300 s) and the run is ended. Prefect is asked if PREFECT_API_URL names a server, or the project's own is up; a
+    slot that it starts again ends as Skipped if a newer one of its schedule is due. `ratchet schedule`, and each run of a
+    deployment, do the same when they begin. A standstill that the recipe's `notify` wants to know of is told.
 
     Example: ratchet reconcile
     """
@@ -36,9 +37,10 @@ def reconcile(
     from ratchet.flows.notifications import standstills_told
 
     said: list[str] = []
-    reconciling.reconcile(home, said.append, prefect)
+    ledger = Ledger(home.ledger)
+    reconciling.reconcile(home, said.append, prefect, ledger.unended())
     if (loaded := load_recipe_if_any(recipe, overrides)) is not None:
-        standstills_told(home, Ledger(home.ledger), loaded)
+        standstills_told(home, ledger, loaded)
     for text in said or ["nothing to put right"]:
         print(text, file=sys.stderr)
 
