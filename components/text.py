@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratchet.components.credentials import CERTAIN, LIKELY, hidden, pattern_of, secrets_of
+from ratchet.components.credentials import CERTAIN, LIKELY, hidden, hides, pattern_of, secrets_of
 
 MAX_TEXT = 2_000
 
@@ -32,7 +32,9 @@ def redacted_values(value: Any) -> Any:
     if isinstance(value, str):
         return redacted(value)
     if isinstance(value, Mapping):
-        return {key: redacted_values(one) for key, one in value.items()}
+        return {
+            key: "***" if isinstance(one, str) and hides(str(key), one) else redacted_values(one) for key, one in value.items()
+        }
     return [redacted_values(one) for one in value] if isinstance(value, list | tuple) else value
 
 

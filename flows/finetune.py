@@ -17,10 +17,11 @@ from ratchet.components.gate.plan import Plan
 from ratchet.components.home import Home
 from ratchet.components.interruption import Interrupted, admitted, commit_on_every_signal
 from ratchet.components.ledger.ledger import Promotion
-from ratchet.components.recipe import load_recipe
+from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
 from ratchet.components.run.cleanup import clean_up_after_run
+from ratchet.components.run.notice import notice_of
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
@@ -35,7 +36,7 @@ from ratchet.components.stages.stage import Stage
 from ratchet.components.user_code import own_process
 from ratchet.flows import endings, tasks, turns
 from ratchet.flows.cli.views.console import Display, print_result, say
-from ratchet.flows.events import emit
+from ratchet.flows.notifications import Tell, standstills_told, told_once
 from ratchet.flows.reconcile import reconcile
 from ratchet.flows.redaction import without_secrets
 from ratchet.flows.servers.watcher import watched
@@ -100,9 +101,15 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         commit_on_every_signal()
     home = Home.here()
     apply(home)
+    loaded = load_recipe(Path(recipe), overrides)
+    with told_once(loaded) as tell:
+        return run_loaded(home, loaded, stop, slot, tell)
+
+
+def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None, tell: Tell) -> Any:
+    """Check the machine, run the recipe, print its result, and tell it to whoever wants to know."""
     scheduled = turns.this_flow_run() if slot is None else None
     date = slot or turns.logical_date(scheduled)
-    loaded = load_recipe(Path(recipe), overrides)
     require_train()
     check_before_run(home, loaded)
     if stop not in Stage.TRAIN.up_to():
@@ -113,6 +120,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     recorded = stop is not Stage.PLAN
     if recorded:
         reconcile(home, say, prefect=deployment.id is not None)
+        standstills_told(home, project.ledger, loaded)
     if (skipped := turns.not_now(project, date, scheduled)) is not None:
         return skipped
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
@@ -121,9 +129,12 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         dated = stop is None and (slot is not None or scheduled is not None or loaded.seed == "slot")
         result = turns.once(run, date if dated else None, lambda: told(run, stop))
         print_result(result, run)
+    said = told_of(run, result)
+    link = endings.mlflow_page(home.tracking_uri, result.run_id) or result.report
+    tell(notice_of(project.name, result, said, link))
     if run.figures.begun:
         clean_up_after_run(project, say)
-    return endings.ended(project.name, result, told_of(run, result), home.tracking_uri)
+    return endings.ended(project.name, result, said, home.tracking_uri)
 
 
 def told(run: Run, until: Stage | None) -> RunResult:
@@ -226,13 +237,11 @@ def refuse_to_train(run: Run, refusal: Plan, champion: Promotion | None, until: 
 
 
 def end(run: Run, ending: Ending) -> RunResult:
-    """Publish the results, emit the event, and close the run. A dry run publishes nothing."""
+    """Publish the results, and close the run. A dry run publishes nothing."""
     run.ending = ending
     if not run.recorded:
         return run.result()
     result = run.result(tasks.publish(run))
-    if ending.status.event is not None:
-        emit(ending.status.event, run.recipe.name, run.open(), version=result.version, previous=result.previous)
     run.close(result)
     return result
 

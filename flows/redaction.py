@@ -30,9 +30,10 @@ def _redacted_record(*arguments: Any, **options: Any) -> logging.LogRecord:
     record: logging.LogRecord = _made[-1](*arguments, **options)
     try:
         said = record.getMessage()
-    except Exception:  # arguments that do not fit: logging reports it, and would print them
-        said = f"{record.msg} (with arguments that do not fit)"
-    if (shown := redacted(said)) != said:
+        shown = redacted(said)
+    except Exception:  # arguments that do not fit: logging would print them
+        said, shown = "", redacted(f"{record.msg} (with arguments that do not fit)")
+    if shown != said:
         record.msg, record.args = shown, ()
     if record.exc_info and record.exc_info[1] is not None:
         told = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ratchet.components.home import Home
+from ratchet.components.permissions import protect
 from ratchet.components.sqlite_files import PLAIN, sqlite_url
 
 DEFAULTS = {
@@ -35,7 +36,8 @@ def apply_defaults() -> None:
 
 
 def apply(home: Home) -> None:
-    """Set variables that the user's environment does not."""
+    """Set variables that the user's environment does not; from here on, the state is its owner's alone."""
+    protect((home.state, home.artifacts, home.mlflow_database))
     apply_defaults()
     prefect = home.state / "prefect"
     if os.environ.setdefault("PREFECT_HOME", str(prefect)) == str(prefect) and not PLAIN.fullmatch(str(prefect)):

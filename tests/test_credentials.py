@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.components.credentials import is_credential, secrets_of
+from ratchet.components.credentials import is_credential, keep_secret, secrets_of
 from ratchet.components.text import redacted, redacted_values, visible
 
 SECRET = st.text("abcdefghijkmnopqrstuvwxyzABCDEFGHJK23456789_.~!-", min_size=8, max_size=24).map(lambda text: f"7Q{text}q7")
@@ -34,6 +34,14 @@ PLACES = [
     "{{'client_secret': '{}'}}",
     "MLFLOW_TRACKING_PASSWORD={}",
     "JUDGE_TOKEN={}",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY={}",
+    "slack_token={}",
+    "bot_token: {}",
+    "Server=db;Uid=ann;Pwd={};",
+    "Endpoint=x;SharedAccessSignature={}",
+    "psql --password {} -h db",
+    "ada:{}@10.0.0.1/db",
+    "https://outlook.office.com/webhook/{}",
     "multi\nline\npassword:\n  {}\nend",
     "https://hooks.slack.com/services/T0/B0/{}",
     "https://discord.com/api/webhooks/123/{}",
@@ -71,6 +79,9 @@ ORDINARY = [
     "http://127.0.0.1:4200/flow-runs/flow-run/01a2",
     "a@b.example, mailto:ada@example.com, from:ada@example.com",
     "at 10:30 git@github.com:a/b.git, python:3.11@sha256:abc",
+    "3//4@2, per_token: 0.5; loss_per_token=0.25 pass=5 special_token: <|im_start|> id_token: 5",
+    "def f(password: str, api_key: str = Field()) sha256:abcdef@host.com line://chart",
+    "pass --token TOKEN, or --secret NAME_OF_IT",
     "eos_token=<eos> max_new_tokens=128 tokens: 3; tokenizer: fast",
     "key=3 keys: 4, s3://bucket/key?versionId=1",
     "secrets and passwords; the author wrote it",
@@ -100,6 +111,9 @@ def test_redacting_twice_changes_nothing_more(text: str) -> None:
         ("MLFLOW_TRACKING_PASSWORD", "hunter2x", "hunter2x"),
         ("RATCHET_LEDGER_URL", "postgresql://ada:hunter%402x@db/ledger", "hunter@2x"),
         ("PREFECT_API_AUTH_STRING", "admin:hunter2x", "hunter2x"),
+        ("PGPASSWORD", "hunter2x", "hunter2x"),
+        ("MYSQL_PWD", "hunter2x", "hunter2x"),
+        ("RATCHET_HOOK_KEY", "hunter2x", "hunter2x"),
         ("SLACK_WEBHOOK_URL", "https://chat.example/hook/abcdef", "https://chat.example/hook/abcdef"),
     ],
 )
@@ -125,6 +139,10 @@ def test_short_values_files_and_other_names_are_not_looked_for() -> None:
         "AWS_WEB_IDENTITY_TOKEN_FILE": "/no/file",
         "GOOGLE_APPLICATION_CREDENTIALS": "/dev/null",
         "TOKENIZERS_PARALLELISM": "parallel",
+        "EOS_TOKEN": "<|im_end|>",
+        "AWS_ACCESS_KEY_ID": "ratchet-runs",
+        "POSTGRES_PASSWORD": "postgres",
+        "OLDPWD": "/work/there",
         "PWD": "/work/here",
         "PREFECT_API_URL": "http://127.0.0.1:4200/api",
     }
@@ -132,14 +150,17 @@ def test_short_values_files_and_other_names_are_not_looked_for() -> None:
 
 
 def test_a_short_value_is_no_part_of_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DB_PASSWORD", "refuse")
-    assert redacted("refused: refuse") == "refused: ***"
+    monkeypatch.setenv("DB_PASSWORD", "refuse7")
+    assert redacted("refuse77: refuse7") == "refuse77: ***"
 
 
 def test_json_stays_json() -> None:
     text = json.dumps({"a": "https://u:hunter2x@h/", "password": "hunter2x", "inner": json.dumps({"secret": "hunter2x"})})
     assert "hunter2x" not in redacted(text)
     assert json.loads(json.loads(redacted(text))["inner"]) == {"secret": "***"}
+    assert redacted_values({"password": "hunter2x", "token": "JUDGE_TOKEN", "eos_token": "<eos>", "n": 1}) == {
+        "password": "***", "token": "JUDGE_TOKEN", "eos_token": "<eos>", "n": 1,
+    }  # fmt: skip
     assert redacted_values({"a": ["//u:hunter2x@h", 1], "b": None}) == {"a": ["//***@h", 1], "b": None}
 
 
@@ -151,7 +172,7 @@ def test_a_text_is_redacted_before_it_is_cut() -> None:
     "piece",
     ["//", "a:", "%2F", "\\", '"', "password", 'password="', "token=", 'token\\":\\"', "-----BEGIN PRIVATE KEY-----", "u:ppp@",
      "//a:b", "eyJ", "authorization: ", "A_TOKEN", "password        ", "https://x.y/z?a=b&token=c&",
-     "bearer ", "slack:", "a.", "%25"],
+     "bearer ", "--token ", "--a", "-", "slack:", "a.", "%25"],
 )  # fmt: skip
 def test_the_time_is_linear_whatever_the_text(piece: str) -> None:
     """A quadratic pattern takes minutes here."""
@@ -159,3 +180,9 @@ def test_the_time_is_linear_whatever_the_text(piece: str) -> None:
     before = time.process_time()
     redacted(text)
     assert time.process_time() - before < 3
+
+
+def test_a_value_that_a_recipe_names_is_hidden_whatever_its_variable_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ratchet.components.credentials._given", set())
+    keep_secret("https://n8n.example/hook/a1b2c3")
+    assert redacted("cannot reach https://n8n.example/hook/a1b2c3 now") == "cannot reach *** now"

@@ -17,6 +17,7 @@ from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError, MissingExtraError, StoreError
 from ratchet.components.extras import missing_server
 from ratchet.components.files import read_json, tree_digests, write_text
+from ratchet.components.permissions import as_user_writes
 from ratchet.components.text import visible
 
 SUMMARY, ADDED = "summary.json", "added.jsonl"  # beside a version's tables
@@ -241,9 +242,10 @@ def publish(version: Path, place: Place, recipe: str, state: Path) -> None:
     """Make a version a recipe's own in the project: data and tracked pointer. Only a person's command calls this."""
     publish_data(version, place)
     text = (version / POINTER).read_text(encoding="utf-8")
-    write_text(place.pointer, relocated(read_pointer_text(text), place.name, recipe))
-    if not (place.root / ".dvc").is_dir():
-        init_project(place.root, state)
+    with as_user_writes():
+        write_text(place.pointer, relocated(read_pointer_text(text), place.name, recipe))
+        if not (place.root / ".dvc").is_dir():
+            init_project(place.root, state)
 
 
 def publish_data(version: Path, place: Place) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from ratchet.components.credentials import keep_secret
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.protocol import Grade
@@ -74,7 +75,7 @@ class Service:
         secret = os.environ.get(self.token)
         if not secret:
             raise RecipeError(f"the environment variable {self.token}, the token of {self.url}, is not set. Set it.")
-        return {"Authorization": f"Bearer {secret}"}
+        return {"Authorization": f"Bearer {keep_secret(secret)}"}
 
     def _grade(self, client: httpx.Client, body: dict[str, Any]) -> Grade:
         try:

@@ -104,6 +104,12 @@ class Runs(Database):
             query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def times_of_runs(self, model: str) -> list[tuple[str, str | None]]:
+        """When each run of a model began, and when it finished, if it did; oldest first."""
+        query = sa.select(sa.func.coalesce(runs.c.begun, runs.c.started), runs.c.finished).where(runs.c.model == model)
+        with self.transaction() as connection:
+            return sorted(((row[0], row[1]) for row in connection.execute(query)), key=lambda times: times[0])
+
 
 def _open(identity: str) -> tuple[sa.ColumnElement[bool], ...]:
     return runs.c.identity == identity, runs.c.result.is_(None)

@@ -18,6 +18,7 @@ from ratchet.components.recipe.gate import AllOf, Gate, Guard, Primary
 from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, is_similarity, with_default_reward
 from ratchet.components.recipe.graders import GraderSettings
 from ratchet.components.recipe.measures import OF_LABELS, OF_NUMBERS, OF_TEXTS, kind_of, samples_needed
+from ratchet.components.recipe.notify import Notification
 from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
@@ -48,6 +49,7 @@ class Recipe(Section):
     retention: Retention = Retention()
     limits: RunLimits = RunLimits()
     schedule: Schedule = Schedule()
+    notify: list[Notification] = Field(default_factory=list)
 
     @model_validator(mode="before")
     @classmethod
@@ -204,11 +206,12 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; not retention, schedule, consent and limits."""
+        """sha256 of everything that determines the result; not retention, schedule, consent, limits and receivers."""
         left_out: Any = {
             "retention": True,
             "limits": True,
             "schedule": True,
+            "notify": True,
             "reward": {"limits"},
             "gold": {"allow_similarity"},
         }

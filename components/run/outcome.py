@@ -35,11 +35,6 @@ class Status(StrEnum):
         """One sentence for the report."""
         return PRESENTATION[self].headline
 
-    @property
-    def event(self) -> str | None:
-        """The Prefect event ``ratchet.<event>`` that a run with this status emits."""
-        return PRESENTATION[self].event
-
 
 class Presentation(NamedTuple):
     """How the command line, the report and Prefect present a status."""
@@ -47,14 +42,13 @@ class Presentation(NamedTuple):
     exit_code: int
     tone: Tone
     headline: str
-    event: str | None = None
 
 
 PRESENTATION = {
-    Status.PROMOTED: Presentation(0, "good", "Promoted: the challenger is the new champion.", "promote"),
+    Status.PROMOTED: Presentation(0, "good", "Promoted: the challenger is the new champion."),
     Status.UNCHANGED: Presentation(0, "neutral", "Unchanged: this candidate was judged before."),
     Status.FINISHED: Presentation(0, "neutral", "Ended after the requested stage."),
-    Status.REFUSED: Presentation(3, "bad", "Refused: the champion stays.", "refuse"),
+    Status.REFUSED: Presentation(3, "bad", "Refused: the champion stays."),
     Status.REWARD_REFUSED: Presentation(4, "bad", "The gold or the reward was refused before training."),
     Status.INVALID: Presentation(5, "bad", "The gate could not judge."),
     Status.STOPPED: Presentation(6, "bad", "Training was stopped, and no checkpoint can be judged."),

@@ -1,7 +1,7 @@
 """``ratchet rollback``, ``promote`` and ``approve``: decisions of a person about the champion."""
 
 import getpass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,8 @@ from ratchet.flows.cli.output import as_json
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Promotion
+    from ratchet.components.recipe import Recipe
+    from ratchet.components.recipe.notify import Occasion
 
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Reason, recorded in the history.")]
 
@@ -32,7 +34,7 @@ def rollback(
 
     project = open_named(recipe, overrides, say)
     promotion = roll_back(project.ledger, project.tracker, project.name, to, reason)
-    finish("rollback", project.name, promotion, json_output)
+    finish("rolled_back", project.recipe, promotion, json_output)
 
 
 def promote(
@@ -66,7 +68,7 @@ def promote(
     if version is None:
         version = register_checkpoint(project, str(checkpoint), str(reason))
     promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason))
-    finish("override", project.name, promotion, json_output)
+    finish("overridden", project.recipe, promotion, json_output)
 
 
 def approve(
@@ -84,25 +86,29 @@ def approve(
     """
     from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
+    from ratchet.components.run.notice import approval
     from ratchet.components.stages.data import own_pin
+    from ratchet.flows.notifications import tell_all
 
     project = open_named(recipe, overrides)
     pinned = own_pin(project.home, project.recipe)
     by, rules = by or getpass.getuser(), rules_digest(project.recipe)
     verdict = approve_verdict(project.ledger, project.name, run, by, rules, pinned)
+    tell_all(approval(project.name, run, verdict, by), project.recipe)
     print(
         f"approved: {verdict.outcome.value} of {project.name} ({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}"
     )
 
 
-def finish(action: str, model: str, promotion: "Promotion", json_output: bool) -> None:
+def finish(occasion: "Occasion", recipe: "Recipe", promotion: "Promotion", json_output: bool) -> None:
     """Report what happened to people, scripts and Prefect."""
+    from ratchet.components.run.notice import decision
     from ratchet.flows.cli.views.history import print_champion
-    from ratchet.flows.events import emit
+    from ratchet.flows.notifications import tell_all
 
-    row: dict[str, Any] = promotion.as_json()
-    emit(action, model, promotion.run_id, version=promotion.version, previous=promotion.previous, reason=promotion.reason)
+    if promotion.by != "gate":  # else it was the champion already
+        tell_all(decision(occasion, recipe.name, promotion), recipe)
     if json_output:
-        print(as_json(row))
+        print(as_json(promotion.as_json()))
     else:
-        print_champion(model, promotion)
+        print_champion(recipe.name, promotion)

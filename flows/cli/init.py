@@ -261,6 +261,7 @@ def write(folder: Path, project: "Project") -> list[str]:
     """
     from ratchet.components.errors import StoreError
     from ratchet.components.files import write_json
+    from ratchet.components.permissions import as_user_writes
     from ratchet.components.scaffold.recipe_text import SCHEMA
     from ratchet.components.scaffold.schema import recipe_schema
     from ratchet.components.scaffold.writing import GITIGNORE, ignore_state, missing, require_free, write_files
@@ -269,8 +270,9 @@ def write(folder: Path, project: "Project") -> list[str]:
     absent = missing(folder, project.files)
     try:
         write_json(folder / SCHEMA, recipe_schema())
-        ignored = ignore_state(folder)
-        write_files(folder, absent)
+        with as_user_writes():
+            ignored = ignore_state(folder)
+            write_files(folder, absent)
     except OSError as error:
         raise StoreError(
             f"cannot write to {folder}: {error.strerror}. Correct that, and run the same command again."

@@ -7,7 +7,6 @@ import typer
 
 from ratchet.flows.cli.check import check
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
-from ratchet.flows.cli.output import as_json
 
 app = typer.Typer(help="Recipes: a run's whole configuration.", no_args_is_help=True)
 app.command("check")(check)
@@ -22,11 +21,11 @@ def show(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, jso
     import yaml
 
     from ratchet.components.recipe import load_recipe
-    from ratchet.components.text import redacted_values
 
     loaded = load_recipe(recipe, overrides or [])
     values = loaded.model_dump(mode="json")
     if loaded.gold.grader is None:
         written = {"graders": {"right": loaded.gold_settings.model_dump(mode="json")}, "gold": {"grader": "right"}}
         print(f"gold follows from the reward; written out it is {json.dumps(written)}", file=sys.stderr)
-    print(as_json(values) if json_output else yaml.safe_dump(redacted_values(values), sort_keys=False), end="")
+    # As it is: a recipe with a credential was refused, and its prompts are not to be changed by who saves this.
+    print(json.dumps(values, indent=2) if json_output else yaml.safe_dump(values, sort_keys=False), end="")

@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
+
 if TYPE_CHECKING:
     from ratchet.components.home import Home
 
 
 def reconcile(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
     prefect_port: Annotated[int, typer.Option(help="Port of this project's Prefect server, if it runs.")] = 4200,
 ) -> None:
     """End killed runs in the ledger, MLflow and Prefect, send what MLflow lacks, and start the slots again that they left.
@@ -17,21 +21,26 @@ def reconcile(
     A run that another machine holds, or this one before a restart, is watched until it renews its claim (30 s), or its claim
     has expired (300 s) and the run is ended. Prefect is asked if PREFECT_API_URL names a server, or the project's own is up; a
     slot that it starts again ends as Skipped if a newer one of its schedule is due. `ratchet schedule`, and each run of a
-    deployment, do the same when they begin.
+    deployment, do the same when they begin. A standstill that the recipe's `notify` wants to know of is told.
 
     Example: ratchet reconcile
     """
     from ratchet.components.home import Home
     from ratchet.components.ledger.ledger import Ledger
+    from ratchet.flows.cli.status import load_recipe_if_any
     from ratchet.flows.settings import apply
 
     home = Home.here()
     apply(home)
     prefect = find_prefect(home, prefect_port)
     from ratchet.flows import reconcile as reconciling
+    from ratchet.flows.notifications import standstills_told
 
     said: list[str] = []
-    reconciling.reconcile(home, said.append, prefect, Ledger(home.ledger).unended())
+    ledger = Ledger(home.ledger)
+    reconciling.reconcile(home, said.append, prefect, ledger.unended())
+    if (loaded := load_recipe_if_any(recipe, overrides)) is not None:
+        standstills_told(home, ledger, loaded)
     for text in said or ["nothing to put right"]:
         print(text, file=sys.stderr)
 

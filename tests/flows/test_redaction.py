@@ -51,8 +51,9 @@ def test_a_record_without_a_credential_is_what_it_was(log: tuple[logging.Logger,
 
 
 def test_arguments_that_do_not_fit_are_not_printed(log: tuple[logging.Logger, io.StringIO]) -> None:
-    record = logging.getLogRecordFactory()("n", logging.INFO, "p", 1, f"%d {URL}", ("hunter2",), None)
-    assert "hunter2" not in record.getMessage()
+    for message in (f"%d {URL}", "%s and %d"):
+        record = logging.getLogRecordFactory()("n", logging.INFO, "p", 1, message, ("hunter2", "hunter2"), None)
+        assert "hunter2" not in f"{record.getMessage()} {record.args}"
 
 
 @pytest.mark.parametrize(

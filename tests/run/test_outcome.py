@@ -28,12 +28,6 @@ def test_only_success_looks_good() -> None:
     assert {status for status in Status if status.tone == "neutral"} == {Status.UNCHANGED, Status.FINISHED}
 
 
-def test_automations_hear_of_promotions_and_refusals_alone() -> None:
-    assert {status: status.event for status in Status if status.event} == {
-        Status.PROMOTED: "promote", Status.REFUSED: "refuse",
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("status", Status)
 def test_every_headline_is_a_sentence(status: Status) -> None:
     assert status.headline.endswith(".")

@@ -78,6 +78,7 @@ def test_every_template_is_valid(kind: str) -> None:
         {"policy": {"warmup": {"steps": 9}}},
         {"policy": {"model": "a/b", "warmup": {"steps": 9, "lora": {"rank": 4}}}},
         {"graders": {"right": {"type": "label", "labels": ["a", "b"], "weights": "balanced"}}},
+        {"notify": [{"to": "env:SLACK_URL"}, {"to": "https://hooks.example/x", "on": ["stale"], "hours_without_run": 48.5}]},
     ],
 )
 def test_every_short_form_that_loads_is_valid(values: dict[str, Any]) -> None:
