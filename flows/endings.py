@@ -64,8 +64,10 @@ def interrupted(end: Interrupted) -> State[Any]:
     with get_client(sync_client=True) as client:
         this = UUID(flow_run.id)
         state = client.read_flow_run(this).state
-        if state is not None and (state.is_cancelling() or state.is_final()):
+        if state is not None and (state.is_cancelling() or state.is_cancelled()):
             return Cancelled(message=message)
+        if state is not None and state.is_final():
+            return state  # marked as crashed by somebody who could not know that the process lives
         slot: Any = flow_run.scheduled_start_time  # again, so that it comes before those that became due meanwhile
         again: State[Any] = AwaitingRetry(scheduled_time=slot, message=message)
         client.set_flow_run_state(this, again)

@@ -121,7 +121,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
         if recorded:
             tasks.note_flow_run(run)
         dated = stop is None and (slot is not None or scheduled is not None or loaded.seed == "slot")
-        result = turns.once(run, date, lambda: told(run, stop)) if dated else told(run, stop)
+        result = turns.once(run, date if dated else None, lambda: told(run, stop))
         print_result(result, run)
     if run.figures.begun:
         clean_up_after_run(project, say)

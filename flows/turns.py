@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -27,13 +28,16 @@ from ratchet.components.run.news import nothing_new
 from ratchet.components.run.outcome import RunResult
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run
-from ratchet.components.run.turns import Action, Phase, SlotRun, named, turn_of, without_turn
+from ratchet.components.run.turns import Action, Phase, SlotRun, Turn, named, turn_of, without_turn
 from ratchet.components.stages.stage import Context
+from ratchet.flows.cli.views.console import say
+from ratchet.flows.reconcile import reconcile
 
 SKIPPED = "Skipped"  # name of the state Completed of a run that had nothing to do or no turn
 SECONDS = 20.0  # until a run that let another go first asks again; Prefect's own wait for a concurrency slot is 30
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 CAUGHT_UP = "ratchet-slot"  # tag of a flow run for a slot that Prefect's scheduler missed
+STARTING = timedelta(minutes=10)  # a process that has not begun its work by then is not waited for
 MOST = 200  # flow runs per request, which is Prefect's limit
 
 
@@ -66,23 +70,45 @@ def not_now(project: Project, slot: str, found: FlowRun | None) -> State[None] |
     """
     if found is None or found.deployment_id is None:
         return None
-    now = datetime.now(UTC)
     with get_client(sync_client=True) as client:
-        mine, *others = due_runs(client, project.ledger, found, found.deployment_id)
-        rules = project.recipe.schedule
-        for other, reason in without_turn(mine, others, rules, now).items():  # so that no process has to start for it
-            client.set_flow_run_state(UUID(other), Completed(name=SKIPPED, message=reason), force=True)
-        turn = turn_of(mine, others, rules, now)
+        turn, holders = asked(client, project, found, found.deployment_id)
+        if turn.action is Action.WAIT and holders:
+            reconcile(project.home, say, watch=holders)  # one on another machine, or before a restart of this one, may be dead
+            turn, _ = asked(client, project, found, found.deployment_id)
         if turn.action is Action.WAIT:
-            again: State[None] = Scheduled(scheduled_time=now + timedelta(seconds=SECONDS), name="Waiting", message=turn.reason)
-            client.set_flow_run_state(found.id, again, force=True)
-            raise Pause(turn.reason)
+            give_way(client, found.id, turn.reason)
     why = turn.reason if turn.action is Action.SKIP else nothing_to_do(project)
     if why is None:
         return None
-    slots.leave(project.ledger, dates.slot_of(project.recipe, slot), slots.SKIPPED)
+    slots.set_aside(project.ledger, dates.slot_of(project.recipe, slot), slots.SKIPPED)
     print(f"skipped: {why}", file=sys.stderr)
     return Completed(name=SKIPPED, message=why)
+
+
+def asked(client: SyncPrefectClient, project: Project, found: FlowRun, deployment_id: UUID) -> tuple[Turn, list[str]]:
+    """The turn of a flow run, after the others that have none were ended; and the identities of the runs at work."""
+    now, rules, working = datetime.now(UTC), project.recipe.schedule, project.ledger.flow_runs_at_work()
+    mine, *others = due_runs(client, project.ledger, found, deployment_id)
+    for other, reason in without_turn(mine, others, rules, now).items():  # so that no process has to start for it
+        state = client.read_flow_run(UUID(other)).state
+        if state is not None and state.is_scheduled():  # still
+            client.set_flow_run_state(UUID(other), Completed(name=SKIPPED, message=reason))
+            slots.set_flow_run_aside(project.ledger, other, slots.SKIPPED)
+    holders = [working[other.id] for other in others if other.phase is Phase.WORKING and other.id in working]
+    return turn_of(mine, others, rules, now), holders
+
+
+def give_way(client: SyncPrefectClient, mine: UUID, reason: str) -> NoReturn:
+    """End this process; Prefect starts the flow run again.
+
+    Raises:
+        Pause: always.
+    """
+    again: State[None] = Scheduled(
+        scheduled_time=datetime.now(UTC) + timedelta(seconds=SECONDS), name="Waiting", message=reason
+    )
+    client.set_flow_run_state(mine, again, force=True)
+    raise Pause(reason)
 
 
 def nothing_to_do(project: Project) -> str | None:
@@ -104,36 +130,34 @@ def due_runs(client: SyncPrefectClient, ledger: Ledger, found: FlowRun, deployme
     for asked, order in ((later, last), (unfinished, first)):
         for one in client.read_flow_runs(flow_run_filter=asked, sort=order, limit=MOST):
             runs.setdefault(one.id, one)
-    working, left = slots.begun(ledger), {taken.flow_run for taken in slots.abandoned(ledger)}
+    working, left = ledger.flow_runs_at_work(), {taken.flow_run for taken in slots.abandoned(ledger)}
     dated = [(one, one.expected_start_time) for one in runs.values() if one.expected_start_time is not None]
-    return [
-        SlotRun(
-            str(one.id),
-            slot,
-            phase(one, one.id == found.id, str(one.id) in working, str(one.id) in left),
-            of_schedule(one),
-            busy(client, one),
-        )
-        for one, slot in dated
-    ]
+    listed = []
+    for one, slot in dated:
+        at = phase(one, one.id == found.id, str(one.id) in working, str(one.id) in left)
+        listed.append(SlotRun(str(one.id), slot, at, of_schedule(one), busy(client, one, at)))
+    return listed
 
 
 def phase(run: FlowRun, mine: bool, working: bool, left: bool) -> Phase:
     """Where a flow run is.
 
     Args:
-        working, left: whether the ledger knows it as at work on its slot, or as having left it.
+        working, left: whether the ledger knows it as at work, or as having left its slot.
     """
     if run.state is None or run.state.is_scheduled() or mine:
         return Phase.INTERRUPTED if left else Phase.WAITING
     if run.state.is_final():
         return Phase.ENDED
-    return Phase.WORKING if working else Phase.ACTIVE
+    if working:
+        return Phase.WORKING
+    unheard = flow_run.flow_name == "finetune" or not run.state.is_running()  # the ledger knows no run with legs elsewhere
+    return Phase.LOST if unheard and datetime.now(UTC) - run.state.timestamp > STARTING else Phase.ACTIVE
 
 
-def busy(client: SyncPrefectClient, run: FlowRun) -> list[tuple[datetime, datetime | None]]:
+def busy(client: SyncPrefectClient, run: FlowRun, phase: Phase) -> list[tuple[datetime, datetime | None]]:
     """When a flow run's process ran, as far as is known: a crash may have been found much later than it happened."""
-    if run.start_time is None or (run.state is not None and run.state.name == SKIPPED):
+    if run.start_time is None or phase is Phase.LOST or (run.state is not None and run.state.name == SKIPPED):
         return []
     states = sorted(client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
     return [
@@ -143,12 +167,18 @@ def busy(client: SyncPrefectClient, run: FlowRun) -> list[tuple[datetime, dateti
     ]
 
 
-def once(run: Run, slot: str, do: Callable[[], RunResult]) -> RunResult:
-    """The result of the run, unless the work of its slot is done; its flow run is not a dead process's once that is known."""
+def once(run: Run, slot: str | None, do: Callable[[], RunResult]) -> RunResult:
+    """The result of the run, unless the work of its slot is done; its flow run is not a dead process's once that is known.
+
+    Args:
+        slot: None for a run without a logical date.
+    """
     try:
+        if slot is None:
+            return do()
         return dates.once(run, dates.slot_of(run.recipe, slot), flow_run.id, is_cancelled, do)
     finally:
-        if flow_run.id is not None:
+        if flow_run.id is not None and run.recorded:
             run.ledger.forget_flow_run(flow_run.id)
 
 

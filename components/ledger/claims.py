@@ -213,6 +213,24 @@ def acquired(
         ledger.clock.sleep(POLL)
 
 
+def taken_from_silent(ledger: Ledger, run: str, place: str, clock: Callable[[], float] = uptime) -> Claim | None:
+    """The claim of a run whose holder was silent for its lifetime; None as soon as it is renewed, released or taken."""
+    seconds, watched = lifetime(), Watched(None, clock())
+    while True:
+        begun = clock()
+        with ledger.transaction() as connection:
+            query = sa.select(claims).where(claims.c.run == run, claims.c.held)
+            found = connection.execute(query).mappings().first()
+            if found is None or not (watched.claim is None or watched.same(found)):
+                return None
+            if watched.silent(found, begun):
+                token = _take(connection, found, run, place, seconds)
+                return None if token is None else Claim(ledger, run, token, seconds, begun, clock)
+        if watched.claim is None:
+            watched = Watched(found, clock())
+        ledger.clock.sleep(POLL)
+
+
 class Watched(NamedTuple):
     """Another process's claim, and when it was first seen."""
 

@@ -67,6 +67,13 @@ class Runs(Database):
             connection.execute(flow_runs.delete().where(flow_runs.c.flow_run == flow_run))
             connection.execute(flow_runs.insert().values(flow_run=flow_run, run=identity, token=token))
 
+    def flow_runs_at_work(self) -> dict[str, str]:
+        """Flow runs that act under a claim, or did until their process died; each with its run's identity."""
+        mine = sa.and_(claims.c.run == flow_runs.c.run, claims.c.token == flow_runs.c.token, claims.c.held)
+        query = sa.select(flow_runs.c.flow_run, flow_runs.c.run).where(sa.exists().where(mine))
+        with self.transaction() as connection:
+            return dict(connection.execute(query).tuples().all())
+
     def past_flow_runs(self) -> list[str]:
         """Flow runs whose claim was released or taken over, and that were not forgotten."""
         mine = sa.and_(claims.c.run == flow_runs.c.run, claims.c.token == flow_runs.c.token, claims.c.held)

@@ -1,15 +1,20 @@
 """One run per logical date: which slots of a schedule were taken, by which run, and how they ended."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from ratchet.components.errors import ClaimLostError
 from ratchet.components.ledger.database import equal, now
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims, slots
 
 RUNNING, KILLED, CANCELLED, FAILED, PAUSED, SKIPPED = "running", "killed", "cancelled", "failed", "paused", "skipped"
 TO_DO = (RUNNING, KILLED, CANCELLED, FAILED, PAUSED, SKIPPED, "error")  # the slot's work is not done
+
+HELD = sa.exists().where(claims.c.run == slots.c.run, claims.c.held)  # a process acts for the slot's run, or did until it died
 
 
 class Slot(NamedTuple):
@@ -37,12 +42,14 @@ class Taken(NamedTuple):
     run: str  # the run's identity
     flow_run: str | None  # the orchestrator's id of the run that took it last
     status: str  # one of TO_DO, or how its run ended
-    attempts: int  # how often a process took it
+    attempts: int  # processes that took it, not counting those after one that ended in order
     run_id: str | None  # MLflow's, of the run that did it
 
 
-def take(ledger: Ledger, slot: Slot, run: str, flow_run: str | None, look: Look | None = None) -> Taken | None:
-    """Record that a run works on a slot; its claim must be held. A slot whose work is done is returned instead.
+def take(ledger: Ledger, slot: Slot, run: str, flow_run: str | None, look: Look | None = None) -> Taken:
+    """Record that a run works on a slot; its claim must be held. The status of what is returned is ``running`` then.
+
+    Otherwise the slot's work is done, and its status says how it ended.
 
     Args:
         run: the run's identity.
@@ -53,19 +60,37 @@ def take(ledger: Ledger, slot: Slot, run: str, flow_run: str | None, look: Look 
     values = {"run": run, "flow_run": flow_run, "status": RUNNING, "run_id": None, "at": now(), **seen}
     with ledger.decision() as connection:
         found = connection.execute(sa.select(slots).where(*slot.where())).mappings().first()
-        if found is None:
-            connection.execute(slots.insert().values(**slot._asdict(), **values, attempts=1))
-        elif found["status"] in TO_DO:
-            connection.execute(slots.update().where(*slot.where()).values(**values, attempts=found["attempts"] + 1))
-        else:
+        if found is not None and found["status"] not in TO_DO:
             return _taken(found)
-    return None
+        attempts = 1 if found is None else found["attempts"] + (found["status"] == RUNNING)
+        if found is None:
+            connection.execute(slots.insert().values(**slot._asdict(), **values, attempts=attempts))
+        else:
+            connection.execute(slots.update().where(*slot.where()).values(**values, attempts=attempts))
+    return Taken(slot, run, flow_run, RUNNING, attempts, None)
 
 
-def leave(ledger: Ledger, slot: Slot, status: str, run_id: str | None = None) -> None:
-    """Record how the work on a slot ended, or that it was left; nothing if no run took it."""
+def leave(ledger: Ledger, mine: Taken, status: str, run_id: str | None = None) -> None:
+    """Record how this process's work on a slot ended, or was left; nothing if it lost its claim, or another took the slot."""
+    still = [*mine.slot.where(), slots.c.status == RUNNING, slots.c.run == mine.run]
+    with suppress(ClaimLostError), ledger.decision() as connection:
+        connection.execute(slots.update().where(*still).values(status=status, run_id=run_id, at=now()))
+
+
+def set_aside(ledger: Ledger, slot: Slot, status: str) -> None:
+    """Record that nobody does a slot for now; nothing if its work is done, or a run is at it."""
+    _set_aside(ledger, slot.where(), status)
+
+
+def set_flow_run_aside(ledger: Ledger, flow_run: str, status: str) -> None:
+    """The same of the slot that a flow run took."""
+    _set_aside(ledger, [slots.c.flow_run == flow_run], status)
+
+
+def _set_aside(ledger: Ledger, which: Sequence[sa.ColumnElement[bool]], status: str) -> None:
+    idle = [*which, slots.c.status.in_(TO_DO), ~HELD]
     with ledger.transaction() as connection:
-        connection.execute(slots.update().where(*slot.where()).values(status=status, run_id=run_id, at=now()))
+        connection.execute(slots.update().where(*idle).values(status=status, at=now()))
 
 
 def abandoned(ledger: Ledger, model: str | None = None) -> list[Taken]:
@@ -73,8 +98,7 @@ def abandoned(ledger: Ledger, model: str | None = None) -> list[Taken]:
 
     A slot whose run's claim is held counts as alive: see :mod:`ratchet.components.run.killed`.
     """
-    held = sa.exists().where(claims.c.run == slots.c.run, claims.c.held)
-    these = [slots.c.status.in_((RUNNING, KILLED)), ~held, *([slots.c.model == model] if model is not None else [])]
+    these = [slots.c.status.in_((RUNNING, KILLED)), ~HELD, *([slots.c.model == model] if model is not None else [])]
     with ledger.transaction() as connection:
         return [_taken(row) for row in connection.execute(sa.select(slots).where(*these).order_by(slots.c.slot)).mappings()]
 
@@ -86,14 +110,6 @@ def last_look(ledger: Ledger, model: str) -> Look | None:
         query = sa.select(slots.c.data, slots.c.rows).where(*done).order_by(slots.c.slot.desc()).limit(1)
         found = connection.execute(query).first()
     return None if found is None else Look(*found)
-
-
-def begun(ledger: Ledger) -> set[str]:
-    """The orchestrator's ids of the runs that work on a slot."""
-    held = sa.exists().where(claims.c.run == slots.c.run, claims.c.held)
-    query = sa.select(slots.c.flow_run).where(slots.c.status == RUNNING, slots.c.flow_run.is_not(None), held)
-    with ledger.transaction() as connection:
-        return {str(flow_run) for flow_run in connection.execute(query).scalars()}
 
 
 def _taken(row: sa.RowMapping) -> Taken:

@@ -143,7 +143,7 @@ slots = sa.Table(
     sa.Column("run", sa.String(64), nullable=False),  # the identity of the run that took it last
     sa.Column("flow_run", sa.String(64)),  # its id in Prefect
     sa.Column("status", sa.String(20), nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),  # how often a process took it
+    sa.Column("attempts", sa.Integer, nullable=False),  # processes, not counting those after one that ended in order
     sa.Column("run_id", sa.String(64)),  # in MLflow, of the run that did it
     sa.Column("data", sa.String(64)),  # digest of the data that the run found, if its schedule depends on them
     sa.Column("rows", sa.Integer),

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from ratchet.components.errors import ClaimLostError
 from ratchet.components.ledger import slots
-from ratchet.components.ledger.slots import CANCELLED, FAILED, KILLED, PAUSED, Slot, Taken
+from ratchet.components.ledger.slots import CANCELLED, FAILED, KILLED, PAUSED, RUNNING, Slot, Taken
 from ratchet.components.recipe import Recipe, When
 from ratchet.components.run.news import look_at
 from ratchet.components.run.outcome import RunResult, Status
@@ -24,17 +25,20 @@ def once(run: Run, slot: Slot, flow_run: str | None, cancelled: Callable[[], boo
         do: the run.
     """
     look = look_at(run.context) if run.recipe.schedule.when != When() else None
-    if (done := slots.take(run.ledger, slot, run.identity, flow_run, look)) is not None:
-        return already_done(run, done)
+    taken = slots.take(run.ledger, slot, run.identity, flow_run, look)
+    if taken.status != RUNNING:
+        return already_done(run, taken)
     try:
         result = do()
+    except ClaimLostError:
+        raise  # the slot is another process's, or abandoned
     except Exception:
-        slots.leave(run.ledger, slot, FAILED)
+        slots.leave(run.ledger, taken, FAILED)
         raise
     except BaseException:
-        slots.leave(run.ledger, slot, CANCELLED if cancelled() else KILLED)
+        slots.leave(run.ledger, taken, CANCELLED if cancelled() else KILLED)
         raise
-    slots.leave(run.ledger, slot, PAUSED if result.stopped else result.status, result.run_id)
+    slots.leave(run.ledger, taken, PAUSED if result.stopped else result.status, result.run_id)
     return result
 
 

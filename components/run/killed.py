@@ -1,18 +1,18 @@
 """Runs whose process was killed: found by lock and claim, never by age, marked in the ledger and in MLflow, and swept.
 
 A claim whose holder held a lock of this machine, which no process holds now, is a dead process's. A claim from another place
-(another machine, or this one before it was restarted) cannot be told from a live one and is left alone: the same run takes it
-over after it watched the claim for its whole lifetime.
+(another machine, or this one before it was restarted) cannot be told from a live one. It is left alone unless it is watched: it
+is taken over after its whole lifetime without a renewal.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ratchet.components.files import MANIFEST, left_behind
 from ratchet.components.home import Home
-from ratchet.components.ledger.claims import Claim, acquired
+from ratchet.components.ledger.claims import Claim, acquired, taken_from_silent
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.registry.journal import Journal
 from ratchet.components.registry.sending import KILLED
@@ -26,13 +26,17 @@ class _AliveError(Exception):
     """The claim is held from elsewhere."""
 
 
-def end_killed_runs(home: Home, say: Callable[[str], None]) -> None:
+def end_killed_runs(home: Home, say: Callable[[str], None], watch: Collection[str] = ()) -> None:
     """Mark killed runs and delete what no run will resume, in one line; nothing is said if there is nothing.
 
     Checkpoints of unfinished training are kept for as long as retention says: the same run resumes from them.
+
+    Args:
+        watch: identities whose claim, if it is from another place, is watched until it is renewed or its lifetime is over:
+            the latter shows that its holder is dead or has lost it.
     """
     ledger, locks = Ledger(home.ledger, say=say), Locks(home.leases)
-    said = [_end(home, ledger, locks, identity, holder) for identity, holder in ledger.unended().items()]
+    said = [_end(home, ledger, locks, identity, holder, identity in watch) for identity, holder in ledger.unended().items()]
     items = _swept(home, locks)
     if items:
         said.append(f"deleted {len(items)} leftovers of killed processes, {sum(item.size for item in items) / 1e6:.1f} MB")
@@ -40,9 +44,9 @@ def end_killed_runs(home: Home, say: Callable[[str], None]) -> None:
         say("; ".join(filter(None, said)))
 
 
-def _end(home: Home, ledger: Ledger, locks: Locks, identity: str, holder: str) -> str | None:
+def _end(home: Home, ledger: Ledger, locks: Locks, identity: str, holder: str, watch: bool) -> str | None:
     """Mark the run of an identity if its process is dead; what to say about it."""
-    with _taken_over(ledger, locks, identity) as dead:
+    with _taken_over(ledger, locks, identity, watch) as dead:
         if not dead:
             return None
         row = ledger.running(identity)
@@ -61,10 +65,10 @@ def _end(home: Home, ledger: Ledger, locks: Locks, identity: str, holder: str) -
 
 
 @contextmanager
-def _taken_over(ledger: Ledger, locks: Locks, identity: str) -> Iterator[bool]:
+def _taken_over(ledger: Ledger, locks: Locks, identity: str, watch: bool) -> Iterator[bool]:
     """Whether the process that acted for a run is dead; its claim is ours within the block, and free after it."""
     with locks.idle(lock_name(identity)) as idle:
-        claim = _claimed(ledger, locks, identity) if idle else None
+        claim = _claimed(ledger, locks, identity, watch) if idle else None
         if claim is None:
             yield False
             return
@@ -72,14 +76,15 @@ def _taken_over(ledger: Ledger, locks: Locks, identity: str) -> Iterator[bool]:
             yield True
 
 
-def _claimed(ledger: Ledger, locks: Locks, identity: str) -> Claim | None:
+def _claimed(ledger: Ledger, locks: Locks, identity: str, watch: bool) -> Claim | None:
     def alive(holder: str, seconds: float) -> None:
         raise _AliveError
 
+    place = locks.place(lock_name(identity))
     try:
-        return acquired(ledger, identity, locks.place(lock_name(identity)), alive)
+        return acquired(ledger, identity, place, alive)
     except _AliveError:
-        return None
+        return taken_from_silent(ledger, identity, place) if watch else None
 
 
 def _swept(home: Home, locks: Locks) -> list[Item]:

@@ -19,6 +19,7 @@ class Phase(StrEnum):
     INTERRUPTED = "interrupted"  # it worked on its slot before, and continues
     ACTIVE = "active"  # its process exists or is about to, and does not work on its slot yet
     WORKING = "working"
+    LOST = "lost"  # its process should have begun long ago: it is not waited for, and has its turn whenever it begins
     ENDED = "ended"
 
 

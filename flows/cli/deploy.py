@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ratchet.flows.cli.schedule import check_schedule, parse_interval
+from ratchet.flows.cli.schedule import rules_of
 
 
 def deploy(
@@ -54,8 +54,12 @@ def deploy(
 
 def schedule_of(cron: str | None, every: str | None) -> dict[str, Any] | None:
     """As prefect.yaml has it; None without either."""
-    if cron is None and every is None:
+    given = {name: text for name, text in (("cron", cron), ("every", every)) if text is not None}
+    if not given:
         return None
-    seconds = parse_interval(every) if every is not None else None
-    check_schedule(cron, seconds)
-    return {"cron": cron, "timezone": "UTC"} if cron is not None else {"interval": seconds, "timezone": "UTC"}
+    rules = rules_of(given)
+    if rules.every is None:
+        return {"cron": rules.cron, "timezone": rules.timezone}
+    from ratchet.components.recipe import seconds_of
+
+    return {"interval": seconds_of(rules.every), "anchor_date": "1970-01-01T00:00:00+00:00", "timezone": rules.timezone}

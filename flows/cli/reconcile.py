@@ -14,13 +14,15 @@ def reconcile(
 ) -> None:
     """End killed runs in the ledger, MLflow and Prefect, and start the slots again that they left.
 
-    A run whose process may be alive is left alone. Prefect is asked if PREFECT_API_URL names a server, or the project's own is
-    up; a slot that it starts again ends as Skipped if a newer one of its schedule is due. `ratchet schedule`, and each run
-    of a deployment, do the same when they begin.
+    A run that another machine holds, or this one before a restart, is watched until it renews its claim (30 s), or its claim
+    has expired (300 s) and the run is ended. Prefect is asked if PREFECT_API_URL names a server, or the project's own is up; a
+    slot that it starts again ends as Skipped if a newer one of its schedule is due. `ratchet schedule`, and each run of a
+    deployment, do the same when they begin.
 
     Example: ratchet reconcile
     """
     from ratchet.components.home import Home
+    from ratchet.components.ledger.ledger import Ledger
     from ratchet.flows.settings import apply
 
     home = Home.here()
@@ -29,7 +31,7 @@ def reconcile(
     from ratchet.flows import reconcile as reconciling
 
     said: list[str] = []
-    reconciling.reconcile(home, said.append, prefect)
+    reconciling.reconcile(home, said.append, prefect, Ledger(home.ledger).unended())
     for text in said or ["nothing to put right"]:
         print(text, file=sys.stderr)
 

@@ -14,7 +14,7 @@ from ratchet.flows.cli.options import DEFAULT_RECIPE, SetOption, as_given
 
 if TYPE_CHECKING:
     from ratchet.components.home import Home
-    from ratchet.components.recipe import Recipe
+    from ratchet.components.recipe import Recipe, Schedule
 
 DEFAULT = "ratchet.yaml of this folder or the nearest above it, else recipes/quickstart.yaml"
 ALIAS = """Alias of `ratchet schedule`. To serve a model, see docs/serving.md.
@@ -96,6 +96,23 @@ def ruled(path: Path, overrides: list[str], options: Mapping[str, str]) -> "Reci
             f'{path} has no schedule. Write schedule: {{cron: "0 2 * * *"}} in it, or pass --cron, --every or --rrule.'
         )
     return recipe
+
+
+def rules_of(options: Mapping[str, str]) -> "Schedule":
+    """The schedule that options give.
+
+    Raises:
+        RecipeError: if they are invalid, or two rules.
+    """
+    from pydantic import ValidationError
+
+    from ratchet.components.errors import RecipeError
+    from ratchet.components.recipe import Schedule
+
+    try:
+        return Schedule.model_validate(dict(options))
+    except ValidationError as error:
+        raise RecipeError("; ".join(f"{one['msg'].removeprefix('Value error, ')}." for one in error.errors())) from error
 
 
 @contextmanager

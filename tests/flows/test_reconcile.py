@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry, Cancelled, Crashed, Pending
+from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Pending
 
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.slots import Slot
@@ -49,10 +49,10 @@ def said(project: Project, prefect: FakePrefect | None, monkeypatch: pytest.Monk
     """What reconcile says of a slot that as many processes took and left without a word."""
     for _ in range(kills):
         claim = claim_of(project)
-        slots.take(project.ledger, SLOT, claim.run, how.get("flow_run", str(uuid4())))
+        taken = slots.take(project.ledger, SLOT, claim.run, str(uuid4()))
+        if status := how.get("status"):
+            slots.leave(project.ledger, taken, status)
         claim._release()
-    if status := how.get("status"):
-        slots.leave(project.ledger, SLOT, status)
     monkeypatch.setattr(module, "get_client", lambda **_: prefect)
     lines: list[str] = []
     reconcile(project.home, lines.append, prefect is not None)
@@ -75,9 +75,21 @@ def test_one_that_prefect_starts_anyway_is_left_alone(
     assert prefect.state is state
 
 
-def test_one_that_a_person_cancelled_is_not_started_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "was cancelled" in said(project, FakePrefect(Cancelled()), monkeypatch)
+@pytest.mark.parametrize("status", [None, slots.KILLED])
+def test_one_that_a_person_cancelled_is_not_started_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch, status: str | None
+) -> None:
+    assert "was cancelled" in said(project, FakePrefect(Cancelled()), monkeypatch, status=status)
     assert slots.abandoned(project.ledger) == []
+
+
+def test_one_that_a_newer_slot_ended_is_not_started_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(project, FakePrefect(Completed(name="Skipped")), monkeypatch) == ""
+    assert slots.abandoned(project.ledger) == []
+
+
+def test_ends_in_order_are_not_counted_as_kills(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "starts it again" in said(project, FakePrefect(Crashed()), monkeypatch, MOST_ATTEMPTS, status=slots.KILLED)
 
 
 @pytest.mark.parametrize("status", [slots.FAILED, slots.PAUSED, slots.CANCELLED, "refused"])

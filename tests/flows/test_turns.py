@@ -14,6 +14,7 @@ from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running, 
 from ratchet.components.ledger import slots
 from ratchet.components.run.dates import slot_of
 from ratchet.components.run.project import Project
+from ratchet.components.run.turns import Phase
 from ratchet.flows import turns
 from tests.run.runs import claim_of, new_project
 
@@ -52,10 +53,13 @@ class FakePrefect:
     def read_flow_runs(self, **_: Any) -> list[FlowRun]:
         return list(self.runs.values())
 
+    def read_flow_run(self, run: UUID) -> FlowRun:
+        return self.runs[run]
+
     def read_flow_run_states(self, run: UUID) -> list[State[Any]]:
         return self.histories.get(str(run), [])
 
-    def set_flow_run_state(self, run: UUID, state: State[Any], force: bool) -> None:
+    def set_flow_run_state(self, run: UUID, state: State[Any], force: bool = False) -> None:
         self.set[run] = state
 
 
@@ -83,10 +87,10 @@ def test_a_missed_slot_that_begins_is_skipped_and_its_record_says_so(tmp_path: P
     slot = slot_of(project.recipe, turns.logical_date(late))
     claim = claim_of(project)
     slots.take(project.ledger, slot, claim.run, None)
+    claim._release()
     state = not_now(monkeypatch, project, FakePrefect(late, flow_run(2, Scheduled())), late)
     assert state is not None
     assert (state.name, state.is_completed()) == ("Skipped", True)
-    claim._release()
     assert slots.abandoned(project.ledger) == []
 
 
@@ -108,9 +112,10 @@ def test_a_process_ran_until_its_next_state_and_for_no_known_time_if_that_is_a_c
     kinds: tuple[Any, ...] = (Running, Scheduled, Running, Crashed, AwaitingRetry, Running)
     states: list[State[Any]] = [kind(timestamp=HOUR + timedelta(minutes=10 * n)) for n, kind in enumerate(kinds)]
     prefect: Any = FakePrefect(run, **{str(run.id): states[::-1]})
-    minutes = [(begun - HOUR, ended and ended - HOUR) for begun, ended in turns.busy(prefect, run)]
+    minutes = [(begun - HOUR, ended and ended - HOUR) for begun, ended in turns.busy(prefect, run, Phase.WORKING)]
     assert minutes == [(timedelta(0), timedelta(minutes=10)), (timedelta(minutes=50), None)]
-    assert turns.busy(prefect, run.model_copy(update={"state": Completed(name="Skipped")})) == []
+    assert turns.busy(prefect, run.model_copy(update={"state": Completed(name="Skipped")}), Phase.ENDED) == []
+    assert turns.busy(prefect, run, Phase.LOST) == []
 
 
 def test_the_date_of_a_run_by_hand_is_its_minute(monkeypatch: pytest.MonkeyPatch) -> None:

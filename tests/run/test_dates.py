@@ -5,11 +5,12 @@ from typing import NoReturn
 
 import pytest
 
+from ratchet.components.errors import ClaimLostError
 from ratchet.components.ledger import slots
 from ratchet.components.run.dates import once, slot_of
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Run
-from tests.run.runs import claim_of, new_project, new_run
+from tests.run.runs import FakeDisplay, claim_of, new_project, new_run
 
 DATE = "2026-01-31T02:00"
 
@@ -75,12 +76,58 @@ def test_what_is_left_is_done_again_and_by_itself_only_after_a_kill(
 def test_a_slot_is_abandoned_only_once_nobody_holds_the_claim(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     slot = slot_of(run.recipe, DATE)
-    assert slots.take(run.ledger, slot, run.identity, "f1") is None
-    assert (slots.begun(run.ledger), slots.abandoned(run.ledger)) == ({"f1"}, [])
+    assert slots.take(run.ledger, slot, run.identity, "f1").attempts == 1
+    slots.set_aside(run.ledger, slot, slots.SKIPPED)  # a run is at it
+    assert slots.abandoned(run.ledger) == []
     run.claim._release()
-    assert slots.begun(run.ledger) == set()
     assert [(one.slot, one.flow_run, one.attempts) for one in slots.abandoned(run.ledger, "micro")] == [(slot, "f1", 1)]
     assert slots.abandoned(run.ledger, "another") == []
+    slots.set_aside(run.ledger, slot, slots.SKIPPED)
+    assert slots.abandoned(run.ledger) == []
+
+
+@pytest.mark.parametrize("error", [ClaimLostError("paused"), ValueError("in its own code")])
+def test_a_process_that_was_taken_over_changes_nothing_of_the_slot(tmp_path: Path, error: Exception) -> None:
+    paused, other = new_run(tmp_path), new_project(tmp_path)
+    paused.ledger.fence = paused.claim.fence
+    slot = slot_of(paused.recipe, DATE)
+
+    def taken_over() -> RunResult:
+        assert once(Run(other, FakeDisplay(), claim_of(other)), slot, None, lambda: False, lambda: REFUSED) is REFUSED
+        raise error
+
+    with pytest.raises(type(error)):
+        once(paused, slot, "f1", lambda: False, taken_over)
+    again = once(Run(other, FakeDisplay(), claim_of(other)), slot, None, lambda: False, never)
+    assert (again.status, again.run_id) == (Status.UNCHANGED, "r1")
+
+
+def test_only_processes_that_ended_without_a_word_are_counted(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    slot = slot_of(run.recipe, DATE)
+    counted = []
+    for status in (slots.KILLED, slots.PAUSED, None, None, slots.FAILED):
+        taken = slots.take(run.ledger, slot, run.identity, None)
+        counted.append(taken.attempts)
+        if status is not None:
+            slots.leave(run.ledger, taken, status)
+    assert counted == [1, 1, 1, 2, 3]
+
+
+def test_a_run_that_lost_its_claim_leaves_its_slot_to_whoever_continues(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    with pytest.raises(ClaimLostError):
+        result(run, ClaimLostError("cut off"))
+    run.claim._release()
+    assert [taken.status for taken in slots.abandoned(run.ledger)] == [slots.RUNNING]
+
+
+def test_what_is_done_is_not_set_aside(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    result(run, REFUSED)
+    run.claim._release()
+    slots.set_aside(run.ledger, slot_of(run.recipe, DATE), slots.SKIPPED)
+    assert once(new_run(tmp_path), slot_of(run.recipe, DATE), None, lambda: False, never).status is Status.UNCHANGED
 
 
 def test_a_schedule_is_in_no_identity(tmp_path: Path) -> None:

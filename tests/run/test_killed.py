@@ -136,3 +136,26 @@ def test_a_flow_run_is_past_once_its_claim_is_released_or_taken_over(home: Home)
     assert ledger.past_flow_runs() == ["f1"]
     ledger.forget_flow_run("f1")
     assert ledger.past_flow_runs() == []
+
+
+def test_a_run_on_another_machine_that_is_watched_is_dead_once_its_claim_has_expired(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATCHET_CLAIM_SECONDS", "1")
+    ledger, _ = begun(home, place="before the restart")
+    ledger.note_flow_run("f1", IDENTITY, 1)
+    assert ledger.flow_runs_at_work() == {"f1": IDENTITY}
+    lines: list[str] = []
+    end_killed_runs(home, lines.append, watch=[IDENTITY])
+    assert "run r1 of micro was killed" in "".join(lines)
+    assert (status(ledger), ledger.flow_runs_at_work(), ledger.past_flow_runs()) == ("killed", {}, ["f1"])
+
+
+def test_one_that_renews_its_claim_is_alive_and_is_watched_no_longer(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATCHET_CLAIM_SECONDS", "5")
+    ledger, claim = begun(home, place="another machine")
+    lines: list[str] = []
+    with claim.kept():  # every half second
+        end_killed_runs(home, lines.append, watch=[IDENTITY])
+        assert lines == []
+        assert status(ledger) == "running"

@@ -95,7 +95,6 @@ def test_the_last_look_is_of_the_newest_slot_whose_work_was_done(project: Projec
         ("2", Look("b", 2), slots.KILLED),
         ("0", Look("c", 3), "promoted"),
     ):
-        slots.take(project.ledger, Slot("micro", slot, "r"), claim.run, None, look)
-        slots.leave(project.ledger, Slot("micro", slot, "r"), status)
+        slots.leave(project.ledger, slots.take(project.ledger, Slot("micro", slot, "r"), claim.run, None, look), status)
     assert slots.last_look(project.ledger, "micro") == Look("a", 1)
     assert slots.last_look(project.ledger, "another") is None
