@@ -183,7 +183,9 @@ def without_worker(client: SyncPrefectClient, pools: Sequence[str]) -> list[str]
 
 def described(schedule: Mapping[str, Any]) -> str:
     """A schedule of prefect.yaml in words."""
-    kind = next((kind for kind in ("cron", "interval", "rrule") if kind in schedule), "schedule")
+    if "interval" in schedule:
+        return f"every {schedule['interval']:g} s"
+    kind = "cron" if "cron" in schedule else "rrule"
     return f"{kind} {schedule.get(kind)} ({schedule.get('timezone', 'UTC')})"
 
 

@@ -9,12 +9,12 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateDetails
-from prefect.exceptions import Pause
+from prefect.exceptions import Abort, Pause
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
 
-from ratchet.components.errors import RatchetError
+from ratchet.components.errors import ClaimLostError, RatchetError
 from ratchet.components.interruption import Interrupted
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.told import Told
@@ -25,7 +25,7 @@ FAILED = frozenset({Status.REWARD_REFUSED, Status.INVALID, Status.STOPPED, Statu
 
 
 class UnsuccessfulRunError(RatchetError):
-    """A run ended without an error and without a judged candidate. ``result`` is what the flow would have returned."""
+    """A run ended without an exception, but Failed in Prefect. ``result`` is what the flow would have returned."""
 
     def __init__(self, message: str, result: dict[str, Any]) -> None:
         super().__init__(message)
@@ -47,8 +47,14 @@ def ended(model: str, result: RunResult, told: Told, tracking_uri: str) -> State
 
 
 def error(found: Exception) -> State[Any]:
-    """The final state of a run that an error ended; the caller of the flow receives the error itself."""
+    """The final state of a run that an error ended; the caller of the flow receives the error itself.
+
+    Raises:
+        Abort: if the claim was lost to a process that continues this flow run: its state is that process's.
+    """
     get_run_logger().error(redacted("".join(traceback.format_exception(found))))
+    if isinstance(found, ClaimLostError) and deployment.id is not None and is_anothers():
+        raise Abort(str(found))
     return failed(name_of(Status.ERROR), redacted(f"{type(found).__name__}: {found}"), found)
 
 
@@ -57,6 +63,7 @@ def interrupted(end: Interrupted) -> State[Any]:
 
     Raises:
         Pause: once it is scheduled: this process ends, and Prefect starts the same flow run again, with the same slot.
+        Abort: if it was marked as crashed meanwhile, by somebody who could not know that the process lives; it stays so.
     """
     message = f"Ended by {end}. The same run resumes where it stopped."
     if deployment.id is None:
@@ -67,11 +74,19 @@ def interrupted(end: Interrupted) -> State[Any]:
         if state is not None and (state.is_cancelling() or state.is_cancelled()):
             return Cancelled(message=message)
         if state is not None and state.is_final():
-            return state  # marked as crashed by somebody who could not know that the process lives
+            raise Abort(message)
         slot: Any = flow_run.scheduled_start_time  # again, so that it comes before those that became due meanwhile
         again: State[Any] = AwaitingRetry(scheduled_time=slot, message=message)
         client.set_flow_run_state(this, again)
     raise Pause(state=again)
+
+
+def is_anothers() -> bool:
+    """Whether Prefect has ended this flow run, or started it again in another process."""
+    with get_client(sync_client=True) as client:
+        known = client.read_flow_run(UUID(flow_run.id))
+    before: Any = flow_run.run_count  # as this process found it, which then began one more
+    return known.run_count > before + 1 or (known.state is not None and known.state.is_final())
 
 
 def failed(name: str, message: str, data: Exception) -> State[Any]:

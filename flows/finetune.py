@@ -83,7 +83,7 @@ def result_of(recipe: str, overrides: list[str], until: str | None = None, slot:
 
 
 def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
-    """The state that the run ends in. What is no Exception remains a crash."""
+    """The state that the run ends in. Anything that is not an Exception remains a crash."""
     try:
         with admitted(), without_secrets():
             return run_to_the_end(recipe, overrides, until, slot)

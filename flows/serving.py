@@ -20,6 +20,7 @@ from ratchet.components.text import redacted
 from ratchet.flows.cli.views.console import say
 
 SECONDS_TO_COMMIT = 20.0  # then a run is killed; it resumes from its last checkpoint
+SECONDS_TO_PAUSE = 5.0  # the client would wait for a server that hangs for minutes
 POLL_SECONDS = 0.1
 
 
@@ -83,11 +84,11 @@ async def _end_runs(runner: Serving, deployments: Sequence[UUID]) -> None:
 
 async def _pause(deployments: Sequence[UUID]) -> None:
     try:
-        async with get_client() as client:
+        async with asyncio.timeout(SECONDS_TO_PAUSE), get_client() as client:
             for deployment in deployments:
                 await client.pause_deployment(deployment)
     except Exception as error:  # the runs have to end all the same
-        say(f"the schedules could not be paused: {redacted(str(error))}")
+        say(f"the schedules could not be paused: {redacted(f'{type(error).__name__}: {error}')}")
 
 
 async def _ended(runner: Serving) -> None:

@@ -169,6 +169,7 @@ def test_prefects_command_applies_what_was_chosen_without_questions(project: Pat
     assert (first.name, first.created, first.pool) == ("finetune/nightly", True, "ratchet")
     assert (second.name, second.created, second.pool) == ("finetune/weekly", False, "gpu")
     assert first.schedules == ["cron 0 2 * * * (UTC)"]
+    assert deploying.described({"interval": 21600.0}) == "every 21600 s"
 
 
 def test_what_prefect_says_of_a_failure_is_shown_without_secrets(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
-from prefect.exceptions import Pause
-from prefect.states import Cancelling, Running
+from prefect.exceptions import Abort, Pause
+from prefect.states import Cancelling, Crashed, Running
 
-from ratchet.components.errors import DataError
+from ratchet.components.errors import ClaimLostError, DataError
 from ratchet.components.interruption import Interrupted
 from ratchet.components.records import Outcome
 from ratchet.components.run.outcome import RunResult, Status
@@ -160,7 +160,7 @@ class Client:
     """Of a server that says that the run is in a state, and takes another."""
 
     def __init__(self, state: State[Any]) -> None:
-        self.state = state
+        self.state, self.run_count = state, 1
 
     def __enter__(self) -> "Client":
         return self
@@ -170,7 +170,7 @@ class Client:
 
     def read_flow_run(self, run_id: UUID) -> Any:
         assert run_id == RUN
-        return SimpleNamespace(state=self.state)
+        return SimpleNamespace(state=self.state, run_count=self.run_count)
 
     def set_flow_run_state(self, run_id: UUID, state: State[Any]) -> None:
         assert run_id == RUN
@@ -181,7 +181,8 @@ def deployed(monkeypatch: pytest.MonkeyPatch, state: State[Any], deployment: str
     client = Client(state)
     monkeypatch.setattr(endings, "get_client", lambda sync_client: client)
     monkeypatch.setattr(endings, "deployment", SimpleNamespace(id=deployment))
-    monkeypatch.setattr(endings, "flow_run", SimpleNamespace(id=str(RUN), scheduled_start_time=SLOT))
+    monkeypatch.setattr(endings, "flow_run", SimpleNamespace(id=str(RUN), scheduled_start_time=SLOT, run_count=0))
+    monkeypatch.setattr(endings, "get_run_logger", lambda: SimpleNamespace(error=lambda _: None))
     return client
 
 
@@ -202,3 +203,27 @@ def test_a_cancelled_run_and_one_at_a_terminal_are_not(
     client = deployed(monkeypatch, state, deployment)
     assert endings.interrupted(Interrupted("SIGTERM")).is_cancelled()
     assert client.state is state
+
+
+def test_a_run_that_was_marked_as_crashed_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    crashed = Crashed()
+    client = deployed(monkeypatch, crashed)
+    with pytest.raises(Abort):
+        endings.interrupted(Interrupted("SIGTERM"))
+    assert client.state is crashed
+
+
+@pytest.mark.parametrize(("state", "run_count"), [(Crashed(), 1), (Running(), 2)])
+def test_a_process_that_lost_its_claim_reports_no_state_of_a_flow_run_that_is_anothers(
+    monkeypatch: pytest.MonkeyPatch, state: State[Any], run_count: int
+) -> None:
+    client = deployed(monkeypatch, state)
+    client.run_count = run_count
+    with pytest.raises(Abort, match="taken over"):
+        endings.error(ClaimLostError("taken over"))
+    assert endings.error(DataError("wrong")).is_failed()
+
+
+def test_a_process_that_lost_its_claim_to_another_flow_run_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed(monkeypatch, Running())
+    assert endings.error(ClaimLostError("taken over")).name == "Error"

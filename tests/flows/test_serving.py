@@ -126,7 +126,16 @@ def test_runs_end_without_a_server_too(
     monkeypatch.setattr(Client, "pause_deployment", refuse)
     served(Child(events, polls=3), (0.2, signal.SIGTERM))
     assert events == ["started", "SIGTERM", "run ended", ENDED]
-    assert "could not be paused: refused by http://***@prefect" in capsys.readouterr().err.replace("\n", " ")
+    assert "could not be paused: ConnectionError: refused by http://***@prefect" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_end(
+    served: Callable[..., None], events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "pause_deployment", lambda *_: asyncio.sleep(60))
+    monkeypatch.setattr(serving, "SECONDS_TO_PAUSE", 0.3)
+    served(Child(events, polls=1), (0.2, signal.SIGTERM))
+    assert events == ["started", "SIGTERM", "run ended", ENDED]
 
 
 def test_an_error_of_the_runner_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
