@@ -176,9 +176,9 @@ def test_sealed_figures_leave_only_with_a_retired_fold(promoted: dict[str, Any],
     rows = database.execute("SELECT count(*) FROM metrics WHERE key LIKE 'sealed%' AND run_uuid = ?", [second["run_id"]])
     assert rows.fetchone() == (0,)
     report = Path(second["report"]).read_text(encoding="utf-8")
-    assert "p_value" not in report
+    assert "p-value" not in report
     assert traces_of(second) == []
-    assert "p_value" in Path(promoted["report"]).read_text(encoding="utf-8")
+    assert "p-value of the test" in Path(promoted["report"]).read_text(encoding="utf-8")
 
 
 def test_other_data_redo_everything(promoted: dict[str, Any], run: Run) -> None:
@@ -332,4 +332,4 @@ def test_the_last_use_of_a_fold_publishes_every_verdict_on_it(second: dict[str, 
     for result in (second, third):
         assert "sealed/p_value" in client().get_run(result["run_id"]).data.metrics
     assert traces_of(second) != []
-    assert "p_value" in Path(third["report"]).read_text(encoding="utf-8")
+    assert "p-value of the test" in Path(third["report"]).read_text(encoding="utf-8")

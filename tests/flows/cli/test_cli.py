@@ -132,7 +132,7 @@ def test_a_wrong_recipe_is_json_too(project: Path) -> None:
 def test_a_schedule_is_asked_for_under_both_names(project: Path, verb: str) -> None:
     done = ratchet(project, verb, "--recipe", str(ROOT / "recipes" / "quickstart.yaml"))
     assert done.returncode == 2
-    assert "--every 15m" in done.stderr
+    assert "pass --cron, --every or --rrule" in done.stderr
 
 
 def test_faults_a_recipe_is_scheduled_once_per_project(project: Path) -> None:
