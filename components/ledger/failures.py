@@ -55,8 +55,11 @@ BY_CODE: tuple[tuple[str, Failure], ...] = (
     ("55P03", BUSY),
     ("57014", BUSY),  # a statement_timeout of the server's
     ("53100", FULL),
+    ("XX001", DAMAGED),
+    ("XX002", DAMAGED),
     ("53300", ROOM),
     ("08", GONE),
+    ("57P04", ABSENT),  # it was dropped
     ("57P", GONE),  # it shuts down, starts or recovers
 )
 # While it connects, libpq has no code, only the server's message. A server that speaks another language is "cannot be

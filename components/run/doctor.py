@@ -4,6 +4,7 @@ Servers are asked over HTTP with a short limit and without their clients, which 
 """
 
 import base64
+import http.client
 import importlib.util
 import json
 import os
@@ -59,9 +60,11 @@ class Answer:
     @property
     def skew(self) -> float | None:
         """Seconds by which its clock is ahead of this one's, to a second; None if it sent no date."""
-        if self.date is None:
+        try:
+            theirs = parsedate_to_datetime(self.date or "")
+        except ValueError:
             return None
-        return (parsedate_to_datetime(self.date) - datetime.now(UTC)).total_seconds() + 0.5
+        return (theirs.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds() + 0.5  # HTTP's dates are in GMT
 
 
 def examined(home: Home) -> list[Finding]:
@@ -132,7 +135,7 @@ def ask_mlflow(uri: str) -> Answer | None:
 def ask_prefect(environment: Mapping[str, str]) -> Answer | None:
     """The answer to a request that needs the token; None if no server is named."""
     api = environment.get("PREFECT_API_URL")
-    if api is None:
+    if not api:
         return None
     login, key = environment.get("PREFECT_API_AUTH_STRING"), environment.get("PREFECT_API_KEY")
     return _ask(f"{api.rstrip('/')}/admin/version", _basic(login) if login else f"Bearer {key}" if key else None)
@@ -145,13 +148,15 @@ def _basic(login: str) -> str:
 def _ask(url: str, secret: str | None) -> Answer:
     if urlsplit(url).scheme not in ("http", "https"):
         return Answer(0, "its address does not begin with http:// or https://")
-    request = urllib.request.Request(url, headers={"Authorization": secret} if secret else {})  # noqa: S310 - checked
+    request = urllib.request.Request(url)  # noqa: S310 - checked
+    if secret:
+        request.add_unredirected_header("Authorization", secret)  # not to another host that the server names
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:  # noqa: S310
             return Answer(reply.status, reply.read(10_000).decode(errors="replace"), reply.headers.get("Date"))
     except urllib.error.HTTPError as error:
         return Answer(error.code, "", error.headers.get("Date"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return Answer(0, visible(redacted(str(getattr(error, "reason", error)))))
 
 
@@ -166,7 +171,9 @@ def _mlflow(uri: str, answer: Answer | None) -> Finding:
 
 def _prefect(environment: Mapping[str, str], answer: Answer | None) -> Finding:
     if answer is None:
-        return Finding("Prefect", "no server is named: each run starts one of its own (PREFECT_API_URL names one)")
+        return Finding(
+            "Prefect", "PREFECT_API_URL names no server: each run starts one, unless a profile of Prefect's names another"
+        )
     place = redacted(environment["PREFECT_API_URL"])
     found = _answered("Prefect", place, answer, "Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY.", "PREFECT_API_URL")
     theirs, ours = _text(answer.body), version("prefect")

@@ -34,7 +34,7 @@ def told(cause: BaseException) -> RegistryError:
         (errors.SerializationFailure("no"), "is locked", True),
         (errors.LockNotAvailable("no"), "is locked", True),
         (errors.IdleInTransactionSessionTimeout("no"), "is locked", True),
-        (errors.DataCorrupted("no"), "failed", False),
+        (errors.DatabaseDropped("no"), "does not exist", False),
         (errors.UndefinedTable("no"), "failed", False),
         # While it connects, psycopg knows the server's message alone.
         (psycopg.OperationalError('FATAL:  password authentication failed for user "me"'), "refuses the login", False),
@@ -57,6 +57,10 @@ def test_a_failure_of_postgresql_has_its_cause(cause: BaseException, what: str, 
     assert str(error).endswith(".")
     assert isinstance(error, LedgerUnavailableError) == passes
     assert "backup" not in str(error)
+
+
+def test_a_damaged_database_of_postgresql_is_called_damaged() -> None:
+    assert "is damaged" in str(told(errors.DataCorrupted("no")))
 
 
 def test_a_message_is_one_line_without_secrets_and_of_bounded_length() -> None:

@@ -1,5 +1,6 @@
 """What `ratchet doctor` finds: against a server of the test's own on the loopback, and with faults made by hand."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,6 +21,8 @@ class Handler(BaseHTTPRequestHandler):
         server: Server = self.server  # type: ignore[assignment]
         server.logins.append(self.headers.get("Authorization"))
         self.send_response(server.status)
+        if server.location:
+            self.send_header("Location", server.location)
         self.end_headers()
         self.wfile.write(server.body)
 
@@ -30,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(HTTPServer):
-    status, body, date = 200, b"{}", ""
+    status, body, date, location = 200, b"{}", "", ""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -104,6 +107,25 @@ def test_a_server_that_is_gone_is_said_at_once() -> None:
     assert (answer.status, "refused" in answer.body) == (0, True)
     assert ask_prefect({}) is None
     assert ask_mlflow("sqlite:///x.db") is None
+
+
+def test_the_login_is_not_sent_to_the_host_of_a_redirect(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server() as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        server.status, server.location = 302, f"{other.url}/login"
+        ask_prefect({"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": "ann:secret"})
+        other.shutdown()
+    assert server.logins == ["Basic YW5uOnNlY3JldA=="]
+    assert other.logins == [None]
+
+
+def test_what_is_no_server_of_http_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=lambda: listener.accept()[0].sendall(b"SSH-2.0-server\r\n\r\n"), daemon=True).start()
+        answer = ask_prefect({"PREFECT_API_URL": f"http://127.0.0.1:{listener.getsockname()[1]}"})
+    assert answer is not None
+    assert answer.status == 0
+    assert Answer(200, "", "yesterday").skew is None
 
 
 def test_a_clock_that_differs(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
