@@ -20,7 +20,7 @@ def test_a_schedule_of_the_command_line_is_as_prefects_file_has_it() -> None:
     assert schedule_of("0 2 * * *", None) == {"cron": "0 2 * * *", "timezone": "UTC"}
     midnight = "1970-01-01T00:00:00+00:00"  # so that another deploy does not move its slots
     assert schedule_of(None, "6h") == {"interval": 21600.0, "anchor_date": midnight, "timezone": "UTC"}
-    with pytest.raises(RecipeError, match="exactly one schedule"):
+    with pytest.raises(RecipeError, match="cron and every are given"):
         schedule_of("0 2 * * *", "6h")
 
 
