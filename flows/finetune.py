@@ -28,7 +28,6 @@ from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run, claimed_run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
 from ratchet.components.run.told import told_of
-from ratchet.components.run.unsent import send_journals
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
@@ -117,7 +116,6 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
     recorded = stop is not Stage.PLAN
     if recorded:
         reconcile(home, say, prefect=deployment.id is not None)
-        send_journals(project, say)
     if (skipped := turns.not_now(project, date, scheduled)) is not None:
         return skipped
     with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:

@@ -5,7 +5,7 @@ have been published are left out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ratchet.components.ledger.ledger import Ledger
@@ -17,6 +17,7 @@ from ratchet.components.statistics.spending import bonferroni
 
 # Why a fold was retired, as the ledger keeps it. A promotion retires its fold in its own transaction (Ledger.promote).
 SPENT, PROMOTED, PUBLISHED = "spent", "promoted", "its items are published"
+CLOSED = "closed"  # not retired yet: it said yes once, or its level is spent
 
 
 class Pair(NamedTuple):
@@ -101,15 +102,17 @@ class FoldState:
 
 def states_of_folds(context: Context, ledger: Ledger, data: DataStage) -> list[FoldState]:
     """Every sealed fold of a dataset version, in their order; a promotion retires the fold that it used. Writes nothing."""
-    model, allowed = context.recipe.name, uses_allowed(context.recipe.gate.rules)
-    past = _Past.of(ledger, model, Pair("", "", ""))
-    states = []
+    model, rules = context.recipe.name, context.recipe.gate.rules
+    allowed, past, states = uses_allowed(rules), _Past.of(ledger, model, Pair("", "", "")), list[FoldState]()
     for name, digest, items in _folds(context, data):
         fresh = [item for item in items if item not in past.published]
         used = sum(ledger.uses(model, other) for other in past.sharing(digest, fresh))
         why = past.retired.get(digest) or (PUBLISHED if 2 * len(fresh) < len(items) else None)
+        if why is None and _closed(past.records_on(past.sharing(digest, fresh)), used, rules, Pair("", "", "")):
+            why = CLOSED
         states.append(FoldState(name, len(fresh), used, 0 if why else max(0, allowed - used), why))
-    return states
+    refused = rules.when_spent == "refuse" and any(state.retired in (SPENT, CLOSED) or not state.left for state in states)
+    return [replace(state, left=0) for state in states] if refused else states
 
 
 def count_use(ledger: Ledger, model: str, fold: Fold, pair: Pair, rules: Rules) -> bool:

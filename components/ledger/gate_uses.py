@@ -39,11 +39,11 @@ class GateUses(RetiredFolds):
         with self.transaction() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(gate_uses).where(here)).scalar_one())
 
-    def uses_since(self, model: str, since: str) -> int:
-        """Number of uses of all folds from a time on, in ISO 8601 and UTC."""
-        here = sa.and_(gate_uses.c.model == model, gate_uses.c.at >= since)
+    def times_of_uses(self, model: str) -> list[str]:
+        """When each use of a fold was counted, in UTC, oldest first."""
+        query = sa.select(gate_uses.c.at).where(gate_uses.c.model == model).order_by(gate_uses.c.at)
         with self.transaction() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(gate_uses).where(here)).scalar_one())
+            return list(connection.execute(query).scalars())
 
     def unretired_uses(self) -> list[dict[str, str]]:
         """Uses of folds that are not retired: {model, fold_digest, challenger, incumbent}. Their scores are still sealed."""

@@ -96,6 +96,12 @@ class Runs(Database):
             rows = list(connection.execute(sa.select(runs.c.run_id, runs.c.result).where(refused).order_by(runs.c.started)))
         return next((run_id for run_id, result in rows if _stages(result)[-1:] == [{"name": stage, "key": key}]), None)
 
+    def running_runs(self) -> list[dict[str, Any]]:
+        """Every run that is recorded as running, the newest first."""
+        query = sa.select(runs).where(runs.c.status == "running").order_by(runs.c.started.desc())
+        with self.transaction() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
         with self.transaction() as connection:

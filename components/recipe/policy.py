@@ -28,7 +28,7 @@ class Warmup(Section):
         """``until`` is left out while it is off, so that recipes without it are the same as before there was one."""
         values: dict[str, Any] = handler(self)
         if self.until is None:
-            del values["until"]
+            values.pop("until", None)  # a dump of some keys may not have it
         return values
 
     @model_validator(mode="after")

@@ -107,6 +107,12 @@ class Connection:
             self.say(f"waiting for MLflow at {self.name}, at most {limit:g} s: {_reason(error)}")
         self.clock.sleep(min(pause, limit - waited))
 
+    def progressed(self) -> None:
+        """Part of what is sent has arrived: a backlog that takes long is no outage."""
+        self._answered()
+        with self._lock:
+            self._since = self.clock.monotonic()
+
     def check(self) -> None:
         """Say that MLflow does not answer, if it has not for a while; for threads that only watch."""
         with self._lock:
@@ -117,7 +123,7 @@ class Connection:
         at, reason = time.strftime("%H:%M:%S", time.localtime(began)), _reason(self._error) if self._error else "no reply yet"
         self.say(
             f"MLflow at {self.name} has not taken figures since {at} ({reason}). Training continues: they are kept in "
-            f"{self.kept}, and sent when MLflow answers, or by the next run"
+            f"{self.kept}, and sent when MLflow answers, or by the next run or `ratchet reconcile`"
         )
 
     def _failed(self, error: Exception, began: float) -> None:

@@ -28,6 +28,10 @@ SUFFIX = ".jsonl"
 LOCK_SECONDS = 10.0  # a sender waits so long for another one
 
 
+class BusyError(Exception):
+    """A journal is being sent: it will be free again, and MLflow answers."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One thing to tell MLflow."""
@@ -80,6 +84,8 @@ class Journal:
         self._last = None  # if this fails, the next one repairs
         fresh = not self.file.exists()
         self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if fresh:
+            self.note.unlink(missing_ok=True)  # before the file grows to where it points
         # Opened for each record: a process forked meanwhile inherits nothing, and a file that was deleted begins again.
         with open(self.file, "ab", buffering=0, opener=_private) as file:
             if file.write(line) != len(line):
@@ -100,8 +106,11 @@ class Journal:
         return last
 
     def sent(self) -> Sent:
-        """How far MLflow has it."""
-        return Sent(**read_json(self.note)) if self.note.exists() else Sent()
+        """How far MLflow has it; a note of a file that somebody took away says nothing about the next one."""
+        if not (self.note.exists() and self.file.exists()):
+            return Sent()
+        noted = Sent(**read_json(self.note))
+        return noted if noted.offset <= self.file.stat().st_size else Sent()
 
     def unsent(self) -> Iterator[tuple[Record, int]]:
         """Records that MLflow does not have, in order, each with the offset of its end.
@@ -132,14 +141,14 @@ class Journal:
         """No other process or thread sends this journal within the block.
 
         Raises:
-            TimeoutError: if another one has been sending it for a while.
+            BusyError: if another one has been sending it for a while.
         """
         self._sender.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             with FileLock(self._sender, timeout=LOCK_SECONDS):
                 yield
-        except Timeout as error:
-            raise TimeoutError(f"another process is sending {self.file.name}") from error
+        except Timeout:  # not as the cause: a lock that is held is no outage of MLflow
+            raise BusyError(f"another process or thread is sending {self.file.name}") from None
 
     def drop_if_sent(self) -> bool:
         """Delete the files if MLflow has every record; for the process that may append, or whoever knows that there is none."""

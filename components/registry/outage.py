@@ -6,6 +6,7 @@ from ratchet.components.errors import UnansweredError
 
 PROBE_TIMEOUT = 5  # seconds for MLflow to accept a connection, and to reply
 PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")  # error codes of MLflow's exceptions
+SILENT = {"ConnectionError", "Timeout", "ChunkedEncodingError", "RetryError"}  # of requests; the others are mistakes of ours
 REJECTIONS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 
 
@@ -29,8 +30,9 @@ def _passes(error: BaseException) -> bool:
     """By the package that defines the error; the ledger's errors, which are SQLAlchemy's, are not MLflow's."""
     package, name = type(error).__module__.partition(".")[0], type(error).__name__
     if package == "requests":
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        return status is None or status >= 500 or status == 429
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        status = getattr(getattr(error, "response", None), "status_code", None) or 0
+        return (bool(kinds & SILENT) and "SSLError" not in kinds) or status >= 500 or status == 429
     if package == "botocore":
         return "Connect" in name or "Timeout" in name
     if package == "mlflow":

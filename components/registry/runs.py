@@ -113,18 +113,18 @@ class Tracker(Versions):
         """End a run, now or at a time in milliseconds since 1970."""
         self.client.set_terminated(run_id, status, ended)
 
-    def close_killed(self, run_id: str, reason: str) -> None:
+    def close_killed(self, run_id: str, reason: str, ended: int | None = None) -> None:
         """End a run whose process was killed, with its children; the tag ``ratchet.killed`` says why."""
         if self.has_run(run_id):
             self.tags(run_id, {"ratchet.killed": reason})
-            self.close_children(run_id, "KILLED")
-            self.close_run(run_id, "KILLED")
+            self.close_children(run_id, "KILLED", ended)
+            self.close_run(run_id, "KILLED", ended)
 
-    def close_children(self, run_id: str, status: str = "FINISHED") -> None:
+    def close_children(self, run_id: str, status: str = "FINISHED", ended: int | None = None) -> None:
         """End child runs left running by a process killed just after its stage's commit, or with ``status`` in the middle."""
         query = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"
         for child in self.client.search_runs([self.experiment], query):
-            self.close_run(child.info.run_id, status)
+            self.close_run(child.info.run_id, status, ended)
 
     def child(self, parent: str, stage: str, started: int | None = None) -> str:
         """The child run of a stage; a resumed pipeline run finds the one it had."""

@@ -22,16 +22,19 @@ Named = Callable[[str, str, str], None]  # identity, the id that the ledger has,
 Batch = list[tuple[Record, int]]
 
 
-def send(journal: Journal, trackers: Open, named: Named, say: Callable[[str], None]) -> int:
+def send(
+    journal: Journal, trackers: Open, named: Named, say: Callable[[str], None], answered: Callable[[], None] = lambda: None
+) -> int:
     """Send what MLflow does not have; returns the number of records.
 
     A record that MLflow refuses for what it says (its run was deleted by hand, a value is too long) is skipped and reported.
 
     Args:
         named: called when MLflow has opened a run; the ledger must know its id before anything refers to it.
+        answered: called after each request that MLflow has carried out.
 
     Raises:
-        TimeoutError: if another process sends this journal.
+        BusyError: if another process or thread sends this journal.
         Exception: what MLflow's client raises; records sent before it are not sent again.
     """
     with journal.sending():
@@ -47,6 +50,7 @@ def send(journal: Journal, trackers: Open, named: Named, say: Callable[[str], No
             point(f"journal:sent:{record.kind}")
             sent = replace(sent, number=record.number, offset=end)
             journal.mark(sent)
+            answered()
         return sent.number - before.number
 
 
@@ -77,7 +81,7 @@ def _apply(sent: Sent, batch: Batch, trackers: Open, named: Named) -> Sent:
         return _opened(record, trackers(values["model"]), named)
     tracker = trackers(sent.model or values["model"])
     if record.kind == KILLED:
-        tracker.close_killed(sent.run_id or values["run_id"], values["reason"])
+        tracker.close_killed(sent.run_id or values["run_id"], values["reason"], record.at)
         return sent
     assert sent.run_id is not None
     if record.kind == START:
@@ -115,7 +119,7 @@ def _log(tracker: "Tracker", run_id: str, records: list[Record]) -> None:
             tracker.tags(run_id, values["tags"])
         case "end":
             if values["stage"] is None:
-                tracker.close_children(run_id, values["status"])
+                tracker.close_children(run_id, values["status"], first.at)
             tracker.close_run(run_id, values["status"], first.at)
         case kind:
             raise AssertionError(kind)

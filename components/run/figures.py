@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ratchet.components.registry.connection import Connection, pauses
-from ratchet.components.registry.journal import Journal
+from ratchet.components.registry.journal import BusyError, Journal
 from ratchet.components.registry.sending import END, METRICS, OPEN, START, TABLE, TAGS, send
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.project import Project
@@ -65,7 +65,8 @@ class Figures:
         Raises:
             Exception: what MLflow's client raises.
         """
-        return send(self.journal, lambda _: self.project.tracker, self.project.ledger.name_run, self.project.locks.say)
+        project, progressed = self.project, self.connection.progressed
+        return send(self.journal, lambda _: project.tracker, project.ledger.name_run, project.locks.say, progressed)
 
     def opened(self, meanwhile: Callable[[], None]) -> str:
         """The parent run's id in MLflow, which has every record so far.
@@ -73,7 +74,13 @@ class Figures:
         Raises:
             UnansweredError: if MLflow does not answer in time.
         """
-        self.connection.insist(self.send, meanwhile)
+        while True:
+            try:
+                self.connection.insist(self.send, meanwhile)
+                break
+            except BusyError:  # our thread, or a process that found the journal before this run began: as long as it takes
+                self.connection.check()
+                meanwhile()
         run_id = self.journal.sent().run_id
         assert run_id is not None
         return run_id

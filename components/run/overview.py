@@ -1,9 +1,9 @@
 """A project at a glance: what runs, who is champion, how the last runs ended, how much of the sealed test is left."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from ratchet.components.disk import free_bytes
@@ -15,7 +15,7 @@ from ratchet.components.run.progress import Progress, progress_of
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.stage import Context, NotFinished
 
-PACE_DAYS = 30  # the uses of the test in this time give its pace
+PACE_DAYS = 30.0  # the uses of the test in this time give its pace
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sealed:
     """The sealed test of the recipe's dataset."""
 
     folds: list[FoldState]
-    used: int  # within PACE_DAYS, by this model
+    pace: float  # uses per day
 
     @property
     def left(self) -> int:
@@ -42,8 +42,8 @@ class Sealed:
 
     @property
     def days_left(self) -> float | None:
-        """At the pace of the last 30 days; None without a use."""
-        return self.left / (self.used / PACE_DAYS) if self.used else None
+        """At the present pace; None without a use."""
+        return self.left / self.pace if self.pace else None
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,11 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None) -> Overview:
     Args:
         recipe: whose sealed test is shown.
     """
-    runs = ledger.latest_runs()
-    holders = ledger.unended()
+    runs, holders = ledger.latest_runs(), ledger.unended()
     running = [
         Running(run["model"], run["run_id"], holders[run["identity"]], run["started"], progress_of(home, run["identity"]))
-        for run in runs
-        if run["status"] == "running" and run["identity"] in holders
+        for run in ledger.running_runs()
+        if run["identity"] in holders
     ]
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
     return Overview(running, champions, [_row(run) for run in runs], _sealed(home, ledger, recipe), free_bytes(home.state))
@@ -110,5 +109,15 @@ def _sealed(home: Home, ledger: Ledger, recipe: Recipe | None) -> Sealed | None:
         data = prepare_data(context)
     except NotFinished:
         return None
-    since = datetime.now(UTC) - timedelta(days=PACE_DAYS)
-    return Sealed(states_of_folds(context, ledger, data), ledger.uses_since(recipe.name, since.isoformat()))
+    return Sealed(states_of_folds(context, ledger, data), pace(ledger.times_of_uses(recipe.name), datetime.now(UTC)))
+
+
+def pace(times: Sequence[str], now: datetime) -> float:
+    """Uses per day in the last 30 days, or since the first use if that is later.
+
+    Args:
+        times: of the uses, in ISO 8601, oldest first.
+    """
+    ages = [(now - datetime.fromisoformat(at)).total_seconds() / 86_400 for at in times]
+    recent = [age for age in ages if age <= PACE_DAYS]
+    return len(recent) / max(1.0, min(PACE_DAYS, ages[0])) if recent else 0.0

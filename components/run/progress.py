@@ -11,6 +11,7 @@ from pathlib import Path
 from ratchet.components.home import Home
 
 EVERY = 1.0  # seconds between two writes
+REPLAYED = 0.005  # seconds between two steps that are read from a checkpoint and not computed
 STAGES = ("data", "gold", "warmup", "reward", "train", "evaluate", "gate")  # what a person is told of, in order
 
 
@@ -22,8 +23,9 @@ class Progress:
     done: int
     total: int
     note: str
-    since: float  # begin of the stage
+    since: float  # begin of the stage in this process
     at: float  # when this was written
+    first: int = 0  # how much was done before it: by an earlier process, whose steps are replayed in moments
 
     @property
     def number(self) -> int | None:
@@ -38,7 +40,8 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Of the stage, if it continues at its mean pace; None before its first step."""
-        return (self.at - self.since) / self.done * (self.total - self.done) if 0 < self.done <= self.total else None
+        mine = self.done - self.first
+        return (self.at - self.since) / mine * (self.total - self.done) if mine > 0 and self.done <= self.total else None
 
 
 def path_of(home: Home, identity: str) -> Path:
@@ -50,18 +53,21 @@ class ProgressFile:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path, self.clock = path, clock
-        self._stage, self._since, self._written = "", 0.0, -EVERY
+        self._stage, self._since, self._first, self._noted, self._written = "", 0.0, 0, 0.0, -EVERY
 
     def note(self, stage: str, done: int, total: int, note: str) -> None:
         """A stage has done ``done`` of ``total``. A full disk is not this file's to report."""
         now = self.clock()
         if stage != self._stage:
-            self._stage, self._since, self._written = stage, now, now - EVERY
+            self._stage, self._since, self._first, self._written = stage, now, done, now - EVERY
+        elif self._noted - self._since < REPLAYED and now - self._noted < REPLAYED:
+            self._since, self._first = now, done  # steps of an earlier process
+        self._noted = now
         if now - self._written < EVERY:
             return
         self._written = now
         with suppress(OSError):
-            self._write(Progress(stage, done, total, note, self._since, now))
+            self._write(Progress(stage, done, total, note, self._since, now, self._first))
 
     def _write(self, progress: Progress) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

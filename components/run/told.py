@@ -84,12 +84,14 @@ def told_of(run: "Run", result: RunResult) -> Told:
     rival = f"version {result.previous}" if result.previous else START
     retired = verdict is not None and is_retired(run.ledger, run.recipe.name, verdict)
     sealed = sealed_compared(run, verdict) if verdict is not None and retired else None
+    champion = run.ledger.champion(run.recipe.name)
+    stays = f"Version {champion.version} stays champion." if champion else "There is no champion yet."
     if result.status is Status.PROMOTED:
         return _promoted(result, sealed, rival, run.recipe.name)
     if result.status is Status.REFUSED:
         said = sealed.effect if sealed is not None else _on_dev(run.made.dev.summary, rival) if run.made.dev else ""
-        return _refused(result, verdict, said)
-    return _without_verdict(result)
+        return _refused(result, verdict, said, stays)
+    return _without_verdict(result, stays)
 
 
 def sealed_compared(run: "Run", verdict: Verdict) -> Compared | None:
@@ -129,8 +131,8 @@ def _promoted(result: RunResult, sealed: Compared | None, rival: str, model: str
     )
 
 
-def _refused(result: RunResult, verdict: Verdict | None, effect: str) -> Told:
-    outcome, version, stays = verdict and verdict.outcome, f"version {result.version}", _stays(result)
+def _refused(result: RunResult, verdict: Verdict | None, effect: str, stays: str) -> Told:
+    outcome, version = verdict and verdict.outcome, f"version {result.version}"
     if outcome is Outcome.PROMOTE:  # a person refused, or did not answer
         return Told(f"The gate passed {version}, but it was not approved.", effect, stays, "Run again to ask again.")
     if outcome is Outcome.UNDERPOWERED:
@@ -148,7 +150,7 @@ def _refused(result: RunResult, verdict: Verdict | None, effect: str) -> Told:
     )
 
 
-def _without_verdict(result: RunResult) -> Told:
+def _without_verdict(result: RunResult, stays: str) -> Told:
     why = " ".join(_sentence(reason) for reason in result.reasons)
     match result.status:
         case Status.REWARD_REFUSED:
@@ -156,14 +158,14 @@ def _without_verdict(result: RunResult) -> Told:
             now = "Correct what the failed checks name, and run again; the report says how for each."
             return Told("The grader or the reward cannot be trusted yet.", f"Failed: {failed}.", NO_TRAINING, now)
         case Status.INVALID:
-            return Told("The gate could not judge.", why, _stays(result), "Correct the cause, and run again.")
+            return Told("The gate could not judge.", why, stays, "Correct the cause, and run again.")
         case Status.STOPPED if result.stopped is not None:
             return Told("The run was stopped before its end.", _sentence(result.stopped), "Nothing is lost.", SAME_COMMAND)
         case Status.STOPPED:
             now = "Look at the training curves in the report, and change the recipe."
-            return Told("Training was stopped, and no checkpoint may be judged.", why, _stays(result), now)
+            return Told("Training was stopped, and no checkpoint may be judged.", why, stays, now)
         case Status.UNCHANGED:
-            return Told("Nothing has changed since the last verdict.", why, _stays(result, result.version), "")
+            return Told("Nothing has changed since the last verdict.", why, stays, "")
         case Status.FINISHED:
             return Told("The run ended after the stage that was asked for.", why, "", "`ratchet run` continues to the end.")
         case _:
@@ -176,11 +178,6 @@ def _on_dev(summary: Mapping[str, Mapping[str, Any]], rival: str) -> str:
     name = headline(ours)
     said = f"its {LABELS[name]} is {interval_text(ours[name])}, that of {rival} {interval_text(theirs[headline(theirs)])}"
     return f"On the development split {said} (with 95% intervals)."
-
-
-def _stays(result: RunResult, champion: str | None = None) -> str:
-    version = champion or result.previous
-    return f"Version {version} stays champion." if version else "There is no champion yet."
 
 
 def _sentence(text: str) -> str:

@@ -9,8 +9,8 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.registry.journal import Journal, journals
 from ratchet.components.registry.outage import ask, is_outage
 from ratchet.components.registry.sending import send
-from ratchet.components.run.locks import Locks, silent
-from ratchet.components.run.project import Project, open_tracker
+from ratchet.components.run.locks import Locks, lock_name, silent
+from ratchet.components.run.project import open_tracker
 from ratchet.components.text import redacted
 
 
@@ -22,31 +22,37 @@ class SentFigures(NamedTuple):
     left: int  # runs with records that MLflow does not have yet
 
 
-def send_journals(project: Project, say: Callable[[str], None]) -> SentFigures:
+def send_journals(home: Home, say: Callable[[str], None]) -> SentFigures:
     """Send what is unsent of all runs of a project that are over, killed ones and those of other models too.
 
-    What cannot be sent is reported and stays. A run in progress sends its own figures, and is left alone.
+    What cannot be sent is reported and stays; if MLflow does not answer, so does the rest. A run in progress, here or on
+    another machine, sends its own figures, and is left alone.
     """
-    home, locks, records, runs, left = project.home, project.locks, 0, 0, 0
-    for journal in journals(home.journals, home.leases):
-        with locks.idle(journal.name) as over:
-            pass
-        if not over:
-            continue
+    found = journals(home.journals, home.leases)
+    if not found:
+        return SentFigures(0, 0, 0)
+    ledger, locks, counts = Ledger(home.ledger, say=say), Locks(home.leases, say), list[int]()
+    over = [journal for journal in found if is_over(journal, ledger, locks)]
+    for journal in over:
         try:
-            count = send_journal(journal, home, project.ledger, locks, say)
-            records, runs = records + count, runs + (count > 0)
+            counts.append(send_journal(journal, home, ledger, locks, say))
         except Exception as error:
-            left += 1
-            if left == 1 or not is_outage(error):
-                say(f"figures of an earlier run stay in {journal.file}, not sent to MLflow: {redacted(str(error))[:200]}")
-    if records:
-        say(f"sent {records} records of {runs} earlier runs to MLflow")
-    return SentFigures(records, runs, left)
+            say(f"figures of an earlier run stay in {journal.file}, not sent to MLflow: {redacted(str(error))[:200]}")
+            if is_outage(error):
+                break
+    if any(counts):
+        say(f"sent {sum(counts)} records of {sum(map(bool, counts))} earlier runs to MLflow")
+    return SentFigures(sum(counts), sum(map(bool, counts)), len(over) - len(counts))
+
+
+def is_over(journal: Journal, ledger: Ledger, locks: Locks) -> bool:
+    """Whether no process may add to a journal: by this machine's lock, and by the claims of all machines."""
+    with locks.idle(journal.name) as idle:
+        return idle and journal.name not in map(lock_name, ledger.unended())
 
 
 def send_journal(journal: Journal, home: Home, ledger: Ledger, locks: Locks, say: Callable[[str], None] = silent) -> int:
-    """Send what is unsent of one run, and delete its journal if no process adds to it; returns the number of records sent.
+    """Send what is unsent of one run, and delete its journal if that is over; returns the number of records sent.
 
     Raises:
         StoreError: if the journal is damaged.
@@ -56,7 +62,6 @@ def send_journal(journal: Journal, home: Home, ledger: Ledger, locks: Locks, say
     if next(journal.unsent(), None) is not None:
         ask(home.tracking_uri)
         count = send(journal, cache(lambda model: open_tracker(home, locks, model)), ledger.name_run, say)
-    with locks.idle(journal.name) as over:
-        if over:
-            journal.drop_if_sent()
+    if is_over(journal, ledger, locks):
+        journal.drop_if_sent()
     return count

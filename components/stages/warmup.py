@@ -92,8 +92,9 @@ def _warm_up(context: Context, data: DataStage, key: str, path: Path) -> dict[st
     taken = _taken(context, key, settings.steps, steps)
     save_policy(policy, path / "model")
     context.observer.metrics("warmup", taken.points)
-    if settings.until is None or taken.last.learnt is None:
+    if settings.until is None:
         return None
+    assert taken.last.learnt is not None  # the last step is always measured
     facts = Learnt(settings.until, taken.last.learnt, taken.last.step + 1, settings.steps)
     context.observer.progress("warmup", facts.steps, facts.steps, facts.text())
     return asdict(facts)

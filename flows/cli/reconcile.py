@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def reconcile(
     prefect_port: Annotated[int, typer.Option(help="Port of this project's Prefect server, if it runs.")] = 4200,
 ) -> None:
-    """End killed runs in the ledger, MLflow and Prefect, and start the slots again that they left.
+    """End killed runs in the ledger, MLflow and Prefect, send what MLflow lacks, and start the slots again that they left.
 
     A run that another machine holds, or this one before a restart, is watched until it renews its claim (30 s), or its claim
     has expired (300 s) and the run is ended. Prefect is asked if PREFECT_API_URL names a server, or the project's own is up.

@@ -32,11 +32,9 @@ def status(
     Example: ratchet status --watch
     """
     from ratchet.components.home import Home
-    from ratchet.components.run.killed import end_killed_runs
     from ratchet.flows.cli.views.status import lines_of, living
 
     home = Home.here()
-    end_killed_runs(home, lambda text: print(text, file=sys.stderr))
     if watch:
         with living() as show:
             while True:
@@ -48,10 +46,14 @@ def status(
 
 def look(home: "Home", path: Path, overrides: list[str] | None) -> "Overview":
     """The project now. Without a recipe that concerns it, nothing is said of the sealed test."""
+    from ratchet.components.ledger.engine import is_there
     from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.run.killed import end_killed_runs
     from ratchet.components.run.overview import overview
 
-    ledger = Ledger(home.ledger)
+    if is_there(home.ledger):  # looking makes none
+        end_killed_runs(home, lambda text: print(text, file=sys.stderr))
+    ledger = Ledger.to_read(home.ledger)
     recipe = load_recipe_if_any(path, overrides)
     named = invocation.recipe_named or path != DEFAULT_RECIPE
     return overview(home, ledger, recipe if named or (recipe and recipe.name in ledger.models()) else None)

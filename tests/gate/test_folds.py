@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.gate.folds import Pair, choose_fold, retire_published
+from ratchet.components.gate.folds import Pair, choose_fold, retire_published, states_of_folds
 from ratchet.components.records import Outcome
 from tests.gate.staged import Project, ids
 
@@ -110,3 +110,29 @@ def test_rules_that_change_within_an_epoch_do_not_spend_its_level_twice(tmp_path
     project.context = replace(project.context, recipe=project.context.recipe.model_copy(update={"gate": gate}))
     folds = [project.judge(name, 150).fold for name in "bcd"]
     assert folds == ["sealed_0", "sealed_0", "sealed_1"]  # 1/2 + 1/4 + 1/4
+
+
+def left(project: Project) -> list[int]:
+    return [state.left for state in states_of_folds(project.context, project.ledger, project.data)]
+
+
+def test_what_is_left_is_what_the_gate_would_use(tmp_path: Path) -> None:
+    project = Project(tmp_path, uses_per_epoch=2)
+    seen = [left(project)]
+    while fold_of(project) is not None:
+        project.judge(f"c{len(seen)}", 150)
+        seen.append(left(project))
+    assert seen == [[2, 2], [1, 2], [0, 2], [0, 1], [0, 0]]
+
+
+def test_nothing_is_left_of_a_fold_that_said_yes(tmp_path: Path) -> None:
+    project = Project(tmp_path, uses_per_epoch=2)
+    assert project.judge("a", 300).outcome is Outcome.PROMOTE
+    assert left(project) == [0, 2]
+
+
+def test_where_a_spent_fold_closes_the_gate_nothing_is_left_of_any(tmp_path: Path) -> None:
+    project = Project(tmp_path, uses_per_epoch=1, when_spent="refuse")
+    assert left(project) == [1, 1]
+    project.judge("a", 150)
+    assert left(project) == [0, 0]

@@ -52,7 +52,7 @@ def test_above_the_rate_the_run_stops_and_says_why() -> None:
 
 
 @pytest.mark.parametrize("completions", [3, 9])
-def test_a_higher_rate_is_no_remedy_where_no_call_succeeds(completions: int) -> None:
+def test_a_higher_rate_is_not_advised_where_no_call_succeeds(completions: int) -> None:
     with pytest.raises(RewardError, match=r"service unavailable\. Fix it: no call has succeeded\.$"):
         totals(retrying(Flaky(poison="x"), max_rate=0.01), ["x"] * completions)
 

@@ -57,4 +57,5 @@ def test_a_warm_up_of_the_wrong_policy_is_refused_with_its_key(policy: dict[str,
 def test_a_warm_up_of_fixed_steps_is_written_as_before_there_was_another() -> None:
     """Digests of recipes, and keys of stages, are made from this."""
     assert "until" not in recipe().model_dump(mode="json")["policy"]["warmup"]
+    assert Warmup().model_dump(exclude_defaults=True) == {} and Warmup().model_dump(include={"steps"}) == {"steps": 700}
     assert recipe(warmup={"until": 0.6}).model_dump(mode="json")["policy"]["warmup"]["until"] == 0.6

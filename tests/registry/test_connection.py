@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from ratchet.components.errors import PausedError, RegistryError, UnansweredError
 from ratchet.components.registry.connection import Connection, patience, pauses
+from ratchet.components.registry.journal import BusyError
 from ratchet.components.registry.outage import ask, is_outage, is_rejection
 
 LIMIT = 600
@@ -99,6 +101,17 @@ def test_a_request_that_hangs_is_said_by_a_thread_that_watches(
     assert "(no reply yet)" in said[0][1]
 
 
+def test_a_backlog_that_takes_long_is_no_outage(connection: Connection, clock: Clock, said: list[tuple[float, str]]) -> None:
+    def slow() -> None:
+        for _ in range(12):
+            clock.sleep(5)
+            connection.check()
+            connection.progressed()
+
+    connection.send(slow)
+    assert said == []
+
+
 def test_who_needs_mlflow_waits_says_so_once_and_calls_again(
     connection: Connection, clock: Clock, said: list[tuple[float, str]]
 ) -> None:
@@ -158,7 +171,12 @@ def test_a_port_that_nobody_listens_on_is_an_outage_in_few_words(clock: Clock, m
         (MlflowException("busy", TEMPORARILY_UNAVAILABLE), True, False),
         (MlflowException("too long", INVALID_PARAMETER_VALUE), False, True),
         (MlflowException("a bug of the client"), False, False),
-        (TimeoutError("lock"), True, False),
+        (TimeoutError("no reply"), True, False),
+        (requests.exceptions.ConnectionError("refused"), True, False),
+        (requests.exceptions.ReadTimeout("silent"), True, False),
+        (requests.exceptions.SSLError("certificate"), False, False),
+        (requests.exceptions.InvalidURL("htp:"), False, False),
+        (BusyError("our own thread"), False, False),
         (RegistryError("the ledger is locked"), False, False),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from ratchet.components.errors import StoreError
 from ratchet.components.registry import journal as module
-from ratchet.components.registry.journal import Journal, Sent, journals
+from ratchet.components.registry.journal import BusyError, Journal, Sent, journals
 
 
 @pytest.fixture
@@ -82,9 +82,22 @@ def test_a_journal_that_was_changed_is_not_sent(journal: Journal, damage: "objec
         unsent(again(journal))
 
 
+def test_a_file_that_was_moved_away_takes_its_note_with_it(journal: Journal) -> None:
+    for kind in "abc":
+        journal.append(kind)
+    mark(journal, 3)
+    journal.file.unlink()
+    assert unsent(again(journal)) == []
+    new = again(journal)
+    for kind in "defghi":  # grows beyond where the note pointed
+        new.append(kind)
+        assert not again(journal).drop_if_sent()
+    assert unsent(again(journal)) == list(enumerate("defghi", 1))
+
+
 def test_one_process_at_a_time_sends(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOCK_SECONDS", 0.05)
-    busy = pytest.raises(TimeoutError, match=r"another process is sending one\.jsonl")
+    busy = pytest.raises(BusyError, match=r"another process or thread is sending one\.jsonl")
     with journal.sending(), busy, again(journal).sending():
         pass
     with again(journal).sending():

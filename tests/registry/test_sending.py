@@ -55,7 +55,7 @@ ALL = [
     ("timed", "c1", [(12, 1, {"loss": 1.0}), (13, 2, {"loss": 2.0})]),
     ("close_run", "c1", "FINISHED", 14),
     ("tags", "r1", {"status": "promoted"}),
-    ("close_children", "r1", "FINISHED"),
+    ("close_children", "r1", "FINISHED", 16),
     ("close_run", "r1", "FINISHED", 16),
 ]
 
@@ -107,14 +107,14 @@ def test_a_refused_record_is_left_out_and_said_and_the_others_are_sent(journal: 
 
 
 def test_a_killed_run_is_closed_by_the_id_that_mlflow_knows(journal: Journal, tmp_path: Path) -> None:
-    journal.append("killed", model="m", run_id="ours", reason="gone")
+    journal.append("killed", at=17, model="m", run_id="ours", reason="gone")
     mlflow = Mlflow()
     sent(journal, mlflow)
-    assert mlflow.requests[-1] == ("close_killed", "r1", "gone")
+    assert mlflow.requests[-1] == ("close_killed", "r1", "gone", 17)
     alone, other = Journal(tmp_path / "journals", "other", tmp_path), Mlflow()  # its journal had been sent and deleted
-    alone.append("killed", model="m", run_id="r9", reason="gone")
+    alone.append("killed", at=18, model="m", run_id="r9", reason="gone")
     sent(alone, other)
-    assert other.requests == [("close_killed", "r9", "gone")]
+    assert other.requests == [("close_killed", "r9", "gone", 18)]
 
 
 def unique(requests: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -62,10 +62,10 @@ class FakeTracker:
     def close_run(self, run_id: str, status: str = "FINISHED", ended: int | None = None) -> None:
         self.status[run_id] = status
 
-    def close_children(self, run_id: str, status: str = "FINISHED") -> None:
+    def close_children(self, run_id: str, status: str = "FINISHED", ended: int | None = None) -> None:
         pass
 
-    def close_killed(self, run_id: str, reason: str) -> None:
+    def close_killed(self, run_id: str, reason: str, ended: int | None = None) -> None:
         self.status[run_id] = f"KILLED: {reason}"
 
     def params(self, run_id: str, values: Mapping[str, object]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import UnansweredError
+from ratchet.components.registry import journal
 from ratchet.components.run import figures
 from ratchet.components.run.record import Run
 from tests.run.runs import FakeTracker, new_run, tracker_of
@@ -134,3 +135,17 @@ def test_what_needs_mlflow_ends_the_run_after_the_limit_and_leaves_it_open(run: 
     with pytest.raises(UnansweredError, match="the same command resumes the run"):
         run.open()
     assert run.ledger.open_run(run.identity) is not None
+
+
+def test_the_run_waits_for_its_own_thread_and_does_not_call_that_an_outage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LOCK_SECONDS", 0.05)
+    monkeypatch.setenv("RATCHET_MLFLOW_SECONDS", "0")
+    said: list[str] = []
+    monkeypatch.setattr(run.figures.connection, "say", said.append)
+    tracker = away(run, hangs=True)
+    with run.figures.being_sent():
+        train(run)
+        tracker.asked.wait(5)
+        threading.Timer(0.5, tracker.back.set).start()
+        assert run.open() == "run0"
+    assert said == []

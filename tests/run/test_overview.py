@@ -1,13 +1,14 @@
 """A project at a glance, from a ledger made by hand."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ratchet.components.gate.folds import FoldState
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.overview import Overview, Running, Sealed, overview
+from ratchet.components.run.overview import Overview, Running, Sealed, overview, pace
 from ratchet.components.run.progress import Progress
 from ratchet.components.run.record import Ending, Run
 from ratchet.flows.cli.views.status import lines_of
@@ -29,7 +30,7 @@ def test_a_run_in_progress_has_its_stage_and_the_time_left(run: Run) -> None:
     (one,) = overview(run.project.home, run.ledger, None).running
     assert one.progress is not None
     assert (one.model, one.progress.stage, one.progress.done) == (run.recipe.name, "train", 12)
-    later = replace(one, progress=replace(one.progress, since=100.0, at=160.0))
+    later = replace(one, progress=replace(one.progress, since=100.0, at=160.0, first=0))
     said = "\n".join(lines_of(replace(EMPTY, running=[later])))
     assert "stage 5 of 7: RL training, 50% after 1 min 00 s, about 1 min 00 s left  (reward 0.8)" in said
 
@@ -53,13 +54,29 @@ def test_a_run_of_another_machine_has_no_progress_here() -> None:
 
 def test_what_is_left_of_the_sealed_test_and_for_how_long() -> None:
     folds = [FoldState("sealed_0", 100, 26, 0, "spent"), FoldState("sealed_1", 100, 2, 24, None)]
-    sealed = Sealed(folds, used=12)
+    sealed = Sealed(folds, pace=0.4)
     assert (sealed.left, sealed.days_left) == (24, 60.0)
-    assert "24 uses left, in 1 of 2 folds; at the pace of the last 30 days that is 60 days" in "\n".join(
+    assert "24 uses left, in 1 of 2 folds; at the present pace they last 60 days" in "\n".join(
         lines_of(replace(EMPTY, sealed=sealed))
     )
-    spent = "\n".join(lines_of(replace(EMPTY, sealed=Sealed(folds[:1], 26))))
+    spent = "\n".join(lines_of(replace(EMPTY, sealed=Sealed(folds[:1], 1.0))))
     assert "no use is left" in spent
+
+
+def test_the_pace_is_of_the_last_30_days_or_since_the_first_use() -> None:
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    ages = [100.0, 29.0, 4.0]  # days
+    assert pace([(now - timedelta(days=age)).isoformat() for age in ages], now) == 2 / 30
+    assert pace([(now - timedelta(days=age)).isoformat() for age in ages[2:]], now) == 1 / 4
+    assert pace([], now) == 0.0
+
+
+def test_a_long_run_is_shown_however_many_short_ones_began_since(run: Run) -> None:
+    run.open()
+    for number in range(12):
+        run.ledger.begin_run(f"other{number}", "m", f"other{number}")
+        run.ledger.finish_run(f"other{number}", {"status": "refused"})
+    assert len(overview(run.project.home, run.ledger, None).running) == 1
 
 
 def test_an_empty_project_says_what_to_do() -> None:

@@ -36,6 +36,20 @@ def test_the_time_left_is_at_the_stage_s_mean_pace(tmp_path: Path) -> None:
     assert found.seconds_left == 30.0 / 10 * 30
 
 
+def test_the_steps_of_an_earlier_process_count_neither_as_work_nor_as_time(tmp_path: Path) -> None:
+    home, now = Home(tmp_path, tmp_path), [100.0]
+    file = ProgressFile(path_of(home, "id"), lambda: now[0])
+    for step in range(301):  # read from a checkpoint
+        now[0] += 0.001
+        file.note("train", step, 400, "")
+    for step in range(301, 304):
+        now[0] += 10.0
+        file.note("train", step, 400, "")
+    assert (found := progress_of(home, "id")) is not None
+    assert found.seconds_left is not None
+    assert round(found.seconds_left) == 970
+
+
 def test_a_damaged_file_or_a_full_disk_stops_nothing(tmp_path: Path) -> None:
     home = Home(tmp_path, tmp_path)
     ProgressFile(Path("/dev/null/progress")).note("train", 1, 2, "")

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Ending, Run
@@ -19,9 +21,10 @@ VERDICT = Verdict(Outcome.PROMOTE, [], "c" * 64, "i" * 64, fold="sealed_0", fold
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     found = new_run(tmp_path)
     make_stages(found)
+    monkeypatch.setattr(Ledger, "champion", lambda *_: SimpleNamespace(version="2"))
     return found
 
 
@@ -86,8 +89,8 @@ def test_measures_that_are_not_counts() -> None:
         (RunResult(Status.REWARD_REFUSED, failed_checks=["gold_signal", "margin"]), "cannot be trusted", "gold_signal, margin"),
         (RunResult(Status.INVALID, reasons=["no fold is left"]), "could not judge", "No fold is left."),
         (RunResult(Status.STOPPED, stopped="ann asked for it"), "stopped before its end", "Ann asked for it."),
-        (RunResult(Status.STOPPED, reasons=["KL exploded."]), "no checkpoint may be judged", "KL exploded."),
-        (RunResult(Status.UNCHANGED, version="5", previous="4"), "Nothing has changed", "Version 5 stays champion."),
+        (RunResult(Status.STOPPED, reasons=["KL exploded."]), "no checkpoint may be judged", "Version 2 stays champion."),
+        (RunResult(Status.UNCHANGED, version="2", previous="1"), "Nothing has changed", "Version 2 stays champion."),
         (RunResult(Status.FINISHED), "asked for", "ratchet run"),
         (RunResult(Status.ERROR, error="disk full"), "failed", "Disk full."),
     ],

@@ -31,10 +31,10 @@ def leave(project: Project, model: str, name: str) -> Journal:
 
 def test_all_that_is_unsent_is_sent_once_and_its_files_deleted(tmp_path: Path, trackers: dict[str, FakeTracker]) -> None:
     project, said = new_project(tmp_path), list[str]()
-    assert send_journals(project, said.append) == (0, 0, 0)
+    assert send_journals(project.home, said.append) == (0, 0, 0)
     leave(project, "micro", "one")
     leave(project, "another", "two")
-    assert send_journals(project, said.append) == (6, 2, 0)
+    assert send_journals(project.home, said.append) == (6, 2, 0)
     assert {model: found.logged for model, found in trackers.items()} == {
         model: {"run0/train": {"loss": 0.5}} for model in ("micro", "another")
     }
@@ -46,8 +46,15 @@ def test_a_run_in_progress_sends_its_own(tmp_path: Path, trackers: dict[str, Fak
     run = new_run(tmp_path)
     run.begin()
     with run.project.locks.working(lock_name(run.identity), "waiting"):
-        assert send_journals(run.project, print) == (0, 0, 0)
-    assert send_journals(run.project, print) == (1, 1, 0)
+        assert send_journals(run.project.home, print) == (0, 0, 0)
+    assert send_journals(run.project.home, print) == (
+        0,
+        0,
+        0,
+    )  # on another machine: its lock is not here, but its claim is held
+    run.claim._release()
+    run.ledger.break_run(run.identity, "failed")
+    assert send_journals(run.project.home, print) == (1, 1, 0)
     assert run.begun == "run0"  # the ledger knows the id that MLflow gave
 
 
@@ -59,7 +66,7 @@ def test_what_cannot_be_sent_stays_and_is_reported_once(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(unsent, "open_tracker", down)
     left = [leave(project, "micro", "one"), leave(project, "micro", "two")]
-    assert send_journals(project, said.append) == (0, 0, 2)
+    assert send_journals(project.home, said.append) == (0, 0, 2)
     assert said == [f"figures of an earlier run stay in {left[0].file}, not sent to MLflow: http://***@mlflow does not answer"]
     assert all(journal.file.exists() for journal in left)
 
@@ -68,5 +75,5 @@ def test_a_damaged_journal_holds_up_no_other(tmp_path: Path, trackers: dict[str,
     project, said = new_project(tmp_path), list[str]()
     leave(project, "micro", "a").file.write_text("damaged\n")
     leave(project, "micro", "b")
-    assert send_journals(project, said.append) == (3, 1, 1)
+    assert send_journals(project.home, said.append) == (3, 1, 1)
     assert "record 1 of " in said[0]

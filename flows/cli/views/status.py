@@ -63,7 +63,7 @@ def _sealed(sealed: "Sealed") -> str:
         return "Sealed test: no use is left, so that no challenger can be judged. Add data, or raise data.split.sealed_folds."
     said = f"Sealed test: {sealed.left} uses left, in {len(folds)} of {len(sealed.folds)} folds"
     if sealed.days_left is not None:
-        said += f"; at the pace of the last 30 days that is {sealed.days_left:,.0f} days"
+        said += f"; at the present pace they last {sealed.days_left:,.0f} days"
     return f"{said}. A promotion retires its fold."
 
 
