@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.exceptions import Abort
 from prefect.runtime import deployment, flow_run
 
-from ratchet.components.errors import PausedError, RecipeError, StaleChampionError
+from ratchet.components.errors import ClaimLostError, PausedError, RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.extras import require_train
 from ratchet.components.gate.plan import Plan
@@ -90,6 +91,8 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     except Interrupted as end:
         return endings.interrupted(end)
     except Exception as error:
+        if isinstance(error, ClaimLostError) and turns.is_anothers():
+            raise Abort(str(error)) from error  # the state is that of the process that continues
         return endings.error(error)
 
 
@@ -109,7 +112,7 @@ def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: s
 def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None, tell: Tell) -> Any:
     """Check the machine, run the recipe, print its result, and tell it to whoever wants to know."""
     scheduled = turns.this_flow_run() if slot is None else None
-    date = slot or turns.logical_date(scheduled)
+    date = turns.normalised(slot) if slot else turns.logical_date(scheduled)
     require_train()
     check_before_run(home, loaded)
     if stop not in Stage.TRAIN.up_to():

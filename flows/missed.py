@@ -14,8 +14,9 @@ from prefect.states import Scheduled
 
 from ratchet.components.recipe import Schedule as Rules
 from ratchet.components.run.turns import named
-from ratchet.flows.turns import CAUGHT_UP
+from ratchet.flows.turns import CAUGHT_UP, of_schedule
 
+RUNS = 200  # the newest that are asked for, by hand ones among them
 MOST = 100  # slots that are caught up after one outage, the newest
 
 
@@ -75,5 +76,5 @@ def dates_of(schedule: Schedule, start: datetime, end: datetime | None) -> list[
 def _newest(client: SyncPrefectClient, deployment: UUID, now: datetime) -> datetime | None:
     before = FlowRunFilterExpectedStartTime.model_validate({"before_": now})
     due = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]), expected_start_time=before)
-    found = client.read_flow_runs(flow_run_filter=due, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
-    return found[0].expected_start_time if found else None
+    found = client.read_flow_runs(flow_run_filter=due, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=RUNS)
+    return next((run.expected_start_time for run in found if of_schedule(run)), None)

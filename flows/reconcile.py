@@ -77,7 +77,7 @@ def _started_again(client: SyncPrefectClient, ledger: Ledger, taken: Taken, run:
     if run.state.is_cancelled():
         slots.set_aside(ledger, taken.slot, slots.CANCELLED)
         return f"{called} was cancelled, and is not started again"
-    if taken.status == slots.RUNNING and taken.attempts >= MOST_ATTEMPTS:
+    if taken.attempts >= MOST_ATTEMPTS and taken.status != slots.KILLED:
         slots.set_aside(ledger, taken.slot, slots.FAILED)
         return f"{called} was killed {taken.attempts} times, and is not started again"
     client.set_flow_run_state(run.id, AwaitingRetry(message="Its process was killed; this one continues."))
@@ -86,7 +86,7 @@ def _started_again(client: SyncPrefectClient, ledger: Ledger, taken: Taken, run:
 
 def _left(ledger: Ledger, taken: Taken) -> str | None:
     """Said once of a slot that no server can start again."""
-    if taken.status == slots.KILLED:
+    if taken.status != slots.RUNNING:
         return None
-    slots.set_aside(ledger, taken.slot, slots.KILLED)
+    slots.set_aside(ledger, taken.slot, slots.LEFT)
     return f"slot {taken.slot.slot} of {taken.slot.model} was killed; `ratchet run --slot {taken.slot.slot}` resumes it"

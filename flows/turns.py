@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import NoReturn
 from uuid import UUID
 
@@ -20,6 +21,8 @@ from prefect.exceptions import Pause
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Scheduled
 
+from ratchet.components.errors import RecipeError
+from ratchet.components.home import Home
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import When
@@ -38,6 +41,7 @@ SECONDS = 20.0  # until a run that let another go first asks again; Prefect's ow
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 CAUGHT_UP = "ratchet-slot"  # tag of a flow run for a slot that Prefect's scheduler missed
 STARTING = timedelta(minutes=10)  # a process that has not begun its work by then is not waited for
+LONGEST = 64  # characters of a slot
 MOST = 200  # flow runs per request, which is Prefect's limit
 
 
@@ -60,6 +64,30 @@ def logical_date(found: FlowRun | None) -> str:
     if found is not None and found.expected_start_time is not None:
         return named(found.expected_start_time)
     return str(flow_run.scheduled_start_time.strftime("%Y-%m-%dT%H:%M"))
+
+
+def normalised(slot: str) -> str:
+    """A slot that a person names, as the schedule would name it: a date with a time is taken in UTC; another text is as it is.
+
+    Raises:
+        RecipeError: if it is longer than the ledger keeps.
+    """
+    if len(slot) > LONGEST:
+        raise RecipeError(
+            f"the slot {slot[:LONGEST]!r}... is longer than {LONGEST} characters. Give a date such as 2026-11-27T02:00."
+        )
+    try:
+        found = datetime.fromisoformat(slot) if len(slot) > len("2026-11-27") else None
+    except ValueError:
+        return slot
+    if found is None:
+        return slot
+    return named(found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC))
+
+
+def is_anothers() -> bool:
+    """Whether another process acts as this flow run, which was started again because this one was silent."""
+    return flow_run.id is not None and flow_run.id in Ledger(Home.here().ledger).flow_runs_at_work()
 
 
 def not_now(project: Project, slot: str, found: FlowRun | None) -> State[None] | None:
@@ -162,8 +190,8 @@ def busy(client: SyncPrefectClient, run: FlowRun, phase: Phase) -> list[tuple[da
     states = sorted(client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
     return [
         (state.timestamp, following.timestamp if following else None)
-        for state, following in zip(states, [*states[1:], None], strict=True)
-        if state.is_running() and not (following and following.is_crashed())
+        for state, following in pairwise([*states, None])
+        if state is not None and state.is_running() and not (following and following.is_crashed())
     ]
 
 

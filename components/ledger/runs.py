@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ratchet.components.ledger.database import Database, now
-from ratchet.components.ledger.tables import claims, flow_runs, runs
+from ratchet.components.ledger.tables import claims, flow_runs, runs, slots
 
 
 class Runs(Database):
@@ -40,7 +40,11 @@ class Runs(Database):
         with self.decision() as connection:
             text = json.dumps(result, sort_keys=True)
             values = {"status": result["status"], "finished": now(), "result": text}
+            run_id = connection.execute(sa.select(runs.c.run_id).where(*_open(identity))).scalar()
             connection.execute(runs.update().where(*_open(identity)).values(**values))
+            # In the same transaction: a process killed after it must not leave a slot whose work is done.
+            taken = [slots.c.run == identity, slots.c.status == "running"]
+            connection.execute(slots.update().where(*taken).values(status=result["status"], run_id=run_id, at=now()))
 
     def break_run(self, identity: str, status: str) -> None:
         """Record that a process ended before its run did; ``status`` is failed, killed or stopped."""

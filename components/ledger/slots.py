@@ -11,8 +11,9 @@ from ratchet.components.ledger.database import equal, now
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims, slots
 
+LEFT = "left"  # as running, and a person was told that its process is dead
 RUNNING, KILLED, CANCELLED, FAILED, PAUSED, SKIPPED = "running", "killed", "cancelled", "failed", "paused", "skipped"
-TO_DO = (RUNNING, KILLED, CANCELLED, FAILED, PAUSED, SKIPPED, "error")  # the slot's work is not done
+TO_DO = (RUNNING, LEFT, KILLED, CANCELLED, FAILED, PAUSED, SKIPPED, "error")  # the slot's work is not done
 
 HELD = sa.exists().where(claims.c.run == slots.c.run, claims.c.held)  # a process acts for the slot's run, or did until it died
 
@@ -62,7 +63,7 @@ def take(ledger: Ledger, slot: Slot, run: str, flow_run: str | None, look: Look 
         found = connection.execute(sa.select(slots).where(*slot.where())).mappings().first()
         if found is not None and found["status"] not in TO_DO:
             return _taken(found)
-        attempts = 1 if found is None else found["attempts"] + (found["status"] == RUNNING)
+        attempts = 1 if found is None else _attempt(found["status"], found["attempts"])
         if found is None:
             connection.execute(slots.insert().values(**slot._asdict(), **values, attempts=attempts))
         else:
@@ -98,7 +99,7 @@ def abandoned(ledger: Ledger, model: str | None = None) -> list[Taken]:
 
     A slot whose run's claim is held counts as alive: see :mod:`ratchet.components.run.killed`.
     """
-    these = [slots.c.status.in_((RUNNING, KILLED)), ~HELD, *([slots.c.model == model] if model is not None else [])]
+    these = [slots.c.status.in_((RUNNING, LEFT, KILLED)), ~HELD, *([slots.c.model == model] if model is not None else [])]
     with ledger.transaction() as connection:
         return [_taken(row) for row in connection.execute(sa.select(slots).where(*these).order_by(slots.c.slot)).mappings()]
 
@@ -107,9 +108,16 @@ def last_look(ledger: Ledger, model: str) -> Look | None:
     """The data of the newest slot of a model whose work is done, as far as its schedule depended on them."""
     done = [slots.c.model == model, slots.c.status.not_in(TO_DO), slots.c.data.is_not(None)]
     with ledger.transaction() as connection:
-        query = sa.select(slots.c.data, slots.c.rows).where(*done).order_by(slots.c.slot.desc()).limit(1)
+        query = sa.select(slots.c.data, slots.c.rows).where(*done).order_by(slots.c.at.desc(), slots.c.slot.desc()).limit(1)
         found = connection.execute(query).first()
     return None if found is None else Look(*found)
+
+
+def _attempt(status: str, attempts: int) -> int:
+    """The number of the process that takes a slot; it is 1 again after an end that a person looked at."""
+    if status in (RUNNING, LEFT):
+        return attempts + 1
+    return attempts if status == KILLED else 1
 
 
 def _taken(row: sa.RowMapping) -> Taken:

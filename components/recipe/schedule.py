@@ -36,7 +36,7 @@ def _cron(text: str) -> str:
 
 
 def _rrule(text: str) -> str:
-    """Prefect and dateutil read the rest; a number of occurrences would be counted anew at each look."""
+    """Prefect and dateutil read the rest; a number of occurrences would be counted again at each look."""
     if "FREQ=" not in text.upper() or re.search(r"\bCOUNT=", text.upper()):
         raise ValueError(
             f"{text!r} is not an RRULE without COUNT; write, for example, FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=2;BYMINUTE=0"

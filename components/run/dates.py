@@ -1,8 +1,9 @@
 """One run per logical date: a second submission of a slot ends at once, without a stage and without a gate use."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from ratchet.components.errors import ClaimLostError
+from ratchet.components.errors import ClaimLostError, RegistryError
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.slots import CANCELLED, FAILED, KILLED, PAUSED, RUNNING, Slot, Taken
 from ratchet.components.recipe import Recipe, When
@@ -33,7 +34,8 @@ def once(run: Run, slot: Slot, flow_run: str | None, cancelled: Callable[[], boo
     except ClaimLostError:
         raise  # the slot is another process's, or abandoned
     except Exception:
-        slots.leave(run.ledger, taken, FAILED)
+        with suppress(RegistryError):  # if the ledger itself failed, the slot is continued later
+            slots.leave(run.ledger, taken, FAILED)
         raise
     except BaseException:
         slots.leave(run.ledger, taken, CANCELLED if cancelled() else KILLED)

@@ -35,7 +35,7 @@ def end_killed_runs(home: Home, say: Callable[[str], None], watch: Collection[st
         watch: identities whose claim, if it is from another place, is watched until it is renewed or its lifetime is over:
             the latter shows that its holder is dead or has lost it.
     """
-    ledger, locks = Ledger(home.ledger, say=say), Locks(home.leases)
+    ledger, locks = Ledger(home.ledger, say=say), Locks(home.leases, say)
     said = [_end(home, ledger, locks, identity, holder, identity in watch) for identity, holder in ledger.unended().items()]
     items = _swept(home, locks)
     if items:
@@ -78,6 +78,8 @@ def _taken_over(ledger: Ledger, locks: Locks, identity: str, watch: bool) -> Ite
 
 def _claimed(ledger: Ledger, locks: Locks, identity: str, watch: bool) -> Claim | None:
     def alive(holder: str, seconds: float) -> None:
+        if watch:
+            locks.say(f"{holder} holds a run; watching whether it is alive, for at most {seconds:g} s")
         raise _AliveError
 
     place = locks.place(lock_name(identity))

@@ -84,7 +84,7 @@ def skipped(mine: SlotRun, others: Sequence[SlotRun], rules: Schedule, now: date
     newer = max((other.slot for other in others if other.scheduled and mine.slot < other.slot <= now), default=None)
     stale = None if newer is None else f"slot {named(mine.slot)} is not the newest one due, which is {named(newer)}"
     overlapped = overlapping(mine, others)
-    if overlapped or mine.phase is Phase.INTERRUPTED:  # which was begun in its time, and is no missed one
+    if overlapped or mine.phase is Phase.INTERRUPTED:  # which began in its time, and is not a missed one
         if overlapped and rules.overlap == "skip":
             return f"the run of slot {named(overlapped.slot)} was in progress at {named(mine.slot)}; schedule.overlap is skip"
         return f"{stale}; schedule.overlap is latest" if stale and rules.overlap == "latest" else None

@@ -19,9 +19,9 @@ def reconcile(
     """End killed runs in the ledger, MLflow and Prefect, send what MLflow lacks, and start the slots again that they left.
 
     A run that another machine holds, or this one before a restart, is watched until it renews its claim (30 s), or its claim
-    has expired (300 s) and the run is ended. Prefect is asked if PREFECT_API_URL names a server, or the project's own is up; a
-    slot that it starts again ends as Skipped if a newer one of its schedule is due. `ratchet schedule`, and each run of a
-    deployment, do the same when they begin. A standstill that the recipe's `notify` wants to know of is told.
+    has expired (300 s) and the run is ended. Prefect is asked if PREFECT_API_URL names a server, or the project's own is up.
+    Newer slots wait for one that it starts again, unless the recipe says schedule.overlap=latest. `ratchet schedule`, and
+    each run of a deployment, do the same when they begin. A standstill that the recipe's `notify` wants to know of is told.
 
     Example: ratchet reconcile
     """

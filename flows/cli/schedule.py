@@ -61,11 +61,12 @@ def schedule(
 
 def serve(home: "Home", rules: Mapping[Path, "Recipe"], overrides: list[str], limit: int) -> None:
     """Put right what dead processes left, and serve the recipes until stopped."""
+    from ratchet.components.ledger.ledger import Ledger
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.reconcile import reconcile
     from ratchet.flows.schedules import Served, serve_flows
 
-    reconcile(home, say)
+    reconcile(home, say, watch=Ledger(home.ledger).unended())
     serve_flows([Served(one.name, str(path), overrides, one.schedule) for path, one in rules.items()], limit)
 
 

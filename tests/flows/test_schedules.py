@@ -11,7 +11,6 @@ from prefect.events import DeploymentEventTrigger, ResourceSpecification
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe import Schedule
-from ratchet.flows.cli import deploy
 from ratchet.flows.cli.schedule import chosen, ruled
 from ratchet.flows.finetune import finetune
 from ratchet.flows.missed import MOST, dates_of, missed_slots
@@ -78,16 +77,3 @@ def test_the_documented_trigger_is_one_of_prefects() -> None:
     assert found.expect == {"prefect.flow-run.Completed"}
     assert isinstance(found.match_related, ResourceSpecification)
     assert found.match_related["prefect.resource.name"] == ["export-chats"]
-
-
-def test_options_of_deploy_are_a_schedule_of_prefect_yaml_whose_slots_stay() -> None:
-    assert deploy.schedule_of(None, None) is None
-    assert deploy.schedule_of("0 2 * * *", None) == {"cron": "0 2 * * *", "timezone": "UTC"}
-    assert deploy.schedule_of(None, "6h") == {
-        "interval": 21600.0,
-        "anchor_date": "1970-01-01T00:00:00+00:00",
-        "timezone": "UTC",
-    }
-    for cron, every in (("0 2 * *", None), (None, "6"), ("0 2 * * *", "6h")):
-        with pytest.raises(RecipeError):
-            deploy.schedule_of(cron, every)

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause
 from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running, Scheduled
 
+from ratchet.components.errors import RecipeError
 from ratchet.components.ledger import slots
 from ratchet.components.run.dates import slot_of
 from ratchet.components.run.project import Project
@@ -124,3 +125,20 @@ def test_the_date_of_a_run_by_hand_is_its_minute(monkeypatch: pytest.MonkeyPatch
     assert turns.logical_date(None) == "2026-01-31T02:00"
     of_schedule = flow_run(0, Scheduled()).model_copy(update={"expected_start_time": start})
     assert turns.logical_date(of_schedule) == "2026-01-31T02:00:31"
+
+
+@pytest.mark.parametrize("text", ["2026-01-31T02:00", "2026-01-31 02:00", "2026-01-31T02:00Z", "2026-01-31T03:00:00+01:00"])
+def test_one_date_has_one_name(text: str) -> None:
+    assert turns.normalised(text) == "2026-01-31T02:00"
+
+
+def test_another_name_stays_and_one_that_the_ledger_cannot_keep_is_refused() -> None:
+    assert [turns.normalised(text) for text in ("2026-01-31", "trial")] == ["2026-01-31", "trial"]
+    with pytest.raises(RecipeError, match="longer than 64"):
+        turns.normalised("x" * 65)
+
+
+def test_a_flow_run_without_a_history_was_at_no_known_time_at_work() -> None:
+    run = flow_run(0, Running(), started=0)
+    prefect: Any = FakePrefect(run)
+    assert turns.busy(prefect, run, Phase.WORKING) == []

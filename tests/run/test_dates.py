@@ -106,12 +106,12 @@ def test_only_processes_that_ended_without_a_word_are_counted(tmp_path: Path) ->
     run = new_run(tmp_path)
     slot = slot_of(run.recipe, DATE)
     counted = []
-    for status in (slots.KILLED, slots.PAUSED, None, None, slots.FAILED):
+    for status in (slots.KILLED, None, None, slots.KILLED, slots.FAILED, slots.PAUSED):
         taken = slots.take(run.ledger, slot, run.identity, None)
         counted.append(taken.attempts)
         if status is not None:
             slots.leave(run.ledger, taken, status)
-    assert counted == [1, 1, 1, 2, 3]
+    assert counted == [1, 1, 2, 3, 3, 1]
 
 
 def test_a_run_that_lost_its_claim_leaves_its_slot_to_whoever_continues(tmp_path: Path) -> None:
@@ -128,6 +128,16 @@ def test_what_is_done_is_not_set_aside(tmp_path: Path) -> None:
     run.claim._release()
     slots.set_aside(run.ledger, slot_of(run.recipe, DATE), slots.SKIPPED)
     assert once(new_run(tmp_path), slot_of(run.recipe, DATE), None, lambda: False, never).status is Status.UNCHANGED
+
+
+def test_a_slot_is_done_with_its_run_in_one_transaction(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    slot = slot_of(run.recipe, DATE)
+    slots.take(run.ledger, slot, run.identity, "f1")
+    run.ledger.begin_run(run.identity, "micro", "r1")
+    run.ledger.finish_run(run.identity, {"status": "refused"})  # and is killed before anything else
+    again = once(run, slot, "f1", lambda: False, never)
+    assert (again.status, again.run_id) == (Status.UNCHANGED, "r1")
 
 
 def test_a_schedule_is_in_no_identity(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_enough_is_what_the_gates_own_power_says(tmp_path: Path, effect: float, 
     assert found is None if enough else found is not None and "sealed items can detect a gain of" in found
 
 
-def test_the_last_look_is_of_the_newest_slot_whose_work_was_done(project: Project) -> None:
+def test_the_last_look_is_the_newest_whose_work_was_done(project: Project) -> None:
     claim = claim_of(project)
     for slot, look, status in (
         ("1", Look("a", 1), "refused"),
