@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.exceptions import Abort
 from prefect.runtime import deployment, flow_run
 
-from ratchet.components.errors import ClaimLostError, PausedError, RecipeError, StaleChampionError
+from ratchet.components.errors import PausedError, RecipeError, StaleChampionError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
 from ratchet.components.extras import require_train
 from ratchet.components.gate.plan import Plan
@@ -91,8 +90,6 @@ def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str |
     except Interrupted as end:
         return endings.interrupted(end)
     except Exception as error:
-        if isinstance(error, ClaimLostError) and turns.is_anothers():
-            raise Abort(str(error)) from error  # the state is that of the process that continues
         return endings.error(error)
 
 

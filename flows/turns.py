@@ -22,7 +22,6 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Scheduled
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.home import Home
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import When
@@ -83,11 +82,6 @@ def normalised(slot: str) -> str:
     if found is None:
         return slot
     return named(found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC))
-
-
-def is_anothers() -> bool:
-    """Whether another process acts as this flow run, which was started again because this one was silent."""
-    return flow_run.id is not None and flow_run.id in Ledger(Home.here().ledger).flow_runs_at_work()
 
 
 def not_now(project: Project, slot: str, found: FlowRun | None) -> State[None] | None:
