@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.registry.creation import created_once
-from ratchet.components.registry.versions import ABSENT, Versions
+from ratchet.components.registry.versions import ABSENT, DENIED, Versions
 from ratchet.components.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, redacted_values
 
@@ -105,6 +105,8 @@ class Tracker(Versions):
         try:
             return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException as error:
+            if error.error_code == DENIED:  # by a server with logins to all but its administrators, if there is no such run
+                return bool(self.client.search_runs([self.experiment], f"attributes.run_id = '{run_id}'"))
             if error.error_code != ABSENT:
                 raise
             return False

@@ -50,10 +50,17 @@ def test_a_version_that_is_not_there_is_an_error(tracker: Tracker) -> None:
         tracker.version("m", "99")
 
 
-def test_a_server_with_logins_denies_a_model_that_does_not_exist(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(name: str, alias: str) -> None:
-        raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+def denied(*_: str) -> None:
+    raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
 
+
+def test_a_server_with_logins_denies_a_run_that_does_not_exist(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = tracker.open_run("m", {}, None)
+    monkeypatch.setattr(tracker.client, "get_run", denied)
+    assert (tracker.has_run(known), tracker.has_run("0" * 32)) == (True, False)
+
+
+def test_a_server_with_logins_denies_a_model_that_does_not_exist(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker.client, "get_model_version_by_alias", denied)
     assert tracker.alias("absent", "champion") is None
     with pytest.raises(MlflowException, match="denied"):
