@@ -97,7 +97,7 @@ def turn(recipe: str, overrides: list[str], slot: str | None) -> tuple[str, Stat
     home = Home.here()
     apply(home)
     scheduled = turns.this_flow_run() if slot is None else None
-    date = slot or turns.logical_date(scheduled)
+    date = turns.normalised(slot) if slot else turns.logical_date(scheduled)
     project = Project(home, load_recipe(Path(recipe), overrides).with_slot(date), say)
     return date, turns.not_now(project, date, scheduled)
 
