@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import psutil
 
-RANDOM = ("mlflow_admin", "mlflow_user", "mlflow_session", "prefect_api", "s3_key")
+RANDOM = ("mlflow_admin", "mlflow_user", "mlflow_session", "prefect_api", "s3_id", "s3_key")
 
 
 def random_secrets() -> dict[str, str]:
@@ -17,12 +17,13 @@ def random_secrets() -> dict[str, str]:
 
 
 def found_in(text: str, secrets: Mapping[str, str]) -> list[str]:
-    """The names of the secrets that a text has, as they are, as in a URL or as in an HTTP header."""
+    """The names of the secrets that a text has, as they are, in a URL, in one of an .ini file, or in an HTTP header."""
     return [name for name, secret in secrets.items() if any(form in text for form in forms(secret))]
 
 
 def forms(secret: str) -> set[str]:
-    return {secret, quote(secret), quote(secret, safe=""), b64encode(f"ratchet:{secret}".encode()).decode()}
+    in_url = quote(secret, safe="")
+    return {secret, in_url, in_url.replace("%", "%%"), b64encode(f"ratchet:{secret}".encode()).decode()}
 
 
 def command_lines() -> str:

@@ -59,10 +59,13 @@ class Runs:
         return [run for run in self.known(deployment) if run.state is not None and run.state.is_running()]
 
     def pause(self, deployment: str) -> None:
-        """No slot is due from now on; runs that are waiting are dropped."""
+        """No slot is due from now on; those that wait for their turn are deleted."""
         found = self.prefect.read_deployment_by_name(f"finetune/{deployment}")
         for schedule in found.schedules:
             self.prefect.update_deployment_schedule(found.id, schedule.id, active=False)
+        for run in self.known(deployment):
+            if run.state is None or run.state.is_scheduled():
+                self.prefect.delete_flow_run(run.id)
 
     def start(self, deployment: str, overrides: Sequence[str]) -> UUID:
         """A run by hand."""
@@ -75,21 +78,26 @@ class Runs:
         state = self.wait_for(lambda: (found := self.prefect.read_flow_run(run).state) and found.is_final() and found)
         return str(state.name)
 
-    def committed(self, step: int) -> bool:
-        """Whether a training that is not finished has a checkpoint of this step or a later one."""
-        found = (self.stack.project / ".ratchet" / "store" / "train").glob(".work.*/step_*")
-        return any(int(path.name.removeprefix("step_")) >= step for path in found)
+    def wait_for_checkpoint(self, step: int, begun: float) -> None:
+        """Until a training that began after a time of this machine's clock has committed this step or a later one."""
+        train = self.stack.project / ".ratchet" / "store" / "train"
+
+        def committed() -> bool:
+            found = [path for path in train.glob(".work.*/step_*") if int(path.name.removeprefix("step_")) >= step]
+            return any(path.stat().st_mtime > begun for path in found if path.exists())
+
+        self.wait_for(committed)
 
     def results(self) -> list[dict[str, Any]]:
         """What the ledger says about the runs that ended, the oldest first."""
         return [json.loads(row["result"]) for row in reversed(self.ledger.latest_runs(100)) if row["result"]]
 
     def figures_in_store(self, result: dict[str, Any]) -> set[Figure]:
-        """What a run's training committed."""
+        """What a run's training committed, except what is not a number, for which MLflow has a column of its own."""
         (key,) = [stage["key"] for stage in result["stages"] if stage["name"] == "train"]
         lines = (self.stack.project / ".ratchet" / "store" / "train" / key / "metrics.jsonl").read_text(encoding="utf-8")
         rows = [json.loads(line) for line in lines.splitlines()]
-        return {(name, row["step"], value) for row in rows for name, value in row["values"].items()}
+        return {(name, row["step"], value) for row in rows for name, value in row["values"].items() if value == value}
 
     def figures_in_mlflow(self, run_id: str) -> set[Figure]:
         """What MLflow's database has of a run's training."""

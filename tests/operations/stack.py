@@ -94,7 +94,7 @@ def stack(postgres: Postgres, root: Path) -> Iterator[Stack]:
             servers.prefect(ports["prefect"], prefect_settings(secrets, databases["prefect"], root), logs)
         )
         s3.await_answer()
-        make_buckets(f"http://{HOST}:{ports['s3']}", secrets["s3_key"])
+        make_buckets(f"http://{HOST}:{ports['s3']}", secrets)
         mlflow.await_answer()
         add_mlflow_user(f"http://{HOST}:{ports['mlflow']}", secrets)
         prefect.await_answer()
@@ -110,7 +110,7 @@ def password_of(url: str) -> str:
 def keys(secrets: Mapping[str, str]) -> dict[str, str]:
     """Of S3."""
     return {
-        "AWS_ACCESS_KEY_ID": "ratchet",
+        "AWS_ACCESS_KEY_ID": secrets["s3_id"],
         "AWS_SECRET_ACCESS_KEY": secrets["s3_key"],
         "AWS_DEFAULT_REGION": "us-east-1",
     }
@@ -178,8 +178,9 @@ def prefect_settings(secrets: Mapping[str, str], database: str, root: Path) -> d
     }
 
 
-def make_buckets(endpoint: str, key: str) -> None:
-    client = boto3.client("s3", "us-east-1", endpoint_url=endpoint, aws_access_key_id="ratchet", aws_secret_access_key=key)
+def make_buckets(endpoint: str, secrets: Mapping[str, str]) -> None:
+    login = {"aws_access_key_id": secrets["s3_id"], "aws_secret_access_key": secrets["s3_key"]}
+    client = boto3.client("s3", "us-east-1", endpoint_url=endpoint, **login)
     for name in (DATA, MODELS):
         client.create_bucket(Bucket=name)
 
