@@ -118,7 +118,7 @@ def test_the_golds_digest_stands_in_verdict_card_and_lineage(ran: Ran, monkeypat
     digest = grader_digests(load_recipe(Path("ratchet.yaml")))["gold"]
     (verdict,) = Ledger(ran.home.ledger).verdicts(ran.kind.name)
     assert verdict["record"]["gold"] == digest
-    client = MlflowClient(ran.home.tracking_uri)
+    client = MlflowClient(ran.home.tracking_uri, ran.home.tracking_uri)
     version = client.get_model_version_by_alias(ran.kind.name, "champion")
     assert digest in version.description
     assert read_json(Path(client.download_artifacts(version.run_id, "lineage.json")))["gold"] == digest
