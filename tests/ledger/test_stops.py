@@ -25,7 +25,8 @@ def begun(ledger: Ledger, identity: str = "identity", run_id: str = "abc123") ->
 
 def test_the_holder_reads_the_request_when_it_renews_its_claim(ledger: Ledger) -> None:
     claim = begun(ledger)
-    request = ask_to_stop(Ledger(ledger.url.render_as_string(hide_password=False)), "abc123", "ann on host")  # another process, or another machine
+    elsewhere = Ledger(ledger.url.render_as_string(hide_password=False))  # in another process, or on another machine
+    request = ask_to_stop(elsewhere, "abc123", "ann on host")
     assert (request.run_id, request.model) == ("abc123", "m")
     assert claim.stop_asked_by is None
     claim.confirm()
