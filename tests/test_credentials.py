@@ -142,8 +142,8 @@ def test_short_values_files_and_other_names_are_not_looked_for() -> None:
         "EOS_TOKEN": "<|im_end|>",
         "AWS_ACCESS_KEY_ID": "ratchet-runs",
         "POSTGRES_PASSWORD": "postgres",
-        "OLDPWD": "/work/there",
-        "PWD": "/work/here",
+        "OLDPWD": "/srv/there",
+        "PWD": "/srv/here",
         "PREFECT_API_URL": "http://127.0.0.1:4200/api",
     }
     assert secrets_of(harmless) == frozenset()
