@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratchet.components import credentials
 from ratchet.components.credentials import is_credential, keep_secret, secrets_of
 from ratchet.components.text import redacted, redacted_values, visible
+
+
+@pytest.fixture(autouse=True)
+def given_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests of this process were told to keep secret does not count here."""
+    monkeypatch.setattr(credentials, "_given", set())
+
 
 SECRET = st.text("abcdefghijkmnopqrstuvwxyzABCDEFGHJK23456789_.~!-", min_size=8, max_size=24).map(lambda text: f"7Q{text}q7")
 PLACES = [
