@@ -65,10 +65,12 @@ def require_role(
     """
     for place, names in _lists(project, ledger, model, decision, recipe):
         if person not in names:
-            named = f"names {', '.join(names)}; ask one of them" if names else "names nobody"
+            named = ", ".join(names) or "nobody"
+            remedy = (
+                "Ask one of them; if one of these names is yours, pass --by NAME." if names else "Have that recipe name you."
+            )
             raise RecipeError(
-                f"{person} may not {WHAT[decision]} ({model}): roles.{decision} of {place} {named}. "
-                "Your own name there, if it differs from the machine's, is given with --by NAME."
+                f"{person} may not {WHAT[decision]} ({model}): roles.{decision} of {place} names {named}. {remedy}"
             )
 
 

@@ -66,8 +66,8 @@ def test_the_refusal_says_who_may_by_which_file_and_how(tmp_path: Path, ledger: 
     with pytest.raises(RecipeError) as refused:
         require_role(tmp_path, ledger, "micro", "promote", "eve", given)
     assert str(refused.value) == (
-        "eve may not promote a version without the gate (micro): roles.promote of ratchet.yaml names ann, bob; ask one of "
-        "them. Your own name there, if it differs from the machine's, is given with --by NAME."
+        "eve may not promote a version without the gate (micro): roles.promote of ratchet.yaml names ann, bob. Ask one of "
+        "them; if one of these names is yours, pass --by NAME."
     )
 
 
@@ -81,7 +81,7 @@ def test_faults_another_recipe_of_the_model_does_not_widen_the_projects(tmp_path
 def test_the_given_recipe_narrows_the_projects(tmp_path: Path, ledger: Ledger) -> None:
     recipe(tmp_path / "ratchet.yaml", "{rollback: [ann, bob]}")
     given = recipe(tmp_path / "mine.yaml", "{rollback: []}")
-    with pytest.raises(RecipeError, match=r"roles\.rollback of the given recipe names nobody"):
+    with pytest.raises(RecipeError, match=r"roles\.rollback of the given recipe names nobody\. Have that recipe name you\."):
         require_role(tmp_path, ledger, "micro", "rollback", "ann", given)
 
 
