@@ -30,9 +30,9 @@ class Roles(Section):
     """Who may, by the names that ``--by`` gives; null is everybody, an empty list nobody. The gate itself needs no role."""
 
     promote: list[Person] | None = None  # `ratchet promote --override`
-    rollback: list[Person] | None = None
-    approve: list[Person] | None = None
-    stop: list[Person] | None = None
+    rollback: list[Person] | None = None  # `ratchet rollback`
+    approve: list[Person] | None = None  # `ratchet approve`
+    stop: list[Person] | None = None  # `ratchet stop`
 
     def may(self, decision: Decision) -> list[str] | None:
         """The names of those who may; None if everybody may."""
