@@ -201,7 +201,7 @@ def once(run: Run, slot: str | None, do: Callable[[], RunResult]) -> RunResult:
         return dates.once(run, dates.slot_of(run.recipe, slot), flow_run.id, is_cancelled, do)
     finally:
         if flow_run.id is not None and run.recorded:
-            run.ledger.forget_flow_run(flow_run.id)
+            run.ledger.forget_flow_run(flow_run.id, run.claim.token)
 
 
 def is_cancelled() -> bool:

@@ -85,7 +85,7 @@ class Committed:
 
 @dataclass(frozen=True)
 class Resumed:
-    """What the checkpoint that a run begins from has covered since the one before: a kill may have come before anybody noted it."""
+    """What the checkpoint that a run begins from covers since the one before: a kill may have come before anybody noted it."""
 
     points: Sequence[StepMetrics]
     samples: Samples | None
