@@ -23,7 +23,7 @@ from ratchet.components.text import redacted
 from ratchet.flows.cli.views.console import say, title_of
 
 SECONDS = 10.0  # between two looks at how far a run is
-SECONDS_TO_END = 2.0  # at most, that the end of a run waits for the last one
+SECONDS_TO_END = 0.5  # at most, that the end of a run waits for the last one: after Ctrl-C the parent waits 1.2 s
 
 
 @contextmanager
