@@ -36,7 +36,7 @@ def approve(ledger: Ledger, model: str, run_id: str, by: str, rules: str, data: 
         )
     if not approved(ledger, model, verdict):
         with ledger.transaction() as connection:
-            connection.execute(approvals.insert().values(model=model, verdict=verdict.digest, by=by, at=now()))
+            connection.execute(approvals.insert().values(model=model, verdict=verdict.digest, by=by[:80], at=now()))
     return verdict
 
 

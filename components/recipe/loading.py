@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from ratchet.components.credentials import is_credential
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe.recipe import Recipe
-from ratchet.components.recipe.roles import Roles
 
 MAX_RECIPE_BYTES = 1_000_000
 DEFAULTS = ("ratchet.yaml", "recipes/quickstart.yaml")  # a project's default recipe: the first that it has
@@ -94,21 +93,6 @@ def default_name(project: Path) -> str | None:
     return None
 
 
-def roles_in(project: Path, model: str) -> dict[str, Roles]:
-    """Who may decide about a model, by each recipe of the project that has its name: ``ratchet.yaml`` and ``recipes/*.yaml``.
-
-    Raises:
-        RecipeError: if one of these files cannot be read, since it might be such a recipe, or if one of them is invalid.
-    """
-    found = {}
-    for path in (project / DEFAULTS[0], *sorted((project / "recipes").glob("*.yaml"))):
-        values = _read(path) if path.is_file() else {}
-        if values.get("name") == model:
-            place = str(path.relative_to(project))
-            found[place] = build_recipe(values, place).roles
-    return found
-
-
 def build_recipe(values: dict[str, Any], source: str) -> Recipe:
     """Validate a mapping into a recipe; ``source`` names it in errors."""
     _refuse_credentials(values, source)
@@ -143,8 +127,6 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise RecipeError(f"--set {override!r} is not key.path=value. Write, for example, --set train.algorithm=ppo.")
     *parents, last = key.split(".")
-    if key.split(".")[0] == "roles":
-        raise RecipeError(f"--set {key}: who may decide is not a matter of the command line. Write it in the recipe.")
     place = values
     for parent in parents:
         child = place[parent] = {} if place.get(parent) in (None, "auto") else place[parent]

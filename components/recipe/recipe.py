@@ -23,7 +23,6 @@ from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
-from ratchet.components.recipe.roles import Roles
 from ratchet.components.recipe.run_limits import RunLimits
 from ratchet.components.recipe.schedule import Schedule
 from ratchet.components.recipe.train import Train
@@ -52,7 +51,6 @@ class Recipe(Section):
     limits: RunLimits = RunLimits()
     schedule: Schedule = Schedule()
     notify: list[Notification] = Field(default_factory=list)  # who is told how runs end
-    roles: Roles = Roles()  # who may decide by hand
 
     @model_validator(mode="before")
     @classmethod
@@ -209,13 +207,12 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; not retention, schedule, consent, limits, receivers and roles."""
+        """sha256 of everything that determines the result; not retention, schedule, consent, limits and receivers."""
         left_out: Any = {
             "retention": True,
             "limits": True,
             "schedule": True,
             "notify": True,
-            "roles": True,
             "reward": {"limits"},
             "gold": {"allow_similarity"},
         }
