@@ -102,6 +102,7 @@ def test_the_exit_code_is_the_childs(code: int) -> None:
     [
         ("os._exit(0)", "ended with exit code 0"),
         ("os._exit(3)", "ended with exit code 3"),
+        ("os._exit(75)", "a phase of training hung"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
         ("supervision.emit('{}'); os._exit(0)", "ended with exit code 0"),
