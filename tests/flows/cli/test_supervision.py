@@ -102,7 +102,6 @@ def test_the_exit_code_is_the_childs(code: int) -> None:
     [
         ("os._exit(0)", "ended with exit code 0"),
         ("os._exit(3)", "ended with exit code 3"),
-        ("os._exit(75)", "a phase of training hung"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
         ("supervision.emit('{}'); os._exit(0)", "ended with exit code 0"),
@@ -118,6 +117,12 @@ def test_a_child_that_leaves_no_result_is_an_error(end: str, how: str) -> None:
     assert found["status"] == "error"
     assert f"{how} and left no result" in found["error"]
     assert f"error: {found['error']}" in done.stderr
+
+
+def test_a_child_that_the_watchdog_ended_is_said_to_have_hung() -> None:
+    done = run("os._exit(75)")
+    assert done.returncode == 1
+    assert "a phase of training hung" in json.loads(done.stdout)["error"]
 
 
 @pytest.mark.parametrize(
