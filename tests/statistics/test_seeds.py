@@ -37,7 +37,8 @@ def test_a_ratio_is_the_geometric_mean() -> None:
 
 def test_a_ratio_of_one_seed_has_no_interval_and_one_with_a_zero_is_none() -> None:
     found = paired_ratio(np.array([2.0]), np.array([3.0]))
-    assert found is not None and found[:3] == (pytest.approx(1.5), 0.0, math.inf)
+    assert found is not None and found.value == pytest.approx(1.5)
+    assert (found.low, found.high) == (0.0, math.inf)
     assert paired_ratio(np.array([1.0, 0.0]), np.array([1.0, 1.0])) is None
 
 

@@ -66,14 +66,16 @@ def signed(value: float) -> str:
 
 
 def shown(figure: Interval | None, sign: bool = False) -> str:
-    """A figure with its interval, if it has one: ``0.912 (0.890 to 0.934)``."""
+    """A figure with its interval, if it has one: ``0.912 (0.890 to 0.934)``. Where every seed gave the same, that alone."""
     if figure is None or math.isnan(figure.value):
         return ""
-    number = lambda v: f"{v:+.3g}" if sign else _plain(v)  # noqa: E731
-    value = number(figure.value)
-    bounded = math.isfinite(figure.low) and math.isfinite(figure.high)
-    return f"{value} ({number(figure.low)} to {number(figure.high)})" if bounded else value
+    value, low, high = (_number(one, sign) for one in figure[:3])
+    bounded = math.isfinite(figure.low) and math.isfinite(figure.high) and figure.low < figure.high
+    return f"{value} ({low} to {high})" if bounded else value
 
 
-def _plain(value: float) -> str:
+def _number(value: float, sign: bool) -> str:
+    """Three digits; thousands whole."""
+    if sign and value:
+        return f"{value:+.3g}" if abs(value) >= 0.001 else f"{value:+.4f}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) >= 10 else f"{value:.3f}"

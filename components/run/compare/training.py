@@ -47,10 +47,6 @@ class Order:
     reward: RewardStage
 
 
-class TrainingError(RatchetError):
-    """A training of a comparison ended without a result."""
-
-
 class Sent(Silent):
     """An observer that passes progress to the parent process."""
 
@@ -68,7 +64,7 @@ def measured_training(order: Order, observer: Observer, prefix: str) -> Measured
         prefix: before each note of progress: which training this is.
 
     Raises:
-        TrainingError: if it did not end with a result; the same command resumes it.
+        RatchetError: if it did not end with a result; the same command resumes it.
     """
     ours, theirs = PROCESSES.Pipe()
     process = PROCESSES.Process(target=_train_for, args=(order, theirs), daemon=True)
@@ -82,7 +78,7 @@ def measured_training(order: Order, observer: Observer, prefix: str) -> Measured
     if "measured" in result:
         return Measured.from_json(result["measured"])
     how = result.get("error") or f"its process ended with {process.exitcode}"
-    raise TrainingError(f"{prefix}: {how}. Correct the cause; the same command resumes the comparison where it stopped.")
+    raise RatchetError(f"{prefix}: {how}. Correct the cause; the same command resumes the comparison where it stopped.")
 
 
 def _received(connection: Connection, observer: Observer, prefix: str) -> dict[str, Any]:
@@ -103,7 +99,7 @@ def _train_for(order: Order, connection: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     own_process()
     try:
-        result = {"measured": train_and_measure(order, Sent(connection)).as_json()}
+        result: dict[str, Any] = {"measured": train_and_measure(order, Sent(connection)).as_json()}
     except RatchetError as error:
         result = {"error": str(error)}
     connection.send_bytes(json.dumps(result).encode())

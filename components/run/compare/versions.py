@@ -54,17 +54,17 @@ def compare_versions(project: "Project", texts: tuple[str, str], observer: Obser
             start = starting_policy(context, data)
             reward = finished_reward(context, data)
             answers = [_measured(context, data, policy, start, reward) for policy in policies]
-    arms = [_with_record(project, context, number, run) for number, run in zip(numbers, answers, strict=True)]
+    first, second = (_with_record(project, context, number, run) for number, run in zip(numbers, answers, strict=True))
     notes = [FLATTERED, *([NO_REWARD] if reward is None and recipe.reward.needs_model else [])]
     task = {
         "recipe": recipe.name,
         "data": data.version,
-        "dev_items": len(arms[0].runs[0].items),
+        "dev_items": len(first.runs[0].items),
         "measure": "accuracy" if recipe.gold_settings.passes else "gold score",
         "machine": machine_class(recipe.threads),
     }
     identity = digest_of([recipe.digest, data.version, *(policy.policy_digest for policy in policies)])[:16]
-    return Comparison(identity, *arms, compared(*arms), task, notes)
+    return Comparison(identity, first, second, compared(first, second), task, notes)
 
 
 def _measured(
@@ -73,7 +73,7 @@ def _measured(
     """A version's answers to dev."""
     recipe = context.recipe
     paid = reward is not None or not recipe.reward.needs_model
-    scorer = build_reward(recipe.reward, reward and reward.model, pick_device(recipe.device)) if paid else None
+    scorer = build_reward(recipe.reward, reward.model if reward else None, pick_device(recipe.device)) if paid else None
     rows = data.table("dev")[: recipe.evaluation.dev_items]
     items = [item_of(result) for result in answered(recipe, policy.model, start.model, rows, scorer)]
     return Measured(recipe.run_seed, item_figures(items), items)

@@ -1,5 +1,7 @@
 """The table of ``ratchet compare A B``."""
 
+import sys
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -8,15 +10,17 @@ from ratchet.components.run.compare.compare import Comparison
 from ratchet.components.run.compare.said import apart, counted, shown, verdict
 from ratchet.components.text import visible
 
+WIDTH = 140  # of a log
+
 
 def print_comparison(found: Comparison, report: str) -> None:
     """The verdict, a row per figure, and what to know of them."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"[bold]{escape(visible(verdict(found)))}[/]\n")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("", no_wrap=True)
-    for heading in (found.first.name, found.second.name, "second against first"):
-        table.add_column(escape(visible(heading)), justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for heading in (found.first.name, found.second.name, f"{found.second.name} against {found.first.name}"):
+        table.add_column(escape(visible(heading)), justify="right", overflow="fold")
     for row in found.figures:
         table.add_row(row.measure.title, shown(row.first), shown(row.second), apart(row))
     console.print(table)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.errors import RecipeError, RewardError
+from ratchet.components.errors import RatchetError, RecipeError, RewardError
 from ratchet.components.files import write_text
 from ratchet.components.home import Home
 from ratchet.components.run.compare import compare, training
@@ -13,7 +13,7 @@ from ratchet.components.run.compare.compare import FOLDER, Comparison, compare_s
 from ratchet.components.run.compare.draw import write_report
 from ratchet.components.run.compare.figures import CurvePoint, Item, Measured
 from ratchet.components.run.compare.sides import side_of
-from ratchet.components.run.compare.training import Order, TrainingError, measured_training, train_and_measure
+from ratchet.components.run.compare.training import Order, measured_training, train_and_measure
 from ratchet.components.run.locks import silent
 from ratchet.components.stages.results import DataStage, RewardStage
 from ratchet.components.stages.stage import SILENT, Observer
@@ -174,6 +174,6 @@ def test_a_training_has_a_process_of_its_own(tmp_path: Path, made: DataStage, re
     assert found.figures["samples"] == 4 and told and told[-1].startswith("grpo, seed 3: ")
     broken = replace(order, start=replace(order.start, finished=replace(order.start.finished, path=tmp_path / "gone")))
     write_text(tmp_path / "gone" / "model" / "config.json", "{}")
-    with pytest.raises(TrainingError, match=r"ppo: .*the same command resumes"):
+    with pytest.raises(RatchetError, match=r"ppo: .*the same command resumes"):
         measured_training(broken, SILENT, "ppo")
     assert training.PROCESSES.active_children() == []

@@ -118,16 +118,16 @@ def test_items_of_one_group_are_one_cluster() -> None:
 
 
 def test_different_rewards_are_shown_and_not_set_against_each_other() -> None:
-    arms = [Arm(name, "", [run(1, reward=value), run(2, reward=value)]) for name, value in (("a", 1.0), ("b", 5.0))]
-    (row,) = compared(*arms, same_reward=False)
+    first, second = (Arm("", "", [run(1, reward=value), run(2, reward=value)]) for value in (1.0, 5.0))
+    (row,) = compared(first, second, same_reward=False)
     assert row.first is not None and row.second is not None and row.difference is None
-    (row,) = compared(*arms)
+    (row,) = compared(first, second)
     assert row.difference is not None and row.difference.value == 4
 
 
 def test_one_seed_with_different_rewards_too() -> None:
-    arms = [Arm(name, "", [run(1, [item("x", None, reward=1.0), item("y", None, reward=0.0)])]) for name in "ab"]
-    rows = {row.name: row for row in compared(*arms, same_reward=False)}
+    arm = Arm("a", "", [run(1, [item("x", None, reward=1.0), item("y", None, reward=0.0)])])
+    rows = {row.name: row for row in compared(arm, arm, same_reward=False)}
     assert rows["reward"].first is not None and rows["reward"].difference is None
     assert rows["length"].difference is not None
 

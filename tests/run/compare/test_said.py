@@ -66,5 +66,7 @@ def test_without_a_judged_item_nothing_is_said() -> None:
 def test_figures_are_shown_with_what_is_known() -> None:
     assert shown(None) == shown(Interval(float("nan"), 0, 1, 0)) == ""
     assert shown(Interval(0.9123, 0.89, 0.9341, 3)) == "0.912 (0.890 to 0.934)"
+    assert shown(Interval(16384.0, 16384.0, 16384.0, 3)) == "16,384"
+    assert shown(Interval(0.0, 0.0, 0.0, 3), sign=True) == "0.000"
     assert shown(Interval(20480.0, float("-inf"), float("inf"), 1)) == "20,480"
     assert shown(Interval(0.0123, -0.01, 0.03, 3), sign=True) == "+0.0123 (-0.01 to +0.03)"
