@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.digests import digest_of
+from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.errors import RewardError
 from ratchet.components.files import read_json, without_nan, write_json
+from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.home import Home
 from ratchet.components.provenance.machine import machine_class
 from ratchet.components.recipe import Recipe
@@ -33,6 +34,7 @@ from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context, Observer, code_digest
 from ratchet.components.stages.train import with_group_size
 from ratchet.components.statistics.intervals import Interval
+from ratchet.components.user_code import function_digests
 
 LOCK, WAITING = "compare", "another `ratchet compare` of this project is in progress; waiting"
 FOLDER = "compare"  # below the state
@@ -67,8 +69,11 @@ class Ready:
 
     @property
     def identity(self) -> list[str]:
-        """All that its trainings depend on, but for the seed."""
-        return [self.recipe.digest, self.data.version, self.start.policy_digest, self.reward.digest]
+        """All that its trainings and their measurement depend on, but for the seed; the files of users' functions too."""
+        functions = function_digests(self.recipe.reward.functions, file_digest)
+        graders = grader_digests(self.recipe) | verifier_digests(self.recipe.reward) | functions
+        stages = [self.data.version, self.start.policy_digest, self.reward.digest]
+        return [self.recipe.digest, *stages, *(f"{name} {digest}" for name, digest in sorted(graders.items()))]
 
     @property
     def described(self) -> str:
@@ -168,7 +173,6 @@ def compare_sides(
         seeds = list(range(ready[0].recipe.run_seed, ready[0].recipe.run_seed + count))
         runs = trained(ready, seeds, home.state / FOLDER / identity, observer, locks)
     first, second = (Arm(one.side.name, one.described, found) for one, found in zip(ready, runs, strict=True))
-    same_reward = ready[0].reward.digest == ready[1].reward.digest
     rows = len(ready[0].data.table("dev")[: ready[0].recipe.evaluation.dev_items])
     task = {
         "recipe": str(sides[0].file),
@@ -179,7 +183,9 @@ def compare_sides(
         "measure": "accuracy" if ready[0].recipe.gold_settings.passes else "gold score",
         "machine": machine_class(ready[0].recipe.threads),
     }
-    return Comparison(identity, first, second, compared(first, second, same_reward), task, notes_on(first, second, same_reward))
+    return Comparison(
+        identity, first, second, compared(first, second, same_reward(ready)), task, notes_on(ready, first, second)
+    )
 
 
 def trained(
@@ -198,10 +204,20 @@ def trained(
     return runs
 
 
-def notes_on(first: Arm, second: Arm, same_reward: bool) -> list[str]:
+def same_reward(ready: Sequence[Ready]) -> bool:
+    """Whether both sides are paid alike."""
+    rewards = [(one.reward.digest, verifier_digests(one.recipe.reward), one.recipe.reward) for one in ready]
+    return rewards[0] == rewards[1]
+
+
+def notes_on(ready: Sequence[Ready], first: Arm, second: Arm) -> list[str]:
     """What a reader must know before taking the figures at their word."""
     notes = ["the start, the reward and the items of dev are the same for all seeds: the intervals say nothing about others"]
-    if not same_reward:
+    if ready[0].start.policy_digest != ready[1].start.policy_digest:
+        notes.append(
+            "the sides start from different policies: accuracy is of start and training together, and each KL is to its own"
+        )
+    if not same_reward(ready):
         notes.append("the sides are paid by different rewards, which are not set against each other")
     drawn = [sum(run.figures["samples"] for run in arm.runs) for arm in (first, second)]
     if max(drawn) > 1.01 * min(drawn):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ratchet.components.files import write_json, write_text
 from ratchet.components.home import Home
-from ratchet.components.report.curves import STYLE, Panel, Point, drawn, picture
+from ratchet.components.report.bands import Panel, Point, drawn, legend, picture
 from ratchet.components.report.theme import page
 from ratchet.components.run.compare.compare import FOLDER, Comparison
 from ratchet.components.run.compare.figures import Arm
@@ -54,7 +54,7 @@ def values_of(found: Comparison, panels: Sequence[Panel]) -> dict[str, Any]:
         "second": found.second,
         "verdict": verdict(found),
         "tone": "good" if found.decided else "neutral",
-        "style": STYLE,
+        "legend": legend(names) if panels else None,
         "panels": [drawn(panel, names) for panel in panels],
         "seeds": counted(found.seeds),
         "several": several,

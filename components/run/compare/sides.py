@@ -11,6 +11,7 @@ from ratchet.components.recipe.presets import PRESETS
 from ratchet.components.recipe.run_limits import RunLimits
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}|champion|challenger")
+OVERRIDES = re.compile(r"@(?=[A-Za-z_][\w.]*=)")  # not every @: a user's function is FILE.py@NAME
 SLOT = "compare"  # of recipes with seed: slot
 WAYS = "an algorithm (grpo), a recipe file, or two registered versions (2 3); recipes and algorithms take @key.path=value"
 
@@ -88,7 +89,7 @@ def side_of(text: str, recipe: Path, overrides: Sequence[str], here: Path) -> Si
     """
     if (here / text).is_file():
         return Side(text, here / text, tuple(overrides))
-    base, *own = text.split("@")
+    base, *own = OVERRIDES.split(text)
     if base in PRESETS:
         return Side(text, recipe, (*overrides, f"train.algorithm={base}", *own))
     if base == "" and own:

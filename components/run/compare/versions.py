@@ -14,7 +14,16 @@ from ratchet.components.provenance.ancestry import recorded_lineage
 from ratchet.components.provenance.machine import machine_class
 from ratchet.components.rewards.build import build_reward
 from ratchet.components.run.compare.compare import LOCK, WAITING, Comparison
-from ratchet.components.run.compare.figures import Arm, Measured, compared, curve_of, item_figures, item_of, training_figures
+from ratchet.components.run.compare.figures import (
+    MEASURES,
+    Arm,
+    Measured,
+    compared,
+    curve_of,
+    item_figures,
+    item_of,
+    training_figures,
+)
 from ratchet.components.run.compare.training import answered
 from ratchet.components.run.samples import finished_reward, registered_policy
 from ratchet.components.run.steps import configure_torch
@@ -91,7 +100,9 @@ def _with_record(project: "Project", context: Context, number: str, run: Measure
     stage = TrainStage.find(context.store, manifest.key) if manifest is not None else None
     if stage is not None:
         curve = curve_of(stage.points)
-        figures = {**run.figures, **training_figures(stage.points, curve, stopped=stage.stop is not None)}
+        recorded = training_figures(stage.points, curve, stopped=stage.stop is not None)
+        # Seconds and memory are of whichever machines and days they were trained on.
+        figures = {**run.figures, **{name: value for name, value in recorded.items() if not MEASURES[name].ratio}}
         run = replace(run, figures=figures, curve=curve, stop=stage.stop.text() if stage.stop else None)
     return Arm(name, _described(lineage), [run])
 

@@ -139,7 +139,7 @@ def test_the_report_is_a_page_a_picture_and_figures(tmp_path: Path, trained: Tra
     page = write_report(found, home, tmp_path / "out.html")
     text = page.read_text()
     assert page == tmp_path / "out.html" and "ppo is better than grpo by 0.100" in text
-    assert text.count('class="curves" role="img"') == 4 and "<script" not in text and "://" not in text
+    assert text.count('<svg role="img"') == 4 and "<script" not in text and "://" not in text
     folder = home.state / FOLDER / found.id
     assert {path.name for path in folder.iterdir()} >= {"comparison.html", "comparison.svg", "comparison.json"}
     assert (tmp_path / "out.svg").read_text() == (folder / "comparison.svg").read_text()

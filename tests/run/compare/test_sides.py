@@ -28,6 +28,11 @@ def test_overrides_alone_are_of_the_recipe() -> None:
     assert side_of("@train.k=6", MICRO, [], HERE).recipe().train.k == 6
 
 
+def test_an_override_may_name_a_function_of_a_file() -> None:
+    side = side_of("grpo@graders.right.file=rewards.py@grade@train.k=6", MICRO, [], HERE)
+    assert side.overrides == ("train.algorithm=grpo", "graders.right.file=rewards.py@grade", "train.k=6")
+
+
 def test_a_file_whose_name_has_an_at_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "a@b.yaml").write_text(MICRO.read_text())
     assert side_of("a@b.yaml", MICRO, [], tmp_path).file == tmp_path / "a@b.yaml"

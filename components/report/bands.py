@@ -1,4 +1,4 @@
-"""Curves with bands as SVG: a panel per figure, in the colours of the page, or as one picture that brings its own.
+"""Curves with bands as SVG: a panel per figure, or all as one picture. Colours are attributes: a page allows no other style.
 
 No scripts, only numbers and escaped labels.
 """
@@ -11,17 +11,9 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 340, 220
 LEFT, RIGHT, TOP, FOOT = 46, 8, 26, 36
-STYLE = Markup(
-    ".curves{fill:#1c1e21;font:11px system-ui,sans-serif}.curves .name{font-weight:600;font-size:12px}"
-    ".curves .grid{stroke:#d8dbe0}.curves .paper{fill:#fff}"
-    ".curves .line{fill:none;stroke-width:2}.curves .band{stroke:none;opacity:.2}"
-    ".curves .line.first{stroke:#28508c}.curves .first:not(.line){fill:#28508c}"
-    ".curves .line.second{stroke:#b35900;stroke-dasharray:6 3}.curves .second:not(.line){fill:#b35900}"
-    "@media (prefers-color-scheme:dark){.curves{fill:#e3e5e8}.curves .grid{stroke:#353941}.curves .paper{fill:#16181c}"
-    ".curves .line.first{stroke:#8ab4f8}.curves .first:not(.line){fill:#8ab4f8}"
-    ".curves .line.second{stroke:#f5b461}.curves .second:not(.line){fill:#f5b461}}"
-)
-ROLES = ("first", "second")
+LINES = (("#3f74c9", "none"), ("#c9741a", "6 3"))  # colour, seen on white and on black, and dashes
+GRID = Markup('<line x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}" stroke="#9aa0a6" stroke-opacity="0.4"/>')
+SCHEME = Markup("svg{color:#1c1e21}.paper{fill:#fff}@media (prefers-color-scheme:dark){svg{color:#e3e5e8}.paper{fill:#16181c}}")
 
 
 @dataclass(frozen=True)
@@ -58,27 +50,31 @@ class Scale:
 
 def drawn(panel: Panel, names: Sequence[str]) -> Markup:
     """A panel as an SVG of its own."""
-    return Markup('<svg class="curves" role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>').format(
+    return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" font-size="11" fill="currentColor">{}</svg>').format(
         f"{panel.title} over {panel.across}: {' and '.join(names)}", WIDTH, HEIGHT, _content(panel)
     )
+
+
+def legend(names: Sequence[str]) -> Markup:
+    """Which line is whose, one below the other."""
+    rows = Markup().join(_named(side, name, 0, 12 + 18 * side) for side, name in enumerate(names))
+    return Markup('<svg viewBox="0 0 {} {}" font-size="12" fill="currentColor">{}</svg>').format(WIDTH, 18 * len(names), rows)
 
 
 def picture(panels: Sequence[Panel], names: Sequence[str]) -> Markup:
     """All panels, two side by side, with a key of the lines: a file that stands alone."""
     rows = math.ceil(len(panels) / 2)
     width, height = 2 * WIDTH, rows * HEIGHT + 24
-    key = Markup().join(
-        Markup('<path class="line {0}" d="M{1} 13h28"/><text x="{2}" y="17">{3}</text>').format(role, x, x + 36, name)
-        for role, x, name in zip(ROLES, (LEFT, WIDTH + LEFT), names, strict=True)
-    )
+    keys = Markup().join(_named(side, name, LEFT + side * WIDTH, 17) for side, name in enumerate(names))
     placed = Markup().join(
         Markup('<g transform="translate({} {})">{}</g>').format(place % 2 * WIDTH, 24 + place // 2 * HEIGHT, _content(panel))
         for place, panel in enumerate(panels)
     )
     return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" class="curves" role="img" aria-label="{0}" viewBox="0 0 {1} {2}" width="{1}" '
-        'height="{2}"><style>{3}</style><rect class="paper" width="{1}" height="{2}"/>{4}{5}</svg>'
-    ).format(" and ".join(names), width, height, STYLE, key, placed)
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{0}" viewBox="0 0 {1} {2}" width="{1}" height="{2}" '
+        'font-family="system-ui, sans-serif" font-size="11" fill="currentColor"><style>{3}</style>'
+        '<rect class="paper" width="{1}" height="{2}"/>{4}{5}</svg>'
+    ).format(" and ".join(names), width, height, SCHEME, keys, placed)
 
 
 def _content(panel: Panel) -> Markup:
@@ -86,29 +82,37 @@ def _content(panel: Panel) -> Markup:
     across = Scale(0.0, max((p.x for p in points), default=0.0) or 1.0, LEFT, WIDTH - RIGHT)
     ticks = nice_ticks(min((p.low for p in points), default=0.0), max((p.high for p in points), default=1.0))
     up = Scale(ticks[0], ticks[-1], HEIGHT - FOOT, TOP)
-    content = Markup('<text class="name" x="{}" y="15">{}</text>').format(LEFT, panel.title)
+    content = Markup('<text font-weight="600" x="{}" y="15">{}</text>').format(LEFT, panel.title)
     for tick in ticks:
-        grid = Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>')
-        content += grid.format(LEFT, WIDTH - RIGHT, up.at(tick))
+        content += GRID.format(LEFT, WIDTH - RIGHT, up.at(tick))
         content += _text(LEFT - 6, up.at(tick) + 4, f"{tick:,.4g}", "end")
     for tick in nice_ticks(0.0, across.high):
         if tick <= across.high:
             anchor = "end" if across.at(tick) > WIDTH - 30 else "middle"
             content += _text(across.at(tick), HEIGHT - FOOT + 14, f"{tick:,.6g}", anchor)
     content += _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, panel.across, "middle")
-    for role, line in zip(ROLES, panel.lines, strict=True):
-        content += _band(role, line, across, up)
+    for side, line in enumerate(panel.lines):
+        content += _band(side, line, across, up)
     return content
 
 
-def _band(role: str, line: Sequence[Point], across: Scale, up: Scale) -> Markup:
+def _band(side: int, line: Sequence[Point], across: Scale, up: Scale) -> Markup:
     """A line in its band; nothing without points."""
     if not line:
         return Markup()
     edge = [(p.x, p.high) for p in line] + [(p.x, p.low) for p in reversed(line)]
-    return Markup('<path class="band {}" d="{}Z"/><path class="line {}" d="{}"/>').format(
-        role, _path(edge, across, up), role, _path([(p.x, p.y) for p in line], across, up)
-    )
+    band = Markup('<path d="{}Z" fill="{}" fill-opacity="0.2"/>').format(_path(edge, across, up), LINES[side][0])
+    return band + _line(side, _path([(p.x, p.y) for p in line], across, up))
+
+
+def _named(side: int, name: str, x: int, y: int) -> Markup:
+    return _line(side, f"M{x} {y - 4}h28") + _text(x + 36, y, name, "start")
+
+
+def _line(side: int, path: str) -> Markup:
+    colour, dashes = LINES[side]
+    drawn = Markup('<path d="{}" fill="none" stroke-width="2" stroke="{}" stroke-dasharray="{}"/>')
+    return drawn.format(path, colour, dashes)
 
 
 def _path(places: Sequence[tuple[float, float]], across: Scale, up: Scale) -> str:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ratchet.components.report.curves import FOOT, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Panel, Point, drawn, nice_ticks, picture
+from ratchet.components.report.bands import FOOT, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Panel, Point, drawn, nice_ticks, picture
 
 LINE = [Point(0, 0.0, 0.0, 0.0), Point(10, 1.0, 0.5, 1.0)]
 
@@ -27,9 +27,9 @@ def test_ticks_are_round_and_reach_around_the_values(low: float, high: float, ti
 
 def test_a_line_begins_and_ends_in_the_corners_of_its_panel() -> None:
     svg = str(drawn(Panel("Accuracy", "completions", [LINE, []]), ("a", "b")))
-    (line,) = re.findall(r'<path class="line first" d="M([^"]*)"', svg)
+    (line,) = re.findall(r'<path d="M([^"Z]*)" fill="none"', svg)
     assert line == f"{LEFT}.0 {HEIGHT - FOOT}.0L{WIDTH - RIGHT}.0 {TOP}.0"
-    (band,) = re.findall(r'<path class="band first" d="M([^"]*)Z"', svg)
+    (band,) = re.findall(r'<path d="M([^"]*)Z"', svg)
     assert len(band.split("L")) == 4
 
 
@@ -38,4 +38,4 @@ def test_a_picture_is_one_document_that_loads_nothing_and_escapes_names() -> Non
     root = ElementTree.fromstring(svg)  # noqa: S314 - written above
     assert root.get("height") == str(2 * HEIGHT + 24)
     assert "<b>" not in svg and "href" not in svg
-    assert svg.count('class="line second"') == 4  # the key's and one per panel
+    assert svg.count('stroke-dasharray="6 3"') == 4  # of the second side: the key's, and one per panel
