@@ -133,6 +133,24 @@ def test_notes_say_what_the_figures_do_not(tmp_path: Path, trained: Trained) -> 
     assert "grpo drew 128 completions in all and ppo@train.k=8 256" in found.notes
 
 
+def test_another_grader_of_the_same_name_is_another_comparison(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = compared(tmp_path, "grpo", "ppo", seeds=1)
+    monkeypatch.setattr(compare, "grader_digests", lambda recipe: {"gold": "another"})
+    assert compared(tmp_path, "grpo", "ppo", seeds=1).id != first.id
+    assert len(trained.orders) == 4
+
+
+def test_sides_that_start_from_different_policies_say_so(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = {"grpo": saved_policy(tmp_path / "one", 1), "ppo": saved_policy(tmp_path / "two", 2)}
+    monkeypatch.setattr(compare, "policy_of", lambda project, context, *_: (starts[context.recipe.train.algorithm], ""))
+    assert any("start from different policies" in note for note in compared(tmp_path, "grpo", "ppo", seeds=1).notes)
+    assert not any("different" in note for note in compared(tmp_path, "grpo", "grpo@train.lr=1e-5", seeds=1).notes)
+
+
 def test_the_report_is_a_page_a_picture_and_figures(tmp_path: Path, trained: Trained) -> None:
     found = compared(tmp_path, "grpo", "ppo")
     home = Home(tmp_path, tmp_path / ".ratchet")
