@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ratchet.components.home import Home
     from ratchet.components.run.compare.compare import Comparison
 
-MOST_SEEDS = 100
+SEEDS, MOST_SEEDS = 3, 100
 SidesArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -28,7 +28,10 @@ AlgorithmsOption = Annotated[
         "--algorithms", help="Estimate instead, for these names, separated by commas: the cost of a step over model sizes."
     ),
 ]
-SeedsOption = Annotated[int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Trainings per side, with the same seeds.")]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Trainings per side, with the same seeds.", show_default="3"),
+]
 BudgetOption = Annotated[
     str | None,
     typer.Option(
@@ -44,7 +47,7 @@ OutputOption = Annotated[
 def compare(
     sides: SidesArgument = None,
     algorithms: AlgorithmsOption = None,
-    seeds: SeedsOption = 3,
+    seeds: SeedsOption = None,
     budget: BudgetOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
@@ -63,10 +66,15 @@ def compare(
     if algorithms is not None or not sides:
         if sides:
             raise typer.BadParameter("give either A and B, or --algorithms")
+        require_absent("an estimate, which trains nothing", seeds=seeds, budget=budget, output=output)
         print_estimate(algorithms or "grpo,ppo", recipe, overrides or [], gpu_memory, json_output)
         return
     if len(sides) != 2:
         raise typer.BadParameter("give two: ratchet compare A B")
+    from ratchet.components.run.compare.sides import are_versions
+
+    if are_versions((sides[0], sides[1])):
+        require_absent("registered versions, which are not trained again", seeds=seeds, budget=budget)
     continue_in_child(json_output)
     from ratchet.components.extras import require_train
 
@@ -76,13 +84,19 @@ def compare(
     from ratchet.flows.cli.views.comparison import print_comparison
 
     home = Home.here()
-    found = measured((sides[0], sides[1]), home, recipe, overrides or [], seeds, budget)
+    found = measured((sides[0], sides[1]), home, recipe, overrides or [], seeds or SEEDS, budget)
     report = write_report(found, home, output)
     if json_output:
         emit(as_json({**found.as_json(), "report": str(report)}))
     else:
         print_comparison(found, str(report))
     conclude()
+
+
+def require_absent(of: str, **options: object) -> None:
+    """Refuse options that would have no effect."""
+    if given := [f"--{name}" for name, value in options.items() if value is not None]:
+        raise typer.BadParameter(f"{' and '.join(given)} would do nothing for {of}; leave out")
 
 
 def measured(
