@@ -134,13 +134,13 @@ def _answered(order: Order, model: Path) -> list[ItemResult]:
 
 
 def answered(
-    recipe: Recipe, model: Path, start: Path, rows: Sequence[Mapping[str, Any]], reward: RewardFunction | None
+    recipe: Recipe, model: Path, start: Path | None, rows: Sequence[Mapping[str, Any]], reward: RewardFunction | None
 ) -> list[ItemResult]:
     """A policy's sampled answers to rows, by gold, reward and KL to the start; every policy has the same draws with one seed.
 
     Args:
         model: the policy's folder.
-        start: that of the starting policy.
+        start: that of the starting policy; without it no KL is measured.
     """
     load = partial(load_policy, device=pick_device(recipe.device), template_date=recipe.prompt_date)
     return evaluate_items(
@@ -150,5 +150,5 @@ def answered(
         purpose=PURPOSE,
         max_new_tokens=recipe.policy.max_new_tokens,
         temperature=recipe.evaluation.temperature,
-        measuring=Measuring(Reference(load(start)), reward=reward, gold=build_gold(recipe)),
+        measuring=Measuring(Reference(load(start)) if start else None, reward=reward, gold=build_gold(recipe)),
     )

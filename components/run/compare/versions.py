@@ -1,9 +1,10 @@
 """Two registered versions side by side: both answer dev again, with the same draws, beside what their trainings recorded.
 
-Nothing is trained but what the project's recipe starts from, if that is not in the store; no sealed item is read, and the
-ledger counts no use.
+Nothing is trained: what is not in the store, the start or the reward model, is left out with what it would measure. No sealed
+item is read, and the ledger counts no use.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from ratchet.components.run.compare.training import answered
 from ratchet.components.run.samples import finished_reward, registered_policy
 from ratchet.components.run.steps import configure_torch
 from ratchet.components.stages.data import prepare_data
-from ratchet.components.stages.stage import Context, Observer
+from ratchet.components.stages.stage import Context, NotFinished, Observer
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.stages.warmup import starting_policy
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 SLOT = "compare"  # of recipes with seed: slot
 FLATTERED = "checkpoints were chosen on dev, so that its figures flatter both; a gate's verdict is on sealed items"
+NO_START = "the starting policy of this recipe is not in the store, so that no KL to it is measured"
 NO_REWARD = "the reward model of this recipe is not in the store, so that no reward is measured (`ratchet reward validate`)"
 
 
@@ -55,16 +57,19 @@ def compare_versions(project: "Project", texts: tuple[str, str], observer: Obser
             f"{recipe.name} has no registered version yet. Run `ratchet run`, or compare recipes or algorithms."
         )
     numbers = [project.number(text) for text in texts]
+    if numbers[0] == numbers[1]:
+        raise RegistryError(f"both are version {numbers[0]} of {recipe.name}. Give another one; see `ratchet history`.")
     with project.locks.working(LOCK, WAITING):
         data = prepare_data(context)
         policies = [registered_policy(project, context, number) for number in numbers]
         with project.locks.machine():
             configure_torch(recipe.threads)
-            start = starting_policy(context, data)
+            start = finished_start(context, data)
             reward = finished_reward(context, data)
             answers = [_measured(context, data, policy, start, reward) for policy in policies]
     first, second = (_with_record(project, context, number, run) for number, run in zip(numbers, answers, strict=True))
-    notes = [FLATTERED, *([NO_REWARD] if reward is None and recipe.reward.needs_model else [])]
+    unmeasured = {NO_START: start is None, NO_REWARD: reward is None and recipe.reward.needs_model}
+    notes = [FLATTERED, *(note for note, left_out in unmeasured.items() if left_out)]
     task = {
         "recipe": recipe.name,
         "data": data.version,
@@ -76,15 +81,22 @@ def compare_versions(project: "Project", texts: tuple[str, str], observer: Obser
     return Comparison(identity, first, second, compared(first, second), task, notes)
 
 
+def finished_start(context: Context, data: "DataStage") -> "PolicyStage | None":
+    """The starting policy of the recipe, if it is in the store."""
+    with suppress(NotFinished):
+        return starting_policy(replace(context, compute=False), data)
+    return None
+
+
 def _measured(
-    context: Context, data: "DataStage", policy: "PolicyStage", start: "PolicyStage", reward: "RewardStage | None"
+    context: Context, data: "DataStage", policy: "PolicyStage", start: "PolicyStage | None", reward: "RewardStage | None"
 ) -> Measured:
     """A version's answers to dev."""
     recipe = context.recipe
     paid = reward is not None or not recipe.reward.needs_model
     scorer = build_reward(recipe.reward, reward.model if reward else None, pick_device(recipe.device)) if paid else None
     rows = data.table("dev")[: recipe.evaluation.dev_items]
-    items = [item_of(result) for result in answered(recipe, policy.model, start.model, rows, scorer)]
+    items = [item_of(result) for result in answered(recipe, policy.model, start.model if start else None, rows, scorer)]
     return Measured(recipe.run_seed, item_figures(items), items)
 
 

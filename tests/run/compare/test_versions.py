@@ -11,9 +11,11 @@ from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
 from ratchet.components.run.compare import versions
 from ratchet.components.run.compare.said import verdict
-from ratchet.components.run.compare.versions import FLATTERED, compare_versions
+from ratchet.components.run.compare.versions import FLATTERED, NO_START, compare_versions
 from ratchet.components.run.project import Project
-from ratchet.components.stages.stage import SILENT
+from ratchet.components.stages.results import DataStage, PolicyStage
+from ratchet.components.stages.stage import SILENT, Context, NotFinished
+from ratchet.components.stages.train import TrainStage
 from tests.places import MICRO
 from tests.stages.by_hand import data_stage, saved_policy
 
@@ -57,6 +59,21 @@ def test_a_version_without_its_record_is_compared_by_its_answers_alone(project: 
     assert kl is not None and kl.first is not None and kl.first.value == pytest.approx(0, abs=1e-5)  # version 1 is the start
 
 
+def test_a_start_that_is_not_there_is_not_warmed_up(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(context: Context, data: DataStage) -> PolicyStage:
+        assert not context.compute
+        raise NotFinished
+
+    monkeypatch.setattr(versions, "starting_policy", look)
+    found = compare_versions(project, ("1", "3"), SILENT)
+    assert found.figure("kl") is None and NO_START in found.notes
+
+
+def test_a_version_is_not_compared_with_itself(project: Project) -> None:
+    with pytest.raises(RegistryError, match="both are version 3"):
+        compare_versions(project, ("3", "3"), SILENT)
+
+
 def test_nothing_is_opened_where_nothing_was_judged(project: Project) -> None:
     project.__dict__["ledger"] = SimpleNamespace(verdicts=lambda model: [])
     with pytest.raises(RegistryError, match="no registered version yet"):
@@ -69,7 +86,7 @@ def test_seconds_and_memory_of_a_record_are_left_out(project: Project, monkeypat
     train = {"algorithm": "grpo", "steps": 1, "prompts": 2, "k": 2}
     lineage = SimpleNamespace(stage=lambda name: SimpleNamespace(key="k"), recipe={"train": train}, seed=7)
     monkeypatch.setattr(versions, "recorded_lineage", lambda *_: lineage)
-    monkeypatch.setattr(versions.TrainStage, "find", lambda store, key: stage)
+    monkeypatch.setattr(TrainStage, "find", lambda store, key: stage)
     found = compare_versions(project, ("1", "3"), SILENT)
     assert found.second.described == "grpo, 1 steps of 2 prompts x 2, seed 7"
     assert found.figure("silent") is not None
