@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ratchet.components.digests import file_digest
 from ratchet.components.files import write_text
 from ratchet.components.gate.unsealing import is_retired, metric_name, publish_retired, publish_verdict
@@ -21,6 +23,7 @@ from ratchet.components.report.reward import reward_plot
 from ratchet.components.report.run import confusion_tables, dev_rows, place_rows, render, training_plot
 from ratchet.components.report.sealed import sealed_rows
 from ratchet.components.run.checkpoints import described, record_checkpoints, unregistered
+from ratchet.components.run.columns import before_and_after, curves
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.run.told import effect_of, told_of
@@ -93,6 +96,7 @@ def publish_outcome(run: Run) -> str | None:
     run.tracker.tags(run_id, {NOTE: visible(told_of(run, run.result()).text)})
     write_text(path, render(report_values(run, run.made.data, validation, retired), points))
     run.tracker.artifact(run_id, path, "report")
+    _log_recipe(run, run_id)
     _log_data(run, run_id, run.made.data)
     _log_validation(run, run_id, validation)
     _log_training(run, run_id, points)
@@ -100,7 +104,7 @@ def publish_outcome(run: Run) -> str | None:
         record_checkpoints(run, run_id)
     if run.made.dev is not None:
         run.tracker.table(run_id, _samples(run, run.made.dev), "samples.json")
-        run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev))])
+        run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev) | before_and_after(run.made.dev.summary))])
         if run.made.dev.confusion:
             run.tracker.artifact(run_id, run.made.dev.path / "confusion.json", "evaluation")
     if verdict is not None:
@@ -136,6 +140,14 @@ def _log_data(run: Run, run_id: str, data: DataStage) -> None:
         run.tracker.artifact(run_id, data.path / REPORT, "data")
 
 
+def _log_recipe(run: Run, run_id: str) -> None:
+    """The recipe with every default, as a file that `ratchet run --recipe` takes."""
+    with run.project.home.workspace("publish") as folder:
+        path = folder / "recipe.yaml"
+        write_text(path, yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        run.tracker.artifact(run_id, path)
+
+
 def validation_of(run: Run) -> ValidationReport | None:
     """What was found of the reward and its gold; of the gold alone if the run has come no further; None before that."""
     if run.made.reward is not None:
@@ -156,6 +168,7 @@ def _log_validation(run: Run, run_id: str, validation: ValidationReport) -> None
 def _log_training(run: Run, run_id: str, points: Points) -> None:
     if run.made.candidate is not None:
         run.tracker.tags(run_id, {"training_status": run.made.candidate.status})
+    run.tracker.metrics(run_id, curves(points))
     plot = training_plot(points)
     if plot is None:
         return
