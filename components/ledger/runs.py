@@ -109,7 +109,7 @@ class Runs(Database):
         with self.transaction() as connection:
             for run_id, result in connection.execute(query):
                 for stage in json.loads(result)["stages"]:
-                    if not stage["cached"]:
+                    if not stage.get("cached", True):
                         found.setdefault((stage["name"], stage["key"]), (run_id, stage["seconds"]))
         return found
 

@@ -242,6 +242,13 @@ def _shown_check(check: Mapping[str, Any]) -> dict[str, Any]:
     return {**check, "value": value, "threshold": f"{check['threshold']:g}"}
 
 
+def _said(run: Run) -> str:
+    """What the run found of its candidate; nothing that a later run makes untrue, such as who is champion."""
+    assert run.ending is not None
+    told = told_of(run, run.result())
+    return f"{told.sentence} {told.effect}".strip() if run.ending.status in (Status.PROMOTED, Status.REFUSED) else ""
+
+
 def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
     """Fill the version's description from the model card's template."""
     made, recipe, tags = run.made, run.recipe, commit_tags(run.project.home.project)
@@ -251,6 +258,7 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
     values = {
         "name": recipe.name,
         "version": made.version,
+        "said": _said(run),
         "verdict": verdict.outcome.value,
         "reasons": verdict.reasons,
         "commit": tags["commit"],
