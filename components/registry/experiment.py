@@ -14,7 +14,6 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "tags": ("verdict", "version"),
     "metrics": ("dev/before", "dev/after", "sealed/gain", "sealed/gain_low", "sealed/gain_high"),
     "params": ("train.algorithm", "policy.start", "seed"),
-    "attributes": ("Dataset",),
 }
 GUIDE = """One row per run; its arrow unfolds a row per stage. [The columns that matter]({link}), also under *Views*.
 
@@ -46,4 +45,4 @@ def tags_of(experiment: str, created: int) -> dict[str, str]:
 
 def _state() -> dict[str, object]:
     chosen = [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names]
-    return {"selectedColumns": chosen, "orderByKey": "attributes.start_time", "orderByAsc": False}
+    return {"selectedColumns": chosen, "columnOrder": chosen, "orderByKey": "attributes.start_time", "orderByAsc": False}

@@ -94,6 +94,7 @@ def publish_outcome(run: Run) -> str | None:
     points = run.made.candidate.points if run.made.candidate else []
     path = run.project.home.reports / f"{run_id}.html"
     run.tracker.tags(run_id, {NOTE: visible(told_of(run, run.result()).text)})
+    run.tracker.metrics(run_id, compared_figures(run, points))
     write_text(path, render(report_values(run, run.made.data, validation, retired), points))
     run.tracker.artifact(run_id, path, "report")
     _log_recipe(run, run_id)
@@ -104,7 +105,7 @@ def publish_outcome(run: Run) -> str | None:
         record_checkpoints(run, run_id)
     if run.made.dev is not None:
         run.tracker.table(run_id, _samples(run, run.made.dev), "samples.json")
-        run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev) | before_and_after(run.made.dev.summary))])
+        run.tracker.metrics(run_id, [(0, dev_metrics(run.made.dev))])
         if run.made.dev.confusion:
             run.tracker.artifact(run_id, run.made.dev.path / "confusion.json", "evaluation")
     if verdict is not None:
@@ -119,6 +120,12 @@ def base_of(run: Run) -> str:
     model = run.recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations"
     said = [stage.tuned or stage.learnt for stage in run.made.stages if isinstance(stage, WarmupStage)]
     return ", ".join([model, *(facts.text() for facts in said if facts is not None)])
+
+
+def compared_figures(run: Run, points: Points) -> Points:
+    """Figures by which runs are compared, first on the run's page: before and after on dev, and training by step."""
+    dev = run.made.dev
+    return [*([] if dev is None else [(0, before_and_after(dev.summary))]), *curves(points)]
 
 
 def dev_metrics(dev: EvaluateStage) -> dict[str, float]:
@@ -168,7 +175,6 @@ def _log_validation(run: Run, run_id: str, validation: ValidationReport) -> None
 def _log_training(run: Run, run_id: str, points: Points) -> None:
     if run.made.candidate is not None:
         run.tracker.tags(run_id, {"training_status": run.made.candidate.status})
-    run.tracker.metrics(run_id, curves(points))
     plot = training_plot(points)
     if plot is None:
         return

@@ -100,6 +100,14 @@ def test_faults_published_figures_take_the_place_of_what_was_said_of_sealed_item
     assert text.count("## Sealed items") == 1
 
 
+def test_a_reason_that_its_figures_are_sealed_leaves_the_card_with_the_seal() -> None:
+    reason = "not every rule held on sealed_1 (use 1 of 2); its figures stay sealed until the fold is retired, so that no one"
+    before = card(reasons=[reason])
+    assert "stay sealed" in before and with_sealed(before, [], ROOT) == before
+    after = with_sealed(before, [LONG], ROOT)
+    assert "- not every rule held on sealed_1 (use 1 of 2).\n" in after and "stay sealed" not in after
+
+
 def test_a_card_of_an_older_release_or_of_another_template_gets_them_at_its_end() -> None:
     older = "so these figures flatter it; the verdict\nrests on sealed items, whose scores are not published here.\n\n## Load"
     text = with_sealed(older, [LONG], ROOT)
