@@ -25,6 +25,7 @@ class Display(Silent):
     def __init__(self, console: Console) -> None:
         self.console, self.pace = console, Pace()
         self.now: Progress | None = None
+        self._live: Live | None = None
         self._printed = 0.0  # when the last line of this stage was printed in a log
 
     @property
@@ -47,19 +48,27 @@ class Display(Silent):
         )
         before = {sys.stdout, sys.stderr} - {None}
         with live, logs_above_the_line(before):
+            self._live = live
             yield
-        self.now = None
+        self.now = self._live = None
 
     def _line(self) -> Text:
         found = "" if self.now is None else line_of(self.now, self.pace.clock())
         return Text(found, no_wrap=True, overflow="ellipsis", end="")
 
+    def _draw(self) -> None:
+        """At once; else what is printed next would be followed by the line as it was."""
+        if self._live is not None:
+            self._live.refresh()
+
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """A stage has done ``done`` of ``total``."""
         before, self.now = self.now, self.pace.note(stage, done, total, redacted(note))
-        if self.living:
-            return
         fresh = before is None or before.stage != stage
+        if self.living:
+            if fresh:
+                self._draw()
+            return
         if fresh or (done < total and self.now.at - self._printed >= due_after(self.now)):
             self._printed = self.now.at
             self.console.print(line_of(self.now, self.now.at), highlight=False, markup=False, soft_wrap=True)
@@ -67,6 +76,7 @@ class Display(Silent):
     def finished(self, stage: str, cached: bool, seconds: float) -> None:
         """Print how a stage ended."""
         self.now = None
+        self._draw()
         how = "already finished" if cached else duration(seconds)
         self.console.print(f"[green]✓[/] {title_of(stage):<18} {how}", highlight=False)
 
