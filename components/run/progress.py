@@ -4,9 +4,10 @@ import json
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ratchet.components.home import Home
 
@@ -46,6 +47,19 @@ class Progress:
 
 def path_of(home: Home, identity: str) -> Path:
     return home.state / "progress" / f"{identity}.json"
+
+
+class Display(Protocol):
+    """Shows the progress of a run."""
+
+    def live(self) -> AbstractContextManager[None]:
+        """Draw within the block."""
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """A stage has done ``done`` of ``total``."""
+
+    def finished(self, stage: str, cached: bool, seconds: float) -> None:
+        """A stage is finished."""
 
 
 class Pace:

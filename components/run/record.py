@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from ratchet.components.digests import digest_of
@@ -21,9 +21,10 @@ from ratchet.components.run.columns import run_name, run_parameters, stage_param
 from ratchet.components.run.figures import Figures
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.progress import ProgressFile, path_of
+from ratchet.components.run.progress import Display, ProgressFile, path_of
 from ratchet.components.run.project import Project
 from ratchet.components.run.told import told_of
+from ratchet.components.run.watchdog import Watchdog
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
@@ -39,19 +40,6 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 NAME = "mlflow.runName"  # a run is looked up by id and tags, never by this
-
-
-class Display(Protocol):
-    """Shows the progress of a run."""
-
-    def live(self) -> AbstractContextManager[None]:
-        """Draw within the block."""
-
-    def progress(self, stage: str, done: int, total: int, note: str) -> None:
-        """A stage has done ``done`` of ``total``."""
-
-    def finished(self, stage: str, cached: bool, seconds: float) -> None:
-        """A stage is finished."""
 
 
 @dataclass
@@ -122,6 +110,7 @@ class Run:
         self.run_id: str | None = None  # of the parent run in MLflow, once it is known
         self._confirm = confirm
         self.file = ProgressFile(path_of(project.home, claim.run))
+        self.watchdog = Watchdog(project.recipe.limits.phase_hours, project.home.state / "stalls" / f"{claim.run}.txt")
 
     @property
     def identity(self) -> str:
@@ -284,6 +273,10 @@ class Run:
         self.file.note(stage, done, total, note)
         self.display.progress(stage, done, total, note)
 
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Observer protocol: the watchdog ends a phase that hangs."""
+        return self.watchdog.phase(name)
+
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         """Observer protocol: durable figures go to the stage's child run."""
         if self.figures.begun:
@@ -381,6 +374,7 @@ def claimed_run(
                 raise
             finally:
                 run.file.delete()
+                run.watchdog.close()
 
 
 def gold_figures(made: Made) -> dict[str, float] | None:

@@ -1,5 +1,7 @@
 """What a run says on stderr: lines as it goes, and the summary at its end."""
 
+from collections import Counter
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -73,8 +75,11 @@ def print_result(result: RunResult, run: Run) -> None:
 def add_reward(table: Table, report: ValidationReport) -> None:
     """How many checks passed and how many were not measured, and what the failed ones found."""
     table.add_row(*said_of(report))
+    nothing = Counter(check["waived"] for check in report.checks if check["waived"] is not None and check["value"] is None)
+    for reason, checks in nothing.items():
+        table.add_row("", escape(visible(f"{checks} had nothing to measure, which the recipe waives: {reason}")))
     for check in report.checks:
-        if check["passed"] is False:
+        if check["passed"] is False and not (check["waived"] is not None and check["value"] is None):
             found = f"{check['name']} {_number(check['value'])} against {check['threshold']:g}"
             seen, waived = f" ({check['detail']})" if check["detail"] else "", check["waived"]
             note = f"FAILED{seen}. {check['advice']}" if waived is None else f"failed, waived: {waived}"
