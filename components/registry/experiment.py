@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 KIND, NOTE, PRIMARY = "mlflow.experimentKind", "mlflow.note.content", "mlflow.experiment.primaryMetric.name"
 VIEW = "verdicts"  # in the view's link; another state takes another name, because a person may have changed this one
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+RUN_NAME = "attributes.`Run Name`"
 COLUMNS: Mapping[str, Sequence[str]] = {
     "tags": ("verdict", "version"),
     "metrics": ("dev/before", "dev/after", "sealed/gain", "sealed/gain_low", "sealed/gain_high"),
@@ -45,4 +46,10 @@ def tags_of(experiment: str, created: int) -> dict[str, str]:
 
 def _state() -> dict[str, object]:
     chosen = [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names]
-    return {"selectedColumns": chosen, "columnOrder": chosen, "orderByKey": "attributes.start_time", "orderByAsc": False}
+    return {
+        "selectedColumns": chosen,
+        "columnOrder": [RUN_NAME, *chosen],
+        "columnWidths": {RUN_NAME: 290},  # pixels: recipe, date, ending and version
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+    }

@@ -165,7 +165,7 @@ class Tracker(Versions):
     def facts(
         self, run_id: str, tags: Mapping[str, str], params: Mapping[str, object], figures: Mapping[str, float], at: int
     ) -> None:
-        """Tags, parameters that MLflow does not have yet, and metrics at step 0, in one request per 100 parameters.
+        """What is known of a finished stage: tags, parameters that MLflow does not have yet, and figures at step 0.
 
         Args:
             at: the metrics' time in milliseconds since 1970.
