@@ -1,18 +1,21 @@
-"""The dates of a recipe's schedule, by Prefect, which makes the flow runs."""
+"""The dates of schedules, which Prefect's client cannot enumerate."""
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect import schedules as prefect
-from prefect.client.schemas.schedules import construct_schedule
+from prefect.client.schemas.schedules import SCHEDULE_TYPES, construct_schedule
+from prefect.schedules import Schedule
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.recipe import Schedule, seconds_of
+from ratchet.components.recipe import Schedule as Rules
+from ratchet.components.recipe import seconds_of
 
 
-def schedule_of(rules: Schedule) -> prefect.Schedule:
+def schedule_of(rules: Rules) -> Schedule:
     """The schedule of a recipe that has a rule. An interval is counted from 1970, so that a restart does not move its slots.
 
     Raises:
@@ -38,14 +41,12 @@ def schedule_of(rules: Schedule) -> prefect.Schedule:
     return made
 
 
-def dates_of(schedule: prefect.Schedule, start: datetime, end: datetime | None) -> list[datetime]:
+def dates_of(schedule: Schedule, start: datetime, end: datetime | None) -> list[datetime]:
     """The dates of a schedule from ``start`` to ``end``, in UTC; the first alone without an end.
 
     Raises:
-        ValueError: if the rule is not one.
+        ValueError: if the rule is not one, or has no date any more.
     """
-    from prefect.server.schemas import schedules as server  # Prefect's client cannot enumerate dates
-
     made = construct_schedule(
         interval=schedule.interval,
         anchor_date=schedule.anchor_date if schedule.interval is not None else None,
@@ -53,8 +54,23 @@ def dates_of(schedule: prefect.Schedule, start: datetime, end: datetime | None) 
         rrule=schedule.rrule,
         timezone=schedule.timezone,
     )
-    kind = getattr(server, type(made).__name__)
-    found = asyncio.run(kind.model_validate(made.model_dump()).get_dates(n=1 if end is None else None, start=start, end=end))
+    found = _enumerated(made, start, end)
     if not found and end is None:
         raise ValueError("it ends in the past")
+    return found
+
+
+def next_date(schedules: Iterable[SCHEDULE_TYPES], slot: datetime) -> datetime | None:
+    """The first date of several schedules after a slot, in UTC."""
+    following = [date for one in schedules for date in _enumerated(one, slot + timedelta(seconds=1), None)]
+    return min(following, default=None)
+
+
+def _enumerated(schedule: SCHEDULE_TYPES, start: datetime, end: datetime | None) -> list[datetime]:
+    from prefect.server.schemas import schedules as server
+
+    kind = getattr(server, type(schedule).__name__)
+    found = asyncio.run(
+        kind.model_validate(schedule.model_dump()).get_dates(n=1 if end is None else None, start=start, end=end)
+    )
     return [date.astimezone(UTC) for date in found]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 OPEN, START, STAGE, METRICS, TABLE, TAGS = "open", "start", "stage", "metrics", "table", "tags"
 END, KILLED = "end", "killed"
+LACKING = "lacking"  # figures, as far as MLflow does not have them
 NEEDED = (OPEN, START)  # by what follows them
 MERGED = 200  # records of figures that become one request
 
@@ -136,6 +137,8 @@ def _log(tracker: "Tracker", run_id: str, records: list[Record]) -> None:
     match first.kind:
         case "metrics":
             tracker.timed(run_id, [(one.at, step, figures) for one in records for step, figures in one.values["points"]])
+        case "lacking":
+            tracker.timed(run_id, tracker.lacking(run_id, [(first.at, step, figures) for step, figures in values["points"]]))
         case "table":
             tracker.table(run_id, values["rows"], values["name"])
         case "tags":

@@ -282,6 +282,11 @@ class Run:
         if self.figures.begun:
             self.figures.metrics(stage, points)
 
+    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Observer protocol: figures that an earlier process may have recorded already."""
+        if self.figures.begun:
+            self.figures.metrics(stage, points, again=True)
+
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Observer protocol: a table of samples goes to the stage's child run."""
         if self.figures.begun:

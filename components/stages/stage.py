@@ -62,7 +62,10 @@ class Observer(Protocol):
         """Within the block, a phase of a training step is in progress; one that hangs may be ended."""
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Durable figures of a stage: they will not be reported again."""
+        """Durable figures of a stage: they will not be reported again, except the last ones by ``resumed``."""
+
+    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """The last durable figures of an earlier process, which a kill may have kept from reporting them."""
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Durable samples of a stage at a step."""
@@ -78,6 +81,9 @@ class Silent:
         return nullcontext()
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        pass
+
+    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         pass
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -32,7 +32,7 @@ from ratchet.components.checkpoints import (
     weights_of,
 )
 from ratchet.components.faults import point
-from ratchet.components.files import write_json
+from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.policy.adapters import Reference
@@ -83,7 +83,15 @@ class Committed:
     step: int
 
 
-Event = StepMetrics | Samples | Committed
+@dataclass(frozen=True)
+class Resumed:
+    """What the checkpoint that a run begins from covers since the one before: a kill may have come before anybody noted it."""
+
+    points: Sequence[StepMetrics]
+    samples: Samples | None
+
+
+Event = StepMetrics | Samples | Committed | Resumed
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,7 @@ class Trainer:
         if state is not None:
             self.progress = Progress.resumed(state, self.environment)
             self.budget = self._budget()
+            yield self._resumed()
         else:
             yield self._noted(self._evaluate())
             yield self._commit()
@@ -210,6 +219,12 @@ class Trainer:
         if self.samples is not None:
             write_json(samples_file(self.setting.checkpoints, self.samples.step), list(self.samples.rows))
             yield self.samples
+
+    def _resumed(self) -> Resumed:
+        step, checkpoints = self.progress.step, self.setting.checkpoints
+        points = [StepMetrics(at, values) for at, values in read_json(metrics_file(checkpoints, step))]
+        samples = samples_file(checkpoints, step)
+        return Resumed(points, Samples(step, read_json(samples)) if samples.exists() else None)
 
     def _commit(self) -> Committed:
         # Metrics before the checkpoint: a run killed in between repeats these steps and writes the same file again. The other

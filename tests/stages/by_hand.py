@@ -30,6 +30,7 @@ class Watching:
     def __init__(self) -> None:
         self.steps: list[tuple[str, int, int]] = []
         self.points: list[tuple[int, Mapping[str, float]]] = []
+        self.repeated: list[tuple[int, Mapping[str, float]]] = []
         self.tables: list[int] = []
         self.phases: list[str] = []
 
@@ -42,6 +43,9 @@ class Watching:
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         self.points += points
+
+    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        self.repeated += points
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         self.tables.append(step)

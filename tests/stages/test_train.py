@@ -280,7 +280,8 @@ def test_an_interrupted_training_is_not_finished_and_resumes_to_the_same_candida
         training.run(replace(training.context(), compute=False))
     again = training.context()
     resumed = training.run(again)
-    assert watching(again).points[0][0] > 0  # what was durable is not reported a second time
+    assert [step for step, _ in watching(again).repeated] == [1, 1]  # what the last checkpoint covers, and nothing else
+    assert watching(again).points[0][0] == 2
     whole = training.run(Training(training.place / "whole").context())
     assert resumed.weights == whole.weights != training.start.weights
     assert (resumed.facts, [step for step, _ in resumed.points]) == (whole.facts, [step for step, _ in whole.points])
