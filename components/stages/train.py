@@ -194,6 +194,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
             interrupted=context.ended_by(interruption),
             samples=recipe.limits.samples,
             memory=Watch(device, baseline, plan.estimate.peak),
+            phase_limit=context.observer.phase,
         )
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)

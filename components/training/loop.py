@@ -47,7 +47,7 @@ from ratchet.components.training.actor import Actor
 from ratchet.components.training.critic import Critic
 from ratchet.components.training.device_memory import Watch
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
-from ratchet.components.training.meters import Means, Phases
+from ratchet.components.training.meters import Means, PhaseLimit, Phases, unlimited
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
@@ -111,6 +111,7 @@ class Setting:
     interrupted: Callable[[], bool] = lambda: False  # called after each step: whether to commit and end early
     samples: int | None = None  # completions, over all resumed runs, after which no step begins
     memory: Watch | None = None
+    phase_limit: PhaseLimit = unlimited  # ends a phase that hangs
     gold: RewardFunction = grade_numbers  # judges completions for the figures
 
     @property
@@ -205,7 +206,8 @@ class Trainer:
         return self.points[-1]
 
     def _evaluate(self) -> StepMetrics:
-        result = self.setting.evaluate(self.actor.policy)
+        with self.setting.phase_limit("dev evaluation"):
+            result = self.setting.evaluate(self.actor.policy)
         self._stop(self.progress.sentinel.observe_dev(self.progress.step, result, self.setting.train.sentinel))
         values = dict(result.figures)
         score = values["eval_sampled_accuracy"]
@@ -228,7 +230,9 @@ class Trainer:
         # Metrics before the checkpoint: a run killed in between repeats these steps and writes the same file again. The other
         # way round, the steps would count as done and their metrics would be lost.
         step, checkpoints = self.progress.step, self.setting.checkpoints
-        if self.points:
+        if not self.points:
+            return Committed(step)
+        with self.setting.phase_limit("save"):
             write_json(metrics_file(checkpoints, step), [[at.step, dict(at.values)] for at in self.points])
             self.points = []
             state = self.progress.state(self.setting.identity, self.environment)
@@ -238,7 +242,7 @@ class Trainer:
         return Committed(step)
 
     def _step(self) -> StepMetrics:
-        train, step, phases, figures = self.setting.train, self.progress.step, Phases(), Means()
+        train, step, phases, figures = self.setting.train, self.progress.step, Phases(self.setting.phase_limit), Means()
         self.budget.begin(step)  # numbers this step's calls, by which a rebuild looks them up
         rollouts, values = self._roll_out(step, phases)
         with self._compiled():

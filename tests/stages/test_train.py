@@ -156,6 +156,9 @@ def training(tmp_path: Path) -> Training:
     return Training(tmp_path)
 
 
+PHASES = {"dev evaluation", "rollout", "reward", "reference", "values", "figures", "update", "save"}
+
+
 def test_training_leaves_a_policy_its_figures_and_its_facts_and_reports_what_is_durable(training: Training) -> None:
     context = training.context()
     made = training.run(context)
@@ -165,6 +168,7 @@ def test_training_leaves_a_policy_its_figures_and_its_facts_and_reports_what_is_
     assert (facts.algorithm, facts.k, facts.steps, facts.stopped, facts.exact) == ("grpo", 4, 2, None, True)
     assert [step for step, _ in made.points] == [step for step, _ in watching(context).points]
     assert watching(context).steps[-1] == ("train", 2, 2)
+    assert set(watching(context).phases) == PHASES
     assert not context.store.work("train", made.key).exists()
 
 
