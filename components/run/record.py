@@ -205,7 +205,7 @@ class Run:
             "recipe_digest": self.recipe.digest,
             **commit_tags(self.project.home.project),
         }
-        self.ledger.begin_run(self.identity, self.recipe.name, run_id)
+        self.ledger.begin_run(self.identity, self.recipe.name, run_id, self.recipe.roles.model_dump(exclude_none=True))
         self.figures.begin(run_id, self.recipe.name, tags, flatten(self.recipe.model_dump(mode="json")))
 
     def open(self) -> str:
