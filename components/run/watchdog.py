@@ -108,7 +108,7 @@ class Watchdog:
         try:
             self.stacks.parent.mkdir(parents=True, exist_ok=True)
             with self.stacks.open("w", encoding="utf-8") as file:
-                print(f"process {os.getpid()}, phase {phase.name}", file=file, flush=True)  # faulthandler writes to the descriptor
+                print(f"process {os.getpid()}, phase {phase.name}", file=file, flush=True)  # faulthandler writes to it
                 faulthandler.dump_traceback(file, all_threads=True)
         except OSError as error:  # a full disk, for example
             print(f"cannot write {self.stacks}: {error}", file=sys.stderr, flush=True)
