@@ -196,7 +196,7 @@ class Run:
             "recipe_digest": self.recipe.digest,
             **commit_tags(self.project.home.project),
         }
-        self.ledger.begin_run(self.identity, self.recipe.name, run_id)
+        self.ledger.begin_run(self.identity, self.recipe.name, run_id, self.recipe.roles.model_dump(exclude_none=True))
         self.figures.begin(run_id, self.name_with(None), tags, run_parameters(self.recipe))
         for stage in self.made.stages:
             self.tell(stage.name, stage.key, stage.cached, stage.seconds)

@@ -223,6 +223,7 @@ def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> st
             verdict=verdict.digest,
             run_id=run_id,
             fold=fold,
+            approved_by=approved(run.ledger, run.recipe.name, verdict),
         )
 
     return run.insist(moved).previous

@@ -29,7 +29,7 @@ def lines_of(found: "Overview") -> list[str]:
     lines = ["Running", *(_running(one) for one in found.running)] if found.running else ["Nothing is running."]
     lines += ["", "Champions" if found.champions else "There is no champion yet. Start a run with `ratchet run`."]
     for model, champion in found.champions.items():
-        lines.append(f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.by}")
+        lines.append(f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.decided}")
     if found.runs:
         lines += ["", "Last runs", *(line for run in found.runs for line in _run(run))]
     if found.slots:
