@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from ratchet.components.errors import RegistryError
 from ratchet.components.registry.creation import created_once
 from ratchet.components.registry.experiment import tags_of
+from ratchet.components.registry.outage import is_rejection
 from ratchet.components.registry.versions import ABSENT, DENIED, Versions
 from ratchet.components.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, redacted_values
@@ -73,7 +74,7 @@ class Tracker(Versions):
     def describe_experiment(self) -> None:
         """Say in MLflow what is where, and offer a view of it; what is there already, a person may have written.
 
-        A user who may not change the experiment still has their run recorded in it.
+        A user who may not change the experiment, or whose server keeps such tags to itself, still has their run recorded in it.
         """
         known = self.client.get_experiment(self.experiment).tags
         with allowed():
@@ -254,11 +255,11 @@ class Tracker(Versions):
 
 @contextmanager
 def allowed() -> Iterator[None]:
-    """What a server with logins denies within the block is left undone."""
+    """What a server denies, or does not take, within the block is left undone."""
     try:
         yield
     except MlflowException as error:
-        if error.error_code != DENIED:
+        if error.error_code != DENIED and not is_rejection(error):
             raise
 
 

@@ -103,11 +103,11 @@ class Cleanup:
             delete_stage(self.home.store / item.name)
 
     def _delete_files(self, version: str) -> None:
-        """The page first: a crash after it leaves the version to the next time."""
+        """The page last: it must not say deleted of files that a store refused to delete."""
         page = self.tracker.version(self.model, version).description
+        self.tracker.delete_files(self.model, version)
         if page:
             self.tracker.describe(self.model, version, without_files(page, version), {})
-        self.tracker.delete_files(self.model, version)
 
     def _deletable(self, items: Iterator[Item], needed: set[str]) -> list[Item]:
         since = open_since(self._rows, self.now, self.abandoned_days)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
@@ -54,6 +54,10 @@ def test_a_version_that_is_not_there_is_an_error(tracker: Tracker) -> None:
 
 def denied(*_: str) -> None:
     raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+
+
+def refused(*_: str) -> None:
+    raise MlflowException("mlflow.* is reserved", error_code=INVALID_PARAMETER_VALUE)
 
 
 def test_a_server_with_logins_denies_a_run_that_does_not_exist(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +144,10 @@ def test_an_experiment_says_what_is_where_and_what_a_person_wrote_stays(
 ) -> None:
     other = Tracker(tracker.uri, "other", tmp_path)
     other.client.set_experiment_tag(other.experiment, NOTE, "mine")
-    with monkeypatch.context() as patch:
-        patch.setattr(other.client, "set_experiment_tag", denied)
-        other.describe_experiment()
+    for refusal in (denied, refused):
+        with monkeypatch.context() as patch:
+            patch.setattr(other.client, "set_experiment_tag", refusal)
+            other.describe_experiment()
     other.describe_experiment()
     tags = other.client.get_experiment(other.experiment).tags
     assert (tags[NOTE], tags["mlflow.experimentKind"]) == ("mine", "custom_model_development")

@@ -65,6 +65,8 @@ def test_a_card_whose_files_are_deleted_says_how_to_rebuild_them_and_no_longer_h
     assert "`ratchet reproduce 7` rebuilds them" in text and "load_model" not in text
     assert "## Verify" in text and "## Limits" in text
     assert without_files(text, "7") == text
+    uncommitted = without_files(card(dirty=True), "7")
+    assert "were deleted by retention" in uncommitted and "ratchet reproduce" not in uncommitted
     own = without_files("x" * DESCRIPTION_LIMIT, "7")  # a template of the project's own
     assert own.endswith("rebuilds them.\n\n") and len(own) <= DESCRIPTION_LIMIT
 
