@@ -92,6 +92,7 @@ def ended(project: Project, story: Story, stop: Stage | None, slot: str | None, 
         if recorded:
             tasks.note_flow_run(run)
         result = turns.once(run, slot, lambda: finished_or_paused(story, run, stop))
+        display.ended(result)
         print_result(result, run)
     said, page = told_of(run, result), shown.Pages(project.home.tracking_uri, project.name, result).run
     tell(notice_of(project.name, result, said, page or result.report))

@@ -3,7 +3,7 @@
 import contextvars
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import PurePath
@@ -16,23 +16,24 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from ratchet.components.run.outcome import RunResult
-from ratchet.components.run.progress import STAGES
-from ratchet.components.run.record import Display
+from ratchet.components.run.progress import STAGES, Display
 from ratchet.components.run.told import Told
 from ratchet.components.text import redacted
-from ratchet.flows.cli.views.console import say, title_of
+from ratchet.flows.cli.views.console import say
+from ratchet.flows.cli.views.words import title_of
 
 SECONDS = 10.0  # between two looks at how far a run is
 SECONDS_TO_END = 0.5  # at most, that the end of a run waits for the last one: after Ctrl-C the parent waits 1.2 s
 
 
 @contextmanager
-def harmless(what: str) -> Iterator[None]:
-    """Report an error of the block, and go on."""
+def harmless(what: str, told: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Report an error of the block, and continue."""
     try:
         yield
     except Exception as failure:
-        say(f"Prefect has no {what} of this run: {redacted(f'{type(failure).__name__}: {failure}')}")
+        reason = redacted(f"{type(failure).__name__}: {failure}")
+        (told or say)(f"Prefect does not show the {what} of this run: {reason}")
 
 
 def key_of(model: str, *more: str) -> str:
@@ -65,7 +66,9 @@ class Progress:
     def __init__(self, display: Display, model: str) -> None:
         self.display, self.model = display, model
         self.percent, self.said = 0.0, "beginning"
+        self._artifact: UUID | None = None
         self._shown: tuple[float, str] | None = None
+        self._failed = False
         self._over = threading.Event()
 
     @contextmanager
@@ -84,6 +87,11 @@ class Progress:
         """A stage is finished."""
         self._at(stage, 1.0, "already finished" if cached else "finished")
         self.display.finished(stage, cached, seconds)
+
+    def ended(self, result: RunResult) -> None:
+        """The run has a result; one that is resumed later stays where it is."""
+        self.said = result.status.replace("_", " ")
+        self.percent = self.percent if result.stopped else 100.0
 
     def _at(self, stage: str, share: float, note: str) -> None:
         if stage in STAGES:
@@ -107,17 +115,27 @@ class Progress:
             thread.join(SECONDS_TO_END)
 
     def _tell(self) -> None:
-        with harmless("progress"):
-            artifact: Any = create_progress_artifact(self.percent, key_of(self.model, "progress"), redacted(self.said))
-            while not self._over.wait(SECONDS):
-                self._move(artifact)
-            self._move(artifact)
+        """Until the end, and once more; a server that is restarted meanwhile is told later."""
+        over = False
+        while not over:
+            over = self._over.is_set()
+            with harmless("progress", self._say_once):
+                self._move()
+            self._over.wait(SECONDS)
 
-    def _move(self, artifact: UUID) -> None:
+    def _move(self) -> None:
         now = self.percent, redacted(self.said)
-        if now != self._shown:
-            update_progress_artifact(artifact, *now)
-            self._shown = now
+        if self._artifact is None:
+            created: Any = create_progress_artifact(now[0], key_of(self.model, "progress"), now[1])
+            self._artifact = created
+        elif now != self._shown:
+            update_progress_artifact(self._artifact, *now)
+        self._shown = now
+
+    def _say_once(self, text: str) -> None:
+        if not self._failed:
+            say(text)
+        self._failed = True
 
 
 def verdict(model: str, result: RunResult, told: Told, tracking_uri: str) -> None:

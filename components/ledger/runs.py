@@ -19,6 +19,12 @@ class Runs(Database):
         with self.transaction() as connection:
             return connection.execute(query).scalar()
 
+    def begun_at(self, identity: str) -> str:
+        """When the open run of an identity began, in ISO 8601; now, if none is open."""
+        query = sa.select(sa.func.coalesce(runs.c.begun, runs.c.started)).where(*_open(identity))
+        with self.transaction() as connection:
+            return connection.execute(query).scalar() or now()
+
     def begin_run(self, identity: str, model: str, run_id: str, roles: Mapping[str, list[str]] | None = None) -> None:
         """Record that a run has begun, or again, in which case it replaces the one that was open.
 
@@ -105,6 +111,17 @@ class Runs(Database):
         with self.transaction() as connection:
             rows = list(connection.execute(sa.select(runs.c.run_id, runs.c.result).where(refused).order_by(runs.c.started)))
         return next((run_id for run_id, result in rows if _stages(result)[-1:] == [{"name": stage, "key": key}]), None)
+
+    def makers(self) -> dict[tuple[str, str | None], tuple[str, float]]:
+        """The first finished run that made a stage, and the seconds that it took, by the stage's name and key."""
+        query = sa.select(runs.c.run_id, runs.c.result).where(runs.c.result.is_not(None)).order_by(runs.c.started)
+        found: dict[tuple[str, str | None], tuple[str, float]] = {}
+        with self.transaction() as connection:
+            for run_id, result in connection.execute(query):
+                for stage in json.loads(result)["stages"]:
+                    if not stage.get("cached", True):
+                        found.setdefault((stage["name"], stage["key"]), (run_id, stage["seconds"]))
+        return found
 
     def running_runs(self) -> list[dict[str, Any]]:
         """Every run that is recorded as running, the newest first."""

@@ -47,6 +47,16 @@ class Sealed:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """When a recipe runs by itself next."""
+
+    model: str
+    at: str | None  # ISO 8601; None if its rule gives no date any more
+    rule: str
+    served: bool  # whether a process of this machine schedules it
+
+
+@dataclass(frozen=True)
 class Overview:
     """What `ratchet status` shows. ``sealed`` is None before the dataset was prepared, or without a recipe."""
 
@@ -55,6 +65,7 @@ class Overview:
     runs: list[dict[str, Any]]  # newest first
     sealed: Sealed | None
     free_bytes: int
+    slots: Sequence[Slot] = ()  # the next of each schedule
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``status --json``."""
@@ -64,14 +75,16 @@ class Overview:
             "champions": {model: promotion.as_json() for model, promotion in self.champions.items()},
             "runs": self.runs,
             "sealed": sealed,
+            "slots": [asdict(slot) for slot in self.slots],
             "free_bytes": self.free_bytes,
         }
 
 
-def overview(home: Home, ledger: Ledger, recipe: Recipe | None) -> Overview:
+def overview(home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[Slot] = ()) -> Overview:
     """
     Args:
         recipe: whose sealed test is shown.
+        slots: the next of each schedule.
     """
     runs, holders = ledger.latest_runs(), ledger.unended()
     running = [
@@ -80,7 +93,8 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None) -> Overview:
         if run["identity"] in holders
     ]
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
-    return Overview(running, champions, [_row(run) for run in runs], _sealed(home, ledger, recipe), free_bytes(home.state))
+    rows = [_row(run) for run in runs]
+    return Overview(running, champions, rows, _sealed(home, ledger, recipe), free_bytes(home.state), slots)
 
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:

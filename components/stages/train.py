@@ -280,7 +280,8 @@ def _observe(context: Context, trainer: Any) -> None:
             continue
         if isinstance(event, Resumed):
             context.observer.resumed("train", [(point.step, point.values) for point in event.points])
-            samples = [event.samples] if event.samples else []
+            if event.samples is not None:
+                context.observer.samples("train", event.samples.step, event.samples.rows)
             continue
         pending.append((event.step, event.values))
         accuracy = event.values.get("eval_sampled_accuracy", accuracy)

@@ -59,7 +59,12 @@ def print_environment(prefect_port: int) -> None:
 
 
 def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> None:
-    """Start what is not running yet, print the addresses, and wait until stopped."""
+    """Start what is not running yet, print the addresses, and wait until stopped.
+
+    Raises:
+        RatchetError: if a server does not start, or ends.
+    """
+    from ratchet.components.errors import RatchetError
     from ratchet.flows.servers import start as servers
     from ratchet.flows.servers.api_token import folder
 
@@ -77,6 +82,9 @@ def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> No
             show_prefect(home, prefect_port, browser)
             while all(child.poll() is None for child in [*prefect, *ours]):
                 time.sleep(1)
+            raise RatchetError(
+                f"a server ended. What MLflow said is in {log}, what Prefect said is above. Start ratchet ui again."
+            )
         finally:
             for server in ours:
                 servers.stop(server)

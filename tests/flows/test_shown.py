@@ -16,6 +16,7 @@ from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.told import Told
 from ratchet.components.stages.stage import Silent
 from ratchet.flows import shown
+from tests.commands import wait_for
 
 AT = datetime(2026, 11, 27, 11, 8, tzinfo=UTC)
 RUN, ARTIFACT = uuid4(), uuid4()
@@ -88,8 +89,22 @@ def test_the_artifact_says_the_stage_of_how_many(moves: list[tuple[float, str]])
         progress.finished("data", True, 0.0)
         progress.progress("champion", 1, 2, "a stage without a number does not move it")
         progress.progress("train", 6, 24, "reward 0.5")
-    assert moves[-1] == (pytest.approx(100 * 4.25 / 7), "stage 5 of 7, RL training: reward 0.5")
+    percent, text = moves[-1]
+    assert percent == pytest.approx(100 * 4.25 / 7)
+    assert text == "stage 5 of 7, RL training: reward 0.5"
     assert display.steps == [("data", -1), ("champion", 1), ("train", 6)]
+
+
+@pytest.mark.parametrize(
+    ("result", "last"),
+    [(RESULT, (100.0, "refused")), (RunResult(Status.STOPPED, stopped="ann asked"), (pytest.approx(100 / 7), "stopped"))],
+)
+def test_at_the_end_it_says_how_it_ended(moves: list[tuple[float, str]], result: RunResult, last: tuple[float, str]) -> None:
+    progress = shown.Progress(Display(), "maths")
+    with progress.live():
+        progress.finished("data", False, 1.0)
+        progress.ended(result)
+    assert moves[-1] == last
 
 
 def test_outside_a_flow_run_there_is_no_artifact(moves: list[tuple[float, str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,13 +117,17 @@ def test_outside_a_flow_run_there_is_no_artifact(moves: list[tuple[float, str]],
 @pytest.mark.usefixtures("moves")
 def test_faults_a_server_that_hangs_holds_up_neither_a_step_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     back = threading.Event()
-    monkeypatch.setattr(shown, "create_progress_artifact", lambda *_: back.wait(30))
+    monkeypatch.setattr(shown, "create_progress_artifact", lambda *_: back.wait(30) and ARTIFACT)
     monkeypatch.setattr(shown, "SECONDS_TO_END", 0.1)
     progress, began = shown.Progress(Display(), "maths"), time.monotonic()
     with progress.live():
         progress.progress("train", 1, 2, "")
+    took = time.monotonic() - began
     back.set()
-    assert time.monotonic() - began < 5
+    for thread in threading.enumerate():
+        if thread.name == "progress":
+            thread.join(10)
+    assert took < 5
 
 
 @pytest.mark.usefixtures("moves")
@@ -124,7 +143,26 @@ def test_faults_what_cannot_be_shown_is_said_once_and_ends_nothing(said: list[st
     shown.rename("m")
     shown.verdict("m", RESULT, TOLD, "sqlite://")
     refused = "ConnectionError: refused by http://***@host"
-    assert said == [f"Prefect has no {what} of this run: {refused}" for what in ("progress", "name", "verdict")]
+    assert said == [f"Prefect does not show the {what} of this run: {refused}" for what in ("progress", "name", "verdict")]
+
+
+def test_faults_a_server_that_is_restarted_is_told_later(
+    moves: list[tuple[float, str]], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [ConnectionError("restarting"), ConnectionError("restarting")]
+
+    def restarting(artifact: UUID, percent: float, text: str) -> None:
+        if failures:
+            raise failures.pop()
+        moves.append((percent, text))
+
+    monkeypatch.setattr(shown, "update_progress_artifact", restarting)
+    progress = shown.Progress(Display(), "maths")
+    with progress.live():
+        wait_for(lambda: moves)
+        progress.progress("train", 1, 2, "")
+        wait_for(lambda: moves[-1][0] > 60)
+    assert said == ["Prefect does not show the progress of this run: ConnectionError: restarting"]
 
 
 @pytest.mark.parametrize("uri", ["http://mlflow:5000/", "http://ann:hunter22@mlflow:5000"])

@@ -30,6 +30,15 @@ def test_mlflow_is_stopped_even_while_it_starts(home: Home, monkeypatch: pytest.
     assert [call.args[0] for call in stop.call_args_list] == [mlflow, prefect]
 
 
+def test_the_end_of_a_server_is_said(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = Mock(**{"poll.return_value": 1})
+    monkeypatch.setattr(servers, "is_running", lambda *_: True)
+    for name, value in {"require_free": None, "start": mlflow, "wait_until_healthy": None, "stop": None}.items():
+        monkeypatch.setattr(servers, name, Mock(return_value=value))
+    with pytest.raises(RatchetError, match=r"a server ended\. What MLflow said is in .*mlflow\.log"):
+        ui.serve_pages(home, 5000, 4200, browser=False)
+
+
 def evaluated(line: str) -> int:
     """The exit code of ``eval "$(...)" && true`` in a shell that the command printed this to."""
     return subprocess.run(["sh", "-c", 'eval "$1" && true', "sh", line], check=False, timeout=20).returncode
