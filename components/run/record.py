@@ -16,6 +16,7 @@ from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe, headline
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
 from ratchet.components.registry.system_metrics import system_metrics
+from ratchet.components.run.all_runs import write_all_runs
 from ratchet.components.run.figures import Figures
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
@@ -301,6 +302,14 @@ class Run:
         self.figures.tags({"status": said["status"], "verdict": str(said["verdict"])})
         self.figures.end(None, "FINISHED")
         self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": told_of(self, result).sentence})
+        self._write_all_runs()
+
+    def _write_all_runs(self) -> None:
+        """The run has ended and is recorded, so that a full disk must not end it otherwise."""
+        try:
+            write_all_runs(self.project.home, self.ledger)
+        except OSError as error:
+            self.project.locks.say(f"the page over all runs was not written: {error}; `ratchet report` writes it again")
 
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.
