@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 RUNS := .venv/.runs
+DOCS := .venv/.docs
 # uv does not read pip's own setting for local wheels.
 export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 
@@ -11,7 +12,7 @@ export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-slow lint types check constraints clean
+.PHONY: run test test-slow lint types check docs constraints clean
 
 # What a run needs; what tests need has that too.
 run: $(or $(wildcard $(STAMP)),$(RUNS))
@@ -33,6 +34,10 @@ types: $(STAMP)
 
 check: lint types test
 
+# The site of docs/, in site/. Open site/index.html.
+docs: $(or $(wildcard $(STAMP)),$(DOCS))
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 define install
 	@echo "Installing $(1) into .venv, once"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -47,10 +52,13 @@ $(STAMP): pyproject.toml constraints.txt
 $(RUNS): pyproject.toml constraints.txt
 	$(call install,.[train])
 
+$(DOCS): pyproject.toml constraints.txt
+	$(call install,.[docs])
+
 # The CPU build of torch keeps CUDA packages out of the file; without its local suffix any build of that version fits.
 constraints:
 	$(BIN)/uv pip compile --quiet --all-extras --no-annotate --no-header --upgrade pyproject.toml -o constraints.new
 	sed 's/+cpu$$//' constraints.new > constraints.txt && rm constraints.new
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis
