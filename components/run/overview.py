@@ -11,6 +11,7 @@ from ratchet.components.gate.folds import FoldState, states_of_folds
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import Recipe
+from ratchet.components.run.all_runs import INDEX
 from ratchet.components.run.progress import Progress, progress_of
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.stage import Context, NotFinished
@@ -55,6 +56,7 @@ class Overview:
     runs: list[dict[str, Any]]  # newest first
     sealed: Sealed | None
     free_bytes: int
+    all_runs: str | None = None  # path of the page over all runs
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``status --json``."""
@@ -65,6 +67,7 @@ class Overview:
             "runs": self.runs,
             "sealed": sealed,
             "free_bytes": self.free_bytes,
+            "all_runs": self.all_runs,
         }
 
 
@@ -80,7 +83,15 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None) -> Overview:
         if run["identity"] in holders
     ]
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
-    return Overview(running, champions, [_row(run) for run in runs], _sealed(home, ledger, recipe), free_bytes(home.state))
+    page = home.reports / INDEX
+    return Overview(
+        running,
+        champions,
+        [_row(run) for run in runs],
+        _sealed(home, ledger, recipe),
+        free_bytes(home.state),
+        str(page) if page.is_file() else None,
+    )
 
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:
