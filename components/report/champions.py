@@ -93,7 +93,8 @@ def _grid(frame: Frame, shares: bool) -> Markup:
     for part in range(5):
         value = frame.low + part * (frame.high - frame.low) / 4
         drawn += _line("grid", (LEFT, RIGHT), (frame.y(value), frame.y(value)))
-        drawn += _text(LEFT - 8, frame.y(value) + 5, f"{100 * value:.0f}%" if shares else f"{value:.3g}", "end")
+        said = f"{100 * value:.{0 if frame.high - frame.low > 0.2 else 1}f}%" if shares else f"{value:.3g}"
+        drawn += _text(LEFT - 8, frame.y(value) + 5, said, "end")
     return drawn
 
 

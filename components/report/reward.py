@@ -28,7 +28,7 @@ def _image(draw: Any, points: Sequence[Mapping[str, float]]) -> bytes:
     draw(axes, points)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)
-    return svg(figure)
+    return svg(figure, transparent=True)
 
 
 def draw_reliability(axes: Any, bins: Sequence[Mapping[str, float]]) -> None:

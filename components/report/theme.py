@@ -71,10 +71,10 @@ def visible_lines(text: str) -> Markup:
     return Markup("\n").join(visible(line) for line in text.splitlines())
 
 
-def svg(figure: "Figure") -> bytes:
+def svg(figure: "Figure", transparent: bool = False) -> bytes:
     """A matplotlib figure as SVG, without its date."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=transparent)
     return buffer.getvalue()
 
 

@@ -80,8 +80,8 @@ def _lineage(run: "Run", version: str) -> Lineage | None:
 
 
 def _rows(run: "Run", lineage: Lineage, data: DataStage) -> Iterator[Row]:
-    now = run.recipe.model_dump(mode="json")
-    yield from differences("Recipe", flatten(lineage.recipe), flatten(now))
+    then, now = (flatten({**recipe, "seed": None}) for recipe in (lineage.recipe, run.recipe.model_dump(mode="json")))
+    yield from differences("Recipe", then, now)
     yield Row("Seed", str(lineage.seed), str(run.recipe.run_seed))
     yield _data_row(run.context, lineage, data)
     code = code_of(code_state(run.project.home.project), sources_digest())

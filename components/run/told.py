@@ -147,7 +147,7 @@ def _refused(result: RunResult, verdict: Verdict | None, effect: str, stays: str
         f"{version.capitalize()} was not shown to be better.",
         effect,
         f"Refused: it did not pass every rule of the gate on unseen examples. {stays}",
-        "Nothing has to be done: the next run trains again. Look at the report if this repeats.",
+        "Nothing has to be done: the next run trains again. If this repeats, the report shows which answers got worse.",
     )
 
 
