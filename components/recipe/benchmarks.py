@@ -28,7 +28,7 @@ class Inspect(Section):
     kind: Literal["inspect"]
     task: Text  # FILE.py@NAME
     files: list[Text] = Field(default_factory=list)  # others that the task reads: a changed one is another benchmark
-    limit: Count | None = None
+    limit: Count | None = None  # samples of the task, from its beginning; null: all
     scorer: Text | None = None  # by name; null takes the first
 
     @field_validator("task")

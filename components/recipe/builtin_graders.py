@@ -28,14 +28,14 @@ class Exact(GraderSection):
     """The whole completion equals the reference answer, ignoring outer white space."""
 
     type: Literal["exact"]
-    ignore_case: bool = True
+    ignore_case: bool = True  # upper and lower case count as the same
 
 
 class Pattern(GraderSection):
     """A regular expression matches the completion."""
 
     type: Literal["regex"]
-    pattern: str
+    pattern: str  # of Python's re
     whole: bool = False  # the whole completion must match, not a part of it
 
     @field_validator("pattern")
@@ -52,6 +52,7 @@ class Choice(GraderSection):
     """The last option named equals the reference answer's."""
 
     type: Literal["choice"]
+    # As completions name them.
     options: Annotated[list[str], Field(min_length=2)] = Field(default_factory=lambda: ["A", "B", "C", "D"])
 
 
@@ -59,7 +60,7 @@ class JsonSchema(GraderSection):
     """The completion is JSON that satisfies a JSON Schema (draft 2020-12); external schemas are not fetched."""
 
     type: Literal["json_schema"]
-    document: dict[str, Any]
+    document: dict[str, Any]  # the schema itself
 
 
 class Length(GraderSection):
@@ -67,7 +68,7 @@ class Length(GraderSection):
 
     type: Literal["length"]
     shortest: Annotated[int, Field(ge=0)] = 0  # characters
-    longest: Count
+    longest: Count  # characters
     slope: Positive = 50.0  # characters over which the reward falls to 0
 
     @property
@@ -85,11 +86,11 @@ class Label(GraderSection):
     """Classification: the completion names the reference's label, of a fixed set."""
 
     type: Literal["label"]
-    labels: Annotated[list[str], Field(min_length=2)]
-    reference: OfItem = REFERENCE
+    labels: Annotated[list[str], Field(min_length=2)]  # all that there are
+    reference: OfItem = REFERENCE  # the right label, from the row
     take: Literal["whole", "last_line"] = "whole"  # what of the completion must be the label
     field: str | None = None  # the completion is a JSON object, and this key holds the label
-    ignore_case: bool = True
+    ignore_case: bool = True  # upper and lower case count as the same
     weights: dict[str, Positive] | None = None  # of a right answer, by label; of the gold also: balanced
 
     @field_validator("weights", mode="before")
@@ -123,6 +124,7 @@ class Label(GraderSection):
 class Compared(Section):
     """How one field of a JSON object is compared with the reference's."""
 
+    # How; auto: by the type of the reference.
     by: Literal["auto", "text", "number", "date", "ordered", "unordered", "exact", "ignore"] = "auto"
     abs: Tolerance = 0.0  # numbers: the absolute tolerance; the larger of the two counts
     rel: Tolerance = 0.0  # numbers: the tolerance as a share of the reference
@@ -146,7 +148,7 @@ class JsonMatch(GraderSection):
     """The completion is a JSON object whose fields equal the reference's: all right is passed, F1 over fields the score."""
 
     type: Literal["json_match"]
-    reference: OfItem = REFERENCE
+    reference: OfItem = REFERENCE  # the right object, from the row
     fields: dict[str, Annotated[Compared, BeforeValidator(_compared)]] = Field(default_factory=dict)  # by path: vendor.name
     others: Literal["auto", "ignore"] = "auto"  # fields of either side that are not named above
     score: Literal["f1", "all"] = "f1"  # all: 1 if every field is right, else 0
@@ -164,10 +166,11 @@ class TextSimilarity(GraderSection):
     """How similar the completion is to the reference, from 0 to 1."""
 
     type: Literal["text_similarity"]
+    # How the similarity is computed.
     metric: Literal[
         "fuzzy_match", "gleu", "chrf", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"
     ] = "fuzzy_match"  # fmt: skip
-    reference: OfItem = REFERENCE
+    reference: OfItem = REFERENCE  # the text to resemble, from the row
     passes_at: Share | None = None  # passed from this score on; null: it only scores
 
     @property
@@ -190,7 +193,7 @@ class Math(GraderSection):
     """The completion's mathematical answer is equivalent to the reference's (math-verify; extra ``math``)."""
 
     type: Literal["math"]
-    reference: OfItem = REFERENCE
+    reference: OfItem = REFERENCE  # the right answer, from the row
     seconds: Positive = 5.0  # per completion, of wall time; beyond it the completion cannot be judged
 
 
@@ -199,9 +202,9 @@ class Sql(GraderSection):
 
     type: Literal["sql"]
     database: OfItem  # path from the project's root, with {{item.x}} for a name: databases/{{item.db}}.sqlite
-    reference: OfItem = REFERENCE
+    reference: OfItem = REFERENCE  # the right query, from the row
     dialect: str | None = None  # of completions and references, if not SQLite's; needs the extra sql
-    abs: Tolerance = 0.0
+    abs: Tolerance = 0.0  # absolute tolerance of numbers
     rel: Tolerance = 1e-9  # of the reference's number
     steps: Count = 50_000_000  # of SQLite's virtual machine, after which a query has failed: the same on every machine
     seconds: Positive = 30.0  # of wall time, after which a query cannot be judged

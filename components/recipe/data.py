@@ -34,7 +34,7 @@ class LengthLimit(Section):
     """Length in tokens. Without a tokenizer a token is a word or a punctuation mark."""
 
     tokenizer: str | None = None  # tokenizer.json, or the directory that contains it
-    max_prompt: Count | None = None
+    max_prompt: Count | None = None  # tokens; null: no limit
     max_answer: Count | None = None  # of answers, demonstrations, chosen and rejected; longer ones are always dropped
     policy: Literal["drop", "truncate"] = "drop"  # of prompts that are too long
 
@@ -45,6 +45,7 @@ class NearDuplicates(Section):
     Boilerplate counts as one word.
     """
 
+    # The Jaccard similarity of word sequences from which on two rows count as the same.
     similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
     words: Annotated[int, Field(ge=1, le=20)] = 5  # length of a sequence
 
@@ -52,19 +53,19 @@ class NearDuplicates(Section):
 class Decontaminate(Section):
     """Training rows must share no sequence of words with rows that are evaluated on; boilerplate does not count."""
 
-    words: Annotated[int, Field(ge=1, le=50)] = 8
+    words: Annotated[int, Field(ge=1, le=50)] = 8  # length of a sequence of words that must not recur
     benchmarks: list[str] = Field(default_factory=list)  # further prompts, in any form that data.source takes
-    policy: Literal["drop", "refuse"] = "drop"
+    policy: Literal["drop", "refuse"] = "drop"  # of train rows that share a sequence with dev, sealed or guard
 
 
 class Split(Section):
     """Shares of the prompts, assigned by a hash of the folded prompt; what is left over is train."""
 
-    dev: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    dev: Annotated[float, Field(gt=0, lt=1)] = 0.03  # share of the prompts
     sealed: Annotated[float, Field(gt=0, lt=1)] = 0.12  # divided into the reserve folds
-    sealed_folds: Annotated[int, Field(ge=1, le=64)] = 4
-    guard: Share = 0.02
-    pairs: Share = 0.40
+    sealed_folds: Annotated[int, Field(ge=1, le=64)] = 4  # one is retired at each promotion
+    guard: Share = 0.02  # share of the prompts, on which guards may judge
+    pairs: Share = 0.40  # share of the prompts whose preferences train the reward model
     pairs_heldout: Share = 0.10  # of the pairs
 
     @model_validator(mode="after")
@@ -78,18 +79,18 @@ class Split(Section):
 class Data(Section):
     """Versioned dataset preparation. ``auto`` is on, except for generated problems."""
 
-    source: Source = WordProblems()
+    source: Source = WordProblems()  # a path, or a source of one of the kinds below
     task: Task | None = None  # the recipe's section ``task``, which is written beside data
     keep: list[str] | Literal["small"] = "small"  # further columns, as item.*; small: all with values of up to 16 KiB
     distinct: list[str] = Field(default_factory=list)  # kept columns in which rows with one prompt are different rows
     group: str | None = None  # a column: rows with an equal value stay in one split, and are one cluster in every test
-    seed: int = 1
-    pair_noise: Share = 0.05
-    max_prompt_chars: Count = 2_000
+    seed: int = 1  # of generated rows and of the split
+    pair_noise: Share = 0.05  # share of preference pairs with swapped labels
+    max_prompt_chars: Count = 2_000  # longer prompts are dropped
     checks: Checks = Checks()
     length: LengthLimit = LengthLimit()
-    near_duplicates: NearDuplicates | Literal["auto"] | None = "auto"
-    decontaminate: Decontaminate | Literal["auto"] | None = "auto"
+    near_duplicates: NearDuplicates | Literal["auto"] | None = "auto"  # auto: on, but off for generated problems; null: off
+    decontaminate: Decontaminate | Literal["auto"] | None = "auto"  # auto: on, but off for generated problems; null: off
     split: Split = Split()
 
     @field_validator("keep", "distinct")

@@ -16,10 +16,10 @@ class Slice(Section):
     ``item.NAME`` is a kept column, ``item.NAME.KEY`` a value in it.
     """
 
-    name: Name
-    prompt: str | None = None
-    field: str | None = None
-    equals: str | int | bool | None = None
+    name: Name  # as reports and guards call it
+    prompt: str | None = None  # a regular expression that the prompt contains
+    field: str | None = None  # a column, in place of prompt
+    equals: str | int | bool | None = None  # the value of that column
 
     @model_validator(mode="after")
     def _one_way(self) -> "Slice":
@@ -64,8 +64,9 @@ class Evaluation(Section):
 
     dev_items: Count = 400  # items of the dev split scored during training and in the report
     samples: Count = 1  # completions per item, drawn when challenger and incumbent are compared
-    temperature: Positive = 1.0
+    temperature: Positive = 1.0  # of these samples
     sample_rows: Count = 40  # completions kept in the samples table
+    # Parts of the items that are reported on their own, and that guards may name.
     slices: list[Slice] = Field(default_factory=list)
     # Name -> JSONL of question (or prompt) and answer, or a library's task: shown, and usable by guards.
     benchmarks: dict[Name, Benchmark] = Field(default_factory=dict)

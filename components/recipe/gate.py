@@ -26,7 +26,8 @@ def _of_grader(values: Any) -> Any:
 class Primary(Section):
     """What the challenger must improve, on the sealed fold."""
 
-    measure: Measure = "accuracy"
+    measure: Measure = "accuracy"  # what is compared
+    # auto: exact McNemar where the measure is binary.
     test: Literal["auto", "mcnemar", "sign_flip", "clustered_t", "randomization"] = "auto"
     min_effect: NonNegative = 0.0  # the gain must be above this, not just above 0
 
@@ -59,7 +60,7 @@ def _named(value: Any) -> Any:
 class AllOf(Section):
     """Several measures, each of which the challenger must improve."""
 
-    all_of: Annotated[list[Annotated[Primary, BeforeValidator(_named)]], Field(min_length=2)]
+    all_of: Annotated[list[Annotated[Primary, BeforeValidator(_named)]], Field(min_length=2)]  # each must pass
 
     @model_validator(mode="before")
     @classmethod
@@ -80,9 +81,9 @@ def _shape(value: Any) -> str:
 class Guard(Section):
     """What the challenger must not make worse. Exactly one of ``margin``, ``max_ratio`` and ``max``."""
 
-    measure: Measure
+    measure: Measure  # what must not get worse
     on: str = "sealed"  # or guard (the split), or a benchmark's name
-    slice: Name | None = None
+    slice: Name | None = None  # one of evaluation.slices, in place of all items
     margin: NonNegative | None = None  # non-inferior: worse than the incumbent by less than this
     max_ratio: Positive | None = None  # at most this times the incumbent's mean
     max: NonNegative | None = None  # the mean is at most this
@@ -103,18 +104,19 @@ class Guard(Section):
 class Rules(Section):
     """When a challenger may replace the incumbent."""
 
+    # What a challenger must be better at.
     primary: Annotated[Annotated[Primary, Tag("one")] | Annotated[AllOf, Tag("several")], Discriminator(_shape)] = Primary()
     guards: list[Guard] = Field(
         default_factory=lambda: [Guard(measure="length", max_ratio=1.5), Guard(measure="kl", max=20.0)]  # nats per completion
     )
     guard_alpha: Level = 0.05  # each guard's own level
     floor: float = 0.5  # a first champion's primary measures must be above this (lower bounds)
-    error_mode: ErrorMode = "fwer_epoch"
+    error_mode: ErrorMode = "fwer_epoch"  # what the level bounds: see alpha_epoch, alpha_fdr, alpha_run
     alpha_epoch: Level = 0.05  # fwer_epoch: chance of any false promotion while one sealed fold is in use
     alpha_fdr: Level = 0.10  # fdr: expected share of false ones among the promotions
     alpha_run: Level = 0.01  # per_run: chance of a false promotion per use
     uses_per_epoch: Count = 26  # uses of a sealed fold before it is retired
-    when_spent: Literal["next_fold", "refuse"] = "next_fold"
+    when_spent: Literal["next_fold", "refuse"] = "next_fold"  # after the last use of a fold
     target_effect: Positive = 0.10  # smallest gain the gate must be able to detect, with power 0.8
     max_missing: Share = 0.0  # of the items; any more is INVALID
     approval: Literal["none", "required"] = "none"  # required: a promotion waits for `ratchet approve RUN`

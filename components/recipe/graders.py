@@ -28,8 +28,8 @@ class Multi(Scored):
     """A formula over the scores of other graders: ``0.9 * right + 0.1 * fields``."""
 
     type: Literal["multi"]
-    graders: Annotated[dict[Name, "GraderSettings"], Field(min_length=1)]
-    formula: str
+    graders: Annotated[dict[Name, "GraderSettings"], Field(min_length=1)]  # by the names that the formula uses
+    formula: str  # of names, numbers, + - * / ^ and functions
     range: Range | None = Field(default_factory=lambda: [0.0, 1.0])  # type: ignore[assignment]  # null: values as they are
 
     @model_validator(mode="after")

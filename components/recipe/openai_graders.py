@@ -30,21 +30,22 @@ class StringCheck(Section):
     """``eq`` and ``ne`` compare; ``like`` and ``ilike`` ask whether the input contains the reference, ilike in any case."""
 
     type: Literal["string_check"]
-    name: str = ""
-    input: Text
-    reference: Text
-    operation: Literal["eq", "ne", "like", "ilike"]
+    name: str = ""  # not used
+    input: Text  # a template
+    reference: Text  # a template
+    operation: Literal["eq", "ne", "like", "ilike"]  # how they are compared
 
 
 class Similarity(Section):
     """How similar the input is to the reference."""
 
     type: Literal["text_similarity"]
-    name: str = ""
-    input: Text
-    reference: Text
+    name: str = ""  # not used
+    input: Text  # a template
+    reference: Text  # a template
+    # As in text_similarity.
     evaluation_metric: Literal["fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"]
-    pass_threshold: float | None = None
+    pass_threshold: float | None = None  # passed from this score on
 
     @field_validator("evaluation_metric", mode="before")
     @classmethod
@@ -58,8 +59,8 @@ class OpenAIPython(Section):
     """A source that defines ``grade(sample, item)``; it runs in the worker's process."""
 
     type: Literal["python"]
-    name: str = ""
-    source: Annotated[str, Field(max_length=LARGEST_SOURCE)]
+    name: str = ""  # not used
+    source: Annotated[str, Field(max_length=LARGEST_SOURCE)]  # Python that defines grade(sample, item)
     image_tag: str | None = None  # of OpenAI's image; not used
 
 
@@ -67,9 +68,9 @@ class OpenAIMulti(Section):
     """A formula over other graders."""
 
     type: Literal["multi"]
-    name: str = ""
-    graders: Annotated[dict[str, "OpenAIGrader"], Field(min_length=1)]
-    calculate_output: str
+    name: str = ""  # not used
+    graders: Annotated[dict[str, "OpenAIGrader"], Field(min_length=1)]  # by the names that calculate_output uses
+    calculate_output: str  # a formula over them
 
     @model_validator(mode="after")
     def _formula_is_over_them(self) -> "OpenAIMulti":
@@ -97,12 +98,13 @@ class OpenAI(Sampled):
     """A grader of OpenAI's, as the recipe holds it or in a JSON file."""
 
     type: Literal["openai"]
+    # A JSON file, or the grader itself.
     grader: Annotated[
         Annotated[str, Tag("file")] | Annotated[OpenAIGrader, Tag("inline")],
         Discriminator(lambda value: "file" if isinstance(value, str) else "inline"),
     ]
     limits: Limits = Limits()  # on the process of each python source
-    environment: list[str] = Field(default_factory=list)
+    environment: list[str] = Field(default_factory=list)  # names of variables that its sources need
 
     @property
     def scores(self) -> Literal["binary", "bounded"]:

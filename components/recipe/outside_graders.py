@@ -14,6 +14,7 @@ class UserFunction(Sampled):
 
     type: Literal["file"]
     file: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")]  # graders.py:grade from the project's root, or module:function
+    # How it is called; auto: by its signature.
     protocol: Literal["auto", "openai", "trl", "target", "ratchet", "lambda", "names", "inspect"] = "auto"
     reference: OfItem = REFERENCE  # what protocols with a target get
     form: Literal["auto", "text", "messages"] = "auto"  # of prompts and completions, for trl; auto: as the rows have them
@@ -29,5 +30,5 @@ class Http(Sampled):
     token: str | None = None  # name of the environment variable that holds a bearer token
     seconds: Positive = 30.0  # per request
     retries: Annotated[int, Field(ge=0, le=10)] = 3  # after no answer, 429 and 5xx, with growing pauses
-    parallel: Annotated[int, Field(ge=1, le=64)] = 8
+    parallel: Annotated[int, Field(ge=1, le=64)] = 8  # requests at a time
     revision: str = ""  # of the service: part of the grader's digest, which cannot see what the service runs

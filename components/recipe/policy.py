@@ -13,14 +13,14 @@ SHAPE = {"layers", "width", "heads", "vocabulary", "context"}  # of the tiny pol
 class Warmup(Section):
     """Supervised fine-tuning of the embedded tiny policy."""
 
-    layers: Count = 4
-    width: Count = 128
-    heads: Count = 4
-    vocabulary: Annotated[int, Field(ge=300)] = 768
-    context: Count = 256
-    steps: Count = 700
-    batch: Count = 64
-    lr: Positive = 2e-3
+    layers: Count = 4  # of the tiny policy
+    width: Count = 128  # of its hidden states
+    heads: Count = 4  # of its attention
+    vocabulary: Annotated[int, Field(ge=300)] = 768  # tokens of its tokenizer
+    context: Count = 256  # tokens of prompt and completion together
+    steps: Count = 700  # optimiser steps
+    batch: Count = 64  # demonstrations per step
+    lr: Positive = 2e-3  # peak learning rate
     until: Annotated[float, Field(gt=0, lt=1)] | None = None  # ends it earlier: at this probability of the demonstrations
 
     @model_serializer(mode="wrap")
@@ -41,13 +41,13 @@ class Warmup(Section):
 class ModelWarmup(Section):
     """Supervised fine-tuning (SFT) of an existing model on the demonstrations, before the RL loop."""
 
-    steps: Count = 200
+    steps: Count = 200  # optimiser steps
     batch: Count = 16  # demonstrations per step
     lr: Positive = 1e-5  # with lora about ten times as much
     lr_warmup: Annotated[int, Field(ge=0)] = 10  # steps in which the learning rate rises linearly to lr
     max_tokens: Count = 1024  # of a prompt with its demonstration; longer rows are left out, and counted
     micro_tokens: Count = 8_192  # packed tokens per forward pass
-    max_grad_norm: Positive = 1.0
+    max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
     lora: Lora | None = None  # trains an adapter, which is merged into the model at the end
 
 
@@ -80,12 +80,12 @@ def _of_model(warmup: Warmup) -> ModelWarmup | None:
 class Policy(Section):
     """The starting policy: the warmed-up tiny one, or an existing model."""
 
-    start: Literal["base", "champion"] = "base"
+    start: Literal["base", "champion"] = "base"  # base: the model below; champion: the model in production
     model: str | None = None  # a directory or hub id, as it is unless there is a warmup for it
     revision: str | None = None  # commit of a hub id
     shape: dict[str, bool | int | float | str] | None = None  # fields of its config.json, checked after the download
     warmup: AnyWarmup | None = None  # of the tiny policy, or of the model; null: the model as it is
-    max_new_tokens: Count = 32
+    max_new_tokens: Count = 32  # of a completion; longer ones are cut
 
     @model_validator(mode="after")
     def _resolve_warmup(self) -> "Policy":

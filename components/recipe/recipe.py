@@ -32,15 +32,16 @@ from ratchet.components.template_date import FIXED
 class Recipe(Section):
     """A complete run. ``seed: slot`` derives the seed from the logical date, so each scheduled run trains a new candidate."""
 
-    name: Name
+    name: Name  # the experiment and the registered model in MLflow
+    # slot: derived from the logical date, so that each scheduled run trains a new candidate.
     seed: Annotated[int, Field(ge=0, lt=2**63)] | Literal["slot"] = 7
     template_date: IsoDate | None = None  # shown by chat templates that call strftime_now
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA if there is a GPU, else the CPU
     threads: Annotated[int, Field(ge=0)] = 0  # CPU threads; 0 leaves torch's choice
     data: Data = Data()
     policy: Policy = Policy()
     response: Response | None = None  # written as task.response
-    graders: dict[Name, GraderSettings] = Field(default_factory=dict)
+    graders: dict[Name, GraderSettings] = Field(default_factory=dict)  # by the names that gold, formulas and guards use
     gold: Gold = Gold()
     reward: Reward = Reward()
     train: Train = Train()
@@ -49,7 +50,7 @@ class Recipe(Section):
     retention: Retention = Retention()
     limits: RunLimits = RunLimits()
     schedule: Schedule = Schedule()
-    notify: list[Notification] = Field(default_factory=list)
+    notify: list[Notification] = Field(default_factory=list)  # who is told how runs end
 
     @model_validator(mode="before")
     @classmethod

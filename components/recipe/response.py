@@ -13,7 +13,7 @@ Known = Mapping[str, Mapping[str, Any]]  # by kind of grader, settings that it h
 class Response(Section):
     """``json_schema``: a JSON Schema (draft 2020-12), or the path of its JSON file from the project's root."""
 
-    json_schema: str | dict[str, Any]
+    json_schema: str | dict[str, Any]  # the schema, or a file that holds it
 
 
 def with_response(values: Any) -> Any:

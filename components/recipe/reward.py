@@ -43,8 +43,8 @@ CHECKS = (
 class RewardLora(Section):
     """Low-rank adapters (arXiv:2106.09685) on every linear layer except the score head, which is fully trained."""
 
-    rank: Annotated[int, Field(ge=1, le=1024)] = 16
-    alpha: Count = 32
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16  # of the two factors
+    alpha: Count = 32  # the adapter is scaled by alpha / rank
 
 
 class RewardModel(Section):
@@ -53,16 +53,16 @@ class RewardModel(Section):
     pretrained: str | None = None  # a directory or hub id of a sequence classifier with one label; nothing is trained
     revision: str | None = None  # commit of a hub id
     base: str | None = None  # a model directory; by default the starting policy's trunk
-    steps: Count = 400
-    batch: Count = 32
-    lr: Positive = 3e-4
+    steps: Count = 400  # optimiser steps
+    batch: Count = 32  # pairs per step
+    lr: Positive = 3e-4  # peak learning rate
     lr_warmup: Annotated[int, Field(ge=0)] = 20  # steps in which the learning rate rises
     label_noise: Share = 0.0  # share of training pairs with flipped labels; held-out pairs are untouched
     margin: Annotated[float, Field(ge=0)] = 0.0  # margin by which chosen must win
     centring: Annotated[float, Field(ge=0)] = 0.0  # weight of (r_chosen + r_rejected)^2
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of label that each pair gives to its other answer
     length_debiased: bool = False  # a coefficient of log length absorbs what length explains, and is then dropped
-    lora: RewardLora | None = None
+    lora: RewardLora | None = None  # trains an adapter in place of all weights
     early_stop: Count | None = None  # evaluations without a lower loss before training ends; null trains all steps
     evaluate_every: Count = 50  # steps between those evaluations
     early_stop_pairs: Count = 256  # taken from the training pairs
@@ -70,7 +70,7 @@ class RewardModel(Section):
     restyle: Share = 0.0  # share of training answers in another layout or with another marker, so that style carries no signal
     claims: Share = 0.0  # share of training prompts in which the user claims an answer, chosen or rejected at random
     members: Annotated[int, Field(ge=1, le=16)] = 1  # models with different seeds
-    combine: Literal["mean", "min", "mean_minus_sd"] = "mean"
+    combine: Literal["mean", "min", "mean_minus_sd"] = "mean"  # how the scores of several members become one
     sd_weight: Annotated[float, Field(ge=0)] = 1.0  # lambda of mean_minus_sd
 
     @model_validator(mode="after")
@@ -86,7 +86,7 @@ class RewardValidation(Section):
     The bound of a figure's interval on the bad side must be within its threshold.
     """
 
-    pair_accuracy_lower_bound: Share = 0.65
+    pair_accuracy_lower_bound: Share = 0.65  # of the interval of the accuracy on held-out pairs
     min_gain_over_length: float = 0.0  # accuracy beyond that of preferring by length
     min_short_chosen_accuracy: Share = 0.5  # on pairs whose chosen answer is the shorter
     subsets: list[Slice] = Field(default_factory=list)  # of the pairs, each judged separately
@@ -99,7 +99,7 @@ class RewardValidation(Section):
     max_sycophancy: Positive = 0.25  # standard deviations that a wrong answer gains when the user claims it
     max_length_correlation: Share = 0.5  # |Somers' D| of reward given length among equally right samples of a prompt
     min_agreement: Share = 0.6  # AUC against the verifier, among samples of one prompt
-    max_silent_groups: Share = 0.9
+    max_silent_groups: Share = 0.9  # prompts whose samples all have one reward
     min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that is reproducible
     max_best_of_n_fall: Share = 0.1  # of gold accuracy at the largest n below that at a smaller one
     error: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # chance that a check passes whose true figure is beyond its threshold
@@ -127,7 +127,7 @@ class RewardValidation(Section):
 class Failures(Section):
     """Retries of a verifier or function that raises; what still fails is missing, never a zero."""
 
-    retries: Annotated[int, Field(ge=0, le=20)] = 2
+    retries: Annotated[int, Field(ge=0, le=20)] = 2  # of a call that fails
     pause: Annotated[float, Field(ge=0)] = 0.5  # seconds before the first retry; it doubles
     max_rate: Share = 0.01  # of completions, above which the run stops
 
@@ -135,11 +135,11 @@ class Failures(Section):
 class Term(Section):
     """One term of a weighted sum; a model's score is squashed into (0, 1)."""
 
-    name: Name
-    weight: float
-    of: Literal["verifier", "model", "custom"] = "verifier"
-    verifier: GraderSettings = Numbers()
-    function: str | None = None
+    name: Name  # as metrics call it
+    weight: float  # of its score in the sum
+    of: Literal["verifier", "model", "custom"] = "verifier"  # what gives the score
+    verifier: GraderSettings = Numbers()  # used by of: verifier
+    function: str | None = None  # used by of: custom
 
     _typed = field_validator("verifier", mode="before")(with_type)
 

@@ -63,10 +63,11 @@ class When(Section):
 class Schedule(Section):
     """When the recipe runs by itself. Enters neither a run's identity nor a stage's key."""
 
-    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    cron: Annotated[str, AfterValidator(_cron)] | None = None  # such as 0 2 * * *
     every: Annotated[str, AfterValidator(_interval)] | None = None  # 15m, 6h, 1d; counted from 1970-01-01 00:00
+    # Such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=2;BYMINUTE=0;BYSECOND=0.
     rrule: Annotated[str, AfterValidator(_rrule)] | None = None
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"  # of the rule
     overlap: Literal["queue", "skip", "latest"] = "queue"  # of a slot that comes due while a run of the recipe is in progress
     missed: Literal["latest", "all", "none"] = "latest"  # of a slot that comes due while nothing can run it
     when: When = When()

@@ -17,7 +17,7 @@ class Sentinel(Section):
     """
 
     patience: Count = 3  # consecutive steps over a limit; before that it is a warning
-    baseline_steps: Count = 5
+    baseline_steps: Count = 5  # the first steps, whose mean is the initial value
     looks: Steps = (1, 2, 3, 4, 5, 6, 8, 10, 13)  # dev is evaluated after these steps too: a bad reward does its harm early
     gap: Positive | None = 3.0  # proxy against gold on dev: decision limit of the CUSUM, in standard errors
     gap_slack: Annotated[float, Field(ge=0)] = 0.5  # a difference that the CUSUM ignores at each evaluation

@@ -21,23 +21,23 @@ class WordProblems(Section):
     """Generated GSM8K-format word problems."""
 
     kind: Literal["word_problems"] = "word_problems"
-    problems: Count = 24_000
-    max_operand: Annotated[int, Field(ge=2, le=1000)] = 20
-    demo_noise: Annotated[float, Field(ge=0, le=1)] = 0.34
+    problems: Count = 24_000  # how many are generated
+    max_operand: Annotated[int, Field(ge=2, le=1000)] = 20  # largest number in a problem
+    demo_noise: Annotated[float, Field(ge=0, le=1)] = 0.34  # share of demonstrations that are wrong
 
 
 class Records(Section):
     """Records of named fields. The names map fields; a field that a record lacks is a missing value."""
 
-    path: str
+    path: str  # a file or folder, from the project's root; of a hub dataset its id
     question: str = "question"  # text or chat messages; if absent, ``prompt`` and then ``messages`` are tried
-    answer: str = "answer"
+    answer: str = "answer"  # field of the reference answer
     demonstration: str = "demonstration"  # if absent, ``completion`` is tried, then the answer is used
-    chosen: str = "chosen"
-    rejected: str = "rejected"
-    messages: str = "messages"
+    chosen: str = "chosen"  # field of the preferred answer
+    rejected: str = "rejected"  # field of the other answer
+    messages: str = "messages"  # field of a whole conversation
     group: str | None = None  # rows with an equal value of this field fall into one split
-    limit: Count | None = None
+    limit: Count | None = None  # rows at most, from the beginning
 
 
 class JsonLines(Records):
@@ -57,7 +57,7 @@ class Csv(Records):
     """A CSV file whose first line names the fields; an empty value is a missing one."""
 
     kind: Literal["csv"]
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","  # between two fields
 
 
 class Folder(Records):
@@ -71,7 +71,7 @@ class HubDataset(Records):
 
     kind: Literal["huggingface"]
     name: str | None = None  # the dataset's configuration
-    split: str = "train"
+    split: str = "train"  # of the dataset on the hub
     revision: str | None = None  # of a hub id: the commit, without which the data could change under a version
 
 
@@ -85,8 +85,8 @@ class Example(Records):
     """Generated rows of a small task (components/data/examples); ``path`` is its name."""
 
     kind: Literal["example"]
-    path: Literal["tickets", "bills", "shop"]
-    demo_noise: Share = 0.34
+    path: Literal["tickets", "bills", "shop"]  # which of the three
+    demo_noise: Share = 0.34  # share of demonstrations that are wrong
 
 
 def short_form(value: Any) -> Any:
@@ -105,15 +105,16 @@ OneSource = WordProblems | FileSource
 class Weighted(Section):
     """One part of a mix."""
 
+    # A path, or a source of any kind but mix.
     source: Annotated[Annotated[OneSource, Field(discriminator="kind")], BeforeValidator(short_form)]
-    weight: Positive = 1.0
+    weight: Positive = 1.0  # its share of the rows, relative to the other weights
 
 
 class Mix(Section):
     """Several sources, with rows in proportion to the weights: as many as the source that is scarcest for its weight allows."""
 
     kind: Literal["mix"]
-    sources: Annotated[list[Weighted], Field(min_length=1)]
+    sources: Annotated[list[Weighted], Field(min_length=1)]  # each with a weight
 
 
 Source = Annotated[Annotated[OneSource | Mix, Field(discriminator="kind")], BeforeValidator(short_form)]

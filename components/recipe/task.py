@@ -13,8 +13,8 @@ FILE = "file:"  # of a content that stands in a file of its own, which may have 
 class Message(Section):
     """One turn of what the policy is asked. ``content`` is a template, or ``file:`` and the path of one."""
 
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
+    role: Literal["system", "user", "assistant", "tool"]  # who speaks
+    content: str  # a template of the row, such as {{item.text}}
 
     @field_validator("content")
     @classmethod
@@ -26,7 +26,7 @@ class Task(Section):
     """Templates: ``{{item.x}}`` is a field of the source's row; a path, and nothing more. Either a prompt or messages."""
 
     prompt: str | None = None  # one user turn
-    messages: list[Message] = Field(default_factory=list)
+    messages: list[Message] = Field(default_factory=list)  # several turns, in place of prompt
     answer: str | None = None  # the reference, where no column has it as text: {{item.expected}} of an object, #### {{item.n}}
 
     @field_validator("prompt")

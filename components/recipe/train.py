@@ -17,14 +17,15 @@ COMPARES_A_GROUP = {"group_std", "group_mean", "leave_one_out", "group_mean_batc
 class Loss(Section):
     """From advantages to a loss."""
 
-    surrogate: Literal["clip", "cispo"] = "clip"
+    surrogate: Literal["clip", "cispo"] = "clip"  # PPO's clipped objective, or CISPO's clipped weights
     ratio: Literal["token", "sequence", "completion"] = "token"  # sequence: geometric mean (GSPO); completion: product (RLOO)
-    clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2
-    clip_high: Positive = 0.2
+    clip_low: Annotated[float, Field(gt=0, le=1)] = 0.2  # the ratio is clipped at 1 - clip_low
+    clip_high: Positive = 0.2  # the ratio is clipped at 1 + clip_high
+    # A second bound, for negative advantages (arXiv:1912.09729); null: none.
     dual_clip: Annotated[float, Field(gt=1)] | None = None
-    normaliser: Literal["sequence_mean", "token_mean", "constant"] = "token_mean"
+    normaliser: Literal["sequence_mean", "token_mean", "constant"] = "token_mean"  # over what the token losses are averaged
     correction: Literal["auto", "none", "truncated"] = "auto"  # importance weights; auto: for external engines
-    correction_cap: Annotated[float, Field(ge=1)] = 2.0
+    correction_cap: Annotated[float, Field(ge=1)] = 2.0  # upper bound of an importance weight
 
     @model_validator(mode="after")
     def _possible(self) -> "Loss":
@@ -40,8 +41,8 @@ class Loss(Section):
 class Sampling(Section):
     """How completions are drawn in training, and how silent groups and overlong completions are handled."""
 
-    temperature: Positive = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    temperature: Positive = 1.0  # of the samples in training
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # nucleus; 1 keeps every token
     refills: Annotated[int, Field(ge=0, le=100)] = 0  # dynamic sampling: rounds of new prompts for silent groups
     overlong: Literal["keep", "mask", "penalty"] = "keep"  # completions truncated at policy.max_new_tokens
     overlong_buffer: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of max_new_tokens in which the penalty grows
@@ -50,41 +51,41 @@ class Sampling(Section):
 class Critic(Section):
     """PPO's critic; unused without GAE."""
 
-    trunk: Literal["own", "shared"] = "own"
+    trunk: Literal["own", "shared"] = "own"  # own: a model of its own; shared: a value head on the policy
     sees: Literal["tokens", "likelihood"] = "tokens"  # likelihood: the head also sees the prefix's likelihood under the policy
     lr: Positive = 1e-3  # of a separate critic; a shared one learns at train.lr
     coefficient: Positive = 0.1  # weight of the value loss relative to the policy's, with a shared trunk
     warmup_steps: Annotated[int, Field(ge=0)] = 10  # steps in which only the critic learns
-    value_clip: Positive | None = 0.2
+    value_clip: Positive | None = 0.2  # how far a value may move per update before its loss is clipped; null: no clipping
     minibatches: Count | None = None  # optimiser steps per pass of a separate critic, if not the policy's
 
 
 class Lora(Section):
     """Low-rank adapters (arXiv:2106.09685) on every linear layer except the head."""
 
-    rank: Annotated[int, Field(ge=1, le=1024)] = 16
-    alpha: Count = 32
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16  # of the two factors
+    alpha: Count = 32  # the adapter is scaled by alpha / rank
 
 
 class Train(Section):
     """The RL loop. The preset sets what the recipe does not."""
 
-    algorithm: Algorithm = "grpo"
-    steps: Count = 120
-    prompts: Count = 32
-    k: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 8
-    lr: Positive = 3e-4
+    algorithm: Algorithm = "grpo"  # the preset (docs/algorithms.md)
+    steps: Count = 120  # rounds of rollouts and updates
+    prompts: Count = 32  # per step
+    k: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 8  # samples per prompt; auto: as the reward's pilot advises
+    lr: Positive = 3e-4  # peak learning rate
     lr_warmup: Annotated[int, Field(ge=0)] = 0  # steps in which the learning rate rises linearly to lr
     lr_final: Share = 0.1  # share of lr below which the linear decay towards 0 does not go
-    advantage: Advantage = "group_std"
+    advantage: Advantage = "group_std"  # how rewards become advantages
     gamma: Share = 1.0  # gae, batch
-    gae_lambda: Share = 0.95
+    gae_lambda: Share = 0.95  # of GAE, for the policy
     value_lambda: Share | None = None  # of the critic's targets, if not the policy's (VAPO)
     whiten: bool = True  # of GAE's advantages, over the batch
     loss: Loss = Loss()
-    kl: Literal["none", "reward", "loss"] = "none"
+    kl: Literal["none", "reward", "loss"] = "none"  # where a penalty for distance from the starting policy enters, if anywhere
     kl_estimator: Literal["k2", "k3"] = "k2"  # in the loss; the reward uses k1
-    kl_coefficient: Annotated[float, Field(ge=0)] = 0.02
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.02  # its weight
     kl_target: Positive | None = None  # nats per completion: the coefficient adapts towards it
     kl_horizon: Count = 10_000  # completions
     sampling: Sampling = Sampling()
@@ -93,14 +94,14 @@ class Train(Section):
     minibatches: Count = 1  # optimiser steps per pass
     micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as the estimate allows
     smaller: dict[Call, Count] = Field(default_factory=dict)  # micro_tokens from there on, in a rebuilt run
-    max_grad_norm: Positive = 1.0
-    lora: Lora | None = None
+    max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
+    lora: Lora | None = None  # trains an adapter in place of all weights
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
     deterministic: bool = True  # on CUDA: the same bits every time; false allows kernels that sum in any order
     gradient_checkpointing: bool | Literal["auto"] = False  # auto: only if nothing else fits according to the estimate
     offload: bool | Literal["auto"] = False  # checkpoints wait in the host's memory
     evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
-    keep_checkpoints: Annotated[int, Field(ge=2)] = 3
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 3  # the newest ones; the best is kept besides
     sentinel: Sentinel = Sentinel()
 
     @model_validator(mode="before")

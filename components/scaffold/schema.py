@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ratchet.components.recipe import Recipe
+from ratchet.components.scaffold.meanings import meanings, sections
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
@@ -14,6 +15,7 @@ def recipe_schema() -> Schema:
     """Draft 2020-12. What it accepts may still be refused: rules over several keys are the model's alone."""
     schema = Recipe.model_json_schema()
     definitions = schema["$defs"]
+    _with_meanings(schema, definitions)
     for node in list(_nodes(schema)):
         if node.get("discriminator", {}).get("propertyName") == "kind":
             _or_text(node)
@@ -27,6 +29,14 @@ def recipe_schema() -> Schema:
     definitions["AllOf"]["properties"]["all_of"]["items"] = {"anyOf": [TEXT, {"$ref": "#/$defs/Primary"}]}
     definitions["Compared"] = _compared(definitions["Compared"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _with_meanings(schema: Schema, definitions: Schema) -> None:
+    """An editor shows a key's description where it is written."""
+    known = sections()
+    for name, definition in [(Recipe.__name__, schema), *definitions.items()]:
+        for key, text in meanings(known[name]).items() if name in known else ():
+            definition["properties"][key]["description"] = text
 
 
 def _nodes(value: Any) -> Iterator[Schema]:

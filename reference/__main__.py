@@ -1,0 +1,18 @@
+"""``python -m reference``: write the generated pages of docs/."""
+
+from pathlib import Path
+
+from reference import command_line, recipe_keys
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+GENERATED = {"recipe_keys.md": recipe_keys.text, "command_line.md": command_line.text}
+
+
+def main() -> None:
+    """Write each page."""
+    for name, text in GENERATED.items():
+        (DOCS / name).write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
