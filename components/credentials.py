@@ -39,6 +39,10 @@ _REFERENCE = (  # no secret: a variable, its name, a placeholder, a number, a ty
 )
 _VALUE = rf"{_REFERENCE}(?:{_QUOTED}|{_PLAIN})"
 _IS = r"(?:\s{0,8}[:=]\s{0,8}|%(?:25){0,3}3[ad])"
+_PROSE = (  # "password: it is required", if another word follows; a passphrase may begin so
+    r"(?!(?<!phrase):\s{1,8}(?:an?|and|are|as|at|by|can|cannot|for|from|has|if|in|is|it|its|may|must|no|not|of|on|or|see|should|than|that|the|this"
+    r"|to|was|were|which|will|with)\s{1,4}(?-i:[a-z]{2,}))"
+)
 _HIDDEN = r"\1\g<quote>***\g<quote>"
 _PERCENT = r"%(?:25){0,3}"  # encoded up to three times more
 _NAMED = (  # the ends of names; "eos_token", "per_token" and "max_new_tokens" are none
@@ -93,7 +97,12 @@ LIKELY = (  # by the name before them
     _rule("bearer", r"\b(bearer\s{1,8})(?=[a-z.~+/=_-]{0,64}\d)[\w.~+/=-]{8,4096}", r"\1***"),
     _rule(
         "secret passw passphrase credential auth_string authstring sharedaccess key token pwd= pass=",
-        rf"({_NAMED}{_ESCAPES}[\"']?{_IS}){_VALUE}",
+        rf"({_NAMED}{_ESCAPES}[\"']?{_PROSE}{_IS}){_VALUE}",
+        _HIDDEN,
+    ),
+    _rule(  # a key of YAML or JSON; elsewhere "pass:" is a word
+        "pass pwd",
+        rf"((?:\A|[\n{{,]|-\s)[ \t]{{0,64}}{_ESCAPES}[\"']?(?:pass|pwd){_ESCAPES}[\"']?:\s{{1,8}}){_VALUE}",
         _HIDDEN,
     ),
     _rule(

@@ -8,6 +8,7 @@
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
     │   └── BackupError         the file to restore is missing, or not a whole backup (exit 2)
+    ├── StalledError      a phase of a training step took longer than it may
     ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
         ├── UnansweredError     MLflow did not answer for as long as a step waits for it
@@ -57,6 +58,10 @@ class BackupError(StoreError):
     """The file to restore is missing or not a whole backup."""
 
     exit_code = 2
+
+
+class StalledError(RatchetError):
+    """A phase of a training step took longer than ``limits.phase_hours``; the same command resumes from the last checkpoint."""
 
 
 class PausedError(RatchetError):

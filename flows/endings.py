@@ -1,12 +1,9 @@
-"""How Prefect shows the end of a run: the type, name and message of its state, and an artifact that leads to the report."""
+"""How Prefect shows the end of a run: the type, name and message of its state."""
 
-import re
 import traceback
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateDetails
 from prefect.exceptions import Abort, Pause
@@ -19,7 +16,7 @@ from ratchet.components.interruption import Interrupted
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.told import Told
 from ratchet.components.text import redacted, visible
-from ratchet.flows.cli.views.console import say
+from ratchet.flows import shown
 
 FAILED = frozenset({Status.REWARD_REFUSED, Status.INVALID, Status.STOPPED, Status.ERROR})  # the others are Completed
 
@@ -39,7 +36,7 @@ def ended(model: str, result: RunResult, told: Told, tracking_uri: str) -> State
         A Completed state with the shape of ``run --json`` as its data; or a Failed one, whose data is an
         UnsuccessfulRunError with it. A failed run is not retried: the same run would end in the same way.
     """
-    show(model, result, told, tracking_uri)
+    shown.verdict(model, result, told, tracking_uri)
     name, message = name_of(result.status), message_of(result, told)
     if result.status in FAILED:
         return failed(name, message, UnsuccessfulRunError(message, result.as_json()))
@@ -82,7 +79,10 @@ def interrupted(end: Interrupted) -> State[Any]:
 
 
 def is_anothers() -> bool:
-    """Whether Prefect has ended this flow run, or started it again in another process."""
+    """Whether Prefect has ended this flow run, or started it again in another process.
+
+    Prefect is asked and not the ledger: it alone knows of the former, and of the latter before that process has a claim.
+    """
     with get_client(sync_client=True) as client:
         known = client.read_flow_run(UUID(flow_run.id))
     before: Any = flow_run.run_count  # as this process found it, which then began one more
@@ -103,38 +103,3 @@ def message_of(result: RunResult, told: Told) -> str:
     """One line: what happened, by how much, and where the report is."""
     report = f"Report: {result.report}" if result.report else ""
     return " ".join(part for part in (told.sentence, told.effect, report) if part)
-
-
-def show(model: str, result: RunResult, told: Told, tracking_uri: str) -> None:
-    """Leave an artifact; one that cannot be created does not change how the run ended."""
-    key = f"ratchet-{re.sub('[^a-z0-9]+', '-', model.lower()).strip('-')}"
-    try:
-        create_markdown_artifact(redacted(markdown_of(model, result, told, tracking_uri)), key, redacted(told.sentence))
-    except Exception as failure:
-        say(f"Prefect has no artifact of this run: {redacted(str(failure))}")
-
-
-def markdown_of(model: str, result: RunResult, told: Told, tracking_uri: str) -> str:
-    """What happened, and a table that leads to the run where MLflow is a server."""
-    page = mlflow_page(tracking_uri, result.run_id)
-    rows = {
-        "status": result.status.value,
-        "verdict": result.verdict and result.verdict.value,
-        "version": result.version,
-        "champion before": result.previous,
-        "dataset": result.dataset,
-        "MLflow run": f"[{result.run_id}]({page})" if page else result.run_id,
-        "report": result.report and f"`{result.report}`",
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items() if value)
-    said = "\n\n".join(part for part in told if part)
-    return f"# {model}\n\n{said}\n\n| | |\n| --- | --- |\n{table}\n"
-
-
-def mlflow_page(tracking_uri: str, run_id: str | None) -> str | None:
-    """The page of a run on MLflow's server, without the login of the address; None if MLflow is not a server."""
-    address = urlsplit(tracking_uri)
-    if run_id is None or address.scheme not in ("http", "https"):
-        return None
-    place = f"{address.netloc.rpartition('@')[2]}{address.path}".rstrip("/")
-    return f"{address.scheme}://{place}/#/runs/{run_id}"

@@ -4,45 +4,27 @@ A stage that this run or another finished is taken from the store. A refusal is 
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import deployment, flow_run
 
-from ratchet.components.errors import PausedError, RecipeError, StaleChampionError
-from ratchet.components.evaluation.benchmarks.tasks import require_libraries
-from ratchet.components.extras import require_train
+from ratchet.components.errors import StaleChampionError
 from ratchet.components.gate.plan import Plan
-from ratchet.components.home import Home
-from ratchet.components.interruption import Interrupted, admitted, commit_on_every_signal
 from ratchet.components.ledger.ledger import Promotion
-from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
-from ratchet.components.run.cleanup import clean_up_after_run
-from ratchet.components.run.notice import notice_of
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.preflight import check_before_run
-from ratchet.components.run.project import Project
-from ratchet.components.run.record import Ending, Run, claimed_run
+from ratchet.components.run.record import Ending, Run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
-from ratchet.components.run.told import told_of
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Stage
-from ratchet.components.user_code import own_process
-from ratchet.flows import endings, tasks, turns
-from ratchet.flows.cli.views.console import Display, print_result, say
-from ratchet.flows.notifications import Tell, standstills_told, told_once
-from ratchet.flows.reconcile import reconcile
-from ratchet.flows.redaction import without_secrets
-from ratchet.flows.servers.watcher import watched
-from ratchet.flows.settings import apply
+from ratchet.flows import endings, tasks
+from ratchet.flows.cli.views.console import say
+from ratchet.flows.running import run_recipe
 
-STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # stages after which a run can stop
 JUDGING = (None, Stage.PLAN, Stage.GATE)  # the runs that ask the gate
 ROUNDS = 3  # how often a challenger is judged at most: another may become champion meanwhile
 
@@ -70,7 +52,7 @@ def finetune(
         UnsuccessfulRunError: if the run ended as reward_refused, invalid, stopped or error; ``result`` has its shape.
     """
     # Nothing more here: serving pickles this body with every global it names, and a console cannot be pickled.
-    result: dict[str, Any] = run_recipe(recipe, overrides or [], until, slot)
+    result: dict[str, Any] = run_recipe(tell, recipe, overrides or [], until, slot)
     return result
 
 
@@ -80,69 +62,6 @@ def result_of(recipe: str, overrides: list[str], until: str | None = None, slot:
         return finetune(recipe=recipe, overrides=overrides, until=until, slot=slot)
     except endings.UnsuccessfulRunError as end:
         return end.result
-
-
-def run_recipe(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
-    """The state that the run ends in. Anything that is not an Exception remains a crash."""
-    try:
-        with admitted(), without_secrets():
-            return run_to_the_end(recipe, overrides, until, slot)
-    except Interrupted as end:
-        return endings.interrupted(end)
-    except Exception as error:
-        return endings.error(error)
-
-
-def run_to_the_end(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
-    """Resolve the recipe, run it, print its result."""
-    stop = stop_named(until)
-    own_process()
-    if deployment.id is not None:
-        commit_on_every_signal()
-    home = Home.here()
-    apply(home)
-    loaded = load_recipe(Path(recipe), overrides)
-    with told_once(loaded) as tell:
-        return run_loaded(home, loaded, stop, slot, tell)
-
-
-def run_loaded(home: Home, loaded: Recipe, stop: Stage | None, slot: str | None, tell: Tell) -> Any:
-    """Check the machine, run the recipe, print its result, and tell it to whoever wants to know."""
-    scheduled = turns.this_flow_run() if slot is None else None
-    date = turns.normalised(slot) if slot else turns.logical_date(scheduled)
-    require_train()
-    check_before_run(home, loaded)
-    if stop not in Stage.TRAIN.up_to():
-        require_libraries(loaded.evaluation)
-    if loaded.seed == "slot":
-        say(f"slot {date}; if this run is killed or stopped, --slot {date} resumes it")
-    project = Project(home, loaded.with_slot(date), say)
-    recorded = stop is not Stage.PLAN
-    if recorded:
-        reconcile(home, say, prefect=deployment.id is not None)
-        standstills_told(home, project.ledger, loaded)
-    if (skipped := turns.not_now(project, date, scheduled)) is not None:
-        return skipped
-    with watched(flow_run.id if deployment.id else None), claimed_run(project, Display(), tasks.confirm, recorded) as run:
-        if recorded:
-            tasks.note_flow_run(run)
-        dated = stop is None and (slot is not None or scheduled is not None or loaded.seed == "slot")
-        result = turns.once(run, date if dated else None, lambda: told(run, stop))
-        print_result(result, run)
-    said = told_of(run, result)
-    link = endings.mlflow_page(home.tracking_uri, result.run_id) or result.report
-    tell(notice_of(project.name, result, said, link))
-    if run.figures.begun:
-        clean_up_after_run(project, say)
-    return endings.ended(project.name, result, said, home.tracking_uri)
-
-
-def told(run: Run, until: Stage | None) -> RunResult:
-    """The result of the run, to its end or until a person or a limit ends it for now."""
-    try:
-        return tell(run, until)
-    except PausedError as end:
-        return run.pause(end)
 
 
 def tell(run: Run, until: Stage | None) -> RunResult:
@@ -249,16 +168,3 @@ def end(run: Run, ending: Ending) -> RunResult:
 def champion_policy(run: Run, champion: Promotion) -> PolicyStage:
     """The champion's policy, fetched once per run."""
     return steps.fetched(run, champion) or tasks.fetch_champion(run, champion)
-
-
-def stop_named(until: str | None) -> Stage | None:
-    """The stage to stop after.
-
-    Raises:
-        RecipeError: if no run can stop there.
-    """
-    if until is None:
-        return None
-    if until not in STOPS:
-        raise RecipeError(f"unknown stage {until!r}. Use one of {', '.join(STOPS)}.")
-    return Stage(until)

@@ -1,19 +1,18 @@
 """Slots that came due while this machine's schedule was stopped: Prefect does not know them, since it was paused or down."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterExpectedStartTime
-from prefect.client.schemas.schedules import construct_schedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.schedules import Schedule
 from prefect.states import Scheduled
 
 from ratchet.components.recipe import Schedule as Rules
 from ratchet.components.run.turns import named
+from ratchet.flows.dates import dates_of
 from ratchet.flows.turns import CAUGHT_UP, of_schedule
 
 RUNS = 200  # the newest that are asked for, by hand ones among them
@@ -49,28 +48,6 @@ def missed_slots(dates: Sequence[datetime], last: datetime | None, now: datetime
         return []
     missed = [date for date in dates if last < date <= now]
     return missed[-MOST:] if rules.missed == "all" else missed[-1:]
-
-
-def dates_of(schedule: Schedule, start: datetime, end: datetime | None) -> list[datetime]:
-    """The dates of a schedule from ``start`` to ``end``, in UTC; the first alone without an end.
-
-    Raises:
-        ValueError: if the rule is not one.
-    """
-    from prefect.server.schemas import schedules as server  # Prefect's client cannot enumerate dates
-
-    made = construct_schedule(
-        interval=schedule.interval,
-        anchor_date=schedule.anchor_date if schedule.interval is not None else None,
-        cron=schedule.cron,
-        rrule=schedule.rrule,
-        timezone=schedule.timezone,
-    )
-    kind = getattr(server, type(made).__name__)
-    found = asyncio.run(kind.model_validate(made.model_dump()).get_dates(n=1 if end is None else None, start=start, end=end))
-    if not found and end is None:
-        raise ValueError("it ends in the past")
-    return [date.astimezone(UTC) for date in found]
 
 
 def _newest(client: SyncPrefectClient, deployment: UUID, now: datetime) -> datetime | None:

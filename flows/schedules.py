@@ -13,8 +13,9 @@ from prefect.types.entrypoint import EntrypointType
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe import Schedule, seconds_of
 from ratchet.flows.cli.views.console import say
+from ratchet.flows.dates import dates_of
 from ratchet.flows.finetune import finetune
-from ratchet.flows.missed import catch_up, dates_of
+from ratchet.flows.missed import catch_up
 from ratchet.flows.serving import Serving, serve_until_stopped
 
 

@@ -29,7 +29,8 @@ from ratchet.components.run.outcome import Status
 from ratchet.components.run.project import Project
 from ratchet.flows import endings, turns
 from ratchet.flows.cli.views.console import say
-from ratchet.flows.finetune import run_recipe, stop_named
+from ratchet.flows.finetune import tell
+from ratchet.flows.running import run_recipe, stop_named
 from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 
@@ -83,7 +84,7 @@ def run_legs(recipe: str, overrides: list[str], slot: str | None, legs: Sequence
         return skipped
     for number, leg in enumerate(legs):
         if leg.deployment is None:
-            state = run_recipe(recipe, overrides, leg.until, date)
+            state = run_recipe(tell, recipe, overrides, leg.until, date)
         else:
             given = {"recipe": recipe, "overrides": overrides, "until": leg.until, "slot": date}
             state = run_elsewhere(leg.deployment, given, number)

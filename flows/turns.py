@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import NoReturn
@@ -33,6 +34,7 @@ from ratchet.components.run.record import Run
 from ratchet.components.run.turns import Action, Phase, SlotRun, Turn, named, turn_of, without_turn
 from ratchet.components.stages.stage import Context
 from ratchet.flows.cli.views.console import say
+from ratchet.flows.dates import next_date
 from ratchet.flows.reconcile import reconcile
 
 SKIPPED = "Skipped"  # name of the state Completed of a run that had nothing to do or no turn
@@ -111,6 +113,9 @@ def asked(client: SyncPrefectClient, project: Project, found: FlowRun, deploymen
     """The turn of a flow run, after the others that have none were ended; and the identities of the runs at work."""
     now, rules, working = datetime.now(UTC), project.recipe.schedule, project.ledger.flow_runs_at_work()
     mine, *others = due_runs(client, project.ledger, found, deployment_id)
+    if rules.missed == "none":  # Prefect may not have made the next flow run yet
+        dated = [one.schedule for one in client.read_deployment(deployment_id).schedules if one.active]
+        mine = replace(mine, following=next_date(dated, mine.slot))
     for other, reason in without_turn(mine, others, rules, now).items():  # so that no process has to start for it
         state = client.read_flow_run(UUID(other)).state
         if state is not None and state.is_scheduled():  # still
@@ -201,7 +206,7 @@ def once(run: Run, slot: str | None, do: Callable[[], RunResult]) -> RunResult:
         return dates.once(run, dates.slot_of(run.recipe, slot), flow_run.id, is_cancelled, do)
     finally:
         if flow_run.id is not None and run.recorded:
-            run.ledger.forget_flow_run(flow_run.id)
+            run.ledger.forget_flow_run(flow_run.id, run.claim.token)
 
 
 def is_cancelled() -> bool:

@@ -48,6 +48,11 @@ PLACES = [
     "Server=db;Uid=ann;Pwd={};",
     "Endpoint=x;SharedAccessSignature={}",
     "psql --password {} -h db",
+    "yaml\nsmtp:\n  user: ada\n  pass: {}\nend",
+    "- pwd: {}\n",
+    '{{"user": "ada", "pass": "{}"}}',
+    '{{\\"pass\\": \\"{}\\"}}',
+    "password: {} is wrong",
     "ada:{}@10.0.0.1/db",
     "https://outlook.office.com/webhook/{}",
     "multi\nline\npassword:\n  {}\nend",
@@ -68,6 +73,12 @@ def test_a_secret_in_its_place_is_hidden_and_what_stands_around_it_stays(place: 
     assert "***" in shown
     assert shown.startswith("before ")
     assert shown.endswith("after") or "://" in place
+
+
+@given(secret=st.from_regex(r"\A[a-z]{7,12}\Z"), name=st.sampled_from(["password", "api_key", "client secret", "passphrase"]))
+def test_a_word_is_a_secret_unless_it_is_the_begin_of_a_sentence(secret: str, name: str) -> None:
+    assert secret not in redacted(f"{name}: {secret} is wrong")
+    assert redacted(f"passphrase: the {secret} is wrong").startswith("passphrase: ***")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +104,8 @@ ORDINARY = [
     "eos_token=<eos> max_new_tokens=128 tokens: 3; tokenizer: fast",
     "key=3 keys: 4, s3://bucket/key?versionId=1",
     "secrets and passwords; the author wrote it",
+    "password: it is required, api_key: must be set, and the secret: the one of that user",
+    "first pass: compute, second pass: compare; pass: 3, bypass: nothing",
     "//comment x//y 50% %20 %2F a%40b C:\\data\\x skew-1",
     "the bearer of news; Authorization needs a token",
     "token: JUDGE_TOKEN, password=${PW}, api_key: null",

@@ -14,7 +14,7 @@ from tests.places import ROOT
 from tests.test_architecture import LAYERS
 
 DOCUMENTS = sorted(
-    {ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "mlflow" / "README.md", *(ROOT / "infra").rglob("README.md")}
+    {ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "mlflow" / "README.md", *(ROOT / "infra").rglob("README.md")}
 )
 PATH = re.compile(r"(?<![\w/.-])(?:benchmarks|components|docs|flows|infra|ratchet|recipes|tests)/[\w./-]*\w")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")

@@ -9,7 +9,7 @@ from tests.places import ROOT
 MOST_USER_TERMS = 14
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 OTHERS = "\n".join(
-    path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if path.name != "glossary.md"
+    path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if path.name != "glossary.md"
 )
 TERM = re.compile(r"^\| \*\*([^*]+)\*\* \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 

@@ -84,10 +84,15 @@ class Runs(Database):
         with self.transaction() as connection:
             return list(connection.execute(sa.select(flow_runs.c.flow_run).where(~sa.exists().where(mine))).scalars())
 
-    def forget_flow_run(self, flow_run: str) -> None:
-        """It has ended in Prefect."""
+    def forget_flow_run(self, flow_run: str, token: int | None = None) -> None:
+        """It has ended in Prefect.
+
+        Args:
+            token: of the claim under which it acted: another process that resumed it meanwhile stays known.
+        """
+        these = [flow_runs.c.flow_run == flow_run, *([flow_runs.c.token == token] if token is not None else [])]
         with self.transaction() as connection:
-            connection.execute(flow_runs.delete().where(flow_runs.c.flow_run == flow_run))
+            connection.execute(flow_runs.delete().where(*these))
 
     def run_refused_by(self, model: str, stage: str, key: str) -> str | None:
         """The first run of a model that ended because the stage with this key refused its gold or its reward."""

@@ -148,7 +148,9 @@ class Verification:
 
     def _code(self, lineage: Lineage) -> Iterator[Check]:
         project, code = self.home.project, lineage.code
-        if not checkout.has_commit(project, code.commit):
+        if code.commit == checkout.UNKNOWN:
+            yield Check("code", State.UNREACHABLE, "the run was not in a git repository: no commit is recorded")
+        elif not checkout.has_commit(project, code.commit):
             yield Check("code", State.UNREACHABLE, f"commit {code.commit[:12]} is not in this repository")
         elif code.diff_sha256 is None:
             actual = checkout.committed_code_digest(project, code.commit, code.folder)

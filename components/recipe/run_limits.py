@@ -4,7 +4,8 @@ from ratchet.components.recipe.base import Count, Positive, Section
 
 
 class RunLimits(Section):
-    """Limits of a run. One that reaches a limit commits a checkpoint, and ends with the status ``stopped``."""
+    """Limits of a run. One that reaches ``hours`` or ``samples`` commits a checkpoint, and ends with the status ``stopped``."""
 
     hours: Positive | None = None  # of one invocation, from its start; a resumed run has them again
     samples: Count | None = None  # completions drawn in training, over all invocations; checked between steps
+    phase_hours: Positive | None = 2.0  # of a phase of a training step, beyond which the run fails; null: no limit

@@ -17,6 +17,8 @@ from ratchet.components.registry.versions import ABSENT, DENIED, Versions
 from ratchet.components.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, redacted_values
 
+Point = tuple[int, int, Mapping[str, float]]  # milliseconds since 1970, step, figures
+
 PARAM_LIMIT = 6000
 REQUEST_TAG = "ratchet.request"  # what a run was asked for by, so that it is created once
 
@@ -150,11 +152,20 @@ class Tracker(Versions):
         now = mlflow.utils.time.get_current_time_millis()
         self.timed(run_id, [(now, step, values) for step, values in points])
 
-    def timed(self, run_id: str, points: Sequence[tuple[int, int, Mapping[str, float]]]) -> None:
+    def timed(self, run_id: str, points: Sequence[Point]) -> None:
         """Log (milliseconds since 1970, step, values) points; those that MLflow has already are kept once."""
         every = [Metric(k, v, at, step) for at, step, values in points for k, v in values.items()]
         for start in range(0, len(every), 1000):
             self.client.log_batch(run_id, metrics=every[start : start + 1000])
+
+    def lacking(self, run_id: str, points: Sequence[Point]) -> list[Point]:
+        """Points without the figures that a run has at the same step, whatever their time."""
+        names = dict.fromkeys(name for _, _, values in points for name in values)
+        known = {name: {metric.step for metric in self.client.get_metric_history(run_id, name)} for name in names}
+        return [
+            (at, step, {name: value for name, value in values.items() if step not in known[name]})
+            for at, step, values in points
+        ]
 
     def dataset(self, run_id: str, name: str, md5: str, source: str, profile: Mapping[str, Any]) -> None:
         """Log the dataset as an input whose digest is the DVC md5."""

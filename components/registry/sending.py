@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
 
 OPEN, START, METRICS, TABLE, TAGS, END, KILLED = "open", "start", "metrics", "table", "tags", "end", "killed"
+LACKING = "lacking"  # figures, as far as MLflow does not have them
 NEEDED = (OPEN, START)  # by what follows them
 MERGED = 200  # records of figures that become one request
 
@@ -113,6 +114,8 @@ def _log(tracker: "Tracker", run_id: str, records: list[Record]) -> None:
     match first.kind:
         case "metrics":
             tracker.timed(run_id, [(one.at, step, figures) for one in records for step, figures in one.values["points"]])
+        case "lacking":
+            tracker.timed(run_id, tracker.lacking(run_id, [(first.at, step, figures) for step, figures in values["points"]]))
         case "table":
             tracker.table(run_id, values["rows"], values["name"])
         case "tags":

@@ -8,7 +8,7 @@ from typing import Any
 from ratchet.components.errors import UnansweredError
 from ratchet.components.registry.connection import Connection, patience, pauses
 from ratchet.components.registry.journal import BusyError, Journal
-from ratchet.components.registry.sending import END, METRICS, OPEN, START, TABLE, TAGS, send
+from ratchet.components.registry.sending import END, LACKING, METRICS, OPEN, START, TABLE, TAGS, send
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.project import Project
 
@@ -40,10 +40,14 @@ class Figures:
         """The child run of a stage begins, or continues."""
         self._append(START, stage=stage)
 
-    def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """(step, figures) of a stage; the time of the record is theirs, however late MLflow gets them."""
+    def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]], again: bool = False) -> None:
+        """(step, figures) of a stage; the time of the record is theirs, however late MLflow gets them.
+
+        Args:
+            again: whether an earlier process may have recorded them: then MLflow gets what it lacks.
+        """
         if points:
-            self._append(METRICS, stage=stage, points=points)
+            self._append(LACKING if again else METRICS, stage=stage, points=points)
 
     def table(self, stage: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """Rows that the MLflow UI shows."""

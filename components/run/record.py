@@ -23,6 +23,7 @@ from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.progress import ProgressFile, path_of
 from ratchet.components.run.project import Project
 from ratchet.components.run.told import told_of
+from ratchet.components.run.watchdog import Watchdog
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
@@ -120,6 +121,7 @@ class Run:
         self.run_id: str | None = None  # of the parent run in MLflow, once it is known
         self._confirm = confirm
         self.file = ProgressFile(path_of(project.home, claim.run))
+        self.watchdog = Watchdog(project.recipe.limits.phase_hours, project.home.state / "stalls" / f"{claim.run}.txt")
 
     @property
     def identity(self) -> str:
@@ -262,10 +264,19 @@ class Run:
         self.file.note(stage, done, total, note)
         self.display.progress(stage, done, total, note)
 
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Observer protocol: the watchdog ends a phase that hangs."""
+        return self.watchdog.phase(name)
+
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         """Observer protocol: durable figures go to the stage's child run."""
         if self.figures.begun:
             self.figures.metrics(stage, points)
+
+    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Observer protocol: figures that an earlier process may have recorded already."""
+        if self.figures.begun:
+            self.figures.metrics(stage, points, again=True)
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Observer protocol: a table of samples goes to the stage's child run."""
@@ -366,6 +377,7 @@ def claimed_run(
                 raise
             finally:
                 run.file.delete()
+                run.watchdog.close()
 
 
 def gold_figures(made: Made) -> dict[str, float] | None:

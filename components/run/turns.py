@@ -32,6 +32,7 @@ class SlotRun:
     phase: Phase
     scheduled: bool = True  # by a schedule; false if by a person or a trigger, whose runs have no logical date
     busy: Sequence[tuple[datetime, datetime | None]] = ()  # when its process ran; None: it still does
+    following: datetime | None = None  # the next date of its schedule, if that was asked for; no run of it need exist yet
 
 
 class Action(StrEnum):
@@ -107,7 +108,8 @@ def overlapping(mine: SlotRun, others: Sequence[SlotRun]) -> SlotRun | None:
 
 def nearer_to_next(mine: SlotRun, others: Sequence[SlotRun], now: datetime) -> bool:
     """Whether more than half of the time from a slot to the next one has passed."""
-    following = min((other.slot for other in others if other.scheduled and other.slot > mine.slot), default=None)
+    known = [other.slot for other in others if other.scheduled and other.slot > mine.slot]
+    following = min([*known, *([mine.following] if mine.following is not None else [])], default=None)
     return following is not None and now - mine.slot > (following - mine.slot) / 2
 
 

@@ -47,7 +47,7 @@ def own_project(own: Own) -> Project:
     """
     values = values_of(own)
     text = recipe_text(values, _summary(own), _comments(own, values), _remarks(values))
-    starts = own.task == "own" and dict(own.grader or {}) == STARTER
+    starts = own.task == "own" and dict(own.grader or {}) == STARTER and not own.here  # one that is there is the user's
     files = {
         RECIPE: text.encode(),
         **({extras.GRADERS: extras.graders()} if starts else {}),

@@ -6,6 +6,7 @@ is a subclass of :class:`StageResult`, which reads its files.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -57,8 +58,14 @@ class Observer(Protocol):
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         """A stage has done ``done`` of ``total``."""
 
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Within the block, a phase of a training step is in progress; one that hangs may be ended."""
+
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Durable figures of a stage: they will not be reported again."""
+        """Durable figures of a stage: they will not be reported again, except the last ones by ``resumed``."""
+
+    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """The last durable figures of an earlier process, which a kill may have kept from reporting them."""
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Durable samples of a stage at a step."""
@@ -70,7 +77,13 @@ class Silent:
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         pass
 
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        pass
+
+    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         pass
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:

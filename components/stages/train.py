@@ -194,6 +194,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
             interrupted=context.ended_by(interruption),
             samples=recipe.limits.samples,
             memory=Watch(device, baseline, plan.estimate.peak),
+            phase_limit=context.observer.phase,
         )
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)
@@ -262,7 +263,7 @@ def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
 
 def _observe(context: Context, trainer: Any) -> None:
     """Drive the loop; figures are reported when the checkpoint that covers them is durable."""
-    from ratchet.components.training.loop import Committed, Samples
+    from ratchet.components.training.loop import Committed, Resumed, Samples
 
     pending: list[tuple[int, Mapping[str, float]]] = []
     samples: list[Samples] = []
@@ -276,6 +277,10 @@ def _observe(context: Context, trainer: Any) -> None:
             continue
         if isinstance(event, Samples):
             samples.append(event)
+            continue
+        if isinstance(event, Resumed):
+            context.observer.resumed("train", [(point.step, point.values) for point in event.points])
+            samples = [event.samples] if event.samples else []
             continue
         pending.append((event.step, event.values))
         accuracy = event.values.get("eval_sampled_accuracy", accuracy)

@@ -32,7 +32,7 @@ from ratchet.components.checkpoints import (
     weights_of,
 )
 from ratchet.components.faults import point
-from ratchet.components.files import write_json
+from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.policy.adapters import Reference
@@ -47,7 +47,7 @@ from ratchet.components.training.actor import Actor
 from ratchet.components.training.critic import Critic
 from ratchet.components.training.device_memory import Watch
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
-from ratchet.components.training.meters import Means, Phases
+from ratchet.components.training.meters import Means, PhaseLimit, Phases, unlimited
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
@@ -83,7 +83,15 @@ class Committed:
     step: int
 
 
-Event = StepMetrics | Samples | Committed
+@dataclass(frozen=True)
+class Resumed:
+    """What the checkpoint that a run begins from covers since the one before: a kill may have come before anybody noted it."""
+
+    points: Sequence[StepMetrics]
+    samples: Samples | None
+
+
+Event = StepMetrics | Samples | Committed | Resumed
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ class Setting:
     interrupted: Callable[[], bool] = lambda: False  # called after each step: whether to commit and end early
     samples: int | None = None  # completions, over all resumed runs, after which no step begins
     memory: Watch | None = None
+    phase_limit: PhaseLimit = unlimited  # ends a phase that hangs
     gold: RewardFunction = grade_numbers  # judges completions for the figures
 
     @property
@@ -161,6 +170,7 @@ class Trainer:
         if state is not None:
             self.progress = Progress.resumed(state, self.environment)
             self.budget = self._budget()
+            yield self._resumed()
         else:
             yield self._noted(self._evaluate())
             yield self._commit()
@@ -196,7 +206,8 @@ class Trainer:
         return self.points[-1]
 
     def _evaluate(self) -> StepMetrics:
-        result = self.setting.evaluate(self.actor.policy)
+        with self.setting.phase_limit("dev evaluation"):
+            result = self.setting.evaluate(self.actor.policy)
         self._stop(self.progress.sentinel.observe_dev(self.progress.step, result, self.setting.train.sentinel))
         values = dict(result.figures)
         score = values["eval_sampled_accuracy"]
@@ -209,11 +220,19 @@ class Trainer:
             write_json(samples_file(self.setting.checkpoints, self.samples.step), list(self.samples.rows))
             yield self.samples
 
+    def _resumed(self) -> Resumed:
+        step, checkpoints = self.progress.step, self.setting.checkpoints
+        points = [StepMetrics(at, values) for at, values in read_json(metrics_file(checkpoints, step))]
+        samples = samples_file(checkpoints, step)
+        return Resumed(points, Samples(step, read_json(samples)) if samples.exists() else None)
+
     def _commit(self) -> Committed:
         # Metrics before the checkpoint: a run killed in between repeats these steps and writes the same file again. The other
         # way round, the steps would count as done and their metrics would be lost.
         step, checkpoints = self.progress.step, self.setting.checkpoints
-        if self.points:
+        if not self.points:
+            return Committed(step)
+        with self.setting.phase_limit("save"):
             write_json(metrics_file(checkpoints, step), [[at.step, dict(at.values)] for at in self.points])
             self.points = []
             state = self.progress.state(self.setting.identity, self.environment)
@@ -223,7 +242,7 @@ class Trainer:
         return Committed(step)
 
     def _step(self) -> StepMetrics:
-        train, step, phases, figures = self.setting.train, self.progress.step, Phases(), Means()
+        train, step, phases, figures = self.setting.train, self.progress.step, Phases(self.setting.phase_limit), Means()
         self.budget.begin(step)  # numbers this step's calls, by which a rebuild looks them up
         rollouts, values = self._roll_out(step, phases)
         with self._compiled():

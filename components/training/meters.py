@@ -1,8 +1,8 @@
 """Figures of a training step, each a mean with its own denominator, and where the time went."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -41,10 +41,23 @@ class Means:
         return {name: total / self._counts[name] for name, total in zip(counted, sums, strict=True)}
 
 
+PhaseLimit = Callable[[str], AbstractContextManager[None]]
+
+
+def unlimited(phase: str) -> AbstractContextManager[None]:
+    """No limit on the time of a phase."""
+    return nullcontext()
+
+
 class Phases:
     """Wall-clock seconds by phase of a step."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: PhaseLimit = unlimited) -> None:
+        """
+        Args:
+            limit: what ends a phase that hangs, by the phase's name.
+        """
+        self._limit = limit
         self._started = time.monotonic()
         self._seconds: dict[str, float] = {}
 
@@ -52,7 +65,8 @@ class Phases:
     def __call__(self, name: str) -> Iterator[None]:
         """Count the block towards a phase."""
         started = time.monotonic()
-        yield
+        with self._limit(name):
+            yield
         self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - started
 
     def values(self, tokens: int) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """``ratchet ui``: MLflow and Prefect in the browser, on the loopback address."""
 
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from ratchet.components.home import Home
     from ratchet.flows.servers.start import Process
+
+LIGHT = {"MLFLOW_WORKERS": "1", "MLFLOW_UVICORN_OPTS": "--log-level warning"}  # for one person; MLflow's four take 1.4 GB
 
 
 def ui(
@@ -23,31 +27,52 @@ def ui(
     Example: ratchet ui --port 5001; in another shell, eval "$(ratchet ui --env)" and then prefect deployment ls
     """
     from ratchet.components.home import Home
+    from ratchet.flows.settings import apply
+
+    if env:
+        print_environment(prefect_port)
+        return
+    home = Home.here()
+    apply(home)
+    serve_pages(home, port, prefect_port, browser)
+
+
+def print_environment(prefect_port: int) -> None:
+    """A line for ``eval "$(...)"``, which does not see our exit code: after a failure, a line that fails in that shell.
+
+    Raises:
+        RatchetError: if no server of this project has the port.
+    """
+    from ratchet.components.home import Home
     from ratchet.flows.servers import api_token
     from ratchet.flows.servers import start as servers
     from ratchet.flows.settings import apply
 
-    home = Home.here()
-    apply(home)
-    if env:
-        typer.echo(api_token.shell_line(servers.shell_environment(home, prefect_port)))
-        return
-    serve_pages(home, port, prefect_port, browser)
+    try:
+        home = Home.here()
+        apply(home)
+        line = api_token.shell_line(servers.shell_environment(home, prefect_port))
+    except Exception:
+        typer.echo("false")  # nothing would succeed, and the next command talk to whatever server the shell knew before
+        raise
+    typer.echo(line)
 
 
 def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> None:
     """Start what is not running yet, print the addresses, and wait until stopped."""
     from ratchet.flows.servers import start as servers
+    from ratchet.flows.servers.api_token import folder
 
     remote = home.tracking_uri.startswith(("http:", "https:"))
     if not remote:
         servers.require_free(port, "--port")
     mlflow = home.tracking_uri if remote else f"http://{servers.HOST}:{port}"
     with servers.shared_server(home, prefect_port) as prefect:
-        ours = [] if remote else [start_mlflow(home, port)]
+        log = folder(home) / "mlflow.log"
+        ours = [] if remote else [start_mlflow(home, port, log)]
         try:
             for server in ours:
-                servers.wait_until_healthy(f"{mlflow}/health", server)
+                servers.wait_until_healthy(f"{mlflow}/health", server, f"in {log}")
             typer.echo(f"MLflow:  {mlflow}", err=True)
             show_prefect(home, prefect_port, browser)
             while all(child.poll() is None for child in [*prefect, *ours]):
@@ -70,13 +95,14 @@ def show_prefect(home: "Home", port: int, browser: bool) -> None:
         webbrowser.open(link.as_uri())
 
 
-def start_mlflow(home: "Home", port: int) -> "Process":
-    """Start MLflow's server on the project's database; it may not answer yet."""
+def start_mlflow(home: "Home", port: int, log: Path) -> "Process":
+    """Start MLflow's server on the project's database; it may not answer yet. What it prints is in the log."""
     from ratchet.components.registry.relocation import settle
     from ratchet.flows.servers import start as servers
 
     settle(home, lambda text: typer.echo(text, err=True))
     home.artifacts.mkdir(parents=True, exist_ok=True)
     arguments = ["server", "--host", servers.HOST, "--port", str(port), "--default-artifact-root", home.artifacts.as_uri()]
+    light = {name: os.environ.get(name, value) for name, value in LIGHT.items()}
     # Through the environment: every user of the machine can see arguments, and a database URL may contain a password.
-    return servers.start("mlflow", arguments, MLFLOW_BACKEND_STORE_URI=home.tracking_uri)
+    return servers.start("mlflow", arguments, log, MLFLOW_BACKEND_STORE_URI=home.tracking_uri, **light)

@@ -74,20 +74,29 @@ def holder_of(port: int) -> str:
         return "a process of another user"
 
 
-def start(module: str, arguments: Sequence[str], **environment: str) -> Process:
-    """Start ``python -m module arguments`` with extra environment variables; it ends with this process, however that ends."""
+def start(module: str, arguments: Sequence[str], log: Path, **environment: str) -> Process:
+    """Start ``python -m module arguments`` with extra environment variables; it ends with this process, however that ends.
+
+    Args:
+        log: a file of its owner's alone that gets what it prints, in place of what an earlier one printed.
+    """
     python = [sys.executable, "-P", "-m"]  # -P: modules are not imported from the working directory
-    return subprocess.Popen(
-        [*python, "ratchet.flows.servers.supervisor", str(os.getpid()), *python, module, *arguments],
-        stdin=subprocess.PIPE,  # it ends with this process
-        stdout=sys.stderr,
-        env={**os.environ, **environment},
-        start_new_session=True,  # a signal to our process group must not end the supervisor
-    )
+    with open(log, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as messages:
+        return subprocess.Popen(
+            [*python, "ratchet.flows.servers.supervisor", str(os.getpid()), *python, module, *arguments],
+            stdin=subprocess.PIPE,  # it ends with this process
+            stdout=messages,
+            stderr=messages,
+            env={**os.environ, **environment},
+            start_new_session=True,  # a signal to our process group must not end the supervisor
+        )
 
 
-def wait_until_healthy(url: str, process: Process) -> None:
+def wait_until_healthy(url: str, process: Process, messages: str = "above") -> None:
     """Wait for a server's health address.
+
+    Args:
+        messages: where what it prints is.
 
     Raises:
         RatchetError: if it ends or does not answer in time.
@@ -95,7 +104,7 @@ def wait_until_healthy(url: str, process: Process) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RatchetError(f"the server at {url} exited with code {process.returncode}. Its messages are above.")
+            raise RatchetError(f"the server at {url} exited with code {process.returncode}. Its messages are {messages}.")
         if is_healthy(url):
             return
         time.sleep(0.1)

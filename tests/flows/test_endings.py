@@ -14,10 +14,9 @@ from prefect.states import Cancelling, Crashed, Running
 
 from ratchet.components.errors import ClaimLostError, DataError
 from ratchet.components.interruption import Interrupted
-from ratchet.components.records import Outcome
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.told import Told
-from ratchet.flows import endings, finetune
+from ratchet.flows import endings, finetune, running, shown
 from ratchet.flows.endings import UnsuccessfulRunError
 
 TOLD = Told("It was not better.", "The gain is 0.", "Refused.", "Look at the report.")
@@ -41,14 +40,14 @@ def result_with(status: Status, **more: Any) -> RunResult:
 def ends(monkeypatch: pytest.MonkeyPatch, status: Status) -> None:
     """Runs of the flow end with a status."""
     ended = lambda *_: endings.ended("My model", result_with(status), TOLD, "http://mlflow:5000")  # noqa: E731
-    monkeypatch.setattr(finetune, "run_to_the_end", ended)
+    monkeypatch.setattr(running, "run_to_the_end", ended)
 
 
 def raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(finetune, "run_to_the_end", fail)
+    monkeypatch.setattr(running, "run_to_the_end", fail)
 
 
 def in_prefect() -> State[Any]:
@@ -63,7 +62,7 @@ def in_prefect() -> State[Any]:
 
 @pytest.mark.parametrize("status", Status)
 def test_each_status_has_a_type_and_a_name_and_is_not_retried(monkeypatch: pytest.MonkeyPatch, status: Status) -> None:
-    monkeypatch.setattr(endings, "show", lambda *_: None)
+    monkeypatch.setattr(shown, "verdict", lambda *_: None)
     state = endings.ended("m", result_with(status), TOLD, "sqlite://")
     assert (state.type.value, state.name) == STATES[status]
     assert state.message == f"It was not better. The gain is 0. Report: {REPORT}"
@@ -120,34 +119,6 @@ def test_the_message_has_no_empty_parts() -> None:
     assert (
         endings.message_of(RunResult(Status.STOPPED), Told("It was stopped.", "", "Nothing is lost.", "")) == "It was stopped."
     )
-
-
-def test_an_artifact_that_cannot_be_created_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    def down(*_: object) -> None:
-        raise ConnectionError("refused by http://ann:hunter22@host")
-
-    monkeypatch.setattr(endings, "create_markdown_artifact", down)
-    monkeypatch.setattr(endings, "say", said.append)
-    assert endings.ended("m", result_with(Status.PROMOTED), TOLD, "sqlite://").name == "Promoted"
-    assert said == ["Prefect has no artifact of this run: refused by http://***@host"]
-
-
-@pytest.mark.parametrize(
-    ("uri", "page"),
-    [
-        ("sqlite:////p/mlflow.db", None),
-        ("http://mlflow:5000/", "http://mlflow:5000/#/runs/3f2a"),
-        ("https://ann:hunter22@mlflow.example/base", "https://mlflow.example/base/#/runs/3f2a"),
-    ],
-)
-def test_the_run_has_a_page_where_mlflow_is_a_server(uri: str, page: str | None) -> None:
-    assert endings.mlflow_page(uri, "3f2a") == page
-    table = endings.markdown_of("m", result_with(Status.REFUSED, verdict=Outcome.REJECT), TOLD, uri)
-    assert ("| MLflow run | 3f2a |" in table) == (page is None)
-    assert "| verdict | REJECT |" in table
-    assert "champion before" not in table
 
 
 # A run that a signal ends

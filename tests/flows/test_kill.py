@@ -27,7 +27,7 @@ POINTS = [
     "commit:{warmup}:files",
     "commit:{reward}:renamed",
     "train:1:update",
-    "commit:step_000004:manifest",
+    "commit:step_000004:renamed",  # before its figures are in the journal
     "train:6:update",
     "commit:{train}:files",
     "registry:logged",
@@ -148,3 +148,17 @@ def test_no_run_is_left_running_and_the_parent_is_one(killed: tuple[Path, dict[s
     found = client.search_runs([experiment.experiment_id])
     assert [r.info.run_name for r in found if r.info.status == "RUNNING"] == []
     assert len([r for r in found if "mlflow.parentRunId" not in r.data.tags]) == 1
+
+
+def test_mlflow_has_each_figure_of_training_once(killed: tuple[Path, dict[str, Any]]) -> None:
+    project, client = killed[0], client_of(killed[0])
+    (key,) = keys_of(project)["train"]
+    lines = (project / ".ratchet" / "store" / "train" / key / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    wanted = sorted((name, row["step"], value) for row in rows for name, value in row["values"].items())
+    experiment = client.get_experiment_by_name("micro")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.stage = 'train'")
+    names = {name for name, _, _ in wanted}
+    found = [(one.key, one.step, one.value) for name in names for one in client.get_metric_history(run.info.run_id, name)]
+    assert sorted(found) == wanted

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
+from rich.table import Table
 from typer.testing import CliRunner
 
 from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.home import Home
 from ratchet.components.rewards.checks.check import Check, RewardReport
+from ratchet.components.stages.results import ValidationReport
 from ratchet.flows.cli import app
 from ratchet.flows.cli.reward import read_completions
+from ratchet.flows.cli.views.console import add_reward
 from ratchet.flows.cli.views.reward import advice_table, check_table, score_table
 from tests.places import ROOT
 
@@ -112,6 +115,20 @@ def test_a_check_that_failed_says_what_to_do_and_a_waived_one_why() -> None:
     assert "another" not in text
     assert "1 of 3 checks passed, 1 not measured" in text
     assert "not measured  only 3 pairs" in text
+
+
+def test_checks_without_pairs_are_one_line_of_a_run_s_end_and_not_failures() -> None:
+    def without_pairs(name: str) -> Check:
+        return Check(name, None, None, None, 0.65, False, "give pairs", waived="no pairs")
+
+    checks = [without_pairs("pair_accuracy"), without_pairs("text_invariance"), Check("range", 1.0, None, None, 0.0, True, "")]
+    found = RewardReport("verifier", checks).as_json()
+    table = Table.grid()
+    add_reward(table, ValidationReport(**{**found, "advice": {}}))
+    text = shown(table)
+    assert "1 of 1 checks passed, 2 not measured" in text
+    assert "2 had nothing to measure, which the recipe waives: no pairs" in text
+    assert "pair_accuracy" not in text
 
 
 def test_advice_and_scores_are_tables() -> None:

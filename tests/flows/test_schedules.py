@@ -12,8 +12,9 @@ from prefect.events import DeploymentEventTrigger, ResourceSpecification
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe import Schedule
 from ratchet.flows.cli.schedule import chosen, ruled
+from ratchet.flows.dates import dates_of
 from ratchet.flows.finetune import finetune
-from ratchet.flows.missed import MOST, dates_of, missed_slots
+from ratchet.flows.missed import MOST, missed_slots
 from ratchet.flows.schedules import schedule_of
 from tests.places import MICRO, ROOT
 

@@ -69,7 +69,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch, ran: Ran) -> Callable[..., Client]:
             ran.append((name, given))
             return SimpleNamespace(id=ELSEWHERE)
 
-        def at_home(recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
+        def at_home(story: Any, recipe: str, overrides: list[str], until: str | None, slot: str | None) -> Any:
             ran.append(("here", {"recipe": recipe, "overrides": overrides, "until": until, "slot": slot}))
             return local.pop(0)
 

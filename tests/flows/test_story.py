@@ -17,6 +17,7 @@ from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Run
 from ratchet.components.stages.stage import Stage
 from ratchet.flows import finetune as story
+from ratchet.flows import running
 from tests.run.runs import CHECK, make_stages, new_run, verdict
 
 CHAMPION = Promotion(4, "7", "6", "weights", "gate", "v", None, "other", "then")
@@ -291,6 +292,6 @@ def test_a_run_that_does_not_judge_evaluates_a_candidate_that_was_judged_before(
 
 def test_a_stage_that_no_run_stops_at_is_named_with_those_it_can() -> None:
     with pytest.raises(RecipeError, match=r"unknown stage 'champion'\. Use one of data, reward, train, evaluate, plan, gate"):
-        story.stop_named("champion")
-    assert story.stop_named(None) is None
-    assert story.stop_named("plan") is Stage.PLAN
+        running.stop_named("champion")
+    assert running.stop_named(None) is None
+    assert running.stop_named("plan") is Stage.PLAN

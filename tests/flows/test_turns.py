@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import Pause
 from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running, Scheduled
 
@@ -93,6 +94,18 @@ def test_a_missed_slot_that_begins_is_skipped_and_its_record_says_so(tmp_path: P
     assert state is not None
     assert (state.name, state.is_completed()) == ("Skipped", True)
     assert slots.abandoned(project.ledger) == []
+
+
+@pytest.mark.parametrize(("active", "name"), [(True, "Skipped"), (False, None)])
+def test_a_missed_slot_whose_successor_prefect_has_not_made_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, active: bool, name: str | None
+) -> None:
+    late = flow_run(0, Running())  # three hours late
+    prefect = FakePrefect(late)
+    hourly = SimpleNamespace(schedule=IntervalSchedule(interval=timedelta(hours=1)), active=active)
+    prefect.__dict__["read_deployment"] = lambda _: SimpleNamespace(schedules=[hourly])
+    state = not_now(monkeypatch, new_project(tmp_path, "schedule.missed=none"), prefect, late)
+    assert (state and state.name) == name
 
 
 def test_an_older_one_goes_first_and_this_process_ends(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

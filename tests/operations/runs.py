@@ -87,7 +87,6 @@ class Runs:
             return any(path.stat().st_mtime > begun for path in found if path.exists())
 
         self.wait_for(committed)
-        time.sleep(1)  # a kill between a checkpoint and its figures in the journal loses those figures (docs/operations.md)
 
     def results(self) -> list[dict[str, Any]]:
         """What the ledger says about the runs that ended, the oldest first."""

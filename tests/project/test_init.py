@@ -90,17 +90,19 @@ def test_ci_and_deploy_add_a_file_each(place: Path) -> None:
     assert f"name: {recipe(place).name}\n" in (place / "prefect.yaml").read_text()
 
 
-def test_a_function_of_ones_own_is_gold(place: Path) -> None:
+@pytest.mark.parametrize("file", ["mine.py", "graders.py"])  # the second is also the name of the function to start from
+def test_a_function_of_ones_own_is_gold(place: Path, file: str) -> None:
     bills(place / "b.jsonl")
     source = (
         "def grade(sample, item):\n    return float((sample['output_json'] or {}).get('total') == item['expected']['total'])\n"
     )
-    (place / "mine.py").write_text(source)
-    said = call("--data", "b.jsonl", "--grader", "mine.py:grade", "--yes").stderr
+    (place / file).write_text(source)
+    said = call("--data", "b.jsonl", "--grader", f"{file}:grade", "--yes").stderr
     assert "grade(sample, item), protocol openai" in said
     settings = recipe(place).gold_settings
-    assert (settings.type, settings.scores, getattr(settings, "file", None)) == ("file", "binary", "mine.py:grade")
-    assert "graders.py" not in files(place)
+    assert (settings.type, settings.scores, getattr(settings, "file", None)) == ("file", "binary", f"{file}:grade")
+    assert files(place) == USUAL | {"b.jsonl", file}
+    assert (place / file).read_text() == source
 
 
 @pytest.mark.slow

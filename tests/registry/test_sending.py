@@ -106,6 +106,21 @@ def test_a_refused_record_is_left_out_and_said_and_the_others_are_sent(journal: 
     ]
 
 
+def test_of_figures_that_may_have_been_recorded_mlflow_gets_what_it_lacks(journal: Journal) -> None:
+    class HasTwos(Mlflow):
+        def lacking(self, run: str, points: Sequence[tuple[int, int, dict[str, float]]]) -> list[Any]:
+            self.requests.append(("lacking", run, points))
+            return [(at, step, {} if step == 2 else values) for at, step, values in points]
+
+    mlflow, threes = HasTwos(), (3, {"loss": 3.0})
+    journal.append("lacking", at=17, stage="train", points=[*TWOS, threes])
+    sent(journal, mlflow)
+    assert mlflow.requests[len(ALL) :] == [
+        ("lacking", "c1", [(17, 2, {"loss": 2.0}), (17, 3, {"loss": 3.0})]),
+        ("timed", "c1", [(17, 2, {}), (17, 3, {"loss": 3.0})]),
+    ]
+
+
 def test_a_killed_run_is_closed_by_the_id_that_mlflow_knows(journal: Journal, tmp_path: Path) -> None:
     journal.append("killed", at=17, model="m", run_id="ours", reason="gone")
     mlflow = Mlflow()

@@ -107,6 +107,17 @@ def test_a_run_that_was_deleted_is_begun_again(tracker: Tracker) -> None:
     assert (again != first, tracker.has_run(again)) == (True, True)
 
 
+def test_a_run_lacks_the_steps_of_a_figure_that_nobody_logged(tracker: Tracker) -> None:
+    run = tracker.open_run("figures", {}, None)
+    tracker.timed(run, [(1000, 1, {"loss": 1.0, "kl": 0.1}), (2000, 2, {"loss": 0.5})])
+    asked = [(9000, 2, {"loss": 0.5, "kl": 0.2}), (9000, 3, {"loss": 0.25})]
+    assert tracker.lacking(run, asked) == [(9000, 2, {"kl": 0.2}), (9000, 3, {"loss": 0.25})]
+    for _ in range(2):
+        tracker.timed(run, tracker.lacking(run, asked))
+    history = [(one.step, one.value, one.timestamp) for one in tracker.client.get_metric_history(run, "loss")]
+    assert history == [(1, 1.0, 1000), (2, 0.5, 2000), (3, 0.25, 9000)]
+
+
 # Faults of MLflow
 
 

@@ -82,6 +82,11 @@ class FakeTracker:
         for _, _, values in points:
             self.logged.setdefault(run_id, {}).update(values)
 
+    def lacking(self, run_id: str, points: Sequence[tuple[int, int, Mapping[str, float]]]) -> list[Any]:
+        return [
+            (at, step, {k: v for k, v in values.items() if k not in self.logged.get(run_id, {})}) for at, step, values in points
+        ]
+
     def dataset(self, run_id: str, name: str, md5: str, source: str, profile: Mapping[str, Any]) -> None:
         self.inputs.append((run_id, md5))
 

@@ -66,6 +66,15 @@ def test_a_thread_sends_and_leaves_no_file(run: Run) -> None:
     assert list(run.project.home.journals.iterdir()) == []
 
 
+def test_figures_that_were_recorded_are_not_logged_twice(run: Run) -> None:
+    tracker = tracker_of(run)
+    run.begin()
+    run.metrics("train", [(1, {"reward": 1.0})])
+    run.resumed("train", [(1, {"reward": 2.0, "kl": 0.5})])
+    run.figures.send()
+    assert tracker.logged == {"run0/train": {"reward": 1.0, "kl": 0.5}}
+
+
 def test_a_run_that_records_nothing_does_not_touch_mlflow(run: Run) -> None:
     tracker = away(run)
     with run.figures.being_sent():

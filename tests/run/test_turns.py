@@ -62,6 +62,9 @@ def test_no_missed_slot_runs_once_the_next_is_nearer() -> None:
     assert actions([1, 2], 2.1, one(3), missed="none") == [Action.SKIP, Action.GO]
     assert actions([2], 2.6, one(3), missed="none") == [Action.SKIP]
     assert actions([2], 2.6, one(3)) == [Action.GO]
+    unmade = replace(one(2), following=at(3))  # by Prefect, which makes a few runs ahead
+    assert turn_of(unmade, [], Schedule(missed="none"), at(2.4)).action is Action.GO
+    assert turn_of(unmade, [], Schedule(missed="none"), at(26)).action is Action.SKIP
 
 
 @pytest.mark.parametrize(

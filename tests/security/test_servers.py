@@ -238,6 +238,22 @@ def test_prefect_lists_what_was_deployed(deployed: Door, command: str, shows: st
     assert shows in done.stdout
 
 
+def test_prefect_lists_what_a_schedule_serves(doors: dict[str, Door]) -> None:
+    """The line of docs/servers.md, while ``ratchet schedule`` runs and no ``ratchet ui``."""
+    door = doors["serve"]
+    done = shell(door, "prefect deployment ls && prefect work-pool ls && prefect flow-run ls", door.project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "finetune/micro" in done.stdout
+    assert "Flow Runs" in done.stdout
+
+
+def test_ui_prints_two_addresses_and_nothing_else(doors: dict[str, Door]) -> None:
+    door = doors["ui"]
+    mlflow, prefect = door.printed.splitlines()
+    assert mlflow == f"MLflow:  http://127.0.0.1:{door.mlflow_port}"
+    assert prefect.startswith("Prefect: file://")
+
+
 def test_env_prints_one_line_for_a_shell_and_nothing_else(doors: dict[str, Door]) -> None:
     door = doors["ui"]
     command = [sys.executable, "-m", "ratchet", "ui", "--env", "--prefect-port", str(door.port)]

@@ -1,6 +1,7 @@
 """Finished stages made by hand, and the key under which a stage is looked for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,22 @@ class Watching:
     def __init__(self) -> None:
         self.steps: list[tuple[str, int, int]] = []
         self.points: list[tuple[int, Mapping[str, float]]] = []
+        self.repeated: list[tuple[int, Mapping[str, float]]] = []
         self.tables: list[int] = []
+        self.phases: list[str] = []
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         self.steps.append((stage, done, total))
 
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        self.phases.append(name)
+        return nullcontext()
+
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         self.points += points
+
+    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        self.repeated += points
 
     def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         self.tables.append(step)

@@ -156,6 +156,9 @@ def training(tmp_path: Path) -> Training:
     return Training(tmp_path)
 
 
+PHASES = {"dev evaluation", "rollout", "reward", "reference", "values", "figures", "update", "save"}
+
+
 def test_training_leaves_a_policy_its_figures_and_its_facts_and_reports_what_is_durable(training: Training) -> None:
     context = training.context()
     made = training.run(context)
@@ -165,6 +168,7 @@ def test_training_leaves_a_policy_its_figures_and_its_facts_and_reports_what_is_
     assert (facts.algorithm, facts.k, facts.steps, facts.stopped, facts.exact) == ("grpo", 4, 2, None, True)
     assert [step for step, _ in made.points] == [step for step, _ in watching(context).points]
     assert watching(context).steps[-1] == ("train", 2, 2)
+    assert set(watching(context).phases) == PHASES
     assert not context.store.work("train", made.key).exists()
 
 
@@ -276,7 +280,8 @@ def test_an_interrupted_training_is_not_finished_and_resumes_to_the_same_candida
         training.run(replace(training.context(), compute=False))
     again = training.context()
     resumed = training.run(again)
-    assert watching(again).points[0][0] > 0  # what was durable is not reported a second time
+    assert [step for step, _ in watching(again).repeated] == [1, 1]  # what the last checkpoint covers, and nothing else
+    assert watching(again).points[0][0] == 2
     whole = training.run(Training(training.place / "whole").context())
     assert resumed.weights == whole.weights != training.start.weights
     assert (resumed.facts, [step for step, _ in resumed.points]) == (whole.facts, [step for step, _ in whole.points])

@@ -1,7 +1,7 @@
 """The whole loop on a toy task. Runs that are killed are in test_resume.py."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain, repeat, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ratchet.components.policy.log_probs import completion_log_probs
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Train
 from ratchet.components.recipe.presets import PRESETS
-from ratchet.components.training.loop import Committed, Samples, StepMetrics, Trainer
+from ratchet.components.training.loop import Committed, Resumed, Samples, StepMetrics, Trainer
 from ratchet.components.training.progress import sampled_rows, training_history
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.toy import ROWS, build, digits, everything, finish, policy_weights, setting, short, steps_of
@@ -79,6 +79,14 @@ def test_an_interrupted_run_loses_no_step_and_ends_bitwise_as_well(tmp_path: Pat
     assert rest.progress == whole.progress
 
 
+def test_a_resumed_run_begins_with_what_the_last_commit_covers(tmp_path: Path) -> None:
+    """A kill after that commit may have come before anybody noted it."""
+    events = list(takewhile(lambda event: event != Committed(2), build(setting(tmp_path)).run()))
+    *points, samples = events[events.index(Committed(0)) + 1 :]
+    assert [type(event) for event in points] == [StepMetrics] * 3  # two steps, and the evaluation after the second
+    assert next(build(setting(tmp_path)).run()) == Resumed(points, samples)
+
+
 def test_an_interruption_commits_the_step_it_comes_at_and_ends_the_run(tmp_path: Path) -> None:
     trainer = build(setting(tmp_path, interrupted=iter([False, False, True]).__next__))
     events = list(trainer.run())
@@ -113,7 +121,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     first = build(setting(tmp_path))
     finish(first)
     again = build(setting(tmp_path))
-    assert list(again.run()) == []
+    assert finish(again) == []
     assert same(everything(again), everything(first))
 
 
@@ -554,7 +562,7 @@ def test_a_stopped_run_stays_stopped_when_it_is_resumed(tmp_path: Path) -> None:
     poison_gradients(trainer)
     finish(trainer)
     again = build(setting(tmp_path))
-    assert list(again.run()) == []
+    assert finish(again) == []
     assert again.progress.stopped == "nonfinite"
 
 

@@ -37,6 +37,11 @@ class Check:
         return self.passed is False and self.waived is None
 
     @property
+    def nothing_to_measure(self) -> bool:
+        """Whether it failed for lack of anything to measure, and the recipe accepts that."""
+        return self.passed is False and self.value is None and self.waived is not None
+
+    @property
     def state(self) -> str:
         """``passed``, ``failed``, ``waived`` or ``not measured``: what people are shown."""
         if self.passed is None:
@@ -121,7 +126,7 @@ class RewardReport:
     @property
     def counts(self) -> str:
         """How many checks passed, of those measured; and how many were not."""
-        measured = [check for check in self.checks if check.passed is not None]
+        measured = [check for check in self.checks if check.passed is not None and not check.nothing_to_measure]
         said = f"{sum(check.passed is True for check in measured)} of {len(measured)} checks passed"
         missing = len(self.checks) - len(measured)
         return f"{said}, {missing} not measured" if missing else said

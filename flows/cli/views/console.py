@@ -1,5 +1,6 @@
 """The display of a run: one live line per stage, on stderr."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -142,8 +143,11 @@ def duration(seconds: float) -> str:
 def add_reward(table: Table, report: ValidationReport) -> None:
     """How many checks passed and how many were not measured, and what the failed ones found."""
     table.add_row(*said_of(report))
+    nothing = Counter(check["waived"] for check in report.checks if check["waived"] is not None and check["value"] is None)
+    for reason, checks in nothing.items():
+        table.add_row("", escape(visible(f"{checks} had nothing to measure, which the recipe waives: {reason}")))
     for check in report.checks:
-        if check["passed"] is False:
+        if check["passed"] is False and not (check["waived"] is not None and check["value"] is None):
             found = f"{check['name']} {_number(check['value'])} against {check['threshold']:g}"
             seen, waived = f" ({check['detail']})" if check["detail"] else "", check["waived"]
             note = f"FAILED{seen}. {check['advice']}" if waived is None else f"failed, waived: {waived}"

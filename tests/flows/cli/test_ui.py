@@ -1,10 +1,12 @@
-"""``ratchet ui``: what it started is stopped whenever it ends."""
+"""``ratchet ui``: what it started is stopped whenever it ends, and a shell that evaluates ``--env`` sees a failure."""
 
+import subprocess
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
+from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
 from ratchet.flows.cli import ui
 from ratchet.flows.servers import start as servers
@@ -26,3 +28,36 @@ def test_mlflow_is_stopped_even_while_it_starts(home: Home, monkeypatch: pytest.
     with pytest.raises(SystemExit):
         ui.serve_pages(home, 5000, 4200, browser=False)
     assert [call.args[0] for call in stop.call_args_list] == [mlflow, prefect]
+
+
+def evaluated(line: str) -> int:
+    """The exit code of ``eval "$(...)" && true`` in a shell that the command printed this to."""
+    return subprocess.run(["sh", "-c", 'eval "$1" && true', "sh", line], check=False, timeout=20).returncode
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, and none of its settings in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RATCHET_HOME", raising=False)
+    monkeypatch.setattr("ratchet.flows.settings.apply", Mock())
+    return tmp_path
+
+
+def test_eval_of_env_fails_without_a_server(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RatchetError, match="no Prefect server of this project runs on port 4200"):
+        ui.print_environment(4200)
+    assert evaluated(capsys.readouterr().out) != 0
+
+
+def test_eval_of_env_fails_with_a_token_that_others_can_read(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(servers, "is_running", lambda *_: True)
+    token = project / ".ratchet" / "server" / "token"
+    token.parent.mkdir(parents=True)
+    token.write_text(f"ann:{'x' * 40}", encoding="utf-8")
+    token.chmod(0o644)
+    with pytest.raises(RatchetError, match="other users can read"):
+        ui.print_environment(4200)
+    assert evaluated(capsys.readouterr().out) != 0
