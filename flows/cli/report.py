@@ -15,9 +15,10 @@ def report(json_output: JsonOption = False) -> None:
 
     home = Home.here()
     ledger = Ledger.to_read(home.ledger)
-    found = {"all_runs": str(write_all_runs(home, ledger)), "newest": newest_report(home, ledger)}
+    begun = bool(ledger.latest_runs(1))  # else nothing is written: this may not be a project
+    found = {"all_runs": str(write_all_runs(home, ledger)) if begun else None, "newest": newest_report(home, ledger)}
     if json_output:
         print(as_json(found))
         return
-    print(f"all runs  {found['all_runs']}")
+    print(f"all runs  {found['all_runs'] or 'there is no run yet; `ratchet run` starts one'}")
     print(f"newest    {found['newest'] or 'no run has a report yet'}")

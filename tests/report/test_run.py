@@ -310,7 +310,10 @@ def test_the_proxy_is_drawn_beside_gold() -> None:
 
 
 def test_measures_of_one_arm_alone_have_a_dash() -> None:
-    summary: dict[str, Any] = {**SUMMARY, "challenger_sampled": {**ARM, "kl_incumbent": FIGURE, "pass@2": {**FIGURE, "low": None}}}
+    summary: dict[str, Any] = {
+        **SUMMARY,
+        "challenger_sampled": {**ARM, "kl_incumbent": FIGURE, "pass@2": {**FIGURE, "low": None}},
+    }
     rows = {row["label"]: row for row in dev_rows(summary)}
     assert rows["KL to the incumbent (nats per completion)"]["before"] == "-"
     assert rows["pass@2"]["after"] == "0.912"
