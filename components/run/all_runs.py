@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ratchet.components.errors import RegistryError
 from ratchet.components.files import write_text
 from ratchet.components.home import Home
 from ratchet.components.ledger.database import now
@@ -48,7 +49,10 @@ def model_of(home: Home, ledger: Ledger, name: str, runs: Sequence[Run]) -> Mode
         runs: newest first.
     """
     entries = [entry_of(home, run) for run in reversed(runs)]
-    history = ledger.history(name)
+    try:
+        history = ledger.history(name)
+    except RegistryError as error:  # of this model: the page still has the others
+        return Model(name, entries, [], str(error))
     return Model(name, entries, reigns_of(ledger, name, history, list(reversed(runs)), entries), champion_text(history))
 
 
@@ -95,9 +99,9 @@ def sealed_of(ledger: Ledger, verdict: str, retired: Mapping[str, Any]) -> float
     known = ledger.verdict_by_digest(verdict)
     if known is None or known["record"].get("fold_digest") not in retired:
         return None
-    record = known["record"]
-    figures: Mapping[str, float] = record["figures"]
-    return figures.get(f"challenger_{record['method'].partition(':')[0]}")
+    record = known["record"]  # of any release
+    figures: Mapping[str, float] = record.get("figures") or {}
+    return figures.get(f"challenger_{record.get('method', '').partition(':')[0]}")
 
 
 def newest_report(home: Home, ledger: Ledger) -> str | None:

@@ -115,18 +115,18 @@ def _data_row(context: Context, lineage: Lineage, data: DataStage) -> Row:
     if finished is None:
         return Row("Dataset version", before, f"{now} (the rows of the earlier version are no longer in the store)")
     came, went = rows_changed(DataStage(finished, True, 0.0), data)
-    return Row("Dataset version", before, f"{now}: {came:,} rows added, {went:,} removed")
+    return Row("Dataset version", before, f"{now}: {came:,} rows added, {went:,} removed, sealed folds aside")
 
 
 def rows_changed(before: DataStage, now: DataStage) -> tuple[int, int]:
-    """How many rows of any table came, and how many went; one that changed did both."""
+    """How many rows that are not sealed came, and how many went; one that changed did both."""
     old, new = (Counter(_rows_of(stage)) for stage in (before, now))
     return (new - old).total(), (old - new).total()
 
 
 def _rows_of(stage: DataStage) -> Iterator[int]:
-    """A hash per row of any table: of a large dataset the rows themselves would not fit into memory twice."""
-    for table in stage.summary["rows"]:
+    """A hash per row: of a large dataset the rows themselves would not fit into memory twice. Sealed rows are the gate's to read."""
+    for table in (name for name in stage.summary["rows"] if not name.startswith("sealed")):
         with (stage.path / "data" / f"{table}.jsonl").open("rb") as lines:
             yield from map(hash, lines)
 

@@ -30,7 +30,7 @@ from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
 from ratchet.components.stages.stage import Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import check_writable
-from ratchet.components.text import visible
+from ratchet.components.text import redacted, visible
 from ratchet.components.user_code import function_digests
 
 if TYPE_CHECKING:
@@ -316,11 +316,12 @@ class Run:
         self._write_all_runs()
 
     def _write_all_runs(self) -> None:
-        """The run has ended and is recorded, so that a full disk must not end it otherwise."""
+        """The run has ended and is recorded: whatever fails here must not end it otherwise."""
         try:
             write_all_runs(self.project.home, self.ledger)
-        except OSError as error:
-            self.project.locks.say(f"the page over all runs was not written: {error}; `ratchet report` writes it again")
+        except Exception as error:
+            said = redacted(f"the page over all runs was not written: {error}; `ratchet report` writes it again")
+            self.project.locks.say(said)
 
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.records import Outcome
 from ratchet.components.run import record
@@ -45,9 +46,12 @@ def test_a_run_that_ends_is_on_the_page(run: Run) -> None:
     assert "ended early on request" in text
 
 
-def test_a_page_that_cannot_be_written_does_not_end_the_run_otherwise(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("No space left on device")])
+def test_a_page_that_cannot_be_written_does_not_end_the_run_otherwise(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     said: list[str] = []
     monkeypatch.setattr(record, "write_all_runs", full)
@@ -106,6 +110,15 @@ def test_what_a_champion_reached_on_sealed_items_is_shown_once_the_fold_is_retir
     assert sealed() == [None]
     run.ledger.retire("micro", "f", "promoted")
     assert sealed() == [0.9]
+
+
+def test_an_altered_history_is_said_and_hides_no_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def altered(_: str) -> list[Promotion]:
+        raise RegistryError("promotion 1 of micro was altered")
+
+    monkeypatch.setattr(run.ledger, "history", altered)
+    model = model_of(run.project.home, run.ledger, "micro", [RUN])
+    assert (model.champion, len(model.entries)) == ("promotion 1 of micro was altered", 1)
 
 
 def test_the_champion_is_told_with_who_promoted_it(run: Run) -> None:

@@ -41,6 +41,13 @@ def test_rows_of_two_versions_are_compared_by_content(run: Run) -> None:
     assert rows_changed(old, new) == (2, 1)
 
 
+def test_sealed_rows_are_not_read(run: Run) -> None:
+    files = {"data/summary.json": {"rows": {"train": 1, "sealed_0": 9}}, "data/train.jsonl": [{"id": "a"}]}
+    data = stage(run, DataStage, files, key="c0ffee03")
+    assert not (data.path / "data" / "sealed_0.jsonl").exists()
+    assert rows_changed(data, data) == (0, 0)
+
+
 def test_uncommitted_code_is_told() -> None:
     code = Code(commit="a" * 40, folder="", changed=[], diff_sha256=None, sources_sha256="b" * 64)
     assert code_text(code) == "a" * 12

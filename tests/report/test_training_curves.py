@@ -2,7 +2,7 @@
 
 import re
 
-from ratchet.components.report.curves import FOOT, LEFT, RIGHT, TOP, curves
+from ratchet.components.report.training_curves import FOOT, LEFT, RIGHT, TOP, curves
 
 POINTS = [(0, {"gold": 0.0, "proxy": 5.0}), (2, {"gold": 1.0, "proxy": 7.0, "once": 1.0}), (4, {"gold": 0.5})]
 TITLES = {"gold": "gold", "once": "once", "absent": "absent"}
