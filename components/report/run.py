@@ -5,8 +5,8 @@ from typing import Any
 
 from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, Decoding, rows_name
-from ratchet.components.report.training_curves import Points, curves
 from ratchet.components.report.theme import BLUE, FILTER, RED, page, svg
+from ratchet.components.report.training_curves import Points, curves
 
 GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
 PANELS = {

@@ -125,7 +125,7 @@ def rows_changed(before: DataStage, now: DataStage) -> tuple[int, int]:
 
 
 def _rows_of(stage: DataStage) -> Iterator[int]:
-    """A hash per row: of a large dataset the rows themselves would not fit into memory twice. Sealed rows are the gate's to read."""
+    """A hash per row, because large datasets would not fit into memory twice. Sealed rows are the gate's to read."""
     for table in (name for name in stage.summary["rows"] if not name.startswith("sealed")):
         with (stage.path / "data" / f"{table}.jsonl").open("rb") as lines:
             yield from map(hash, lines)
