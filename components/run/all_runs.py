@@ -1,7 +1,7 @@
 """The page over all runs, written beside the reports when a run ends: what the ledger knows of each."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.report.champions import Entry, Reign
 from ratchet.components.report.index import LISTED, Model, render
 from ratchet.components.run.outcome import Status
+from ratchet.components.text import redacted
 
 INDEX = "index.html"
 WORDS = {
@@ -40,6 +41,14 @@ def write_all_runs(home: Home, ledger: Ledger) -> Path:
     path = home.reports / INDEX
     write_text(path, text)
     return path
+
+
+def show_all_runs(home: Home, ledger: Ledger, say: Callable[[str], None]) -> None:
+    """Write the page at the end of a run, which is recorded by then: whatever fails here is said and ends nothing."""
+    try:
+        write_all_runs(home, ledger)
+    except Exception as error:
+        say(redacted(f"the page over all runs was not written: {error}; `ratchet report` writes it again"))
 
 
 def model_of(home: Home, ledger: Ledger, name: str, runs: Sequence[Run]) -> Model:

@@ -16,7 +16,7 @@ from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe, headline
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
 from ratchet.components.registry.system_metrics import system_metrics
-from ratchet.components.run.all_runs import write_all_runs
+from ratchet.components.run.all_runs import show_all_runs
 from ratchet.components.run.figures import Figures
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
@@ -30,7 +30,7 @@ from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
 from ratchet.components.stages.stage import Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import check_writable
-from ratchet.components.text import redacted, visible
+from ratchet.components.text import visible
 from ratchet.components.user_code import function_digests
 
 if TYPE_CHECKING:
@@ -313,15 +313,7 @@ class Run:
         self.figures.tags({"status": said["status"], "verdict": str(said["verdict"])})
         self.figures.end(None, "FINISHED")
         self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": told_of(self, result).sentence})
-        self._write_all_runs()
-
-    def _write_all_runs(self) -> None:
-        """The run has ended and is recorded: whatever fails here must not end it otherwise."""
-        try:
-            write_all_runs(self.project.home, self.ledger)
-        except Exception as error:
-            said = redacted(f"the page over all runs was not written: {error}; `ratchet report` writes it again")
-            self.project.locks.say(said)
+        show_all_runs(self.project.home, self.ledger, self.project.locks.say)
 
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.

@@ -9,7 +9,7 @@ import pytest
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.records import Outcome
-from ratchet.components.run import record
+from ratchet.components.run import all_runs
 from ratchet.components.run.all_runs import champion_text, entry_of, model_of, newest_report, reigns_of, write_all_runs
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Ending, Run
@@ -54,7 +54,7 @@ def test_a_page_that_cannot_be_written_does_not_end_the_run_otherwise(
         raise error
 
     said: list[str] = []
-    monkeypatch.setattr(record, "write_all_runs", full)
+    monkeypatch.setattr(all_runs, "write_all_runs", full)
     run.project.locks = replace(run.project.locks, say=said.append)
     run.begin()
     run.ending = Ending(Status.FINISHED)
