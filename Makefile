@@ -34,7 +34,7 @@ types: $(STAMP)
 
 check: lint types test
 
-# The site of docs/, in site/. Open site/index.html.
+# The site of docs/, in site/. Open site/index.html; its search needs a server: python -m http.server --directory site.
 docs: $(or $(wildcard $(STAMP)),$(DOCS))
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 

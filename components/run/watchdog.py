@@ -90,7 +90,10 @@ class Watchdog:
 
     def _end(self, phase: Phase) -> None:
         self._stalled = phase
-        self._write(phase)
+        # In a thread of its own: the disk to which it is written may be what hangs.
+        writer = threading.Thread(target=self._write, args=(phase,), name="stacks", daemon=True)
+        writer.start()
+        writer.join(self.grace / 2)
         if self._former is not None and phase.thread == threading.main_thread().ident:
             signal.pthread_kill(phase.thread, SIGNAL)  # a system call returns, and the handler raises
         until = time.monotonic() + self.grace
@@ -102,10 +105,13 @@ class Watchdog:
             self.leave(STALLED)
 
     def _write(self, phase: Phase) -> None:
-        self.stacks.parent.mkdir(parents=True, exist_ok=True)
-        with self.stacks.open("w", encoding="utf-8") as file:
-            print(f"process {os.getpid()}, phase {phase.name}", file=file, flush=True)  # faulthandler writes to the descriptor
-            faulthandler.dump_traceback(file, all_threads=True)
+        try:
+            self.stacks.parent.mkdir(parents=True, exist_ok=True)
+            with self.stacks.open("w", encoding="utf-8") as file:
+                print(f"process {os.getpid()}, phase {phase.name}", file=file, flush=True)  # faulthandler writes to it
+                faulthandler.dump_traceback(file, all_threads=True)
+        except OSError as error:  # a full disk, for example
+            print(f"cannot write {self.stacks}: {error}", file=sys.stderr, flush=True)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if self._phase is not None and self._phase is self._stalled:

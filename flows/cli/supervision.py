@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
+from ratchet.components.run.watchdog import STALLED
 from ratchet.components.text import redacted
 from ratchet.components.user_code import check_process, own_process
 from ratchet.flows.cli.options import invocation
@@ -205,6 +206,10 @@ def _vanished(status: int, received: list[int]) -> Ending:
     stopped = received[0] if received and (status == 0 or signal.SIGINT in received) else -status
     if stopped in received:
         return Ending(128 + stopped, error=f"{'interrupted' if stopped == signal.SIGINT else 'terminated'}; {RESUME}")
+    if status == STALLED:
+        message = f"a phase of training hung. What every thread did is in .ratchet/stalls. Correct what it waits for, and {RESUME}."
+        print(f"error: {message}", file=sys.stderr)
+        return Ending(1, error=message)
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
     message = (
         f"the process that runs the recipe {how} and left no result. Causes: the machine is out of memory (SIGKILL); a library "

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.generate.__main__ import DOCS, GENERATED
+from docs.generate.recipe_keys import walk
 from ratchet.components.errors import RatchetError
 from ratchet.components.evaluation.measures import OF_A_SAMPLE
 from ratchet.components.gate.forecast import Forecast
@@ -23,8 +25,6 @@ from ratchet.components.run.restore import Restored
 from ratchet.components.run.samples import Tried
 from ratchet.components.scaffold.meanings import meanings
 from ratchet.flows.settings import DEFAULTS
-from reference.__main__ import DOCS, GENERATED
-from reference.recipe_keys import walk
 from tests.places import ROOT
 
 SOURCES = [*(ROOT / "components").rglob("*.py"), *(ROOT / "flows").rglob("*.py"), *(ROOT / "infra").rglob("*.py")]
@@ -62,7 +62,7 @@ def subclasses(kind: type[RatchetError]) -> set[type[RatchetError]]:
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_generated_pages_are_up_to_date(name: str) -> None:
-    assert page(name) == GENERATED[name](), "run `python -m reference`"
+    assert page(name) == GENERATED[name](), "run `python -m docs.generate`"
 
 
 @pytest.mark.parametrize("part", list(walk()), ids=lambda part: part.title)

@@ -44,3 +44,17 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
 def test_files_of_the_repository_that_a_page_links_to_are_in_it(site: Path) -> None:
     assert 'href="repository/infra/index.html"' in (site / "servers.html").read_text()
     assert "docker build" in (site / "repository" / "infra" / "index.html").read_text()
+
+
+def test_the_index_for_language_models_leads_to_pages(site: Path) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (site / "llms.txt").read_text())
+    assert len(links) > 20
+    assert [link for link in links if not (site / link).is_file()] == []
+
+
+def test_the_index_for_language_models_is_in_the_form_of_llmstxt_org() -> None:
+    text = (ROOT / "llms.txt").read_text()
+    title, _, summary, *_ = text.splitlines()
+    assert title.startswith("# ")
+    assert summary.startswith("> ")
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", text) if not (ROOT / link).is_file()] == []

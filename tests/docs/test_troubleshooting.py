@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from reference.__main__ import DOCS
+from docs.generate.__main__ import DOCS
 from tests.places import ROOT
 
 PAGE = (DOCS / "troubleshooting.md").read_text().split("## By message")[1].split("### It runs")[0]

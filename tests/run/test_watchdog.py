@@ -81,6 +81,14 @@ def test_a_process_in_which_no_error_arrives_is_ended(stacks: Path) -> None:
     assert "in hang" in stacks.read_text()
 
 
+def test_a_disk_that_takes_no_stacks_does_not_keep_the_phase(capfd: pytest.CaptureFixture[str]) -> None:
+    watchdog = Watchdog(LIMIT / 3600, Path("/dev/null/stalls"), grace=LIMIT)
+    with pytest.raises(StalledError), watchdog.phase("save"):
+        wait_for_ever()
+    watchdog.close()
+    assert "cannot write /dev/null/stalls" in capfd.readouterr().err
+
+
 def test_without_a_limit_nothing_watches(stacks: Path) -> None:
     before = threading.active_count()
     with Watchdog(None, stacks).phase("rollout"):

@@ -119,6 +119,12 @@ def test_a_child_that_leaves_no_result_is_an_error(end: str, how: str) -> None:
     assert f"error: {found['error']}" in done.stderr
 
 
+def test_a_child_that_the_watchdog_ended_is_said_to_have_hung() -> None:
+    done = run("os._exit(75)")
+    assert done.returncode == 1
+    assert "a phase of training hung" in json.loads(done.stdout)["error"]
+
+
 @pytest.mark.parametrize(
     "left",
     [

@@ -12,15 +12,16 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).resolve().parents[1]
-LINK = re.compile(r"(?<!!)\]\((?![a-z]+:|#)([^)#\s]+)")
+ROOT = Path(__file__).resolve().parents[2]
+LINK = re.compile(r"(\]\(|\b(?:href|src|srcset)=\")(?![a-z]+:|#)([^)#\s\"]+)")
 PREFIX = "repository/"
-EXTRA = ("llms.txt",)
+INDEX = "llms.txt"  # for language models (llmstxt.org): at the root of the repository, and of the site
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add every file of the repository that a page leads to."""
-    waiting = [(f"docs/{file.src_uri}", file.content_string) for file in files.documentation_pages()]
+    index = (ROOT / INDEX).read_text(encoding="utf-8")
+    waiting = [(f"docs/{file.src_uri}", file.content_string) for file in files.documentation_pages()] + [(INDEX, index)]
     known: set[str] = set()
     while waiting:
         path, text = waiting.pop()
@@ -30,9 +31,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
                 page = _page(target)
                 files.append(_added(config, PREFIX + _page_name(target), page))
                 waiting.append((target, page if target.endswith(".md") else ""))
-    for name in EXTRA:
-        if (ROOT / name).is_file():
-            files.append(_added(config, name, (ROOT / name).read_text(encoding="utf-8")))
+    files.append(_added(config, INDEX, LINK.sub(lambda found: found[1] + _address(found[2]), index)))
     return files
 
 
@@ -42,9 +41,9 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     own = place.removeprefix(PREFIX) if place.startswith(PREFIX) else f"docs/{place}"
 
     def moved(found: re.Match[str]) -> str:
-        target = _resolved(own, found[1])
+        target = _resolved(own, found[2])
         site = target.removeprefix("docs/") if target.startswith("docs/") else PREFIX + _page_name(target)
-        return f"]({posixpath.relpath(site, posixpath.dirname(place) or '.')}"
+        return found[1] + posixpath.relpath(site, posixpath.dirname(place) or ".")
 
     return LINK.sub(moved, markdown)
 
@@ -53,17 +52,25 @@ def _added(config: MkDocsConfig, place: str, text: str) -> File:
     return File.generated(config, place, content=text, inclusion=InclusionLevel.NOT_IN_NAV)
 
 
+def _address(target: str) -> str:
+    """Where a file of the repository is in the site."""
+    page = target.removeprefix("docs/") if target.startswith("docs/") else PREFIX + _page_name(target)
+    return page.removesuffix("README.md").removesuffix(".md") + ("index.html" if page.endswith("README.md") else ".html")
+
+
 def _outside(path: str, text: str) -> Iterator[str]:
-    for link in LINK.findall(text):
+    for _, link in LINK.findall(text):
         target = _resolved(path, link)
         if not target.startswith("docs/"):
             yield target
 
 
 def _resolved(path: str, link: str) -> str:
-    """A link's target, from the root of the repository; of a folder its README."""
+    """A link's target, from the root of the repository; of a folder its README, of docs/ its index."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
-    return f"{target}/README.md" if (ROOT / target).is_dir() else target
+    if not (ROOT / target).is_dir():
+        return target
+    return f"{target}/index.md" if target == "docs" else f"{target}/README.md"
 
 
 def _page_name(target: str) -> str:

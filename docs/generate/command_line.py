@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import click
 import typer
 
 from ratchet.flows.cli import app
@@ -16,7 +15,7 @@ folder or the nearest above it), `--set key.path=value` (repeatable) and `--json
 ([json.md](json.md)) and everything else goes to stderr. What a command ends with: [exit_codes.md](exit_codes.md). Completion
 for your shell: `ratchet --install-completion`.
 
-This page is generated: `python -m reference`."""
+This page is generated: `python -m docs.generate`."""
 SHARED = {"--recipe", "--set", "--json", "--help"}
 
 
@@ -40,7 +39,7 @@ def commands(group: Any, prefix: str = "ratchet") -> Iterator[tuple[str, Any]]:
 
 
 def _chapter(name: str, command: Any) -> str:
-    context = click.Context(command, info_name=name, max_content_width=10_000, terminal_width=10_000)
+    context = command.make_context(name, [], resilient_parsing=True, max_content_width=10_000, terminal_width=10_000)
     usage = " ".join([name, *command.collect_usage_pieces(context)]).replace("[[", "[").replace("]]", "]")
     about = inspect.cleandoc(command.help or "")
     prose, _, example = about.partition("Example: ")
@@ -55,7 +54,7 @@ def _chapter(name: str, command: Any) -> str:
     return "\n\n".join(parts)
 
 
-def _row(parameter: Any, context: click.Context) -> str:
+def _row(parameter: Any, context: typer.Context) -> str:
     described = parameter.get_help_record(context)
     left, right = described or (parameter.make_metavar(context), "")
     return f"| `{left}` | {' '.join(right.split())} |".replace("\\", "\\\\")

@@ -25,7 +25,7 @@ Short forms: `data.source: rows.jsonl` for a source with a path; `task` beside `
 reward of several graders ([rewards.md](rewards.md)); `grader: NAME` in the gate's rules for `measure: grader/NAME`. The preset
 that `train.algorithm` names sets what the recipe leaves out under `train`: [algorithms.md](algorithms.md).
 
-This page is generated: `python -m reference`."""
+This page is generated: `python -m docs.generate`."""
 PLAIN = {bool: "true or false", int: "integer", float: "number", str: "text"}
 BOUNDS = {annotated_types.Ge: "≥", annotated_types.Gt: ">", annotated_types.Le: "≤", annotated_types.Lt: "<"}
 
@@ -45,7 +45,7 @@ class Part(NamedTuple):
 def text() -> str:
     """The page."""
     parts = list(walk())
-    places = {part.section: part for part in reversed(parts)}
+    places = {part.section: part for part in parts}
     return "\n\n".join([INTRODUCTION, *(_chapter(part, places) for part in parts)]) + "\n"
 
 

@@ -1,10 +1,10 @@
-"""``python -m reference``: write the generated pages of docs/."""
+"""``python -m docs.generate``: write the generated pages of docs/."""
 
 from pathlib import Path
 
-from reference import command_line, recipe_keys
+from docs.generate import command_line, recipe_keys
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1]
 GENERATED = {"recipe_keys.md": recipe_keys.text, "command_line.md": command_line.text}
 
 
