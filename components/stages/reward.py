@@ -51,7 +51,7 @@ def _build(context: Context, data: DataStage, start: PolicyStage, gold: GoldStag
     subject = _subject(context, gold, path, device)
     report = validate_reward(subject, data.table("pairs_heldout"), draw, settings.validation)
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
-    advice = advise(Pilot.from_json(report.pilot), report.training_curves["best_of_n"], parameters)
+    advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
     write_json(path / "report.json", without_nan({**report.as_json(), "advice": advice.as_json()}))
     context.observer.progress("reward", 1, 1, "passed" if report.passed else f"refused: {', '.join(report.failed)}")
 
