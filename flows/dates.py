@@ -3,9 +3,42 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
+from prefect import schedules as prefect
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, construct_schedule
 from prefect.schedules import Schedule
+
+from ratchet.components.errors import RecipeError
+from ratchet.components.recipe import Schedule as Rules
+from ratchet.components.recipe import seconds_of
+
+
+def schedule_of(rules: Rules) -> Schedule:
+    """The schedule of a recipe that has a rule. An interval is counted from 1970, so that a restart does not move its slots.
+
+    Raises:
+        RecipeError: if Prefect does not take the rule.
+    """
+    zone: Any = {"timezone": rules.timezone}
+    try:
+        if rules.cron is not None:
+            made = prefect.Cron(rules.cron, **zone)
+        elif rules.rrule is not None:
+            made = prefect.RRule(rules.rrule, **zone)
+        else:
+            assert rules.every is not None
+            made = prefect.Interval(
+                seconds_of(rules.every), anchor_date=datetime(1970, 1, 1, tzinfo=ZoneInfo(rules.timezone)), **zone
+            )
+        dates_of(made, datetime.now(UTC), None)
+    except (ValueError, TypeError) as error:  # pydantic's errors are of the former kind
+        ((key, text),) = rules.rules.items()
+        raise RecipeError(
+            f"schedule.{key} {text!r} gives no dates: {error}. Correct it; docs/schedules.md has examples."
+        ) from error
+    return made
 
 
 def dates_of(schedule: Schedule, start: datetime, end: datetime | None) -> list[datetime]:

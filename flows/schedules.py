@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from prefect import schedules as prefect
 from prefect.types.entrypoint import EntrypointType
 
-from ratchet.components.errors import RecipeError
-from ratchet.components.recipe import Schedule, seconds_of
+from ratchet.components.recipe import Schedule
 from ratchet.flows.cli.views.console import say
-from ratchet.flows.dates import dates_of
+from ratchet.flows.dates import dates_of, schedule_of
 from ratchet.flows.finetune import finetune
 from ratchet.flows.missed import catch_up
 from ratchet.flows.serving import Serving, serve_until_stopped
@@ -27,32 +24,6 @@ class Served:
     recipe: str  # path
     overrides: list[str]
     rules: Schedule
-
-
-def schedule_of(rules: Schedule) -> prefect.Schedule:
-    """The schedule of a recipe that has a rule. An interval is counted from 1970, so that a restart does not move its slots.
-
-    Raises:
-        RecipeError: if Prefect does not take the rule.
-    """
-    zone: Any = {"timezone": rules.timezone}
-    try:
-        if rules.cron is not None:
-            made = prefect.Cron(rules.cron, **zone)
-        elif rules.rrule is not None:
-            made = prefect.RRule(rules.rrule, **zone)
-        else:
-            assert rules.every is not None
-            made = prefect.Interval(
-                seconds_of(rules.every), anchor_date=datetime(1970, 1, 1, tzinfo=ZoneInfo(rules.timezone)), **zone
-            )
-        dates_of(made, datetime.now(UTC), None)
-    except (ValueError, TypeError) as error:  # pydantic's errors are of the former kind
-        ((key, text),) = rules.rules.items()
-        raise RecipeError(
-            f"schedule.{key} {text!r} gives no dates: {error}. Correct it; docs/schedules.md has examples."
-        ) from error
-    return made
 
 
 def serve_flows(served: Sequence[Served], limit: int) -> None:

@@ -16,11 +16,11 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from ratchet.components.run.outcome import RunResult
-from ratchet.components.run.progress import STAGES
-from ratchet.components.run.record import Display
+from ratchet.components.run.progress import STAGES, Display
 from ratchet.components.run.told import Told
 from ratchet.components.text import redacted
-from ratchet.flows.cli.views.console import say, title_of
+from ratchet.flows.cli.views.console import say
+from ratchet.flows.cli.views.words import title_of
 
 SECONDS = 10.0  # between two looks at how far a run is
 SECONDS_TO_END = 0.5  # at most, that the end of a run waits for the last one: after Ctrl-C the parent waits 1.2 s

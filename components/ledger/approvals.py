@@ -10,7 +10,7 @@ from ratchet.components.records import Outcome, Verdict
 
 
 def approve(ledger: Ledger, model: str, run_id: str, by: str, rules: str, data: str | None) -> Verdict:
-    """Approve the promotion that a run's verdict asks for; idempotent.
+    """Approve the promotion that a run's verdict asks for; idempotent: the first approval stands.
 
     Args:
         rules: digest of the recipe's current rules.
@@ -34,9 +34,9 @@ def approve(ledger: Ledger, model: str, run_id: str, by: str, rules: str, data: 
         raise RegistryError(
             f"the verdict of run {run_id} is void: it is on data {verdict.data}, and the recipe's pointer says {data}. {remedy}"
         )
-    if not approved(ledger, model, verdict):
-        with ledger.transaction() as connection:
-            connection.execute(approvals.insert().values(model=model, verdict=verdict.digest, by=by[:80], at=now()))
+    with ledger.transaction() as connection:  # a single one, so that of two approvals at once the second finds the first
+        if connection.execute(_approver(model, verdict)).first() is None:
+            connection.execute(approvals.insert().values(model=model, verdict=verdict.digest, by=by, at=now()))
     return verdict
 
 
@@ -56,9 +56,12 @@ def run_of(ledger: Ledger, model: str, verdict: Verdict) -> str:
 
 def approved(ledger: Ledger, model: str, verdict: Verdict) -> str | None:
     """Who approved a verdict."""
-    query = sa.select(approvals.c.by).where(approvals.c.model == model, approvals.c.verdict == verdict.digest)
     with ledger.transaction() as connection:
-        return connection.execute(query).scalar()
+        return connection.execute(_approver(model, verdict)).scalar()
+
+
+def _approver(model: str, verdict: Verdict) -> sa.Select[tuple[str]]:
+    return sa.select(approvals.c.by).where(approvals.c.model == model, approvals.c.verdict == verdict.digest)
 
 
 def void(ledger: Ledger, model: str, verdict: Verdict) -> str | None:

@@ -35,14 +35,26 @@ class Promotion:
     run_id: str
     at: str
     digest: str = ""
+    person: str | None = None  # who decided; of the gate's, who approved the verdict, if anybody did
 
     def chained(self, before: str) -> str:
-        """sha256 of this row and the previous one: a changed or missing row breaks the chain."""
-        return digest_of([before, {k: v for k, v in asdict(self).items() if k != "digest"}])
+        """sha256 of this row and the previous one: a changed or missing row breaks the chain.
+
+        Without a person it is what releases computed that knew of none.
+        """
+        left_out = {"digest"} if self.person is not None else {"digest", "person"}
+        return digest_of([before, {k: v for k, v in asdict(self).items() if k not in left_out}])
+
+    @property
+    def decided(self) -> str:
+        """What and who decided, for people: ``gate``, ``gate (approved by ann)``, ``rollback (ann)``."""
+        if self.person is None:
+            return self.by
+        return f"gate (approved by {self.person})" if self.by == "gate" else f"{self.by} ({self.person})"
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``history --json``."""
-        return {k: getattr(self, k) for k in ("version", "previous", "at", "by", "verdict", "run_id")}
+        return {k: getattr(self, k) for k in ("version", "previous", "at", "by", "verdict", "run_id", "person")}
 
 
 class Ledger(Verdicts, Runs):

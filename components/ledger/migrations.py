@@ -14,7 +14,7 @@ from ratchet.components.ledger.engine import shown
 from ratchet.components.ledger.tables import metadata, settings_table
 from ratchet.components.sqlite_files import sqlite_file
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 RUNS_OF_3 = sa.Table(
     "runs",
     sa.MetaData(),
@@ -123,8 +123,18 @@ def _missing_tables(connection: sa.Connection) -> None:
 
 def _first_starts(connection: sa.Connection) -> None:
     """Schema 6 added ``begun`` to ``runs``; some ledgers of schema 5 have it."""
-    if "begun" not in {column["name"] for column in sa.inspect(connection).get_columns("runs")}:
-        connection.execute(sa.text("ALTER TABLE runs ADD COLUMN begun VARCHAR(40)"))
+    _add(connection, "runs", "begun", "VARCHAR(40)")
+
+
+def _people(connection: sa.Connection) -> None:
+    """Schema 8 added who decided, and who may."""
+    _add(connection, "promotions", "person", "VARCHAR(80)")
+    _add(connection, "runs", "roles", "TEXT")
+
+
+def _add(connection: sa.Connection, table: str, column: str, kind: str) -> None:
+    if column not in {known["name"] for known in sa.inspect(connection).get_columns(table)}:
+        connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {column} {kind}"))
 
 
 MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema to the next
@@ -133,4 +143,5 @@ MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema t
     4: _missing_tables,
     5: _first_starts,
     6: _missing_tables,
+    7: _people,
 }

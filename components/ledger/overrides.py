@@ -8,6 +8,7 @@ from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.promotion import Registry, follow, reconcile
 from ratchet.components.records import Registered
+from ratchet.components.text import redacted
 
 
 class Versions(Registry, Protocol):
@@ -17,16 +18,16 @@ class Versions(Registry, Protocol):
     def check_artifact(self, name: str, version: str) -> None: ...
 
 
-def override(ledger: Ledger, registry: Versions, model: str, version: str, reason: str) -> Promotion:
+def override(ledger: Ledger, registry: Versions, model: str, version: str, reason: str, person: str) -> Promotion:
     """Make a registered version the champion without a verdict. This also corrects an alias moved by hand.
 
     Raises:
         RegistryError: if the version does not exist, its files differ from the registered ones, or it is the champion.
     """
-    return _succeed(ledger, registry, model, version, "override", reason)
+    return _succeed(ledger, registry, model, version, "override", reason, person)
 
 
-def rollback(ledger: Ledger, registry: Versions, model: str, version: str | None, reason: str | None) -> Promotion:
+def rollback(ledger: Ledger, registry: Versions, model: str, version: str | None, reason: str | None, person: str) -> Promotion:
     """Make an earlier champion the champion again; by default the previous one.
 
     Raises:
@@ -37,7 +38,7 @@ def rollback(ledger: Ledger, registry: Versions, model: str, version: str | None
     if target not in {row.version for row in history}:
         remedy = f"See `ratchet history`, or use `ratchet promote {target} --override`."
         raise RegistryError(f"version {target} of {model} was never champion. {remedy}")
-    return _succeed(ledger, registry, model, target, "rollback", reason)
+    return _succeed(ledger, registry, model, target, "rollback", reason, person)
 
 
 def _champion_before(model: str, history: list[Promotion]) -> str:
@@ -53,7 +54,9 @@ def _champion_before(model: str, history: list[Promotion]) -> str:
     return standing[-2]
 
 
-def _succeed(ledger: Ledger, registry: Versions, model: str, version: str, by: str, reason: str | None) -> Promotion:
+def _succeed(
+    ledger: Ledger, registry: Versions, model: str, version: str, by: str, reason: str | None, person: str
+) -> Promotion:
     # Before the lease: fetching and hashing a large model may take longer than the lease lasts.
     found = registry.registered(model, version)
     registry.check_artifact(model, version)
@@ -63,6 +66,7 @@ def _succeed(ledger: Ledger, registry: Versions, model: str, version: str, by: s
             raise RegistryError(f"version {version} of {model} is already the champion. There is nothing to do.")
         if champion is None or champion.version != version:
             sequence, previous = (champion.sequence, champion.version) if champion else (0, None)
-            row = Promotion(sequence + 1, version, previous, found.policy, by, None, reason, found.run_id, now())
+            said = reason and redacted(reason)
+            row = Promotion(sequence + 1, version, previous, found.policy, by, None, said, found.run_id, now(), person=person)
             ledger.promote(model, row, token=token)
         return follow(ledger, registry, model)

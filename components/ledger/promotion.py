@@ -85,11 +85,13 @@ def promote(
     verdict: str,
     run_id: str,
     fold: str,
+    approved_by: str | None = None,
 ) -> Promotion:
     """Make ``version`` the champion on the strength of a verdict; idempotent.
 
     Args:
         expected: number of promotions when the challenger was judged.
+        approved_by: who approved the verdict, if anybody did.
 
     Raises:
         StaleChampionError: if the champion changed since the verdict.
@@ -99,6 +101,6 @@ def promote(
         before = reconcile(ledger, registry, model)
         if before is None or before.verdict != verdict:
             previous = before.version if before else None
-            row = Promotion(expected + 1, version, previous, weights, "gate", verdict, None, run_id, now())
+            row = Promotion(expected + 1, version, previous, weights, "gate", verdict, None, run_id, now(), person=approved_by)
             ledger.promote(model, row, token=token, retire_fold=fold)
         return follow(ledger, registry, model)

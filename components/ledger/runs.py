@@ -19,13 +19,24 @@ class Runs(Database):
         with self.transaction() as connection:
             return connection.execute(query).scalar()
 
-    def begin_run(self, identity: str, model: str, run_id: str) -> None:
-        """Record that a run has begun, or again, in which case it replaces the one that was open."""
+    def begun_at(self, identity: str) -> str:
+        """When the open run of an identity began, in ISO 8601; now, if none is open."""
+        query = sa.select(sa.func.coalesce(runs.c.begun, runs.c.started)).where(*_open(identity))
+        with self.transaction() as connection:
+            return connection.execute(query).scalar() or now()
+
+    def begin_run(self, identity: str, model: str, run_id: str, roles: Mapping[str, list[str]] | None = None) -> None:
+        """Record that a run has begun, or again, in which case it replaces the one that was open.
+
+        Args:
+            roles: who may decide by the run's recipe: names by decision.
+        """
         with self.decision() as connection:
             first = sa.select(sa.func.coalesce(runs.c.begun, runs.c.started)).where(*_open(identity))
             begun = connection.execute(first).scalar()
             connection.execute(runs.delete().where(*_open(identity)))
-            values = {"identity": identity, "model": model, "run_id": run_id, "begun": begun}
+            text = json.dumps(roles, sort_keys=True) if roles else None
+            values = {"identity": identity, "model": model, "run_id": run_id, "begun": begun, "roles": text}
             connection.execute(runs.insert().values(**values, status="running", started=now()))
 
     def name_run(self, identity: str, before: str, run_id: str) -> None:
@@ -101,6 +112,17 @@ class Runs(Database):
             rows = list(connection.execute(sa.select(runs.c.run_id, runs.c.result).where(refused).order_by(runs.c.started)))
         return next((run_id for run_id, result in rows if _stages(result)[-1:] == [{"name": stage, "key": key}]), None)
 
+    def makers(self) -> dict[tuple[str, str | None], tuple[str, float]]:
+        """The first finished run that made a stage, and the seconds that it took, by the stage's name and key."""
+        query = sa.select(runs.c.run_id, runs.c.result).where(runs.c.result.is_not(None)).order_by(runs.c.started)
+        found: dict[tuple[str, str | None], tuple[str, float]] = {}
+        with self.transaction() as connection:
+            for run_id, result in connection.execute(query):
+                for stage in json.loads(result)["stages"]:
+                    if not stage.get("cached", True):
+                        found.setdefault((stage["name"], stage["key"]), (run_id, stage["seconds"]))
+        return found
+
     def running_runs(self) -> list[dict[str, Any]]:
         """Every run that is recorded as running, the newest first."""
         query = sa.select(runs).where(runs.c.status == "running").order_by(runs.c.started.desc())
@@ -112,6 +134,14 @@ class Runs(Database):
         with self.transaction() as connection:
             query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def roles(self, model: str) -> dict[str, list[str]]:
+        """Who may decide by the recipe of the model's newest run: names by decision."""
+        query = sa.select(runs.c.roles).where(runs.c.model == model).order_by(runs.c.started.desc()).limit(1)
+        with self.transaction() as connection:
+            text = connection.execute(query).scalar()
+        found: dict[str, list[str]] = json.loads(text) if text else {}
+        return found
 
     def times_of_runs(self, model: str) -> list[tuple[str, str | None]]:
         """When each run of a model began, and when it finished, if it did; oldest first."""

@@ -49,6 +49,16 @@ def ask_to_stop(ledger: Ledger, name: str, by: str) -> Request:
         return Request(run["run_id"], run["model"], claim["holder"], run["identity"])
 
 
+def model_of(ledger: Ledger, name: str) -> str:
+    """The model of the run whose id begins with a name.
+
+    Raises:
+        RecipeError: if there is no such run, or several begin so.
+    """
+    with ledger.transaction() as connection:
+        return str(_named(connection, name)["model"])
+
+
 def wait_for_end(ledger: Ledger, request: Request, clock: Callable[[], float] = uptime) -> str:
     """Wait until the process that was asked has let go of the run; returns the run's status.
 

@@ -65,6 +65,7 @@ promotions = sa.Table(
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("at", sa.String(40), nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),  # over the row and the digest of the previous row
+    sa.Column("person", sa.String(80)),  # who decided; of the gate's, who approved; null in rows of schema 7
 )
 # The digests of policies that releases of schema 3, which knew a policy by its weights alone, promoted.
 policies = sa.Table(
@@ -132,6 +133,7 @@ runs = sa.Table(
     sa.Column("finished", sa.String(40)),
     sa.Column("result", sa.Text),
     sa.Column("begun", sa.String(40)),  # by the first process, if another resumed the run
+    sa.Column("roles", sa.Text),  # the recipe's, as JSON, if it has any
 )
 # So that a logical date is done once, and one that a killed process left can be continued.
 slots = sa.Table(

@@ -30,7 +30,14 @@ from ratchet.components.recipe.gate import AllOf, ErrorMode, Gate, Guard, Primar
 from ratchet.components.recipe.gold import Gold, GoldValidation
 from ratchet.components.recipe.graders import GraderSettings, Multi
 from ratchet.components.recipe.limits import Limits
-from ratchet.components.recipe.loading import MAX_RECIPE_BYTES, build_recipe, default_name, load_recipe, parse_yaml
+from ratchet.components.recipe.loading import (
+    MAX_RECIPE_BYTES,
+    build_recipe,
+    default_name,
+    load_recipe,
+    parse_yaml,
+    roles_in,
+)
 from ratchet.components.recipe.measures import (
     OF_LABELS,
     OF_TEXTS,
@@ -47,6 +54,7 @@ from ratchet.components.recipe.policy import ModelWarmup, Policy, Warmup
 from ratchet.components.recipe.recipe import Recipe
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import CHECKS, Failures, Reward, RewardLora, RewardModel, RewardValidation, Term
+from ratchet.components.recipe.roles import Decision, Roles
 from ratchet.components.recipe.run_limits import RunLimits
 from ratchet.components.recipe.schedule import Schedule, When, seconds_of
 from ratchet.components.recipe.sentinel import Sentinel
@@ -83,6 +91,7 @@ __all__ = [
     "Critic",
     "Csv",
     "Data",
+    "Decision",
     "Decontaminate",
     "ErrorMode",
     "Evaluation",
@@ -132,6 +141,7 @@ __all__ = [
     "RewardLora",
     "RewardModel",
     "RewardValidation",
+    "Roles",
     "Rules",
     "RunLimits",
     "Sampling",
@@ -160,6 +170,7 @@ __all__ = [
     "load_recipe",
     "parse_yaml",
     "parts",
+    "roles_in",
     "samples_needed",
     "seconds_of",
     "short_form",

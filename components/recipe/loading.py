@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from ratchet.components.credentials import is_credential
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe.recipe import Recipe
+from ratchet.components.recipe.roles import Roles
 
 MAX_RECIPE_BYTES = 1_000_000
 DEFAULTS = ("ratchet.yaml", "recipes/quickstart.yaml")  # a project's default recipe: the first that it has
@@ -93,14 +95,48 @@ def default_name(project: Path) -> str | None:
     return None
 
 
+def roles_in(project: Path, model: str) -> dict[str, Roles]:
+    """Who may decide about a model, by each recipe of the project that has its name: ``ratchet.yaml`` and ``recipes/*.yaml``.
+
+    A file that is no recipe is passed over unless it mentions roles; of a recipe that is not valid, its roles count.
+
+    Raises:
+        RecipeError: if a file that mentions roles cannot be read, since it may name people, or its roles are not valid.
+    """
+    found = {}
+    for path in (project / DEFAULTS[0], *sorted((project / "recipes").glob("*.yaml"))):
+        values = _read_if_roles(path) if path.is_file() else {}
+        if values.get("name") == model and values.get("roles") is not None:
+            place = str(path.relative_to(project))
+            try:
+                found[place] = Roles.model_validate(values["roles"])
+            except ValidationError as error:
+                raise _refusal(place, [{**one, "loc": ("roles", *one["loc"])} for one in error.errors()]) from error
+    return found
+
+
+def _read_if_roles(path: Path) -> dict[str, Any]:
+    try:
+        return _read(path)
+    except RecipeError:
+        with suppress(OSError):
+            if b"roles" not in path.read_bytes():
+                return {}
+        raise
+
+
 def build_recipe(values: dict[str, Any], source: str) -> Recipe:
     """Validate a mapping into a recipe; ``source`` names it in errors."""
     _refuse_credentials(values, source)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        lines = dict(map(_explain, reversed(error.errors())))  # one line per key, a union's first
-        raise RecipeError("\n".join([f"{source} is not a valid recipe:", *reversed(lines.values())])) from error
+        raise _refusal(source, error.errors()) from error
+
+
+def _refusal(source: str, errors: Sequence[Any]) -> RecipeError:
+    lines = dict(map(_explain, reversed(errors)))  # one line per key, a union's first
+    return RecipeError("\n".join([f"{source} is not a valid recipe:", *reversed(lines.values())]))
 
 
 def _refuse_credentials(value: Any, source: str, key: str = "") -> None:
@@ -127,6 +163,8 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise RecipeError(f"--set {override!r} is not key.path=value. Write, for example, --set train.algorithm=ppo.")
     *parents, last = key.split(".")
+    if key.split(".")[0] == "roles":
+        raise RecipeError(f"--set {key}: who may decide is not a matter of the command line. Write it in the recipe.")
     place = values
     for parent in parents:
         child = place[parent] = {} if place.get(parent) in (None, "auto") else place[parent]

@@ -23,6 +23,7 @@ from ratchet.components.recipe.policy import Policy
 from ratchet.components.recipe.response import Response, with_response
 from ratchet.components.recipe.retention import Retention
 from ratchet.components.recipe.reward import Reward
+from ratchet.components.recipe.roles import Roles
 from ratchet.components.recipe.run_limits import RunLimits
 from ratchet.components.recipe.schedule import Schedule
 from ratchet.components.recipe.train import Train
@@ -51,6 +52,7 @@ class Recipe(Section):
     limits: RunLimits = RunLimits()
     schedule: Schedule = Schedule()
     notify: list[Notification] = Field(default_factory=list)  # who is told how runs end
+    roles: Roles = Roles()  # who may decide by hand
 
     @model_validator(mode="before")
     @classmethod
@@ -207,12 +209,13 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; not retention, schedule, consent, limits and receivers."""
+        """sha256 of everything that determines the result; not retention, schedule, consent, limits, receivers and roles."""
         left_out: Any = {
             "retention": True,
             "limits": True,
             "schedule": True,
             "notify": True,
+            "roles": True,
             "reward": {"limits"},
             "gold": {"allow_similarity"},
         }

@@ -2,17 +2,20 @@
 
 import json
 import os
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.registry.creation import created_once
+from ratchet.components.registry.experiment import tags_of
 from ratchet.components.registry.versions import ABSENT, DENIED, Versions
 from ratchet.components.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, redacted_values
@@ -20,6 +23,7 @@ from ratchet.components.text import redacted, redacted_values
 Point = tuple[int, int, Mapping[str, float]]  # milliseconds since 1970, step, figures
 
 PARAM_LIMIT = 6000
+CACHED = "cached"  # tag of a stage's child run: whether the stage was taken from the store
 REQUEST_TAG = "ratchet.request"  # what a run was asked for by, so that it is created once
 
 
@@ -66,37 +70,40 @@ class Tracker(Versions):
             raise RegistryError(redacted(f"the experiment {found.name!r} of MLflow at {self.uri} was deleted. {remedy}"))
         return str(found.experiment_id)
 
-    def open_run(
-        self, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None, started: int | None = None
-    ) -> str:
-        """A new run, or the one named ``run_id`` resumed.
+    def describe_experiment(self) -> None:
+        """Say in MLflow what is where, and offer a view of it; what is there already, a person may have written.
+
+        A user who may not change the experiment still has their run recorded in it.
+        """
+        known = self.client.get_experiment(self.experiment).tags
+        with allowed():
+            for key, value in tags_of(self.experiment, round(1000 * time.time())).items():
+                if key not in known:
+                    self.client.set_experiment_tag(self.experiment, key, value)
+
+    def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, started: int | None = None) -> str:
+        """A new run, or the one with the id ``run_id`` resumed under a new name.
 
         Args:
             run_id: an id that MLflow does not have (given while it was away, or of a run deleted meanwhile, or of another
                 server) becomes that of one new run, however often this is called.
             started: milliseconds since 1970; now by default.
         """
-        if run_id is not None and self.has_run(run_id):
-            self.client.update_run(run_id, status="RUNNING")
-            return run_id
         key = run_id or uuid.uuid4().hex
+        known = run_id if run_id is not None and self.has_run(run_id) else self._requested(key)
+        if known is not None:
+            self.client.update_run(known, status="RUNNING", name=name)
+            return known
+        return created_once(lambda: self._requested(key), lambda: self._create(name, {**tags, REQUEST_TAG: key}, started))
+
+    def _create(self, name: str, tags: Mapping[str, str], started: int | None) -> None:
         every = {
             **tags,
             "mlflow.runName": name,
             "mlflow.source.name": "ratchet",
             "mlflow.user": os.environ.get("USER", "ratchet"),
-            REQUEST_TAG: key,
         }
-        if parent is not None:
-            every["mlflow.parentRunId"] = parent
-        known = self._requested(key)
-        if known is not None:
-            self.client.update_run(known, status="RUNNING")
-            return known
-        return created_once(
-            lambda: self._requested(key),
-            lambda: self.client.create_run(self.experiment, start_time=started, tags=every, run_name=name),
-        )
+        self.client.create_run(self.experiment, start_time=started, tags=every, run_name=name)
 
     def _requested(self, key: str) -> str | None:
         query = f"tags.`{REQUEST_TAG}` = '{key}'"
@@ -132,9 +139,42 @@ class Tracker(Versions):
 
     def child(self, parent: str, stage: str, started: int | None = None) -> str:
         """The child run of a stage; a resumed pipeline run finds the one it had."""
+        known = self._child(parent, stage)
+        if known is not None:
+            self.client.update_run(known.info.run_id, status="RUNNING")
+            return str(known.info.run_id)
+        return self._created_child(parent, stage, {}, started)
+
+    def cached_child(self, parent: str, stage: str, tags: Mapping[str, str], started: int | None = None) -> str | None:
+        """The child run of a stage that was taken from the store; None if this run made the stage, before it was killed."""
+        known = self._child(parent, stage)
+        if known is not None:
+            return str(known.info.run_id) if known.data.tags.get(CACHED) == "true" else None
+        return self._created_child(parent, stage, {**tags, CACHED: "true"}, started)
+
+    def _child(self, parent: str, stage: str) -> Run | None:
         query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.stage = '{stage}'"
-        known = self.client.search_runs([self.experiment], query, max_results=1)
-        return self.open_run(stage, {"stage": stage}, known[0].info.run_id if known else None, parent, started)
+        return next(iter(self.client.search_runs([self.experiment], query, max_results=1)), None)
+
+    def _created_child(self, parent: str, stage: str, tags: Mapping[str, str], started: int | None) -> str:
+        def find() -> str | None:
+            known = self._child(parent, stage)
+            return None if known is None else str(known.info.run_id)
+
+        every = {**tags, "stage": stage, "mlflow.parentRunId": parent}
+        return created_once(find, lambda: self._create(stage, every, started))
+
+    def facts(
+        self, run_id: str, tags: Mapping[str, str], params: Mapping[str, object], figures: Mapping[str, float], at: int
+    ) -> None:
+        """What is known of a finished stage: tags, parameters that MLflow does not have yet, and figures at step 0.
+
+        Args:
+            at: the metrics' time in milliseconds since 1970.
+        """
+        self.params(run_id, params)
+        metrics = [Metric(name, value, at, 0) for name, value in figures.items()]
+        self.client.log_batch(run_id, metrics, tags=[RunTag(key, redacted(value)) for key, value in tags.items()])
 
     def params(self, run_id: str, values: Mapping[str, object]) -> None:
         """Log parameters; values logged before are kept."""
@@ -210,6 +250,16 @@ class Tracker(Versions):
             return Path(download_artifacts(run_id=run_id, artifact_path=name, dst_path=str(target), tracking_uri=self.uri))
         except (MlflowException, OSError):
             return None
+
+
+@contextmanager
+def allowed() -> Iterator[None]:
+    """What a server with logins denies within the block is left undone."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != DENIED:
+            raise
 
 
 def create_database(uri: str, file: Path, artifacts: Path) -> None:

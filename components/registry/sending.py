@@ -13,7 +13,8 @@ from ratchet.components.text import redacted
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
 
-OPEN, START, METRICS, TABLE, TAGS, END, KILLED = "open", "start", "metrics", "table", "tags", "end", "killed"
+OPEN, START, STAGE, METRICS, TABLE, TAGS = "open", "start", "stage", "metrics", "table", "tags"
+END, KILLED = "end", "killed"
 LACKING = "lacking"  # figures, as far as MLflow does not have them
 NEEDED = (OPEN, START)  # by what follows them
 MERGED = 200  # records of figures that become one request
@@ -88,6 +89,9 @@ def _apply(sent: Sent, batch: Batch, trackers: Open, named: Named) -> Sent:
     if record.kind == START:
         child = tracker.child(sent.run_id, values["stage"], record.at)
         return replace(sent, children={**sent.children, values["stage"]: child})
+    if record.kind == STAGE:
+        _finished(tracker, sent, record)
+        return sent
     _log(tracker, _target(tracker, sent, values["stage"]), [one for one, _ in batch])
     return sent
 
@@ -98,7 +102,26 @@ def _opened(record: Record, tracker: "Tracker", named: Named) -> Sent:
     run_id = tracker.open_run(values["name"], values["tags"], values["run_id"], started=record.at)
     named(values["identity"], values["run_id"], run_id)
     tracker.params(run_id, values["params"])
+    tracker.describe_experiment()
     return Sent(model=values["model"], run_id=run_id)
+
+
+def _finished(tracker: "Tracker", sent: Sent, record: Record) -> None:
+    """What is known of a finished stage: in the child run that followed its making, else in one that begins and ends here."""
+    values, stage = record.values, record.values["stage"]
+    tags, began, parent = values["tags"], values["began"], sent.run_id
+    assert parent is not None
+    child = sent.children.get(stage)
+    followed = child is not None
+    if values["cached"]:
+        child, followed = tracker.cached_child(parent, stage, tags, began), False
+    elif child is None:
+        child = tracker.child(parent, stage, began)
+    if child is None:
+        return
+    tracker.facts(child, tags, values["params"], values["figures"], record.at)
+    if not followed:
+        tracker.close_run(child, "FINISHED", record.at)
 
 
 def _target(tracker: "Tracker", sent: Sent, stage: str | None) -> str:

@@ -14,6 +14,9 @@ from ratchet.components.text import visible
 TEMPLATE, SEALED_TEMPLATE = "model-card.md.j2", "model-card-sealed.md.j2"
 SEALED = re.compile(r"<!-- sealed -->.*?<!-- /sealed -->", re.DOTALL)
 OLDER = "; the verdict\nrests on sealed items, whose scores are not published here."  # in cards of an older release
+LOAD = re.compile(r"^## Load$.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+DELETED = "## Load\n\nThe files of this version were deleted by retention. `ratchet reproduce {version}` rebuilds them.\n\n"
+STILL_SEALED = re.compile(r"; its figures stay sealed until the fold is retired[^\n]*")  # a verdict's reason, until then
 LIMIT = 5000  # characters of a description in MLflow's database
 FIGURES = 12
 SIGNS = str.maketrans({"&": "&amp;", "<": "&lt;", **{sign: f"\\{sign}" for sign in "\\`*[]|"}})
@@ -44,10 +47,19 @@ def with_sealed(card: str, judged: Sequence[Judged], project: Path) -> str:
     A card that would be too long for MLflow names the runs alone.
     """
     template = _environment(project).get_template(SEALED_TEMPLATE)
+    card = STILL_SEALED.sub(".", card) if judged else card
     old = SEALED.search(card)
     before, after = (card[: old.start()], card[old.end() :]) if old else (f"{card.replace(OLDER, '.').rstrip()}\n\n", "")
     whole, brief = (before + template.render(judged=judged, shown=shown) + after for shown in (FIGURES, 0))
     return whole if len(whole) <= LIMIT else brief
+
+
+def without_files(card: str, version: str) -> str:
+    """A card of a version whose files are deleted: how to rebuild them, in place of how to load them or at its end."""
+    said = DELETED.format(version=version)
+    if LOAD.search(card):
+        return LOAD.sub(said, card)
+    return f"{card[: LIMIT - len(said) - 2].rstrip()}\n\n{said}"
 
 
 def _environment(project: Path) -> Environment:

@@ -10,8 +10,8 @@ from ratchet.components.errors import RatchetError
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, Code, Lineage, Machine, code_of, read_lineage
 from ratchet.components.provenance.machine import installed_libraries, machine_class
+from ratchet.components.run.columns import flatten
 from ratchet.components.run.outcome import Status
-from ratchet.components.run.record import flatten
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, Stage
@@ -56,7 +56,7 @@ def changes_of(run: "Run", data: DataStage) -> Changes:
     except RatchetError as error:
         return Changes(version, [], f"Not known: {error}")
     if lineage is None:
-        return Changes(version, [], f"Not known: the record of version {version} is not in MLflow.")
+        return Changes(version, [], f"Not known: the record of version {version} could not be read from MLflow.")
     return Changes(version, list(_rows(run, lineage, data)))
 
 

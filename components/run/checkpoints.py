@@ -101,11 +101,12 @@ def chosen(checkpoints: Sequence[Checkpoint], digest: str) -> Checkpoint:
     raise RegistryError(f"{problem}. Give at least 6 hex digits of one of these:{listed}")
 
 
-def register_checkpoint(project: Project, digest: str, reason: str) -> str:
+def register_checkpoint(project: Project, digest: str, reason: str, person: str) -> str:
     """Register a kept checkpoint, once; returns its version.
 
     Args:
         digest: the beginning of the policy's digest.
+        reason, person: why it is promoted, and by whom.
 
     Raises:
         RegistryError: if there is no such checkpoint, or its run or its record is gone.
@@ -117,7 +118,7 @@ def register_checkpoint(project: Project, digest: str, reason: str) -> str:
     with lock, project.home.workspace("checkpoint") as folder:
         version = tracker.version_of(project.name, found.kept.policy) or _registered(project, found, folder)
         if not tracker.version(project.name, version).description:  # new, or left so by a crash
-            tracker.describe(project.name, version, card(found, reason), {})
+            tracker.describe(project.name, version, card(found, reason, person), {})
             tracker.close_children(found.run_id)
         return version
 
@@ -157,11 +158,11 @@ def tags_of(lineage: Lineage) -> dict[str, str]:
     }
 
 
-def card(found: Checkpoint, reason: str) -> str:
+def card(found: Checkpoint, reason: str, person: str) -> str:
     """The description of such a version, as Markdown."""
     figures = "".join(f"\n| {markdown_text(name)} | {value:.4g} |" for name, value in sorted(found.kept.figures.items()))
     return (
         f"# Checkpoint at step {found.kept.step} of run {found.run_id}\n\n"
-        f"Promoted by a person, without a verdict of the gate: {markdown_text(reason)}\n\n"
+        f"Promoted by {markdown_text(person)}, without a verdict of the gate: {markdown_text(reason)}\n\n"
         f"Policy (sha256): {found.kept.policy}\n\n| on dev | |\n| --- | --- |{figures}\n"
     )

@@ -21,6 +21,7 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.provenance.ancestry import recorded_lineage
 from ratchet.components.recipe import Retention
+from ratchet.components.report.model_card import without_files
 from ratchet.components.run.locks import BUSY
 from ratchet.components.run.retention import (
     ABANDONED_DAYS,
@@ -92,7 +93,7 @@ class Cleanup:
         if item.kind == "version":
             if item.name in self._champions:
                 raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
-            self.tracker.delete_files(self.model, item.name)
+            self._delete_files(item.name)
         elif item.kind == "dataset":
             for path in self._own_objects(item.name):
                 path.unlink(missing_ok=True)
@@ -100,6 +101,13 @@ class Cleanup:
             shutil.rmtree(self.home.workspaces / item.name)
         else:
             delete_stage(self.home.store / item.name)
+
+    def _delete_files(self, version: str) -> None:
+        """The page first: a crash after it leaves the version to the next time."""
+        page = self.tracker.version(self.model, version).description
+        if page:
+            self.tracker.describe(self.model, version, without_files(page, version), {})
+        self.tracker.delete_files(self.model, version)
 
     def _deletable(self, items: Iterator[Item], needed: set[str]) -> list[Item]:
         since = open_since(self._rows, self.now, self.abandoned_days)

@@ -1,6 +1,7 @@
 """A run's figures on their way to MLflow: a journal that never waits, and a thread that sends it."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from ratchet.components.errors import UnansweredError
 from ratchet.components.registry.connection import Connection, patience, pauses
 from ratchet.components.registry.journal import BusyError, Journal
-from ratchet.components.registry.sending import END, LACKING, METRICS, OPEN, START, TABLE, TAGS, send
+from ratchet.components.registry.sending import END, LACKING, METRICS, OPEN, STAGE, START, TABLE, TAGS, send
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.project import Project
 
@@ -39,6 +40,19 @@ class Figures:
     def start(self, stage: str) -> None:
         """The child run of a stage begins, or continues."""
         self._append(START, stage=stage)
+
+    def finished(
+        self, stage: str, cached: bool, tags: Mapping[str, str], params: Mapping[str, Any], seconds: float | None
+    ) -> None:
+        """What a finished stage was, for its child run, which a stage that nothing was computed for does not have yet.
+
+        Args:
+            seconds: of making it; None if that is not known.
+        """
+        began = round(1000 * (time.time() - (0.0 if cached or seconds is None else seconds)))
+        known = {**tags, "cached": str(cached).lower()}
+        figures = {} if seconds is None else {"seconds": seconds}
+        self._append(STAGE, stage=stage, cached=cached, tags=known, params=params, figures=figures, began=began)
 
     def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]], again: bool = False) -> None:
         """(step, figures) of a stage; the time of the record is theirs, however late MLflow gets them.

@@ -101,9 +101,16 @@ def decision(occasion: Occasion, model: str, promotion: Promotion) -> Notice:
     before = f" in place of version {promotion.previous}" if promotion.previous else ""
     said = f"Version {promotion.version} is champion{before}, without the gate."
     undo = "`ratchet rollback` undoes it. Servers that follow the champion load this version (docs/serving.md)."
-    told = Told(said, "", f"A person decided: {occasion.replace('_', ' ')}.", undo)
+    told = Told(said, "", f"{promotion.person or 'A person'} decided: {occasion.replace('_', ' ')}.", undo)
     return Notice(
-        occasion, model, told, promotion.run_id, None, promotion.version, promotion.previous, None, None, promotion.reason
+        occasion,
+        model,
+        told,
+        promotion.run_id,
+        version=promotion.version,
+        previous=promotion.previous,
+        by=promotion.person,
+        reason=promotion.reason,
     )
 
 

@@ -48,6 +48,16 @@ class Sealed:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """When a recipe runs by itself next."""
+
+    model: str
+    at: str | None  # ISO 8601; None if its rule gives no date any more
+    rule: str
+    served: bool  # whether a process of this machine schedules it
+
+
+@dataclass(frozen=True)
 class Overview:
     """What `ratchet status` shows. ``sealed`` is None before the dataset was prepared, or without a recipe."""
 
@@ -56,6 +66,7 @@ class Overview:
     runs: list[dict[str, Any]]  # newest first
     sealed: Sealed | None
     free_bytes: int
+    slots: Sequence[Slot] = ()  # the next of each schedule
     all_runs: str | None = None  # path of the page over all runs
 
     def as_json(self) -> dict[str, Any]:
@@ -66,15 +77,17 @@ class Overview:
             "champions": {model: promotion.as_json() for model, promotion in self.champions.items()},
             "runs": self.runs,
             "sealed": sealed,
+            "slots": [asdict(slot) for slot in self.slots],
             "free_bytes": self.free_bytes,
             "all_runs": self.all_runs,
         }
 
 
-def overview(home: Home, ledger: Ledger, recipe: Recipe | None) -> Overview:
+def overview(home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[Slot] = ()) -> Overview:
     """
     Args:
         recipe: whose sealed test is shown.
+        slots: the next of each schedule.
     """
     runs, holders = ledger.latest_runs(), ledger.unended()
     running = [
@@ -83,15 +96,9 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None) -> Overview:
         if run["identity"] in holders
     ]
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
-    page = home.reports / INDEX
-    return Overview(
-        running,
-        champions,
-        [_row(run) for run in runs],
-        _sealed(home, ledger, recipe),
-        free_bytes(home.state),
-        str(page) if page.is_file() else None,
-    )
+    rows, page = [_row(run) for run in runs], home.reports / INDEX
+    sealed, shown = _sealed(home, ledger, recipe), str(page) if page.is_file() else None
+    return Overview(running, champions, rows, sealed, free_bytes(home.state), slots, shown)
 
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import json
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ratchet.components.home import Home
 
@@ -48,26 +49,51 @@ def path_of(home: Home, identity: str) -> Path:
     return home.state / "progress" / f"{identity}.json"
 
 
+class Display(Protocol):
+    """Shows the progress of a run."""
+
+    def live(self) -> AbstractContextManager[None]:
+        """Draw within the block."""
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        """A stage has done ``done`` of ``total``."""
+
+    def finished(self, stage: str, cached: bool, seconds: float) -> None:
+        """A stage is finished."""
+
+
+class Pace:
+    """Follows a run's steps: since when a stage is in progress, and how much of it an earlier process had done."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self._stage, self._since, self._first, self._done, self._noted = "", 0.0, 0, 0, 0.0
+
+    def note(self, stage: str, done: int, total: int, note: str) -> Progress:
+        """A stage has done ``done`` of ``total``; less than before, if its next part begins."""
+        now = self.clock()
+        replayed = self._noted - self._since < REPLAYED and now - self._noted < REPLAYED  # steps of an earlier process
+        if stage != self._stage or done < self._done or replayed:
+            self._since, self._first = now, done
+        self._stage, self._done, self._noted = stage, done, now
+        return Progress(stage, done, total, note, self._since, now, self._first)
+
+
 class ProgressFile:
     """Written by the process that acts for a run, at most once per second and at each new stage; deleted when it ends."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self.path, self.clock = path, clock
-        self._stage, self._since, self._first, self._noted, self._written = "", 0.0, 0, 0.0, -EVERY
+        self.path, self.pace = path, Pace(clock)
+        self._stage, self._written = "", -EVERY
 
     def note(self, stage: str, done: int, total: int, note: str) -> None:
         """A stage has done ``done`` of ``total``. A full disk is not this file's to report."""
-        now = self.clock()
-        if stage != self._stage:
-            self._stage, self._since, self._first, self._written = stage, now, done, now - EVERY
-        elif self._noted - self._since < REPLAYED and now - self._noted < REPLAYED:
-            self._since, self._first = now, done  # steps of an earlier process
-        self._noted = now
-        if now - self._written < EVERY:
+        progress = self.pace.note(stage, done, total, note)
+        if stage == self._stage and progress.at - self._written < EVERY:
             return
-        self._written = now
+        self._stage, self._written = stage, progress.at
         with suppress(OSError):
-            self._write(Progress(stage, done, total, note, self._since, now, self._first))
+            self._write(progress)
 
     def _write(self, progress: Progress) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

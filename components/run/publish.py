@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ratchet.components.digests import file_digest
 from ratchet.components.files import write_text
 from ratchet.components.gate.unsealing import is_retired, metric_name, publish_retired, publish_verdict
@@ -17,6 +19,8 @@ from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report import model_card
 from ratchet.components.report.run import render, training_plot
 from ratchet.components.run.checkpoints import record_checkpoints
+from ratchet.components.run.columns import before_and_after, curves
+from ratchet.components.run.outcome import Status
 from ratchet.components.run.page import base_of, report_values, stop_text
 from ratchet.components.run.record import Run
 from ratchet.components.run.told import told_of
@@ -87,8 +91,10 @@ def publish_outcome(run: Run) -> str | None:
     points = run.made.candidate.points if run.made.candidate else []
     path = run.project.home.reports / f"{run_id}.html"
     run.tracker.tags(run_id, {NOTE: visible(told_of(run, run.result()).text)})
+    run.tracker.metrics(run_id, compared_figures(run, points))
     write_text(path, render(report_values(run, run.made.data, validation, retired), points))
     run.tracker.artifact(run_id, path, "report")
+    _log_recipe(run, run_id)
     _log_data(run, run_id, run.made.data)
     _log_validation(run, run_id, validation)
     _log_training(run, run_id, points)
@@ -104,6 +110,12 @@ def publish_outcome(run: Run) -> str | None:
         _describe(run, run_id, verdict)
         publish_retired(run.context, run.tracker, run.ledger)  # after the page that it completes
     return str(path)
+
+
+def compared_figures(run: Run, points: Points) -> Points:
+    """Figures by which runs are compared, first on the run's page: before and after on dev, and training by step."""
+    dev = run.made.dev
+    return [*([] if dev is None else [(0, before_and_after(dev.summary))]), *curves(points)]
 
 
 def dev_metrics(dev: EvaluateStage) -> dict[str, float]:
@@ -123,6 +135,14 @@ def _log_data(run: Run, run_id: str, data: DataStage) -> None:
     run.tracker.artifact(run_id, data.path / "data.dvc", "data")
     if (data.path / REPORT).is_file():  # a dataset that `reproduce` restored by hash has none
         run.tracker.artifact(run_id, data.path / REPORT, "data")
+
+
+def _log_recipe(run: Run, run_id: str) -> None:
+    """The recipe with every default, as a file that `ratchet run --recipe` takes."""
+    with run.project.home.workspace("publish") as folder:
+        path = folder / "recipe.yaml"
+        write_text(path, yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        run.tracker.artifact(run_id, path)
 
 
 def validation_of(run: Run) -> ValidationReport | None:
@@ -161,6 +181,13 @@ def _samples(run: Run, dev: EvaluateStage) -> list[dict[str, Any]]:
     return [{key: visible(row[key]) if isinstance(row[key], str) else row[key] for key in keys} for row in results]
 
 
+def _said(run: Run) -> str:
+    """What the run found of its candidate; nothing that a later run makes untrue, such as who is champion."""
+    assert run.ending is not None
+    told = told_of(run, run.result())
+    return f"{told.sentence} {told.effect}".strip() if run.ending.status in (Status.PROMOTED, Status.REFUSED) else ""
+
+
 def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
     """Fill the version's description from the model card's template."""
     made, recipe, tags = run.made, run.recipe, commit_tags(run.project.home.project)
@@ -170,6 +197,7 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
     values = {
         "name": recipe.name,
         "version": made.version,
+        "said": _said(run),
         "verdict": verdict.outcome.value,
         "reasons": verdict.reasons,
         "commit": tags["commit"],

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from ratchet.components.digests import digest_of
@@ -17,17 +18,18 @@ from ratchet.components.recipe import Recipe, headline
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
 from ratchet.components.registry.system_metrics import system_metrics
 from ratchet.components.run.all_runs import show_all_runs
+from ratchet.components.run.columns import run_name, run_parameters, stage_parameters
 from ratchet.components.run.figures import Figures
 from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.progress import ProgressFile, path_of
+from ratchet.components.run.progress import Display, ProgressFile, path_of
 from ratchet.components.run.project import Project
 from ratchet.components.run.told import told_of
 from ratchet.components.run.watchdog import Watchdog
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
-from ratchet.components.stages.stage import Context, Seen, StageResult
+from ratchet.components.stages.stage import Context, Seen, Stage, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import check_writable
 from ratchet.components.text import visible
@@ -38,19 +40,7 @@ if TYPE_CHECKING:
 
 
 Value = TypeVar("Value")
-
-
-class Display(Protocol):
-    """Shows the progress of a run."""
-
-    def live(self) -> AbstractContextManager[None]:
-        """Draw within the block."""
-
-    def progress(self, stage: str, done: int, total: int, note: str) -> None:
-        """A stage has done ``done`` of ``total``."""
-
-    def finished(self, stage: str, cached: bool, seconds: float) -> None:
-        """A stage is finished."""
+NAME = "mlflow.runName"  # a run is looked up by id and tags, never by this
 
 
 @dataclass
@@ -180,13 +170,8 @@ class Run:
         self.claim.confirm()
         reason = self.pause_reason() or str(end)
         known = self.begun  # by an earlier process, if this one had nothing to record yet
-        if self.figures.begun:
-            self.figures.tags({"status": Status.STOPPED})
-            self.figures.end(None, "KILLED")
-        if known is not None and self.recorded:
-            self.ledger.break_run(self.identity, Status.STOPPED)
         dataset = self.made.data.version if self.made.data else None
-        return RunResult(
+        result = RunResult(
             Status.STOPPED,
             dataset=dataset,
             run_id=known,
@@ -194,6 +179,12 @@ class Run:
             stopped=reason,
             reasons=[f"stopped: {reason}"],
         )
+        if self.figures.begun:
+            self.figures.tags({"status": Status.STOPPED, NAME: self.name_with(result)})
+            self.figures.end(None, "KILLED")
+        if known is not None and self.recorded:
+            self.ledger.break_run(self.identity, Status.STOPPED)
+        return result
 
     def begin(self) -> None:
         """Begin to record the run: a new one, or the one left by a killed process. MLflow may be away."""
@@ -206,8 +197,25 @@ class Run:
             "recipe_digest": self.recipe.digest,
             **commit_tags(self.project.home.project),
         }
-        self.ledger.begin_run(self.identity, self.recipe.name, run_id)
-        self.figures.begin(run_id, self.recipe.name, tags, flatten(self.recipe.model_dump(mode="json")))
+        self.ledger.begin_run(self.identity, self.recipe.name, run_id, self.recipe.roles.model_dump(exclude_none=True))
+        self.figures.begin(run_id, self.name_with(None), tags, run_parameters(self.recipe))
+        for stage in self.made.stages:
+            self.tell(stage.name, stage.key, stage.cached, stage.seconds)
+
+    def name_with(self, result: RunResult | None) -> str:
+        """What MLflow calls the run, which has begun; with its end, once it has one."""
+        return run_name(self.recipe.name, self.ledger.begun_at(self.identity), result)
+
+    def tell(self, stage: Stage, key: str | None, cached: bool, seconds: float) -> None:
+        """A child run for every stage, also for one from the store, which leads to the run that made it."""
+        made_by, cost = self._makers.get((stage.value, key), (None, None)) if cached else (None, seconds)
+        tags = {"stage_key": key, "made_by": made_by}
+        known = {name: value for name, value in tags.items() if value is not None}
+        self.figures.finished(stage, cached, known, stage_parameters(self.recipe, stage), cost)
+
+    @cached_property
+    def _makers(self) -> Mapping[tuple[str, str | None], tuple[str, float]]:
+        return self.ledger.makers()
 
     def open(self) -> str:
         """The parent run in MLflow, which has all figures so far.
@@ -256,6 +264,8 @@ class Run:
     def add(self, result: StageResult) -> None:
         """A stage is finished."""
         self.made.stages.append(result)
+        if self.figures.begun:
+            self.tell(result.name, result.key, result.cached, result.seconds)
         self.display.finished(result.name, result.cached, result.seconds)
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
@@ -310,7 +320,8 @@ class Run:
         if not self.figures.begun:
             return
         said = result.as_json()
-        self.figures.tags({"status": said["status"], "verdict": str(said["verdict"])})
+        version = {"version": result.version} if result.version else {}
+        self.figures.tags({"status": said["status"], "verdict": str(said["verdict"]), **version, NAME: self.name_with(result)})
         self.figures.end(None, "FINISHED")
         self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": told_of(self, result).sentence})
         show_all_runs(self.project.home, self.ledger, self.project.locks.say)
@@ -384,12 +395,3 @@ def gold_figures(made: Made) -> dict[str, float] | None:
 def identity_of(recipe: Recipe) -> str:
     """hash(recipe, code): a killed run with the same identity is resumed, not started again."""
     return digest_of([recipe.digest, sources_digest(), function_digests(recipe.reward.functions)])
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Nested sections as dotted keys."""
-    flat: dict[str, object] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
-    return flat

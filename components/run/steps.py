@@ -9,6 +9,7 @@ from ratchet.components.errors import StaleChampionError
 from ratchet.components.gate.judge import judge
 from ratchet.components.gate.plan import Plan, plan_before_training, plan_use
 from ratchet.components.ledger.approvals import approved, run_of, void
+from ratchet.components.ledger.claims import uptime
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import promote, reconcile
 from ratchet.components.records import Outcome, Verdict
@@ -173,7 +174,10 @@ def gate(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_ch
     run.check_pause()
     run_id = run.open()
     with run.child(Stage.GATE), computing(run):
-        return judge(run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
+        began = uptime()
+        verdict = judge(run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
+    run.tell(Stage.GATE, None, False, uptime() - began)
+    return verdict
 
 
 def await_approval(run: Run, verdict: Verdict) -> str | None:
@@ -219,6 +223,7 @@ def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> st
             verdict=verdict.digest,
             run_id=run_id,
             fold=fold,
+            approved_by=approved(run.ledger, run.recipe.name, verdict),
         )
 
     return run.insist(moved).previous

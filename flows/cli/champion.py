@@ -1,11 +1,10 @@
 """``ratchet rollback``, ``promote`` and ``approve``: decisions of a person about the champion."""
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
+from ratchet.flows.cli.options import DEFAULT_RECIPE, ByOption, JsonOption, RecipeOption, SetOption, open_named
 from ratchet.flows.cli.output import as_json
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="Reason, reco
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="Version; by default the previous champion.")] = None,
     reason: ReasonOption = None,
+    by: ByOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
@@ -30,10 +30,12 @@ def rollback(
     Example: ratchet rollback --reason "longer answers than support can read"
     """
     from ratchet.components.ledger.overrides import rollback as roll_back
+    from ratchet.components.run.people import decider
     from ratchet.flows.cli.views.console import say
 
     project = open_named(recipe, overrides, say)
-    promotion = roll_back(project.ledger, project.tracker, project.name, to, reason)
+    person = decider(project, "rollback", by)
+    promotion = roll_back(project.ledger, project.tracker, project.name, to, reason, person)
     finish("rolled_back", project.recipe, promotion, json_output)
 
 
@@ -44,6 +46,7 @@ def promote(
     ] = None,
     override: Annotated[bool, typer.Option("--override", help="Promote without a verdict from the gate.")] = False,
     reason: ReasonOption = None,
+    by: ByOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     json_output: JsonOption = False,
@@ -58,6 +61,7 @@ def promote(
     from ratchet.components.errors import RecipeError
     from ratchet.components.ledger.overrides import override as override_gate
     from ratchet.components.run.checkpoints import register_checkpoint
+    from ratchet.components.run.people import decider
     from ratchet.flows.cli.views.console import say
 
     if not override or not (reason or "").strip():
@@ -65,9 +69,10 @@ def promote(
     if (version is None) == (checkpoint is None):
         raise RecipeError("give either the number of a version or --checkpoint DIGEST.")
     project = open_named(recipe, overrides, say)
+    person = decider(project, "promote", by)
     if version is None:
-        version = register_checkpoint(project, str(checkpoint), str(reason))
-    promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason))
+        version = register_checkpoint(project, str(checkpoint), str(reason), person)
+    promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason), person)
     finish("overridden", project.recipe, promotion, json_output)
 
 
@@ -75,7 +80,7 @@ def approve(
     run: Annotated[str, typer.Argument(help="MLflow run that waits for approval.")],
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
-    by: Annotated[str | None, typer.Option("--by", help="Who approves; by default the user of this machine.")] = None,
+    by: ByOption = None,
 ) -> None:
     """Approve the promotion that a run's verdict asks for (`gate.rules.approval: required`).
 
@@ -86,18 +91,19 @@ def approve(
     """
     from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
+    from ratchet.components.ledger.approvals import approved
     from ratchet.components.run.notice import approval
+    from ratchet.components.run.people import decider
     from ratchet.components.stages.data import own_pin
     from ratchet.flows.notifications import tell_all
 
     project = open_named(recipe, overrides)
-    pinned = own_pin(project.home, project.recipe)
-    by, rules = by or getpass.getuser(), rules_digest(project.recipe)
-    verdict = approve_verdict(project.ledger, project.name, run, by, rules, pinned)
-    tell_all(approval(project.name, run, verdict, by), project.recipe)
-    print(
-        f"approved: {verdict.outcome.value} of {project.name} ({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}"
-    )
+    person, pinned = decider(project, "approve", by), own_pin(project.home, project.recipe)
+    verdict = approve_verdict(project.ledger, project.name, run, person, rules_digest(project.recipe), pinned)
+    person = approved(project.ledger, project.name, verdict) or person  # whoever was first
+    tell_all(approval(project.name, run, verdict, person), project.recipe)
+    said = f"({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}, by {person}"
+    print(f"approved: {verdict.outcome.value} of {project.name} {said}")
 
 
 def finish(occasion: "Occasion", recipe: "Recipe", promotion: "Promotion", json_output: bool) -> None:

@@ -71,6 +71,9 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value of the recipe: key.path=value. Repeatable.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; everything else goes to stderr.")]
+ByOption = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who decides, for the record; by default the user of this machine.")
+]
 SlotOption = Annotated[
     str | None, typer.Option("--slot", help="Logical date, for recipes with seed: slot. Default: the time of the run.")
 ]

@@ -1,6 +1,5 @@
 """``ratchet schedule``: run the flow on a schedule from this machine."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -43,6 +42,7 @@ def schedule(
     """
     from ratchet.components.extras import require_train
     from ratchet.components.home import Home
+    from ratchet.flows.coming import sole_schedule
     from ratchet.flows.settings import apply
 
     require_train()
@@ -54,7 +54,7 @@ def schedule(
     apply(home)
     with ExitStack() as held:
         for recipe in rules.values():
-            held.enter_context(sole_schedule(home, recipe.name))
+            held.enter_context(sole_schedule(home, recipe.name, recipe.schedule))
         held.enter_context(prefect_api(home, prefect_port))
         serve(home, rules, overrides or [], limit)
 
@@ -128,22 +128,4 @@ def prefect_api(home: "Home", port: int) -> Iterator[None]:
     with servers.shared_server(home, port):
         servers.use(port, token_of(home))
         typer.echo(f"Prefect runs on port {port}. In another shell: ratchet ui", err=True)
-        yield
-
-
-@contextmanager
-def sole_schedule(home: "Home", name: str) -> Iterator[None]:
-    """Reject a second schedule of a recipe: the first of the two to end would pause the deployment of both.
-
-    Raises:
-        RatchetError: if another process has it.
-    """
-    from ratchet.components.errors import RatchetError
-    from ratchet.flows.servers.api_token import folder
-
-    with (folder(home) / f"schedule-{name}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RatchetError(f"another process schedules {name} in this project. Stop that first.") from None
         yield

@@ -1,4 +1,4 @@
-"""``ratchet status``: what runs, who is champion, how the last runs ended, and what is left."""
+"""``ratchet status``: what runs, who is champion, how the last runs ended, what is left, and when the next begins."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ def status(
     watch: WatchOption = False,
     json_output: JsonOption = False,
 ) -> None:
-    """What runs now, the champion, how the last runs ended, the sealed test that is left, and disk space.
+    """What runs now, the champion, how the last runs ended, the next slot, the sealed test that is left, and disk space.
 
     Runs whose process was killed are marked first.
 
@@ -50,13 +50,15 @@ def look(home: "Home", path: Path, overrides: list[str] | None) -> "Overview":
     from ratchet.components.ledger.ledger import Ledger
     from ratchet.components.run.killed import end_killed_runs
     from ratchet.components.run.overview import overview
+    from ratchet.flows.coming import coming
 
     if is_there(home.ledger):  # looking makes none
         end_killed_runs(home, lambda text: print(text, file=sys.stderr))
     ledger = Ledger.to_read(home.ledger)
     recipe = load_recipe_if_any(path, overrides)
     named = invocation.recipe_named or path != DEFAULT_RECIPE
-    return overview(home, ledger, recipe if named or (recipe and recipe.name in ledger.models()) else None)
+    shown = recipe if named or (recipe and recipe.name in ledger.models()) else None
+    return overview(home, ledger, shown, coming(home, recipe))
 
 
 def load_recipe_if_any(path: Path, overrides: list[str] | None) -> "Recipe | None":

@@ -207,7 +207,8 @@ def _vanished(status: int, received: list[int]) -> Ending:
     if stopped in received:
         return Ending(128 + stopped, error=f"{'interrupted' if stopped == signal.SIGINT else 'terminated'}; {RESUME}")
     if status == STALLED:
-        message = f"a phase of training hung. What every thread did is in .ratchet/stalls. Correct what it waits for, and {RESUME}."
+        did = "what every thread did is in .ratchet/stalls"
+        message = f"a phase of training hung; {did}. Correct what it waits for, and {RESUME}."
         print(f"error: {message}", file=sys.stderr)
         return Ending(1, error=message)
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"

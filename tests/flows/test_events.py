@@ -1,5 +1,6 @@
 """Events on models: sent where a Prefect server hears them, and nowhere else; and with them the notifications of the recipe."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,12 @@ def test_a_run_that_another_process_continues_did_not_fail(sent: list[Any]) -> N
 
 
 def test_decisions_say_who_decided_and_what() -> None:
-    row = Promotion(2, "1", "2", "w", "rollback", None, "too long", "r1", "then")
+    row = Promotion(2, "1", "2", "w", "rollback", None, "too long", "r1", "then", person="ann")
     found = decision("rolled_back", "m", row)
-    assert (found.version, found.previous, found.reason) == ("1", "2", "too long")
+    assert (found.version, found.previous, found.by, found.reason) == ("1", "2", "ann", "too long")
+    assert found.told.verdict == "ann decided: rolled back."
+    assert (found.as_json()["by"], "By: ann" in found.text) == ("ann", True)
+    assert decision("rolled_back", "m", replace(row, person=None)).told.verdict == "A person decided: rolled back."
     assert found.told.sentence == "Version 1 is champion in place of version 2, without the gate."
     assert approval("m", "r1", Verdict(Outcome.PROMOTE, [], "c", "i"), "ann").by == "ann"
 

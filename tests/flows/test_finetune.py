@@ -1,6 +1,7 @@
 """The whole flow on the micro recipe: what it returns, records, keeps sealed, and does not do twice."""
 
 import json
+import re
 import sqlite3
 import struct
 from collections.abc import Callable
@@ -77,18 +78,23 @@ def test_the_version_carries_its_lineage(promoted: dict[str, Any]) -> None:
 
 def test_mlflow_has_a_child_run_for_each_stage_made(promoted: dict[str, Any]) -> None:
     made = children(promoted["run_id"])
-    assert set(made) == {"gold", "warmup", "reward", "train", "evaluate", "gate"}
+    assert set(made) == {"data", "gold", "warmup", "reward", "train", "evaluate", "gate"}
     assert all(child.info.status == "FINISHED" for child in made.values())
+    assert {child.data.tags["cached"] for child in made.values()} == {"false"}
+    assert all(child.data.metrics["seconds"] > 0 for child in made.values())
+    assert made["train"].data.params["train.evaluate_every"] == "8"
     assert {"reward", "entropy", "grad_norm", "eval_sampled_accuracy"} <= set(made["train"].data.metrics)
 
 
 def test_the_parent_run_has_parameters_dataset_report_and_samples(promoted: dict[str, Any]) -> None:
     parent = client().get_run(promoted["run_id"])
+    assert re.fullmatch(r"micro \d{4}-\d\d-\d\d promoted v1", parent.info.run_name)
     assert parent.data.params["train.algorithm"] == "grpo"
+    assert {"dev/before", "dev/after", "sealed/gain", "curve/reward", "curve/samples"} <= set(parent.data.metrics)
     (dataset,) = parent.inputs.dataset_inputs
     assert dataset.dataset.digest == promoted["dataset"]
     names = {item.path for item in client().list_artifacts(promoted["run_id"])}
-    assert {"report", "plots", "samples.json", "verdict.json", "data", "reward"} <= names
+    assert {"recipe.yaml", "report", "plots", "samples.json", "verdict.json", "data", "reward"} <= names
 
 
 def test_a_repeated_run_is_unchanged_and_leaves_no_trace(promoted: dict[str, Any], run: Run) -> None:

@@ -109,9 +109,11 @@ def check(client: MlflowClient, ledger: Ledger) -> None:
     """One run, one version, one promotion, every figure once."""
     (experiment,) = client.search_experiments(filter_string="name = 'micro'")
     found = client.search_runs([experiment.experiment_id])
-    names = ("evaluate", "gate", "gold", "micro", "reward", "train", "warmup")
-    assert sorted((run.info.run_name, run.info.status) for run in found) == [(name, "FINISHED") for name in names]
-    runs = {run.info.run_name: run for run in found}
+    runs = {run.data.tags.get("stage", "micro"): run for run in found}
+    names = ("data", "evaluate", "gate", "gold", "micro", "reward", "train", "warmup")
+    assert sorted(runs) == list(names) and len(found) == len(names)
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert re.fullmatch(r"micro \d{4}-\d\d-\d\d promoted v1", runs["micro"].info.run_name)
     reward = client.get_metric_history(runs["train"].info.run_id, "reward")
     assert [point.step for point in reward] == list(range(1, STEPS + 1))
     (version,) = client.search_model_versions("name = 'micro'")

@@ -47,13 +47,14 @@ def test_override_rollback_and_history(promoted: dict[str, Any], run: Run) -> No
     row = json.loads(ratchet("succession", "promote", "2", "--override", "--reason", "second champion", "--json"))
     assert (row["version"], row["previous"], row["by"], row["verdict"]) == ("2", "1", "override", None)
     assert alias("succession") == "2"
-    assert "version 1 of succession is champion (before: 2), by rollback" in ratchet("succession", "rollback")
+    rolled = ratchet("succession", "rollback", "--by", "ann")
+    assert "version 1 of succession is champion (before: 2), by rollback (ann)" in rolled
     assert alias("succession") == "1"
     history = json.loads(ratchet("succession", "history", "--json"))
     assert [(r["version"], r["previous"], r["by"]) for r in history] == [
         ("1", None, "gate"), ("2", "1", "override"), ("1", "2", "rollback"),
     ]  # fmt: skip
-    assert set(history[0]) == {"version", "previous", "at", "by", "verdict", "run_id"}
+    assert set(history[0]) == {"version", "previous", "at", "by", "verdict", "run_id", "person"}
     assert "second champion" in ratchet("succession", "history")
     assert run("name=succession")["status"] == "unchanged"
 
@@ -78,6 +79,7 @@ def test_a_promotion_waits_for_its_approval(promoted: dict[str, Any], run: Run) 
     assert "approved: PROMOTE" in ratchet("approved", "approve", waited["run_id"], "--by", "ada")
     result = run(*rules)
     assert (result["status"], result["version"], alias("approved")) == ("promoted", waited["version"], "1")
+    assert ledger().history("approved")[-1].decided == "gate (approved by ada)"
 
 
 def test_a_challenger_whose_champion_changed_is_judged_again(promoted: dict[str, Any], run: Run) -> None:

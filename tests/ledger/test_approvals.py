@@ -51,7 +51,7 @@ def test_an_unknown_run_cannot_be_approved(ledger: Ledger) -> None:
 def test_a_verdict_is_void_once_another_version_is_champion(ledger: Ledger) -> None:
     verdict = judged(ledger)
     assert void(ledger, "m", verdict) is None
-    override(ledger, Registry(), "m", "9", "meanwhile")
+    override(ledger, Registry(), "m", "9", "meanwhile", "ann")
     assert "version 9 became champion" in str(void(ledger, "m", verdict))
     with pytest.raises(RegistryError, match="void"):
         approve(ledger, "m", "run", "ada", "rules", None)

@@ -11,13 +11,15 @@ from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
+from ratchet.components.ledger.tables import promotions
 
 
-def promote(ledger: Ledger, expected: int, version: str, verdict: str | None = "v", fold: str | None = None) -> Any:
+def promote(
+    ledger: Ledger, expected: int, version: str, verdict: str | None = "v", fold: str | None = None, person: str | None = None
+) -> Any:
     champion = ledger.champion("m")
-    row = Promotion(
-        expected + 1, version, champion.version if champion else None, f"w{version}", "gate", verdict, None, "r", now()
-    )
+    previous = champion.version if champion else None
+    row = Promotion(expected + 1, version, previous, f"w{version}", "gate", verdict, None, "r", now(), person=person)
     with promotion_lease(ledger, "m") as token:
         return ledger.promote("m", row, token=token, retire_fold=fold)
 
@@ -37,6 +39,23 @@ def test_a_promotion_names_the_version_before_it(ledger: Ledger) -> None:
     promote(ledger, 0, "1", "a")
     promote(ledger, 1, "4", "b")
     assert [(p.version, p.previous) for p in ledger.history("m")] == [("1", None), ("4", "1")]
+
+
+def test_a_promotion_keeps_who_decided(ledger: Ledger) -> None:
+    promote(ledger, 0, "1", "a")
+    promote(ledger, 1, "2", "b", person="ann")
+    assert [(p.person, p.as_json()["person"], p.decided) for p in ledger.history("m")] == [
+        (None, None, "gate"), ("ann", "ann", "gate (approved by ann)"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("person", "instead"), [("ann", "bob"), ("ann", None), (None, "ann")])
+def test_who_decided_cannot_be_altered_unseen(ledger: Ledger, person: str | None, instead: str | None) -> None:
+    promote(ledger, 0, "1", "a", person=person)
+    with ledger.transaction() as connection:
+        connection.execute(promotions.update().values(person=instead))
+    with pytest.raises(RegistryError, match=r"promotion 1 of m .*was altered"):
+        ledger.history("m")
 
 
 def test_a_stale_expectation_is_refused(ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger import migrations
-from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.migrations import SCHEMA_VERSION, advance
 from ratchet.components.ledger.stops import ask_to_stop
 from ratchet.components.ledger.tables import metadata, settings_table
@@ -20,15 +20,22 @@ RUNS_OF_2 = """
         status VARCHAR(20) NOT NULL, started VARCHAR(40) NOT NULL, finished VARCHAR(40), result TEXT);
     INSERT INTO runs VALUES ('identity', 'm', 'r1', 'promoted', 'then', 'later', '{}');
 """
-OF_6 = "DROP TABLE slots;"
+PROMOTION_OF_7 = """
+    INSERT INTO promotions VALUES ('m', 1, '1', NULL, 'w1', 'gate', 'v1', NULL, 'r1', '2026-01-01T00:00:00+00:00',
+        '9b819cf109150f9e65fb52d4c8e28c8b662af34f69d5bbad85c09dc3bef27b0f');
+    INSERT INTO leases VALUES ('m', 'me', 1, 0);
+"""
+OF_7 = "ALTER TABLE promotions DROP COLUMN person; ALTER TABLE runs DROP COLUMN roles;"
+OF_6 = "DROP TABLE slots;" + OF_7
 OF_5 = "ALTER TABLE runs DROP COLUMN begun;" + OF_6
 OF_4 = "DROP TABLE stops;" + OF_5
 BECAME = {
-    2: "DROP TABLE runs; DROP TABLE policies; DROP TABLE stops;" + OF_6 + RUNS_OF_2,
+    2: "DROP TABLE policies; DROP TABLE stops;" + OF_6 + "DROP TABLE runs;" + RUNS_OF_2,
     3: "DROP TABLE policies;" + OF_4,
     4: OF_4,
     5: OF_5,
     6: OF_6,
+    7: OF_7,
 }
 
 
@@ -96,6 +103,14 @@ def test_a_run_of_an_earlier_ledger_can_be_stopped(file: Path) -> None:
     script(file, "INSERT INTO claims VALUES ('i', 1, 1, 'holder', 'here', 300, 0)")
     script(file, "INSERT INTO runs VALUES ('r1', 'i', 'm', 'running', 'then', NULL, NULL)")
     assert ask_to_stop(Ledger(f"sqlite:///{file}"), "r1", "ann").holder == "holder"
+
+
+def test_promotions_of_an_earlier_ledger_stay_and_the_next_has_a_person(file: Path) -> None:
+    written_by(7, file)
+    script(file, PROMOTION_OF_7)
+    ledger = Ledger(f"sqlite:///{file}")
+    ledger.promote("m", Promotion(2, "2", "1", "w2", "override", None, "why", "r2", "then", person="ann"), token=1)
+    assert [(one.version, one.person) for one in ledger.history("m")] == [("1", None), ("2", "ann")]
 
 
 def test_faults_a_ledger_of_a_later_release_is_left_as_it_is(file: Path) -> None:

@@ -26,55 +26,61 @@ def registry(ledger: Ledger) -> Registry:
 
 
 def test_a_rollback_restores_the_champion_before(ledger: Ledger, registry: Registry) -> None:
-    row = rollback(ledger, registry, "m", None, "too long")
+    row = rollback(ledger, registry, "m", None, "too long", "ann")
     assert (row.version, row.previous, row.by, row.verdict, row.reason) == ("2", "3", "rollback", None, "too long")
-    assert (row.weights, row.run_id) == ("w2", "r2")
+    assert (row.weights, row.run_id, row.person) == ("w2", "r2", "ann")
     assert registry.alias("m", "champion") == "2"
 
 
 def test_a_second_rollback_goes_one_further_back(ledger: Ledger, registry: Registry) -> None:
-    assert [rollback(ledger, registry, "m", None, None).version for _ in range(2)] == ["2", "1"]
+    assert [rollback(ledger, registry, "m", None, None, "ann").version for _ in range(2)] == ["2", "1"]
     with pytest.raises(RegistryError, match="has no previous champion"):
-        rollback(ledger, registry, "m", None, None)
+        rollback(ledger, registry, "m", None, None, "ann")
 
 
 def test_after_a_rollback_and_a_promotion_the_rolled_back_one_is_passed_over(ledger: Ledger, registry: Registry) -> None:
-    rollback(ledger, registry, "m", None, None)  # 3 -> 2
+    rollback(ledger, registry, "m", None, None, "ann")  # 3 -> 2
     promote(ledger, registry, "m", expected=4, version="4", weights="w4", verdict="v4", run_id="r", fold="f4")
-    assert rollback(ledger, registry, "m", None, None).version == "2"
+    assert rollback(ledger, registry, "m", None, None, "ann").version == "2"
 
 
 def test_a_rollback_to_a_version_that_was_never_champion_is_refused(ledger: Ledger, registry: Registry) -> None:
     with pytest.raises(RegistryError, match="never champion"):
-        rollback(ledger, registry, "m", "9", None)
+        rollback(ledger, registry, "m", "9", None, "ann")
 
 
 def test_a_rollback_to_the_champion_is_refused(ledger: Ledger, registry: Registry) -> None:
     with pytest.raises(RegistryError, match="already the champion"):
-        rollback(ledger, registry, "m", "3", None)
+        rollback(ledger, registry, "m", "3", None, "ann")
 
 
 def test_a_damaged_version_is_not_taken(ledger: Ledger, registry: Registry) -> None:
     registry.damaged.add("2")
     with pytest.raises(RegistryError, match="damaged"):
-        rollback(ledger, registry, "m", None, None)
+        rollback(ledger, registry, "m", None, None, "ann")
     assert registry.alias("m", "champion") == "3"
 
 
 def test_an_override_is_recorded_with_its_reason(ledger: Ledger, registry: Registry) -> None:
-    row = override(ledger, registry, "m", "7", "second champion")
+    row = override(ledger, registry, "m", "7", "second champion", "ann")
     assert (row.version, row.previous, row.by, row.reason) == ("7", "3", "override", "second champion")
+    assert (row.person, row.decided) == ("ann", "override (ann)")
     assert reconcile(ledger, registry, "m") == row
+
+
+def test_a_credential_in_a_reason_does_not_reach_the_ledger(ledger: Ledger, registry: Registry) -> None:
+    rollback(ledger, registry, "m", None, "see https://ada:hunter2x@wiki.example/42", "ann")
+    assert ledger.history("m")[-1].reason == "see https://***@wiki.example/42"
 
 
 def test_an_override_may_be_the_first_promotion() -> None:
     ledger, registry = Ledger("sqlite:///:memory:"), Registry()
-    assert override(ledger, registry, "m", "1", "why").previous is None
+    assert override(ledger, registry, "m", "1", "why", "ann").previous is None
 
 
 def test_an_override_of_the_champion_sets_a_hand_moved_alias_right(ledger: Ledger, registry: Registry) -> None:
     registry.set_alias("m", "champion", "9")
-    override(ledger, registry, "m", "3", "set right")
+    override(ledger, registry, "m", "3", "set right", "ann")
     assert registry.alias("m", "champion") == "3"
     assert len(ledger.history("m")) == 3
 
@@ -82,4 +88,4 @@ def test_an_override_of_the_champion_sets_a_hand_moved_alias_right(ledger: Ledge
 def test_a_rollback_does_not_hide_a_hand_moved_alias(ledger: Ledger, registry: Registry) -> None:
     registry.set_alias("m", "champion", "9")
     with pytest.raises(RegistryError, match="by hand"):
-        rollback(ledger, registry, "m", None, None)
+        rollback(ledger, registry, "m", None, None, "ann")

@@ -1,6 +1,7 @@
 """Promotion and its reconciliation, against a registry that is a dictionary."""
 
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,11 @@ def test_nothing_is_to_be_reconciled_before_the_first_champion(ledger: Ledger, r
 def test_the_alias_follows_the_ledger(ledger: Ledger, registry: Registry) -> None:
     do_promote(ledger, registry, "3", 0)
     assert registry.alias("m", "champion") == "3"
+
+
+def test_a_promotion_that_was_approved_says_by_whom(ledger: Ledger, registry: Registry) -> None:
+    options: Any = {"expected": 0, "version": "3", "weights": "w", "verdict": "v", "run_id": "r", "fold": "f"}
+    assert promote(ledger, registry, "m", **options, approved_by="ann").decided == "gate (approved by ann)"
 
 
 def test_a_crash_before_the_alias_moved_is_made_good(ledger: Ledger, registry: Registry) -> None:

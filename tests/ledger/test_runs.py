@@ -48,6 +48,18 @@ def test_a_run_that_broke_off_is_still_open(ledger: Ledger, status: str) -> None
     assert ledger.latest_runs()[0]["status"] == status
 
 
+def test_the_roles_are_those_of_the_newest_run_of_the_model(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter(["2026-01-03", "2026-01-01", "2026-01-04", "2026-01-05"])
+    monkeypatch.setattr(runs, "now", lambda: next(times))
+    assert ledger.roles("m") == {}
+    ledger.begin_run("i1", "m", "r1", {"promote": ["ann"], "stop": []})
+    ledger.begin_run("i2", "m", "r2", {"promote": ["bob"]})  # which began before it
+    ledger.begin_run("i3", "other", "r3", {"promote": ["eve"]})
+    assert ledger.roles("m") == {"promote": ["ann"], "stop": []}
+    ledger.begin_run("i4", "m", "r4", {})
+    assert ledger.roles("m") == {}
+
+
 def test_the_first_run_that_a_reward_refused_is_found_by_the_rewards_stage(ledger: Ledger) -> None:
     for run_id, model, key in (("r1", "m", "other"), ("r2", "m", "k"), ("r3", "m", "k"), ("r4", "n", "k")):
         ledger.begin_run(run_id, model, run_id)

@@ -8,7 +8,7 @@ from ratchet.components.errors import RecipeError
 from ratchet.components.ledger import claims
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.ledger.stops import ask_to_stop, wait_for_end
+from ratchet.components.ledger.stops import ask_to_stop, model_of, wait_for_end
 from tests.ledger.fakes import FakeClock
 
 
@@ -92,8 +92,11 @@ def test_a_run_is_named_by_the_beginning_of_its_id_if_that_is_clear(ledger: Ledg
     begun(ledger)
     begun(ledger, "other", "abd456")
     assert ask_to_stop(ledger, "abd", "ann").run_id == "abd456"
+    assert model_of(ledger, "abd") == "m"
     with pytest.raises(RecipeError, match="2 runs have an id that begins with 'ab'"):
         ask_to_stop(ledger, "ab", "ann")
+    with pytest.raises(RecipeError, match="2 runs have an id that begins with 'ab'"):
+        model_of(ledger, "ab")
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,16 @@ class Mlflow:
         self.requests: list[tuple[Any, ...]] = []
         self.refused: float | None = None
         self.down: int | None = None
+        self.answers: dict[str, str | None] = {"open_run": "r1", "child": "c1", "cached_child": "c1"}
 
     def __getattr__(self, name: str) -> Any:
-        def request(*values: Any, **_: Any) -> str:
+        def request(*values: Any, **_: Any) -> str | None:
             if self.down == len(self.requests):
                 raise ConnectionError("refused")
             if name == "timed" and any(self.refused in figures.values() for _, _, figures in values[1]):
                 raise MlflowException("too long", INVALID_PARAMETER_VALUE)
             self.requests.append((name, *values))
-            return {"open_run": "r1", "child": "c1"}.get(name, "")
+            return self.answers.get(name, "")
 
         return request
 
@@ -51,6 +52,7 @@ def journal(tmp_path: Path) -> Journal:
 ALL = [
     ("open_run", "m", {"t": "1"}, "ours"),
     ("params", "r1", {"p": 2}),
+    ("describe_experiment",),
     ("child", "r1", "train", 11),
     ("timed", "c1", [(12, 1, {"loss": 1.0}), (13, 2, {"loss": 2.0})]),
     ("close_run", "c1", "FINISHED", 14),
@@ -93,17 +95,45 @@ def test_faults_a_sender_killed_before_it_noted_an_answer_sends_the_same_again(
         with pytest.raises(ZeroDivisionError):
             sent(journal, mlflow)
     sent(journal, mlflow)
-    assert mlflow.requests == ALL[:2] + ALL
+    assert mlflow.requests == ALL[:3] + ALL
 
 
 def test_a_refused_record_is_left_out_and_said_and_the_others_are_sent(journal: Journal) -> None:
     mlflow, said = Mlflow(), list[str]()
     mlflow.refused = 1.0
     assert sent(journal, mlflow, said)[0] == 7
-    assert mlflow.requests == [*ALL[:3], ("timed", "c1", [(13, 2, {"loss": 2.0})]), *ALL[4:]]
+    assert mlflow.requests == [*ALL[:4], ("timed", "c1", [(13, 2, {"loss": 2.0})]), *ALL[5:]]
     assert said == ["MLflow refused metrics of train, which are left out: INVALID_PARAMETER_VALUE: too long"] or said == [
         "MLflow refused metrics of train, which are left out: too long"
     ]
+
+
+def test_a_finished_stage_is_told_in_a_few_requests_whatever_its_steps(journal: Journal) -> None:
+    told = {"tags": {"t": "1"}, "params": {"p": 1}, "figures": {"seconds": 2.0}}
+    mlflow = Mlflow()
+    sent(journal, mlflow)
+    del mlflow.requests[:]
+    for stage, cached in (("train", False), ("warmup", True), ("data", False)):
+        journal.append("stage", at=20, stage=stage, cached=cached, began=18, **told)
+    sent(journal, mlflow)
+    facts = ("facts", "c1", *told.values(), 20)
+    assert mlflow.requests == [
+        facts,  # of train, whose child followed its making and is closed
+        ("cached_child", "r1", "warmup", {"t": "1"}, 18),
+        facts,
+        ("close_run", "c1", "FINISHED", 20),
+        ("child", "r1", "data", 18),
+        facts,
+        ("close_run", "c1", "FINISHED", 20),
+    ]
+
+
+def test_a_stage_that_the_run_made_itself_before_it_was_killed_is_left_as_it_is(journal: Journal) -> None:
+    mlflow = Mlflow()
+    mlflow.answers["cached_child"] = None
+    journal.append("stage", at=20, stage="warmup", cached=True, began=18, tags={}, params={}, figures={})
+    sent(journal, mlflow)
+    assert mlflow.requests[-1] == ("cached_child", "r1", "warmup", {}, 18)
 
 
 def test_of_figures_that_may_have_been_recorded_mlflow_gets_what_it_lacks(journal: Journal) -> None:

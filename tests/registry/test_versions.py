@@ -1,5 +1,6 @@
 """A version's files in MLflow: found, measured, deleted by retention, and registered anew after that."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.files import model_weights, policy_digest
+from ratchet.components.registry.experiment import NOTE, VIEW_TAG
 from ratchet.components.registry.runs import Tracker
 
 POLICY = "p" * 64
@@ -105,6 +107,47 @@ def test_a_run_that_was_deleted_is_begun_again(tracker: Tracker) -> None:
     tracker.client.delete_run(first)
     again = tracker.open_run("deleted", {}, first)
     assert (again != first, tracker.has_run(again)) == (True, True)
+
+
+def test_a_run_is_renamed_at_its_end_and_again_when_it_is_resumed(tracker: Tracker) -> None:
+    run_id = tracker.open_run("m 2026-11-27", {}, None)
+    tracker.tags(run_id, {"mlflow.runName": "m 2026-11-27 stopped", "status": "stopped"})
+    assert tracker.client.get_run(run_id).info.run_name == "m 2026-11-27 stopped"
+    assert tracker.open_run("m 2026-11-27", {}, run_id) == run_id
+    assert tracker.client.get_run(run_id).info.run_name == "m 2026-11-27"
+
+
+def test_a_stage_has_one_child_run_however_often_its_record_is_sent(tracker: Tracker) -> None:
+    parent = tracker.open_run("parent", {}, None)
+    made = tracker.child(parent, "train", 5)
+    assert tracker.child(parent, "train") == made
+    assert tracker.cached_child(parent, "train", {}) is None  # this run made it
+    cached = tracker.cached_child(parent, "gold", {"made_by": "r"}, 7)
+    assert cached is not None
+    assert tracker.cached_child(parent, "gold", {"made_by": "r"}, 7) == cached
+    for _ in range(2):
+        tracker.facts(cached, {"made_by": "r"}, {"gold.grader": "right"}, {"seconds": 2.0}, 9)
+        tracker.close_run(cached, "FINISHED", 9)
+    run = tracker.client.get_run(cached)
+    assert (run.info.run_name, run.info.status, run.info.start_time, run.info.end_time) == ("gold", "FINISHED", 7, 9)
+    assert run.data.tags.items() >= {"cached": "true", "made_by": "r", "mlflow.parentRunId": parent, "stage": "gold"}.items()
+    assert (run.data.params, run.data.metrics) == ({"gold.grader": "right"}, {"seconds": 2.0})
+    assert len(tracker.client.get_metric_history(cached, "seconds")) == 1
+
+
+def test_an_experiment_says_what_is_where_and_what_a_person_wrote_stays(
+    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Tracker(tracker.uri, "other", tmp_path)
+    other.client.set_experiment_tag(other.experiment, NOTE, "mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(other.client, "set_experiment_tag", denied)
+        other.describe_experiment()
+    other.describe_experiment()
+    tags = other.client.get_experiment(other.experiment).tags
+    assert (tags[NOTE], tags["mlflow.experimentKind"]) == ("mine", "custom_model_development")
+    view = json.loads(tags[VIEW_TAG])
+    assert "metrics.`dev/after`" in json.loads(view["state"])["selectedColumns"]
 
 
 def test_a_run_lacks_the_steps_of_a_figure_that_nobody_logged(tracker: Tracker) -> None:

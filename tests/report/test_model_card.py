@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from ratchet.components.report.model_card import TEMPLATE, Judged, markdown_text, render, with_sealed
+from ratchet.components.report.model_card import TEMPLATE, Judged, markdown_text, render, with_sealed, without_files
 from ratchet.components.report.theme import TEMPLATES
 from tests.places import ROOT
 
@@ -18,6 +18,7 @@ def card(project: Path = ROOT, **changes: Any) -> str:
     values: dict[str, Any] = {
         "name": "ratchet",
         "version": 7,
+        "said": "Version 7 answers 94 of 100 unseen examples right; version 6 answered 61.",
         "verdict": "PROMOTE",
         "reasons": ["sampled accuracy is higher"],
         "commit": "c0ffee" * 6,
@@ -54,6 +55,20 @@ def test_model_card_says_what_it_was_made_from_and_how_to_load_it() -> None:
     assert "uncommitted" in card(dirty=True)
 
 
+def test_a_card_begins_with_what_was_found_if_a_run_has_found_something() -> None:
+    assert card().splitlines()[2] == "Version 7 answers 94 of 100 unseen examples right; version 6 answered 61."
+    assert card(said="").splitlines()[2] == "Verdict of the gate: **PROMOTE**"
+
+
+def test_a_card_whose_files_are_deleted_says_how_to_rebuild_them_and_no_longer_how_to_load_them() -> None:
+    text = without_files(card(), "7")
+    assert "`ratchet reproduce 7` rebuilds them" in text and "load_model" not in text
+    assert "## Verify" in text and "## Limits" in text
+    assert without_files(text, "7") == text
+    own = without_files("x" * DESCRIPTION_LIMIT, "7")  # a template of the project's own
+    assert own.endswith("rebuilds them.\n\n") and len(own) <= DESCRIPTION_LIMIT
+
+
 def test_faults_of_counting_the_card_says_what_was_not_measured() -> None:
     assert "passed: 1 of 1 checks passed, 1 not measured" in card()
     assert "| sycophancy |  | 0.25 | not measured |" in card()
@@ -61,10 +76,15 @@ def test_faults_of_counting_the_card_says_what_was_not_measured() -> None:
 
 def test_model_card_fits_into_a_description() -> None:
     check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "state": "not measured"}
-    text = card(reasons=["r" * 1000] * 50, reward={"kind": "model", "passed": False, "checks": [check] * 50}, dirty=True)
+    text = card(
+        said="s" * 1000,
+        reasons=["r" * 1000] * 50,
+        reward={"kind": "model", "passed": False, "checks": [check] * 50},
+        dirty=True,
+    )
     assert len(text) < DESCRIPTION_LIMIT
     assert "None" not in text
-    assert "42 more" in text
+    assert "44 more" in text
 
 
 LONG = Judged("REJECT", "sealed_0", "a" * 32, [(f"figure {n} " + "x" * 100, 0.123456789) for n in range(20)])
@@ -80,6 +100,14 @@ def test_faults_published_figures_take_the_place_of_what_was_said_of_sealed_item
     assert text.count("## Sealed items") == 1
 
 
+def test_a_reason_that_its_figures_are_sealed_leaves_the_card_with_the_seal() -> None:
+    reason = "not every rule held on sealed_1 (use 1 of 2); its figures stay sealed until the fold is retired, so that no one"
+    before = card(reasons=[reason])
+    assert "stay sealed" in before and with_sealed(before, [], ROOT) == before
+    after = with_sealed(before, [LONG], ROOT)
+    assert "- not every rule held on sealed_1 (use 1 of 2).\n" in after and "stay sealed" not in after
+
+
 def test_a_card_of_an_older_release_or_of_another_template_gets_them_at_its_end() -> None:
     older = "so these figures flatter it; the verdict\nrests on sealed items, whose scores are not published here.\n\n## Load"
     text = with_sealed(older, [LONG], ROOT)
@@ -89,7 +117,12 @@ def test_a_card_of_an_older_release_or_of_another_template_gets_them_at_its_end(
 
 def test_of_many_verdicts_the_newest_are_shown_and_a_long_card_names_their_runs_alone() -> None:
     check = {"name": "n" * 100, "value": 0.123456789, "threshold": None, "state": "failed"}
-    long = card(reasons=["r" * 1000] * 50, reward={"kind": "model", "passed": False, "checks": [check] * 50}, dirty=True)
+    long = card(
+        said="s" * 1000,
+        reasons=["r" * 1000] * 50,
+        reward={"kind": "model", "passed": False, "checks": [check] * 50},
+        dirty=True,
+    )
     text = with_sealed(long, [LONG] * 4, ROOT)
     assert len(text) <= DESCRIPTION_LIMIT
     assert text.count("a" * 32) > long.count("a" * 32)

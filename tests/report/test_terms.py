@@ -3,7 +3,7 @@
 import pytest
 
 from ratchet.components.report.terms import TERMS, Explained
-from tests.test_glossary import GLOSSARY, TERM
+from tests.docs.test_glossary import GLOSSARY, TERM
 
 
 def defined(section: str) -> dict[str, str]:

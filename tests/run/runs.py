@@ -45,6 +45,7 @@ class FakeTracker:
         self.cards: dict[str, str] = {}
         self.parameters: dict[str, object] = {}
         self.inputs: list[tuple[str, str]] = []
+        self.described: dict[str, tuple[dict[str, object], dict[str, float]]] = {}  # child run -> parameters, figures
 
     def open_run(self, name: str, tags: Mapping[str, str], run_id: str | None, started: int | None = None) -> str:
         """Of an id that it does not know it makes one of its own, as MLflow does."""
@@ -57,8 +58,21 @@ class FakeTracker:
     def has_run(self, run_id: str) -> bool:
         return run_id in self.opened
 
+    def describe_experiment(self) -> None:
+        pass
+
     def child(self, parent: str, stage: str, started: int | None = None) -> str:
         return f"{parent}/{stage}"
+
+    def cached_child(self, parent: str, stage: str, tags: Mapping[str, str], started: int | None = None) -> str | None:
+        known = f"{parent}/{stage}"
+        return None if self.tagged.get(known, {"cached": "true"})["cached"] == "false" else known
+
+    def facts(
+        self, run_id: str, tags: Mapping[str, str], params: Mapping[str, object], figures: Mapping[str, float], at: int
+    ) -> None:
+        self.tags(run_id, tags)
+        self.described[run_id] = (dict(params), dict(figures))
 
     def close_run(self, run_id: str, status: str = "FINISHED", ended: int | None = None) -> None:
         self.status[run_id] = status

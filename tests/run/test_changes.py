@@ -71,4 +71,4 @@ def test_a_record_that_is_gone_is_said(run: Run, monkeypatch: pytest.MonkeyPatch
     run.ending = Ending(Status.REFUSED, previous="4")
     changes = changes_of(run, run.made.data)
     assert (changes.version, changes.rows) == ("4", [])
-    assert changes.note == "Not known: the record of version 4 is not in MLflow."
+    assert changes.note == "Not known: the record of version 4 could not be read from MLflow."

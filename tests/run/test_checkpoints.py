@@ -115,16 +115,16 @@ def test_faults_a_candidate_that_dev_did_not_prefer_is_kept_and_can_be_promoted(
     assert (found.run_id, found.kept.step, found.kept.policy) == (run_id, 4, digest)
     assert found.kept.figures == {"eval_sampled_accuracy": 0.4}
     tracker = tracker_of(project)
-    version = register_checkpoint(project, digest[:8], "better on our own set")
+    version = register_checkpoint(project, digest[:8], "better on our own set", "ann")
     assert tracker.models[version] == {"model.safetensors": "last", "config.json": "{}"}
-    promotion = override(project.ledger, Registry(tracker), project.name, version, "better on our own set")
+    promotion = override(project.ledger, Registry(tracker), project.name, version, "better on our own set", "ann")
     assert (promotion.by, promotion.weights, promotion.reason) == ("override", digest, "better on our own set")
     assert [row.version for row in project.ledger.history(project.name)] == [version]
 
 
 def test_its_record_is_whole_and_says_which_run_step_and_gold(project: Project) -> None:
     run_id = end(trained(project))
-    version = register_checkpoint(project, kept_checkpoints(project)[0].kept.policy, "a <reason>")
+    version = register_checkpoint(project, kept_checkpoints(project)[0].kept.policy, "a <reason>", "ann")
     tracker = tracker_of(project)
     tags = tracker.tagged[f"version {version}"]
     lineage = read_lineage(tracker.root / run_id / "checkpoint step 4" / "lineage.json", tags["lineage_sha256"])
@@ -134,22 +134,22 @@ def test_its_record_is_whole_and_says_which_run_step_and_gold(project: Project) 
     assert [one.name for one in lineage.stages] == ["data", "gold", "warmup", "reward", "train", "evaluate"]
     assert (tags["training_run"], tags["verdict"], tags["commit"]) == (run_id, "none", lineage.code.commit)
     assert f"step 4 of run {run_id}" in tracker.cards[version]
-    assert "a &lt;reason>" in tracker.cards[version]
+    assert "Promoted by ann, without a verdict of the gate: a &lt;reason>" in tracker.cards[version]
 
 
 def test_it_is_registered_once(project: Project) -> None:
     end(trained(project))
     digest = kept_checkpoints(project)[0].kept.policy
-    assert register_checkpoint(project, digest, "one") == register_checkpoint(project, digest[:6], "two") == "1"
+    assert register_checkpoint(project, digest, "one", "ann") == register_checkpoint(project, digest[:6], "two", "ann") == "1"
     assert "one" in tracker_of(project).cards["1"]
 
 
 def test_a_registration_that_was_killed_before_its_description_is_completed(project: Project) -> None:
     end(trained(project))
     digest = kept_checkpoints(project)[0].kept.policy
-    register_checkpoint(project, digest, "one")
+    register_checkpoint(project, digest, "one", "ann")
     del tracker_of(project).cards["1"]
-    assert register_checkpoint(project, digest, "two") == "1"
+    assert register_checkpoint(project, digest, "two", "ann") == "1"
     assert "two" in tracker_of(project).cards["1"]
 
 
@@ -158,12 +158,12 @@ def test_an_unknown_digest_lists_those_that_are_kept(project: Project, digest: s
     end(trained(project))
     kept = kept_checkpoints(project)[0].kept.policy
     with pytest.raises(RegistryError, match=rf"no kept checkpoint is .*\n  {kept[:12]} \(step 4, dev gold 0\.400, run "):
-        register_checkpoint(project, digest, "why")
+        register_checkpoint(project, digest, "why", "ann")
 
 
 def test_where_nothing_is_kept_that_is_said(project: Project) -> None:
     with pytest.raises(RegistryError, match="one of these: none"):
-        register_checkpoint(project, "ffffffff", "why")
+        register_checkpoint(project, "ffffffff", "why", "ann")
 
 
 def test_a_prefix_of_two_is_not_a_choice() -> None:
@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_is_not_registered(project: Project) -> None:
     digest = kept_checkpoints(project)[0].kept.policy
     (project.home.store / "train" / ("e" * 32) / LAST / "model.safetensors").write_text("edited", encoding="utf-8")
     with pytest.raises(RegistryError, match="damaged"):
-        register_checkpoint(project, digest, "why")
+        register_checkpoint(project, digest, "why", "ann")
     assert tracker_of(project).registered == {}
 
 

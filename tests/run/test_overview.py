@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.components.gate.folds import FoldState
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.overview import Overview, Running, Sealed, overview, pace
+from ratchet.components.run.overview import Overview, Running, Sealed, Slot, overview, pace
 from ratchet.components.run.progress import Progress
 from ratchet.components.run.record import Ending, Run
 from ratchet.flows.cli.views.status import lines_of
@@ -51,6 +51,17 @@ def test_a_run_of_another_machine_has_no_progress_here() -> None:
     said = "\n".join(lines_of(replace(EMPTY, running=[one])))
     assert "process 7 on far, since 2026-11-26 02:31 UTC; its progress is known on its own machine" in said
     assert Progress("champion", 0, 0, "", 0.0, 0.0).number is None
+
+
+def test_the_next_slots_and_whether_anything_serves_them(run: Run) -> None:
+    slots = [Slot("a", "2026-11-28T02:00:00+00:00", "cron 0 2 * * * (UTC)", True), Slot("b", None, "rrule X (UTC)", False)]
+    found = overview(run.project.home, run.ledger, None, slots)
+    assert found.as_json()["slots"][0] == {"model": "a", "at": slots[0].at, "rule": slots[0].rule, "served": True}
+    said = lines_of(found)
+    assert said[said.index("Next") + 1 :][:2] == [
+        "  a  2026-11-28 02:00 UTC, by cron 0 2 * * * (UTC)",
+        "  b  rrule X (UTC); it gives no date any more; no `ratchet schedule` serves it on this machine",
+    ]
 
 
 def test_what_is_left_of_the_sealed_test_and_for_how_long() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ratchet.components.home import Home
-from ratchet.components.run.progress import ProgressFile, path_of, progress_of
+from ratchet.components.run.progress import Pace, ProgressFile, path_of, progress_of
 
 
 def test_it_is_written_once_per_second_and_at_each_new_stage(tmp_path: Path) -> None:
@@ -48,6 +48,18 @@ def test_the_steps_of_an_earlier_process_count_neither_as_work_nor_as_time(tmp_p
     assert (found := progress_of(home, "id")) is not None
     assert found.seconds_left is not None
     assert round(found.seconds_left) == 970
+
+
+def test_the_next_part_of_a_stage_has_a_pace_of_its_own() -> None:
+    now = [100.0]
+    pace = Pace(lambda: now[0])
+    for done in (0, 60):  # a reward model is trained, and then validated
+        found = pace.note("reward", done, 60, "")
+        now[0] += 30.0
+    found = pace.note("reward", 0, 2, "")
+    assert (found.since, found.seconds_left) == (160.0, None)
+    now[0] += 5.0
+    assert pace.note("reward", 1, 2, "").seconds_left == 5.0
 
 
 def test_a_damaged_file_or_a_full_disk_stops_nothing(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from ratchet.components.files import write_json
 from ratchet.components.gate.unsealing import publish_retired
 from ratchet.components.records import Outcome
 from ratchet.components.run import publish
+from ratchet.components.run.columns import before_and_after
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.page import base_of, links_of, report_values
-from ratchet.components.run.publish import dev_metrics, publish_candidate, publish_outcome
+from ratchet.components.run.publish import compared_figures, dev_metrics, publish_candidate, publish_outcome
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.results import DataStage, FineTuned, Learnt, RewardStage, WarmupStage
 from ratchet.components.stages.train import TrainStage
@@ -88,6 +89,18 @@ def test_nothing_is_left_of_the_copy_that_was_uploaded(run: Run, lineages: list[
 # The report
 
 
+def test_runs_compare_by_before_and_after_and_by_curves_and_have_their_whole_recipe(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [(8, {"reward": 0.5, "num_samples": 4.0})]
+    monkeypatch.setattr(TrainStage, "points", points)
+    published(run, Ending(Status.FINISHED))
+    assert run.made.dev is not None and compared_figures(run, points)[0] == (0, before_and_after(run.made.dev.summary))
+    shown = {"dev/before": 0.5, "dev/after": 0.5, "dev/gain": 0.0, "curve/reward": 0.5, "curve/samples": 4.0}
+    assert tracker_of(run).logged["run0"].items() >= shown.items()
+    assert tracker_of(run).artifacts["run0"]["recipe.yaml"] is None
+
+
 def test_a_run_that_ended_early_has_a_report_of_what_it_made(run: Run) -> None:
     run.made.candidate = run.made.dev = None
     text = published(run, Ending(Status.REWARD_REFUSED))
@@ -95,7 +108,7 @@ def test_a_run_that_ended_early_has_a_report_of_what_it_made(run: Run) -> None:
     assert "verdict bad" in text
     assert tracker_of(run).artifacts["run0"] == {
         "run0.html": "report", "data.dvc": "data", "report.html": "data", "report.json": "reward",
-        "broken.jsonl": "gold", "missed.jsonl": "gold",
+        "broken.jsonl": "gold", "missed.jsonl": "gold", "recipe.yaml": None,
     }  # fmt: skip
     assert tracker_of(run).logged == {}
 

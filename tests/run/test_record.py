@@ -1,6 +1,7 @@
 """A run as MLflow and the ledger see it: opened once, resumed after a kill, closed whatever happens."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,15 @@ from ratchet.components.ledger.stops import ask_to_stop
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome
 from ratchet.components.run import record
+from ratchet.components.run.columns import stage_parameters
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.record import Ending, claimed_run, flatten, identity_of
-from ratchet.components.stages.results import WarmupStage
+from ratchet.components.run.record import NAME, Ending, claimed_run, identity_of
+from ratchet.components.stages.results import RewardStage, WarmupStage
+from ratchet.components.stages.stage import Stage
 from tests.places import MICRO
 from tests.run.runs import FakeDisplay, lines_of, make_stages, new_project, new_run, stage, tracker_of, verdict
+
+TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def test_the_identity_depends_on_every_value_of_the_recipe() -> None:
@@ -27,10 +32,6 @@ def test_the_identity_depends_on_every_value_of_the_recipe() -> None:
 def test_neither_limits_nor_retention_make_another_run() -> None:
     limited = load_recipe(MICRO, ["limits.hours=6", "limits.samples=500000", "retention.keep_days=1"])
     assert identity_of(limited) == identity_of(load_recipe(MICRO))
-
-
-def test_flatten_joins_sections_with_dots() -> None:
-    assert flatten({"a": 1, "b": {"c": [2], "d": {"e": None}}}) == {"a": 1, "b.c": [2], "b.d.e": None}
 
 
 def test_mlflow_is_opened_once_and_noted_in_the_ledger(tmp_path: Path) -> None:
@@ -68,6 +69,40 @@ def test_a_finished_stage_is_kept_and_shown(tmp_path: Path) -> None:
     run.add(made)
     assert run.made.stages == [made]
     assert lines_of(run) == ["warmup cached"]
+
+
+def test_every_stage_has_a_child_run_and_one_from_the_store_leads_to_the_run_that_made_it(tmp_path: Path) -> None:
+    first, run = new_run(tmp_path), new_run(tmp_path, "train.lr=1e-3")
+    first.begin()
+    first.add(stage(first, WarmupStage, {"model/x": "w"}))
+    first.close(RunResult(Status.FINISHED, stages=first.stages_as_json(), run_id="a"))
+    run.add(stage(run, WarmupStage, {"model/x": "w"}, cached=True))
+    assert not run.figures.journal.file.exists()  # until there is something to record
+    run.begin()
+    run.add(stage(run, RewardStage, {"report.json": {}}, cached=True, key="nobody knows"))
+    run.tell(Stage.GATE, None, False, 2.0)
+    run.open()
+    tracker, (made,) = tracker_of(run), (row["run_id"] for row in run.ledger.latest_runs() if row["finished"])
+    assert tracker.tagged["run0/warmup"] == {"cached": "true", "stage_key": "c0ffee00", "made_by": made}
+    assert tracker.tagged["run0/reward"] == {"cached": "true", "stage_key": "nobody knows"}
+    assert tracker.tagged["run0/gate"] == {"cached": "false"}
+    assert tracker.described["run0/warmup"][1] == {"seconds": 0.5}
+    assert tracker.described["run0/reward"] == (stage_parameters(run.recipe, "reward"), {})
+    assert tracker.described["run0/gate"][1] == {"seconds": 2.0}
+    assert tracker.status == dict.fromkeys(("run0/warmup", "run0/reward", "run0/gate"), "FINISHED")
+
+
+def test_faults_a_stage_that_a_killed_run_made_itself_is_not_called_cached_when_it_is_resumed(tmp_path: Path) -> None:
+    killed = new_run(tmp_path)
+    with killed.child("warmup"):
+        pass
+    killed.add(stage(killed, WarmupStage, {"model/x": "w"}))
+    killed.open()
+    resumed = new_run(tmp_path)
+    resumed.project.__dict__["tracker"] = tracker_of(killed)
+    resumed.add(stage(resumed, WarmupStage, {"model/x": "w"}, cached=True))
+    resumed.open()
+    assert tracker_of(killed).tagged["run0/warmup"]["cached"] == "false"
 
 
 def test_figures_and_samples_go_to_the_child_run_once_there_is_one(tmp_path: Path) -> None:
@@ -118,10 +153,11 @@ def test_the_result_says_what_was_made_and_how_it_ended(tmp_path: Path) -> None:
 def test_a_closed_run_is_finished_in_mlflow_and_in_the_ledger(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     run.open()
-    run.close(RunResult(Status.REFUSED, Outcome.REJECT, run_id="run0"))
+    run.close(RunResult(Status.REFUSED, Outcome.REJECT, version="3", run_id="run0"))
     run.figures.send()
     assert tracker_of(run).status == {"run0": "FINISHED"}
-    assert tracker_of(run).tagged["run0"].items() >= {"status": "refused", "verdict": "REJECT"}.items()
+    shown = {"status": "refused", "verdict": "REJECT", "version": "3", NAME: f"micro {TODAY} refused v3"}
+    assert tracker_of(run).tagged["run0"].items() >= shown.items()
     (row,) = run.ledger.latest_runs()
     assert (row["status"], json.loads(row["result"])["verdict"]) == ("refused", "REJECT")
 
@@ -176,8 +212,8 @@ def test_a_run_that_a_person_stops_stays_open_and_is_resumed_by_the_same_recipe(
     said = result.as_json()
     assert (said["status"], said["run_id"], result.status.exit_code) == ("stopped", "run0", 6)
     assert said["stopped"].startswith("ann on host asked for it with `ratchet stop`; the same command resumes it")
-    assert tracker_of(run).status == {"run0/train": "KILLED", "run0": "KILLED"}
-    assert tracker_of(run).tagged["run0"]["status"] == "stopped"
+    assert tracker_of(run).status.items() >= {"run0/train": "KILLED", "run0": "KILLED"}.items()
+    assert tracker_of(run).tagged["run0"].items() >= {"status": "stopped", NAME: f"micro {TODAY} stopped"}.items()
     (row,) = run.ledger.latest_runs()
     assert (row["status"], row["finished"], row["result"]) == ("stopped", None, None)
     again = new_run(tmp_path, "limits.samples=9")

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from ratchet.components.errors import ClaimLostError, PausedError, RegistryError, StaleChampionError, UnansweredError
 from ratchet.components.gate.plan import Plan
 from ratchet.components.ledger import claims
+from ratchet.components.ledger.approvals import approve
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Promotion
@@ -299,6 +300,14 @@ def test_an_approval_that_comes_meanwhile_ends_the_wait(waiting: Run, monkeypatc
     monkeypatch.setattr(steps, "approved", lambda *_: next(answers))
     assert steps.await_approval(waiting, verdict(Outcome.PROMOTE)) is None
     assert waiting.ledger.clock.naps == 1  # type: ignore[attr-defined]
+
+
+def test_the_promotion_names_who_approved_its_verdict(run: Run) -> None:
+    found = verdict(Outcome.PROMOTE, rules="rules", fold_digest="fold")
+    run.ledger.record_verdict("micro", found.as_json(), found.digest, "run9")
+    approve(run.ledger, "micro", "run9", "ada", "rules", None)
+    assert steps.move_champion(run, "1", found, expected=0) is None
+    assert [row.decided for row in run.ledger.history("micro")] == ["gate (approved by ada)"]
 
 
 def test_another_champion_voids_the_verdict_that_waits(waiting: Run) -> None:

@@ -1,12 +1,9 @@
-"""The display of a run: one live line per stage, on stderr."""
+"""What a run says on stderr: lines as it goes, and the summary at its end."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ratchet.components.ledger.claims import uptime
@@ -19,25 +16,12 @@ from ratchet.components.run.publish import validation_of
 from ratchet.components.run.record import Run
 from ratchet.components.run.told import told_of
 from ratchet.components.stages.results import ValidationReport
-from ratchet.components.stages.stage import Silent, Stage
 from ratchet.components.text import redacted, visible
+from ratchet.flows.cli.views import progress
+from ratchet.flows.cli.views.words import duration
 
-TITLES: dict[str, str] = {
-    Stage.DATA: "dataset",
-    Stage.GOLD: "gold, validated",
-    Stage.WARMUP: "starting policy",
-    Stage.REWARD: "reward, validated",
-    Stage.TRAIN: "RL training",
-    Stage.EVALUATE: "evaluation",
-    Stage.GATE: "gate",
-}
 COLOURS = {"good": "green", "neutral": "cyan", "bad": "yellow"}
 console = Console(stderr=True, emoji=False)  # texts of users have colons
-
-
-def title_of(stage: str) -> str:
-    """A stage in words."""
-    return TITLES.get(stage, stage)
 
 
 def say(text: str) -> None:
@@ -45,51 +29,11 @@ def say(text: str) -> None:
     console.print(redacted(text), highlight=False, markup=False)
 
 
-class Display(Silent):
-    """Progress bars by stage; lines are printed as stages finish, so that a log file is readable too."""
+class Display(progress.Display):
+    """A run's progress on stderr."""
 
     def __init__(self) -> None:
-        self.bars: Progress | None = None
-        self.tasks: dict[str, TaskID] = {}
-        self.shares: dict[str, int] = {}
-
-    @contextmanager
-    def live(self) -> Iterator[None]:
-        """Draw within the block."""
-        columns = (
-            TextColumn("{task.description:<18}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as self.bars:
-            yield
-        self.bars = None
-
-    def progress(self, stage: str, done: int, total: int, note: str) -> None:
-        """A stage has done ``done`` of ``total``."""
-        if self.bars is None:
-            return
-        if not console.is_terminal:
-            self._print_tenths(stage, done, total, note)
-            return
-        if stage not in self.tasks:
-            self.tasks[stage] = self.bars.add_task(title_of(stage), total=total, note="")
-        self.bars.update(self.tasks[stage], completed=done, total=total, note=escape(note))
-
-    def _print_tenths(self, stage: str, done: int, total: int, note: str) -> None:
-        share = 10 * done // max(1, total)
-        if share != self.shares.get(stage):
-            self.shares[stage] = share
-            console.print(f"{title_of(stage):<18} {done}/{total}  {escape(note)}", highlight=False, soft_wrap=True)
-
-    def finished(self, stage: str, cached: bool, seconds: float) -> None:
-        """Print how a stage ended."""
-        if stage in self.tasks and self.bars is not None:
-            self.bars.remove_task(self.tasks.pop(stage))
-        how = "already finished" if cached else f"{seconds:.1f} s"
-        console.print(f"[green]✓[/] {title_of(stage):<18} {how}", highlight=False)
+        super().__init__(console)
 
 
 def print_result(result: RunResult, run: Run) -> None:
@@ -129,15 +73,6 @@ def print_result(result: RunResult, run: Run) -> None:
         console.print(escape(visible(said)), highlight=False)
     console.print()
     console.print(table)
-
-
-def duration(seconds: float) -> str:
-    """``52 s``, ``4 min 31 s`` or ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, left = divmod(whole, 60)
-    return f"{minutes} min {left:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def add_reward(table: Table, report: ValidationReport) -> None:

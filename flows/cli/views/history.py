@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 def print_champion(model: str, promotion: "Promotion") -> None:
     """Who is champion from now on."""
-    print(f"version {promotion.version} of {model} is champion (before: {promotion.previous or 'none'}), by {promotion.by}")
+    print(
+        f"version {promotion.version} of {model} is champion (before: {promotion.previous or 'none'}), by {promotion.decided}"
+    )
 
 
 def print_history(model: str, promotions: Sequence["Promotion"]) -> None:
@@ -21,4 +23,4 @@ def print_history(model: str, promotions: Sequence["Promotion"]) -> None:
     for row in promotions:
         why = row.reason or (f"verdict {row.verdict[:12]}" if row.verdict else "no reason given")
         before = row.previous or "none"
-        print(f"{row.at}  version {row.version} (before: {before})  by {row.by}: {visible(why)}  run {row.run_id}")
+        print(f"{row.at}  version {row.version} (before: {before})  by {row.decided}: {visible(why)}  run {row.run_id}")

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ratchet.components.text import visible
-from ratchet.flows.cli.views.console import duration, title_of
+from ratchet.flows.cli.views.words import duration, title_of
 
 if TYPE_CHECKING:
-    from ratchet.components.run.overview import Overview, Running, Sealed
+    from ratchet.components.run.overview import Overview, Running, Sealed, Slot
 
 GIB = 2**30
 
@@ -29,9 +29,11 @@ def lines_of(found: "Overview") -> list[str]:
     lines = ["Running", *(_running(one) for one in found.running)] if found.running else ["Nothing is running."]
     lines += ["", "Champions" if found.champions else "There is no champion yet. Start a run with `ratchet run`."]
     for model, champion in found.champions.items():
-        lines.append(f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.by}")
+        lines.append(f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.decided}")
     if found.runs:
         lines += ["", "Last runs", *(line for run in found.runs for line in _run(run))]
+    if found.slots:
+        lines += ["", "Next", *(_slot(slot) for slot in found.slots)]
     if found.sealed is not None:
         lines += ["", _sealed(found.sealed)]
     if found.all_runs is not None:
@@ -57,6 +59,12 @@ def _run(run: Mapping[str, Any]) -> Iterator[str]:
     gold = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in (run["gold"] or {}).items()]
     if run["said"] or gold:
         yield "    " + visible("  ".join(filter(None, [run["said"], f"({', '.join(gold)})" if gold else ""])))
+
+
+def _slot(slot: "Slot") -> str:
+    when = f"  {slot.model}  {slot.rule}" if slot.at is None else f"  {slot.model}  {_when(slot.at)}, by {slot.rule}"
+    ended = "" if slot.at else "; it gives no date any more"
+    return when + ended + ("" if slot.served else "; no `ratchet schedule` serves it on this machine")
 
 
 def _sealed(sealed: "Sealed") -> str:

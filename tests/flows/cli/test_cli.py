@@ -11,7 +11,8 @@ import pytest
 
 from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
-from ratchet.flows.cli.schedule import sole_schedule
+from ratchet.components.recipe import Schedule
+from ratchet.flows.coming import sole_schedule
 from ratchet.flows.servers import start as servers
 from tests.places import ROOT
 
@@ -138,9 +139,10 @@ def test_a_schedule_is_asked_for_under_both_names(project: Path, verb: str) -> N
 def test_faults_a_recipe_is_scheduled_once_per_project(project: Path) -> None:
     home = Home.here()
     rejected = pytest.raises(RatchetError, match="another process schedules a in this project")
-    with sole_schedule(home, "a"), sole_schedule(home, "b"), rejected, sole_schedule(home, "a"):
+    rules = Schedule(every="6h")
+    with sole_schedule(home, "a", rules), sole_schedule(home, "b", rules), rejected, sole_schedule(home, "a", rules):
         pass
-    with sole_schedule(home, "a"):
+    with sole_schedule(home, "a", rules):
         pass
 
 
