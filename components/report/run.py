@@ -5,7 +5,8 @@ from typing import Any
 
 from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, Decoding, rows_name
-from ratchet.components.report.theme import BLUE, RED, embedded, page, svg
+from ratchet.components.report.theme import BLUE, FILTER, RED, page, svg
+from ratchet.components.report.training_curves import Points, curves
 
 GOLD, PROXY = "eval_sampled_accuracy", "eval_proxy"
 PANELS = {
@@ -24,8 +25,6 @@ PANELS = {
 }
 
 SHOWN_LABELS = 20  # a larger confusion matrix is left to confusion.json
-
-Points = Sequence[tuple[int, Mapping[str, float]]]
 
 LABELS = {
     "gold": "mean score of the gold",
@@ -63,7 +62,7 @@ def dev_rows(summary: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
         places = [summary[rows_name(arm, decoding)] for arm in (Arm.INCUMBENT, Arm.CHALLENGER)]
         # An arm without a score between 0 and 1 has the gold as accuracy alone.
         before, after = [_gold(place) for place in places] if figure == first else [place.get(figure) for place in places]
-        label = f"{decoding} {LABELS[figure]}" if figure == first else LABELS.get(figure, figure)
+        label = f"{decoding} {LABELS[figure]}" if figure == first else LABELS.get(figure, figure.replace("/", ", part "))
         if before is not None or after is not None:
             rows.append({"label": label, "before": interval_text(before), "after": interval_text(after)})
     return rows
@@ -131,4 +130,5 @@ def _beside(axes: Any, proxy: Sequence[tuple[int, float]]) -> None:
 
 def render(values: Mapping[str, Any], points: Points) -> str:
     """The report's HTML. ``values`` has the names that the template uses; a missing one is an error."""
-    return page("run.html.j2", **values, plot=embedded(training_plot(points)))
+    drawn = curves(points, PANELS, (PROXY, GOLD), values["chosen_step"])
+    return page("run.html.j2", FILTER, **values, curves=drawn)

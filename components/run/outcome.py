@@ -30,29 +30,23 @@ class Status(StrEnum):
     def tone(self) -> Tone:
         return PRESENTATION[self].tone
 
-    @property
-    def headline(self) -> str:
-        """One sentence for the report."""
-        return PRESENTATION[self].headline
-
 
 class Presentation(NamedTuple):
-    """How the command line, the report and Prefect present a status."""
+    """How the command line, the reports and Prefect present a status."""
 
     exit_code: int
     tone: Tone
-    headline: str
 
 
 PRESENTATION = {
-    Status.PROMOTED: Presentation(0, "good", "Promoted: the challenger is the new champion."),
-    Status.UNCHANGED: Presentation(0, "neutral", "Unchanged: this candidate was judged before."),
-    Status.FINISHED: Presentation(0, "neutral", "Ended after the requested stage."),
-    Status.REFUSED: Presentation(3, "bad", "Refused: the champion stays."),
-    Status.REWARD_REFUSED: Presentation(4, "bad", "The gold or the reward was refused before training."),
-    Status.INVALID: Presentation(5, "bad", "The gate could not judge."),
-    Status.STOPPED: Presentation(6, "bad", "Training was stopped, and no checkpoint can be judged."),
-    Status.ERROR: Presentation(1, "bad", "The run failed."),
+    Status.PROMOTED: Presentation(0, "good"),
+    Status.UNCHANGED: Presentation(0, "neutral"),
+    Status.FINISHED: Presentation(0, "neutral"),
+    Status.REFUSED: Presentation(3, "bad"),
+    Status.REWARD_REFUSED: Presentation(4, "bad"),
+    Status.INVALID: Presentation(5, "bad"),
+    Status.STOPPED: Presentation(6, "bad"),
+    Status.ERROR: Presentation(1, "bad"),
 }
 STATUS_OF_VERDICT = {
     Outcome.PROMOTE: Status.PROMOTED,

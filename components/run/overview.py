@@ -11,6 +11,7 @@ from ratchet.components.gate.folds import FoldState, states_of_folds
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import Recipe
+from ratchet.components.run.all_runs import INDEX
 from ratchet.components.run.progress import Progress, progress_of
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.stage import Context, NotFinished
@@ -66,6 +67,7 @@ class Overview:
     sealed: Sealed | None
     free_bytes: int
     slots: Sequence[Slot] = ()  # the next of each schedule
+    all_runs: str | None = None  # path of the page over all runs
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``status --json``."""
@@ -77,6 +79,7 @@ class Overview:
             "sealed": sealed,
             "slots": [asdict(slot) for slot in self.slots],
             "free_bytes": self.free_bytes,
+            "all_runs": self.all_runs,
         }
 
 
@@ -93,8 +96,9 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[
         if run["identity"] in holders
     ]
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
-    rows = [_row(run) for run in runs]
-    return Overview(running, champions, rows, _sealed(home, ledger, recipe), free_bytes(home.state), slots)
+    rows, page = [_row(run) for run in runs], home.reports / INDEX
+    sealed, shown = _sealed(home, ledger, recipe), str(page) if page.is_file() else None
+    return Overview(running, champions, rows, sealed, free_bytes(home.state), slots, shown)
 
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:

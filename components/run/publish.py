@@ -1,7 +1,6 @@
 """What a run publishes: the registered version, its card and the report. Sealed figures only once their fold is retired."""
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,17 @@ from ratchet.components.provenance.record import lineage_of, write_lineage
 from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report import model_card
-from ratchet.components.report.effect import picture
-from ratchet.components.report.reward import reward_plot
-from ratchet.components.report.run import confusion_tables, dev_rows, place_rows, render, training_plot
-from ratchet.components.report.sealed import sealed_rows
-from ratchet.components.run.checkpoints import described, record_checkpoints, unregistered
+from ratchet.components.report.run import render, training_plot
+from ratchet.components.run.checkpoints import record_checkpoints
 from ratchet.components.run.columns import before_and_after, curves
 from ratchet.components.run.outcome import Status
+from ratchet.components.run.page import base_of, report_values, stop_text
 from ratchet.components.run.record import Run
-from ratchet.components.run.told import effect_of, told_of
+from ratchet.components.run.told import told_of
 from ratchet.components.stages.data import REPORT
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
-from ratchet.components.stages.results import DataStage, ValidationReport, WarmupStage
+from ratchet.components.stages.results import DataStage, ValidationReport
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.text import visible
 
@@ -115,13 +112,6 @@ def publish_outcome(run: Run) -> str | None:
     return str(path)
 
 
-def base_of(run: Run) -> str:
-    """The recipe's base model in words, and whether it was fine-tuned."""
-    model = run.recipe.policy.model or "tiny Llama-type policy, warmed up on the demonstrations"
-    said = [stage.tuned or stage.learnt for stage in run.made.stages if isinstance(stage, WarmupStage)]
-    return ", ".join([model, *(facts.text() for facts in said if facts is not None)])
-
-
 def compared_figures(run: Run, points: Points) -> Points:
     """Figures by which runs are compared, first on the run's page: before and after on dev, and training by step."""
     dev = run.made.dev
@@ -191,63 +181,6 @@ def _samples(run: Run, dev: EvaluateStage) -> list[dict[str, Any]]:
     return [{key: visible(row[key]) if isinstance(row[key], str) else row[key] for key in keys} for row in results]
 
 
-def report_values(run: Run, data: DataStage, validation: ValidationReport, retired: bool) -> dict[str, Any]:
-    """The values of the report's template.
-
-    Args:
-        retired: whether the verdict's fold is retired, so that its figures may be shown.
-    """
-    recipe, candidate, dev = run.recipe, run.made.candidate, run.made.dev
-    assert run.ending is not None
-    status, verdict, remark = run.ending.status, run.ending.verdict, run.ending.remark
-    said = verdict.reasons if verdict is not None and status is not Status.FINISHED else []
-    effect = effect_of(run)
-    return {
-        "told": told_of(run, run.result()),
-        "effect": effect,
-        "picture": None if effect is None else picture(effect),
-        "name": recipe.name,
-        "algorithm": recipe.train.algorithm,
-        "seed": recipe.seed,
-        "dataset": data.version,
-        "base": base_of(run),
-        "status": status.value,
-        "tone": status.tone,
-        "headline": status.headline,
-        "stop": _stop_text(candidate),
-        "reasons": [*said, *([remark] if remark else [])],
-        "dev": dev_rows(dev.summary) if dev else [],
-        "confusion": confusion_tables(dev.confusion) if dev else [],
-        "places": place_rows(dev.details) if dev else [],
-        "sealed": _sealed_values(verdict) if verdict is not None and retired else None,
-        "reward": {
-            **asdict(validation),
-            "checks": [_shown_check(check) for check in validation.checks],
-            "chosen_k": candidate.facts.k if candidate is not None else None,
-        },
-        "reward_plot": reward_plot(validation.curves),
-        "tables": list(data.summary["rows"].items()),
-        "samples": _samples(run, dev) if dev else [],
-        "stages": run.stages_as_json(),
-        "kept": [{"policy": kept.policy, "what": described(kept)} for kept in unregistered(run.made)],
-    }
-
-
-def _stop_text(candidate: TrainStage | None) -> str | None:
-    return candidate.stop.text() if candidate is not None and candidate.stop is not None else None
-
-
-def _sealed_values(verdict: Verdict) -> dict[str, Any]:
-    return {"fold": verdict.fold, "rows": sealed_rows(verdict.figures), "reasons": verdict.sealed_reasons}
-
-
-def _shown_check(check: Mapping[str, Any]) -> dict[str, Any]:
-    value = "none" if check["value"] is None else f"{check['value']:.3f}"
-    if check["low"] is not None:
-        value += f" ({check['low']:.3f} to {check['high']:.3f})"
-    return {**check, "value": value, "threshold": f"{check['threshold']:g}"}
-
-
 def _said(run: Run) -> str:
     """What the run found of its candidate; nothing that a later run makes untrue, such as who is champion."""
     assert run.ending is not None
@@ -283,7 +216,7 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
         },
         "reward": asdict(made.reward.report),
         "run_id": run_id,
-        "stop": _stop_text(made.candidate),
+        "stop": stop_text(made.candidate),
         "base_model": base_of(run),
     }
     card = model_card.render(values, run.project.home.project)

@@ -17,6 +17,7 @@ from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe, headline
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
 from ratchet.components.registry.system_metrics import system_metrics
+from ratchet.components.run.all_runs import show_all_runs
 from ratchet.components.run.columns import run_name, run_parameters, stage_parameters
 from ratchet.components.run.figures import Figures
 from ratchet.components.run.locks import lock_name
@@ -323,6 +324,7 @@ class Run:
         self.figures.tags({"status": said["status"], "verdict": str(said["verdict"]), **version, NAME: self.name_with(result)})
         self.figures.end(None, "FINISHED")
         self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": told_of(self, result).sentence})
+        show_all_runs(self.project.home, self.ledger, self.project.locks.say)
 
     def fail(self, status: str) -> None:
         """Note that the process ends before the run does; the ledger keeps the run open, so that it can be resumed.

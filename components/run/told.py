@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ratchet.components.gate.unsealing import is_retired
 from ratchet.components.recipe import headline, kind_of
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
+from ratchet.components.report.checks import titles
 from ratchet.components.report.effect import Effect
 from ratchet.components.report.run import LABELS, interval_text
 from ratchet.components.run.outcome import RunResult, Status
@@ -146,7 +147,7 @@ def _refused(result: RunResult, verdict: Verdict | None, effect: str, stays: str
         f"{version.capitalize()} was not shown to be better.",
         effect,
         f"Refused: it did not pass every rule of the gate on unseen examples. {stays}",
-        "Nothing has to be done: the next run trains again. Look at the report if this repeats.",
+        "Nothing has to be done: the next run trains again. If this repeats, the report shows which answers got worse.",
     )
 
 
@@ -154,7 +155,7 @@ def _without_verdict(result: RunResult, stays: str) -> Told:
     why = " ".join(_sentence(reason) for reason in result.reasons)
     match result.status:
         case Status.REWARD_REFUSED:
-            failed = ", ".join(result.failed_checks or [])
+            failed = titles(result.failed_checks or [])
             now = "Correct what the failed checks name, and run again; the report says how for each."
             return Told("The grader or the reward cannot be trusted yet.", f"Failed: {failed}.", NO_TRAINING, now)
         case Status.INVALID:

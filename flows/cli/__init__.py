@@ -27,6 +27,7 @@ from ratchet.flows.cli import (
     provenance,
     recipe,
     reconcile,
+    report,
     reward,
     run,
     schedule,
@@ -64,6 +65,7 @@ app.command("stop")(stop.stop)
 app.command("reconcile")(reconcile.reconcile)
 app.command("status")(status.status)
 app.command("history")(history.history)
+app.command("report")(report.report)
 app.command("promote")(champion.promote)
 app.command("rollback")(champion.rollback)
 app.command("approve")(champion.approve)

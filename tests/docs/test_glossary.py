@@ -14,6 +14,9 @@ OTHERS = "\n".join(
 TERM = re.compile(r"^\| \*\*([^*]+)\*\* \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
+SECTIONS = ("For users", "In reports", "For readers of the code")
+
+
 def terms(section: str) -> list[str]:
     return [found[0] for found in TERM.findall(GLOSSARY.split(f"## {section}\n")[1].split("\n## ")[0])]
 
@@ -27,16 +30,16 @@ def test_a_user_has_few_terms_to_learn() -> None:
     assert 0 < len(terms("For users")) <= MOST_USER_TERMS
 
 
-@pytest.mark.parametrize("section", ["For users", "For readers of the code"])
+@pytest.mark.parametrize("section", SECTIONS)
 def test_every_row_is_a_term(section: str) -> None:
     assert len(terms(section)) == rows(section)
 
 
 def test_no_term_is_defined_twice() -> None:
-    every = terms("For users") + terms("For readers of the code")
+    every = [term for section in SECTIONS for term in terms(section)]
     assert len(every) == len(set(every))
 
 
-@pytest.mark.parametrize("term", terms("For users") + terms("For readers of the code"))
+@pytest.mark.parametrize("term", [term for section in SECTIONS for term in terms(section)])
 def test_the_other_documents_use_the_term(term: str) -> None:
     assert re.search(rf"\b{term}s?\b".replace(" ", r"\s+"), OTHERS, re.IGNORECASE)

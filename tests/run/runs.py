@@ -24,6 +24,7 @@ from tests.places import MICRO
 Kind = TypeVar("Kind", bound=StageResult)
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
 CHECK = Check("gold_references", 1.0, None, None, 0.99, True, "Correct the rows.", "of 3 rows")
+DEV = {"id": "a", "prompt": "p\x1b", "answer": "#### 7"}
 SUMMARY = {f"{arm}_{decoding}": {"accuracy": FIGURE} for arm in Arm for decoding in Decoding}
 
 
@@ -203,7 +204,11 @@ def make_stages(run: Run, weights: str = "candidate", **facts: Any) -> None:
     """All stages up to the evaluation, as a run would have made them."""
     made = run.made
     pointer = f"outs:\n- md5: {'0' * 32}.dir\n  path: data\n"
-    made.data = stage(run, DataStage, {"data.dvc": pointer, "data/summary.json": {"rows": {"train": 3}}, "report.html": "r"})
+    made.data = stage(
+        run,
+        DataStage,
+        {"data.dvc": pointer, "data/summary.json": {"rows": {"train": 3}}, "report.html": "r", "data/dev.jsonl": [DEV]},
+    )
     made.gold = stage(
         run,
         GoldStage,
@@ -231,7 +236,7 @@ def make_stages(run: Run, weights: str = "candidate", **facts: Any) -> None:
             "kl": 0.0,
         }
     ]
-    files = {"summary.json": SUMMARY, "details.json": {}, "challenger_sampled.jsonl": rows}
+    files = {"summary.json": SUMMARY, "details.json": {}, "challenger_sampled.jsonl": rows, "incumbent_sampled.jsonl": rows}
     made.dev = stage(run, EvaluateStage, files)
     made.stages = [made.data, made.gold, start, made.reward, made.candidate, made.dev]
 

@@ -1,7 +1,5 @@
 """A status and what depends on it; the shape of ``run --json``."""
 
-import pytest
-
 from ratchet.components.records import Outcome
 from ratchet.components.run.outcome import PRESENTATION, STATUS_OF_VERDICT, RunResult, Status
 
@@ -26,11 +24,6 @@ def test_only_the_verdict_promote_is_a_promotion() -> None:
 def test_only_success_looks_good() -> None:
     assert [status for status in Status if status.tone == "good"] == [Status.PROMOTED]
     assert {status for status in Status if status.tone == "neutral"} == {Status.UNCHANGED, Status.FINISHED}
-
-
-@pytest.mark.parametrize("status", Status)
-def test_every_headline_is_a_sentence(status: Status) -> None:
-    assert status.headline.endswith(".")
 
 
 def test_json_has_the_keys_of_the_contract_in_their_order() -> None:

@@ -43,6 +43,7 @@ def test_a_finished_run_is_told_in_a_sentence(run: Run) -> None:
     assert not found.running
     assert [row["status"] for row in found.as_json()["runs"]] == ["refused"]
     assert "    Version 4 was not shown to be better.  (dev 0.500)" in lines_of(found)
+    assert f"All runs: {run.project.home.reports / 'index.html'}" in lines_of(found)
 
 
 def test_a_run_of_another_machine_has_no_progress_here() -> None:

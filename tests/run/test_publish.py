@@ -11,14 +11,8 @@ from ratchet.components.records import Outcome
 from ratchet.components.run import publish
 from ratchet.components.run.columns import before_and_after
 from ratchet.components.run.outcome import Status
-from ratchet.components.run.publish import (
-    base_of,
-    compared_figures,
-    dev_metrics,
-    publish_candidate,
-    publish_outcome,
-    report_values,
-)
+from ratchet.components.run.page import base_of, links_of, report_values
+from ratchet.components.run.publish import compared_figures, dev_metrics, publish_candidate, publish_outcome
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.results import DataStage, FineTuned, Learnt, RewardStage, WarmupStage
 from ratchet.components.stages.train import TrainStage
@@ -110,7 +104,7 @@ def test_runs_compare_by_before_and_after_and_by_curves_and_have_their_whole_rec
 def test_a_run_that_ended_early_has_a_report_of_what_it_made(run: Run) -> None:
     run.made.candidate = run.made.dev = None
     text = published(run, Ending(Status.REWARD_REFUSED))
-    assert Status.REWARD_REFUSED.headline in text
+    assert "The grader or the reward cannot be trusted yet." in text
     assert "verdict bad" in text
     assert tracker_of(run).artifacts["run0"] == {
         "run0.html": "report", "data.dvc": "data", "report.html": "data", "report.json": "reward",
@@ -125,15 +119,16 @@ def test_a_run_whose_gold_was_refused_has_a_report_of_the_gold(run: Run) -> None
     failed = replace(CHECK, value=0.5, passed=False, detail="not of 00af <b>")
     run.made.gold.__dict__["_report"] = {"checks": [asdict(failed)], "mutation_score": 0.75}
     text = published(run, Ending(Status.REWARD_REFUSED))
-    assert "<h2>Gold: refused: 0 of 1 checks passed</h2>" in text
+    assert "Can the grader be trusted?" in text
+    assert "0 of 1 checks passed" in text
     assert "not of 00af &lt;b&gt;" in text
-    assert "Mutation score of the gold: <strong>0.750</strong>" in text
+    assert "</span> of the gold: <strong>0.750</strong>" in text
 
 
 def test_the_mutation_score_stands_beside_the_accuracy_in_report_and_card(run: Run, lineages: list[str]) -> None:
     run.made.version = "1"
     text = published(run, Ending(Status.REFUSED, verdict()))
-    assert text.index("Accuracy on the dev split") < text.index("<strong>0.750</strong>") < text.index("<h2>Reward")
+    assert text.index("sampled accuracy") < text.index("<strong>0.750</strong>") < text.index("side by side")
     assert "Mutation score of this gold: **0.750**" in tracker_of(run).cards["1"]
 
 
@@ -161,7 +156,7 @@ def test_a_confusion_matrix_goes_to_mlflow_and_into_the_report(run: Run) -> None
     write_json(run.made.dev.path / "confusion.json", {"challenger_sampled": matrix})
     text = published(run, Ending(Status.FINISHED))
     assert tracker_of(run).artifacts["run0"]["confusion.json"] == "evaluation"
-    assert "Confusion on dev, after" in text
+    assert "Confusion, after" in text
 
 
 def test_what_was_not_measured_is_no_metric(run: Run) -> None:
@@ -182,6 +177,30 @@ def test_the_gate_verb_does_not_say_why_before_the_run_that_promotes(run: Run) -
     run.ending = Ending(Status.FINISHED, verdict(Outcome.PROMOTE))
     data, reward, _ = parts(run)
     assert report_values(run, data, reward.report, retired=False)["reasons"] == []
+
+
+def test_the_report_shows_both_arms_answers_with_the_reference(run: Run) -> None:
+    run.ending = Ending(Status.FINISHED)
+    (group,) = report_values(run, parts(run)[0], parts(run)[1].report, retired=False)["groups"]
+    assert (group.kind, group.count) == ("right", 1)
+    (pair,) = group.shown
+    assert (pair.reference, pair.before.text, pair.after.text) == ("#### 7", "c", "c")
+
+
+@pytest.mark.parametrize(
+    ("uri", "links"),
+    [
+        ("sqlite:///mlflow.db", ["index.html"]),
+        ("https://me:secret@ml.example/base/", ["index.html", "https://ml.example/base/#/runs/run0",
+                                                "https://ml.example/base/#/models/micro/versions/1"]),
+    ],
+)  # fmt: skip
+def test_a_report_links_to_mlflow_where_it_is_a_server(
+    run: Run, monkeypatch: pytest.MonkeyPatch, uri: str, links: list[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    run.run_id, run.made.version = "run0", "1"
+    assert [address for _, address in links_of(run)] == links
 
 
 # Sealed figures

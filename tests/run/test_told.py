@@ -86,7 +86,11 @@ def test_measures_that_are_not_counts() -> None:
 @pytest.mark.parametrize(
     ("result", "sentence", "also"),
     [
-        (RunResult(Status.REWARD_REFUSED, failed_checks=["gold_signal", "margin"]), "cannot be trusted", "gold_signal, margin"),
+        (
+            RunResult(Status.REWARD_REFUSED, failed_checks=["gold_signal", "margin"]),
+            "cannot be trusted",
+            "“There is something to learn”, “Margin”",
+        ),
         (RunResult(Status.INVALID, reasons=["no fold is left"]), "could not judge", "No fold is left."),
         (RunResult(Status.STOPPED, stopped="ann asked for it"), "stopped before its end", "Ann asked for it."),
         (RunResult(Status.STOPPED, reasons=["KL exploded."]), "no checkpoint may be judged", "Version 2 stays champion."),

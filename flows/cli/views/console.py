@@ -8,9 +8,11 @@ from rich.table import Table
 
 from ratchet.components.ledger.claims import uptime
 from ratchet.components.report.run import dev_rows
+from ratchet.components.run.all_runs import INDEX
 from ratchet.components.run.checkpoints import described, unregistered
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.publish import base_of, validation_of
+from ratchet.components.run.page import base_of
+from ratchet.components.run.publish import validation_of
 from ratchet.components.run.record import Run
 from ratchet.components.run.told import told_of
 from ratchet.components.stages.results import ValidationReport
@@ -61,6 +63,7 @@ def print_result(result: RunResult, run: Run) -> None:
     table.add_row("time", duration(uptime() - run.started))
     if result.report:
         table.add_row("report", escape(visible(result.report)))
+        table.add_row("all runs", escape(visible(str(run.project.home.reports / INDEX))))
         table.add_row("", "ratchet ui   (MLflow and Prefect in the browser)")
     if told.next:
         table.add_row("next", escape(visible(told.next)))

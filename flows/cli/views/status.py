@@ -36,6 +36,8 @@ def lines_of(found: "Overview") -> list[str]:
         lines += ["", "Next", *(_slot(slot) for slot in found.slots)]
     if found.sealed is not None:
         lines += ["", _sealed(found.sealed)]
+    if found.all_runs is not None:
+        lines.append(f"All runs: {visible(found.all_runs)}")
     return [*lines, f"Disk: {found.free_bytes / GIB:,.1f} GiB free"]
 
 
