@@ -89,12 +89,13 @@ def _frame(runs: int, values: Sequence[float]) -> Frame:
 
 
 def _grid(frame: Frame, shares: bool) -> Markup:
+    from matplotlib.ticker import MaxNLocator
+
     drawn = Markup()
-    for part in range(5):
-        value = frame.low + part * (frame.high - frame.low) / 4
-        drawn += _line("grid", (LEFT, RIGHT), (frame.y(value), frame.y(value)))
-        said = f"{100 * value:.{0 if frame.high - frame.low > 0.2 else 1}f}%" if shares else f"{value:.3g}"
-        drawn += _text(LEFT - 8, frame.y(value) + 5, said, "end")
+    for value in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(frame.low, frame.high):
+        if frame.low <= value <= frame.high:
+            drawn += _line("grid", (LEFT, RIGHT), (frame.y(value), frame.y(value)))
+            drawn += _text(LEFT - 8, frame.y(value) + 5, f"{100 * value:.3g}%" if shares else f"{value:.3g}", "end")
     return drawn
 
 
