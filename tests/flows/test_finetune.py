@@ -22,6 +22,7 @@ from ratchet.components.graders.protocol import Grade
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.policy.loading import load_policy
+from tests.pages import text_of
 
 Run = Callable[..., dict[str, Any]]
 KEYS = {"status", "verdict", "version", "previous", "dataset", "run_id", "report", "stages"}
@@ -60,6 +61,7 @@ def test_the_champion_alias_and_the_history_agree(promoted: dict[str, Any]) -> N
         "by": "gate",
         "verdict": row.verdict,
         "run_id": promoted["run_id"],
+        "person": None,
     }
     assert client().get_model_version_by_alias("micro", "champion").version in (1, "1")
 
@@ -181,10 +183,10 @@ def test_sealed_figures_leave_only_with_a_retired_fold(promoted: dict[str, Any],
     database = sqlite3.connect(Home.here().project / "mlflow" / "mlflow.db")
     rows = database.execute("SELECT count(*) FROM metrics WHERE key LIKE 'sealed%' AND run_uuid = ?", [second["run_id"]])
     assert rows.fetchone() == (0,)
-    report = Path(second["report"]).read_text(encoding="utf-8")
+    report = text_of(second["report"])
     assert "p-value" not in report
     assert traces_of(second) == []
-    assert "p-value of the test" in Path(promoted["report"]).read_text(encoding="utf-8")
+    assert "p-value of the test" in text_of(promoted["report"])
 
 
 def test_other_data_redo_everything(promoted: dict[str, Any], run: Run) -> None:
@@ -263,14 +265,14 @@ def test_the_best_checkpoint_of_a_stopped_run_is_judged_and_marked(run: Run) -> 
     assert client().get_run(result["run_id"]).data.tags["training_status"] == "stopped:kl"
     version = client().get_model_version("halted", result["version"])
     assert version.tags["training_status"] == "stopped:kl"
-    for text in (version.description, Path(result["report"]).read_text(encoding="utf-8")):
+    for text in (version.description, text_of(result["report"])):
         assert "the sentinel stopped training at step 8: kl (eval_kl" in text
 
 
 def test_a_recipe_may_keep_stopped_runs_from_the_gate(run: Run) -> None:
     result = run("name=withheld", *STOPPED, "gate.after_stop=false")
     assert (result["status"], result["version"]) == ("stopped", None)
-    assert "the sentinel stopped training" in Path(result["report"]).read_text(encoding="utf-8")
+    assert "the sentinel stopped training" in text_of(result["report"])
 
 
 def test_the_gate_verb_leaves_the_promotion_to_a_run_and_its_figures_sealed(run: Run) -> None:
@@ -338,4 +340,4 @@ def test_the_last_use_of_a_fold_publishes_every_verdict_on_it(second: dict[str, 
     for result in (second, third):
         assert "sealed/p_value" in client().get_run(result["run_id"]).data.metrics
     assert traces_of(second) != []
-    assert "p-value of the test" in Path(third["report"]).read_text(encoding="utf-8")
+    assert "p-value of the test" in text_of(third["report"])
