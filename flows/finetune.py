@@ -79,12 +79,12 @@ def tell(run: Run, until: Stage | None) -> RunResult:
         return refuse_to_train(run, refusal, champion, until)
     gold = tasks.validate_gold(run, data)
     if failed := gold_report(gold, run.recipe).failed:
-        return replace(end(run, Ending(Status.REWARD_REFUSED)), failed_checks=failed)
+        return end(run, Ending(Status.REWARD_REFUSED, failed_checks=failed))
     start = kept or tasks.warm_up(run, data)
 
     reward = tasks.validate_reward(run, data, start, gold)
     if not reward.report.passed:
-        return replace(end(run, Ending(Status.REWARD_REFUSED)), failed_checks=reward.report.failed)
+        return end(run, Ending(Status.REWARD_REFUSED, failed_checks=reward.report.failed))
     if until is Stage.REWARD:
         return end(run, Ending(Status.FINISHED))
 

@@ -24,7 +24,7 @@ from ratchet.components.run.locks import lock_name
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.progress import Display, ProgressFile, path_of
 from ratchet.components.run.project import Project
-from ratchet.components.run.told import told_of
+from ratchet.components.run.told import brief, told_of
 from ratchet.components.run.watchdog import Watchdog
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
@@ -65,6 +65,7 @@ class Ending:
     previous: str | None = None  # the champion before
     reasons: Sequence[str] = ()  # shown on the console
     remark: str | None = None  # shown in the report in addition to the verdict's reasons
+    failed_checks: Sequence[str] | None = None  # of a refused reward
 
     @property
     def outcome(self) -> Outcome | None:
@@ -308,6 +309,7 @@ class Run:
             run_id=self.run_id,
             report=report,
             stages=self.stages_as_json(),
+            failed_checks=ending.failed_checks,
             gold=gold_figures(made),
             reasons=[*([stop.text()] if stop else []), *ending.reasons],
         )
@@ -323,7 +325,7 @@ class Run:
         version = {"version": result.version} if result.version else {}
         self.figures.tags({"status": said["status"], "verdict": str(said["verdict"]), **version, NAME: self.name_with(result)})
         self.figures.end(None, "FINISHED")
-        self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": told_of(self, result).sentence})
+        self.ledger.finish_run(self.identity, {**said, "gold": result.gold, "said": brief(told_of(self, result), result)})
         show_all_runs(self.project.home, self.ledger, self.project.locks.say)
 
     def fail(self, status: str) -> None:

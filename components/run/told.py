@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 START = "the model that training started from"
 NO_TRAINING = "A model that is trained on it would learn to please a wrong grader, so that nothing was trained."
+AFTER_REFUSAL = (
+    "Nothing has to be done. To train another candidate, change the seed, the data or the recipe: the same run again ends as "
+    "unchanged. With `seed: slot`, every scheduled run trains another. If this repeats, look at the answers that got worse: "
+    "they come first under “Answers side by side” in the report."
+)
 SAME_COMMAND = "Run the same command again to resume where it stopped."
 
 
@@ -33,6 +38,11 @@ class Told(NamedTuple):
     def text(self) -> str:
         """A line each."""
         return "\n".join(part for part in self if part)
+
+
+def brief(told: Told, result: RunResult) -> str:
+    """How the run ended for a list of runs; with the failed checks of a refused reward."""
+    return f"{told.sentence} {told.effect}".rstrip() if result.status is Status.REWARD_REFUSED else told.sentence
 
 
 class Compared(NamedTuple):
@@ -61,22 +71,29 @@ class Compared(NamedTuple):
         ours, theirs, low, high, items = figures
         return cls(measure, ours, theirs, low, high, int(items), kind_of(measure).binary and verdict.samples == 1)
 
+    @property
+    def worse(self) -> bool:
+        """Whether the whole interval of the gain is below 0."""
+        return self.high < 0
+
     def sentence(self, version: str, rival: str) -> str:
         """Both arms on the same items."""
-        unseen = f"{self.items:,} unseen examples"
+        unseen, begins = f"{self.items:,} unseen examples", f"{version} is worse: it" if self.worse else version
         if self.counts:
             ours, theirs = (round(value * self.items) for value in (self.ours, self.theirs))
-            return f"{version} answers {ours:,} of {unseen} right; {rival} answered {theirs:,}."
+            return f"{begins} answers {ours:,} of {unseen} right; {rival} answered {theirs:,}."
         label = LABELS.get(self.measure, self.measure)
-        return f"{version} reaches {self.ours:.3f} in {label} on {unseen}; {rival} reached {self.theirs:.3f}."
+        return f"{begins} reaches {self.ours:.3f} in {label} on {unseen}; {rival} reached {self.theirs:.3f}."
 
     @property
     def effect(self) -> str:
         """The gain with its interval."""
         scale, unit = (100, " percentage points") if kind_of(self.measure).share else (1, "")
         gain, low, high = (scale * value for value in (self.ours - self.theirs, self.low, self.high))
-        digits = 1 if scale == 100 else 3
-        return f"The gain is {gain:.{digits}f}{unit} (95% interval: {low:.{digits}f} to {high:.{digits}f})."
+        digits, said = 1 if scale == 100 else 3, "The gain is"
+        if self.worse:
+            said, gain, low, high = "It loses", -gain, -high, -low
+        return f"{said} {gain:.{digits}f}{unit} (95% interval: {low:.{digits}f} to {high:.{digits}f})."
 
 
 def told_of(run: "Run", result: RunResult) -> Told:
@@ -90,8 +107,8 @@ def told_of(run: "Run", result: RunResult) -> Told:
     if result.status is Status.PROMOTED:
         return _promoted(result, sealed, rival, run.recipe.name)
     if result.status is Status.REFUSED:
-        said = sealed.effect if sealed is not None else _on_dev(run.made.dev.summary, rival) if run.made.dev else ""
-        return _refused(result, verdict, said, stays)
+        on_dev = _on_dev(run.made.dev.summary, rival) if run.made.dev else ""
+        return _refused(result, verdict, sealed, on_dev, rival, stays)
     return _without_verdict(result, stays)
 
 
@@ -132,8 +149,9 @@ def _promoted(result: RunResult, sealed: Compared | None, rival: str, model: str
     )
 
 
-def _refused(result: RunResult, verdict: Verdict | None, effect: str, stays: str) -> Told:
+def _refused(result: RunResult, verdict: Verdict | None, sealed: Compared | None, on_dev: str, rival: str, stays: str) -> Told:
     outcome, version = verdict and verdict.outcome, f"version {result.version}"
+    effect = on_dev if sealed is None else sealed.effect
     if outcome is Outcome.PROMOTE:  # a person refused, or did not answer
         return Told(f"The gate passed {version}, but it was not approved.", effect, stays, "Run again to ask again.")
     if outcome is Outcome.UNDERPOWERED:
@@ -143,11 +161,14 @@ def _refused(result: RunResult, verdict: Verdict | None, effect: str, stays: str
             f"Refused before the test. {stays}",
             "Add data, or ask for a larger gain (gate.rules.target_effect); `ratchet gate power` says how many suffice.",
         )
+    than = "" if result.previous else f" than {rival}"
     return Told(
-        f"{version.capitalize()} was not shown to be better.",
+        sealed.sentence(version.capitalize(), rival)
+        if sealed is not None and sealed.worse
+        else f"{version.capitalize()} was not shown to be better{than}.",
         effect,
         f"Refused: it did not pass every rule of the gate on unseen examples. {stays}",
-        "Nothing has to be done: the next run trains again. If this repeats, the report shows which answers got worse.",
+        AFTER_REFUSAL,
     )
 
 
@@ -155,9 +176,9 @@ def _without_verdict(result: RunResult, stays: str) -> Told:
     why = " ".join(_sentence(reason) for reason in result.reasons)
     match result.status:
         case Status.REWARD_REFUSED:
-            failed = titles(result.failed_checks or [])
-            now = "Correct what the failed checks name, and run again; the report says how for each."
-            return Told("The grader or the reward cannot be trusted yet.", f"Failed: {failed}.", NO_TRAINING, now)
+            failed = f"Failed: {titles(result.failed_checks)}." if result.failed_checks else ""
+            now = "Correct what failed, and run again; each failed check says how."
+            return Told("The grader or the reward cannot be trusted yet.", failed, NO_TRAINING, now)
         case Status.INVALID:
             return Told("The gate could not judge.", why, stays, "Correct the cause, and run again.")
         case Status.STOPPED if result.stopped is not None:
@@ -168,7 +189,10 @@ def _without_verdict(result: RunResult, stays: str) -> Told:
         case Status.UNCHANGED:
             return Told("Nothing has changed since the last verdict.", why, stays, "")
         case Status.FINISHED:
-            return Told("The run ended after the stage that was asked for.", why, "", "`ratchet run` continues to the end.")
+            last = f": {result.stages[-1]['name']}" if result.stages else ""
+            return Told(
+                f"The run ended after the stage that was asked for{last}.", why, "", "`ratchet run` continues to the end."
+            )
         case _:
             return Told("The run failed.", _sentence(result.error or ""), "", "")
 

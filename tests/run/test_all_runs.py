@@ -42,7 +42,7 @@ def test_a_run_that_ends_is_on_the_page(run: Run) -> None:
     run.ending = Ending(Status.FINISHED)
     run.close(run.result())
     text = (run.project.home.reports / "index.html").read_text(encoding="utf-8")
-    assert "The run ended after the stage that was asked for." in text
+    assert "The run ended after the stage that was asked for" in text
     assert "ended early on request" in text
 
 

@@ -10,7 +10,7 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Ending, Run
-from ratchet.components.run.told import Compared, told_of
+from ratchet.components.run.told import Compared, brief, told_of
 from tests.run.runs import make_stages, new_run
 
 FIGURES = {
@@ -65,6 +65,39 @@ def test_a_refusal_tells_dev_and_who_stays(run: Run) -> None:
     assert found.verdict.endswith("Version 2 stays champion.")
 
 
+def test_a_first_refusal_names_what_it_was_compared_with(run: Run) -> None:
+    found = told(run, Status.REFUSED, Outcome.REJECT, previous=None)
+    assert found.sentence == "Version 3 was not shown to be better than the model that training started from."
+
+
+@pytest.mark.parametrize(("retired", "high", "worse"), [(True, -0.046, True), (True, 0.01, False), (False, -0.046, False)])
+def test_a_loss_is_called_so_only_where_the_sealed_figures_may_be_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, retired: bool, high: float, worse: bool
+) -> None:
+    monkeypatch.setattr("ratchet.components.run.told.is_retired", lambda *_: retired)
+    figures = {"challenger_accuracy": 0.48, "incumbent_accuracy": 0.615, "gain_low": -0.224, "gain_high": high, "items": 200.0}
+    run.ending = Ending(Status.REFUSED, replace(VERDICT, outcome=Outcome.REJECT, figures=figures), "2")
+    found = told_of(run, RunResult(Status.REFUSED, version="3", previous="2"))
+    assert (
+        found.sentence == "Version 3 is worse: it answers 96 of 200 unseen examples right; version 2 answered 123."
+    ) is worse
+    assert (found.effect == "It loses 13.5 percentage points (95% interval: 4.6 to 22.4).") is worse
+    if not worse:
+        assert found.sentence == "Version 3 was not shown to be better."
+    assert "seed: slot" in found.next
+
+
+def test_a_refused_reward_is_listed_with_what_failed(run: Run) -> None:
+    run.ending = Ending(Status.REWARD_REFUSED, failed_checks=["gold_signal"])
+    result = run.result()
+    assert (
+        brief(told_of(run, result), result)
+        == "The grader or the reward cannot be trusted yet. Failed: “There is something to learn”."
+    )
+    unknown = RunResult(Status.REWARD_REFUSED)
+    assert brief(told_of(run, unknown), unknown) == "The grader or the reward cannot be trusted yet."
+
+
 def test_a_passed_gate_without_approval(run: Run) -> None:
     assert told(run, Status.REFUSED, Outcome.PROMOTE).sentence == "The gate passed version 3, but it was not approved."
 
@@ -95,7 +128,8 @@ def test_measures_that_are_not_counts() -> None:
         (RunResult(Status.STOPPED, stopped="ann asked for it"), "stopped before its end", "Ann asked for it."),
         (RunResult(Status.STOPPED, reasons=["KL exploded."]), "no checkpoint may be judged", "Version 2 stays champion."),
         (RunResult(Status.UNCHANGED, version="2", previous="1"), "Nothing has changed", "Version 2 stays champion."),
-        (RunResult(Status.FINISHED), "asked for", "ratchet run"),
+        (RunResult(Status.FINISHED), "asked for.", "ratchet run"),
+        (RunResult(Status.FINISHED, stages=[{"name": "data"}, {"name": "gold"}]), "asked for: gold.", "ratchet run"),
         (RunResult(Status.ERROR, error="disk full"), "failed", "Disk full."),
     ],
 )
