@@ -140,10 +140,11 @@ def _mark(frame: Frame, number: int, entry: Entry) -> Markup:
 
 
 def _ends(entries: Sequence[Entry]) -> Markup:
-    """The first and the last day."""
-    first, last = entries[0].when[:10], entries[-1].when[:10]
-    drawn = _text(LEFT, FOOT + 22, first, "start")
-    return drawn if len(entries) == 1 else drawn + _text(RIGHT, FOOT + 22, last, "end")
+    """The first and the last day, with the time of day if they are the same."""
+    whens = [entries[0].when, entries[-1].when]
+    first, last = (when[: 10 if whens[0][:10] != whens[1][:10] else 16] for when in whens)
+    drawn = _text(LEFT, FOOT + 34, first, "start")
+    return drawn if len(entries) == 1 else drawn + _text(RIGHT, FOOT + 34, last, "end")
 
 
 def _line(style: str, x: tuple[float, float], y: tuple[float, float]) -> Markup:

@@ -51,8 +51,13 @@ WORDS = {
     "length_baseline": Words(
         "It is more than length", "How much more often that is right than a preference for the longer, or the shorter, answer."
     ),
-    "short_chosen_accuracy": Words("Short answers can win", "The same on pairs whose better answer is the shorter one."),
-    "worst_subset": Words("No part is left out", "The same in the worst of the parts of the task that the recipe names."),
+    "short_chosen_accuracy": Words(
+        "Short answers can win", "How often the reward prefers the better answer where that is the shorter one."
+    ),
+    "worst_subset": Words(
+        "No part is left out",
+        "How often the reward prefers the better answer, in the worst of the parts of the task that the recipe names.",
+    ),
     "calibration": Words(
         "Its confidence is honest",
         "How far the reward model's stated confidence is from how often it is right.",
@@ -99,7 +104,7 @@ WORDS = {
     ),
     "best_of_n": Words(
         "Choosing by it does not backfire",
-        "How much worse the goal gets when the reward chooses the best of more answers.",
+        "How much worse the goal gets when the reward chooses the best of more answers; below 0 it gets better.",
         asked="at most",
     ),
 }

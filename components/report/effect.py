@@ -59,7 +59,7 @@ def _gain(y: int, gain: Interval, asked: float) -> Markup:
         + _line("asked", (line, line), (y + 2, y + 32))
         + _whisker(middle, gain, low, high)
         + Markup('<circle cx="{:.1f}" cy="{}" r="5"/>').format(_place(gain.value, low, high), middle)
-        + _text(line, y + 46, f"asked: above {asked:g}", "middle")
+        + _text(line, y + 46, f"must exceed {asked:g}" if asked else "no gain (0)", "middle")
         + _text(LEFT - 10, y + 20, "gain", "end")
         + _text(RIGHT + 14, y + 20, f"{gain.value:+.3f}")
     )

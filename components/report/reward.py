@@ -35,6 +35,7 @@ def draw_reliability(axes: Any, bins: Sequence[Mapping[str, float]]) -> None:
     """Accuracy by stated confidence; on the diagonal confidence is a probability."""
     axes.plot([0.5, 1], [0.5, 1], color=GREY, linewidth=1)
     axes.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], marker="o", color=BLUE, linewidth=1.2)
+    axes.set(xlabel="how sure it says it is", ylabel="how often it is right")
 
 
 def draw_best_of_n(axes: Any, points: Sequence[Mapping[str, float]]) -> None:
@@ -45,6 +46,8 @@ def draw_best_of_n(axes: Any, points: Sequence[Mapping[str, float]]) -> None:
     axes.plot(sizes, [point["gold"] for point in points], marker="o", color=GREEN, label="gold", linewidth=1.2)
     axes.plot(sizes, [point["proxy"] for point in points], marker=".", color=RED, label="reward", linewidth=1.2)
     axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, labels=[f"{size:g}" for size in sizes])
+    axes.set(xlabel="answers to choose from", ylabel="mean")
     axes.legend(fontsize=8)
 
 

@@ -1,4 +1,4 @@
-"""The figures of a retired fold as rows before and after, in words."""
+"""The figures of a retired fold as rows before and after, and the rules of the gate, in words."""
 
 import re
 from collections.abc import Mapping
@@ -16,15 +16,84 @@ HIDDEN = re.compile(r"p_value_with_guards|gain(_low|_high)?(_.*)?")  # of the le
 OF_AN_ARM = re.compile(rf"({Arm.CHALLENGER}|{Arm.INCUMBENT})_(.+)")
 
 
-def sealed_rows(figures: Mapping[str, float]) -> list[dict[str, str]]:
-    """Rows of ``label``, ``before`` and ``after``; what belongs to the comparison as a whole stands under ``after``."""
+# The reasons of a verdict, as components/gate/rules.py writes and the ledger keeps them.
+PRIMARY = re.compile(r"primary(?: (?P<measure>\S+))?: (?P<test>.+), p = (?P<p>\S+) against alpha (?P<alpha>\S+)")
+FLOOR = re.compile(r"floor: (?P<measure>\S+) above (?P<floor>\S+) \(bound (?P<bound>\S+)\)")
+GUARD = re.compile(
+    r"guard: (?P<where>(?P<measure>\S+) on (?P<on>.+?)): (?P<asked>(?:at most|worse than) .+) \(bound (?P<bound>\S+)\)"
+)
+OUTCOMES = {"held": "Held", "failed": "Failed"}
+
+
+def rule_text(reason: str, figures: Mapping[str, float]) -> str:
+    """A rule of the gate and its outcome as sentences; one of another release as it is.
+
+    Args:
+        reason: of a verdict on a fold that is retired.
+        figures: of the same verdict.
+    """
+    rule, _, outcome = reason.rpartition(": ")
+    if outcome not in OUTCOMES:
+        return reason
+    if (found := PRIMARY.fullmatch(rule)) is not None:
+        said = f"Better{_in(found['measure'])} on unseen examples ({found['test']}): "
+        said += f"p = {found['p']}, must be at most {found['alpha']}"
+    elif (found := FLOOR.fullmatch(rule)) is not None:
+        said = f"{_label(found['measure'])} above {found['floor']}: surely at least {found['bound']}"
+    elif (found := GUARD.fullmatch(rule)) is not None:
+        said = f"{_label(found['measure'])}{_on(found['on'])}: {_arms(found['where'], figures)}"
+        said += f"{'may' if found['asked'].startswith('worse') else 'must'} be {found['asked']}"
+        said += _surely(found["asked"], float(found["bound"]))
+    else:
+        return reason
+    return f"{said}. {OUTCOMES[outcome]}."
+
+
+def _in(measure: str | None) -> str:
+    return "" if measure is None else f" in {LABELS.get(measure, measure)}"
+
+
+def _label(measure: str) -> str:
+    label = LABELS.get(measure, measure)
+    return f"{label[0].upper()}{label[1:]}"
+
+
+def _on(place: str) -> str:
+    return "" if place == "sealed" else f", {place.removeprefix('sealed, ')}"
+
+
+def _arms(where: str, figures: Mapping[str, float]) -> str:
+    """Both arms' means, as far as they were measured."""
+    ours, theirs = (figures.get(f"{arm}_{where}") for arm in (Arm.CHALLENGER, Arm.INCUMBENT))
+    if ours is None:
+        return ""
+    return f"{ours:.4g}; " if theirs is None else f"{ours:.4g} against {theirs:.4g}; "
+
+
+def _surely(asked: str, bound: float) -> str:
+    """The bound, where it is one of a quantity that people know: that of a ratio is a difference of two products."""
+    if "times" in asked:
+        return ""
+    if asked.startswith("at most"):
+        return f", is surely at most {bound:.3g}"
+    return f", is worse by at most {bound:.3g}" if bound > 0 else ", is surely better"
+
+
+def sealed_rows(figures: Mapping[str, float], alpha: float | None = None) -> list[dict[str, str]]:
+    """Rows of ``label``, ``before`` and ``after``; what belongs to the comparison as a whole has no ``before``.
+
+    Args:
+        alpha: the level that p-values were compared with, if it is known.
+    """
+    level = "" if alpha is None else f", must be at most {alpha:.4g}"
     rows: dict[str, dict[str, str]] = {}
     for name, value in sorted(figures.items(), key=lambda figure: _rank(figure[0])):
         if (found := OF_AN_ARM.fullmatch(name)) is not None:
             row = rows.setdefault(found[2], {"label": _measure(found[2]), "before": "-", "after": "-"})
             row["after" if found[1] == Arm.CHALLENGER else "before"] = f"{value:.4g}"
         elif not HIDDEN.fullmatch(name):
-            rows[name] = {"label": _alone(name), "before": "", "after": f"{value:.4g}"}
+            said = f"{value:.4g}" + (level if name.startswith("p_value") else "")
+            rows[name] = {"label": _alone(name), "before": "", "after": said}
     return list(rows.values())
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHORT = 12  # characters of a digest
 MOST = 20  # differing keys of a recipe that are listed
-ABSENT = "not there"
+ABSENT = "absent"
 FIRST = "There was no champion before this run, so there is nothing to compare it with."
 
 
@@ -41,6 +41,15 @@ class Changes:
     version: str | None
     rows: list[Row]
     note: str = ""
+
+    @property
+    def differing(self) -> list[Row]:
+        return [row for row in self.rows if row.before != row.now]
+
+    @property
+    def unchanged(self) -> list[str]:
+        """What is as it was."""
+        return [row.what for row in self.rows if row.before == row.now]
 
 
 def changes_of(run: "Run", data: DataStage) -> Changes:
@@ -115,7 +124,13 @@ def _data_row(context: Context, lineage: Lineage, data: DataStage) -> Row:
     if finished is None:
         return Row("Dataset version", before, f"{now} (the rows of the earlier version are no longer in the store)")
     came, went = rows_changed(DataStage(finished, True, 0.0), data)
-    return Row("Dataset version", before, f"{now}: {came:,} rows added, {went:,} removed, sealed folds aside")
+    return Row(
+        "Dataset version", before, f"{now}: {_rows_text(came)} added, {_rows_text(went)} removed (sealed rows not counted)"
+    )
+
+
+def _rows_text(rows: int) -> str:
+    return f"{rows:,} row{'' if rows == 1 else 's'}"
 
 
 def rows_changed(before: DataStage, now: DataStage) -> tuple[int, int]:
@@ -140,4 +155,4 @@ def code_text(code: Code) -> str:
 
 def machine_text(machine: Machine) -> str:
     """Processor or GPU, and threads."""
-    return f"{machine.gpu or machine.processor}, {machine.threads} threads"
+    return f"{machine.gpu or machine.processor}, {machine.threads} thread{'' if machine.threads == 1 else 's'}"

@@ -11,13 +11,14 @@ from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.database import now
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import code_of
-from ratchet.components.records import Arm, ItemResult, Verdict
+from ratchet.components.records import Arm, ItemResult, Outcome, Verdict
 from ratchet.components.report.checks import shown_checks
 from ratchet.components.report.effect import picture
+from ratchet.components.report.model_card import STILL_SEALED
 from ratchet.components.report.reward import reward_plots
 from ratchet.components.report.run import confusion_tables, dev_rows, place_rows
 from ratchet.components.report.samples import Group, grouped, paired
-from ratchet.components.report.sealed import sealed_rows
+from ratchet.components.report.sealed import rule_text, sealed_rows
 from ratchet.components.rewards.checks.planted.kinds import kind_of
 from ratchet.components.run.all_runs import INDEX, time_text
 from ratchet.components.run.changes import champion_before, changes_of, code_text
@@ -61,6 +62,8 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
     assert run.ending is not None
     status, verdict, remark = run.ending.status, run.ending.verdict, run.ending.remark
     said = verdict.reasons if verdict is not None and status is not Status.FINISHED else []
+    if retired:
+        said = [STILL_SEALED.sub("; the fold is retired now, so its figures are shown", reason) for reason in said]
     effect, before = effect_of(run), champion_before(run)
     return {
         "told": told_of(run, run.result()),
@@ -74,6 +77,7 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
         "dataset": data.version,
         "stop": stop_text(candidate),
         "reasons": [*said, *([remark] if remark else [])],
+        "tested": verdict.outcome if verdict is not None and verdict.outcome in (Outcome.PROMOTE, Outcome.REJECT) else None,
         "rival": f"version {before}" if before else START,
         "changes": changes_of(run, data),
         "dev": dev_rows(dev.summary) if dev else [],
@@ -177,4 +181,8 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
 
 
 def _sealed_values(verdict: Verdict) -> dict[str, Any]:
-    return {"fold": verdict.fold, "rows": sealed_rows(verdict.figures), "reasons": verdict.sealed_reasons}
+    return {
+        "fold": verdict.fold,
+        "rows": sealed_rows(verdict.figures, verdict.alpha),
+        "reasons": [rule_text(reason, verdict.figures) for reason in verdict.sealed_reasons],
+    }

@@ -29,6 +29,11 @@ def test_the_line_of_what_was_asked_lies_left_of_the_gain_only_if_less_was_asked
     assert all(LEFT <= place <= RIGHT for place in (line, gain, far, same))
 
 
+def test_the_line_is_labelled_by_what_the_gain_must_exceed() -> None:
+    assert ">must exceed 0.1</text>" in picture(EFFECT)
+    assert ">no gain (0)</text>" in picture(EFFECT.__class__(**{**EFFECT.__dict__, "asked": 0.0}))
+
+
 def test_measures_that_are_no_shares_fill_the_scale_with_the_largest_bound() -> None:
     effect = Effect("mean score", "on dev", Interval(2.0, 1.0, 3.0, 9), Interval(4.0, 3.0, 8.0, 9), False)
     drawn = picture(effect)

@@ -55,6 +55,7 @@ VALUES: dict[str, Any] = {
     "dataset": "d41d8cd9",
     "stop": None,
     "reasons": ["every rule held"],
+    "tested": None,
     "rival": "version 2",
     "changes": Changes("2", [Row("Seed", "7", "8"), Row("Code", "abc", "abc")]),
     "dev": dev_rows(SUMMARY),
@@ -102,6 +103,30 @@ def test_the_page_begins_with_what_happened() -> None:
     page = render(VALUES, []).split("</head>")[1]
     places = [page.index(said) for said in ("<h1>", *VALUES["told"], "What changed since version 2")]
     assert places == sorted(places)
+
+
+def test_what_did_not_change_is_named_in_one_line() -> None:
+    page = render(VALUES, [])
+    assert "Unchanged: Code." in page
+    assert page.count("<td>Seed</td>") == 1
+    assert "<td>Code</td>" not in page
+    assert "Unchanged" not in render({**VALUES, "changes": Changes("2", [Row("Seed", "7", "8")])}, [])
+
+
+@pytest.mark.parametrize(("tested", "said"), [("REJECT", "and was not convinced"), ("PROMOTE", "that stay hidden. Figures")])
+def test_a_test_whose_figures_are_sealed_has_its_heading(tested: str, said: str) -> None:
+    page = render({**VALUES, "tested": tested}, [])
+    assert page.index("<h2>The test on unseen examples</h2>") < page.index(said) < page.index("In the gate's own words")
+
+
+def test_a_figure_of_the_whole_comparison_spans_both_columns() -> None:
+    rows = [
+        {"label": "accuracy", "before": "0.6", "after": "0.9"},
+        {"label": "p-value of the test", "before": "", "after": "0.01"},
+    ]
+    page = render({**VALUES, "sealed": {"fold": "sealed_1", "rows": rows, "reasons": []}}, [])
+    assert '<td class="number" colspan="2">0.01</td>' in page
+    assert '<td class="number">0.6</td><td class="number">0.9</td>' in page
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -5,8 +5,19 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.provenance.lineage import Code
-from ratchet.components.run.changes import ABSENT, FIRST, MOST, Row, changes_of, code_text, differences, rows_changed
+from ratchet.components.provenance.lineage import Code, Machine
+from ratchet.components.run.changes import (
+    ABSENT,
+    FIRST,
+    MOST,
+    Row,
+    _rows_text,
+    changes_of,
+    code_text,
+    differences,
+    machine_text,
+    rows_changed,
+)
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.results import DataStage
@@ -39,6 +50,13 @@ def test_rows_of_two_versions_are_compared_by_content(run: Run) -> None:
     old = data("c0ffee01", [{"id": "a"}, {"id": "b", "prompt": "x"}])
     new = data("c0ffee02", [{"id": "b", "prompt": "y"}, {"id": "a"}, {"id": "c"}])
     assert rows_changed(old, new) == (2, 1)
+
+
+def test_counts_are_in_words() -> None:
+    assert [_rows_text(rows) for rows in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
+    machine = Machine(system="Linux", architecture="x86_64", processor="EPYC", kernels="AVX2", threads=1, gpu=None)
+    assert machine_text(machine) == "EPYC, 1 thread"
+    assert machine_text(machine.model_copy(update={"threads": 2})) == "EPYC, 2 threads"
 
 
 def test_sealed_rows_are_not_read(run: Run) -> None:

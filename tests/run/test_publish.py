@@ -103,8 +103,9 @@ def test_runs_compare_by_before_and_after_and_by_curves_and_have_their_whole_rec
 
 def test_a_run_that_ended_early_has_a_report_of_what_it_made(run: Run) -> None:
     run.made.candidate = run.made.dev = None
-    text = published(run, Ending(Status.REWARD_REFUSED))
+    text = published(run, Ending(Status.REWARD_REFUSED, failed_checks=["gold_references"]))
     assert "The grader or the reward cannot be trusted yet." in text
+    assert "Failed: “References are right”." in text
     assert "verdict bad" in text
     assert tracker_of(run).artifacts["run0"] == {
         "run0.html": "report", "data.dvc": "data", "report.html": "data", "report.json": "reward",
@@ -128,7 +129,7 @@ def test_a_run_whose_gold_was_refused_has_a_report_of_the_gold(run: Run) -> None
 def test_the_mutation_score_stands_beside_the_accuracy_in_report_and_card(run: Run, lineages: list[str]) -> None:
     run.made.version = "1"
     text = published(run, Ending(Status.REFUSED, verdict()))
-    assert text.index("sampled accuracy") < text.index("<strong>0.750</strong>") < text.index("side by side")
+    assert text.index("sampled accuracy") < text.index("<strong>0.750</strong>") < text.index("<h2>Answers side by side")
     assert "Mutation score of this gold: **0.750**" in tracker_of(run).cards["1"]
 
 
@@ -221,6 +222,21 @@ def test_figures_of_a_retired_fold_are_published(run: Run) -> None:
     assert "0.01235" in text
     assert "sealed words" in text
     assert tracker_of(run).logged["run0"]["sealed/p_value"] == 0.0123456
+
+
+def test_a_report_on_a_retired_fold_does_not_say_that_its_figures_are_sealed(run: Run) -> None:
+    run.made.version = "1"
+    reason = (
+        "not every rule held on sealed_0 (use 1 of 2); its figures stay sealed until the fold is retired, so that no challenger"
+    )
+    found = replace(verdict(**SEALED), reasons=[reason], sealed_reasons=["floor: accuracy above 0 (bound 0.575): held"])
+    before = published(run, Ending(Status.REFUSED, found))
+    assert "its figures stay sealed" in before
+    assert "0.575" not in before
+    run.ledger.retire("micro", "f", "promoted")
+    after = published(run, Ending(Status.REFUSED, found))
+    assert "not every rule held on sealed_0 (use 1 of 2); the fold is retired now, so its figures are shown." in after
+    assert "<li>Accuracy above 0: surely at least 0.575. Held.</li>" in after
 
 
 def test_faults_the_page_of_each_version_shows_its_sealed_figures_once_the_fold_is_retired(run: Run) -> None:
