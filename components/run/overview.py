@@ -68,6 +68,7 @@ class Overview:
     free_bytes: int
     slots: Sequence[Slot] = ()  # the next of each schedule
     all_runs: str | None = None  # path of the page over all runs
+    unprepared: bool = False  # there is a recipe, and its dataset is not prepared
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``status --json``."""
@@ -98,7 +99,8 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
     rows, page = [_row(run) for run in runs], home.reports / INDEX
     sealed, shown = _sealed(home, ledger, recipe), str(page) if page.is_file() else None
-    return Overview(running, champions, rows, sealed, free_bytes(home.state), slots, shown)
+    unprepared = recipe is not None and sealed is None
+    return Overview(running, champions, rows, sealed, free_bytes(home.state), slots, shown, unprepared)
 
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The page over all runs: where the champion's line and the marks are, and that it is useful with one run and with many."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 from ratchet.components.report.champions import FOOT, LEFT, RIGHT, TOP, Entry, Reign, champions_line
@@ -52,6 +53,16 @@ def test_labels_of_versions_do_not_overlap_and_the_newest_is_there() -> None:
     assert labels[0][1] == "399"
     places = [float(x) for x, _ in labels]
     assert all(left - right >= 59.9 for left, right in pairwise(places))
+
+
+def test_ends_on_one_day_have_the_time_of_day() -> None:
+    first, last = entry(1, 0.5), entry(2, 0.5)
+
+    def ends(when: str) -> list[str]:
+        return re.findall(r">(2026-[^<]*)</text>", drawn([first, replace(last, when=when)], []))
+
+    assert ends("2026-11-27 14:30 UTC") == ["2026-11-27 02:00", "2026-11-27 14:30"]
+    assert ends("2026-11-28 02:00 UTC") == ["2026-11-27", "2026-11-28"]
 
 
 def test_noise_does_not_look_like_change() -> None:

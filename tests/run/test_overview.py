@@ -42,7 +42,7 @@ def test_a_finished_run_is_told_in_a_sentence(run: Run) -> None:
     found = overview(run.project.home, run.ledger, None)
     assert not found.running
     assert [row["status"] for row in found.as_json()["runs"]] == ["refused"]
-    assert "    Version 4 was not shown to be better.  (dev 0.500)" in lines_of(found)
+    assert "    Version 4 was not shown to be better.  (on the development split 0.500)" in lines_of(found)
     assert f"All runs: {run.project.home.reports / 'index.html'}" in lines_of(found)
 
 
@@ -94,3 +94,12 @@ def test_a_long_run_is_shown_however_many_short_ones_began_since(run: Run) -> No
 def test_an_empty_project_says_what_to_do() -> None:
     assert "There is no champion yet. Start a run with `ratchet run`." in lines_of(EMPTY)
     assert lines_of(EMPTY)[-1] == "Disk: 3.0 GiB free"
+
+
+def test_a_sealed_test_that_is_not_prepared_is_said_to_be_unknown(run: Run) -> None:
+    unknown = "Sealed test: unknown until the data are prepared; `ratchet data prepare` does that."
+    assert unknown in lines_of(replace(EMPTY, unprepared=True))
+    assert unknown not in lines_of(EMPTY)
+    home = replace(run.project.home, state=run.project.home.state / "fresh")
+    assert overview(home, run.ledger, run.recipe).unprepared
+    assert not overview(home, run.ledger, None).unprepared

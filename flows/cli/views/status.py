@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ratchet.components.run.overview import Overview, Running, Sealed, Slot
 
 GIB = 2**30
+GOLD = {"dev": "on the development split", "mutation_score": "planted wrong answers caught"}
 
 
 @contextmanager
@@ -36,6 +37,8 @@ def lines_of(found: "Overview") -> list[str]:
         lines += ["", "Next", *(_slot(slot) for slot in found.slots)]
     if found.sealed is not None:
         lines += ["", _sealed(found.sealed)]
+    elif found.unprepared:
+        lines += ["", "Sealed test: unknown until the data are prepared; `ratchet data prepare` does that."]
     if found.all_runs is not None:
         lines.append(f"All runs: {visible(found.all_runs)}")
     return [*lines, f"Disk: {found.free_bytes / GIB:,.1f} GiB free"]
@@ -56,7 +59,7 @@ def _running(one: "Running") -> str:
 def _run(run: Mapping[str, Any]) -> Iterator[str]:
     resumes = "; the same command resumes it" if run["finished"] is None and run["status"] != "running" else ""
     yield f"  {_when(run['started'])}  {run['status']:<14}  {run['model']}  run {run['run_id'][:12]}{resumes}"
-    gold = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in (run["gold"] or {}).items()]
+    gold = [f"{GOLD.get(name, name)} {value:.3f}" for name, value in (run["gold"] or {}).items()]
     if run["said"] or gold:
         yield "    " + visible("  ".join(filter(None, [run["said"], f"({', '.join(gold)})" if gold else ""])))
 
