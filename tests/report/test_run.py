@@ -125,7 +125,7 @@ def test_a_figure_of_the_whole_comparison_spans_both_columns() -> None:
         {"label": "p-value of the test", "before": "", "after": "0.01"},
     ]
     page = render({**VALUES, "sealed": {"fold": "sealed_1", "rows": rows, "reasons": []}}, [])
-    assert '<td class="number" colspan="2">0.01</td>' in page
+    assert '<td class="number both" colspan="2">0.01</td>' in page
     assert '<td class="number">0.6</td><td class="number">0.9</td>' in page
 
 
