@@ -14,7 +14,7 @@ OTHERS = "\n".join(
 TERM = re.compile(r"^\| \*\*([^*]+)\*\* \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
-SECTIONS = ("For users", "In reports", "For readers of the code")
+SECTIONS = ("For users", "In reports", "In statuses, verdicts and refusals", "For readers of the code")
 
 
 def terms(section: str) -> list[str]:

@@ -87,7 +87,7 @@ class Command:
 def test_faults_a_night_without_mlflow_ends_resumable_and_complete(tmp_path: Path) -> None:
     project, server = new_project(tmp_path / "project"), Server(tmp_path / "server")
     with server, Command(project, server) as command:
-        command.says("RL training")
+        command.says("stage 5 of 7: RL training")
         server.kill()
         assert command.end() == 1
     trained = re.search(r"✓ RL training +([\d.]+) s", command.said)

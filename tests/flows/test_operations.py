@@ -288,7 +288,7 @@ def test_a_served_run_appears_in_prefect_and_in_mlflow(project: Path) -> None:
         client = MlflowClient(uri(project), uri(project))
         experiment = client.get_experiment_by_name("served")
         assert experiment is not None
-        assert client.search_runs([experiment.experiment_id], "attributes.run_name = 'served'")
+        assert client.search_runs([experiment.experiment_id], "attributes.run_name LIKE 'served %'")
 
 
 def test_an_ended_schedule_commits_its_run_and_the_next_start_resumes_that_first(tmp_path: Path) -> None:
