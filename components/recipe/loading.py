@@ -75,6 +75,11 @@ def _read(path: Path) -> dict[str, Any]:
             raise RecipeError(f"{path} is larger than {MAX_RECIPE_BYTES} bytes. Give a recipe file.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        if path == Path(DEFAULTS[-1]) and isinstance(error, FileNotFoundError):  # nobody named it
+            absent = "there is no ratchet.yaml here or in a folder above"
+            raise RecipeError(
+                f"{absent}. `ratchet init` makes a project; or give the path of a recipe with --recipe."
+            ) from error
         raise RecipeError(f"cannot read recipe {path}: {error}. Give the path of a recipe with --recipe.") from error
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):

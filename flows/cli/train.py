@@ -19,7 +19,8 @@ ConfigOption = Annotated[
     typer.Option("--config", help="With --estimate: the model's config.json, or its folder.", callback=as_given),
 ]
 MemoryOption = Annotated[
-    float | None, typer.Option("--gpu-memory", min=0.1, help="With --estimate: memory in GiB of a GPU on another machine.")
+    float | None,
+    typer.Option("--gpu-memory", min=0.1, help="With --estimate or --algorithms: memory in GiB of a GPU on another machine."),
 ]
 PromptOption = Annotated[
     int | None, typer.Option("--prompt-tokens", min=1, help="With --estimate: tokens of the longest prompt.")

@@ -151,6 +151,12 @@ def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, content: by
         load_recipe(tmp_path / "recipe.yaml")
 
 
+def test_without_a_project_the_remedy_is_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=r"no ratchet.yaml here or in a folder above. `ratchet init` makes a project"):
+        load_recipe(Path("recipes/quickstart.yaml"))
+
+
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
 def test_a_file_that_cannot_be_read_is_refused_with_the_option_to_use(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError, match="--recipe"):
