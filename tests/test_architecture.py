@@ -19,8 +19,8 @@ LAYERS: tuple[set[str], ...] = (
     {"ledger", "registry", "rewards", "data"},
     {"policy"},
     {"graders", "checkpoints"},
-    {"statistics", "algorithms", "home", "pretrained", "prompt_tokenizer", "store", "user_code"},
-    {"chat", "disk", "extras", "files", "model_files", "permissions", "ranks", "recipe", "records", "source_code"},
+    {"statistics", "algorithms", "home", "launch", "pretrained", "prompt_tokenizer", "store", "user_code"},
+    {"chat", "disk", "extras", "files", "model_files", "permissions", "ranks", "recipe", "records", "source_code", "watchdog"},
     {
         "digests",
         "errors",

@@ -25,7 +25,7 @@ class Launch(Section):
             return self
         if self.workers < 2:
             raise ValueError(
-                f"{self.kind} starts at least 2 workers, and workers is {self.workers}; raise launch.workers, or use kind: process"
+                f"{self.kind} starts at least 2 workers, and workers is {self.workers}; raise it, or use kind: process"
             )
         if self.address is not None and not HOST_AND_PORT.match(self.address):
             raise ValueError(f"address is {self.address!r}; write host:port, such as trainer-0:29500")
@@ -45,11 +45,11 @@ class Launch(Section):
     def _check_nodes(self) -> None:
         if self.workers % self.nodes:
             raise ValueError(
-                f"{self.workers} workers cannot be divided among {self.nodes} nodes; make launch.workers a multiple of launch.nodes"
+                f"{self.workers} workers cannot be divided among {self.nodes} nodes; make workers a multiple of nodes"
             )
         if (self.nodes > 1) != (self.address is not None):
             raise ValueError(
-                "nodes meet at an address: with more than one write launch.address (host:port of one of them), with one remove it"
+                "nodes meet at an address: with more than one write address (host:port of one of them), with one remove it"
             )
 
     @property

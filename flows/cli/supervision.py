@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
-from ratchet.components.run.watchdog import STALLED
+from ratchet.components.watchdog import STALLED
 from ratchet.components.text import redacted
 from ratchet.components.user_code import check_process, own_process
 from ratchet.flows.cli.options import invocation
