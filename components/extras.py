@@ -38,4 +38,6 @@ def missing_server(what: str) -> MissingExtraError:
 
 def missing_ray() -> MissingExtraError:
     """The error that says how to install what ``launch.kind: ray`` needs."""
-    return MissingExtraError("launch.kind: ray needs Ray, which only the extra `ray` installs. Run: pip install 'ratchet-rl[ray]'.")
+    return MissingExtraError(
+        "launch.kind: ray needs Ray, which only the extra `ray` installs. Run: pip install 'ratchet-rl[ray]'."
+    )

@@ -23,6 +23,12 @@ def failure_of(job: Job) -> RatchetError:
     return RankError(f"the ranks' launcher ended without a result: {said}. Its log is {job.launcher_log}. {RESUME}.")
 
 
+def is_final(job: Job) -> bool:
+    """Whether a rank has failed by an error that would come again: one of ours, but for a phase that took too long."""
+    kinds = {_kind(failure.kind) for failure in job.failures()} - {None, errors.StalledError}
+    return bool(kinds)
+
+
 def silent_rank(job: Job, beat: Beat, seconds: float) -> RankError:
     """The error for a rank whose heartbeat has not changed for so long."""
     return RankError(
@@ -50,9 +56,15 @@ def _killed(job: Job, end: Exit) -> RankError:
     )
 
 
+def _kind(name: str) -> type[RatchetError] | None:
+    """An error of ours by the name of its class."""
+    kind = getattr(errors, name, None)
+    return kind if isinstance(kind, type) and issubclass(kind, RatchetError) else None
+
+
 def _raised(job: Job, failure: Failure) -> RatchetError:
-    kind = getattr(errors, failure.kind, None)
-    if isinstance(kind, type) and issubclass(kind, RatchetError):
+    kind = _kind(failure.kind)
+    if kind is not None:
         return kind(failure.message)
     return RankError(
         f"rank {failure.rank} failed in the phase {failure.phase}: {failure.kind}: {failure.message:.500}. "

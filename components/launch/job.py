@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,20 @@ class Request:
 
     entry: str  # the module that each rank runs
     launch: Launch
+    folder: str  # the ranks' working directory
+    device: str  # auto, cpu or cuda
     threads: int  # of each rank on a CPU
     phase_hours: float | None  # of a phase, and of waiting for another rank; None: no limit
     order: Mapping[str, Any]  # JSON, for the entry alone
 
     def as_json(self) -> dict[str, Any]:
-        launch, order = self.launch.model_dump(mode="json"), dict(self.order)
-        return {"entry": self.entry, "launch": launch, "threads": self.threads, "phase_hours": self.phase_hours, "order": order}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "launch": self.launch.model_dump(mode="json"), "order": dict(self.order)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Request":
-        launch = Launch.model_validate(values["launch"])
-        return cls(values["entry"], launch, values["threads"], values["phase_hours"], values["order"])
+        known = {field.name: values[field.name] for field in fields(cls)}
+        return cls(**{**known, "launch": Launch.model_validate(values["launch"])})
 
 
 @dataclass(frozen=True)
@@ -188,16 +190,18 @@ class Job:
         found = (self._read(f"ranks/{file.name}") for file in files)
         return sorted((Failure(**values) for values in found if values is not None), key=lambda failure: failure.at)
 
-    def forget_failure(self, rank: int) -> None:
-        """Of an earlier attempt."""
-        (self.folder / "ranks" / f"{rank}.failure.json").unlink(missing_ok=True)
-
-    def note_exits(self, exits: list[Exit]) -> None:
-        write_json(self.folder / "exits.json", [asdict(one) for one in exits])
+    def note_exit(self, end: Exit) -> None:
+        write_json(self.folder / "ranks" / f"{end.rank}.exit.json", asdict(end))
 
     def exits(self) -> list[Exit]:
-        """How the ranks' processes ended, in order of time, if one of them failed."""
-        return sorted((Exit(**values) for values in self._read("exits.json") or []), key=lambda one: one.at)
+        """How the ranks' processes ended that did not end well, in order of time."""
+        found = (self._read(f"ranks/{file.name}") for file in sorted((self.folder / "ranks").glob("*.exit.json")))
+        return sorted((Exit(**values) for values in found if values is not None), key=lambda end: end.at)
+
+    def forget_end(self, rank: int) -> None:
+        """How an earlier attempt of a rank ended."""
+        for kind in ("failure", "exit"):
+            (self.folder / "ranks" / f"{rank}.{kind}.json").unlink(missing_ok=True)
 
     @property
     def finished(self) -> Path | None:

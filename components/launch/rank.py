@@ -80,7 +80,7 @@ def run_rank(folder: Path, work: Callable[[Job, Heart, "Ranks"], None]) -> NoRet
     """
     job, rank = Job(folder), int(os.environ["RANK"])
     _write_to(job.log(rank))
-    job.forget_failure(rank)
+    job.forget_end(rank)
     request = job.request()
     hours = request.phase_hours
     leave = partial(_leave_stalled, job, rank)

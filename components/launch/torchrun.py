@@ -29,6 +29,7 @@ def main() -> int:
         print("the job's record names another launcher", file=sys.stderr)
         return 1
     request = job.request()
+    os.chdir(request.folder)
     os.environ["OMP_NUM_THREADS"] = str(request.threads)  # ranks that share cores would otherwise take all of them each
 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -37,9 +38,8 @@ def main() -> int:
     try:
         run(parse_args(arguments(job, request)))
     except ChildFailedError as error:
-        job.note_exits(
-            [Exit(rank, failure.pid, failure.exitcode, failure.timestamp) for rank, failure in error.failures.items()]
-        )
+        for rank, failure in error.failures.items():
+            job.note_exit(Exit(rank, failure.pid, failure.exitcode, failure.timestamp))
         return 1
     return 0
 

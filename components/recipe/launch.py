@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from ratchet.components.recipe.base import Count, Section
 
+AUTO = "auto"  # of Ray: the cluster that this machine is a node of
 HOST_AND_PORT = re.compile(r"^[A-Za-z0-9.\[\]:-]+:\d{1,5}$")
 
 
@@ -16,7 +17,8 @@ class Launch(Section):
     kind: Literal["process", "torchrun", "ray"] = "process"  # process: the run's own; ray needs the extra ray
     workers: Count = 1  # ranks of all nodes together; on GPUs one per GPU
     nodes: Count = 1  # of torchrun: machines that share the project's folder; Ray places its workers itself
-    address: str | None = None  # host:port at which torchrun's nodes meet, or of a Ray cluster's head; null: this machine alone
+    # host:port at which torchrun's nodes meet; or, or auto, of the Ray cluster that this machine is in; null: this machine
+    address: str | None = None
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Launch":
@@ -27,7 +29,7 @@ class Launch(Section):
             raise ValueError(
                 f"{self.kind} starts at least 2 workers, and workers is {self.workers}; raise it, or use kind: process"
             )
-        if self.address is not None and not HOST_AND_PORT.match(self.address):
+        if self.address is not None and not HOST_AND_PORT.match(self.address) and (self.kind, self.address) != ("ray", AUTO):
             raise ValueError(f"address is {self.address!r}; write host:port, such as trainer-0:29500")
         if self.kind == "ray" and self.nodes > 1:
             raise ValueError("Ray places its workers on nodes itself; remove launch.nodes")

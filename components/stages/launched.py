@@ -38,9 +38,9 @@ def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool]
 
 def request_of(order: Order) -> Request:
     """The job that trains."""
-    launch = order.recipe.launch
-    threads = order.recipe.threads or max(1, _cores() // launch.local_workers)
-    return Request(ENTRY, launch, threads, order.recipe.limits.phase_hours, order.as_json())
+    recipe = order.recipe
+    threads = recipe.threads or max(1, _cores() // recipe.launch.local_workers)
+    return Request(ENTRY, recipe.launch, str(Path.cwd()), recipe.device, threads, recipe.limits.phase_hours, order.as_json())
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""A launcher without torchrun: ``python -m tests.launch.fake JOB_DIRECTORY``. The job's order says what becomes of its one rank."""
+"""A launcher of one rank that is itself: ``python -m tests.launch.fake JOB_DIRECTORY``. The job's order says what it does."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def main() -> int:
         job.fail(Failure(0, "reward", 1.0, job.request().order["kind"], "the message", "the traceback"))
         return 1
     elif does == "be killed":
-        job.note_exits([Exit(0, os.getpid(), -signal.SIGKILL, 1)])
+        job.note_exit(Exit(0, os.getpid(), -signal.SIGKILL, 1))
         return 1
     elif does == "fall silent":
         wait_for_the_end(job, beats=False)
