@@ -78,8 +78,9 @@ class Ranks:
         """What ``work`` makes of the items, as JSON, in their order; each rank gives it only its own part."""
         if self.size == 1:
             return list(work(items))
-        own = json.dumps(list(work(items[self.part(len(items))]))).encode()
-        return [value for part in self.exchange(own) for value in json.loads(part)]
+        own = items[self.part(len(items))]
+        made = json.dumps(list(work(own)) if own else []).encode()
+        return [value for part in self.exchange(made) for value in json.loads(part)]
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the ranks.

@@ -82,6 +82,8 @@ def run_rank(folder: Path, work: Callable[[Job, Heart, "Ranks"], None]) -> NoRet
     _write_to(job.log(rank))
     job.forget_end(rank)
     request = job.request()
+    if request.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: a rank takes a device if it sees one
     hours = request.phase_hours
     leave = partial(_leave_stalled, job, rank)
     heart = Heart(job, rank, Watchdog(hours, job.stacks(rank), leave=leave))

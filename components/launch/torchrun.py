@@ -36,7 +36,7 @@ def main() -> int:
     from torch.distributed.run import parse_args, run
 
     try:
-        run(parse_args(arguments(job, request)))
+        run(parse_args(arguments(job, request)))  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
         for rank, failure in error.failures.items():
             job.note_exit(Exit(rank, failure.pid, failure.exitcode, failure.timestamp))

@@ -153,8 +153,13 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
         check_identity(reward.model, reward.report.identity)
     torch.manual_seed(torch_seed(recipe.run_seed, "train"))
     baseline = reset_peak(device)
-    kind = {"device": device, "precision": recipe.train.precision, "template_date": recipe.prompt_date}
-    load = partial(load_policy, order.start.model, **kind)
+    load = partial(
+        load_policy,
+        order.start.model,
+        device=device,
+        precision=recipe.train.precision,
+        template_date=recipe.prompt_date,
+    )
     policy = load()
     check_context(policy, rows, recipe.policy.max_new_tokens)
     check_scoring(policy)
@@ -179,6 +184,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
             max_new_tokens=recipe.policy.max_new_tokens,
             temperature=recipe.evaluation.temperature,
             gold=gold,
+            ranks=ranks,
         ),
         checkpoints=order.checkpoints,
         identity=order.key,
@@ -246,7 +252,7 @@ def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
 
 def _observe(observer: Observer, trainer: "Trainer") -> None:
     """Drive the loop; figures are reported when the checkpoint that covers them is durable."""
-    from ratchet.components.training.loop import Committed, Resumed, Samples
+    from ratchet.components.training.events import Committed, Resumed, Samples
 
     pending: list[tuple[int, Mapping[str, float]]] = []
     samples: list[Samples] = []

@@ -98,9 +98,7 @@ def test_any_other_error_names_rank_phase_and_log(job: Job) -> None:
 
 
 def test_a_killed_rank_is_named_with_its_signal_and_phase(job: Job) -> None:
-    with pytest.raises(
-        RankError, match=r"rank 0 \.* was killed by SIGKILL in the phase rollout; .*memory.* resume"
-    ):
+    with pytest.raises(RankError, match=r"rank 0 .* was killed by SIGKILL in the phase rollout; .*memory.* resume"):
         finish_job(job.folder, request("be killed"), Follower())
 
 
