@@ -35,19 +35,26 @@ def main() -> int:
         print("the job's record names another launcher", file=sys.stderr)
         return 1
     request = job.request()
-    os.environ |= SETTINGS if request.launch.address else {**SETTINGS, **_locked()}  # before Ray is imported, which reads them
+    os.environ |= SETTINGS if request.launch.address else {**SETTINGS, **_alone()}  # Ray reads them when it is imported
     temporary = Path(tempfile.mkdtemp(prefix="ratchet-ray-"))  # a socket's path must be short
+    import ray
+
     try:
         _connect(request, temporary)
         _fit(job, request)
     finally:
+        ray.shutdown()
         shutil.rmtree(temporary, ignore_errors=True)
     return 0
 
 
-def _locked() -> dict[str, str]:
-    """A token for a cluster of this process: other users of the machine could otherwise run code in it."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+def _alone() -> dict[str, str]:
+    """Settings of a cluster of this process: on the loopback address, and with a token, since whoever reaches Ray runs code.
+
+    The first variable is named for the systems where Ray does so by itself; it works on all.
+    """
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
 
 
 def _connect(request: Request, temporary: Path) -> None:
@@ -64,7 +71,6 @@ def _connect(request: Request, temporary: Path) -> None:
         object_store_memory=OBJECT_STORE,
         include_dashboard=False,
         log_to_driver=False,
-        _node_ip_address="127.0.0.1",
         _temp_dir=str(temporary),
     )
 
