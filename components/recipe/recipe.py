@@ -209,7 +209,7 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; not retention, schedule, consent, limits, receivers and roles."""
+        """sha256 of all that determines the result; not retention, schedule, consent, limits, places, receivers and roles."""
         left_out: Any = {
             "retention": True,
             "limits": True,
@@ -217,6 +217,7 @@ class Recipe(Section):
             "notify": True,
             "roles": True,
             "reward": {"limits"},
+            "train": {"sampling": {"vllm"}},
             "gold": {"allow_similarity"},
         }
         return digest_of(self.model_dump(mode="json", exclude=left_out))

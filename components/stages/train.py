@@ -33,8 +33,9 @@ class TrainingFacts:
     steps: int
     stopped: str | None  # the sentinel's reason
     stop: dict[str, Any] | None  # its figures
-    exact: bool  # false if training was resumed in another environment
+    exact: bool  # false if training was resumed in another environment, or an outside engine drew
     memory: dict[str, Any]  # the values of ``train`` chosen by available memory
+    engine: str | None = None  # what drew the completions, if not Ratchet's own engines; then no bits are promised
 
 
 class Kept(NamedTuple):
@@ -103,7 +104,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     context = with_group_size(context, reward)
     recipe = context.recipe
     configuration = [
-        recipe.train.model_dump(mode="json"),
+        recipe.train.model_dump(mode="json", exclude={"sampling": {"vllm"}}),
         recipe.reward.model_dump(mode="json", exclude={"limits"}),
         recipe.evaluation.dev_items,
         recipe.evaluation.sample_rows,
@@ -153,6 +154,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     from ratchet.components.training.estimate import Place, memory_plan
     from ratchet.components.training.loop import Setting, Trainer
     from ratchet.components.training.progress import sampled_rows, training_history
+    from ratchet.components.training.sampling_engine import engine_name, sampling_engine
 
     recipe, rows = context.recipe, data.table("train")
     device = pick_device(recipe.device, recipe.train.deterministic)
@@ -171,7 +173,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
     reference = actor.reference() or _reference(plan.train, load)
     scorer = build_reward(recipe.reward, reward.model, device)
     gold = scorer if recipe.paid_by_gold else build_gold(recipe)
-    with Interruption() as interruption:
+    with Interruption() as interruption, sampling_engine(plan.train, actor, rows, key) as engine:
         setting = Setting(
             train=plan.train,
             seed=recipe.run_seed,
@@ -179,6 +181,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
             max_new_tokens=recipe.policy.max_new_tokens,
             reward=scorer,
             gold=gold,
+            engine=engine,
             evaluate=dev_evaluation(
                 data.table("dev")[: recipe.evaluation.dev_items],
                 scorer,
@@ -198,6 +201,7 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         )
         trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
         _observe(context, trainer)
+        drew = engine_name(engine)
     if not trainer.finished:
         raise PausedError(spent(trainer.progress.samples, recipe.limits.samples) if trainer.spent else INTERRUPTED)
     _save_kept(trainer, partial(load, device=torch.device("cpu")), path)
@@ -213,8 +217,9 @@ def _train(context: Context, data: DataStage, start: PolicyStage, reward: Reward
         steps=progress.step,
         stopped=progress.stopped,
         stop=progress.stop and progress.stop._asdict(),
-        exact=progress.exact,
+        exact=progress.exact and drew is None,
         memory=plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
+        engine=drew,
     )
 
 

@@ -1,0 +1,54 @@
+"""Training on a server's completions: the loop is the same, and it is known who drew."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components.errors import EngineError
+from ratchet.components.policy.engines.default import generate
+from ratchet.components.recipe import Train
+from ratchet.components.training.actor import Actor
+from ratchet.components.training.loop import Trainer
+from ratchet.components.training.sampling_engine import engine_name, sampling_engine
+from tests.policy.engines.vllm.fake_server import serving
+from tests.tiny_models import tiny_policy
+from tests.training.toy import ROWS, finish, setting, short, steps_of
+
+
+def on(url: str, folder: Path, **given: Any) -> Train:
+    vllm = {"url": url, "folder": str(folder), "seconds": 5.0, "parallel": 4}
+    return short(sampling={"engine": "vllm", "vllm": vllm, "temperature": 0.8}, kl="none", **given)
+
+
+def test_our_own_engine_needs_no_server() -> None:
+    train = short()
+    with sampling_engine(train, Actor(tiny_policy(), train, 7), ROWS, "a1") as engine:
+        assert engine is generate
+        assert engine_name(engine) is None
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 4}])
+def test_a_server_draws_from_each_steps_weights(tmp_path: Path, lora: Any) -> None:
+    with serving(policy=tiny_policy()) as fake:
+        train = on(fake.url, tmp_path / "weights", lora=lora, epochs=1, lr=0.05)
+        actor = Actor(tiny_policy(), train, 7)
+        with sampling_engine(train, actor, ROWS, "a1") as engine:
+            assert engine_name(engine) == "vllm 0.31.0"
+            trainer = Trainer(actor, None, setting(tmp_path / "checkpoints", train, engine=engine))
+            figures = steps_of(finish(trainer))
+    assert len(figures) == 4
+    assert trainer.corrects
+    assert max(values["mismatch/log_prob_mean_abs"] for values in figures) < 1e-4
+    assert [values["sampling/importance_sampling_ratio/mean"] for values in figures] == pytest.approx([1.0] * 4, abs=1e-3)
+    assert "entropy" not in figures[0]  # left out, not zero
+    routes = [route for route in fake.routes() if route in ("/v1/load_lora_adapter", "/collective_rpc")]
+    assert len(routes) == 4  # the start's, and one after each update but the last
+    assert list((tmp_path / "weights").iterdir()) == []
+
+
+def test_a_server_of_an_unknown_release_is_refused_before_training(tmp_path: Path) -> None:
+    with serving(version="0.40.0") as fake:
+        train = on(fake.url, tmp_path)
+        with pytest.raises(EngineError, match=r"0\.40\.0"), sampling_engine(train, Actor(tiny_policy(), train, 7), ROWS, "a1"):
+            pass
