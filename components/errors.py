@@ -69,6 +69,10 @@ class StalledError(RatchetError):
     """A phase of a training step took longer than ``limits.phase_hours``; the same command resumes from the last checkpoint."""
 
 
+class RanksDifferError(RatchetError):
+    """The ranks of a training no longer have the same weights or progress."""
+
+
 class PausedError(RatchetError):
     """A person or a limit ended the run after a checkpoint: its status is ``stopped``, and the same command resumes it."""
 

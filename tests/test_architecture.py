@@ -20,7 +20,7 @@ LAYERS: tuple[set[str], ...] = (
     {"policy"},
     {"graders", "checkpoints"},
     {"statistics", "algorithms", "home", "pretrained", "prompt_tokenizer", "store", "user_code"},
-    {"chat", "disk", "extras", "files", "model_files", "permissions", "recipe", "records", "source_code"},
+    {"chat", "disk", "extras", "files", "model_files", "permissions", "ranks", "recipe", "records", "source_code"},
     {
         "digests",
         "errors",

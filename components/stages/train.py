@@ -268,7 +268,7 @@ def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
 
 def _observe(context: Context, trainer: Any) -> None:
     """Drive the loop; figures are reported when the checkpoint that covers them is durable."""
-    from ratchet.components.training.loop import Committed, Resumed, Samples
+    from ratchet.components.training.events import Committed, Resumed, Samples
 
     pending: list[tuple[int, Mapping[str, float]]] = []
     samples: list[Samples] = []

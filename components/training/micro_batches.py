@@ -19,6 +19,7 @@ from ratchet.components.policy.log_probs import Nucleus
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.transfer import moved
 from ratchet.components.policy.varlen_attention import flat_rows
+from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.training.rollouts import Rollouts
 
 Result = TypeVar("Result")
@@ -41,6 +42,19 @@ class MicroBatch:
         return matrix[self.completion, self.index]
 
 
+def dealt(groups: Sequence[Group], numbers: Sequence[int], ranks: Ranks) -> list[int]:
+    """The group numbers that are this rank's: a run of neighbours, so that the ranks have about as many packed tokens each."""
+    if ranks.size == 1:
+        return list(numbers)
+    total, before, own = sum(group.tokens for group in groups), 0, []
+    for number, group in zip(numbers, groups, strict=True):
+        # By the middle of the group: the integers make every rank draw the same line.
+        if (2 * before + group.tokens) * ranks.size // (2 * total) == ranks.rank:
+            own.append(number)
+        before += group.tokens
+    return own
+
+
 def token_runs(groups: Sequence[Group], numbers: Sequence[int], limit: int) -> list[list[int]]:
     """Cut group numbers into runs of at most ``limit`` packed tokens (at least one group each)."""
     runs: list[list[int]] = []
@@ -55,14 +69,15 @@ def token_runs(groups: Sequence[Group], numbers: Sequence[int], limit: int) -> l
 
 
 def micro_batches(
-    rollouts: Rollouts, kept: Sequence[int], limit: int, device: torch.device, flat: bool = False
+    rollouts: Rollouts, kept: Sequence[int], limit: int, device: torch.device, flat: bool = False, ranks: Ranks = ONE
 ) -> Iterator[MicroBatch]:
-    """The groups numbered ``kept``, in micro-batches of at most ``limit`` packed tokens.
+    """Of the groups numbered ``kept`` this rank's, in micro-batches of at most ``limit`` packed tokens.
 
     Args:
         flat: as one row each, for models that :func:`serves` says attend to sequences, instead of several with a mask.
     """
-    for run in token_runs(rollouts.token_groups(kept), kept, limit):
+    own = dealt(rollouts.token_groups(kept), kept, ranks)
+    for run in token_runs(rollouts.token_groups(own), own, limit):
         yield _micro_batch(rollouts, run, device, flat)
 
 
@@ -85,12 +100,17 @@ def _nucleus(rollouts: Rollouts, completions: Tensor, indices: Tensor, device: t
     return Nucleus(moved(torch.tensor(token), device), moved(ids, device))
 
 
-def token_matrix(rollouts: Rollouts, function: Callable[[MicroBatch], Tensor], limit: int, policy: Policy) -> Tensor:
-    """Evaluate a per-token function of all completions without gradient, as [S, T] on the CPU; 0 beyond their ends."""
+def token_matrix(
+    rollouts: Rollouts, function: Callable[[MicroBatch], Tensor], limit: int, policy: Policy, ranks: Ranks = ONE
+) -> Tensor:
+    """Evaluate a per-token function of all completions without gradient, as [S, T] on the CPU; 0 beyond their ends.
+
+    Each rank evaluates its own groups.
+    """
     device = policy.model.device
     matrix = torch.zeros(rollouts.mask.shape, device=device)
     with torch.no_grad(), policy.autocast():
-        for batch in micro_batches(rollouts, range(len(rollouts.groups)), limit, device, flat_rows(policy)):
+        for batch in micro_batches(rollouts, range(len(rollouts.groups)), limit, device, flat_rows(policy), ranks):
             matrix[batch.completion, batch.index] = function(batch).float()
     return matrix.cpu()  # the one wait for the device
 
@@ -102,6 +122,7 @@ class TokenBudget:
     tokens: int
     given: Mapping[str, int] = field(default_factory=dict)  # "step.call": tokens from there on, of the run that is repeated
     smaller: dict[str, int] = field(default_factory=dict)  # the same of this run
+    ranks: Ranks = ONE
     step: int = 0
     call: int = 0
 
@@ -115,6 +136,8 @@ class TokenBudget:
     def spend(self, call: Callable[[int], Result], largest: int) -> Result:
         """The result of a call that is given the number of tokens; after running out of memory, again with half of them.
 
+        All ranks take the same number: if one runs out of memory, each calls again.
+
         Args:
             largest: tokens of the largest group, which no micro-batch cuts.
 
@@ -125,14 +148,17 @@ class TokenBudget:
         if self._here in self.given:
             self._set(self.given[self._here])
         while True:
+            reason = ""
             try:
-                return call(self.tokens)
+                result = call(self.tokens)
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
+            if not self.ranks.any(bool(reason)):
+                return result
             # Outside the handler, whose traceback would keep the call's tensors alive, so that the cache could not free them.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self._halve(largest, reason)
+            self._halve(largest, reason or "on another rank")
 
     @property
     def _here(self) -> str:

@@ -23,6 +23,7 @@ from ratchet.components.algorithms.losses import (
 from ratchet.components.policy.half_weights import half_products
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.varlen_attention import flat_rows
+from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.experience import Experience
@@ -44,6 +45,7 @@ class UpdateBatch:
     train: Train
     max_tokens: int
     kl_coefficient: float
+    ranks: Ranks = ONE  # each takes its part of a minibatch; weights and counts are those of the whole
 
     def mask_of(self, prompts: Sequence[int]) -> Tensor:
         """The mask of these prompts' completions alone, [S, T]."""
@@ -83,7 +85,9 @@ class ActorObjective:
         weights = self.data.weights(prompts, train.loss.normaliser).to(device)
         value_weights = self.data.weights(prompts, "token_mean").to(device)
         with half_products(self.module, policy.low_precision):
-            for batch in micro_batches(self.data.rollouts, active, self.micro_tokens, device, flat_rows(policy)):
+            for batch in micro_batches(
+                self.data.rollouts, active, self.micro_tokens, device, flat_rows(policy), self.data.ranks
+            ):
                 with policy.autocast():
                     log_probs, values = self.module(batch, train.sampling.temperature)
                 self._note_mismatch(batch, log_probs.detach(), figures)
@@ -181,7 +185,8 @@ class ValueObjective:
         device = self.policy.model.device
         weights = self.data.weights(prompts, "token_mean").to(device)
         with half_products(self.module, self.policy.low_precision):
-            for batch in micro_batches(self.data.rollouts, prompts, self.micro_tokens, device, flat_rows(self.policy)):
+            flat = flat_rows(self.policy)
+            for batch in micro_batches(self.data.rollouts, prompts, self.micro_tokens, device, flat, self.data.ranks):
                 with self.policy.autocast():
                     values = self.values(batch)
                 loss = (_value_loss(values, batch, self.experience, train) * batch.take(weights)).sum()

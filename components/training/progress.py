@@ -77,13 +77,14 @@ class Progress:
         return total / steps if steps else None
 
 
-def environment(policy: Policy, train: Train) -> dict[str, str]:
+def environment(policy: Policy, train: Train, ranks: int = 1) -> dict[str, str]:
     """What must be equal for a resumed run to give the same bits as an uninterrupted one."""
     return {
         **checkpoints.environment(policy.model.device),
         "precision": train.precision,
         "micro_tokens": str(train.micro_tokens),
         "deterministic": str(train.deterministic),
+        **({"ranks": str(ranks)} if ranks > 1 else {}),
     }
 
 

@@ -15,7 +15,8 @@ import ratchet.components.training.objectives as objectives
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group
-from ratchet.components.training.loop import StepMetrics, Trainer
+from ratchet.components.training.events import StepMetrics
+from ratchet.components.training.loop import Trainer
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, micro_batches, token_matrix, token_runs
 from ratchet.components.training.rollouts import Rollouts
 from tests.tiny_models import same, tiny_policy
