@@ -38,7 +38,7 @@ from ratchet.components.policy.engines.vllm.probe import (
     scored_log_probs,
 )
 from ratchet.components.policy.engines.vllm.server import ServedModel, Server
-from ratchet.components.policy.engines.vllm.weights import Version, WeightFiles, fingerprint
+from ratchet.components.policy.engines.vllm.weights import Version, WeightFiles, trained_digest
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Vllm
@@ -59,7 +59,7 @@ class VllmEngine:
         self.updated: Update | None = None  # by the last update
         self._base: ServedModel | None = None
         self._served: Served | None = None
-        self._given: tuple[str, Version] | None = None  # the fingerprint that the server has, and its files
+        self._given: tuple[str, Version] | None = None  # the digest of what the server has, and its files
         self._asleep = False
         self._text: tuple[list[Group], Tensor] | None = None  # the probe, with our log-probs of it at the last update
 
@@ -105,7 +105,7 @@ class VllmEngine:
         Raises:
             EngineError: if it does not.
         """
-        base, found = self.base, fingerprint(policy.model)
+        base, found = self.base, trained_digest(policy.model)
         known = self._given is not None and self._given[0] == found
         if self._served is not None and known and not self._asleep:
             return self._served
@@ -216,10 +216,10 @@ class VllmEngine:
     def _check_room(self, prompts: Sequence[Sequence[int]], settings: SamplingSettings) -> None:
         """Refuse what the server would silently cut short."""
         longest = max(map(len, prompts), default=0)
-        if self._base is not None and longest + settings.max_new_tokens > self._base.context:
+        if longest + settings.max_new_tokens > self.base.context:
             raise EngineError(
                 f"a prompt of {longest} tokens and {settings.max_new_tokens} new ones exceed the server's context of "
-                f"{self._base.context}. Start it with a larger --max-model-len, or lower policy.max_new_tokens."
+                f"{self.base.context}. Start it with a larger --max-model-len, or lower policy.max_new_tokens."
             )
 
 

@@ -14,6 +14,7 @@ from ratchet.components.errors import EngineError
 from ratchet.components.files import sync
 from ratchet.components.policy.adapters import Adapter
 from ratchet.components.policy.loading import Policy
+from ratchet.components.ranks import fingerprint
 
 REFUSED = (
     "modules_to_save",
@@ -81,8 +82,9 @@ class WeightFiles:
         shutil.rmtree(version.path, ignore_errors=True)
 
     def remove(self) -> None:
-        """Remove all of them."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Remove all of them, if there are any of this process."""
+        if self.count:
+            shutil.rmtree(self.root, ignore_errors=True)
 
     def _save(self, policy: Policy, path: Path) -> None:
         if self.adapter is not None:
@@ -144,8 +146,7 @@ def _size(part: Any) -> int:
     return int(torch.Size(part.get_shape()).numel())
 
 
-def fingerprint(model: PreTrainedModel) -> str:
+def trained_digest(model: PreTrainedModel) -> str:
     """A digest of the values that training changes: of what is trained, or of everything where nothing is."""
-    with torch.no_grad():
-        trained = [p for p in model.parameters() if p.requires_grad] or list(model.parameters())
-        return digest_of(torch.stack([torch.hash_tensor(parameter).view(torch.int64) for parameter in trained]).tolist())
+    trained = [p for p in model.parameters() if p.requires_grad] or list(model.parameters())
+    return digest_of([fingerprint(parameter) for parameter in trained])

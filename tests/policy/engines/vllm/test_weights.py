@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from ratchet.components.errors import EngineError
 from ratchet.components.policy.adapters import Adapter, add_lora
-from ratchet.components.policy.engines.vllm.weights import WeightFiles, check_whole, fingerprint, refuse_adapter
+from ratchet.components.policy.engines.vllm.weights import WeightFiles, check_whole, refuse_adapter, trained_digest
 from ratchet.components.policy.loading import Policy
 from tests.tiny_models import tiny_policy
 
@@ -100,19 +100,19 @@ def test_our_own_adapter_is_served() -> None:
     refuse_adapter(add_lora(tiny_policy(), 4, 8, 0))
 
 
-def test_the_fingerprint_is_of_what_is_trained() -> None:
+def test_the_digest_is_of_what_is_trained() -> None:
     policy = tiny_policy()
-    before = fingerprint(policy.model)
-    assert fingerprint(tiny_policy().model) == before
+    before = trained_digest(policy.model)
+    assert trained_digest(tiny_policy().model) == before
     with torch.no_grad():
         next(policy.model.parameters()).view(-1)[3].add_(1e-3)
-    assert fingerprint(policy.model) != before
+    assert trained_digest(policy.model) != before
 
 
-def test_with_an_adapter_the_fingerprint_follows_the_adapter() -> None:
+def test_with_an_adapter_the_digest_follows_the_adapter() -> None:
     policy = tiny_policy()
     add_lora(policy, 4, 8, 0)
-    before = fingerprint(policy.model)
+    before = trained_digest(policy.model)
     with torch.no_grad():
         next(p for name, p in policy.model.named_parameters() if "lora_B" in name).view(-1)[0] = 0.5
-    assert fingerprint(policy.model) != before
+    assert trained_digest(policy.model) != before
