@@ -44,6 +44,7 @@ from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Vllm
 
 PROBES = 4  # prompts
+PROBE_TOKENS = 64  # the end of each: the text that is compared fits into any context
 
 
 class VllmEngine:
@@ -165,8 +166,9 @@ class VllmEngine:
 
     def look(self, policy: Policy) -> Look:
         """Draw completions of the probes, and compare the server's log-probs of them with our scorer's."""
-        drawn = self.draw(policy, self.probes, range(len(self.probes)), PROBING, SEED)
-        groups, sampled = groups_of(self.probes, drawn), sampled_log_probs(drawn)
+        prompts = [prompt[-PROBE_TOKENS:] for prompt in self.probes]
+        drawn = self.draw(policy, prompts, range(len(prompts)), PROBING, SEED)
+        groups, sampled = groups_of(prompts, drawn), sampled_log_probs(drawn)
         scored = scored_log_probs(policy, groups, PROBING.temperature, PROBING.top_p)
         plain = scored_log_probs(policy, groups)
         return Look(groups, mismatch(sampled, scored), float((sampled - plain).abs().mean()), plain)

@@ -9,10 +9,10 @@ import torch
 from ratchet.components.errors import EngineError, ModelError
 from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
-from ratchet.components.policy.engines.vllm.engine import VllmEngine
+from ratchet.components.policy.engines.vllm.engine import VllmEngine, opened
 from ratchet.components.policy.engines.vllm.probe import groups_of, mismatch, sampled_log_probs, scored_log_probs
 from ratchet.components.policy.loading import Policy
-from tests.policy.engines.vllm.engines import PROMPTS, SEED, engine_on
+from tests.policy.engines.vllm.engines import PROMPTS, SEED, engine_on, settings_of
 from tests.policy.engines.vllm.fake_server import serving
 from tests.tiny_models import tiny_policy
 
@@ -182,6 +182,12 @@ def test_what_the_server_would_cut_short_is_refused_before_it_is_sent(tmp_path: 
         with pytest.raises(ModelError, match="context of 128"):
             engine.draw(policy, [[5] * 128], [0], SETTINGS, SEED)
         assert len(fake.asked) == sent
+
+
+def test_prompts_that_fill_the_context_can_still_be_compared(tmp_path: Path) -> None:
+    policy, long = tiny_policy(), [[5, 6] * 60]  # 8 tokens are left, and the compared text has 16
+    with serving() as fake, opened(settings_of(fake.url, tmp_path), None, long, "run") as engine:
+        assert len(engine(policy, long, [0], SETTINGS, SEED)[0]) == 2
 
 
 def test_no_prompts_give_no_completions(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ FAULTS = {
     "without one of the policy's ends": {"token_ids": [7, 8, 9]},
     "cut at 2 of 3 tokens": {"token_ids": [7, 8], "logprobs": log_probs(-1.0, -0.5), "finish_reason": "length"},
     "no usable choices.0.logprobs.token_logprobs.0": {"logprobs": log_probs(None, -0.5, -0.5)},
+    "(Input should be a finite number)": {"logprobs": log_probs(float("nan"), -0.5, -0.5)},
     "no usable choices.0.token_ids": {"token_ids": None},
     "no usable choices.0.logprobs": {"logprobs": None},
 }
