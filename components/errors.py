@@ -10,6 +10,7 @@
     ├── StoreError        a finished stage is damaged, or cannot be written
     │   └── BackupError         the file to restore is missing, or not a whole backup (exit 2)
     ├── StalledError      a phase of a training step took longer than it may
+    ├── RankError         a rank of a training failed, was killed or fell silent
     ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
         ├── UnansweredError     MLflow did not answer for as long as a step waits for it
@@ -71,6 +72,10 @@ class StalledError(RatchetError):
 
 class RanksDifferError(RatchetError):
     """The ranks of a training no longer have the same weights or progress."""
+
+
+class RankError(RatchetError):
+    """A rank of a training failed, was killed or fell silent; the same command resumes from the last checkpoint."""
 
 
 class PausedError(RatchetError):

@@ -29,6 +29,7 @@ from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import AllOf, ErrorMode, Gate, Guard, Primary, Rules
 from ratchet.components.recipe.gold import Gold, GoldValidation
 from ratchet.components.recipe.graders import GraderSettings, Multi
+from ratchet.components.recipe.launch import Launch
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import (
     MAX_RECIPE_BYTES,
@@ -113,6 +114,7 @@ __all__ = [
     "JsonSchema",
     "Kind",
     "Label",
+    "Launch",
     "Length",
     "LengthLimit",
     "Library",

@@ -63,6 +63,8 @@ def sampling_engine(
     if sampling.engine == "own" or sampling.vllm is None:
         yield generate
         return
+    if ranks.sharded:
+        raise EngineError("a vLLM server is given whole weights, and no rank has them. Set launch.weights=replicated.")
     if sampling.sleeps and ranks.size > 1:
         raise EngineError(
             f"a server shares the GPU of one trainer, and there are {ranks.size} ranks. Give it a GPU of its own, and set "

@@ -16,23 +16,15 @@ import torch
 from ratchet.components.errors import ModelError, PausedError, RewardError
 from ratchet.components.files import model_weights, policy_digest, write_json, write_json_lines, write_text
 from ratchet.components.policy.loading import Policy, load_policy
-from ratchet.components.stages.stage import Context, NotFinished
+from ratchet.components.stages.stage import NotFinished
 from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
 from ratchet.components.store import Finished
 from ratchet.components.template_date import dated
 from ratchet.components.training import dev_evaluation
 from ratchet.components.training.sentinel import ADVICE, NONFINITE, DevResult, Stop
 from tests.policy.engines.vllm.fake_server import serving
-from tests.stages.by_hand import (
-    Watching,
-    context_of,
-    data_stage,
-    key_of_look,
-    policy_stage,
-    reward_stage,
-    saved_policy,
-    watching,
-)
+from tests.stages.by_hand import Watching, context_of, data_stage, key_of_look, policy_stage, reward_stage, watching
+from tests.stages.tiny_training import Training
 
 FACTS = TrainingFacts("grpo", 4, 2, 4, None, None, True, {})
 
@@ -136,29 +128,6 @@ def test_an_edit_of_the_users_own_reward_function_is_another_key(
     write_text(source, "def pay(): ...  # edited\n")
     assert key(*custom) != before
     assert source.stem not in sys.modules
-
-
-TINY = (  # random answers differ in length, so that there is something to learn
-    "reward={kind: verifier, verifier: {type: length, longest: 1, slope: 20}}",
-    "train={steps: 2, prompts: 2, k: 4, lr: 1e-2, evaluate_every: 1}",
-    "policy.max_new_tokens=4",
-)
-
-
-class Training:
-    """Two steps from a tiny policy on a handful of problems."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.start = saved_policy(place / "start")
-        self.data = data_stage(place / "version", train=4, dev=2)
-        self.reward = reward_stage(place / "reward")
-
-    def context(self, *overrides: str) -> Context:
-        return context_of(self.place, *TINY, *overrides)
-
-    def run(self, context: Context) -> TrainStage:
-        return trained_candidate(context, self.data, self.start, self.reward)
 
 
 @pytest.fixture

@@ -90,6 +90,13 @@ def test_a_server_does_not_sleep_for_several_ranks(tmp_path: Path) -> None:
         pass
 
 
+def test_shards_are_refused(tmp_path: Path) -> None:
+    train = on("http://127.0.0.1:1", tmp_path)
+    actor, ranks = Actor(tiny_policy(), train, 7), Ranks(0, 2, sharded=True)
+    with pytest.raises(EngineError, match=r"launch\.weights=replicated"), sampling_engine(train, actor, ROWS, "a1", ranks):
+        pass
+
+
 def test_a_server_of_an_unknown_release_is_refused_before_training(tmp_path: Path) -> None:
     with serving(version="0.40.0") as fake:
         train = on(fake.url, tmp_path)
