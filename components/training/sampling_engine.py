@@ -63,13 +63,7 @@ def sampling_engine(
     if sampling.engine == "own" or sampling.vllm is None:
         yield generate
         return
-    if ranks.sharded:
-        raise EngineError("a vLLM server is given whole weights, and no rank has them. Set launch.weights=replicated.")
-    if sampling.sleeps and ranks.size > 1:
-        raise EngineError(
-            f"a server shares the GPU of one trainer, and there are {ranks.size} ranks. Give it a GPU of its own, and set "
-            "train.sampling.vllm.sleep=false."
-        )
+    _refuse_ranks(train, ranks)
     probes = [actor.policy.encode_row(row) for row in rows[:PROBES]]
     with opened(sampling.vllm, actor.adapter, probes, identity) as engine:
         if ranks.size > 1:
@@ -80,6 +74,22 @@ def sampling_engine(
             engine.sync(actor.policy)
             engine.rest()
             yield engine
+
+
+def _refuse_ranks(train: Train, ranks: Ranks) -> None:
+    """
+    Raises:
+        EngineError: if these ranks cannot share a server.
+    """
+    if ranks.sharded:
+        raise EngineError("a vLLM server is given whole weights, and no rank has them. Set launch.weights=replicated.")
+    if train.sampling.sleeps and ranks.size > 1:
+        raise EngineError(
+            f"a server shares the GPU of one trainer, and there are {ranks.size} ranks. Give it a GPU of its own, and set "
+            "train.sampling.vllm.sleep=false."
+        )
+    if ranks.size > train.prompts:  # one without prompts would not hear of new weights
+        raise EngineError(f"{ranks.size} ranks draw for train.prompts={train.prompts}. Raise it, or lower launch.workers.")
 
 
 def engine_name(engine: RolloutEngine) -> str | None:

@@ -90,6 +90,13 @@ def test_a_server_does_not_sleep_for_several_ranks(tmp_path: Path) -> None:
         pass
 
 
+def test_every_rank_has_a_prompt(tmp_path: Path) -> None:
+    train = on("http://127.0.0.1:1", tmp_path)  # of 3 prompts
+    actor = Actor(tiny_policy(), train, 7)
+    with pytest.raises(EngineError, match=r"train\.prompts=3"), sampling_engine(train, actor, ROWS, "a1", Ranks(0, 4)):
+        pass
+
+
 def test_shards_are_refused(tmp_path: Path) -> None:
     train = on("http://127.0.0.1:1", tmp_path)
     actor, ranks = Actor(tiny_policy(), train, 7), Ranks(0, 2, sharded=True)
