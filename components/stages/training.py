@@ -151,11 +151,12 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     from ratchet.components.training.actor import Actor
     from ratchet.components.training.dev_evaluation import dev_evaluation
     from ratchet.components.training.device_memory import Watch, reset_peak
-    from ratchet.components.training.estimate import Place, memory_plan
+    from ratchet.components.training.estimate import Place
     from ratchet.components.training.loop import Setting, Trainer
+    from ratchet.components.training.memory import with_choice
+    from ratchet.components.training.scaling.memory import rank_memory
 
     recipe, data, reward = order.recipe, order.data, order.reward
-    ranks = replace(ranks, sharded=recipe.launch.weights == "sharded")
     rows = data.table("train")
     device = pick_device(recipe.device, recipe.train.deterministic)
     if recipe.reward.needs_model:
@@ -173,13 +174,14 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     check_context(policy, rows, recipe.policy.max_new_tokens)
     check_scoring(policy)
     place = Place(device.type, _least_memory(device, recipe.launch, ranks))
-    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
-    actor = Actor(policy, plan.train, recipe.run_seed)
-    reference = actor.reference() or _reference(plan.train, load, ranks)
+    memory = rank_memory(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place, ranks.size)
+    ranks, train = replace(ranks, sharded=memory.mode == "sharded"), with_choice(recipe.train, memory.plan.choice)
+    actor = Actor(policy, train, recipe.run_seed)
+    reference = actor.reference() or _reference(train, load, ranks)
     scorer = build_reward(recipe.reward, reward.model, device)
     gold = scorer if recipe.paid_by_gold else build_gold(recipe)
     setting = Setting(
-        train=plan.train,
+        train=train,
         seed=recipe.run_seed,
         rows=rows,
         max_new_tokens=recipe.policy.max_new_tokens,
@@ -200,12 +202,12 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
         sample_rows=recipe.evaluation.sample_rows,
         interrupted=ended,
         samples=recipe.limits.samples,
-        memory=Watch(device, baseline, plan.estimate.peak),
+        memory=Watch(device, baseline, memory.plan.estimate.peak),
         phase_limit=observer.phase,
         ranks=ranks,
     )
     trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
-    return Training(trainer, plan, recipe, load, ranks)
+    return Training(trainer, memory.plan, recipe, load, ranks)
 
 
 def _least_memory(device: "torch.device", launch: Launch, ranks: "Ranks") -> int:

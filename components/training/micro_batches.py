@@ -122,7 +122,7 @@ def token_matrix(
 ) -> Tensor:
     """Evaluate a per-token function of all completions without gradient, as [S, T] on the CPU; 0 beyond their ends.
 
-    Each rank evaluates its own groups. Sharded weights have been gathered: ranks make as many passes as they have micro-batches.
+    Each rank evaluates its own groups; sharded weights are whole here, so that it needs no padding.
     """
     device, ranks = policy.model.device, replace(ranks, sharded=False)
     matrix = torch.zeros(rollouts.mask.shape, device=device)
