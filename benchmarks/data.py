@@ -42,7 +42,7 @@ def word(draws: random.Random, syllables: int) -> str:
 def sentence(draws: random.Random) -> str:
     """12 words."""
     things = f"{draws.randrange(2, 100)} {word(draws, 2)}s and {draws.randrange(2, 1_000)} {word(draws, 2)}s"
-    name, place, day = word(draws, 3).title(), word(draws, 2), draws.choice(DAYS)
+    name, place, day = word(draws, 3).title(), word(draws, 3), draws.choice(DAYS)
     return f"{name} {draws.choice(VERBS)} {things} in the {place} on {day}."
 
 

@@ -159,9 +159,10 @@ def copy_database(source: Path, target: Path, seconds: float = COPY_SECONDS) -> 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object per line, keys sorted, so that equal content gives equal bytes."""
+    encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False).encode
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
-            file.write(json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(encode(row) + "\n")
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

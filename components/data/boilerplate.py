@@ -20,7 +20,7 @@ SHARE, FEWEST = 0.03, 20  # words in more prompts than both of these are shared 
 LEAVE = 0.2  # at least this share of the prompts that share words must not continue in the most common way
 
 LENGTH = 5  # words of boilerplate in the middle of a text; at its ends it may have fewer
-BUCKETS = 2**22  # of hashes, in the first count of runs
+BUCKETS = 2**20  # of hashes, in the first count of runs
 OUTSIDE = -1  # the neighbour of a run at the edge of its text
 
 

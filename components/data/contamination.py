@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from ratchet.components.data.boilerplate import divided
 from ratchet.components.data.splits import TRAINED_ON
-from ratchet.components.data.words import Hashes, Integers, corpus_of, run_hashes, words_of
+from ratchet.components.data.words import Corpus, Hashes, Integers, corpus_of, run_hashes, words_of
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Decontaminate
 
 Tables = Mapping[str, pl.DataFrame]
+NONE = np.zeros(0, np.uint64)
 
 
 class Overlap(NamedTuple):
@@ -44,26 +45,28 @@ def overlaps(tables: Tables, benchmarks: Mapping[str, Iterable[str]], rule: Deco
     rows = rows.join(prompts.to_frame().with_row_index("text"), on="prompt", how="left", maintain_order="left").drop("prompt")
     own = Sequences(prompts, rule.words)
     del prompts
-    evaluated = [(name, own.hashes_of(rows.filter(pl.col("table") == name)["text"])) for name in tables if name not in TRAINED_ON]
-    for name, given in benchmarks.items():
+    names = [name for name in tables if name not in TRAINED_ON]
+    evaluated = rows.filter(pl.col("table").is_in(names)).select("text", place=pl.col("table").replace_strict(names, range(len(names))))
+    found = [own.places_of(evaluated)]
+    for place, given in enumerate(benchmarks.values(), len(names)):
         other = Sequences(dict.fromkeys(given), rule.words)
-        evaluated.append((name, other.hashes_of(pl.Series(range(len(other.corpus))))))
-    known = _first_places([hashes for _, hashes in evaluated])
+        found.append(other.places_of(pl.DataFrame({"text": range(len(other.corpus))}).with_columns(place=place)))
+    known = _first_places(found)
     trained = rows.filter(pl.col("table").is_in(TRAINED_ON))
     shared = {text: _least(own, text, known) for text in own.texts_with(known.hashes, trained["text"])}
     hit = pl.col("text").is_in(list(shared))
-    found = [trained.filter(hit & (pl.col("table") == table)) for table in TRAINED_ON]
+    hits = pl.concat(trained.filter(hit & (pl.col("table") == table)) for table in TRAINED_ON)
     return [
-        Overlap(identity, table, evaluated[shared[text][1]][0], shared[text][0])
-        for identity, table, text in pl.concat(found).select("id", "table", "text").iter_rows()
+        Overlap(identity, table, [*names, *benchmarks][shared[text][1]], shared[text][0])
+        for identity, table, text in hits.select("id", "table", "text").iter_rows()
     ]
 
 
-def _first_places(hashes: Sequence[Hashes]) -> _Evaluated:
-    every = np.concatenate([np.zeros(0, np.uint64), *hashes])
-    places = np.repeat(np.arange(len(hashes)), [len(some) for some in hashes])
-    known, first = np.unique(every, return_index=True)  # of equal ones the first
-    return _Evaluated(known, places[first])
+def _first_places(found: Sequence[_Evaluated]) -> _Evaluated:
+    hashes, places = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    order = np.lexsort([places, hashes])
+    known, first = np.unique(hashes[order], return_index=True)  # of equal ones the first
+    return _Evaluated(known, places[order][first])
 
 
 def _least(own: "Sequences", text: int, known: _Evaluated) -> tuple[str, int]:
@@ -82,8 +85,7 @@ class Sequences:
     """
 
     def __init__(self, prompts: Iterable[str], length: int) -> None:
-        texts = ([word.lower() if word.istitle() else word for word in words_of(prompt)] for prompt in prompts)
-        self.corpus, self.length = corpus_of(texts), length
+        self.corpus, self.length = _without_titles(corpus_of(map(words_of, prompts))), length
         self.division = divided(self.corpus)
         vocabulary = self.corpus.vocabulary
         numbers = {word: number for number, word in enumerate(vocabulary)}
@@ -91,15 +93,19 @@ class Sequences:
         self.upper = np.array([word.isupper() for word in vocabulary], bool)
         self.capital = np.array([f"{word}A".isupper() for word in vocabulary], bool)  # nothing in it is lower case
 
-    def hashes_of(self, texts: pl.Series) -> Hashes:
-        """The sequences of some texts, each once, in order."""
-        found = [hashes for hashes, _ in self._chunks(texts)]
-        return np.unique(np.concatenate([np.zeros(0, np.uint64), *found]))
+    def places_of(self, texts: pl.DataFrame) -> _Evaluated:
+        """The sequences of some texts, and their places, of which a text may have several."""
+        first = texts.group_by("text").agg(pl.col("place").min())
+        place = np.zeros(len(self.corpus), np.int64)
+        place[first["text"].to_numpy()] = first["place"].to_numpy()
+        found = [(hashes, place[owners]) for hashes, owners in self._chunks(first["text"])]
+        hashes, places = zip(*found, strict=True) if found else ((), ())
+        return _Evaluated(np.concatenate([NONE, *hashes]), np.concatenate([NONE.astype(np.int64), *places]))
 
     def texts_with(self, known: Hashes, texts: pl.Series) -> list[int]:
         """Those of some texts that have one of the known sequences."""
         found = [owners[_among(hashes, known)] for hashes, owners in self._chunks(texts)]
-        return [int(text) for text in np.unique(np.concatenate([np.zeros(0, np.int64), *found]))]
+        return [int(text) for text in np.unique(np.concatenate([NONE.astype(np.int64), *found]))]
 
     def of(self, text: int) -> Iterator[tuple[str, int]]:
         """The sequences of one text, as words and as hashes."""
@@ -115,6 +121,8 @@ class Sequences:
         wanted = np.zeros(len(self.corpus), bool)
         wanted[texts.to_numpy()] = True
         for chunk in self.corpus.chunks():
+            if not wanted[chunk.start : chunk.stop].any():
+                continue
             hashes, places = self._runs(chunk)
             bounds = self.corpus.bounds[chunk.start : chunk.stop + 1] - self.corpus.bounds[chunk.start]
             owners = chunk.start + np.searchsorted(bounds, places, side="right") - 1
@@ -149,6 +157,14 @@ class Sequences:
         all_capital = np.all([capital[step : step + runs] for step in range(length)], axis=0)
         any_upper = np.any([upper[step : step + runs] for step in range(length)], axis=0)
         return np.where(all_capital & any_upper, run_hashes(self.lower[numbers], length), hashes)
+
+
+def _without_titles(corpus: Corpus) -> Corpus:
+    """The texts with words that only begin with a capital in lower case."""
+    known: dict[str, int] = {}
+    folded = (word.lower() if word.istitle() else word for word in corpus.vocabulary)
+    numbers = np.array([known.setdefault(word, len(known)) for word in folded], np.uint32)
+    return Corpus(numbers[corpus.numbers], corpus.bounds, list(known))
 
 
 def _folded(words: Sequence[str]) -> str:

@@ -104,8 +104,7 @@ class Items:
             )
 
 
-def _canonical(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
 
 
 def _fault(value: Any) -> str | None:

@@ -53,7 +53,7 @@ def consistent_answers(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
     if bad.height > checks.max_bad_rows * frame.height:
         lines = [f"{file}, row {row}: answer: {OTHER_REFERENCE}" for file, row in bad.select("file", "row").iter_rows()]
         raise DataError(f"{refusal(lines, bad.height, frame.height)} Or drop them all with data.checks.max_bad_rows.")
-    return frame.filter(~pl.col("number").is_in(bad["number"].to_list()))
+    return frame.filter(~pl.col("number").is_in(bad["number"].to_list())) if bad.height else frame
 
 
 def consistent_pairs(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
@@ -68,6 +68,8 @@ def consistent_pairs(frame: pl.DataFrame, checks: Checks) -> pl.DataFrame:
         rows = bad.sort("number").select("file", "row").iter_rows()
         lines = [f"{file}, row {row}: chosen: another row rejects it for the same prompt" for file, row in rows]
         raise DataError(refusal(lines, bad.height, paired))
+    if bad.is_empty():
+        return frame
     hit = pl.col("number").is_in(bad["number"].to_list())
     cut = [pl.when(hit).then(None).otherwise(pl.col(name)).alias(name) for name in ("chosen", "rejected")]
     return frame.filter(~(hit & (pl.col("shape") == PAIR))).with_columns(cut)

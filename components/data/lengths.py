@@ -11,6 +11,7 @@ from ratchet.components.errors import DataError
 from ratchet.components.recipe import LengthLimit
 
 WORD = re.compile(r"\w+|[^\w\s]")
+ASCII_WORD = r"[0-9A-Za-z_]+|[^0-9A-Za-z_\t-\r\x1c- ]"  # the same within ASCII
 BATCH = 10_000  # texts tokenized at once
 Spans = list[tuple[int, int]]  # (begin, end) of each token, characters
 Tokenize = Callable[[Sequence[str]], list[Spans]]
@@ -54,9 +55,18 @@ def tokenizer(path: str | None) -> Tokenize:
 def token_counter(path: str | None) -> Callable[[pl.Series], list[int]]:
     """The function that counts the tokens of each text, a batch at a time."""
     if path is None:
-        return lambda texts: [len(WORD.findall(text)) for text in texts]
+        return _words
     split = tokenizer(path)
-    return lambda texts: [len(spans) for first in range(0, len(texts), BATCH) for spans in split(texts[first : first + BATCH].to_list())]
+    return lambda texts: [
+        len(spans) for first in range(0, len(texts), BATCH) for spans in split(texts[first : first + BATCH].to_list())
+    ]
+
+
+def _words(texts: pl.Series) -> list[int]:
+    """Words and punctuation marks, by compiled code where texts are ASCII: elsewhere its idea of a word is another one."""
+    foreign = texts.str.len_bytes() != texts.str.len_chars()
+    counts = texts.str.count_matches(ASCII_WORD).cast(pl.Int64)
+    return counts.scatter(foreign.arg_true(), [len(WORD.findall(text)) for text in texts.filter(foreign)]).to_list()
 
 
 def limit_lengths(frame: pl.DataFrame, length: LengthLimit) -> Limited:

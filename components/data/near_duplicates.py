@@ -14,7 +14,7 @@ from ratchet.components.recipe import NearDuplicates
 
 PERMUTATIONS = 128  # of a sketch, at most
 RECALL = 0.99  # of the pairs that are just similar enough, the least share that is compared
-BANDS_AT_ONCE = 7  # bounds the memory of the sketches
+BANDS_AT_ONCE = 3  # bounds the memory of the sketches
 PADDING = " "  # no word: words have no white space around them
 SEED = 1
 
@@ -118,8 +118,11 @@ def _suspects(texts: Corpus, rule: NearDuplicates) -> NDArray[np.bool_]:
 
 def _all_runs(texts: Corpus, length: int) -> tuple[Hashes, NDArray[np.uint64]]:
     """The runs of all texts, and where each text's begin, [texts + 1]."""
-    hashes, sizes = zip(*(texts.runs(chunk, length) for chunk in texts.chunks()), strict=True)
-    return np.concatenate(hashes), np.cumsum(np.concatenate([[0], *sizes])).astype(np.uint64)
+    bounds = np.concatenate([[0], np.cumsum(np.diff(texts.bounds) - length + 1)])
+    hashes = np.empty(bounds[-1], np.uint64)
+    for chunk in texts.chunks():
+        hashes[bounds[chunk.start] : bounds[chunk.stop]], _ = texts.runs(chunk, length)
+    return hashes, bounds.astype(np.uint64)
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:

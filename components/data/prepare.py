@@ -107,19 +107,19 @@ def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
     frame = with_tables(with_ids(frame), data.split)
     check_groups(frame)
     frame = with_distinct_ids(frame, data.distinct, journal)
-    agreed = consistent_answers(frame, data.checks)
-    journal.drop("contradictory_answers", "contradictory references", frame, agreed, OTHER_REFERENCE, LISTED)
-    unique = unique_rows(agreed)
-    journal.drop("duplicates", "exact duplicates", agreed, unique, "the same prompt, or the same preference, already exists")
-    consistent = consistent_pairs(unique, data.checks)
-    journal.drop("contradictory_pairs", "contradictory pairs", unique, consistent, "another row prefers the other text")
-    distinct = _without_near_duplicates(consistent, data, journal)
-    mixed = weigh(distinct, [part.weight for part in parts(data.source)])
-    journal.drop(
-        "left_out_by_weight", "left out by the weights of the mix", distinct, mixed, "exceeds the weight of its source"
-    )
-    check_variety(mixed, data.checks)
-    return mixed
+    # Each step gives another frame: of a large dataset only two are in memory at once.
+    before, frame = frame, consistent_answers(frame, data.checks)
+    journal.drop("contradictory_answers", "contradictory references", before, frame, OTHER_REFERENCE, LISTED)
+    before, frame = frame, unique_rows(frame)
+    journal.drop("duplicates", "exact duplicates", before, frame, "the same prompt, or the same preference, already exists")
+    before, frame = frame, consistent_pairs(frame, data.checks)
+    journal.drop("contradictory_pairs", "contradictory pairs", before, frame, "another row prefers the other text")
+    del before
+    frame = _without_near_duplicates(frame, data, journal)
+    before, frame = frame, weigh(frame, [part.weight for part in parts(data.source)])
+    journal.drop("left_out_by_weight", "left out by the weights of the mix", before, frame, "exceeds the weight of its source")
+    check_variety(frame, data.checks)
+    return frame
 
 
 def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
