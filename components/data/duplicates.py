@@ -40,9 +40,11 @@ def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
         pl.col("prompt").map_elements(function, return_dtype=pl.String).alias(name)
         for name, function in (("place", place_of), ("form", form_of))
     ]
-    several = pl.col("form").n_unique().over("place") > 1
-    identity = pl.when(several).then(pl.col("form")).otherwise(pl.col("place"))
-    return frame.with_columns(hashes).with_columns(pl.col("prompt").str.strip_chars(), identity.alias("id"))
+    keys = frame.select(hashes)
+    places = keys.select(pl.all().str.to_integer(base=16, dtype=pl.UInt64)).unique()["place"]  # as numbers, in less memory
+    shared = keys["place"].str.to_integer(base=16, dtype=pl.UInt64).is_in(places.filter(places.is_duplicated()).unique().implode())
+    identity = keys.select(id=pl.when(shared).then("form").otherwise("place"))
+    return frame.with_columns(pl.col("prompt").str.strip_chars(), *keys, *identity)
 
 
 def unique_rows(frame: pl.DataFrame) -> pl.DataFrame:
@@ -50,9 +52,11 @@ def unique_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
     Of equal rows the first in canonical order stays, independent of the order and sharding of the source.
     """
-    repeated = pl.col("id").is_duplicated()
-    kept = pl.concat([frame.filter(~repeated), _unique(frame.filter(repeated))])
-    return pl.concat([kept.filter(is_pair).sort("id", maintain_order=True) for is_pair in (pl.col("shape") != PAIR, pl.col("shape") == PAIR)])
+    repeated = frame["id"].is_duplicated()
+    keys = frame.select("id", pair=pl.col("shape") == PAIR).with_row_index("place_in_frame")
+    rows = _unique(frame.with_columns(keys["place_in_frame"]).filter(repeated))["place_in_frame"]
+    kept = pl.concat([keys.filter(~repeated), keys[rows]]).sort("pair", "id", maintain_order=True)
+    return frame[kept["place_in_frame"]]
 
 
 def _unique(frame: pl.DataFrame) -> pl.DataFrame:

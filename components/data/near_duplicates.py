@@ -52,6 +52,7 @@ def near_duplicates(rows: pl.DataFrame, rule: NearDuplicates) -> list[NearPair]:
 
     ordered = rows.select("id", "prompt", "priority").sort("priority", "id")
     ids, texts = ordered["id"], compared_texts(ordered["prompt"], rule.words)
+    del ordered, rows
     bands = bands_for(rule.similarity)
     index = RMinHashLSH(rule.similarity, bands.permutations, bands.count)
     kept: dict[int, Hashes] = {}

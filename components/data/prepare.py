@@ -58,17 +58,15 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
     Raises:
         DataError: if rows fail their checks or a split that is needed is empty.
     """
-    items = Items(data)
-    raw = raw_frame(_with_messages(items.texts(chain(read_rows(data), added))))
-    frame, kept, left_out = items.kept(raw.frame)
-    journal = Journal(data.split, frame.height, warnings=left_out)
-    journal.notes["columns"] = kept
-    turns = frame["messages"].null_count() < frame.height
-    checked = check_rows(raw._replace(frame=frame), data.checks)
-    note_failures(journal, checked)
-    tables = make_tables(clean(checked.frame, data, journal), data, journal)
+    journal = Journal(data.split, 0)
+    # No step's frame has a name here: it would stay in memory during the next steps.
+    tables = make_tables(clean(checked_rows(data, added, journal), data, journal), data, journal)
     check_tables(tables, journal.taken())
-    further = {"item": bool(kept), "group": data.group is not None, "messages": turns}
+    further = {
+        "item": bool(journal.notes["columns"]),
+        "group": data.group is not None,
+        "messages": journal.notes.pop("messages"),
+    }
     tables = with_columns(tables, [name for name, present in further.items() if present])
     summary = write_version(tables, target, journal)
     if added:
@@ -76,6 +74,18 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
     write_json(target / "summary.json", summary)
     told = {"steps": journal.steps, "warnings": journal.warnings, "raw_rows": journal.rows}
     return Prepared(summary, {**profile(tables, data.length), **journal.notes, **told})
+
+
+def checked_rows(data: Data, added: Sequence[Row], journal: Journal) -> pl.DataFrame:
+    """The rows of the source, and those added, that pass the checks."""
+    items = Items(data)
+    raw = raw_frame(_with_messages(items.texts(chain(read_rows(data), added))))
+    frame, journal.notes["columns"], journal.warnings = items.kept(raw.frame)
+    journal.rows = frame.height
+    journal.notes["messages"] = frame["messages"].null_count() < frame.height
+    checked = check_rows(raw._replace(frame=frame), data.checks)
+    note_failures(journal, checked)
+    return checked.frame
 
 
 def _with_messages(rows: Iterable[Row]) -> Iterator[Row]:
@@ -150,7 +160,8 @@ def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) 
     rule = data.near_duplicate_rule
     if rule is None:
         return frame
-    firsts = frame.unique("form", keep="first", maintain_order=True)  # rows that data.distinct tells apart are no duplicates
+    compared = frame.select("id", "prompt", "form", "table")  # rows that data.distinct tells apart are no duplicates
+    firsts = compared.unique("form", keep="first", maintain_order=True)
     # A prompt's table is a hash of the prompt alone, so it is known before the split: evaluation rows stay.
     trained_on = pl.col("table").is_in(TRAINED_ON).cast(pl.Int8)
     pairs = {pair.dropped: pair for pair in near_duplicates(firsts.select("id", "prompt", priority=trained_on), rule)}

@@ -111,10 +111,16 @@ def raw_frame(rows: Iterable[dict[str, Any]]) -> Raw:
             name: [None if (n, name) in wrong else row.get(name, DEFAULTS.get(name)) for n, row in batch] for name in RAW_TYPES
         }
         values["number"] = [n for n, _ in batch]
-        frames.append(pl.DataFrame(values, schema=RAW_TYPES))
+        frames.append(_shared(pl.DataFrame(values, schema=RAW_TYPES)))
     if not frames:
         raise DataError("the source has zero rows. Check data.source in the recipe.")
     return Raw(pl.concat(frames), foreign)
+
+
+def _shared(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame, in which columns that are the answer's copies take no memory of their own."""
+    copies = [name for name in ("demonstration", "chosen") if frame[name].equals(frame["answer"])]
+    return frame.with_columns(pl.col("answer").alias(name) for name in copies)
 
 
 def raw_schema(checks: Checks) -> pa.DataFrameSchema:

@@ -50,6 +50,8 @@ def check_groups(frame: pl.DataFrame) -> None:
     Raises:
         DataError: listing the rows.
     """
+    if frame["group"].null_count() == frame.height:
+        return
     counts = frame.group_by("id").agg(pl.col("group").n_unique().alias("groups")).filter(pl.col("groups") > 1)
     if counts.is_empty():
         return
@@ -96,14 +98,17 @@ def split_tables(frame: pl.DataFrame, split: Split) -> Tables:
         .then(pl.lit("pairs_train", rows.schema["table"]))
     )
     unused = rows.filter(is_pair & ~among_pairs & (pl.col("table") != train)).height
-    placed = rows.with_columns(table=place).drop("paired").sort("id", maintain_order=True)
-    return Tables({name: placed.filter(pl.col("table") == name) for name in table_names(split)}, unused)
+    placed = rows.with_columns(table=place).drop("paired")
+    tables = {name: placed.filter(pl.col("table") == name).sort("id", maintain_order=True) for name in table_names(split)}
+    return Tables(tables, unused)
 
 
 def _with_problems(frame: pl.DataFrame) -> pl.DataFrame:
     """The problems, and then the preferences; preferences without a problem give one, without a pair of its own."""
-    pairs = frame.filter(pl.col("shape") == PAIR)
-    problems = frame.filter(pl.col("shape") != PAIR)
+    is_pair = frame["shape"] == PAIR
+    if not is_pair.any():
+        return frame
+    problems, pairs = frame.filter(~is_pair), frame.filter(is_pair)
     lone = pairs.join(problems.select("id"), on="id", how="anti").unique("id", keep="first", maintain_order=True)
     given = lone.with_columns(pl.lit(None, pl.String).alias(name) for name in ("chosen", "rejected"))
     return pl.concat([problems, given.with_columns(shape=pl.lit(PROBLEM)), pairs])
