@@ -144,7 +144,7 @@ class _Middles:
             before = np.where(places > self.first[texts], numbers[inside - 1].astype(np.int64), OUTSIDE)
             behind = np.minimum(inside + LENGTH, len(numbers) - 1)
             after = np.where(places + LENGTH < self.last[texts], numbers[behind].astype(np.int64), OUTSIDE)
-            yield _Runs(run_hashes(numbers, LENGTH)[inside], texts, places, before, after)
+            yield _Runs(run_hashes(corpus.hashes[numbers], LENGTH)[inside], texts, places, before, after)
 
     def _common(self) -> Hashes:
         """The runs that are in more texts than ``least``, in order. Only those in full buckets are counted one by one."""

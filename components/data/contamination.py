@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ratchet.components.data.boilerplate import divided
 from ratchet.components.data.splits import TRAINED_ON
-from ratchet.components.data.words import Corpus, Hashes, Integers, corpus_of, run_hashes, words_of
+from ratchet.components.data.words import Corpus, Hashes, Integers, corpus_of, run_hashes, word_hashes, words_of
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Decontaminate
 
@@ -88,8 +88,7 @@ class Sequences:
         self.corpus, self.length = _without_titles(corpus_of(map(words_of, prompts))), length
         self.division = divided(self.corpus)
         vocabulary = self.corpus.vocabulary
-        numbers = {word: number for number, word in enumerate(vocabulary)}
-        self.lower = np.array([numbers.setdefault(word.lower(), len(numbers)) for word in vocabulary], np.uint32)
+        self.lower = word_hashes(word.lower() for word in vocabulary)
         self.upper = np.array([word.isupper() for word in vocabulary], bool)
         self.capital = np.array([f"{word}A".isupper() for word in vocabulary], bool)  # nothing in it is lower case
 
@@ -149,8 +148,8 @@ class Sequences:
 
     def _hashes(self, numbers: NDArray[np.uint32], length: int) -> Hashes:
         """The hashes of runs, in lower case where all of a run's words are capitals."""
-        hashes, runs = run_hashes(numbers, length), max(len(numbers) - length + 1, 0)
-        upper = self.upper[numbers]
+        hashes = run_hashes(self.corpus.hashes[numbers], length)
+        runs, upper = len(hashes), self.upper[numbers]
         if not upper.any():
             return hashes
         capital = self.capital[numbers]

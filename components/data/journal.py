@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ from ratchet.components.data.columns import TEXTS
 from ratchet.components.data.duplicates import place_of
 from ratchet.components.data.labels import final_labels
 from ratchet.components.data.lengths import token_counter
+from ratchet.components.data.schemas import BATCH
 from ratchet.components.data.splits import TRAINED_ON, split_key, split_of, with_tables
+from ratchet.components.files import iterate_json_lines
 from ratchet.components.recipe import LengthLimit, Split
 
 EXAMPLES = 5
@@ -113,6 +117,16 @@ def profile(tables: Mapping[str, pl.DataFrame], length: LengthLimit) -> dict[str
         "answers": answers(_values(tables, "answer")),
         "tables": {name: rows.height for name, rows in tables.items()},
     }
+
+
+def table_texts(path: Path) -> pl.DataFrame:
+    """The texts of a table that Ratchet wrote."""
+    rows = iterate_json_lines(path)
+    frames = [
+        pl.DataFrame({name: [row.get(name) for row in some] for name in TEXTS}, schema=dict.fromkeys(TEXTS, pl.String))
+        for some in iter(lambda: list(islice(rows, BATCH)), [])
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(TEXTS, pl.String))
 
 
 def _values(tables: Mapping[str, pl.DataFrame], column: str) -> pl.Series:

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ratchet.components.data.boilerplate import Division, divided
-from ratchet.components.data.words import Corpus, Hashes, corpus_of, run_hashes, words_of
+from ratchet.components.data.words import Corpus, Hashes, corpus_of, words_of
 from ratchet.components.recipe import NearDuplicates
 
 PERMUTATIONS = 128  # of a sketch, at most
@@ -58,7 +58,7 @@ def near_duplicates(rows: pl.DataFrame, rule: NearDuplicates) -> list[NearPair]:
     kept: dict[int, Hashes] = {}
     dropped = []
     for row in np.flatnonzero(_suspects(texts, rule)).tolist():
-        runs = np.unique(run_hashes(texts.numbers[texts.bounds[row] : texts.bounds[row + 1]], rule.words))
+        runs = np.unique(texts.runs(range(row, row + 1), rule.words)[0])
         sketch = RMinHash(bands.permutations, SEED)
         sketch.update([run.to_bytes(8, "little") for run in runs.tolist()])
         scored = [(-jaccard(runs, kept[other]), ids[other]) for other in index.query(sketch)]

@@ -1,10 +1,12 @@
 """Texts as words, and the words of many texts as numbers in one array: a million texts of 50 words take 200 MB."""
 
+import hashlib
 import re
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -42,6 +44,11 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
+    @cached_property
+    def hashes(self) -> Hashes:
+        """A hash of each word of the vocabulary, the same in every corpus."""
+        return word_hashes(self.vocabulary)
+
     def words(self, text: int) -> list[str]:
         """The words of one text."""
         return [self.vocabulary[number] for number in self.numbers[self.bounds[text] : self.bounds[text + 1]].tolist()]
@@ -49,7 +56,7 @@ class Corpus:
     def runs(self, texts: range, length: int) -> tuple[Hashes, Integers]:
         """The hashes of the runs of ``length`` words of consecutive texts, and how many each text has."""
         bounds = self.bounds[texts.start : texts.stop + 1] - self.bounds[texts.start]
-        hashes = run_hashes(self.numbers[self.bounds[texts.start] : self.bounds[texts.stop]], length)
+        hashes = run_hashes(self.hashes[self.numbers[self.bounds[texts.start] : self.bounds[texts.stop]]], length)
         inside = np.ones(bounds[-1], bool)
         for step in range(1, length):
             inside[np.maximum(bounds[1:] - step, 0)] = False  # a run from there on ends in the next text
@@ -70,18 +77,16 @@ def corpus_of(texts: Iterable[Words]) -> Corpus:
     return Corpus(np.frombuffer(numbers, np.uint32), np.frombuffer(bounds, np.int64), list(known))
 
 
-def run_hashes(numbers: NDArray[np.uint32], length: int) -> Hashes:
-    """A 64-bit hash of every run of ``length`` numbers, [len(numbers) - length + 1]."""
-    scattered, runs = _scattered(numbers.astype(np.uint64)), max(len(numbers) - length + 1, 0)
+def word_hashes(words: Iterable[str]) -> Hashes:
+    """A 64-bit hash of each word."""
+    digests = b"".join(hashlib.blake2b(word.encode(), digest_size=8).digest() for word in words)
+    return np.frombuffer(digests, np.uint64)
+
+
+def run_hashes(words: Hashes, length: int) -> Hashes:
+    """A 64-bit hash of every run of ``length`` words, given by their hashes, [len(words) - length + 1]."""
+    runs = max(len(words) - length + 1, 0)
     hashes = np.zeros(runs, np.uint64)
     for step in range(length):
-        hashes = hashes * np.uint64(MULTIPLIER) + scattered[step : step + runs]
-    return _scattered(hashes)
-
-
-def _scattered(values: Hashes) -> Hashes:
-    """The finaliser of SplitMix64 (Steele et al., 2014): values that differ in any bit differ in about half of theirs."""
-    values = values + np.uint64(MULTIPLIER)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+        hashes = hashes * np.uint64(MULTIPLIER) + words[step : step + runs]
+    return hashes
