@@ -10,6 +10,7 @@ of its own. With 2 sentences a million rows are about 250 MB of JSONL; with 6, a
 import argparse
 import json
 import os
+import platform
 import random
 import resource
 import subprocess
@@ -17,20 +18,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
-from typing import Any
 
-from benchmarks.report import MIB, Row, show
+from benchmarks.report import Row, processor, show, versions
 
 GOALS = {300_000: (60, 1.0), 1_000_000: (240, 2.0)}  # seconds, GB
 PACKAGES = ("polars", "pandera", "rensa", "datasketch", "dvc")
-COLUMNS = ("rows", "JSONL, MB", "seconds", "peak memory, GB", "goal", "exact duplicates", "near duplicates", "overlapping", "kept")
+COLUMNS = (
+    *("rows", "JSONL, MB", "seconds", "peak memory, GB", "goal"),
+    *("exact duplicates", "near duplicates", "overlapping", "kept", "load before"),
+)
 RECIPE = {"name": "many", "data": {"source": "rows.jsonl"}, "gate": {"rules": {"floor": 0.1}}}
 COPIES = 200  # rows back, at most, of the row that a duplicate repeats
 
-SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu bra cle dri flo gru pla sti tro".split()
-VERBS = "bakes borrows buys carries collects counts draws finds gives keeps lends loads makes mends packs picks sells sorts".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+SYLLABLES = [start + end for start in ("b", "d", "fl", "g", "k", "l", "m", "pr", "s", "tr") for end in "aeo"]
+VERBS = [
+    "bakes",
+    "borrows",
+    "buys",
+    "carries",
+    "counts",
+    "finds",
+    "gives",
+    "keeps",
+    "lends",
+    "makes",
+    "packs",
+    "picks",
+    "sells",
+]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 TOPICS = ["buying", "counting", "sharing", "travelling"]
 
 
@@ -81,7 +99,7 @@ def _copy(draws: random.Random, row: Row, earlier: Row, kind: int) -> Row:
 
 
 def measure(rows: int, sentences: int) -> Row:
-    """One preparation in a new project."""
+    """One preparation in a new project by the command that a user gives."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "ratchet.yaml").write_text(json.dumps(RECIPE), encoding="utf-8")
@@ -93,11 +111,28 @@ def measure(rows: int, sentences: int) -> Row:
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         size, summary = (place / "rows.jsonl").stat().st_size, json.loads((place / "data" / "summary.json").read_text())
-    return {"rows": rows, "mb": size / 1e6, "seconds": seconds, "peak_gb": peak / 1e9, "load_before": load, **summary}
+    counts = {"raw_rows": summary["raw_rows"], **summary["dropped"], "kept": sum(summary["rows"].values())}
+    return {"rows": rows, "mb": size / 1e6, "seconds": seconds, "peak_gb": peak / 1e9, "load_before": load, "counts": counts}
 
 
 def _line(r: Row) -> str:
-    seconds, gigabytes = GOALS.get(r["rows"], ("", ""))
-    counts = (r["dropped"].get(name, 0) for name in ("duplicates", "near_duplicates", "overlapping"))
-    figures = f"{r['rows']:,} | {r['mb']:.0f} | {r['seconds']:.0f} | {r['peak_gb']:.2f} | {seconds} s, {gigabytes} GB"
-    return f"| {figures} | {' | '.join(f'{count:,}' for count in counts)} | {r['kept']:,} |"
+    found = (r["counts"].get(name, 0) for name in ("duplicates", "near_duplicates", "overlapping", "kept"))
+    goal = "{} s, {} GB".format(*GOALS[r["rows"]]) if r["rows"] in GOALS else ""
+    figures = f"{r['rows']:,} | {r['mb']:.0f} | {r['seconds']:.0f} | {r['peak_gb']:.2f} | {goal}"
+    return f"| {figures} | {' | '.join(f'{count:,}' for count in found)} | {r['load_before']:.1f} |"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(GOALS))
+    parser.add_argument("--sentences", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    given = parser.parse_args()
+    where = {"device": processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions(PACKAGES)}
+    found = [measure(rows, given.sentences) for rows in sorted(given.rows)]  # the peak is of the largest so far
+    show(found, {**where, "date": date.today().isoformat()}, COLUMNS, _line, given.json)
+
+
+if __name__ == "__main__":
+    main()

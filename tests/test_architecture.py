@@ -30,6 +30,7 @@ LAYERS: tuple[set[str], ...] = (
         "randomness",
         "render_template",
         "sqlite_files",
+        "table",
         "template_date",
         "templates",
         "text",

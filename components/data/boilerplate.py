@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ratchet.components.data.words import MULTIPLIER, Corpus, Hashes, Integers, run_hashes
 

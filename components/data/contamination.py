@@ -46,11 +46,12 @@ def overlaps(tables: Tables, benchmarks: Mapping[str, Iterable[str]], rule: Deco
     own = Sequences(prompts, rule.words)
     del prompts
     names = [name for name in tables if name not in TRAINED_ON]
-    evaluated = rows.filter(pl.col("table").is_in(names)).select("text", place=pl.col("table").replace_strict(names, range(len(names))))
+    place = pl.col("table").replace_strict(names, range(len(names)))
+    evaluated = rows.filter(pl.col("table").is_in(names)).select("text", place=place)
     found = [own.places_of(evaluated)]
-    for place, given in enumerate(benchmarks.values(), len(names)):
+    for number, given in enumerate(benchmarks.values(), len(names)):
         other = Sequences(dict.fromkeys(given), rule.words)
-        found.append(other.places_of(pl.DataFrame({"text": range(len(other.corpus))}).with_columns(place=place)))
+        found.append(other.places_of(pl.DataFrame({"text": range(len(other.corpus))}).with_columns(place=number)))
     known = _first_places(found)
     trained = rows.filter(pl.col("table").is_in(TRAINED_ON))
     shared = {text: _least(own, text, known) for text in own.texts_with(known.hashes, trained["text"])}

@@ -36,13 +36,13 @@ def prompt_ids(prompts: Sequence[str]) -> list[str]:
 
 def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
     """Add the prompt's ``id``, ``place`` and ``form``, and strip the white space around the prompt."""
-    hashes = [
+    keys = frame.select(
         pl.col("prompt").map_elements(function, return_dtype=pl.String).alias(name)
         for name, function in (("place", place_of), ("form", form_of))
-    ]
-    keys = frame.select(hashes)
-    places = keys.select(pl.all().str.to_integer(base=16, dtype=pl.UInt64)).unique()["place"]  # as numbers, in less memory
-    shared = keys["place"].str.to_integer(base=16, dtype=pl.UInt64).is_in(places.filter(places.is_duplicated()).unique().implode())
+    )
+    numbers = keys.select(pl.all().str.to_integer(base=16, dtype=pl.UInt64))  # take less memory
+    places = numbers.unique()["place"]
+    shared = numbers["place"].is_in(places.filter(places.is_duplicated()).unique().implode())
     identity = keys.select(id=pl.when(shared).then("form").otherwise("place"))
     return frame.with_columns(pl.col("prompt").str.strip_chars(), *keys, *identity)
 

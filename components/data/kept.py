@@ -65,7 +65,7 @@ class Items:
         return _canonical({name: value for name, value in fit.items() if self.keep != "small" or name not in self.unfit})
 
     def kept(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str], list[str]]:
-        """The frame with ``item`` as canonical JSON of the kept columns (null if none is kept), their names, and notes on others.
+        """The frame with ``item`` as canonical JSON of the kept columns, or null without any; their names; notes on others.
 
         A column that a row lacks is null in it; so is each column of a preference that stands in a row of its own.
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ratchet.components.data.boilerplate import Division, divided
+from ratchet.components.data.boilerplate import divided
 from ratchet.components.data.words import Corpus, Hashes, corpus_of, words_of
 from ratchet.components.recipe import NearDuplicates
 
@@ -87,7 +87,7 @@ def compared_texts(prompts: Iterable[str], length: int) -> Corpus:
     """
     division = divided(corpus_of(map(words_of, prompts)))
     given = division.corpus
-    known = {word: number for number, word in enumerate([*given.vocabulary])}
+    known = {word: number for number, word in enumerate(given.vocabulary)}
     numbers, bounds = array("I"), array("q", [0])
     for text in range(len(given)):
         for boilerplate, places in division.parts(text):

@@ -89,8 +89,10 @@ def _own_faults(failures: Sequence[Finding], raw: Raw) -> list[Finding]:
     def copied(failure: Finding) -> bool:
         row = raw.frame.row(failure.number, named=True)
         origin = ORIGINS.get(row["shape"], "answer")
-        one, other = (raw.foreign.get((failure.number, name), row.get(name)) for name in (failure.column, origin))
-        return failure.column in ORIGINS.values() and failure.column != origin and one == other and (failure.number, origin) in failed
+        if failure.column not in ORIGINS.values() or failure.column == origin:
+            return False
+        one, other = (raw.foreign.get((failure.number, name), row[name]) for name in (failure.column, origin))
+        return one == other and (failure.number, origin) in failed
 
     return [failure for failure in failures if not copied(failure)]
 
