@@ -30,12 +30,12 @@ class NearPair(NamedTuple):
 class Bands(NamedTuple):
     """Two rows are candidates if their sketches agree in all values of one of the bands."""
 
-    count: int
+    number: int
     values: int  # of each
 
     @property
     def permutations(self) -> int:
-        return self.count * self.values
+        return self.number * self.values
 
 
 def near_duplicates(rows: pl.DataFrame, rule: NearDuplicates) -> list[NearPair]:
@@ -54,7 +54,7 @@ def near_duplicates(rows: pl.DataFrame, rule: NearDuplicates) -> list[NearPair]:
     ids, texts = ordered["id"], compared_texts(ordered["prompt"], rule.words)
     del ordered, rows
     bands = bands_for(rule.similarity)
-    index = RMinHashLSH(rule.similarity, bands.permutations, bands.count)
+    index = RMinHashLSH(rule.similarity, bands.permutations, bands.number)
     kept: dict[int, Hashes] = {}
     dropped = []
     for row in np.flatnonzero(_suspects(texts, rule)).tolist():
@@ -109,10 +109,10 @@ def _suspects(texts: Corpus, rule: NearDuplicates) -> NDArray[np.bool_]:
 
     hashes, bounds = _all_runs(texts, rule.words)
     bands, found = bands_for(rule.similarity), np.zeros(len(texts), bool)
-    for first in range(0, bands.count, BANDS_AT_ONCE):
-        some = Bands(min(BANDS_AT_ONCE, bands.count - first), bands.values)
+    for first in range(0, bands.number, BANDS_AT_ONCE):
+        some = Bands(min(BANDS_AT_ONCE, bands.number - first), bands.values)
         sketches = RMinHash.digest_matrix_from_flat_token_hashes(hashes, bounds, some.permutations, SEED + 1 + first)
-        index = RMinHashLSH(rule.similarity, some.permutations, some.count)
+        index = RMinHashLSH(rule.similarity, some.permutations, some.number)
         found |= np.array(index.query_duplicate_flags_matrix_one_shot(sketches), bool)
     return found
 

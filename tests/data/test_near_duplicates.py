@@ -28,10 +28,10 @@ def test_the_similarity_is_the_recipes() -> None:
     assert {pair.dropped: round(pair.similarity, 2) for pair in low} == {"b": 1.0, "c": 0.31}
 
 
-@pytest.mark.parametrize(("similarity", "count", "values"), [(1.0, 1, 128), (0.8, 21, 6), (0.31, 64, 2), (0.01, 128, 1)])
-def test_bands_find_what_is_just_similar_enough(similarity: float, count: int, values: int) -> None:
+@pytest.mark.parametrize(("similarity", "number", "values"), [(1.0, 1, 128), (0.8, 21, 6), (0.31, 64, 2), (0.01, 128, 1)])
+def test_bands_find_what_is_just_similar_enough(similarity: float, number: int, values: int) -> None:
     # 1 - (1 - 0.8**6)**21 = 0.998 and with 7 values in 18 bands 0.985; 1 - (1 - 0.31**2)**64 = 0.998.
-    assert bands_for(similarity) == (count, values)
+    assert bands_for(similarity) == (number, values)
 
 
 def test_a_pair_is_found_whatever_else_there_is() -> None:
