@@ -55,7 +55,8 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     from ratchet.components.graders.protocol import Grade
     from ratchet.components.policy.loading import Policy, pick_device
     from ratchet.components.training.actor import Actor
-    from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+    from ratchet.components.training.events import StepMetrics
+    from ratchet.components.training.loop import Setting, Trainer
     from ratchet.components.training.sentinel import dev_result
 
     train = train_section(shape, **settings)

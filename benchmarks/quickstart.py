@@ -114,7 +114,7 @@ class Quickstart:
 
 def measured(trainer: "Trainer") -> Iterator[tuple[int, float, Mapping[str, float]]]:
     """A run's metrics as they come, behind the samples drawn and the seconds of training steps so far."""
-    from ratchet.components.training.loop import StepMetrics
+    from ratchet.components.training.events import StepMetrics
 
     samples, seconds = 0, 0.0
     for event in trainer.run():

@@ -43,7 +43,7 @@ def rules_off() -> list[str]:
 
 def train(start: Quickstart, case: str, watched: bool, steps: int, folder: Path) -> Result:
     """One run to its end, or to where the sentinel ends it."""
-    from ratchet.components.training.loop import StepMetrics
+    from ratchet.components.training.events import StepMetrics
 
     settings = [*CASES[case], f"train.steps={steps}", f"train.evaluate_every={EVALUATE_EVERY}"]
     recipe = start.recipe(*settings, *([] if watched else rules_off()))

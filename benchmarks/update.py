@@ -36,7 +36,8 @@ from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.varlen_attention import serves
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.events import StepMetrics
+from ratchet.components.training.loop import Setting, Trainer
 from ratchet.components.training.sentinel import dev_result
 
 VOCABULARY, EOS = 151_936, "<eos>"

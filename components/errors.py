@@ -5,10 +5,12 @@
     ├── DataError         the data are not what the recipe or the pointer says
     ├── ModelError        a model directory cannot be used
     ├── MissingExtraError a library of an extra is not installed (exit 2)
+    ├── EngineError       an engine outside of this process cannot be used, or draws from other weights
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
     │   └── BackupError         the file to restore is missing, or not a whole backup (exit 2)
     ├── StalledError      a phase of a training step took longer than it may
+    ├── RankError         a rank of a training failed, was killed or fell silent
     ├── PausedError       a person or a limit ended the run after a checkpoint (exit 6)
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
         ├── UnansweredError     MLflow did not answer for as long as a step waits for it
@@ -46,6 +48,10 @@ class MissingExtraError(RatchetError):
     exit_code = 2
 
 
+class EngineError(RatchetError):
+    """An engine outside of this process does not answer, breaks its protocol, or samples from other weights than ours."""
+
+
 class RewardError(RatchetError):
     """A reward function broke its protocol."""
 
@@ -62,6 +68,14 @@ class BackupError(StoreError):
 
 class StalledError(RatchetError):
     """A phase of a training step took longer than ``limits.phase_hours``; the same command resumes from the last checkpoint."""
+
+
+class RanksDifferError(RatchetError):
+    """The ranks of a training no longer have the same weights or progress."""
+
+
+class RankError(RatchetError):
+    """A rank of a training failed, was killed or fell silent; the same command resumes from the last checkpoint."""
 
 
 class PausedError(RatchetError):

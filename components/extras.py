@@ -1,7 +1,7 @@
 """What only an extra of the package installs.
 
 A base installation has neither torch nor transformers (``train``): it checks recipes, rows and graders without. Nor has it the
-drivers of servers (``server``).
+drivers of servers (``server``), nor Ray (``ray``).
 """
 
 from importlib.util import find_spec
@@ -33,4 +33,11 @@ def missing_server(what: str) -> MissingExtraError:
     """The error that names what is missing to use a server, and how to install it."""
     return MissingExtraError(
         f"this needs {what}, which only the extra `server` installs. Run: pip install 'ratchet-rl[server]'."
+    )
+
+
+def missing_ray() -> MissingExtraError:
+    """The error that says how to install what ``launch.kind: ray`` needs."""
+    return MissingExtraError(
+        "launch.kind: ray needs Ray, which only the extra `ray` installs. Run: pip install 'ratchet-rl[ray]'."
     )

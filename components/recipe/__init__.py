@@ -29,6 +29,7 @@ from ratchet.components.recipe.evaluation import Evaluation, Slice, slices_of
 from ratchet.components.recipe.gate import AllOf, ErrorMode, Gate, Guard, Primary, Rules
 from ratchet.components.recipe.gold import Gold, GoldValidation
 from ratchet.components.recipe.graders import GraderSettings, Multi
+from ratchet.components.recipe.launch import Launch
 from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import (
     MAX_RECIPE_BYTES,
@@ -75,6 +76,7 @@ from ratchet.components.recipe.sources import (
 )
 from ratchet.components.recipe.task import Message, Task
 from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
+from ratchet.components.recipe.vllm import Vllm
 
 __all__ = [
     "CHECKS",
@@ -112,6 +114,7 @@ __all__ = [
     "JsonSchema",
     "Kind",
     "Label",
+    "Launch",
     "Length",
     "LengthLimit",
     "Library",
@@ -157,6 +160,7 @@ __all__ = [
     "TextSimilarity",
     "Train",
     "UserFunction",
+    "Vllm",
     "Warmup",
     "Weighted",
     "When",

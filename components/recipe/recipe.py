@@ -17,6 +17,7 @@ from ratchet.components.recipe.formulas import with_formula
 from ratchet.components.recipe.gate import AllOf, Gate, Guard, Primary
 from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, is_similarity, with_default_reward
 from ratchet.components.recipe.graders import GraderSettings
+from ratchet.components.recipe.launch import Launch
 from ratchet.components.recipe.measures import OF_LABELS, OF_NUMBERS, OF_TEXTS, kind_of, samples_needed
 from ratchet.components.recipe.notify import Notification
 from ratchet.components.recipe.policy import Policy
@@ -46,6 +47,7 @@ class Recipe(Section):
     gold: Gold = Gold()
     reward: Reward = Reward()
     train: Train = Train()
+    launch: Launch = Launch()  # the processes that train
     evaluation: Evaluation = Evaluation()
     gate: Gate
     retention: Retention = Retention()
@@ -209,14 +211,16 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of everything that determines the result; not retention, schedule, consent, limits, receivers and roles."""
+        """sha256 of what determines the result; not launch, places, retention, schedule, consent, limits, receivers, roles."""
         left_out: Any = {
+            "launch": True,
             "retention": True,
             "limits": True,
             "schedule": True,
             "notify": True,
             "roles": True,
             "reward": {"limits"},
+            "train": {"sampling": {"vllm"}},
             "gold": {"allow_similarity"},
         }
         return digest_of(self.model_dump(mode="json", exclude=left_out))

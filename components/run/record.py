@@ -25,7 +25,6 @@ from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.progress import Display, ProgressFile, path_of
 from ratchet.components.run.project import Project
 from ratchet.components.run.told import brief, told_of
-from ratchet.components.run.watchdog import Watchdog
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
@@ -34,6 +33,7 @@ from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import check_writable
 from ratchet.components.text import visible
 from ratchet.components.user_code import function_digests
+from ratchet.components.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker

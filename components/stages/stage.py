@@ -44,12 +44,14 @@ class Stage(StrEnum):
 # Code is part of a stage's key: the module that writes it and all that it imports, without these modules, for these reasons.
 NOT_IN_KEYS = {
     "ratchet.components.recipe.gate": "judges what the stages made; what it asks them to score is an argument",
+    "ratchet.components.recipe.launch": "says how many processes train; the same checkpoints serve any number",
     "ratchet.components.recipe.loading": "reads and overrides YAML; the values that come out of it are in the key",
     "ratchet.components.recipe.retention": "says how long stages are kept",
     "ratchet.components.recipe.roles": "says who may decide by hand about what the stages made",
     "ratchet.components.recipe.run_limits": "says when a run ends for now; resumed, it makes the same",
     "ratchet.components.recipe.schedule": "says when a run begins",
     "ratchet.components.report.data": "writes report.html, which people read, and no stage",
+    "ratchet.components.stages.launched": "starts and follows the processes that train; what they run counts",
 }
 
 

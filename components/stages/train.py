@@ -1,40 +1,18 @@
 """Stage *train*: the RL loop, resumed where it was killed; the best checkpoint on dev becomes the candidate."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from ratchet.components.digests import weights_digest
-from ratchet.components.errors import PausedError
-from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines, write_json_lines
+from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines
 from ratchet.components.graders.build import grader_digests, verifier_digests
-from ratchet.components.recipe import Train
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
+from ratchet.components.stages.training import CHECKPOINTS, FACTS, Order, TrainingFacts, prepare_training
 from ratchet.components.training.sentinel import Stop, may_be_judged
 from ratchet.components.user_code import function_digests
-
-if TYPE_CHECKING:
-    from ratchet.components.policy.adapters import Reference
-    from ratchet.components.policy.loading import Policy
-
-CHECKPOINTS = "checkpoints"
-
-
-@dataclass(frozen=True)
-class TrainingFacts:
-    """The facts of a training."""
-
-    algorithm: str
-    k: int
-    best_step: int
-    steps: int
-    stopped: str | None  # the sentinel's reason
-    stop: dict[str, Any] | None  # its figures
-    exact: bool  # false if training was resumed in another environment
-    memory: dict[str, Any]  # the values of ``train`` chosen by available memory
 
 
 class Kept(NamedTuple):
@@ -57,7 +35,7 @@ class TrainStage(PolicyStage):
 
     @cached_property
     def facts(self) -> TrainingFacts:
-        return TrainingFacts(**read_json(self.path / "facts.json"))
+        return TrainingFacts(**read_json(self.path / FACTS))
 
     @property
     def stop(self) -> Stop | None:
@@ -103,7 +81,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     context = with_group_size(context, reward)
     recipe = context.recipe
     configuration = [
-        recipe.train.model_dump(mode="json"),
+        recipe.train.model_dump(mode="json", exclude={"sampling": {"vllm"}}),
         recipe.reward.model_dump(mode="json", exclude={"limits"}),
         recipe.evaluation.dev_items,
         recipe.evaluation.sample_rows,
@@ -123,7 +101,8 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
         **function_digests(recipe.reward.functions, context.seen.digest),
     }
     key = key_of(TrainStage, __name__, configuration, inputs)
-    return finish(context, TrainStage, key, lambda path: asdict(_train(context, data, start, reward, key, path)))
+    order = Order(recipe, data, start, reward, key, context.store.work(Stage.TRAIN, key))
+    return finish(context, TrainStage, key, lambda path: _train(context, order, path).as_json())
 
 
 def with_group_size(context: Context, reward: RewardStage) -> Context:
@@ -135,157 +114,20 @@ def with_group_size(context: Context, reward: RewardStage) -> Context:
     return replace(context, recipe=recipe.model_copy(update={"train": train}))
 
 
-def _train(context: Context, data: DataStage, start: PolicyStage, reward: RewardStage, key: str, path: Path) -> TrainingFacts:
-    import torch
-
-    from ratchet.components.checkpoints import INTERRUPTED
-    from ratchet.components.graders.counted import build_gold
+def _train(context: Context, order: Order, path: Path) -> TrainingFacts:
+    """Train in this process, or follow the job whose ranks do."""
     from ratchet.components.interruption import Interruption
-    from ratchet.components.policy.configuration import shape_of_model
-    from ratchet.components.policy.loading import load_policy, pick_device
-    from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
-    from ratchet.components.randomness import torch_seed
-    from ratchet.components.rewards.build import build_reward
-    from ratchet.components.rewards.checks.identity import check_identity
-    from ratchet.components.training.actor import Actor
-    from ratchet.components.training.dev_evaluation import dev_evaluation
-    from ratchet.components.training.device_memory import Watch, device_bytes, reset_peak
-    from ratchet.components.training.estimate import Place, memory_plan
-    from ratchet.components.training.loop import Setting, Trainer
-    from ratchet.components.training.progress import sampled_rows, training_history
 
-    recipe, rows = context.recipe, data.table("train")
-    device = pick_device(recipe.device, recipe.train.deterministic)
-    checkpoints = context.store.work("train", key)
-    if recipe.reward.needs_model:
-        check_identity(reward.model, reward.report.identity)
-    torch.manual_seed(torch_seed(recipe.run_seed, "train"))
-    baseline = reset_peak(device)
-    load = partial(load_policy, start.model, device=device, precision=recipe.train.precision, template_date=recipe.prompt_date)
-    policy = load()
-    check_context(policy, rows, recipe.policy.max_new_tokens)
-    check_scoring(policy)
-    place = Place(device.type, device_bytes(device))
-    plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
-    actor = Actor(policy, plan.train, recipe.run_seed)
-    reference = actor.reference() or _reference(plan.train, load)
-    scorer = build_reward(recipe.reward, reward.model, device)
-    gold = scorer if recipe.paid_by_gold else build_gold(recipe)
-    with Interruption() as interruption:
-        setting = Setting(
-            train=plan.train,
-            seed=recipe.run_seed,
-            rows=rows,
-            max_new_tokens=recipe.policy.max_new_tokens,
-            reward=scorer,
-            gold=gold,
-            evaluate=dev_evaluation(
-                data.table("dev")[: recipe.evaluation.dev_items],
-                scorer,
-                reference,
-                seed=recipe.run_seed,
-                max_new_tokens=recipe.policy.max_new_tokens,
-                temperature=recipe.evaluation.temperature,
-                gold=gold,
-            ),
-            checkpoints=checkpoints,
-            identity=key,
-            sample_rows=recipe.evaluation.sample_rows,
-            interrupted=context.ended_by(interruption),
-            samples=recipe.limits.samples,
-            memory=Watch(device, baseline, plan.estimate.peak),
-            phase_limit=context.observer.phase,
-        )
-        trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
-        _observe(context, trainer)
-    if not trainer.finished:
-        raise PausedError(spent(trainer.progress.samples, recipe.limits.samples) if trainer.spent else INTERRUPTED)
-    _save_kept(trainer, partial(load, device=torch.device("cpu")), path)
-    _save(trainer, path)
-    history = training_history(checkpoints)
-    write_json_lines(path / "metrics.jsonl", [{"step": step, "values": values} for step, values in history])
-    write_json_lines(path / "samples.jsonl", sampled_rows(checkpoints))
-    progress = trainer.progress
-    return TrainingFacts(
-        algorithm=recipe.train.algorithm,
-        k=recipe.train.group_size,
-        best_step=progress.best_step,
-        steps=progress.step,
-        stopped=progress.stopped,
-        stop=progress.stop and progress.stop._asdict(),
-        exact=progress.exact,
-        memory=plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
-    )
+    interruption = Interruption()
+    ended = context.ended_by(interruption)
+    if context.recipe.launch.kind != "process":
+        from ratchet.components.stages.launched import trained_by_ranks
 
+        with interruption:
+            return trained_by_ranks(order, context.observer, ended, path)
+    from ratchet.components.ranks import ONE
 
-def spent(samples: int, limit: int | None) -> str:
-    """Why a training that drew its completions ended."""
-    remedy = "raise it (--set limits.samples=N) and run the same command to resume"
-    return f"limits.samples: {samples} completions were drawn, and the limit is {limit}; {remedy}"
-
-
-def _reference(train: Train, load: "Callable[[], Policy]") -> "Reference | None":
-    """A copy of the starting policy, if anything measures the distance from it; on the host, if only dev does."""
-    from ratchet.components.policy.adapters import Reference, kept_on_host
-    from ratchet.components.policy.loading import frozen
-
-    if not train.measures_divergence:
-        return None
-    return (Reference if train.needs_reference else kept_on_host)(frozen(load()))
-
-
-def _save(trainer: Any, path: Path) -> None:
-    """The best policy as one model, and the adapter alone if there is one."""
-    from ratchet.components.policy.loading import save_policy
-
-    trainer.best_policy()
-    if trainer.actor.adapter is not None:
-        trainer.actor.adapter.save(path / "adapter")
-    save_policy(trainer.actor.merged(), path / "model")
-
-
-def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
-    """The best trained policy by the gold, and the last one, unless they are the candidate; each a model of its own.
-
-    Args:
-        load: a copy of the starting policy in the host's memory, because the device's may be full.
-    """
-    from ratchet.components.checkpoints import load_weights, weights_of
-    from ratchet.components.policy.loading import save_policy
-    from ratchet.components.training.actor import Actor
-
-    progress, setting = trainer.progress, trainer.setting
-    for step in sorted({progress.best_trained_step, progress.step} - {0, progress.best_step}):
-        actor = Actor(load(), setting.train, setting.seed)
-        load_weights(actor, weights_of(setting.checkpoints, step, "policy"))
-        save_policy(actor.merged(), path / CHECKPOINTS / f"step_{step:06d}" / "model")
-
-
-def _observe(context: Context, trainer: Any) -> None:
-    """Drive the loop; figures are reported when the checkpoint that covers them is durable."""
-    from ratchet.components.training.loop import Committed, Resumed, Samples
-
-    pending: list[tuple[int, Mapping[str, float]]] = []
-    samples: list[Samples] = []
-    steps, accuracy = context.recipe.train.steps, float("nan")
-    for event in trainer.run():
-        if isinstance(event, Committed):
-            context.observer.metrics("train", pending)
-            for table in samples:
-                context.observer.samples("train", table.step, table.rows)
-            pending, samples = [], []
-            continue
-        if isinstance(event, Samples):
-            samples.append(event)
-            continue
-        if isinstance(event, Resumed):
-            context.observer.resumed("train", [(point.step, point.values) for point in event.points])
-            if event.samples is not None:
-                context.observer.samples("train", event.samples.step, event.samples.rows)
-            continue
-        pending.append((event.step, event.values))
-        accuracy = event.values.get("eval_sampled_accuracy", accuracy)
-        note = f"dev gold {accuracy:.3f}"
-        if "reward" in event.values:
-            note = f"reward {event.values['reward']:.3f}, {note}"
-        context.observer.progress("train", event.step, steps, note)
+    training = prepare_training(order, context.observer, ended, ONE)
+    with interruption:
+        training.run(context.observer)
+    return training.save(path)

@@ -1,16 +1,19 @@
 """The dev evaluation of a training run: the gold, and as proxy the training reward, on the same samples."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ratchet.components.errors import RewardError
-from ratchet.components.evaluation.evaluate import Measuring, evaluate_items
+from ratchet.components.evaluation.evaluate import Measuring, as_rows, evaluate_items
 from ratchet.components.evaluation.measures import summarise
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction, score_rows
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
+from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import headline
+from ratchet.components.records import ItemResult
 from ratchet.components.training.sentinel import DevResult, dev_result
 
 
@@ -23,20 +26,22 @@ def dev_evaluation(
     max_new_tokens: int,
     temperature: float,
     gold: RewardFunction = grade_numbers,
+    ranks: Ranks = ONE,
 ) -> Callable[[Policy], DevResult]:
     """A function that evaluates a policy on these rows, with the same draws each time.
 
     Args:
         reference: policy to which the KL is measured, nats per completion.
+        ranks: each evaluates a part of the rows.
 
     Raises (the function):
         RewardError: if the reward breaks its protocol, or the gold can judge no completion.
     """
 
-    def evaluate(policy: Policy) -> DevResult:
+    def measured(policy: Policy, own: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
         results = evaluate_items(
             policy,
-            rows,
+            own,
             seed=seed,
             purpose="dev",
             max_new_tokens=max_new_tokens,
@@ -45,7 +50,12 @@ def dev_evaluation(
         )
         proxies = [result.score for result in results]
         if reward is not gold:
-            proxies = [grade.score for grade in score_rows(reward, rows, [result.completion for result in results])]
+            proxies = [grade.score for grade in score_rows(reward, own, [result.completion for result in results])]
+        return list(zip(as_rows(results), proxies, strict=True))
+
+    def evaluate(policy: Policy) -> DevResult:
+        found = ranks.dealt(rows, partial(measured, policy))
+        results, proxies = [ItemResult(**row) for row, _ in found], [proxy for _, proxy in found]
         figures = summarise(results)
         judged = [(result.score, proxy) for result, proxy in zip(results, proxies, strict=True) if result.score is not None]
         if not judged:

@@ -12,7 +12,7 @@ Left out, compared with PPO and GRPO elsewhere:
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from ratchet.components.checkpoints import (
     set_learning_rate,
     weights_of,
 )
+from ratchet.components.digests import digest_of
 from ratchet.components.faults import point
 from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.number import grade_numbers
@@ -41,11 +42,15 @@ from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import RolloutEngine, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.sharding import whole
 from ratchet.components.randomness import batch_indices, stream
+from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.critic import Critic
 from ratchet.components.training.device_memory import Watch
+from ratchet.components.training.events import Committed, Event, Resumed, Samples, StepMetrics
+from ratchet.components.training.exchange import gathered
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
 from ratchet.components.training.meters import Means, PhaseLimit, Phases, unlimited
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
@@ -54,44 +59,11 @@ from ratchet.components.training.objectives import ActorObjective, UpdateBatch, 
 from ratchet.components.training.progress import Progress, environment, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
+from ratchet.components.training.sharding import shard_models
 from ratchet.components.training.update import parameters_of, run_update
 
 DevEvaluation = Callable[[Policy], DevResult]
 BETAS = (0.9, 0.98)  # AdamW's; a second moment over 50 steps, for runs of a few hundred
-
-
-@dataclass(frozen=True)
-class StepMetrics:
-    """Figures of one training step, or of a dev evaluation after it."""
-
-    step: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Some of a step's completions, with each reward and the advantage."""
-
-    step: int
-    rows: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Committed:
-    """A checkpoint is durable; what was yielded up to its step will not be repeated by a resumed run."""
-
-    step: int
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """What the checkpoint that a run begins from covers since the one before: a kill may have come before anybody noted it."""
-
-    points: Sequence[StepMetrics]
-    samples: Samples | None
-
-
-Event = StepMetrics | Samples | Committed | Resumed
 
 
 @dataclass(frozen=True)
@@ -113,6 +85,7 @@ class Setting:
     memory: Watch | None = None
     phase_limit: PhaseLimit = unlimited  # ends a phase that hangs
     gold: RewardFunction = grade_numbers  # judges completions for the figures
+    ranks: Ranks = ONE  # this process among those that train together
 
     @property
     def other_gold(self) -> RewardFunction | None:
@@ -131,14 +104,17 @@ class Trainer:
         train = setting.train
         assert (reference is not None) == train.needs_reference
         self.actor, self.reference, self.setting = actor, reference, setting
-        self.optimizer = _adamw(actor, train.lr)
-        self.modules: dict[str, Any] = {"policy": (actor, self.optimizer)}
         self.critic: Critic | None = None
         if train.has_critic and actor.value_head is None:
             self.critic = Critic(actor.model, likelihood=train.critic.sees == "likelihood")
+        if setting.ranks.sharded:
+            shard_models(actor, self.critic)  # after the critic has copied the trunk, before optimisers know the parameters
+        self.optimizer = _adamw(actor, train.lr)
+        self.modules: dict[str, Any] = {"policy": (actor, self.optimizer)}
+        if self.critic is not None:
             self.critic_optimizer = _adamw(self.critic, train.critic.lr)
             self.modules["critic"] = (self.critic, self.critic_optimizer)
-        self.environment = environment(actor.policy, train)
+        self.environment = environment(actor.policy, train, setting.ranks)
         self.progress = Progress(kl_coefficient=train.kl_coefficient)
         self.budget = self._budget()
         self.points: list[StepMetrics] = []  # since the last checkpoint
@@ -166,7 +142,7 @@ class Trainer:
         Raises:
             StoreError: if the checkpoints belong to another run, or none is complete.
         """
-        state = load_latest(self.setting.checkpoints, self.modules, partial(check_identity, identity=self.setting.identity))
+        state = self._load(partial(check_identity, identity=self.setting.identity))
         if state is not None:
             self.progress = Progress.resumed(state, self.environment)
             self.budget = self._budget()
@@ -186,7 +162,7 @@ class Trainer:
                 if due:
                     yield from self._sampled()
                 yield self._commit()
-            if self.setting.interrupted():
+            if self.setting.ranks.any(self.setting.interrupted()):
                 yield self._commit()
                 return
 
@@ -197,7 +173,8 @@ class Trainer:
 
     def _budget(self) -> TokenBudget:
         """The tokens per forward pass, after any reductions."""
-        return TokenBudget(self.setting.train.tokens_at_once, self.setting.train.smaller, self.progress.smaller)
+        train, ranks = self.setting.train, self.setting.ranks
+        return TokenBudget(train.tokens_at_once, train.smaller, self.progress.smaller, ranks)
 
     def _noted(self, metrics: StepMetrics) -> StepMetrics:
         """Keep a step's figures; non-finite ones are left out, and the sentinel reports them."""
@@ -206,7 +183,7 @@ class Trainer:
         return self.points[-1]
 
     def _evaluate(self) -> StepMetrics:
-        with self.setting.phase_limit("dev evaluation"):
+        with self.setting.phase_limit("dev evaluation"), whole(self.actor):
             result = self.setting.evaluate(self.actor.policy)
         self._stop(self.progress.sentinel.observe_dev(self.progress.step, result, self.setting.train.sentinel))
         values = dict(result.figures)
@@ -217,7 +194,8 @@ class Trainer:
 
     def _sampled(self) -> Iterator[Samples]:
         if self.samples is not None:
-            write_json(samples_file(self.setting.checkpoints, self.samples.step), list(self.samples.rows))
+            if self.setting.ranks.first:
+                write_json(samples_file(self.setting.checkpoints, self.samples.step), list(self.samples.rows))
             yield self.samples
 
     def _resumed(self) -> Resumed:
@@ -226,29 +204,41 @@ class Trainer:
         samples = samples_file(checkpoints, step)
         return Resumed(points, Samples(step, read_json(samples)) if samples.exists() else None)
 
+    def _load(self, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
+        with self.setting.ranks.first_alone():  # it sets damaged checkpoints aside
+            return load_latest(self.setting.checkpoints, self.modules, check)
+
     def _commit(self) -> Committed:
         # Metrics before the checkpoint: a run killed in between repeats these steps and writes the same file again. The other
         # way round, the steps would count as done and their metrics would be lost.
         step, checkpoints = self.progress.step, self.setting.checkpoints
         if not self.points:
             return Committed(step)
+        points, self.points, ranks = self.points, [], self.setting.ranks
+        state = self.progress.state(self.setting.identity, self.environment)
         with self.setting.phase_limit("save"):
-            write_json(metrics_file(checkpoints, step), [[at.step, dict(at.values)] for at in self.points])
-            self.points = []
-            state = self.progress.state(self.setting.identity, self.environment)
-            save_checkpoint(checkpoints, step, self.modules, state)
-            best = (self.progress.best_step, self.progress.best_trained_step)
-            prune(checkpoints, self.setting.train.keep_checkpoints, best)
+            for module, _ in self.modules.values():
+                ranks.check_equal(module, digest_of(state))
+            if ranks.first:
+                write_json(metrics_file(checkpoints, step), [[at.step, dict(at.values)] for at in points])
+            save_checkpoint(checkpoints, step, self.modules, state, ranks=ranks)
+            if ranks.first:
+                prune(
+                    checkpoints, self.setting.train.keep_checkpoints, (self.progress.best_step, self.progress.best_trained_step)
+                )
+            ranks.barrier()
         return Committed(step)
 
     def _step(self) -> StepMetrics:
         train, step, phases, figures = self.setting.train, self.progress.step, Phases(self.setting.phase_limit), Means()
         self.budget.begin(step)  # numbers this step's calls, by which a rebuild looks them up
-        rollouts, values = self._roll_out(step, phases)
+        with whole(self.actor):
+            rollouts, values = self._roll_out(step, phases)
         with self._compiled():
             experience = self._experience(rollouts, phases)
             with phases("figures"):
-                values |= rollout_figures(rollouts, self.setting.other_gold) | experience_figures(experience)
+                values |= rollout_figures(rollouts, self.setting.other_gold, self.setting.ranks)
+                values |= experience_figures(experience)
                 self.progress.note_accuracy(values.get("accuracy"))
                 self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
             point(f"train:{step}:update")
@@ -267,6 +257,9 @@ class Trainer:
     @contextmanager
     def _compiled(self) -> Iterator[None]:
         """Within the block, the layers of models that score or learn are compiled on CUDA; the sampler's are not."""
+        if self.setting.ranks.sharded:  # the hooks that gather a layer's weights are not compiled
+            yield
+            return
         others = [self.critic, self.reference.policy.model if self.reference else None]
         with ExitStack() as stack:
             for model in {self.actor.model, *(other for other in others if other is not None)}:
@@ -278,7 +271,7 @@ class Trainer:
         if self.progress.stop is None and stop is not None:
             self.progress.stop = stop
             if stop.reason == NONFINITE:
-                load_latest(self.setting.checkpoints, self.modules)  # the cause is not in the last good checkpoint
+                self._load()  # the cause is not in the last good checkpoint
 
     def _roll_out(self, step: int, phases: Phases) -> tuple[Rollouts, dict[str, float]]:
         """A batch of prompts, with silent groups replaced if the recipe says so; and the cost of that."""
@@ -299,35 +292,44 @@ class Trainer:
     def _draw(self, numbers: Sequence[int], purpose: str, step: int, phases: Phases) -> Rollouts:
         train, setting = self.setting.train, self.setting
         sampling = SamplingSettings(train.group_size, setting.max_new_tokens, train.sampling.temperature, train.sampling.top_p)
-        return roll_out(
+        rows, own = [setting.rows[i] for i in numbers], setting.ranks.part(len(numbers))
+        made = roll_out(
             self.actor.policy,
             setting.engine,
-            [setting.rows[i] for i in numbers],
-            distinct_items(numbers, len(setting.rows)),
+            rows[own],
+            distinct_items(numbers, len(setting.rows))[own],
             sampling,
             SamplingSeed(setting.seed, purpose, step),
             setting.reward,
             phases,
         )
+        if setting.ranks.size == 1:
+            return Rollouts(made)
+        with phases("exchange"):
+            return Rollouts(gathered(made, rows, setting.ranks))
 
     def _experience(self, rollouts: Rollouts, phases: Phases) -> Experience:
         train, scored = self.setting.train, Scored()
         temperature, policy = train.sampling.temperature, self.actor.policy
 
         def matrix(function: Callable[[MicroBatch], Tensor]) -> Tensor:
-            return self.budget.spend(lambda tokens: token_matrix(rollouts, function, tokens, policy), rollouts.largest_group)
+            part = partial(token_matrix, rollouts, function, policy=policy, ranks=self.setting.ranks)
+            found = self.budget.spend(lambda tokens: part(limit=tokens), rollouts.largest_group)
+            self.setting.ranks.add_up([found])
+            return found
 
         def reference_log_probs(batch: MicroBatch) -> Tensor:
             assert self.reference is not None
             return score_tokens(self.reference.policy.model, batch.rows, temperature, batch.nucleus)
 
         if self.reference is not None:
-            with phases("reference"), self.reference.scope():
+            of_the_actor = whole(self.actor) if self.actor.adapter is not None else nullcontext()
+            with phases("reference"), of_the_actor, self.reference.scope():
                 scored = Scored(reference_log_probs=matrix(reference_log_probs))
         # The weights change only after the forward pass of the one update, so that pass can score for the correction too;
         # a KL in the reward needs the scores before it.
         by_the_update = self.corrects and train.updates == 1 and train.kl != "reward"
-        with phases("values"):
+        with phases("values"), whole(self.actor), whole(self.critic):
             scored = Scored(
                 scored.reference_log_probs,
                 matrix(lambda batch: self.actor(batch, temperature)[0]) if self.corrects and not by_the_update else None,
@@ -349,13 +351,13 @@ class Trainer:
 
         The order does not matter: values and advantages were computed before either changes.
         """
-        train, seed = self.setting.train, self.setting.seed
-        data = UpdateBatch(rollouts, experience, train, self.setting.max_new_tokens, self.progress.kl_coefficient)
+        train, seed, ranks = self.setting.train, self.setting.seed, self.setting.ranks
+        data = UpdateBatch(rollouts, experience, train, self.setting.max_new_tokens, self.progress.kl_coefficient, ranks)
         # A pass (PPO's "epoch") is over this batch of rollouts; randomness.batch_indices has those over the dataset.
         orders = [stream(seed, "order", step, number).permutation(train.prompts).tolist() for number in range(train.epochs)]
         options = (orders, train.minibatches, train.max_grad_norm)
         warming = train.has_critic and step < train.critic.warmup_steps
-        run = partial(run_update, spend=partial(self.budget.spend, largest=rollouts.largest_group))
+        run = partial(run_update, spend=partial(self.budget.spend, largest=rollouts.largest_group), ranks=ranks)
         reports = []
         if self.critic is not None:
             objective = ValueObjective(self.critic, self._values(rollouts), self.actor.policy, data)

@@ -1,11 +1,14 @@
 """Figures of a training step, each a mean with its own denominator, and where the time went."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
+
+from ratchet.components.ranks import Ranks
 
 
 class Means:
@@ -30,6 +33,16 @@ class Means:
         """Add another's sums and counts."""
         for name, total in other._sums.items():
             self.add(name, total, other._counts[name])
+
+    def add_up(self, ranks: Ranks) -> None:
+        """Replace each sum by that over the ranks; the counts are of all ranks already."""
+        if ranks.size == 1:
+            return
+        own = json.dumps({name: float(total) for name, total in self._sums.items()}).encode()
+        parts = [json.loads(part) for part in ranks.exchange(own)]
+        for name in {name: None for part in parts for name in part}:  # in their order, each once
+            self._sums[name] = torch.tensor(sum(part.get(name, 0.0) for part in parts), dtype=torch.double)
+            self._counts.setdefault(name, 0.0)
 
     def values(self) -> dict[str, float]:
         """The means; a name that counted nothing is left out."""

@@ -15,18 +15,21 @@ from ratchet.components.algorithms.advantages import explained_variance, has_sig
 from ratchet.components.algorithms.kl import k3
 from ratchet.components.algorithms.losses import masked_mean
 from ratchet.components.graders.number import grade_numbers
-from ratchet.components.graders.protocol import RewardFunction, is_right, score_rows
+from ratchet.components.graders.protocol import Grade, RewardFunction, is_right, score_rows
+from ratchet.components.ranks import ONE, Ranks
+from ratchet.components.training.exchange import grade_fields
 from ratchet.components.training.experience import Experience, completion_divergence
-from ratchet.components.training.rollouts import Rollouts
+from ratchet.components.training.rollouts import PromptRollout, Rollouts
 
 FEWEST_UNSOLVED = 4  # groups of which a share says something
 
 
-def rollout_figures(rollouts: Rollouts, gold: RewardFunction | None = grade_numbers) -> dict[str, float]:
+def rollout_figures(rollouts: Rollouts, gold: RewardFunction | None = grade_numbers, ranks: Ranks = ONE) -> dict[str, float]:
     """Figures of the rollouts themselves, before penalties and KL. Means are over completions; missing rewards are left out.
 
     Args:
         gold: None if the reward is the gold, whose grades the rollouts have.
+        ranks: each grades its own groups.
     """
     rewards, lengths, finished = rollouts.rewards, rollouts.lengths.float(), rollouts.finished
     figures = _spread("reward", rewards[~rewards.isnan()])
@@ -46,16 +49,23 @@ def rollout_figures(rollouts: Rollouts, gold: RewardFunction | None = grade_numb
     for name in sorted({name for score in rollouts.scores for name in score.parts}):
         values = torch.tensor([s.parts[name] for s in rollouts.scores if name in s.parts], dtype=torch.float64)
         figures |= _spread(f"rewards/{name}", values, "/mean", "/std")
-    return figures | _watched_figures(rollouts, gold)
+    grades = [group.scores for group in rollouts.groups] if gold is None else _graded(rollouts, gold, ranks)
+    return figures | _watched_figures(rollouts, grades)
 
 
-def _watched_figures(rollouts: Rollouts, gold: RewardFunction | None) -> dict[str, float]:
+def _graded(rollouts: Rollouts, gold: RewardFunction, ranks: Ranks) -> list[list[Grade]]:
+    """The gold's grades, group by group."""
+
+    def grade(groups: Sequence[PromptRollout]) -> list[list[dict[str, Any]]]:
+        graded = [score_rows(gold, [group.row] * len(group.texts), group.texts) for group in groups]
+        return [[grade_fields(grade) for grade in grades] for grades in graded]
+
+    return [[Grade(**fields) for fields in group] for group in ranks.dealt(rollouts.groups, grade)]
+
+
+def _watched_figures(rollouts: Rollouts, grades: Sequence[Sequence[Grade]]) -> dict[str, float]:
     """What the sentinel looks at; a figure that the rollouts do not give is left out. Gold counts groups that it can judge."""
     rewards = rollouts.rewards
-    grades = [
-        group.scores if gold is None else score_rows(gold, [group.row] * len(group.texts), group.texts)
-        for group in rollouts.groups
-    ]
     scores = [[grade.score for grade in group if grade.score is not None] for group in grades]
     whole = [len(known) == rollouts.k for known in scores]
     right = [[is_right(grade) for grade in group] for group in grades]

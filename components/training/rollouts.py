@@ -104,7 +104,7 @@ def roll_out(
     seed: SamplingSeed,
     reward: RewardFunction,
     phases: Phases,
-) -> Rollouts:
+) -> list[PromptRollout]:
     """Sample ``settings.samples`` completions for each row and score them.
 
     Args:
@@ -113,6 +113,8 @@ def roll_out(
     Raises:
         RewardError: if the reward breaks its protocol.
     """
+    if not rows:
+        return []
     k = settings.samples
     with phases("rollout"):
         prompts = [policy.encode_row(row) for row in rows]
@@ -122,7 +124,7 @@ def roll_out(
         repeated = [row for row in rows for _ in range(k)]
         scores = score_rows(reward, repeated, texts)
     parts = zip(rows, prompts, completions, _by(k, texts), _by(k, scores), strict=True)
-    return Rollouts([PromptRollout(*part) for part in parts])
+    return [PromptRollout(*part) for part in parts]
 
 
 def _by(k: int, values: Sequence[Any]) -> list[Sequence[Any]]:

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
+from ratchet.components.policy.sharding import clipped_norm
+from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.training.meters import Means
 
 Spend = Callable[[Callable[[int | None], Means | None]], Means | None]
@@ -45,6 +47,7 @@ def run_update(
     max_grad_norm: float,
     prefix: str = "",
     spend: Spend = lambda call: call(None),
+    ranks: Ranks = ONE,
 ) -> Report:
     """``minibatches`` optimiser steps in each pass.
 
@@ -53,6 +56,7 @@ def run_update(
         max_grad_norm: gradients of a larger norm are scaled down to it.
         prefix: of ``grad_norm`` among the figures.
         spend: calls its argument with the tokens per forward pass, and again with fewer if memory runs out.
+        ranks: their gradients and figures are added up before each step.
     """
     figures, steps, skipped = Means(), 0, 0
     for order in orders:
@@ -60,6 +64,8 @@ def run_update(
             found = spend(partial(_backward, objective, prompts))
             if found is None:
                 continue
+            ranks.add_up_gradients(parameters_of(objective.module))
+            found.add_up(ranks)
             norm = optimiser_step(objective.module, optimizer, max_grad_norm, found)
             if norm is None:
                 skipped += 1
@@ -80,7 +86,7 @@ def _backward(objective: Objective, prompts: Sequence[int], micro_tokens: int | 
 
 def optimiser_step(module: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float, figures: Means) -> float | None:
     """Clip and step; returns the gradient's norm, or None, without a step, if it or a figure is not finite."""
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(module), max_norm))  # waits for the device, as any check must
+    norm = clipped_norm(parameters_of(module), max_norm)
     # A NaN can be clamped away before it reaches the gradient; the summed loss still shows it.
     finite = math.isfinite(norm) and all(math.isfinite(value) for value in figures.values().values())
     if finite:

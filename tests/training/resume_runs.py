@@ -15,7 +15,8 @@ from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.events import StepMetrics
+from ratchet.components.training.loop import Setting, Trainer
 from ratchet.components.training.sentinel import DevResult, dev_result
 from tests.tiny_models import tiny_policy
 

@@ -14,7 +14,8 @@ from ratchet.components.recipe import Reward, Train, Warmup
 from ratchet.components.rewards.build import build_reward
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.dev_evaluation import dev_evaluation
-from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.events import StepMetrics
+from ratchet.components.training.loop import Setting, Trainer
 from ratchet.components.training.warmup import build_policy, warm_up
 from tests.training.toy import OFF
 

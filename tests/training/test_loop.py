@@ -19,7 +19,8 @@ from ratchet.components.policy.log_probs import completion_log_probs
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Train
 from ratchet.components.recipe.presets import PRESETS
-from ratchet.components.training.loop import Committed, Resumed, Samples, StepMetrics, Trainer
+from ratchet.components.training.events import Committed, Resumed, Samples, StepMetrics
+from ratchet.components.training.loop import Trainer
 from ratchet.components.training.progress import sampled_rows, training_history
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.toy import ROWS, build, digits, everything, finish, policy_weights, setting, short, steps_of

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.policy.loading import Policy
-from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.events import StepMetrics
+from ratchet.components.training.loop import Setting, Trainer
 from ratchet.components.training.progress import training_history
 from ratchet.components.training.sentinel import DevResult, Stop, dev_result
 from tests.tiny_models import same, weights

@@ -24,7 +24,9 @@ ROWS = [{"prompt": "a", "answer": "1"}, {"prompt": "bb", "answer": "2"}]
 
 def rolled(reward: Any, engine: Any = generate, phases: Phases | None = None) -> Rollouts:
     settings = SamplingSettings(2, 3)
-    return roll_out(tiny_policy(), engine, ROWS, [0, 1], settings, SamplingSeed(0, "test"), reward, phases or Phases())
+    return Rollouts(
+        roll_out(tiny_policy(), engine, ROWS, [0, 1], settings, SamplingSeed(0, "test"), reward, phases or Phases())
+    )
 
 
 def ones(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Any]) -> list[Grade]:

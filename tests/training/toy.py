@@ -11,7 +11,8 @@ from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Sentinel, Train
 from ratchet.components.training.actor import Actor
-from ratchet.components.training.loop import Setting, StepMetrics, Trainer
+from ratchet.components.training.events import StepMetrics
+from ratchet.components.training.loop import Setting, Trainer
 from ratchet.components.training.sentinel import DevResult
 from tests.tiny_models import moments, tiny_policy, weights
 

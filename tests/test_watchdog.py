@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import StalledError
-from ratchet.components.run.watchdog import SIGNAL, STALLED, Watchdog
+from ratchet.components.watchdog import SIGNAL, STALLED, Watchdog
 
 LIMIT = 0.2  # seconds
 

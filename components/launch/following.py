@@ -1,0 +1,153 @@
+"""The side of a job that wants its result: start it, or find it in progress, follow it, and end it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ratchet.components.errors import PausedError, RankError
+from ratchet.components.launch.failure import failure_of, silent_rank
+from ratchet.components.launch.job import Beat, Job, Request
+from ratchet.components.launch.processes import Process, end
+
+POLL = 0.25  # seconds
+SILENT = 60.0  # seconds after which a rank without a new heartbeat counts as stopped or lost
+STOPPING = 600.0  # seconds in which the ranks must have committed the step at hand
+LAUNCHERS = {"torchrun": "ratchet.components.launch.torchrun", "ray": "ratchet.components.launch.ray_train"}
+CUT_SHORT = f"the ranks had not committed the step at hand after {STOPPING:g} s, and were ended; the same command resumes it"
+
+
+@dataclass
+class Follower:
+    """What a follower does at each look, and when it ends the job for now."""
+
+    look: Callable[[], None] = lambda: None  # passes on what the job has made
+    ended: Callable[[], bool] = lambda: False  # whether the job is to commit and end
+    seen: dict[int, tuple[int, float]] = field(default_factory=dict)  # rank -> the number of its last beat, and when it came
+
+    def silent(self, beats: Sequence[Beat], now: float) -> tuple[Beat, float] | None:
+        """A rank whose beat has not changed for too long, and for how many seconds. No clock of another machine counts."""
+        for beat in beats:
+            number, since = self.seen.get(beat.rank, (0, now))
+            if beat.number != number:
+                number, since = beat.number, now
+            self.seen[beat.rank] = (number, since)
+            if not beat.ended and now - since > SILENT:
+                return beat, now - since
+        return None
+
+
+def finish_job(folder: Path, request: Request, follower: Follower) -> Path:
+    """The result of a job: of the one in progress there, of one that ended meanwhile, or of a new one.
+
+    Returns:
+        The directory that the first rank committed.
+
+    Raises:
+        PausedError: if the job ended for now, after a checkpoint.
+        RatchetError: the error of the rank that failed first.
+    """
+    job = Job(folder)
+    launcher = _in_progress(job)
+    if launcher is not None and (job.stop_asked or not job.is_for(request)):
+        _stop(job, launcher)
+        launcher = None
+    if launcher is None and job.finished is not None and job.is_for(request):
+        return job.result
+    with _ended_at_last(job):
+        if launcher is None:
+            launcher = _start(job, request)
+        _follow(job, launcher, follower)
+    follower.look()
+    if job.finished is not None:
+        return job.result
+    if (reason := job.paused) is not None:
+        raise PausedError(reason)
+    if job.stop_asked and not job.failures():
+        raise PausedError(CUT_SHORT)
+    raise failure_of(job)
+
+
+def _in_progress(job: Job) -> Process | None:
+    """The launcher of a job in progress.
+
+    Raises:
+        RankError: if the job is of another machine and in progress there.
+    """
+    launcher = job.launcher
+    if launcher is None or launcher.found() is not None:
+        return launcher
+    if not launcher.is_here and _beats_on(job):
+        raise RankError(
+            f"this training is in progress on {launcher.host} (process {launcher.pid}). Run the command there to follow it, "
+            "or end that process and run it here to resume from the last checkpoint."
+        )
+    return None
+
+
+def _beats_on(job: Job) -> bool:
+    """Whether any rank's heartbeat changes while it is watched."""
+    before, until = job.beats(), time.monotonic() + SILENT
+    while time.monotonic() < until and any(not beat.ended for beat in before):
+        if job.beats() != before:
+            return True
+        time.sleep(POLL)
+    return False
+
+
+def _start(job: Job, request: Request) -> Process:
+    """A launcher in a session of its own: it outlives this process, and no signal of the terminal reaches it."""
+    end(job.processes())  # ranks whose launcher was killed
+    job.begin(request)
+    command = [sys.executable, "-m", LAUNCHERS[request.launch.kind], str(job.folder)]
+    with job.launcher_log.open("wb") as log:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ),
+            start_new_session=True,
+        )
+    launcher = Process.of(started.pid)
+    job.launched_by(launcher)
+    return launcher
+
+
+def _follow(job: Job, launcher: Process, follower: Follower) -> None:
+    """Until the launcher has ended.
+
+    Raises:
+        RankError: if a rank falls silent.
+    """
+    while launcher.found() is not None:
+        follower.look()
+        if follower.ended():
+            _stop(job, launcher, follower.look)
+            return
+        if (lost := follower.silent(job.beats(), time.monotonic())) is not None:
+            raise silent_rank(job, *lost)
+        time.sleep(POLL)
+
+
+def _stop(job: Job, launcher: Process, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Let the ranks commit and end; those that do not in time are killed."""
+    job.ask_to_stop()
+    until = time.monotonic() + STOPPING
+    while launcher.found() is not None and time.monotonic() < until:
+        meanwhile()
+        time.sleep(POLL)
+    end(job.processes())
+
+
+@contextmanager
+def _ended_at_last(job: Job) -> Iterator[None]:
+    """Whatever ends the block, no process of the job outlives it; if this process is killed, the job does."""
+    try:
+        yield
+    finally:
+        end(job.processes())

@@ -1,0 +1,67 @@
+"""What Ray Train calls in each of its workers: it starts the rank there, the same process that torchrun would start.
+
+The rank has a process of its own because Ray calls this in a thread, in which neither signals nor limits on phases work, and
+so that the worker holds no model, no process group and no device.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ratchet.components.launch.failure import is_final
+from ratchet.components.launch.job import Exit, Job
+from ratchet.components.launch.processes import end
+
+
+def run_in_worker(config: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        RuntimeError: if the rank failed in a way that a restart may mend.
+    """
+    from ray import train
+    from ray.train.collective import broadcast_from_rank_zero
+
+    context, job = train.get_context(), Job(Path(config["folder"]))
+    if is_final(job):  # an earlier attempt ended by an error that would come again
+        return
+    rank = context.get_world_rank()
+    where = broadcast_from_rank_zero(_meeting_place() if rank == 0 else None)
+    end(beat.process for beat in job.beats() if beat.rank == rank)  # of an earlier attempt, whose worker was killed
+    environment = {
+        **os.environ,
+        "RANK": str(rank),
+        "WORLD_SIZE": str(context.get_world_size()),
+        "LOCAL_RANK": str(context.get_local_rank()),
+        "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
+        "MASTER_ADDR": where[0],
+        "MASTER_PORT": str(where[1]),
+    }
+    _run_rank(job, rank, environment)
+
+
+def _run_rank(job: Job, rank: int, environment: Mapping[str, str]) -> None:
+    request = job.request()
+    threads = {"OMP_NUM_THREADS": str(request.threads)}
+    command = [sys.executable, "-m", request.entry, str(job.folder)]
+    process = subprocess.Popen(command, cwd=request.folder, env={**environment, **threads}, stdin=subprocess.DEVNULL)
+    code = process.wait()
+    if code == 0:
+        return
+    job.note_exit(Exit(rank, process.pid, code, int(time.time())))
+    if not is_final(job):
+        raise RuntimeError(f"rank {rank} ended with {code}; its log is {job.log(rank)}")
+
+
+def _meeting_place() -> tuple[str, int]:
+    """This node's address, and a port that is free now."""
+    import ray
+
+    address = ray.util.get_node_ip_address()
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return address, probe.getsockname()[1]

@@ -1,0 +1,50 @@
+"""A rank of a training: ``python -m ratchet.components.run.rank JOB_DIRECTORY``, started by torchrun or in Ray's workers."""
+
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ratchet.components.launch.job import Job
+from ratchet.components.launch.rank import Heart, run_rank
+from ratchet.components.stages.stage import Silent
+
+if TYPE_CHECKING:
+    from ratchet.components.ranks import Ranks
+
+
+class Telling(Silent):
+    """An observer that writes progress and phases into the job's record. Figures are read from the checkpoints."""
+
+    def __init__(self, job: Job, heart: Heart, first: bool) -> None:
+        self.job, self.heart, self.first = job, heart, first
+
+    def progress(self, stage: str, done: int, total: int, note: str) -> None:
+        if self.first:
+            self.job.progress(done, total, note)
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        return self.heart.phase(name)
+
+
+def train(job: Job, heart: Heart, ranks: "Ranks") -> None:
+    """Train with the other ranks; the first saves what all have made."""
+    from ratchet.components.files import commit_directory
+    from ratchet.components.run.steps import configure_torch
+    from ratchet.components.stages.training import Order, prepare_training
+    from ratchet.components.user_code import own_process
+
+    own_process()
+    request = job.request()
+    order = Order.from_json(request.order)
+    configure_torch(request.threads)
+    observer = Telling(job, heart, ranks.first)
+    training = prepare_training(order, observer, lambda: job.stop_asked, ranks)
+    training.run(observer)
+    if ranks.first:
+        with heart.phase("result"):
+            commit_directory(job.result, training.save_with_facts, {})
+
+
+if __name__ == "__main__":
+    run_rank(Path(sys.argv[1]), train)

@@ -1,0 +1,110 @@
+"""A training whose ranks are a job: its order, the figures that it makes durable, and what becomes of its result."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from ratchet.components.errors import RecipeError
+from ratchet.components.extras import missing_ray
+from ratchet.components.files import MANIFEST, read_json, write_json
+from ratchet.components.launch.following import Follower, finish_job
+from ratchet.components.launch.job import Job, Request
+from ratchet.components.recipe import Recipe
+from ratchet.components.stages.stage import Observer
+from ratchet.components.stages.training import FACTS, Order, TrainingFacts
+
+ENTRY = "ratchet.components.run.rank"  # runs in each rank; it is above the stages, which only name it
+JOB = "job"  # the job's directory, beside its checkpoints
+
+
+def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool], path: Path) -> TrainingFacts:
+    """Train by a job, the one in progress if there is one, and fill a directory with what its first rank has saved.
+
+    Raises:
+        RecipeError, MissingExtraError: if this machine cannot start so many ranks.
+        PausedError, RatchetError: as training in one process raises them.
+    """
+    check_launch(order.recipe)
+    order = replace(order, checkpoints=order.checkpoints.absolute())
+    job = Job(order.checkpoints / JOB)
+    relay = Relay(job, order.checkpoints, observer)
+    result = finish_job(job.folder, request_of(order), Follower(relay.look, ended))
+    shutil.copytree(result, path, copy_function=os.link, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+    return TrainingFacts(**read_json(path / FACTS))
+
+
+def request_of(order: Order) -> Request:
+    """The job that trains."""
+    recipe = order.recipe
+    threads = recipe.threads or max(1, _cores() // recipe.launch.local_workers)
+    return Request(ENTRY, recipe.launch, str(Path.cwd()), recipe.device, threads, recipe.limits.phase_hours, order.as_json())
+
+
+def _cores() -> int:
+    """Of those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_launch(recipe: Recipe) -> None:
+    """
+    Raises:
+        RecipeError: if a GPU machine has fewer devices than it would have ranks.
+        MissingExtraError: if Ray is not installed.
+    """
+    launch = recipe.launch
+    if launch.kind == "ray" and find_spec("ray") is None:
+        raise missing_ray()
+    if recipe.device == "cpu" or (launch.kind == "ray" and launch.address is not None):
+        return
+    import torch
+
+    devices = torch.cuda.device_count()
+    if 0 < devices < launch.local_workers:
+        raise RecipeError(
+            f"launch asks for {launch.local_workers} ranks on this machine, each on a CUDA device of its own, and there are "
+            f"{devices}. Lower launch.workers, add nodes, or use a machine with {launch.local_workers}."
+        )
+
+
+class Relay:
+    """Passes on what a job's checkpoints make durable, each figure once; after an interruption the last ones again."""
+
+    def __init__(self, job: Job, checkpoints: Path, observer: Observer) -> None:
+        self.job, self.checkpoints, self.observer = job, checkpoints, observer
+        self._note = checkpoints / "reported.json"  # the step up to which an earlier process has passed on
+        self._upto = -1
+        self._progress: tuple[int, int, str] | None = None
+        if (step := self._committed()) >= 0:
+            before = int(read_json(self._note)) if self._note.exists() else 0
+            self._pass_on(before, step, self.observer.resumed)
+
+    def look(self) -> None:
+        """Called again and again while the job is in progress, and once after its end."""
+        if (progress := self.job.progressed) is not None and progress != self._progress:
+            self._progress = progress
+            self.observer.progress("train", *progress)
+        if (step := self._committed()) > self._upto:
+            self._pass_on(self._upto + 1, step, self.observer.metrics)
+
+    def _committed(self) -> int:
+        """The last step with a checkpoint; -1 before the first."""
+        return max((int(path.name.removeprefix("step_")) for path in self.checkpoints.glob("step_*")), default=-1)
+
+    def _pass_on(self, first: int, last: int, tell: Callable[..., None]) -> None:
+        """Figures and samples of the checkpoints between two steps, both included."""
+        points = [(step, values) for file in self._files("metrics", first, last) for step, values in read_json(file)]
+        tell("train", points)
+        for file in self._files("samples", first, last):
+            self.observer.samples("train", _step(file), read_json(file))
+        write_json(self._note, last)
+        self._upto = last
+
+    def _files(self, kind: str, first: int, last: int) -> list[Path]:
+        return sorted(file for file in (self.checkpoints / kind).glob("step_*.json") if first <= _step(file) <= last)
+
+
+def _step(file: Path) -> int:
+    return int(file.stem.removeprefix("step_"))
