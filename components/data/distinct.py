@@ -6,12 +6,11 @@ Their table is that of their prompt, so that none is trained on while another is
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import polars as pl
 
 from ratchet.components.data.columns import PAIR
-from ratchet.components.data.duplicates import normalise
 from ratchet.components.data.journal import Journal
 
 SHOWN = 5  # rows named in a warning
@@ -22,8 +21,9 @@ def with_distinct_ids(frame: pl.DataFrame, columns: Sequence[str], journal: Jour
 
     A preference in a row of its own has no columns, and belongs to the first of its prompt's rows.
     """
-    values = [_values(item, columns) for item in frame["item"].to_list()]
-    rows = list(zip(frame["id"].to_list(), frame["shape"].to_list(), values, strict=True))
+    repeated = frame.filter(pl.col("id").is_duplicated()) if columns else frame.clear()
+    values = [_values(item, columns) for item in repeated["item"]]
+    rows = list(zip(repeated["id"].to_list(), repeated["shape"].to_list(), values, strict=True))
     found: dict[str, set[str]] = defaultdict(set)
     for identity, shape, value in rows:
         if shape != PAIR:
@@ -31,22 +31,14 @@ def with_distinct_ids(frame: pl.DataFrame, columns: Sequence[str], journal: Jour
     first = {identity: min(several) for identity, several in found.items() if len(several) > 1}
     if not first:
         return frame
-    journal.warnings.append(_warning(frame.filter(pl.col("id").is_in(list(first))), len(first), columns))
+    journal.warnings.append(_warning(repeated.filter(pl.col("id").is_in(list(first))), len(first), columns))
     ids = [
         _id(identity, first[identity] if shape == PAIR else value) if identity in first else identity
         for identity, shape, value in rows
     ]
-    return frame.with_columns(pl.Series("id", ids, dtype=pl.String))
-
-
-def asked_alike(prompts: Mapping[str, str]) -> dict[str, str]:
-    """For each id the first one whose prompt is the same.
-
-    Args:
-        prompts: id -> prompt.
-    """
-    first: dict[str, str] = {}
-    return {identity: first.setdefault(normalise(prompt), identity) for identity, prompt in prompts.items()}
+    own = repeated.select("number", pl.Series("own", ids, dtype=pl.String))
+    joined = frame.join(own, on="number", how="left", maintain_order="left")
+    return joined.with_columns(id=pl.coalesce("own", "id")).drop("own")
 
 
 def _values(item: str | None, columns: Sequence[str]) -> str:

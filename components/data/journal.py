@@ -1,8 +1,9 @@
 """The steps of preparation and the distributions of a version's values, for its summary and its report."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import polars as pl
 
 from ratchet.components.data.columns import TEXTS
 from ratchet.components.data.duplicates import place_of
-from ratchet.components.data.labels import final_label
-from ratchet.components.data.lengths import tokenizer
-from ratchet.components.data.splits import TRAINED_ON, split_key, split_of
+from ratchet.components.data.labels import final_labels
+from ratchet.components.data.lengths import token_counter
+from ratchet.components.data.schemas import BATCH
+from ratchet.components.data.splits import TRAINED_ON, split_key, split_of, with_tables
+from ratchet.components.files import iterate_json_lines
 from ratchet.components.recipe import LengthLimit, Split
 
 EXAMPLES = 5
@@ -51,7 +54,8 @@ class Journal:
         listed: int = EXAMPLES,
     ) -> None:
         """Record a step from ``before`` to ``after``; ``why`` gives the fault of a dropped row."""
-        gone = before.filter(~pl.col("number").is_in(after["number"].to_list())).sort("number")
+        gone = before.join(after.select("number"), on="number", how="anti") if after.height < before.height else before.clear()
+        gone = gone.sort("number")
         examples = [
             {**self.place(row), "why": why if isinstance(why, str) else why(row)} for row in gone.head(listed).to_dicts()
         ]
@@ -66,8 +70,10 @@ class Journal:
 
     def trained_on(self, frame: pl.DataFrame) -> int:
         """The number of raw rows in the training tables."""
-        rows = frame.select("prompt", "group").iter_rows()
-        return sum(split_of(split_key(place_of(prompt), group), self.split) in TRAINED_ON for prompt, group in rows)
+        if "table" not in frame.columns:
+            place = pl.col("prompt").map_elements(place_of, return_dtype=pl.String)
+            frame = with_tables(frame.select("group", place=place), self.split)
+        return frame.filter(pl.col("table").is_in(TRAINED_ON)).height
 
     def taken(self) -> str:
         """The step that dropped most rows, if more than a tenth, with its remedy; else empty."""
@@ -95,23 +101,38 @@ def _remedy(name: str) -> str:
     return REMEDIES.get(name, "Look at the rows in the source and correct them.")
 
 
-def profile(tables: Mapping[str, Sequence[Mapping[str, Any]]], length: LengthLimit) -> dict[str, Any]:
+def profile(tables: Mapping[str, pl.DataFrame], length: LengthLimit) -> dict[str, Any]:
     """{lengths: column -> figures and histogram, answers: figures, tables: name -> rows} of a version's tables.
 
     Lengths are in tokens of the recipe's tokenizer, or words and punctuation marks.
     """
-    split = tokenizer(length.tokenizer)
-    rows = [row for name, rows in tables.items() if name != "added" for row in rows]
+    count = token_counter(length.tokenizer)
     lengths = {}
     for column in TEXTS:
-        texts = [row[column] for row in rows if row.get(column) is not None]
-        if texts:
-            lengths[column] = spread([len(spans) for spans in split(texts)])
+        texts = _values(tables, column)
+        if len(texts):
+            lengths[column] = spread(count(texts))
     return {
         "lengths": lengths,
-        "answers": answers([row["answer"] for row in rows if row["answer"] is not None]),
-        "tables": {name: len(rows) for name, rows in tables.items()},
+        "answers": answers(_values(tables, "answer")),
+        "tables": {name: rows.height for name, rows in tables.items()},
     }
+
+
+def table_texts(path: Path) -> pl.DataFrame:
+    """The texts of a table that Ratchet wrote."""
+    rows = iterate_json_lines(path)
+    frames = [
+        pl.DataFrame({name: [row.get(name) for row in some] for name in TEXTS}, schema=dict.fromkeys(TEXTS, pl.String))
+        for some in iter(lambda: list(islice(rows, BATCH)), [])
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(TEXTS, pl.String))
+
+
+def _values(tables: Mapping[str, pl.DataFrame], column: str) -> pl.Series:
+    """The texts that one column of all tables has."""
+    found = [rows[column] for name, rows in tables.items() if name != "added" and column in rows.columns]
+    return pl.concat([pl.Series(dtype=pl.String), *(texts.rename("") for texts in found)]).drop_nulls()
 
 
 def spread(values: Sequence[int]) -> dict[str, Any]:
@@ -130,8 +151,7 @@ def spread(values: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def answers(texts: Sequence[str]) -> dict[str, Any]:
+def answers(texts: pl.Series) -> dict[str, Any]:
     """Number of final answers, of distinct ones, and the most frequent ones."""
-    counts = Counter(final_label(text) for text in texts)
-    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOP]
-    return {"count": len(texts), "distinct": len(counts), "top": [[label, count] for label, count in top]}
+    counts = final_labels(texts).value_counts().sort("count", "label", descending=[True, False])
+    return {"count": len(texts), "distinct": counts.height, "top": [list(row) for row in counts.head(TOP).iter_rows()]}

@@ -4,8 +4,11 @@ Without such a column a table has no ``item``, so that its bytes are those of it
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import polars as pl
 
 from ratchet.components.data.columns import PAIR
 from ratchet.components.errors import DataError
@@ -17,42 +20,91 @@ SHOWN = 10  # rows named in a message
 Row = dict[str, Any]
 
 
-def with_items(rows: Sequence[Row], data: Data) -> tuple[list[Row], list[str], list[str]]:
-    """The rows with ``item`` as canonical JSON of the kept columns (None if none is kept), their names, and notes on others.
+class Items:
+    """What the rows of a source have in columns of their own, noted as the rows go by."""
 
-    A column that a row lacks is null in it; so is each column of a preference that stands in a row of its own.
+    def __init__(self, data: Data) -> None:
+        self.keep = data.keep
+        self.columns: Counter[str] = Counter()  # in order of appearance, with the number of rows that have it
+        self.unfit: dict[str, str] = {}  # column -> why it is not kept unasked
+        self.lacking: dict[str, list[str]] = defaultdict(list)  # named column -> places of the rows that lack it
+        self.wrong: dict[str, list[str]] = defaultdict(list)  # named column -> places of values that are not JSON
+        self.rows = 0
 
-    Raises:
-        DataError: if ``data.keep`` names a column that rows lack, or that is not JSON, with these rows.
-    """
-    columns = list(dict.fromkeys(name for row in rows for name in row.get("item") or {}))
-    if data.keep == "small":
-        unfit = {name: reason for name in columns if (reason := _unfit(name, rows)) is not None}
-        notes = [f"the column {name!r} is not kept: {reason}" for name, reason in unfit.items()]
-        names = [name for name in columns if name not in unfit]
-    else:
-        names, notes = list(data.keep), []
-        for name in names:
-            _require(name, rows, columns)
-    texts = [_canonical({name: (row.get("item") or {}).get(name) for name in names}) if names else None for row in rows]
-    return [{**row, "item": text} for row, text in zip(rows, texts, strict=True)], names, notes
+    def texts(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows with ``item`` as JSON of the columns that may be kept."""
+        for row in rows:
+            self.rows += 1
+            item = row.get("item")
+            self._note(row, item or {})
+            yield row if item is None else {**row, "item": self._text(row, item)}
+
+    def _note(self, row: Row, item: Mapping[str, Any]) -> None:
+        self.columns.update(item.keys())
+        if self.keep != "small" and row.get("shape") != PAIR:
+            for name in self.keep:
+                if name not in item:
+                    self.lacking[name].append(_place(row))
+
+    def _text(self, row: Row, item: Row) -> str:
+        try:
+            text = _canonical(item)
+        except (TypeError, ValueError, RecursionError):
+            text = None
+        if text is not None and (self.keep != "small" or len(text) < MAX_BYTES // 8):
+            return text
+        faults = {name: fault for name, value in item.items() if (fault := _fault(value)) is not None}
+        for name in faults:
+            self.wrong[name].append(_place(row))
+            self.unfit.setdefault(name, f"{_place(row)} is {faults[name]}")
+        fit = {name: value for name, value in item.items() if name not in faults}
+        for name, value in fit.items():
+            if _is_large(name, value):
+                large = f"has more than {MAX_BYTES} bytes; name it in data.keep to keep it"
+                self.unfit.setdefault(name, f"{_place(row)} {large}")
+        return _canonical({name: value for name, value in fit.items() if self.keep != "small" or name not in self.unfit})
+
+    def kept(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str], list[str]]:
+        """The frame with ``item`` as canonical JSON of the kept columns, or null without any; their names; notes on others.
+
+        A column that a row lacks is null in it; so is each column of a preference that stands in a row of its own.
+
+        Raises:
+            DataError: if ``data.keep`` names a column that rows lack, or that is not JSON, with these rows.
+        """
+        if self.keep == "small":
+            names = [name for name in self.columns if name not in self.unfit]
+            notes = [f"the column {name!r} is not kept: {self.unfit[name]}" for name in self.columns if name in self.unfit]
+        else:
+            names, notes = list(self.keep), []
+            for name in names:
+                self._require(name)
+        if not names:
+            return frame.with_columns(item=pl.lit(None, pl.String)), names, notes
+        if set(self.columns) == set(names) and all(count == self.rows for count in self.columns.values()):
+            return frame, names, notes
+        texts = (json.loads(text) if text else {} for text in frame["item"])
+        whole = [_canonical({name: item.get(name) for name in names}) for item in texts]
+        return frame.with_columns(pl.Series("item", whole, dtype=pl.String)), names, notes
+
+    def _require(self, name: str) -> None:
+        """Refuse a named column that rows lack, or whose values are not JSON."""
+        if name not in self.columns:
+            found = f"The columns are {', '.join(self.columns)}." if self.columns else "The source has no columns of your own."
+            raise DataError(f"data.keep names the column {name!r}, which no row has. {found} Correct data.keep.")
+        if lacking := self.lacking[name]:
+            raise DataError(
+                f"data.keep names the column {name!r}, which {len(lacking)} of {self.rows} rows lack: {_places(lacking)}. "
+                "Give it to each row (null is a value), or remove it from data.keep."
+            )
+        if wrong := self.wrong[name]:
+            raise DataError(
+                f"data.keep names the column {name!r}, whose values in {len(wrong)} of {self.rows} rows are not JSON: "
+                f"{_places(wrong)}. Write them as text or numbers."
+            )
 
 
-def _canonical(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
-
-
-def _unfit(name: str, rows: Sequence[Row]) -> str | None:
-    """Why a column is not kept unasked, or None."""
-    for row in rows:
-        value = (row.get("item") or {}).get(name)
-        if value is None or isinstance(value, int) or (isinstance(value, str) and len(value) < MAX_BYTES // 8):
-            continue
-        if (fault := _fault(value)) is not None:
-            return f"{row['file']}, row {row['row']} is {fault}"
-        if isinstance(value, (str, list, dict)) and len(_canonical({name: value}).encode()) > MAX_BYTES:
-            return f"{row['file']}, row {row['row']} has more than {MAX_BYTES} bytes; name it in data.keep to keep it"
-    return None
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False).encode
 
 
 def _fault(value: Any) -> str | None:
@@ -63,25 +115,14 @@ def _fault(value: Any) -> str | None:
     return None
 
 
-def _require(name: str, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Refuse a named column that rows lack, or whose values are not JSON."""
-    lacking = [row for row in rows if row.get("shape") != PAIR and name not in (row.get("item") or {})]
-    if name not in columns:
-        found = f"The columns are {', '.join(columns)}." if columns else "The source has no columns of your own."
-        raise DataError(f"data.keep names the column {name!r}, which no row has. {found} Correct data.keep.")
-    if lacking:
-        raise DataError(
-            f"data.keep names the column {name!r}, which {len(lacking)} of {len(rows)} rows lack: {_places(lacking)}. "
-            "Give it to each row (null is a value), or remove it from data.keep."
-        )
-    wrong = [row for row in rows if _fault((row.get("item") or {}).get(name)) is not None]
-    if wrong:
-        raise DataError(
-            f"data.keep names the column {name!r}, whose values in {len(wrong)} of {len(rows)} rows are not JSON: "
-            f"{_places(wrong)}. Write them as text or numbers."
-        )
+def _is_large(name: str, value: Any) -> bool:
+    return isinstance(value, str | list | dict) and len(_canonical({name: value}).encode()) > MAX_BYTES
 
 
-def _places(rows: Sequence[Row]) -> str:
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return "; ".join(f"{row['file']}, row {row['row']}" for row in rows[:SHOWN]) + more
+def _place(row: Row) -> str:
+    return f"{row['file']}, row {row['row']}"
+
+
+def _places(places: Sequence[str]) -> str:
+    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    return "; ".join(places[:SHOWN]) + more

@@ -11,6 +11,8 @@ from ratchet.components.errors import DataError
 from ratchet.components.recipe import LengthLimit
 
 WORD = re.compile(r"\w+|[^\w\s]")
+ASCII_WORD = r"[0-9A-Za-z_]+|[^0-9A-Za-z_\t-\r\x1c- ]"  # the same within ASCII
+BATCH = 10_000  # texts tokenized at once
 Spans = list[tuple[int, int]]  # (begin, end) of each token, characters
 Tokenize = Callable[[Sequence[str]], list[Spans]]
 
@@ -50,31 +52,44 @@ def tokenizer(path: str | None) -> Tokenize:
     return lambda texts: [list(code.offsets) for code in loaded.encode_batch(list(texts), add_special_tokens=False)]
 
 
+def token_counter(path: str | None) -> Callable[[pl.Series], list[int]]:
+    """The function that counts the tokens of each text, a batch at a time."""
+    if path is None:
+        return _words
+    split = tokenizer(path)
+    return lambda texts: [
+        len(spans) for first in range(0, len(texts), BATCH) for spans in split(texts[first : first + BATCH].to_list())
+    ]
+
+
+def _words(texts: pl.Series) -> list[int]:
+    """Words and punctuation marks, by compiled code where texts are ASCII: elsewhere its idea of a word is another one."""
+    foreign = texts.str.len_bytes() != texts.str.len_chars()
+    counts = texts.str.count_matches(ASCII_WORD).cast(pl.Int64)
+    return counts.scatter(foreign.arg_true(), [len(WORD.findall(text)) for text in texts.filter(foreign)]).to_list()
+
+
 def limit_lengths(frame: pl.DataFrame, length: LengthLimit) -> Limited:
     """Drop or cut prompts over ``max_prompt`` tokens; drop rows with another text over ``max_answer`` tokens.
 
     A reference, a demonstration or a preference is never truncated: its end decides how it is judged.
     """
-    split = tokenizer(length.tokenizer)
-    truncated = 0
+    count, truncated = token_counter(length.tokenizer), 0
     if length.max_prompt is not None:
-        spans = split(frame["prompt"].to_list())
-        over = pl.Series([len(s) > length.max_prompt for s in spans])
-        if length.policy == "truncate":
-            # A conversation is dropped: its messages would stay whole, and cut ones would not be what was asked.
-            long = pl.Series([len(s) > length.max_prompt for s in spans]) & frame["messages"].is_not_null()
-            frame, spans = frame.filter(~long), [s for s, gone in zip(spans, long, strict=True) if not gone]
-            over = over.filter(~long)
-            pairs = zip(frame["prompt"], spans, strict=True)
-            cut = [text[: s[length.max_prompt - 1][1]] if len(s) > length.max_prompt else text for text, s in pairs]
-            frame = frame.with_columns(pl.Series("prompt", cut, dtype=pl.String))
-            truncated = int(over.sum())
-        else:
-            frame = frame.filter(~over)
+        over = pl.Series(count(frame["prompt"])) > length.max_prompt
+        # A conversation is dropped: its messages would stay whole, and cut ones would not be what was asked.
+        lost = over & frame["messages"].is_not_null() if length.policy == "truncate" else over
+        frame, over = frame.filter(~lost), over.filter(~lost)
+        truncated = int(over.sum())
+        if truncated:
+            cut = _cut(frame["prompt"].filter(over).to_list(), tokenizer(length.tokenizer), length.max_prompt)
+            frame = frame.with_columns(prompt=frame["prompt"].scatter(over.arg_true(), cut))
     if length.max_answer is not None:
-        longest = [0] * frame.height
         for column in ("answer", "demonstration", "chosen", "rejected"):
-            counts = map(len, split([text or "" for text in frame[column]]))
-            longest = [max(pair) for pair in zip(longest, counts, strict=True)]
-        frame = frame.filter(pl.Series([count <= length.max_answer for count in longest], dtype=pl.Boolean))
+            counts = pl.Series(count(frame[column].fill_null("")), dtype=pl.Int64)
+            frame = frame.filter(counts <= length.max_answer)
     return Limited(frame, truncated)
+
+
+def _cut(texts: Sequence[str], split: Tokenize, most: int) -> list[str]:
+    return [text[: spans[most - 1][1]] for text, spans in zip(texts, split(texts), strict=True)]

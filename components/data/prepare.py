@@ -10,7 +10,9 @@ The tables are JSONL in canonical order, so that equal content gives equal bytes
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,15 +21,16 @@ import polars as pl
 from ratchet.components.data.characters import odd_text, special_tokens
 from ratchet.components.data.columns import content, stored
 from ratchet.components.data.contamination import Overlap, overlaps, refuse, without
-from ratchet.components.data.distinct import asked_alike, with_distinct_ids
-from ratchet.components.data.duplicates import near_duplicates, unique_rows, with_ids
+from ratchet.components.data.distinct import with_distinct_ids
+from ratchet.components.data.duplicates import unique_rows, with_ids
 from ratchet.components.data.journal import LISTED, MANY, Journal, profile
-from ratchet.components.data.kept import with_items
+from ratchet.components.data.kept import Items
 from ratchet.components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
 from ratchet.components.data.lengths import limit_lengths
-from ratchet.components.data.schemas import Checked, check_rows, refusal
+from ratchet.components.data.near_duplicates import near_duplicates
+from ratchet.components.data.schemas import BATCH, Checked, check_rows, raw_frame, refusal
 from ratchet.components.data.sources import read_file, read_rows, weigh
-from ratchet.components.data.splits import TRAINED_ON, check_groups, check_tables, split_key, split_of, split_tables
+from ratchet.components.data.splits import TRAINED_ON, check_groups, check_tables, split_tables, with_tables
 from ratchet.components.errors import DataError
 from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.recipe import PAIR_COLUMNS, PROBLEM_COLUMNS, Data, parts
@@ -55,27 +58,41 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
     Raises:
         DataError: if rows fail their checks or a split that is needed is empty.
     """
-    rows, kept, left_out = with_items([*read_rows(data), *added], data)
-    journal = Journal(data.split, len(rows), warnings=left_out)
-    journal.notes["columns"] = kept
-    rows = [{**row, "messages": _json(row.get("messages"))} for row in rows]
-    checked = check_rows(rows, data.checks)
-    note_failures(journal, checked)
-    tables = make_tables(clean(checked.frame, data, journal), data, journal)
+    journal = Journal(data.split, 0)
+    # No step's frame has a name here: it would stay in memory during the next steps.
+    tables = make_tables(clean(checked_rows(data, added, journal), data, journal), data, journal)
     check_tables(tables, journal.taken())
-    turns = any(row["messages"] is not None for row in rows)
-    further = {"item": bool(kept), "group": data.group is not None, "messages": turns}
+    further = {
+        "item": bool(journal.notes["columns"]),
+        "group": data.group is not None,
+        "messages": journal.notes.pop("messages"),
+    }
     tables = with_columns(tables, [name for name, present in further.items() if present])
     summary = write_version(tables, target, journal)
     if added:
         summary |= {"added_rows": write_added(added, target), "recipe_data": configuration}
     write_json(target / "summary.json", summary)
-    told = {"steps": journal.steps, "warnings": journal.warnings, "raw_rows": len(rows)}
+    told = {"steps": journal.steps, "warnings": journal.warnings, "raw_rows": journal.rows}
     return Prepared(summary, {**profile(tables, data.length), **journal.notes, **told})
 
 
-def _json(messages: Any) -> str | None:
-    return None if messages is None else json.dumps(messages, ensure_ascii=False)
+def checked_rows(data: Data, added: Sequence[Row], journal: Journal) -> pl.DataFrame:
+    """The rows of the source, and those added, that pass the checks."""
+    items = Items(data)
+    raw = raw_frame(_with_messages(items.texts(chain(read_rows(data), added))))
+    frame, journal.notes["columns"], journal.warnings = items.kept(raw.frame)
+    journal.rows = frame.height
+    journal.notes["messages"] = frame["messages"].null_count() < frame.height
+    checked = check_rows(raw._replace(frame=frame), data.checks)
+    note_failures(journal, checked)
+    return checked.frame
+
+
+def _with_messages(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows with their messages as JSON."""
+    for row in rows:
+        messages = row.get("messages")
+        yield row if messages is None else {**row, "messages": json.dumps(messages, ensure_ascii=False)}
 
 
 def note_failures(journal: Journal, checked: Checked) -> None:
@@ -97,22 +114,22 @@ def clean(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
     """
     frame = _without_odd_text(frame, data, journal)
     frame = _without_long_rows(frame, data, journal)
-    frame = with_ids(frame)
+    frame = with_tables(with_ids(frame), data.split)
     check_groups(frame)
     frame = with_distinct_ids(frame, data.distinct, journal)
-    agreed = consistent_answers(frame, data.checks)
-    journal.drop("contradictory_answers", "contradictory references", frame, agreed, OTHER_REFERENCE, LISTED)
-    unique = unique_rows(agreed)
-    journal.drop("duplicates", "exact duplicates", agreed, unique, "the same prompt, or the same preference, already exists")
-    consistent = consistent_pairs(unique, data.checks)
-    journal.drop("contradictory_pairs", "contradictory pairs", unique, consistent, "another row prefers the other text")
-    distinct = _without_near_duplicates(consistent, data, journal)
-    mixed = weigh(distinct, [part.weight for part in parts(data.source)])
-    journal.drop(
-        "left_out_by_weight", "left out by the weights of the mix", distinct, mixed, "exceeds the weight of its source"
-    )
-    check_variety(mixed, data.checks)
-    return mixed
+    # Each step gives another frame: of a large dataset only two are in memory at once.
+    before, frame = frame, consistent_answers(frame, data.checks)
+    journal.drop("contradictory_answers", "contradictory references", before, frame, OTHER_REFERENCE, LISTED)
+    before, frame = frame, unique_rows(frame)
+    journal.drop("duplicates", "exact duplicates", before, frame, "the same prompt, or the same preference, already exists")
+    before, frame = frame, consistent_pairs(frame, data.checks)
+    journal.drop("contradictory_pairs", "contradictory pairs", before, frame, "another row prefers the other text")
+    del before
+    frame = _without_near_duplicates(frame, data, journal)
+    before, frame = frame, weigh(frame, [part.weight for part in parts(data.source)])
+    journal.drop("left_out_by_weight", "left out by the weights of the mix", before, frame, "exceeds the weight of its source")
+    check_variety(frame, data.checks)
+    return frame
 
 
 def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.DataFrame:
@@ -123,7 +140,7 @@ def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.D
     bad = {finding.number: finding for finding in found}
     if found and data.checks.odd_text == "refuse":
         raise DataError(refusal(found, len(bad), frame.height) + " Or set data.checks.odd_text=keep.")
-    kept = frame.filter(~pl.col("number").is_in(sorted(bad))) if data.checks.odd_text == "drop" else frame
+    kept = frame.filter(~pl.col("number").is_in(sorted(bad))) if found and data.checks.odd_text == "drop" else frame
     if kept.is_empty():
         raise DataError("every row contains odd text. Correct the source's encoding, or set data.checks.odd_text=keep.")
     journal.drop("odd_text", "odd characters", frame, kept, lambda row: bad[row["number"]].reason)
@@ -143,28 +160,25 @@ def _without_near_duplicates(frame: pl.DataFrame, data: Data, journal: Journal) 
     rule = data.near_duplicate_rule
     if rule is None:
         return frame
+    compared = frame.select("id", "prompt", "form", "table")  # rows that data.distinct tells apart are no duplicates
+    firsts = compared.unique("form", keep="first", maintain_order=True)
     # A prompt's table is a hash of the prompt alone, so it is known before the split: evaluation rows stay.
-    keys = {identity: split_key(place, group) for identity, place, group in frame.select("id", "place", "group").iter_rows()}
-    prompts = dict(frame.select("id", "prompt").iter_rows())
-    first = asked_alike(prompts)  # rows that data.distinct tells apart are no duplicates of each other
-
-    def trained_on(identity: str) -> int:
-        return int(split_of(keys[identity], data.split) in TRAINED_ON)
-
-    asked = {identity: prompt for identity, prompt in prompts.items() if first[identity] == identity}
-    found = {pair.dropped: pair for pair in near_duplicates(asked, rule, trained_on)}
-    kept = frame.filter(~pl.col("id").is_in([identity for identity in prompts if first[identity] in found]))
+    trained_on = pl.col("table").is_in(TRAINED_ON).cast(pl.Int8)
+    pairs = {pair.dropped: pair for pair in near_duplicates(firsts.select("id", "prompt", priority=trained_on), rule)}
+    alike = firsts.filter(pl.col("id").is_in(list(pairs))).select("form", "id").iter_rows()
+    found = {form: pairs[identity] for form, identity in alike}
+    kept = frame.filter(~pl.col("form").is_in(list(found)))
     journal.drop(
         "near_duplicates",
         f"near duplicates (similarity {rule.similarity:g} of {rule.words}-word sequences)",
         frame,
         kept,
-        lambda row: f"similarity {found[first[row['id']]].similarity:.2f} to {found[first[row['id']]].kept}",
+        lambda row: f"similarity {found[row['form']].similarity:.2f} to {found[row['form']].kept}",
     )
     return kept
 
 
-def make_tables(frame: pl.DataFrame, data: Data, journal: Journal) -> dict[str, list[Row]]:
+def make_tables(frame: pl.DataFrame, data: Data, journal: Journal) -> dict[str, pl.DataFrame]:
     """The tables of clean rows, decontaminated according to the recipe."""
     tables, unused = split_tables(frame, data.split)
     journal.count("unused_pairs", "preferences of evaluation prompts", frame.height, unused)
@@ -174,10 +188,10 @@ def make_tables(frame: pl.DataFrame, data: Data, journal: Journal) -> dict[str, 
     found = overlaps(tables, {path: _benchmark(data, path) for path in rule.benchmarks}, rule)
     refuse(found, rule)
     left = without(tables, found)
-    before, after = (sum(map(len, t.values())) for t in (tables, left))
+    before, after = (sum(rows.height for rows in t.values()) for t in (tables, left))
     journal.count("overlapping", f"share {rule.words} words with evaluated rows", before, before - after, _shown(found, tables))
     journal.notes["overlap"] = _overlap_counts(found)
-    trained_on = [sum(len(kept[name]) for name in TRAINED_ON) for kept in (tables, left)]
+    trained_on = [sum(kept[name].height for name in TRAINED_ON) for kept in (tables, left)]
     journal.watch("overlapping", "overlap with evaluated rows", trained_on[0], trained_on[0] - trained_on[1])
     return left
 
@@ -191,8 +205,10 @@ def _benchmark(data: Data, path: str) -> list[str]:
     return prompts
 
 
-def _shown(found: Sequence[Overlap], tables: Mapping[str, list[Row]]) -> list[Row]:
-    rows = {row["id"]: row for name in TRAINED_ON for row in tables[name]}
+def _shown(found: Sequence[Overlap], tables: Mapping[str, pl.DataFrame]) -> list[Row]:
+    first = [overlap.id for overlap in found[:5]]
+    shown = pl.concat(tables[name].filter(pl.col("id").is_in(first)) for name in TRAINED_ON)
+    rows = {row["id"]: row for row in shown.iter_rows(named=True)}
     return [
         {"file": row["file"], "row": row["row"], "text": row["prompt"], "why": f"shares words with {overlap.other}"}
         for overlap, row in ((overlap, rows[overlap.id]) for overlap in found[:5])
@@ -200,38 +216,40 @@ def _shown(found: Sequence[Overlap], tables: Mapping[str, list[Row]]) -> list[Ro
 
 
 def _overlap_counts(found: Sequence[Overlap]) -> list[list[Any]]:
-    places = sorted({(overlap.table, overlap.other) for overlap in found})
-    return [[*place, sum((overlap.table, overlap.other) == place for overlap in found)] for place in places]
+    places = Counter((overlap.table, overlap.other) for overlap in found)
+    return [[*place, places[place]] for place in sorted(places)]
 
 
-def with_columns(tables: Mapping[str, list[Row]], further: Sequence[str] = ()) -> dict[str, list[Row]]:
+def with_columns(tables: Mapping[str, pl.DataFrame], further: Sequence[str] = ()) -> dict[str, pl.DataFrame]:
     """The tables with the columns to write.
 
     Args:
         further: of ``item``, ``group`` and ``messages`` those that the version has.
     """
-
-    def written(row: Row, columns: Sequence[str]) -> Row:
-        own = {name: row[name] if name == "group" else json.loads(row[name] or "null") for name in further}
-        return {**{name: row[name] for name in columns}, **own}
-
     return {
-        name: [written(row, PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS) for row in rows]
+        name: rows.select(*(PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS), *further)
         for name, rows in tables.items()
     }
 
 
-def write_version(tables: Mapping[str, list[Row]], target: Path, journal: Journal) -> dict[str, Any]:
+def write_version(tables: Mapping[str, pl.DataFrame], target: Path, journal: Journal) -> dict[str, Any]:
     """Write each table; returns the summary."""
     for name, rows in tables.items():
-        write_json_lines(target / f"{name}.jsonl", rows)
+        write_json_lines(target / f"{name}.jsonl", _records(rows))
     summary = {
         "raw_rows": journal.rows,
         "dropped": journal.dropped(),
-        "rows": {name: len(rows) for name, rows in tables.items()},
+        "rows": {name: rows.height for name, rows in tables.items()},
     }
     optional = {name: journal.notes.get(name) for name in ("truncated", "columns")} | {"warnings": journal.warnings}
     return summary | {name: value for name, value in optional.items() if value}
+
+
+def _records(rows: pl.DataFrame) -> Iterator[Row]:
+    nested = [name for name in ("item", "messages") if name in rows.columns]
+    for some in rows.iter_slices(BATCH):
+        for row in some.iter_rows(named=True):
+            yield row | {name: json.loads(row[name] or "null") for name in nested}
 
 
 def write_added(added: Sequence[Row], target: Path) -> int:

@@ -88,8 +88,9 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     place = f"{path}, line {number}"
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        row = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
-        json.dumps(row, ensure_ascii=False).encode()  # a lone surrogate could be read, but never written
+        row = STRICT.decode(text)
+        if "\\u" in text:
+            json.dumps(row, ensure_ascii=False).encode()  # a lone surrogate could be read, but never written
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: invalid UTF-8 at byte {error.start}. Convert the file to UTF-8.") from error
     except UnicodeEncodeError as error:
@@ -118,6 +119,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"duplicate key: {next(name for name in names if names.count(name) > 1)}")
     return row
+
+
+STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
 
 
 def read_parquet(path: Path) -> Iterator[Record]:

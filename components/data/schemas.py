@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import islice
 from typing import Any, NamedTuple
 
 import pandera.polars as pa
@@ -17,6 +18,9 @@ from ratchet.components.recipe import Checks
 
 MAX_LISTED = 1_000
 FINAL_ANSWER = re.compile(r"(?<!#)####(?!#)")
+
+BATCH = 10_000  # rows that are in memory as objects
+PLAIN_ANSWER = r"^[^#]*#### ?-?[0-9]{1,18}$"  # surely ends in a number, and most answers are so
 
 ORIGINS = {PROBLEM: "answer", DEMONSTRATION: "demonstration", PAIR: "chosen"}  # of what a row's other columns may be copies
 
@@ -32,6 +36,8 @@ RAW_TYPES = {
     **dict.fromkeys(TEXTS, pl.String),
 }
 
+DEFAULTS = {"part": 0, "shape": PROBLEM}
+
 
 class Checked(NamedTuple):
     """The rows that passed, and what the others failed."""
@@ -40,57 +46,83 @@ class Checked(NamedTuple):
     failures: list[Finding]
 
 
-def check_rows(rows: Sequence[dict[str, Any]], checks: Checks) -> Checked:
+class Raw(NamedTuple):
+    """Rows as a typed frame, in which a value that is not text is null; and these values, by number of the row and column."""
+
+    frame: pl.DataFrame
+    foreign: dict[tuple[int, str], Any]
+
+
+def check_rows(raw: Raw, checks: Checks) -> Checked:
     """The rows that pass every check.
 
     Raises:
         DataError: if there are no rows, or more than ``checks.max_bad_rows`` of them fail; each failing one is listed with its
             file, number, column and reason.
     """
-    frame, failures = raw_frame(rows)
+    frame, failures = raw.frame, _foreign_values(raw)
     known = {(failure.number, failure.column) for failure in failures}
     known |= {(number, "pair") for number, column in known if column in ("chosen", "rejected")}
     failures += [f for f in schema_failures(frame, raw_schema(checks)) if (f.number, f.column) not in known]
-    failures = sorted(_own_faults(failures, rows))
+    failures = sorted(_own_faults(failures, raw))
     bad = {failure.number for failure in failures}
     if len(bad) > checks.max_bad_rows * frame.height:
         raise DataError(refusal(failures, len(bad), frame.height))
-    kept = frame.filter(~pl.col("number").is_in(sorted(bad)))
+    kept = frame.filter(~pl.col("number").is_in(sorted(bad))) if bad else frame
     if kept.is_empty():
         raise DataError(refusal(failures, len(bad), frame.height))
     return Checked(kept, failures)
 
 
-def _own_faults(failures: Sequence[Finding], rows: Sequence[dict[str, Any]]) -> list[Finding]:
+def _foreign_values(raw: Raw) -> list[Finding]:
+    found = []
+    for (number, column), value in raw.foreign.items():
+        row, reason = raw.frame.row(number, named=True), f"is a {type(value).__name__}, not text or chat messages"
+        found.append(Finding(number, row["file"], row["row"], column, reason))
+    return found
+
+
+def _own_faults(failures: Sequence[Finding], raw: Raw) -> list[Finding]:
     """The failures without those of a value that was copied from another column, in which it fails too."""
     failed = {(failure.number, failure.column) for failure in failures}
 
     def copied(failure: Finding) -> bool:
-        row = rows[failure.number]
-        origin = ORIGINS.get(row.get("shape", PROBLEM), "answer")
-        same = row.get(failure.column) == row.get(origin)
-        return failure.column in ORIGINS.values() and failure.column != origin and same and (failure.number, origin) in failed
+        row = raw.frame.row(failure.number, named=True)
+        origin = ORIGINS.get(row["shape"], "answer")
+        if failure.column not in ORIGINS.values() or failure.column == origin:
+            return False
+        one, other = (raw.foreign.get((failure.number, name), row[name]) for name in (failure.column, origin))
+        return one == other and (failure.number, origin) in failed
 
     return [failure for failure in failures if not copied(failure)]
 
 
-def raw_frame(rows: Sequence[dict[str, Any]]) -> Checked:
-    """Rows as a typed frame; a value that is not text is a failure, and null in the frame.
+def raw_frame(rows: Iterable[dict[str, Any]]) -> Raw:
+    """Rows, numbered from 0, as a frame.
 
     Raises:
         DataError: if there are none.
     """
-    if not rows:
+    frames: list[pl.DataFrame] = []
+    foreign: dict[tuple[int, str], Any] = {}
+    numbered = enumerate(rows)
+    while batch := list(islice(numbered, BATCH)):
+        wrong = {(n, name): row[name] for n, row in batch for name in TEXTS if not isinstance(row.get(name), str | None)}
+        foreign |= wrong
+        values = {
+            name: [None if (n, name) in wrong else row.get(name, DEFAULTS.get(name)) for n, row in batch] for name in RAW_TYPES
+        }
+        values["number"] = [n for n, _ in batch]
+        frames.append(_shared(pl.DataFrame(values, schema=RAW_TYPES)))
+    if not frames:
         raise DataError("the source has zero rows. Check data.source in the recipe.")
-    typed, failures = [], []
-    for number, row in enumerate(rows):
-        wrong = {name: row[name] for name in TEXTS if row.get(name) is not None and not isinstance(row[name], str)}
-        failures += [
-            Finding(number, row["file"], row["row"], name, f"is a {type(value).__name__}, not text or chat messages")
-            for name, value in wrong.items()
-        ]
-        typed.append({"part": 0, "shape": PROBLEM, **row, **dict.fromkeys(wrong), "number": number})
-    return Checked(pl.DataFrame(typed, schema=RAW_TYPES), failures)
+    return Raw(pl.concat(frames), foreign)
+
+
+def _shared(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame, in which columns that are the answer's copies take no memory of their own."""
+    copies = [name for name in ("demonstration", "chosen") if frame[name].equals(frame["answer"])]
+    return frame.with_columns(pl.col("answer").alias(name) for name in copies)
 
 
 def raw_schema(checks: Checks) -> pa.DataFrameSchema:
@@ -127,9 +159,12 @@ def _not_blank(name: str) -> pa.Check:
 
 
 def _ends_in_number(data: pa.PolarsData) -> pl.LazyFrame:
-    judged = pl.col(str(data.key)).map_elements(lambda text: number_after_hashes(text) is not None, return_dtype=pl.Boolean)
+    text: pl.Expr = pl.col(str(data.key))
+    plain = text.str.contains(PLAIN_ANSWER)
+    others = pl.when(plain).then(None).otherwise(text)
+    judged = others.map_elements(lambda answer: number_after_hashes(answer) is not None, return_dtype=pl.Boolean)
     frame: pl.LazyFrame = data.lazyframe
-    return frame.select(judged)
+    return frame.select(pl.when(plain).then(True).otherwise(judged))
 
 
 def number_after_hashes(answer: str) -> Fraction | None:

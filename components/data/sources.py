@@ -29,7 +29,7 @@ from ratchet.components.data.readers import (
     read_saved_dataset,
 )
 from ratchet.components.errors import DataError
-from ratchet.components.randomness import stream
+from ratchet.components.randomness import Streams
 from ratchet.components.recipe import (
     ChatLogs,
     Csv,
@@ -99,13 +99,13 @@ def _grouped(data: Data, source: Any) -> Any:
 
 def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str]) -> Iterator[Row]:
     derive = not (isinstance(source, JsonLines) and source.pairs is not None)
-    ask, answers = _asking(data), _answering(data, source, "answer" in needed)
+    ask, answers, streams = _asking(data), _answering(data, source, "answer" in needed), Streams()
     for file, (number, record) in islice(_records(source, data.seed), source.limit):
         row = raw_row({**record, **answers(record, file, number)}, source, ask(record, file, number))
         fields.note(record, row)
         own = own_columns(record, source, data)
         if derive and row["chosen"] is None and row["rejected"] is None:
-            row["chosen"], row["rejected"] = _derived_pair(data, row["answer"])
+            row["chosen"], row["rejected"] = _derived_pair(data, row["answer"], streams)
         yield {"file": file, "row": number, **row, **({"item": own} if own else {})}
     fields.check_columns(source, needed)
 
@@ -205,7 +205,7 @@ def _word_problem_rows(data: Data, source: WordProblems) -> Iterator[Row]:
         yield {"file": "word_problems", "row": number, **raw_row(row, GENERATED)}
 
 
-def _derived_pair(data: Data, answer: object) -> tuple[str | None, str | None]:
+def _derived_pair(data: Data, answer: object, streams: Streams) -> tuple[str | None, str | None]:
     """A near miss of a worked answer whose last line is ``#### N``: the same text with another final number."""
     if not isinstance(answer, str) or "####" not in answer:
         return None, None
@@ -214,7 +214,7 @@ def _derived_pair(data: Data, answer: object) -> tuple[str | None, str | None]:
         value = int(final.strip().replace(",", ""))
     except ValueError:
         return None, None
-    rng = stream(data.seed, f"derived_pair:{answer}")  # by content, so that the order of rows does not matter
+    rng = streams.stream(data.seed, f"derived_pair:{answer}")  # by content, so that the order of rows does not matter
     wrong = f"{work}#### {value + word_problems.near_miss(rng, value)}"
     swapped = rng.random() < data.pair_noise
     return (wrong, answer) if swapped else (answer, wrong)

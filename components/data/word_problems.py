@@ -59,7 +59,7 @@ def worked_answer(steps: Steps, error: int = 0) -> str:
 def near_miss(rng: np.random.Generator, value: int) -> int:
     """A small non-zero error that keeps an answer that is not negative from going negative."""
     errors = [e for e in (-10, -2, -1, 1, 2, 10) if value < 0 or value + e >= 0]
-    return int(rng.choice(errors))
+    return errors[int(rng.integers(0, len(errors)))]
 
 
 def generate(problems: int, max_operand: int, demo_noise: float, pair_noise: float, seed: int) -> Iterator[dict[str, str]]:

@@ -6,6 +6,7 @@ tokens; if its figures differed, training would silently use wrong importance ra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from heapq import nlargest
 from typing import Any
 
 import torch
@@ -122,8 +123,8 @@ def _plain(policy: Policy, prompt: list[int], completion: list[int]) -> torch.Te
 
 def longest_prompt(policy: Policy, rows: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of the longest prompt, among those of most characters; the sampler checks every one."""
-    longest = sorted(rows, key=lambda row: len(row["prompt"]))[-LONGEST:]
-    return max((len(policy.encode_row(row)) for row in longest), default=0)
+    longest = nlargest(LONGEST, enumerate(rows), key=lambda numbered: (len(numbered[1]["prompt"]), numbered[0]))
+    return max((len(policy.encode_row(row)) for _, row in longest), default=0)
 
 
 def check_context(policy: Policy, rows: Sequence[Mapping[str, Any]], max_new_tokens: int) -> None:

@@ -119,10 +119,12 @@ def compare(context: Context, old: str, new: str, fetch: Fetch) -> dict[str, Any
 
     A version of this recipe's data that neither cache nor remote has is rebuilt.
     """
-    from ratchet.components.data.difference import difference, read_tables
-    from ratchet.components.data.lengths import tokenizer
+    import polars as pl
 
-    split = tokenizer(context.recipe.data.length.tokenizer)
+    from ratchet.components.data.difference import difference, read_tables
+    from ratchet.components.data.lengths import token_counter
+
+    count = token_counter(context.recipe.data.length.tokenizer)
     versions, tables = [], []
     place = own_place(context.home, context.recipe)
     for name in (old, new):
@@ -131,7 +133,7 @@ def compare(context: Context, old: str, new: str, fetch: Fetch) -> dict[str, Any
             data = _found_or_made(context, place, pointer, workspace)
             versions.append({"name": name, "version": versioning.directory_md5(data)})
             tables.append(read_tables(data))
-    found = difference(tables[0], tables[1], lambda texts: [len(spans) for spans in split(texts)])
+    found = difference(tables[0], tables[1], lambda texts: count(pl.Series(texts, dtype=pl.String)))
     return {"old": versions[0], "new": versions[1], **found}
 
 

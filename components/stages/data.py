@@ -11,7 +11,7 @@ from ratchet.components.data.dvc_config import init_workspace
 from ratchet.components.data.pointers import POINTER, Place, added_rows, pinned_version, place_of, pointer_md5, write_pointer
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json, read_json_lines, write_json, write_text
+from ratchet.components.files import read_json, write_json, write_text
 from ratchet.components.home import Home
 from ratchet.components.recipe import Data, Recipe
 from ratchet.components.stages.results import STEPS, DataStage
@@ -130,7 +130,7 @@ def _restored(context: Context, place: Place, version: str) -> DataStage:
 
 
 def _restore(context: Context, place: Place, path: Path) -> None:
-    from ratchet.components.data.journal import profile
+    from ratchet.components.data.journal import profile, table_texts
     from ratchet.components.report.data import recalled, render
 
     with context.home.workspace("data") as workspace:
@@ -138,6 +138,6 @@ def _restore(context: Context, place: Place, path: Path) -> None:
         shutil.copytree(workspace / "data", path / "data")
         shutil.copy(workspace / POINTER, path / POINTER)
     counts = read_json(path / "data" / "summary.json")
-    tables = {name: read_json_lines(path / "data" / f"{name}.jsonl") for name in counts["rows"]}
+    tables = {name: table_texts(path / "data" / f"{name}.jsonl") for name in counts["rows"]}
     facts = {**profile(tables, context.recipe.data.length), **recalled(counts)}
     write_text(path / REPORT, render(context.recipe.name, pointer_md5(path / POINTER), facts))

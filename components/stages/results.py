@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from ratchet.components.data.pointers import POINTER, pointer_md5
 from ratchet.components.digests import weights_digest
-from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines
+from ratchet.components.files import files_below, policy_digest, read_json
 from ratchet.components.stages.stage import Stage, StageResult
+from ratchet.components.table import Table
 
 STEPS, FACTS = "steps.json", "facts.json"
 
@@ -35,9 +36,9 @@ class DataStage(StageResult):
         """{name, title, before, dropped, examples} of each step of preparation; none of a version that was restored."""
         return list(read_json(self.path / STEPS)) if STEPS in self.files else []
 
-    def table(self, name: str) -> list[dict[str, Any]]:
-        """Rows of one table of the version."""
-        return read_json_lines(self.path / "data" / f"{name}.jsonl")
+    def table(self, name: str) -> Table:
+        """Rows of one table of the version, each read when it is needed."""
+        return Table(self.path / "data" / f"{name}.jsonl")
 
     def fold_digest(self, fold: str) -> str:
         """sha256 of a sealed fold's table."""

@@ -35,7 +35,7 @@ def sealed_evaluation(
         chosen = set(items)
         places = {"": [row for row in data.table(fold) if row["id"] in chosen]}
         if guard:
-            places["guard"] = data.table("guard")
+            places["guard"] = list(data.table("guard"))
         wanted = [(place, Decoding.SAMPLED) for place in places]
         wanted += [(place, Decoding.GREEDY) for place in places if (place or "sealed") in greedy]
         return score(context, models, [Job(place, places[place], how, "sealed", seed) for place, how in wanted], path)[1]

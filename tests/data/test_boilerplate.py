@@ -10,12 +10,14 @@ import pytest
 
 from ratchet.components.data.boilerplate import divided
 from ratchet.components.data.contamination import overlaps
-from ratchet.components.data.duplicates import near_duplicates
+from ratchet.components.data.near_duplicates import near_duplicates
 from ratchet.components.data.prepare import prepare
+from ratchet.components.data.words import corpus_of
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json_lines
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Data, Decontaminate, NearDuplicates
+from tests.data import frames
 
 NOUNS = "pens cups hats keys maps nets oars pots rugs saws tins urns vans wigs yaks zips bags cars dogs eggs".split()  # noqa: SIM905
 VERBS = ["buys", "sells", "finds", "loses", "borrows", "lends", "paints", "counts", "packs", "ships", "drops", "keeps"]
@@ -70,8 +72,8 @@ def test_an_instruction_leaves_the_same_rows(tmp_path: Path, questions: list[str
 
 def test_an_instruction_in_the_middle_makes_no_two_rows_alike() -> None:
     prompts = {f"{n:04d}": f"Task {n}. {SYSTEM}\n\n{text}\nTask {n} ends." for n, text in enumerate(QUESTIONS)}
-    assert near_duplicates(prompts, NearDuplicates(), lambda identity: 1) == []
-    rows = [{"id": identity, "prompt": prompt} for identity, prompt in prompts.items()]
+    assert near_duplicates(frames.prompts(prompts), NearDuplicates()) == []
+    rows = frames.prompts(prompts)
     assert overlaps({"train": rows[:300], "dev": rows[300:]}, {}, Decontaminate()) == []
 
 
@@ -80,9 +82,9 @@ def test_near_duplicates_and_overlap_are_found_within_an_instruction(around: Cal
     texts = [question(n, 20) for n in range(400)]
     copies = [edited(text, 30) for text in texts[:5]]
     prompts = {f"{n:04d}": around(text, n) for n, text in enumerate([*texts, *copies])}
-    found = near_duplicates(prompts, NearDuplicates(), lambda identity: 1)
+    found = near_duplicates(frames.prompts(prompts), NearDuplicates())
     assert [(pair.dropped, pair.kept) for pair in found] == [(f"{400 + n:04d}", f"{n:04d}") for n in range(5)]
-    rows = [{"id": identity, "prompt": prompt} for identity, prompt in prompts.items()]
+    rows = frames.prompts(prompts)
     shared = overlaps({"train": rows[:400], "dev": rows[400:]}, {}, Decontaminate())
     assert [one.id for one in shared] == [f"{n:04d}" for n in range(5)]
 
@@ -92,20 +94,38 @@ def test_a_data_set_of_near_duplicates_is_still_one(rows: int) -> None:
     text = question(1, 60)  # two rows with one word edited in each share about 170 of 190 runs of 5 words
     places = stream(1, "edits").integers(0, 180, rows).tolist()
     prompts = {f"{n:04d}": edited(text, place, f"other{n}") for n, place in enumerate(places)}
-    assert len(prompts) - len(near_duplicates(prompts, NearDuplicates(), lambda identity: 1)) == 1
+    assert len(prompts) - len(near_duplicates(frames.prompts(prompts), NearDuplicates())) == 1
+
+
+def boilerplate(texts: list[list[str]]) -> list[list[tuple[bool, list[str]]]]:
+    """The parts of each text, as words."""
+    division = divided(corpus_of(texts))
+    return [
+        [(part.boilerplate, [text[place] for place in part.words]) for part in division.parts(number)]
+        for number, text in enumerate(texts)
+    ]
 
 
 def test_a_few_rows_share_no_boilerplate() -> None:
     # 20 rows are not more than 20, so what they share counts; of 21 it does not.
     texts = [["begin", "the", "same", "words", "in", "each", f"own{n}"] for n in range(21)]
-    assert [part.words for part in divided(texts[:20])[0]] == [(), tuple(texts[0]), ()]
-    assert [part.words for part in divided(texts)[0]] == [tuple(texts[0][:-1]), ("own0",), ()]
+    assert boilerplate(texts[:20])[0] == [(True, []), (False, texts[0]), (True, [])]
+    assert boilerplate(texts)[0] == [(True, texts[0][:-1]), (False, ["own0"]), (True, [])]
 
 
 def test_words_are_own_where_few_go_on_differently() -> None:
     # 98 of 100 rows go on with "third": after two words fewer than a fifth leave, after three all do.
     texts = [["first", "second", "third" if n > 1 else "else", str(n)] for n in range(100)]
-    assert [len(text[0].words) for text in divided(texts)][:3] == [0, 0, 3]
+    assert [len(text[0][1]) for text in boilerplate(texts)][:3] == [0, 0, 3]
+
+
+def test_words_between_own_words_are_boilerplate_in_the_texts_that_have_them() -> None:
+    shared = ["now", "think", "about", "each", "step", "first"]
+    texts = [[f"a{n}", f"b{n}", *(shared if n % 2 else []), f"c{n}"] for n in range(60)]
+    between = [(False, ["a1", "b1"]), (True, shared), (False, ["c1"])]
+    assert boilerplate(texts)[:2] == [[(True, []), (False, texts[0]), (True, [])], [(True, []), *between, (True, [])]]
+    division = divided(corpus_of(texts))
+    assert division.own_parts(range(2)).tolist() == [1, 1, 1, 2, 2, *[0] * 6, 3]
 
 
 ROWS = [{"question": text, "answer": f"#### {n}"} for n, text in enumerate(QUESTIONS)]

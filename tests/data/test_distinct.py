@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ratchet.components.data.distinct import asked_alike
 from ratchet.components.data.prepare import prepare
 from ratchet.components.files import read_json_lines
 from ratchet.components.recipe import Data, JsonLines, load_recipe
@@ -72,10 +71,6 @@ def test_a_preference_belongs_to_the_first_of_its_prompts_rows(tmp_path: Path) -
     found, _ = tables(tmp_path / "a", [*twins, pair], distinct=["db"])
     asked = [row for row in found if row["prompt"] == QUESTION["prompt"] and not row["table"].startswith("pairs")]
     assert sorted(row["item"]["db"] for row in asked) == ["bank", "shop"]
-
-
-def test_ids_that_ask_the_same_have_one_representative() -> None:
-    assert asked_alike({"a": "Why?", "b": "Why? ", "c": "why?"}) == {"a": "a", "b": "a", "c": "c"}
 
 
 SQL = "graders={right: {type: sql, database: 'dbs/{{item.db}}.sqlite', reference: '{{item.query}}'}}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.data.readers import parse_json_lines, read_csv
-from ratchet.components.data.schemas import check_rows
+from ratchet.components.data.schemas import check_rows, raw_frame
 from ratchet.components.data.sources import needed_columns, read_file, read_rows
 from ratchet.components.data.versioning import _failure, _reason
 from ratchet.components.errors import DataError, MissingExtraError
@@ -29,7 +29,7 @@ def message(call: Callable[[], Any]) -> str:
 
 
 def checked(data: Data) -> str:
-    return message(lambda: check_rows(list(read_rows(data)), data.checks))
+    return message(lambda: check_rows(raw_frame(read_rows(data)), data.checks))
 
 
 # A field that no row has

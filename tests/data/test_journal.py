@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import polars as pl
 import pytest
 
 from ratchet.components.data.journal import HIDDEN, Journal, answers, spread
@@ -38,7 +39,7 @@ def test_long_ranges_are_drawn_in_few_bins() -> None:
 
 
 def test_the_most_frequent_answers_come_first() -> None:
-    assert answers(["#### 5", "#### 6", "so\n#### 6"]) == {"count": 3, "distinct": 2, "top": [["6", 2], ["5", 1]]}
+    assert answers(pl.Series(["#### 5", "#### 6", "so\n#### 6"])) == {"count": 3, "distinct": 2, "top": [["6", 2], ["5", 1]]}
 
 
 @pytest.mark.parametrize(("dropped", "warned"), [(10, False), (11, True)])

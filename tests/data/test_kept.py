@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from ratchet.components.data.kept import MAX_BYTES, with_items
+from ratchet.components.data.kept import MAX_BYTES, Items
 from ratchet.components.data.prepare import prepare
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json, read_json_lines, tree_digests
@@ -20,6 +21,14 @@ Values = dict[str, Any]
 
 def rows(*items: Values | None) -> list[Values]:
     return [{"file": "f", "row": n, "shape": "problem", "item": item} for n, item in enumerate(items, 1)]
+
+
+def with_items(given: list[Values], data: Data) -> tuple[list[str | None], list[str], list[str]]:
+    """The items, the names of the columns kept, and the notes on others."""
+    items = Items(data)
+    texts = [row["item"] for row in items.texts(given)]
+    frame, names, notes = items.kept(pl.DataFrame({"item": pl.Series(texts, dtype=pl.String)}))
+    return frame["item"].to_list(), names, notes
 
 
 def problems(count: int, **columns: Callable[[int], Any]) -> list[Values]:
@@ -37,7 +46,7 @@ def prepared(data: Data, target: Path) -> list[Values]:
 def test_all_small_columns_stay_and_a_missing_value_is_null() -> None:
     found, names, notes = with_items(rows({"a": 1, "b": [True]}, {"a": None}, None), Data())
     assert names == ["a", "b"]
-    assert [json.loads(row["item"]) for row in found] == [{"a": 1, "b": [True]}, {"a": None, "b": None}, {"a": None, "b": None}]
+    assert [json.loads(text or "") for text in found] == [{"a": 1, "b": [True]}, {"a": None, "b": None}, {"a": None, "b": None}]
     assert notes == []
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.data.duplicates import normalise, place_of, prompt_ids
+from ratchet.components.data.duplicates import place_of, prompt_ids
 from ratchet.components.data.journal import Journal
+from ratchet.components.data.normal_form import normalise
 from ratchet.components.data.prepare import clean, prepare
 from ratchet.components.data.schemas import raw_frame
 from ratchet.components.errors import DataError

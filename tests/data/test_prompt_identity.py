@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.data.duplicates import normalise
+from ratchet.components.data.normal_form import normalise
 from ratchet.components.data.prepare import Prepared, prepare
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Data

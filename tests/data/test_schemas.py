@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ratchet.components.data.schemas import MAX_LISTED, check_rows
+from ratchet.components.data.schemas import MAX_LISTED, check_rows, raw_frame
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Checks
 
@@ -23,12 +23,12 @@ GOOD = {
 def refusal(*changes: dict[str, Any]) -> str:
     """The message about good rows with these changes, numbered from 1."""
     with pytest.raises(DataError) as caught:
-        check_rows([{**GOOD, "row": number, **change} for number, change in enumerate(changes, 1)], Checks())
+        check_rows(raw_frame({**GOOD, "row": number, **change} for number, change in enumerate(changes, 1)), Checks())
     return str(caught.value)
 
 
 def passed(rows: list[dict[str, Any]], **checks: Any) -> pl.DataFrame:
-    return check_rows(rows, Checks(**checks)).frame
+    return check_rows(raw_frame(rows), Checks(**checks)).frame
 
 
 def test_good_rows_pass_unchanged() -> None:
@@ -115,7 +115,7 @@ def test_equal_sides_of_a_pair_are_no_preference() -> None:
 
 def test_up_to_the_threshold_failing_rows_are_dropped_and_listed() -> None:
     rows = [{**GOOD, "row": n, "prompt": None if n == 4 else "q"} for n in range(1, 11)]
-    checked = check_rows(rows, Checks(max_bad_rows=0.1))
+    checked = check_rows(raw_frame(rows), Checks(max_bad_rows=0.1))
     assert checked.frame["row"].to_list() == [1, 2, 3, 5, 6, 7, 8, 9, 10]
     assert [str(failure) for failure in checked.failures] == ["problems.jsonl, row 4: prompt: null value"]
 
@@ -123,17 +123,17 @@ def test_up_to_the_threshold_failing_rows_are_dropped_and_listed() -> None:
 def test_above_the_threshold_the_data_are_refused() -> None:
     rows = [{**GOOD, "prompt": None if n < 2 else "q"} for n in range(10)]
     with pytest.raises(DataError, match="2 checks failed, in 2 of 10 rows"):
-        check_rows(rows, Checks(max_bad_rows=0.1))
+        check_rows(raw_frame(rows), Checks(max_bad_rows=0.1))
 
 
 def test_no_threshold_lets_all_rows_go() -> None:
     with pytest.raises(DataError, match="in 1 of 1 rows"):
-        check_rows([{**GOOD, "prompt": None}], Checks(max_bad_rows=1.0))
+        check_rows(raw_frame([{**GOOD, "prompt": None}]), Checks(max_bad_rows=1.0))
 
 
 def test_a_row_with_two_faults_counts_once() -> None:
     rows = [{**GOOD, "prompt": 5, "answer": "none"}, *[GOOD] * 9]
-    assert check_rows(rows, Checks(max_bad_rows=0.1)).frame.height == 9
+    assert check_rows(raw_frame(rows), Checks(max_bad_rows=0.1)).frame.height == 9
 
 
 @pytest.mark.parametrize(
@@ -149,4 +149,4 @@ def test_a_row_with_two_faults_counts_once() -> None:
 )
 def test_the_recipe_decides_what_an_answer_must_be(answers: Any, answer: str | None, good: bool) -> None:
     rows = [{**GOOD, "answer": answer}, *[{**GOOD, "answer": "#### 1"}] * 9]
-    assert len(check_rows(rows, Checks(answers=answers, max_bad_rows=0.5)).failures) == (0 if good else 1)
+    assert len(check_rows(raw_frame(rows), Checks(answers=answers, max_bad_rows=0.5)).failures) == (0 if good else 1)

@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.components.data.duplicates import place_of, with_ids
 from ratchet.components.data.schemas import raw_frame
-from ratchet.components.data.splits import check_groups, check_tables, split_key, split_of, split_tables
+from ratchet.components.data.splits import check_groups, check_tables, split_key, split_of, split_tables, with_tables
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Split
 
@@ -17,7 +17,8 @@ SPLIT = Split()
 
 def frame(*rows: dict[str, Any]) -> pl.DataFrame:
     base = {"file": "f", "answer": "#### 5", "demonstration": "#### 5"}
-    return with_ids(raw_frame([{**base, "row": number, **row} for number, row in enumerate(rows, 1)]).frame)
+    raw = raw_frame({**base, "row": number, **row} for number, row in enumerate(rows, 1)).frame
+    return with_tables(with_ids(raw), SPLIT)
 
 
 def prompt_in(table: str) -> str:
@@ -26,7 +27,7 @@ def prompt_in(table: str) -> str:
 
 
 def sizes(*rows: dict[str, Any]) -> dict[str, int]:
-    return {name: len(found) for name, found in split_tables(frame(*rows), SPLIT).tables.items() if found}
+    return {name: len(found) for name, found in split_tables(frame(*rows), SPLIT).tables.items() if len(found)}
 
 
 PAIR = {"shape": "pair", "chosen": "x", "rejected": "y"}
@@ -43,7 +44,7 @@ def test_shares_of_the_prompts_are_those_of_the_recipe() -> None:
 
 def test_a_row_without_a_pair_is_no_preference() -> None:
     tables = split_tables(frame(*[{"prompt": str(n)} for n in range(100)]), SPLIT).tables
-    assert tables["pairs_train"] == tables["pairs_heldout"] == []
+    assert tables["pairs_train"].is_empty() and tables["pairs_heldout"].is_empty()
     assert sum(map(len, tables.values())) == 100
 
 
@@ -61,7 +62,7 @@ def test_preferences_of_a_training_prompt_train_the_reward_too() -> None:
 def test_preferences_of_an_evaluated_prompt_are_not_used(table: str) -> None:
     prompt = {"prompt": prompt_in(table)}
     found = split_tables(frame(prompt, {**prompt, **PAIR}), SPLIT)
-    assert {name: len(rows) for name, rows in found.tables.items() if rows} == {table: 1}
+    assert {name: len(rows) for name, rows in found.tables.items() if len(rows)} == {table: 1}
     assert found.unused_pairs == 1
 
 
@@ -72,7 +73,7 @@ def test_a_preference_without_a_problem_is_a_prompt_too() -> None:
 def test_rows_of_a_group_stay_together_and_where_they_were() -> None:
     rows = [{"prompt": str(n), "group": f"g{n % 7}"} for n in range(70)]
     tables = split_tables(frame(*rows), SPLIT).tables
-    places = {(row["group"], name) for name, found in tables.items() for row in found}
+    places = {(row["group"], name) for name, found in tables.items() for row in found.to_dicts()}
     assert places == {(f"g{n}", split_of(split_key("", f"g{n}"), SPLIT).replace("pairs_train", "train")) for n in range(7)}
 
 
@@ -83,12 +84,12 @@ def test_a_prompt_in_two_groups_is_refused_by_its_places() -> None:
 
 def test_a_prompt_in_two_tables_is_refused_by_its_id() -> None:
     with pytest.raises(DataError, match="two splits: leak"):
-        check_tables({"train": [{"id": "leak"}], "dev": [{"id": "leak"}, {"id": "fine"}]})
+        check_tables({"train": pl.DataFrame({"id": ["leak"]}), "dev": pl.DataFrame({"id": ["leak", "fine"]})})
 
 
 @pytest.mark.parametrize(("one", "other", "fine"), [("train", "pairs_train", True), ("train", "pairs_heldout", False)])
 def test_a_prompt_may_train_policy_and_reward_but_not_validate(one: str, other: str, fine: bool) -> None:
-    tables = {one: [{"id": "p"}], other: [{"id": "p"}]}
+    tables = dict.fromkeys((one, other), pl.DataFrame({"id": ["p"]}))
     if fine:
         check_tables(tables)
     else:

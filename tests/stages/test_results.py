@@ -16,7 +16,7 @@ from tests.stages.by_hand import REPORT, context_of, data_stage, problem, reward
 def test_a_dataset_is_known_by_its_pointer_and_read_table_by_table(tmp_path: Path) -> None:
     data = data_stage(tmp_path, version="a" * 32, train=2, sealed_0=1)
     assert data.version == "a" * 32 + ".dir"
-    assert data.table("train") == [problem(0), problem(1)]
+    assert list(data.table("train")) == [problem(0), problem(1)]
     assert data.fold_digest("sealed_0") == file_digest(tmp_path / "data" / "sealed_0.jsonl")
     with pytest.raises(KeyError, match="sealed_1"):
         data.fold_digest("sealed_1")
