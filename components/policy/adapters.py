@@ -20,6 +20,7 @@ class Reference:
 
     policy: Policy
     scope: Callable[[], AbstractContextManager[object]] = nullcontext
+    together: Callable[[], AbstractContextManager[object]] = nullcontext  # around scopes; all ranks must enter it at once
 
     def completion_log_probs(self, groups: Sequence[Group]) -> list[float]:
         """Log-prob of each completion as a whole, in the order of the groups."""

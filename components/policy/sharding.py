@@ -38,10 +38,10 @@ def one_token(device: torch.device) -> PackedRows:
 
 
 def sharded_reference(policy: Policy) -> Reference:
-    """A reference of which each rank holds a part; all ranks must enter its scope together."""
+    """A reference of which each rank holds a part."""
     scorer = Scorer(policy.model.requires_grad_(False))
     shard(scorer, policy.low_precision, lambda: scorer(one_token(policy.model.device)))
-    return Reference(policy, partial(whole, scorer))
+    return Reference(policy, together=partial(whole, scorer))
 
 
 def shard(module: nn.Module, low_precision: bool, call: Callable[[], object]) -> None:

@@ -1,6 +1,7 @@
 """The dev evaluation of a training run: the gold, and as proxy the training reward, on the same samples."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -54,7 +55,8 @@ def dev_evaluation(
         return list(zip(as_rows(results), proxies, strict=True))
 
     def evaluate(policy: Policy) -> DevResult:
-        found = ranks.dealt(rows, partial(measured, policy))
+        with nullcontext() if reference is None else reference.together():  # also a rank that has no row
+            found = ranks.dealt(rows, partial(measured, policy))
         results, proxies = [ItemResult(**row) for row, _ in found], [proxy for _, proxy in found]
         figures = summarise(results)
         judged = [(result.score, proxy) for result, proxy in zip(results, proxies, strict=True) if result.score is not None]

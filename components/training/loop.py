@@ -324,7 +324,7 @@ class Trainer:
 
         if self.reference is not None:
             of_the_actor = whole(self.actor) if self.actor.adapter is not None else nullcontext()
-            with phases("reference"), of_the_actor, self.reference.scope():
+            with phases("reference"), of_the_actor, self.reference.together(), self.reference.scope():
                 scored = Scored(reference_log_probs=matrix(reference_log_probs))
         # The weights change only after the forward pass of the one update, so that pass can score for the correction too;
         # a KL in the reward needs the scores before it.

@@ -71,7 +71,8 @@ class ActorObjective:
         # normaliser. NaN is not left out: it must be seen.
         taught = data.train.kl == "loss" or actor.value_head is not None
         self.needed = ((by_group != 0) | taught).tolist()
-        self.sampled: Tensor | None = data.rollouts.log_probs.to(self.experience.mask.device)
+        self.sampled = data.rollouts.log_probs.to(self.experience.mask.device)
+        self.first: Sequence[int] | None = None  # the minibatch before whose step the weights are those that sampled
 
     def backward(self, prompts: Sequence[int]) -> Means | None:
         """Add the gradient of a minibatch; returns its figures, or None if there was nothing to learn."""
@@ -84,16 +85,17 @@ class ActorObjective:
         device = policy.model.device
         weights = self.data.weights(prompts, train.loss.normaliser).to(device)
         value_weights = self.data.weights(prompts, "token_mean").to(device)
+        if self.first is None:
+            self.first = prompts  # this very list: it is given again if memory runs out, on this rank or another
         flat, ranks = flat_rows(policy), self.data.ranks
         with half_products(self.module, policy.low_precision and not ranks.sharded):
             for batch in micro_batches(self.data.rollouts, active, self.micro_tokens, device, flat, ranks):
                 noted = Means() if batch.padding else figures
-                loss = self._loss(batch, weights, value_weights, noted)
+                loss = self._loss(batch, weights, value_weights, noted, sampler=self.first is prompts)
                 (loss * 0.0 if batch.padding else loss).backward()  # type: ignore[no-untyped-call]
                 noted.add("loss", loss, 0.0)  # sums stay on the device: no wait per micro-batch
-        if self.sampled is not None:
+        if self.first is prompts:
             figures.count(dict.fromkeys(MISMATCH, float(counted)))
-            self.sampled = None  # the weights are about to change: later minibatches differ by the update too
         figures.count({"loss": 1.0, "approx_kl": float(counted)})
         if self.experience.corrected_by_the_update:
             figures.count({CORRECTION: float(counted)})
@@ -101,12 +103,17 @@ class ActorObjective:
         figures.count(dict.fromkeys(CLIP_RATIOS, float(self.data.mask_of(prompts).sum())))
         return figures
 
-    def _loss(self, batch: MicroBatch, weights: Tensor, value_weights: Tensor, figures: Means) -> Tensor:
-        """A micro-batch's part of the minibatch's loss."""
+    def _loss(self, batch: MicroBatch, weights: Tensor, value_weights: Tensor, figures: Means, sampler: bool) -> Tensor:
+        """A micro-batch's part of the minibatch's loss.
+
+        Args:
+            sampler: whether to note how far the sampler is.
+        """
         train = self.data.train
         with self.module.policy.autocast():
             log_probs, values = self.module(batch, train.sampling.temperature)
-        self._note_mismatch(batch, log_probs.detach(), figures)
+        if sampler:
+            self._note_mismatch(batch, log_probs.detach(), figures)
         loss = (self._policy_loss(batch, log_probs, figures) * batch.take(weights)).sum()
         if values is None:
             return loss
@@ -117,8 +124,6 @@ class ActorObjective:
 
     def _note_mismatch(self, batch: MicroBatch, log_probs: Tensor, figures: Means) -> None:
         """How far the sampler is from the trainer under the weights that sampled: over the first minibatch's own tokens."""
-        if self.sampled is None:
-            return
         own, sampled = batch.take(self.experience.mask), batch.take(self.sampled)
         for name, value in zip(MISMATCH, ((sampled - log_probs).abs(), k3(sampled, log_probs)), strict=True):
             figures.add(name, torch.where(own, value, 0.0).sum(), 0.0)

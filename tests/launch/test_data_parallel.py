@@ -11,9 +11,12 @@ from torch.distributed.tensor import DTensor
 from torch.testing import assert_close
 
 from ratchet.components.errors import RanksDifferError
+from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.sharding import sharded_reference
 from ratchet.components.ranks import Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
+from ratchet.components.training.dev_evaluation import dev_evaluation
 from ratchet.components.training.events import Committed
 from ratchet.components.training.experience import Scored, build_experience
 from ratchet.components.training.micro_batches import dealt
@@ -23,7 +26,7 @@ from ratchet.components.training.update import run_update
 from tests.ranks import on_ranks
 from tests.tiny_models import tiny_policy
 from tests.training.rollouts import sampled
-from tests.training.toy import build, everything, finish, setting, short
+from tests.training.toy import ROWS, build, digits, everything, finish, setting, short
 
 LIMIT = 8
 REWARDS = [1.0, 0.0, 0.5, 0.0, 1.0, 0.25]
@@ -203,3 +206,37 @@ def drifting(ranks: Ranks, root: Path) -> str:
 def test_a_rank_whose_weights_differ_ends_the_run_before_a_checkpoint(tmp_path: Path) -> None:
     assert all("differ between the ranks" in said for said in on_ranks(2, drifting, tmp_path))
     assert [path.name for path in sorted(tmp_path.glob("step_*"))] == ["step_000000"]
+
+
+def short_of_memory(ranks: Ranks, root: Path) -> list[Mapping[str, float]]:
+    """The second rank runs out of memory in its first minibatch."""
+    trainer = build(setting(root, short(steps=2, epochs=1, prompts=4), ranks=ranks))
+    forward, failed = trainer.actor.forward, []
+
+    def once(*arguments: Any) -> Any:
+        if ranks.rank == 1 and torch.is_grad_enabled() and not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return forward(*arguments)
+
+    trainer.actor.forward = once  # type: ignore[method-assign]
+    return [dict(metrics.values) for metrics in finish(trainer)]
+
+
+@pytest.mark.slow
+def test_where_one_rank_runs_out_of_memory_all_take_smaller_micro_batches(tmp_path: Path) -> None:
+    first, second = on_ranks(2, short_of_memory, tmp_path)
+    assert [without_times(figures) for figures in first] == [without_times(figures) for figures in second]
+    assert first[1]["micro_tokens"] == 8192
+    assert first[1]["mismatch/log_prob_mean_abs"] < 1e-5
+
+
+def evaluated(ranks: Ranks) -> dict[str, float]:
+    reference = sharded_reference(tiny_policy(seed=1)) if ranks.size > 1 else Reference(tiny_policy(seed=1))
+    limits: dict[str, Any] = {"seed": 1, "max_new_tokens": 4, "temperature": 1.0}
+    return dict(dev_evaluation(ROWS[:1], digits, reference, **limits, gold=digits, ranks=ranks)(tiny_policy()).figures)
+
+
+@pytest.mark.slow
+def test_a_rank_without_a_dev_item_gathers_the_reference_for_the_others() -> None:
+    assert on_ranks(2, evaluated) == on_ranks(1, evaluated) * 2
