@@ -73,7 +73,7 @@ def test_limits_are_those_of_the_plans() -> None:
     assert scaling_plan(subject(), limits.rollouts_from).rollout_share > 0.5
 
 
-def test_a_rank_has_a_prompt_of_every_minibatch() -> None:
+def test_minibatches_of_one_prompt_leave_other_ranks_idle() -> None:
     assert limits_of(subject("0.5B", "train.minibatches=128")).useful == 1
 
 
