@@ -65,6 +65,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         stages=[StageManifest(name=stage.name, key=stage.key, files=stage.files) for stage in recorded],
         metrics=train.figures(train.facts.best_step),
         exact=train.facts.exact,
+        engine=train.facts.engine,
         memory=train.facts.memory,
     )
 
