@@ -180,7 +180,7 @@ def by_name(**load: Any) -> dict[tuple[str, str], int]:
 def test_a_share_is_divided_and_layers_are_gathered(low: bool) -> None:
     """Embeddings and two layers; the embeddings' gradient, also in fp32; all weights to draw with."""
     everything: dict[str, Any] = {"low": low, "critic": True, "reference": "held", "reward_parameters": 9}
-    whole, shared = by_name(**everything), by_name(**everything, shards=4)
+    whole, shared = by_name(**everything), by_name(**everything, shards=3)
     width = 2 if low else 4
     assert {key: shared.pop(key) for key in shared.keys() - whole.keys()} == {
         ("rollout", "gathered weights"): width * 2000,
@@ -191,11 +191,12 @@ def test_a_share_is_divided_and_layers_are_gathered(low: bool) -> None:
     changed = {name: (whole[phase, name], size) for (phase, name), size in shared.items() if size != whole[phase, name]}
     activations = {"activations", "critic's activations"} if low else set()  # of layers that are not compiled
     assert changed.keys() == (DIVIDED if low else DIVIDED - {"bf16 copy of the critic"}) | activations
-    assert all(size == -(-before // 4) for name, (before, size) in changed.items() if name in DIVIDED)
+    assert all(size == -(-before // 3) for name, (before, size) in changed.items() if name in DIVIDED)
 
 
 def test_an_adapter_has_no_large_gradient_to_sum() -> None:
-    assert ("update", "gradients being summed") not in by_name(low=True, shards=4, trained=100)
+    gathered = by_name(low=True, shards=4, trained=100).keys() - by_name(low=True, trained=100).keys()
+    assert gathered == {("rollout", "gathered weights"), ("update", "gathered layers")}
 
 
 def test_sharded_layers_save_what_eager_ones_do_without_a_mask() -> None:

@@ -152,10 +152,9 @@ def scaling_plan(subject: Subject, workers: int, nodes: int | None = None) -> Sc
 
 
 def limits_of(subject: Subject) -> Limits:
-    """Tries one rank, two, four and so on, as long as each rank has a prompt of every minibatch."""
+    """Tries one rank, two, four and so on, as long as each has a prompt."""
     train = subject.recipe.train
-    most = (train.prompts // train.minibatches).bit_length()
-    plans = [scaling_plan(subject, 2**power) for power in range(most)]
+    plans = [scaling_plan(subject, 2**power) for power in range(train.prompts.bit_length())]
     first = next((plan.cluster.workers for plan in plans if plan.memory.plan.fits), 1)
     return Limits(
         full_slots=max(1, train.prompts * train.group_size // SLOTS),
