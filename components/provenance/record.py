@@ -12,6 +12,7 @@ from ratchet.components.provenance.lineage import (
     DIFFERENCE,
     FILE,
     Dataset,
+    Launched,
     Lineage,
     Machine,
     RewardParent,
@@ -66,6 +67,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         metrics=train.figures(train.facts.best_step),
         exact=train.facts.exact,
         memory=train.facts.memory,
+        launch=None if train.facts.launch is None else Launched(**train.facts.launch),
     )
 
 
