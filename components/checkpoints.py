@@ -13,36 +13,73 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import PausedError, StoreError
 from ratchet.components.files import commit_directory, read_json, verify_directory, write_json
 from ratchet.components.pretrained import not_finite
+from ratchet.components.ranks import ONE, Ranks
+from ratchet.components.shard_files import in_shards_like, load_shards, names_in, own_part, read_whole, save_shards
 
 Tensors = Mapping[str, Tensor]
 Modules = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
+MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's
 BYTES_PER_SECOND = 2e8  # of a slow disk, until a commit was timed
 INTERRUPTED = "training was interrupted after a checkpoint. Run it again to resume from there."
 
 
 def save_checkpoint(
-    root: Path, step: int, modules: Modules, state: Mapping[str, Any], others: Mapping[str, Tensors] | None = None
+    root: Path,
+    step: int,
+    modules: Modules,
+    state: Mapping[str, Any],
+    others: Mapping[str, Tensors] | None = None,
+    ranks: Ranks = ONE,
 ) -> Path:
     """Commit ``root/step_<step>``: each module's trained weights and optimiser moments, and the JSON state.
 
     Args:
         others: weights that no optimiser trains, for :func:`weights_of`.
+        ranks: all of them must call it. The first writes everything; or each its shards, and the first commits.
     """
+    shards = root / f".shards.step_{step:06d}"
+    if ranks.sharded:
+        _save_shards(shards, modules, ranks)
 
     def write(path: Path) -> None:
-        for name, (module, optimizer) in modules.items():
-            save_file(trained_state(module), path / f"{name}.safetensors")
-            save_file(_optimizer_tensors(optimizer), path / f"{name}.optimizer.safetensors")
+        if ranks.sharded:
+            for folder in shards.iterdir():
+                folder.rename(path / folder.name)
+        else:
+            _save_modules(path, modules)
         for name, tensors in (others or {}).items():
             save_file(dict(tensors), path / f"{name}.safetensors")
         write_json(path / "state.json", {"step": step, **state})
 
-    return commit_directory(root / f"step_{step:06d}", write, {"step": step})
+    target = root / f"step_{step:06d}"
+    if ranks.first:
+        commit_directory(target, write, {"step": step})
+        shutil.rmtree(shards, ignore_errors=True)
+    ranks.barrier()
+    return target
+
+
+def _save_modules(path: Path, modules: Modules) -> None:
+    for name, (module, optimizer) in modules.items():
+        save_file(trained_state(module), path / f"{name}.safetensors")
+        save_file(_moments(module, optimizer), path / f"{name}.optimizer.safetensors")
+
+
+def _save_shards(folder: Path, modules: Modules, ranks: Ranks) -> None:
+    """All ranks' shards, in a directory that is not yet a checkpoint."""
+    if ranks.first:
+        shutil.rmtree(folder, ignore_errors=True)  # a killed process may have left one
+    ranks.barrier()
+    for name, (module, optimizer) in modules.items():
+        save_shards(trained_state(module), folder / name)
+        save_shards(_moments(module, optimizer), folder / f"{name}.optimizer")
+    ranks.barrier()
 
 
 def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
@@ -69,8 +106,8 @@ def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], 
             check(state)
         # Weights before moments: load_weights checks that the checkpoint is of this model.
         for name, (module, optimizer) in modules.items():
-            load_weights(module, load_file(path / f"{name}.safetensors"))
-            _restore_optimizer(optimizer, _finite(load_file(path / f"{name}.optimizer.safetensors")))
+            load_weights(module, _tensors(path / name, trained_state(module)))
+            _restore_moments(module, optimizer, _finite(_tensors(path / f"{name}.optimizer", _room(module))))
         return state
     if committed or any(root.glob("corrupt.*")):
         raise StoreError(f"no checkpoint in {root} is complete. Delete that directory to train from the start.")
@@ -114,8 +151,7 @@ def weights_of(root: Path, step: int, name: str) -> dict[str, Tensor]:
         StoreError: if the checkpoint is damaged.
     """
     verify_directory(root / f"step_{step:06d}")
-    weights: dict[str, Tensor] = load_file(root / f"step_{step:06d}" / f"{name}.safetensors")
-    return weights
+    return _tensors(root / f"step_{step:06d}" / name, {})
 
 
 def load_weights(module: nn.Module, weights: Tensors) -> None:
@@ -130,11 +166,25 @@ def load_weights(module: nn.Module, weights: Tensors) -> None:
     if strangers:
         names = f"{len(strangers)} tensors, the first {strangers[0]}"
         raise StoreError(f"a checkpoint belongs to another model ({names}). Delete it to train from the start.")
-    module.load_state_dict(_finite(weights), strict=False)
+    own = module.state_dict()
+    module.load_state_dict({name: in_shards_like(own[name], tensor) for name, tensor in _finite(weights).items()}, strict=False)
+
+
+def _tensors(place: Path, room: Tensors) -> dict[str, Tensor]:
+    """The tensors saved at ``place``: as one file, or in shards; shards are read into ``room`` if that is in shards too."""
+    if not place.is_dir():
+        whole: dict[str, Tensor] = load_file(place.with_name(f"{place.name}.safetensors"))
+        return whole
+    if not any(isinstance(tensor, DTensor) for tensor in room.values()):
+        return read_whole(place)
+    found = names_in(place)
+    kept = {name: tensor for name, tensor in room.items() if name in found}
+    load_shards(kept, place)
+    return kept
 
 
 def _finite(tensors: Tensors) -> Tensors:
-    wrong = not_finite(tensors)
+    wrong = not_finite({name: own_part(tensor) for name, tensor in tensors.items()})
     if wrong:
         names = f"{len(wrong)} tensors, the first {wrong[0]}"
         raise StoreError(f"a checkpoint contains NaN or infinity ({names}). Delete it to train from the previous one.")
@@ -143,26 +193,32 @@ def _finite(tensors: Tensors) -> Tensors:
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
     """The module's state without frozen parameters and second names of tied tensors (which safetensors refuses)."""
-    frozen = {name for name, parameter in module.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
-    seen: set[int] = set()
-    kept = {}
-    for name, tensor in module.state_dict().items():
-        if name not in frozen and tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
-            kept[name] = tensor.contiguous()
-    return kept
+    every, first = dict(module.named_parameters(remove_duplicate=False)), dict(module.named_parameters())
+    left_out = {name for name, parameter in every.items() if name not in first or not parameter.requires_grad}
+    return {name: tensor.contiguous() for name, tensor in module.state_dict().items() if name not in left_out}
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{number}.{name}": value for number, values in state.items() for name, value in values.items()}
+def _moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state, by the parameter's name and its own: ``layers.0.weight.exp_avg``."""
+    known = [(name, optimizer.state.get(parameter, {})) for name, parameter in module.named_parameters()]
+    return {f"{name}.{key}": value for name, values in known for key, value in values.items()}
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+def _room(module: nn.Module) -> dict[str, Tensor]:
+    """Tensors into which AdamW's state can be read, cut as the parameters are; nothing for whole parameters."""
+    cut = [(name, p) for name, p in module.named_parameters() if p.requires_grad and isinstance(p, DTensor)]
+    steps = {f"{name}.step": torch.zeros(1) for name, _ in cut}
+    return steps | {f"{name}.{moment}": torch.zeros_like(p) for name, p in cut for moment in MOMENTS}
+
+
+def _restore_moments(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    places = {p: place for place, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
+    for name, parameter in module.named_parameters():
+        own = {key: tensors[f"{name}.{key}"] for key in ("step", *MOMENTS) if f"{name}.{key}" in tensors}
+        if own:
+            moments = {key: in_shards_like(parameter, own[key]) for key in MOMENTS}
+            state[places[parameter]] = {"step": own["step"].reshape(()), **moments}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

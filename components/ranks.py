@@ -31,6 +31,7 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
+    sharded: bool = False  # each holds a part of every weight
 
     @property
     def first(self) -> bool:
@@ -96,8 +97,11 @@ class Ranks:
                 tensor.copy_(total.view_as(tensor))
 
     def add_up_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace each gradient by its sum over the ranks; one that no rank has stays absent."""
-        if self.size == 1:
+        """Replace each gradient by its sum over the ranks; one that no rank has stays absent.
+
+        The backward pass of sharded weights has added them up already.
+        """
+        if self.size == 1 or self.sharded:
             return
         have = torch.tensor([float(parameter.grad is not None) for parameter in parameters])
         dist.all_reduce(have)
@@ -110,6 +114,7 @@ class Ranks:
     def check_equal(self, module: nn.Module, state: str) -> None:
         """
         Args:
+            module: each rank's copy; shards are not compared.
             state: a digest of what else must be equal.
 
         Raises:
@@ -117,7 +122,8 @@ class Ranks:
         """
         if self.size == 1:
             return
-        own = {name: fingerprint(parameter) for name, parameter in module.named_parameters()} | {"the run's progress": state}
+        copies = {} if self.sharded else dict(module.named_parameters())
+        own = {name: fingerprint(parameter) for name, parameter in copies.items()} | {"the run's progress": state}
         first, *others = (json.loads(found) for found in self.exchange(json.dumps(own).encode()))
         wrong = sorted({name for other in others for name in first.keys() | other.keys() if first.get(name) != other.get(name)})
         if wrong:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from ratchet.components.ranks import ONE, joined
@@ -21,10 +22,14 @@ def on_ranks(size: int, work: Callable[..., Result], *arguments: Any) -> list[Re
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(size, mp_context=spawned) as pool:
-        started = [pool.submit(_rank, rank, size, port, work, arguments) for rank in range(size)]
-        return [future.result() for future in started]
+    started = [_process(rank, size).submit(_rank, rank, size, port, work, arguments) for rank in range(size)]
+    return [future.result() for future in started]
+
+
+@cache
+def _process(rank: int, size: int) -> ProcessPoolExecutor:
+    """It stays for other tests, because importing takes longer than the work, and stays this rank: torch caches where it is."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _rank(rank: int, size: int, port: int, work: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:

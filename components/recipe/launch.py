@@ -12,13 +12,15 @@ HOST_AND_PORT = re.compile(r"^[A-Za-z0-9.\[\]:-]+:\d{1,5}$")
 
 
 class Launch(Section):
-    """What starts training: the run itself, torchrun, or Ray Train. Each rank is a process with a copy of the policy."""
+    """What starts training: the run itself, torchrun, or Ray Train. Each rank is a process."""
 
     kind: Literal["process", "torchrun", "ray"] = "process"  # process: the run's own; ray needs the extra ray
     workers: Count = 1  # ranks of all nodes together; on GPUs one per GPU
     nodes: Count = 1  # of torchrun: machines that share the project's folder; Ray places its workers itself
     # host:port at which torchrun's nodes meet; or, or auto, of the Ray cluster that this machine is in; null: this machine
     address: str | None = None
+    # replicated: each rank has a copy of everything; sharded: a part of it (FSDP2); auto: sharded if a copy does not fit
+    weights: Literal["auto", "replicated", "sharded"] = "auto"
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Launch":
@@ -38,10 +40,10 @@ class Launch(Section):
         return self
 
     def _refuse_more_than_one_process(self) -> None:
-        if (self.workers, self.nodes, self.address) != (1, 1, None):
+        if (self.workers, self.nodes, self.address, self.weights) != (1, 1, None, "auto"):
             raise ValueError(
-                "kind: process trains in one process, and launch asks for more; use kind: torchrun, or remove workers, nodes "
-                "and address"
+                "kind: process trains in one process, and launch asks for more; use kind: torchrun, or remove workers, nodes, "
+                "address and weights"
             )
 
     def _check_nodes(self) -> None:

@@ -1,7 +1,7 @@
 """The training of the stage *train*: one function for the run's own process and for each rank of a job."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,12 +102,13 @@ class Training:
         from ratchet.components.training.progress import sampled_rows, training_history
 
         checkpoints, progress = self.trainer.setting.checkpoints, self.trainer.progress
-        _save_kept(self.trainer, partial(self.load, device=torch.device("cpu")), path)
-        _save(self.trainer, path)
+        on_host = partial(self.load, device=torch.device("cpu"))
+        _save_kept(self.trainer, on_host, path)
+        _save(self.trainer, on_host, path)
         history = training_history(checkpoints)
         write_json_lines(path / "metrics.jsonl", [{"step": step, "values": values} for step, values in history])
         write_json_lines(path / "samples.jsonl", sampled_rows(checkpoints))
-        launch = {"kind": self.recipe.launch.kind, "ranks": self.ranks.size} if self.ranks.size > 1 else None
+        launch = {"kind": self.recipe.launch.kind, "ranks": self.ranks.size, "sharded": self.ranks.sharded}
         return TrainingFacts(
             algorithm=self.recipe.train.algorithm,
             k=self.recipe.train.group_size,
@@ -117,7 +118,7 @@ class Training:
             stop=progress.stop and progress.stop._asdict(),
             exact=progress.exact,
             memory=self.plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
-            launch=launch,
+            launch=launch if self.ranks.size > 1 else None,
         )
 
     def save_with_facts(self, path: Path) -> None:
@@ -147,6 +148,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     from ratchet.components.training.loop import Setting, Trainer
 
     recipe, data, reward = order.recipe, order.data, order.reward
+    ranks = replace(ranks, sharded=recipe.launch.weights == "sharded")
     rows = data.table("train")
     device = pick_device(recipe.device, recipe.train.deterministic)
     if recipe.reward.needs_model:
@@ -166,7 +168,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     place = Place(device.type, _least_memory(device, recipe.launch, ranks))
     plan = memory_plan(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place)
     actor = Actor(policy, plan.train, recipe.run_seed)
-    reference = actor.reference() or _reference(plan.train, load)
+    reference = actor.reference() or _reference(plan.train, load, ranks)
     scorer = build_reward(recipe.reward, reward.model, device)
     gold = scorer if recipe.paid_by_gold else build_gold(recipe)
     setting = Setting(
@@ -213,24 +215,31 @@ def spent(samples: int, limit: int | None) -> str:
     return f"limits.samples: {samples} completions were drawn, and the limit is {limit}; {remedy}"
 
 
-def _reference(train: Train, load: "Callable[[], Policy]") -> "Reference | None":
+def _reference(train: Train, load: "Callable[[], Policy]", ranks: "Ranks") -> "Reference | None":
     """A copy of the starting policy, if anything measures the distance from it; on the host, if only dev does."""
     from ratchet.components.policy.adapters import Reference, kept_on_host
     from ratchet.components.policy.loading import frozen
+    from ratchet.components.policy.sharding import sharded_reference
 
     if not train.measures_divergence:
         return None
+    if ranks.sharded:
+        return sharded_reference(load())
     return (Reference if train.needs_reference else kept_on_host)(frozen(load()))
 
 
-def _save(trainer: Any, path: Path) -> None:
+def _save(trainer: Any, load: Callable[[], Any], path: Path) -> None:
     """The best policy as one model, and the adapter alone if there is one."""
     from ratchet.components.policy.loading import save_policy
 
-    trainer.best_policy()
-    if trainer.actor.adapter is not None:
-        trainer.actor.adapter.save(path / "adapter")
-    save_policy(trainer.actor.merged(), path / "model")
+    if trainer.setting.ranks.sharded:
+        actor = _actor_at(trainer, load, trainer.progress.best_step)
+    else:
+        trainer.best_policy()
+        actor = trainer.actor
+    if actor.adapter is not None:
+        actor.adapter.save(path / "adapter")
+    save_policy(actor.merged(), path / "model")
 
 
 def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
@@ -239,15 +248,22 @@ def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
     Args:
         load: a copy of the starting policy in the host's memory, because the device's may be full.
     """
-    from ratchet.components.checkpoints import load_weights, weights_of
     from ratchet.components.policy.loading import save_policy
+
+    progress = trainer.progress
+    for step in sorted({progress.best_trained_step, progress.step} - {0, progress.best_step}):
+        save_policy(_actor_at(trainer, load, step).merged(), path / CHECKPOINTS / f"step_{step:06d}" / "model")
+
+
+def _actor_at(trainer: Any, load: Callable[[], Any], step: int) -> Any:
+    """The actor of a checkpoint, whole, in the host's memory."""
+    from ratchet.components.checkpoints import load_weights, weights_of
     from ratchet.components.training.actor import Actor
 
-    progress, setting = trainer.progress, trainer.setting
-    for step in sorted({progress.best_trained_step, progress.step} - {0, progress.best_step}):
-        actor = Actor(load(), setting.train, setting.seed)
-        load_weights(actor, weights_of(setting.checkpoints, step, "policy"))
-        save_policy(actor.merged(), path / CHECKPOINTS / f"step_{step:06d}" / "model")
+    setting = trainer.setting
+    actor = Actor(load(), setting.train, setting.seed)
+    load_weights(actor, weights_of(setting.checkpoints, step, "policy"))
+    return actor
 
 
 def _observe(observer: Observer, trainer: "Trainer") -> None:

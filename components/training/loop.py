@@ -12,7 +12,7 @@ Left out, compared with PPO and GRPO elsewhere:
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import RolloutEngine, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
+from ratchet.components.policy.sharding import whole
 from ratchet.components.randomness import batch_indices, stream
 from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
@@ -58,6 +59,7 @@ from ratchet.components.training.objectives import ActorObjective, UpdateBatch, 
 from ratchet.components.training.progress import Progress, environment, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
+from ratchet.components.training.sharding import shard_models
 from ratchet.components.training.update import parameters_of, run_update
 
 DevEvaluation = Callable[[Policy], DevResult]
@@ -102,14 +104,17 @@ class Trainer:
         train = setting.train
         assert (reference is not None) == train.needs_reference
         self.actor, self.reference, self.setting = actor, reference, setting
-        self.optimizer = _adamw(actor, train.lr)
-        self.modules: dict[str, Any] = {"policy": (actor, self.optimizer)}
         self.critic: Critic | None = None
         if train.has_critic and actor.value_head is None:
             self.critic = Critic(actor.model, likelihood=train.critic.sees == "likelihood")
+        if setting.ranks.sharded:
+            shard_models(actor, self.critic)  # after the critic has copied the trunk, before optimisers know the parameters
+        self.optimizer = _adamw(actor, train.lr)
+        self.modules: dict[str, Any] = {"policy": (actor, self.optimizer)}
+        if self.critic is not None:
             self.critic_optimizer = _adamw(self.critic, train.critic.lr)
             self.modules["critic"] = (self.critic, self.critic_optimizer)
-        self.environment = environment(actor.policy, train, setting.ranks.size)
+        self.environment = environment(actor.policy, train, setting.ranks)
         self.progress = Progress(kl_coefficient=train.kl_coefficient)
         self.budget = self._budget()
         self.points: list[StepMetrics] = []  # since the last checkpoint
@@ -178,7 +183,7 @@ class Trainer:
         return self.points[-1]
 
     def _evaluate(self) -> StepMetrics:
-        with self.setting.phase_limit("dev evaluation"):
+        with self.setting.phase_limit("dev evaluation"), whole(self.actor):
             result = self.setting.evaluate(self.actor.policy)
         self._stop(self.progress.sentinel.observe_dev(self.progress.step, result, self.setting.train.sentinel))
         values = dict(result.figures)
@@ -209,23 +214,26 @@ class Trainer:
         step, checkpoints = self.progress.step, self.setting.checkpoints
         if not self.points:
             return Committed(step)
-        points, self.points = self.points, []
+        points, self.points, ranks = self.points, [], self.setting.ranks
         state = self.progress.state(self.setting.identity, self.environment)
         with self.setting.phase_limit("save"):
             for module, _ in self.modules.values():
-                self.setting.ranks.check_equal(module, digest_of(state))
-            if self.setting.ranks.first:
+                ranks.check_equal(module, digest_of(state))
+            if ranks.first:
                 write_json(metrics_file(checkpoints, step), [[at.step, dict(at.values)] for at in points])
-                save_checkpoint(checkpoints, step, self.modules, state)
-                best = (self.progress.best_step, self.progress.best_trained_step)
-                prune(checkpoints, self.setting.train.keep_checkpoints, best)
-            self.setting.ranks.barrier()
+            save_checkpoint(checkpoints, step, self.modules, state, ranks=ranks)
+            if ranks.first:
+                prune(
+                    checkpoints, self.setting.train.keep_checkpoints, (self.progress.best_step, self.progress.best_trained_step)
+                )
+            ranks.barrier()
         return Committed(step)
 
     def _step(self) -> StepMetrics:
         train, step, phases, figures = self.setting.train, self.progress.step, Phases(self.setting.phase_limit), Means()
         self.budget.begin(step)  # numbers this step's calls, by which a rebuild looks them up
-        rollouts, values = self._roll_out(step, phases)
+        with whole(self.actor):
+            rollouts, values = self._roll_out(step, phases)
         with self._compiled():
             experience = self._experience(rollouts, phases)
             with phases("figures"):
@@ -249,6 +257,9 @@ class Trainer:
     @contextmanager
     def _compiled(self) -> Iterator[None]:
         """Within the block, the layers of models that score or learn are compiled on CUDA; the sampler's are not."""
+        if self.setting.ranks.sharded:  # the hooks that gather a layer's weights are not compiled
+            yield
+            return
         others = [self.critic, self.reference.policy.model if self.reference else None]
         with ExitStack() as stack:
             for model in {self.actor.model, *(other for other in others if other is not None)}:
@@ -312,12 +323,13 @@ class Trainer:
             return score_tokens(self.reference.policy.model, batch.rows, temperature, batch.nucleus)
 
         if self.reference is not None:
-            with phases("reference"), self.reference.scope():
+            of_the_actor = whole(self.actor) if self.actor.adapter is not None else nullcontext()
+            with phases("reference"), of_the_actor, self.reference.scope():
                 scored = Scored(reference_log_probs=matrix(reference_log_probs))
         # The weights change only after the forward pass of the one update, so that pass can score for the correction too;
         # a KL in the reward needs the scores before it.
         by_the_update = self.corrects and train.updates == 1 and train.kl != "reward"
-        with phases("values"):
+        with phases("values"), whole(self.actor), whole(self.critic):
             scored = Scored(
                 scored.reference_log_probs,
                 matrix(lambda batch: self.actor(batch, temperature)[0]) if self.corrects and not by_the_update else None,

@@ -7,7 +7,7 @@ have to run out of memory in the same place.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -36,6 +36,7 @@ class MicroBatch:
     completion: Tensor  # [N] long: number of each token's completion, 0..S-1
     index: Tensor  # [N] long: its position there, 0..T-1
     nucleus: Nucleus | None
+    padding: bool = False  # computed only because another rank has one more: it must not count
 
     def take(self, matrix: Tensor) -> Tensor:
         """The entries of an [S, T] matrix on the same device at this batch's tokens, [N]."""
@@ -73,12 +74,28 @@ def micro_batches(
 ) -> Iterator[MicroBatch]:
     """Of the groups numbered ``kept`` this rank's, in micro-batches of at most ``limit`` packed tokens.
 
+    Where weights are sharded, all ranks get equally many: some are padding.
+
     Args:
         flat: as one row each, for models that :func:`serves` says attend to sequences, instead of several with a mask.
     """
-    own = dealt(rollouts.token_groups(kept), kept, ranks)
-    for run in token_runs(rollouts.token_groups(own), own, limit):
+    runs = own_runs(rollouts, kept, limit, ranks)
+    for run in runs:
         yield _micro_batch(rollouts, run, device, flat)
+    for _ in range(len(runs), most_runs(rollouts, kept, limit, ranks) if ranks.sharded else 0):
+        smallest = min(kept, key=lambda i: rollouts.token_groups([i])[0].tokens)
+        yield replace(_micro_batch(rollouts, [smallest], device, flat), padding=True)
+
+
+def own_runs(rollouts: Rollouts, kept: Sequence[int], limit: int, ranks: Ranks) -> list[list[int]]:
+    """The group numbers of each of a rank's micro-batches."""
+    own = dealt(rollouts.token_groups(kept), kept, ranks)
+    return token_runs(rollouts.token_groups(own), own, limit)
+
+
+def most_runs(rollouts: Rollouts, kept: Sequence[int], limit: int, ranks: Ranks) -> int:
+    """The most micro-batches that a rank has: every pass over sharded weights is one of all ranks together."""
+    return max(len(own_runs(rollouts, kept, limit, replace(ranks, rank=rank))) for rank in range(ranks.size))
 
 
 def _micro_batch(rollouts: Rollouts, numbers: Sequence[int], device: torch.device, flat: bool) -> MicroBatch:
@@ -153,6 +170,11 @@ class TokenBudget:
                 result = call(self.tokens)
             except torch.OutOfMemoryError as error:
                 reason = str(error).split(". ")[0]
+            if reason and self.ranks.sharded:  # the others wait in the middle of a pass, and cannot begin again
+                raise ModelError(
+                    f"rank {self.ranks.rank} ran out of memory ({reason}). Lower train.micro_tokens (now {self.tokens}), "
+                    "or set train.gradient_checkpointing."
+                )
             if not self.ranks.any(bool(reason)):
                 return result
             # Outside the handler, whose traceback would keep the call's tensors alive, so that the cache could not free them.

@@ -84,21 +84,13 @@ class ActorObjective:
         device = policy.model.device
         weights = self.data.weights(prompts, train.loss.normaliser).to(device)
         value_weights = self.data.weights(prompts, "token_mean").to(device)
-        with half_products(self.module, policy.low_precision):
-            for batch in micro_batches(
-                self.data.rollouts, active, self.micro_tokens, device, flat_rows(policy), self.data.ranks
-            ):
-                with policy.autocast():
-                    log_probs, values = self.module(batch, train.sampling.temperature)
-                self._note_mismatch(batch, log_probs.detach(), figures)
-                loss = (self._policy_loss(batch, log_probs, figures) * batch.take(weights)).sum()
-                if values is not None:
-                    value_loss = _value_loss(values, batch, self.experience, train)
-                    value_loss = (value_loss * batch.take(value_weights)).sum()
-                    figures.add("value_loss", value_loss, 0.0)
-                    loss = loss + train.critic.coefficient * value_loss
-                loss.backward()  # type: ignore[no-untyped-call]
-                figures.add("loss", loss, 0.0)  # sums stay on the device: no wait per micro-batch
+        flat, ranks = flat_rows(policy), self.data.ranks
+        with half_products(self.module, policy.low_precision and not ranks.sharded):
+            for batch in micro_batches(self.data.rollouts, active, self.micro_tokens, device, flat, ranks):
+                noted = Means() if batch.padding else figures
+                loss = self._loss(batch, weights, value_weights, noted)
+                (loss * 0.0 if batch.padding else loss).backward()  # type: ignore[no-untyped-call]
+                noted.add("loss", loss, 0.0)  # sums stay on the device: no wait per micro-batch
         if self.sampled is not None:
             figures.count(dict.fromkeys(MISMATCH, float(counted)))
             self.sampled = None  # the weights are about to change: later minibatches differ by the update too
@@ -108,6 +100,20 @@ class ActorObjective:
         figures.count({} if self.module.value_head is None else {"value_loss": 1.0})
         figures.count(dict.fromkeys(CLIP_RATIOS, float(self.data.mask_of(prompts).sum())))
         return figures
+
+    def _loss(self, batch: MicroBatch, weights: Tensor, value_weights: Tensor, figures: Means) -> Tensor:
+        """A micro-batch's part of the minibatch's loss."""
+        train = self.data.train
+        with self.module.policy.autocast():
+            log_probs, values = self.module(batch, train.sampling.temperature)
+        self._note_mismatch(batch, log_probs.detach(), figures)
+        loss = (self._policy_loss(batch, log_probs, figures) * batch.take(weights)).sum()
+        if values is None:
+            return loss
+        value_loss = _value_loss(values, batch, self.experience, train)
+        value_loss = (value_loss * batch.take(value_weights)).sum()
+        figures.add("value_loss", value_loss, 0.0)
+        return loss + train.critic.coefficient * value_loss
 
     def _note_mismatch(self, batch: MicroBatch, log_probs: Tensor, figures: Means) -> None:
         """How far the sampler is from the trainer under the weights that sampled: over the first minibatch's own tokens."""
@@ -184,14 +190,15 @@ class ValueObjective:
             return None
         device = self.policy.model.device
         weights = self.data.weights(prompts, "token_mean").to(device)
-        with half_products(self.module, self.policy.low_precision):
-            flat = flat_rows(self.policy)
-            for batch in micro_batches(self.data.rollouts, prompts, self.micro_tokens, device, flat, self.data.ranks):
+        flat, ranks = flat_rows(self.policy), self.data.ranks
+        with half_products(self.module, self.policy.low_precision and not ranks.sharded):
+            for batch in micro_batches(self.data.rollouts, prompts, self.micro_tokens, device, flat, ranks):
                 with self.policy.autocast():
                     values = self.values(batch)
                 loss = (_value_loss(values, batch, self.experience, train) * batch.take(weights)).sum()
-                loss.backward()  # type: ignore[no-untyped-call]
-                figures.add("value_loss", loss, 0.0)
+                (loss * 0.0 if batch.padding else loss).backward()  # type: ignore[no-untyped-call]
+                if not batch.padding:
+                    figures.add("value_loss", loss, 0.0)
         figures.count({"value_loss": 1.0})
         return figures
 

@@ -8,6 +8,7 @@ from typing import Any
 from ratchet.components import checkpoints
 from ratchet.components.files import read_json
 from ratchet.components.policy.loading import Policy
+from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.sentinel import Sentinel, Stop
 
@@ -77,14 +78,14 @@ class Progress:
         return total / steps if steps else None
 
 
-def environment(policy: Policy, train: Train, ranks: int = 1) -> dict[str, str]:
+def environment(policy: Policy, train: Train, ranks: Ranks = ONE) -> dict[str, str]:
     """What must be equal for a resumed run to give the same bits as an uninterrupted one."""
     return {
         **checkpoints.environment(policy.model.device),
         "precision": train.precision,
         "micro_tokens": str(train.micro_tokens),
         "deterministic": str(train.deterministic),
-        **({"ranks": str(ranks)} if ranks > 1 else {}),
+        **({"ranks": str(ranks.size), "sharded": str(ranks.sharded)} if ranks.size > 1 else {}),
     }
 
 

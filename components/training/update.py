@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
+from ratchet.components.policy.sharding import clipped_norm
 from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.training.meters import Means
 
@@ -85,7 +86,7 @@ def _backward(objective: Objective, prompts: Sequence[int], micro_tokens: int | 
 
 def optimiser_step(module: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float, figures: Means) -> float | None:
     """Clip and step; returns the gradient's norm, or None, without a step, if it or a figure is not finite."""
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters_of(module), max_norm))  # waits for the device, as any check must
+    norm = clipped_norm(parameters_of(module), max_norm)
     # A NaN can be clamped away before it reaches the gradient; the summed loss still shows it.
     finite = math.isfinite(norm) and all(math.isfinite(value) for value in figures.values().values())
     if finite:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.tensor import DTensor
 from torch.testing import assert_close
 
 from ratchet.components.errors import RanksDifferError
@@ -80,8 +81,20 @@ RECIPES: dict[str, dict[str, Any]] = {
     "grpo": {},
     "ppo": {"algorithm": "ppo", "kl": "reward"},
     "shared trunk": {"algorithm": "ppo", "critic": {"trunk": "shared", "sees": "tokens"}, "kl": "loss"},
+    "adapter": {"lora": {"rank": 2, "alpha": 4}, "kl": "loss"},
     "refills and top-p": {"sampling": {"refills": 2, "top_p": 0.9}, "loss": {"correction": "truncated"}},
 }
+
+
+def sharded(ranks: Ranks, root: Path, name: str) -> tuple[list[Mapping[str, float]], list[torch.Tensor]]:
+    """The same with the weights in shards; whole at the end."""
+    trainer = build(setting(root, short(**RECIPES[name]), ranks=replace(ranks, sharded=True)))
+    figures = [dict(metrics.values) for metrics in finish(trainer)]
+    return figures, [whole_tensor(tensor) for tensor in everything(trainer)]
+
+
+def whole_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def trained(ranks: Ranks, root: Path, name: str, steps: int = 4) -> tuple[list[Mapping[str, float]], list[torch.Tensor]]:
@@ -107,15 +120,26 @@ def test_a_run_of_two_ranks_is_the_run_of_one_process(tmp_path: Path, name: str)
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
 
 
-def resumed(ranks: Ranks, root: Path) -> tuple[bool, int, list[torch.Tensor]]:
-    trainer = build(setting(root, short(), ranks=ranks))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_with_weights_in_shards_is_the_run_of_one_process(tmp_path: Path, name: str) -> None:
+    (one,) = on_ranks(1, trained, tmp_path / "one", name)
+    for figures, tensors in on_ranks(2, sharded, tmp_path / "two", name):
+        for found, expected in zip(figures, one[0], strict=True):
+            assert without_times(found) == pytest.approx(without_times(expected), rel=2e-3, abs=2e-4)
+        assert_close(tensors, one[1], rtol=1e-3, atol=1e-4)
+
+
+def resumed(ranks: Ranks, root: Path, in_shards: bool = False) -> tuple[bool, int, list[torch.Tensor]]:
+    trainer = build(setting(root, short(), ranks=replace(ranks, sharded=in_shards)))
     finish(trainer)
-    return trainer.progress.exact, trainer.progress.step, everything(trainer)
+    return trainer.progress.exact, trainer.progress.step, [whole_tensor(tensor) for tensor in everything(trainer)]
 
 
-def interrupted(ranks: Ranks, root: Path) -> int:
-    """Trains until a rank that is not the first is told to stop, after the first step."""
-    given = setting(root, short(), ranks=ranks, interrupted=lambda: not ranks.first)
+def interrupted(ranks: Ranks, root: Path, in_shards: bool = False) -> int:
+    """Trains until a rank that is not the first is told to stop, after the first step; a single one stops there too."""
+    alone = ranks.size == 1
+    given = setting(root, short(), ranks=replace(ranks, sharded=in_shards), interrupted=lambda: alone or not ranks.first)
     events = [event for event in build(given).run() if isinstance(event, Committed)]
     return events[-1].step
 
@@ -137,6 +161,26 @@ def test_the_same_number_of_ranks_resumes_to_the_same_bits(tmp_path: Path) -> No
     cut = on_ranks(2, resumed, tmp_path / "cut")
     assert cut[0][0] is True
     assert all(torch.equal(a, b) for a, b in zip(cut[0][2], whole[0][2], strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [((2, True), (1, False)), ((1, False), (2, True)), ((2, True), (3, True))])
+def test_shards_resume_on_other_ranks_and_whole(tmp_path: Path, before: tuple[int, bool], after: tuple[int, bool]) -> None:
+    (expected,) = on_ranks(1, resumed, tmp_path / "whole")
+    on_ranks(before[0], interrupted, tmp_path / "cut", before[1])
+    for exact, step, tensors in on_ranks(after[0], resumed, tmp_path / "cut", after[1]):
+        assert (exact, step) == (False, 4)
+        assert_close(tensors, expected[2], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_shards_resume_to_the_same_bits_and_none_are_left_behind(tmp_path: Path) -> None:
+    whole = on_ranks(2, resumed, tmp_path / "whole", True)
+    on_ranks(2, interrupted, tmp_path / "cut", True)
+    cut = on_ranks(2, resumed, tmp_path / "cut", True)
+    assert cut[0][0] is True
+    assert all(torch.equal(a, b) for a, b in zip(cut[0][2], whole[0][2], strict=True))
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir() if path.name.startswith(".")) == []
 
 
 def drifting(ranks: Ranks, root: Path) -> str:

@@ -52,13 +52,14 @@ def close(made: TrainStage, other: TrainStage) -> bool:
     )
 
 
-def test_two_ranks_make_what_one_process_makes(training: Training, tmp_path: Path) -> None:
-    context = training.context("train.steps=4", TORCHRUN)
+@pytest.mark.parametrize("weights", ["replicated", "sharded"])
+def test_two_ranks_make_what_one_process_makes(training: Training, tmp_path: Path, weights: str) -> None:
+    context = training.context("train.steps=4", TORCHRUN, f"launch.weights={weights}")
     made = training.run(context)
     alone = Training(tmp_path / "alone")
     expected = alone.run(alone.context("train.steps=4"))
     assert made.key == expected.key
-    assert made.facts.launch == {"kind": "torchrun", "ranks": 2}
+    assert made.facts.launch == {"kind": "torchrun", "ranks": 2, "sharded": weights == "sharded"}
     assert replace(made.facts, launch=None) == expected.facts
     assert "launch" not in (expected.path / "facts.json").read_text()
     assert close(made, expected)

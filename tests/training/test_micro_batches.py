@@ -15,6 +15,7 @@ import ratchet.components.training.objectives as objectives
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group
+from ratchet.components.ranks import Ranks
 from ratchet.components.training.events import StepMetrics
 from ratchet.components.training.loop import Trainer
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, micro_batches, token_matrix, token_runs
@@ -196,3 +197,24 @@ def test_a_resumed_run_keeps_the_smaller_size(tmp_path: Path, monkeypatch: pytes
     finish(rest)
     assert same(everything(rest), everything(whole))
     assert rest.budget.tokens == GROUP
+
+
+@settings(deadline=None, max_examples=40)
+@given(size=st.integers(1, 6), limit=st.integers(1, 200), kept=st.permutations(range(3)), count=st.integers(1, 3))
+def test_ranks_with_shards_make_equally_many_passes_and_share_the_groups(
+    size: int, limit: int, kept: list[int], count: int
+) -> None:
+    chosen, passes, seen = kept[:count], set(), []
+    for rank in range(size):
+        batches = list(micro_batches(ROLLOUTS, chosen, limit, CPU, ranks=Ranks(rank, size, sharded=True)))
+        passes.add(len(batches))
+        seen += [c for batch in batches if not batch.padding for c in batch.completion.unique().tolist()]
+    assert len(passes) == 1
+    assert sorted(seen) == sorted(c for group in chosen for c in range(group * ROLLOUTS.k, (group + 1) * ROLLOUTS.k))
+
+
+def test_a_rank_with_shards_that_runs_out_of_memory_ends_the_training() -> None:
+    budget, (call, tried) = TokenBudget(1000, ranks=Ranks(1, 2, sharded=True)), fits(300)
+    with pytest.raises(ModelError, match=r"rank 1 ran out of memory .*Lower train.micro_tokens \(now 1000\)"):
+        budget.spend(call, 10)
+    assert tried == [1000]
