@@ -84,6 +84,7 @@ class Launched(Section):
 
     kind: Literal["torchrun", "ray"]
     ranks: Annotated[int, Field(ge=2)]
+    sharded: bool
 
 
 class Lineage(Section):

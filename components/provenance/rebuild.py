@@ -231,7 +231,9 @@ def check_ranks(ranks: int, devices: int, version: str) -> None:
 def launch_of(lineage: Lineage) -> dict[str, Any]:
     """The recipe's section for as many ranks as trained the version, all on this machine: the nodes do not change results."""
     launch = lineage.launch
-    return {} if launch is None else {"kind": launch.kind, "workers": launch.ranks}
+    if launch is None:
+        return {}
+    return {"kind": launch.kind, "workers": launch.ranks, "weights": "sharded" if launch.sharded else "replicated"}
 
 
 def inner_path(name: str) -> PurePosixPath:

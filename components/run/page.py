@@ -147,7 +147,10 @@ def groups_of(run: Run, data: DataStage, dev: EvaluateStage) -> list[Group]:
 def launch_text(candidate: TrainStage) -> list[tuple[str, str]]:
     """The ranks that trained, if it was not the run's own process."""
     launch = candidate.facts.launch
-    return [] if launch is None else [("Ranks that trained", f"{launch['ranks']}, by {launch['kind']}")]
+    if launch is None:
+        return []
+    weights = ", each with a part of the weights" if launch["sharded"] else ""
+    return [("Ranks that trained", f"{launch['ranks']}, by {launch['kind']}{weights}")]
 
 
 def spent(points: Points) -> list[tuple[str, str]]:

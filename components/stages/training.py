@@ -39,7 +39,7 @@ class TrainingFacts:
     stop: dict[str, Any] | None  # its figures
     exact: bool  # false if training was resumed in another environment
     memory: dict[str, Any]  # the values of ``train`` chosen by available memory
-    launch: dict[str, Any] | None = None  # kind and ranks of the last job; None: the run's own process
+    launch: dict[str, Any] | None = None  # kind, ranks and sharded of the last job; None: the run's own process
 
     def as_json(self) -> dict[str, Any]:
         """As ``facts.json`` has them."""

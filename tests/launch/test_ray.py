@@ -43,7 +43,7 @@ def test_two_workers_make_what_one_process_makes_although_one_was_killed(tmp_pat
         return None
 
     made = training.run(replace(context, pause=kill_one))
-    assert made.facts.launch == {"kind": "ray", "ranks": 2}
+    assert made.facts.launch == {"kind": "ray", "ranks": 2, "sharded": False}
     alone = Training(tmp_path / "alone")
     assert close(made, alone.run(alone.context(*LONG)))
     assert killed

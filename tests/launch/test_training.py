@@ -83,7 +83,7 @@ def test_a_second_node_joins_by_the_command_that_the_run_shows(training: Trainin
         return None
 
     made = training.run(replace(context, pause=join))
-    assert made.facts.launch == {"kind": "torchrun", "ranks": 2}
+    assert made.facts.launch == {"kind": "torchrun", "ranks": 2, "sharded": False}
     assert joined[0].wait(60) == 0
 
 

@@ -138,8 +138,10 @@ def test_what_memory_decided_is_given_to_the_rebuild(project: Path) -> None:
 
 def test_as_many_ranks_train_again_on_this_machine(project: Path) -> None:
     written = {"kind": "torchrun", "workers": 8, "nodes": 2, "address": "trainer-0:29500"}
-    work = reproduction(project, recipe={**RECIPE, "launch": written}, launch={"kind": "torchrun", "ranks": 4})  # of the store
-    assert yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["launch"] == {"kind": "torchrun", "workers": 4}
+    trained = {"kind": "torchrun", "ranks": 4, "sharded": True}  # as the store has it
+    work = reproduction(project, recipe={**RECIPE, "launch": written}, launch=trained)
+    again = yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["launch"]
+    assert again == {"kind": "torchrun", "workers": 4, "weights": "sharded"}
 
 
 def test_what_one_process_trained_one_process_trains_again(project: Path) -> None:

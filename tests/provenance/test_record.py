@@ -79,11 +79,11 @@ def test_the_record_says_how_many_ranks_trained(tmp_path: Path, stages: dict[str
     assert lineage_of(context(tmp_path), list(stages.values()), lambda _: None).launch is None
     train = stages["train"]
     facts = read_json(train.path / "facts.json")
-    write_json(train.path / "facts.json", {**facts, "launch": {"kind": "ray", "ranks": 4}})
+    write_json(train.path / "facts.json", {**facts, "launch": {"kind": "ray", "ranks": 4, "sharded": True}})
     again = TrainStage(train.finished, True, 0.0)
     lineage = lineage_of(context(tmp_path), [*[*stages.values()][:-1], again], lambda _: None)
-    assert lineage.launch == Launched(kind="ray", ranks=4)
-    assert again.as_json()["launch"] == {"kind": "ray", "ranks": 4}
+    assert lineage.launch == Launched(kind="ray", ranks=4, sharded=True)
+    assert again.as_json()["launch"] == {"kind": "ray", "ranks": 4, "sharded": True}
 
 
 def test_where_training_started_from_the_champion_the_parent_is_its_version(
