@@ -136,7 +136,7 @@ def test_an_interrupted_run_leaves_no_process(training: Training) -> None:
     job = job_of(training)
     wait_for_step(job, 2)
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=10)
+    run.communicate(timeout=60)
     assert len(job.processes()) == 3
     assert all(process.found() is None for process in job.processes())
 
