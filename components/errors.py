@@ -5,6 +5,7 @@
     ├── DataError         the data are not what the recipe or the pointer says
     ├── ModelError        a model directory cannot be used
     ├── MissingExtraError a library of an extra is not installed (exit 2)
+    ├── EngineError       an engine outside of this process cannot be used, or draws from other weights
     ├── RewardError       a reward returned something that is not a reward
     ├── StoreError        a finished stage is damaged, or cannot be written
     │   └── BackupError         the file to restore is missing, or not a whole backup (exit 2)
@@ -45,6 +46,10 @@ class MissingExtraError(RatchetError):
     """A verb needs libraries that only an extra of the package installs."""
 
     exit_code = 2
+
+
+class EngineError(RatchetError):
+    """An engine outside of this process does not answer, breaks its protocol, or samples from other weights than ours."""
 
 
 class RewardError(RatchetError):

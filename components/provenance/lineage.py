@@ -109,7 +109,8 @@ class Lineage(Section):
     reward: RewardParent
     stages: list[StageManifest]
     metrics: dict[str, float]  # of the chosen checkpoint on dev
-    exact: bool  # false: training was resumed in another environment
+    exact: bool  # false: training was resumed in another environment, or an outside engine drew
+    engine: str | None = None  # what drew the completions of training, if not Ratchet's own engines
     # Where its model is in the train stage if it is not the candidate: a person promoted another checkpoint.
     checkpoint: Annotated[str, Field(pattern=r"^(checkpoints/step_[0-9]{6,12})?$")] = ""
     # Values of ``train`` chosen by available memory; a rebuild reuses them.

@@ -126,7 +126,7 @@ def metric_differences(lineage: Lineage, metrics: Mapping[str, float]) -> dict[s
 
 
 def same_class(lineage: Lineage, rebuilt: Rebuilt) -> bool:
-    """Whether the bits must be equal: the same class of machine and libraries, and an exact training.
+    """Whether the bits must be equal: the same class of machine and libraries, and an exact training by our own engines.
 
     On a GPU that also needs ``train.deterministic``: otherwise some CUDA kernels sum in any order.
     """
@@ -136,7 +136,7 @@ def same_class(lineage: Lineage, rebuilt: Rebuilt) -> bool:
 
 
 def judged(lineage: Lineage, rebuilt: Rebuilt, tolerance: float) -> dict[str, Any]:
-    """The comparison: ``{match, same_class, weights, stages, first_difference, metrics, tolerance}``."""
+    """The comparison: ``{match, same_class, engine, weights, policy, stages, first_difference, metrics, tolerance}``."""
     stages = stage_matches(lineage.stages, rebuilt.stages)
     differences = metric_differences(lineage, rebuilt.metrics)
     same = same_class(lineage, rebuilt)
@@ -148,6 +148,7 @@ def judged(lineage: Lineage, rebuilt: Rebuilt, tolerance: float) -> dict[str, An
     return {
         "match": match.value,
         "same_class": same,
+        "engine": lineage.engine,
         "weights": {"recorded": lineage.weights_sha256, "made": rebuilt.weights},
         "policy": {"recorded": lineage.policy_sha256, "made": rebuilt.policy},
         "stages": [stage.as_json() for stage in stages],

@@ -66,6 +66,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         stages=[StageManifest(name=stage.name, key=stage.key, files=stage.files) for stage in recorded],
         metrics=train.figures(train.facts.best_step),
         exact=train.facts.exact,
+        engine=train.facts.engine,
         memory=train.facts.memory,
         launch=None if train.facts.launch is None else Launched(**train.facts.launch),
     )

@@ -70,6 +70,14 @@ def check_tags(lineage: Lineage, tags: Mapping[str, str]) -> Check:
     return compared("tags", recorded, {name: tags.get(name, "none") for name in recorded}, "the version's tags")
 
 
+def check_engine(lineage: Lineage) -> list[Check]:
+    """What is said of a version whose completions an outside engine drew: nothing can be hashed again."""
+    if lineage.engine is None:
+        return []
+    said = f"{lineage.engine} drew the completions: equal bits are not promised, and `ratchet reproduce` compares figures"
+    return [Check("engine", State.OK, said)]
+
+
 def check_verdicts(found: Sequence[Mapping[str, Any]]) -> Check:
     """Compare each verdict in the ledger with its digest."""
     if not found:
@@ -101,7 +109,7 @@ class Verification:
         record, lineage = self._record()
         found = [record, *self._model(lineage)]
         if lineage is not None:
-            found += [check_tags(lineage, self.version.tags), *self._made_from(lineage)]
+            found += [check_tags(lineage, self.version.tags), *self._made_from(lineage), *check_engine(lineage)]
         return [*found, check_verdicts(self._verdicts()), self._published_verdict()]
 
     def _verdicts(self) -> list[dict[str, Any]]:

@@ -76,6 +76,7 @@ from ratchet.components.recipe.sources import (
 )
 from ratchet.components.recipe.task import Message, Task
 from ratchet.components.recipe.train import Critic, Lora, Loss, Sampling, Train
+from ratchet.components.recipe.vllm import Vllm
 
 __all__ = [
     "CHECKS",
@@ -159,6 +160,7 @@ __all__ = [
     "TextSimilarity",
     "Train",
     "UserFunction",
+    "Vllm",
     "Warmup",
     "Weighted",
     "When",

@@ -211,7 +211,7 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """sha256 of what determines the result; not launch, retention, schedule, consent, limits, receivers and roles."""
+        """sha256 of what determines the result; not launch, places, retention, schedule, consent, limits, receivers, roles."""
         left_out: Any = {
             "launch": True,
             "retention": True,
@@ -220,6 +220,7 @@ class Recipe(Section):
             "notify": True,
             "roles": True,
             "reward": {"limits"},
+            "train": {"sampling": {"vllm"}},
             "gold": {"allow_similarity"},
         }
         return digest_of(self.model_dump(mode="json", exclude=left_out))

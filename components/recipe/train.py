@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ratchet.components.recipe.base import Count, Positive, Section, Share
 from ratchet.components.recipe.presets import PRESETS, with_preset
 from ratchet.components.recipe.sentinel import Sentinel
+from ratchet.components.recipe.vllm import Vllm
 
 Algorithm = Literal["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce_pp", "cispo"]
 Advantage = Literal["gae", "group_std", "group_mean", "leave_one_out", "batch", "group_mean_batch_std"]
@@ -46,6 +47,32 @@ class Sampling(Section):
     refills: Annotated[int, Field(ge=0, le=100)] = 0  # dynamic sampling: rounds of new prompts for silent groups
     overlong: Literal["keep", "mask", "penalty"] = "keep"  # completions truncated at policy.max_new_tokens
     overlong_buffer: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of max_new_tokens in which the penalty grows
+    engine: Literal["own", "vllm"] = "own"  # what draws; vllm: a server, with which the same bits twice are not promised
+    vllm: Vllm | None = None  # where that server is
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Sampling":
+        if self.engine == "vllm" and self.vllm is None:
+            raise ValueError("engine=vllm needs to know the server; write sampling.vllm with its url and folder")
+        if self.engine == "vllm" and self.top_p < 1:
+            raise ValueError(
+                f"vLLM does not return the tokens that top_p={self.top_p:g} kept, and the loss needs them; use sampling.top_p=1"
+            )
+        return self
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether a server frees the GPU's memory between rollouts."""
+        return self.engine == "vllm" and self.vllm is not None and self.vllm.sleep
+
+    @model_serializer(mode="wrap")
+    def _older_digests_stay(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The engine is left out while it is our own, so that recipes without one are the same as before there was a choice."""
+        values: dict[str, Any] = handler(self)
+        if self.engine == "own":
+            for name in ("engine", "vllm"):
+                values.pop(name, None)  # a dump of some keys may not have it
+        return values
 
 
 class Critic(Section):
@@ -163,6 +190,10 @@ class Train(Section):
             (
                 self.offload is True and self.gradient_checkpointing is False,
                 "train.offload moves activation checkpoints; set train.gradient_checkpointing, or offload=false",
+            ),
+            (
+                self.lora is not None and self.sampling.sleeps,
+                "vLLM loses an adapter's memory when it sleeps; set sampling.vllm.sleep=false, or train.lora=null",
             ),
             (
                 self.value_lambda is not None and self.advantage != "gae",

@@ -46,7 +46,7 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
         "recipe_digest": recipe.digest,
         "algorithm": recipe.train.algorithm,
         "verdict": "pending",
-        "exact": str(candidate.facts.exact).lower(),  # false: training was resumed in another environment
+        "exact": str(candidate.facts.exact).lower(),  # false: resumed in another environment, or drawn by an outside engine
         "training_status": candidate.status,
         **commit_tags(run.project.home.project),
     }
@@ -208,6 +208,7 @@ def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
         "policy_sha256": verdict.challenger,
         "gold": verdict.gold,
         "algorithm": recipe.train.algorithm,
+        "engine": made.candidate.facts.engine,
         "seed": recipe.seed,
         "dev": {
             f"{decoding}_{when}": figures[f"{arm}_{decoding}"][headline(figures[f"{arm}_{decoding}"])]

@@ -85,7 +85,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     context = with_group_size(context, reward)
     recipe = context.recipe
     configuration = [
-        recipe.train.model_dump(mode="json"),
+        recipe.train.model_dump(mode="json", exclude={"sampling": {"vllm"}}),
         recipe.reward.model_dump(mode="json", exclude={"limits"}),
         recipe.evaluation.dev_items,
         recipe.evaluation.sample_rows,

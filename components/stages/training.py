@@ -37,14 +37,15 @@ class TrainingFacts:
     steps: int
     stopped: str | None  # the sentinel's reason
     stop: dict[str, Any] | None  # its figures
-    exact: bool  # false if training was resumed in another environment
+    exact: bool  # false if training was resumed in another environment, or an outside engine drew
     memory: dict[str, Any]  # the values of ``train`` chosen by available memory
     launch: dict[str, Any] | None = None  # kind, ranks and sharded of the last job; None: the run's own process
+    engine: str | None = None  # what drew the completions, if not Ratchet's own engines; then no bits are promised
 
     def as_json(self) -> dict[str, Any]:
         """As ``facts.json`` has them."""
-        values = asdict(self)
-        return values if self.launch is not None else {name: value for name, value in values.items() if name != "launch"}
+        unused = {name for name in ("launch", "engine") if getattr(self, name) is None}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,12 @@ class Training:
             PausedError: if it ended early, after a checkpoint.
         """
         from ratchet.components.checkpoints import INTERRUPTED
+        from ratchet.components.training.sampling_engine import sampling_engine
 
-        trainer, limit = self.trainer, self.recipe.limits.samples
-        _observe(observer, trainer)
+        trainer, limit, given = self.trainer, self.recipe.limits.samples, self.trainer.setting
+        with sampling_engine(given.train, trainer.actor, given.rows, given.identity, self.ranks) as engine:
+            trainer.setting = replace(given, engine=engine)
+            _observe(observer, trainer)
         if not trainer.finished:
             raise PausedError(spent(trainer.progress.samples, limit) if trainer.spent else INTERRUPTED)
 
@@ -100,7 +104,9 @@ class Training:
         import torch
 
         from ratchet.components.training.progress import sampled_rows, training_history
+        from ratchet.components.training.sampling_engine import engine_name
 
+        drew = engine_name(self.trainer.setting.engine)
         checkpoints, progress = self.trainer.setting.checkpoints, self.trainer.progress
         on_host = partial(self.load, device=torch.device("cpu"))
         _save_kept(self.trainer, on_host, path)
@@ -116,9 +122,10 @@ class Training:
             steps=progress.step,
             stopped=progress.stopped,
             stop=progress.stop and progress.stop._asdict(),
-            exact=progress.exact,
+            exact=progress.exact and drew is None,
             memory=self.plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
             launch=launch if self.ranks.size > 1 else None,
+            engine=drew,
         )
 
     def save_with_facts(self, path: Path) -> None:

@@ -31,6 +31,7 @@ LEAST_NORM = 1e-12
 SPIKE_WINDOW, TOO_MANY_SPIKES = 50, 5  # spikes among the last steps that end training
 
 GROWTH = 1.1  # from which length counts as growing
+MISMATCH_KL = 0.015  # KL(sampler || trainer), mean k3 per token; prime-rl accepts no new model above it on any of 20 steps
 
 Values = Sequence[float | None]
 
@@ -150,6 +151,11 @@ RULES = (
     Rule("mismatch", "mismatch", "mismatch/log_prob_mean_abs", "fixed"),
 )
 BASELINES = sorted({rule.signal for rule in RULES if rule.form != "fixed"})
+
+
+def doubtful(figures: Mapping[str, float], limits: Limits) -> list[str]:
+    """Warnings that never end training: the sampler is farther from the trainer than a synchronised engine is."""
+    return ["mismatch_kl"] if limits.mismatch is not None and figures.get("mismatch/kl", 0.0) > MISMATCH_KL else []
 
 
 class Crossing(NamedTuple):

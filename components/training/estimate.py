@@ -54,8 +54,11 @@ class MemoryPlan:
         }
 
 
-def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Place) -> MemoryPlan:
+def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Place, shards: int = 1) -> MemoryPlan:
     """Resolve ``auto`` in ``train.micro_tokens``, ``gradient_checkpointing`` and ``offload``.
+
+    Args:
+        shards: ranks that hold a part of the state each.
 
     Raises:
         RecipeError: if ``train.k`` is still ``auto``.
@@ -67,7 +70,8 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
         "prompt_tokens": prompt_tokens,
         "new_tokens": recipe.policy.max_new_tokens,
         "cuda": place.kind == "cuda",
-        "low": train.precision == "bf16" or (train.precision == "auto" and place.kind == "cuda"),
+        "low": in_bf16(train, place),
+        "shards": shards,
         "reference": _reference(train, place),
         "reward_parameters": shape.trunk_parameters * recipe.reward.model.members if recipe.reward.needs_model else 0,
     }
@@ -77,6 +81,11 @@ def memory_plan(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
 
     choice = fitted(choices(train, place.kind == "cuda"), estimated, place.budget)
     return MemoryPlan(with_choice(train, choice), choice, estimated(choice), place, prompt_tokens)
+
+
+def in_bf16(train: Train, place: Place) -> bool:
+    """Whether the forward pass is under bf16 autocast."""
+    return train.precision == "bf16" or (train.precision == "auto" and place.kind == "cuda")
 
 
 def _reference(train: Train, place: Place) -> Literal["held", "dev"] | None:
@@ -95,8 +104,12 @@ def plan_ahead(recipe: Recipe, place: Place, config: Path | None = None, prompt_
     Raises:
         RecipeError: if the shape of the model is unknown.
     """
-    longest = prompt_tokens or -(-recipe.data.max_prompt_chars // CHARS_PER_TOKEN)
-    return memory_plan(recipe, planned_shape(recipe, config), longest, place)
+    return memory_plan(recipe, planned_shape(recipe, config), prompt_tokens or planned_prompt(recipe), place)
+
+
+def planned_prompt(recipe: Recipe) -> int:
+    """Tokens of the longest prompt that the recipe allows."""
+    return -(-recipe.data.max_prompt_chars // CHARS_PER_TOKEN)
 
 
 def planned_shape(recipe: Recipe, config: Path | None = None) -> ModelShape:

@@ -66,6 +66,11 @@ class Load:
     reference: Literal["held", "dev"] | None = None  # when a second copy of the starting policy is on the device
     critic: bool = False  # of its own
     reward_parameters: int = 0  # of a reward model
+    shards: int = 1  # ranks that hold a part of the state each
+
+    @property
+    def sharded(self) -> bool:
+        return self.shards > 1
 
     @property
     def group(self) -> int:
@@ -85,7 +90,7 @@ class Load:
 
     @property
     def flat(self) -> bool:
-        """Whether the update attends to sequences of one flat row, in compiled layers."""
+        """Whether the update attends to sequences of one flat row, in compiled layers unless they are sharded."""
         return self.cuda and self.low
 
     @property
@@ -99,14 +104,15 @@ def layer_bytes(shape: ModelShape, load: Load) -> int:
     Each of two RMS norms saves its input, the normalised input and one scale, in fp32: 8h + 4. In fp32 the three projections
     and the two of the feed-forward layer read one copy of what their norm gives, 4h; under autocast each casts its own, 2h.
     Then queries, keys and values repeated for each query head, and the attention's output: 4q; the log-sum-exp of each head;
-    gate, its activation, up, and the product with it: 4f. Under autocast each layer casts the attention mask: 2 B per column.
+    gate, its activation, up, and the product with it: 4f. Under autocast each layer casts the attention mask, if there is one:
+    2 B per column.
     """
-    if load.flat:
+    if load.flat and not load.sharded:
         return compiled_layer_bytes(shape, load)
     compute = BF16 if load.low else FP32
     norms = 2 * (2 * FP32 * shape.width + FP32)
     inputs = (5 if load.low else 2) * compute * shape.width
-    attention = 4 * compute * shape.query + FP32 * shape.heads + (BF16 * load.group if load.low else 0)
+    attention = 4 * compute * shape.query + FP32 * shape.heads + (BF16 * load.group if load.low and not load.flat else 0)
     return norms + inputs + attention + 4 * compute * shape.feed_forward
 
 
@@ -172,11 +178,36 @@ def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
     ]
 
 
+DIVIDED = {  # parts of which a rank of a sharded training holds its share alone
+    *("weights", "gradients", "optimizer moments", "reference", "reward model"),
+    *("critic and its moments", "critic's gradients", "bf16 copy of the critic"),
+}
+
+
+def gathered_parts(shape: ModelShape, load: Load) -> list[Part]:
+    """What a rank of a sharded training gathers, in the precision of products.
+
+    While a layer computes: embeddings and head, which stay from the forward to the backward pass, the layer, and the next one;
+    and the gradient of the largest of these, also as the sum's fp32 input. While completions are drawn: all weights.
+    """
+    compute = BF16 if load.low else FP32
+    ends = shape.vocabulary * shape.width + shape.head_parameters
+    layer = -(-(shape.parameters - ends) // shape.layers)
+    gathered = compute * (ends + 2 * layer)
+    return [
+        Part("gathered weights", compute * shape.parameters, "rollout"),
+        Part("critic's gathered layers", gathered * load.critic, "critic"),
+        Part("gathered layers", gathered, "update"),
+        Part("gradients being summed", (compute + FP32) * max(ends, layer) * (load.trained is None), "update"),
+    ]
+
+
 def estimate(shape: ModelShape, load: Load) -> Estimate:
-    """Every part of a step's memory.
+    """Every part of a step's memory, of a process or of one of the ranks that share its state.
 
     Weights, gradients and AdamW's two moments are fp32, 4 B per parameter each. Under autocast a bf16 copy of the weights, 2 B,
-    lives as long as a forward and backward pass.
+    lives as long as a forward and backward pass. In shards (FSDP2; ZeRO's third stage, section 5.3 of the paper above) each of
+    W ranks holds 1/W of what is in ``DIVIDED``.
     """
     trained = shape.parameters if load.trained is None else load.trained
     critic = shape.trunk_parameters if load.critic else 0
@@ -192,10 +223,13 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
         Part("critic's gradients", FP32 * critic, "critic"),
         Part("critic's activations", activations * load.critic, "critic"),
         Part("gradients", FP32 * trained, "update"),
-        Part("bf16 copy of the weights", BF16 * shape.parameters * (load.low and not load.flat), "update"),
+        Part("bf16 copy of the weights", BF16 * shape.parameters * (load.low and not load.flat and not load.sharded), "update"),
         Part("activations", activations, "update"),
         Part("head", logits_bytes(shape, load), "update"),
     ]
+    if load.sharded:
+        parts = [p._replace(bytes=-(-p.bytes // load.shards)) if p.name in DIVIDED else p for p in parts]
+        parts += gathered_parts(shape, load)
     return Estimate([part for part in parts if part.bytes])
 
 

@@ -122,9 +122,9 @@ def token_matrix(
 ) -> Tensor:
     """Evaluate a per-token function of all completions without gradient, as [S, T] on the CPU; 0 beyond their ends.
 
-    Each rank evaluates its own groups.
+    Each rank evaluates its own groups. Sharded weights have been gathered: ranks make as many passes as they have micro-batches.
     """
-    device = policy.model.device
+    device, ranks = policy.model.device, replace(ranks, sharded=False)
     matrix = torch.zeros(rollouts.mask.shape, device=device)
     with torch.no_grad(), policy.autocast():
         for batch in micro_batches(rollouts, range(len(rollouts.groups)), limit, device, flat_rows(policy), ranks):

@@ -13,7 +13,7 @@ from typing import Any
 
 from ratchet.components.policy.configuration import ModelShape, shape_of, stated_configuration
 from ratchet.components.recipe import Recipe, Train, load_recipe
-from ratchet.components.training.estimate import CHARS_PER_TOKEN, MemoryPlan, Place, memory_plan, planned_shape
+from ratchet.components.training.estimate import MemoryPlan, Place, memory_plan, planned_prompt, planned_shape
 from ratchet.components.training.memory import GIB, choices, with_choice
 
 Fields = dict[str, bool | int | float | str]
@@ -39,7 +39,12 @@ class Operations:
     """Floating-point operations of a step."""
 
     rollout: float
-    learning: float  # scoring and updates
+    scoring: float  # by the reference and the critic, before the update
+    update: float
+
+    @property
+    def learning(self) -> float:
+        return self.scoring + self.update
 
     @property
     def total(self) -> float:
@@ -86,14 +91,11 @@ def operations(train: Train, shape: ModelShape, prompt_tokens: int, new_tokens: 
     forward = 2.0 * trunk * (train.prompts * prompt_tokens + completions)
     logits = 2.0 * head * completions
     backward = 1 if train.lora else 2
-    learning = train.epochs * ((1 + backward + bool(train.gradient_checkpointing)) * forward + (2 + backward) * logits)
-    if train.needs_reference:
-        learning += forward + logits
-    if train.has_critic:
-        learning += forward
-        if train.critic.trunk == "own":
-            learning += train.epochs * (1 + backward) * forward
-    return Operations(forward + logits, learning)
+    update = train.epochs * ((1 + backward + bool(train.gradient_checkpointing)) * forward + (2 + backward) * logits)
+    if train.has_critic and train.critic.trunk == "own":
+        update += train.epochs * (1 + backward) * forward
+    scoring = train.needs_reference * (forward + logits) + train.has_critic * forward
+    return Operations(forward + logits, scoring, update)
 
 
 def prices(recipe: Path, overrides: Sequence[str], algorithms: Sequence[str], place: Place) -> list[list[Price]]:
@@ -127,7 +129,7 @@ def _plans(arms: Mapping[str, Recipe], shape: ModelShape, place: Place) -> list[
     options = choices(next(iter(arms.values())).train, place.kind == "cuda")
 
     def plan(recipe: Recipe) -> MemoryPlan:
-        return memory_plan(recipe, shape, _prompt_tokens(recipe), place)
+        return memory_plan(recipe, shape, planned_prompt(recipe), place)
 
     common = max((plan(recipe).choice for recipe in arms.values()), key=options.index)
     settled = {name: one.model_copy(update={"train": with_choice(one.train, common)}) for name, one in arms.items()}
@@ -135,9 +137,5 @@ def _plans(arms: Mapping[str, Recipe], shape: ModelShape, place: Place) -> list[
 
 
 def _price(size: str, shape: ModelShape, name: str, recipe: Recipe, plan: MemoryPlan) -> Price:
-    needed = operations(plan.train, shape, _prompt_tokens(recipe), recipe.policy.max_new_tokens)
+    needed = operations(plan.train, shape, planned_prompt(recipe), recipe.policy.max_new_tokens)
     return Price(size, name, shape.parameters, plan, needed)
-
-
-def _prompt_tokens(recipe: Recipe) -> int:
-    return -(-recipe.data.max_prompt_chars // CHARS_PER_TOKEN)

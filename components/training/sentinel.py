@@ -15,6 +15,7 @@ from ratchet.components.training.detectors import (
     GradientSpikes,
     ProxyGoldGap,
     crossings,
+    doubtful,
     spike_limit,
 )
 
@@ -117,7 +118,7 @@ class Sentinel:
         return step in limits.looks or self.suspicious
 
     def warnings(self) -> dict[str, float]:
-        """For each violated rule, the number of consecutive steps."""
+        """For each violated rule or doubt, the number of consecutive steps."""
         return {f"sentinel/{name}": float(steps) for name, steps in self.over.items()}
 
     def observe_dev(self, step: int, result: DevResult, limits: Limits) -> Stop | None:
@@ -134,12 +135,12 @@ class Sentinel:
         whole = {name: values for name, values in self.start.items() if len(values) >= limits.baseline_steps}
         baseline = {name: sum(values) / len(values) for name, values in whole.items()}
         found = {crossing.rule.name: crossing for crossing in crossings(figures, baseline, limits)}
-        self.over = {name: self.over.get(name, 0) + 1 for name in found}
+        self.over = {name: self.over.get(name, 0) + 1 for name in [*found, *doubtful(figures, limits)]}
         for name in BASELINES:
             if name in figures and len(self.start.get(name, ())) < limits.baseline_steps:
                 self.start.setdefault(name, []).append(figures[name])
         for name, steps in self.over.items():
-            if steps >= limits.patience:
+            if steps >= limits.patience and name in found:
                 rule, value, limit = found[name]
                 return Stop(rule.reason, rule.signal, value, limit, step)
         return None

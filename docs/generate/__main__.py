@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from docs.generate import command_line, recipe_keys
+from docs.generate import command_line, recipe_keys, scaling
 
 DOCS = Path(__file__).resolve().parents[1]
-GENERATED = {"recipe_keys.md": recipe_keys.text, "command_line.md": command_line.text}
+GENERATED = {"recipe_keys.md": recipe_keys.text, "command_line.md": command_line.text, "scaling.md": scaling.text}
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from ratchet.flows.cli import (
     data,
     deploy,
     doctor,
+    engine,
     gate,
     gc,
     grader,
@@ -58,6 +59,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(reward.app, name="reward")
 app.add_typer(grader.app, name="grader")
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(engine.app, name="engine")
 app.command("schedule")(schedule.schedule)
 app.command("serve", help=schedule.ALIAS)(schedule.schedule)
 app.command("deploy")(deploy.deploy)

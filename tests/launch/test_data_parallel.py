@@ -82,6 +82,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ppo": {"algorithm": "ppo", "kl": "reward"},
     "shared trunk": {"algorithm": "ppo", "critic": {"trunk": "shared", "sees": "tokens"}, "kl": "loss"},
     "adapter": {"lora": {"rank": 2, "alpha": 4}, "kl": "loss"},
+    "two micro-batches on one rank": {"algorithm": "ppo", "kl": "loss", "micro_tokens": 32},
     "refills and top-p": {"sampling": {"refills": 2, "top_p": 0.9}, "loss": {"correction": "truncated"}},
 }
 

@@ -156,3 +156,10 @@ def test_a_restored_dataset_has_no_account_of_its_preparation_and_is_equal_all_t
     assert [stage.files for stage in stage_matches(lineage(stages=stages).stages, {"data": restored})] == [[]]
     restored["data/train.jsonl"] = TWO
     assert [stage.files for stage in stage_matches(lineage(stages=stages).stages, {"data": restored})] == [["data/train.jsonl"]]
+
+
+def test_a_version_of_an_outside_engine_is_compared_by_its_figures() -> None:
+    record = lineage(engine="vllm 0.31.0", exact=False, metrics=RECORD.metrics)
+    found = judged(record, rebuilt(weights=TWO), 0.05)
+    assert (found["match"], found["same_class"], found["engine"]) == ("within tolerance", False, "vllm 0.31.0")
+    assert judged(lineage(), rebuilt(), 0.05)["engine"] is None

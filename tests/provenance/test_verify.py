@@ -13,7 +13,16 @@ from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.machine import lock_digest
-from ratchet.components.provenance.verify import Check, State, Verification, check_tags, check_verdicts, compared, differs
+from ratchet.components.provenance.verify import (
+    Check,
+    State,
+    Verification,
+    check_engine,
+    check_tags,
+    check_verdicts,
+    compared,
+    differs,
+)
 from ratchet.components.store import Store
 from tests.ledger.registries import FakeVersions
 from tests.provenance.records import ONE, THREE, TWO, lineage
@@ -178,3 +187,11 @@ def test_only_a_difference_is_a_fault() -> None:
     ok, gone, wrong = (Check("x", state, "") for state in (State.OK, State.UNREACHABLE, State.DIFFERS))
     assert not differs([ok, gone])
     assert differs([ok, wrong])
+
+
+def test_what_an_outside_engine_drew_is_said_not_to_have_the_same_bits() -> None:
+    (check,) = check_engine(lineage(engine="vllm 0.31.0"))
+    assert (check.item, check.state) == ("engine", State.OK)
+    assert "vllm 0.31.0" in check.detail
+    assert "compares figures" in check.detail
+    assert check_engine(lineage()) == []

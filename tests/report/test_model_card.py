@@ -29,6 +29,7 @@ def card(project: Path = ROOT, **changes: Any) -> str:
         "weights_sha256": "f" * 64,
         "policy_sha256": "e" * 64,
         "algorithm": "grpo",
+        "engine": None,
         "seed": 3,
         "stop": None,
         "dev": dict.fromkeys(("sampled_before", "sampled_after", "greedy_before", "greedy_after"), score),
@@ -53,6 +54,14 @@ def test_model_card_says_what_it_was_made_from_and_how_to_load_it() -> None:
         assert part in text
     assert "uncommitted" not in text
     assert "uncommitted" in card(dirty=True)
+
+
+def test_a_card_says_which_engine_drew_and_what_a_rebuild_then_compares() -> None:
+    text, own = card(engine="vllm 0.31.0"), card()
+    assert "| drawn by vllm 0.31.0, not reproducible bit for bit |\n| code |" in text
+    assert "trains its recipe with\nthe same seed. The weights will not hash the same" in text
+    assert "the same seed: on the same class of machine the weights hash the same." in own
+    assert "drawn by" not in own
 
 
 def test_a_card_begins_with_what_was_found_if_a_run_has_found_something() -> None:

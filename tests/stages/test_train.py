@@ -22,6 +22,7 @@ from ratchet.components.store import Finished
 from ratchet.components.template_date import dated
 from ratchet.components.training import dev_evaluation
 from ratchet.components.training.sentinel import ADVICE, NONFINITE, DevResult, Stop
+from tests.policy.engines.vllm.fake_server import serving
 from tests.stages.by_hand import Watching, context_of, data_stage, key_of_look, policy_stage, reward_stage, watching
 from tests.stages.tiny_training import Training
 
@@ -102,6 +103,15 @@ def test_what_does_not_touch_training_is_not_in_its_key(key: Callable[..., str])
     assert key(*elsewhere, "reward.limits.seconds=9") == key()
 
 
+SERVER = "train.sampling.vllm={url: 'http://127.0.0.1:1', folder: /w}"
+
+
+def test_the_engine_is_in_the_key_and_where_its_server_is_is_not(key: Callable[..., str]) -> None:
+    vllm = key("train.sampling.engine=vllm", SERVER)
+    assert vllm == key("train.sampling.engine=vllm", SERVER.replace("/w", "/elsewhere"))
+    assert vllm != key() == key(SERVER)
+
+
 def test_an_automatic_group_size_is_the_one_that_the_pilot_advises(key: Callable[..., str]) -> None:
     assert key("train.k=auto") == key("train.k=6") != key("train.k=4")
 
@@ -123,6 +133,15 @@ def test_an_edit_of_the_users_own_reward_function_is_another_key(
 @pytest.fixture
 def training(tmp_path: Path) -> Training:
     return Training(tmp_path)
+
+
+def test_a_training_of_a_servers_completions_is_not_exact_and_says_whose_they_were(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    with serving(policy=load_policy(training.start.model, torch.device("cpu"))) as fake:
+        server = f"train.sampling={{engine: vllm, vllm: {{url: '{fake.url}', folder: {tmp_path / 'weights'}}}}}"
+        made = training.run(training.context(server))
+    assert (made.facts.engine, made.facts.exact, made.facts.steps) == ("vllm 0.31.0", False, 2)
+    assert max(values.get("mismatch/log_prob_mean_abs", 0.0) for _, values in made.points) < 1e-4
 
 
 PHASES = {"dev evaluation", "rollout", "reward", "reference", "values", "figures", "update", "save"}
@@ -281,3 +300,8 @@ def test_a_reward_model_that_is_not_the_validated_one_is_refused(training: Train
     with pytest.raises(RewardError, match=r"model/model\.safetensors of the reward model is not .* validated"):
         training.run(training.context("reward.kind=model"))
     assert not list(training.data.path.parent.glob(".ratchet/store/train/[!.]*"))
+
+
+def test_facts_of_an_earlier_release_are_those_of_our_own_engine(tmp_path: Path) -> None:
+    write_json(tmp_path / "facts.json", {name: value for name, value in asdict(FACTS).items() if name != "engine"})
+    assert TrainStage(Finished("train", "", tmp_path, {"files": {}}), True, 0.0).facts == FACTS

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from ratchet.components.policy.configuration import ModelShape, shape_of_model
@@ -13,6 +15,7 @@ from ratchet.components.policy.log_probs import hidden_states
 from ratchet.components.policy.packing import Group, PackedRows, pack
 from ratchet.components.recipe import Train
 from ratchet.components.training.memory import (
+    DIVIDED,
     GIB,
     Choice,
     Estimate,
@@ -161,3 +164,48 @@ def test_ppo_holds_a_critic_and_grpo_does_not() -> None:
     assert grpo.of("held") == 12 * SHAPE.parameters
     assert grpo.of("critic") == 0
     assert ppo.of("critic") > 4 * SHAPE.trunk_parameters
+
+
+# Ranks that share the state.
+
+STEP = {"samples": 4, "k": 2, "prompt_tokens": 8, "new_tokens": 8, "micro_tokens": 64, "cuda": True}
+OWN = ModelShape(2, 8, 20, 2, 1, 4, 100, parameters=2000, head_parameters=0)  # 800 embeddings, so 600 per layer
+
+
+def by_name(**load: Any) -> dict[tuple[str, str], int]:
+    return {(part.phase, part.name): part.bytes for part in estimate(OWN, Load(**STEP, **load)).parts}
+
+
+@pytest.mark.parametrize("low", [True, False])
+def test_a_share_is_divided_and_layers_are_gathered(low: bool) -> None:
+    """Embeddings and two layers; the embeddings' gradient, also in fp32; all weights to draw with."""
+    everything: dict[str, Any] = {"low": low, "critic": True, "reference": "held", "reward_parameters": 9}
+    whole, shared = by_name(**everything), by_name(**everything, shards=4)
+    width = 2 if low else 4
+    assert {key: shared.pop(key) for key in shared.keys() - whole.keys()} == {
+        ("rollout", "gathered weights"): width * 2000,
+        ("critic", "critic's gathered layers"): width * (800 + 2 * 600),
+        ("update", "gathered layers"): width * (800 + 2 * 600),
+        ("update", "gradients being summed"): (width + 4) * 800,
+    }
+    changed = {name: (whole[phase, name], size) for (phase, name), size in shared.items() if size != whole[phase, name]}
+    activations = {"activations", "critic's activations"} if low else set()  # of layers that are not compiled
+    assert changed.keys() == (DIVIDED if low else DIVIDED - {"bf16 copy of the critic"}) | activations
+    assert all(size == -(-before // 4) for name, (before, size) in changed.items() if name in DIVIDED)
+
+
+def test_an_adapter_has_no_large_gradient_to_sum() -> None:
+    assert ("update", "gradients being summed") not in by_name(low=True, shards=4, trained=100)
+
+
+def test_sharded_layers_save_what_eager_ones_do_without_a_mask() -> None:
+    eager, shared = Load(**STEP | {"cuda": False}, low=True), Load(**STEP, low=True, shards=2)
+    mask = 2 * eager.group * OWN.layers + 4 * eager.group  # per token: cast by each layer, and once in fp32
+    assert activation_bytes(OWN, shared) == activation_bytes(OWN, eager) - eager.packed * mask
+
+
+@given(st.integers(2, 512), st.integers(2, 512))
+def test_more_ranks_hold_less(few: int, more: int) -> None:
+    few, more = sorted((few, more))
+    peaks = [estimate(OWN, Load(**STEP, low=True, shards=count)).peak for count in (few, more)]
+    assert peaks[1] <= peaks[0]

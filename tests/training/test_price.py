@@ -18,7 +18,7 @@ FORWARD, LOGITS = 2 * (1000 - 100 * 8) * 26, 2 * 100 * 8 * 20
 
 def test_a_step_of_grpo_draws_and_learns() -> None:
     found = operations(Train(**STEP, algorithm="grpo", kl="none"), SHAPE, 3, 5)
-    assert found == Operations(FORWARD + LOGITS, 3 * FORWARD + 4 * LOGITS)
+    assert found == Operations(FORWARD + LOGITS, 0, 3 * FORWARD + 4 * LOGITS)
     assert found.total == 4 * FORWARD + 5 * LOGITS
 
 
@@ -37,6 +37,12 @@ def test_what_adds_to_it(settings: dict[str, Any], forward: int, logits: int) ->
     plain, other = (operations(Train(**STEP, **{"kl": "none", **given}), SHAPE, 3, 5) for given in ({}, settings))
     assert other.learning - plain.learning == forward * FORWARD + logits * LOGITS
     assert other.rollout == plain.rollout
+
+
+def test_reference_and_critic_score_before_the_update() -> None:
+    found = operations(Train(**STEP, algorithm="ppo", kl="reward"), SHAPE, 3, 5)
+    assert found.scoring == 2 * FORWARD + LOGITS
+    assert found.learning == found.scoring + found.update
 
 
 @pytest.mark.parametrize(

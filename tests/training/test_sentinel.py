@@ -72,6 +72,19 @@ def test_a_reward_may_prefer_long_answers_while_they_do_not_grow() -> None:
     assert all(sentinel.observe(step, figures, 1, 0, LIMITS) is None for step in range(1, 20))
 
 
+@pytest.mark.parametrize(("divergence", "warned"), [(0.014, False), (0.016, True)])
+def test_a_doubtful_engine_is_warned_of_and_never_stopped(divergence: float, warned: bool) -> None:
+    sentinel, figures = Sentinel(), {"mismatch/kl": divergence, "mismatch/log_prob_mean_abs": 0.03}
+    assert all(sentinel.observe(step, figures, 1, 0, LIMITS) is None for step in range(1, 9))
+    assert sentinel.warnings() == ({"sentinel/mismatch_kl": 8.0} if warned else {})
+
+
+def test_the_doubt_is_off_with_its_rule() -> None:
+    sentinel = Sentinel()
+    sentinel.observe(1, {"mismatch/kl": 1.0}, 1, 0, Limits(mismatch=None))
+    assert sentinel.warnings() == {}
+
+
 # Gradients.
 
 

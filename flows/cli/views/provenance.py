@@ -69,6 +69,7 @@ def parts(record: "Lineage") -> list[tuple[str, str]]:
         ("gold", record.gold[:12] if record.gold else "not recorded: an earlier release made it"),
         ("reward", f"{record.reward.kind} {record.reward.stage_sha256[:12]}"),
         ("stages", ", ".join(f"{stage.name} {stage.key[:8]}" for stage in record.stages)),
+        *([("engine", f"{record.engine}: not reproducible bit for bit")] if record.engine else []),
     ]
 
 
@@ -94,6 +95,8 @@ def print_checks(rows: list[dict[str, str]]) -> None:
 def print_comparison(found: dict[str, Any]) -> None:
     """A rebuilt version compared with the recorded one."""
     same = "the same class of machine and libraries" if found["same_class"] else "another class of machine, or other libraries"
+    if found["engine"]:
+        same = f"figures alone: {found['engine']} drew the completions, and equal bits are not promised"
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("match", f"[{'red' if found['match'] == 'differs' else 'green'}]{found['match']}[/], on {same}")
     table.add_row("weights", f"recorded {found['weights']['recorded']}")
