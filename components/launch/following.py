@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ratchet.components.errors import PausedError, RankError
 from ratchet.components.launch.failure import failure_of, silent_rank
@@ -16,9 +17,19 @@ from ratchet.components.launch.processes import Process, end
 
 POLL = 0.25  # seconds
 SILENT = 60.0  # seconds after which a rank without a new heartbeat counts as stopped or lost
+ELSEWHERE = 5.0  # times as long for a rank of another machine: shared file systems may show an old file for a minute
+WORKING = 0.01  # share of a processor that a rank uses if it does not beat because it holds the interpreter's lock
 STOPPING = 600.0  # seconds in which the ranks must have committed the step at hand
 LAUNCHERS = {"torchrun": "ratchet.components.launch.torchrun", "ray": "ratchet.components.launch.ray_train"}
 CUT_SHORT = f"the ranks had not committed the step at hand after {STOPPING:g} s, and were ended; the same command resumes it"
+
+
+class Sign(NamedTuple):
+    """The last sign of life of a rank."""
+
+    beat: int  # number of the heartbeat
+    at: float  # when it was seen, by time.monotonic()
+    used: float  # seconds of processor time by then
 
 
 @dataclass
@@ -27,17 +38,22 @@ class Follower:
 
     look: Callable[[], None] = lambda: None  # passes on what the job has made
     ended: Callable[[], bool] = lambda: False  # whether the job is to commit and end
-    seen: dict[int, tuple[int, float]] = field(default_factory=dict)  # rank -> the number of its last beat, and when it came
+    seen: dict[int, "Sign"] = field(default_factory=dict)  # of life, by rank
 
     def silent(self, beats: Sequence[Beat], now: float) -> tuple[Beat, float] | None:
-        """A rank whose beat has not changed for too long, and for how many seconds. No clock of another machine counts."""
+        """A rank that has given no sign of life for too long, and for how many seconds. No clock of another machine counts."""
         for beat in beats:
-            number, since = self.seen.get(beat.rank, (0, now))
-            if beat.number != number:
-                number, since = beat.number, now
-            self.seen[beat.rank] = (number, since)
-            if not beat.ended and now - since > SILENT:
-                return beat, now - since
+            sign = self.seen.get(beat.rank)
+            if sign is None or beat.number != sign.beat or beat.ended:
+                self.seen[beat.rank] = Sign(beat.number, now, beat.process.seconds())
+                continue
+            silence = now - sign.at
+            if silence <= SILENT * (1 if beat.process.is_here else ELSEWHERE):
+                continue
+            used = beat.process.seconds()
+            if used - sign.used < WORKING * silence:
+                return beat, silence
+            self.seen[beat.rank] = Sign(beat.number, now, used)
         return None
 
 

@@ -108,7 +108,7 @@ class Job:
     def begin(self, request: Request) -> None:
         """Replace what an earlier job left."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        (self.folder / "ranks").mkdir(parents=True)
+        (self.folder / "ranks").mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "job.json", {"id": uuid.uuid4().hex, **request.as_json()})
 
     @property

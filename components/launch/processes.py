@@ -54,6 +54,14 @@ class Process:
                 return process
         return None
 
+    def seconds(self) -> float:
+        """Of processor time that it has used; 0 if it ended, or is of another machine."""
+        with suppress(psutil.Error):
+            if (process := self.found()) is not None:
+                used = process.cpu_times()
+                return float(used.user + used.system)
+        return 0.0
+
 
 def here() -> str:
     """This machine's name."""

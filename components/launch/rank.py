@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ratchet.components.ranks import Ranks
 
 EVERY = 1.0  # seconds between two heartbeats
+ABSENT = 60  # beats for which the job's record may be out of reach
 UNLIMITED = timedelta(days=365)  # the process group wants a number
 
 
@@ -60,15 +61,18 @@ class Heart:
         self.job.beat(Beat(self.rank, self._process, self.doing, self._number, ended))
 
     def _run(self) -> None:
+        failed = 0  # beats in a row: a shared file system may be away for a moment
         while not self._closed.wait(EVERY):
             try:
-                gone = os.getppid() != self._launcher or self.job.id != self._id
-                if not gone:
+                over = os.getppid() != self._launcher or self.job.id != self._id
+                if not over:
                     self._beat()
+                failed = 0
             except (OSError, ValueError) as error:
-                print(f"the job's record is gone: {error}", file=sys.stderr, flush=True)
-                gone = True
-            if gone:
+                print(f"no heartbeat: {error}", file=sys.stderr, flush=True)
+                failed += 1
+                over = failed >= ABSENT
+            if over:
                 os._exit(1)  # nobody else would end this process, and another job may begin
 
 

@@ -41,10 +41,14 @@ def run_in_worker(config: Mapping[str, Any]) -> None:
         "MASTER_ADDR": where[0],
         "MASTER_PORT": str(where[1]),
     }
-    _run_rank(job, rank, environment)
+    run_rank_process(job, rank, environment)
 
 
-def _run_rank(job: Job, rank: int, environment: Mapping[str, str]) -> None:
+def run_rank_process(job: Job, rank: int, environment: Mapping[str, str]) -> None:
+    """
+    Raises:
+        RuntimeError: if the rank failed in a way that a restart may mend.
+    """
     request = job.request()
     threads = {"OMP_NUM_THREADS": str(request.threads)}
     command = [sys.executable, "-m", request.entry, str(job.folder)]

@@ -79,6 +79,14 @@ class StageManifest(Section):
     files: dict[str, Sha256]
 
 
+class Launched(Section):
+    """The processes that trained."""
+
+    kind: Literal["torchrun", "ray"]
+    ranks: Annotated[int, Field(ge=2)]
+    sharded: bool
+
+
 class Lineage(Section):
     """Everything that a version is made from."""
 
@@ -107,6 +115,7 @@ class Lineage(Section):
     checkpoint: Annotated[str, Field(pattern=r"^(checkpoints/step_[0-9]{6,12})?$")] = ""
     # Values of ``train`` chosen by available memory; a rebuild reuses them.
     memory: dict[str, bool | int | dict[str, int]] = Field(default_factory=dict)
+    launch: Launched | None = None  # None: trained in the run's own process
 
     def stage(self, name: str) -> StageManifest | None:
         """The manifest of a stage."""

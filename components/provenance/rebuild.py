@@ -84,6 +84,10 @@ class Rebuild:
 
     def _check(self) -> None:
         lineage, project = self.lineage, self.home.project
+        if lineage.launch is not None and lineage.machine.gpu is not None:
+            import torch
+
+            check_ranks(lineage.launch.ranks, torch.cuda.device_count(), f"version {self.number} of {lineage.model}")
         reasons = refusals(lineage, self.environment, lock_digest(project))
         commit, folder = lineage.code.commit, inner_path(lineage.code.folder)
         if not reasons and checkout.has_commit(project, commit):
@@ -144,6 +148,8 @@ class Rebuild:
     def _write_recipe(self) -> Path:
         recipe = {name: value for name, value in self.lineage.recipe.items() if name != "limits"}  # a rebuild has none
         recipe |= {"train": {**self.lineage.recipe["train"], **self.lineage.memory}}
+        if "launch" in recipe:
+            recipe["launch"] = launch_of(self.lineage)
         if self.lineage.policy.kind == "version":
             # The new ledger has no champion: the parent is passed as an existing model, and its weights are checked.
             given = {name: value for name, value in recipe["policy"].items() if name != "warmup"}  # it is not fine-tuned
@@ -172,7 +178,8 @@ class Rebuild:
         self.say(f"installing {CONSTRAINTS} of the commit into a clean environment")
         recipe = self.lineage.recipe
         adapts = recipe["train"].get("lora") or (recipe["policy"].get("warmup") or {}).get("lora")
-        extras = ["lora" if adapts else "train"]
+        launched = ["ray"] if self.lineage.launch is not None and self.lineage.launch.kind == "ray" else []
+        extras = ["lora" if adapts else "train", *launched]
         return locked_environment(self.project, self.folder / "venv", self.lineage.libraries["python"], extras)
 
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:
@@ -203,6 +210,30 @@ class Rebuild:
                 f"`ratchet {arguments[0]}` of commit {self.lineage.code.commit[:12]} failed: {reason}. Its output is above."
             )
         return result_of(done.stdout)
+
+
+def check_ranks(ranks: int, devices: int, version: str) -> None:
+    """
+    Args:
+        ranks: that trained the version, each on a GPU.
+        devices: CUDA devices of this machine.
+
+    Raises:
+        RegistryError: if these are fewer.
+    """
+    if devices < ranks:
+        raise RegistryError(
+            f"{version} was trained by {ranks} ranks, each on a GPU of its own, and this machine has {devices}. "
+            f"Reproduce it on one with {ranks}."
+        )
+
+
+def launch_of(lineage: Lineage) -> dict[str, Any]:
+    """The recipe's section for as many ranks as trained the version, all on this machine: the nodes do not change results."""
+    launch = lineage.launch
+    if launch is None:
+        return {}
+    return {"kind": launch.kind, "workers": launch.ranks, "weights": "sharded" if launch.sharded else "replicated"}
 
 
 def inner_path(name: str) -> PurePosixPath:

@@ -12,6 +12,7 @@ from ratchet.components.provenance.lineage import (
     DIFFERENCE,
     FILE,
     Dataset,
+    Launched,
     Lineage,
     Machine,
     RewardParent,
@@ -67,6 +68,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         exact=train.facts.exact,
         engine=train.facts.engine,
         memory=train.facts.memory,
+        launch=None if train.facts.launch is None else Launched(**train.facts.launch),
     )
 
 

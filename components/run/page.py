@@ -91,7 +91,7 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
         "tables": [(table_text(name), f"{rows:,}") for name, rows in data.summary["rows"].items()],
         "groups": groups_of(run, data, dev) if dev else [],
         "stages": [{**stage, "title": STAGES.get(stage["name"], stage["name"])} for stage in run.stages_as_json()],
-        "spent": spent(candidate.points) if candidate is not None else [],
+        "spent": [*spent(candidate.points), *launch_text(candidate)] if candidate is not None else [],
         "kept": [{"policy": kept.policy, "what": described(kept)} for kept in unregistered(run.made)],
         "facts": facts_of(run),
         "recipe": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -142,6 +142,15 @@ def groups_of(run: Run, data: DataStage, dev: EvaluateStage) -> list[Group]:
     references = {name: case.reference for name, case in cases.items() if case is not None}
     before, after = ([ItemResult.from_json(row) for row in dev.rows(arm)] for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
     return grouped(paired(before, after, references))
+
+
+def launch_text(candidate: TrainStage) -> list[tuple[str, str]]:
+    """The ranks that trained, if it was not the run's own process."""
+    launch = candidate.facts.launch
+    if launch is None:
+        return []
+    weights = ", each with a part of the weights" if launch["sharded"] else ""
+    return [("Ranks that trained", f"{launch['ranks']}, by {launch['kind']}{weights}")]
 
 
 def spent(points: Points) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """A training whose ranks are a job: its order, the figures that it makes durable, and what becomes of its result."""
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,9 @@ from pathlib import Path
 from ratchet.components.errors import RecipeError
 from ratchet.components.extras import missing_ray
 from ratchet.components.files import MANIFEST, read_json, write_json
-from ratchet.components.launch.following import Follower, finish_job
+from ratchet.components.launch.following import LAUNCHERS, Follower, finish_job
 from ratchet.components.launch.job import Job, Request
+from ratchet.components.launch.torchrun import JOIN
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.stage import Observer
 from ratchet.components.stages.training import FACTS, Order, TrainingFacts
@@ -31,6 +33,10 @@ def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool]
     order = replace(order, checkpoints=order.checkpoints.absolute())
     job = Job(order.checkpoints / JOB)
     relay = Relay(job, order.checkpoints, observer)
+    launch = order.recipe.launch
+    if launch.nodes > 1:
+        note = f"on each other node run: {shlex.join(['python', '-m', LAUNCHERS[launch.kind], str(job.folder), JOIN])}"
+        observer.progress("train", 0, order.recipe.train.steps, note)
     result = finish_job(job.folder, request_of(order), Follower(relay.look, ended))
     shutil.copytree(result, path, copy_function=os.link, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
     return TrainingFacts(**read_json(path / FACTS))
@@ -38,14 +44,11 @@ def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool]
 
 def request_of(order: Order) -> Request:
     """The job that trains."""
+    import torch
+
     recipe = order.recipe
-    threads = recipe.threads or max(1, _cores() // recipe.launch.local_workers)
+    threads = recipe.threads or max(1, torch.get_num_threads() // recipe.launch.local_workers)
     return Request(ENTRY, recipe.launch, str(Path.cwd()), recipe.device, threads, recipe.limits.phase_hours, order.as_json())
-
-
-def _cores() -> int:
-    """Of those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_launch(recipe: Recipe) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ratchet.components.digests import weights_digest
 from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines
@@ -36,6 +36,10 @@ class TrainStage(PolicyStage):
     @cached_property
     def facts(self) -> TrainingFacts:
         return TrainingFacts(**read_json(self.path / FACTS))
+
+    def as_json(self) -> dict[str, Any]:
+        launch = self.facts.launch
+        return super().as_json() | ({} if launch is None else {"launch": launch})
 
     @property
     def stop(self) -> Stop | None:

@@ -39,7 +39,7 @@ class TrainingFacts:
     stop: dict[str, Any] | None  # its figures
     exact: bool  # false if training was resumed in another environment, or an outside engine drew
     memory: dict[str, Any]  # the values of ``train`` chosen by available memory
-    launch: dict[str, Any] | None = None  # kind and ranks of the last job; None: the run's own process
+    launch: dict[str, Any] | None = None  # kind, ranks and sharded of the last job; None: the run's own process
     engine: str | None = None  # what drew the completions, if not Ratchet's own engines; then no bits are promised
 
     def as_json(self) -> dict[str, Any]:

@@ -53,7 +53,12 @@ def run_until(
     home = Home.here()
     # Ratchet reports errors itself; Prefect's tracebacks stay in its UI.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    check_before_run(home, load_recipe(recipe, overrides))
+    known = load_recipe(recipe, overrides)
+    check_before_run(home, known)
+    if known.launch.kind != "process" and trains(until):
+        from ratchet.components.stages.launched import check_launch
+
+        check_launch(known)  # here, and not after hours of other stages
     apply(home)
     result = nothing_to_do(recipe, overrides, until)
     if result is None:
@@ -65,6 +70,13 @@ def run_until(
     if ends:
         finish(result, json_output)
     return result
+
+
+def trains(until: str | None) -> bool:
+    """Whether a run up to a stage trains."""
+    from ratchet.components.stages.stage import Stage
+
+    return until is None or Stage.TRAIN in Stage(until).up_to()
 
 
 def nothing_to_do(recipe: Path, overrides: Sequence[str], until: str | None) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ def job() -> Any:
 
 def shown() -> Iterator[Any]:
     """The Kubernetes objects that the documents tell people to apply."""
-    for path in sorted((INFRA / "k8s").glob("*.md")):
+    for path in [*sorted((INFRA / "k8s").glob("*.md")), INFRA / "ray" / "README.md"]:
         for block in re.findall(r"<<'YAML'\n(.*?)\nYAML\n", path.read_text(encoding="utf-8"), re.DOTALL):
             yield from yaml.safe_load_all(block)
 

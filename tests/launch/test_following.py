@@ -18,7 +18,7 @@ from ratchet.components.interruption import Interrupted
 from ratchet.components.launch import following
 from ratchet.components.launch.following import Follower, finish_job
 from ratchet.components.launch.job import Beat, Job, Request
-from ratchet.components.launch.processes import Process, end
+from ratchet.components.launch.processes import Process, end, here
 from ratchet.components.recipe import Launch
 
 TWO = Launch(kind="torchrun", workers=2)
@@ -114,12 +114,28 @@ def test_a_silent_rank_is_named_and_ended(job: Job, monkeypatch: pytest.MonkeyPa
     assert all(process.found() is None for process in job.processes())
 
 
-def test_a_rank_that_beats_or_has_ended_is_not_silent() -> None:
-    follower, process = Follower(), Process("here", 1, 0.0)
-    assert follower.silent([Beat(0, process, "", 1)], 0.0) is None
-    assert follower.silent([Beat(0, process, "", 2)], following.SILENT + 1) is None
-    assert follower.silent([Beat(0, process, "", 2, ended=True)], 3 * following.SILENT) is None
-    assert follower.silent([Beat(0, process, "update", 2)], 3 * following.SILENT) is not None
+LOCAL, REMOTE = Process(here(), 2**22 + 1, 0.0), Process("another machine", 1, 0.0)
+
+
+@pytest.mark.parametrize(("process", "limit"), [(LOCAL, 60.0), (REMOTE, 300.0)])
+def test_a_rank_is_silent_once_its_beat_is_the_same_for_too_long(process: Process, limit: float) -> None:
+    follower = Follower()
+    first, second, last = (Beat(0, process, "update", number) for number in (1, 2, 3))
+    assert follower.silent([first], 0.0) is None
+    assert follower.silent([second], limit + 1) is None
+    assert follower.silent([second], 2 * limit) is None
+    assert follower.silent([second], 2 * limit + 2) == (second, limit + 1)
+    assert follower.silent([replace(last, ended=True)], 9 * limit) is None
+    assert follower.silent([replace(last, ended=True)], 99 * limit) is None
+
+
+def test_a_rank_that_computes_without_a_beat_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter([0.0, 1.0, 1.5])
+    monkeypatch.setattr(Process, "seconds", lambda self: next(used))
+    follower, beat = Follower(), Beat(0, LOCAL, "save", 1)
+    assert follower.silent([beat], 0.0) is None
+    assert follower.silent([beat], 61.0) is None  # one second of processor time in 61
+    assert follower.silent([beat], 122.0) == (beat, 61.0)  # half a second
 
 
 @pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt, RankError])

@@ -1,7 +1,10 @@
 """Trainings by two ranks of torchrun on the CPU: what they make is what one process makes, and what can go wrong does."""
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +71,22 @@ def test_two_ranks_make_what_one_process_makes(training: Training, tmp_path: Pat
     assert not context.store.work("train", made.key).exists()
 
 
+def test_a_second_node_joins_by_the_command_that_the_run_shows(training: Training) -> None:
+    context = training.context("launch={kind: torchrun, workers: 2, nodes: 2, address: 'localhost:29713'}", "train.steps=2")
+    shown, joined = watching(context), list[subprocess.Popen[bytes]]()
+
+    def join() -> str | None:
+        if not joined and job_of(training).launcher is not None:
+            _, _, command = shown.notes[0].partition("run: ")
+            assert command.startswith("python -m ")
+            joined.append(subprocess.Popen([sys.executable, *shlex.split(command)[1:]]))
+        return None
+
+    made = training.run(replace(context, pause=join))
+    assert made.facts.launch == {"kind": "torchrun", "ranks": 2, "sharded": False}
+    assert joined[0].wait(60) == 0
+
+
 def test_an_error_of_ours_is_the_same_as_in_one_process(training: Training) -> None:
     with pytest.raises(ModelError, match=r"policy\.max_new_tokens=127 .* context of 128"):
         training.run(training.context(TORCHRUN, "policy.max_new_tokens=127"))
@@ -117,7 +136,7 @@ def test_an_interrupted_run_leaves_no_process(training: Training) -> None:
     job = job_of(training)
     wait_for_step(job, 2)
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=10)
+    run.communicate(timeout=60)
     assert len(job.processes()) == 3
     assert all(process.found() is None for process in job.processes())
 

@@ -16,7 +16,7 @@ from ratchet.components.files import write_json_lines
 from ratchet.components.home import Home
 from ratchet.components.provenance.lineage import StageManifest
 from ratchet.components.provenance.machine import lock_digest
-from ratchet.components.provenance.rebuild import Rebuild, commit_dataset, inner_path, rebuilt_in
+from ratchet.components.provenance.rebuild import Rebuild, check_ranks, commit_dataset, inner_path, rebuilt_in
 from ratchet.components.recipe import Policy
 from ratchet.components.store import Store
 from tests.provenance.records import ONE, TWO, lineage
@@ -134,6 +134,25 @@ def test_what_memory_decided_is_given_to_the_rebuild(project: Path) -> None:
     work = reproduction(project, recipe=recipe, memory={"micro_tokens": 2048, "offload": False})
     written = yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["train"]
     assert written == {"micro_tokens": 2048, "offload": False, "lr": 1.0}
+
+
+def test_as_many_ranks_train_again_on_this_machine(project: Path) -> None:
+    written = {"kind": "torchrun", "workers": 8, "nodes": 2, "address": "trainer-0:29500"}
+    trained = {"kind": "torchrun", "ranks": 4, "sharded": True}  # as the store has it
+    work = reproduction(project, recipe={**RECIPE, "launch": written}, launch=trained)
+    again = yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["launch"]
+    assert again == {"kind": "torchrun", "workers": 4, "weights": "sharded"}
+
+
+def test_what_one_process_trained_one_process_trains_again(project: Path) -> None:
+    work = reproduction(project, recipe={**RECIPE, "launch": {"kind": "process"}})
+    assert yaml.safe_load(work._write_recipe().read_text(encoding="utf-8"))["launch"] == {}
+
+
+def test_more_ranks_than_this_machine_has_gpus_are_refused() -> None:
+    check_ranks(4, 4, "version 3 of m")
+    with pytest.raises(RegistryError, match=r"version 3 of m was trained by 4 ranks, .* this machine has 2\. .* one with 4"):
+        check_ranks(4, 2, "version 3 of m")
 
 
 def test_a_parent_with_other_weights_is_refused(project: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ratchet.components.digests import file_digest
-from ratchet.components.files import policy_digest, write_json, write_json_lines
+from ratchet.components.files import policy_digest, read_json, write_json, write_json_lines
 from ratchet.components.home import Home
+from ratchet.components.provenance.lineage import Launched
 from ratchet.components.provenance.record import lineage_of, named_files, write_lineage
 from ratchet.components.recipe import Recipe, load_recipe, parts
 from ratchet.components.stages.results import ChampionStage, DataStage, FineTuned, GoldStage, RewardStage, WarmupStage
@@ -72,6 +73,17 @@ def test_the_record_has_every_stage_of_the_candidate_and_its_dev_figures(
     assert lineage.memory == {"micro_tokens": 4096}
     assert (lineage.dataset.pointer, lineage.seed, lineage.machine.threads) == (POINTER, 3, 1)
     assert Recipe.model_validate(lineage.recipe) == context(tmp_path).recipe
+
+
+def test_the_record_says_how_many_ranks_trained(tmp_path: Path, stages: dict[str, StageResult]) -> None:
+    assert lineage_of(context(tmp_path), list(stages.values()), lambda _: None).launch is None
+    train = stages["train"]
+    facts = read_json(train.path / "facts.json")
+    write_json(train.path / "facts.json", {**facts, "launch": {"kind": "ray", "ranks": 4, "sharded": True}})
+    again = TrainStage(train.finished, True, 0.0)
+    lineage = lineage_of(context(tmp_path), [*[*stages.values()][:-1], again], lambda _: None)
+    assert lineage.launch == Launched(kind="ray", ranks=4, sharded=True)
+    assert again.as_json()["launch"] == {"kind": "ray", "ranks": 4, "sharded": True}
 
 
 def test_where_training_started_from_the_champion_the_parent_is_its_version(

@@ -29,6 +29,7 @@ class Watching:
 
     def __init__(self) -> None:
         self.steps: list[tuple[str, int, int]] = []
+        self.notes: list[str] = []
         self.points: list[tuple[int, Mapping[str, float]]] = []
         self.repeated: list[tuple[int, Mapping[str, float]]] = []
         self.tables: list[int] = []
@@ -36,6 +37,7 @@ class Watching:
 
     def progress(self, stage: str, done: int, total: int, note: str) -> None:
         self.steps.append((stage, done, total))
+        self.notes.append(note)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         self.phases.append(name)

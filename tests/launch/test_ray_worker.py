@@ -1,0 +1,34 @@
+"""A worker of Ray, without Ray: it starts the rank, and fails where a restart may help."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ratchet.components.files import read_json
+from ratchet.components.launch.ray_worker import run_rank_process
+from tests.launch.test_rank import begun
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return {**os.environ, "RANK": "0", "WORLD_SIZE": "1"}
+
+
+def test_the_rank_runs_in_the_runs_folder_with_its_threads(tmp_path: Path, environment: dict[str, str]) -> None:
+    job = begun(tmp_path, "work")
+    run_rank_process(job, 0, environment)
+    assert read_json(job.folder / "done.0.json") == {"threads": "3", "folder": os.getcwd()}
+
+
+def test_an_error_of_ours_is_no_reason_to_restart(tmp_path: Path, environment: dict[str, str]) -> None:
+    job = begun(tmp_path, "raise")
+    run_rank_process(job, 0, environment)
+    (end,) = job.exits()
+    assert (end.rank, end.code) == (0, 1)
+
+
+def test_any_other_end_is_one(tmp_path: Path, environment: dict[str, str]) -> None:
+    job = begun(tmp_path, "hang", hours=0.5 / 3600)
+    with pytest.raises(RuntimeError, match="rank 0 ended with 1"):
+        run_rank_process(job, 0, environment)

@@ -1,0 +1,120 @@
+"""What a run tells of a job's figures, and which launches a machine cannot start."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ratchet.components.errors import MissingExtraError, RecipeError
+from ratchet.components.files import write_json
+from ratchet.components.launch.job import Job
+from ratchet.components.recipe import load_recipe
+from ratchet.components.stages import launched
+from ratchet.components.stages.launched import Relay, check_launch, request_of
+from ratchet.components.stages.training import Order
+from ratchet.components.training.progress import metrics_file, samples_file
+from tests.places import MICRO
+from tests.stages.by_hand import Watching
+from tests.stages.tiny_training import Training
+
+
+def commit(checkpoints: Path, step: int, sampled: bool = False) -> None:
+    """What a training leaves at a checkpoint: figures first, then the checkpoint."""
+    write_json(metrics_file(checkpoints, step), [[step, {"loss": float(step)}]])
+    if sampled:
+        write_json(samples_file(checkpoints, step), [{"prompt": "p"}])
+    (checkpoints / f"step_{step:06d}").mkdir()
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints"
+
+
+def relay(checkpoints: Path) -> tuple[Relay, Watching]:
+    observer = Watching()
+    return Relay(Job(checkpoints / "job"), checkpoints, observer), observer
+
+
+def test_each_figure_is_passed_on_once_when_its_checkpoint_is_durable(checkpoints: Path) -> None:
+    passing, seen = relay(checkpoints)
+    passing.look()
+    commit(checkpoints, 0)
+    passing.look()
+    write_json(metrics_file(checkpoints, 2), [[1, {"loss": 1.0}], [2, {"loss": 2.0}]])  # its checkpoint is still written
+    passing.look()
+    assert seen.points == [(0, {"loss": 0.0})]
+    commit(checkpoints, 4, sampled=True)
+    passing.look()
+    passing.look()
+    assert [step for step, _ in seen.points] == [0, 1, 2, 4]
+    assert (seen.tables, seen.repeated) == ([4], [])
+
+
+def test_progress_is_passed_on_when_it_changes(checkpoints: Path) -> None:
+    passing, seen = relay(checkpoints)
+    (checkpoints / "job").mkdir(parents=True)
+    passing.job.progress(1, 9, "reward 0.5")
+    passing.look()
+    passing.look()
+    assert seen.steps == [("train", 1, 9)]
+
+
+def test_a_later_run_gets_the_last_figures_told_and_what_was_made_since_as_figures_that_may_be_known(checkpoints: Path) -> None:
+    first, _ = relay(checkpoints)
+    commit(checkpoints, 0)
+    commit(checkpoints, 2, sampled=True)
+    first.look()
+    commit(checkpoints, 4, sampled=True)  # while no run followed
+    _, seen = relay(checkpoints)
+    assert [step for step, _ in seen.repeated] == [2, 4]
+    assert (seen.points, seen.tables) == ([], [2, 4])
+
+
+def test_after_a_training_in_one_process_all_its_figures_may_be_known(checkpoints: Path) -> None:
+    commit(checkpoints, 0)
+    commit(checkpoints, 2)
+    passing, seen = relay(checkpoints)
+    assert [step for step, _ in seen.repeated] == [0, 2]
+    passing.look()
+    assert seen.points == []
+
+
+def test_more_ranks_than_devices_are_refused_on_a_gpu_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    auto = "device=auto"
+    check_launch(load_recipe(MICRO, [auto, "launch={kind: torchrun, workers: 2}"]))
+    check_launch(load_recipe(MICRO, [auto, "launch={kind: torchrun, workers: 4, nodes: 2, address: 'a:1'}"]))
+    check_launch(load_recipe(MICRO, [auto, "launch={kind: ray, workers: 4, address: auto}"]))  # Ray knows its cluster
+    check_launch(load_recipe(MICRO, ["device=cpu", "launch={kind: torchrun, workers: 4}"]))
+    with pytest.raises(RecipeError, match=r"4 ranks on this machine, each on a CUDA device of its own, and there are 2"):
+        check_launch(load_recipe(MICRO, [auto, "launch={kind: torchrun, workers: 4}"]))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    check_launch(load_recipe(MICRO, [auto, "launch={kind: torchrun, workers: 4}"]))
+
+
+def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launched, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'ratchet-rl\[ray\]'"):
+        check_launch(load_recipe(MICRO, ["launch={kind: ray, workers: 2}"]))
+
+
+def test_ranks_share_the_cores_unless_the_recipe_says_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    training = Training(tmp_path)
+
+    def threads(*overrides: str) -> int:
+        recipe = training.context("launch={kind: torchrun, workers: 4}", *overrides).recipe
+        return request_of(Order(recipe, training.data, training.start, training.reward, "k", tmp_path)).threads
+
+    assert [threads("threads=0"), threads("threads=3")] == [2, 3]
+
+
+def test_an_order_survives_json(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    recipe = training.context("launch={kind: torchrun, workers: 2}").recipe
+    order = Order(recipe, training.data, training.start, training.reward, "k", tmp_path / "checkpoints")
+    again = Order.from_json(order.as_json())
+    assert (again.recipe, again.key, again.checkpoints) == (recipe, "k", tmp_path / "checkpoints")
+    assert again.data.table("train") == training.data.table("train")
+    assert (again.start.model, again.reward.report) == (training.start.model, training.reward.report)
