@@ -9,18 +9,27 @@ from ratchet.components.launch.job import Beat, Exit, Failure, Job
 
 RESUME = "Run the same command to resume from the last checkpoint"
 TAIL = 2000  # characters of a launcher's log
+UNSAID = "is gone without a word: it was killed, or the machine was out of memory"
 
 
-def failure_of(job: Job) -> RatchetError:
-    """The error with which a job's follower ends."""
+def failure_of(job: Job, code: int | None) -> RatchetError:
+    """The error with which a job's follower ends.
+
+    Args:
+        code: the launcher's exit code, negative for a signal; None if another process started it.
+    """
     failures, exits = job.failures(), job.exits()
     killed = _killed_first(failures, exits)
     if killed is not None:
         return _killed(job, killed)
+    if code is not None and code < 0 and not is_final(job):
+        return _of_launcher(job, f"was killed by {signal.Signals(-code).name}{_memory(-code)}")
     if failures:
         return _raised(job, failures[0])
     said = _tail(job.launcher_log)
-    return RankError(f"the ranks' launcher ended without a result: {said}. Its log is {job.launcher_log}. {RESUME}.")
+    if not said and code is None:
+        return _of_launcher(job, UNSAID)
+    return _of_launcher(job, f"ended without a result: {said or 'it printed nothing'}")
 
 
 def is_final(job: Job) -> bool:
@@ -49,11 +58,20 @@ def _killed_first(failures: list[Failure], exits: list[Exit]) -> Exit | None:
 def _killed(job: Job, end: Exit) -> RankError:
     phase = next((beat.phase for beat in job.beats() if beat.rank == end.rank), "start")
     name = signal.Signals(-end.code).name
-    cause = "; the machine may be out of memory" if -end.code == signal.SIGKILL else ""
     return RankError(
-        f"rank {end.rank} (process {end.pid}) was killed by {name} in the phase {phase}{cause}. "
+        f"rank {end.rank} (process {end.pid}) was killed by {name} in the phase {phase}{_memory(-end.code)}. "
         f"Its log is {job.log(end.rank)}. {RESUME}."
     )
+
+
+def _of_launcher(job: Job, what: str) -> RankError:
+    who = f" (process {job.launcher.pid})" if job.launcher else ""
+    return RankError(f"the ranks' launcher{who} {what}. Its log is {job.launcher_log}. {RESUME}.")
+
+
+def _memory(number: int) -> str:
+    """What a signal may mean besides a person's will."""
+    return "; the machine may be out of memory" if number == signal.SIGKILL else ""
 
 
 def _kind(name: str) -> type[RatchetError] | None:
@@ -73,9 +91,9 @@ def _raised(job: Job, failure: Failure) -> RatchetError:
 
 
 def _tail(log: Path) -> str:
-    """The end of a log, in one line."""
+    """The end of a log, in one line; empty if nothing was printed."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")[-TAIL:]
     except OSError as error:
         return str(error)
-    return " ".join(text.split())[-TAIL:] or "it printed nothing"
+    return " ".join(text.split())[-TAIL:]

@@ -22,6 +22,8 @@ WORKING = 0.01  # share of a processor that a rank uses if it does not beat beca
 STOPPING = 600.0  # seconds in which the ranks must have committed the step at hand
 LAUNCHERS = {"torchrun": "ratchet.components.launch.torchrun", "ray": "ratchet.components.launch.ray_train"}
 CUT_SHORT = f"the ranks had not committed the step at hand after {STOPPING:g} s, and were ended; the same command resumes it"
+BETWEEN = "the run was interrupted after the checkpoint of an earlier job; the same command resumes it"
+PREFECT = "PREFECT_"  # variables with a server's credentials, which no rank needs
 
 
 class Sign(NamedTuple):
@@ -70,13 +72,14 @@ def finish_job(folder: Path, request: Request, follower: Follower) -> Path:
     job = Job(folder)
     launcher = _in_progress(job)
     if launcher is not None and (job.stop_asked or not job.is_for(request)):
-        _stop(job, launcher)
+        _replaced(job, launcher, follower)
         launcher = None
     if launcher is None and job.finished is not None and job.is_for(request):
         return job.result
+    started = None
     with _ended_at_last(job):
         if launcher is None:
-            launcher = _start(job, request)
+            started, launcher = _start(job, request)
         _follow(job, launcher, follower)
     follower.look()
     if job.finished is not None:
@@ -85,7 +88,7 @@ def finish_job(folder: Path, request: Request, follower: Follower) -> Path:
         raise PausedError(reason)
     if job.stop_asked and not job.failures():
         raise PausedError(CUT_SHORT)
-    raise failure_of(job)
+    raise failure_of(job, None if started is None else started.poll())
 
 
 def _in_progress(job: Job) -> Process | None:
@@ -115,23 +118,34 @@ def _beats_on(job: Job) -> bool:
     return False
 
 
-def _start(job: Job, request: Request) -> Process:
+def _replaced(job: Job, launcher: Process, follower: Follower) -> None:
+    """End a job that another is to follow.
+
+    Raises:
+        PausedError: if none is, since the follower was to end for now meanwhile.
+    """
+    with _ended_at_last(job):
+        if _stop(job, launcher, follower):
+            raise PausedError(BETWEEN)
+
+
+def _start(job: Job, request: Request) -> "tuple[subprocess.Popen[bytes], Process]":
     """A launcher in a session of its own: it outlives this process, and no signal of the terminal reaches it."""
     end(job.processes())  # ranks whose launcher was killed
     job.begin(request)
-    command = [sys.executable, "-m", LAUNCHERS[request.launch.kind], str(job.folder)]
+    command = [sys.executable, "-P", "-m", LAUNCHERS[request.launch.kind], str(job.folder)]
     with job.launcher_log.open("wb") as log:
         started = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=dict(os.environ),
+            env={name: value for name, value in os.environ.items() if not name.startswith(PREFECT)},
             start_new_session=True,
         )
     launcher = Process.of(started.pid)
     job.launched_by(launcher)
-    return launcher
+    return started, launcher
 
 
 def _follow(job: Job, launcher: Process, follower: Follower) -> None:
@@ -143,21 +157,27 @@ def _follow(job: Job, launcher: Process, follower: Follower) -> None:
     while launcher.found() is not None:
         follower.look()
         if follower.ended():
-            _stop(job, launcher, follower.look)
+            _stop(job, launcher, follower)
             return
         if (lost := follower.silent(job.beats(), time.monotonic())) is not None:
             raise silent_rank(job, *lost)
         time.sleep(POLL)
 
 
-def _stop(job: Job, launcher: Process, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Let the ranks commit and end; those that do not in time are killed."""
+def _stop(job: Job, launcher: Process, follower: Follower) -> bool:
+    """Let the ranks commit and end; those that do not in time are killed.
+
+    Returns:
+        Whether the follower was to end for now meanwhile.
+    """
     job.ask_to_stop()
-    until = time.monotonic() + STOPPING
+    until, ended = time.monotonic() + STOPPING, follower.ended()
     while launcher.found() is not None and time.monotonic() < until:
-        meanwhile()
+        follower.look()
+        ended = follower.ended() or ended
         time.sleep(POLL)
     end(job.processes())
+    return ended
 
 
 @contextmanager

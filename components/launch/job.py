@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Request:
     """What is wanted of a job."""
 
     entry: str  # the module that each rank runs
+    key: str  # of what is to be made: requests of one key are for the same work
     launch: Launch
     folder: str  # the ranks' working directory
     device: str  # auto, cpu or cuda
@@ -43,6 +44,10 @@ class Request:
     def from_json(cls, values: Mapping[str, Any]) -> "Request":
         known = {field.name: values[field.name] for field in fields(cls)}
         return cls(**{**known, "launch": Launch.model_validate(values["launch"])})
+
+    def is_same(self, other: "Request") -> bool:
+        """Whether both are for the same work by the same processes. The order may say more, such as what follows the work."""
+        return replace(self, order={}) == replace(other, order={})
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Job:
     def is_for(self, request: Request) -> bool:
         """Whether this is what the job was begun for."""
         with suppress(StoreError, KeyError, ValueError):  # another release wrote it
-            return self.request().as_json() == request.as_json()
+            return self.request().is_same(request)
         return False
 
     def launched_by(self, process: Process) -> None:
@@ -205,11 +210,13 @@ class Job:
 
     @property
     def finished(self) -> Path | None:
-        """The result, every file's hash verified; None if there is none."""
+        """The result, every file's hash verified; None if there is none, or it is damaged."""
         if not (self.result / MANIFEST).exists():
             return None
-        verify_directory(self.result)
-        return self.result
+        with suppress(StoreError):
+            verify_directory(self.result)
+            return self.result
+        return None
 
     def processes(self) -> list[Process]:
         """The launcher, and what ranks have begun."""

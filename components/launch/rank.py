@@ -34,7 +34,8 @@ class Heart:
         self._id, self._process, self._launcher, self._number = job.id, Process.own(), os.getppid(), 0
         self._closed = threading.Event()
         self._beat()
-        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -48,6 +49,7 @@ class Heart:
         """The last beat says that the rank ended by itself."""
         self._closed.set()
         self.watchdog.close()
+        self._thread.join()  # two that write a beat at once would take each other's file
         self._beat(ended=True)
 
     def fail(self, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Launches a job's ranks with Ray Train: ``python -m ratchet.components.launch.ray_train JOB_DIRECTORY``.
+"""Launches a job's ranks with Ray Train: ``python -P -m ratchet.components.launch.ray_train JOB_DIRECTORY``.
 
 Without an address Ray runs on this machine alone: on the loopback address, with a token, without dashboard and usage
 statistics. With one, this machine is a node of that cluster. To Ray goes the name of a function of ours and a directory's
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.launch.job import Job, Request
+from ratchet.components.launch.meeting import on_loopback
 from ratchet.components.launch.processes import Process
 from ratchet.components.launch.ray_worker import run_in_worker
 
@@ -37,6 +38,7 @@ def main() -> int:
     request = job.request()
     os.environ |= SETTINGS if request.launch.address else {**SETTINGS, **_alone()}  # Ray reads them when it is imported
     temporary = Path(tempfile.mkdtemp(prefix="ratchet-ray-"))  # a socket's path must be short
+    os.chdir(job.folder)  # Ray has its workers import from there, which must not be the project's folder
     import ray
 
     try:
@@ -54,7 +56,7 @@ def _alone() -> dict[str, str]:
     The first variable is named for the systems where Ray does so by itself; it works on all.
     """
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
+    return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token, **on_loopback()}
 
 
 def _connect(request: Request, temporary: Path) -> None:

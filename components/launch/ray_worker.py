@@ -5,17 +5,23 @@ so that the worker holds no model, no process group and no device.
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratchet.components.launch.failure import is_final
 from ratchet.components.launch.job import Exit, Job
+from ratchet.components.launch.meeting import store_at
 from ratchet.components.launch.processes import end
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+UNNEEDED = "RAY_AUTH_TOKEN"  # by ranks, which do not speak with Ray
 
 
 def run_in_worker(config: Mapping[str, Any]) -> None:
@@ -30,16 +36,18 @@ def run_in_worker(config: Mapping[str, Any]) -> None:
     if is_final(job):  # an earlier attempt ended by an error that would come again
         return
     rank = context.get_world_rank()
-    where = broadcast_from_rank_zero(_meeting_place() if rank == 0 else None)
+    store = _store() if rank == 0 else None  # for as long as this function runs
+    where = broadcast_from_rank_zero(None if store is None else [store.host, store.port])
     end(beat.process for beat in job.beats() if beat.rank == rank)  # of an earlier attempt, whose worker was killed
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != UNNEEDED},
         "RANK": str(rank),
         "WORLD_SIZE": str(context.get_world_size()),
         "LOCAL_RANK": str(context.get_local_rank()),
         "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
         "MASTER_ADDR": where[0],
         "MASTER_PORT": str(where[1]),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store is there; no rank opens one
     }
     run_rank_process(job, rank, environment)
 
@@ -51,21 +59,21 @@ def run_rank_process(job: Job, rank: int, environment: Mapping[str, str]) -> Non
     """
     request = job.request()
     threads = {"OMP_NUM_THREADS": str(request.threads)}
-    command = [sys.executable, "-m", request.entry, str(job.folder)]
+    command = [sys.executable, "-P", "-m", request.entry, str(job.folder)]
     process = subprocess.Popen(command, cwd=request.folder, env={**environment, **threads}, stdin=subprocess.DEVNULL)
     code = process.wait()
     if code == 0:
         return
     job.note_exit(Exit(rank, process.pid, code, int(time.time())))
+    for beat in job.beats():
+        if beat.rank == rank:
+            job.beat(replace(beat, ended=True))  # it is not silent while Ray starts another in its place
     if not is_final(job):
         raise RuntimeError(f"rank {rank} ended with {code}; its log is {job.log(rank)}")
 
 
-def _meeting_place() -> tuple[str, int]:
-    """This node's address, and a port that is free now."""
+def _store() -> "TCPStore":
+    """Where the ranks meet, on this node."""
     import ray
 
-    address = ray.util.get_node_ip_address()
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return address, probe.getsockname()[1]
+    return store_at(ray.util.get_node_ip_address())

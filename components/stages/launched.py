@@ -35,11 +35,25 @@ def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool]
     relay = Relay(job, order.checkpoints, observer)
     launch = order.recipe.launch
     if launch.nodes > 1:
-        note = f"on each other node run: {shlex.join(['python', '-m', LAUNCHERS[launch.kind], str(job.folder), JOIN])}"
+        command = shlex.join(["python", "-P", "-m", LAUNCHERS[launch.kind], str(job.folder), JOIN])
+        note = f"on each other node, whose NODE is its number from 1 to {launch.nodes - 1}, run: {command} NODE"
         observer.progress("train", 0, order.recipe.train.steps, note)
     result = finish_job(job.folder, request_of(order), Follower(relay.look, ended))
-    shutil.copytree(result, path, copy_function=os.link, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+    take(result, path)
     return TrainingFacts(**read_json(path / FACTS))
+
+
+def take(result: Path, path: Path) -> None:
+    """Fill a directory with a job's result, without its manifest."""
+    shutil.copytree(result, path, copy_function=_linked, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+
+
+def _linked(source: str, target: str) -> None:
+    """A second name of a file; a copy where the file system has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def request_of(order: Order) -> Request:
@@ -48,7 +62,8 @@ def request_of(order: Order) -> Request:
 
     recipe = order.recipe
     threads = recipe.threads or max(1, torch.get_num_threads() // recipe.launch.local_workers)
-    return Request(ENTRY, recipe.launch, str(Path.cwd()), recipe.device, threads, recipe.limits.phase_hours, order.as_json())
+    hours = recipe.limits.phase_hours
+    return Request(ENTRY, order.key, recipe.launch, str(Path.cwd()), recipe.device, threads, hours, order.as_json())
 
 
 def check_launch(recipe: Recipe) -> None:

@@ -23,6 +23,11 @@ def wait_for_the_end(job: Job, beats: bool = True) -> None:
             job.beat(Beat(0, Process.own(), "rollout", number))
 
 
+def made(path: Path) -> None:
+    write_text(path / "made.txt", str(os.getpid()))
+    write_text(path / "environment.txt", "\n".join(os.environ))
+
+
 def main() -> int:
     job = Job(Path(sys.argv[1]))
     if not job.is_launched_by(Process.own()):
@@ -31,7 +36,7 @@ def main() -> int:
     job.beat(Beat(0, Process.own(), "rollout", 1))
     job.progress(1, 2, "half")
     if does == "finish":
-        commit_directory(job.result, lambda path: write_text(path / "made.txt", str(os.getpid())), {})
+        commit_directory(job.result, made, {})
     elif does == "pause":
         wait_for_the_end(job)
         job.pause("asked to")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
+
 from ratchet.components.files import read_json, write_json
 from ratchet.components.interruption import admitted
 from ratchet.components.launch.job import Job
@@ -34,6 +36,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
 def wait_for_step(job: Job, step: int) -> None:
     """Until a step's checkpoint is durable."""
     wait_until(lambda: any(int(path.name[5:]) >= step for path in job.folder.parent.glob("step_*")))
+
+
+def listening(job: Job) -> set[str]:
+    """The addresses at which the launcher, the ranks, and what they started listen."""
+    assert job.launcher is not None
+    root = psutil.Process(job.launcher.pid)
+    found = [one for process in [root, *root.children(recursive=True)] for one in process.net_connections(kind="inet")]
+    return {one.laddr.ip.removeprefix("::ffff:") for one in found if one.status == psutil.CONN_LISTEN}
 
 
 def in_a_process(training: Training, *overrides: str) -> "subprocess.Popen[bytes]":

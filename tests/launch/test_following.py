@@ -28,6 +28,7 @@ TWO = Launch(kind="torchrun", workers=2)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "LAUNCHERS", {"torchrun": "tests.launch.fake"})
     monkeypatch.setattr(following, "POLL", 0.05)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # a launcher does not look into its working directory
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def job(tmp_path: Path) -> Job:
 
 
 def request(does: str, **order: str) -> Request:
-    return Request("entry", TWO, str(Path.cwd()), "cpu", 1, None, {"does": does, **order})
+    return Request("entry", does, TWO, str(Path.cwd()), "cpu", 1, None, {"does": does, **order})
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -68,10 +69,34 @@ def test_a_job_is_started_in_a_session_of_its_own_and_its_result_taken(job: Job)
     assert all(process.found() is None for process in job.processes())
 
 
+def made_by(job: Job, wanted: Request) -> str:
+    return (finish_job(job.folder, wanted, Follower()) / "made.txt").read_text()
+
+
 def test_a_finished_job_is_not_started_again_but_one_for_something_else_is(job: Job) -> None:
-    made = (finish_job(job.folder, request("finish"), Follower()) / "made.txt").read_text()
-    assert (finish_job(job.folder, request("finish"), Follower()) / "made.txt").read_text() == made
-    assert (finish_job(job.folder, request("finish", other="yes"), Follower()) / "made.txt").read_text() != made
+    made = made_by(job, request("finish"))
+    assert made_by(job, request("finish")) == made
+    assert made_by(job, request("finish", gate="another")) == made  # that the work does not depend on
+    assert made_by(job, replace(request("finish"), key="another")) != made
+
+
+def test_a_damaged_result_is_made_again(job: Job) -> None:
+    made = made_by(job, request("finish"))
+    (job.result / "made.txt").write_text("damaged")
+    assert made_by(job, request("finish")) not in {made, "damaged"}
+
+
+def test_a_launcher_runs_no_file_of_the_project_and_gets_no_servers_credential(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dataclasses.py").write_text("raise SystemExit(3)")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "the token")
+    monkeypatch.setenv("WANDB_API_KEY", "of a grader")
+    result = finish_job(job.folder, request("finish"), Follower())
+    names = (result / "environment.txt").read_text().split("\n")
+    assert "WANDB_API_KEY" in names
+    assert not [name for name in names if name.startswith("PREFECT_")]
 
 
 def test_a_job_that_is_to_end_for_now_commits_first(job: Job) -> None:
@@ -172,6 +197,39 @@ def test_a_job_for_something_else_ends_before_another_begins(job: Job) -> None:
     result = finish_job(job.folder, request("finish"), Follower())
     assert launcher.found() is None
     assert (result / "made.txt").exists()
+
+
+def left_by_a_killed_run(job: Job, wanted: Request) -> Process:
+    """The launcher of a job that is in progress."""
+    follower = started_elsewhere(job, wanted)
+    follower.kill()
+    follower.wait()
+    launcher = job.launcher
+    assert launcher is not None
+    return launcher
+
+
+def test_a_job_for_the_same_work_is_followed_although_its_order_differs(job: Job) -> None:
+    launcher = left_by_a_killed_run(job, request("pause"))
+    with pytest.raises(PausedError, match="asked to"):
+        finish_job(job.folder, request("pause", gate="another"), Follower(ended=lambda: True))
+    assert job.launcher == launcher
+
+
+def test_a_run_that_is_to_end_while_another_job_ends_begins_none(job: Job) -> None:
+    launcher = left_by_a_killed_run(job, request("pause"))
+    with pytest.raises(PausedError, match="after the checkpoint of an earlier job"):
+        finish_job(job.folder, request("finish"), Follower(ended=lambda: job.stop_asked))
+    assert (job.launcher, launcher.found(), job.result.exists()) == (launcher, None, False)
+
+
+def test_a_killed_launcher_is_named_with_its_signal(job: Job) -> None:
+    def kill() -> None:
+        if job.beats() and job.launcher is not None:
+            os.kill(job.launcher.pid, signal.SIGKILL)
+
+    with pytest.raises(RankError, match=r"launcher \(process \d+\) was killed by SIGKILL; .*memory.* resume"):
+        finish_job(job.folder, request("ignore"), Follower(kill))
 
 
 def test_a_killed_launchers_ranks_end_before_another_job_begins(job: Job) -> None:

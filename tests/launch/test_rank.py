@@ -14,7 +14,7 @@ ENTRY = "tests.launch.entry"
 
 def begun(place: Path, does: str, hours: float | None = None) -> Job:
     job = Job(place / "job")
-    job.begin(Request(ENTRY, Launch(kind="ray", workers=2), str(Path.cwd()), "cpu", 3, hours, {"does": does}))
+    job.begin(Request(ENTRY, "key", Launch(kind="ray", workers=2), str(Path.cwd()), "cpu", 3, hours, {"does": does}))
     return job
 
 

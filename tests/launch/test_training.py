@@ -14,7 +14,7 @@ from ratchet.components.errors import ModelError, PausedError, RankError
 from ratchet.components.launch import following
 from ratchet.components.launch.job import Job
 from ratchet.components.stages.train import TrainStage
-from tests.launch.runs import LONG, TORCHRUN, in_a_process, job_of, reported, wait_for_step, wait_until
+from tests.launch.runs import LONG, TORCHRUN, in_a_process, job_of, listening, reported, wait_for_step, wait_until
 from tests.stages.by_hand import watching
 from tests.stages.tiny_training import Training
 
@@ -71,6 +71,18 @@ def test_two_ranks_make_what_one_process_makes(training: Training, tmp_path: Pat
     assert not context.store.work("train", made.key).exists()
 
 
+def test_nothing_of_one_machine_listens_to_others(training: Training) -> None:
+    heard = set[str]()
+
+    def look() -> str | None:
+        if len(job_of(training).beats()) == 2:
+            heard.update(listening(job_of(training)))
+        return None
+
+    training.run(replace(training.context(TORCHRUN, "train.steps=2"), pause=look))
+    assert heard == {"127.0.0.1"}
+
+
 def test_a_second_node_joins_by_the_command_that_the_run_shows(training: Training) -> None:
     context = training.context("launch={kind: torchrun, workers: 2, nodes: 2, address: 'localhost:29713'}", "train.steps=2")
     shown, joined = watching(context), list[subprocess.Popen[bytes]]()
@@ -78,8 +90,8 @@ def test_a_second_node_joins_by_the_command_that_the_run_shows(training: Trainin
     def join() -> str | None:
         if not joined and job_of(training).launcher is not None:
             _, _, command = shown.notes[0].partition("run: ")
-            assert command.startswith("python -m ")
-            joined.append(subprocess.Popen([sys.executable, *shlex.split(command)[1:]]))
+            assert command.startswith("python -P -m ")
+            joined.append(subprocess.Popen([sys.executable, *shlex.split(command.replace("NODE", "1"))[1:]]))
         return None
 
     made = training.run(replace(context, pause=join))

@@ -1,5 +1,7 @@
 """What a run tells of a job's figures, and which launches a machine cannot start."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,17 @@ def test_more_ranks_than_devices_are_refused_on_a_gpu_machine(monkeypatch: pytes
     check_launch(load_recipe(MICRO, [auto, "launch={kind: torchrun, workers: 4}"]))
 
 
+def test_a_result_is_taken_where_files_cannot_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    write_json(tmp_path / "result" / "facts.json", {"steps": 1})
+    write_json(tmp_path / "result" / "manifest.json", {})
+    monkeypatch.setattr(os, "link", refuse)
+    launched.take(tmp_path / "result", tmp_path / "made")
+    assert [file.name for file in (tmp_path / "made").iterdir()] == ["facts.json"]
+
+
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launched, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'ratchet-rl\[ray\]'"):
@@ -116,5 +129,5 @@ def test_an_order_survives_json(tmp_path: Path) -> None:
     order = Order(recipe, training.data, training.start, training.reward, "k", tmp_path / "checkpoints")
     again = Order.from_json(order.as_json())
     assert (again.recipe, again.key, again.checkpoints) == (recipe, "k", tmp_path / "checkpoints")
-    assert again.data.table("train") == training.data.table("train")
+    assert list(again.data.table("train")) == list(training.data.table("train"))
     assert (again.start.model, again.reward.report) == (training.start.model, training.reward.report)
