@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 FACTS = "facts.json"
+JOB = "job"  # the directory of a job of ranks, beside its checkpoints
 READ: Mapping[str, type[StageResult]] = {"data": DataStage, "start": PolicyStage, "reward": RewardStage}
 
 
