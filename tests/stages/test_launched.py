@@ -116,5 +116,5 @@ def test_an_order_survives_json(tmp_path: Path) -> None:
     order = Order(recipe, training.data, training.start, training.reward, "k", tmp_path / "checkpoints")
     again = Order.from_json(order.as_json())
     assert (again.recipe, again.key, again.checkpoints) == (recipe, "k", tmp_path / "checkpoints")
-    assert again.data.table("train") == training.data.table("train")
+    assert list(again.data.table("train")) == list(training.data.table("train"))
     assert (again.start.model, again.reward.report) == (training.start.model, training.reward.report)
