@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.report import Row, processor, show, versions
 
 GOALS = {300_000: (60, 1.0), 1_000_000: (240, 2.0)}  # seconds, GB
-PACKAGES = ("polars", "pandera", "rensa", "datasketch", "dvc")
+PACKAGES = ("polars", "pandera", "rensa", "dvc")
 COLUMNS = (
     *("rows", "JSONL, MB", "seconds", "CPU seconds", "peak memory, GB", "goal"),
     *("exact duplicates", "near duplicates", "overlapping", "kept", "load before"),

@@ -1,6 +1,6 @@
 """What a step of the real loop costs on this machine against the model's size, k and the length of completions.
 
-Usage: ``python -m benchmarks.scaling [--json] [--sweeps size k length]``
+Usage: ``python -m benchmarks.scaling [--json] [--sweeps size k length]``, or ``--ranks 1 2`` for ranks of torchrun
 
 Each case trains benchmarks/scaling.yaml with other values, by the stages of a run, in this process and with one thread.
 Policies are random, so that few completions end before the limit, and small: the figures say how the cost grows. Seconds are
@@ -34,6 +34,7 @@ from ratchet.components.training.estimate import planned_shape
 RECIPE = Path(__file__).with_suffix(".yaml")
 PHASES = ("rollout", "update")
 SIZES = ("layers x width", "parameters", "k", "limit", "drawn tokens")
+RANKED = (*SIZES[:4], "ranks", "step, s", "rollout", "exchange", "update", "of one process")
 COLUMNS = (*SIZES, "step, CPU s", "rollout", "update", "tokens per CPU s", "fastest step, s")
 
 
@@ -85,12 +86,34 @@ class Clock(Silent):
 def step_figures(settings: Sequence[str], project: Path) -> Row:
     """Train the recipe with these overrides, in a project of which every finished stage is used again."""
     clock = Clock()
-    context = Context(load_recipe(RECIPE, settings), Home(project, project / ".ratchet"), clock)
+    return figures(trained(settings, project, clock), clock.steps)
+
+
+def trained(settings: Sequence[str], project: Path, observer: Silent) -> list[Mapping[str, float]]:
+    """What training reports of each step."""
+    context = Context(load_recipe(RECIPE, settings), Home(project, project / ".ratchet"), observer)
     data = prepare_data(context)
     start = starting_policy(context, data)
     reward = validated_reward(context, data, start, validated_gold(context, data))
     stage = trained_candidate(context, data, start, reward)
-    return figures([values for _, values in stage.points if "step_time" in values], clock.steps)
+    return [values for _, values in stage.points if "step_time" in values]
+
+
+def ranked_rows(case: Case, ranks: Sequence[int]) -> list[Row]:
+    """A case on each number of ranks, one thread each, by the clock: processor time is of one process alone.
+
+    Each in a project of its own, because a finished training serves for any number of ranks.
+    """
+    rows: list[Row] = []
+    parameters = planned_shape(load_recipe(RECIPE, case.settings)).parameters
+    for count in ranks:
+        launch = [f"launch={{kind: torchrun, workers: {count}}}"] if count > 1 else []
+        with tempfile.TemporaryDirectory() as project:
+            points = trained([*case.settings, *launch], Path(project), Silent())[1:]
+        names = {"step": "step_time", **{phase: f"time/{phase}" for phase in ("rollout", "exchange", "update")}}
+        found = {name: statistics.median(point.get(key, 0.0) for point in points) for name, key in names.items()}
+        rows.append({**vars(case), "parameters": parameters, "ranks": count, **found})
+    return [{**row, "speedup": rows[0]["step"] / row["step"]} for row in rows]
 
 
 def figures(points: Sequence[Mapping[str, float]], cpu: Mapping[int, Mapping[str, float]]) -> Row:
@@ -118,13 +141,24 @@ def _line(r: dict[str, Any]) -> str:
     return f"| {shape} | {times} | {r['tokens'] / r['step']:,.0f} | {r['fastest']:.3f} |"
 
 
+def _ranked_line(r: dict[str, Any]) -> str:
+    shape = f"{r['layers']} x {r['width']} | {r['parameters'] / 1e6:.2f} M | {r['k']} | {r['new_tokens']} | {r['ranks']}"
+    times = " | ".join(f"{r[name]:.3f}" for name in ("step", "rollout", "exchange", "update"))
+    return f"| {shape} | {times} | {r['speedup']:.2f} |"
+
+
 def main() -> None:
     """Measure and print."""
     disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--sweeps", nargs="+", choices=list(SWEEPS), default=list(SWEEPS))
+    parser.add_argument("--ranks", nargs="+", type=int, help="numbers of ranks, the first of them 1")
     given = parser.parse_args()
+    if given.ranks:
+        rows = [one for case in (Case(), Case(4, 256), Case(6, 512)) for one in ranked_rows(case, given.ranks)]
+        show(rows, machine("cpu", 1), RANKED, _ranked_line, given.json)
+        return
     rows = []
     with tempfile.TemporaryDirectory() as project:
         for case in dict.fromkeys(case for sweep in given.sweeps for case in SWEEPS[sweep]):

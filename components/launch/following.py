@@ -80,6 +80,7 @@ def finish_job(folder: Path, request: Request, follower: Follower) -> Path:
     with _ended_at_last(job):
         if launcher is None:
             started, launcher = _start(job, request)
+        job.followed_by(Process.own())
         _follow(job, launcher, follower)
     follower.look()
     if job.finished is not None:
@@ -89,6 +90,14 @@ def finish_job(folder: Path, request: Request, follower: Follower) -> Path:
     if job.stop_asked and not job.failures():
         raise PausedError(CUT_SHORT)
     raise failure_of(job, None if started is None else started.poll())
+
+
+def end_job(folder: Path) -> None:
+    """Let the ranks of a job in progress commit and end: its training goes on in another way."""
+    job = Job(folder)
+    if (launcher := _in_progress(job)) is not None:
+        _stop(job, launcher, Follower())
+    end(job.processes())  # ranks whose launcher was killed
 
 
 def _in_progress(job: Job) -> Process | None:

@@ -150,6 +150,15 @@ class Job:
         values = self._read("launcher.json")
         return None if values is None else Process.from_json(values)
 
+    def followed_by(self, process: Process) -> None:
+        write_json(self.folder / "follower.json", asdict(process))
+
+    @property
+    def follower(self) -> Process | None:
+        """Who wants the result; it may have been killed."""
+        values = self._read("follower.json")
+        return None if values is None else Process.from_json(values)
+
     def beat(self, beat: Beat) -> None:
         self._replace(f"ranks/{beat.rank}.json", asdict(beat))
 

@@ -5,7 +5,7 @@ model's trunk and head, called one after the other from outside, would find shar
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -88,6 +88,15 @@ def whole(module: nn.Module | None) -> Iterator[None]:
         for part in parts:
             part.reshard()
             part.set_reshard_after_forward(True, recurse=False)
+
+
+@contextmanager
+def all_whole(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """:func:`whole` of several modules."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(whole(module))
+        yield
 
 
 def clipped_norm(parameters: Sequence[nn.Parameter], largest: float) -> float:

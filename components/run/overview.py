@@ -12,6 +12,7 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import Recipe
 from ratchet.components.run.all_runs import INDEX
+from ratchet.components.run.orphans import Orphan, orphans
 from ratchet.components.run.progress import Progress, progress_of
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.stage import Context, NotFinished
@@ -69,6 +70,7 @@ class Overview:
     slots: Sequence[Slot] = ()  # the next of each schedule
     all_runs: str | None = None  # path of the page over all runs
     unprepared: bool = False  # there is a recipe, and its dataset is not prepared
+    orphans: Sequence[Orphan] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``status --json``."""
@@ -78,6 +80,7 @@ class Overview:
             "champions": {model: promotion.as_json() for model, promotion in self.champions.items()},
             "runs": self.runs,
             "sealed": sealed,
+            "orphans": [orphan.as_json() for orphan in self.orphans],
             "slots": [asdict(slot) for slot in self.slots],
             "free_bytes": self.free_bytes,
             "all_runs": self.all_runs,
@@ -100,7 +103,7 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[
     rows, page = [_row(run) for run in runs], home.reports / INDEX
     sealed, shown = _sealed(home, ledger, recipe), str(page) if page.is_file() else None
     unprepared = recipe is not None and sealed is None
-    return Overview(running, champions, rows, sealed, free_bytes(home.state), slots, shown, unprepared)
+    return Overview(running, champions, rows, sealed, free_bytes(home.state), slots, shown, unprepared, list(orphans(home)))
 
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:

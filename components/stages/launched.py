@@ -16,10 +16,9 @@ from ratchet.components.launch.job import Job, Request
 from ratchet.components.launch.torchrun import JOIN
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.stage import Observer
-from ratchet.components.stages.training import FACTS, Order, TrainingFacts
+from ratchet.components.stages.training import FACTS, JOB, Order, TrainingFacts
 
 ENTRY = "ratchet.components.run.rank"  # runs in each rank; it is above the stages, which only name it
-JOB = "job"  # the job's directory, beside its checkpoints
 
 
 def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool], path: Path) -> TrainingFacts:

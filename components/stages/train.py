@@ -10,7 +10,7 @@ from ratchet.components.files import files_below, policy_digest, read_json, read
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
-from ratchet.components.stages.training import CHECKPOINTS, FACTS, Order, TrainingFacts, prepare_training
+from ratchet.components.stages.training import CHECKPOINTS, FACTS, JOB, Order, TrainingFacts, prepare_training
 from ratchet.components.training.sentinel import Stop, may_be_judged
 from ratchet.components.user_code import function_digests
 
@@ -129,8 +129,10 @@ def _train(context: Context, order: Order, path: Path) -> TrainingFacts:
 
         with interruption:
             return trained_by_ranks(order, context.observer, ended, path)
+    from ratchet.components.launch.following import end_job
     from ratchet.components.ranks import ONE
 
+    end_job(order.checkpoints / JOB)  # of a run that was killed: its ranks go on, and write the same checkpoints
     training = prepare_training(order, context.observer, ended, ONE)
     with interruption:
         training.run(context.observer)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 FACTS = "facts.json"
+JOB = "job"  # the directory of a job of ranks, beside its checkpoints
 READ: Mapping[str, type[StageResult]] = {"data": DataStage, "start": PolicyStage, "reward": RewardStage}
 
 
@@ -145,6 +146,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     from ratchet.components.policy.configuration import shape_of_model
     from ratchet.components.policy.loading import load_policy, pick_device
     from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
+    from ratchet.components.policy.sharding import all_whole
     from ratchet.components.randomness import torch_seed
     from ratchet.components.rewards.build import build_reward
     from ratchet.components.rewards.checks.identity import check_identity
@@ -155,6 +157,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     from ratchet.components.training.loop import Setting, Trainer
     from ratchet.components.training.memory import with_choice
     from ratchet.components.training.scaling.memory import rank_memory
+    from ratchet.components.training.sharding import sharded_rewards
 
     recipe, data, reward = order.recipe, order.data, order.reward
     rows = data.table("train")
@@ -180,6 +183,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     reference = actor.reference() or _reference(train, load, ranks)
     scorer = build_reward(recipe.reward, reward.model, device)
     gold = scorer if recipe.paid_by_gold else build_gold(recipe)
+    rewarding = partial(all_whole, sharded_rewards(scorer) if ranks.sharded else [])
     setting = Setting(
         train=train,
         seed=recipe.run_seed,
@@ -196,6 +200,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
             temperature=recipe.evaluation.temperature,
             gold=gold,
             ranks=ranks,
+            rewarding=rewarding,
         ),
         checkpoints=order.checkpoints,
         identity=order.key,
@@ -205,6 +210,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
         memory=Watch(device, baseline, memory.plan.estimate.peak),
         phase_limit=observer.phase,
         ranks=ranks,
+        rewarding=rewarding,
     )
     trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
     return Training(trainer, memory.plan, recipe, load, ranks)

@@ -1,7 +1,7 @@
 """The dev evaluation of a training run: the gold, and as proxy the training reward, on the same samples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -28,12 +28,14 @@ def dev_evaluation(
     temperature: float,
     gold: RewardFunction = grade_numbers,
     ranks: Ranks = ONE,
+    rewarding: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Callable[[Policy], DevResult]:
     """A function that evaluates a policy on these rows, with the same draws each time.
 
     Args:
         reference: policy to which the KL is measured, nats per completion.
         ranks: each evaluates a part of the rows.
+        rewarding: around rewards; all ranks enter it at once.
 
     Raises (the function):
         RewardError: if the reward breaks its protocol, or the gold can judge no completion.
@@ -55,7 +57,8 @@ def dev_evaluation(
         return list(zip(as_rows(results), proxies, strict=True))
 
     def evaluate(policy: Policy) -> DevResult:
-        with nullcontext() if reference is None else reference.together():  # also a rank that has no row
+        referring = nullcontext() if reference is None else reference.together()
+        with referring, rewarding():  # also a rank that has no row
             found = ranks.dealt(rows, partial(measured, policy))
         results, proxies = [ItemResult(**row) for row, _ in found], [proxy for _, proxy in found]
         figures = summarise(results)

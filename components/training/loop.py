@@ -12,7 +12,7 @@ Left out, compared with PPO and GRPO elsewhere:
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,6 +86,7 @@ class Setting:
     phase_limit: PhaseLimit = unlimited  # ends a phase that hangs
     gold: RewardFunction = grade_numbers  # judges completions for the figures
     ranks: Ranks = ONE  # this process among those that train together
+    rewarding: Callable[[], AbstractContextManager[object]] = nullcontext  # around rewards; all ranks enter it at once
 
     @property
     def other_gold(self) -> RewardFunction | None:
@@ -232,7 +233,7 @@ class Trainer:
     def _step(self) -> StepMetrics:
         train, step, phases, figures = self.setting.train, self.progress.step, Phases(self.setting.phase_limit), Means()
         self.budget.begin(step)  # numbers this step's calls, by which a rebuild looks them up
-        with whole(self.actor):
+        with whole(self.actor), self.setting.rewarding():
             rollouts, values = self._roll_out(step, phases)
         with self._compiled():
             experience = self._experience(rollouts, phases)

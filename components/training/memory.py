@@ -188,7 +188,8 @@ def gathered_parts(shape: ModelShape, load: Load) -> list[Part]:
     """What a rank of a sharded training gathers, in the precision of products.
 
     While a layer computes: embeddings and head, which stay from the forward to the backward pass, the layer, and the next one;
-    and the gradient of the largest of these, also as the sum's fp32 input. While completions are drawn: all weights.
+    and the gradient of the largest of these, also as the sum's fp32 input. While completions are drawn and paid: all weights of
+    the policy, and of the reward model, which is not under autocast.
     """
     compute = BF16 if load.low else FP32
     ends = shape.vocabulary * shape.width + shape.head_parameters
@@ -196,6 +197,7 @@ def gathered_parts(shape: ModelShape, load: Load) -> list[Part]:
     gathered = compute * (ends + 2 * layer)
     return [
         Part("gathered weights", compute * shape.parameters, "rollout"),
+        Part("gathered reward model", FP32 * load.reward_parameters, "rollout"),
         Part("critic's gathered layers", gathered * load.critic, "critic"),
         Part("gathered layers", gathered, "update"),
         Part("gradients being summed", (compute + FP32) * max(ends, layer) * (load.trained is None), "update"),

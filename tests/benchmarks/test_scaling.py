@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import markdown
-from benchmarks.scaling import COLUMNS, RECIPE, SWEEPS, Case, Clock, _line, figures, step_figures
+from benchmarks.scaling import (
+    COLUMNS,
+    RANKED,
+    RECIPE,
+    SWEEPS,
+    Case,
+    Clock,
+    _line,
+    _ranked_line,
+    figures,
+    ranked_rows,
+    step_figures,
+)
 from ratchet.components.recipe import load_recipe
 
 
@@ -46,6 +58,14 @@ def test_a_row_has_a_cell_for_each_column() -> None:
         "| 2 x 128 | 0.48 M | 8 | 32 | 2,000 | 0.500 | 0.200 | 0.250 | 4,000 | 0.600 |"
     )
     assert _line(row).count("|") == len(COLUMNS) + 1
+
+
+@pytest.mark.slow
+def test_a_case_is_trained_on_ranks() -> None:
+    one, two = ranked_rows(Case(1, 128, 2, 8), [1, 2])
+    assert (one["ranks"], one["speedup"], one["exchange"]) == (1, 1.0, 0.0)
+    assert (two["ranks"], two["exchange"] > 0) == (2, True)
+    assert _ranked_line(two).count("|") == len(RANKED) + 1
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -42,8 +43,12 @@ def listening(job: Job) -> set[str]:
     """The addresses at which the launcher, the ranks, and what they started listen."""
     assert job.launcher is not None
     root = psutil.Process(job.launcher.pid)
-    found = [one for process in [root, *root.children(recursive=True)] for one in process.net_connections(kind="inet")]
-    return {one.laddr.ip.removeprefix("::ffff:") for one in found if one.status == psutil.CONN_LISTEN}
+    found = set[str]()
+    for process in [root, *root.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            connections = process.net_connections(kind="inet")
+            found |= {one.laddr.ip.removeprefix("::ffff:") for one in connections if one.status == psutil.CONN_LISTEN}
+    return found
 
 
 def in_a_process(training: Training, *overrides: str) -> "subprocess.Popen[bytes]":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch.testing import assert_close
 
 from ratchet.components.errors import RanksDifferError
 from ratchet.components.policy.adapters import Reference
-from ratchet.components.policy.sharding import sharded_reference
+from ratchet.components.policy.loading import save_policy
+from ratchet.components.policy.sharding import all_whole, sharded_reference
 from ratchet.components.ranks import Ranks
 from ratchet.components.recipe import Train
+from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.dev_evaluation import dev_evaluation
 from ratchet.components.training.events import Committed
@@ -22,6 +25,7 @@ from ratchet.components.training.experience import Scored, build_experience
 from ratchet.components.training.micro_batches import dealt
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch
 from ratchet.components.training.rollouts import Rollouts
+from ratchet.components.training.sharding import sharded_rewards
 from ratchet.components.training.update import run_update
 from tests.ranks import on_ranks
 from tests.tiny_models import tiny_policy
@@ -240,3 +244,22 @@ def evaluated(ranks: Ranks) -> dict[str, float]:
 @pytest.mark.slow
 def test_a_rank_without_a_dev_item_gathers_the_reference_for_the_others() -> None:
     assert on_ranks(2, evaluated) == on_ranks(1, evaluated) * 2
+
+
+def paid_by_a_model(ranks: Ranks, root: Path, trunk: Path) -> tuple[list[dict[str, float]], bool]:
+    """A run paid by a reward model in shards, two prompts per step on three ranks; and whether shards are left at the end."""
+    model = RewardModel.from_trunk(trunk, 1, torch.device("cpu"))
+    modules = sharded_rewards(model) if ranks.size > 1 else []
+    given = {"reward": model, "rewarding": partial(all_whole, modules)}
+    trainer = build(setting(root, short(steps=2, prompts=2), ranks=replace(ranks, sharded=ranks.size > 1), **given))
+    figures = [without_times(metrics.values) for metrics in finish(trainer)]
+    return figures, all(isinstance(p, DTensor) for module in modules for p in module.parameters())
+
+
+@pytest.mark.slow
+def test_a_reward_model_in_shards_pays_as_a_whole_one_also_for_a_rank_without_a_prompt(tmp_path: Path) -> None:
+    save_policy(tiny_policy(), tmp_path / "trunk")
+    ((expected, _),) = on_ranks(1, paid_by_a_model, tmp_path / "one", tmp_path / "trunk")
+    for found, in_shards in on_ranks(3, paid_by_a_model, tmp_path / "three", tmp_path / "trunk"):
+        assert in_shards
+        assert [f.get("reward") for f in found] == pytest.approx([e.get("reward") for e in expected], abs=1e-5)

@@ -192,3 +192,18 @@ def test_a_pause_of_the_run_ends_the_ranks(training: Training) -> None:
         training.run(replace(training.context(TORCHRUN, *LONG), pause=asked))
     with pytest.raises(PausedError, match=r"limits\.samples"):
         training.run(training.context(TORCHRUN, *LONG, "limits.samples=1"))
+
+
+def test_a_run_in_its_own_process_ends_the_ranks_that_a_killed_run_left(training: Training) -> None:
+    run = in_a_process(training, *LONG, TORCHRUN)
+    job = job_of(training)
+    wait_for_step(job, 2)
+    run.kill()
+    run.wait()
+    launcher = job.launcher
+    assert launcher is not None
+    assert launcher.found() is not None
+    made = training.run(training.context(*LONG))
+    assert launcher.found() is None
+    assert (made.facts.steps, made.facts.launch) == (24, None)
+    assert [step for step, values in made.points if "reward" in values] == list(range(1, 25))  # each once

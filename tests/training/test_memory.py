@@ -178,12 +178,13 @@ def by_name(**load: Any) -> dict[tuple[str, str], int]:
 
 @pytest.mark.parametrize("low", [True, False])
 def test_a_share_is_divided_and_layers_are_gathered(low: bool) -> None:
-    """Embeddings and two layers; the embeddings' gradient, also in fp32; all weights to draw with."""
+    """Embeddings and two layers; the embeddings' gradient, also in fp32; all weights to draw and to pay with."""
     everything: dict[str, Any] = {"low": low, "critic": True, "reference": "held", "reward_parameters": 9}
     whole, shared = by_name(**everything), by_name(**everything, shards=3)
     width = 2 if low else 4
     assert {key: shared.pop(key) for key in shared.keys() - whole.keys()} == {
         ("rollout", "gathered weights"): width * 2000,
+        ("rollout", "gathered reward model"): 4 * 9,
         ("critic", "critic's gathered layers"): width * (800 + 2 * 600),
         ("update", "gathered layers"): width * (800 + 2 * 600),
         ("update", "gradients being summed"): (width + 4) * 800,

@@ -1,6 +1,6 @@
 """Identity of the validated and the used reward model: digests, evaluation mode, finite weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ from ratchet.components.errors import RewardError
 from ratchet.components.files import tree_digests
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.rewards.checks.check import Check
-from ratchet.components.rewards.combine import Ensemble
+from ratchet.components.rewards.learned.members import models_of
 from ratchet.components.rewards.learned.model import RewardModel
 
 
@@ -33,15 +33,10 @@ def check_identity(path: Path, validated: Mapping[str, str]) -> None:
 
 def identity_check(judge: RewardFunction, digests: Mapping[str, str]) -> Check:
     """Models must be in evaluation mode with finite weights and one head; the digests go into the report."""
-    faults = [fault for model in _models(judge) for fault in _faults(model)]
+    faults = [fault for model in models_of(judge) for fault in _faults(model)]
     advice = "Call eval() on the model, and train it again if weights are not finite."
     detail = "; ".join(faults) or (f"{len(digests)} digests" if digests else "no files")
     return Check("identity", None, None, None, 0.0, not faults, advice, detail)
-
-
-def _models(judge: RewardFunction) -> Sequence[RewardModel]:
-    members = judge.members if isinstance(judge, Ensemble) else [judge]
-    return [member for member in members if isinstance(member, RewardModel)]
 
 
 def _faults(model: RewardModel) -> list[str]:

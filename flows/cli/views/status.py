@@ -28,6 +28,11 @@ def living() -> Iterator[Callable[[Sequence[str]], None]]:
 def lines_of(found: "Overview") -> list[str]:
     """Paragraphs with a heading each."""
     lines = ["Running", *(_running(one) for one in found.running)] if found.running else ["Nothing is running."]
+    for one in found.orphans:
+        lines.append(
+            f"  {one.model}  process {one.process} goes on training; its run was killed. Step {one.done} of {one.total}."
+        )
+        lines.append("    The same command follows it; `ratchet stop RUN` lets it commit and end.")
     lines += ["", "Champions" if found.champions else "There is no champion yet. Start a run with `ratchet run`."]
     for model, champion in found.champions.items():
         lines.append(f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.decided}")
