@@ -28,7 +28,7 @@ def job_of(home: Home, launcher: Process = HERE, follower: Process = GONE) -> Jo
     """A job of which this process is the launcher."""
     job = Job(home.store / "train" / ".work.abc" / "job")
     order = {"recipe": {"name": "micro"}}
-    job.begin(Request("entry", Launch(kind="torchrun", workers=2), str(home.project), "cpu", 1, None, order))
+    job.begin(Request("entry", "key", Launch(kind="torchrun", workers=2), str(home.project), "cpu", 1, None, order))
     job.launched_by(launcher)
     job.followed_by(follower)
     job.progress(3, 10, "")
