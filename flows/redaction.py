@@ -15,7 +15,7 @@ from ratchet.components.text import redacted
 def install() -> None:
     """Redact every log record of every library as it is made, and the tracebacks of what nobody catches; idempotent."""
     factory = logging.getLogRecordFactory()
-    if factory is not _redacted_record:
+    if not _reaches_ours(factory):
         _made.append(factory)
         logging.setLogRecordFactory(_redacted_record)
         sys.excepthook = _print_redacted
@@ -23,11 +23,23 @@ def install() -> None:
 
 
 _made: list[Any] = []  # the factory before ours
+_probed: list[logging.LogRecord] = []
+
+
+def _reaches_ours(factory: Any) -> bool:
+    """Whether a factory is ours or calls it, as a library's does that was imported later (Ray): ours must not call that."""
+    if not _made:
+        return False
+    _probed.clear()
+    factory(__name__, logging.DEBUG, __file__, 0, "", (), None)
+    return bool(_probed)
 
 
 def _redacted_record(*arguments: Any, **options: Any) -> logging.LogRecord:
     """A record whose message and traceback are redacted before any handler, filter or formatter sees them."""
     record: logging.LogRecord = _made[-1](*arguments, **options)
+    if record.name == __name__:
+        _probed.append(record)
     try:
         said = record.getMessage()
         shown = redacted(said)

@@ -24,6 +24,26 @@ def log() -> Iterator[tuple[logging.Logger, io.StringIO]]:
     logger.removeHandler(handler)
 
 
+def test_a_factory_of_another_library_around_ours_is_left_in_place(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, stream = log
+    ours = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(lambda *arguments, **options: ours(*arguments, **options))  # as Ray's does when it is imported
+    try:
+        install()
+        logger.error("GET %s", URL)
+    finally:
+        logging.setLogRecordFactory(ours)
+    assert stream.getvalue() == "GET https://***@judge.example/v1\n"
+
+
+def test_a_factory_that_replaced_ours_is_redacted_too(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, stream = log
+    logging.setLogRecordFactory(logging.LogRecord)
+    install()
+    logger.error("GET %s", URL)
+    assert stream.getvalue() == "GET https://***@judge.example/v1\n"
+
+
 def test_a_message_and_its_arguments_are_redacted(log: tuple[logging.Logger, io.StringIO]) -> None:
     logger, stream = log
     logger.error("GET %s failed after %d tries: %r", URL, 3, ValueError(f"{URL}?token=hunter2-tok"))
