@@ -183,6 +183,7 @@ def test_a_training_is_measured_by_its_last_policy_on_dev(tmp_path: Path, made: 
 def test_a_training_has_a_process_of_its_own(tmp_path: Path, made: DataStage, reward: RewardStage) -> None:
     order = order_of(tmp_path, made, reward)
     told: list[str] = []
+    before = training.PROCESSES.active_children()  # other tests keep processes of theirs in this one
 
     class Listening(type(SILENT)):  # type: ignore[misc]
         def progress(self, stage: str, done: int, total: int, note: str) -> None:
@@ -194,4 +195,4 @@ def test_a_training_has_a_process_of_its_own(tmp_path: Path, made: DataStage, re
     write_text(tmp_path / "gone" / "model" / "config.json", "{}")
     with pytest.raises(RatchetError, match=r"ppo: .*the same command resumes"):
         measured_training(broken, SILENT, "ppo")
-    assert training.PROCESSES.active_children() == []
+    assert set(training.PROCESSES.active_children()) <= set(before)
