@@ -63,7 +63,7 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     pick_device(device.type, train.deterministic)  # sets what the product sets
     model, tokenizer, prompts = _loaded(folder)
     turns = Turns(connection, device)
-    actor = Actor(Policy(model().to(device).eval(), tokenizer), train, seed=7)
+    actor = Actor(Policy(model().to(device).eval(), tokenizer, train.precision), train, seed=7)
 
     def reward(_: Any, texts: Any, __: Any) -> list[Grade]:
         return [Grade(score(text), {}) for text in texts]
@@ -138,6 +138,7 @@ def _loaded(folder: Path) -> tuple[Callable[[], Any], Any, list[str]]:
 SETTINGS: dict[str, dict[str, Any]] = {  # of the product's arms
     "ours": {},
     "ours_any_order": {"deterministic": False},
+    "ours_bf16": {"precision": "bf16"},
     "ours_checkpointed": {"gradient_checkpointing": True},
     "ppo": {"algorithm": "ppo", "critic": {"warmup_steps": 0}},  # its own critic learns from the first step
 }

@@ -31,7 +31,7 @@ def expected(shape: Shape, arm: str, device: str) -> Estimate:
     given = {
         "prompt_tokens": shape.prompt_tokens or PROBLEM,
         "new_tokens": shape.new_tokens,
-        "low": device == "cuda",
+        "low": device == "cuda" or train.precision == "bf16",
         "cuda": device == "cuda",
     }
     return estimate_of(train, shape_of(configuration(shape)), choice, **given)

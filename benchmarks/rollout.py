@@ -26,7 +26,7 @@ from ratchet.components.policy.engines.slots import SlotEngine, compile_layers
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, pack
-from ratchet.components.policy.parity import check_slots
+from ratchet.components.policy.parity import check_engine
 from ratchet.components.policy.sampler import choose
 
 CUDA = torch.cuda.is_available()
@@ -145,7 +145,7 @@ def probe(shape: Shape) -> Iterator[Row]:
     """Slots against the model's own forward pass, as at first use."""
     for layers in (2, None):
         policy = random_policy(shape, layers)
-        yield {"probe": layers or "whole", "s": seconds(lambda p=policy: check_slots(p))}
+        yield {"probe": layers or "whole", "s": seconds(lambda p=policy: check_engine(p, slots=True))}
 
 
 def exact(shape: Shape) -> Iterator[Row]:

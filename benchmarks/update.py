@@ -31,7 +31,8 @@ from ratchet.components.policy import compilation
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.loading import Policy, pick_device
-from ratchet.components.policy.log_probs import LogitTransform, hidden_states, score_tokens, target_log_probs
+from ratchet.components.policy.log_probs import hidden_states, score_tokens, target_log_probs
+from ratchet.components.policy.logits import LogitTransform
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.varlen_attention import serves
 from ratchet.components.recipe import Train

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ratchet.components.errors import ModelError
+from ratchet.components.policy.blocked_log_probs import BlockedLogProbs
 from ratchet.components.policy.compilation import compiled_on_cuda
 from ratchet.components.policy.loading import Policy
+from ratchet.components.policy.logits import CPU_TILE, CUDA_TILE, LogitTransform, as_multiplied, shaped, tiles
 from ratchet.components.policy.packing import Group, PackedRows, pack
 from ratchet.components.policy.varlen_attention import attending_to_sequences
-
-CPU_TILE, CUDA_TILE = 2**24, 2**28  # logits: 64 MiB in fp32, 512 MiB in bf16
 
 
 class Nucleus(NamedTuple):
@@ -27,14 +27,6 @@ class Nucleus(NamedTuple):
 
     token: Tensor  # [M] long: number of the completion token, 0..N-1
     kept: Tensor  # [M] long: vocabulary id
-
-
-class LogitTransform(NamedTuple):
-    """How logits become a distribution."""
-
-    temperature: float = 1.0
-    cap: float | None = None  # tanh(logits / cap) * cap comes first
-    tile: int = CPU_TILE
 
 
 def hidden_states(trunk: PreTrainedModel, rows: PackedRows) -> Tensor:
@@ -123,7 +115,10 @@ def target_log_probs(
     """
     if not isinstance(head, nn.Linear):
         raise ModelError(f"the model's head is a {type(head).__name__}, not a linear layer. Use another model.")
-    return cast(Tensor, _TargetLogProbs.apply(hidden, head.weight, head.bias, targets, shape, nucleus))  # type: ignore[no-untyped-call]
+    arguments = hidden, head.weight, head.bias, targets, shape
+    if nucleus is None and not hidden.is_cuda and len(targets) * head.out_features > shape.tile:
+        return cast(Tensor, BlockedLogProbs.apply(*arguments))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _TargetLogProbs.apply(*arguments, nucleus))  # type: ignore[no-untyped-call]
 
 
 class _TargetLogProbs(torch.autograd.Function):
@@ -139,9 +134,7 @@ class _TargetLogProbs(torch.autograd.Function):
         shape: LogitTransform,
         nucleus: Nucleus | None,
     ) -> Tensor:
-        dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else hidden.dtype
-        hidden_low, weight_low = hidden.to(dtype), weight.to(dtype)
-        bias_low = None if bias is None else bias.to(dtype)
+        hidden_low, weight_low, bias_low = as_multiplied(hidden, weight, bias)
         parts = tiles(len(targets), weight.shape[0], shape.tile)
         with torch.autocast(hidden.device.type, enabled=False):
             found, logits = [], hidden_low[:0]
@@ -179,15 +172,6 @@ class _TargetLogProbs(torch.autograd.Function):
         )
 
 
-def tiles(tokens: int, vocabulary: int, limit: int) -> list[slice]:
-    """Runs of nearly equal length, so that none is a remainder too small for its matrix product."""
-    if tokens == 0:
-        return []
-    count = -(-tokens // max(1, limit // vocabulary))
-    size = -(-tokens // count)
-    return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]
-
-
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left @ right, with the sum in fp32 throughout."""
     if left.dtype == torch.float32:
@@ -208,29 +192,18 @@ def _outside(nucleus: Nucleus | None, at: slice, logits: Tensor) -> Tensor | Non
     return outside
 
 
-def _shaped(logits: Tensor, shape: LogitTransform, outside: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Logits in fp32 after cap, temperature and nucleus; and the cap's tanh, where there is a cap."""
-    logits, bent = logits.float(), None
-    if shape.cap is not None:
-        bent = torch.tanh(logits / shape.cap)
-        logits = bent * shape.cap
-    if shape.temperature != 1.0:
-        logits = logits / shape.temperature
-    return (logits if outside is None else logits.masked_fill(outside, -torch.inf)), bent
-
-
 @compiled_on_cuda
 def _chosen(logits: Tensor, targets: Tensor, shape: LogitTransform, outside: Tensor | None) -> Tensor:
     """Log-softmax at the targets, [n]."""
-    return _shaped(logits, shape, outside)[0].log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+    return shaped(logits, shape, outside)[0].log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
 @compiled_on_cuda
 def _logit_gradient(logits: Tensor, targets: Tensor, upstream: Tensor, shape: LogitTransform, outside: Tensor | None) -> Tensor:
     """Gradient of sum(upstream * log-probs) with respect to the logits: upstream * (one-hot - softmax), [n, V]."""
-    shaped, bent = _shaped(logits, shape, outside)
+    final, bent = shaped(logits, shape, outside)
     scale = upstream.float()[:, None] / shape.temperature
-    gradient = shaped.softmax(-1).mul(-scale)
+    gradient = final.softmax(-1).mul(-scale)
     if logits.is_cuda:  # fuses with what is around it; a scatter does not
         chosen = torch.arange(logits.shape[1], device=logits.device)[None, :] == targets[:, None]
         gradient = torch.where(chosen, gradient + scale, gradient)

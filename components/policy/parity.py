@@ -14,6 +14,7 @@ import torch
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.execution import ON_CPU
+from ratchet.components.policy.engines.grouped import GroupedEngine
 from ratchet.components.policy.engines.plain import sample
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
@@ -52,17 +53,20 @@ def check_scoring(policy: Policy) -> None:
             )
 
 
-def check_slots(policy: Policy) -> SlotEngine:
-    """An engine with slots for this model, tried against the model's own forward pass in fp32 and in the policy's precision.
+def check_engine(policy: Policy, slots: bool) -> SlotEngine | GroupedEngine:
+    """An engine for this model, tried against the model's own forward pass in fp32 and in the policy's precision.
+
+    Args:
+        slots: whether it is the engine with slots, for CUDA, or that with groups, for CPUs.
 
     Raises:
-        ModelError: if slots cannot serve it, with the reason.
+        ModelError: if it cannot serve the model, with the reason.
     """
     try:
         exact = replace(policy, precision="fp32")
-        worst = float(_slot_differences(exact, SlotEngine(exact, ON_CPU, compiled=False)).max())
-        engine = SlotEngine(policy)
-        mean = float(_slot_differences(policy, engine).mean()) if engine.half else 0.0
+        in_fp32, engine = _engines(policy, exact, slots)
+        worst = float(_engine_differences(exact, in_fp32).max())
+        mean = float(_engine_differences(policy, engine).mean()) if engine.half else 0.0
     except ModelError:
         raise
     except (AttributeError, IndexError, KeyError, LookupError, RuntimeError, TypeError, ValueError, AssertionError) as error:
@@ -75,7 +79,15 @@ def check_slots(policy: Policy) -> SlotEngine:
     return engine
 
 
-def _slot_differences(policy: Policy, engine: SlotEngine) -> torch.Tensor:
+def _engines(policy: Policy, exact: Policy, slots: bool) -> tuple[SlotEngine | GroupedEngine, SlotEngine | GroupedEngine]:
+    """The engine in fp32, for comparison, and the one that will draw."""
+    if slots:
+        return SlotEngine(exact, ON_CPU, compiled=False), SlotEngine(policy)
+    engine = GroupedEngine(policy)
+    return GroupedEngine(exact) if engine.half else engine, engine
+
+
+def _engine_differences(policy: Policy, engine: SlotEngine | GroupedEngine) -> torch.Tensor:
     """One log-prob per token, in nats."""
     prompts = _prompts(policy)
     drawn = engine.sample(policy, prompts, [0, 1], SamplingSettings(2, PROBE_TOKENS), SamplingSeed(0, "probe"), ends=())

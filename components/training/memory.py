@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from ratchet.components.policy.blocked_log_probs import BLOCK
 from ratchet.components.policy.configuration import ModelShape
-from ratchet.components.policy.log_probs import CPU_TILE, CUDA_TILE
+from ratchet.components.policy.logits import CPU_TILE, CUDA_TILE
 from ratchet.components.recipe import Train
 
 FP32, BF16 = 4, 2
@@ -143,9 +144,11 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
 def logits_bytes(shape: ModelShape, load: Load) -> int:
     """The head in the backward pass: a tile's logits and their gradient, and the gradient of the head's weight in fp32, 4Vh.
 
-    Compiled, a tile is read and written in bf16; else its softmax and the product with the loss's gradient are fp32 too.
+    Compiled, a tile is read and written in bf16; else its softmax and the product with the loss's gradient are fp32 too. A CPU
+    makes blocks of those logits that are more than a tile.
     """
-    tile = min(load.targets * shape.vocabulary, CUDA_TILE if load.cuda else CPU_TILE)
+    tile = load.targets * shape.vocabulary
+    tile = min(tile, CUDA_TILE) if load.cuda else BLOCK if tile > CPU_TILE else tile
     per_logit = 2 * BF16 if load.flat else 3 * FP32 + (2 * BF16 if load.low else 0)
     return tile * per_logit + FP32 * shape.vocabulary * shape.width
 
@@ -159,10 +162,11 @@ def reference_bytes(shape: ModelShape, load: Load) -> int:
 def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
     """Keys and values of the completions in slots, 2 L g per token; logits of a step, and what the sampler makes of them.
 
-    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a layer's keys, then its values, are
-    copied when a row ends.
+    On CUDA all of it stays between rollouts, with a bf16 copy of the weights; on a CPU a prompt is held once for its
+    completions.
     """
-    tokens = load.slots * (load.prompt_tokens + load.new_tokens)
+    prompts = load.slots if load.flat else load.slots // load.k
+    tokens = prompts * load.prompt_tokens + load.slots * load.new_tokens
     cache = tokens * 2 * shape.layers * shape.key_value * (BF16 if load.flat else FP32)
     logits = load.slots * shape.vocabulary * FP32
     if load.flat:
@@ -172,7 +176,7 @@ def rollout_parts(shape: ModelShape, load: Load) -> list[Part]:
             Part("sampler's logits", 2 * logits, "held"),
         ]
     return [
-        Part("key-value cache", cache + cache // (2 * shape.layers), "rollout"),
+        Part("key-value cache", cache, "rollout"),
         Part("bf16 copy of the weights", BF16 * shape.parameters * load.low, "rollout"),
         Part("sampler's logits", 5 * logits, "rollout"),
     ]

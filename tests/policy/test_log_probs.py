@@ -101,22 +101,25 @@ def test_a_head_in_chunks_gives_the_same_scores_and_gradients(at_once: int, nucl
         assert_close(chunked, whole)
 
 
-@pytest.mark.parametrize(("at_once", "sizes"), [(7 * VOCABULARY, [7]), (3 * VOCABULARY + 5, [3, 3, 1]), (10, [1] * 7)])
+@pytest.mark.parametrize("nucleus", [None, NUCLEI], ids=["all tokens", "nucleus"])
+@pytest.mark.parametrize("at_once", [7 * VOCABULARY, 3 * VOCABULARY + 5, VOCABULARY])
 def test_no_more_logits_than_allowed_are_made_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, at_once: int, sizes: list[int]
+    monkeypatch: pytest.MonkeyPatch, at_once: int, nucleus: Nucleus | None
 ) -> None:
     found, linear = [], torch.nn.functional.linear
 
     def counted(*arguments: Any) -> Tensor:
-        found.append(len(arguments[0]))
-        return linear(*arguments)
+        logits = linear(*arguments)
+        found.append(logits.numel())
+        return logits
 
     monkeypatch.setattr(torch.nn.functional, "linear", counted)
     hidden = HIDDEN.clone().requires_grad_()
-    scores = score_hidden(tiny_policy().model, hidden, pack(GROUPS).targets, logits_at_once=at_once)
-    assert found == sizes
+    scores = score_hidden(tiny_policy().model, hidden, pack(GROUPS).targets, nucleus=nucleus, logits_at_once=at_once)
+    assert sum(found) == 7 * VOCABULARY
     scores.sum().backward()
-    assert found == (sizes if len(sizes) == 1 else sizes * 2)  # the only tile's logits are kept
+    assert sum(found) == 7 * VOCABULARY * (1 if at_once == 7 * VOCABULARY else 2)  # if all are made at once, they are kept
+    assert max(found) <= at_once
 
 
 @pytest.mark.parametrize("at_once", [5 * VOCABULARY, 10_000 * VOCABULARY], ids=["chunked", "whole"])

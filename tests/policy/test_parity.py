@@ -8,9 +8,10 @@ import torch
 from transformers import BloomConfig, CohereConfig, GPTNeoConfig, GraniteConfig, MambaConfig
 
 from ratchet.components.errors import ModelError
-from ratchet.components.policy.engines import slot_attention
+from ratchet.components.policy.engines import grouped, slot_attention
+from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
-from ratchet.components.policy.parity import check_context, check_scoring, check_slots
+from ratchet.components.policy.parity import check_context, check_engine, check_scoring
 from tests.policy.families import SHARED_KEYS, random_model
 from tests.tiny_models import same, tiny_policy, tiny_tokenizer, weights
 
@@ -110,29 +111,42 @@ def test_an_unsupported_family_is_refused_with_the_remedy(config: Any, complaint
         check_scoring(Policy(random_model(config), tiny_tokenizer()))
 
 
+BOTH = pytest.mark.parametrize("slots", [True, False], ids=["slots", "groups"])
+
+
 def test_slots_that_draw_right_give_an_engine_that_holds_nothing_yet() -> None:
-    engine = check_slots(tiny_policy())
+    engine = check_engine(tiny_policy(), slots=True)
+    assert isinstance(engine, SlotEngine)
     assert (engine.layout, engine.steps) == (None, {})
 
 
-def test_slots_in_half_precision_are_near_enough() -> None:
+@BOTH
+def test_an_engine_in_half_precision_is_near_enough(slots: bool) -> None:
     policy = Policy(tiny_policy().model, tiny_tokenizer(), "bf16")
-    assert check_slots(policy).half
+    assert check_engine(policy, slots).half
 
 
 def test_slots_whose_log_probs_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     right = slot_attention._plain
     monkeypatch.setattr(slot_attention, "_plain", lambda state, query, keys, *rest: right(state, query * 1.5, keys, *rest))
     with pytest.raises(ModelError, match=r"differ from the model's own forward pass by .* The plain engine serves it"):
-        check_slots(tiny_policy())
+        check_engine(tiny_policy(), slots=True)
 
 
-def test_slots_that_fail_on_a_model_are_refused_with_the_error() -> None:
+def test_groups_whose_log_probs_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = grouped._attended
+    monkeypatch.setattr(grouped, "_attended", lambda query, keys, *rest: right(query * 1.5, keys, *rest))
+    with pytest.raises(ModelError, match=r"differ from the model's own forward pass by .* The plain engine serves it"):
+        check_engine(tiny_policy(), slots=False)
+
+
+@BOTH
+def test_an_engine_that_fails_on_a_model_is_refused_with_the_error(slots: bool) -> None:
     policy = Policy(
         random_model(MambaConfig(vocab_size=300, hidden_size=32, state_size=4, num_hidden_layers=1)), tiny_tokenizer()
     )
     with pytest.raises(ModelError, match="The plain engine serves it"):
-        check_slots(policy)
+        check_engine(policy, slots)
 
 
 def asked(*prompts: str) -> list[dict[str, str]]:

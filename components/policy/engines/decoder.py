@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 from ratchet.components.policy.engines.slot_attention import Decode, SlotCache, active, unread_mask
 from ratchet.components.policy.sampler import Choice, choose
 
+FEW_ROWS, LARGE = 16, 2**24  # rows of hidden states; elements of a head's weight, 64 MiB in fp32
+
 
 @dataclass(frozen=True)
 class SlotState:
@@ -121,12 +123,23 @@ class Decoder:
         state.note(self.choose(logits, draws, self.drawing.temperature), self.ends)
 
 
+def _waits_for_weight(head: nn.Module, hidden: Tensor) -> bool:
+    """Whether a CPU spends an fp32 product with these hidden states [B, width] on reading the head's weight."""
+    if type(head) is not nn.Linear or getattr(head, "bias", None) is not None or hidden.device.type != "cpu":
+        return False
+    exact = head.weight.dtype == hidden.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return exact and len(hidden) <= FEW_ROWS and head.weight.numel() >= LARGE
+
+
 def next_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """fp32 logits [B, V] of hidden states [B, width]; a half-precision product is not rounded to half precision again."""
     head = model.get_output_embeddings()
     if hidden.is_cuda and head.weight.dtype != torch.float32 and type(head) is nn.Linear:
         logits = torch.mm(hidden.to(head.weight.dtype), head.weight.t(), out_dtype=torch.float32)
         logits = logits if head.bias is None else logits + head.bias
+    elif _waits_for_weight(head, hidden):
+        # The other way round: with few rows, the CPU libraries read a large fp32 matrix several times as fast (not a bf16 one).
+        logits = torch.mm(head.weight, hidden.t()).t().contiguous()
     else:
         logits = head(hidden).float()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)

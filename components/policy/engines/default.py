@@ -1,7 +1,4 @@
-"""Which engine draws: continuous batching in slots on CUDA if it can serve the model, the plain engine otherwise.
-
-On a CPU the plain engine is not slower at the quickstart's shape (docs/engines.md has the figures).
-"""
+"""Which engine draws: slots on CUDA, groups on a CPU, and the plain engine for what these cannot serve."""
 
 import logging
 from collections.abc import Sequence
@@ -12,9 +9,11 @@ from transformers import PreTrainedModel
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.engines import plain
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.grouped import GroupedEngine
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
-from ratchet.components.policy.parity import check_slots
+from ratchet.components.policy.parity import check_engine
+from ratchet.components.policy.sharding import parts_of
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +26,15 @@ def generate(
     seed: SamplingSeed,
 ) -> list[list[Completion]]:
     """The default rollout engine, for training, evaluation and the pilot alike."""
-    engine = None if settings.cuts or policy.model.device.type != "cuda" else _latest.engine(policy)
+    engine = _latest.engine(policy) if _may_be_faster(policy, settings) else None
     return (engine or plain.generate)(policy, prompts, items, settings, seed)
+
+
+def _may_be_faster(policy: Policy, settings: SamplingSettings) -> bool:
+    """Whether the device's engine is to be asked: slots do not record what top-p kept, groups do not gather shards."""
+    if policy.model.device.type == "cuda":
+        return not settings.cuts
+    return policy.model.device.type == "cpu" and not parts_of(policy.model)
 
 
 def release() -> None:
@@ -42,10 +48,10 @@ class _Latest:
     def __init__(self) -> None:
         self._model: ReferenceType[PreTrainedModel] | None = None
         self._precision = ""
-        self._engine: SlotEngine | None = None
+        self._engine: SlotEngine | GroupedEngine | None = None
 
-    def engine(self, policy: Policy) -> SlotEngine | None:
-        """None if slots cannot serve this model."""
+    def engine(self, policy: Policy) -> SlotEngine | GroupedEngine | None:
+        """None if only the plain engine can serve this model."""
         known = self._model is not None and self._model() is policy.model and self._precision == policy.precision
         if not known or (self._engine is not None and not self._engine.shared_weights.belong_to(policy.model)):
             self._engine = None  # frees the other model's engine before creating this one
@@ -66,9 +72,9 @@ class _Latest:
 _latest = _Latest()
 
 
-def _checked_engine(policy: Policy) -> SlotEngine | None:
+def _checked_engine(policy: Policy) -> SlotEngine | GroupedEngine | None:
     try:
-        return check_slots(policy)
+        return check_engine(policy, slots=policy.model.device.type == "cuda")
     except ModelError as error:
-        _log.warning("%s: slots cannot serve this model: %s", policy.model.config.model_type, error)
+        _log.warning("%s: sampling is slower with this model: %s", policy.model.config.model_type, error)
         return None

@@ -4,7 +4,9 @@ Each prompt's key-value cache is computed once. A token is drawn by inverting th
 (sample, position), so that a completion depends only on the model, its prompt and its own counters.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +30,21 @@ def generate(
         return sample(policy.model, prompts, items, settings, seed, policy.ends)
 
 
+class Batch(Protocol):
+    """Prompts of which ``samples`` rows each are drawn, a token at a time."""
+
+    logits: Tensor  # [A, V] of each row's next token, fp32 or the model's type
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these of the A rows only, [A'] ascending."""
+
+    def step(self, tokens: Tensor) -> None:
+        """Advance each row by the token that it drew, [A]."""
+
+
+Begin = Callable[[Sequence[Sequence[int]], int, int], Batch]  # from prompts, samples of each, and new tokens at most
+
+
 def sample(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -35,6 +52,7 @@ def sample(
     settings: SamplingSettings,
     seed: SamplingSeed,
     ends: Sequence[int],
+    begin: Begin | None = None,
 ) -> list[list[Completion]]:
     """Sample completions for every prompt.
 
@@ -42,6 +60,7 @@ def sample(
         prompts: token ids, B non-empty prompts of any lengths.
         items: number of each prompt for its random counters, length B.
         ends: tokens that end a completion.
+        begin: how some of the prompts are begun; unless given, with the model's own cache.
 
     Returns:
         B lists of ``settings.samples`` completions, in the order of the prompts.
@@ -51,31 +70,36 @@ def sample(
     """
     assert len(prompts) == len(items)
     check_room(model, prompts, settings)
+    begin = begin or partial(_Cached, model)
     results: dict[int, list[Completion]] = {}
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     per_chunk = max(1, settings.rows_at_once // settings.samples)
     with torch.inference_mode():
         for start in range(0, len(by_length), per_chunk):
             chunk = by_length[start : start + per_chunk]
-            rows = _sample_chunk(model, [prompts[i] for i in chunk], [items[i] for i in chunk], settings, seed, ends)
+            draws = seed.draws([items[i] for i in chunk], settings).to(model.device)
+            batch = begin([prompts[i] for i in chunk], settings.samples, settings.max_new_tokens)
+            rows = _draw(batch, draws, settings, ends)
             for number, prompt in enumerate(chunk):
                 results[prompt] = rows[number * settings.samples : (number + 1) * settings.samples]
     return [results[i] for i in range(len(prompts))]
 
 
-def _sample_chunk(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    items: Sequence[int],
-    settings: SamplingSettings,
-    seed: SamplingSeed,
-    ends: Sequence[int],
-) -> list[Completion]:
-    device, k = model.device, settings.samples
-    draws = seed.draws(items, settings).to(device)
-    drawn = _Drawn(len(prompts) * k, settings, device)
-    for position, (alive, logits) in enumerate(_decode(model, prompts, settings, drawn.tokens, ends)):
-        drawn.note(alive, position, choose(logits, draws[alive, position], settings.temperature, settings.top_p))
+def _draw(batch: Batch, draws: Tensor, settings: SamplingSettings, ends: Sequence[int]) -> list[Completion]:
+    """All rows of a batch to their ends, with one uniform per row and position, [rows, new tokens]."""
+    device, limit = draws.device, settings.max_new_tokens
+    drawn = _Drawn(len(draws), settings, device)
+    alive, last = torch.arange(len(draws), device=device), torch.tensor(ends, dtype=torch.long, device=device)
+    for position in range(limit):
+        drawn.note(alive, position, choose(batch.logits, draws[alive, position], settings.temperature, settings.top_p))
+        # Waits for the device at every token; the slots engine reads finished rows every few steps.
+        keep = (drawn.tokens[alive, position, None] != last).all(-1).nonzero()[:, 0]
+        if len(keep) == 0 or position + 1 == limit:
+            break
+        if len(keep) < len(alive):
+            alive = alive[keep]
+            batch.keep(keep)
+        batch.step(drawn.tokens[alive, position])
     return drawn.completions(ends)
 
 
@@ -108,43 +132,33 @@ class _Drawn:
         ]
 
 
-def _decode(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    settings: SamplingSettings,
-    tokens: Tensor,
-    ends: Sequence[int],
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (numbers of the live rows, their next-token logits) per position; the caller writes ``tokens`` in between."""
-    device = model.device
-    width = max(map(len, prompts))
-    # Padded on the left, so that the last column of every row predicts its first new token.
-    padded = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
-    real = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    positions = (real.cumsum(1) - 1).clamp(min=0)
-    out = model(input_ids=padded, attention_mask=real, position_ids=positions, use_cache=True, logits_to_keep=1)
-    cache = out.past_key_values
-    repeat_rows(cache, settings.samples, settings.max_new_tokens)
-    logits = out.logits[:, -1].repeat_interleave(settings.samples, 0)
-    real = real.repeat_interleave(settings.samples, 0)
-    next_position = positions[:, -1:].repeat_interleave(settings.samples, 0) + 1
-    alive = torch.arange(len(tokens), device=device)
-    last = torch.tensor(ends, dtype=torch.long, device=device)
-    for position in range(settings.max_new_tokens):
-        yield alive, logits
-        # Waits for the device at every token; the slots engine reads finished rows every few steps.
-        keep = (tokens[alive, position, None] != last).all(-1).nonzero()[:, 0]
-        if len(keep) == 0 or position + 1 == settings.max_new_tokens:
-            return
-        if len(keep) < len(alive):
-            alive, real, next_position = alive[keep], real[keep], next_position[keep]
-            cache.batch_select_indices(keep)
-        real = torch.cat([real, real.new_ones(len(alive), 1)], 1)
-        step = model(
-            input_ids=tokens[alive, position][:, None],
-            attention_mask=real,
-            position_ids=next_position,
-            past_key_values=cache,
+class _Cached:
+    """A :class:`Batch` with the model's own forward pass and cache."""
+
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], samples: int, new_tokens: int) -> None:
+        self.model, device, width = model, model.device, max(map(len, prompts))
+        # Padded on the left, so that the last column of every row predicts its first new token.
+        padded = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
+        real = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+        positions = (real.cumsum(1) - 1).clamp(min=0)
+        out = model(input_ids=padded, attention_mask=real, position_ids=positions, use_cache=True, logits_to_keep=1)
+        self.cache = out.past_key_values
+        repeat_rows(self.cache, samples, new_tokens)
+        self.logits = out.logits[:, -1].repeat_interleave(samples, 0)
+        self.real = real.repeat_interleave(samples, 0)
+        self.position = positions[:, -1:].repeat_interleave(samples, 0) + 1
+
+    def keep(self, rows: Tensor) -> None:
+        self.real, self.position = self.real[rows], self.position[rows]
+        self.cache.batch_select_indices(rows)
+
+    def step(self, tokens: Tensor) -> None:
+        self.real = torch.cat([self.real, self.real.new_ones(len(tokens), 1)], 1)
+        out = self.model(
+            input_ids=tokens[:, None],
+            attention_mask=self.real,
+            position_ids=self.position,
+            past_key_values=self.cache,
             use_cache=True,
         )
-        cache, logits, next_position = step.past_key_values, step.logits[:, -1], next_position + 1
+        self.cache, self.logits, self.position = out.past_key_values, out.logits[:, -1], self.position + 1

@@ -123,7 +123,7 @@ def active(state: Prefill | Decode) -> Iterator[None]:
         _ACTIVE.reset(token)
 
 
-def _refuse_extras(arguments: dict[str, Any]) -> None:
+def refuse_extras(arguments: dict[str, Any]) -> None:
     extras = [name for name in ("softcap", "s_aux", "position_bias") if arguments.get(name) is not None]
     if extras:
         raise ModelError(f"its attention takes {', '.join(extras)}. The plain engine serves it.")
@@ -131,7 +131,7 @@ def _refuse_extras(arguments: dict[str, Any]) -> None:
 
 def prefill(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object, **arguments: Any) -> tuple[Tensor, None]:
     """Causal attention over prompts padded on the right [B, H, L, D]; positions after a prompt's end are never read."""
-    _refuse_extras(arguments)
+    refuse_extras(arguments)
     state, window, width = _ACTIVE.get(), arguments.get("sliding_window"), query.shape[2]
     assert isinstance(state, Prefill)
     query, key = query.to(value.dtype), key.to(value.dtype)  # rotary positions make them fp32 under autocast
@@ -156,7 +156,7 @@ def prefill(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: obj
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # what it reads and writes is not the graph's business
 def decode(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, _: object, **arguments: Any) -> tuple[Tensor, None]:
     """Attention of one new token for each slot, [S, H, 1, D], over its slot."""
-    _refuse_extras(arguments)
+    refuse_extras(arguments)
     state = _ACTIVE.get()
     assert isinstance(state, Decode)
     query, key = query.to(value.dtype), key.to(value.dtype)

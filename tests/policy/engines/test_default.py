@@ -1,4 +1,4 @@
-"""Which engine is chosen, how long it is kept, and what is said where slots cannot serve."""
+"""Which engine is chosen, how long it is kept, and what is said where only the plain one serves."""
 
 import gc
 import logging
@@ -10,13 +10,22 @@ from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.engines import default, plain
 from ratchet.components.policy.engines.default import _Latest
 from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.grouped import GroupedEngine
 from ratchet.components.policy.loading import Policy
 from tests.policy.families import FAMILIES, random_model
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 
 
-def test_on_a_cpu_the_plain_engine_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_cpu_groups_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, settings, seed = tiny_policy(), SamplingSettings(1, 4), SamplingSeed(7, "test")
+    expected = GroupedEngine(policy)(policy, [[5]], [0], settings, seed)
+    monkeypatch.setattr(plain, "generate", None)
+    assert default.generate(policy, [[5]], [0], settings, seed) == expected
+
+
+def test_the_plain_engine_draws_from_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "generate", lambda *arguments: arguments)
+    monkeypatch.setattr(default, "parts_of", lambda model: [model])
     policy, settings, seed = tiny_policy(), SamplingSettings(1, 4), SamplingSeed(7, "test")
     assert default.generate(policy, [[5]], [0], settings, seed) == (policy, [[5]], [0], settings, seed)
 
@@ -55,11 +64,11 @@ def test_a_model_that_is_gone_leaves_no_engine() -> None:
     assert latest._engine is None
 
 
-def test_a_model_that_slots_cannot_serve_is_named_once_with_the_cause(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_only_the_plain_engine_serves_is_named_once_with_the_cause(caplog: pytest.LogCaptureFixture) -> None:
     latest, policy = _Latest(), Policy(random_model(deepcopy(FAMILIES["gemma2"])), tiny_tokenizer())
     with caplog.at_level(logging.WARNING):
         assert latest.engine(policy) is None
         assert latest.engine(policy) is None
     assert [record.getMessage() for record in caplog.records] == [
-        "gemma2: slots cannot serve this model: its attention takes softcap. The plain engine serves it."
+        "gemma2: sampling is slower with this model: its attention takes softcap. The plain engine serves it."
     ]
