@@ -16,7 +16,7 @@ from ratchet.components.graders.response import sample_of
 from ratchet.components.graders.worker.process import Process
 from ratchet.components.recipe import Limits
 from ratchet.components.text import visible
-from ratchet.components.user_code import project_root
+from ratchet.components.user_sources import project_root
 
 BATCH = "ratchet.components.graders.worker.child:batch"  # Ratchet's own protocol
 SECONDS_TO_LOAD = 300.0  # for importing the user's module: torch alone takes ten on a busy machine

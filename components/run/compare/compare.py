@@ -34,7 +34,7 @@ from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context, Observer, code_digest
 from ratchet.components.stages.train import with_group_size
 from ratchet.components.statistics.intervals import Interval
-from ratchet.components.user_code import function_digests
+from ratchet.components.user_sources import function_digests
 
 LOCK, WAITING = "compare", "another `ratchet compare` of this project is in progress; waiting"
 FOLDER = "compare"  # below the state
