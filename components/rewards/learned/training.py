@@ -23,6 +23,7 @@ from ratchet.components.rewards.learned.perturbations import claim_answers, rest
 from ratchet.components.statistics.calibration import Floats, fit_temperature
 
 ROWS_TOGETHER = 16  # per forward pass; answers differ in length, and padding a whole batch made almost half of it padding
+HELD_BACK = 4  # at most this part of the pairs, one in so many, is held back for either use
 
 Pairs = list[Mapping[str, Any]]
 
@@ -50,17 +51,21 @@ def split_pairs(pairs: Sequence[Mapping[str, Any]], settings: Settings, seed: in
     """Labels are flipped (``label_noise``) before the split, because all parts represent the same annotators.
 
     Raises:
-        DataError: if no pair is left to train on.
+        DataError: if no pair is left to train on, or none to end early on.
     """
     stopping = settings.early_stop_pairs if settings.early_stop else 0
     order = stream(seed, "pair_parts").permutation(len(pairs))
     noisy = flipped(pairs, settings.label_noise, seed)
     drawn = [noisy[i] for i in order]
-    # At most a quarter of the pairs is held back for either use.
-    stopping, calibrating = (min(wanted, len(pairs) // 4) for wanted in (stopping, settings.calibration_pairs))
+    stopping, calibrating = (min(wanted, len(pairs) // HELD_BACK) for wanted in (stopping, settings.calibration_pairs))
     parts = Parts(drawn[stopping + calibrating :], drawn[:stopping], drawn[stopping : stopping + calibrating])
     if not parts.train:
         raise DataError(f"there are no pairs to train a reward model on. {MORE_PAIRS} Or use reward.kind=verifier.")
+    if settings.early_stop and not parts.early_stop:
+        raise DataError(
+            f"reward.model.early_stop needs {HELD_BACK} training pairs, of which it takes one, and the data has {len(pairs)}. "
+            f"{MORE_PAIRS} Or set reward.model.early_stop=null."
+        )
     return parts
 
 
