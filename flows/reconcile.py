@@ -31,7 +31,7 @@ def reconcile(home: Home, say: Callable[[str], None], prefect: bool = True, watc
     Args:
         say: called with each thing that was done.
         prefect: whether there is a Prefect server to ask.
-        watch: see :func:`end_killed_runs`.
+        watch: see :func:`ratchet.components.run.killed.end_killed_runs`.
     """
     end_killed_runs(home, say, watch)
     send_journals(home, say)

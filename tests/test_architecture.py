@@ -19,7 +19,7 @@ LAYERS: tuple[set[str], ...] = (
     {"ledger", "registry", "rewards", "data"},
     {"policy"},
     {"graders", "checkpoints"},
-    {"statistics", "algorithms", "home", "launch", "pretrained", "prompt_tokenizer", "store", "user_code"},
+    {"statistics", "algorithms", "home", "launch", "pretrained", "prompt_tokenizer", "store", "user_sources"},
     {
         "chat",
         "disk",
@@ -32,6 +32,7 @@ LAYERS: tuple[set[str], ...] = (
         "records",
         "shard_files",
         "source_code",
+        "user_code",
         "watchdog",
     },
     {

@@ -46,7 +46,7 @@ from ratchet.components.recipe import (
     TextSimilarity,
     UserFunction,
 )
-from ratchet.components.user_code import project_root
+from ratchet.components.user_sources import project_root
 
 
 def build_grader(settings: GraderSettings, key: str = "file") -> Grader:

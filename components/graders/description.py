@@ -13,9 +13,8 @@ from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.faults import FaultError
 from ratchet.components.graders.outside import user_worker
 from ratchet.components.graders.protocol import Grade, RewardFunction
-from ratchet.components.graders.user_sources import source_digests, source_files
 from ratchet.components.recipe import GraderSettings, UserFunction
-from ratchet.components.user_code import project_root
+from ratchet.components.user_sources import project_root, source_digests, source_files
 
 KEPT = ("file", "protocol", "signature", "sources", "type", "measure", "digest")  # of the facts, in an export
 EXAMPLE = {

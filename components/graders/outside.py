@@ -6,11 +6,10 @@ from ratchet.components.graders import http_service, json_schema, math_answers, 
 from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, RewardFunction
 from ratchet.components.graders.response import schema_text
 from ratchet.components.graders.rule import grader_digest
-from ratchet.components.graders.user_sources import source_digests
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.graders.worker.function import Worker
 from ratchet.components.recipe import Http, Limits, Math, OpenAI, Reward, UserFunction
-from ratchet.components.user_code import project_root
+from ratchet.components.user_sources import project_root, source_digests
 
 MATH_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")
 ADAPTER = f"{protocols.__name__}:serve"

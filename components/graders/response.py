@@ -11,7 +11,7 @@ from ratchet.components.errors import RecipeError
 from ratchet.components.graders.faults import FaultError
 from ratchet.components.graders.json_schema import SECONDS, validator_of
 from ratchet.components.graders.json_text import parse_json
-from ratchet.components.user_code import project_root
+from ratchet.components.user_sources import project_root
 
 KEY = "task.response.json_schema"
 LARGEST_FILE = 1_000_000  # bytes

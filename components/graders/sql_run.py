@@ -1,8 +1,8 @@
 """Run one query on a SQLite file that it can only read, within limits that are the same on every machine.
 
 The file is opened with mode=ro and immutable=1: nothing is locked, written or created beside it. An authorizer allows
-reading and those of SQLite's functions that give the same value each time. Work is limited by the instructions of SQLite's
-virtual machine, memory by the size of a value and of the result.
+reading and those of SQLite's functions that give the same value each time; ``sql_dates`` refuses dates of now. Work is limited
+by the instructions of SQLite's virtual machine, memory by the size of a value and of the result.
 """
 
 import sqlite3
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.errors import DataError
+from ratchet.components.graders.sql_dates import Dates
 
 Row = tuple[Any, ...]
 
@@ -54,7 +55,7 @@ def run_query(path: Path, query: str, rows: int, limits: Limits) -> list[Row]:
         SlowMachine: it could not be finished in time.
         DataError: the file is not a database that can be read.
     """
-    with _opened(path) as connection:
+    with _opened(path) as connection, closing(Dates(connection)) as dates:
         counter = _Counter(limits)
         connection.set_authorizer(_authorize)
         connection.set_progress_handler(counter.exceeded, INSTRUCTIONS)
@@ -63,7 +64,7 @@ def run_query(path: Path, query: str, rows: int, limits: Limits) -> list[Row]:
         except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError, OverflowError) as error:
             if counter.late:
                 raise SlowMachine(f"not finished after {limits.seconds:g} s") from error
-            raise WrongQuery(counter.said or f"{error}"[:200]) from error
+            raise WrongQuery(counter.said or dates.said or f"{error}"[:200]) from error
 
 
 def _fetched(cursor: sqlite3.Cursor, most: int) -> list[Row]:

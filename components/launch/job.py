@@ -1,6 +1,6 @@
 """A job's own record, a directory: what is wanted, the process that launched it, its ranks' heartbeats, progress and result.
 
-The record is the truth about a job. Whoever finds it can follow the job, end it, or take its result, and needs not have
+The record is the truth about a job. Whoever finds it can follow the job, end it, or take its result, and need not have
 started it. Every file is replaced as a whole, so that a reader sees an old state or a new one.
 """
 

@@ -28,7 +28,7 @@ from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import ChampionStage, DataStage, GoldStage, PolicyStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, Result, Seen, StageResult
 from ratchet.components.stages.train import Kept, TrainStage
-from ratchet.components.user_code import function_files
+from ratchet.components.user_sources import source_files
 
 MAX_DIFFERENCE_BYTES = 1_000_000
 
@@ -92,7 +92,7 @@ def named_files(recipe: Recipe, project: Path, seen: Seen) -> dict[str, str]:
     model, schemas = recipe.reward.model, [recipe.response and recipe.response.json_schema, recipe.reward.response]
     named = [*map(str, input_files(recipe.data)), recipe.policy.model, model.base, model.pretrained]
     named += [schema for schema in schemas if isinstance(schema, str)]
-    named += [str(file) for function in recipe.reward.functions for file in function_files(function)]
+    named += [str(file) for function in recipe.reward.functions for file in source_files(function)]
     digests: dict[str, str] = {}
     for name in named:
         if name is not None:

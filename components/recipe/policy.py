@@ -44,7 +44,7 @@ class ModelWarmup(Section):
     steps: Count = 200  # optimiser steps
     batch: Count = 16  # demonstrations per step
     lr: Positive = 1e-5  # with lora about ten times as much
-    lr_warmup: Annotated[int, Field(ge=0)] = 10  # steps in which the learning rate rises linearly to lr
+    lr_warmup: Annotated[int, Field(ge=0)] = 10  # steps in which the learning rate rises linearly; the last has lr
     max_tokens: Count = 1024  # of a prompt with its demonstration; longer rows are left out, and counted
     micro_tokens: Count = 8_192  # packed tokens per forward pass
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm

@@ -56,7 +56,7 @@ class RewardModel(Section):
     steps: Count = 400  # optimiser steps
     batch: Count = 32  # pairs per step
     lr: Positive = 3e-4  # peak learning rate
-    lr_warmup: Annotated[int, Field(ge=0)] = 20  # steps in which the learning rate rises
+    lr_warmup: Annotated[int, Field(ge=0)] = 20  # steps in which the learning rate rises linearly; the last has lr
     label_noise: Share = 0.0  # share of training pairs with flipped labels; held-out pairs are untouched
     margin: Annotated[float, Field(ge=0)] = 0.0  # margin by which chosen must win
     centring: Annotated[float, Field(ge=0)] = 0.0  # weight of (r_chosen + r_rejected)^2

@@ -102,7 +102,7 @@ class Train(Section):
     prompts: Count = 32  # per step
     k: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 8  # samples per prompt; auto: as the reward's pilot advises
     lr: Positive = 3e-4  # peak learning rate
-    lr_warmup: Annotated[int, Field(ge=0)] = 0  # steps in which the learning rate rises linearly to lr
+    lr_warmup: Annotated[int, Field(ge=0)] = 0  # steps below lr, in which the learning rate rises linearly
     lr_final: Share = 0.1  # share of lr below which the linear decay towards 0 does not go
     advantage: Advantage = "group_std"  # how rewards become advantages
     gamma: Share = 1.0  # gae, batch

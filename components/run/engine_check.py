@@ -31,7 +31,7 @@ def check_server(project: Project, url: str | None, observer: Observer) -> list[
     context = Context(recipe, project.home, observer)
     with project.locks.working("engine", WAITING):
         data = prepare_data(context)
-        with project.locks.machine():
+        with project.locks.computing():
             configure_torch(recipe.threads)
             stage, _ = policy_of(project, context, data, None)
             device = pick_device(recipe.device, train.deterministic)

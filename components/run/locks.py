@@ -55,9 +55,12 @@ class Locks:
             lock.release()
 
     @contextmanager
-    def machine(self, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """The machine's processors and accelerators; ``meanwhile`` is that of :meth:`held`."""
-        with self.held("machine", "another run is using this machine; waiting for it to finish", meanwhile):
+    def computing(self, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """The right to compute: one run of the project at a time; ``meanwhile`` is that of :meth:`held`.
+
+        Runs of other projects are not waited for, even on the same accelerator.
+        """
+        with self.held("computing", "another run of this project is computing; waiting for it to finish", meanwhile):
             yield
 
     @contextmanager

@@ -32,7 +32,7 @@ from ratchet.components.stages.stage import Context, Seen, Stage, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import check_writable
 from ratchet.components.text import visible
-from ratchet.components.user_code import function_digests
+from ratchet.components.user_sources import function_digests
 from ratchet.components.watchdog import Watchdog
 
 if TYPE_CHECKING:

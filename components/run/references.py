@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from ratchet.components import user_sources
 from ratchet.components.data.sources import source_files
 from ratchet.components.errors import DataError, RatchetError, RecipeError
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.outside import reward_worker, user_worker
 from ratchet.components.graders.response import schema_text
 from ratchet.components.recipe import GraderSettings, Multi, Recipe, UserFunction, parts
-from ratchet.components.user_code import function_files
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 SECONDS = 10.0  # for the hub's answer
@@ -113,7 +113,7 @@ def _functions(recipe: Recipe) -> Iterator[str]:
     for make in makers.values():
         try:
             with closing(make()) as worker:
-                function_files(worker.target, worker.key)
+                user_sources.source_files(worker.target, worker.key)
                 worker.start()
         except RatchetError as error:
             yield str(error)

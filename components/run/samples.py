@@ -81,7 +81,7 @@ def try_policy(project: Project, wish: Wish, observer: Observer) -> Tried:
     context = Context(recipe, project.home, observer)
     with project.locks.working(LOCK, WAITING):
         data = prepare_data(context)
-        with project.locks.machine():
+        with project.locks.computing():
             configure_torch(recipe.threads)
             stage, said = policy_of(project, context, data, wish.version)
             policy = load_policy(stage.model, pick_device(recipe.device), template_date=recipe.prompt_date)

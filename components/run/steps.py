@@ -1,4 +1,4 @@
-"""The steps of a run, without Prefect. Each looks in the store, else holds the machine's lock and calls one function."""
+"""The steps of a run, without Prefect. Each looks in the store, else takes the lock to compute and calls one function."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,8 +63,8 @@ def in_store(run: Run, make: Callable[[Context], StageResult]) -> bool:
 
 @contextmanager
 def computing(run: Run) -> Iterator[None]:
-    """The machine, for a run that did not lose its claim while waiting for it."""
-    with run.project.locks.machine(run.check_pause):
+    """The right to compute, for a run that did not lose its claim while waiting for it."""
+    with run.project.locks.computing(run.check_pause):
         run.confirm()
         run.check_pause()
         configure_torch(run.recipe.threads)

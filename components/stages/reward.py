@@ -9,7 +9,7 @@ from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.randomness import batch_indices
 from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of
-from ratchet.components.user_code import function_digests
+from ratchet.components.user_sources import function_digests
 
 
 def validated_reward(context: Context, data: DataStage, start: PolicyStage, gold: GoldStage) -> RewardStage:

@@ -12,7 +12,7 @@ from ratchet.components.stages.results import DataStage, PolicyStage, RewardStag
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.stages.training import CHECKPOINTS, FACTS, JOB, Order, TrainingFacts, prepare_training
 from ratchet.components.training.sentinel import Stop, may_be_judged
-from ratchet.components.user_code import function_digests
+from ratchet.components.user_sources import function_digests
 
 
 class Kept(NamedTuple):

@@ -19,7 +19,11 @@ Clusters = Sequence[Hashable] | Integers | None
 
 
 class Interval(NamedTuple):
-    """A figure with a two-sided interval, of level 0.95 unless one is given; NaN if there are too few measurements."""
+    """A figure with a two-sided interval, of level 0.95 unless one is given; NaN if there are too few measurements.
+
+    ``n`` counts what the figure is of: values, as in :func:`mean_interval`, or clusters, as in :func:`clustered_mean`. Degrees
+    of freedom are of clusters.
+    """
 
     value: float
     low: float

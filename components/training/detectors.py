@@ -42,30 +42,46 @@ class ProxyGoldGap:
 
     Gao et al. 2022 (arXiv:2210.10760) describe the pattern: under optimisation the proxy keeps rising after the gold reward
     has turned. Both are measured on the same dev samples; each evaluation is compared with the one before it, item by item.
+    An item that gold could not judge there is compared with the evaluation that judged it last.
     """
 
     cusum: float = 0.0
-    proxy: list[float | None] = field(default_factory=list)  # of each item at the last evaluation
-    gold: list[float] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)  # gold at the evaluation where it was best, and the proxy there
+    proxy: list[float | None] = field(default_factory=list)  # of each item when gold last judged it
+    gold: list[float | None] = field(default_factory=list)
+    best: list[float | None] = field(default_factory=list)  # gold at the evaluation where it was best, and the proxy there
     best_proxy: list[float | None] = field(default_factory=list)
 
-    def observe(self, proxy: Values, gold: Sequence[float], slack: float) -> float:
-        """Add an evaluation of the same items; returns the gap in standard errors, 0 near gold's best.
+    def observe(self, proxy: Values, gold: Values, slack: float) -> float:
+        """Add an evaluation of the same items in the same order; returns the gap in standard errors, 0 near gold's best.
 
         C = max(0, C + drop - slack), with drop = -z_gold + min(0, z_proxy), each z the mean of the items' changes since the
         last evaluation in its standard errors. A proxy that rises adds nothing: its noise may be small, and it would outweigh
         any gold. If gold is stationary, a standard normal number is added, less the slack; if both fall, nothing.
         A slow drop is detected against the best evaluation itself, with the penalty ``BEST_OF_SEVERAL``.
         """
-        if len(gold) == len(self.gold):
-            drop = unshared_drop(proxy, gold, self.proxy, self.gold)
-            self.cusum = max(0.0, self.cusum + drop - slack)
-        self.proxy, self.gold = list(proxy), list(gold)
-        if len(gold) != len(self.best) or sum(gold) > sum(self.best):
-            self.best, self.best_proxy = self.gold, self.proxy
+        if not self.gold:
+            self.proxy, self.gold = self.best_proxy, self.best = list(proxy), list(gold)
+            return 0.0
+        drop = unshared_drop(proxy, gold, self.proxy, self.gold)
+        self.cusum = max(0.0, self.cusum + drop - slack)
+        now, best = (proxy, gold), (self.best_proxy, self.best)
+        self.proxy, self.gold = judged(now, (self.proxy, self.gold))
+        self.best_proxy, self.best = judged(now, best) if risen(gold, self.best) else judged(best, now)
         below = unshared_drop(proxy, gold, self.best_proxy, self.best)
         return max(self.cusum, below - BEST_OF_SEVERAL) if below > SURE else 0.0
+
+
+def judged(first: tuple[Values, Values], second: tuple[Values, Values]) -> tuple[list[float | None], list[float | None]]:
+    """Proxy and gold of each item in the first evaluation, or in the second where gold could not judge it in the first."""
+    items = list(zip(*first, *second, strict=True))
+    proxies = [proxy if gold is not None else other for proxy, gold, other, _ in items]
+    return proxies, [gold if gold is not None else other for _, gold, _, other in items]
+
+
+def risen(now: Values, before: Values) -> bool:
+    """Whether the mean is higher, over the items that have both values."""
+    both = [(a, b) for a, b in zip(now, before, strict=True) if a is not None and b is not None]
+    return sum(a for a, _ in both) > sum(b for _, b in both)
 
 
 def unshared_drop(proxy: Values, gold: Values, old_proxy: Values, old_gold: Values) -> float:

@@ -60,16 +60,16 @@ def dev_evaluation(
         referring = nullcontext() if reference is None else reference.together()
         with referring, rewarding():  # also a rank that has no row
             found = ranks.dealt(rows, partial(measured, policy))
-        results, proxies = [ItemResult(**row) for row, _ in found], [proxy for _, proxy in found]
+        results = [ItemResult(**row) for row, _ in found]
         figures = summarise(results)
-        judged = [(result.score, proxy) for result, proxy in zip(results, proxies, strict=True) if result.score is not None]
-        if not judged:
+        gold_scores = [result.score for result in results]
+        if all(score is None for score in gold_scores):
             raise RewardError("the gold could judge no completion on dev. Give the rows references that it can read.")
         names = {headline(figures): "sampled_accuracy", "format_rate": "format_rate", "length": "mean_length", "kl": "kl"}
         return dev_result(
             {f"eval_{shown}": figures[name].value for name, shown in names.items() if name in figures},
-            gold=[score for score, _ in judged],
-            proxy=[proxy for _, proxy in judged],
+            gold=gold_scores,
+            proxy=[None if score is None else proxy for score, (_, proxy) in zip(gold_scores, found, strict=True)],
         )
 
     return evaluate

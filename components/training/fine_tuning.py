@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ratchet.components.algorithms.schedule import schedule
 from ratchet.components.checkpoints import Resumption, set_learning_rate
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.adapters import add_lora
@@ -22,7 +23,7 @@ from ratchet.components.randomness import batch_indices, torch_seed
 from ratchet.components.recipe import ModelWarmup
 from ratchet.components.training.micro_batches import FLAT_MULTIPLE, ROW_TOKENS, token_runs
 from ratchet.components.training.update import parameters_of
-from ratchet.components.training.warmup import WarmupStep, learning_rate_factor
+from ratchet.components.training.warmup import FLOOR, WarmupStep
 
 BETAS = (0.9, 0.98)  # AdamW's, as in the RL loop
 
@@ -86,8 +87,7 @@ class FineTuning:
         taken = resumption.begin({"policy": (self.model, optimizer)})
         yield from (WarmupStep(step, loss) for step, (loss,) in enumerate(taken))
         for step in range(len(taken), settings.steps):
-            factor = learning_rate_factor(step, settings.steps, max(1, settings.lr_warmup))
-            set_learning_rate(optimizer, settings.lr * factor)
+            set_learning_rate(optimizer, settings.lr * schedule(step, settings.steps, settings.lr_warmup, FLOOR))
             batch = [groups[i] for i in batch_indices(self.seed, "warmup", step, settings.batch, len(groups))]
             optimizer.zero_grad()
             loss = self._backward(batch)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ratchet.components.algorithms.kl import adapted_coefficient
+from ratchet.components.algorithms.schedule import schedule
 from ratchet.components.checkpoints import (
     check_identity,
     load_latest,
@@ -385,10 +386,9 @@ class Trainer:
                 self.progress.kl_coefficient = adapted
 
     def _set_learning_rate(self, step: int) -> float:
-        """Linear decay from ``lr`` to 0, never below ``lr x lr_final``, times a linear warm-up over ``lr_warmup`` steps."""
+        """Linear decay from ``lr`` to 0, never below ``lr x lr_final``, after ``lr_warmup`` steps below ``lr``."""
         train = self.setting.train
-        rise = min(1.0, (step + 1) / (train.lr_warmup + 1))
-        rate = train.lr * max(train.lr_final, 1 - step / train.steps) * rise
+        rate = schedule(step, train.steps, train.lr_warmup + 1, train.lr_final, train.lr)
         set_learning_rate(self.optimizer, rate)
         return rate
 

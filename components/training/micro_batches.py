@@ -77,7 +77,8 @@ def micro_batches(
     Where weights are sharded, all ranks get equally many: some are padding.
 
     Args:
-        flat: as one row each, for models that :func:`serves` says attend to sequences, instead of several with a mask.
+        flat: as one row each instead of several with a mask, for models that attend to sequences
+            (:func:`ratchet.components.policy.varlen_attention.serves`).
     """
     runs = own_runs(rollouts, kept, limit, ranks)
     for run in runs:

@@ -32,7 +32,10 @@ class SharedServer:
         settings: SamplingSettings,
         seed: SamplingSeed,
     ) -> list[list[Completion]]:
-        """See :class:`RolloutEngine`. All ranks must call it after an update, and wait for one another before the next."""
+        """See :class:`ratchet.components.policy.engines.engine.RolloutEngine`.
+
+        All ranks must call it after an update, and wait for one another before the next.
+        """
         self.sync(policy)
         return self.engine.draw(policy, prompts, items, settings, seed)
 

@@ -64,14 +64,17 @@ def may_be_judged(reason: str) -> bool:
 
 
 class DevResult(NamedTuple):
-    """A dev evaluation: its figures, and each item's gold (1.0 if the verifier agrees) and proxy (the training reward)."""
+    """A dev evaluation: its figures, and each item's gold (1.0 if the verifier agrees) and proxy (the training reward).
+
+    An item that gold could not judge keeps its place, with None for both.
+    """
 
     figures: Mapping[str, float]
-    gold: Sequence[float] = ()
+    gold: Sequence[float | None] = ()
     proxy: Sequence[float | None] = ()
 
 
-def dev_result(figures: Mapping[str, float], gold: Sequence[float], proxy: Sequence[float | None]) -> DevResult:
+def dev_result(figures: Mapping[str, float], gold: Sequence[float | None], proxy: Sequence[float | None]) -> DevResult:
     """With ``eval_proxy``, the mean of the proxy over items that have one."""
     present = [value for value in proxy if value is not None]
     mean = {"eval_proxy": sum(present) / len(present)} if present else {}
@@ -122,7 +125,7 @@ class Sentinel:
         return {f"sentinel/{name}": float(steps) for name, steps in self.over.items()}
 
     def observe_dev(self, step: int, result: DevResult, limits: Limits) -> Stop | None:
-        """Add a dev evaluation, always of the same items. Returns the reason to stop, or None."""
+        """Add a dev evaluation, always of the same items in the same order. Returns the reason to stop, or None."""
         divergence = result.figures.get("eval_kl", 0.0)
         if limits.kl is not None and divergence > limits.kl:
             return Stop("kl", "eval_kl", divergence, limits.kl, step)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ratchet.components.algorithms.schedule import schedule
 from ratchet.components.checkpoints import Resumption, set_learning_rate
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import completion_log_probs, score_tokens
@@ -16,6 +17,9 @@ from ratchet.components.recipe import Warmup
 
 ROW_TOKENS = 64  # measured best on two CPU cores: attention over longer packed rows costs more than the padding saved
 MEASURED, EVERY = 128, 5  # rows, and steps between two measurements of what was learnt: an eighth of the warm-up's time
+
+RISE = 50  # steps in which the learning rate rises
+FLOOR = 0.05  # share of the learning rate below which it does not decay
 
 
 class WarmupStep(NamedTuple):
@@ -64,7 +68,7 @@ def warm_up(
     measured = [groups[i] for i in batch_indices(seed, "learnt", 0, min(MEASURED, len(groups)), len(groups))]
     policy.model.train()
     while (step := last.step + 1) < settings.steps and not last.reaches(settings.until):
-        set_learning_rate(optimizer, settings.lr * learning_rate_factor(step, settings.steps))
+        set_learning_rate(optimizer, settings.lr * schedule(step, settings.steps, RISE, FLOOR))
         batch = [groups[i] for i in batch_indices(seed, "warmup", step, settings.batch, len(groups))]
         figures = [_descend(policy, optimizer, batch)]
         if settings.until is not None and ((step + 1) % EVERY == 0 or step + 1 == settings.steps):
@@ -90,8 +94,3 @@ def probability(policy: Policy, groups: Sequence[Group]) -> float:
     that are expected to be them.
     """
     return sum(map(math.exp, completion_log_probs(policy, groups))) / len(groups)
-
-
-def learning_rate_factor(step: int, steps: int, ramp: int = 50) -> float:
-    """Linear ramp over so many steps (at least one), then linear decay to 0.05."""
-    return min(1.0, (step + 1) / ramp) * max(0.05, 1 - step / steps)

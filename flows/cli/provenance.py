@@ -99,7 +99,7 @@ def reproduce(
         project.locks.working(f"reproduce-{number}", "another command is reproducing this version; waiting"),
     ):
         record = recorded_lineage(project.tracker, project.name, number, folder / "record")
-        computing = project.locks.machine()
+        computing = project.locks.computing()
         work = Rebuild(project.home, project.tracker, number, record, folder, environment, computing, say)
         found = {"model": project.name, "version": number, "environment": environment, **work.run(tolerance)}
     if json_output:

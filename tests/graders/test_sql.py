@@ -11,6 +11,7 @@ import pytest
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.sql import Query, database_digests, rule, same_result
+from ratchet.components.graders.sql_run import Limits, run_query
 from ratchet.components.graders.sql_text import is_ordered
 
 SHOP = """
@@ -148,6 +149,16 @@ def test_what_is_not_one_query_is_wrong(root: Path, completion: str) -> None:
         "SELECT load_extension('libc')",
         "SELECT random()",
         "SELECT current_timestamp",
+        "SELECT date()",
+        "SELECT date('now')",
+        "SELECT time('n' || 'OW')",
+        "SELECT datetime(x'6e6f77')",
+        "SELECT julianday('now', '-1 day')",
+        "SELECT unixepoch('now')",
+        "SELECT strftime('%Y')",
+        "SELECT strftime('%s', 'now')",
+        "SELECT id FROM orders WHERE date(note) IS NULL AND date('now') > '2020-01-01'",
+        "SELECT datetime('2020-01-01', 'localtime')",
         "ANALYZE",
     ],
 )
@@ -157,6 +168,24 @@ def test_sql_faults_a_query_that_writes_attaches_or_cannot_be_repeated_is_wrong(
     assert (grade.score, grade.parts) == (0.0, {"ran": 0.0})
     assert "not authorized" in grade.reason or "authoriz" in grade.reason or "prohibited" in grade.reason, grade.reason
     assert sorted((path.name, path.read_bytes()) for path in root.rglob("*") if path.is_file()) == before
+
+
+DATES = """
+SELECT date('2024-02-28', '+2 days'), time('12:00', '+90 minutes'), datetime(0, 'unixepoch'), julianday('2000-01-01 12:00'),
+       unixepoch('1970-01-02'), strftime('%Y-%j', '2024-03-01'), date(NULL), date('no date'), date(2451545), strftime('now', 0)
+"""
+
+
+def test_dates_that_do_not_depend_on_the_clock_have_sqlites_values(root: Path) -> None:
+    known = ("2024-03-01", "13:30:00", "1970-01-01 00:00:00", 2451545.0, 86400, "2024-061", None, None, "2000-01-01", "now")
+    assert run_query(root / "dbs" / "shop.sqlite", DATES, 1, Limits(10**6, 20.0)) == [known]
+
+
+def test_a_date_of_each_row_is_computed_in_time(root: Path) -> None:
+    days = f"{LOOP.format('i, date(2440587.5 + i)')} LIMIT 20000"
+    start = time.monotonic()
+    assert run_query(root / "dbs" / "shop.sqlite", days, 20_000, Limits(10**7, 20.0))[-1] == (20_000, "2024-10-04")
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,15 @@ def locks(tmp_path: Path) -> Locks:
 
 
 def test_a_lock_is_held_by_one_at_a_time(locks: Locks) -> None:
-    with locks.machine(), pytest.raises(Timeout):
-        FileLock(locks.folder / "machine.lock").acquire(timeout=0)
-    FileLock(locks.folder / "machine.lock").acquire(timeout=0).lock.release()
+    with locks.computing(), pytest.raises(Timeout):
+        FileLock(locks.folder / "computing.lock").acquire(timeout=0)
+    FileLock(locks.folder / "computing.lock").acquire(timeout=0).lock.release()
 
 
 def test_an_error_releases_the_lock(locks: Locks) -> None:
-    with pytest.raises(ZeroDivisionError), locks.machine():
+    with pytest.raises(ZeroDivisionError), locks.computing():
         raise ZeroDivisionError
-    FileLock(locks.folder / "machine.lock").acquire(timeout=0).lock.release()
+    FileLock(locks.folder / "computing.lock").acquire(timeout=0).lock.release()
 
 
 def test_whoever_waits_is_told_and_then_gets_the_lock(tmp_path: Path) -> None:

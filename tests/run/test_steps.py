@@ -48,7 +48,7 @@ def test_a_stage_is_made_in_a_child_run_with_the_machine_and_a_confirmed_claim(t
 
     def write(path: Path) -> None:
         with pytest.raises(Timeout):
-            FileLock(run.project.locks.file("machine")).acquire(timeout=0)
+            FileLock(run.project.locks.file("computing")).acquire(timeout=0)
         assert confirmed == [run.identity]
         (path / "x").write_text("made", encoding="utf-8")
 
@@ -70,15 +70,15 @@ def test_a_run_that_is_to_end_begins_no_stage_and_takes_finished_ones(run: Run) 
 
 def test_a_run_that_waits_for_the_machine_ends_when_it_is_asked_to(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "POLL_SECONDS", 0.01)
-    with run.project.locks.machine():
+    with run.project.locks.computing():
         run.claim.stop_asked_by = "ann"
-        with pytest.raises(PausedError), Locks(run.project.home.leases).machine(run.check_pause):
+        with pytest.raises(PausedError), Locks(run.project.home.leases).computing(run.check_pause):
             pytest.fail("it has no machine")
 
 
 def test_data_are_prepared_without_the_machine_and_without_mlflow(run: Run) -> None:
     def write(path: Path) -> None:
-        FileLock(run.project.locks.file("machine")).acquire(timeout=0).lock.release()
+        FileLock(run.project.locks.file("computing")).acquire(timeout=0).lock.release()
         (path / "x").write_text("rows", encoding="utf-8")
 
     run.project.home.leases.mkdir(parents=True)
@@ -231,7 +231,7 @@ def test_a_champion_that_the_store_has_needs_no_mlflow_and_another_is_waited_for
     promotion = Promotion(1, "1", None, made.policy_digest, "gate", "v", None, "other", now())
     with pytest.raises(UnansweredError):
         steps.fetch_champion(run, promotion)
-    with FileLock(run.project.locks.file("machine"), timeout=0):
+    with FileLock(run.project.locks.file("computing"), timeout=0):
         pass  # whoever waits does not hold the machine
     stage(run, ChampionStage, {"model/model.safetensors": "w"}, key=made.policy_digest[:32])
     assert steps.fetch_champion(run, promotion).policy_digest == made.policy_digest

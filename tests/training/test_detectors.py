@@ -1,6 +1,7 @@
 """Each detector by hand."""
 
 import math
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -31,6 +32,56 @@ def test_a_slow_fall_shows_against_the_best() -> None:
         apart = gap.observe([0.0] * 400, [0.0] * wrong + [1.0] * (400 - wrong), 2.0)
     assert gap.cusum == 0  # a 400th at a time is one standard error
     assert apart == pytest.approx(20 / 400 / (20 * 380 / 400**2 / 399) ** 0.5 - 1)  # 4.58 standard errors, less one
+
+
+def gaps_while_gold_falls(unjudged: Callable[[int], Collection[int]]) -> list[float]:
+    """Gold of 40 items falls from 0.9 to 0.1 while the proxy rises; ``unjudged`` gives the items without gold by evaluation."""
+    gap, found = ProxyGoldGap(), []
+    for number, right in enumerate(range(36, 3, -4)):
+        gold = [None if item in unjudged(number) else float(item < right) for item in range(40)]
+        proxy = [None if value is None else float(number) for value in gold]
+        found.append(gap.observe(proxy, gold, 0.5))
+    return found
+
+
+UNJUDGED: dict[str, Callable[[int], Collection[int]]] = {
+    "one in every second": lambda number: {number} if number % 2 else (),
+    "another each time": lambda number: {number},
+    "halves in turn": lambda number: range(number % 2, 40, 2),
+}
+
+
+@pytest.mark.parametrize("unjudged", UNJUDGED.values(), ids=UNJUDGED)
+def test_items_that_gold_cannot_judge_do_not_hide_its_fall(unjudged: Callable[[int], Collection[int]]) -> None:
+    every = gaps_while_gold_falls(lambda _: ())
+    assert every[:2] == [0, pytest.approx(2.082 - 0.5, abs=1e-3)]  # mean -1/10, deviation 0.3038, error 0.0480
+    assert every == sorted(every) and every[-1] > 12
+    found = gaps_while_gold_falls(unjudged)
+    assert found == sorted(found) and found[-1] > every[-1] / 2
+
+
+def test_items_are_paired_by_their_place() -> None:
+    gap = ProxyGoldGap()
+    gap.observe([0.0] * 5, [None, 1.0, 1.0, 1.0, 0.0], 0.0)
+    gap.observe([0.0] * 5, [1.0, 0.0, 0.0, 1.0, None], 0.0)  # changes -1, -1, 0: mean -2/3, variance 1/3, error 1/3
+    assert gap.cusum == pytest.approx(2)
+
+
+def test_an_item_that_gold_cannot_judge_is_compared_with_its_last_judgement() -> None:
+    gap = ProxyGoldGap()
+    gap.observe([0.0] * 40, [1.0] * 40, 0.0)
+    assert gap.observe([1.0] * 40, [*[None] * 38, 1.0, 1.0], 0.0) == 0
+    gap.observe([2.0] * 40, [0.0] * 10 + [1.0] * 30, 0.0)
+    assert gap.cusum == pytest.approx(3.606, abs=1e-3)
+
+
+def test_an_evaluation_with_few_judgements_is_best_for_those_alone() -> None:
+    gap = ProxyGoldGap()
+    gap.observe([0.0] * 4, [1.0, 1.0, 0.0, None], 0.0)
+    gap.observe([1.0] * 4, [None, None, 1.0, 1.0], 0.0)  # better where both are judged
+    assert (gap.best, gap.best_proxy) == ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0])
+    gap.observe([2.0] * 4, [0.0, 0.0, 0.0, 0.0], 0.0)
+    assert (gap.best, gap.best_proxy) == ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0])
 
 
 def test_a_fall_that_the_proxy_shares_is_no_gap() -> None:

@@ -32,10 +32,10 @@ def test_a_bounded_gold_chooses_by_its_mean_score() -> None:
     assert (list(result.gold), list(result.proxy)) == ([0.25, 0.5, 0.75], [5.0, None, 7.0])
 
 
-def test_faults_of_the_gold_take_the_proxy_of_their_item_with_them() -> None:
-    result = evaluated(by_prompt(n3=Grade(1.0, passed=True), n14=Grade(0.0, passed=False), n159=Grade(None, fault="timeout")))
-    assert result.figures["eval_sampled_accuracy"] == 0.5
-    assert (list(result.gold), list(result.proxy)) == ([1.0, 0.0], [5.0, None])
+def test_faults_of_the_gold_keep_their_place_and_take_the_proxy_of_their_item_with_them() -> None:
+    result = evaluated(by_prompt(n3=Grade(None, fault="timeout"), n14=Grade(0.0, passed=False), n159=Grade(1.0, passed=True)))
+    assert (result.figures["eval_sampled_accuracy"], result.figures["eval_proxy"]) == (0.5, 7.0)
+    assert (list(result.gold), list(result.proxy)) == ([None, 0.0, 1.0], [None, None, 7.0])
 
 
 def test_a_gold_that_judges_nothing_is_an_error() -> None:

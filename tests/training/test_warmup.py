@@ -10,7 +10,7 @@ from ratchet.components.errors import PausedError
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Warmup
-from ratchet.components.training.warmup import WarmupStep, build_policy, learning_rate_factor, probability, warm_up
+from ratchet.components.training.warmup import WarmupStep, build_policy, probability, warm_up
 from tests.tiny_models import same, weights
 
 ROWS = [{"prompt": f"{i} + 1 = ?", "demonstration": f"#### {i + 1}"} for i in range(30)]
@@ -49,20 +49,6 @@ def test_every_step_is_reported_and_the_policy_is_left_ready_to_sample() -> None
     policy = build_policy(ROWS, SETTINGS, 0)
     assert [step.step for step in warm_up(policy, ROWS, SETTINGS, 0)] == list(range(40))
     assert not policy.model.training
-
-
-@pytest.mark.parametrize(
-    ("step", "expected"),
-    [
-        (0, 1 / 50),
-        (24, 25 / 50 * (1 - 24 / 1000)),
-        (49, 1 - 49 / 1000),
-        (500, 0.5),
-        (999, 0.05),  # never below a twentieth
-    ],
-)
-def test_the_learning_rate_ramps_up_and_decays(step: int, expected: float) -> None:
-    assert learning_rate_factor(step, 1000) == pytest.approx(expected)
 
 
 def until(share: float, resumption: Resumption | None = None) -> tuple[Policy, list[WarmupStep]]:

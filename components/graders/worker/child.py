@@ -7,7 +7,6 @@ no code of the user, and nothing is ever unpickled.
 import fcntl
 import importlib
 import importlib.util
-import inspect
 import json
 import math
 import os
@@ -22,11 +21,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ratchet.components.errors import RatchetError, RewardError
+from ratchet.components.errors import RatchetError
 from ratchet.components.text import redacted
 
 Answer = Callable[[list[dict[str, Any]]], Iterable[Any]]
-Served = tuple[Answer, bool, Mapping[str, Any]]  # whether it is called with a whole batch; facts about the function, as JSON
 
 FORKED = 70  # exit code of a forked process that would answer in its parent's name (EX_SOFTWARE of sysexits.h)
 LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
@@ -119,25 +117,6 @@ def _load_file(path: str) -> ModuleType:
     sys.path.insert(0, str(file.parent))
     spec.loader.exec_module(module)
     return module
-
-
-def batch(function: Callable[..., Any], options: Mapping[str, Any]) -> Served:
-    """Ratchet's own protocol: ``function(prompts, completions, rows)`` gives one result per completion; it may be async."""
-    try:
-        inspect.signature(function).bind([], [], [])
-    except TypeError as error:
-        raise RewardError(
-            f"{getattr(function, '__qualname__', function)}{inspect.signature(function)} cannot be called with "
-            f"(prompts, completions, rows): {error}. Write a function of these three."
-        ) from error
-    except ValueError:  # a built-in function without a signature
-        pass
-
-    def answer(calls: list[dict[str, Any]]) -> Any:
-        result = function(*([call[name] for call in calls] for name in ("prompt", "completion", "row")))
-        return awaited(result)
-
-    return answer, True, {"protocol": "ratchet"}
 
 
 def awaited(result: Any) -> Any:

@@ -16,9 +16,8 @@ from ratchet.components.graders.response import sample_of
 from ratchet.components.graders.worker.process import Process
 from ratchet.components.recipe import Limits
 from ratchet.components.text import visible
-from ratchet.components.user_code import project_root
+from ratchet.components.user_sources import project_root
 
-BATCH = "ratchet.components.graders.worker.child:batch"  # Ratchet's own protocol
 SECONDS_TO_LOAD = 300.0  # for importing the user's module: torch alone takes ten on a busy machine
 
 
@@ -27,7 +26,7 @@ class Worker:
 
     Args:
         target: ``module:function``, or ``path/to/file.py:function`` from the project's root.
-        adapter: ``module:name`` of our code, imported in the process alone; see ``child.batch``.
+        adapter: ``module:name`` of our code, imported in the process alone; see ``protocols.serve``.
         options: JSON for the adapter.
         environment: names of variables that the function needs besides the usual ones.
         key: the recipe's key that names the function, for messages.
@@ -39,7 +38,7 @@ class Worker:
         target: str,
         limits: Limits,
         *,
-        adapter: str = BATCH,
+        adapter: str,
         options: Mapping[str, Any] | None = None,
         environment: Sequence[str] = (),
         key: str = "reward.function",

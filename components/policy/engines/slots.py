@@ -74,7 +74,10 @@ class SlotEngine:
         settings: SamplingSettings,
         seed: SamplingSeed,
     ) -> list[list[Completion]]:
-        """See :class:`RolloutEngine`. The nucleus of top-p is not recorded here: such settings need the plain engine."""
+        """See :class:`ratchet.components.policy.engines.engine.RolloutEngine`.
+
+        The nucleus of top-p is not recorded here: such settings need the plain engine.
+        """
         return self.sample(policy, prompts, items, settings, seed, policy.ends)
 
     def sample(

@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from ratchet.components.algorithms.schedule import schedule
 from ratchet.components.checkpoints import Resumption, Tensors, load_weights, set_learning_rate, trained_state
 from ratchet.components.errors import DataError
 from ratchet.components.randomness import batch_indices, stream, torch_seed
@@ -23,6 +24,8 @@ from ratchet.components.rewards.learned.perturbations import claim_answers, rest
 from ratchet.components.statistics.calibration import Floats, fit_temperature
 
 ROWS_TOGETHER = 16  # per forward pass; answers differ in length, and padding a whole batch made almost half of it padding
+FLOOR = 0.1  # share of the learning rate below which it does not decay
+HELD_BACK = 4  # at most this part of the pairs, one in so many, is held back for either use
 
 Pairs = list[Mapping[str, Any]]
 
@@ -50,17 +53,21 @@ def split_pairs(pairs: Sequence[Mapping[str, Any]], settings: Settings, seed: in
     """Labels are flipped (``label_noise``) before the split, because all parts represent the same annotators.
 
     Raises:
-        DataError: if no pair is left to train on.
+        DataError: if no pair is left to train on, or none to end early on.
     """
     stopping = settings.early_stop_pairs if settings.early_stop else 0
     order = stream(seed, "pair_parts").permutation(len(pairs))
     noisy = flipped(pairs, settings.label_noise, seed)
     drawn = [noisy[i] for i in order]
-    # At most a quarter of the pairs is held back for either use.
-    stopping, calibrating = (min(wanted, len(pairs) // 4) for wanted in (stopping, settings.calibration_pairs))
+    stopping, calibrating = (min(wanted, len(pairs) // HELD_BACK) for wanted in (stopping, settings.calibration_pairs))
     parts = Parts(drawn[stopping + calibrating :], drawn[:stopping], drawn[stopping : stopping + calibrating])
     if not parts.train:
         raise DataError(f"there are no pairs to train a reward model on. {MORE_PAIRS} Or use reward.kind=verifier.")
+    if settings.early_stop and not parts.early_stop:
+        raise DataError(
+            f"reward.model.early_stop needs {HELD_BACK} training pairs, of which it takes one, and the data has {len(pairs)}. "
+            f"{MORE_PAIRS} Or set reward.model.early_stop=null."
+        )
     return parts
 
 
@@ -221,7 +228,7 @@ def train_reward_model(
         if stopping.ended:
             break
         torch.manual_seed(torch_seed(seed, "reward_step", step))  # for dropout, if the trunk has any
-        set_learning_rate(optimizer, lr * (min(1.0, (step + 1) / (lr_warmup or 1)) * max(0.1, 1 - step / steps)))
+        set_learning_rate(optimizer, lr * schedule(step, steps, lr_warmup, FLOOR))
         drawn = [encoded[i] for i in batch_indices(seed, "pairs", step, batch, len(encoded))]
         loss, difference = _forward(reward_model, drawn, objective, slope)
         optimizer.zero_grad()

@@ -34,7 +34,7 @@ from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context, Observer, code_digest
 from ratchet.components.stages.train import with_group_size
 from ratchet.components.statistics.intervals import Interval
-from ratchet.components.user_code import function_digests
+from ratchet.components.user_sources import function_digests
 
 LOCK, WAITING = "compare", "another `ratchet compare` of this project is in progress; waiting"
 FOLDER = "compare"  # below the state
@@ -138,7 +138,7 @@ def prepared(side: Side, home: Home, observer: Observer, say: Callable[[str], No
     """
     recipe = side.recipe()
     project, context = Project(home, recipe, say), Context(recipe, home, observer)
-    with project.locks.machine():
+    with project.locks.computing():
         configure_torch(recipe.threads)
         data = prepare_data(context)
         gold = validated_gold(context, data)
@@ -198,7 +198,7 @@ def trained(
             file = folder / f"{'ab'[place]}-{seed}.json"
             if not file.is_file():
                 said = f"{ready[place].side.name}, seed {seed} ({len(runs[0]) + len(runs[1]) + 1} of {2 * len(seeds)})"
-                with locks.machine():
+                with locks.computing():
                     write_json(file, measured_training(ready[place].order(seed), observer, said).as_json())
             runs[place].append(Measured.from_json(read_json(file)))
     return runs

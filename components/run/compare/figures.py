@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -91,13 +91,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class Compared:
-    """A figure of both arms, and how far apart they are: second minus first, or as a ratio second over first."""
+    """A figure of both arms, and how far apart they are: second minus first, or as a ratio second over first.
+
+    Attributes:
+        groups: independent measurements behind the difference: seeds, or with one seed groups of items. None without one.
+    """
 
     name: str
     first: Interval | None
     second: Interval | None
     difference: Interval | None = None
     ratio: Interval | None = None
+    groups: int | None = None
 
     @property
     def measure(self) -> Measure:
@@ -197,15 +202,15 @@ def compared(first: Arm, second: Arm, same_reward: bool = True) -> list[Compared
 def _compared(name: str, first: Sequence[Measured], second: Sequence[Measured], same_reward: bool) -> Compared:
     measure = MEASURES[name]
     if measure.items and len(first) == 1:
-        ours, theirs, apart = _by_items(name, first[0], second[0])
-        return Compared(name, ours, theirs, apart if same_reward or not measure.of_reward else None)
+        found = _by_items(name, first[0], second[0])
+        return found if same_reward or not measure.of_reward else replace(found, difference=None, groups=None)
     a, b = _column(name, first), _column(name, second)
     ours, theirs = (None if values is None else over_seeds(values) for values in (a, b))
     if a is None or b is None or (measure.of_reward and not same_reward):
         return Compared(name, ours, theirs)
     if measure.ratio:
         return Compared(name, ours, theirs, ratio=paired_ratio(a, b))
-    return Compared(name, ours, theirs, paired_difference(a, b))
+    return Compared(name, ours, theirs, paired_difference(a, b), groups=len(a))
 
 
 def _column(name: str, runs: Sequence[Measured]) -> Floats | None:
@@ -215,14 +220,19 @@ def _column(name: str, runs: Sequence[Measured]) -> Floats | None:
     return np.array([run.figures[name] for run in runs], dtype=np.float64)
 
 
-def _by_items(name: str, first: Measured, second: Measured) -> tuple[Interval | None, Interval | None, Interval | None]:
+def _by_items(name: str, first: Measured, second: Measured) -> Compared:
     """Of one seed: each arm over its items, and the paired differences over the items that both have."""
     ours, theirs = ({item.id: item for item in run.items if getattr(item, name) is not None} for run in (first, second))
-    both = [key for key in ours if key in theirs]
+    both = [item for key, item in ours.items() if key in theirs]
 
     def over(items: Sequence[Item], value: Callable[[Item], float]) -> Interval | None:
-        clusters = None if all(item.cluster is None for item in items) else [item.cluster or item.id for item in items]
-        return mean_interval(np.array([value(item) for item in items]), clusters) if items else None
+        return mean_interval(np.array([value(item) for item in items]), [_group(item) for item in items]) if items else None
 
-    apart = over([ours[key] for key in both], lambda item: getattr(theirs[item.id], name) - getattr(item, name))
-    return over(list(ours.values()), lambda i: getattr(i, name)), over(list(theirs.values()), lambda i: getattr(i, name)), apart
+    left, right = (over(list(items.values()), lambda item: getattr(item, name)) for items in (ours, theirs))
+    apart = over(both, lambda item: getattr(theirs[item.id], name) - getattr(item, name))
+    return Compared(name, left, right, apart, groups=len({_group(item) for item in both}) if both else None)
+
+
+def _group(item: Item) -> str:
+    """What items that are not independent share."""
+    return item.cluster or item.id

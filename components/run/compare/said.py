@@ -20,17 +20,20 @@ def verdict(found: "Comparison") -> str:
     measured = f"{signed(apart.value)} ({signed(apart.low)} to {signed(apart.high)})"
     where = f"{found.task['measure']} on dev"
     if apart.low <= 0 <= apart.high:
-        return f"No difference seen between {first} and {second}: {where} differs by {measured}. {_unseen(found, apart)}"
+        return f"No difference seen between {first} and {second}: {where} differs by {measured}. {_unseen(found, row)}"
     better, worse = (second, first) if apart.value > 0 else (first, second)
     size = f"{abs(apart.value):.3f} ({min(abs(apart.low), abs(apart.high)):.3f} to {max(abs(apart.low), abs(apart.high)):.3f})"
     return f"{better} is better than {worse} by {size} in {where}. {_price(found)}{_one_seed(found)}".strip()
 
 
-def _unseen(found: "Comparison", apart: Interval) -> str:
+def _unseen(found: "Comparison", row: "Compared") -> str:
     """How small a difference could have been missed: by so many seeds, or with one seed by so many items."""
-    several = found.seeds > 1
-    least = detectable_difference(apart.error, found.seeds if several else apart.n)
-    who = counted(found.seeds) if several else f"{apart.n:,} items"
+    assert row.difference is not None
+    assert row.groups is not None
+    least = detectable_difference(row.difference.error, row.groups)
+    items = row.difference.n
+    grouped = f" in {row.groups:,} groups" if row.groups < items else ""
+    who = counted(found.seeds) if found.seeds > 1 else f"{items:,} items{grouped}"
     return f"{who} cannot be relied on to see less than {least:.3f} (power 0.8). {_one_seed(found)}".strip()
 
 

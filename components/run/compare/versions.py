@@ -62,7 +62,7 @@ def compare_versions(project: "Project", texts: tuple[str, str], observer: Obser
     with project.locks.working(LOCK, WAITING):
         data = prepare_data(context)
         policies = [registered_policy(project, context, number) for number in numbers]
-        with project.locks.machine():
+        with project.locks.computing():
             configure_torch(recipe.threads)
             start = finished_start(context, data)
             reward = finished_reward(context, data)

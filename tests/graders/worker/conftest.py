@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.graders.outside import reward_worker
 from ratchet.components.graders.worker.function import Worker
-from ratchet.components.recipe import Limits
+from ratchet.components.recipe import Reward
 
 SMALL = {"seconds": 20.0, "memory_mb": 256, "processes": 20, "output_kb": 64, "file_mb": 1}
 
@@ -23,7 +24,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
         def make(source: str, target: str = "mine:f", environment: tuple[str, ...] = (), **limits: Any) -> Worker:
             (tmp_path / "mine.py").write_text(source, encoding="utf-8")
-            settings = Limits(**{**SMALL, **limits})
-            return made.enter_context(closing(Worker(target, settings, environment=environment)))
+            settings = Reward.model_validate({"limits": {**SMALL, **limits}, "environment": list(environment)})
+            return made.enter_context(closing(reward_worker(target, settings)))
 
         yield make

@@ -129,6 +129,13 @@ def test_of_few_pairs_most_are_trained_on() -> None:
         split_pairs([], Settings(), 1)
 
 
+def test_too_few_pairs_to_end_early_on_are_refused_before_anything_is_trained(trunk: Path) -> None:
+    with pytest.raises(DataError, match=r"reward\.model\.early_stop needs 4 training pairs.* has 3\..*early_stop=null"):
+        train_members(Settings(early_stop=1, evaluate_every=1, steps=1), trunk, PAIRS[:3], CPU, 1, lambda step, number: None)
+    assert len(split_pairs(PAIRS[:4], Settings(early_stop=1), 1).early_stop) == 1
+    assert split_pairs(PAIRS[:3], Settings(), 1).early_stop == []
+
+
 def test_label_noise_reaches_every_part() -> None:
     parts = split_pairs(PAIRS, Settings(label_noise=1.0, calibration_pairs=8), 1)
     assert all(pair["chosen"].startswith("No idea") for part in parts for pair in part)

@@ -55,6 +55,18 @@ def test_one_seed_says_that_it_says_nothing_of_others() -> None:
     assert "100 items cannot be relied on to see less than 0.0" in verdict(comparison([items(50, 100)], [items(51, 100)]))
 
 
+def test_items_of_one_group_count_once_in_what_could_not_be_seen() -> None:
+    def grouped(*right: float) -> Measured:
+        return Measured(1, {"accuracy": sum(right) / 4}, [of(*pair) for pair in zip("xyzw", right, strict=True)])
+
+    def of(name: str, right: float) -> Item:
+        return Item(name, "g" if name in "xy" else "h", right, None, None, None)
+
+    # Differences 1, 0 and 0, -1: sums of the groups 1 and -1, so that the squared error is 2/1 * (1 + 1) / 4^2, the error 1/2.
+    said = verdict(comparison([grouped(0, 1, 1, 1)], [grouped(1, 1, 1, 0)]))
+    assert "4 items in 2 groups cannot be relied on to see less than 7.041" in said  # (12.706 + 1.376) / 2
+
+
 def test_versions_are_what_they_are_and_need_no_further_seed() -> None:
     assert "seed" not in verdict(comparison([items(10, 100)], [items(60, 100)], trained=False))
 

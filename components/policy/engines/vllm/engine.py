@@ -48,7 +48,10 @@ PROBE_TOKENS = 64  # the end of each: the text that is compared fits into any co
 
 
 class VllmEngine:
-    """A rollout engine (:class:`RolloutEngine`) whose draws are a server's. It has no entropies, and no bits are promised."""
+    """A rollout engine (:class:`ratchet.components.policy.engines.engine.RolloutEngine`) whose draws are a server's.
+
+    It has no entropies, and no bits are promised.
+    """
 
     def __init__(self, server: Server, files: WeightFiles, probes: Sequence[Sequence[int]]) -> None:
         """
@@ -72,7 +75,7 @@ class VllmEngine:
         settings: SamplingSettings,
         seed: SamplingSeed,
     ) -> list[list[Completion]]:
-        """See :class:`RolloutEngine`.
+        """See :class:`ratchet.components.policy.engines.engine.RolloutEngine`.
 
         Raises:
             EngineError: if the server cannot be used, or has other weights.

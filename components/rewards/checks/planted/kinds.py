@@ -31,7 +31,7 @@ from ratchet.components.recipe import (
 from ratchet.components.rewards.checks.planted import json_fields, json_forms, json_place, labels, queries, texts
 from ratchet.components.rewards.checks.planted.texts import Case, Plant, each
 from ratchet.components.templates import as_text, parse_template
-from ratchet.components.user_code import project_root
+from ratchet.components.user_sources import project_root
 
 ANSWER = "{{item.answer}}"
 

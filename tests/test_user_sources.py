@@ -3,13 +3,14 @@
 import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RecipeError
-from ratchet.components.user_code import function_digests
+from ratchet.components.user_sources import function_digests, source_digests
 
 PACKAGE = "ratchet_test_rewards"
 
@@ -38,8 +39,41 @@ def test_an_edit_anywhere_in_the_functions_package_is_another_source(project: Pa
     assert source(project, f"{PACKAGE}.judge:judge") != before
 
 
-def test_a_module_by_itself_is_its_own_file(project: Path) -> None:
-    assert list(source(project, "ratchet_test_alone:judge").values()) == [file_digest(project / "ratchet_test_alone.py")]
+@pytest.mark.parametrize("function", ["ratchet_test_alone:judge", "ratchet_test_alone.py:judge"])
+@pytest.mark.parametrize("text", ["import helpers.texts", "def judge():\n    from helpers import texts"])
+def test_an_edit_of_a_helper_that_a_helper_imports_is_another_source(
+    project: Path, function: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    (project / "ratchet_test_alone.py").write_text(text, encoding="utf-8")
+    (project / "helpers").mkdir()
+    (project / "helpers" / "texts.py").write_text("from .more import low\n", encoding="utf-8")
+    (project / "helpers" / "more.py").write_text("low = 1\n", encoding="utf-8")
+    before = source(project, function)
+    assert [name.rpartition("judge/")[2] for name in before] == ["helpers/more.py", "helpers/texts.py", "ratchet_test_alone.py"]
+    (project / "unrelated.py").write_text("x = 1\n", encoding="utf-8")
+    assert source(project, function) == before
+    (project / "helpers" / "more.py").write_text("low = 2\n", encoding="utf-8")
+    assert source(project, function) != before
+
+
+def test_files_of_one_name_outside_the_project_are_all_counted(project: Path) -> None:
+    (project / "place").mkdir()
+    (project / "place" / "ratchet.yaml").touch()
+    (project / PACKAGE / "inner").mkdir()
+    (project / PACKAGE / "inner" / "__init__.py").touch()
+    with chdir(project / "place"):
+        before = source_digests(f"{PACKAGE}.judge:judge")
+    assert sorted(before) == ["__init__.py", "helper.py", "inner/__init__.py", "judge.py"]
+
+
+def test_what_an_installed_module_imports_is_not_followed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = project / "site-packages"
+    installed.mkdir()
+    (installed / "ratchet_test_installed.py").write_text("import ratchet_test_library\n", encoding="utf-8")
+    (installed / "ratchet_test_library.py").touch()
+    monkeypatch.syspath_prepend(installed)
+    assert list(source_digests("ratchet_test_installed:judge")) == ["ratchet_test_installed.py"]
 
 
 def test_faults_nothing_of_the_users_code_runs_to_find_its_files(project: Path) -> None:
