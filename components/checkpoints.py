@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import PausedError, StoreError
 from ratchet.components.files import commit_directory, read_json, verify_directory, write_json
+from ratchet.components.moments import put_together, taken_apart
 from ratchet.components.pretrained import not_finite
 from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.shard_files import in_shards_like, load_shards, names_in, own_part, read_whole, save_shards
@@ -199,9 +200,10 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state, by the parameter's name and its own: ``layers.0.weight.exp_avg``."""
+    """The optimiser's state, by the parameter's name and its own: ``layers.0.weight.exp_avg``, or its parts in 8 bits."""
     known = [(name, optimizer.state.get(parameter, {})) for name, parameter in module.named_parameters()]
-    return {f"{name}.{key}": value for name, values in known for key, value in values.items()}
+    every = ((f"{name}.{key}", value) for name, values in known for key, value in values.items())
+    return {name: part for moment in every for name, part in taken_apart(*moment).items()}
 
 
 def _room(module: nn.Module) -> dict[str, Tensor]:
@@ -215,17 +217,19 @@ def _restore_moments(module: nn.Module, optimizer: torch.optim.Optimizer, tensor
     places = {p: place for place, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
     state: dict[int, dict[str, Tensor]] = {}
     for name, parameter in module.named_parameters():
-        own = {key: tensors[f"{name}.{key}"] for key in ("step", *MOMENTS) if f"{name}.{key}" in tensors}
-        if own:
-            moments = {key: in_shards_like(parameter, own[key]) for key in MOMENTS}
-            state[places[parameter]] = {"step": own["step"].reshape(()), **moments}
+        if f"{name}.step" in tensors:
+            moments = {key: in_shards_like(parameter, put_together(f"{name}.{key}", tensors)) for key in MOMENTS}
+            state[places[parameter]] = {"step": tensors[f"{name}.step"].reshape(()), **moments}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set from the step's number, so that there is no scheduler whose state must be restored."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 class Pace(NamedTuple):

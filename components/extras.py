@@ -1,7 +1,7 @@
 """What only an extra of the package installs.
 
 A base installation has neither torch nor transformers (``train``): it checks recipes, rows and graders without. Nor has it the
-drivers of servers (``server``), nor Ray (``ray``).
+drivers of servers (``server``), nor Ray (``ray``), nor torchao (``adamw-8bit``).
 """
 
 from importlib.util import find_spec
@@ -34,6 +34,19 @@ def missing_server(what: str) -> MissingExtraError:
     return MissingExtraError(
         f"this needs {what}, which only the extra `server` installs. Run: pip install 'ratchet-rl[server]'."
     )
+
+
+def require_optimizer(name: str) -> None:
+    """Reject a training before it begins.
+
+    Raises:
+        MissingExtraError: if the library of ``train.optimizer`` is not installed.
+    """
+    if name == "adamw_8bit" and find_spec("torchao") is None:
+        raise MissingExtraError(
+            "train.optimizer: adamw_8bit needs torchao, which only the extra `adamw-8bit` installs. "
+            "Run: pip install 'ratchet-rl[adamw-8bit]'."
+        )
 
 
 def missing_ray() -> MissingExtraError:

@@ -9,7 +9,7 @@ from prefect.runtime import deployment, flow_run
 
 from ratchet.components.errors import PausedError, RecipeError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
-from ratchet.components.extras import require_train
+from ratchet.components.extras import require_optimizer, require_train
 from ratchet.components.home import Home
 from ratchet.components.interruption import Interrupted, admitted, commit_on_every_signal
 from ratchet.components.recipe import Recipe, load_recipe
@@ -69,6 +69,8 @@ def opened(home: Home, recipe: Recipe, stop: Stage | None, date: str) -> Project
     """The project of a recipe that this machine can run, with its seed; what dead processes left is put right."""
     require_train()
     check_before_run(home, recipe)
+    if stop is None or Stage.TRAIN in stop.up_to():
+        require_optimizer(recipe.train.optimizer)
     if stop not in Stage.TRAIN.up_to():
         require_libraries(recipe.evaluation)
     if recipe.seed == "slot":

@@ -26,6 +26,7 @@ LAYERS: tuple[set[str], ...] = (
         "extras",
         "files",
         "model_files",
+        "moments",
         "permissions",
         "ranks",
         "recipe",

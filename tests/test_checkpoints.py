@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ratchet.components import checkpoints
@@ -18,10 +19,12 @@ from ratchet.components.checkpoints import (
     load_weights,
     prune,
     save_checkpoint,
+    set_learning_rate,
     trained_state,
     weights_of,
 )
 from ratchet.components.errors import PausedError, StoreError
+from ratchet.components.training.optimizers import build_optimizer
 from tests.tiny_models import moments, same, tiny_policy, weights
 
 Pair = tuple[torch.nn.Module, torch.optim.Optimizer]
@@ -196,6 +199,56 @@ def test_several_modules_are_kept_beside_each_other(tmp_path: Path) -> None:
     for name, (model, optimizer) in fresh.items():
         assert same(weights(model), weights(pairs[name][0]))
         assert same(moments(optimizer), moments(pairs[name][1]))
+
+
+# Moments in 8 bits.
+
+
+def quantised(seed: int, steps: range = range(0)) -> Pair:
+    """One matrix of 8,192 values, whose moments take 8 bits, and tensors whose moments do not; and some steps."""
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Linear(64, 128), nn.Linear(128, 3))
+    pair = module, build_optimizer("adamw_8bit", list(module.parameters()), 1e-2)
+    descend(pair, steps)
+    return pair
+
+
+def descend(pair: Pair, steps: range) -> None:
+    module, optimizer = pair
+    for step in steps:
+        set_learning_rate(optimizer, 1e-2 / (step + 1))
+        module(torch.randn(4, 64, generator=torch.Generator().manual_seed(step))).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_two_steps_and_two_resumed_ones_are_four_in_8_bits_too(tmp_path: Path) -> None:
+    whole, resumed = quantised(0, range(4)), quantised(9)
+    save_checkpoint(tmp_path, 2, {"policy": quantised(0, range(2))}, {})
+    load_latest(tmp_path, {"policy": resumed})
+    descend(resumed, range(2, 4))
+    assert same(weights(resumed[0]), weights(whole[0]))
+    assert same(moments(resumed[1]), moments(whole[1]))
+    assert moments(whole[1])[0].dtype is torch.uint8
+
+
+def test_moments_in_8_bits_are_saved_by_name_and_nothing_is_pickled(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 1, {"policy": quantised(0, range(1))}, {})
+    saved = load_file(path / "policy.optimizer.safetensors")
+    of_the_matrix = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in saved.items() if name.startswith("0.weight")}
+    moment = {"codes": (torch.uint8, (128, 64)), "scale": (torch.float32, (32,)), "qmap": (torch.float32, (256,))}
+    parts = {f"0.weight.{key}.{part}": value for key in ("exp_avg", "exp_avg_sq") for part, value in moment.items()}
+    assert of_the_matrix == {**parts, "0.weight.step": (torch.float32, ())}
+    assert saved["1.weight.exp_avg"].dtype is torch.float32
+    assert {file.suffix for file in path.iterdir()} == {".safetensors", ".json"}
+
+
+def test_scales_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    module, optimizer = quantised(0, range(1))
+    optimizer.state[module[0].weight]["exp_avg_sq"].scale[3] = math.inf  # type: ignore[index]
+    save_checkpoint(tmp_path, 1, {"policy": (module, optimizer)}, {})
+    with pytest.raises(StoreError, match=r"NaN or infinity .*0.weight.exp_avg_sq.scale"):
+        load_latest(tmp_path, {"policy": quantised(9)})
 
 
 # A checkpoint whose tensors are not the module's own, whole and finite, restores nothing.

@@ -5,6 +5,7 @@ from functools import cache
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from ratchet.components.moments import taken_apart
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.tiny import new_policy, train_tokenizer
 
@@ -17,9 +18,9 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(TEXTS, 300)
 
 
-def tiny_policy(seed: int = 0, layers: int = 1) -> Policy:
-    """A policy of width 32; its matrices are scaled up so that a token's context shows in its logits."""
-    model = new_policy(tiny_tokenizer(), layers=layers, width=32, heads=2, context=128, seed=seed).eval()
+def tiny_policy(seed: int = 0, layers: int = 1, width: int = 32) -> Policy:
+    """A tiny policy; its matrices are scaled up so that a token's context shows in its logits."""
+    model = new_policy(tiny_tokenizer(), layers=layers, width=width, heads=2, context=128, seed=seed).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -33,9 +34,10 @@ def weights(module: torch.nn.Module) -> list[torch.Tensor]:
 
 
 def moments(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """A copy of an optimiser's state, by parameter and name."""
+    """A copy of an optimiser's state, by parameter and name; moments in 8 bits as their parts."""
     states = [optimizer.state.get(p, {}) for group in optimizer.param_groups for p in group["params"]]
-    return [state[name].clone() for state in states for name in sorted(state)]
+    every = (taken_apart(name, state[name]) for state in states for name in sorted(state))
+    return [part.clone() for moment in every for part in moment.values()]
 
 
 def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:

@@ -132,6 +132,15 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _optimizer_has_whole_weights(self) -> "Recipe":
+        if self.train.optimizer == "adamw_8bit" and self.launch.weights == "sharded":
+            raise ValueError(
+                "train.optimizer=adamw_8bit quantises whole tensors, and launch.weights=sharded cuts them; "
+                "use train.optimizer=adamw, or launch.weights=replicated"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rules_can_be_measured(self) -> "Recipe":
         samples = self.evaluation.samples
         for name in self.gate.rules.measures:

@@ -11,6 +11,7 @@ from ratchet.components.recipe.vllm import Vllm
 
 Algorithm = Literal["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce_pp", "cispo"]
 Advantage = Literal["gae", "group_std", "group_mean", "leave_one_out", "batch", "group_mean_batch_std"]
+Optimizer = Literal["adamw", "adamw_8bit"]
 Call = Annotated[str, Field(pattern=r"^\d+\.\d+$")]  # step.number of a scoring pass or minibatch
 COMPARES_A_GROUP = {"group_std", "group_mean", "leave_one_out", "group_mean_batch_std"}
 
@@ -121,6 +122,7 @@ class Train(Section):
     minibatches: Count = 1  # optimiser steps per pass
     micro_tokens: Count | Literal["auto"] = 16_384  # packed tokens per forward pass; auto: as many as the estimate allows
     smaller: dict[Call, Count] = Field(default_factory=dict)  # micro_tokens from there on, in a rebuilt run
+    optimizer: Optimizer = "adamw"  # adamw_8bit: its moments take a quarter of the memory; needs the extra adamw-8bit
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
     lora: Lora | None = None  # trains an adapter in place of all weights
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
@@ -144,6 +146,14 @@ class Train(Section):
             if impossible:
                 raise ValueError(reason)
         return self
+
+    @model_serializer(mode="wrap")
+    def _older_digests_stay(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The optimiser is left out while it is AdamW: recipes without one are the same as before there was a choice."""
+        values: dict[str, Any] = handler(self)
+        if self.optimizer == "adamw":
+            values.pop("optimizer", None)
+        return values
 
     def _impossibilities(self) -> list[tuple[bool, str]]:
         grouped = self.advantage in COMPARES_A_GROUP

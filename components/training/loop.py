@@ -57,6 +57,7 @@ from ratchet.components.training.meters import Means, PhaseLimit, Phases, unlimi
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
+from ratchet.components.training.optimizers import build_optimizer
 from ratchet.components.training.progress import Progress, environment, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
@@ -64,7 +65,6 @@ from ratchet.components.training.sharding import shard_models
 from ratchet.components.training.update import parameters_of, run_update
 
 DevEvaluation = Callable[[Policy], DevResult]
-BETAS = (0.9, 0.98)  # AdamW's; a second moment over 50 steps, for runs of a few hundred
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ class Trainer:
             self.critic = Critic(actor.model, likelihood=train.critic.sees == "likelihood")
         if setting.ranks.sharded:
             shard_models(actor, self.critic)  # after the critic has copied the trunk, before optimisers know the parameters
-        self.optimizer = _adamw(actor, train.lr)
+        self.optimizer = build_optimizer(train.optimizer, parameters_of(actor), train.lr)
         self.modules: dict[str, Any] = {"policy": (actor, self.optimizer)}
         if self.critic is not None:
-            self.critic_optimizer = _adamw(self.critic, train.critic.lr)
+            self.critic_optimizer = build_optimizer(train.optimizer, parameters_of(self.critic), train.critic.lr)
             self.modules["critic"] = (self.critic, self.critic_optimizer)
         self.environment = environment(actor.policy, train, setting.ranks)
         self.progress = Progress(kl_coefficient=train.kl_coefficient)
@@ -391,7 +391,3 @@ class Trainer:
         rate = schedule(step, train.steps, train.lr_warmup + 1, train.lr_final, train.lr)
         set_learning_rate(self.optimizer, rate)
         return rate
-
-
-def _adamw(module: torch.nn.Module, lr: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters_of(module), lr=lr, betas=BETAS, weight_decay=0.0, fused=True)

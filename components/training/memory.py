@@ -18,6 +18,9 @@ from ratchet.components.policy.blocked_log_probs import BLOCK
 from ratchet.components.policy.configuration import ModelShape
 from ratchet.components.policy.logits import CPU_TILE, CUDA_TILE
 from ratchet.components.recipe import Train
+from ratchet.components.recipe.train import Optimizer
+from ratchet.components.training.matrices import lora_matrices, matrices, trunk_matrices
+from ratchet.components.training.optimizers import moment_bytes
 
 FP32, BF16 = 4, 2
 GIB = 2**30
@@ -63,7 +66,8 @@ class Load:
     cuda: bool = False
     checkpointing: bool = False
     offload: bool = False  # of checkpoints to the host's memory
-    trained: int | None = None  # parameters that learn, where it is not all of them
+    trained: Sequence[int] | None = None  # values of each matrix that learns, where it is not the whole model
+    optimizer: Optimizer = "adamw"
     reference: Literal["held", "dev"] | None = None  # when a second copy of the starting policy is on the device
     critic: bool = False  # of its own
     reward_parameters: int = 0  # of a reward model
@@ -211,18 +215,19 @@ def gathered_parts(shape: ModelShape, load: Load) -> list[Part]:
 def estimate(shape: ModelShape, load: Load) -> Estimate:
     """Every part of a step's memory, of a process or of one of the ranks that share its state.
 
-    Weights, gradients and AdamW's two moments are fp32, 4 B per parameter each. Under autocast a bf16 copy of the weights, 2 B,
-    lives as long as a forward and backward pass. In shards (FSDP2; ZeRO's third stage, section 5.3 of the paper above) each of
-    W ranks holds 1/W of what is in ``DIVIDED``.
+    Weights, gradients and AdamW's two moments are fp32, 4 B per parameter each; in 8 bits a moment takes about 1 B. Under
+    autocast a bf16 copy of the weights, 2 B, lives as long as a forward and backward pass. In shards (FSDP2; ZeRO's third
+    stage, section 5.3 of the paper above) each of W ranks holds 1/W of what is in ``DIVIDED``.
     """
-    trained = shape.parameters if load.trained is None else load.trained
+    trained = shape.parameters if load.trained is None else sum(load.trained)
+    moments = moment_bytes(load.optimizer, trained, matrices(shape) if load.trained is None else load.trained)
     critic = shape.trunk_parameters if load.critic else 0
     activations = activation_bytes(shape, load)
     parts = [
         Part("weights", FP32 * shape.parameters, "held"),
-        Part("optimizer moments", 2 * FP32 * trained, "held"),
+        Part("optimizer moments", moments, "held"),
         Part("reference", reference_bytes(shape, load) if load.reference else 0, load.reference or "dev"),
-        Part("critic and its moments", 3 * FP32 * critic, "held"),
+        Part("critic and its moments", FP32 * critic + moment_bytes(load.optimizer, critic, trunk_matrices(shape)), "held"),
         Part("bf16 copy of the critic", BF16 * critic * load.low, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
         *rollout_parts(shape, load),
@@ -273,7 +278,7 @@ def with_choice(train: Train, choice: Choice) -> Train:
 
 def load_of(train: Train, shape: ModelShape, choice: Choice, **given: Any) -> Load:
     """The load of the recipe's step; ``given`` are the fields of :class:`Load` that it does not say."""
-    trained = None if train.lora is None else lora_parameters(shape, train.lora.rank)
+    trained = None if train.lora is None else lora_matrices(shape, train.lora.rank)
     return Load(
         samples=train.prompts * train.group_size,
         k=train.group_size,
@@ -281,15 +286,10 @@ def load_of(train: Train, shape: ModelShape, choice: Choice, **given: Any) -> Lo
         checkpointing=choice.gradient_checkpointing,
         offload=choice.offload,
         trained=trained,
+        optimizer=train.optimizer,
         critic=train.has_critic and train.critic.trunk == "own",
         **given,
     )
-
-
-def lora_parameters(shape: ModelShape, rank: int) -> int:
-    """Of two matrices per linear layer except the head: rank x (inputs + outputs)."""
-    h, q, g, f = shape.width, shape.query, shape.key_value, shape.feed_forward
-    return shape.layers * rank * (2 * (h + q) + 2 * (h + g) + 3 * (h + f))
 
 
 def estimate_of(train: Train, shape: ModelShape, choice: Choice, **given: Any) -> Estimate:

@@ -10,6 +10,7 @@ from ratchet.components.files import read_json
 from ratchet.components.policy.loading import Policy
 from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
+from ratchet.components.training.optimizers import environment_of
 from ratchet.components.training.sentinel import Sentinel, Stop
 
 
@@ -85,6 +86,7 @@ def environment(policy: Policy, train: Train, ranks: Ranks = ONE) -> dict[str, s
         "precision": train.precision,
         "micro_tokens": str(train.micro_tokens),
         "deterministic": str(train.deterministic),
+        **environment_of(train.optimizer),
         **({"ranks": str(ranks.size), "sharded": str(ranks.sharded)} if ranks.size > 1 else {}),
     }
 

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ratchet.components.recipe import Train
+from ratchet.components.errors import RecipeError
+from ratchet.components.recipe import Train, load_recipe
+from tests.places import RECIPES
 
 
 def reason(**values: Any) -> str:
@@ -50,3 +52,18 @@ def test_one_type_is_not_taken_for_another(values: dict[str, Any]) -> None:
 
 def test_only_gae_has_a_critic() -> None:
     assert [Train(algorithm=a).has_critic for a in ("ppo", "grpo", "rloo")] == [True, False, False]
+
+
+def test_adamw_is_in_no_digest_and_another_optimiser_is() -> None:
+    plain, small = (load_recipe(RECIPES / "gsm8k_grpo.yaml", [f"train.optimizer={name}"]) for name in ("adamw", "adamw_8bit"))
+    assert "optimizer" not in plain.train.model_dump()
+    assert small.train.model_dump()["optimizer"] == "adamw_8bit"
+    assert Train.model_validate(small.train.model_dump()) == small.train
+    assert plain.digest == load_recipe(RECIPES / "gsm8k_grpo.yaml").digest != small.digest
+
+
+def test_moments_in_8_bits_are_not_for_weights_in_shards() -> None:
+    launch = ["launch.kind=torchrun", "launch.workers=2", "train.optimizer=adamw_8bit"]
+    assert load_recipe(RECIPES / "gsm8k_grpo.yaml", launch).launch.weights == "auto"
+    with pytest.raises(RecipeError, match=r"use train\.optimizer=adamw, or launch\.weights=replicated"):
+        load_recipe(RECIPES / "gsm8k_grpo.yaml", [*launch, "launch.weights=sharded"])

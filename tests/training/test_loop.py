@@ -19,10 +19,11 @@ from ratchet.components.policy.log_probs import completion_log_probs
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import Train
 from ratchet.components.recipe.presets import PRESETS
+from ratchet.components.training.actor import Actor
 from ratchet.components.training.events import Committed, Resumed, Samples, StepMetrics
 from ratchet.components.training.loop import Trainer
 from ratchet.components.training.progress import sampled_rows, training_history
-from tests.tiny_models import same, tiny_policy, weights
+from tests.tiny_models import moments, same, tiny_policy, weights
 from tests.training.toy import ROWS, build, digits, everything, finish, policy_weights, setting, short, steps_of
 
 SHARED = {"trunk": "shared", "warmup_steps": 2}
@@ -67,6 +68,24 @@ def test_an_abandoned_run_ends_bitwise_where_an_uninterrupted_one_does(tmp_path:
     assert [metrics.step for metrics in finish(rest)] == [3, 4, 4]
     assert same(everything(rest), everything(whole))
     assert rest.progress == whole.progress
+
+
+def test_a_run_with_moments_in_8_bits_resumes_bitwise_and_not_from_another_optimisers(tmp_path: Path) -> None:
+    train = short(algorithm="ppo", critic={"warmup_steps": 1}, kl="none", optimizer="adamw_8bit")
+
+    def build_wide(folder: str, identity: str = "8 bits", **values: Any) -> Trainer:
+        given = setting(tmp_path / folder, train, identity=identity, **values)
+        return Trainer(Actor(tiny_policy(width=64), train, 7), None, given)
+
+    whole, rest = build_wide("whole"), build_wide("cut")
+    finish(whole)
+    finish(build_wide("cut", interrupted=iter([False, True]).__next__))
+    with pytest.raises(StoreError, match="is of run '8 bits', not of '32 bits'"):
+        finish(build_wide("cut", identity="32 bits"))
+    assert [metrics.step for metrics in finish(rest)] == [3, 4, 4]
+    assert same(everything(rest), everything(whole))
+    for _, optimizer in whole.modules.values():
+        assert any(moment.dtype is torch.uint8 for moment in moments(optimizer))
 
 
 @pytest.mark.parametrize("variant", ["grpo", "ppo with a shared trunk"])

@@ -13,7 +13,8 @@ from ratchet.components.policy.configuration import ModelShape, shape_of_model
 from ratchet.components.policy.loading import autocast, frozen
 from ratchet.components.policy.log_probs import hidden_states
 from ratchet.components.policy.packing import Group, PackedRows, pack
-from ratchet.components.recipe import Train
+from ratchet.components.recipe import Lora, Train
+from ratchet.components.training.matrices import lora_matrices, lora_parameters, matrices
 from ratchet.components.training.memory import (
     DIVIDED,
     GIB,
@@ -27,10 +28,10 @@ from ratchet.components.training.memory import (
     estimate_of,
     fitted,
     load_of,
-    lora_parameters,
     reference_bytes,
     with_choice,
 )
+from ratchet.components.training.optimizers import moment_bytes
 from tests.tiny_models import tiny_policy
 
 PROMPT, NEW, K, GROUPS = 32, 24, 4, 3
@@ -156,6 +157,16 @@ def test_a_load_is_the_recipes_step() -> None:
     assert load_of(train, SHAPE, Choice(1, False, False), **GIVEN).packed == 20  # at least a group
 
 
+def test_moments_in_8_bits_are_counted_for_policy_and_critic() -> None:
+    train = Train(algorithm="ppo", kl="none", optimizer="adamw_8bit")
+    found = {part.name: part.bytes for part in estimate_of(train, QWEN, Choice(1_000, False, False), **GIVEN).parts}
+    assert found["optimizer moments"] == moment_bytes("adamw_8bit", QWEN.parameters, matrices(QWEN))
+    assert found["critic and its moments"] == 4 * QWEN.parameters + found["optimizer moments"]  # the head is the embeddings
+    adapter = train.model_copy(update={"lora": Lora(rank=8)})
+    found = {part.name: part.bytes for part in estimate_of(adapter, QWEN, Choice(1_000, False, False), **GIVEN).parts}
+    assert found["optimizer moments"] == moment_bytes("adamw_8bit", lora_parameters(QWEN, 8), lora_matrices(QWEN, 8))
+
+
 def test_ppo_holds_a_critic_and_grpo_does_not() -> None:
     ppo, grpo = (
         estimate_of(Train(algorithm=name, kl="none"), SHAPE, Choice(1_000, False, False), **GIVEN) for name in ("ppo", "grpo")
@@ -196,7 +207,7 @@ def test_a_share_is_divided_and_layers_are_gathered(low: bool) -> None:
 
 
 def test_an_adapter_has_no_large_gradient_to_sum() -> None:
-    gathered = by_name(low=True, shards=4, trained=100).keys() - by_name(low=True, trained=100).keys()
+    gathered = by_name(low=True, shards=4, trained=[100]).keys() - by_name(low=True, trained=[100]).keys()
     assert gathered == {("rollout", "gathered weights"), ("update", "gathered layers")}
 
 

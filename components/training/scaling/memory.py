@@ -33,12 +33,13 @@ def rank_memory(recipe: Recipe, shape: ModelShape, prompt_tokens: int, place: Pl
     """The mode that ranks of ``place`` take: the recipe's; else replicated where that fits, because it sends less, or sharded.
 
     *Replicated* (data parallel): the estimate of one process that has this rank's prompts. Gradients are added up in buckets
-    when the activations are gone, which adds nothing to the peak. *Sharded* (FSDP2): that of one with ``shards``.
+    when the activations are gone, which adds nothing to the peak. *Sharded* (FSDP2): that of one with ``shards``; never with
+    moments in 8 bits.
 
     Raises:
         RecipeError: if ``train.k`` is still ``auto``.
     """
-    wanted = recipe.launch.weights
+    wanted = recipe.launch.weights if recipe.train.optimizer == "adamw" else "replicated"
     own = dealt(recipe, workers)
     whole = memory_plan(own, shape, prompt_tokens, place)
     budget = f"{place.budget / GIB:,.1f} GiB may be used"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ratchet.components.policy.configuration import ModelShape
 from ratchet.components.ranks import BUCKET
 from ratchet.components.recipe import Train
-from ratchet.components.training.memory import BF16, FP32, SLOTS, lora_parameters
+from ratchet.components.training.matrices import lora_parameters
+from ratchet.components.training.memory import BF16, FP32, SLOTS
 from ratchet.components.training.price import Operations, operations
 from ratchet.components.training.scaling.cluster import MICROSECOND, NOTHING, Cluster, Transfer
 

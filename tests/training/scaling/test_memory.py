@@ -48,6 +48,11 @@ def test_ranks_are_as_the_recipe_says() -> None:
     assert (found.mode, found.plan.fits) == ("replicated", False)
 
 
+def test_moments_in_8_bits_are_never_divided() -> None:
+    found = rank_memory(recipe("train.optimizer=adamw_8bit"), LARGEST, 128, H100, 8)
+    assert (found.mode, found.plan.fits) == ("replicated", False)
+
+
 def told(workers: int, gib: int = 79) -> tuple[str, bool, str]:
     found = rank_memory(recipe("train.prompts=64"), LARGEST, 128, Place("cuda", gib * GIB), workers)
     return found.mode, found.plan.fits, found.why

@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.components.policy.configuration import ModelShape, shape_of, stated_configuration
 from ratchet.components.recipe import Train
-from ratchet.components.training.memory import lora_parameters
+from ratchet.components.training.matrices import lora_parameters
 from ratchet.components.training.price import SIZES
 from ratchet.components.training.scaling.cluster import GPUS, NOTHING, Cluster, Gpu
 from ratchet.components.training.scaling.step import (
