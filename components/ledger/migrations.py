@@ -14,7 +14,7 @@ from ratchet.components.ledger.engine import shown
 from ratchet.components.ledger.tables import metadata, settings_table
 from ratchet.components.sqlite_files import sqlite_file
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 RUNS_OF_3 = sa.Table(
     "runs",
     sa.MetaData(),
@@ -132,6 +132,12 @@ def _people(connection: sa.Connection) -> None:
     _add(connection, "runs", "roles", "TEXT")
 
 
+def _levels(connection: sa.Connection) -> None:
+    """Schema 9 added to each use of a fold what it takes from its epoch."""
+    _add(connection, "gate_uses", "epoch_use", "INTEGER")
+    _add(connection, "gate_uses", "alpha", "FLOAT")
+
+
 def _add(connection: sa.Connection, table: str, column: str, kind: str) -> None:
     if column not in {known["name"] for known in sa.inspect(connection).get_columns(table)}:
         connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {column} {kind}"))
@@ -144,4 +150,5 @@ MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema t
     5: _first_starts,
     6: _missing_tables,
     7: _people,
+    8: _levels,
 }

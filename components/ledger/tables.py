@@ -16,8 +16,10 @@ gate_uses = sa.Table(
     sa.Column("challenger", sa.String(64), nullable=False),
     sa.Column("incumbent", sa.String(64), nullable=False),
     sa.Column("rules", sa.String(64), nullable=False),
-    sa.Column("use", sa.Integer, nullable=False),
+    sa.Column("use", sa.Integer, nullable=False),  # of this version of the fold: without a gap, so that none can be removed
     sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("epoch_use", sa.Integer),  # of all versions that share its items; null in rows of schema 8
+    sa.Column("alpha", sa.Float),  # its level; null in rows of schema 8
     sa.UniqueConstraint("model", "fold_digest", "use"),
     sa.UniqueConstraint("model", "fold_digest", "challenger", "incumbent", "rules"),
 )

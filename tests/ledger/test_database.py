@@ -11,7 +11,7 @@ from ratchet.components.ledger import engine
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import promote
 from ratchet.components.ledger.tables import retired_folds
-from tests.ledger.fakes import Registry
+from tests.ledger.fakes import Registry, count_use
 
 
 def test_the_database_waits_for_the_disk(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_locked_database_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(RegistryError, match="database is locked"):
-        ledger.count_use("m", "f", "c", "i", "rules")
+        count_use(ledger, "m", "f", "c", "i", "rules")
     holder.close()
 
 

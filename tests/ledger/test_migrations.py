@@ -25,7 +25,8 @@ PROMOTION_OF_7 = """
         '9b819cf109150f9e65fb52d4c8e28c8b662af34f69d5bbad85c09dc3bef27b0f');
     INSERT INTO leases VALUES ('m', 'me', 1, 0);
 """
-OF_7 = "ALTER TABLE promotions DROP COLUMN person; ALTER TABLE runs DROP COLUMN roles;"
+OF_8 = "ALTER TABLE gate_uses DROP COLUMN epoch_use; ALTER TABLE gate_uses DROP COLUMN alpha;"
+OF_7 = "ALTER TABLE promotions DROP COLUMN person; ALTER TABLE runs DROP COLUMN roles;" + OF_8
 OF_6 = "DROP TABLE slots;" + OF_7
 OF_5 = "ALTER TABLE runs DROP COLUMN begun;" + OF_6
 OF_4 = "DROP TABLE stops;" + OF_5
@@ -36,6 +37,7 @@ BECAME = {
     5: OF_5,
     6: OF_6,
     7: OF_7,
+    8: OF_8,
 }
 
 
