@@ -5,6 +5,7 @@ A ledger of a later release is refused before anything in it is used. A SQLite f
 
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,6 +26,16 @@ RUNS_OF_3 = sa.Table(
     sa.Column("started", sa.String(40), nullable=False),
     sa.Column("finished", sa.String(40)),
     sa.Column("result", sa.Text),
+)
+
+LEASES_OF_9 = sa.Table(
+    "leases",
+    sa.MetaData(),
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("token", sa.Integer, nullable=False),
+    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("holder", sa.String(120), nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
 )
 
 
@@ -132,10 +143,16 @@ def _people(connection: sa.Connection) -> None:
     _add(connection, "runs", "roles", "TEXT")
 
 
-def _levels(connection: sa.Connection) -> None:
-    """Schema 9 added to each use of a fold what it takes from its epoch."""
+def _levels_and_lengths(connection: sa.Connection) -> None:
+    """Schema 9 added to each use of a fold what it takes from its epoch; until then a lease ended by its holder's clock."""
     _add(connection, "gate_uses", "epoch_use", "INTEGER")
     _add(connection, "gate_uses", "alpha", "FLOAT")
+    connection.execute(sa.text("ALTER TABLE leases RENAME TO leases_8"))
+    LEASES_OF_9.create(connection)
+    values: list[Any] = [sa.column("model"), sa.column("token"), sa.false(), sa.column("holder"), sa.literal(0.0)]
+    columns = [column.name for column in LEASES_OF_9.columns]
+    connection.execute(LEASES_OF_9.insert().from_select(columns, sa.select(*values).select_from(sa.table("leases_8"))))
+    connection.execute(sa.text("DROP TABLE leases_8"))
 
 
 def _add(connection: sa.Connection, table: str, column: str, kind: str) -> None:
@@ -150,5 +167,5 @@ MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema t
     5: _first_starts,
     6: _missing_tables,
     7: _people,
-    8: _levels,
+    8: _levels_and_lengths,
 }

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.ledger.claims import POLL, Watched, uptime
+from ratchet.components.ledger.claims import POLL, Watched
+from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims, runs, stops

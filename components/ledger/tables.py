@@ -92,9 +92,10 @@ leases = sa.Table(
     "leases",
     metadata,
     sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("holder", sa.String(64), nullable=False),
     sa.Column("token", sa.Integer, nullable=False),  # only increases: an older one is rejected
-    sa.Column("expires", sa.Float, nullable=False),  # seconds since the epoch
+    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("holder", sa.String(120), nullable=False),  # for people
+    sa.Column("seconds", sa.Float, nullable=False),  # its length; a contender watches it for as long
 )
 claims = sa.Table(
     "claims",

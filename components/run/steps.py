@@ -9,7 +9,7 @@ from ratchet.components.errors import StaleChampionError
 from ratchet.components.gate.judge import judge
 from ratchet.components.gate.plan import Plan, plan_before_training, plan_use
 from ratchet.components.ledger.approvals import approved, run_of, void
-from ratchet.components.ledger.claims import uptime
+from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import promote, reconcile
 from ratchet.components.records import Outcome, Verdict

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger import migrations
+from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.migrations import SCHEMA_VERSION, advance
 from ratchet.components.ledger.stops import ask_to_stop
@@ -25,7 +26,12 @@ PROMOTION_OF_7 = """
         '9b819cf109150f9e65fb52d4c8e28c8b662af34f69d5bbad85c09dc3bef27b0f');
     INSERT INTO leases VALUES ('m', 'me', 1, 0);
 """
-OF_8 = "ALTER TABLE gate_uses DROP COLUMN epoch_use; ALTER TABLE gate_uses DROP COLUMN alpha;"
+LEASES_OF_8 = """
+    DROP TABLE leases;
+    CREATE TABLE leases (
+        model VARCHAR(64) NOT NULL PRIMARY KEY, holder VARCHAR(64) NOT NULL, token INTEGER NOT NULL, expires FLOAT NOT NULL);
+"""
+OF_8 = "ALTER TABLE gate_uses DROP COLUMN epoch_use; ALTER TABLE gate_uses DROP COLUMN alpha;" + LEASES_OF_8
 OF_7 = "ALTER TABLE promotions DROP COLUMN person; ALTER TABLE runs DROP COLUMN roles;" + OF_8
 OF_6 = "DROP TABLE slots;" + OF_7
 OF_5 = "ALTER TABLE runs DROP COLUMN begun;" + OF_6
@@ -113,6 +119,13 @@ def test_promotions_of_an_earlier_ledger_stay_and_the_next_has_a_person(file: Pa
     ledger = Ledger(f"sqlite:///{file}")
     ledger.promote("m", Promotion(2, "2", "1", "w2", "override", None, "why", "r2", "then", person="ann"), token=1)
     assert [(one.version, one.person) for one in ledger.history("m")] == [("1", None), ("2", "ann")]
+
+
+def test_a_lease_of_an_earlier_ledger_is_free_and_its_token_stays(file: Path) -> None:
+    written_by(8, file)
+    script(file, "INSERT INTO leases VALUES ('m', 'me', 6, 1e12)")
+    with promotion_lease(Ledger(f"sqlite:///{file}"), "m") as token:
+        assert token == 7
 
 
 def test_faults_a_ledger_of_a_later_release_is_left_as_it_is(file: Path) -> None:

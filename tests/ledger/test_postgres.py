@@ -91,7 +91,7 @@ def test_of_racing_claims_exactly_one_wins(database_url: str) -> None:
 
 def test_of_racing_promotions_exactly_one_wins(database_url: str) -> None:
     with Ledger(database_url).transaction() as connection:
-        connection.exec_driver_sql("INSERT INTO leases VALUES ('m', 'me', 1, 0)")
+        connection.exec_driver_sql("INSERT INTO leases VALUES ('m', 1, false, 'me', 120)")
 
     def promote(ledger: Ledger, number: int) -> Promotion:
         row = Promotion(1, str(number), None, f"w{number}", "gate", f"v{number}", None, "r", "")
@@ -116,9 +116,9 @@ def test_a_process_that_is_paused_in_a_transaction_loses_it_and_stops_nobody(
 
     def pause() -> None:
         with paused.transaction() as connection:
-            connection.exec_driver_sql("INSERT INTO leases VALUES ('m', 'paused', 1, 0)")
+            connection.exec_driver_sql("INSERT INTO leases VALUES ('m', 1, false, 'paused', 120)")
             assert uses(other, "m", "f") == 0  # after that second
-            connection.exec_driver_sql("INSERT INTO leases VALUES ('n', 'paused', 1, 0)")
+            connection.exec_driver_sql("INSERT INTO leases VALUES ('n', 1, false, 'paused', 120)")
 
     with pytest.raises(LedgerUnavailableError, match="idle-in-transaction"):
         pause()
