@@ -86,6 +86,11 @@ def equal(table: sa.Table, values: Mapping[str, str]) -> list[sa.ColumnElement[b
     return [table.c[name] == value for name, value in values.items()]
 
 
+def next_in(table: sa.Table) -> sa.ScalarSelect[int]:
+    """The next number of a table's column ``sequence``: the order in which rows were written, whatever clocks say."""
+    return sa.select(1 + sa.func.coalesce(sa.func.max(table.c.sequence), 0)).scalar_subquery()
+
+
 def now() -> str:
     """The time in UTC, for people; order never depends on it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

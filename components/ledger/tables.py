@@ -137,6 +137,7 @@ runs = sa.Table(
     sa.Column("result", sa.Text),
     sa.Column("begun", sa.String(40)),  # by the first process, if another resumed the run
     sa.Column("roles", sa.Text),  # the recipe's, as JSON, if it has any
+    sa.Column("sequence", sa.Integer, nullable=False),  # the order in which runs were begun or resumed
 )
 # So that a logical date is done once, and one that a killed process left can be continued.
 slots = sa.Table(
@@ -153,6 +154,7 @@ slots = sa.Table(
     sa.Column("data", sa.String(64)),  # digest of the data that the run found, if its schedule depends on them
     sa.Column("rows", sa.Integer),
     sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),  # the order in which they were taken last
 )
 # So that the flow run of a killed process can be ended in Prefect by a process that comes later.
 flow_runs = sa.Table(
