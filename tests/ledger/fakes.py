@@ -6,7 +6,7 @@ from typing import Any
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.past_uses import Past, Spend
-from ratchet.components.records import Registered
+from ratchet.components.records import Outcome, Registered, Verdict
 
 
 class Registry:
@@ -43,6 +43,11 @@ def count_use(ledger: Ledger, model: str, fold: str, challenger: str, incumbent:
     spend = ledger.count_use(model, fold, challenger, incumbent, rules, items.split(), admit)
     assert spend is not None
     return spend.number
+
+
+def promoting(challenger: str, incumbent: str = "i", fold: str = "") -> Verdict:
+    """A verdict PROMOTE on a challenger; on a fold of its own, unless one is given."""
+    return Verdict(Outcome.PROMOTE, ["r"], challenger, incumbent, fold_digest=fold or f"fold of {challenger}")
 
 
 def uses(ledger: Ledger, model: str, fold: str) -> int:

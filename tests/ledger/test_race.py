@@ -17,7 +17,7 @@ import pytest
 from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import promote, reconcile
-from tests.ledger.fakes import Died, FakeClock, Registry
+from tests.ledger.fakes import Died, FakeClock, Registry, promoting
 
 SCHEDULERS, RESTARTS = 3, 5
 DAY = 86400.0
@@ -99,12 +99,9 @@ def scheduler(world: Simulation, quality: int) -> None:
         if champion is not None and int(champion.version) >= quality:
             return
         expected = champion.sequence if champion else 0
-        verdict = f"{version} beats {champion.version if champion else 'none'}"
+        verdict = promoting(version, champion.version if champion else "none")
         try:
-            promote(
-                ledger, registry, "m", expected=expected, version=version, weights=f"w{version}", verdict=verdict, run_id="r",
-                fold=f"f{version}",
-            )  # fmt: skip
+            promote(ledger, registry, "m", verdict, expected=expected, version=version, run_id="r")
             return
         except StaleChampionError:
             world.events["judged again"] += 1
@@ -144,7 +141,7 @@ def check(seed: int) -> Counter[str]:
     assert versions == sorted(set(versions)), f"seed {seed}: a worse version, or one twice: {versions}"
     for row, before in zip(history, [None, *history], strict=False):
         assert row.previous == (before.version if before else None), f"seed {seed}"
-        assert row.verdict == f"{row.version} beats {before.version if before else 'none'}", f"seed {seed}"
+        assert row.verdict == promoting(row.version, before.version if before else "none").digest, f"seed {seed}"
     assert world.registry.alias("m", "champion") == (history[-1].version if history else None), f"seed {seed}"
     assert world.alarms == [], f"seed {seed}: nobody moved anything by hand"
     return world.events
