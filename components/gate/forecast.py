@@ -7,7 +7,7 @@ from typing import Any
 from ratchet.components.errors import DataError
 from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import fold_left
-from ratchet.components.gate.plan import level, past_tests
+from ratchet.components.gate.levels import level, past_tests
 from ratchet.components.gate.power import DEV, Power, Question, power_at, powers_from, questions, together
 from ratchet.components.gate.primary import choose_test, choose_tests, method
 from ratchet.components.graders.build import grader_digests
@@ -47,7 +47,7 @@ def forecast_power(context: Context, ledger: Ledger, effect: float | None, items
     """
     rules = context.recipe.gate.rules
     count, digest = (items, "") if items is not None else todays_fold(context, ledger)
-    alpha = level(rules, past_tests(ledger, context.recipe.name, digest))
+    alpha = level(rules, past_tests(ledger.past(context.recipe.name), digest))
     effect = rules.target_effect if effect is None else effect
     effects = sorted({*EFFECTS, effect})
     powers = _powers(context, ledger, count, alpha, effects)

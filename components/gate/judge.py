@@ -12,6 +12,7 @@ from ratchet.components.evaluation.benchmarks.tasks import samples_of
 from ratchet.components.evaluation.comparison import Comparison, arms_of, compare, measures_on, needs_greedy
 from ratchet.components.gate import folds
 from ratchet.components.gate.folds import Fold
+from ratchet.components.gate.levels import uses_allowed
 from ratchet.components.gate.plan import pair_of, plan_use
 from ratchet.components.gate.primary import Tests
 from ratchet.components.gate.rules import SealedDecision, check_integrity, decide
@@ -87,8 +88,10 @@ def _reach_verdict(
         outcome, reason = plan.refusal
         return Verdict(outcome, [reason], **base)
     assert fold is not None and plan.pair is not None
-    if not folds.count_use(ledger, recipe.name, fold, plan.pair, rules):
-        return Verdict(Outcome.INVALID, [f"other challengers spent {fold.name} meanwhile. Run again."], **base)
+    counted = folds.count_use(ledger, recipe.name, fold, plan.pair, rules)
+    if counted is None:
+        return Verdict(Outcome.INVALID, [f"other challengers closed {fold.name} meanwhile. Run again."], **base)
+    base |= {"use": counted.use, "alpha": counted.alpha}
     sealed = score(context, data, models, fold)
     base["evidence"] = sealed.key
     faults, places = read_places(recipe, sealed, dev, fold.items, models.digests)
@@ -97,7 +100,7 @@ def _reach_verdict(
     decision = decide_places(places, rules, plan.tests, base, first_champion)
     outcome = Outcome.PROMOTE if decision.promote else Outcome.REJECT
     return Verdict(
-        outcome, _reasons(outcome, fold, rules, base["alpha"]), **base,
+        outcome, _reasons(outcome, counted, rules), **base,
         figures=decision.figures, sealed_reasons=decision.reasons,
     )  # fmt: skip
 
@@ -134,8 +137,8 @@ def decide_places(
     return replace(decision, figures={**decision.figures, "p_value_with_guards": p_value})
 
 
-def _reasons(outcome: Outcome, fold: Fold, rules: Rules, alpha: float) -> list[str]:
-    use = f"{fold.name} (use {fold.use} of {folds.uses_allowed(rules)})"
+def _reasons(outcome: Outcome, fold: Fold, rules: Rules) -> list[str]:
+    use = f"{fold.name} (use {fold.use} of {uses_allowed(rules)})"
     if outcome is Outcome.PROMOTE:
         reasons = [f"every rule held on {use}, which its promotion retires"]
     else:
@@ -145,7 +148,7 @@ def _reasons(outcome: Outcome, fold: Fold, rules: Rules, alpha: float) -> list[s
         ]
     if rules.error_mode == "per_run":
         reasons.append(
-            f"error mode per_run: expect about {100 * alpha:.3g} false promotions in 100 challengers that are no better; "
+            f"error mode per_run: expect about {100 * fold.alpha:.3g} false promotions in 100 challengers that are no better; "
             "the schedule as a whole is not bounded"
         )
     if rules.error_mode == "fdr":

@@ -5,19 +5,18 @@ from typing import Any
 
 from ratchet.components.digests import digest_of
 from ratchet.components.evaluation.comparison import arms_of, compare
-from ratchet.components.gate.folds import Fold, Pair, choose_fold, epoch_level, fold_left
+from ratchet.components.gate.folds import Fold, Pair, choose_fold, fold_left
 from ratchet.components.gate.power import Power, power_from, shortfall
 from ratchet.components.gate.primary import Tests, choose_tests, method
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.recipe import Recipe, Rules
+from ratchet.components.recipe import Recipe
 from ratchet.components.records import Outcome
 from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Context
-from ratchet.components.statistics.spending import PastTest, saffron
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,10 @@ def plan_use(
     if choice.fold is None:
         return Plan(pair, base, refusal=(Outcome.INVALID, choice.reason))
     fold = choice.fold
-    alpha = level(rules, past_tests(ledger, recipe.name, fold.digest))
     tests = choose_tests(rules, recipe.evaluation.samples, len(fold.items), recipe.data.group is not None)
-    base |= {"fold": fold.name, "fold_digest": fold.digest, "use": fold.use, "items": len(fold.items), "alpha": alpha}
+    base |= {"fold": fold.name, "fold_digest": fold.digest, "use": fold.use, "items": len(fold.items), "alpha": fold.alpha}
     base["method"] = method(tests)
-    power = dev_power(context, dev, data, len(fold.items), alpha)
+    power = dev_power(context, dev, data, len(fold.items), fold.alpha)
     short = shortfall(power)
     return Plan(pair, base, fold, tests, power, None if short is None else (Outcome.UNDERPOWERED, short))
 
@@ -114,24 +112,6 @@ def rules_digest(recipe: Recipe) -> str:
     rules = recipe.gate.rules.model_dump(mode="json", exclude={"approval", "approval_hours", "when_spent"})
     settings = recipe.evaluation.model_dump(mode="json", exclude={"dev_items", "sample_rows"})
     return digest_of([rules, settings, recipe.policy.max_new_tokens, grader_digests(recipe), recipe.data.group])
-
-
-def level(rules: Rules, past: list[PastTest]) -> float:
-    """The level of the next use."""
-    if rules.error_mode == "fdr":
-        return saffron(past, rules.alpha_fdr)
-    return rules.alpha_run if rules.error_mode == "per_run" else epoch_level(rules)
-
-
-def past_tests(ledger: Ledger, model: str, fold: str) -> list[PastTest]:
-    """The uses of other folds in error mode fdr, in order. One that could not be judged counts as p = 1."""
-    tests: dict[str, PastTest] = {}
-    for known in ledger.verdicts(model):
-        record = known["record"]
-        if record.get("error_mode") == "fdr" and record.get("evidence") and record["fold_digest"] != fold:
-            p_value = record["figures"].get("p_value_with_guards", 1.0)
-            tests[record["fold_digest"]] = PastTest(p_value, record["outcome"] == Outcome.PROMOTE)
-    return list(tests.values())
 
 
 def dev_power(

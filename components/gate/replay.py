@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratchet.components.evaluation.comparison import arms_of, compare
-from ratchet.components.gate.folds import uses_allowed
 from ratchet.components.gate.judge import decide_places, read_places
-from ratchet.components.gate.plan import level
+from ratchet.components.gate.levels import level, uses_allowed
 from ratchet.components.gate.power import power_from, shortfall
 from ratchet.components.gate.primary import choose_tests
 from ratchet.components.graders.build import grader_digests

@@ -29,14 +29,19 @@ def check_ledger(ledger: Ledger, model: str) -> None:
     for fold, counted in numbers.items():
         if counted != set(range(1, len(counted) + 1)):
             raise _altered(ledger, f"a use of the sealed fold {fold[:12]} is missing")
-    known = {tuple(use[name] for name in WHOSE) for use in uses}
+    known = {tuple(use[name] for name in WHOSE): use["alpha"] for use in uses}
     for verdict in reached:
         record = json.loads(verdict["record"])
         if digest_of(record) != verdict["digest"]:
             raise _altered(ledger, f"the verdict of run {verdict['run_id']} does not have its hash")
         # Only scored verdicts were counted. Their number is that of the epoch, which several versions of a fold may share.
-        if record.get("evidence") and tuple(record[name] for name in WHOSE) not in known:
+        if not record.get("evidence"):
+            continue
+        whose = tuple(record[name] for name in WHOSE)
+        if whose not in known:
             raise _altered(ledger, f"the use of a sealed fold that run {verdict['run_id']} counted is missing")
+        if known[whose] not in (None, record["alpha"]):
+            raise _altered(ledger, f"the use of a sealed fold that run {verdict['run_id']} counted has another level")
 
 
 def _altered(ledger: Ledger, what: str) -> RegistryError:

@@ -9,7 +9,6 @@ every decision of a run is written in one transaction with a check of the token 
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from ratchet.components.errors import ClaimLostError, LedgerUnavailableError, RegistryError
+from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.engine import LOCK_TIMEOUT_SECONDS
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims, stops
@@ -26,11 +26,6 @@ LIFETIME = "RATCHET_CLAIM_SECONDS"
 SECONDS = 300.0  # longer than a database restarts, or an extension module holds the interpreter's lock
 RENEWALS = 10  # per lifetime
 POLL = 1.0
-
-
-def uptime() -> float:
-    """Seconds since a fixed instant, sleep included; setting the wall clock does not change it."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # on macOS the latter includes sleep
 
 
 def lifetime() -> float:
@@ -232,23 +227,28 @@ def taken_from_silent(ledger: Ledger, run: str, place: str, clock: Callable[[], 
 
 
 class Watched(NamedTuple):
-    """Another process's claim, and when it was first seen."""
+    """Another process's claim or lease, and when it was first seen. A lease is not renewed."""
 
     claim: Any
     since: float
 
     def same(self, found: Any) -> bool:
         """Whether it has been neither renewed nor taken over since."""
-        return self.claim is not None and all(self.claim[name] == found[name] for name in ("token", "renewals"))
+        return self.claim is not None and all(self.claim.get(name) == found.get(name) for name in ("token", "renewals"))
 
     def silent(self, found: Any, now: float) -> bool:
         """Whether it was watched for its whole lifetime without a renewal."""
         return self.same(found) and bool(now - self.since >= found["seconds"])
 
 
+def this_process() -> str:
+    """What a claim or a lease calls its holder."""
+    return f"process {os.getpid()} on {socket.gethostname()}"[:120]
+
+
 def _take(connection: sa.Connection, found: Any, run: str, place: str, seconds: float) -> int | None:
     """A new token, unless the claim was renewed or taken since it was read."""
-    holder = f"process {os.getpid()} on {socket.gethostname()}"[:120]
+    holder = this_process()
     values = {"holder": holder, "place": place, "seconds": seconds, "held": True, "renewals": 0}
     if found is None:
         connection.execute(claims.insert().values(run=run, token=1, **values))

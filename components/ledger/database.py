@@ -1,14 +1,13 @@
 """The database under the ledger: transactions, the fence that a run's decisions pass, and the time."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from ratchet.components.ledger.clock import Clock, MachineClock
 from ratchet.components.ledger.engine import engine_of, shown
 from ratchet.components.ledger.failures import explained, failure_of
 from ratchet.components.ledger.migrations import advance
@@ -17,17 +16,10 @@ PATIENCE_SECONDS = 20.0  # how long a transaction waits for a server that restar
 POLL = 1.0
 
 
-class Clock(Protocol):
-    """The part of :mod:`time` that a simulation can replace."""
-
-    def time(self) -> float: ...
-    def sleep(self, seconds: float, /) -> None: ...
-
-
 class Database:
     """A SQLite file or, by its URL, another database."""
 
-    def __init__(self, url: str, clock: Clock = time, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, url: str, clock: Clock | None = None, say: Callable[[str], None] = lambda _: None) -> None:
         """A database of an earlier release is migrated.
 
         Args:
@@ -37,7 +29,7 @@ class Database:
             RegistryError: if the database cannot be opened or migrated, or is of a later release.
             MissingExtraError: if its driver is not installed.
         """
-        self.clock = clock
+        self.clock = clock or MachineClock()
         self.fence: Callable[[sa.Connection], None] = lambda _: None  # a run's claim sets this check
         self.engine = engine_of(url)
         self.url, self.place = self.engine.url, shown(self.engine.url)
@@ -92,6 +84,11 @@ class Database:
 def equal(table: sa.Table, values: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
     """The conditions that each column has its value."""
     return [table.c[name] == value for name, value in values.items()]
+
+
+def next_in(table: sa.Table) -> sa.ScalarSelect[int]:
+    """The next number of a table's column ``sequence``: the order in which rows were written, whatever clocks say."""
+    return sa.select(1 + sa.func.coalesce(sa.func.max(table.c.sequence), 0)).scalar_subquery()
 
 
 def now() -> str:

@@ -1,7 +1,8 @@
 """The ledger: gate uses, verdicts, runs and, in this file, promotions, in its own small SQL database.
 
 MLflow's aliases have no compare-and-set and no history; the ledger has both, and the alias follows it. Every write is
-idempotent, so that a run killed at any point can be started again. Order is by sequence, never by clock.
+idempotent, so that a run killed at any point can be started again. Order is by sequence, never by clock; times are for people,
+and for how long things are kept.
 """
 
 from dataclasses import asdict, dataclass, replace

@@ -4,7 +4,8 @@ A ledger of a later release is refused before anything in it is used. A SQLite f
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,7 +15,7 @@ from ratchet.components.ledger.engine import shown
 from ratchet.components.ledger.tables import metadata, settings_table
 from ratchet.components.sqlite_files import sqlite_file
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 RUNS_OF_3 = sa.Table(
     "runs",
     sa.MetaData(),
@@ -25,6 +26,16 @@ RUNS_OF_3 = sa.Table(
     sa.Column("started", sa.String(40), nullable=False),
     sa.Column("finished", sa.String(40)),
     sa.Column("result", sa.Text),
+)
+
+LEASES_OF_9 = sa.Table(
+    "leases",
+    sa.MetaData(),
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("token", sa.Integer, nullable=False),
+    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("holder", sa.String(120), nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
 )
 
 
@@ -132,6 +143,30 @@ def _people(connection: sa.Connection) -> None:
     _add(connection, "runs", "roles", "TEXT")
 
 
+def _without_clocks(connection: sa.Connection) -> None:
+    """Schema 9 added to each use of a fold what it takes from its epoch; until then clocks ordered runs, and ended leases."""
+    _add(connection, "gate_uses", "epoch_use", "INTEGER")
+    _add(connection, "gate_uses", "alpha", "FLOAT")
+    _number(connection, "runs", "started", ["run_id"])
+    _number(connection, "slots", "at", ["slot", "model", "recipe"])
+    connection.execute(sa.text("ALTER TABLE leases RENAME TO leases_8"))
+    LEASES_OF_9.create(connection)
+    values: list[Any] = [sa.column("model"), sa.column("token"), sa.false(), sa.column("holder"), sa.literal(0.0)]
+    columns = [column.name for column in LEASES_OF_9.columns]
+    connection.execute(LEASES_OF_9.insert().from_select(columns, sa.select(*values).select_from(sa.table("leases_8"))))
+    connection.execute(sa.text("DROP TABLE leases_8"))
+
+
+def _number(connection: sa.Connection, name: str, time: str, key: Sequence[str]) -> None:
+    """Number the rows of a table by a time, and rows of the same time by their key."""
+    _add(connection, name, "sequence", "INTEGER NOT NULL DEFAULT 0")
+    table = sa.table(name, *(sa.column(column) for column in (*key, time, "sequence")))
+    rows = connection.execute(sa.select(table).order_by(table.c[time], *(table.c[column] for column in key))).mappings().all()
+    for number, row in enumerate(rows, 1):
+        mine = [table.c[column] == row[column] for column in key]
+        connection.execute(table.update().where(*mine).values(sequence=number))
+
+
 def _add(connection: sa.Connection, table: str, column: str, kind: str) -> None:
     if column not in {known["name"] for known in sa.inspect(connection).get_columns(table)}:
         connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {column} {kind}"))
@@ -144,4 +179,5 @@ MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema t
     5: _first_starts,
     6: _missing_tables,
     7: _people,
+    8: _without_clocks,
 }

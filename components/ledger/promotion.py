@@ -11,6 +11,7 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
+from ratchet.components.records import Outcome, Verdict
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -78,16 +79,14 @@ def promote(
     ledger: Ledger,
     registry: Registry,
     model: str,
+    verdict: Verdict,
     *,
     expected: int,
     version: str,
-    weights: str,
-    verdict: str,
     run_id: str,
-    fold: str,
     approved_by: str | None = None,
 ) -> Promotion:
-    """Make ``version`` the champion on the strength of a verdict; idempotent.
+    """Make ``version`` the champion on the strength of a verdict that says PROMOTE; idempotent.
 
     Args:
         expected: number of promotions when the challenger was judged.
@@ -97,10 +96,11 @@ def promote(
         StaleChampionError: if the champion changed since the verdict.
         RegistryError: if the registry and the ledger disagree, or the lease was lost.
     """
+    assert verdict.outcome is Outcome.PROMOTE and verdict.fold_digest is not None
     with promotion_lease(ledger, model) as token:
         before = reconcile(ledger, registry, model)
-        if before is None or before.verdict != verdict:
-            previous = before.version if before else None
-            row = Promotion(expected + 1, version, previous, weights, "gate", verdict, None, run_id, now(), person=approved_by)
-            ledger.promote(model, row, token=token, retire_fold=fold)
+        if before is None or before.verdict != verdict.digest:
+            previous, policy, digest = before.version if before else None, verdict.challenger, verdict.digest
+            row = Promotion(expected + 1, version, previous, policy, "gate", digest, None, run_id, now(), person=approved_by)
+            ledger.promote(model, row, token=token, retire_fold=verdict.fold_digest)
         return follow(ledger, registry, model)

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ratchet.components.ledger.database import Database, now
+from ratchet.components.ledger.database import Database, next_in, now
 from ratchet.components.ledger.tables import claims, flow_runs, runs, slots
 
 
@@ -37,7 +37,7 @@ class Runs(Database):
             connection.execute(runs.delete().where(*_open(identity)))
             text = json.dumps(roles, sort_keys=True) if roles else None
             values = {"identity": identity, "model": model, "run_id": run_id, "begun": begun, "roles": text}
-            connection.execute(runs.insert().values(**values, status="running", started=now()))
+            connection.execute(runs.insert().values(**values, status="running", started=now(), sequence=next_in(runs)))
 
     def name_run(self, identity: str, before: str, run_id: str) -> None:
         """Record the id that MLflow gave to a run which began while it was away, under an id of ours."""
@@ -109,12 +109,12 @@ class Runs(Database):
         """The first run of a model that ended because the stage with this key refused its gold or its reward."""
         refused = sa.and_(runs.c.model == model, runs.c.status == "reward_refused", runs.c.result.is_not(None))
         with self.transaction() as connection:
-            rows = list(connection.execute(sa.select(runs.c.run_id, runs.c.result).where(refused).order_by(runs.c.started)))
+            rows = list(connection.execute(sa.select(runs.c.run_id, runs.c.result).where(refused).order_by(runs.c.sequence)))
         return next((run_id for run_id, result in rows if _stages(result)[-1:] == [{"name": stage, "key": key}]), None)
 
     def makers(self) -> dict[tuple[str, str | None], tuple[str, float]]:
         """The first finished run that made a stage, and the seconds that it took, by the stage's name and key."""
-        query = sa.select(runs.c.run_id, runs.c.result).where(runs.c.result.is_not(None)).order_by(runs.c.started)
+        query = sa.select(runs.c.run_id, runs.c.result).where(runs.c.result.is_not(None)).order_by(runs.c.sequence)
         found: dict[tuple[str, str | None], tuple[str, float]] = {}
         with self.transaction() as connection:
             for run_id, result in connection.execute(query):
@@ -125,19 +125,19 @@ class Runs(Database):
 
     def running_runs(self) -> list[dict[str, Any]]:
         """Every run that is recorded as running, the newest first."""
-        query = sa.select(runs).where(runs.c.status == "running").order_by(runs.c.started.desc())
+        query = sa.select(runs).where(runs.c.status == "running").order_by(runs.c.sequence.desc())
         with self.transaction() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
         with self.transaction() as connection:
-            query = sa.select(runs).order_by(runs.c.started.desc()).limit(limit)
+            query = sa.select(runs).order_by(runs.c.sequence.desc()).limit(limit)
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def roles(self, model: str) -> dict[str, list[str]]:
         """Who may decide by the recipe of the model's newest run: names by decision."""
-        query = sa.select(runs.c.roles).where(runs.c.model == model).order_by(runs.c.started.desc()).limit(1)
+        query = sa.select(runs.c.roles).where(runs.c.model == model).order_by(runs.c.sequence.desc()).limit(1)
         with self.transaction() as connection:
             text = connection.execute(query).scalar()
         found: dict[str, list[str]] = json.loads(text) if text else {}

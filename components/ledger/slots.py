@@ -7,7 +7,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from ratchet.components.errors import ClaimLostError
-from ratchet.components.ledger.database import equal, now
+from ratchet.components.ledger.database import equal, next_in, now
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims, slots
 
@@ -65,9 +65,9 @@ def take(ledger: Ledger, slot: Slot, run: str, flow_run: str | None, look: Look 
             return _taken(found)
         attempts = 1 if found is None else _attempt(found["status"], found["attempts"])
         if found is None:
-            connection.execute(slots.insert().values(**slot._asdict(), **values, attempts=attempts))
+            connection.execute(slots.insert().values(**slot._asdict(), **values, attempts=attempts, sequence=next_in(slots)))
         else:
-            connection.execute(slots.update().where(*slot.where()).values(**values, attempts=attempts))
+            connection.execute(slots.update().where(*slot.where()).values(**values, attempts=attempts, sequence=next_in(slots)))
     return Taken(slot, run, flow_run, RUNNING, attempts, None)
 
 
@@ -105,10 +105,10 @@ def abandoned(ledger: Ledger, model: str | None = None) -> list[Taken]:
 
 
 def last_look(ledger: Ledger, model: str) -> Look | None:
-    """The data of the newest slot of a model whose work is done, as far as its schedule depended on them."""
+    """The data of the slot of a model that was taken last and whose work is done, as far as its schedule depended on them."""
     done = [slots.c.model == model, slots.c.status.not_in(TO_DO), slots.c.data.is_not(None)]
     with ledger.transaction() as connection:
-        query = sa.select(slots.c.data, slots.c.rows).where(*done).order_by(slots.c.at.desc(), slots.c.slot.desc()).limit(1)
+        query = sa.select(slots.c.data, slots.c.rows).where(*done).order_by(slots.c.sequence.desc()).limit(1)
         found = connection.execute(query).first()
     return None if found is None else Look(*found)
 

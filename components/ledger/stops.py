@@ -7,7 +7,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.ledger.claims import POLL, Watched, uptime
+from ratchet.components.ledger.claims import POLL, Watched
+from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import claims, runs, stops
@@ -75,7 +76,7 @@ def wait_for_end(ledger: Ledger, request: Request, clock: Callable[[], float] = 
         ledger.clock.sleep(POLL)
     with ledger.transaction() as connection:
         # By the identity: MLflow may have opened the run meanwhile, and given it another id.
-        newest = sa.select(runs.c.status).where(runs.c.identity == request.run).order_by(runs.c.started.desc())
+        newest = sa.select(runs.c.status).where(runs.c.identity == request.run).order_by(runs.c.sequence.desc())
         return str(connection.execute(newest).scalar())
 
 

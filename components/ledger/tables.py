@@ -16,8 +16,10 @@ gate_uses = sa.Table(
     sa.Column("challenger", sa.String(64), nullable=False),
     sa.Column("incumbent", sa.String(64), nullable=False),
     sa.Column("rules", sa.String(64), nullable=False),
-    sa.Column("use", sa.Integer, nullable=False),
+    sa.Column("use", sa.Integer, nullable=False),  # of this version of the fold: without a gap, so that none can be removed
     sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("epoch_use", sa.Integer),  # of all versions that share its items; null in rows of schema 8
+    sa.Column("alpha", sa.Float),  # its level; null in rows of schema 8
     sa.UniqueConstraint("model", "fold_digest", "use"),
     sa.UniqueConstraint("model", "fold_digest", "challenger", "incumbent", "rules"),
 )
@@ -90,9 +92,10 @@ leases = sa.Table(
     "leases",
     metadata,
     sa.Column("model", sa.String(64), primary_key=True),
-    sa.Column("holder", sa.String(64), nullable=False),
     sa.Column("token", sa.Integer, nullable=False),  # only increases: an older one is rejected
-    sa.Column("expires", sa.Float, nullable=False),  # seconds since the epoch
+    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("holder", sa.String(120), nullable=False),  # for people
+    sa.Column("seconds", sa.Float, nullable=False),  # its length; a contender watches it for as long
 )
 claims = sa.Table(
     "claims",
@@ -134,6 +137,7 @@ runs = sa.Table(
     sa.Column("result", sa.Text),
     sa.Column("begun", sa.String(40)),  # by the first process, if another resumed the run
     sa.Column("roles", sa.Text),  # the recipe's, as JSON, if it has any
+    sa.Column("sequence", sa.Integer, nullable=False),  # the order in which runs were begun or resumed
 )
 # So that a logical date is done once, and one that a killed process left can be continued.
 slots = sa.Table(
@@ -150,6 +154,7 @@ slots = sa.Table(
     sa.Column("data", sa.String(64)),  # digest of the data that the run found, if its schedule depends on them
     sa.Column("rows", sa.Integer),
     sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),  # the order in which they were taken last
 )
 # So that the flow run of a killed process can be ended in Prefect by a process that comes later.
 flow_runs = sa.Table(

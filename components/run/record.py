@@ -11,7 +11,8 @@ from uuid import uuid4
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import PausedError
 from ratchet.components.interruption import Interruption
-from ratchet.components.ledger.claims import Claim, claimed, uptime
+from ratchet.components.ledger.claims import Claim, claimed
+from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe, headline

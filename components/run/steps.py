@@ -9,7 +9,7 @@ from ratchet.components.errors import StaleChampionError
 from ratchet.components.gate.judge import judge
 from ratchet.components.gate.plan import Plan, plan_before_training, plan_use
 from ratchet.components.ledger.approvals import approved, run_of, void
-from ratchet.components.ledger.claims import uptime
+from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import promote, reconcile
 from ratchet.components.records import Outcome, Verdict
@@ -209,21 +209,12 @@ def move_champion(run: Run, version: str, verdict: Verdict, expected: int) -> st
     Args:
         expected: number of promotions when the challenger was judged.
     """
-    assert verdict.outcome is Outcome.PROMOTE and verdict.fold_digest is not None
-    run_id, fold = run.open(), verdict.fold_digest
+    run_id, model = run.open(), run.recipe.name
 
     def moved() -> Promotion:
+        by = approved(run.ledger, model, verdict)
         return promote(
-            run.ledger,
-            run.tracker,
-            run.recipe.name,
-            expected=expected,
-            version=version,
-            weights=verdict.challenger,
-            verdict=verdict.digest,
-            run_id=run_id,
-            fold=fold,
-            approved_by=approved(run.ledger, run.recipe.name, verdict),
+            run.ledger, run.tracker, model, verdict, expected=expected, version=version, run_id=run_id, approved_by=by
         )
 
     return run.insist(moved).previous

@@ -8,6 +8,7 @@ import pytest
 from ratchet.components.gate.folds import Pair, choose_fold, retire_published, states_of_folds
 from ratchet.components.records import Outcome
 from tests.gate.staged import Project, ids
+from tests.ledger.fakes import count_use
 
 PAIR = Pair("x", "start", "r")
 
@@ -42,7 +43,7 @@ def test_a_spent_fold_can_close_the_gate(tmp_path: Path) -> None:
 
 def test_looking_for_a_fold_writes_nothing(tmp_path: Path) -> None:
     project = Project(tmp_path, uses_per_epoch=1)
-    project.ledger.count_use("m", digest(project), "a", "start", "r")  # and killed before its verdict
+    count_use(project.ledger, "m", digest(project), "a", "start", "r")  # and killed before its verdict
     assert choose_fold(project.context, project.ledger, project.data, PAIR).spent == [digest(project)]
     assert project.ledger.retired("m") == {}
 
@@ -55,7 +56,7 @@ def test_a_retired_fold_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_killed_pair_stays_on_its_fold(tmp_path: Path) -> None:
     project = Project(tmp_path, uses_per_epoch=1)
-    project.ledger.count_use("m", digest(project), *PAIR)
+    count_use(project.ledger, "m", digest(project), *PAIR)
     assert fold_of(project) == "sealed_0"
     project.ledger.retire("m", digest(project), "spent")
     assert fold_of(project) == "sealed_0"

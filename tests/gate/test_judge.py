@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from ratchet.components.errors import RegistryError
 from ratchet.components.gate.folds import is_last_use
 from ratchet.components.gate.judge import judge
-from ratchet.components.gate.plan import past_tests
+from ratchet.components.gate.levels import past_tests
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.stages.sealed import SealedStage
 from tests.gate.staged import Project, ids, models
@@ -24,7 +24,7 @@ def judge_now(project: Project, score: Any) -> Verdict:
 
 
 def uses(project: Project, fold: int = 0) -> int:
-    return project.ledger.uses("m", project.data.fold_digest(f"sealed_{fold}"))
+    return len(project.ledger.past("m").uses_on({project.data.fold_digest(f"sealed_{fold}")}))
 
 
 def test_a_better_challenger_is_promoted_with_a_whole_record(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_false_discovery_rate_takes_a_fresh_fold_each_time_and_earns_from_pr
     second = project.judge("b", 150)
     assert second.fold == "sealed_1"
     assert second.alpha == pytest.approx(0.0218745, rel=1e-4)  # 1/2 x 0.1 x g(1) after one promotion
-    assert [test.rejected for test in past_tests(project.ledger, "m", "")] == [True, False]
+    assert [test.rejected for test in past_tests(project.ledger.past("m"), "")] == [True, False]
     assert project.judge("c", 150).fold == "sealed_2"
     assert project.judge("d", 150).outcome is Outcome.INVALID
 

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from ratchet.components.gate.plan import level, plan_before_training, plan_use, rules_digest
-from ratchet.components.recipe import Rules
+from ratchet.components.gate.plan import plan_before_training, plan_use, rules_digest
 from ratchet.components.records import Outcome
 from ratchet.components.stages.scoring import Models
 from tests.gate.staged import Project, models, policy
@@ -18,7 +15,7 @@ def test_a_dry_plan_counts_nothing(tmp_path: Path) -> None:
     plan = plan_use(project.context, project.ledger, project.data, project.dev, MODELS, False)
     assert plan.as_json()["use"] == 1
     assert plan.as_json()["power"]["items"] == 300
-    assert project.ledger.own_uses("m", "challenger", "start", rules_digest(project.context.recipe)) == {}
+    assert project.ledger.past("m").uses == []
     assert "no use was counted" in plan.said[-1]
 
 
@@ -51,19 +48,7 @@ def test_faults_what_would_refuse_every_challenger_is_known_before_training(tmp_
     found = plan_before_training(project.context, project.ledger, project.data)
     assert found is not None
     assert found.refusal == (Outcome.INVALID, project.judge("b", 300).reasons[0])
-    assert project.ledger.own_uses("m", "", "", "") == {}
-
-
-@pytest.mark.parametrize(
-    ("rules", "expected"),
-    [
-        ({}, 0.05 / 26),
-        ({"error_mode": "per_run"}, 0.01),
-        ({"error_mode": "fdr"}, 0.01093725),
-    ],  # tests/statistics/test_spending.py
-)
-def test_the_level_follows_from_the_error_mode(rules: dict[str, str], expected: float) -> None:
-    assert level(Rules(**rules), []) == pytest.approx(expected, rel=1e-4)
+    assert len(project.ledger.past("m").uses) == 1
 
 
 def test_another_way_of_drawing_answers_is_another_use(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.records import Registered
+from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.ledger.past_uses import Past, Spend
+from ratchet.components.records import Outcome, Registered, Verdict
 
 
 class Registry:
@@ -29,6 +31,28 @@ class Registry:
     def check_artifact(self, name: str, version: str) -> None:
         if version in self.damaged:
             raise RegistryError(f"version {version} is damaged.")
+
+
+def count_use(ledger: Ledger, model: str, fold: str, challenger: str, incumbent: str, rules: str, items: str = "") -> int:
+    """Count a use of a fold that nothing limits, at a level of 0.01; returns its number among those of the fold."""
+
+    def admit(past: Past) -> Spend:
+        own = past.own(fold, challenger, incumbent, rules)
+        return Spend(own.number if own else 1 + len(past.uses_on({fold})), 0.01)
+
+    spend = ledger.count_use(model, fold, challenger, incumbent, rules, items.split(), admit)
+    assert spend is not None
+    return spend.number
+
+
+def promoting(challenger: str, incumbent: str = "i", fold: str = "") -> Verdict:
+    """A verdict PROMOTE on a challenger; on a fold of its own, unless one is given."""
+    return Verdict(Outcome.PROMOTE, ["r"], challenger, incumbent, fold_digest=fold or f"fold of {challenger}")
+
+
+def uses(ledger: Ledger, model: str, fold: str) -> int:
+    """How many uses of a fold were counted."""
+    return len(ledger.past(model).uses_on({fold}))
 
 
 class FakeClock:

@@ -17,7 +17,7 @@ def ledger() -> Ledger:
 
 
 def judged(ledger: Ledger, outcome: Outcome = Outcome.PROMOTE, incumbent: str = "start", use: int = 1) -> Verdict:
-    verdict = Verdict(outcome, ["reason"], "candidate", incumbent, use=use, rules="rules", data="data")
+    verdict = Verdict(outcome, ["reason"], "candidate", incumbent, use=use, rules="rules", fold_digest="f", data="data")
     ledger.record_verdict("m", verdict.as_json(), verdict.digest, "run")
     return verdict
 
@@ -77,7 +77,5 @@ def test_a_verdict_reached_again_is_approved_under_the_run_that_reached_it_first
 
 def test_a_verdict_that_was_carried_out_is_void(ledger: Ledger) -> None:
     verdict = judged(ledger)
-    promote(
-        ledger, Registry(), "m", expected=0, version="1", weights="candidate", verdict=verdict.digest, run_id="run", fold="f"
-    )
+    promote(ledger, Registry(), "m", verdict, expected=0, version="1", run_id="run")
     assert void(ledger, "m", verdict) == "it was already promoted"

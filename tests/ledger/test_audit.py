@@ -9,6 +9,7 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.audit import check_ledger
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome, Verdict
+from tests.ledger.fakes import count_use
 
 
 @pytest.fixture
@@ -17,10 +18,19 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.db"
     ledger = Ledger(f"sqlite:///{path}")
     for number in (1, 2, 3):
-        use = ledger.count_use("m", "fold", f"c{number}", "i", "rules")
+        use = count_use(ledger, "m", "fold", f"c{number}", "i", "rules")
         figures = {"p_value": 0.5}
         verdict = Verdict(
-            Outcome.REJECT, ["r"], f"c{number}", "i", rules="rules", fold_digest="fold", use=use, evidence="e", figures=figures
+            Outcome.REJECT,
+            ["r"],
+            f"c{number}",
+            "i",
+            rules="rules",
+            fold_digest="fold",
+            use=use,
+            alpha=0.01,
+            evidence="e",
+            figures=figures,
         )
         ledger.record_verdict("m", verdict.as_json(), verdict.digest, f"run{number}")
     return path
@@ -42,6 +52,7 @@ def test_a_verdict_that_was_refused_before_the_count_has_no_use_to_miss(path: Pa
     [
         ("DELETE FROM gate_uses WHERE use = 1", "a use of the sealed fold fold is missing"),
         ("DELETE FROM gate_uses WHERE use = 3", "run run3 counted is missing"),
+        ("UPDATE gate_uses SET alpha = 0 WHERE use = 2", "run run2 counted has another level"),
         (
             "UPDATE verdicts SET record = replace(record, '0.5', '0.001') WHERE run_id = 'run2'",
             "run run2 does not have its hash",

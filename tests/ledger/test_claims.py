@@ -23,7 +23,7 @@ from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.tables import claims, settings_table
-from tests.ledger.fakes import FakeClock
+from tests.ledger.fakes import FakeClock, count_use
 
 VERDICT = {"challenger": "c", "incumbent": "i", "rules": "r", "outcome": "PROMOTE"}
 DAY = 86400.0
@@ -127,7 +127,7 @@ def test_who_was_taken_over_hears_by_whom(ledger: Ledger, world: World) -> None:
     "decide",
     [
         promote,
-        lambda ledger: ledger.count_use("m", "fold", "c", "i", "rules"),
+        lambda ledger: count_use(ledger, "m", "fold", "c", "i", "rules"),
         lambda ledger: ledger.record_verdict("m", VERDICT, "digest", "r"),
         lambda ledger: ledger.retire("m", "fold", "spent"),
         lambda ledger: ledger.begin_run("run", "m", "r"),

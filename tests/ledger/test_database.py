@@ -11,7 +11,7 @@ from ratchet.components.ledger import engine
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import promote
 from ratchet.components.ledger.tables import retired_folds
-from tests.ledger.fakes import Registry
+from tests.ledger.fakes import Registry, count_use, promoting
 
 
 def test_the_database_waits_for_the_disk(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_locked_database_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(RegistryError, match="database is locked"):
-        ledger.count_use("m", "f", "c", "i", "rules")
+        count_use(ledger, "m", "f", "c", "i", "rules")
     holder.close()
 
 
@@ -57,7 +57,7 @@ def test_faults_a_policy_that_schema_3_knew_by_its_weights_is_recognised(tmp_pat
     path = tmp_path / "ledger.db"
     registry = Registry()
     old = Ledger(f"sqlite:///{path}")
-    promote(old, registry, "m", expected=0, version="1", weights="weights", verdict="v1", run_id="r", fold="f1")
+    promote(old, registry, "m", promoting("weights"), expected=0, version="1", run_id="r")
     with sqlite3.connect(path) as connection:
         connection.executescript("UPDATE settings SET value = '3' WHERE key = 'schema'; DROP TABLE policies;")
     ledger = Ledger(f"sqlite:///{path}")
@@ -67,7 +67,7 @@ def test_faults_a_policy_that_schema_3_knew_by_its_weights_is_recognised(tmp_pat
     champion = ledger.champion("m")
     assert champion is not None
     assert (champion.weights, champion.version) == ("policy", "1")
-    row = promote(ledger, registry, "m", expected=1, version="2", weights="next", verdict="v2", run_id="r", fold="f2")
+    row = promote(ledger, registry, "m", promoting("next"), expected=1, version="2", run_id="r")
     assert [one.weights for one in ledger.history("m")] == ["policy", "next"]  # and the chain holds
     assert row.previous == "1"
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from ratchet.components.errors import LedgerUnavailableError, RegistryError
 from ratchet.components.ledger.failures import explained
 from ratchet.components.ledger.ledger import Ledger
+from tests.ledger.fakes import count_use
 
 PLACE = "postgresql+psycopg://me:***@host/db"
 
@@ -98,7 +99,7 @@ def test_a_file_that_is_read_only_is_not_damaged(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named(ledger_of_a_few_pages: Ledger) -> None:
     with pytest.raises(LedgerUnavailableError, match=r"has no space left: database or disk is full\. Free"):
-        ledger_of_a_few_pages.note_items("m", "f", ["x" * 1_000_000])
+        count_use(ledger_of_a_few_pages, "m", "f", "c", "i", "rules", "x" * 1_000_000)
 
 
 @pytest.fixture

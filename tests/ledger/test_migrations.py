@@ -9,8 +9,10 @@ import sqlalchemy as sa
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger import migrations
+from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.migrations import SCHEMA_VERSION, advance
+from ratchet.components.ledger.slots import last_look
 from ratchet.components.ledger.stops import ask_to_stop
 from ratchet.components.ledger.tables import metadata, settings_table
 
@@ -25,8 +27,24 @@ PROMOTION_OF_7 = """
         '9b819cf109150f9e65fb52d4c8e28c8b662af34f69d5bbad85c09dc3bef27b0f');
     INSERT INTO leases VALUES ('m', 'me', 1, 0);
 """
-OF_7 = "ALTER TABLE promotions DROP COLUMN person; ALTER TABLE runs DROP COLUMN roles;"
-OF_6 = "DROP TABLE slots;" + OF_7
+LEASES_OF_8 = """
+    DROP TABLE leases;
+    CREATE TABLE leases (
+        model VARCHAR(64) NOT NULL PRIMARY KEY, holder VARCHAR(64) NOT NULL, token INTEGER NOT NULL, expires FLOAT NOT NULL);
+"""
+OF_8 = (
+    "ALTER TABLE gate_uses DROP COLUMN epoch_use; ALTER TABLE gate_uses DROP COLUMN alpha;"
+    "ALTER TABLE runs DROP COLUMN sequence; ALTER TABLE slots DROP COLUMN sequence;" + LEASES_OF_8
+)
+RUNS_OF_8 = """
+    INSERT INTO runs VALUES ('r1', 'i1', 'm', 'failed', '2026-01-03', NULL, NULL, NULL, NULL);
+    INSERT INTO runs VALUES ('r2', 'i2', 'm', 'failed', '2026-01-01', NULL, NULL, NULL, NULL);
+    INSERT INTO runs VALUES ('r3', 'i3', 'm', 'failed', '2026-01-02', NULL, NULL, NULL, NULL);
+    INSERT INTO slots VALUES ('m', '1', 'r', 'i', NULL, 'promoted', 1, NULL, 'newest', 9, '2026-01-02');
+    INSERT INTO slots VALUES ('m', '2', 'r', 'i', NULL, 'promoted', 1, NULL, 'oldest', 9, '2026-01-01');
+"""
+OF_7 = "ALTER TABLE promotions DROP COLUMN person; ALTER TABLE runs DROP COLUMN roles;" + OF_8
+OF_6 = OF_7 + "DROP TABLE slots;"
 OF_5 = "ALTER TABLE runs DROP COLUMN begun;" + OF_6
 OF_4 = "DROP TABLE stops;" + OF_5
 BECAME = {
@@ -36,6 +54,7 @@ BECAME = {
     5: OF_5,
     6: OF_6,
     7: OF_7,
+    8: OF_8,
 }
 
 
@@ -111,6 +130,23 @@ def test_promotions_of_an_earlier_ledger_stay_and_the_next_has_a_person(file: Pa
     ledger = Ledger(f"sqlite:///{file}")
     ledger.promote("m", Promotion(2, "2", "1", "w2", "override", None, "why", "r2", "then", person="ann"), token=1)
     assert [(one.version, one.person) for one in ledger.history("m")] == [("1", None), ("2", "ann")]
+
+
+def test_runs_and_slots_of_an_earlier_ledger_are_in_the_order_of_their_times(file: Path) -> None:
+    written_by(8, file)
+    script(file, RUNS_OF_8)
+    ledger = Ledger(f"sqlite:///{file}")
+    assert [row["run_id"] for row in ledger.latest_runs()] == ["r1", "r3", "r2"]
+    assert last_look(ledger, "m") == ("newest", 9)
+    ledger.begin_run("i4", "m", "r4")
+    assert ledger.latest_runs(1)[0]["run_id"] == "r4"
+
+
+def test_a_lease_of_an_earlier_ledger_is_free_and_its_token_stays(file: Path) -> None:
+    written_by(8, file)
+    script(file, "INSERT INTO leases VALUES ('m', 'me', 6, 1e12)")
+    with promotion_lease(Ledger(f"sqlite:///{file}"), "m") as token:
+        assert token == 7
 
 
 def test_faults_a_ledger_of_a_later_release_is_left_as_it_is(file: Path) -> None:

@@ -6,7 +6,7 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.overrides import override, rollback
 from ratchet.components.ledger.promotion import promote, reconcile
-from tests.ledger.fakes import Registry
+from tests.ledger.fakes import Registry, promoting
 
 
 @pytest.fixture
@@ -19,9 +19,7 @@ def ledger() -> Ledger:
 def registry(ledger: Ledger) -> Registry:
     registry = Registry()
     for n in (1, 2, 3):
-        promote(
-            ledger, registry, "m", expected=n - 1, version=str(n), weights=f"w{n}", verdict=f"v{n}", run_id="r", fold=f"f{n}"
-        )
+        promote(ledger, registry, "m", promoting(f"w{n}"), expected=n - 1, version=str(n), run_id="r")
     return registry
 
 
@@ -40,7 +38,7 @@ def test_a_second_rollback_goes_one_further_back(ledger: Ledger, registry: Regis
 
 def test_after_a_rollback_and_a_promotion_the_rolled_back_one_is_passed_over(ledger: Ledger, registry: Registry) -> None:
     rollback(ledger, registry, "m", None, None, "ann")  # 3 -> 2
-    promote(ledger, registry, "m", expected=4, version="4", weights="w4", verdict="v4", run_id="r", fold="f4")
+    promote(ledger, registry, "m", promoting("w4"), expected=4, version="4", run_id="r")
     assert rollback(ledger, registry, "m", None, None, "ann").version == "2"
 
 

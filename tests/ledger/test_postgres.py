@@ -14,7 +14,9 @@ from ratchet.components.ledger import database, engine
 from ratchet.components.ledger.claims import acquired
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.migrations import MIGRATIONS, SCHEMA_VERSION
+from ratchet.components.ledger.past_uses import Past, Spend
 from ratchet.components.ledger.tables import metadata, settings_table
+from tests.ledger.fakes import count_use, uses
 from tests.ledger.test_migrations import BECAME
 from tests.postgres import Postgres
 
@@ -56,13 +58,24 @@ def test_several_processes_create_one_ledger(database_url: str) -> None:
 
 
 def test_uses_that_are_counted_at_once_have_numbers_of_their_own(database_url: str) -> None:
-    uses = together(database_url, lambda ledger, number: ledger.count_use("m", "f", f"c{number}", "i", "rules"))
-    assert sorted(uses) == list(range(1, PROCESSES + 1))
+    numbers = together(database_url, lambda ledger, number: count_use(ledger, "m", "f", f"c{number}", "i", "rules"))
+    assert sorted(numbers) == list(range(1, PROCESSES + 1))
+
+
+def test_of_uses_that_are_counted_at_once_no_more_are_admitted_than_are_left(database_url: str) -> None:
+    def count(ledger: Ledger, number: int) -> Spend | None:
+        def admit(past: Past) -> Spend | None:
+            return Spend(len(past.uses) + 1, 0.01) if len(past.uses) < 2 else None
+
+        return ledger.count_use("m", f"f{number % 2}", f"c{number}", "i", "rules", ["a"], admit)
+
+    admitted = [spend for spend in together(database_url, count) if spend is not None]
+    assert sorted(admitted) == [(1, 0.01), (2, 0.01)]
 
 
 def test_one_use_that_is_counted_at_once_is_counted_once(database_url: str) -> None:
-    assert together(database_url, lambda ledger, _: ledger.count_use("m", "f", "c", "i", "rules")) == [1] * PROCESSES
-    assert Ledger(database_url).uses("m", "f") == 1
+    assert together(database_url, lambda ledger, _: count_use(ledger, "m", "f", "c", "i", "rules")) == [1] * PROCESSES
+    assert uses(Ledger(database_url), "m", "f") == 1
 
 
 def test_of_racing_claims_exactly_one_wins(database_url: str) -> None:
@@ -78,7 +91,7 @@ def test_of_racing_claims_exactly_one_wins(database_url: str) -> None:
 
 def test_of_racing_promotions_exactly_one_wins(database_url: str) -> None:
     with Ledger(database_url).transaction() as connection:
-        connection.exec_driver_sql("INSERT INTO leases VALUES ('m', 'me', 1, 0)")
+        connection.exec_driver_sql("INSERT INTO leases VALUES ('m', 1, false, 'me', 120)")
 
     def promote(ledger: Ledger, number: int) -> Promotion:
         row = Promotion(1, str(number), None, f"w{number}", "gate", f"v{number}", None, "r", "")
@@ -91,8 +104,8 @@ def test_of_racing_promotions_exactly_one_wins(database_url: str) -> None:
 
 def test_a_server_whose_transactions_are_serializable_fails_none(postgres: Postgres, database_url: str) -> None:
     postgres.execute(f"ALTER DATABASE {name_of(database_url)} SET default_transaction_isolation = 'serializable'".encode())
-    uses = together(database_url, lambda ledger, number: ledger.count_use("m", "f", f"c{number}", "i", "rules"))
-    assert sorted(uses) == list(range(1, PROCESSES + 1))
+    numbers = together(database_url, lambda ledger, number: count_use(ledger, "m", "f", f"c{number}", "i", "rules"))
+    assert sorted(numbers) == list(range(1, PROCESSES + 1))
 
 
 def test_a_process_that_is_paused_in_a_transaction_loses_it_and_stops_nobody(
@@ -103,9 +116,9 @@ def test_a_process_that_is_paused_in_a_transaction_loses_it_and_stops_nobody(
 
     def pause() -> None:
         with paused.transaction() as connection:
-            connection.exec_driver_sql("INSERT INTO leases VALUES ('m', 'paused', 1, 0)")
-            assert other.uses("m", "f") == 0  # after that second
-            connection.exec_driver_sql("INSERT INTO leases VALUES ('n', 'paused', 1, 0)")
+            connection.exec_driver_sql("INSERT INTO leases VALUES ('m', 1, false, 'paused', 120)")
+            assert uses(other, "m", "f") == 0  # after that second
+            connection.exec_driver_sql("INSERT INTO leases VALUES ('n', 1, false, 'paused', 120)")
 
     with pytest.raises(LedgerUnavailableError, match="idle-in-transaction"):
         pause()
@@ -118,7 +131,7 @@ def test_who_waits_too_long_for_its_turn_is_told(database_url: str, monkeypatch:
     monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.0)
     holder, other = Ledger(database_url), Ledger(database_url)
     with holder.transaction(), pytest.raises(LedgerUnavailableError, match="is locked by another process: canceling statement"):
-        other.uses("m", "f")
+        uses(other, "m", "f")
 
 
 # Restarts

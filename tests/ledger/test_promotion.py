@@ -1,14 +1,15 @@
 """Promotion and its reconciliation, against a registry that is a dictionary."""
 
 import contextlib
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import promote, reconcile
-from tests.ledger.fakes import Died, FakeClock, Mortal, Registry, Steps
+from ratchet.components.records import Outcome
+from tests.ledger.fakes import Died, FakeClock, Mortal, Registry, Steps, promoting
 
 
 @pytest.fixture
@@ -22,10 +23,7 @@ def registry() -> Registry:
 
 
 def do_promote(ledger: Ledger, registry: Registry, version: str, expected: int) -> None:
-    promote(
-        ledger, registry, "m", expected=expected, version=version, weights=version, verdict=f"v{version}", run_id="r",
-        fold=f"f{version}",
-    )  # fmt: skip
+    promote(ledger, registry, "m", promoting(version), expected=expected, version=version, run_id="r")
 
 
 def test_nothing_is_to_be_reconciled_before_the_first_champion(ledger: Ledger, registry: Registry) -> None:
@@ -38,8 +36,21 @@ def test_the_alias_follows_the_ledger(ledger: Ledger, registry: Registry) -> Non
 
 
 def test_a_promotion_that_was_approved_says_by_whom(ledger: Ledger, registry: Registry) -> None:
-    options: Any = {"expected": 0, "version": "3", "weights": "w", "verdict": "v", "run_id": "r", "fold": "f"}
-    assert promote(ledger, registry, "m", **options, approved_by="ann").decided == "gate (approved by ann)"
+    row = promote(ledger, registry, "m", promoting("w"), expected=0, version="3", run_id="r", approved_by="ann")
+    assert row.decided == "gate (approved by ann)"
+
+
+def test_a_promotion_is_of_the_verdicts_policy_and_retires_its_fold(ledger: Ledger, registry: Registry) -> None:
+    verdict = promoting("w", fold="f")
+    row = promote(ledger, registry, "m", verdict, expected=0, version="3", run_id="r")
+    assert (row.weights, row.verdict, ledger.retired("m")) == ("w", verdict.digest, {"f": "promoted"})
+
+
+def test_a_verdict_that_does_not_say_so_promotes_nothing(ledger: Ledger, registry: Registry) -> None:
+    for verdict in (replace(promoting("w"), outcome=Outcome.REJECT), replace(promoting("w"), fold_digest=None)):
+        with pytest.raises(AssertionError):
+            promote(ledger, registry, "m", verdict, expected=0, version="3", run_id="r")
+    assert ledger.history("m") == []
 
 
 def test_a_crash_before_the_alias_moved_is_made_good(ledger: Ledger, registry: Registry) -> None:

@@ -1,8 +1,8 @@
 """Schedulers that race, crash, pause and lose replies, under a seeded simulator that owns their interleaving and their clock.
 
 Every call of the ledger and of the registry is an instant at which another process may run, this one may die, sleep past
-its lease, or fail to hear that its call was carried out; the clock may jump by a day. Whatever happens: promotions form one
-chain, each was won against the champion before it, and the alias ends where the ledger says.
+its lease, or fail to hear that its call was carried out; the clocks of machines differ by days. Whatever happens: promotions
+form one chain, each was won against the champion before it, and the alias ends where the ledger says.
 """
 
 import random
@@ -17,7 +17,7 @@ import pytest
 from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import promote, reconcile
-from tests.ledger.fakes import Died, FakeClock, Registry
+from tests.ledger.fakes import Died, FakeClock, Registry, promoting
 
 SCHEDULERS, RESTARTS = 3, 5
 DAY = 86400.0
@@ -56,17 +56,23 @@ class Simulation:
             self.clock.sleep(1000)
             for _ in range(self.draws.randrange(40)):
                 self.hub.switch()
-        elif luck < 0.045:
-            self.clock.now += self.draws.choice([-DAY, DAY])
 
-    def part(self, what: Any) -> Any:
-        """A ledger or registry as one process sees it."""
-        return _Part(self, what)
+    def part(self, what: Any, skew: float = 0.0) -> Any:
+        """A ledger or registry as one process sees it, by a clock of its own."""
+        return _Part(self, what, skew)
+
+
+class _Clock:
+    def __init__(self, simulation: Simulation, skew: float) -> None:
+        self.simulation, self.skew, self.sleep = simulation, skew, simulation.sleep
+
+    def time(self) -> float:
+        return self.simulation.time() + self.skew
 
 
 class _Part:
-    def __init__(self, simulation: Simulation, what: Any) -> None:
-        self._simulation, self._what = simulation, what
+    def __init__(self, simulation: Simulation, what: Any, skew: float) -> None:
+        self._simulation, self._what, self.clock = simulation, what, _Clock(simulation, skew)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._what, name)
@@ -86,18 +92,16 @@ class _Part:
 
 def scheduler(world: Simulation, quality: int) -> None:
     """A process that trains one challenger, and judges it against whoever is champion until it has won or lost."""
-    ledger, registry, version = world.part(world.ledger), world.part(world.registry), str(quality)
+    skew = (quality % 3 - 1) * DAY
+    ledger, registry, version = world.part(world.ledger, skew), world.part(world.registry), str(quality)
     while True:
         champion = reconcile(ledger, registry, "m")
         if champion is not None and int(champion.version) >= quality:
             return
         expected = champion.sequence if champion else 0
-        verdict = f"{version} beats {champion.version if champion else 'none'}"
+        verdict = promoting(version, champion.version if champion else "none")
         try:
-            promote(
-                ledger, registry, "m", expected=expected, version=version, weights=f"w{version}", verdict=verdict, run_id="r",
-                fold=f"f{version}",
-            )  # fmt: skip
+            promote(ledger, registry, "m", verdict, expected=expected, version=version, run_id="r")
             return
         except StaleChampionError:
             world.events["judged again"] += 1
@@ -137,7 +141,7 @@ def check(seed: int) -> Counter[str]:
     assert versions == sorted(set(versions)), f"seed {seed}: a worse version, or one twice: {versions}"
     for row, before in zip(history, [None, *history], strict=False):
         assert row.previous == (before.version if before else None), f"seed {seed}"
-        assert row.verdict == f"{row.version} beats {before.version if before else 'none'}", f"seed {seed}"
+        assert row.verdict == promoting(row.version, before.version if before else "none").digest, f"seed {seed}"
     assert world.registry.alias("m", "champion") == (history[-1].version if history else None), f"seed {seed}"
     assert world.alarms == [], f"seed {seed}: nobody moved anything by hand"
     return world.events

@@ -1,5 +1,7 @@
 """A run stays open until it reaches its end."""
 
+import itertools
+
 import pytest
 
 from ratchet.components.ledger import runs
@@ -48,16 +50,42 @@ def test_a_run_that_broke_off_is_still_open(ledger: Ledger, status: str) -> None
     assert ledger.latest_runs()[0]["status"] == status
 
 
-def test_the_roles_are_those_of_the_newest_run_of_the_model(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter(["2026-01-03", "2026-01-01", "2026-01-04", "2026-01-05"])
-    monkeypatch.setattr(runs, "now", lambda: next(times))
+@pytest.fixture
+def clocks_run_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run begins on a machine whose clock is a day behind the one before."""
+    days = itertools.count(28, -1)
+    monkeypatch.setattr(runs, "now", lambda: f"2026-01-{next(days):02}")
+
+
+@pytest.mark.usefixtures("clocks_run_backwards")
+def test_the_roles_are_those_of_the_newest_run_of_the_model_whatever_clocks_say(ledger: Ledger) -> None:
     assert ledger.roles("m") == {}
-    ledger.begin_run("i1", "m", "r1", {"promote": ["ann"], "stop": []})
-    ledger.begin_run("i2", "m", "r2", {"promote": ["bob"]})  # which began before it
+    ledger.begin_run("i1", "m", "r1", {"promote": ["bob"]})
+    ledger.begin_run("i2", "m", "r2", {"promote": ["ann"], "stop": []})
     ledger.begin_run("i3", "other", "r3", {"promote": ["eve"]})
     assert ledger.roles("m") == {"promote": ["ann"], "stop": []}
     ledger.begin_run("i4", "m", "r4", {})
     assert ledger.roles("m") == {}
+
+
+@pytest.mark.usefixtures("clocks_run_backwards")
+def test_runs_are_in_the_order_in_which_they_were_recorded_whatever_clocks_say(ledger: Ledger) -> None:
+    for number in (1, 2, 3):
+        ledger.begin_run(f"i{number}", "m", f"r{number}")
+    assert [row["run_id"] for row in ledger.latest_runs(2)] == ["r3", "r2"]
+    assert [row["run_id"] for row in ledger.running_runs()] == ["r3", "r2", "r1"]
+    ledger.begin_run("i1", "m", "r1")  # resumed
+    assert [row["run_id"] for row in ledger.latest_runs()] == ["r1", "r3", "r2"]
+
+
+@pytest.mark.usefixtures("clocks_run_backwards")
+def test_the_first_run_that_made_a_stage_or_was_refused_by_it_is_the_first_recorded_whatever_clocks_say(ledger: Ledger) -> None:
+    for number in (1, 2):
+        ledger.begin_run(f"i{number}", "m", f"r{number}")
+        stages = [{"name": "reward", "key": "k", "cached": False, "seconds": float(number)}]
+        ledger.finish_run(f"i{number}", {"status": "reward_refused", "stages": stages})
+    assert ledger.run_refused_by("m", "reward", "k") == "r1"
+    assert ledger.makers() == {("reward", "k"): ("r1", 1.0)}
 
 
 def test_the_first_run_that_a_reward_refused_is_found_by_the_rewards_stage(ledger: Ledger) -> None:

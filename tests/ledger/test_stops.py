@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.ledger import claims
+from ratchet.components.ledger import claims, runs
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.stops import ask_to_stop, model_of, wait_for_end
@@ -70,6 +70,20 @@ def test_waiting_ends_with_the_claim_and_says_how_the_run_ended(clocked: Ledger)
             claim._release()
 
     clocked.clock.sleep = sleep  # type: ignore[method-assign]
+    assert wait_for_end(clocked, request, clocked.clock.time) == "stopped"
+
+
+def test_the_end_that_is_said_is_that_of_the_newest_run_whatever_clocks_say(
+    clocked: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = itertools.count(28, -1)
+    monkeypatch.setattr(runs, "now", lambda: f"2026-01-{next(days):02}")
+    begun(clocked)._release()
+    clocked.finish_run("identity", {"status": "refused"})
+    claim = begun(clocked, run_id="def")
+    request = ask_to_stop(clocked, "def", "ann")
+    clocked.break_run("identity", "stopped")
+    claim._release()
     assert wait_for_end(clocked, request, clocked.clock.time) == "stopped"
 
 

@@ -26,6 +26,7 @@ from ratchet.components.run.locks import BUSY
 from ratchet.components.run.project import Project as OpenProject
 from ratchet.components.run.retention import DAY_SECONDS, Item
 from ratchet.components.store import Store
+from tests.ledger.fakes import count_use
 from tests.ledger.registries import FakeVersions
 from tests.places import MICRO
 from tests.provenance.records import lineage
@@ -149,7 +150,7 @@ def test_rows_of_a_sealed_verdict_stay_until_its_fold_is_retired(project: Projec
     pair = {"challenger": "c", "incumbent": "i"}
     rows, dev = project.stage("sealed", "a", pair), project.stage("evaluate", "b", pair)
     other = project.stage("sealed", "c", {"challenger": "x", "incumbent": "y"})
-    project.ledger.count_use("micro", "fold", "c", "i", "rules")
+    count_use(project.ledger, "micro", "fold", "c", "i", "rules")
     assert project.leaves() == {other}
     project.ledger.retire("micro", "fold", "spent")
     assert project.leaves() == {rows, dev, other}
@@ -168,7 +169,7 @@ def test_the_data_of_a_sealed_verdict_stay(project: Project) -> None:
     verdict = {"challenger": "c", "incumbent": "i", "rules": "rules", "outcome": "REJECT"}
     project.ledger.record_verdict("micro", verdict, "digest", "r1")
     assert project.leaves() == {data}
-    project.ledger.count_use("micro", "fold", "c", "i", "rules")
+    count_use(project.ledger, "micro", "fold", "c", "i", "rules")
     assert project.leaves() == set()
 
 

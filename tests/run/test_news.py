@@ -1,5 +1,6 @@
 """Whether a slot has anything to train on: new data, new rows, or enough for the gate."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,16 @@ def test_enough_is_what_the_gates_own_power_says(tmp_path: Path, effect: float, 
     assert found is None if enough else found is not None and "sealed items can detect a gain of" in found
 
 
-def test_the_last_look_is_the_newest_whose_work_was_done(project: Project) -> None:
-    claim = claim_of(project)
+def test_the_last_look_is_that_of_the_work_that_was_done_last_whatever_its_slot_and_the_clocks(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, days = claim_of(project), itertools.count(28, -1)
+    monkeypatch.setattr(slots, "now", lambda: f"2026-01-{next(days):02}")
     for slot, look, status in (
-        ("1", Look("a", 1), "refused"),
-        ("2", Look("b", 2), slots.KILLED),
-        ("0", Look("c", 3), "promoted"),
+        ("1", Look("a", 1), "promoted"),
+        ("0", Look("b", 2), "refused"),
+        ("2", Look("c", 3), slots.KILLED),
     ):
         slots.leave(project.ledger, slots.take(project.ledger, Slot("micro", slot, "r"), claim.run, None, look), status)
-    assert slots.last_look(project.ledger, "micro") == Look("a", 1)
+    assert slots.last_look(project.ledger, "micro") == Look("b", 2)
     assert slots.last_look(project.ledger, "another") is None

@@ -82,9 +82,8 @@ def test_a_run_that_was_taken_over_promotes_nothing(
         run(f"name={name}", *SMALL)
     assert ledger().history(name) == []
     assert "champion" not in aliases(name)
-    assert len(ledger().items_of_folds(name)) == (function != "publish_candidate")  # as far as it came
-    uses = sum(ledger().uses(name, fold) for fold in ledger().items_of_folds(name))
-    assert uses == (function in ("sealed_evaluation", "promote"))
+    past = ledger().past(name)  # as far as it came
+    assert len(past.items) == len(past.uses) == (function in ("sealed_evaluation", "promote"))
     assert len(ledger().verdicts(name)) == (function == "promote")
     assert status(name) == "running"  # it is the other's by now, and is not marked failed under its hands
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ratchet.components.ledger.claims import uptime
+from ratchet.components.ledger.clock import uptime
 from ratchet.components.report.run import dev_rows
 from ratchet.components.run.all_runs import INDEX
 from ratchet.components.run.checkpoints import described, unregistered

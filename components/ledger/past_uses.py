@@ -1,0 +1,85 @@
+"""What a model's sealed folds were used for, read in one transaction: what the next use depends on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from ratchet.components.ledger.tables import fold_items, gate_uses, retired_folds, verdicts
+
+
+class Spend(NamedTuple):
+    """What a use takes from the epoch of its items, which several versions of a fold may share."""
+
+    number: int  # of the use in the epoch, from 1
+    alpha: float  # level of its test
+
+
+class Use(NamedTuple):
+    """A use of a sealed fold. All but the last two are digests."""
+
+    fold: str
+    challenger: str
+    incumbent: str
+    rules: str
+    number: int  # in the epoch; of a use in schema 8, that of its fold's version
+    alpha: float | None  # None of a use in schema 8 that has no verdict
+
+
+@dataclass(frozen=True)
+class Past:
+    """The past uses of a model's sealed folds."""
+
+    retired: Mapping[str, str]  # fold digest -> why
+    items: Mapping[str, frozenset[str]]  # fold digest -> the items that were judged
+    uses: Sequence[Use]  # in the order in which they were counted
+    records: Sequence[Mapping[str, Any]]  # of verdicts for which sealed rows were scored, oldest first
+
+    @cached_property
+    def published(self) -> frozenset[str]:
+        """Items of retired folds."""
+        return frozenset().union(*(self.items[digest] for digest in self.retired if digest in self.items))
+
+    def own(self, fold: str, challenger: str, incumbent: str, rules: str) -> Use | None:
+        """The use of a fold that was counted for these two by these rules."""
+        return next((use for use in self.uses if use[:4] == (fold, challenger, incumbent, rules)), None)
+
+    def sharing(self, digest: str, items: Sequence[str]) -> set[str]:
+        """The fold itself and the unretired folds of other versions that share an item with it."""
+        others = {d: theirs for d, theirs in self.items.items() if d not in self.retired}
+        return {other for other, theirs in others.items() if not theirs.isdisjoint(items)} | {digest}
+
+    def uses_on(self, folds: set[str]) -> list[Use]:
+        return [use for use in self.uses if use.fold in folds]
+
+    def records_on(self, folds: set[str]) -> list[Mapping[str, Any]]:
+        return [record for record in self.records if record["fold_digest"] in folds]
+
+
+def read_past(connection: sa.Connection, model: str) -> Past:
+    """The past of a model, as a transaction sees it."""
+
+    def rows(table: sa.Table) -> Sequence[sa.RowMapping]:
+        return connection.execute(sa.select(table).where(table.c.model == model)).mappings().all()
+
+    retired = {row["fold_digest"]: row["reason"] for row in rows(retired_folds)}
+    items = {row["fold_digest"]: frozenset(row["item_ids"].split()) for row in rows(fold_items)}
+    reached = [json.loads(row["record"]) for row in sorted(rows(verdicts), key=lambda row: row["id"])]
+    records = [record for record in reached if record.get("evidence")]
+    levels = {_whose(record): record.get("alpha") for record in records}
+    uses = [_use(row, levels) for row in sorted(rows(gate_uses), key=lambda row: row["id"])]
+    return Past(retired, items, uses, records)
+
+
+def _whose(row: Any) -> tuple[str, str, str, str]:
+    return row["fold_digest"], row["challenger"], row["incumbent"], row["rules"]
+
+
+def _use(row: sa.RowMapping, levels: Mapping[tuple[str, str, str, str], float | None]) -> Use:
+    whose = _whose(row)
+    if row["alpha"] is None:
+        return Use(*whose, row["use"], levels.get(whose))
+    return Use(*whose, row["epoch_use"], row["alpha"])
