@@ -22,7 +22,7 @@ DELIMITERS = ";\t|,"
 SAVED = ("dataset_dict.json", "state.json")  # what ``save_to_disk`` of the library datasets writes into a folder
 
 
-def parse_json_lines(path: Path, limit: int | None) -> Iterator[Record]:
+def parse_json_lines(path: Path) -> Iterator[Record]:
     """(1-based line number, object) of a JSONL file. A byte order mark, CRLF and blank lines are not part of the rows.
 
     Raises:
@@ -34,8 +34,6 @@ def parse_json_lines(path: Path, limit: int | None) -> Iterator[Record]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-                if limit is not None and number > limit:
-                    return
                 if len(line) > MAX_LINE_BYTES:
                     raise DataError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes. Is this JSONL? Split it.")
                 if line.strip():

@@ -124,7 +124,7 @@ def _answering(data: Data, source: Records, needed: bool) -> Callable[[Mapping[s
 
 def _pair_rows(data: Data, source: JsonLines, path: str, fields: Fields) -> Iterator[Row]:
     ask = _asking(data)
-    for number, record in parse_json_lines(Path(path), None):
+    for number, record in parse_json_lines(Path(path)):
         row = raw_row(record, source, ask(record, path, number))
         fields.note(record, row)
         yield {"file": path, "row": number, **row, "shape": PAIR}
@@ -173,7 +173,7 @@ def _records(source: FileSource, seed: int) -> Iterator[tuple[str, Record]]:
     elif isinstance(source, Folder | HubDataset):
         yield from _folder_records(source, path)
     elif isinstance(source, ChatLogs):
-        records = parse_json_lines(path, None)
+        records = parse_json_lines(path)
         yield from ((source.path, (number, of_log(source.path, number, record))) for number, record in records)
     else:
         delimiter = source.delimiter if isinstance(source, Csv) else ","
@@ -196,7 +196,7 @@ def _file_records(path: Path, kind: str, delimiter: str) -> Iterator[Record]:
         return read_parquet(path)
     if kind == "csv":
         return read_csv(path, delimiter)
-    return parse_json_lines(path, None)
+    return parse_json_lines(path)
 
 
 def _word_problem_rows(data: Data, source: WordProblems) -> Iterator[Row]:

@@ -44,8 +44,7 @@ def evaluate_items(
     max_new_tokens: int,
     temperature: float,
     samples: int = 1,
-    reference: Reference | None = None,
-    measuring: Measuring | None = None,
+    measuring: Measuring = Measuring(),
 ) -> list[ItemResult]:
     """Sample completions of each item and grade them; item by item, sample by sample.
 
@@ -54,9 +53,7 @@ def evaluate_items(
     Args:
         temperature: 0 is greedy.
         samples: completions per item.
-        reference: shorthand for a ``measuring`` with only a reference.
     """
-    measuring = measuring or Measuring(reference)
     prompts = [policy.encode_row(row) for row in rows]
     items = [int(row["id"], 16) for row in rows]
     settings = SamplingSettings(samples, max_new_tokens, temperature)

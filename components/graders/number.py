@@ -213,12 +213,6 @@ def _in_braces(text: str) -> str:
     return ""
 
 
-def is_correct(completion: str, answer: str, strict: bool = True, last_number: bool = True) -> bool:
-    """Whether a completion's final number equals the reference answer's."""
-    expected = reference_number(answer)
-    return expected is not None and final_number(completion, strict, last_number) == expected
-
-
 def grade_numbers(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
     """The grades of the strict form, as a reward function."""
     return [grade_number(completion, row.get("answer")) for completion, row in zip(completions, rows, strict=True)]

@@ -4,7 +4,6 @@ A template that reads what the completion lacks, such as ``sample.output_json`` 
 lacks is a fault.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from ratchet.components.errors import RecipeError
 from ratchet.components.formula import parse_formula
 from ratchet.components.graders import protocols
+from ratchet.components.graders.json_files import read_json_file
 from ratchet.components.graders.multi import Combined
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.graders.spaces import filled
@@ -23,7 +23,6 @@ from ratchet.components.graders.worker.function import Worker
 from ratchet.components.recipe import Limits, OpenAIGrader, OpenAIMulti, OpenAIPython, StringCheck
 from ratchet.components.templates import parse_template
 
-LARGEST_FILE = 1_000_000  # bytes
 GRADER: TypeAdapter[OpenAIGrader] = TypeAdapter(OpenAIGrader)
 
 _CHECKS: dict[str, Callable[[str, str], bool]] = {
@@ -41,7 +40,7 @@ def read_grader(source: str | Mapping[str, Any], root: Path) -> OpenAIGrader:
         RecipeError: naming the file and the key.
     """
     name = source if isinstance(source, str) else "the grader"
-    values = _file(root / source) if isinstance(source, str) else source
+    values = read_json_file(root / source, "Give a grader's JSON file.") if isinstance(source, str) else source
     try:
         return GRADER.validate_python(values)
     except ValidationError as error:
@@ -50,19 +49,6 @@ def read_grader(source: str | Mapping[str, Any], root: Path) -> OpenAIGrader:
             for one in error.errors()
         ]
         raise RecipeError("\n".join([f"{name} is not a grader that Ratchet can run:", *lines])) from error
-
-
-def _explained(place: Sequence[str | int], message: str) -> str:
-    return f"  {'.'.join(map(str, place)) or 'grader'}: {message.removeprefix('Value error, ')}"
-
-
-def _file(path: Path) -> Any:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise RecipeError(f"{path} is larger than {LARGEST_FILE} bytes. Give a grader's JSON file.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{path} cannot be read as JSON: {error}. Give a grader's JSON file.") from error
 
 
 def openai_function(

@@ -4,17 +4,15 @@ import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from ratchet.components.errors import RecipeError
 from ratchet.components.graders.faults import FaultError
+from ratchet.components.graders.json_files import read_json_file
 from ratchet.components.graders.json_schema import SECONDS, validator_of
 from ratchet.components.graders.json_text import parse_json
 from ratchet.components.user_sources import project_root
 
 KEY = "task.response.json_schema"
-LARGEST_FILE = 1_000_000  # bytes
 KEPT = 4096  # parsed completions: the graders of a batch see the same ones
 
 
@@ -26,19 +24,14 @@ def schema_text(given: str | Mapping[str, Any] | None) -> str | None:
     """
     if given is None:
         return None
-    document = _read(project_root() / given) if isinstance(given, str) else given
+    document = (
+        read_json_file(project_root() / given, "Give the JSON file of a schema.", f"{KEY}: ")
+        if isinstance(given, str)
+        else given
+    )
     text = json.dumps(document, sort_keys=True)
     _validator(text, f"{KEY}: {given}" if isinstance(given, str) else KEY)
     return text
-
-
-def _read(path: Path) -> Any:
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise RecipeError(f"{KEY}: {path} is larger than {LARGEST_FILE} bytes. Give a JSON Schema.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{KEY}: {path} cannot be read as JSON: {error}. Give the JSON file of a schema.") from error
 
 
 def sample_of(completion: str, schema: str | None = None) -> dict[str, Any]:

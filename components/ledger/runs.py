@@ -129,7 +129,7 @@ class Runs(Database):
         with self.transaction() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def latest_runs(self, limit: int = 10) -> list[dict[str, Any]]:
+    def latest_runs(self, limit: int | None = 10) -> list[dict[str, Any]]:
         """The newest runs first."""
         with self.transaction() as connection:
             query = sa.select(runs).order_by(runs.c.sequence.desc()).limit(limit)

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from ratchet.components.run.project import Project
 
 SEALED = ("sealed", "evaluate")  # rows by item that publication and replay of a sealed verdict need
-ALL = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Cleanup:
 
     @cached_property
     def _rows(self) -> list[dict[str, str]]:
-        return self.ledger.latest_runs(ALL)
+        return self.ledger.latest_runs(None)
 
     @property
     def _champions(self) -> set[str]:

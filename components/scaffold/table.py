@@ -125,7 +125,7 @@ def _records(path: Path, source: dict[str, str]) -> Iterator[Record]:
         return read_parquet(path)
     if source["kind"] == "csv":
         return read_csv(path, source["delimiter"])
-    return parse_json_lines(path, None)
+    return parse_json_lines(path)
 
 
 def _size(path: Path, kind: str, rows: list[dict[str, Any]]) -> int:

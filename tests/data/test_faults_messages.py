@@ -126,7 +126,7 @@ ROWS = [{"question": "2 + 3?", "answer": "#### 5"}, {"question": "2 + 4?", "answ
 def test_a_json_array_is_called_one(tmp_path: Path, indent: int | None, mark: str) -> None:
     path = tmp_path / "my rows.json"
     path.write_text(mark + json.dumps(ROWS, indent=indent), encoding="utf-8")
-    found = message(lambda: list(parse_json_lines(path, None)))
+    found = message(lambda: list(parse_json_lines(path)))
     assert found.startswith(f"{path}, line {2 if mark == chr(10) else 1}: a JSON array, but JSONL has one object per line.")
     assert found.endswith(f"Convert it: jq -c '.[]' '{path}' > rows.jsonl")
 
@@ -142,7 +142,7 @@ def test_a_json_array_is_called_one(tmp_path: Path, indent: int | None, mark: st
 def test_an_array_of_values_is_given_names(tmp_path: Path, text: str, expression: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text(text)
-    assert message(lambda: list(parse_json_lines(path, None))).endswith(f"jq -c '{expression}' {path} > rows.jsonl")
+    assert message(lambda: list(parse_json_lines(path))).endswith(f"jq -c '{expression}' {path} > rows.jsonl")
 
 
 PRETTY = [json.dumps(ROWS[0], indent=2), '{"rows": [\n{}]}', '{"a": 1,\n"b": 2}', '{"a":\n1}', '{"a": 1\n}']
@@ -151,7 +151,7 @@ PRETTY = [json.dumps(ROWS[0], indent=2), '{"rows": [\n{}]}', '{"a": 1,\n"b": 2}'
 @pytest.mark.parametrize("text", PRETTY)
 def test_pretty_printed_json_is_called_that(tmp_path: Path, text: str) -> None:
     (tmp_path / "rows.json").write_text(text)
-    found = message(lambda: list(parse_json_lines(tmp_path / "rows.json", None)))
+    found = message(lambda: list(parse_json_lines(tmp_path / "rows.json")))
     assert "line 1: an object that does not end on its line, as in pretty-printed JSON" in found
     assert "jq -c . " in found
 
@@ -159,7 +159,7 @@ def test_pretty_printed_json_is_called_that(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("line", ['{"question": "2 +', '{"question": "q",}', "{'question': 'q'}", "question"])
 def test_a_malformed_first_line_is_still_called_that(tmp_path: Path, line: str) -> None:
     (tmp_path / "rows.jsonl").write_text(f'{line}\n{{"question": "q"}}\n')
-    assert "line 1: not a JSON object" in message(lambda: list(parse_json_lines(tmp_path / "rows.jsonl", None)))
+    assert "line 1: not a JSON object" in message(lambda: list(parse_json_lines(tmp_path / "rows.jsonl")))
 
 
 @pytest.mark.parametrize(("written", "read"), [(";", ","), ("\t", ","), ("|", ","), (",", "\t"), (";", "\t")])

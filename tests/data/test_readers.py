@@ -199,11 +199,11 @@ def test_a_file_that_is_not_there_is_named_with_the_key_to_correct(tmp_path: Pat
 
 def test_a_folder_is_no_file_of_lines(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Is a directory"):
-        list(parse_json_lines(tmp_path, None))
+        list(parse_json_lines(tmp_path))
 
 
 def test_a_line_without_end_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "MAX_LINE_BYTES", 10)
     (tmp_path / "source.jsonl").write_bytes(b'{"a": 1}\n' + b" " * 11)
     with pytest.raises(DataError, match="line 2: longer than 10 bytes"):
-        list(parse_json_lines(tmp_path / "source.jsonl", None))
+        list(parse_json_lines(tmp_path / "source.jsonl"))

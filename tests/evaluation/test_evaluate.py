@@ -47,12 +47,12 @@ def test_greedy_needs_no_seed() -> None:
 
 
 def test_a_policy_is_no_distance_from_itself() -> None:
-    results = measured(reference=Reference(tiny_policy()))
+    results = measured(measuring=Measuring(Reference(tiny_policy())))
     assert [r.kl for r in results] == pytest.approx([0.0] * 5, abs=1e-4)
 
 
 def test_the_divergence_to_another_policy_is_positive_on_average() -> None:
-    results = measured(reference=Reference(tiny_policy(seed=1)))
+    results = measured(measuring=Measuring(Reference(tiny_policy(seed=1))))
     assert sum(r.kl for r in results if r.kl is not None) > 0
 
 
@@ -108,7 +108,7 @@ def test_the_divergence_to_the_incumbent_stands_beside_that_to_the_start() -> No
     measuring = Measuring(Reference(tiny_policy(seed=1)), Reference(tiny_policy()))
     results = measured(measuring=measuring)
     assert [r.kl_incumbent for r in results] == pytest.approx([0.0] * 5, abs=1e-4)
-    assert [r.kl for r in results] == [r.kl for r in measured(reference=Reference(tiny_policy(seed=1)))]
+    assert [r.kl for r in results] == [r.kl for r in measured(measuring=Measuring(Reference(tiny_policy(seed=1))))]
 
 
 def test_slices_are_by_prompt_or_by_field() -> None:

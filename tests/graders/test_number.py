@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from ratchet.components.graders.number import (
     final_number,
     format_number,
+    grade_number,
     grade_numbers,
-    is_correct,
     parse_last,
     parse_leading,
     parse_number,
 )
+from ratchet.components.graders.protocol import Grade
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 NUMBERS = {
@@ -205,15 +206,15 @@ def test_the_lenient_form_takes_a_marked_number_before_the_last_one(text: str) -
     ("completion", "right"), [("#### 1000.00", True), ("#### 1,000", True), ("#### 1001", False), ("", False)]
 )
 def test_a_completion_is_right_if_its_number_equals_the_references(completion: str, right: bool) -> None:
-    assert is_correct(completion, "500 * 2 = 1,000\n#### 1,000") is right
+    assert grade_number(completion, "500 * 2 = 1,000\n#### 1,000").passed is right
 
 
-def test_nothing_is_right_against_a_reference_without_a_number() -> None:
-    assert not is_correct("no number", "none here either", strict=False)
+def test_nothing_is_judged_against_a_reference_without_a_number() -> None:
+    assert grade_number("no number", "none here either", strict=False) == Grade(None)
 
 
 def test_equality_is_exact_beyond_the_precision_of_floats() -> None:
-    assert not is_correct("#### 9007199254740993", "#### 9007199254740992")  # 2**53 + 1 against 2**53
+    assert not grade_number("#### 9007199254740993", "#### 9007199254740992").passed  # 2**53 + 1 against 2**53
 
 
 def test_each_completion_is_scored_against_its_own_row() -> None:
@@ -244,7 +245,7 @@ def test_the_verifier_agrees_with_labelled_solutions_of_real_models(gsm8k: Path)
     disagreements = []
     for row in map(json.loads, lines):
         for solution in (row[model] for model in MODELS):
-            if is_correct(solution["solution"], row["ground_truth"], strict=False) != solution["is_correct"]:
+            if grade_number(solution["solution"], row["ground_truth"], strict=False).passed != solution["is_correct"]:
                 disagreements.append(solution["solution"].splitlines()[-1])
     assert len(lines) == 1000
     assert disagreements == []  # of 4,000

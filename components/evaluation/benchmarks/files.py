@@ -35,7 +35,7 @@ def benchmark_rows(name: str, path: str, numbers: bool = True) -> list[dict[str,
         DataError: if a row has no prompt or, with ``numbers``, an answer other than a single number, a prompt has two answers,
             or no row exists.
     """
-    given = [_row(name, path, number, row, numbers) for number, row in parse_json_lines(benchmark_path(name, path), None)]
+    given = [_row(name, path, number, row, numbers) for number, row in parse_json_lines(benchmark_path(name, path))]
     if not given:
         raise DataError(f"benchmark {name}: {path} has no rows. Add some, or remove it from evaluation.benchmarks.")
     rows: dict[str, dict[str, Any]] = {}

@@ -71,20 +71,6 @@ def fixed_budget_size(within: float, between: float) -> float:
     return 1 + math.sqrt(within / between) if between > 0 else math.inf
 
 
-def noise_inflation(passes: float, false_positives: float, false_negatives: float) -> float:
-    """Factor on k due to a noisy verifier: p'(1 - p') / (J^2 p (1 - p)), J = 1 - f+ - f-, p' = p (1 - f-) + (1 - p) f+."""
-    informedness = 1 - false_positives - false_negatives
-    if informedness <= 0 or not 0 < passes < 1:
-        return math.inf
-    seen = passes * (1 - false_negatives) + (1 - passes) * false_positives
-    return seen * (1 - seen) / (informedness**2 * passes * (1 - passes))
-
-
-def flip_signal_share(passes: float, noise: float) -> float:
-    """rho of a verdict that is flipped with probability ``noise``: 1 / :func:`noise_inflation`."""
-    return 1 / noise_inflation(passes, noise, noise)
-
-
 def size_against_silence(a: float, b: float, most: float = MAX_SILENT, largest: int = 1024) -> float:
     """Smallest k whose expected silent share is at most ``most``; infinite if none up to ``largest`` is."""
     return next((k for k in range(2, largest + 1) if expected_silent_share(a, b, k) <= most), math.inf)

@@ -25,6 +25,7 @@ from ratchet.components.run.compare.figures import (
     item_of,
     training_figures,
 )
+from ratchet.components.run.compare.sides import SLOT
 from ratchet.components.run.compare.training import answered
 from ratchet.components.run.samples import finished_reward, registered_policy
 from ratchet.components.run.steps import configure_torch
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from ratchet.components.run.project import Project
     from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 
-SLOT = "compare"  # of recipes with seed: slot
 FLATTERED = "checkpoints were chosen on dev, so that its figures flatter both; a gate's verdict is on sealed items"
 NO_START = "the starting policy of this recipe is not in the store, so that no KL to it is measured"
 NO_REWARD = "the reward model of this recipe is not in the store, so that no reward is measured (`ratchet reward validate`)"

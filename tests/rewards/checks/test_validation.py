@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from ratchet.components.errors import RewardError
-from ratchet.components.graders.number import grade_numbers, is_correct
+from ratchet.components.graders.number import grade_number, grade_numbers
 from ratchet.components.graders.protocol import Grade, RewardFunction
 from ratchet.components.recipe import CHECKS, GoldValidation, RewardValidation, Slice
 from ratchet.components.rewards.checks.check import Check, RewardReport
@@ -39,7 +39,7 @@ def scoring(total: Callable[[str, bool], Any]) -> RewardFunction:
     """A reward that is a function of a completion and whether it is right."""
 
     def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
-        right = [is_correct(c, row["answer"], strict=False) for c, row in zip(completions, rows, strict=True)]
+        right = [bool(grade_number(c, row["answer"], strict=False).passed) for c, row in zip(completions, rows, strict=True)]
         return [Grade(total(*pair), {}) for pair in zip(completions, right, strict=True)]
 
     return reward
