@@ -20,7 +20,7 @@ from tests.places import MICRO, ROOT
 UV = [sys.executable, "-m", "uv"]
 NAMESAKES = ("flows", "components", "ratchet")
 HEAVY = (*TRAIN, "torchgen", "functorch", "peft", "accelerate", "trl")  # of the extra train, and what needs it
-SEVERAL = ["lora", "gpu", "lm-eval", "inspect", "bench", "dev"]  # extras that include train
+SEVERAL = ["adamw-8bit", "lora", "gpu", "lm-eval", "inspect", "bench", "dev"]  # extras that include train
 
 
 def run(*command: str, cwd: Path, check: bool = True, timeout: int = 240) -> subprocess.CompletedProcess[str]:

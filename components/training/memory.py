@@ -20,13 +20,13 @@ from ratchet.components.policy.logits import CPU_TILE, CUDA_TILE
 from ratchet.components.recipe import Train
 from ratchet.components.recipe.train import Optimizer
 from ratchet.components.training.matrices import lora_matrices, matrices, trunk_matrices
-from ratchet.components.training.optimizers import moment_bytes
+from ratchet.components.training.optimizers import moment_bytes, step_bytes
 
 FP32, BF16 = 4, 2
 GIB = 2**30
 SLOTS = 512  # completions that are drawn at a time, at most
 SHARE = {"cuda": 0.85, "cpu": 0.7}  # of the memory: the rest is for libraries' own, fragments, and the estimate's error
-Phase = Literal["held", "rollout", "critic", "update", "dev"]
+Phase = Literal["held", "rollout", "critic", "update", "step", "dev"]
 
 
 class Part(NamedTuple):
@@ -50,7 +50,7 @@ class Estimate:
     @property
     def peak(self) -> int:
         """Bytes at the most demanding moment."""
-        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update", "dev"))
+        return self.of("held") + max(self.of(phase) for phase in ("rollout", "critic", "update", "step", "dev"))
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,15 @@ def gathered_parts(shape: ModelShape, load: Load) -> list[Part]:
     ]
 
 
+def step_parts(shape: ModelShape, load: Load) -> list[Part]:
+    """What an optimiser that goes on in fp32 from moments in 8 bits needs, when activations are gone: one tensor at a time."""
+    learn = matrices(shape) if load.trained is None else load.trained
+    largest = max([*learn, *trunk_matrices(shape)] if load.critic else learn)
+    held = max(shape.parameters if load.trained is None else sum(load.trained), shape.trunk_parameters * load.critic)
+    working = step_bytes(load.optimizer, largest, load.cuda)
+    return [Part("gradients while stepping", FP32 * held * bool(working), "step"), Part("optimizer's step", working, "step")]
+
+
 def estimate(shape: ModelShape, load: Load) -> Estimate:
     """Every part of a step's memory, of a process or of one of the ranks that share its state.
 
@@ -222,12 +231,13 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
     trained = shape.parameters if load.trained is None else sum(load.trained)
     moments = moment_bytes(load.optimizer, trained, matrices(shape) if load.trained is None else load.trained)
     critic = shape.trunk_parameters if load.critic else 0
+    of_the_critic = moment_bytes(load.optimizer, critic, trunk_matrices(shape) if load.critic else [])
     activations = activation_bytes(shape, load)
     parts = [
         Part("weights", FP32 * shape.parameters, "held"),
         Part("optimizer moments", moments, "held"),
         Part("reference", reference_bytes(shape, load) if load.reference else 0, load.reference or "dev"),
-        Part("critic and its moments", FP32 * critic + moment_bytes(load.optimizer, critic, trunk_matrices(shape)), "held"),
+        Part("critic and its moments", FP32 * critic + of_the_critic, "held"),
         Part("bf16 copy of the critic", BF16 * critic * load.low, "held"),
         Part("reward model", FP32 * load.reward_parameters, "held"),
         *rollout_parts(shape, load),
@@ -237,6 +247,7 @@ def estimate(shape: ModelShape, load: Load) -> Estimate:
         Part("bf16 copy of the weights", BF16 * shape.parameters * (load.low and not load.flat and not load.sharded), "update"),
         Part("activations", activations, "update"),
         Part("head", logits_bytes(shape, load), "update"),
+        *step_parts(shape, load),
     ]
     if load.sharded:
         parts = [p._replace(bytes=-(-p.bytes // load.shards)) if p.name in DIVIDED else p for p in parts]

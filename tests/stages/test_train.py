@@ -80,7 +80,7 @@ def key(tmp_path: Path) -> Callable[..., str]:
 RELEVANT = (
     *("train.lr=1e-5", "train.sentinel.kl=3.0", "reward.verifier_weight=2.0", "policy.max_new_tokens=9", "seed=4"),
     *("evaluation.dev_items=9", "evaluation.sample_rows=9", "evaluation.temperature=0.5", "device=auto", "threads=2"),
-    "template_date=2026-01-02",
+    *("template_date=2026-01-02", "train.optimizer=adamw_8bit"),
 )
 
 

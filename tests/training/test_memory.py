@@ -29,6 +29,7 @@ from ratchet.components.training.memory import (
     fitted,
     load_of,
     reference_bytes,
+    step_parts,
     with_choice,
 )
 from ratchet.components.training.optimizers import moment_bytes
@@ -162,9 +163,24 @@ def test_moments_in_8_bits_are_counted_for_policy_and_critic() -> None:
     found = {part.name: part.bytes for part in estimate_of(train, QWEN, Choice(1_000, False, False), **GIVEN).parts}
     assert found["optimizer moments"] == moment_bytes("adamw_8bit", QWEN.parameters, matrices(QWEN))
     assert found["critic and its moments"] == 4 * QWEN.parameters + found["optimizer moments"]  # the head is the embeddings
+    assert found["gradients while stepping"] == 4 * QWEN.parameters
+    assert found["optimizer's step"] == 53 * 151_936 * 896  # of the embeddings, on a CPU
+    assert estimate_of(Train(kl="none", optimizer="adamw_8bit"), QWEN, Choice(1_000, False, False), **GIVEN).of("held") == (
+        4 * QWEN.parameters + found["optimizer moments"]
+    )
     adapter = train.model_copy(update={"lora": Lora(rank=8)})
     found = {part.name: part.bytes for part in estimate_of(adapter, QWEN, Choice(1_000, False, False), **GIVEN).parts}
     assert found["optimizer moments"] == moment_bytes("adamw_8bit", lora_parameters(QWEN, 8), lora_matrices(QWEN, 8))
+    assert found["gradients while stepping"] == 4 * QWEN.parameters  # the critic's
+
+
+def test_a_step_may_take_the_most() -> None:
+    """4 B of gradient for each of 1,000 parameters, and 8 B for each of the embeddings' 800 values, compiled."""
+    given_ = {"samples": 4, "k": 2, "prompt_tokens": 1, "new_tokens": 1, "micro_tokens": 1, "low": True, "cuda": True}
+    parts = step_parts(SHAPE, Load(**given_, optimizer="adamw_8bit"))
+    assert [(part.bytes, part.phase) for part in parts] == [(4 * 1_000, "step"), (8 * 800, "step")]
+    assert Estimate([Part("weights", 5, "held"), Part("head", 9_000, "update"), *parts]).peak == 5 + 10_400
+    assert sum(part.bytes for part in step_parts(SHAPE, Load(**given_))) == 0
 
 
 def test_ppo_holds_a_critic_and_grpo_does_not() -> None:

@@ -1,6 +1,7 @@
 """The optimiser that a recipe names; its state's bytes by hand, and as a real one holds them."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from ratchet.components.errors import MissingExtraError
 from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.configuration import ModelShape, shape_of_model
 from ratchet.components.training.matrices import lora_matrices, matrices
-from ratchet.components.training.optimizers import build_optimizer, environment_of, moment_bytes
+from ratchet.components.training.optimizers import build_optimizer, environment_of, moment_bytes, step_bytes
 from ratchet.components.training.update import parameters_of
 from tests.tiny_models import moments, same, tiny_policy, weights
 
@@ -121,3 +122,15 @@ def test_bytes_of_an_adapter_too(rank: int) -> None:
     add_lora(policy, rank, 32, 0)
     learn: Sequence[int] = lora_matrices(shape, rank)
     assert moment_bytes("adamw_8bit", sum(learn), learn) == held(stepped("adamw_8bit", policy.model))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
+def test_bytes_of_a_step_are_what_it_allocates(name: str) -> None:
+    """The largest sum of what was allocated and not yet freed within a step."""
+    module = nn.Linear(256, 256, bias=False)
+    optimizer = stepped(name, module)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        optimizer.step()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    assert max(accumulate(sizes, initial=0)) == pytest.approx(step_bytes(name, 256 * 256, compiled=False), rel=0.02, abs=1_000)  # type: ignore[arg-type]

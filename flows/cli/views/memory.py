@@ -11,6 +11,7 @@ PHASES = {
     "rollout": "while drawing completions",
     "critic": "while training the critic",
     "update": "while training the policy",
+    "step": "while the optimizer steps",
     "dev": "while evaluating on dev",
 }
 

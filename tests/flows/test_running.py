@@ -1,0 +1,33 @@
+"""What a run needs is refused before it begins."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.components import extras
+from ratchet.components.errors import MissingExtraError
+from ratchet.components.home import Home
+from ratchet.components.recipe import load_recipe
+from ratchet.components.stages.stage import Stage
+from ratchet.flows import running
+from tests.places import MICRO
+
+
+def test_an_optimiser_that_is_not_installed_is_refused_to_runs_that_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: Any, **__: Any) -> None:
+        pass
+
+    installed = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "torchao" else installed(name))
+    for name in ("check_before_run", "require_libraries", "reconcile", "standstills_told"):
+        monkeypatch.setattr(running, name, nothing)
+    home = Home(tmp_path, tmp_path / "state")
+    small = load_recipe(MICRO, ["train.optimizer=adamw_8bit"])
+    for stop in (None, Stage.TRAIN, Stage.GATE):
+        with pytest.raises(MissingExtraError, match=r"ratchet-rl\[adamw-8bit\]"):
+            running.opened(home, small, stop, "2026-01-01")
+    assert running.opened(home, small, Stage.DATA, "2026-01-01").recipe == small
+    assert running.opened(home, load_recipe(MICRO), None, "2026-01-01").recipe == load_recipe(MICRO)
