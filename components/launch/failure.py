@@ -42,7 +42,8 @@ def silent_rank(job: Job, beat: Beat, seconds: float) -> RankError:
     """The error for a rank whose heartbeat has not changed for so long."""
     return RankError(
         f"rank {beat.rank} (process {beat.process.pid} on {beat.process.host}) was silent for {seconds:.0f} s in the phase "
-        f"{beat.phase}: its process is stopped or hangs, or its machine is gone. Its log is {job.log(beat.rank)}. {RESUME}."
+        f"{beat.phase}: its process is stopped or hangs, its machine is gone, or busy for longer than limits.silence_seconds. "
+        f"Its log is {job.log(beat.rank)}. {RESUME}."
     )
 
 

@@ -16,7 +16,6 @@ from ratchet.components.launch.job import Beat, Job, Request
 from ratchet.components.launch.processes import Process, end
 
 POLL = 0.25  # seconds
-SILENT = 60.0  # seconds after which a rank without a new heartbeat counts as stopped or lost
 ELSEWHERE = 5.0  # times as long for a rank of another machine: shared file systems may show an old file for a minute
 WORKING = 0.01  # share of a processor that a rank uses if it does not beat because it holds the interpreter's lock
 STOPPING = 600.0  # seconds in which the ranks must have committed the step at hand
@@ -40,6 +39,7 @@ class Follower:
 
     look: Callable[[], None] = lambda: None  # passes on what the job has made
     ended: Callable[[], bool] = lambda: False  # whether the job is to commit and end
+    silence: float = 60.0  # seconds after which a rank without a new heartbeat counts as stopped or lost
     seen: dict[int, "Sign"] = field(default_factory=dict)  # of life, by rank
 
     def silent(self, beats: Sequence[Beat], now: float) -> tuple[Beat, float] | None:
@@ -50,7 +50,7 @@ class Follower:
                 self.seen[beat.rank] = Sign(beat.number, now, beat.process.seconds())
                 continue
             silence = now - sign.at
-            if silence <= SILENT * (1 if beat.process.is_here else ELSEWHERE):
+            if silence <= self.silence * (1 if beat.process.is_here else ELSEWHERE):
                 continue
             used = beat.process.seconds()
             if used - sign.used < WORKING * silence:
@@ -70,7 +70,7 @@ def finish_job(folder: Path, request: Request, follower: Follower) -> Path:
         RatchetError: the error of the rank that failed first.
     """
     job = Job(folder)
-    launcher = _in_progress(job)
+    launcher = _in_progress(job, follower)
     if launcher is not None and (job.stop_asked or not job.is_for(request)):
         _replaced(job, launcher, follower)
         launcher = None
@@ -92,15 +92,20 @@ def finish_job(folder: Path, request: Request, follower: Follower) -> Path:
     raise failure_of(job, None if started is None else started.poll())
 
 
-def end_job(folder: Path) -> None:
-    """Let the ranks of a job in progress commit and end: its training goes on in another way."""
+def end_job(folder: Path, follower: Follower) -> None:
+    """Let the ranks of a job in progress commit and end: its training goes on in another way.
+
+    Raises:
+        PausedError: if it does not, since the follower was to end for now meanwhile.
+        RankError: if the job is of another machine and in progress there.
+    """
     job = Job(folder)
-    if (launcher := _in_progress(job)) is not None:
-        _stop(job, launcher, Follower())
+    if (launcher := _in_progress(job, follower)) is not None:
+        _replaced(job, launcher, follower)
     end(job.processes())  # ranks whose launcher was killed
 
 
-def _in_progress(job: Job) -> Process | None:
+def _in_progress(job: Job, follower: Follower) -> Process | None:
     """The launcher of a job in progress.
 
     Raises:
@@ -109,7 +114,7 @@ def _in_progress(job: Job) -> Process | None:
     launcher = job.launcher
     if launcher is None or launcher.found() is not None:
         return launcher
-    if not launcher.is_here and _beats_on(job):
+    if not launcher.is_here and _beats_on(job, follower.silence):
         raise RankError(
             f"this training is in progress on {launcher.host} (process {launcher.pid}). Run the command there to follow it, "
             "or end that process and run it here to resume from the last checkpoint."
@@ -117,9 +122,9 @@ def _in_progress(job: Job) -> Process | None:
     return None
 
 
-def _beats_on(job: Job) -> bool:
+def _beats_on(job: Job, seconds: float) -> bool:
     """Whether any rank's heartbeat changes while it is watched."""
-    before, until = job.beats(), time.monotonic() + SILENT
+    before, until = job.beats(), time.monotonic() + seconds
     while time.monotonic() < until and any(not beat.ended for beat in before):
         if job.beats() != before:
             return True
@@ -128,10 +133,10 @@ def _beats_on(job: Job) -> bool:
 
 
 def _replaced(job: Job, launcher: Process, follower: Follower) -> None:
-    """End a job that another is to follow.
+    """End a job whose training goes on in another way.
 
     Raises:
-        PausedError: if none is, since the follower was to end for now meanwhile.
+        PausedError: if it does not, since the follower was to end for now meanwhile.
     """
     with _ended_at_last(job):
         if _stop(job, launcher, follower):

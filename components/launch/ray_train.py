@@ -20,12 +20,13 @@ from ratchet.components.launch.ray_worker import run_in_worker
 
 RESTARTS = 3  # of all ranks, from our last checkpoint, before the job fails
 OBJECT_STORE = 100 * 2**20  # bytes: Ray's objects are not used, only its processes
-STARTING = 600  # seconds in which a cluster must have provided the workers
+STARTING = 600  # seconds in which a cluster must have begun, and provided the workers
 SETTINGS = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(STARTING),
+    "RAY_raylet_start_wait_time_s": str(STARTING),  # of our own cluster; Ray's 60 are too few where many processes start
 }
 
 

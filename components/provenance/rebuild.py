@@ -201,7 +201,7 @@ class Rebuild:
             RegistryError: if it fails.
         """
         threads = 0 if int(self.lineage.recipe["threads"]) else self.lineage.machine.threads
-        environment = isolated(self.state, threads, os.environ)
+        environment = isolated(self.state, threads, os.environ) | {"PYTHONPATH": str(self.project)}  # ranks look nowhere else
         command = [str(interpreter), "-m", "ratchet", *arguments, "--json"]
         done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode not in ends:

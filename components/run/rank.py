@@ -1,12 +1,16 @@
 """A rank of a training: ``python -m ratchet.components.run.rank JOB_DIRECTORY``, started by torchrun or in Ray's workers."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ratchet.components.errors import RankError
 from ratchet.components.launch.job import Job
+from ratchet.components.launch.processes import here
 from ratchet.components.launch.rank import Heart, run_rank
+from ratchet.components.source_code import ROOT, sources_digest
 from ratchet.components.stages.stage import Silent
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ def train(job: Job, heart: Heart, ranks: "Ranks") -> None:
 
     own_process()
     request = job.request()
+    check_code(request.order)
     order = Order.from_json(request.order)
     configure_torch(request.threads)
     observer = Telling(job, heart, ranks.first)
@@ -44,6 +49,20 @@ def train(job: Job, heart: Heart, ranks: "Ranks") -> None:
     if ranks.first:
         with heart.phase("result"):
             commit_directory(job.result, training.save_with_facts, {})
+
+
+def check_code(order: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        RankError: if whoever gave the order runs another Ratchet, under whose name this one's result would be recorded.
+    """
+    from ratchet.components.stages.launched import CODE
+
+    if order.get(CODE) != sources_digest():
+        raise RankError(
+            f"the ranks on {here()} import Ratchet from {ROOT}, and its code is not that of the run. Install the run's code "
+            "there (pip install), or name its folder in PYTHONPATH; if it was edited meanwhile, run the same command."
+        )
 
 
 if __name__ == "__main__":

@@ -11,14 +11,16 @@ from pathlib import Path
 from ratchet.components.errors import RecipeError
 from ratchet.components.extras import missing_ray
 from ratchet.components.files import MANIFEST, read_json, write_json
-from ratchet.components.launch.following import LAUNCHERS, Follower, finish_job
+from ratchet.components.launch.following import LAUNCHERS, Follower, end_job, finish_job
 from ratchet.components.launch.job import Job, Request
 from ratchet.components.launch.torchrun import JOIN
 from ratchet.components.recipe import Recipe
+from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.stage import Observer
 from ratchet.components.stages.training import FACTS, JOB, Order, TrainingFacts
 
 ENTRY = "ratchet.components.run.rank"  # runs in each rank; it is above the stages, which only name it
+CODE = "code"  # in the order: what Ratchet's sources were in the process that gave it
 
 
 def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool], path: Path) -> TrainingFacts:
@@ -37,9 +39,26 @@ def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool]
         command = shlex.join(["python", "-P", "-m", LAUNCHERS[launch.kind], str(job.folder), JOIN])
         note = f"on each other node, whose NODE is its number from 1 to {launch.nodes - 1}, run: {command} NODE"
         observer.progress("train", 0, order.recipe.train.steps, note)
-    result = finish_job(job.folder, request_of(order), Follower(relay.look, ended))
+    result = finish_job(job.folder, request_of(order), follower_of(order, ended, relay.look))
     take(result, path)
     return TrainingFacts(**read_json(path / FACTS))
+
+
+def end_left_job(order: Order, observer: Observer, ended: Callable[[], bool]) -> None:
+    """End the job that a killed run left, whose training goes on in this process, and pass on what nobody saw of it.
+
+    Raises:
+        PausedError: if it is to go on later instead.
+    """
+    job = Job(order.checkpoints / JOB)
+    if job.folder.exists():
+        end_job(job.folder, follower_of(order, ended))
+        Relay(job, order.checkpoints, observer)
+
+
+def follower_of(order: Order, ended: Callable[[], bool], look: Callable[[], None] = lambda: None) -> Follower:
+    """What follows the job of a training."""
+    return Follower(look, ended, order.recipe.limits.silence_seconds)
 
 
 def take(result: Path, path: Path) -> None:
@@ -62,7 +81,8 @@ def request_of(order: Order) -> Request:
     recipe = order.recipe
     threads = recipe.threads or max(1, torch.get_num_threads() // recipe.launch.local_workers)
     hours = recipe.limits.phase_hours
-    return Request(ENTRY, order.key, recipe.launch, str(Path.cwd()), recipe.device, threads, hours, order.as_json())
+    wanted = {**order.as_json(), CODE: sources_digest()}
+    return Request(ENTRY, order.key, recipe.launch, str(Path.cwd()), recipe.device, threads, hours, wanted)
 
 
 def check_launch(recipe: Recipe) -> None:
@@ -87,16 +107,20 @@ def check_launch(recipe: Recipe) -> None:
 
 
 class Relay:
-    """Passes on what a job's checkpoints make durable, each figure once; after an interruption the last ones again."""
+    """Passes on what a job's checkpoints make durable, each figure once; what may have been passed on before, as such.
+
+    That is what an earlier process passed on, and steps that are made again because their checkpoint was damaged.
+    """
 
     def __init__(self, job: Job, checkpoints: Path, observer: Observer) -> None:
         self.job, self.checkpoints, self.observer = job, checkpoints, observer
-        self._note = checkpoints / "reported.json"  # the step up to which an earlier process has passed on
-        self._upto = -1
+        self._note = checkpoints / "reported.json"  # the step up to which any process has passed on
         self._progress: tuple[int, int, str] | None = None
-        if (step := self._committed()) >= 0:
-            before = int(read_json(self._note)) if self._note.exists() else 0
-            self._pass_on(before, step, self.observer.resumed)
+        before = int(read_json(self._note)) if self._note.exists() else -1
+        self._upto = self._committed()
+        self._known = max(before, self._upto)
+        if self._upto >= 0:
+            self._pass_on(min(before, self._upto), self._upto)
 
     def look(self) -> None:
         """Called again and again while the job is in progress, and once after its end."""
@@ -104,20 +128,22 @@ class Relay:
             self._progress = progress
             self.observer.progress("train", *progress)
         if (step := self._committed()) > self._upto:
-            self._pass_on(self._upto + 1, step, self.observer.metrics)
+            self._pass_on(self._upto + 1, step)
+            self._upto = step
 
     def _committed(self) -> int:
         """The last step with a checkpoint; -1 before the first."""
         return max((int(path.name.removeprefix("step_")) for path in self.checkpoints.glob("step_*")), default=-1)
 
-    def _pass_on(self, first: int, last: int, tell: Callable[..., None]) -> None:
+    def _pass_on(self, first: int, last: int) -> None:
         """Figures and samples of the checkpoints between two steps, both included."""
         points = [(step, values) for file in self._files("metrics", first, last) for step, values in read_json(file)]
-        tell("train", points)
+        self.observer.resumed("train", [point for point in points if point[0] <= self._known])
+        self.observer.metrics("train", [point for point in points if point[0] > self._known])
         for file in self._files("samples", first, last):
             self.observer.samples("train", _step(file), read_json(file))
-        write_json(self._note, last)
-        self._upto = last
+        self._known = max(self._known, last)
+        write_json(self._note, self._known)
 
     def _files(self, kind: str, first: int, last: int) -> list[Path]:
         return sorted(file for file in (self.checkpoints / kind).glob("step_*.json") if first <= _step(file) <= last)

@@ -10,7 +10,7 @@ from ratchet.components.files import files_below, policy_digest, read_json, read
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
-from ratchet.components.stages.training import CHECKPOINTS, FACTS, JOB, Order, TrainingFacts, prepare_training
+from ratchet.components.stages.training import CHECKPOINTS, FACTS, Order, TrainingFacts, prepare_training
 from ratchet.components.training.sentinel import Stop, may_be_judged
 from ratchet.components.user_sources import function_digests
 
@@ -121,18 +121,17 @@ def with_group_size(context: Context, reward: RewardStage) -> Context:
 def _train(context: Context, order: Order, path: Path) -> TrainingFacts:
     """Train in this process, or follow the job whose ranks do."""
     from ratchet.components.interruption import Interruption
+    from ratchet.components.stages.launched import end_left_job, trained_by_ranks
 
     interruption = Interruption()
     ended = context.ended_by(interruption)
     if context.recipe.launch.kind != "process":
-        from ratchet.components.stages.launched import trained_by_ranks
-
         with interruption:
             return trained_by_ranks(order, context.observer, ended, path)
-    from ratchet.components.launch.following import end_job
     from ratchet.components.ranks import ONE
 
-    end_job(order.checkpoints / JOB)  # of a run that was killed: its ranks go on, and write the same checkpoints
+    with interruption:
+        end_left_job(order, context.observer, ended)
     training = prepare_training(order, context.observer, ended, ONE)
     with interruption:
         training.run(context.observer)

@@ -287,10 +287,11 @@ def _observe(observer: Observer, trainer: "Trainer") -> None:
 
     pending: list[tuple[int, Mapping[str, float]]] = []
     samples: list[Samples] = []
-    steps, accuracy = trainer.setting.train.steps, float("nan")
+    steps, accuracy, known = trainer.setting.train.steps, float("nan"), -1
     for event in trainer.run():
         if isinstance(event, Committed):
-            observer.metrics("train", pending)
+            observer.resumed("train", [point for point in pending if point[0] <= known])
+            observer.metrics("train", [point for point in pending if point[0] > known])
             for table in samples:
                 observer.samples("train", table.step, table.rows)
             pending, samples = [], []
@@ -299,6 +300,7 @@ def _observe(observer: Observer, trainer: "Trainer") -> None:
             samples.append(event)
             continue
         if isinstance(event, Resumed):
+            known = event.known
             observer.resumed("train", [(point.step, point.values) for point in event.points])
             if event.samples is not None:
                 observer.samples("train", event.samples.step, event.samples.rows)

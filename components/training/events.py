@@ -34,6 +34,7 @@ class Resumed:
 
     points: Sequence[StepMetrics]
     samples: Samples | None
+    known: int  # the last step whose figures may be noted; it is made again if a newer checkpoint was damaged
 
 
 Event = StepMetrics | Samples | Committed | Resumed

@@ -1,6 +1,7 @@
 """Rollouts as bytes, for the other ranks: arrays as safetensors, texts and grades as JSON among them."""
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
@@ -62,8 +63,8 @@ def decoded(payload: bytes) -> list[PromptRollout]:
     """The groups, without their rows."""
     tensors = load(payload)
     rest = json.loads(tensors["rest"].numpy().tobytes())
-    tokens, log_probs, entropies = (_lists(tensors, name) for name in ("tokens", "log_probs", "entropies"))
-    kept = _lists(tensors, "kept")
+    tokens, kept = _lists(tensors, "tokens"), _lists(tensors, "kept")
+    log_probs, entropies = _arrays(tensors, "log_probs"), _arrays(tensors, "entropies")
     ends = [0, *accumulate(len(own) for own in tokens)]
     completions = [
         Completion(
@@ -86,3 +87,9 @@ def _ragged(name: str, lists: Sequence[Sequence[Any]], dtype: torch.dtype) -> di
 
 def _lists(tensors: Mapping[str, Tensor], name: str) -> list[list[Any]]:
     return [part.tolist() for part in torch.split(tensors[name], tensors[f"{name}/lengths"].tolist())]
+
+
+def _arrays(tensors: Mapping[str, Tensor], name: str) -> "list[array[float]]":
+    """Numbers that are made only where one is looked at: a batch has millions, and each rank holds the batch."""
+    parts = torch.split(tensors[name], tensors[f"{name}/lengths"].tolist())
+    return [array("d", part.numpy().tobytes()) for part in parts]

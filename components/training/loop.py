@@ -58,7 +58,7 @@ from ratchet.components.training.metrics import experience_figures, rollout_figu
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
 from ratchet.components.training.optimizers import build_optimizer
-from ratchet.components.training.progress import Progress, environment, metrics_file, samples_file
+from ratchet.components.training.progress import Progress, environment, forget_after, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
 from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
 from ratchet.components.training.sharding import shard_models
@@ -204,7 +204,8 @@ class Trainer:
         step, checkpoints = self.progress.step, self.setting.checkpoints
         points = [StepMetrics(at, values) for at, values in read_json(metrics_file(checkpoints, step))]
         samples = samples_file(checkpoints, step)
-        return Resumed(points, Samples(step, read_json(samples)) if samples.exists() else None)
+        known = forget_after(checkpoints, step) if self.setting.ranks.first else step
+        return Resumed(points, Samples(step, read_json(samples)) if samples.exists() else None, known)
 
     def _load(self, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
         with self.setting.ranks.first_alone():  # it sets damaged checkpoints aside

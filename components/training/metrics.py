@@ -19,7 +19,7 @@ from ratchet.components.graders.protocol import Grade, RewardFunction, is_right,
 from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.training.exchange import grade_fields
 from ratchet.components.training.experience import Experience, completion_divergence
-from ratchet.components.training.rollouts import PromptRollout, Rollouts
+from ratchet.components.training.rollouts import PromptRollout, Rollouts, flat
 
 FEWEST_UNSOLVED = 4  # groups of which a share says something
 
@@ -43,7 +43,7 @@ def rollout_figures(rollouts: Rollouts, gold: RewardFunction | None = grade_numb
     }
     if finished.any():
         figures["completions/mean_terminated_length"] = float(lengths[finished].mean())
-    entropies = torch.tensor([e for c in rollouts.completions for e in c.entropies])
+    entropies = flat(c.entropies for c in rollouts.completions)
     if len(entropies):
         figures["entropy"] = float(entropies.mean())
     for name in sorted({name for score in rollouts.scores for name in score.parts}):

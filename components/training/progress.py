@@ -101,6 +101,19 @@ def samples_file(checkpoints: Path, step: int) -> Path:
     return checkpoints / "samples" / f"step_{step:06d}.json"
 
 
+def forget_after(checkpoints: Path, step: int) -> int:
+    """Delete figures and samples of later checkpoints than the one from which training goes on: it makes these steps again.
+
+    Returns:
+        The last step of which there were any, else ``step``.
+    """
+    files = [file for kind in ("metrics", "samples") for file in (checkpoints / kind).glob("step_*.json")]
+    later = {file: at for file in files if (at := int(file.stem.removeprefix("step_"))) > step}
+    for file in later:
+        file.unlink()
+    return max(later.values(), default=step)
+
+
 def training_history(checkpoints: Path) -> list[tuple[int, dict[str, float]]]:
     """(step, metrics) of a run, in order of step."""
     files = sorted((checkpoints / "metrics").glob("step_*.json"))

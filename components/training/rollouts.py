@@ -3,11 +3,12 @@
 Notation: P prompts of k completions each, S = P x k, T the longest completion.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,8 +76,9 @@ class Rollouts:
     @cached_property
     def log_probs(self) -> Tensor:
         """The sampler's log-probs, [S, T], 0 beyond each completion's end."""
-        width = self.mask.shape[1]
-        return torch.tensor([[*c.log_probs, *[0.0] * (width - len(c.log_probs))] for c in self.completions])
+        matrix = torch.zeros(self.mask.shape)
+        matrix[self.mask] = flat(c.log_probs for c in self.completions)
+        return matrix
 
     @cached_property
     def prefix_log_probs(self) -> Tensor:
@@ -93,6 +95,11 @@ class Rollouts:
     def token_groups(self, kept: Sequence[int]) -> list[Group]:
         """Token ids of the prompts numbered ``kept``."""
         return [Group(self.groups[i].prompt, [c.tokens for c in self.groups[i].completions]) for i in kept]
+
+
+def flat(values: Iterable[Sequence[float]]) -> Tensor:
+    """Lists or arrays of float64, one after another, in float32."""
+    return torch.from_numpy(np.concatenate([np.asarray(own, dtype=np.float64) for own in values])).float()
 
 
 def roll_out(

@@ -16,7 +16,7 @@ from ratchet.components.errors import PausedError, RankError, RewardError, Stall
 from ratchet.components.files import write_json
 from ratchet.components.interruption import Interrupted
 from ratchet.components.launch import following
-from ratchet.components.launch.following import Follower, finish_job
+from ratchet.components.launch.following import Follower, end_job, finish_job
 from ratchet.components.launch.job import Beat, Job, Request
 from ratchet.components.launch.processes import Process, end, here
 from ratchet.components.recipe import Launch
@@ -132,10 +132,10 @@ def test_a_launcher_that_fails_is_quoted(job: Job) -> None:
         finish_job(job.folder, request("nonsense"), Follower())
 
 
-def test_a_silent_rank_is_named_and_ended(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "SILENT", 0.5)
-    with pytest.raises(RankError, match=r"rank 0 \(process \d+ on .*\) was silent for \d+ s in the phase rollout"):
-        finish_job(job.folder, request("fall silent"), Follower())
+def test_a_silent_rank_is_named_and_ended(job: Job) -> None:
+    said = r"rank 0 \(process \d+ on .*\) was silent for \d+ s in the phase rollout.* limits\.silence_seconds"
+    with pytest.raises(RankError, match=said):
+        finish_job(job.folder, request("fall silent"), Follower(silence=0.5))
     assert all(process.found() is None for process in job.processes())
 
 
@@ -223,6 +223,29 @@ def test_a_run_that_is_to_end_while_another_job_ends_begins_none(job: Job) -> No
     assert (job.launcher, launcher.found(), job.result.exists()) == (launcher, None, False)
 
 
+def test_a_run_that_trains_itself_lets_the_ranks_of_a_job_commit_first(job: Job) -> None:
+    launcher = left_by_a_killed_run(job, request("pause"))
+    end_job(job.folder, Follower())
+    assert (job.paused, launcher.found()) == ("asked to", None)
+
+
+def test_a_run_that_is_to_end_while_a_job_ends_does_not_train_itself(job: Job) -> None:
+    launcher = left_by_a_killed_run(job, request("pause"))
+    with pytest.raises(PausedError, match="after the checkpoint of an earlier job"):
+        end_job(job.folder, Follower(ended=lambda: job.stop_asked))
+    assert (job.paused, launcher.found()) == ("asked to", None)
+
+
+def test_a_run_that_is_interrupted_while_a_job_ends_leaves_no_process(job: Job) -> None:
+    def interrupted() -> bool:
+        raise Interrupted("SIGINT")
+
+    left_by_a_killed_run(job, request("ignore"))
+    with pytest.raises(Interrupted):
+        end_job(job.folder, Follower(ended=interrupted))
+    assert all(process.found() is None for process in job.processes())
+
+
 def test_a_killed_launcher_is_named_with_its_signal(job: Job) -> None:
     def kill() -> None:
         if job.beats() and job.launcher is not None:
@@ -252,13 +275,12 @@ def test_a_job_of_another_machine_is_followed_there_while_its_ranks_beat(job: Jo
         finish_job(job.folder, request("finish"), Follower())
 
 
-def test_a_job_of_another_machine_that_does_not_beat_is_over(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "SILENT", 0.3)
+def test_a_job_of_another_machine_that_does_not_beat_is_over(job: Job) -> None:
     job.begin(request("finish"))
     there = Process("another machine", 7, 0.0)
     job.launched_by(there)
     job.beat(Beat(0, there, "update", 3))
-    assert (finish_job(job.folder, request("finish"), Follower()) / "made.txt").exists()
+    assert (finish_job(job.folder, request("finish"), Follower(silence=0.3)) / "made.txt").exists()
 
 
 def test_a_launcher_that_the_record_does_not_name_does_not_begin(job: Job) -> None:

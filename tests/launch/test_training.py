@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import ModelError, PausedError, RankError
-from ratchet.components.launch import following
+from ratchet.components.files import read_json
 from ratchet.components.launch.job import Job
 from ratchet.components.stages.train import TrainStage
 from tests.launch.runs import LONG, TORCHRUN, in_a_process, job_of, listening, reported, wait_for_step, wait_until
@@ -167,10 +167,9 @@ def test_a_killed_rank_is_named_and_the_next_run_resumes(training: Training) -> 
     assert watching(again).repeated  # it began from a checkpoint
 
 
-def test_a_stopped_rank_is_found_by_its_heartbeat(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "SILENT", 4.0)
+def test_a_stopped_rank_is_found_by_its_heartbeat(training: Training) -> None:
     stopped: list[int] = []
-    context = training.context(TORCHRUN, *LONG)
+    context = training.context(TORCHRUN, *LONG, "limits.silence_seconds=4")
 
     def stop_one() -> str | None:
         job = job_of(training)
@@ -197,13 +196,17 @@ def test_a_pause_of_the_run_ends_the_ranks(training: Training) -> None:
 def test_a_run_in_its_own_process_ends_the_ranks_that_a_killed_run_left(training: Training) -> None:
     run = in_a_process(training, *LONG, TORCHRUN)
     job = job_of(training)
-    wait_for_step(job, 2)
+    wait_until(lambda: (job.folder.parent / "reported.json").exists())
     run.kill()
     run.wait()
     launcher = job.launcher
     assert launcher is not None
     assert launcher.found() is not None
-    made = training.run(training.context(*LONG))
+    told = read_json(job.folder.parent / "reported.json")  # by the killed run
+    alone = training.context(*LONG)
+    made = training.run(alone)
     assert launcher.found() is None
+    seen = watching(alone)
+    assert set(range(told, 25)) <= {step for step, _ in [*seen.repeated, *seen.points]}  # what the ranks made unseen too
     assert (made.facts.steps, made.facts.launch) == (24, None)
     assert [step for step, values in made.points if "reward" in values] == list(range(1, 25))  # each once

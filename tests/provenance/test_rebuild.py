@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ def test_a_file_that_was_edited_since_is_refused(project: Path) -> None:
     (project / "rows.jsonl").write_text("edited", encoding="utf-8")
     with pytest.raises(RegistryError, match="not the file that the recipe named"):
         reproduction(project, files={"rows.jsonl": ONE})._bring_files()
+
+
+def test_every_process_of_a_rebuild_finds_the_commits_code_and_no_other(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/todays/code")
+    work = reproduction(project)
+    write(work.project / "ratchet" / "__init__.py", "")
+    write(work.project / "ratchet" / "__main__.py", "import json, os; print(json.dumps(dict(os.environ)))")
+    found = work._ratchet(Path(sys.executable), "train")
+    assert found["PYTHONPATH"] == str(work.project)  # ranks do not look into the folder where they are
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x"])

@@ -12,7 +12,7 @@ from ratchet.components.files import write_json
 from ratchet.components.launch.job import Job
 from ratchet.components.recipe import load_recipe
 from ratchet.components.stages import launched
-from ratchet.components.stages.launched import Relay, check_launch, request_of
+from ratchet.components.stages.launched import Relay, check_launch, end_left_job, request_of
 from ratchet.components.stages.training import Order
 from ratchet.components.training.progress import metrics_file, samples_file
 from tests.places import MICRO
@@ -80,6 +80,49 @@ def test_after_a_training_in_one_process_all_its_figures_may_be_known(checkpoint
     assert [step for step, _ in seen.repeated] == [0, 2]
     passing.look()
     assert seen.points == []
+
+
+def lose(checkpoints: Path, step: int) -> None:
+    """What a rank does to a damaged checkpoint before it begins from the one before."""
+    (checkpoints / f"step_{step:06d}").rename(checkpoints / f"corrupt.step_{step:06d}")
+    metrics_file(checkpoints, step).unlink()
+
+
+def made_again(checkpoints: Path) -> None:
+    """Two steps in one checkpoint, the first of which an earlier process had told."""
+    write_json(metrics_file(checkpoints, 6), [[5, {"loss": 5.5}], [6, {"loss": 6.0}]])
+    (checkpoints / "step_000006").mkdir()
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_steps_that_are_made_again_since_their_checkpoint_was_damaged_may_be_known(checkpoints: Path, later: bool) -> None:
+    first, _ = relay(checkpoints)
+    commit(checkpoints, 4)
+    commit(checkpoints, 5)
+    first.look()
+    passing, seen = relay(checkpoints)
+    lose(checkpoints, 5)
+    if later:  # the run was killed meanwhile
+        passing, seen = relay(checkpoints)
+    seen.repeated.clear()
+    made_again(checkpoints)
+    passing.look()
+    assert (seen.repeated, seen.points) == ([(5, {"loss": 5.5})], [(6, {"loss": 6.0})])
+
+
+def test_what_a_left_job_made_unseen_is_passed_on_by_a_run_that_trains_itself(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    order = Order(training.context().recipe, training.data, training.start, training.reward, "k", tmp_path / "checkpoints")
+    first, _ = relay(order.checkpoints)
+    commit(order.checkpoints, 0)
+    first.look()
+    commit(order.checkpoints, 2)
+    seen = Watching()
+    end_left_job(order, seen, lambda: False)
+    assert seen.repeated == []  # there was no job
+    first.job.folder.mkdir()
+    end_left_job(order, seen, lambda: False)
+    assert [step for step, _ in seen.repeated] == [0, 2]
 
 
 def test_more_ranks_than_devices_are_refused_on_a_gpu_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,6 +289,18 @@ def test_a_training_that_ended_for_now_resumes_to_the_same_candidate(training: T
     assert (resumed.key, resumed.facts) == (whole.key, whole.facts)
 
 
+def test_after_a_damaged_checkpoint_steps_that_are_made_again_are_told_as_figures_that_may_be_known(training: Training) -> None:
+    with pytest.raises(PausedError, match="interrupted after a checkpoint"):
+        training.run(replace(training.context(), pause=lambda: "ann asked for it"))  # after the first of two steps
+    (state,) = training.place.glob(".ratchet/store/train/.work.*/step_000001/state.json")
+    state.write_text("damaged")
+    again = training.context()
+    made = training.run(again)
+    assert [step for step, _ in watching(again).repeated] == [0, 1, 1]  # step 1 and its dev evaluation
+    assert [step for step, _ in watching(again).points] == [2, 2]
+    assert [step for step, _ in made.points] == [0, 1, 1, 2, 2]
+
+
 def test_a_prompt_that_does_not_fit_the_models_context_is_refused_before_training(training: Training) -> None:
     with pytest.raises(ModelError, match=r"policy\.max_new_tokens=127 .* context of 128"):
         training.run(training.context("policy.max_new_tokens=127"))

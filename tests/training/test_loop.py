@@ -104,7 +104,16 @@ def test_a_resumed_run_begins_with_what_the_last_commit_covers(tmp_path: Path) -
     events = list(takewhile(lambda event: event != Committed(2), build(setting(tmp_path)).run()))
     *points, samples = events[events.index(Committed(0)) + 1 :]
     assert [type(event) for event in points] == [StepMetrics] * 3  # two steps, and the evaluation after the second
-    assert next(build(setting(tmp_path)).run()) == Resumed(points, samples)
+    assert next(build(setting(tmp_path)).run()) == Resumed(points, samples, points[-1].step)
+
+
+def test_after_a_damaged_checkpoint_each_step_is_in_the_history_once(tmp_path: Path) -> None:
+    finish(build(setting(tmp_path, interrupted=iter([False, False, True]).__next__)))
+    (tmp_path / "step_000003" / "state.json").write_text("damaged")
+    events = list(build(setting(tmp_path)).run())
+    assert isinstance(events[0], Resumed)
+    assert (events[0].points[-1].step, events[0].known) == (2, 3)  # an earlier process told of the third step
+    assert [step for step, _ in training_history(tmp_path)] == [0, 1, 2, 2, 3, 4, 4]
 
 
 def test_an_interruption_commits_the_step_it_comes_at_and_ends_the_run(tmp_path: Path) -> None:

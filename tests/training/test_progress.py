@@ -15,6 +15,7 @@ from ratchet.components.recipe import Train
 from ratchet.components.training.progress import (
     Progress,
     environment,
+    forget_after,
     metrics_file,
     sampled_rows,
     samples_file,
@@ -121,3 +122,13 @@ def test_samples_are_in_order_of_step(tmp_path: Path) -> None:
 
 def test_a_run_without_figures_has_no_history(tmp_path: Path) -> None:
     assert training_history(tmp_path) == sampled_rows(tmp_path) == []
+
+
+def test_figures_after_the_checkpoint_that_training_goes_on_from_are_forgotten(tmp_path: Path) -> None:
+    for step in (2, 4, 5):
+        write_json(metrics_file(tmp_path, step), [[step, {"loss": 0.0}]])
+    write_json(samples_file(tmp_path, 5), [{"prompt": "p"}])
+    assert forget_after(tmp_path, 2) == 5
+    assert [step for step, _ in training_history(tmp_path)] == [2]
+    assert sampled_rows(tmp_path) == []
+    assert forget_after(tmp_path, 2) == 2

@@ -18,9 +18,9 @@ class Completion:
     """One sampled completion; ``tokens`` ends with one of the policy's ends unless it was truncated at the limit."""
 
     tokens: list[int]
-    log_probs: list[float]  # of the sampler, at its temperature and within its top-p, one per token
+    log_probs: Sequence[float]  # of the sampler, at its temperature and within its top-p, one per token
     finished: bool
-    entropies: list[float] = field(default_factory=list)  # nats, of the distribution from which each token was drawn
+    entropies: Sequence[float] = field(default_factory=list)  # nats, of the distribution from which each token was drawn
     nucleus: list[list[int]] | None = None  # the ids that top-p kept, one list per token; None if it kept all
 
 

@@ -30,7 +30,7 @@ class Rates:
     eager: float = 0.17  # the same where layers are not compiled, as sharded ones: 2.68 s, with a dense mask
     queue: float = 0.125 / 24  # seconds to queue a forward and backward pass, per layer
     figures: float = 0.05 / 131_072  # seconds per completion token of the whole batch
-    read: float = 0.3 * MICROSECOND  # the same, for what other ranks drew; one core of an AMD EPYC, 2026-11-27
+    read: float = 0.12 * MICROSECOND  # the same, for what other ranks drew: 0.42 s for 3.6 million; one core of an AMD EPYC
     host_network: float = 1e9  # bytes per second by which rollouts reach a rank (gloo over TCP); an assumption
 
 

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def ratchet(project: Path, *arguments: str, recipe: str = RECIPE) -> tuple[int, dict[str, Any], str]:
     command = commands.ratchet(*arguments, "--recipe", recipe, "--json")
-    variables = environment("PYTHONPATH")  # the clone's code is to run
+    variables = environment(PYTHONPATH=str(project))  # the clone's code is to run
     done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {}, done.stderr
 
@@ -60,6 +60,18 @@ def test_todays_store_and_registry_are_not_touched_by_it(clone: Path) -> None:
     code, found, _ = ratchet(clone, "verify", "1")
     assert code == 0
     assert {check["state"] for check in found["checks"]} == {"ok"}
+
+
+def test_the_weights_of_two_ranks_come_out_the_same(clone: Path) -> None:
+    named = ("--set", "name=ranks")  # a model of its own
+    two = ("--set", "seed=4", "--set", "launch={kind: torchrun, workers: 2}")
+    _, made, errors = ratchet(clone, "run", *(f"--set={override}" for override in SMALL), *named, *two)
+    assert made["version"] == "1", errors[-2000:]
+    _, lineage, _ = ratchet(clone, "lineage", "1", *named)
+    assert lineage["chain"][0]["lineage"]["launch"] == {"kind": "torchrun", "ranks": 2, "sharded": False}
+    code, found, errors = ratchet(clone, "reproduce", "1", "--environment", "current", *named)
+    assert code == 0, errors[-2000:]
+    assert (found["match"], found["same_class"], found["first_difference"]) == ("equal", True, None)
 
 
 def test_a_version_from_an_uncommitted_recipe_is_refused_with_the_reason(clone: Path) -> None:
