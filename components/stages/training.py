@@ -302,6 +302,8 @@ def _observe(observer: Observer, trainer: "Trainer") -> None:
         if isinstance(event, Resumed):
             known = event.known
             observer.resumed("train", [(point.step, point.values) for point in event.points])
+            for point in event.points:
+                accuracy = point.values.get("eval_sampled_accuracy", accuracy)
             if event.samples is not None:
                 observer.samples("train", event.samples.step, event.samples.rows)
             continue

@@ -11,12 +11,13 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ratchet.components.errors import EngineError, ModelError
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.vllm.engine import VllmEngine
 from ratchet.components.policy.engines.vllm.messages import Sample, request
-from ratchet.components.policy.engines.vllm.probe import check_look
+from ratchet.components.policy.engines.vllm.probe import Update, check_look
 from ratchet.components.policy.engines.vllm.server import KNOWN_BELOW, KNOWN_FROM
 from ratchet.components.policy.engines.vllm.weights import refuse_adapter
 from ratchet.components.policy.loading import Policy
@@ -28,6 +29,8 @@ REPEATED = 0.75  # share of samples that are the same again: other kernels may r
 NO_TIME = 0.001  # seconds
 AT_ONCE = 5.0  # seconds in which a call without time ends
 SCALE = 0.2  # of the change that check 6 makes
+HEAD = "head"
+OLD_HEAD = " vLLM on a CPU draws with the old head where it is tied to the embeddings: set train.lora, or untie it."
 
 
 class Check(NamedTuple):
@@ -119,14 +122,23 @@ class Contract:
         return f"ended after {len(ended.tokens)} tokens with the end among them, cut after {len(whole.tokens)}"
 
     def update(self) -> str:
-        """Other weights change the log-probs to those of our scorer with them; then the policy's own are given again."""
+        """Other weights change the log-probs to those of our scorer with them; then the policy's own are given again.
+
+        The head has an update of its own: a server may load all weights and still draw with a copy of the old head.
+        """
+        return "; ".join(f"{name}: {self._updated(name, parts)}" for name, parts in changeable(self.policy).items())
+
+    def _updated(self, name: str, parts: Sequence[Tensor]) -> Update:
         self.engine.sync(self.policy)
-        with changed(self.policy):
+        try:
+            with changed(parts):
+                self.engine.sync(self.policy)
+                update = self.engine.updated
             self.engine.sync(self.policy)
-            update = self.engine.updated
-        self.engine.sync(self.policy)
+        except EngineError as error:
+            raise BrokenError(f"{name} changed: {error}{OLD_HEAD if name == HEAD else ''}") from error
         assert update is not None
-        return str(update)
+        return update
 
     def seeds(self) -> str:
         """The same seed, prompt and sample give the same tokens alone, and other seeds others."""
@@ -214,20 +226,36 @@ def same_share(first: Sequence[Sequence[Completion]], second: Sequence[Sequence[
     return sum(a == b for a, b in pairs) / len(pairs)
 
 
-@contextmanager
-def changed(policy: Policy) -> Iterator[None]:
-    """Within the block, what training would change of the policy's weights is changed: an adapter, else every norm."""
+def changeable(policy: Policy) -> dict[str, list[Tensor]]:
+    """By name what an update changes by itself: an adapter, else the norms and the head."""
     adapted = [p for name, p in policy.model.named_parameters() if p.requires_grad and "lora_B" in name]
-    chosen = adapted or [p for p in policy.model.parameters() if p.dim() == 1]
-    kept = [p.detach().clone() for p in chosen]
+    if adapted:
+        return {"adapter": adapted}
+    return {
+        "norms": [p for p in policy.model.parameters() if p.dim() == 1],
+        HEAD: [policy.model.get_output_embeddings().weight],
+    }
+
+
+@contextmanager
+def changed(parts: Sequence[Tensor]) -> Iterator[None]:
+    """Within the block, each row of these weights is scaled; weights that are all zero, as a new adapter's, get values."""
+    kept = [part.detach().clone() for part in parts]
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in chosen:
-            noise = torch.randn(parameter.shape, generator=generator).to(parameter.device) * SCALE
-            parameter.add_(noise if adapted else noise * parameter)
+        for part in parts:
+            part.copy_(_moved(part, generator))
     try:
         yield
     finally:
         with torch.no_grad():
-            for parameter, value in zip(chosen, kept, strict=True):
-                parameter.copy_(value)
+            for part, value in zip(parts, kept, strict=True):
+                part.copy_(value)
+
+
+def _moved(part: Tensor, generator: torch.Generator) -> Tensor:
+    noise = (torch.randn(part.shape, generator=generator) * SCALE).to(part.device)
+    if not part.any():
+        return noise
+    # Rows of a tied head as wholes: the norm after the embeddings undoes most of that, so that the head shows.
+    return part * (1 + (noise if part.dim() == 1 else noise[:, :1]))

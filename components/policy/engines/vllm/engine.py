@@ -91,11 +91,18 @@ class VllmEngine:
         """The server's model. The first use looks at the server.
 
         Raises:
-            EngineError: if its release is not known, or it serves no model.
+            EngineError: if its release is not known, it serves no model, or cannot do what the recipe asks.
         """
         if self._base is None:
             self.version = self.server.version()
-            self._asleep = self.server.settings.sleep and self.server.sleeping()
+            if self.server.settings.sleep:
+                self.server.check_sleep_mode()
+            self._asleep = self.server.sleeping()  # as another run may have left it: its draws would not be answered
+            if self._asleep and self.files.adapter is not None:
+                raise EngineError(
+                    f"{self.server.url} sleeps, and has lost the weights below the adapter. Start it again, and run the same "
+                    "command to resume."
+                )
             self._base = self.server.model()
         return self._base
 

@@ -21,6 +21,7 @@ from ratchet.components.text import redacted, visible
 
 KNOWN_FROM, KNOWN_BELOW = "0.26", "0.34"
 LONGEST_ANSWER = 4_000_000  # bytes
+IDLE = 1.0  # seconds; vLLM closes an idle connection after 5, and a request that meets the closing is lost
 TOO_MUCH = "more than {} bytes"
 RESUME = "Look at its log, start it again, and run the same command to resume"
 REMEDIES = {
@@ -28,6 +29,9 @@ REMEDIES = {
     403: "Name the variable of its API key in train.sampling.vllm.token",
     404: "Start it as docs/vllm.md shows, with VLLM_SERVER_DEV_MODE=1, and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True for LoRA",
 }
+
+
+SEES = "See that it reads train.sampling.vllm.folder at the same path"
 
 
 class ServedModel(NamedTuple):
@@ -46,7 +50,8 @@ class Server:
             RecipeError: if the token's variable is not set.
         """
         self.settings, self.url = settings, settings.url.rstrip("/")
-        limits = httpx.Limits(max_connections=settings.parallel, max_keepalive_connections=settings.parallel)
+        most = settings.parallel
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=IDLE)
         # No proxy of the environment: it would be sent the key, and would come between for a server on this machine.
         self._client = httpx.Client(
             headers=_headers(settings), limits=limits, follow_redirects=False, trust_env=False, timeout=settings.seconds
@@ -106,8 +111,15 @@ class Server:
         self.call("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
     def reload_weights(self, path: str) -> None:
-        """Read the weights of a folder; without its path vLLM would read those with which it began (vllm #29341)."""
-        self.call("POST", "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": path}})
+        """Read the weights of a folder; without its path vLLM would read those with which it began (vllm #29341).
+
+        Raises:
+            EngineError: if it cannot. It has no weights then, and ends at the next draw.
+        """
+        try:
+            self.call("POST", "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": path}})
+        except EngineError as error:
+            raise EngineError(f"{error} {SEES}: {path}.") from error
 
     def reset_prefix_cache(self) -> None:
         """Forget keys and values, which are of the weights that computed them.
@@ -124,9 +136,16 @@ class Server:
     def sleep(self) -> None:
         """Free the memory of weights and cache: level 2 keeps neither."""
         self.call("POST", "/sleep?level=2")
-        if not self.sleeping():
+
+    def check_sleep_mode(self) -> None:
+        """
+        Raises:
+            EngineError: if the server was started without it: then it would say that it sleeps, and free nothing.
+        """
+        reply = _of(self.get("/server_info?config_format=json"), "vllm_config")
+        if _of(_of(reply, "model_config"), "enable_sleep_mode") is not True:
             raise EngineError(
-                f"{self.url} does not sleep. Start it with --enable-sleep-mode, or set train.sampling.vllm.sleep=false."
+                f"{self.url} has no sleep mode. Start it with --enable-sleep-mode, or set train.sampling.vllm.sleep=false."
             )
 
     def wake(self, part: str) -> None:
@@ -168,8 +187,10 @@ class Server:
         return _parsed(route, content) if content and "json" in response.headers.get("content-type", "") else None
 
     def _refused(self, route: str, status: int, content: bytes) -> NoReturn:
-        said = _said(content.decode("utf-8", "replace"))
-        remedy = REMEDIES.get(status, "Look at its log")
+        said = _said(_message(content))
+        remedy = REMEDIES.get(status, RESUME if status >= 500 else "Look at its log")
+        if status == 404 and b'"error"' in content:  # the route is there, and a model or its files are not
+            remedy = f"{SEES}, and that nobody else uses it"
         raise EngineError(f"{route} answered {status}{f' ({said})' if said else ''}. {remedy}.")
 
 
@@ -205,6 +226,14 @@ def _parsed(route: str, content: bytes) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise EngineError(f"{route} answered with what is not JSON ({error}). Check that the URL is that of vLLM.") from error
+
+
+def _message(content: bytes) -> str:
+    """What vLLM says in an error's body, or all of another body."""
+    try:
+        return str(json.loads(content)["error"]["message"])
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return content.decode("utf-8", "replace")
 
 
 def _of(reply: Any, key: str) -> Any:

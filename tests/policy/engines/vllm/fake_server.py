@@ -25,7 +25,7 @@ from ratchet.components.policy.packing import Group
 from tests.tiny_models import tiny_policy
 
 BASE = "tiny"
-TOP_LEVEL = {"/version", "/health", "/v1/models", "/is_sleeping"}
+TOP_LEVEL = {"/version", "/health", "/v1/models", "/is_sleeping", "/server_info"}
 
 
 class FakeVllm:
@@ -39,7 +39,7 @@ class FakeVllm:
         self.adapters: dict[str, PreTrainedModel] = {}
         self.asleep: set[str] = set()
         self.asked: list[tuple[str, Any]] = []
-        self.drawn = 0
+        self.drawn, self.connections = 0, 0
         self.lock, self.over = threading.Lock(), threading.Event()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
@@ -62,15 +62,15 @@ class FakeVllm:
                     return 200, {"data": [base, *({"id": name, "parent": BASE} for name in self.adapters)]}
                 case "/is_sleeping":
                     return 200, {"is_sleeping": bool(self.asleep)}
+                case "/server_info":
+                    return 200, {"vllm_config": {"model_config": {"enable_sleep_mode": "insomnia" not in self.faults}}}
                 case "/sleep":
-                    self.asleep = (
-                        {"weights", "kv_cache"} if query["level"] == ["2"] and "insomnia" not in self.faults else set()
-                    )
+                    self.asleep = {"weights", "kv_cache"}
                     self._forget_weights()
-                    return 200, None
+                    return 200, {"status": "sleeping", "level": int(query["level"][0])}
                 case "/wake_up":
                     self.asleep -= set(query["tags"])
-                    return 200, None
+                    return 200, {"status": "sleeping" if self.asleep else "awake", "tags": query["tags"]}
                 case "/reset_prefix_cache":
                     return 200, {"success": "busy" not in self.faults}
                 case "/collective_rpc":
@@ -78,7 +78,11 @@ class FakeVllm:
                 case "/v1/load_lora_adapter":
                     return self._load(body["lora_name"], Path(body["lora_path"]))
                 case "/v1/unload_lora_adapter":
-                    return (200, "Success") if self.adapters.pop(body["lora_name"], None) else (404, {"error": {}})
+                    return (
+                        (200, "Success")
+                        if self.adapters.pop(body["lora_name"], None)
+                        else (404, _error("cannot be found", 404))
+                    )
                 case "/v1/completions":
                     return self._complete(body)
         return 404, {"detail": "Not Found"}
@@ -89,23 +93,26 @@ class FakeVllm:
                 parameter.zero_()
 
     def _reload(self, body: Any) -> tuple[int, Any]:
-        if body["method"] != "reload_weights" or "weights" in self.asleep:
-            return 500, {"error": "unknown method, or asleep"}
+        if body["method"] != "reload_weights" or "weights" in self.asleep or "sees_nothing" in self.faults:
+            return 500, _error(f"Call to collective_rpc method failed: Worker failed with error '{body['kwargs']}'", 500)
         if "stale" not in self.faults:
             tensors = load_file(Path(body["kwargs"]["weights_path"]) / "model.safetensors")
+            head = self.model.lm_head.weight.detach().clone()
             missing = self.model.load_state_dict(tensors, strict=False).missing_keys
             self.model.tie_weights()
+            if "stale_head" in self.faults:
+                self.model.lm_head.weight = torch.nn.Parameter(head)
             if set(missing) - {"lm_head.weight"}:
-                return 500, {"error": f"missing {missing}"}
+                return 500, _error(f"missing {missing}", 500)
         return 200, {"results": [None]}
 
     def _load(self, name: str, path: Path) -> tuple[int, Any]:
         from peft import PeftModel
 
         if name in self.adapters:
-            return 400, {"error": {"message": f"The lora adapter '{name}' has already been loaded."}}
-        if not (path / "adapter_config.json").is_file():
-            return 404, {"error": {"message": f"No adapter found for {path}"}}
+            return 400, _error(f"The lora adapter '{name}' has already been loaded.", 400)
+        if not (path / "adapter_config.json").is_file() or "sees_nothing" in self.faults:
+            return 404, _error(f"Loading lora {name} failed: No adapter found for <path>", 404)
         newest = list(self.adapters.values())[-1:]
         if "stale" in self.faults and newest:
             self.adapters[name] = newest[0]
@@ -117,11 +124,9 @@ class FakeVllm:
         self.drawn += 1
         model = self.model if body["model"] == BASE else self.adapters.get(body["model"])
         if model is None:
-            return 404, {"error": {"message": f"The model `{body['model']}` does not exist."}}
-        if self.asleep:
-            return 500, {"error": {"message": "asleep"}}
+            return 404, _error(f"The model `{body['model']}` does not exist.", 404)
         if len(body["prompt"]) >= self.context:
-            return 400, {"error": {"message": "maximum context length"}}
+            return 400, _error("max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)", 400)
         if "prompt_logprobs" in body:
             return 200, {"choices": [{"prompt_logprobs": self._scores(model, body["prompt"])}]}
         return 200, {"choices": self._choices(model, body)}
@@ -160,9 +165,17 @@ class FakeVllm:
         }
 
 
+def _error(message: str, code: int) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "Error", "param": None, "code": code}}
+
+
 def _handler(fake: FakeVllm) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            fake.connections += 1
+            super().setup()
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -183,7 +196,7 @@ def _handler(fake: FakeVllm) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 threading.Thread(target=fake.http.shutdown).start()
                 return None
-            if "hangs" in fake.faults and drawing:
+            if drawing and ("hangs" in fake.faults or fake.asleep):  # vLLM does not answer a draw before it is woken
                 fake.over.wait(20)
             if "redirects" in fake.faults:
                 self.send_response(307)

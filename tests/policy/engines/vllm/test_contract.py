@@ -62,6 +62,14 @@ def test_each_check_fails_by_its_own_fault(number: int, tmp_path: Path) -> None:
     assert re.search(said, check.figure)
 
 
+def test_a_head_that_is_not_updated_fails_the_sixth_though_the_rest_is(tmp_path: Path) -> None:
+    with serving("stale_head", policy=tiny_policy()) as fake:
+        check = checked(fake, tmp_path)[5]
+    assert not check.ok
+    assert check.figure.startswith("head changed: after an update the server still computes with the old weights")
+    assert "tied to the embeddings" in check.figure
+
+
 def test_weights_that_are_not_whole_fail_the_eighth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "_size", lambda part: 1)
     with serving() as fake:

@@ -101,14 +101,25 @@ def test_a_server_that_shares_the_gpu_wakes_weights_first_and_its_cache_last(tmp
         assert fake.routes()[8:] == woken
 
 
-def test_a_server_that_a_killed_run_left_asleep_is_woken(tmp_path: Path) -> None:
-    with serving() as fake, engine_on(fake.url, tmp_path, sleep=True) as engine:
+@pytest.mark.parametrize("sleep", [True, False])
+def test_a_server_that_a_killed_run_left_asleep_is_woken(sleep: bool, tmp_path: Path) -> None:
+    with serving() as fake, engine_on(fake.url, tmp_path, sleep=sleep) as engine:
         fake.asleep = {"weights", "kv_cache"}
         drawn(engine, tiny_policy())
-        assert fake.routes()[:2] == ["/wake_up?weights", "/collective_rpc"]
+        assert fake.routes()[:3] == ["/wake_up?weights", "/collective_rpc", "/wake_up?kv_cache"]
 
 
-def test_a_server_that_does_not_sleep_is_an_error(tmp_path: Path) -> None:
+def test_a_server_that_sleeps_has_no_weights_below_an_adapter(tmp_path: Path) -> None:
+    policy = tiny_policy()
+    adapter = add_lora(policy, 4, 8, 0)
+    with serving(policy=tiny_policy()) as fake, engine_on(fake.url, tmp_path, adapter) as engine:
+        fake.asleep = {"weights", "kv_cache"}
+        with pytest.raises(EngineError, match="sleeps, and has lost the weights"):
+            drawn(engine, policy)
+        assert fake.routes() == []
+
+
+def test_a_server_without_sleep_mode_is_an_error(tmp_path: Path) -> None:
     with (
         serving("insomnia") as fake,
         engine_on(fake.url, tmp_path, sleep=True) as engine,
@@ -139,6 +150,18 @@ def test_stale_weights_are_noticed_at_the_update(lora: bool, tmp_path: Path) -> 
         step(policy)
         with pytest.raises(EngineError, match="still computes with the old weights"):
             drawn(engine, policy)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_server_that_does_not_see_the_files_is_told_the_folder(lora: bool, tmp_path: Path) -> None:
+    policy = tiny_policy()
+    adapter = add_lora(policy, 4, 8, 0) if lora else None
+    with (
+        serving("sees_nothing", policy=tiny_policy()) as fake,
+        engine_on(fake.url, tmp_path, adapter) as engine,
+        pytest.raises(EngineError, match=r"See that it reads train\.sampling\.vllm\.folder at the same path"),
+    ):
+        drawn(engine, policy)
 
 
 FAULTS = {

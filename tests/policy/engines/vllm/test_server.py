@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import EngineError, RecipeError
+from ratchet.components.policy.engines.vllm import server as server_module
 from ratchet.components.policy.engines.vllm.server import KNOWN_BELOW, KNOWN_FROM, Server, numbers
 from ratchet.components.text import redacted
 from tests.policy.engines.vllm.engines import settings_of
@@ -71,6 +72,22 @@ def test_no_proxy_of_the_environment_comes_between(tmp_path: Path, monkeypatch: 
 BODY = {"model": "tiny", "prompt": [5], "max_tokens": 2, "temperature": 1.0, "top_p": 1.0, "seed": 1, "stop_token_ids": []}
 
 
+@pytest.mark.parametrize(("idle", "connections"), [(60.0, 1), (0.05, 2)])
+def test_a_connection_is_used_again_unless_it_was_idle(
+    idle: float, connections: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "IDLE", idle)
+    with serving() as fake, server_of(fake, tmp_path) as server:
+        server.health()
+        time.sleep(0.1)
+        server.health()
+        assert fake.connections == connections
+
+
+def test_connections_are_given_up_before_vllm_closes_them() -> None:
+    assert server_module.IDLE < 5
+
+
 @pytest.mark.parametrize(
     ("fault", "said"), [("hangs", "did not answer within 0.3 s"), ("drips", "did not answer within 0.3 s")]
 )
@@ -100,6 +117,20 @@ def test_a_server_that_is_not_there_is_an_error_with_a_remedy(tmp_path: Path) ->
 def test_a_route_that_is_missing_says_how_to_start_the_server(tmp_path: Path) -> None:
     with serving() as fake, server_of(fake, tmp_path) as server, pytest.raises(EngineError, match="VLLM_SERVER_DEV_MODE=1"):
         server.get("/nothing")
+
+
+def test_an_unknown_model_is_no_missing_route(tmp_path: Path) -> None:
+    with (
+        serving() as fake,
+        server_of(fake, tmp_path) as server,
+        pytest.raises(EngineError, match=r"answered 404 \(The model `gone` does not exist\)\. See that it reads"),
+    ):
+        server.complete({**BODY, "model": "gone"}, 3)
+
+
+def test_a_server_whose_engine_died_is_started_again(tmp_path: Path) -> None:
+    with serving("unhealthy") as fake, server_of(fake, tmp_path) as server, pytest.raises(EngineError, match="start it again"):
+        server.health()
 
 
 def test_a_server_that_could_not_reset_its_cache_is_not_believed(tmp_path: Path) -> None:
