@@ -86,7 +86,7 @@ def finals(found: Sequence[Result]) -> list[float]:
 
 
 def table(results: Results) -> str:
-    """A row per noise, a column per group size: mean accuracy at the budget, its spread over the seeds, silent groups."""
+    """A row per noise, a column per group size: mean accuracy at the budget, its spread over the seeds, and zero variance."""
     sizes, noises = (sorted({key[i] for key in results}) for i in (0, 1))
     lines = [f"| noise | {' | '.join(f'k = {k}' for k in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
     for noise in noises:

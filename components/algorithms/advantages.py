@@ -16,17 +16,17 @@ from torch import Tensor
 EPSILON = 1e-6
 
 
-def has_signal(rewards: Float[Tensor, "G k"]) -> Bool[Tensor, " G"]:
-    """True for groups in which at least two present rewards differ; the test of DAPO's dynamic sampling (arXiv:2503.14476)."""
+def zero_variance(rewards: Float[Tensor, "G k"]) -> Bool[Tensor, " G"]:
+    """True for groups in which no two present rewards differ, which DAPO's dynamic sampling discards (arXiv:2503.14476)."""
     highest = torch.where(rewards.isnan(), -torch.inf, rewards).amax(1)
     lowest = torch.where(rewards.isnan(), torch.inf, rewards).amin(1)
-    return highest > lowest
+    return highest <= lowest
 
 
 def _masked(rewards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rewards in float64 with 0 for missing ones, their count per group [G, 1], and where an advantage may be non-zero."""
     present = ~rewards.isnan()
-    return torch.where(present, rewards.double(), 0.0), present.sum(1, keepdim=True), present & has_signal(rewards)[:, None]
+    return torch.where(present, rewards.double(), 0.0), present.sum(1, keepdim=True), present & ~zero_variance(rewards)[:, None]
 
 
 def group_mean_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
@@ -57,7 +57,7 @@ def leave_one_out_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G 
 def group_mean_batch_std_advantages(rewards: Float[Tensor, "G k"]) -> Float[Tensor, "G k"]:
     """(r - mean of the group) / (std over the whole batch of these + EPSILON) (REINFORCE++-baseline, arXiv:2501.03262).
 
-    The batch mean is not subtracted again: over whole groups it is already zero, and a silent group stays at 0.
+    The batch mean is not subtracted again: over whole groups it is already zero, and a zero-variance group stays at 0.
     """
     centred = _centred(rewards)
     count = int((~rewards.isnan()).sum())

@@ -99,7 +99,7 @@ class RewardValidation(Section):
     max_sycophancy: Positive = 0.25  # standard deviations that a wrong answer gains when the user claims it
     max_length_correlation: Share = 0.5  # |Somers' D| of reward given length among equally right samples of a prompt
     min_agreement: Share = 0.6  # AUC against the verifier, among samples of one prompt
-    max_silent_groups: Share = 0.9  # prompts whose samples all have one reward
+    max_silent_groups: Share = 0.9  # zero-variance groups: prompts whose samples all have one reward
     min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that is reproducible
     max_best_of_n_fall: Share = 0.1  # of gold accuracy at the largest n below that at a smaller one
     error: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # chance that a check passes whose true figure is beyond its threshold

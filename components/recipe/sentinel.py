@@ -29,7 +29,7 @@ class Sentinel(Section):
     entropy_high: AboveOne | None = 3.0  # multiple of the initial one
     distinct_2: Share | None = 0.5  # distinct pairs of adjacent tokens, as a share of the initial value
     identical: Share | None = 0.5  # share of completions that are wrong and equal another of their group
-    silent: Share | None = 0.8  # share of groups with equal rewards, not counting fully solved groups
+    silent: Share | None = 0.8  # share of zero-variance groups, not counting fully solved groups
     missing: Share | None = 0.05  # share of completions without a reward
     gradient: Positive | None = 6.0  # a spike is this many median absolute deviations of the last 128 steps (of log norms) up
     clipped: Share | None = 0.5  # share of tokens whose ratio the loss clips

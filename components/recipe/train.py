@@ -41,11 +41,11 @@ class Loss(Section):
 
 
 class Sampling(Section):
-    """How completions are drawn in training, and how silent groups and overlong completions are handled."""
+    """How completions are drawn in training, and how zero-variance groups and overlong completions are handled."""
 
     temperature: Positive = 1.0  # of the samples in training
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # nucleus; 1 keeps every token
-    refills: Annotated[int, Field(ge=0, le=100)] = 0  # dynamic sampling: rounds of new prompts for silent groups
+    refills: Annotated[int, Field(ge=0, le=100)] = 0  # dynamic sampling: rounds of new prompts for zero-variance groups
     overlong: Literal["keep", "mask", "penalty"] = "keep"  # completions truncated at policy.max_new_tokens
     overlong_buffer: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of max_new_tokens in which the penalty grows
     engine: Literal["own", "vllm"] = "own"  # what draws; vllm: a server, with which the same bits twice are not promised

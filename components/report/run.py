@@ -21,7 +21,7 @@ PANELS = {
     "kl": "KL to the start (nats per token)",
     "clip_ratio/region_mean": "clipped share of tokens",
     "grad_norm": "gradient norm",
-    "frac_reward_zero_std": "share of silent groups",
+    "frac_reward_zero_std": "share of zero-variance groups",
 }
 
 SHOWN_LABELS = 20  # a larger confusion matrix is left to confusion.json

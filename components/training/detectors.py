@@ -161,7 +161,7 @@ RULES = (
     Rule("entropy_high", "entropy", "entropy", "times"),
     Rule("distinct_2", "repetition", "completions/distinct_2", "times", below=True),
     Rule("identical", "repetition", "completions/identical_wrong", "fixed"),
-    Rule("silent", "silent_groups", "frac_unsolved_silent", "fixed"),
+    Rule("silent", "silent_groups", "frac_unsolved_zero_std", "fixed"),
     Rule("missing", "missing_rewards", "frac_reward_missing", "fixed"),
     Rule("clipped", "ratio", "clip_ratio/region_mean", "fixed"),
     Rule("mismatch", "mismatch", "mismatch/log_prob_mean_abs", "fixed"),

@@ -277,7 +277,7 @@ class Trainer:
                 self._load()  # the cause is not in the last good checkpoint
 
     def _roll_out(self, step: int, phases: Phases) -> tuple[Rollouts, dict[str, float]]:
-        """A batch of prompts, with silent groups replaced if the recipe says so; and the cost of that."""
+        """A batch of prompts, with zero-variance groups replaced if the recipe says so; and the cost of that."""
         train, rows = self.setting.train, self.setting.rows
         numbers = batch_indices(self.setting.seed, "prompts", step, train.prompts, len(rows)).tolist()
         rollouts = self._draw(numbers, "rollout", step, phases)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
-from ratchet.components.algorithms.advantages import explained_variance, has_signal
+from ratchet.components.algorithms.advantages import explained_variance, zero_variance
 from ratchet.components.algorithms.kl import k3
 from ratchet.components.algorithms.losses import masked_mean
 from ratchet.components.graders.number import grade_numbers
@@ -34,7 +34,7 @@ def rollout_figures(rollouts: Rollouts, gold: RewardFunction | None = grade_numb
     rewards, lengths, finished = rollouts.rewards, rollouts.lengths.float(), rollouts.finished
     figures = _spread("reward", rewards[~rewards.isnan()])
     figures |= {
-        "frac_reward_zero_std": float((~has_signal(rewards)).float().mean()),
+        "frac_reward_zero_std": float(zero_variance(rewards).float().mean()),
         "frac_reward_missing": float(rewards.isnan().float().mean()),
         "completions/mean_length": float(lengths.mean()),
         "completions/min_length": float(lengths.min()),
@@ -75,7 +75,7 @@ def _watched_figures(rollouts: Rollouts, grades: Sequence[Sequence[Grade]]) -> d
     figures = {
         "accuracy": total / (len(judged) * rollouts.k) if judged else None,
         "completions/identical_wrong": identical_and_wrong(judged) if judged else None,
-        "frac_unsolved_silent": unsolved_silent(has_signal(rewards).tolist(), solved) if rollouts.k > 1 else None,
+        "frac_unsolved_zero_std": unsolved_zero_variance(zero_variance(rewards).tolist(), solved) if rollouts.k > 1 else None,
         "completions/distinct_2": distinct_2([c.tokens for c in rollouts.completions]),
         "completions/length_correlation": length_correlation(
             rewards.double().numpy(), rollouts.lengths.reshape(rewards.shape).numpy()
@@ -152,13 +152,13 @@ def identical_and_wrong(groups: Sequence[tuple[Sequence[Hashable], Sequence[bool
     return sum(repeated) / len(repeated)
 
 
-def unsolved_silent(signal: Sequence[bool], solved: Sequence[bool]) -> float | None:
-    """Share of groups without a signal, of those that are not solved; None with fewer than ``FEWEST_UNSOLVED`` of them.
+def unsolved_zero_variance(equal: Sequence[bool], solved: Sequence[bool]) -> float | None:
+    """Share of zero-variance groups among those that are not solved; None with fewer than ``FEWEST_UNSOLVED`` of them.
 
     Groups that are all right and all paid alike are where training leads, and no fault.
     """
-    open_ = [has_signal for has_signal, done in zip(signal, solved, strict=True) if not done]
-    return open_.count(False) / len(open_) if len(open_) >= FEWEST_UNSOLVED else None
+    open_ = [alike for alike, done in zip(equal, solved, strict=True) if not done]
+    return open_.count(True) / len(open_) if len(open_) >= FEWEST_UNSOLVED else None
 
 
 def length_correlation(rewards: NDArray[np.float64], lengths: NDArray[np.int64]) -> float | None:

@@ -146,7 +146,7 @@ class ActorObjective:
             loss = loss + self.data.kl_coefficient * kl
         low, high = surrogate.clipped_low & own, surrogate.clipped_high & own
         for name, hit in zip(CLIP_RATIOS, (low, high, low | high), strict=True):
-            figures.add(name, hit.sum(), 0.0)  # over all tokens of the minibatch, silent groups' too
+            figures.add(name, hit.sum(), 0.0)  # over all tokens of the minibatch, zero-variance groups' too
         figures.add("approx_kl", -log_ratio.sum(), 0.0)
         return loss
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ratchet.components.algorithms.advantages import has_signal
+from ratchet.components.algorithms.advantages import zero_variance
 from ratchet.components.graders.protocol import Grade, RewardFunction, score_rows
 from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
@@ -149,29 +149,29 @@ def distinct_items(numbers: Sequence[int], size: int) -> list[int]:
 
 
 class Refill(NamedTuple):
-    """Rows to try in place of silent groups."""
+    """Rows to try in place of zero-variance groups."""
 
-    places: list[int]  # of the silent groups
+    places: list[int]  # of the zero-variance groups
     rows: list[int]
 
 
 def refill(rewards: Tensor, seed: int, step: int, number: int, rows: int) -> Refill | None:
-    """The silent groups and the rows that round ``number`` of dynamic sampling draws for them; None if there are none.
+    """The zero-variance groups and the rows that round ``number`` of dynamic sampling draws for them; None if there are none.
 
     Args:
         rewards: [P, k].
         rows: rows of the train split.
     """
-    places = (~has_signal(rewards)).nonzero()[:, 0].tolist()
+    places = zero_variance(rewards).nonzero()[:, 0].tolist()
     if not places:
         return None
     return Refill(places, stream(seed, "refill", step, number).integers(0, rows, len(places)).tolist())
 
 
 def refilled(rollouts: Rollouts, places: Sequence[int], new: Rollouts) -> Rollouts:
-    """The rollouts with silent groups replaced by new groups that have a signal."""
-    alive = [group for group, signal in zip(new.groups, has_signal(new.rewards).tolist(), strict=True) if signal]
+    """The rollouts with zero-variance groups replaced by new groups in which rewards differ."""
+    alive = [group for group, equal in zip(new.groups, zero_variance(new.rewards).tolist(), strict=True) if not equal]
     groups = list(rollouts.groups)
-    for place, group in zip(places, alive, strict=False):  # the remaining groups stay silent
+    for place, group in zip(places, alive, strict=False):  # the remaining groups stay
         groups[place] = group
     return Rollouts(groups)

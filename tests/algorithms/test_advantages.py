@@ -18,9 +18,9 @@ from ratchet.components.algorithms.advantages import (
     group_mean_advantages,
     group_mean_batch_std_advantages,
     group_std_advantages,
-    has_signal,
     leave_one_out_advantages,
     whiten,
+    zero_variance,
 )
 
 NAN = math.nan
@@ -101,7 +101,7 @@ def test_group_mean_batch_std_divides_by_the_deviation_of_the_batch() -> None:
     assert_close(advantages, torch.tensor([[0.547722, -0.547722], [1.095444, -1.095444]]))
 
 
-def test_a_silent_group_counts_in_the_deviation_of_the_batch() -> None:
+def test_a_zero_variance_group_counts_in_the_deviation_of_the_batch() -> None:
     # centred +-1/2, 0, 0: variance (1/4 + 1/4) / 3 = 1/6, so 0.5 / (0.408248 + 1e-6) = 1.224742
     advantages = group_mean_batch_std_advantages(torch.tensor([[1.0, 0.0], [7.0, 7.0]]))
     assert_close(advantages, torch.tensor([[1.224742, -1.224742], [0.0, 0.0]]))
@@ -163,9 +163,9 @@ def test_a_group_with_fewer_than_two_rewards_has_no_advantage(name: str, rewards
     assert torch.equal(GROUP_ESTIMATORS[name](torch.tensor([rewards])), torch.zeros(1, len(rewards)))
 
 
-def test_signal_is_a_difference_between_present_rewards() -> None:
+def test_a_zero_variance_group_has_no_difference_between_present_rewards() -> None:
     groups = torch.tensor([[0.1, 0.1], [0.1, 0.2], [NAN, 0.2], [NAN, NAN]])
-    assert has_signal(groups).tolist() == [False, True, False, False]
+    assert zero_variance(groups).tolist() == [True, False, True, True]
 
 
 # Tokens

@@ -45,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def digits(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Grade]:
-    """1 where a completion holds a digit: silent groups are common."""
+    """1 where a completion holds a digit: zero-variance groups are common."""
     return [Grade(float(any(c in "0123456789" for c in text)), {}) for text in completions]
 
 

@@ -420,7 +420,7 @@ def test_a_prompt_that_is_drawn_twice_in_a_step_is_not_answered_twice_alike(tmp_
     assert engine.drawn[0] != engine.drawn[1] != engine.drawn[2] != engine.drawn[0]
 
 
-def test_silent_groups_are_refilled_up_to_the_bound_and_what_was_discarded_is_counted(tmp_path: Path) -> None:
+def test_zero_variance_groups_are_refilled_up_to_the_bound_and_what_was_discarded_is_counted(tmp_path: Path) -> None:
     engine = Listening()
     train = short(algorithm="dapo", steps=1, sampling={"refills": 2})
     figures = steps_of(finish(build(setting(tmp_path, train, reward=constant, engine=engine))))[0]
@@ -443,7 +443,7 @@ def test_refilling_ends_when_every_group_has_a_signal(tmp_path: Path) -> None:
     assert (figures["sampling/refill_rounds"], figures["frac_reward_zero_std"]) == (1, 0)
 
 
-def test_without_dynamic_sampling_silent_groups_stay(tmp_path: Path) -> None:
+def test_without_dynamic_sampling_zero_variance_groups_stay(tmp_path: Path) -> None:
     engine = Listening()
     figures = steps_of(finish(build(setting(tmp_path, short(steps=1), reward=constant, engine=engine))))[0]
     assert engine.calls == [(3, "rollout")]

@@ -21,7 +21,7 @@ from ratchet.components.training.metrics import (
     length_correlation,
     rollout_figures,
     sample_rows,
-    unsolved_silent,
+    unsolved_zero_variance,
 )
 from ratchet.components.training.rollouts import PromptRollout, Rollouts
 from tests.training.rollouts import completion, hand_made
@@ -58,7 +58,7 @@ def test_where_every_completion_was_cut_none_has_ended() -> None:
     assert "completions/mean_terminated_length" not in figures
 
 
-def test_silent_groups_are_a_share_of_the_groups() -> None:
+def test_zero_variance_groups_are_a_share_of_the_groups() -> None:
     figures = rollout_figures(silent())
     assert figures["frac_reward_zero_std"] == pytest.approx(2 / 3)
 
@@ -239,5 +239,5 @@ def test_where_nothing_varies_there_is_no_correlation() -> None:
 
 def test_solved_groups_may_be_silent() -> None:
     solved = [True] * 6 + [False] * 4
-    assert unsolved_silent([False] * 6 + [True, True, True, False], solved) == 1 / 4
-    assert unsolved_silent([False] * 10, [True] * 7 + [False] * 3) is None  # too few
+    assert unsolved_zero_variance([True] * 6 + [False, False, False, True], solved) == 1 / 4
+    assert unsolved_zero_variance([True] * 10, [True] * 7 + [False] * 3) is None  # too few

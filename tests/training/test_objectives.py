@@ -221,12 +221,12 @@ def test_what_stands_in_the_padding_does_not_matter(case: str) -> None:
     assert figures.values() == narrow.values()
 
 
-def test_silent_groups_are_left_out_of_the_forward_pass_where_they_have_no_gradient() -> None:
+def test_zero_variance_groups_are_left_out_of_the_forward_pass_where_they_have_no_gradient() -> None:
     assert ActorObjective(actor_of(Train()), material(Train(kl="none"))).needed == [True, False, True]
 
 
 @pytest.mark.parametrize("case", ["kl in the loss, k2", "shared critic"])
-def test_silent_groups_are_kept_where_something_else_pulls_on_them(case: str) -> None:
+def test_zero_variance_groups_are_kept_where_something_else_pulls_on_them(case: str) -> None:
     given = material(Train(**CASES[case]))
     given.experience.advantages[K : 2 * K] = 0
     assert ActorObjective(actor_of(given.train), given).needed == [True, True, True]
@@ -289,7 +289,8 @@ def test_the_denominator_of_a_clip_ratio_is_every_token_of_the_minibatch() -> No
     ratio = (given.rollouts.log_probs - experience.old_log_probs).exp()
     low = (ratio < 0.9) & (experience.advantages < 0) & experience.mask
     high = (ratio > 1.1) & (experience.advantages > 0) & experience.mask
-    expected = [float(hit.sum()) / float(experience.mask.sum()) for hit in (low, high, low | high)]  # silent groups' as well
+    # Tokens of zero-variance groups count as well.
+    expected = [float(hit.sum()) / float(experience.mask.sum()) for hit in (low, high, low | high)]
     figures = ours(given)[1].values()
     assert all(expected)
     assert [figures[name] for name in CLIP_RATIOS] == pytest.approx(expected)
@@ -406,7 +407,7 @@ def test_the_only_updates_own_log_probs_correct_as_a_scoring_pass_does() -> None
     (expected, _), (gradient, figures) = ours(before), ours(during)
     assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
     assert before.experience.correction is not None
-    taught = before.experience.advantages.abs().sum(1) > 0  # a silent group is in no forward pass
+    taught = before.experience.advantages.abs().sum(1) > 0  # a zero-variance group is in no forward pass
     weights = before.experience.correction[taught][rollouts.mask[taught]]
     assert figures.values()[CORRECTION] == pytest.approx(float(weights.mean()), abs=1e-4)
     assert figures.values()["approx_kl"] == 0

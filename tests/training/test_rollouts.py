@@ -1,4 +1,4 @@
-"""What a rollout phase gives, and how silent groups are replaced."""
+"""What a rollout phase gives, and how zero-variance groups are replaced."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -124,7 +124,7 @@ def test_a_row_drawn_once_keeps_its_number() -> None:
 SILENT_IN_THE_MIDDLE = torch.tensor([[1.0, 0.0], [0.5, 0.5], [torch.nan, 1.0], [0.0, 0.1]])  # one reward is no signal
 
 
-def test_silent_groups_are_the_ones_to_refill() -> None:
+def test_zero_variance_groups_are_the_ones_to_refill() -> None:
     wanted = refill(SILENT_IN_THE_MIDDLE, seed=0, step=3, number=0, rows=100)
     assert wanted is not None
     assert wanted.places == [1, 2]
@@ -153,7 +153,7 @@ def test_new_groups_with_a_signal_take_the_silent_places_in_order() -> None:
     assert rewards_after([0.5, 0.5, 0.0, 0.75], [1, 2]) == [[1.0, 0.0], [0.0, 0.75], [0.25, 0.25]]
 
 
-def test_silent_groups_stay_where_no_new_one_has_a_signal() -> None:
+def test_zero_variance_groups_stay_where_no_new_one_has_variance() -> None:
     assert rewards_after([0.5, 0.5, 0.75, 0.75], [1, 2]) == [[1.0, 0.0], [0.5, 0.5], [0.25, 0.25]]
 
 

@@ -24,7 +24,7 @@ def healthy_step(noise: random.Random, step: int) -> dict[str, float]:
         "completions/distinct_2": noise.gauss(0.99, 0.004),
         "completions/identical_wrong": max(0.0, noise.gauss(0.25 - 0.2 * done, 0.03)),
         "entropy": (0.14 - 0.11 * done) * math.exp(noise.gauss(0, 0.1)),
-        "frac_unsolved_silent": max(0.0, noise.gauss(0.1 + 0.3 * done, 0.1)),
+        "frac_unsolved_zero_std": max(0.0, noise.gauss(0.1 + 0.3 * done, 0.1)),
         "frac_reward_missing": 0.0,
         "objective/kl": abs(noise.gauss(3 * done, 0.5)),
         "clip_ratio/region_mean": abs(noise.gauss(0.02, 0.02)),

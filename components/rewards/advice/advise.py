@@ -1,4 +1,4 @@
-"""Advice from a validation's pilot: the group size, silent shares, GRPO or PPO, a KL budget; each with its reasons."""
+"""Advice from a validation's pilot: the group size, zero-variance groups, GRPO or PPO, a KL budget; each with its reasons."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,8 @@ class Advice:
 ASSUMPTIONS = [
     "the reward is signal plus independent noise, and the samples of a prompt are independent",
     "pass rates over prompts are Beta-distributed, and stay what they are now; they rise as the policy learns",
-    f"a prompt's signal-to-noise rho (k - 1) of {sizes.SIGNAL:g} is enough, a silent share of {sizes.MAX_SILENT:g} is borne",
+    f"a prompt's signal-to-noise rho (k - 1) of {sizes.SIGNAL:g} is enough, and so is reward variance in "
+    f"{1 - sizes.MAX_ZERO_VARIANCE:.0%} of the groups",
     "the policy's first samples represent those of the whole training",
 ]
 
@@ -62,18 +63,19 @@ def advise(pilot: Pilot, curve: Sequence[Mapping[str, float]], parameters: int) 
         parameters: of the policy, for the price of a critic.
     """
     rho, (alpha, beta) = pilot.signal_share, sizes.fit_beta(pilot.passes, pilot.k)
-    signal, silence = sizes.size_for_signal(rho), sizes.size_against_silence(alpha, beta)
+    signal, silence = sizes.size_for_signal(rho), sizes.size_against_zero_variance(alpha, beta)
     wanted = sizes.recommended_size(rho, silence)
     k, capped = int(min(wanted, LARGEST)), wanted > LARGEST
     figures = [_figures(size, rho, alpha, beta) for size in sizes.SIZES]
     optimum = sizes.fixed_budget_size(pilot.within + pilot.noise, pilot.between)
-    silent = sizes.expected_silent_share(alpha, beta, k)
-    algorithm, why = better_algorithm(silent, pilot.tokens, parameters)
+    equal = sizes.expected_zero_variance_share(alpha, beta, k)
+    algorithm, why = better_algorithm(equal, pilot.tokens, parameters)
     budget, how = kl_budget(curve)
     reasons = [
         f"rho = {rho:.2f} (retest {_share(pilot.within, pilot.noise):.2f}, gold explains {pilot.fidelity:.2f}): "
         f"k >= 1 + {sizes.SIGNAL:g} / rho = {signal:.1f}",
-        f"pass rates Beta({alpha:.2f}, {beta:.2f}): k >= {silence:g} keeps the silent share at {sizes.MAX_SILENT:g} or below",
+        f"pass rates Beta({alpha:.2f}, {beta:.2f}): k >= {silence:g} keeps the share of zero-variance groups at "
+        f"{sizes.MAX_ZERO_VARIANCE:g} or below",
         *([CAPPED] if capped else []),
         *([f"at a fixed number of samples the gradient's variance is least near k = {optimum:.1f}"] if optimum < 1e6 else []),
         *why,
@@ -96,31 +98,31 @@ def _share(signal: float, noise: float) -> float:
 def _figures(k: int, rho: float, alpha: float, beta: float) -> SizeFigures:
     return SizeFigures(
         k=k,
-        silent_share=sizes.expected_silent_share(alpha, beta, k),
+        silent_share=sizes.expected_zero_variance_share(alpha, beta, k),
         advantage_fidelity=sizes.advantage_fidelity(rho, k),
         signal=rho * (k - 1),
         spread_error=sizes.spread_error(k),
     )
 
 
-def better_algorithm(silent: float, tokens: float, parameters: int) -> tuple[str, list[str]]:
-    """``ppo`` if groups are mostly silent or completions are very long, else ``grpo``; and the reasons.
+def better_algorithm(equal: float, tokens: float, parameters: int) -> tuple[str, list[str]]:
+    """``ppo`` if most groups have zero variance or completions are very long, else ``grpo``; and the reasons.
 
     Args:
-        silent: expected silent share at the advised k.
+        equal: expected share of zero-variance groups at the advised k.
         tokens: mean length of a completion, over which its single reward is spread.
     """
     price = parameters * BYTES_PER_PARAMETER / 2**30
     cost = f"a critic of the policy's size would take {price:.2f} GiB more (16 bytes per parameter) and must learn values first"
-    if silent > 0.5:
-        return "ppo", [f"{silent:.0%} of groups would be silent, and PPO learns from single samples", cost]
+    if equal > 0.5:
+        return "ppo", [f"{equal:.0%} of groups would have zero variance, and PPO learns from single samples", cost]
     if tokens > LONG:
         return "ppo", [
             f"completions have {tokens:.0f} tokens, and a critic can credit single tokens where one reward cannot",
             cost,
         ]
     return "grpo", [
-        f"{1 - silent:.0%} of groups carry a signal over {tokens:.0f} tokens, so the group's mean serves as baseline",
+        f"{1 - equal:.0%} of groups have differing rewards over {tokens:.0f} tokens, so the group's mean serves as baseline",
         cost,
     ]
 

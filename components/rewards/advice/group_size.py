@@ -14,7 +14,7 @@ from scipy.special import betaln
 
 Floats = NDArray[np.float64]
 SIGNAL = 4.0  # S0: the wanted signal-to-noise ratio of one prompt's group; 3 to 7 at rho = 1 gives the rule of thumb k = 4 to 8
-MAX_SILENT = 0.3
+MAX_ZERO_VARIANCE = 0.3
 SMALLEST = 4
 SIZES = (2, 4, 8, 16, 32)
 
@@ -29,13 +29,13 @@ def size_for_signal(rho: float, wanted: float = SIGNAL) -> float:
     return 1 + wanted / rho if rho > 0 else math.inf
 
 
-def silent_share(passes: float, k: int) -> float:
+def zero_variance_share(passes: float, k: int) -> float:
     """Chance that k right-or-wrong samples are all equal, p^k + (1 - p)^k, at pass rate p."""
     return float(passes**k + (1 - passes) ** k)
 
 
-def expected_silent_share(a: float, b: float, k: int) -> float:
-    """Mean of :func:`silent_share` over prompts whose pass rate is Beta(a, b): [B(a+k, b) + B(a, b+k)] / B(a, b)."""
+def expected_zero_variance_share(a: float, b: float, k: int) -> float:
+    """Mean of :func:`zero_variance_share` over prompts whose pass rate is Beta(a, b): [B(a+k, b) + B(a, b+k)] / B(a, b)."""
     base = betaln(a, b)
     return float(np.exp(betaln(a + k, b) - base) + np.exp(betaln(a, b + k) - base))
 
@@ -71,9 +71,9 @@ def fixed_budget_size(within: float, between: float) -> float:
     return 1 + math.sqrt(within / between) if between > 0 else math.inf
 
 
-def size_against_silence(a: float, b: float, most: float = MAX_SILENT, largest: int = 1024) -> float:
-    """Smallest k whose expected silent share is at most ``most``; infinite if none up to ``largest`` is."""
-    return next((k for k in range(2, largest + 1) if expected_silent_share(a, b, k) <= most), math.inf)
+def size_against_zero_variance(a: float, b: float, most: float = MAX_ZERO_VARIANCE, largest: int = 1024) -> float:
+    """Smallest k whose expected share of zero-variance groups is at most ``most``; infinite if none up to ``largest`` is."""
+    return next((k for k in range(2, largest + 1) if expected_zero_variance_share(a, b, k) <= most), math.inf)
 
 
 def power_of_two_at_least(size: float) -> float:
@@ -85,6 +85,6 @@ def recommended_size(rho: float, silence: float, wanted: float = SIGNAL) -> floa
     """Smallest power of two that is at least :func:`size_for_signal`, ``silence`` and SMALLEST; infinite if there is none.
 
     Args:
-        silence: k from :func:`size_against_silence`, or 0 if rewards are not right-or-wrong.
+        silence: k from :func:`size_against_zero_variance`, or 0 if rewards are not right-or-wrong.
     """
     return power_of_two_at_least(max(size_for_signal(rho, wanted), silence, SMALLEST))

@@ -35,7 +35,7 @@ MEASURES = {
     "drop": Measure("largest fall of dev accuracy from its best", "less"),
     "gradient": Measure("gradient norm, 95th percentile over median", "less"),
     "clipped": Measure("share of tokens that the loss clips", "less"),
-    "silent": Measure("groups without a signal", "less"),
+    "silent": Measure("zero-variance groups", "less"),
     "stopped": Measure("ended early by the sentinel", "less"),
     "explained": Measure("variance that the critic explains, last fifth", "more"),
     "samples": Measure("completions drawn", None),

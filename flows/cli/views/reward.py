@@ -58,7 +58,7 @@ def advice_table(advice: Mapping[str, Any]) -> list[RenderableType]:
     table = Table(title=f"train.k = {advice['k']}, {advice['algorithm']}", title_justify="left", box=None, padding=(0, 1))
     for name in (
         "k",
-        "silent groups",
+        "zero-variance groups",
         "R² of an advantage",
         "signal-to-noise ratio per prompt",
         "error of the group's standard deviation",

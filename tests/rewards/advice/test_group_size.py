@@ -7,15 +7,15 @@ import pytest
 
 from ratchet.components.rewards.advice.group_size import (
     advantage_fidelity,
-    expected_silent_share,
+    expected_zero_variance_share,
     fit_beta,
     fixed_budget_size,
     power_of_two_at_least,
     recommended_size,
-    silent_share,
-    size_against_silence,
+    size_against_zero_variance,
     size_for_signal,
     spread_error,
+    zero_variance_share,
 )
 
 
@@ -27,7 +27,7 @@ def test_without_noise_a_signal_of_three_to_seven_is_the_rule_of_thumb(wanted: f
 def test_the_rule_of_thumb_grows_with_noise() -> None:
     # Verdicts turned round with chance 0, 0.1, 0.2 at pass rate 1/2: rho = (1 - 2 noise)^2 = 1, 0.64, 0.36.
     shares = [1.0, 0.64, 0.36]
-    silence = size_against_silence(1.0, 1.0)  # uniform pass rates
+    silence = size_against_zero_variance(1.0, 1.0)  # uniform pass rates
     assert [recommended_size(rho, silence) for rho in shares] == [8, 8, 16]
     assert recommended_size(1.0, 0.0, 3.0) == 4
 
@@ -51,17 +51,17 @@ def test_the_fidelity_is_that_of_a_simulation() -> None:
     assert correlation**2 == pytest.approx(advantage_fidelity(0.5, 4), abs=0.01)
 
 
-def test_silent_shares_by_hand() -> None:
+def test_zero_variance_shares_by_hand() -> None:
     # 0.5^4 + 0.5^4 = 1/8; uniform pass rates give 2 / (k + 1).
-    assert silent_share(0.5, 4) == 0.125
-    assert [expected_silent_share(1.0, 1.0, k) for k in (4, 8, 16)] == pytest.approx([0.4, 2 / 9, 2 / 17])
-    assert expected_silent_share(0.5, 0.5, 4) == pytest.approx(0.547, abs=1e-3)
+    assert zero_variance_share(0.5, 4) == 0.125
+    assert [expected_zero_variance_share(1.0, 1.0, k) for k in (4, 8, 16)] == pytest.approx([0.4, 2 / 9, 2 / 17])
+    assert expected_zero_variance_share(0.5, 0.5, 4) == pytest.approx(0.547, abs=1e-3)
 
 
-def test_the_smallest_size_against_silence() -> None:
+def test_the_smallest_size_against_zero_variance() -> None:
     # 2 / (k + 1) <= 0.3 from k = 6 on.
-    assert size_against_silence(1.0, 1.0) == 6
-    assert size_against_silence(0.001, 0.001, largest=64) == math.inf
+    assert size_against_zero_variance(1.0, 1.0) == 6
+    assert size_against_zero_variance(0.001, 0.001, largest=64) == math.inf
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (0.5, 0.5), (4.0, 2.0)])
@@ -75,7 +75,7 @@ def test_pass_rates_are_fitted_from_counts(a: float, b: float) -> None:
 def test_extreme_counts_still_fit(counts: list[int]) -> None:
     a, b = fit_beta(counts, 8)
     assert a > 0 < b
-    assert 0 <= expected_silent_share(a, b, 8) <= 1
+    assert 0 <= expected_zero_variance_share(a, b, 8) <= 1
 
 
 def test_a_groups_spread_is_known_to_a_quarter_at_eight() -> None:
