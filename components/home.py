@@ -74,8 +74,8 @@ class Home:
         return os.environ.get("RATCHET_LEDGER_URL", sqlite_url(self.state / "ledger.db"))
 
     @property
-    def leases(self) -> Path:
-        return self.state / "leases"
+    def locks(self) -> Path:
+        return self.state / "locks"
 
     @property
     def reports(self) -> Path:

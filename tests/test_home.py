@@ -21,7 +21,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_state_is_in_the_project_by_default(project: Path) -> None:
     home = Home.here()
-    places = [home.store, home.workspaces, home.leases, home.reports, home.dvc]
+    places = [home.store, home.workspaces, home.locks, home.reports, home.dvc]
     assert {place.parent for place in places} == {project / ".ratchet"}
     assert home.ledger == f"sqlite:///{project}/.ratchet/ledger.db"
     assert home.tracking_uri == f"sqlite:///{project}/mlflow/mlflow.db"

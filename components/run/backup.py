@@ -64,7 +64,7 @@ def back_up(home: Home, target: Path, say: Callable[[str], None]) -> Backup:
         RegistryError: if the ledger or MLflow cannot be read; without them it is not known what is alive.
     """
     check_target(home, target)
-    locks = Locks(home.leases, say)
+    locks = Locks(home.locks, say)
     with locks.working("backup", "another backup is in progress; waiting"), home.workspace("backup") as folder:
         home.mark()
         databases, elsewhere = _databases(home, folder, say)

@@ -35,7 +35,7 @@ def end_killed_runs(home: Home, say: Callable[[str], None], watch: Collection[st
         watch: identities whose claim, if it is from another place, is watched until it is renewed or its lifetime is over:
             the latter shows that its holder is dead or has lost it.
     """
-    ledger, locks = Ledger(home.ledger, say=say), Locks(home.leases, say)
+    ledger, locks = Ledger(home.ledger, say=say), Locks(home.locks, say)
     said = [_end(home, ledger, locks, identity, holder, identity in watch) for identity, holder in ledger.unended().items()]
     items = _swept(home, locks)
     if items:

@@ -25,7 +25,7 @@ class Project:
             say: called with what is waited for.
         """
         self.home, self.recipe = home, recipe
-        self.locks = Locks(home.leases, say)
+        self.locks = Locks(home.locks, say)
 
     @property
     def name(self) -> str:

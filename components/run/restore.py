@@ -58,7 +58,7 @@ def restore(home: Home, archive: Path, say: Callable[[str], None]) -> Restored:
             sizes = f"{archive} has {size / MIB:,.0f} MiB, and the disk of {place} has {free / MIB:,.0f} MiB free"
             raise StoreError(f"{sizes}. Free space and try again.")
     home.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with Locks(home.leases, say).deleting() as alone, _folders(home) as folders:
+    with Locks(home.locks, say).deleting() as alone, _folders(home) as folders:
         if not alone:
             raise StoreError("a run or another restore is in progress in this project. Wait until it has ended.")
         require_no_state(home)  # again: another restore may have ended

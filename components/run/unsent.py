@@ -28,10 +28,10 @@ def send_journals(home: Home, say: Callable[[str], None]) -> SentFigures:
     What cannot be sent is reported and stays; if MLflow does not answer, so does the rest. A run in progress, here or on
     another machine, sends its own figures, and is left alone.
     """
-    found = journals(home.journals, home.leases)
+    found = journals(home.journals, home.locks)
     if not found:
         return SentFigures(0, 0, 0)
-    ledger, locks, counts = Ledger(home.ledger, say=say), Locks(home.leases, say), list[int]()
+    ledger, locks, counts = Ledger(home.ledger, say=say), Locks(home.locks, say), list[int]()
     over = [journal for journal in found if is_over(journal, ledger, locks)]
     for journal in over:
         try:

@@ -173,7 +173,7 @@ def data_context(recipe: Path, overrides: list[str] | None) -> Iterator["Context
     from ratchet.flows.cli.views.console import Display, say
 
     home, resolved, display = Home.here(), load_recipe(recipe, overrides or []).with_slot("data"), Display()
-    with display.live(), Locks(home.leases, say).working("data", DATA_IN_USE):
+    with display.live(), Locks(home.locks, say).working("data", DATA_IN_USE):
         yield Context(resolved, home, observer=display)
 
 
@@ -259,7 +259,7 @@ def scratch(home: "Home") -> Iterator[Path]:
     from ratchet.components.run.locks import Locks
     from ratchet.flows.cli.views.console import say
 
-    with home.workspace("dvc") as folder, Locks(home.leases, say).working("data", DATA_IN_USE):
+    with home.workspace("dvc") as folder, Locks(home.locks, say).working("data", DATA_IN_USE):
         yield folder
 
 

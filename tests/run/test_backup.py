@@ -111,7 +111,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     pinned = dataset(home, "pinned")
     write_text(home.project / "data.dvc", f"outs:\n- {{md5: {pinned}, path: data}}\n")
     write_text(home.reports / "r1.html", "a report")
-    for secret in ("server/token", "leases/run-x.lock", "prefect/prefect.db"):
+    for secret in ("server/token", "locks/run-x.lock", "prefect/prefect.db"):
         write_text(home.state / secret, "not in a backup")
     mlflow(home)
     return home
@@ -131,7 +131,7 @@ def remove_state(home: Home) -> None:
 def tree(home: Home) -> set[str]:
     """The files of the state and of MLflow, less what belongs to this machine."""
     found = {path.relative_to(home.project).as_posix() for path in home.project.rglob("*") if path.is_file()}
-    own = (".ratchet/leases", ".ratchet/server", ".ratchet/prefect")
+    own = (".ratchet/locks", ".ratchet/server", ".ratchet/prefect")
     return {name for name in found if not name.startswith(own)}
 
 
@@ -215,15 +215,15 @@ def test_nothing_is_deleted_and_runs_may_begin_during_a_backup(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(*arguments: Any) -> int:
-        with Locks(home.leases).deleting() as alone:
+        with Locks(home.locks).deleting() as alone:
             assert not alone, BUSY
-        with Locks(home.leases, lambda text: pytest.fail(text)).working("a-run", "it waits"):
+        with Locks(home.locks, lambda text: pytest.fail(text)).working("a-run", "it waits"):
             return before(*arguments)
 
     before = backup.write_archive
     monkeypatch.setattr(backup, "write_archive", write)
     back_up(home, tmp_path / "b.tar", silent)
-    with Locks(home.leases).deleting() as alone:
+    with Locks(home.locks).deleting() as alone:
         assert alone
 
 
@@ -395,7 +395,7 @@ def test_faults_nothing_is_in_place_if_the_backup_cannot_be_used(
 
 def test_faults_a_restore_waits_for_no_run(home: Home, file: Path) -> None:
     remove_state(home)
-    with Locks(home.leases).working("a-run", ""), pytest.raises(StoreError, match="in progress"):
+    with Locks(home.locks).working("a-run", ""), pytest.raises(StoreError, match="in progress"):
         put_back(home, file, silent)
 
 

@@ -34,7 +34,7 @@ tracker = FakeTracker()
 
 def begun(home: Home, place: str | None = None, run_id: str = "r1") -> tuple[Ledger, Claim]:
     """A run that a process of this machine began, or one at another place; its lock is free."""
-    ledger, locks = Ledger(home.ledger), Locks(home.leases)
+    ledger, locks = Ledger(home.ledger), Locks(home.locks)
     with locks.working(NAME, "waiting"):
         here = locks.place(NAME)
     claim = acquired(ledger, IDENTITY, place or here, lambda *_: None)
@@ -66,7 +66,7 @@ def test_faults_a_killed_run_is_marked_in_the_ledger_and_in_mlflow_once_and_can_
 
 def test_a_run_whose_process_holds_its_lock_is_alive(home: Home) -> None:
     ledger, _ = begun(home)
-    with Locks(home.leases).working(NAME, "waiting"):
+    with Locks(home.locks).working(NAME, "waiting"):
         assert said(home) == ""
     assert (status(ledger), tracker.status) == ("running", {})
 
@@ -123,7 +123,7 @@ def test_what_dead_processes_left_is_deleted_and_what_can_be_resumed_is_kept(hom
 
 def test_nothing_is_deleted_while_a_run_is_in_progress(home: Home) -> None:
     left = scratch(home.store / "train", DEAD_PID)
-    with Locks(home.leases).working("another", "waiting"):
+    with Locks(home.locks).working("another", "waiting"):
         assert said(home) == ""
     assert left.exists()
 

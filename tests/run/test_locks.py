@@ -15,7 +15,7 @@ from ratchet.components.run.locks import Locks
 
 @pytest.fixture
 def locks(tmp_path: Path) -> Locks:
-    return Locks(tmp_path / "leases")
+    return Locks(tmp_path / "locks")
 
 
 def test_a_lock_is_held_by_one_at_a_time(locks: Locks) -> None:

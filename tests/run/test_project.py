@@ -36,7 +36,7 @@ def test_mlflow_is_opened_once_and_under_its_lock(project: Path, monkeypatch: py
     class FakeTracker:
         def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
             with pytest.raises(Timeout):
-                FileLock(found.home.leases / "mlflow.lock").acquire(timeout=0)
+                FileLock(found.home.locks / "mlflow.lock").acquire(timeout=0)
             opened.append((uri, experiment, artifacts))
 
     monkeypatch.setattr(runs, "Tracker", FakeTracker)

@@ -72,7 +72,7 @@ def test_a_run_that_waits_for_the_machine_ends_when_it_is_asked_to(run: Run, mon
     monkeypatch.setattr(locks, "POLL_SECONDS", 0.01)
     with run.project.locks.computing():
         run.claim.stop_asked_by = "ann"
-        with pytest.raises(PausedError), Locks(run.project.home.leases).computing(run.check_pause):
+        with pytest.raises(PausedError), Locks(run.project.home.locks).computing(run.check_pause):
             pytest.fail("it has no machine")
 
 
@@ -81,7 +81,7 @@ def test_data_are_prepared_without_the_machine_and_without_mlflow(run: Run) -> N
         FileLock(run.project.locks.file("computing")).acquire(timeout=0).lock.release()
         (path / "x").write_text("rows", encoding="utf-8")
 
-    run.project.home.leases.mkdir(parents=True)
+    run.project.home.locks.mkdir(parents=True)
     steps.run_stage(run, Stage.DATA, lambda context: finish(context, DataStage, "key", write))
     assert run.run_id is None
 

@@ -63,7 +63,7 @@ def take_over(name: str) -> Callable[[], None]:
 
     def happens() -> None:
         (found,) = [run for run in ledger().latest_runs(1000) if run["model"] == name]
-        acquired(ledger(), found["identity"], Locks(Home.here().leases).place(lock_name(found["identity"])), lambda *_: None)
+        acquired(ledger(), found["identity"], Locks(Home.here().locks).place(lock_name(found["identity"])), lambda *_: None)
 
     return happens
 

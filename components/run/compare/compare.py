@@ -164,7 +164,7 @@ def compare_sides(
     require_same_task(*(side.recipe() for side in sides))
     for side in sides:
         require_references(side.recipe())
-    locks = Locks(home.leases, say)
+    locks = Locks(home.locks, say)
     with locks.working(LOCK, WAITING):
         ready = [prepared(side, home, observer, say) for side in sides]
         allowed = budget_of(budget, [(one.recipe, one.per_step) for one in ready])

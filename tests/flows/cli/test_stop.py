@@ -54,8 +54,8 @@ def test_wait_says_how_the_run_ended(home: Home, monkeypatch: pytest.MonkeyPatch
 
 
 def test_faults_a_run_whose_process_is_dead_is_not_in_progress(home: Home) -> None:
-    with Locks(home.leases).working(lock_name(IDENTITY), ""):
-        place = Locks(home.leases).place(lock_name(IDENTITY))
+    with Locks(home.locks).working(lock_name(IDENTITY), ""):
+        place = Locks(home.locks).place(lock_name(IDENTITY))
     begun(home, place)
     done = CliRunner().invoke(app, ["stop", "abc123"])
     assert isinstance(done.exception, RecipeError)  # exit code 2

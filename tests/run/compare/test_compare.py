@@ -112,7 +112,7 @@ def test_a_comparison_that_was_interrupted_resumes(tmp_path: Path, trained: Trai
 def test_nothing_is_recorded(tmp_path: Path, trained: Trained) -> None:
     compared(tmp_path, "grpo", "ppo", seeds=1)
     written = {path.name for path in (tmp_path / ".ratchet").iterdir()}
-    assert written == {FOLDER, "leases"}
+    assert written == {FOLDER, "locks"}
     assert not (tmp_path / "mlflow").exists()
 
 
