@@ -15,7 +15,7 @@ SEED = SamplingSeed(7, "test", 2)
 
 
 def settings_of(url: str, folder: Path, **given: Any) -> Vllm:
-    return Vllm.model_validate({"url": url, "folder": str(folder), "seconds": 2.0, "parallel": 8, **given})
+    return Vllm.model_validate({"url": url, "folder": str(folder), "seconds": 20.0, "parallel": 8, **given})
 
 
 @contextmanager
