@@ -271,6 +271,7 @@ def test_an_interrupted_training_is_not_finished_and_resumes_to_the_same_candida
     assert [step for step, _ in watching(again).repeated] == [1, 1]  # what the last checkpoint covers, and nothing else
     assert watching(again).points[0][0] == 2
     assert watching(again).tables[0] == 1
+    assert not any("nan" in note for note in watching(again).notes)
     whole = training.run(Training(training.place / "whole").context())
     assert resumed.weights == whole.weights != training.start.weights
     assert (resumed.facts, [step for step, _ in resumed.points]) == (whole.facts, [step for step, _ in whole.points])
