@@ -108,6 +108,11 @@ class Verdict:
     figures: Mapping[str, float] = field(default_factory=dict)
     sealed_reasons: list[str] = field(default_factory=list)
 
+    @property
+    def tested(self) -> bool:
+        """Whether it rests on sealed items. A challenger that is the incumbent itself is refused without them."""
+        return self.outcome in (Outcome.PROMOTE, Outcome.REJECT) and self.fold_digest is not None
+
     def public(self) -> dict[str, Any]:
         """What may be shown before the fold is retired: the outcome, and nothing measured on sealed items."""
         return {k: v for k, v in self.as_json().items() if k not in ("figures", "sealed_reasons")}

@@ -144,6 +144,11 @@ def source_files(source: WordProblems | FileSource) -> list[Path]:
         return _folder_files(path)
     if isinstance(source, HubDataset):
         return []
+    if isinstance(source, Folder) and path.is_file() and path.suffix.lower() not in SUFFIXES:
+        raise DataError(
+            f"{path} is a file whose kind its name does not say ({', '.join(SUFFIXES)} do). "
+            f"Name the kind in the recipe: data.source={{kind: jsonl, path: {path}}}."
+        )
     paths = [path, *([Path(source.pairs)] if isinstance(source, JsonLines) and source.pairs is not None else [])]
     missing = [p for p in paths if not p.is_file()]
     if missing:

@@ -123,6 +123,7 @@ class Shown:
     detail: str
     remedy: str  # of a failure
     name: str  # by which a recipe may waive it
+    empty: bool  # there was nothing to measure
 
 
 def words_of(name: str) -> Words:
@@ -150,7 +151,9 @@ def _shown(check: Mapping[str, Any]) -> Shown:
     asked = "" if words.unit == "none" else f"{words.asked} {_figure(check['threshold'], words.unit)}"
     remedy = check["advice"] if state == "failed" else ""
     detail = check["waived"] if state == "waived" else check.get("detail", "")
-    return Shown(words.title, words.meaning, state, LIGHTS[state], measured, asked, detail, remedy, check["name"])
+    return Shown(
+        words.title, words.meaning, state, LIGHTS[state], measured, asked, detail, remedy, check["name"], check["value"] is None
+    )
 
 
 def _figure(value: float, unit: Unit) -> str:

@@ -11,7 +11,7 @@ from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.database import now
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import code_of
-from ratchet.components.records import Arm, ItemResult, Outcome, Verdict
+from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report.checks import shown_checks
 from ratchet.components.report.effect import picture
 from ratchet.components.report.model_card import STILL_SEALED
@@ -77,7 +77,7 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
         "dataset": data.version,
         "stop": stop_text(candidate),
         "reasons": [*said, *([remark] if remark else [])],
-        "tested": verdict.outcome if verdict is not None and verdict.outcome in (Outcome.PROMOTE, Outcome.REJECT) else None,
+        "tested": verdict.outcome if verdict is not None and verdict.tested else None,
         "rival": f"version {before}" if before else START,
         "changes": changes_of(run, data),
         "dev": dev_rows(dev.summary) if dev else [],

@@ -161,6 +161,13 @@ def _refused(result: RunResult, verdict: Verdict | None, sealed: Compared | None
             f"Refused before the test. {stays}",
             "Add data, or ask for a larger gain (gate.rules.target_effect); `ratchet gate power` says how many suffice.",
         )
+    if verdict is not None and not verdict.tested:
+        return Told(
+            f"{version.capitalize()} is no other model than {rival}.",
+            " ".join(_sentence(reason) for reason in verdict.reasons),
+            f"Refused before the test: no unseen example was used. {stays}",
+            "Look at the training curves in the report, and train longer or change the recipe.",
+        )
     than = "" if result.previous else f" than {rival}"
     return Told(
         sealed.sentence(version.capitalize(), rival)

@@ -59,6 +59,7 @@ def check_rows_place(reference: str) -> None:
 
 def notes_on(folder: Path) -> Iterator[str]:
     """What a person should know of the place."""
+    folder = folder.resolve()  # .. in a path has parents that it is not in
     above = next((path for path in folder.parents if (path / RECIPE).is_file()), None)
     if above is not None:
         yield f"{above} is a project too: a command in {folder} is about the inner one, and one above it about the outer"

@@ -170,9 +170,11 @@ def data_context(recipe: Path, overrides: list[str] | None) -> Iterator["Context
     from ratchet.components.recipe import load_recipe
     from ratchet.components.run.locks import Locks
     from ratchet.components.stages.stage import Context
+    from ratchet.components.store import check_writable
     from ratchet.flows.cli.views.console import Display, say
 
     home, resolved, display = Home.here(), load_recipe(recipe, overrides or []).with_slot("data"), Display()
+    check_writable(home.state)
     with display.live(), Locks(home.locks, say).working("data", DATA_IN_USE):
         yield Context(resolved, home, observer=display)
 

@@ -26,7 +26,7 @@ from ratchet.components.text import visible
 from ratchet.flows.servers.api_token import SERVER_VARIABLE, SIGN_IN_PATH, client_environment, folder, new_token, token_of
 from ratchet.flows.settings import make_prefect_home
 
-HOST = "127.0.0.1"
+HOST, HIGHEST_PORT = "127.0.0.1", 65_535
 PATIENCE_SECONDS = 120
 POLL_SECONDS = 1
 
@@ -37,8 +37,10 @@ def listen(port: int, option: str) -> socket.socket:
     """A socket that listens on a loopback port; 0 takes any free port.
 
     Raises:
-        RatchetError: if another program holds the port, naming it and the option that changes it.
+        RatchetError: if there is no such port, or another program holds it, naming that and the option that changes it.
     """
+    if not 0 <= port <= HIGHEST_PORT:
+        raise RatchetError(f"there is no port {port}. Choose one from 1 to {HIGHEST_PORT} with {option}.")
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

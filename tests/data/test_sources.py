@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.data.sources import read_rows, weigh
+from ratchet.components.data.sources import read_rows, source_files, weigh
+from ratchet.components.errors import DataError
 from ratchet.components.recipe import Data, JsonLines, WordProblems
+from ratchet.components.recipe.sources import Folder
 from tests.data.frames import frame
 
 ROW = {"question": "2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
@@ -108,3 +110,10 @@ def test_which_rows_are_taken_does_not_depend_on_their_order() -> None:
 
 def test_one_part_is_taken_whole() -> None:
     assert weigh(frame({}, {"prompt": "r"}), [0.1]).height == 2
+
+
+def test_a_file_whose_name_does_not_say_its_kind_is_refused_with_how_to_name_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    path.write_text('{"question": "1 + 1", "answer": "2"}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"rows\.txt is a file whose kind .*data\.source=\{kind: jsonl, path: .*rows\.txt\}"):
+        source_files(Folder(kind="folder", path=str(path)))

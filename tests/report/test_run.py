@@ -359,3 +359,11 @@ def test_slices_and_benchmarks_have_rows_of_their_own() -> None:
     places = place_rows({"slice long": SUMMARY, "benchmark school": SUMMARY})
     assert [row["label"] for row in places] == ["slice long (400 answers)", "benchmark school (400 answers)"]
     assert "benchmark school" in render({**VALUES, "places": places}, [])
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, False), (0.2, True)], ids=["nothing to measure", "failed"])
+def test_a_check_that_the_recipe_accepts_without_anything_to_measure_has_not_failed(value: float | None, said: bool) -> None:
+    accepted = {**FAILED, "state": "waived", "waived": "no pairs", "value": value}
+    shown = render({**VALUES, "checks": shown_checks([PASSED, accepted])}, [])
+    assert ("Trained against a reward that failed 1 of its checks" in shown) is said
+    assert ("Yes, but for what the recipe accepts" in shown) is said

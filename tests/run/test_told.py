@@ -65,6 +65,17 @@ def test_a_refusal_tells_dev_and_who_stays(run: Run) -> None:
     assert found.verdict.endswith("Version 2 stays champion.")
 
 
+def test_a_model_that_is_the_incumbent_itself_is_not_told_to_have_been_tested(run: Run) -> None:
+    why = ["no checkpoint was better on dev than the incumbent itself"]
+    verdict = Verdict(Outcome.REJECT, why, "i" * 64, "i" * 64)
+    run.ending = Ending(Status.REFUSED, verdict, "2")
+    found = told_of(run, RunResult(Status.REFUSED, version="3", previous="2"))
+    assert found.sentence == "Version 3 is no other model than version 2."
+    assert found.effect == "No checkpoint was better on dev than the incumbent itself."
+    assert found.verdict == "Refused before the test: no unseen example was used. Version 2 stays champion."
+    assert not verdict.tested
+
+
 def test_a_first_refusal_names_what_it_was_compared_with(run: Run) -> None:
     found = told(run, Status.REFUSED, Outcome.REJECT, previous=None)
     assert found.sentence == "Version 3 was not shown to be better than the model that training started from."

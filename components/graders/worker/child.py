@@ -12,6 +12,7 @@ import math
 import os
 import resource
 import sys
+import sysconfig
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -27,6 +28,7 @@ from ratchet.components.text import redacted
 Answer = Callable[[list[dict[str, Any]]], Iterable[Any]]
 
 FORKED = 70  # exit code of a forked process that would answer in its parent's name (EX_SOFTWARE of sysexits.h)
+LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
 LONGEST_TEXT = 500  # characters of a reason or an answer
 
@@ -156,9 +158,10 @@ def fault(kind: str, message: str) -> dict[str, Any]:
 
 
 def described(error: BaseException) -> str:
-    """The class and text of an exception, and the innermost line of the user's code."""
-    own = str(Path(__file__).parent)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((own, "<frozen"))]
+    """The class and text of an exception, and the innermost line of the user's code, not that of a library it calls."""
+    own = (str(Path(__file__).parent), "<frozen")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(own)]
+    frames = [frame for frame in frames if not frame.filename.startswith(LIBRARIES)] or frames
     known = isinstance(error, UnfitError | SyntaxError)  # whose texts say where
     place = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames and not known else ""
     try:

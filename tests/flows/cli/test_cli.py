@@ -182,6 +182,12 @@ def test_a_busy_port_is_named(project: Path) -> None:
             servers.require_free(port, "--port")
 
 
+@pytest.mark.parametrize("port", [-1, 65_536])
+def test_a_port_that_there_is_not_is_refused(port: int) -> None:
+    with pytest.raises(RatchetError, match=f"there is no port {port}. Choose one from 1 to 65535 with --port"):
+        servers.require_free(port, "--port")
+
+
 @pytest.mark.parametrize("name", ["DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS"])
 def test_telemetry_is_off_whatever_the_verb(project: Path, name: str) -> None:
     show = f"atexit.register(lambda: print(os.environ.get('{name}')))"

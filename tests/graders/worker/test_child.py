@@ -1,5 +1,7 @@
 """What a user's function returns, as JSON."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from ratchet.components.graders.protocol import Grade
-from ratchet.components.graders.worker.child import graded
+from ratchet.components.graders.worker.child import described, graded
 
 
 class Old:
@@ -92,3 +94,9 @@ def test_faults_anything_else_breaks_the_protocol_and_is_shown(result: Any, mess
 
 def test_faults_a_result_whose_attributes_exit_is_a_fault() -> None:
     assert graded(Grade(1.0, Leaves(a=1.0)))["fault"] == "exit"
+
+
+def test_the_place_of_an_error_is_the_users_line_and_not_the_librarys_it_calls() -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - any of a library's
+        json.loads("{")
+    assert re.search(r"\(line \d+ of .*test_child\.py\)$", described(caught.value))
