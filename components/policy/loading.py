@@ -114,7 +114,7 @@ def pick_device(wanted: str, deterministic: bool = True) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
-    """bf16 autocast over fp32 weights. ``auto`` is bf16 on CUDA and fp32 on a CPU, whose results must not depend on its bf16 units."""
+    """bf16 autocast over fp32 weights. ``auto`` is bf16 on CUDA, and fp32 on CPUs, of which only some have units for bf16."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if is_half(device, precision) else nullcontext()
 
 
