@@ -66,6 +66,18 @@ def test_weights_are_read_where_they_are() -> None:
     assert [c.tokens for c in flat(after)] == [c.tokens for c in flat(plain.generate(policy, PROMPTS, ITEMS, settings, SEED))]
 
 
+def test_in_bf16_the_copy_of_the_weights_is_that_of_the_call() -> None:
+    policy = Policy(tiny_policy(layers=2).model, tiny_tokenizer(), "bf16")
+    engine, settings = GroupedEngine(policy), SamplingSettings(2, 8)
+    before = engine(policy, PROMPTS, ITEMS, settings, SEED)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(1.5)
+    after = engine(policy, PROMPTS, ITEMS, settings, SEED)
+    assert flat(after) == flat(GroupedEngine(policy)(policy, PROMPTS, ITEMS, settings, SEED))
+    assert flat(after) != flat(before)
+
+
 def test_an_adapters_weights_count() -> None:
     policy = tiny_policy(layers=2)
     add_lora(policy, rank=2, alpha=64, seed=0)
