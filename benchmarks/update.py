@@ -30,6 +30,7 @@ from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy import compilation
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest
 from ratchet.components.policy.loading import Policy, pick_device
 from ratchet.components.policy.log_probs import hidden_states, score_tokens, target_log_probs
 from ratchet.components.policy.logits import LogitTransform
@@ -190,10 +191,10 @@ def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Ma
     return [Grade(float(hashlib.sha256(text.encode()).digest()[0] % 2), {}) for text in completions]
 
 
-def engine(*arguments: Any) -> Any:
+def engine(policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
     """The plain engine. Its cumulative sums are over rows, which CUDA adds up in one order, though torch cannot tell."""
     with deterministic(False):
-        return generate(*arguments)
+        return generate(policy, request)
 
 
 def trainer_of(case: Case, prompts: int, new_tokens: int, **train: Any) -> Trainer:
