@@ -39,8 +39,9 @@ from ratchet.components.policy.varlen_attention import serves
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.events import StepMetrics
-from ratchet.components.training.loop import Setting, Trainer
+from ratchet.components.training.loop import Trainer
 from ratchet.components.training.sentinel import dev_result
+from ratchet.components.training.setting import RewardedPrompts, Setting, Storage
 
 VOCABULARY, EOS = 151_936, "<eos>"
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -207,12 +208,9 @@ def trainer_of(case: Case, prompts: int, new_tokens: int, **train: Any) -> Train
     setting = Setting(
         train=recipe,
         seed=7,
-        rows=rows,
-        max_new_tokens=new_tokens,
-        reward=reward,
-        gold=reward,  # nothing to grade twice
+        task=RewardedPrompts(rows, new_tokens, reward, gold=reward),  # nothing to grade twice
         evaluate=lambda policy: dev_result({"eval_sampled_accuracy": 0.5}, gold=[0.0, 1.0], proxy=[0.0, 1.0]),
-        checkpoints=Path(tempfile.mkdtemp()),
+        storage=Storage(Path(tempfile.mkdtemp())),
         engine=engine,
     )
     return Trainer(Actor(case.policy(), recipe, 7), None, setting)
