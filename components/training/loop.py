@@ -11,7 +11,7 @@ Left out, compared with PPO and GRPO elsewhere:
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -36,15 +36,14 @@ from ratchet.components.files import read_json, write_json
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
-from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.sharding import whole
-from ratchet.components.randomness import batch_indices, stream
+from ratchet.components.randomness import stream
 from ratchet.components.training.actor import Actor
+from ratchet.components.training.batch import roll_out_batch
 from ratchet.components.training.critic import Critic
 from ratchet.components.training.events import Committed, Event, Resumed, Samples, StepMetrics
-from ratchet.components.training.exchange import gathered
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
 from ratchet.components.training.meters import Means, Phases
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
@@ -52,7 +51,7 @@ from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, t
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
 from ratchet.components.training.optimizers import build_optimizer
 from ratchet.components.training.progress import Progress, environment, forget_after, metrics_file, samples_file
-from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
+from ratchet.components.training.rollouts import Rollouts
 from ratchet.components.training.sentinel import NONFINITE, Stop
 from ratchet.components.training.setting import Setting
 from ratchet.components.training.sharding import shard_models
@@ -202,7 +201,7 @@ class Trainer:
         phases = Phases(self.setting.early_end.phase_limit)
         self.budget.begin(step)  # numbers this step's calls, by which a rebuild looks them up
         with whole(self.actor), self.setting.task.rewarding():
-            rollouts, values = self._roll_out(step, phases)
+            rollouts, values = roll_out_batch(self.actor.policy, self.setting, step, phases)
         with self._compiled():
             experience = self._experience(rollouts, phases)
             with phases("figures"):
@@ -241,41 +240,6 @@ class Trainer:
             self.progress.stop = stop
             if stop.reason == NONFINITE:
                 self._load()  # the cause is not in the last good checkpoint
-
-    def _roll_out(self, step: int, phases: Phases) -> tuple[Rollouts, dict[str, float]]:
-        """A batch of prompts, with zero-variance groups replaced if the recipe says so; and the cost of that."""
-        train, rows = self.setting.train, self.setting.task.rows
-        numbers = batch_indices(self.setting.seed, "prompts", step, train.prompts, len(rows)).tolist()
-        rollouts = self._draw(numbers, "rollout", step, phases)
-        tokens, samples, rounds = int(rollouts.lengths.sum()), len(rollouts.completions), 0
-        while rounds < train.sampling.refills:
-            wanted = refill(rollouts.rewards, self.setting.seed, step, rounds, len(rows))
-            if wanted is None:
-                break
-            new = self._draw(wanted.rows, f"refill-{rounds}", step, phases)
-            rollouts, rounds = refilled(rollouts, wanted.places, new), rounds + 1
-            tokens, samples = tokens + int(new.lengths.sum()), samples + len(new.completions)
-        refills = {"sampling/refill_rounds": float(rounds)} if train.sampling.refills else {}
-        return rollouts, {"num_tokens": float(tokens), "num_samples": float(samples), **refills}
-
-    def _draw(self, numbers: Sequence[int], purpose: str, step: int, phases: Phases) -> Rollouts:
-        setting, train, task = self.setting, self.setting.train, self.setting.task
-        sampling = SamplingSettings(train.group_size, task.max_new_tokens, train.sampling.temperature, train.sampling.top_p)
-        rows, own = [task.rows[i] for i in numbers], setting.ranks.part(len(numbers))
-        made = roll_out(
-            self.actor.policy,
-            setting.engine,
-            rows[own],
-            distinct_items(numbers, len(task.rows))[own],
-            sampling,
-            SamplingSeed(setting.seed, purpose, step),
-            task.reward,
-            phases,
-        )
-        if setting.ranks.size == 1:
-            return Rollouts(made)
-        with phases("exchange"):
-            return Rollouts(gathered(made, rows, setting.ranks))
 
     def _experience(self, rollouts: Rollouts, phases: Phases) -> Experience:
         train, scored = self.setting.train, Scored()
