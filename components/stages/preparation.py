@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ratchet.components.recipe import Launch, Train
+from ratchet.components.stages.loaded_training import Order, Training
 from ratchet.components.stages.stage import Observer
-from ratchet.components.stages.training import Order, Training
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.loading import Policy
     from ratchet.components.ranks import Ranks
-    from ratchet.components.training.scaling.memory import RankMemory
+    from ratchet.components.training.scaling.rank_memory import RankMemory
     from ratchet.components.training.setting import DevEvaluation, RewardedPrompts
 
 
@@ -69,7 +69,7 @@ def _checked_memory(order: Order, policy: "Policy", rows: Sequence[Mapping[str, 
     from ratchet.components.policy.configuration import shape_of_model
     from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
     from ratchet.components.training.estimate import Place
-    from ratchet.components.training.scaling.memory import rank_memory
+    from ratchet.components.training.scaling.rank_memory import rank_memory
 
     recipe, device = order.recipe, policy.model.device
     check_context(policy, rows, recipe.policy.max_new_tokens)
@@ -104,7 +104,7 @@ def _task(order: Order, rows: Sequence[Mapping[str, Any]], device: "torch.device
     from ratchet.components.policy.sharding import all_whole
     from ratchet.components.rewards.build import build_reward
     from ratchet.components.training.setting import RewardedPrompts
-    from ratchet.components.training.sharding import sharded_rewards
+    from ratchet.components.training.sharded_models import sharded_rewards
 
     recipe = order.recipe
     reward = build_reward(recipe.reward, order.reward.model, device)

@@ -54,7 +54,7 @@ from ratchet.components.training.progress import Progress, environment, forget_a
 from ratchet.components.training.rollouts import Rollouts
 from ratchet.components.training.sentinel import NONFINITE, Stop
 from ratchet.components.training.setting import Setting
-from ratchet.components.training.sharding import shard_models
+from ratchet.components.training.sharded_models import shard_models
 from ratchet.components.training.update import parameters_of, run_update
 
 

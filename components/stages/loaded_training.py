@@ -1,4 +1,4 @@
-"""The training of the stage *train*: one function for the run's own process and for each rank of a job."""
+"""A training with its models in memory: ordered, run and saved alike in the run's own process and in each rank of a job."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
