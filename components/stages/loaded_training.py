@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ratchet.components.policy.loading import Policy
     from ratchet.components.ranks import Ranks
     from ratchet.components.training.estimate import MemoryPlan
+    from ratchet.components.training.events import Resumed, Samples, StepMetrics
     from ratchet.components.training.loop import Trainer
 
 CHECKPOINTS = "checkpoints"
@@ -177,34 +178,56 @@ def _actor_at(trainer: Any, load: Callable[[], Any], step: int) -> Any:
 
 
 def _observe(observer: Observer, trainer: "Trainer") -> None:
-    """Drive the loop; figures are reported when the checkpoint that covers them is durable."""
+    """Drive the loop, and tell the observer of its events."""
     from ratchet.components.training.events import Committed, Resumed, Samples
 
-    pending: list[tuple[int, Mapping[str, float]]] = []
-    samples: list[Samples] = []
-    steps, accuracy, known = trainer.setting.train.steps, float("nan"), -1
+    reports = _Reports(observer, trainer.setting.train.steps)
     for event in trainer.run():
-        if isinstance(event, Committed):
-            observer.resumed("train", [point for point in pending if point[0] <= known])
-            observer.metrics("train", [point for point in pending if point[0] > known])
-            for table in samples:
-                observer.samples("train", table.step, table.rows)
-            pending, samples = [], []
-            continue
-        if isinstance(event, Samples):
-            samples.append(event)
-            continue
         if isinstance(event, Resumed):
-            known = event.known
-            observer.resumed("train", [(point.step, point.values) for point in event.points])
-            for point in event.points:
-                accuracy = point.values.get("eval_sampled_accuracy", accuracy)
-            if event.samples is not None:
-                observer.samples("train", event.samples.step, event.samples.rows)
-            continue
-        pending.append((event.step, event.values))
-        accuracy = event.values.get("eval_sampled_accuracy", accuracy)
-        note = f"dev gold {accuracy:.3f}"
+            reports.resumed(event)
+        elif isinstance(event, Samples):
+            reports.samples.append(event)
+        elif isinstance(event, Committed):
+            reports.committed()
+        else:
+            reports.step(event)
+
+
+class _Reports:
+    """What an observer is told: progress at once, figures and samples when the checkpoint that covers them is durable."""
+
+    def __init__(self, observer: Observer, steps: int) -> None:
+        self.observer, self.steps = observer, steps
+        self.accuracy = float("nan")  # of the last dev evaluation
+        self.known = -1  # the last step of which an earlier process may have told
+        self.points: list[tuple[int, Mapping[str, float]]] = []  # since the last checkpoint, and so are samples
+        self.samples: list[Samples] = []
+
+    def resumed(self, event: "Resumed") -> None:
+        self.known = event.known
+        self.observer.resumed("train", [(point.step, point.values) for point in event.points])
+        for point in event.points:
+            self._note(point)
+        if event.samples is not None:
+            self._show(event.samples)
+
+    def step(self, event: "StepMetrics") -> None:
+        self.points.append((event.step, event.values))
+        self._note(event)
+        note = f"dev gold {self.accuracy:.3f}"
         if "reward" in event.values:
             note = f"reward {event.values['reward']:.3f}, {note}"
-        observer.progress("train", event.step, steps, note)
+        self.observer.progress("train", event.step, self.steps, note)
+
+    def committed(self) -> None:
+        self.observer.resumed("train", [point for point in self.points if point[0] <= self.known])
+        self.observer.metrics("train", [point for point in self.points if point[0] > self.known])
+        for table in self.samples:
+            self._show(table)
+        self.points, self.samples = [], []
+
+    def _note(self, point: "StepMetrics") -> None:
+        self.accuracy = point.values.get("eval_sampled_accuracy", self.accuracy)
+
+    def _show(self, table: "Samples") -> None:
+        self.observer.samples("train", table.step, table.rows)
