@@ -56,8 +56,9 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     from ratchet.components.policy.loading import Policy, pick_device
     from ratchet.components.training.actor import Actor
     from ratchet.components.training.events import StepMetrics
-    from ratchet.components.training.loop import Setting, Trainer
+    from ratchet.components.training.loop import Trainer
     from ratchet.components.training.sentinel import dev_result
+    from ratchet.components.training.setting import RewardedPrompts, Setting, Storage
 
     train = train_section(shape, **settings)
     pick_device(device.type, train.deterministic)  # sets what the product sets
@@ -68,15 +69,13 @@ def ours(shape: Shape, folder: Path, device: torch.device, steps: int, connectio
     def reward(_: Any, texts: Any, __: Any) -> list[Grade]:
         return [Grade(score(text), {}) for text in texts]
 
+    rows = [{"id": str(i), "prompt": prompt, "answer": "1"} for i, prompt in enumerate(prompts)]
     setting = Setting(
         train=train,
         seed=7,
-        rows=[{"id": str(i), "prompt": prompt, "answer": "1"} for i, prompt in enumerate(prompts)],
-        max_new_tokens=shape.new_tokens,
-        reward=reward,
-        gold=reward,  # nothing to grade twice
+        task=RewardedPrompts(rows, shape.new_tokens, reward, gold=reward),  # nothing to grade twice
         evaluate=lambda _: dev_result({"eval_sampled_accuracy": 0.5}, [0.0, 1.0], [0.0, 1.0]),
-        checkpoints=folder / "checkpoints" / str(os.getpid()),
+        storage=Storage(folder / "checkpoints" / str(os.getpid())),
     )
     events = Trainer(actor, None, setting).run()
     next(events), next(events)  # the evaluation before training, and its checkpoint

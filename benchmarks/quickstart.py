@@ -84,7 +84,8 @@ class Quickstart:
         """A training run of the recipe from the starting policy; against another reward, where one is given."""
         from ratchet.components.policy.adapters import Reference
         from ratchet.components.training.actor import Actor
-        from ratchet.components.training.loop import Setting, Trainer
+        from ratchet.components.training.loop import Trainer
+        from ratchet.components.training.setting import RewardedPrompts, Setting, Storage
 
         actor = Actor(self.policy(), recipe.train, recipe.run_seed)
         reference = (actor.reference() or Reference(self.policy())) if recipe.train.needs_reference else None
@@ -92,11 +93,9 @@ class Quickstart:
         setting = Setting(
             train=recipe.train,
             seed=recipe.run_seed,
-            rows=self.rows("train"),
-            max_new_tokens=recipe.policy.max_new_tokens,
-            reward=reward,
+            task=RewardedPrompts(self.rows("train"), recipe.policy.max_new_tokens, reward),
             evaluate=self.evaluation(recipe, reward),
-            checkpoints=checkpoints,
+            storage=Storage(checkpoints),
         )
         return Trainer(actor, reference, setting)
 

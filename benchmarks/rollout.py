@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from ratchet.components.policy.engines import plain
 from ratchet.components.policy.engines.decoder import Drawing
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.slots import SlotEngine, compile_layers
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
@@ -153,9 +153,9 @@ def exact(shape: Shape) -> Iterator[Row]:
     policy = random_policy(shape, layers=2, ends=0.02, precision="fp32")
     prompts = [prompt[: 5 + 7 * (i % 16)] for i, prompt in enumerate(prompts_of(shape, 24))]
     settings, seed = SamplingSettings(4, 24, rows_at_once=32), SamplingSeed(7, "exact")
-    ours = flat(SlotEngine(policy)(policy, prompts, range(24), settings, seed))
-    theirs = flat(plain.generate(policy, prompts, range(24), settings, seed))
-    draws = seed.draws(range(24), settings)
+    request = SamplingRequest(prompts, range(24), settings, seed, policy.ends)
+    ours, theirs = flat(SlotEngine(policy)(policy, request)), flat(plain.generate(policy, request))
+    draws = request.draws()
     pairs = list(zip(ours, theirs, strict=True))
     worst = [abs(p - q) for a, b in pairs if a.tokens == b.tokens for p, q in zip(a.log_probs, b.log_probs, strict=True)]
     edges = [
@@ -184,7 +184,7 @@ def mismatch(shape: Shape) -> Iterator[Row]:
     policy, prompts = random_policy(shape), prompts_of(shape, 16)
     for name, engine in (("slots", SlotEngine(policy, compiled=False)), ("plain", plain.generate)):
         settings = replace(shape.settings, max_new_tokens=64)
-        drawn = engine(policy, prompts, range(16), settings, SamplingSeed(7, "mismatch"))
+        drawn = engine(policy, SamplingRequest(prompts, range(16), settings, SamplingSeed(7, "mismatch"), policy.ends))
         rows = pack([Group(p, [c.tokens for c in g]) for p, g in zip(prompts, drawn, strict=True)]).to(DEVICE)
         with torch.no_grad(), policy.autocast():
             scored = score_tokens(policy.model, rows).float().cpu()
@@ -200,12 +200,14 @@ def whole(shape: Shape) -> Iterator[Row]:
     policy, prompts = random_policy(shape), prompts_of(shape)
     tokens, engine = shape.prompts * shape.samples * shape.new, SlotEngine(policy)
 
+    def request(number: int) -> SamplingRequest:
+        return SamplingRequest(prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), ())
+
     def slots(number: int) -> None:
-        engine.sample(policy, prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), ())
+        engine(policy, request(number))
 
     def plainly(number: int) -> None:
-        with policy.autocast():
-            plain.sample(policy.model, prompts, range(len(prompts)), shape.settings, SamplingSeed(number, "whole"), ())
+        plain.generate(policy, request(number))
 
     for name, draw, times in (("slots", slots, 5), ("plain", plainly, 3)):
         before = torch.cuda.memory_allocated() / 2**30 if CUDA else 0.0
@@ -263,10 +265,8 @@ def ends(shape: Shape) -> Iterator[Row]:
         times, rates = [], []
         for number in range(12):
             drawn: list[list[list[Completion]]] = []
-            seed = SamplingSeed(number, "ends")
-            times.append(
-                seconds(lambda e=engine, x=settings, y=seed, d=drawn: d.append(e(policy, prompts, range(len(prompts)), x, y)))
-            )
+            request = SamplingRequest(prompts, range(len(prompts)), settings, SamplingSeed(number, "ends"), policy.ends)
+            times.append(seconds(lambda e=engine, x=request, d=drawn: d.append(e(policy, x))))
             rates.append(sum(len(c.tokens) for c in flat(drawn[0])) / times[-1])
         later = times[1:]
         yield {
@@ -284,12 +284,12 @@ def bits(shape: Shape) -> Iterator[Row]:
     try:
         for share in (0.0, 4 / shape.new):
             policy, prompts = random_policy(shape, ends=share), prompts_of(shape)
-            settings, seed, count = replace(shape.settings, max_new_tokens=64), SamplingSeed(7, "bits"), len(prompts)
-            part = count * 5 // 8  # of the same power of two
-            first = flat(SlotEngine(policy)(policy, prompts, range(count), settings, seed))
+            settings, count = replace(shape.settings, max_new_tokens=64), len(prompts)
+            request = SamplingRequest(prompts, range(count), settings, SamplingSeed(7, "bits"), policy.ends)
+            first = flat(SlotEngine(policy)(policy, request))
             engine = SlotEngine(policy)
-            fewer = flat(engine(policy, prompts[:part], range(part), settings, seed))
-            second = flat(engine(policy, prompts, range(count), settings, seed))
+            fewer = flat(engine(policy, request.only(range(count * 5 // 8))))  # of the same power of two
+            second = flat(engine(policy, request))
             yield {
                 "bits": "no ends" if share == 0 else "random ends, so that buckets shrink",
                 "same_twice": equal_bits(first, second),

@@ -30,6 +30,7 @@ from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy import compilation
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest
 from ratchet.components.policy.loading import Policy, pick_device
 from ratchet.components.policy.log_probs import hidden_states, score_tokens, target_log_probs
 from ratchet.components.policy.logits import LogitTransform
@@ -38,8 +39,9 @@ from ratchet.components.policy.varlen_attention import serves
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.events import StepMetrics
-from ratchet.components.training.loop import Setting, Trainer
+from ratchet.components.training.loop import Trainer
 from ratchet.components.training.sentinel import dev_result
+from ratchet.components.training.setting import RewardedPrompts, Setting, Storage
 
 VOCABULARY, EOS = 151_936, "<eos>"
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -190,10 +192,10 @@ def reward(prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Ma
     return [Grade(float(hashlib.sha256(text.encode()).digest()[0] % 2), {}) for text in completions]
 
 
-def engine(*arguments: Any) -> Any:
+def engine(policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
     """The plain engine. Its cumulative sums are over rows, which CUDA adds up in one order, though torch cannot tell."""
     with deterministic(False):
-        return generate(*arguments)
+        return generate(policy, request)
 
 
 def trainer_of(case: Case, prompts: int, new_tokens: int, **train: Any) -> Trainer:
@@ -206,12 +208,9 @@ def trainer_of(case: Case, prompts: int, new_tokens: int, **train: Any) -> Train
     setting = Setting(
         train=recipe,
         seed=7,
-        rows=rows,
-        max_new_tokens=new_tokens,
-        reward=reward,
-        gold=reward,  # nothing to grade twice
+        task=RewardedPrompts(rows, new_tokens, reward, gold=reward),  # nothing to grade twice
         evaluate=lambda policy: dev_result({"eval_sampled_accuracy": 0.5}, gold=[0.0, 1.0], proxy=[0.0, 1.0]),
-        checkpoints=Path(tempfile.mkdtemp()),
+        storage=Storage(Path(tempfile.mkdtemp())),
         engine=engine,
     )
     return Trainer(Actor(case.policy(), recipe, 7), None, setting)

@@ -8,7 +8,7 @@ from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import Grade, RewardFunction, score_rows
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.default import generate
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import completion_log_probs
 from ratchet.components.policy.packing import Group
@@ -57,7 +57,8 @@ def evaluate_items(
     prompts = [policy.encode_row(row) for row in rows]
     items = [int(row["id"], 16) for row in rows]
     settings = SamplingSettings(samples, max_new_tokens, temperature)
-    completions = [one for group in generate(policy, prompts, items, settings, SamplingSeed(seed, purpose)) for one in group]
+    request = SamplingRequest(prompts, items, settings, SamplingSeed(seed, purpose), policy.ends)
+    completions = [one for group in generate(policy, request) for one in group]
     each = [(row, number) for row in rows for number in range(samples)]
     sampled = [prompt for prompt in prompts for _ in range(samples)]
     texts = [policy.decode(completion.tokens) for completion in completions]

@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from ratchet.components.faults import point
-from ratchet.components.ledger.database import equal, now
+from ratchet.components.ledger.database import Database, equal, now
 from ratchet.components.ledger.past_uses import Past, Spend, read_past
-from ratchet.components.ledger.retired_folds import RetiredFolds
 from ratchet.components.ledger.tables import fold_items, gate_uses, retired_folds
 
 
-class GateUses(RetiredFolds):
+class GateUses(Database):
     """What was asked of each sealed fold."""
 
     def past(self, model: str) -> Past:

@@ -17,6 +17,7 @@ from ratchet.components.faults import point
 from ratchet.components.ledger import retired_folds
 from ratchet.components.ledger.database import equal, now
 from ratchet.components.ledger.engine import is_there
+from ratchet.components.ledger.gate_uses import GateUses
 from ratchet.components.ledger.runs import Runs
 from ratchet.components.ledger.tables import alias_moves, leases, policies, promotions, runs
 from ratchet.components.ledger.verdicts import Verdicts
@@ -58,7 +59,7 @@ class Promotion:
         return {k: getattr(self, k) for k in ("version", "previous", "at", "by", "verdict", "run_id", "person")}
 
 
-class Ledger(Verdicts, Runs):
+class Ledger(GateUses, Verdicts, Runs):
     """The database behind promotions: who is champion, by compare-and-set, and where the alias is on its way to."""
 
     @classmethod

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from ratchet.components.faults import point
 from ratchet.components.ledger.database import equal, now
-from ratchet.components.ledger.gate_uses import GateUses
+from ratchet.components.ledger.retired_folds import RetiredFolds
 from ratchet.components.ledger.tables import settings_table, verdicts
 
 
-class Verdicts(GateUses):
+class Verdicts(RetiredFolds):
     """What uses of sealed folds ended in."""
 
     def record_verdict(self, model: str, record: Mapping[str, Any], digest: str, run_id: str) -> None:

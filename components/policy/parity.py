@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ratchet.components.errors import ModelError
-from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.execution import ON_CPU
 from ratchet.components.policy.engines.grouped import GroupedEngine
 from ratchet.components.policy.engines.plain import sample
@@ -90,7 +90,7 @@ def _engines(policy: Policy, exact: Policy, slots: bool) -> tuple[SlotEngine | G
 def _engine_differences(policy: Policy, engine: SlotEngine | GroupedEngine) -> torch.Tensor:
     """One log-prob per token, in nats."""
     prompts = _prompts(policy)
-    drawn = engine.sample(policy, prompts, [0, 1], SamplingSettings(2, PROBE_TOKENS), SamplingSeed(0, "probe"), ends=())
+    drawn = engine(policy, _unending(prompts))
     engine.release()
     own = [_plain(policy, prompt, c.tokens) for prompt, group in zip(prompts, drawn, strict=True) for c in group]
     return (torch.tensor([c.log_probs for group in drawn for c in group]) - torch.stack(own)).abs()
@@ -101,15 +101,19 @@ def _prompts(policy: Policy) -> list[list[int]]:
     return [ids[:3], ids]
 
 
+def _unending(prompts: Sequence[Sequence[int]]) -> SamplingRequest:
+    """No token ends these completions, so that all tokens are compared."""
+    return SamplingRequest(prompts, range(len(prompts)), SamplingSettings(2, PROBE_TOKENS), SamplingSeed(0, "probe"), ends=())
+
+
 def _differences(policy: Policy) -> dict[str, float]:
     """Greatest difference of each of our ways from the model's own forward pass, in nats."""
     prompts = _prompts(policy)
-    settings = SamplingSettings(2, PROBE_TOKENS)
-    # No token ends these completions, so that all tokens are compared.
-    drawn = sample(policy.model, prompts, [0, 1], settings, SamplingSeed(0, "probe"), ends=())
+    request = _unending(prompts)
+    drawn = sample(policy.model, request)
     groups = [Group(prompt, [c.tokens for c in group] * COPIES) for prompt, group in zip(prompts, drawn, strict=True)]
     layouts = {"packed scorer": pack(groups), **({"flat scorer": pack_flat(groups)} if flat_rows(policy) else {})}
-    shape = (len(prompts), 1, settings.samples, PROBE_TOKENS)
+    shape = (len(prompts), 1, request.settings.samples, PROBE_TOKENS)
     sampled = torch.tensor([c.log_probs for group in drawn for c in group]).view(shape)
     own = [_plain(policy, prompt, c.tokens) for prompt, group in zip(prompts, drawn, strict=True) for c in group]
     plain = torch.stack(own).view(shape)

@@ -9,7 +9,7 @@ from ratchet.components.graders.faults import Retrying
 from ratchet.components.graders.outside import reward_worker
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.recipe import Failures, GraderSettings, Reward, Term
-from ratchet.components.recipe import RewardModel as ModelSettings
+from ratchet.components.recipe import RewardModel as RewardModelSettings
 from ratchet.components.rewards.combine import Ensemble, Mix, Sum, Verified, WeightedTerm, squash
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def build_reward(settings: Reward, model_path: Path | None, device: "torch.devic
     return Mix(reward_model, settings.verifier_weight, settings.model_weight, verifier)
 
 
-def load_model(settings: ModelSettings, path: Path | None, device: "torch.device | str") -> RewardFunction:
+def load_model(settings: RewardModelSettings, path: Path | None, device: "torch.device | str") -> RewardFunction:
     """The reward model of a directory, or the ensemble whose members are in its folders ``0``, ``1``, ..."""
     import torch  # a reward without a model, and a gold, need none
 

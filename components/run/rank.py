@@ -35,7 +35,8 @@ def train(job: Job, heart: Heart, ranks: "Ranks") -> None:
     """Train with the other ranks; the first saves what all have made."""
     from ratchet.components.files import commit_directory
     from ratchet.components.run.steps import configure_torch
-    from ratchet.components.stages.training import Order, prepare_training
+    from ratchet.components.stages.loaded_training import Order
+    from ratchet.components.stages.preparation import prepare_training
     from ratchet.components.user_code import own_process
 
     own_process()

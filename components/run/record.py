@@ -1,7 +1,7 @@
 """A run as MLflow and the ledger see it: a parent run, a child per stage, an identity that survives a crash."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from ratchet.components.run.all_runs import show_all_runs
 from ratchet.components.run.columns import run_name, run_parameters, stage_parameters
 from ratchet.components.run.figures import Figures
 from ratchet.components.run.locks import lock_name
+from ratchet.components.run.observer import RunObserver
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.progress import Display, ProgressFile, path_of
 from ratchet.components.run.project import Project
@@ -32,7 +33,6 @@ from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
 from ratchet.components.stages.stage import Context, Seen, Stage, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.store import check_writable
-from ratchet.components.text import visible
 from ratchet.components.user_sources import function_digests
 from ratchet.components.watchdog import Watchdog
 
@@ -87,7 +87,7 @@ def confirm_in_ledger(claim: Claim) -> None:
 
 
 class Run:
-    """A run in progress. It observes its own stages, whose figures a thread sends to MLflow from the first one that is made."""
+    """A run in progress. A thread sends the figures of its stages to MLflow from the first stage that is made."""
 
     def __init__(
         self,
@@ -105,15 +105,15 @@ class Run:
             recorded: whether MLflow and the ledger keep this run; a dry run leaves nothing there.
         """
         self.project, self.display, self.claim, self.recorded = project, display, claim, recorded
-        self.context = Context(project.recipe, project.home, observer=self, pause=self.pause_reason, seen=seen or Seen())
         self.started = uptime()
         self.made = Made()
         self.ending: Ending | None = None
         self.figures = Figures(project, claim.run)
         self.run_id: str | None = None  # of the parent run in MLflow, once it is known
         self._confirm = confirm
-        self.file = ProgressFile(path_of(project.home, claim.run))
-        self.watchdog = Watchdog(project.recipe.limits.phase_hours, project.home.state / "stalls" / f"{claim.run}.txt")
+        watchdog = Watchdog(project.recipe.limits.phase_hours, project.home.state / "stalls" / f"{claim.run}.txt")
+        self.observer = RunObserver(claim, display, ProgressFile(path_of(project.home, claim.run)), self.figures, watchdog)
+        self.context = Context(project.recipe, project.home, self.observer, pause=self.pause_reason, seen=seen or Seen())
 
     @property
     def identity(self) -> str:
@@ -270,32 +270,6 @@ class Run:
             self.tell(result.name, result.key, result.cached, result.seconds)
         self.display.finished(result.name, result.cached, result.seconds)
 
-    def progress(self, stage: str, done: int, total: int, note: str) -> None:
-        """Observer protocol; a run that lost its claim ends here, between two steps of training."""
-        self.claim.check()
-        self.file.note(stage, done, total, note)
-        self.display.progress(stage, done, total, note)
-
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Observer protocol: the watchdog ends a phase that hangs."""
-        return self.watchdog.phase(name)
-
-    def metrics(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Observer protocol: durable figures go to the stage's child run."""
-        if self.figures.begun:
-            self.figures.metrics(stage, points)
-
-    def resumed(self, stage: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Observer protocol: figures that an earlier process may have recorded already."""
-        if self.figures.begun:
-            self.figures.metrics(stage, points, again=True)
-
-    def samples(self, stage: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Observer protocol: a table of samples goes to the stage's child run."""
-        if self.figures.begun:
-            shown = [{k: visible(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
-            self.figures.table(stage, shown, f"samples/step_{step:06d}.json")
-
     def result(self, report: str | None = None) -> RunResult:
         """The result of a run that has an ending."""
         ending, made = self.ending, self.made
@@ -383,8 +357,7 @@ def claimed_run(
                     run.fail("KILLED")
                 raise
             finally:
-                run.file.delete()
-                run.watchdog.close()
+                run.observer.close()
 
 
 def gold_figures(made: Made) -> dict[str, float] | None:

@@ -12,7 +12,7 @@ from ratchet.components.errors import RegistryError, RewardError
 from ratchet.components.graders.counted import build_gold, counted
 from ratchet.components.graders.protocol import Grade, RewardFunction, score_rows
 from ratchet.components.policy.engines.default import generate
-from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy, load_policy, pick_device
 from ratchet.components.randomness import batch_indices
 from ratchet.components.recipe import Recipe, Reward
@@ -150,7 +150,8 @@ def draw(policy: Policy, recipe: Recipe, rows: Sequence[Mapping[str, Any]], wish
     temperature, top_p = (0.0, 1.0) if wish.greedy else (sampling.temperature, sampling.top_p)
     settings = SamplingSettings(1, recipe.policy.max_new_tokens, temperature, top_p)
     prompts = [policy.encode_row(row) for row in rows]
-    groups = generate(policy, prompts, list(range(len(rows))), settings, SamplingSeed(recipe.run_seed, PURPOSE))
+    seed = SamplingSeed(recipe.run_seed, PURPOSE)
+    groups = generate(policy, SamplingRequest(prompts, range(len(rows)), settings, seed, policy.ends))
     return [(policy.decode(one.tokens), one.finished) for group in groups for one in group]
 
 

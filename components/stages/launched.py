@@ -16,8 +16,8 @@ from ratchet.components.launch.job import Job, Request
 from ratchet.components.launch.torchrun import JOIN
 from ratchet.components.recipe import Recipe
 from ratchet.components.source_code import sources_digest
+from ratchet.components.stages.loaded_training import FACTS, JOB, Order, TrainingFacts
 from ratchet.components.stages.stage import Observer
-from ratchet.components.stages.training import FACTS, JOB, Order, TrainingFacts
 
 ENTRY = "ratchet.components.run.rank"  # runs in each rank; it is above the stages, which only name it
 CODE = "code"  # in the order: what Ratchet's sources were in the process that gave it

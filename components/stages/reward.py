@@ -106,7 +106,7 @@ def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str,
 def _samples(context: Context, data: DataStage, policy: Any, start: int, stop: int) -> Any:
     """Completions of the starting policy on train prompts ``start`` to ``stop``, ``reward.validation.group`` per prompt."""
     from ratchet.components.policy.engines.default import generate
-    from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+    from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
     from ratchet.components.rewards.checks.validation import Samples
 
     recipe = context.recipe
@@ -114,7 +114,8 @@ def _samples(context: Context, data: DataStage, policy: Any, start: int, stop: i
     numbers = batch_indices(recipe.run_seed, "validation", 0, min(stop, len(rows)), len(rows))[start:].tolist()
     prompts = [policy.encode_row(rows[i]) for i in numbers]
     settings = SamplingSettings(wanted.group, recipe.policy.max_new_tokens, recipe.train.sampling.temperature)
-    sampled = generate(policy, prompts, numbers, settings, SamplingSeed(recipe.run_seed, "validation"))
+    seed = SamplingSeed(recipe.run_seed, "validation")
+    sampled = generate(policy, SamplingRequest(prompts, numbers, settings, seed, policy.ends))
     repeated = [rows[i] for i in numbers for _ in range(wanted.group)]
     completions = [one for group in sampled for one in group]
     return Samples(repeated, [policy.decode(one.tokens) for one in completions], [len(one.tokens) for one in completions])

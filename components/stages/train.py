@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from ratchet.components.digests import weights_digest
 from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines
 from ratchet.components.graders.build import grader_digests, verifier_digests
+from ratchet.components.stages.loaded_training import CHECKPOINTS, FACTS, Order, TrainingFacts
+from ratchet.components.stages.preparation import prepare_training
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
-from ratchet.components.stages.training import CHECKPOINTS, FACTS, Order, TrainingFacts, prepare_training
 from ratchet.components.training.sentinel import Stop, may_be_judged
 from ratchet.components.user_sources import function_digests
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ratchet.components.recipe import Sentinel as Limits
+from ratchet.components.recipe import Sentinel
 
 # ProxyGoldGap.
 BEST_OF_SEVERAL = 1.0  # standard errors subtracted from a drop below the best evaluation, which was the best of several
@@ -169,7 +169,7 @@ RULES = (
 BASELINES = sorted({rule.signal for rule in RULES if rule.form != "fixed"})
 
 
-def doubtful(figures: Mapping[str, float], limits: Limits) -> list[str]:
+def doubtful(figures: Mapping[str, float], limits: Sentinel) -> list[str]:
     """Warnings that never end training: the sampler is farther from the trainer than a synchronised engine is."""
     return ["mismatch_kl"] if limits.mismatch is not None and figures.get("mismatch/kl", 0.0) > MISMATCH_KL else []
 
@@ -182,7 +182,7 @@ class Crossing(NamedTuple):
     limit: float
 
 
-def crossings(figures: Mapping[str, float], baseline: Mapping[str, float], limits: Limits) -> Iterator[Crossing]:
+def crossings(figures: Mapping[str, float], baseline: Mapping[str, float], limits: Sentinel) -> Iterator[Crossing]:
     """The rules that a step's figures cross; one whose figure or baseline is unknown is silent.
 
     Args:

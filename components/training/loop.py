@@ -11,11 +11,9 @@ Left out, compared with PPO and GRPO elsewhere:
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,64 +33,29 @@ from ratchet.components.checkpoints import (
 from ratchet.components.digests import digest_of
 from ratchet.components.faults import point
 from ratchet.components.files import read_json, write_json
-from ratchet.components.graders.number import grade_numbers
-from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
-from ratchet.components.policy.engines.engine import RolloutEngine, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.sharding import whole
-from ratchet.components.randomness import batch_indices, stream
-from ratchet.components.ranks import ONE, Ranks
-from ratchet.components.recipe import Train
+from ratchet.components.randomness import stream
 from ratchet.components.training.actor import Actor
+from ratchet.components.training.batch import roll_out_batch
 from ratchet.components.training.critic import Critic
-from ratchet.components.training.device_memory import Watch
 from ratchet.components.training.events import Committed, Event, Resumed, Samples, StepMetrics
-from ratchet.components.training.exchange import gathered
 from ratchet.components.training.experience import Experience, Scored, build_experience, completion_divergence
-from ratchet.components.training.meters import Means, PhaseLimit, Phases, unlimited
+from ratchet.components.training.meters import Means, Phases
 from ratchet.components.training.metrics import experience_figures, rollout_figures, sample_rows
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, token_matrix
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch, ValueObjective
 from ratchet.components.training.optimizers import build_optimizer
 from ratchet.components.training.progress import Progress, environment, forget_after, metrics_file, samples_file
-from ratchet.components.training.rollouts import Rollouts, distinct_items, refill, refilled, roll_out
-from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
-from ratchet.components.training.sharding import shard_models
+from ratchet.components.training.rollouts import Rollouts
+from ratchet.components.training.sentinel import NONFINITE, Stop
+from ratchet.components.training.setting import Setting
+from ratchet.components.training.sharded_models import shard_models
 from ratchet.components.training.update import parameters_of, run_update
-
-DevEvaluation = Callable[[Policy], DevResult]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The inputs of a training run."""
-
-    train: Train
-    seed: int
-    rows: Sequence[Mapping[str, Any]]
-    max_new_tokens: int
-    reward: RewardFunction
-    evaluate: DevEvaluation
-    checkpoints: Path
-    engine: RolloutEngine = generate
-    identity: str = ""  # of recipe, data, start and code: a checkpoint of another identity is rejected
-    sample_rows: int = 8
-    interrupted: Callable[[], bool] = lambda: False  # called after each step: whether to commit and end early
-    samples: int | None = None  # completions, over all resumed runs, after which no step begins
-    memory: Watch | None = None
-    phase_limit: PhaseLimit = unlimited  # ends a phase that hangs
-    gold: RewardFunction = grade_numbers  # judges completions for the figures
-    ranks: Ranks = ONE  # this process among those that train together
-    rewarding: Callable[[], AbstractContextManager[object]] = nullcontext  # around rewards; all ranks enter it at once
-
-    @property
-    def other_gold(self) -> RewardFunction | None:
-        """The gold; None if it is the reward, which has graded every completion already."""
-        return None if self.gold is self.reward else self.gold
 
 
 class Trainer:
@@ -136,7 +99,8 @@ class Trainer:
     @property
     def spent(self) -> bool:
         """Whether the completions that the run may draw are drawn."""
-        return self.setting.samples is not None and self.progress.samples >= self.setting.samples
+        limit = self.setting.early_end.samples
+        return limit is not None and self.progress.samples >= limit
 
     def run(self) -> Iterator[Event]:
         """Train to the end, from the newest complete checkpoint if there is one; or until interrupted or out of samples.
@@ -144,7 +108,7 @@ class Trainer:
         Raises:
             StoreError: if the checkpoints belong to another run, or none is complete.
         """
-        state = self._load(partial(check_identity, identity=self.setting.identity))
+        state = self._load(partial(check_identity, identity=self.setting.storage.identity))
         if state is not None:
             self.progress = Progress.resumed(state, self.environment)
             self.budget = self._budget()
@@ -164,13 +128,13 @@ class Trainer:
                 if due:
                     yield from self._sampled()
                 yield self._commit()
-            if self.setting.ranks.any(self.setting.interrupted()):
+            if self.setting.ranks.any(self.setting.early_end.interrupted()):
                 yield self._commit()
                 return
 
     def best_policy(self) -> Policy:
         """The policy of the checkpoint with the best dev score; the adapter, if there is one, is not merged."""
-        load_weights(self.actor, weights_of(self.setting.checkpoints, self.progress.best_step, "policy"))
+        load_weights(self.actor, weights_of(self.setting.storage.checkpoints, self.progress.best_step, "policy"))
         return self.actor.policy
 
     def _budget(self) -> TokenBudget:
@@ -185,7 +149,7 @@ class Trainer:
         return self.points[-1]
 
     def _evaluate(self) -> StepMetrics:
-        with self.setting.phase_limit("dev evaluation"), whole(self.actor):
+        with self.setting.early_end.phase_limit("dev evaluation"), whole(self.actor):
             result = self.setting.evaluate(self.actor.policy)
         self._stop(self.progress.sentinel.observe_dev(self.progress.step, result, self.setting.train.sentinel))
         values = dict(result.figures)
@@ -197,11 +161,11 @@ class Trainer:
     def _sampled(self) -> Iterator[Samples]:
         if self.samples is not None:
             if self.setting.ranks.first:
-                write_json(samples_file(self.setting.checkpoints, self.samples.step), list(self.samples.rows))
+                write_json(samples_file(self.setting.storage.checkpoints, self.samples.step), list(self.samples.rows))
             yield self.samples
 
     def _resumed(self) -> Resumed:
-        step, checkpoints = self.progress.step, self.setting.checkpoints
+        step, checkpoints = self.progress.step, self.setting.storage.checkpoints
         points = [StepMetrics(at, values) for at, values in read_json(metrics_file(checkpoints, step))]
         samples = samples_file(checkpoints, step)
         known = forget_after(checkpoints, step) if self.setting.ranks.first else step
@@ -209,17 +173,17 @@ class Trainer:
 
     def _load(self, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
         with self.setting.ranks.first_alone():  # it sets damaged checkpoints aside
-            return load_latest(self.setting.checkpoints, self.modules, check)
+            return load_latest(self.setting.storage.checkpoints, self.modules, check)
 
     def _commit(self) -> Committed:
         # Metrics before the checkpoint: a run killed in between repeats these steps and writes the same file again. The other
         # way round, the steps would count as done and their metrics would be lost.
-        step, checkpoints = self.progress.step, self.setting.checkpoints
+        step, checkpoints = self.progress.step, self.setting.storage.checkpoints
         if not self.points:
             return Committed(step)
         points, self.points, ranks = self.points, [], self.setting.ranks
-        state = self.progress.state(self.setting.identity, self.environment)
-        with self.setting.phase_limit("save"):
+        state = self.progress.state(self.setting.storage.identity, self.environment)
+        with self.setting.early_end.phase_limit("save"):
             for module, _ in self.modules.values():
                 ranks.check_equal(module, digest_of(state))
             if ranks.first:
@@ -233,17 +197,18 @@ class Trainer:
         return Committed(step)
 
     def _step(self) -> StepMetrics:
-        train, step, phases, figures = self.setting.train, self.progress.step, Phases(self.setting.phase_limit), Means()
+        train, step, figures = self.setting.train, self.progress.step, Means()
+        phases = Phases(self.setting.early_end.phase_limit)
         self.budget.begin(step)  # numbers this step's calls, by which a rebuild looks them up
-        with whole(self.actor), self.setting.rewarding():
-            rollouts, values = self._roll_out(step, phases)
+        with whole(self.actor), self.setting.task.rewarding():
+            rollouts, values = roll_out_batch(self.actor.policy, self.setting, step, phases)
         with self._compiled():
             experience = self._experience(rollouts, phases)
             with phases("figures"):
-                values |= rollout_figures(rollouts, self.setting.other_gold, self.setting.ranks)
+                values |= rollout_figures(rollouts, self.setting.task.other_gold, self.setting.ranks)
                 values |= experience_figures(experience)
                 self.progress.note_accuracy(values.get("accuracy"))
-                self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.sample_rows))
+                self.samples = Samples(step + 1, sample_rows(rollouts, experience, self.setting.storage.sample_rows))
             point(f"train:{step}:update")
             values["learning_rate"] = self._set_learning_rate(step)
             with phases("update"):
@@ -276,41 +241,6 @@ class Trainer:
             if stop.reason == NONFINITE:
                 self._load()  # the cause is not in the last good checkpoint
 
-    def _roll_out(self, step: int, phases: Phases) -> tuple[Rollouts, dict[str, float]]:
-        """A batch of prompts, with zero-variance groups replaced if the recipe says so; and the cost of that."""
-        train, rows = self.setting.train, self.setting.rows
-        numbers = batch_indices(self.setting.seed, "prompts", step, train.prompts, len(rows)).tolist()
-        rollouts = self._draw(numbers, "rollout", step, phases)
-        tokens, samples, rounds = int(rollouts.lengths.sum()), len(rollouts.completions), 0
-        while rounds < train.sampling.refills:
-            wanted = refill(rollouts.rewards, self.setting.seed, step, rounds, len(rows))
-            if wanted is None:
-                break
-            new = self._draw(wanted.rows, f"refill-{rounds}", step, phases)
-            rollouts, rounds = refilled(rollouts, wanted.places, new), rounds + 1
-            tokens, samples = tokens + int(new.lengths.sum()), samples + len(new.completions)
-        refills = {"sampling/refill_rounds": float(rounds)} if train.sampling.refills else {}
-        return rollouts, {"num_tokens": float(tokens), "num_samples": float(samples), **refills}
-
-    def _draw(self, numbers: Sequence[int], purpose: str, step: int, phases: Phases) -> Rollouts:
-        train, setting = self.setting.train, self.setting
-        sampling = SamplingSettings(train.group_size, setting.max_new_tokens, train.sampling.temperature, train.sampling.top_p)
-        rows, own = [setting.rows[i] for i in numbers], setting.ranks.part(len(numbers))
-        made = roll_out(
-            self.actor.policy,
-            setting.engine,
-            rows[own],
-            distinct_items(numbers, len(setting.rows))[own],
-            sampling,
-            SamplingSeed(setting.seed, purpose, step),
-            setting.reward,
-            phases,
-        )
-        if setting.ranks.size == 1:
-            return Rollouts(made)
-        with phases("exchange"):
-            return Rollouts(gathered(made, rows, setting.ranks))
-
     def _experience(self, rollouts: Rollouts, phases: Phases) -> Experience:
         train, scored = self.setting.train, Scored()
         temperature, policy = train.sampling.temperature, self.actor.policy
@@ -339,7 +269,7 @@ class Trainer:
                 by_the_update,
                 matrix(self._values(rollouts)) if train.has_critic else None,
             )
-        return build_experience(rollouts, scored, train, self.progress.kl_coefficient, self.setting.max_new_tokens)
+        return build_experience(rollouts, scored, train, self.progress.kl_coefficient, self.setting.task.max_new_tokens)
 
     def _values(self, rollouts: Rollouts) -> Callable[[MicroBatch], Tensor]:
         """The critic's values of the rollouts' tokens, a micro-batch at a time."""
@@ -355,7 +285,7 @@ class Trainer:
         The order does not matter: values and advantages were computed before either changes.
         """
         train, seed, ranks = self.setting.train, self.setting.seed, self.setting.ranks
-        data = UpdateBatch(rollouts, experience, train, self.setting.max_new_tokens, self.progress.kl_coefficient, ranks)
+        data = UpdateBatch(rollouts, experience, train, self.setting.task.max_new_tokens, self.progress.kl_coefficient, ranks)
         # A pass (PPO's "epoch") is over this batch of rollouts; randomness.batch_indices has those over the dataset.
         orders = [stream(seed, "order", step, number).permutation(train.prompts).tolist() for number in range(train.epochs)]
         options = (orders, train.minibatches, train.max_grad_norm)

@@ -11,7 +11,7 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.optimizers import environment_of
-from ratchet.components.training.sentinel import Sentinel, Stop
+from ratchet.components.training.sentinel import SentinelState, Stop
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Progress:
     dev_scores: dict[str, float] = field(default_factory=dict)  # step -> sampled accuracy on dev
     train_accuracy: tuple[float, int] = (0.0, 0)  # sum and steps since the last dev evaluation
     smaller: dict[str, int] = field(default_factory=dict)  # of the token budget
-    sentinel: Sentinel = field(default_factory=Sentinel)
+    sentinel: SentinelState = field(default_factory=SentinelState)
 
     def state(self, identity: str, environment: Mapping[str, str]) -> dict[str, Any]:
         """As JSON, without the step, which the checkpoint adds."""
@@ -45,7 +45,7 @@ class Progress:
             dev_scores=dict(state["dev_scores"]),
             smaller=dict(state["smaller"]),
             train_accuracy=(state["train_accuracy"][0], state["train_accuracy"][1]),
-            sentinel=Sentinel.resumed(state["sentinel"]),
+            sentinel=SentinelState.resumed(state["sentinel"]),
         )
 
     @property

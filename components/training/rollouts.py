@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ratchet.components.algorithms.advantages import zero_variance
 from ratchet.components.graders.protocol import Grade, RewardFunction, score_rows
-from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group
 from ratchet.components.randomness import stream
@@ -125,7 +125,7 @@ def roll_out(
     k = settings.samples
     with phases("rollout"):
         prompts = [policy.encode_row(row) for row in rows]
-        completions = engine(policy, prompts, items, settings, seed)
+        completions = engine(policy, SamplingRequest(prompts, items, settings, seed, policy.ends))
     with phases("reward"):
         texts = [policy.decode(c.tokens) for group in completions for c in group]
         repeated = [row for row in rows for _ in range(k)]

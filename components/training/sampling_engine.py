@@ -7,7 +7,7 @@ from typing import Any
 
 from ratchet.components.errors import EngineError
 from ratchet.components.policy.engines.default import generate
-from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingRequest
 from ratchet.components.policy.engines.vllm.engine import PROBES, VllmEngine, opened
 from ratchet.components.policy.engines.vllm.messages import Served
 from ratchet.components.policy.engines.vllm.weights import trained_digest
@@ -24,20 +24,13 @@ class SharedServer:
         self.engine, self.ranks = engine, ranks
         self._given: str | None = None
 
-    def __call__(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-    ) -> list[list[Completion]]:
+    def __call__(self, policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
         """See :class:`ratchet.components.policy.engines.engine.RolloutEngine`.
 
         All ranks must call it after an update, and wait for one another before the next.
         """
         self.sync(policy)
-        return self.engine.draw(policy, prompts, items, settings, seed)
+        return self.engine.draw(policy, request)
 
     def sync(self, policy: Policy) -> None:
         """Give the server the weights, if they changed, and tell every rank by what name it knows them."""

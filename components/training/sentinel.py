@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ratchet.components.recipe import Sentinel as Limits
+from ratchet.components.recipe import Sentinel
 from ratchet.components.training.detectors import (
     BASELINES,
     AccuracyDrop,
@@ -82,7 +82,7 @@ def dev_result(figures: Mapping[str, float], gold: Sequence[float | None], proxy
 
 
 @dataclass
-class Sentinel:
+class SentinelState:
     """All of it is JSON, so that a resumed run stops at the same step as an uninterrupted one."""
 
     skipped_in_a_row: int = 0
@@ -94,7 +94,7 @@ class Sentinel:
     suspicious: bool = False  # the last step asks for a dev evaluation
 
     @classmethod
-    def resumed(cls, state: Mapping[str, Any]) -> "Sentinel":
+    def resumed(cls, state: Mapping[str, Any]) -> "SentinelState":
         """From the JSON of ``asdict``."""
         parts = {
             "gradient_spikes": GradientSpikes(**state["gradient_spikes"]),
@@ -103,7 +103,7 @@ class Sentinel:
         }
         return cls(**{**state, **parts})
 
-    def observe(self, step: int, figures: Mapping[str, float], stepped: int, skipped: int, limits: Limits) -> Stop | None:
+    def observe(self, step: int, figures: Mapping[str, float], stepped: int, skipped: int, limits: Sentinel) -> Stop | None:
         """Add a training step: its figures, the optimiser steps taken and skipped. Returns the reason to stop, or None."""
         if skipped:
             self.skipped_in_a_row += 1
@@ -116,7 +116,7 @@ class Sentinel:
         self.suspicious = limits.gap is not None and accuracy is not None and self.accuracy_drop.observe(accuracy)
         return self._stop_by_rule(step, figures, limits) or self._stop_by_spikes(step, figures, limits)
 
-    def wants_evaluation(self, step: int, limits: Limits) -> bool:
+    def wants_evaluation(self, step: int, limits: Sentinel) -> bool:
         """Whether dev is to be evaluated after this step, whatever the recipe's schedule says."""
         return step in limits.looks or self.suspicious
 
@@ -124,7 +124,7 @@ class Sentinel:
         """For each violated rule or doubt, the number of consecutive steps."""
         return {f"sentinel/{name}": float(steps) for name, steps in self.over.items()}
 
-    def observe_dev(self, step: int, result: DevResult, limits: Limits) -> Stop | None:
+    def observe_dev(self, step: int, result: DevResult, limits: Sentinel) -> Stop | None:
         """Add a dev evaluation, always of the same items in the same order. Returns the reason to stop, or None."""
         divergence = result.figures.get("eval_kl", 0.0)
         if limits.kl is not None and divergence > limits.kl:
@@ -134,7 +134,7 @@ class Sentinel:
         gap = self.proxy_gold_gap.observe(result.proxy, result.gold, limits.gap_slack)
         return Stop("proxy_gold_gap", "sentinel/gap", gap, limits.gap, step) if gap > limits.gap else None
 
-    def _stop_by_rule(self, step: int, figures: Mapping[str, float], limits: Limits) -> Stop | None:
+    def _stop_by_rule(self, step: int, figures: Mapping[str, float], limits: Sentinel) -> Stop | None:
         whole = {name: values for name, values in self.start.items() if len(values) >= limits.baseline_steps}
         baseline = {name: sum(values) / len(values) for name, values in whole.items()}
         found = {crossing.rule.name: crossing for crossing in crossings(figures, baseline, limits)}
@@ -148,7 +148,7 @@ class Sentinel:
                 return Stop(rule.reason, rule.signal, value, limit, step)
         return None
 
-    def _stop_by_spikes(self, step: int, figures: Mapping[str, float], limits: Limits) -> Stop | None:
+    def _stop_by_spikes(self, step: int, figures: Mapping[str, float], limits: Sentinel) -> Stop | None:
         norm = figures.get("grad_norm")
         if norm is None or limits.gradient is None or not self.gradient_spikes.observe(step, norm, limits.gradient):
             return None

@@ -156,16 +156,16 @@ def test_an_entrypoint_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
 def test_prefects_command_applies_what_was_chosen_without_questions(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
-    def command(folder: Path, *arguments: str) -> Any:
-        given.update(folder=folder, arguments=arguments, file=yaml.safe_load(Path(arguments[-1]).read_text()))
+    def run(command: list[str], **options: Any) -> Any:
+        given.update(options, arguments=command[1:], file=yaml.safe_load(Path(command[-1]).read_text()))
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(deploying, "_python", command)
+    monkeypatch.setattr(subprocess, "run", run)
     file = deploying.project_file(project)
     client: Any = Client(deployments=("finetune/weekly",))
     first, second = deploying.apply(project, client, file, ["finetune", "finetune"])
-    assert (given["folder"], given["file"]) == (project, file)
-    assert given["arguments"][:5] == ("-m", "prefect", "--no-prompt", "deploy", "--all")
+    assert (given["cwd"], given["file"], given["stdin"]) == (project, file, subprocess.DEVNULL)
+    assert given["arguments"][:5] == ["-m", "prefect", "--no-prompt", "deploy", "--all"]
     assert (first.name, first.created, first.pool) == ("finetune/nightly", True, "ratchet")
     assert (second.name, second.created, second.pool) == ("finetune/weekly", False, "gpu")
     assert first.schedules == ["cron 0 2 * * * (UTC)"]
@@ -174,7 +174,7 @@ def test_prefects_command_applies_what_was_chosen_without_questions(project: Pat
 
 def test_what_prefect_says_of_a_failure_is_shown_without_secrets(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "ValueError: no route to http://ann:hunter22@prefect\n")
-    monkeypatch.setattr(deploying, "_python", lambda *_: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     client: Any = Client()
     with pytest.raises(RatchetError, match=r"prefect deploy failed: ValueError: no route to http://\*\*\*@prefect"):
         deploying.apply(project, client, deploying.project_file(project), ["finetune", "finetune"])

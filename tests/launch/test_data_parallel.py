@@ -25,7 +25,7 @@ from ratchet.components.training.experience import Scored, build_experience
 from ratchet.components.training.micro_batches import dealt
 from ratchet.components.training.objectives import ActorObjective, UpdateBatch
 from ratchet.components.training.rollouts import Rollouts
-from ratchet.components.training.sharding import sharded_rewards
+from ratchet.components.training.sharded_models import sharded_rewards
 from ratchet.components.training.update import run_update
 from tests.ranks import on_ranks
 from tests.tiny_models import tiny_policy

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from ratchet.components.policy.adapters import add_lora
-from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate, sample
 from ratchet.components.policy.loading import Policy, load_policy, save_policy
 from ratchet.components.policy.log_probs import completion_log_probs, score_tokens
@@ -80,7 +80,7 @@ def test_a_flat_row_gives_the_same_where_the_family_attends_to_sequences(family:
 
 def test_the_samplers_log_probs_are_those_of_scoring(family: Path) -> None:
     model = loaded(family).model
-    drawn = sample(model, PROMPTS, [3, 1], SamplingSettings(2, 12), SEED, [])
+    drawn = sample(model, SamplingRequest(PROMPTS, [3, 1], SamplingSettings(2, 12), SEED, []))
     with torch.no_grad():
         scores = packed(model, groups_of(PROMPTS, drawn))
     assert_close(sampled(drawn), scores, rtol=0, atol=1e-4)  # cached against packed attention, fp32
@@ -147,12 +147,10 @@ def test_layers_are_computed_again_only_while_updating() -> None:
 
 
 def test_a_policy_that_computes_layers_again_samples_as_before() -> None:
-    settings, expected = (
-        SamplingSettings(2, 12),
-        generate(tiny_policy(layers=2), PROMPTS, [3, 1], SamplingSettings(2, 12), SEED),
-    )
+    policy = tiny_policy(layers=2)
+    request = SamplingRequest(PROMPTS, [3, 1], SamplingSettings(2, 12), SEED, policy.ends)
     actor = Actor(tiny_policy(layers=2), Train(gradient_checkpointing=True), seed=0)
-    assert generate(actor.policy, PROMPTS, [3, 1], settings, SEED) == expected
+    assert generate(actor.policy, request) == generate(policy, request)
 
 
 @pytest.mark.parametrize(("changed", "seen"), [(0, False), (1, False), (2, True), (4, True)])
@@ -172,7 +170,7 @@ def test_with_padding_and_end_of_sequence_one_token_completions_end_with_it_and_
     config: Any = type(FAMILIES["qwen3"])(**{**HEADS, **ENDS, "pad_token_id": 1})
     policy = Policy(random_model(config), tokenizer)
     settings = SamplingSettings(32, 40, temperature=5.0)  # nearly uniform: one token of 300 is the end
-    drawn = generate(policy, PROMPTS, [3, 1], settings, SEED)
+    drawn = generate(policy, SamplingRequest(PROMPTS, [3, 1], settings, SEED, policy.ends))
     flat = [c for group in drawn for c in group]
     assert 0 < sum(c.finished for c in flat) < len(flat)
     assert all(c.tokens.count(1) == c.finished and (c.tokens[-1] == 1) == c.finished for c in flat)

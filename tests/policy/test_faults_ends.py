@@ -14,7 +14,7 @@ from ratchet.components.errors import ModelError
 from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, Respondent
 from ratchet.components.evaluation.benchmarks.inspect_ai import inspect_model
 from ratchet.components.evaluation.benchmarks.lm_eval import PolicyLM
-from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.execution import ON_CPU
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.engines.slots import SlotEngine
@@ -33,8 +33,12 @@ GEMMA = (
 USER = "{% for m in messages %}{% if m.role == 'user' %}<start_of_turn>{{ m.content }}<end_of_turn>"
 
 
+def asked(policy: Policy, settings: SamplingSettings) -> SamplingRequest:
+    return SamplingRequest([policy.encode_prompt(PROMPT)], [0], settings, SamplingSeed(7, "test"), policy.ends)
+
+
 def answer(policy: Policy, engine: RolloutEngine = generate) -> Completion:
-    (completion,) = engine(policy, [policy.encode_prompt(PROMPT)], [0], GREEDY, SamplingSeed(7, "test"))[0]
+    (completion,) = engine(policy, asked(policy, GREEDY))[0]
     return completion
 
 
@@ -70,16 +74,16 @@ def test_many_completions_end_at_the_first_of_both(slots: bool) -> None:
     policy, _ = two_ends()
     ends, settings = policy.ends, SamplingSettings(32, 40, temperature=5.0)  # nearly uniform over 300 tokens
     engine = SlotEngine(policy, ON_CPU) if slots else generate
-    (drawn,) = engine(policy, [policy.encode_prompt(PROMPT)], [0], settings, SamplingSeed(7, "test"))
+    (drawn,) = engine(policy, asked(policy, settings))
     assert {c.tokens[-1] for c in drawn if c.finished} == set(ends)
     assert all(c.finished == (c.tokens[-1] in ends) and not set(c.tokens[:-1]) & set(ends) for c in drawn)
 
 
 def test_the_end_that_was_sampled_is_scored() -> None:
     policy, _ = two_ends()
-    prompt = policy.encode_prompt(PROMPT)
-    drawn = generate(policy, [prompt], [0], SamplingSettings(4, 12), SamplingSeed(7, "test"))
-    scored = packed(policy.model, groups_of([prompt], drawn)).detach()
+    request = asked(policy, SamplingSettings(4, 12))
+    drawn = generate(policy, request)
+    scored = packed(policy.model, groups_of(request.prompts, drawn)).detach()
     torch.testing.assert_close(sampled(drawn), scored, rtol=0, atol=1e-4)
 
 

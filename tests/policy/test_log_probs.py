@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate, sample
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import (
@@ -126,7 +126,8 @@ def test_no_more_logits_than_allowed_are_made_at_a_time(
 @pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 1.0), (1.0, 0.6), (0.7, 0.6), (2.0, 0.9)])
 def test_scores_are_the_samplers_under_temperature_and_top_p(temperature: float, top_p: float, at_once: int) -> None:
     model = tiny_policy().model
-    drawn = sample(model, PROMPTS, [3, 1, 4], SamplingSettings(3, 12, temperature, top_p), SamplingSeed(7, "test"), [])
+    settings = SamplingSettings(3, 12, temperature, top_p)
+    drawn = sample(model, SamplingRequest(PROMPTS, [3, 1, 4], settings, SamplingSeed(7, "test"), []))
     rows = pack(groups_of(PROMPTS, drawn), row_tokens=32)  # several groups in no order
     nucleus = nucleus_in(rows, drawn) if top_p < 1 else None
     with torch.no_grad():
@@ -158,7 +159,7 @@ def test_bf16_scores_are_near_those_of_fp32() -> None:
 
 def test_bf16_sampling_agrees_with_bf16_scoring() -> None:
     policy = low_precision()
-    drawn = generate(policy, PROMPTS, [3, 1, 4], SamplingSettings(3, 12), SamplingSeed(7, "test"))
+    drawn = generate(policy, SamplingRequest(PROMPTS, [3, 1, 4], SamplingSettings(3, 12), SamplingSeed(7, "test"), policy.ends))
     with policy.autocast(), torch.no_grad():
         scores = packed(policy.model, groups_of(PROMPTS, drawn))
     assert_close(sampled(drawn), scores, rtol=0, atol=0.1)
@@ -183,7 +184,8 @@ def test_a_bf16_step_leaves_weights_and_gradients_in_fp32() -> None:
 @pytest.mark.parametrize("top_p", [1.0, 0.9])
 def test_on_cuda_bf16_sampling_agrees_with_bf16_scoring(top_p: float) -> None:
     policy = low_precision("cuda")
-    drawn = generate(policy, PROMPTS, [3, 1, 4], SamplingSettings(3, 12, 0.7, top_p), SamplingSeed(7, "test"))
+    settings = SamplingSettings(3, 12, 0.7, top_p)
+    drawn = generate(policy, SamplingRequest(PROMPTS, [3, 1, 4], settings, SamplingSeed(7, "test"), policy.ends))
     rows = pack(groups_of(PROMPTS, drawn))
     nucleus = Nucleus(*(part.cuda() for part in nucleus_in(rows, drawn))) if top_p < 1 else None
     with policy.autocast(), torch.no_grad():
@@ -193,7 +195,8 @@ def test_on_cuda_bf16_sampling_agrees_with_bf16_scoring(top_p: float) -> None:
 
 def test_a_completion_is_greedy_if_each_of_its_tokens_is_the_likeliest() -> None:
     policy, prompt = tiny_policy(), [5, 6]
-    ((drawn,),) = generate(policy, [prompt], [0], SamplingSettings(1, 4, 0.0), SamplingSeed(0, ""))
+    request = SamplingRequest([prompt], [0], SamplingSettings(1, 4, 0.0), SamplingSeed(0, ""), policy.ends)
+    ((drawn,),) = generate(policy, request)
     wrong = [*drawn.tokens[:-1], drawn.tokens[-1] + 1]
     groups = [Group(prompt, [drawn.tokens, wrong]), *GROUPS]
     scores = completion_scores(policy, groups, groups_at_once=2)

@@ -3,7 +3,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from ratchet.components.policy.adapters import Reference
-from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.packing import Group, pack
 from ratchet.components.policy.sharding import Scorer, clipped_norm, one_token, parts_of, shard, sharded_reference, whole
@@ -22,9 +22,10 @@ def _drawn(ranks: Ranks) -> tuple[bool, bool, bool]:
     shard(scorer, False, lambda: scorer(one_token(policy.model.device)))
     before = all(isinstance(p, DTensor) for p in scorer.parameters())
     own = PROMPTS[: ranks.rank + 1]  # the second rank makes more passes: nothing may wait for the first
-    arguments = (own, range(len(own)), SamplingSettings(2, 4 + ranks.rank), SamplingSeed(0, "test"))
+    settings = SamplingSettings(2, 4 + ranks.rank)
+    request = SamplingRequest(own, range(len(own)), settings, SamplingSeed(0, "test"), policy.ends)
     with whole(scorer):
-        equal = generate(policy, *arguments) == generate(expected, *arguments)
+        equal = generate(policy, request) == generate(expected, request)
     return equal, before, all(isinstance(p, DTensor) for p in scorer.parameters())
 
 

@@ -62,15 +62,16 @@ def test_what_was_written_is_read(sources: Sequence[Source], target: Path) -> No
 
 
 def meanwhile(patch: pytest.MonkeyPatch, one: Source, change: Callable[[Path], Any]) -> None:
-    """Change a file once it is open."""
+    """Change a file once it is open and its size is known."""
 
-    def header(name: str, size: int, modified: float) -> tarfile.TarInfo:
-        if name == one.name:
+    def fstat(descriptor: int) -> os.stat_result:
+        found = before(descriptor)
+        if os.path.samestat(found, one.path.stat()):
             change(one.path)
-        return before(name, size, modified)
+        return found
 
-    before = archive._header
-    patch.setattr(archive, "_header", header)
+    before = os.fstat
+    patch.setattr(archive.os, "fstat", fstat)
 
 
 def test_a_file_that_grows_while_it_is_read_counts_as_it_was(sources: list[Source], target: Path, monkeypatch: Any) -> None:

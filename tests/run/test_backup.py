@@ -19,6 +19,7 @@ from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.run import backup, restore
 from ratchet.components.run.backup import back_up
+from ratchet.components.run.cleanup import Alive, Cleanup
 from ratchet.components.run.locks import BUSY, Locks
 from ratchet.components.run.restore import restore as put_back
 from ratchet.components.store import Store
@@ -195,15 +196,15 @@ def test_a_champion_that_moves_between_the_copies_is_in_both_or_in_neither(
 def test_a_training_that_ends_meanwhile_is_a_stage_of_the_backup(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ends(*arguments: Any) -> Any:
+    def ends(cleanup: Cleanup) -> Alive:
         Store(home.store).commit("train", "c" * 32, lambda path: write_text(path / "model" / "weights", "new"), {})
         assert not work.exists()
-        return before(*arguments)
+        return before(cleanup)
 
-    work, before = home.store / "train" / f".work.{'c' * 32}", backup._alive
+    work, before = home.store / "train" / f".work.{'c' * 32}", Cleanup.alive
     Ledger(home.ledger).begin_run("open", "m", "r3")
     commit_directory(work / "step_000002", lambda path: write_text(path / "policy.safetensors", "weights"), {})
-    monkeypatch.setattr(backup, "_alive", ends)
+    monkeypatch.setattr(Cleanup, "alive", ends)
     back_up(home, tmp_path / "b.tar", silent)
     remove_state(home)
     put_back(home, tmp_path / "b.tar", silent)

@@ -53,7 +53,7 @@ def at_most(seconds: float) -> Iterator[None]:
 def train(run: Run) -> None:
     with run.child("train"):
         for step in range(3):
-            run.metrics("train", [(step, {"reward": float(step)})])
+            run.observer.metrics("train", [(step, {"reward": float(step)})])
 
 
 def test_a_thread_sends_and_leaves_no_file(run: Run) -> None:
@@ -69,8 +69,8 @@ def test_a_thread_sends_and_leaves_no_file(run: Run) -> None:
 def test_figures_that_were_recorded_are_not_logged_twice(run: Run) -> None:
     tracker = tracker_of(run)
     run.begin()
-    run.metrics("train", [(1, {"reward": 1.0})])
-    run.resumed("train", [(1, {"reward": 2.0, "kl": 0.5})])
+    run.observer.metrics("train", [(1, {"reward": 1.0})])
+    run.observer.resumed("train", [(1, {"reward": 2.0, "kl": 0.5})])
     run.figures.send()
     assert tracker.logged == {"run0/train": {"reward": 1.0, "kl": 0.5}}
 
@@ -177,7 +177,7 @@ def test_a_journal_that_is_taken_away_in_mid_run_begins_again(run: Run) -> None:
     train(run)
     run.open()
     run.figures.journal.file.unlink()
-    run.metrics("train", [(9, {"reward": 9.0})])
+    run.observer.metrics("train", [(9, {"reward": 9.0})])
     run.figures.send()
     assert tracker_of(run).logged == {"run0/train": {"reward": 9.0}}
     assert set(tracker_of(run).names.values()) == {"run0"}

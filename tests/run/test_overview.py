@@ -26,7 +26,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_run_in_progress_has_its_stage_and_the_time_left(run: Run) -> None:
     run.open()
-    run.progress("train", 12, 24, "reward 0.8")
+    run.observer.progress("train", 12, 24, "reward 0.8")
     (one,) = overview(run.project.home, run.ledger, None).running
     assert one.progress is not None
     assert (one.model, one.progress.stage, one.progress.done) == (run.recipe.name, "train", 12)

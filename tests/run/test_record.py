@@ -107,12 +107,12 @@ def test_faults_a_stage_that_a_killed_run_made_itself_is_not_called_cached_when_
 
 def test_figures_and_samples_go_to_the_child_run_once_there_is_one(tmp_path: Path) -> None:
     run = new_run(tmp_path)
-    run.metrics("train", [(1, {"reward": 0.5})])
-    run.samples("train", 1, [{"prompt": "p"}])
+    run.observer.metrics("train", [(1, {"reward": 0.5})])
+    run.observer.samples("train", 1, [{"prompt": "p"}])
     assert not run.figures.journal.file.exists()
     with run.child("train"):
-        run.metrics("train", [(1, {"reward": 0.5})])
-        run.samples("train", 8, [{"prompt": "p\x1b[2J", "reward": 1.0}])
+        run.observer.metrics("train", [(1, {"reward": 0.5})])
+        run.observer.samples("train", 8, [{"prompt": "p\x1b[2J", "reward": 1.0}])
     run.open()
     assert tracker_of(run).logged == {"run0/train": {"reward": 0.5}}
     assert tracker_of(run).tables == {"samples/step_000008.json": [{"prompt": "p\\u001b[2J", "reward": 1.0}]}
@@ -120,12 +120,12 @@ def test_figures_and_samples_go_to_the_child_run_once_there_is_one(tmp_path: Pat
 
 def test_a_run_that_was_taken_over_ends_between_two_steps(tmp_path: Path) -> None:
     run = new_run(tmp_path)
-    run.progress("train", 1, 2, "note")
+    run.observer.progress("train", 1, 2, "note")
     acquired(run.ledger, run.identity, "here", lambda *_: None)
     with pytest.raises(ClaimLostError):
         run.confirm()
     with pytest.raises(ClaimLostError):
-        run.progress("train", 2, 2, "note")
+        run.observer.progress("train", 2, 2, "note")
     assert lines_of(run) == ["train 1/2 note"]
 
 
@@ -175,7 +175,7 @@ def test_faults_a_dry_run_leaves_nothing_and_a_killed_run_stays_open(tmp_path: P
     before = project.ledger.latest_runs()
     with claimed_run(project, FakeDisplay(), recorded=False) as run:
         with run.child("train"):
-            run.metrics("train", [(1, {"reward": 0.5})])
+            run.observer.metrics("train", [(1, {"reward": 0.5})])
         with pytest.raises(AssertionError):
             run.open()
         run.close(RunResult(Status.FINISHED))

@@ -2,19 +2,27 @@
 
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+from huggingface_hub import HfApi
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe import load_recipe
-from ratchet.components.run import references
 from ratchet.components.run.references import require_references
 from tests.places import MICRO
+
+
+def answered(_: HfApi, place: str, **__: object) -> None:
+    """The hub has one model, and is away for whoever asks for another."""
+    if place != "org/known":
+        raise ConnectionError
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(references, "_hub_answer", lambda place, revision: "there" if place == "org/known" else "unknown")
+    monkeypatch.setattr(HfApi, "model_info", answered)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
     (tmp_path / "mine.py").write_text(
         "def good(prompts, completions, rows): ...\ndef short(sample): ...\ndef trl(completions, **columns): ...\n",
         encoding="utf-8",

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.scaffold import writing
 from ratchet.components.scaffold.writing import IGNORED, ignore_state, missing, require_free, with_ignored, write_files
 
 FILES = {"ratchet.yaml": b"name: x\n", "tests/test_graders.py": b"# tests\n", "rows.bin": b"\xff\x00"}
@@ -59,19 +58,19 @@ def test_faults_a_folder_or_a_broken_link_in_place_of_a_file_is_named(tmp_path: 
 def test_faults_after_a_kill_in_between_the_rest_is_written_and_the_recipe_comes_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved: list[str] = []
-    real = writing._move
+    named: list[str] = []
+    real = os.link
 
     def killed(temporary: Path, path: Path) -> None:
-        if len(moved) == 2:
+        if len(named) == 2:
             raise KeyboardInterrupt
-        moved.append(path.name)
+        named.append(path.name)
         real(temporary, path)
 
-    monkeypatch.setattr(writing, "_move", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_files(tmp_path, FILES)
-    monkeypatch.setattr(writing, "_move", real)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_files(tmp_path, FILES)
     assert set(there(tmp_path)) == set(FILES) - {"ratchet.yaml"}
     require_free(tmp_path, FILES)
     write_files(tmp_path, missing(tmp_path, FILES))

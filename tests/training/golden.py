@@ -6,14 +6,13 @@ difference of ``golden.json`` then shows what it changed.
 
 import json
 import tempfile
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingRequest
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.loading import Policy
 from ratchet.components.randomness import uniforms
@@ -56,16 +55,14 @@ class NearlyAnotherTokenError(Exception):
     """A draw that the last digits of a probability could turn."""
 
 
-def careful(
-    policy: Policy, prompts: Sequence[Sequence[int]], items: Sequence[int], settings: SamplingSettings, seed: SamplingSeed
-) -> list[list[Completion]]:
+def careful(policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
     """The usual engine, which refuses draws within ``MARGIN`` of the edge between two tokens.
 
     Raises:
         NearlyAnotherTokenError: then the run must have another seed, or it may go another way on another processor.
     """
-    groups = generate(policy, prompts, items, settings, seed)
-    for prompt, item, group in zip(prompts, items, groups, strict=True):
+    groups, seed = generate(policy, request), request.seed
+    for prompt, item, group in zip(request.prompts, request.items, groups, strict=True):
         for sample, completion in enumerate(group):
             draws = uniforms(seed.seed, seed.purpose, seed.step, [item], [sample], len(completion.tokens))
             with torch.no_grad():

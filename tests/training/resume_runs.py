@@ -16,8 +16,9 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.events import StepMetrics
-from ratchet.components.training.loop import Setting, Trainer
+from ratchet.components.training.loop import Trainer
 from ratchet.components.training.sentinel import DevResult, dev_result
+from ratchet.components.training.setting import EarlyEnd, RewardedPrompts, Setting, Storage
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{i:x}", "prompt": f"{i} apples", "answer": str(i)} for i in range(8)]
@@ -70,7 +71,8 @@ def train(variant: str, root: Path, kill_at: str | None = None) -> None:
     actor = Actor(tiny_policy(), recipe, 7)
     reference = (actor.reference() or Reference(tiny_policy())) if recipe.needs_reference else None
     with Interruption() as interruption:
-        setting = Setting(recipe, 7, ROWS, 6, digits, dev, root, identity=variant, interrupted=lambda: interruption.requested)
+        early_end = EarlyEnd(lambda: interruption.requested)
+        setting = Setting(recipe, 7, RewardedPrompts(ROWS, 6, digits), dev, Storage(root, variant), early_end)
         for event in Trainer(actor, reference, setting).run():
             if isinstance(event, StepMetrics) and "step_time" in event.values:
                 with open(root / "steps.log", "a", encoding="utf-8") as log:

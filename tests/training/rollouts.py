@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ratchet.components.graders.protocol import Grade
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import sample
 from ratchet.components.training.rollouts import PromptRollout, Rollouts
 from tests.tiny_models import tiny_policy
@@ -35,7 +35,8 @@ def sampled(rewards: Sequence[float | None], k: int, temperature: float = 1.0, t
     """Completions of the tiny policy, of 3 to 8 tokens, to as many prompts as the rewards are for, at most three."""
     prompts = PROMPTS[: len(rewards) // k]
     settings = SamplingSettings(k, 8, temperature, top_p)
-    drawn = sample(tiny_policy().model, prompts, range(len(prompts)), settings, SamplingSeed(0, "test"), ends=[1])
+    request = SamplingRequest(prompts, range(len(prompts)), settings, SamplingSeed(0, "test"), ends=[1])
+    drawn = sample(tiny_policy().model, request)
     cut = [_cut(c, 3 + (i + j) % 6) for i, group in enumerate(drawn) for j, c in enumerate(group)]
     return hand_made(rewards, cut, k)
 

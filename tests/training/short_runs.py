@@ -13,7 +13,7 @@ from ratchet.components.digests import digest_of
 from ratchet.components.files import tree_digests, write_json
 from ratchet.components.interruption import Interruption
 from ratchet.components.policy.loading import save_policy
-from ratchet.components.recipe import RewardModel as Settings
+from ratchet.components.recipe import RewardModel as RewardModelSettings
 from ratchet.components.recipe import Warmup
 from ratchet.components.rewards.learned.training import save_members, train_members
 from ratchet.components.training.warmup import build_policy, warm_up
@@ -70,7 +70,7 @@ def rewarded(settings: dict[str, Any], resumption: Resumption) -> tuple[str, lis
     with tempfile.TemporaryDirectory() as folder:
         save_policy(tiny_policy(), Path(folder) / "trunk")
         watch = lambda step, member: figures.append([member, *step])  # noqa: E731
-        found = Settings.model_validate(settings)
+        found = RewardModelSettings.model_validate(settings)
         members = train_members(found, Path(folder) / "trunk", PAIRS, torch.device("cpu"), 1, watch, resumption=resumption)
         save_members(members, Path(folder) / "made")
         return digest_of(tree_digests(Path(folder) / "made")), figures

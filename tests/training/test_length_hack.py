@@ -15,7 +15,8 @@ from ratchet.components.rewards.build import build_reward
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.dev_evaluation import dev_evaluation
 from ratchet.components.training.events import StepMetrics
-from ratchet.components.training.loop import Setting, Trainer
+from ratchet.components.training.loop import Trainer
+from ratchet.components.training.setting import RewardedPrompts, Setting, Storage
 from ratchet.components.training.warmup import build_policy, warm_up
 from tests.training.toy import OFF
 
@@ -54,7 +55,7 @@ def hack(start: Path, rows: list[dict[str, str]], checkpoints: Path, **sentinel:
     reward = build_reward(Reward(kind="custom", function=f"{__name__}:{paid_by_length.__name__}"), None, CPU)
     policy, reference = (load_policy(start, CPU) for _ in range(2))
     dev = dev_evaluation(rows[:DEV], reward, Reference(reference), seed=3, max_new_tokens=24, temperature=1.0)
-    setting = Setting(train, 3, rows[DEV:], 24, reward, dev, checkpoints)
+    setting = Setting(train, 3, RewardedPrompts(rows[DEV:], 24, reward), dev, Storage(checkpoints))
     trainer = Trainer(Actor(policy, train, 3), None, setting)
     metrics = [event.values for event in trainer.run() if isinstance(event, StepMetrics)]
     return trainer, [values["eval_sampled_accuracy"] for values in metrics if "eval_sampled_accuracy" in values]

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from ratchet.components.errors import StoreError
 from ratchet.components.graders.protocol import Grade
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import completion_log_probs
@@ -262,11 +262,11 @@ def test_a_dev_score_that_is_not_a_number_is_the_worst(tmp_path: Path) -> None:
     assert "eval_sampled_accuracy" not in figures[-1].values
 
 
-def answering(policy: Policy, prompts: Any, items: Any, settings: SamplingSettings, seed: SamplingSeed) -> Any:
+def answering(policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
     """An engine whose first sample for each prompt is right, and whose others are wrong."""
     groups = []
-    for item in items:
-        texts = [f"#### {ROWS[item % len(ROWS)]['answer']}"] + ["#### 99"] * (settings.samples - 1)
+    for item in request.items:
+        texts = [f"#### {ROWS[item % len(ROWS)]['answer']}"] + ["#### 99"] * (request.settings.samples - 1)
         tokens = [policy.encode_completion(text) for text in texts]
         groups.append([Completion(ids, [-1.0] * len(ids), True) for ids in tokens])
     return groups
@@ -402,9 +402,9 @@ class Listening:
         self.drawn: list[list[list[int]]] = []  # tokens by prompt and sample
         self.shift = 0.0  # of the log-probs that it reports
 
-    def __call__(self, policy: Policy, prompts: Any, items: Any, settings: SamplingSettings, seed: SamplingSeed) -> Any:
-        groups = generate(policy, prompts, items, settings, seed)
-        self.calls.append((len(prompts), seed.purpose))
+    def __call__(self, policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
+        groups = generate(policy, request)
+        self.calls.append((len(request.prompts), request.seed.purpose))
         self.drawn += [[c.tokens for c in group] for group in groups]
         return [[Completion(c.tokens, [p + self.shift for p in c.log_probs], c.finished) for c in group] for group in groups]
 

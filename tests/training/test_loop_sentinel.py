@@ -7,9 +7,10 @@ from typing import Any
 
 from ratchet.components.policy.loading import Policy
 from ratchet.components.training.events import StepMetrics
-from ratchet.components.training.loop import Setting, Trainer
+from ratchet.components.training.loop import Trainer
 from ratchet.components.training.progress import training_history
 from ratchet.components.training.sentinel import DevResult, Stop, dev_result
+from ratchet.components.training.setting import Setting
 from tests.tiny_models import same, weights
 from tests.training.toy import OFF, build, finish, policy_weights, setting, short
 

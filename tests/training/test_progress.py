@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from ratchet.components.checkpoints import check_identity
 from ratchet.components.errors import StoreError
 from ratchet.components.files import write_json
-from ratchet.components.recipe import Sentinel as SentinelLimits
-from ratchet.components.recipe import Train
+from ratchet.components.recipe import Sentinel, Train
 from ratchet.components.training.progress import (
     Progress,
     environment,
@@ -21,7 +20,7 @@ from ratchet.components.training.progress import (
     samples_file,
     training_history,
 )
-from ratchet.components.training.sentinel import DevResult, Sentinel, Stop
+from ratchet.components.training.sentinel import DevResult, SentinelState, Stop
 from tests.tiny_models import tiny_policy
 
 STOP = Stop("nonfinite", "skipped_in_a_row", 3.0, 2.0, 6)
@@ -36,9 +35,9 @@ def kept(progress: Progress, identity: str = "a", where: dict[str, str] = HERE) 
 
 
 def test_everything_survives_a_checkpoint() -> None:
-    sentinel = Sentinel(2)
-    sentinel.observe(7, {"entropy": 0.5, "grad_norm": 1.0, "accuracy": 0.25}, 0, 1, SentinelLimits())
-    sentinel.observe_dev(7, DevResult({}, [1.0, 0.0], [0.5, None]), SentinelLimits())
+    sentinel = SentinelState(2)
+    sentinel.observe(7, {"entropy": 0.5, "grad_norm": 1.0, "accuracy": 0.25}, 0, 1, Sentinel())
+    sentinel.observe_dev(7, DevResult({}, [1.0, 0.0], [0.5, None]), Sentinel())
     progress = Progress(0.07, 6, 48, STOP, True, {"0": 0.25, "4": 0.5}, (1.5, 2), {"3.1": 4096}, sentinel)
     assert Progress.resumed(kept(progress), HERE) == progress
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ratchet.components.errors import RewardError
 from ratchet.components.graders.protocol import Grade
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.loading import Policy
 from ratchet.components.training.meters import Phases
@@ -92,15 +92,15 @@ def test_a_reward_that_breaks_its_protocol_ends_the_rollout(returned: list[Grade
 
 
 def test_another_engine_is_given_all_it_needs_and_its_log_probs_are_taken() -> None:
-    seen: list[Any] = []
+    seen: list[SamplingRequest] = []
 
-    def engine(policy: Policy, prompts: Any, items: Any, settings: SamplingSettings, seed: SamplingSeed) -> Any:
-        seen.append((prompts, items, settings, seed))
-        return [[Completion([4, 1], [-0.25, -0.5], True)] * settings.samples for _ in prompts]
+    def engine(policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
+        seen.append(request)
+        return [[Completion([4, 1], [-0.25, -0.5], True)] * request.settings.samples for _ in request.prompts]
 
     rollouts, policy = rolled(ones, engine), tiny_policy()
     prompts = [policy.encode_prompt(row["prompt"]) for row in ROWS]
-    assert seen == [(prompts, [0, 1], SamplingSettings(2, 3), SamplingSeed(0, "test"))]
+    assert seen == [SamplingRequest(prompts, [0, 1], SamplingSettings(2, 3), SamplingSeed(0, "test"), policy.ends)]
     assert rollouts.log_probs.tolist() == [[-0.25, -0.5]] * 4
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ratchet.components.errors import EngineError
 from ratchet.components.policy.engines.default import generate
-from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.ranks import Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
@@ -59,7 +59,9 @@ def drawn(ranks: Ranks, url: str, folder: Path) -> tuple[list[list[int]], str | 
     with sampling_engine(train, actor, ROWS, "a1", ranks) as engine:
         for step in range(2):
             prompts = [actor.policy.encode_row(row) for row in ROWS[:4]]
-            groups = engine(actor.policy, prompts[part], list(range(4))[part], settings, SamplingSeed(7, "rollout", step))
+            seed = SamplingSeed(7, "rollout", step)
+            request = SamplingRequest(prompts[part], range(4)[part], settings, seed, actor.policy.ends)
+            groups = engine(actor.policy, request)
             found += [completion.tokens for group in groups for completion in group]
             ranks.barrier()  # as the loop's exchange of rollouts is one
             with torch.no_grad():

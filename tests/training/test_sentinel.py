@@ -6,12 +6,12 @@ from dataclasses import asdict
 import pytest
 from pydantic import ValidationError
 
-from ratchet.components.recipe import Sentinel as Limits
+from ratchet.components.recipe import Sentinel
 from ratchet.components.training.detectors import RULES
-from ratchet.components.training.sentinel import ADVICE, NONFINITE, Sentinel, Stop, dev_result, may_be_judged
+from ratchet.components.training.sentinel import ADVICE, NONFINITE, SentinelState, Stop, dev_result, may_be_judged
 from tests.training.trajectories import Fault, healthy_levels, run
 
-LIMITS = Limits()
+LIMITS = Sentinel()
 
 
 def test_a_hundred_healthy_runs_are_left_alone() -> None:
@@ -50,7 +50,7 @@ def test_each_rule_stops_its_own_fault_once_it_has_lasted(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", FAULTS)
 def test_a_rule_that_is_null_is_off(rule: str) -> None:
-    assert run(1, FAULTS[rule][1], limits=Limits(**{rule: None})) is None
+    assert run(1, FAULTS[rule][1], limits=Sentinel(**{rule: None})) is None
 
 
 def test_every_rule_has_a_fault_and_every_reason_its_advice() -> None:
@@ -59,7 +59,7 @@ def test_every_rule_has_a_fault_and_every_reason_its_advice() -> None:
 
 
 def test_a_fault_that_passes_is_a_warning_alone() -> None:
-    sentinel, found = Sentinel(), []
+    sentinel, found = SentinelState(), []
     for step in range(1, 9):
         figures = {"completions/mean_length": 10.0 if step != 7 else 30.0}
         found.append((sentinel.observe(step, figures, 1, 0, LIMITS), sentinel.warnings()))
@@ -68,20 +68,20 @@ def test_a_fault_that_passes_is_a_warning_alone() -> None:
 
 
 def test_a_reward_may_prefer_long_answers_while_they_do_not_grow() -> None:
-    sentinel, figures = Sentinel(), {"completions/length_correlation": 1.0, "completions/mean_length": 10.0}
+    sentinel, figures = SentinelState(), {"completions/length_correlation": 1.0, "completions/mean_length": 10.0}
     assert all(sentinel.observe(step, figures, 1, 0, LIMITS) is None for step in range(1, 20))
 
 
 @pytest.mark.parametrize(("divergence", "warned"), [(0.014, False), (0.016, True)])
 def test_a_doubtful_engine_is_warned_of_and_never_stopped(divergence: float, warned: bool) -> None:
-    sentinel, figures = Sentinel(), {"mismatch/kl": divergence, "mismatch/log_prob_mean_abs": 0.03}
+    sentinel, figures = SentinelState(), {"mismatch/kl": divergence, "mismatch/log_prob_mean_abs": 0.03}
     assert all(sentinel.observe(step, figures, 1, 0, LIMITS) is None for step in range(1, 9))
     assert sentinel.warnings() == ({"sentinel/mismatch_kl": 8.0} if warned else {})
 
 
 def test_the_doubt_is_off_with_its_rule() -> None:
-    sentinel = Sentinel()
-    sentinel.observe(1, {"mismatch/kl": 1.0}, 1, 0, Limits(mismatch=None))
+    sentinel = SentinelState()
+    sentinel.observe(1, {"mismatch/kl": 1.0}, 1, 0, Sentinel(mismatch=None))
     assert sentinel.warnings() == {}
 
 
@@ -103,7 +103,7 @@ def test_a_rare_spike_does_not() -> None:
 
 
 def test_spikes_can_be_switched_off() -> None:
-    assert run(1, spike, limits=Limits(gradient=None)) is None
+    assert run(1, spike, limits=Sentinel(gradient=None)) is None
 
 
 # Proxy against gold.
@@ -124,7 +124,7 @@ def test_a_proxy_that_leaves_gold_behind_ends_training(seed: int) -> None:
 
 
 def test_a_gap_can_be_let_pass() -> None:
-    assert run(0, levels=hacked, limits=Limits(gap=None)) is None
+    assert run(0, levels=hacked, limits=Sentinel(gap=None)) is None
 
 
 def test_a_fall_of_both_is_no_gap() -> None:
@@ -133,12 +133,12 @@ def test_a_fall_of_both_is_no_gap() -> None:
 
 def test_a_divergence_on_dev_over_the_budget_ends_training_at_once() -> None:
     result = dev_result({"eval_kl": 21.0}, [1.0], [1.0])
-    assert Sentinel().observe_dev(20, result, LIMITS) == Stop("kl", "eval_kl", 21.0, 20.0, 20)
-    assert Sentinel().observe_dev(20, result, Limits(kl=None)) is None
+    assert SentinelState().observe_dev(20, result, LIMITS) == Stop("kl", "eval_kl", 21.0, 20.0, 20)
+    assert SentinelState().observe_dev(20, result, Sentinel(kl=None)) is None
 
 
 def test_gold_that_falls_on_training_prompts_asks_for_a_dev_evaluation() -> None:
-    sentinel = Sentinel()
+    sentinel = SentinelState()
     asked = []
     for step in range(20, 60):
         accuracy = (0.8 if step < 50 else 0.6) + 0.02 * (step % 2)
@@ -149,14 +149,14 @@ def test_gold_that_falls_on_training_prompts_asks_for_a_dev_evaluation() -> None
 
 
 def test_dev_is_looked_at_early() -> None:
-    assert [step for step in range(1, 30) if Sentinel().wants_evaluation(step, Limits(looks=[2, 4]))] == [2, 4]
+    assert [step for step in range(1, 30) if SentinelState().wants_evaluation(step, Sentinel(looks=[2, 4]))] == [2, 4]
 
 
 # Updates that are not finite.
 
 
 def skips(*steps: tuple[int, int]) -> list[str | None]:
-    sentinel = Sentinel()
+    sentinel = SentinelState()
     stops = [sentinel.observe(number, {}, *step, LIMITS) for number, step in enumerate(steps)]
     return [stop and stop.reason for stop in stops]
 
@@ -178,13 +178,13 @@ def test_a_step_that_was_skipped_in_part_counts() -> None:
 
 
 def test_figures_that_are_not_finite_cross_nothing() -> None:
-    sentinel = Sentinel()
+    sentinel = SentinelState()
     assert all(sentinel.observe(step, {"entropy": float("nan")}, 1, 0, LIMITS) is None for step in range(20))
 
 
 def test_this_rule_cannot_be_switched_off() -> None:
     with pytest.raises(ValidationError):
-        Limits(nonfinite=None)
+        Sentinel(nonfinite=None)
 
 
 # The reason, and the state.
@@ -203,13 +203,13 @@ def test_a_reason_is_given_with_its_figures_and_what_to_do() -> None:
 
 def test_a_resumed_sentinel_goes_on_as_the_one_before() -> None:
     def seen(resume: bool) -> list[Stop | None]:
-        sentinel, stops = Sentinel(), []
+        sentinel, stops = SentinelState(), []
         for step in range(1, 40):
             figures = {"entropy": 1.0 if step < 36 else 9.0, "grad_norm": float(step % 7), "accuracy": (step % 5) / 5}
             stops.append(sentinel.observe(step, figures, 1, 0, LIMITS))
             stops.append(sentinel.observe_dev(step, dev_result({}, [step % 2, 1.0], [step, None]), LIMITS))
             if resume:
-                sentinel = Sentinel.resumed(json.loads(json.dumps(asdict(sentinel))))
+                sentinel = SentinelState.resumed(json.loads(json.dumps(asdict(sentinel))))
         return stops
 
     assert seen(resume=True) == seen(resume=False)

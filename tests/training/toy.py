@@ -1,6 +1,7 @@
 """A toy task for the whole loop: a tiny random policy is rewarded for writing digits."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,8 +13,9 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Sentinel, Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.events import StepMetrics
-from ratchet.components.training.loop import Setting, Trainer
+from ratchet.components.training.loop import Trainer
 from ratchet.components.training.sentinel import DevResult
+from ratchet.components.training.setting import EarlyEnd, RewardedPrompts, Setting, Storage
 from tests.tiny_models import moments, tiny_policy, weights
 
 ROWS = [{"id": f"{i:x}", "prompt": f"{i} apples", "answer": str(i)} for i in range(8)]
@@ -58,9 +60,20 @@ def setting(
     evaluate: Callable[[Policy], Mapping[str, float]] = weight_score,
     **values: Any,
 ) -> Setting:
-    given = {"seed": 7, "rows": ROWS, "max_new_tokens": 6, "reward": digits}
-    dev = {"evaluate": lambda policy: DevResult(evaluate(policy))}
-    return Setting(train=train or short(), checkpoints=checkpoints, **{**given, **dev, **values})
+    """The toy task; values are of any part of a setting."""
+    given = {"seed": 7, "rows": ROWS, "max_new_tokens": 6, "reward": digits, "checkpoints": checkpoints, **values}
+
+    def part(kind: Any) -> Any:
+        return kind(**{field.name: given.pop(field.name) for field in fields(kind) if field.name in given})
+
+    return Setting(
+        train=train or short(),
+        task=part(RewardedPrompts),
+        evaluate=lambda policy: DevResult(evaluate(policy)),
+        storage=part(Storage),
+        early_end=part(EarlyEnd),
+        **given,
+    )
 
 
 def build(given: Setting) -> Trainer:

@@ -4,8 +4,8 @@ import math
 import random
 from collections.abc import Callable, Iterator
 
-from ratchet.components.recipe import Sentinel as Limits
-from ratchet.components.training.sentinel import DevResult, Sentinel, Stop, dev_result
+from ratchet.components.recipe import Sentinel
+from ratchet.components.training.sentinel import DevResult, SentinelState, Stop, dev_result
 
 STEPS, EVERY, ITEMS = 140, 10, 200
 Fault = Callable[[int, dict[str, float]], dict[str, float]]
@@ -62,24 +62,24 @@ def run(
     seed: int,
     fault: Fault = lambda _, figures: figures,
     levels: Callable[[int], tuple[float, float]] = healthy_levels,
-    limits: Limits | None = None,
+    limits: Sentinel | None = None,
 ) -> Stop | None:
     """What ends a run: its steps' figures changed by a fault, its dev levels as given."""
-    limits = limits or Limits()
-    sentinel, noise = Sentinel(), random.Random(seed)  # noqa: S311 - noise, not secrets
+    limits = limits or Sentinel()
+    sentinel, noise = SentinelState(), random.Random(seed)  # noqa: S311 - noise, not secrets
     dev = Dev(noise)
     stops = (stop for step in range(STEPS + 1) for stop in _events(sentinel, dev, noise, step, fault, levels, limits))
     return next((stop for stop in stops if stop), None)
 
 
 def _events(
-    sentinel: Sentinel,
+    sentinel: SentinelState,
     dev: Dev,
     noise: random.Random,
     step: int,
     fault: Fault,
     levels: Callable[[int], tuple[float, float]],
-    limits: Limits,
+    limits: Sentinel,
 ) -> Iterator[Stop | None]:
     if step:
         yield sentinel.observe(step, fault(step, healthy_step(noise, step)), 1, 0, limits)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError, ModelError
 from ratchet.components.policy.engines.default import generate
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 
 
@@ -48,14 +48,14 @@ class Respondent:
         names = [digest_of([dict(message) for message in conversation]) for conversation in conversations]
         prompts = [self.policy.encode_messages(conversation) for conversation in conversations]
         require_room(self.policy, max(map(len, prompts), default=0), decoding.max_new_tokens)
+        items = [int(name[:16], 16) for name in names]
+        settings = SamplingSettings(1, decoding.max_new_tokens, decoding.temperature, decoding.top_p)
         steps = [self._count(name) for name in names]
         answers: dict[int, Answer] = {}
         for step in sorted(set(steps)):
             chosen = [number for number, own in enumerate(steps) if own == step]
-            items = [int(names[number][:16], 16) for number in chosen]
-            settings = SamplingSettings(1, decoding.max_new_tokens, decoding.temperature, decoding.top_p)
             seed = SamplingSeed(self._seed, self._purpose, step)
-            drawn = generate(self.policy, [prompts[number] for number in chosen], items, settings, seed)
+            drawn = generate(self.policy, SamplingRequest(prompts, items, settings, seed, self.policy.ends).only(chosen))
             answers |= {number: cut(self.policy, one, decoding.stops) for number, (one,) in zip(chosen, drawn, strict=True)}
         return [answers[number] for number in range(len(prompts))]
 

@@ -1,14 +1,13 @@
 """Which engine draws: slots on CUDA, groups on a CPU, and the plain engine for what these cannot serve."""
 
 import logging
-from collections.abc import Sequence
 from weakref import ReferenceType, ref
 
 from transformers import PreTrainedModel
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.engines import plain
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSettings
 from ratchet.components.policy.engines.grouped import GroupedEngine
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
@@ -18,16 +17,10 @@ from ratchet.components.policy.sharding import parts_of
 _log = logging.getLogger(__name__)
 
 
-def generate(
-    policy: Policy,
-    prompts: Sequence[Sequence[int]],
-    items: Sequence[int],
-    settings: SamplingSettings,
-    seed: SamplingSeed,
-) -> list[list[Completion]]:
+def generate(policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
     """The default rollout engine, for training, evaluation and the pilot alike."""
-    engine = _latest.engine(policy) if _may_be_faster(policy, settings) else None
-    return (engine or plain.generate)(policy, prompts, items, settings, seed)
+    engine = _latest.engine(policy) if _may_be_faster(policy, request.settings) else None
+    return (engine or plain.generate)(policy, request)
 
 
 def _may_be_faster(policy: Policy, settings: SamplingSettings) -> bool:

@@ -1,7 +1,7 @@
 """The interface of every rollout engine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -34,6 +34,19 @@ class SamplingSettings:
     top_p: float = 1.0
     rows_at_once: int = 512
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ModelError: if no completion can be drawn so; a benchmark's task may ask for it.
+        """
+        counts = self.samples >= 1 and self.max_new_tokens >= 1 and self.rows_at_once >= 1
+        if not (counts and self.temperature >= 0 and 0 < self.top_p <= 1):
+            raise ModelError(
+                f"no completion can be drawn with samples={self.samples}, max_new_tokens={self.max_new_tokens}, "
+                f"temperature={self.temperature:g} and top_p={self.top_p:g}. Ask for at least one sample and one token, a "
+                "temperature of at least 0, and a top_p above 0 and at most 1."
+            )
+
     @property
     def cuts(self) -> bool:
         """Whether top-p removes tokens."""
@@ -48,11 +61,40 @@ class SamplingSeed:
     purpose: str
     step: int = 0
 
-    def draws(self, items: Sequence[int], settings: SamplingSettings) -> Tensor:
-        """Uniforms of the samples of each item, [items x samples, max_new_tokens] fp64."""
-        k = settings.samples
-        rows = [item for item in items for _ in range(k)], list(range(k)) * len(items)
-        return torch.from_numpy(uniforms(self.seed, self.purpose, self.step, *rows, settings.max_new_tokens))
+
+@dataclass(frozen=True)
+class SamplingRequest:
+    """Completions to draw."""
+
+    prompts: Sequence[Sequence[int]]  # token ids, B prompts of any lengths
+    items: Sequence[int]  # number of each prompt for its random counters, length B
+    settings: SamplingSettings
+    seed: SamplingSeed
+    ends: Sequence[int]  # tokens that end a completion
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ModelError: if a prompt has no token.
+        """
+        assert len(self.prompts) == len(self.items)
+        if not all(len(prompt) for prompt in self.prompts):
+            raise ModelError("a prompt has no token, and a completion follows one. Write a text into each prompt.")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(map(len, self.prompts), default=0)
+
+    def only(self, numbers: Sequence[int]) -> "SamplingRequest":
+        """The same for some of the prompts, in this order."""
+        return replace(self, prompts=[self.prompts[i] for i in numbers], items=[self.items[i] for i in numbers])
+
+    def draws(self) -> Tensor:
+        """Uniforms of the samples of each prompt, [B x samples, max_new_tokens] fp64."""
+        k, seed = self.settings.samples, self.seed
+        rows = [item for item in self.items for _ in range(k)], list(range(k)) * len(self.items)
+        return torch.from_numpy(uniforms(seed.seed, seed.purpose, seed.step, *rows, self.settings.max_new_tokens))
 
 
 class RolloutEngine(Protocol):
@@ -60,28 +102,24 @@ class RolloutEngine(Protocol):
 
     Returns:
         For each of the B prompts, ``settings.samples`` completions with the log-probs at which the engine drew them.
+
+    Raises:
+        ModelError: if a completion could run past the model's context.
     """
 
-    def __call__(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-    ) -> list[list[Completion]]: ...
+    def __call__(self, policy: Policy, request: SamplingRequest) -> list[list[Completion]]: ...
 
 
-def check_room(model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: SamplingSettings) -> None:
+def check_room(model: PreTrainedModel, request: SamplingRequest) -> None:
     """Refuse prompts whose completions could run past the model's context.
 
     Raises:
         ModelError: naming the longest prompt and the remedy.
     """
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(map(len, prompts), default=0)
-    if limit is not None and longest + settings.max_new_tokens > limit:
+    longest, new = request.longest, request.settings.max_new_tokens
+    if limit is not None and longest + new > limit:
         raise ModelError(
-            f"a prompt of {longest} tokens and {settings.max_new_tokens} new ones exceed the model's context of {limit}. "
+            f"a prompt of {longest} tokens and {new} new ones exceed the model's context of {limit}. "
             "Lower policy.max_new_tokens or data.max_prompt_chars."
         )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ratchet.components.policy.engines.decoder import next_logits
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest
 from ratchet.components.policy.engines.plain import sample
 from ratchet.components.policy.engines.shared_weights import SharedWeights
 from ratchet.components.policy.engines.slot_attention import refuse_extras, unread_mask
@@ -40,34 +40,11 @@ class GroupedEngine:
         self.shared_weights = SharedWeights(policy.model, self.half)
         self.model = self.shared_weights.clone(policy.model, GROUPED)
 
-    def __call__(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-    ) -> list[list[Completion]]:
+    def __call__(self, policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
         """See :class:`ratchet.components.policy.engines.engine.RolloutEngine`."""
-        return self.sample(policy, prompts, items, settings, seed, policy.ends)
-
-    def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-        ends: Sequence[int],
-    ) -> list[list[Completion]]:
-        """Sample completions that end at the first of these tokens.
-
-        Raises:
-            ModelError: if a completion could run past the model's context.
-        """
         with self._autocast(), torch.inference_mode():
             self.shared_weights.refresh()
-            return sample(policy.model, prompts, items, settings, seed, ends, begin=partial(_Batch, self.model))
+            return sample(policy.model, request, begin=partial(_Batch, self.model))
 
     def release(self) -> None:
         """Nothing is kept between calls."""

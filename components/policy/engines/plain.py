@@ -12,22 +12,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSettings, check_room
 from ratchet.components.policy.engines.roomy_cache import repeat_rows
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.sampler import Choice, choose
 
 
-def generate(
-    policy: Policy,
-    prompts: Sequence[Sequence[int]],
-    items: Sequence[int],
-    settings: SamplingSettings,
-    seed: SamplingSeed,
-) -> list[list[Completion]]:
+def generate(policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
     """The rollout engine that only needs the policy's own forward pass, in its own precision."""
     with policy.autocast():
-        return sample(policy.model, prompts, items, settings, seed, policy.ends)
+        return sample(policy.model, request)
 
 
 class Batch(Protocol):
@@ -45,21 +39,10 @@ class Batch(Protocol):
 Begin = Callable[[Sequence[Sequence[int]], int, int], Batch]  # from prompts, samples of each, and new tokens at most
 
 
-def sample(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    items: Sequence[int],
-    settings: SamplingSettings,
-    seed: SamplingSeed,
-    ends: Sequence[int],
-    begin: Begin | None = None,
-) -> list[list[Completion]]:
+def sample(model: PreTrainedModel, request: SamplingRequest, begin: Begin | None = None) -> list[list[Completion]]:
     """Sample completions for every prompt.
 
     Args:
-        prompts: token ids, B non-empty prompts of any lengths.
-        items: number of each prompt for its random counters, length B.
-        ends: tokens that end a completion.
         begin: how some of the prompts are begun; unless given, with the model's own cache.
 
     Returns:
@@ -68,18 +51,18 @@ def sample(
     Raises:
         ModelError: if a completion could run past the model's context.
     """
-    assert len(prompts) == len(items)
-    check_room(model, prompts, settings)
+    check_room(model, request)
     begin = begin or partial(_Cached, model)
+    prompts, settings = request.prompts, request.settings
     results: dict[int, list[Completion]] = {}
     by_length = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     per_chunk = max(1, settings.rows_at_once // settings.samples)
     with torch.inference_mode():
         for start in range(0, len(by_length), per_chunk):
             chunk = by_length[start : start + per_chunk]
-            draws = seed.draws([items[i] for i in chunk], settings).to(model.device)
-            batch = begin([prompts[i] for i in chunk], settings.samples, settings.max_new_tokens)
-            rows = _draw(batch, draws, settings, ends)
+            part = request.only(chunk)
+            batch = begin(part.prompts, settings.samples, settings.max_new_tokens)
+            rows = _draw(batch, part.draws().to(model.device), settings, request.ends)
             for number, prompt in enumerate(chunk):
                 results[prompt] = rows[number * settings.samples : (number + 1) * settings.samples]
     return [results[i] for i in range(len(prompts))]

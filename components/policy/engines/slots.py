@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ratchet.components.policy.engines.decoder import Decoder, Drawing, SlotState
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSettings, check_room
 from ratchet.components.policy.engines.execution import ON_CPU, EndFlags, Execution, Step, on_cuda
 from ratchet.components.policy.engines.scheduler import Admission, Scheduler, buckets
 from ratchet.components.policy.engines.shared_weights import SharedWeights
@@ -66,42 +66,19 @@ class SlotEngine:
         with torch.inference_mode(), self._scope():
             self._prefill_pass([[0]], 1, Prefill(self._shapes, 1, torch.zeros(1, dtype=torch.long, device=self.device), 1))
 
-    def __call__(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-    ) -> list[list[Completion]]:
+    def __call__(self, policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
         """See :class:`ratchet.components.policy.engines.engine.RolloutEngine`.
 
         The nucleus of top-p is not recorded here: such settings need the plain engine.
         """
-        return self.sample(policy, prompts, items, settings, seed, policy.ends)
-
-    def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-        ends: Sequence[int],
-    ) -> list[list[Completion]]:
-        """Sample completions that end at the first of these tokens.
-
-        Raises:
-            ModelError: if a completion could run past the model's context.
-        """
-        assert len(prompts) == len(items) and not settings.cuts
-        check_room(policy.model, prompts, settings)
-        if not prompts:
+        assert not request.settings.cuts
+        check_room(policy.model, request)
+        if not request.prompts:
             return []
         with torch.inference_mode(), self._scope():
             self.shared_weights.refresh()
-            rows = _Run(self, prompts, seed.draws(items, settings), settings, ends).completions()
-        k = settings.samples
+            rows = _Run(self, request).completions()
+        k = request.settings.samples
         return [rows[i : i + k] for i in range(0, len(rows), k)]
 
     def release(self) -> None:
@@ -187,24 +164,19 @@ def compile_layers(model: PreTrainedModel) -> None:
 class _Run:
     """One call: its scheduler, and what has been drawn, by row of the results."""
 
-    def __init__(
-        self,
-        engine: SlotEngine,
-        prompts: Sequence[Sequence[int]],
-        draws: Tensor,
-        settings: SamplingSettings,
-        ends: Sequence[int],
-    ) -> None:
-        execution, rows, limit = engine.execution, len(draws), settings.max_new_tokens
+    def __init__(self, engine: SlotEngine, request: SamplingRequest) -> None:
+        prompts, settings, execution = request.prompts, request.settings, engine.execution
+        rows, limit = len(prompts) * settings.samples, settings.max_new_tokens
         # Without its last token: the first decoding step reads that one, and its logits predict the first new token.
         widths = [execution.width(len(prompt) - 1) for prompt in prompts]
-        self.engine, self.prompts, self.draws, self.settings, self.ends = engine, prompts, draws, settings, ends
+        self.engine, self.prompts, self.settings, self.ends = engine, prompts, settings, request.ends
+        self.draws = request.draws()
         self.stride = max(widths) + limit + 1  # the last one is scratch of a slot that is done
         slots = engine.slots_for(rows, self.stride, settings)
         self.layout = engine.lay_out(slots, self.stride, limit)
         self.layout.state.done.fill_(True)
         self.sizes = buckets(slots, execution.ratio, execution.least)
-        self.drawings = {n: Drawing(n, self.stride, settings.temperature, tuple(ends)) for n in self.sizes}
+        self.drawings = {n: Drawing(n, self.stride, settings.temperature, tuple(request.ends)) for n in self.sizes}
         for size in self.sizes if execution.captures else ():  # the largest first: the smaller ones then fit into its memory
             engine.step_of(self.drawings[size])
         self.scheduler = Scheduler(widths, settings.samples, slots, mixed=execution.prefill_tokens is None)

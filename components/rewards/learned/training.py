@@ -17,7 +17,7 @@ from ratchet.components.algorithms.schedule import schedule
 from ratchet.components.checkpoints import Resumption, Tensors, load_weights, set_learning_rate, trained_state
 from ratchet.components.errors import DataError
 from ratchet.components.randomness import batch_indices, stream, torch_seed
-from ratchet.components.recipe import RewardModel as Settings
+from ratchet.components.recipe import RewardModel as RewardModelSettings
 from ratchet.components.rewards.checks.check import MORE_PAIRS
 from ratchet.components.rewards.learned.model import ROWS_AT_ONCE, RewardModel, add_lora, asked_of, merge_lora
 from ratchet.components.rewards.learned.perturbations import claim_answers, restyle_answers
@@ -49,7 +49,7 @@ class Parts(NamedTuple):
     calibration: Pairs
 
 
-def split_pairs(pairs: Sequence[Mapping[str, Any]], settings: Settings, seed: int) -> Parts:
+def split_pairs(pairs: Sequence[Mapping[str, Any]], settings: RewardModelSettings, seed: int) -> Parts:
     """Labels are flipped (``label_noise``) before the split, because all parts represent the same annotators.
 
     Raises:
@@ -77,7 +77,7 @@ def member_seed(seed: int, number: int) -> int:
 
 
 def train_members(
-    settings: Settings,
+    settings: RewardModelSettings,
     source: str | Path,
     pairs: Sequence[Mapping[str, Any]],
     device: torch.device,
@@ -95,7 +95,7 @@ def train_members(
 
 
 def _member(
-    settings: Settings,
+    settings: RewardModelSettings,
     trunk: Callable[..., RewardModel],
     parts: Parts,
     seed: int,

@@ -18,8 +18,8 @@ from ratchet.components.home import Home
 from ratchet.components.provenance.machine import machine_class
 from ratchet.components.recipe import Recipe
 from ratchet.components.run.compare.figures import Arm, Compared, Measured, compared
+from ratchet.components.run.compare.measured_training import WantedTraining, measured_training
 from ratchet.components.run.compare.sides import Budget, Side, budget_of, require_same_task
-from ratchet.components.run.compare.training import Order, measured_training
 from ratchet.components.run.locks import Locks
 from ratchet.components.run.project import Project
 from ratchet.components.run.references import require_references
@@ -63,9 +63,9 @@ class Ready:
         recipe = self.side.recipe(f"train.steps={budget.steps_of(self.recipe, self.per_step)}")
         return replace(self, recipe=with_group_size(Context(recipe, self.home), self.reward).recipe)
 
-    def order(self, seed: int) -> Order:
+    def order(self, seed: int) -> WantedTraining:
         """Its training with a seed."""
-        return Order(self.recipe.model_copy(update={"seed": seed}), self.home, self.data, self.start, self.reward)
+        return WantedTraining(self.recipe.model_copy(update={"seed": seed}), self.home, self.data, self.start, self.reward)
 
     @property
     def identity(self) -> list[str]:

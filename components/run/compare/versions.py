@@ -25,8 +25,8 @@ from ratchet.components.run.compare.figures import (
     item_of,
     training_figures,
 )
+from ratchet.components.run.compare.measured_training import answered
 from ratchet.components.run.compare.sides import SLOT
-from ratchet.components.run.compare.training import answered
 from ratchet.components.run.samples import finished_reward, registered_policy
 from ratchet.components.run.steps import configure_torch
 from ratchet.components.stages.data import prepare_data

@@ -10,7 +10,7 @@ from ratchet.components.recipe import Recipe
 from ratchet.components.training.estimate import Place, in_bf16, planned_prompt, planned_shape
 from ratchet.components.training.memory import GIB, SLOTS, with_choice
 from ratchet.components.training.scaling.cluster import Cluster, Gpu, nodes_for
-from ratchet.components.training.scaling.memory import RankMemory, dealt, rank_memory, without_sampler
+from ratchet.components.training.scaling.rank_memory import RankMemory, dealt, rank_memory, without_sampler
 from ratchet.components.training.scaling.step import (
     MEASURED,
     Rates,

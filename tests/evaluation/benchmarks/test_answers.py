@@ -5,7 +5,7 @@ import pytest
 
 from ratchet.components.errors import DataError, ModelError
 from ratchet.components.evaluation.benchmarks.answers import Answer, DecodingSettings, Respondent, cut, item_score
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from tests.tiny_models import tiny_policy
 
@@ -31,7 +31,8 @@ def test_the_same_prompt_is_drawn_anew_each_time() -> None:
 
 def test_greedy_is_what_the_sampler_says_greedily() -> None:
     policy = tiny_policy()
-    ((drawn,),) = generate(policy, [policy.encode_prompt("1 apple")], [0], SamplingSettings(1, 8, 0.0), SamplingSeed(0, ""))
+    prompts = [policy.encode_prompt("1 apple")]
+    ((drawn,),) = generate(policy, SamplingRequest(prompts, [0], SamplingSettings(1, 8, 0.0), SamplingSeed(0, ""), policy.ends))
     (answer,) = asked("1 apple", decoding=DecodingSettings(0.0, 8))
     assert answer == Answer(policy.decode(drawn.tokens), len(drawn.tokens), drawn.finished)
 

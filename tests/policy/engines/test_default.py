@@ -9,25 +9,27 @@ import pytest
 from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.engines import default, plain
 from ratchet.components.policy.engines.default import _Latest
-from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.grouped import GroupedEngine
 from ratchet.components.policy.loading import Policy
 from tests.policy.families import FAMILIES, random_model
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 
+REQUEST = SamplingRequest([[5]], [0], SamplingSettings(1, 4), SamplingSeed(7, "test"), [1])
+
 
 def test_on_a_cpu_groups_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy, settings, seed = tiny_policy(), SamplingSettings(1, 4), SamplingSeed(7, "test")
-    expected = GroupedEngine(policy)(policy, [[5]], [0], settings, seed)
+    policy = tiny_policy()
+    expected = GroupedEngine(policy)(policy, REQUEST)
     monkeypatch.setattr(plain, "generate", None)
-    assert default.generate(policy, [[5]], [0], settings, seed) == expected
+    assert default.generate(policy, REQUEST) == expected
 
 
 def test_the_plain_engine_draws_from_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "generate", lambda *arguments: arguments)
     monkeypatch.setattr(default, "parts_of", lambda model: [model])
-    policy, settings, seed = tiny_policy(), SamplingSettings(1, 4), SamplingSeed(7, "test")
-    assert default.generate(policy, [[5]], [0], settings, seed) == (policy, [[5]], [0], settings, seed)
+    policy = tiny_policy()
+    assert default.generate(policy, REQUEST) == (policy, REQUEST)
 
 
 def test_a_models_engine_is_kept_until_another_asks() -> None:

@@ -12,14 +12,15 @@ from ratchet.components.policy.engines import plain
 from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.grouped import GroupedEngine
 from ratchet.components.policy.loading import Policy
-from tests.policy.engines.test_slots import HOT, ITEMS, PROMPTS, SEED, ending_policy, flat
+from tests.policy.engines.test_slots import HOT, PROMPTS, SEED, asked, ending_policy, flat
 from tests.policy.families import FAMILIES, random_model
 from tests.policy.scoring import sampled
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 
 
 def same_as_plain(policy: Policy, settings: SamplingSettings, seed: SamplingSeed = SEED) -> list[Completion]:
-    expected, found = (engine(policy, PROMPTS, ITEMS, settings, seed) for engine in (plain.generate, GroupedEngine(policy)))
+    request = asked(policy, settings, seed)
+    expected, found = plain.generate(policy, request), GroupedEngine(policy)(policy, request)
     assert [c.tokens for c in flat(found)] == [c.tokens for c in flat(expected)]
     assert [c.finished for c in flat(found)] == [c.finished for c in flat(expected)]
     assert [c.nucleus for c in flat(found)] == [c.nucleus for c in flat(expected)]
@@ -57,24 +58,24 @@ def test_top_ps_nucleus_is_recorded() -> None:
 def test_weights_are_read_where_they_are() -> None:
     policy = tiny_policy()
     engine, settings = GroupedEngine(policy), SamplingSettings(2, 8)
-    before = engine(policy, PROMPTS, ITEMS, settings, SEED)
+    before = engine(policy, asked(policy, settings))
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(1.5)
-    after = engine(policy, PROMPTS, ITEMS, settings, SEED)
+    after = engine(policy, asked(policy, settings))
     assert flat(after) != flat(before)
-    assert [c.tokens for c in flat(after)] == [c.tokens for c in flat(plain.generate(policy, PROMPTS, ITEMS, settings, SEED))]
+    assert [c.tokens for c in flat(after)] == [c.tokens for c in flat(plain.generate(policy, asked(policy, settings)))]
 
 
 def test_in_bf16_the_copy_of_the_weights_is_that_of_the_call() -> None:
     policy = Policy(tiny_policy(layers=2).model, tiny_tokenizer(), "bf16")
     engine, settings = GroupedEngine(policy), SamplingSettings(2, 8)
-    before = engine(policy, PROMPTS, ITEMS, settings, SEED)
+    before = engine(policy, asked(policy, settings))
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(1.5)
-    after = engine(policy, PROMPTS, ITEMS, settings, SEED)
-    assert flat(after) == flat(GroupedEngine(policy)(policy, PROMPTS, ITEMS, settings, SEED))
+    after = engine(policy, asked(policy, settings))
+    assert flat(after) == flat(GroupedEngine(policy)(policy, asked(policy, settings)))
     assert flat(after) != flat(before)
 
 
@@ -91,7 +92,7 @@ def test_an_adapters_weights_count() -> None:
 def test_in_bf16_log_probs_are_near_those_of_the_models_own_pass() -> None:
     policy = Policy(tiny_policy(layers=2).model, tiny_tokenizer(), "bf16")
     settings = SamplingSettings(2, 12)
-    found = GroupedEngine(policy)(policy, PROMPTS, ITEMS, settings, SEED)
+    found = GroupedEngine(policy)(policy, asked(policy, settings))
     for prompt, completion in zip(PROMPTS, (group[0] for group in found), strict=True):
         with torch.no_grad(), policy.autocast():
             logits = policy.model(input_ids=torch.tensor([prompt + completion.tokens])).logits[0].float()
@@ -102,4 +103,4 @@ def test_in_bf16_log_probs_are_near_those_of_the_models_own_pass() -> None:
 def test_attention_with_a_cap_is_refused() -> None:
     policy = Policy(random_model(deepcopy(FAMILIES["gemma2"])), tiny_tokenizer())
     with pytest.raises(ModelError, match=r"takes softcap\. The plain engine serves it"):
-        GroupedEngine(policy)(policy, [[5]], [0], SamplingSettings(1, 2), SEED)
+        GroupedEngine(policy)(policy, asked(policy, SamplingSettings(1, 2)))

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from ratchet.components.errors import ModelError
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate, sample
 from ratchet.components.policy.sampler import nucleus_of
 from tests.policy.scoring import groups_of, packed, sampled
@@ -20,7 +20,7 @@ NEVER = -1  # an end that no token equals
 
 
 def draw(numbers: list[int], settings: SamplingSettings, end: int = 1, seed: SamplingSeed = SEED) -> list[list[Completion]]:
-    return sample(tiny_policy().model, [PROMPTS[i] for i in numbers], [ITEMS[i] for i in numbers], settings, seed, [end])
+    return sample(tiny_policy().model, SamplingRequest(PROMPTS, ITEMS, settings, seed, [end]).only(numbers))
 
 
 def tokens(results: list[list[Completion]]) -> list[list[list[int]]]:
@@ -84,7 +84,7 @@ def test_finished_rows_leave_the_batch() -> None:
     model, batch_sizes = tiny_policy().model, []
     model.register_forward_pre_hook(lambda _, args, kwargs: batch_sizes.append(len(kwargs["input_ids"])), with_kwargs=True)
     end = draw([0], SamplingSettings(1, 6), NEVER)[0][0].tokens[1]
-    ended = sample(model, PROMPTS, ITEMS, SamplingSettings(2, 6), SEED, [end])
+    ended = sample(model, SamplingRequest(PROMPTS, ITEMS, SamplingSettings(2, 6), SEED, [end]))
     lengths = [len(completion.tokens) for group in ended for completion in group]
     # after the prompts' own pass, position t runs the rows that are longer than t
     assert batch_sizes[1:] == [sum(n > t for n in lengths) for t in range(1, max(lengths))]
@@ -138,16 +138,17 @@ def test_entropies_are_recorded_one_per_token() -> None:
 
 
 def test_prompt_and_completion_may_fill_the_models_context() -> None:
-    (completion,) = sample(tiny_policy().model, [[5] * 120], [0], SamplingSettings(1, 8), SEED, [])[0]
+    (completion,) = sample(tiny_policy().model, SamplingRequest([[5] * 120], [0], SamplingSettings(1, 8), SEED, []))[0]
     assert len(completion.tokens) == 8
 
 
 def test_a_prompt_that_would_run_past_the_models_context_is_refused() -> None:
+    request = SamplingRequest([[5] * 3, [5] * 120], [0, 1], SamplingSettings(1, 9), SEED, [])
     with pytest.raises(ModelError, match="120 tokens and 9 new ones exceed the model's context of 128"):
-        sample(tiny_policy().model, [[5] * 3, [5] * 120], [0, 1], SamplingSettings(1, 9), SEED, [])
+        sample(tiny_policy().model, request)
 
 
 def test_the_policys_own_engine_ends_at_its_end_of_sequence() -> None:
     policy, settings = tiny_policy(), SamplingSettings(2, 12)
-    numbers = range(len(PROMPTS))
-    assert generate(policy, PROMPTS, ITEMS, settings, SEED) == draw(list(numbers), settings, policy.end_of_sequence)
+    drawn = generate(policy, SamplingRequest(PROMPTS, ITEMS, settings, SEED, policy.ends))
+    assert drawn == draw([0, 1, 2, 3, 4], settings, policy.end_of_sequence)

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from transformers import DynamicCache
 
 from ratchet.components.policy.engines import plain
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.roomy_cache import RoomyLayer, repeat_rows
 from tests.policy.families import FAMILIES, random_model
 
@@ -44,8 +44,8 @@ def test_an_update_does_not_copy_what_is_held() -> None:
 
 
 def drawn(name: str) -> list[list[Completion]]:
-    settings = SamplingSettings(4, 12)
-    return plain.sample(random_model(FAMILIES[name]), PROMPTS, [3, 1, 4], settings, SamplingSeed(7, "test"), range(0, 300, 8))
+    request = SamplingRequest(PROMPTS, [3, 1, 4], SamplingSettings(4, 12), SamplingSeed(7, "test"), range(0, 300, 8))
+    return plain.sample(random_model(FAMILIES[name]), request)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

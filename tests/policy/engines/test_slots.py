@@ -15,7 +15,7 @@ from ratchet.components.errors import ModelError
 from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.engines import plain
 from ratchet.components.policy.engines.decoder import Drawing
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.execution import ON_CPU, Execution, Step
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy
@@ -64,11 +64,14 @@ def flat(drawn: Sequence[Sequence[Completion]]) -> list[Completion]:
     return list(chain.from_iterable(drawn))
 
 
+def asked(policy: Policy, settings: SamplingSettings, seed: SamplingSeed = SEED) -> SamplingRequest:
+    return SamplingRequest(PROMPTS, ITEMS, settings, seed, policy.ends)
+
+
 def same_as_plain(
     policy: Policy, engine: SlotEngine, settings: SamplingSettings, seed: SamplingSeed = SEED
 ) -> list[Completion]:
-    expected = plain.generate(policy, PROMPTS, ITEMS, settings, seed)
-    found = engine(policy, PROMPTS, ITEMS, settings, seed)
+    expected, found = (draw(policy, asked(policy, settings, seed)) for draw in (plain.generate, engine))
     assert [c.tokens for c in flat(found)] == [c.tokens for c in flat(expected)]
     assert [c.finished for c in flat(found)] == [c.finished for c in flat(expected)]
     assert_close(sampled(found), sampled(expected), rtol=0, atol=1e-4)  # other shapes, fp32
@@ -106,9 +109,8 @@ def test_early_ends_and_smaller_buckets_change_nothing(rows_at_once: int, execut
 def test_a_prompt_whose_padding_goes_past_the_models_context_is_drawn_from() -> None:
     config = GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2, n_positions=100, **ENDS)
     policy, settings = Policy(random_model(config), tiny_tokenizer()), SamplingSettings(1, 8)
-    prompt = [list(range(5, 90))]  # padded to 128
-    expected = plain.generate(policy, prompt, [0], settings, SEED)
-    found = SlotEngine(policy, AS_ON_CUDA)(policy, prompt, [0], settings, SEED)
+    request = SamplingRequest([list(range(5, 90))], [0], settings, SEED, policy.ends)  # padded to 128
+    expected, found = plain.generate(policy, request), SlotEngine(policy, AS_ON_CUDA)(policy, request)
     assert found[0][0].tokens == expected[0][0].tokens
 
 
@@ -155,25 +157,25 @@ def test_steps_are_captured_once_and_kept_between_calls() -> None:
     policy = tiny_policy()
     engine = SlotEngine(policy, replace(AS_ON_CUDA, graphs=counted))
     for step in range(3):
-        engine(policy, PROMPTS, ITEMS, SamplingSettings(1, 8), SamplingSeed(7, "test", step))
+        engine(policy, asked(policy, SamplingSettings(1, 8), SamplingSeed(7, "test", step)))
     assert len(captures) == 2  # 32 slots, and 8
     engine.release()
-    engine(policy, PROMPTS, ITEMS, SamplingSettings(1, 8), SEED)
+    engine(policy, asked(policy, SamplingSettings(1, 8)))
     assert len(captures) == 4
 
 
 def test_for_one_count_of_slots_a_completion_is_the_same_to_the_last_bit_beside_others() -> None:
     policy, settings = tiny_policy(layers=2), SamplingSettings(2, 16, rows_at_once=32)
-    together = SlotEngine(policy, AS_ON_CUDA)(policy, PROMPTS, ITEMS, settings, SEED)
+    together = SlotEngine(policy, AS_ON_CUDA)(policy, asked(policy, settings))
     some = [0, 17, 4, 5, 1, 8, 9, 2, 3]  # 18 rows: 32 slots too
-    apart = SlotEngine(policy, AS_ON_CUDA)(policy, [PROMPTS[i] for i in some], some, settings, SEED)
+    apart = SlotEngine(policy, AS_ON_CUDA)(policy, asked(policy, settings).only(some))
     assert apart == [together[i] for i in some]
 
 
 def test_in_a_smaller_bucket_a_completion_keeps_its_tokens() -> None:
     policy, settings = ending_policy(), SamplingSettings(2, 24, HOT, rows_at_once=64)
-    steady = SlotEngine(policy, replace(AS_ON_CUDA, ratio=1000))(policy, PROMPTS, ITEMS, settings, SEED)
-    shrinking = SlotEngine(policy, AS_ON_CUDA)(policy, PROMPTS, ITEMS, settings, SEED)
+    steady = SlotEngine(policy, replace(AS_ON_CUDA, ratio=1000))(policy, asked(policy, settings))
+    shrinking = SlotEngine(policy, AS_ON_CUDA)(policy, asked(policy, settings))
     assert [c.tokens for c in flat(shrinking)] == [c.tokens for c in flat(steady)]
     assert_close(sampled(shrinking), sampled(steady), rtol=0, atol=1e-4)  # other numbers of rows, fp32
 
@@ -181,7 +183,7 @@ def test_in_a_smaller_bucket_a_completion_keeps_its_tokens() -> None:
 def test_the_weights_are_those_of_the_call() -> None:
     policy = tiny_policy()
     engine = SlotEngine(policy, AS_ON_CUDA)
-    before = engine(policy, PROMPTS, ITEMS, SamplingSettings(1, 8), SEED)
+    before = engine(policy, asked(policy, SamplingSettings(1, 8)))
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(0.5)
@@ -192,7 +194,7 @@ def test_an_adapter_is_served() -> None:
     policy = tiny_policy()
     adapter = add_lora(policy, rank=4, alpha=8, seed=0)
     engine = SlotEngine(policy, AS_ON_CUDA)
-    before = engine(policy, PROMPTS, ITEMS, SamplingSettings(1, 8), SEED)
+    before = engine(policy, asked(policy, SamplingSettings(1, 8)))
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
             if "lora_B" in name:
@@ -215,13 +217,14 @@ def test_slots_are_as_many_as_rows_memory_and_settings_allow() -> None:
 
 
 def test_no_prompts_give_no_completions() -> None:
-    assert SlotEngine(tiny_policy(), ON_CPU)(tiny_policy(), [], [], SamplingSettings(2, 4), SEED) == []
+    policy = tiny_policy()
+    assert SlotEngine(policy, ON_CPU)(policy, asked(policy, SamplingSettings(2, 4)).only([])) == []
 
 
 def test_a_prompt_that_would_run_past_the_models_context_is_refused() -> None:
     policy = tiny_policy()
     with pytest.raises(ModelError, match="120 tokens and 9 new ones exceed the model's context of 128"):
-        SlotEngine(policy, ON_CPU)(policy, [[5] * 120], [0], SamplingSettings(1, 9), SEED)
+        SlotEngine(policy, ON_CPU)(policy, SamplingRequest([[5] * 120], [0], SamplingSettings(1, 9), SEED, policy.ends))
 
 
 def test_attention_with_a_cap_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ratchet.components.errors import DataError
-from ratchet.components.recipe import RewardModel as Settings
+from ratchet.components.recipe import RewardModel as RewardModelSettings
 from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.rewards.learned.training import (
     EarlyStop,
@@ -110,7 +110,7 @@ def test_training_ends_early_and_keeps_the_best_weights(trunk: Path) -> None:
 
 def members(trunk: Path, **settings: Any) -> list[RewardModel]:
     given = {"steps": 30, "batch": 8, "lr": 3e-3, **settings}
-    return train_members(Settings.model_validate(given), trunk, PAIRS, CPU, 1, lambda step, number: None)
+    return train_members(RewardModelSettings.model_validate(given), trunk, PAIRS, CPU, 1, lambda step, number: None)
 
 
 def score(model: RewardModel) -> float:
@@ -118,26 +118,28 @@ def score(model: RewardModel) -> float:
 
 
 def test_no_pair_is_used_twice() -> None:
-    parts = split_pairs(PAIRS, Settings(early_stop=1, early_stop_pairs=8, calibration_pairs=6), 1)
+    parts = split_pairs(PAIRS, RewardModelSettings(early_stop=1, early_stop_pairs=8, calibration_pairs=6), 1)
     assert [len(part) for part in parts] == [26, 8, 6]
     assert len({pair["prompt"] for part in parts for pair in part}) == 40
 
 
 def test_of_few_pairs_most_are_trained_on() -> None:
-    assert [len(part) for part in split_pairs(PAIRS[:8], Settings(early_stop=1), 1)] == [4, 2, 2]
+    assert [len(part) for part in split_pairs(PAIRS[:8], RewardModelSettings(early_stop=1), 1)] == [4, 2, 2]
     with pytest.raises(DataError, match=r"data\.split\.pairs"):
-        split_pairs([], Settings(), 1)
+        split_pairs([], RewardModelSettings(), 1)
 
 
 def test_too_few_pairs_to_end_early_on_are_refused_before_anything_is_trained(trunk: Path) -> None:
     with pytest.raises(DataError, match=r"reward\.model\.early_stop needs 4 training pairs.* has 3\..*early_stop=null"):
-        train_members(Settings(early_stop=1, evaluate_every=1, steps=1), trunk, PAIRS[:3], CPU, 1, lambda step, number: None)
-    assert len(split_pairs(PAIRS[:4], Settings(early_stop=1), 1).early_stop) == 1
-    assert split_pairs(PAIRS[:3], Settings(), 1).early_stop == []
+        train_members(
+            RewardModelSettings(early_stop=1, evaluate_every=1, steps=1), trunk, PAIRS[:3], CPU, 1, lambda step, number: None
+        )
+    assert len(split_pairs(PAIRS[:4], RewardModelSettings(early_stop=1), 1).early_stop) == 1
+    assert split_pairs(PAIRS[:3], RewardModelSettings(), 1).early_stop == []
 
 
 def test_label_noise_reaches_every_part() -> None:
-    parts = split_pairs(PAIRS, Settings(label_noise=1.0, calibration_pairs=8), 1)
+    parts = split_pairs(PAIRS, RewardModelSettings(label_noise=1.0, calibration_pairs=8), 1)
     assert all(pair["chosen"].startswith("No idea") for part in parts for pair in part)
 
 

@@ -8,12 +8,12 @@ import pytest
 from ratchet.components.errors import RatchetError, RecipeError, RewardError
 from ratchet.components.files import write_text
 from ratchet.components.home import Home
-from ratchet.components.run.compare import compare, training
+from ratchet.components.run.compare import compare
 from ratchet.components.run.compare.compare import FOLDER, Comparison, compare_sides
 from ratchet.components.run.compare.draw import write_report
 from ratchet.components.run.compare.figures import CurvePoint, Item, Measured
+from ratchet.components.run.compare.measured_training import PROCESSES, WantedTraining, measured_training, train_and_measure
 from ratchet.components.run.compare.sides import side_of
-from ratchet.components.run.compare.training import Order, measured_training, train_and_measure
 from ratchet.components.run.locks import silent
 from ratchet.components.stages.results import DataStage, RewardStage
 from ratchet.components.stages.stage import SILENT, Observer
@@ -29,7 +29,7 @@ class Trained:
     def __init__(self) -> None:
         self.orders: list[tuple[str, int, int]] = []
 
-    def __call__(self, order: Order, observer: Observer, prefix: str) -> Measured:
+    def __call__(self, order: WantedTraining, observer: Observer, prefix: str) -> Measured:
         train, seed = order.recipe.train, order.recipe.run_seed
         self.orders.append((train.algorithm, seed, train.steps))
         accuracy = 0.5 + 0.1 * (train.algorithm == "ppo") + 0.01 * seed
@@ -96,7 +96,7 @@ def test_what_was_trained_is_not_trained_again_and_more_seeds_add_to_it(tmp_path
 
 
 def test_a_comparison_that_was_interrupted_resumes(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(order: Order, observer: Observer, prefix: str) -> Measured:
+    def interrupted(order: WantedTraining, observer: Observer, prefix: str) -> Measured:
         if trained.orders:
             raise KeyboardInterrupt
         return trained(order, observer, prefix)
@@ -163,10 +163,10 @@ def test_the_report_is_a_page_a_picture_and_figures(tmp_path: Path, trained: Tra
     assert (tmp_path / "out.svg").read_text() == (folder / "comparison.svg").read_text()
 
 
-def order_of(place: Path, data: DataStage, reward: RewardStage) -> Order:
+def order_of(place: Path, data: DataStage, reward: RewardStage) -> WantedTraining:
     sizes = ("train.steps=1", "train.prompts=2", "train.k=2", "train.evaluate_every=1", "evaluation.dev_items=4")
     context = context_of(place, *VERIFIER, *sizes)
-    return Order(context.recipe, context.home, data, saved_policy(place / "policy"), reward)
+    return WantedTraining(context.recipe, context.home, data, saved_policy(place / "policy"), reward)
 
 
 def test_a_training_is_measured_by_its_last_policy_on_dev(tmp_path: Path, made: DataStage, reward: RewardStage) -> None:
@@ -183,7 +183,7 @@ def test_a_training_is_measured_by_its_last_policy_on_dev(tmp_path: Path, made: 
 def test_a_training_has_a_process_of_its_own(tmp_path: Path, made: DataStage, reward: RewardStage) -> None:
     order = order_of(tmp_path, made, reward)
     told: list[str] = []
-    before = training.PROCESSES.active_children()  # other tests keep processes of theirs in this one
+    before = PROCESSES.active_children()  # other tests keep processes of theirs in this one
 
     class Listening(type(SILENT)):  # type: ignore[misc]
         def progress(self, stage: str, done: int, total: int, note: str) -> None:
@@ -195,4 +195,4 @@ def test_a_training_has_a_process_of_its_own(tmp_path: Path, made: DataStage, re
     write_text(tmp_path / "gone" / "model" / "config.json", "{}")
     with pytest.raises(RatchetError, match=r"ppo: .*the same command resumes"):
         measured_training(broken, SILENT, "ppo")
-    assert set(training.PROCESSES.active_children()) <= set(before)
+    assert set(PROCESSES.active_children()) <= set(before)

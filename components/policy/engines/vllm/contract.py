@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ratchet.components.errors import EngineError, ModelError
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.vllm.engine import VllmEngine
-from ratchet.components.policy.engines.vllm.messages import Sample, request
+from ratchet.components.policy.engines.vllm.messages import Sample, drawing_request
 from ratchet.components.policy.engines.vllm.probe import Update, check_look
 from ratchet.components.policy.engines.vllm.server import KNOWN_BELOW, KNOWN_FROM
 from ratchet.components.policy.engines.vllm.weights import refuse_adapter
@@ -164,7 +164,7 @@ class Contract:
     def time_limits(self) -> str:
         """A call without time ends at once with an error, and the server goes on."""
         served, prompt = self.engine.sync(self.policy), self.engine.probes[0]
-        body = request(served, Sample(prompt, 0), SamplingSettings(1, self.max_new_tokens), ())
+        body = drawing_request(served, Sample(prompt, 0), SamplingSettings(1, self.max_new_tokens), ())
         began = monotonic()
         try:
             self.engine.server.complete(body, len(prompt) + self.max_new_tokens, seconds=NO_TIME)
@@ -212,7 +212,8 @@ class Contract:
     ) -> list[list[Completion]]:
         self.engine.sync(self.policy)
         numbers = range(len(prompts)) if items is None else items
-        return self.engine.draw(self.policy, prompts, numbers, settings, seed, ends)
+        ended_by = self.policy.ends if ends is None else ends
+        return self.engine.draw(self.policy, SamplingRequest(prompts, numbers, settings, seed, ended_by))
 
     def _each_alone(self, seed: SamplingSeed) -> list[list[Completion]]:
         one = SamplingSettings(1, SHORT.max_new_tokens)

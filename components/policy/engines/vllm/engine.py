@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ratchet.components.errors import EngineError
 from ratchet.components.policy.adapters import Adapter
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings, check_room
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, check_room
 from ratchet.components.policy.engines.vllm.messages import (
     Sample,
     Served,
     Vocabulary,
     completion_of,
-    request,
+    drawing_request,
     samples_of,
     scores_of,
     scoring_request,
@@ -67,14 +67,7 @@ class VllmEngine:
         self._asleep = False
         self._text: tuple[list[Group], Tensor] | None = None  # the probe, with our log-probs of it at the last update
 
-    def __call__(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-    ) -> list[list[Completion]]:
+    def __call__(self, policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
         """See :class:`ratchet.components.policy.engines.engine.RolloutEngine`.
 
         Raises:
@@ -82,7 +75,7 @@ class VllmEngine:
             ModelError: if a completion could run past the model's context.
         """
         self.sync(policy)
-        drawn = self.draw(policy, prompts, items, settings, seed)
+        drawn = self.draw(policy, request)
         self.rest()
         return drawn
 
@@ -129,37 +122,28 @@ class VllmEngine:
         self.files.keep_only(version)
         return self._served
 
-    def draw(
-        self,
-        policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        items: Sequence[int],
-        settings: SamplingSettings,
-        seed: SamplingSeed,
-        ends: Sequence[int] | None = None,
-    ) -> list[list[Completion]]:
+    def draw(self, policy: Policy, request: SamplingRequest) -> list[list[Completion]]:
         """Draw with the version that the server was given, in any process.
 
         Args:
-            policy: whose vocabulary, ends and context these are; its weights are not read.
-            ends: in place of the policy's.
+            policy: whose vocabulary and context these are; its weights are not read.
 
         Raises:
             EngineError: if a reply does not come, or is not a whole completion.
             ModelError: if a completion could run past the model's context.
         """
         assert self._served is not None, "draw before sync or follow"
-        served, k = self._served, settings.samples
-        check_room(policy.model, prompts, settings)
-        self._check_room(prompts, settings)
-        vocabulary = Vocabulary(policy.model.config.get_text_config().vocab_size, policy.ends if ends is None else ends)
+        served, settings, k = self._served, request.settings, request.settings.samples
+        check_room(policy.model, request)
+        self._check_room(request)
+        vocabulary = Vocabulary(policy.model.config.get_text_config().vocab_size, request.ends)
 
         def drawn(sample: Sample) -> Completion:
-            body = request(served, sample, settings, vocabulary.ends)
+            body = drawing_request(served, sample, settings, request.ends)
             reply = self.server.complete(body, len(sample.prompt) + settings.max_new_tokens)
             return completion_of(reply, sample, settings, vocabulary)
 
-        samples = samples_of(prompts, items, k, seed)
+        samples = samples_of(request)
         with ThreadPoolExecutor(self.server.settings.parallel) as pool:
             futures = [pool.submit(drawn, sample) for sample in samples]
             try:
@@ -177,7 +161,7 @@ class VllmEngine:
     def look(self, policy: Policy) -> Look:
         """Draw completions of the probes, and compare the server's log-probs of them with our scorer's."""
         prompts = [prompt[-PROBE_TOKENS:] for prompt in self.probes]
-        drawn = self.draw(policy, prompts, range(len(prompts)), PROBING, SEED)
+        drawn = self.draw(policy, SamplingRequest(prompts, range(len(prompts)), PROBING, SEED, policy.ends))
         groups, sampled = groups_of(prompts, drawn), sampled_log_probs(drawn)
         scored = scored_log_probs(policy, groups, PROBING.temperature, PROBING.top_p)
         plain = scored_log_probs(policy, groups)
@@ -225,12 +209,12 @@ class VllmEngine:
         check_update(self.updated)
         self._text = (groups, now)
 
-    def _check_room(self, prompts: Sequence[Sequence[int]], settings: SamplingSettings) -> None:
+    def _check_room(self, request: SamplingRequest) -> None:
         """Refuse what the server would silently cut short."""
-        longest = max(map(len, prompts), default=0)
-        if longest + settings.max_new_tokens > self.base.context:
+        longest, new = request.longest, request.settings.max_new_tokens
+        if longest + new > self.base.context:
             raise EngineError(
-                f"a prompt of {longest} tokens and {settings.max_new_tokens} new ones exceed the server's context of "
+                f"a prompt of {longest} tokens and {new} new ones exceed the server's context of "
                 f"{self.base.context}. Start it with a larger --max-model-len, or lower policy.max_new_tokens."
             )
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.components.errors import EngineError
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSettings
 from ratchet.components.randomness import torch_seed
 
 IMPOSSIBLE = -9000.0  # vLLM writes minus infinity as -9999
@@ -68,16 +68,17 @@ class _ScoredReply(_Part):
     choices: list[_Scored] = Field(min_length=1, max_length=1)
 
 
-def samples_of(prompts: Sequence[Sequence[int]], items: Sequence[int], k: int, seed: SamplingSeed) -> list[Sample]:
+def samples_of(request: SamplingRequest) -> list[Sample]:
     """Every sample, prompt-major. Its seed depends on nothing else: n > 1 would derive seeds in vLLM's own way."""
+    seed = request.seed
     return [
         Sample(prompt, torch_seed(seed.seed, f"vllm {seed.purpose}", seed.step, item, number))
-        for prompt, item in zip(prompts, items, strict=True)
-        for number in range(k)
+        for prompt, item in zip(request.prompts, request.items, strict=True)
+        for number in range(request.settings.samples)
     ]
 
 
-def request(served: Served, sample: Sample, settings: SamplingSettings, ends: Sequence[int]) -> dict[str, Any]:
+def drawing_request(served: Served, sample: Sample, settings: SamplingSettings, ends: Sequence[int]) -> dict[str, Any]:
     """The body for one sample. What is left out would be taken from the model's generation_config.json."""
     assert settings.temperature > 0
     return {

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import sample
 from ratchet.components.policy.engines.vllm.probe import scored_log_probs
 from ratchet.components.policy.loading import Policy
@@ -140,7 +140,7 @@ class FakeVllm:
         settings = SamplingSettings(1, limit, body["temperature"], body["top_p"])
         seed = SamplingSeed(self.drawn if "no_seeds" in self.faults else body["seed"], "fake")
         ends = () if "no_ends" in self.faults else body["stop_token_ids"]
-        (drawn,) = sample(model, [body["prompt"]], [0], settings, seed, ends)[0]
+        (drawn,) = sample(model, SamplingRequest([body["prompt"]], [0], settings, seed, ends))[0]
         return [self._choice(model, body, drawn)] * (2 if "two_choices" in self.faults else 1)
 
     def _choice(self, model: PreTrainedModel, body: Any, drawn: Completion) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 
 from ratchet.components.errors import EngineError, ModelError
 from ratchet.components.policy.adapters import add_lora
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.vllm.engine import VllmEngine, opened
 from ratchet.components.policy.engines.vllm.probe import groups_of, mismatch, sampled_log_probs, scored_log_probs
 from ratchet.components.policy.loading import Policy
@@ -21,7 +21,7 @@ SETTINGS = SamplingSettings(2, 8)
 
 
 def drawn(engine: VllmEngine, policy: Policy, items: list[int] = ITEMS, seed: SamplingSeed = SEED) -> list[list[Completion]]:
-    return engine(policy, PROMPTS[: len(items)], items, SETTINGS, seed)
+    return engine(policy, SamplingRequest(PROMPTS[: len(items)], items, SETTINGS, seed, policy.ends))
 
 
 def tokens(results: list[list[Completion]]) -> list[list[list[int]]]:
@@ -50,7 +50,7 @@ def test_a_draw_depends_on_its_names_alone(tmp_path: Path) -> None:
     policy = tiny_policy()
     with serving() as fake, engine_on(fake.url, tmp_path) as engine:
         whole = tokens(drawn(engine, policy))
-        assert tokens(engine(policy, [PROMPTS[2]], [4], SETTINGS, SEED)) == [whole[2]]
+        assert tokens(engine(policy, SamplingRequest([PROMPTS[2]], [4], SETTINGS, SEED, policy.ends))) == [whole[2]]
         assert tokens(drawn(engine, policy, seed=SamplingSeed(7, "test", 3))) != whole
 
 
@@ -133,9 +133,8 @@ def test_ranks_draw_with_the_version_that_one_of_them_gave(tmp_path: Path) -> No
     with serving() as fake, engine_on(fake.url, tmp_path / "0") as first, engine_on(fake.url, tmp_path / "1") as second:
         served = first.sync(policy)
         second.follow(served)
-        parts = [
-            engine.draw(policy, PROMPTS[i : i + 2], ITEMS[i : i + 2], SETTINGS, SEED) for i, engine in ((0, first), (2, second))
-        ]
+        request = SamplingRequest(PROMPTS, ITEMS, SETTINGS, SEED, policy.ends)
+        parts = [engine.draw(policy, request.only([i, i + 1])) for i, engine in ((0, first), (2, second))]
         assert tokens(parts[0]) + tokens(parts[1]) == tokens(drawn(first, policy))
         assert not (tmp_path / "1").exists()
 
@@ -201,18 +200,18 @@ def test_what_the_server_would_cut_short_is_refused_before_it_is_sent(tmp_path: 
         engine.sync(policy)
         sent = len(fake.asked)
         with pytest.raises(EngineError, match="context of 32"):
-            engine.draw(policy, [[5] * 30], [0], SETTINGS, SEED)
+            engine.draw(policy, SamplingRequest([[5] * 30], [0], SETTINGS, SEED, policy.ends))
         with pytest.raises(ModelError, match="context of 128"):
-            engine.draw(policy, [[5] * 128], [0], SETTINGS, SEED)
+            engine.draw(policy, SamplingRequest([[5] * 128], [0], SETTINGS, SEED, policy.ends))
         assert len(fake.asked) == sent
 
 
 def test_prompts_that_fill_the_context_can_still_be_compared(tmp_path: Path) -> None:
     policy, long = tiny_policy(), [[5, 6] * 60]  # 8 tokens are left, and the compared text has 16
     with serving() as fake, opened(settings_of(fake.url, tmp_path), None, long, "run") as engine:
-        assert len(engine(policy, long, [0], SETTINGS, SEED)[0]) == 2
+        assert len(engine(policy, SamplingRequest(long, [0], SETTINGS, SEED, policy.ends))[0]) == 2
 
 
 def test_no_prompts_give_no_completions(tmp_path: Path) -> None:
     with serving() as fake, engine_on(fake.url, tmp_path) as engine:
-        assert engine(tiny_policy(), [], [], SETTINGS, SEED) == []
+        assert engine(tiny_policy(), SamplingRequest([], [], SETTINGS, SEED, [1])) == []

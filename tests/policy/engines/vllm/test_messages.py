@@ -1,18 +1,19 @@
 """What is asked for a sample, and which answers are taken."""
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ratchet.components.errors import EngineError
-from ratchet.components.policy.engines.engine import Completion, SamplingSeed, SamplingSettings
+from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.vllm.messages import (
     Sample,
     Served,
     Vocabulary,
     completion_of,
-    request,
+    drawing_request,
     samples_of,
     scores_of,
     scoring_request,
@@ -45,7 +46,7 @@ def log_probs(*values: float | None) -> dict[str, Any]:
 
 
 def test_a_request_leaves_nothing_to_the_servers_defaults() -> None:
-    body = request(SERVED, SAMPLE, SETTINGS, (1, 2))
+    body = drawing_request(SERVED, SAMPLE, SETTINGS, (1, 2))
     assert {name: body[name] for name in ("model", "prompt", "n", "max_tokens", "seed")} == {
         "model": "policy-a-v3",
         "prompt": [5, 6],
@@ -64,18 +65,19 @@ def test_a_request_leaves_nothing_to_the_servers_defaults() -> None:
 
 
 def test_versions_do_not_share_a_prefix_cache() -> None:
-    salts = {request(Served("base", f"v{n}"), SAMPLE, SETTINGS, ())["cache_salt"] for n in range(3)}
+    salts = {drawing_request(Served("base", f"v{n}"), SAMPLE, SETTINGS, ())["cache_salt"] for n in range(3)}
     assert salts == {"v0", "v1", "v2"}
     assert scoring_request(Served("base", "v9"), [1], [2])["cache_salt"] == "v9"
 
 
 def test_a_samples_seed_depends_on_its_names_alone() -> None:
-    seed = SamplingSeed(7, "rollout", 2)
-    whole = samples_of([[5], [6]], [3, 4], 2, seed)
+    request = SamplingRequest([[5], [6]], [3, 4], SETTINGS, SamplingSeed(7, "rollout", 2), [1])
+    whole = samples_of(request)
     assert [sample.prompt for sample in whole] == [[5], [5], [6], [6]]
-    assert samples_of([[6]], [4], 1, seed)[0].seed == whole[2].seed
+    assert samples_of(request.only([1]))[0].seed == whole[2].seed
     others = [SamplingSeed(8, "rollout", 2), SamplingSeed(7, "refill-0", 2), SamplingSeed(7, "rollout", 3)]
-    assert len({one.seed for name in [seed, *others] for one in samples_of([[5], [6]], [3, 4], 2, name)}) == 16
+    requests = [request, *(replace(request, seed=other) for other in others)]
+    assert len({one.seed for each in requests for one in samples_of(each)}) == 16
     assert all(0 <= sample.seed < 2**63 for sample in whole)
 
 

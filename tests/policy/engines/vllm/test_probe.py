@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from ratchet.components.errors import EngineError
-from ratchet.components.policy.engines.engine import SamplingSettings
+from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.engines.vllm.probe import (
     Look,
@@ -30,7 +30,7 @@ FINE = Mismatch(0.012, 0.001)
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 1.0), (1.3, 0.8)])
 def test_our_scorer_agrees_with_our_sampler_at_its_temperature_and_top_p(temperature: float, top_p: float) -> None:
     policy = tiny_policy()
-    drawn = generate(policy, PROMPTS, range(4), SamplingSettings(2, 10, temperature, top_p), SEED)
+    drawn = generate(policy, SamplingRequest(PROMPTS, range(4), SamplingSettings(2, 10, temperature, top_p), SEED, policy.ends))
     scored = scored_log_probs(policy, groups_of(PROMPTS, drawn), temperature, top_p)
     assert_close(sampled_log_probs(drawn), scored, rtol=0, atol=1e-4)
 

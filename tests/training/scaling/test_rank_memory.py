@@ -7,7 +7,7 @@ from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.training.estimate import Place, memory_plan
 from ratchet.components.training.memory import GIB, Estimate, Part
 from ratchet.components.training.price import SIZES
-from ratchet.components.training.scaling.memory import dealt, rank_memory, without_sampler
+from ratchet.components.training.scaling.rank_memory import dealt, rank_memory, without_sampler
 from tests.places import RECIPES
 
 SHAPE = ModelShape(2, 8, 20, 2, 1, 4, 100, parameters=2000, head_parameters=0)

@@ -1,4 +1,4 @@
-"""The training of the stage *train*: one function for the run's own process and for each rank of a job."""
+"""A training with its models in memory: ordered, run and saved alike in the run's own process and in each rank of a job."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet.components.errors import PausedError
 from ratchet.components.files import write_json, write_json_lines
-from ratchet.components.recipe import Launch, Recipe, Train
+from ratchet.components.recipe import Recipe
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Observer, StageResult
 from ratchet.components.store import Finished
 
 if TYPE_CHECKING:
-    import torch
-
-    from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.loading import Policy
     from ratchet.components.ranks import Ranks
     from ratchet.components.training.estimate import MemoryPlan
+    from ratchet.components.training.events import Resumed, Samples, StepMetrics
     from ratchet.components.training.loop import Trainer
 
 CHECKPOINTS = "checkpoints"
@@ -94,7 +92,8 @@ class Training:
         from ratchet.components.training.sampling_engine import sampling_engine
 
         trainer, limit, given = self.trainer, self.recipe.limits.samples, self.trainer.setting
-        with sampling_engine(given.train, trainer.actor, given.rows, given.identity, self.ranks) as engine:
+        train, rows, identity = given.train, given.task.rows, given.storage.identity
+        with sampling_engine(train, trainer.actor, rows, identity, self.ranks) as engine:
             trainer.setting = replace(given, engine=engine)
             _observe(observer, trainer)
         if not trainer.finished:
@@ -108,7 +107,7 @@ class Training:
         from ratchet.components.training.sampling_engine import engine_name
 
         drew = engine_name(self.trainer.setting.engine)
-        checkpoints, progress = self.trainer.setting.checkpoints, self.trainer.progress
+        checkpoints, progress = self.trainer.setting.storage.checkpoints, self.trainer.progress
         on_host = partial(self.load, device=torch.device("cpu"))
         _save_kept(self.trainer, on_host, path)
         _save(self.trainer, on_host, path)
@@ -134,113 +133,10 @@ class Training:
         write_json(path / FACTS, self.save(path).as_json())
 
 
-def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool], ranks: "Ranks") -> Training:
-    """Load and check what is trained. On several ranks each does it, and all take the same steps.
-
-    Args:
-        ended: called after each step: whether to commit and end early.
-    """
-    import torch
-
-    from ratchet.components.graders.counted import build_gold
-    from ratchet.components.policy.configuration import shape_of_model
-    from ratchet.components.policy.loading import load_policy, pick_device
-    from ratchet.components.policy.parity import check_context, check_scoring, longest_prompt
-    from ratchet.components.policy.sharding import all_whole
-    from ratchet.components.randomness import torch_seed
-    from ratchet.components.rewards.build import build_reward
-    from ratchet.components.rewards.checks.identity import check_identity
-    from ratchet.components.training.actor import Actor
-    from ratchet.components.training.dev_evaluation import dev_evaluation
-    from ratchet.components.training.device_memory import Watch, reset_peak
-    from ratchet.components.training.estimate import Place
-    from ratchet.components.training.loop import Setting, Trainer
-    from ratchet.components.training.memory import with_choice
-    from ratchet.components.training.scaling.memory import rank_memory
-    from ratchet.components.training.sharding import sharded_rewards
-
-    recipe, data, reward = order.recipe, order.data, order.reward
-    rows = data.table("train")
-    device = pick_device(recipe.device, recipe.train.deterministic)
-    if recipe.reward.needs_model:
-        check_identity(reward.model, reward.report.identity)
-    torch.manual_seed(torch_seed(recipe.run_seed, "train"))
-    baseline = reset_peak(device)
-    load = partial(
-        load_policy,
-        order.start.model,
-        device=device,
-        precision=recipe.train.precision,
-        template_date=recipe.prompt_date,
-    )
-    policy = load()
-    check_context(policy, rows, recipe.policy.max_new_tokens)
-    check_scoring(policy)
-    place = Place(device.type, _least_memory(device, recipe.launch, ranks))
-    memory = rank_memory(recipe, shape_of_model(policy.model), longest_prompt(policy, rows), place, ranks.size)
-    ranks, train = replace(ranks, sharded=memory.mode == "sharded"), with_choice(recipe.train, memory.plan.choice)
-    actor = Actor(policy, train, recipe.run_seed)
-    reference = actor.reference() or _reference(train, load, ranks)
-    scorer = build_reward(recipe.reward, reward.model, device)
-    gold = scorer if recipe.paid_by_gold else build_gold(recipe)
-    rewarding = partial(all_whole, sharded_rewards(scorer) if ranks.sharded else [])
-    setting = Setting(
-        train=train,
-        seed=recipe.run_seed,
-        rows=rows,
-        max_new_tokens=recipe.policy.max_new_tokens,
-        reward=scorer,
-        gold=gold,
-        evaluate=dev_evaluation(
-            data.table("dev")[: recipe.evaluation.dev_items],
-            scorer,
-            reference,
-            seed=recipe.run_seed,
-            max_new_tokens=recipe.policy.max_new_tokens,
-            temperature=recipe.evaluation.temperature,
-            gold=gold,
-            ranks=ranks,
-            rewarding=rewarding,
-        ),
-        checkpoints=order.checkpoints,
-        identity=order.key,
-        sample_rows=recipe.evaluation.sample_rows,
-        interrupted=ended,
-        samples=recipe.limits.samples,
-        memory=Watch(device, baseline, memory.plan.estimate.peak),
-        phase_limit=observer.phase,
-        ranks=ranks,
-        rewarding=rewarding,
-    )
-    trainer = Trainer(actor, reference if recipe.train.needs_reference else None, setting)
-    return Training(trainer, memory.plan, recipe, load, ranks)
-
-
-def _least_memory(device: "torch.device", launch: Launch, ranks: "Ranks") -> int:
-    """Bytes that the rank with the least memory has: all must make the same plan. Ranks share a machine's own memory."""
-    from ratchet.components.training.device_memory import device_bytes
-
-    own = device_bytes(device) // (launch.local_workers if device.type == "cpu" else 1)
-    return min(int(found) for found in ranks.exchange(str(own).encode()))
-
-
 def spent(samples: int, limit: int | None) -> str:
     """Why a training that drew its completions ended."""
     remedy = "raise it (--set limits.samples=N) and run the same command to resume"
     return f"limits.samples: {samples} completions were drawn, and the limit is {limit}; {remedy}"
-
-
-def _reference(train: Train, load: "Callable[[], Policy]", ranks: "Ranks") -> "Reference | None":
-    """A copy of the starting policy, if anything measures the distance from it; on the host, if only dev does."""
-    from ratchet.components.policy.adapters import Reference, kept_on_host
-    from ratchet.components.policy.loading import frozen
-    from ratchet.components.policy.sharding import sharded_reference
-
-    if not train.measures_divergence:
-        return None
-    if ranks.sharded:
-        return sharded_reference(load())
-    return (Reference if train.needs_reference else kept_on_host)(frozen(load()))
 
 
 def _save(trainer: Any, load: Callable[[], Any], path: Path) -> None:
@@ -277,39 +173,61 @@ def _actor_at(trainer: Any, load: Callable[[], Any], step: int) -> Any:
 
     setting = trainer.setting
     actor = Actor(load(), setting.train, setting.seed)
-    load_weights(actor, weights_of(setting.checkpoints, step, "policy"))
+    load_weights(actor, weights_of(setting.storage.checkpoints, step, "policy"))
     return actor
 
 
 def _observe(observer: Observer, trainer: "Trainer") -> None:
-    """Drive the loop; figures are reported when the checkpoint that covers them is durable."""
+    """Drive the loop, and tell the observer of its events."""
     from ratchet.components.training.events import Committed, Resumed, Samples
 
-    pending: list[tuple[int, Mapping[str, float]]] = []
-    samples: list[Samples] = []
-    steps, accuracy, known = trainer.setting.train.steps, float("nan"), -1
+    reports = _Reports(observer, trainer.setting.train.steps)
     for event in trainer.run():
-        if isinstance(event, Committed):
-            observer.resumed("train", [point for point in pending if point[0] <= known])
-            observer.metrics("train", [point for point in pending if point[0] > known])
-            for table in samples:
-                observer.samples("train", table.step, table.rows)
-            pending, samples = [], []
-            continue
-        if isinstance(event, Samples):
-            samples.append(event)
-            continue
         if isinstance(event, Resumed):
-            known = event.known
-            observer.resumed("train", [(point.step, point.values) for point in event.points])
-            for point in event.points:
-                accuracy = point.values.get("eval_sampled_accuracy", accuracy)
-            if event.samples is not None:
-                observer.samples("train", event.samples.step, event.samples.rows)
-            continue
-        pending.append((event.step, event.values))
-        accuracy = event.values.get("eval_sampled_accuracy", accuracy)
-        note = f"dev gold {accuracy:.3f}"
+            reports.resumed(event)
+        elif isinstance(event, Samples):
+            reports.samples.append(event)
+        elif isinstance(event, Committed):
+            reports.committed()
+        else:
+            reports.step(event)
+
+
+class _Reports:
+    """What an observer is told: progress at once, figures and samples when the checkpoint that covers them is durable."""
+
+    def __init__(self, observer: Observer, steps: int) -> None:
+        self.observer, self.steps = observer, steps
+        self.accuracy = float("nan")  # of the last dev evaluation
+        self.known = -1  # the last step of which an earlier process may have told
+        self.points: list[tuple[int, Mapping[str, float]]] = []  # since the last checkpoint, and so are samples
+        self.samples: list[Samples] = []
+
+    def resumed(self, event: "Resumed") -> None:
+        self.known = event.known
+        self.observer.resumed("train", [(point.step, point.values) for point in event.points])
+        for point in event.points:
+            self._note(point)
+        if event.samples is not None:
+            self._show(event.samples)
+
+    def step(self, event: "StepMetrics") -> None:
+        self.points.append((event.step, event.values))
+        self._note(event)
+        note = f"dev gold {self.accuracy:.3f}"
         if "reward" in event.values:
             note = f"reward {event.values['reward']:.3f}, {note}"
-        observer.progress("train", event.step, steps, note)
+        self.observer.progress("train", event.step, self.steps, note)
+
+    def committed(self) -> None:
+        self.observer.resumed("train", [point for point in self.points if point[0] <= self.known])
+        self.observer.metrics("train", [point for point in self.points if point[0] > self.known])
+        for table in self.samples:
+            self._show(table)
+        self.points, self.samples = [], []
+
+    def _note(self, point: "StepMetrics") -> None:
+        self.accuracy = point.values.get("eval_sampled_accuracy", self.accuracy)
+
+    def _show(self, table: "Samples") -> None:
+        self.observer.samples("train", table.step, table.rows)

@@ -37,7 +37,7 @@ PROCESSES = multiprocessing.get_context("spawn")  # a fork would inherit torch's
 
 
 @dataclass(frozen=True)
-class Order:
+class WantedTraining:
     """A training that is wanted."""
 
     recipe: Recipe  # with its seed
@@ -57,7 +57,7 @@ class Sent(Silent):
         self.connection.send_bytes(json.dumps({"progress": [stage, done, total, note]}).encode())
 
 
-def measured_training(order: Order, observer: Observer, prefix: str) -> Measured:
+def measured_training(order: WantedTraining, observer: Observer, prefix: str) -> Measured:
     """Train in a process of its own, and measure the last policy on dev.
 
     Args:
@@ -94,7 +94,7 @@ def _received(connection: Connection, observer: Observer, prefix: str) -> dict[s
         observer.progress(stage, done, total, f"{prefix}: {note}")
 
 
-def _train_for(order: Order, connection: Connection) -> None:
+def _train_for(order: WantedTraining, connection: Connection) -> None:
     """The process's own function."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     own_process()
@@ -112,7 +112,7 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train_and_measure(order: Order, observer: Observer) -> Measured:
+def train_and_measure(order: WantedTraining, observer: Observer) -> Measured:
     """Train in this process, or take the finished training from the store; then answer dev with the last policy."""
     context = Context(order.recipe, order.home, observer)
     configure_torch(order.recipe.threads)
@@ -125,7 +125,7 @@ def train_and_measure(order: Order, observer: Observer) -> Measured:
     return Measured(order.recipe.run_seed, figures, items, curve, stage.cached, stage.stop.text() if stage.stop else None)
 
 
-def _answered(order: Order, model: Path) -> list[ItemResult]:
+def _answered(order: WantedTraining, model: Path) -> list[ItemResult]:
     recipe = order.recipe
     reward = order.reward.model if recipe.reward.needs_model else None
     rows = order.data.table("dev")[: recipe.evaluation.dev_items]
