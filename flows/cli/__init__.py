@@ -100,8 +100,8 @@ def main() -> None:
     supervision.begin()
     try:
         command()
-    except SystemExit:
-        supervision.hand_over()
+    except SystemExit as end:
+        supervision.end(end)
         raise
 
 

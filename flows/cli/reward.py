@@ -96,7 +96,7 @@ def score(
 
     Example: ratchet reward score completions.jsonl --set reward.kind=verifier --json
     """
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.errors import RecipeError
     from ratchet.components.graders.protocol import score_rows
     from ratchet.components.recipe import load_recipe
