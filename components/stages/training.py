@@ -306,6 +306,8 @@ def _observe(observer: Observer, trainer: "Trainer") -> None:
                 accuracy = point.values.get("eval_sampled_accuracy", accuracy)
             if event.samples is not None:
                 observer.samples("train", event.samples.step, event.samples.rows)
+            if event.points:
+                observer.progress("train", event.points[-1].step, steps, "resumed")
             continue
         pending.append((event.step, event.values))
         accuracy = event.values.get("eval_sampled_accuracy", accuracy)
