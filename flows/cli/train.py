@@ -157,6 +157,6 @@ def evaluate(
 ) -> None:
     """Run up to evaluation on dev; no sealed item is read.
 
-    Example: ratchet evaluate --recipe recipes/quickstart.yaml
+    Example: ratchet evaluate --set evaluation.samples=4
     """
     run_until("evaluate", recipe, overrides or [], json_output, slot)
