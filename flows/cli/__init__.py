@@ -122,7 +122,9 @@ def command() -> None:
         app()
     except RatchetError as error:
         # The store names a full disk itself.
-        supervision.fail(str(error) if isinstance(error, StoreError) else f"{error}{shortage(places())}", error.exit_code)
+        supervision.fail(
+            str(error) if isinstance(error, StoreError) else f"{error}{shortage(error, places())}", error.exit_code
+        )
     except SystemExit as end:
         if end.code != supervision.INTERRUPTED:  # which is what typer makes of KeyboardInterrupt
             raise
@@ -132,7 +134,7 @@ def command() -> None:
             missing = missing_train(error.name)
             supervision.fail(str(missing), missing.exit_code)
         print(redacted(traceback.format_exc()), file=sys.stderr)
-        supervision.fail(f"{type(error).__name__}: {error}{shortage(places())}", 1)
+        supervision.fail(f"{type(error).__name__}: {error}{shortage(error, places())}", 1)
 
 
 def places() -> list[Path]:
