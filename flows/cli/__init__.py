@@ -128,7 +128,7 @@ def command() -> None:
     except SystemExit as end:
         if end.code != supervision.INTERRUPTED:  # which is what typer makes of KeyboardInterrupt
             raise
-        supervision.fail(f"interrupted; {supervision.RESUME}", supervision.INTERRUPTED)
+        supervision.fail(supervision.signalled("interrupted"), supervision.INTERRUPTED)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name in TRAIN:
             missing = missing_train(error.name)
@@ -147,4 +147,4 @@ def terminated(number: int, frame: FrameType | None) -> None:
     """Exit as on an error: dying by the signal itself would leave Prefect's temporary server running."""
     if supervision.is_failing():
         return  # the second signal: the whole process group was signalled, and the parent forwarded its own
-    supervision.fail(f"terminated; {supervision.RESUME}", 128 + number)
+    supervision.fail(supervision.signalled("terminated"), 128 + number)

@@ -48,6 +48,7 @@ class Role:
 
     name: Literal["alone", "parent", "child"] = "alone"
     file: int = -1  # of the child: where it writes its ending
+    remedy: str = RESUME  # what is said after a signal
 
 
 _role = Role()
@@ -106,6 +107,16 @@ def fail(message: str, code: int) -> NoReturn:
     if not (_role.name == "child" and code == INTERRUPTED):  # the parent prints it, even if it has to kill this process
         print(f"error: {_ending.error}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def after_signal(remedy: str) -> None:
+    """What to say if a signal ends this command, of which there is nothing to resume."""
+    _role.remedy = remedy
+
+
+def signalled(how: str) -> str:
+    """The error of a command that a signal ended."""
+    return f"{how}; {_role.remedy}"
 
 
 def is_failing() -> bool:

@@ -16,6 +16,7 @@ from ratchet.components.home import Home
 from ratchet.components.recipe import Schedule
 from ratchet.flows.coming import sole_schedule
 from ratchet.flows.servers import start as servers
+from tests.commands import free_port
 from tests.places import ROOT
 
 
@@ -136,6 +137,14 @@ def test_a_schedule_is_asked_for_under_both_names(project: Path, verb: str) -> N
     done = ratchet(project, verb, "--recipe", str(ROOT / "recipes" / "quickstart.yaml"))
     assert done.returncode == 2
     assert "pass --cron, --every or --rrule" in done.stderr
+
+
+def test_a_cron_that_gives_no_dates_is_refused_before_a_server_is_started(project: Path) -> None:
+    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    done = ratchet(project, "schedule", "--recipe", recipe, "--cron", "99 * * * *", "--prefect-port", str(free_port()))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: schedule.cron '99 * * * *' gives no dates: ")
+    assert "Prefect runs on port" not in done.stderr
 
 
 def test_faults_a_recipe_is_scheduled_once_per_project(project: Path) -> None:
