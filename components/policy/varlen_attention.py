@@ -2,13 +2,14 @@
 
 A completion's keys and values are its prompt's and its own, gathered; its queries are only its own. So all linear layers see a
 prompt once, and the attention is what it would be for the sequences alone (Prefix Grouper, arXiv:2506.05433). On CUDA in half
-precision torch's variable-length flash attention takes all sequences in one call; elsewhere each is computed separately.
+precision torch's variable-length flash attention takes all sequences in one call; a CPU gathers nothing (group_attention.py).
 
 Notation: N tokens of the row, M gathered keys, S sequences (prompts, completions, and the padding as one).
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from ratchet.components.errors import ModelError
+from ratchet.components.policy.group_attention import Structure, attend_in_groups, structure_of
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.transfer import moved
 
@@ -31,22 +33,37 @@ NAME = "ratchet_sequences"
 class Sequences:
     """The sequences of a flat row. Not a NamedTuple or dataclass: torch.compile would flatten it and specialise on each."""
 
-    def __init__(self, starts: tuple[Tensor, Tensor], gathered: Tensor, copies: Tensor, sums: Tensor, longest: int) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[Sequence[int]],
+        starts: tuple[Tensor, Tensor],
+        gathered: Tensor,
+        copies: Tensor,
+        sums: Tensor,
+        longest: int,
+    ) -> None:
         """
         Args:
+            lengths: tokens of each group's prompt and completions.
             starts: of each sequence's queries and keys, each [S + 1] int32.
             gathered: the token of each key, [M].
             copies: the keys of each of the P tokens that have more than one, [P, C]; M where a token has fewer.
             sums: where each token's gradient is, in those of the keys followed by the P sums, [N].
             longest: at least the keys of the longest sequence.
         """
+        self.lengths = lengths
         self.query_starts, self.key_starts = starts
         self.gathered, self.copies, self.sums, self.longest = gathered, copies, sums, longest
 
     def to(self, device: torch.device) -> "Sequences":
         starts = (moved(self.query_starts, device), moved(self.key_starts, device))
         gathered, copies, sums = (moved(tensor, device) for tensor in (self.gathered, self.copies, self.sums))
-        return Sequences(starts, gathered, copies, sums, self.longest)
+        return Sequences(self.lengths, starts, gathered, copies, sums, self.longest)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """For attention on a CPU."""
+        return structure_of(self.lengths)
 
 
 def sequences_of(groups: Sequence["Group"], width: int) -> Sequences:
@@ -54,8 +71,8 @@ def sequences_of(groups: Sequence["Group"], width: int) -> Sequences:
     queries: list[int] = []
     keys: list[NDArray[np.int64]] = []
     start = 0
-    for group in groups:
-        lengths = [len(group.prompt), *map(len, group.completions)]
+    all_lengths = [[len(group.prompt), *map(len, group.completions)] for group in groups]
+    for lengths in all_lengths:
         bounds = start + np.cumsum([0, *lengths])
         own = [np.arange(a, b) for a, b in pairwise(bounds)]
         queries += lengths
@@ -64,8 +81,9 @@ def sequences_of(groups: Sequence["Group"], width: int) -> Sequences:
     queries, keys = [*queries, width - start], [*keys, np.arange(start, width)]
     gathered, longest = np.concatenate(keys), max(map(len, keys))
     starts = (_starts(queries), _starts(list(map(len, keys))))
+    copies, sums = _copies(gathered, width)
     # A power of two: compiled code may specialise on it.
-    return Sequences(starts, torch.from_numpy(gathered), *_copies(gathered, width), longest=1 << (longest - 1).bit_length())
+    return Sequences(all_lengths, starts, torch.from_numpy(gathered), copies, sums, 1 << (longest - 1).bit_length())
 
 
 def _starts(lengths: Sequence[int]) -> Tensor:
@@ -122,10 +140,16 @@ def attend(
         raise ModelError("this model does not pass arguments on to its attention. Use another model.")
     # Under autocast a rotation in fp32 leaves queries and keys in fp32 and values in bf16.
     queries, keys, values = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
+    if not value.is_cuda:
+        return _on_cpu(queries, keys, values, sequences, scaling)[None], None
     shared = keys.shape[1]
     gathered = gather(torch.cat([keys, values], 1), sequences)  # at once: half the kernels
-    attention = _flash if value.is_cuda and value.dtype in (torch.bfloat16, torch.float16) else _one_by_one
-    return attention(queries, gathered[:, :shared], gathered[:, shared:], sequences, scaling)[None], None
+    return _flash(queries, gathered[:, :shared], gathered[:, shared:], sequences, scaling)[None], None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # its shapes are data
+def _on_cpu(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scaling: float | None) -> Tensor:
+    return attend_in_groups(query, key, value, sequences.structure, scaling)
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scaling: float | None) -> Tensor:
@@ -134,19 +158,6 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scal
     return torch.ops.aten._flash_attention_forward(  # type: ignore[no-any-return]
         query, key, value, *starts, longest, longest, 0.0, True, False, scale=scaling
     )[0]
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # its shapes are data
-def _one_by_one(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, scaling: float | None) -> Tensor:
-    found = []
-    for (start, stop), (first, last) in zip(
-        pairwise(sequences.query_starts.tolist()), pairwise(sequences.key_starts.tolist()), strict=True
-    ):
-        q, k, v = (x.transpose(0, 1) for x in (query[start:stop], key[first:last], value[first:last]))
-        seen = torch.ones(stop - start, last - first, dtype=torch.bool, device=q.device).tril(last - first - stop + start)
-        out = nn.functional.scaled_dot_product_attention(q, k, v, seen, scale=scaling, enable_gqa=True)
-        found.append(out.transpose(0, 1))
-    return torch.cat(found)
 
 
 AttentionInterface.register(NAME, attend)
@@ -164,8 +175,8 @@ def attending_to_sequences(trunk: PreTrainedModel) -> Iterator[None]:
 
 
 def flat_rows(policy: Policy) -> bool:
-    """Whether this policy is trained on flat rows: on CUDA in half precision, if flash attention supports them."""
-    return policy.model.device.type == "cuda" and policy.low_precision and serves(policy.model)
+    """Whether this policy is trained on flat rows: on a CPU, and on CUDA in half precision, if its attention supports them."""
+    return (policy.model.device.type == "cpu" or policy.low_precision) and serves(policy.model)
 
 
 def serves(model: PreTrainedModel) -> bool:

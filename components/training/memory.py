@@ -95,7 +95,7 @@ class Load:
 
     @property
     def flat(self) -> bool:
-        """Whether the update attends to sequences of one flat row, in compiled layers unless they are sharded."""
+        """Whether the update attends to sequences of one flat row in bf16, in compiled layers unless they are sharded."""
         return self.cuda and self.low
 
     @property
@@ -108,16 +108,17 @@ def layer_bytes(shape: ModelShape, load: Load) -> int:
 
     Each of two RMS norms saves its input, the normalised input and one scale, in fp32: 8h + 4. In fp32 the three projections
     and the two of the feed-forward layer read one copy of what their norm gives, 4h; under autocast each casts its own, 2h.
-    Then queries, keys and values repeated for each query head, and the attention's output: 4q; the log-sum-exp of each head;
-    gate, its activation, up, and the product with it: 4f. Under autocast each layer casts the attention mask, if there is one:
-    2 B per column.
+    Then queries, keys and values repeated for each query head, and the attention's output: 4q, on a CPU in fp32 even under
+    autocast, with a bf16 copy of the output; the log-sum-exp of each head; gate, its activation, up, and the product with it:
+    4f.
     """
     if load.flat and not load.sharded:
         return compiled_layer_bytes(shape, load)
     compute = BF16 if load.low else FP32
     norms = 2 * (2 * FP32 * shape.width + FP32)
     inputs = (5 if load.low else 2) * compute * shape.width
-    attention = 4 * compute * shape.query + FP32 * shape.heads + (BF16 * load.group if load.low and not load.flat else 0)
+    heads = 4 * FP32 + BF16 if load.low and not load.cuda else 4 * compute
+    attention = heads * shape.query + FP32 * shape.heads
     return norms + inputs + attention + 4 * compute * shape.feed_forward
 
 
@@ -135,13 +136,13 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     """Activations of one micro-batch, B.
 
     With checkpointing a layer keeps its input alone, 4h, and one layer at a time is computed again; with offload that input is
-    on the host. The last norm, and the mask [T, T] of each packed row where there is one, are there once.
+    on the host. The last norm, and in fp32 on CUDA the mask [T, T] of each packed row, are there once.
     """
     layer = layer_bytes(shape, load)
     layers = shape.layers * layer
     if load.checkpointing:
         layers = layer + (0 if load.offload and load.cuda else shape.layers * FP32 * shape.width)
-    once = 2 * FP32 * shape.width + (0 if load.flat else FP32 * load.group)
+    once = 2 * FP32 * shape.width + (FP32 * load.group if load.cuda and not load.low else 0)
     return load.packed * (layers + once)
 
 

@@ -13,7 +13,7 @@ from ratchet.components.errors import ModelError
 from ratchet.components.policy import varlen_attention
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
-from ratchet.components.policy.varlen_attention import attend, attending_to_sequences, gather, sequences_of, serves
+from ratchet.components.policy.varlen_attention import Sequences, attend, attending_to_sequences, gather, sequences_of, serves
 from tests.policy.scoring import order_of
 
 GROUPS = [
@@ -50,8 +50,11 @@ def test_a_flat_row_equals_the_dense_mask(kind: type, config: type, multiple: in
 
 
 def test_a_compiled_layer_is_one_graph_whatever_the_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    # On a CPU sequences are attended to one by one, which no graph contains: here a sum stands for that.
-    monkeypatch.setattr(varlen_attention, "_one_by_one", lambda query, key, value, *_: query + (key + value).sum())
+    def gathered(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, _: object) -> Tensor:
+        """In place of a CPU's attention, which no graph contains: what CUDA gathers, summed up."""
+        return query + gather(torch.cat([key, value], 1), sequences).sum()
+
+    monkeypatch.setattr(varlen_attention, "_on_cpu", gathered)
     model, graphs = model_of(LlamaForCausalLM, LlamaConfig), CompileCounterWithBackend("aot_eager")
     layer = torch.compile(model.model.layers[0].forward, backend=graphs, fullgraph=True, dynamic=True)
     for more in ([], [Group([1, 2, 3], [[4, 5, 6], [7]])], [Group([1] * 9, [[4] * 11, [7] * 3])]):

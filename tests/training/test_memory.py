@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Co
 from ratchet.components.policy.configuration import ModelShape, shape_of_model
 from ratchet.components.policy.loading import autocast, frozen
 from ratchet.components.policy.log_probs import hidden_states
-from ratchet.components.policy.packing import Group, PackedRows, pack
+from ratchet.components.policy.packing import Group, PackedRows, pack_flat
 from ratchet.components.recipe import Lora, Train
 from ratchet.components.training.matrices import lora_matrices, lora_parameters, matrices
 from ratchet.components.training.memory import (
@@ -63,7 +63,7 @@ def saved_bytes(model: PreTrainedModel, rows: PackedRows, low: bool) -> int:
 @pytest.mark.parametrize("name", MODELS)
 def test_activations_are_what_autograd_saves(name: str, low: bool) -> None:
     model = MODELS[name]().eval()
-    rows = pack([Group(range(2, 2 + PROMPT), [range(5, 5 + NEW)] * K) for _ in range(GROUPS)])
+    rows = pack_flat([Group(range(2, 2 + PROMPT), [range(5, 5 + NEW)] * K) for _ in range(GROUPS)])
     assert rows.tokens.numel() == GROUPS * (PROMPT + K * NEW)  # no padding
     load = Load(GROUPS * K, K, PROMPT, NEW, micro_tokens=10**6, low=low)
     assert not load.flat
@@ -74,10 +74,11 @@ QWEN = ModelShape(24, 896, 4864, 14, 2, 64, 151_936, 494_032_768, 0)  # Qwen2.5-
 
 
 def test_eager_layers_are_what_a_gpu_held() -> None:
-    """Under autocast, 8 groups of 128 + 8 x 256 tokens: 27.3 GiB without weights."""
-    load = Load(64, 8, 128, 256, micro_tokens=20_000, low=True)
+    """Under autocast, 8 groups of 128 + 8 x 256 tokens: 27.3 GiB without weights, with a mask that each layer cast to bf16."""
+    load = Load(64, 8, 128, 256, micro_tokens=20_000, low=True, cuda=True, shards=2)  # sharded layers are not compiled
     assert load.packed == 17_408
-    assert activation_bytes(QWEN, load) / GIB == pytest.approx(27.3, rel=0.1)
+    mask = 17_408 * (128 + 8 * 256) * (4 + 24 * 2)
+    assert (activation_bytes(QWEN, load) + mask) / GIB == pytest.approx(27.3, rel=0.1)
 
 
 @pytest.mark.parametrize("low", [False, True])
@@ -227,10 +228,15 @@ def test_an_adapter_has_no_large_gradient_to_sum() -> None:
     assert gathered == {("rollout", "gathered weights"), ("update", "gathered layers")}
 
 
-def test_sharded_layers_save_what_eager_ones_do_without_a_mask() -> None:
-    eager, shared = Load(**STEP | {"cuda": False}, low=True), Load(**STEP, low=True, shards=2)
-    mask = 2 * eager.group * OWN.layers + 4 * eager.group  # per token: cast by each layer, and once in fp32
-    assert activation_bytes(OWN, shared) == activation_bytes(OWN, eager) - eager.packed * mask
+def test_sharded_layers_save_what_eager_ones_do() -> None:
+    on_cpu, sharded = Load(**STEP | {"cuda": False}, low=True), Load(**STEP, low=True, shards=2)
+    in_fp32 = OWN.layers * OWN.query * (4 * 2 + 2)  # B per token: queries, keys, values and output, and the output in bf16
+    assert activation_bytes(OWN, sharded) == activation_bytes(OWN, on_cpu) - on_cpu.packed * in_fp32
+
+
+def test_a_mask_is_held_in_fp32_on_cuda_alone() -> None:
+    on_cpu, on_cuda = (Load(**STEP | {"cuda": cuda}, low=False) for cuda in (False, True))
+    assert activation_bytes(OWN, on_cuda) == activation_bytes(OWN, on_cpu) + on_cpu.packed * 4 * on_cpu.group
 
 
 @given(st.integers(2, 512), st.integers(2, 512))
