@@ -1,9 +1,12 @@
 """Where commands print, and columns of text in which nothing that a person copies is broken."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions, ConsoleOptions
+from rich.containers import Lines
 from rich.text import Text
 
 UNWRAPPED = 100_000  # columns of a pipe or a file, which nothing has to fit
@@ -43,11 +46,24 @@ class Rows:
             for cell, width in zip(first, widths, strict=True):
                 before += cell + Text(" " * (width - cell.cell_len + GAP))
             room = max(NARROWEST, options.max_width - before.cell_len)
-            lines = last.wrap(console, room, overflow="ignore" if "/" in last.plain else "fold", no_wrap=False)
+            lines = [part for line in last.split(allow_blank=True) for part in _wrapped(line, console, room)]
             for number, line in enumerate(lines):
                 whole = (before if number == 0 else Text(" " * before.cell_len)) + line
                 whole.rstrip()
                 yield whole
+
+
+def _wrapped(line: Text, console: Console, room: int) -> Lines:
+    """Lines of at most so many columns, where no path is longer; Rich breaks a long word, or nothing at all."""
+    if "/" not in line.plain:
+        return line.wrap(console, room)
+    ends, used = list[int](), 0
+    for word in re.finditer(r"\s*\S+\s*", line.plain):
+        if used and used + cell_len(word[0].rstrip()) > room:
+            ends.append(word.start())
+            used = 0
+        used += cell_len(word[0])
+    return line.divide(ends)
 
 
 def prose(text: str) -> Rows:

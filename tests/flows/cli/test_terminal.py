@@ -33,6 +33,16 @@ def test_a_path_is_never_broken(file: type[io.StringIO], monkeypatch: pytest.Mon
     assert lines == ["dataset  5a", f"report   {PATH}"]
 
 
+def test_words_around_a_path_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = f"there is no file {PATH}. " + "Correct the recipe. " * 4
+    assert printed(prose(f"[red]{said}[/]\n  b/c"), Tty(), monkeypatch) == [
+        "there is no file",
+        f"{PATH}.",
+        "Correct the recipe. Correct the recipe. Correct the recipe. Correct the recipe.",
+        "  b/c",
+    ]
+
+
 def test_a_pipe_has_a_line_per_line(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = printed(Rows([("why", SENTENCE), ("", "a\nb")]), io.StringIO(), monkeypatch)
     assert lines == [f"why  {SENTENCE}".rstrip(), "     a", "     b"]
