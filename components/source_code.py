@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Collection, Iterator
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from ratchet.components.digests import digest_of_digests, file_digest
@@ -15,6 +16,11 @@ PACKAGE = __name__.rpartition(".")[0]
 def sources_digest() -> str:
     """sha256 over every source file of ``components``; once per process: an edit during a run takes effect in the next run."""
     return _digest_of_files(set(ROOT.rglob("*.py")))
+
+
+def release_beside(project: Path) -> str | None:
+    """The installed release of Ratchet, where it is not the project itself that has its code, as a clone does."""
+    return None if ROOT.resolve() == (project / ROOT.name).resolve() else version("ratchet-rl")
 
 
 @cache

@@ -37,6 +37,7 @@ LAYERS: tuple[set[str], ...] = (
         "watchdog",
     },
     {
+        "constraints",
         "digests",
         "errors",
         "faults",

@@ -1,11 +1,12 @@
 """A digest changes with the sources that a module needs, and with no others."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from ratchet.components import source_code
-from ratchet.components.source_code import closure, closure_digest, sources_digest
+from ratchet.components.source_code import closure, closure_digest, release_beside, sources_digest
 
 SOURCES = {
     "__init__.py": "",
@@ -60,3 +61,11 @@ def test_all_sources_have_one_digest(root: Path, name: str, changes: bool) -> No
     before = sources_digest.__wrapped__()
     (root / name).write_text("x = 2\n", encoding="utf-8")
     assert (sources_digest.__wrapped__() != before) == changes
+
+
+def test_only_the_code_of_a_clone_is_the_projects_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_code, "ROOT", tmp_path / "clone" / "components")
+    assert release_beside(tmp_path / "clone") is None
+    assert release_beside(tmp_path / "mine") == version("ratchet-rl")
+    (tmp_path / "mine" / "components").mkdir(parents=True)  # a package of the user's, named as ours
+    assert release_beside(tmp_path / "mine") == version("ratchet-rl")

@@ -7,8 +7,8 @@ precision torch's variable-length flash attention takes all sequences in one cal
 Notation: N tokens of the row, M gathered keys, S sequences (prompts, completions, and the padding as one).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ratchet.components.policy.packing import Group
 
 NAME = "ratchet_sequences"
+Contexts = Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]
 
 
 class Sequences:
@@ -172,6 +173,16 @@ def attending_to_sequences(trunk: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         trunk.set_attn_implementation(before)
+
+
+def recomputing(trunk: PreTrainedModel) -> Contexts:
+    """``context_fn`` of torch's checkpointing: the backward pass computes a layer again by the attention that it had."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        flat = trunk.config._attn_implementation == NAME
+        return nullcontext(), attending_to_sequences(trunk) if flat else nullcontext()
+
+    return contexts
 
 
 def flat_rows(policy: Policy) -> bool:

@@ -25,6 +25,7 @@ class Code(Section):
     changed: list[str]
     diff_sha256: Sha256 | None
     sources_sha256: Sha256  # of the sources of ``components`` that ran
+    release: str | None = None  # of the installed Ratchet that ran; None if it was the commit's own code, as in a clone
 
 
 class Dataset(Section):
@@ -139,11 +140,12 @@ def read_lineage(path: Path, digest: str) -> Lineage:
         raise RegistryError(f"{FILE} cannot be read: {place}: {first['msg']}. Use the release that wrote it.") from error
 
 
-def code_of(state: CodeState, sources: str) -> Code:
+def code_of(state: CodeState, sources: str, release: str | None) -> Code:
     """The record of a checkout's state.
 
     Args:
         sources: digest of the sources of ``components`` that this process runs.
+        release: of the installed Ratchet, if these are not the project's own.
     """
     return Code(
         commit=state.commit,
@@ -151,6 +153,7 @@ def code_of(state: CodeState, sources: str) -> Code:
         changed=list(state.changed),
         diff_sha256=state.difference_digest,
         sources_sha256=sources,
+        release=release,
     )
 
 

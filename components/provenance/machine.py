@@ -1,6 +1,5 @@
 """The machine and the libraries that made a version. The same class of machine gives the same bits."""
 
-import hashlib
 import platform
 import re
 import sys
@@ -9,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-CONSTRAINTS = "constraints.txt"
 LIBRARIES = (
     "torch",
     "transformers",
@@ -24,7 +22,6 @@ LIBRARIES = (
     "mlflow",
     "prefect",
 )
-PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
 
 
 def machine_class(threads: int) -> dict[str, Any]:
@@ -77,21 +74,3 @@ def installed_libraries() -> dict[str, str]:
     if "torch" in sys.modules and sys.modules["torch"].version.cuda is not None:
         found["cuda"] = str(sys.modules["torch"].version.cuda)
     return found
-
-
-def lock_digest(project: Path) -> str | None:
-    """sha256 of the project's ``constraints.txt``; None without one."""
-    path = project / CONSTRAINTS
-    return bytes_digest(path.read_bytes() if path.is_file() else None)
-
-
-def bytes_digest(content: bytes | None) -> str | None:
-    """sha256 of a file's content; None if the file does not exist."""
-    return None if content is None else hashlib.sha256(content).hexdigest()
-
-
-def off_lock(project: Path, installed: dict[str, str]) -> dict[str, str]:
-    """Library -> the lock's version, if a different one is installed. A build's local suffix (``+cpu``) does not count."""
-    path = project / CONSTRAINTS
-    locked = dict(PINNED.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    return {n: locked[n] for n, v in installed.items() if n in locked and locked[n].partition("+")[0] != v.partition("+")[0]}

@@ -6,10 +6,10 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
+from ratchet.components.constraints import CONSTRAINTS
 from ratchet.components.data.pointers import NAMES
 from ratchet.components.provenance.checkout import UNKNOWN
 from ratchet.components.provenance.lineage import Lineage, Machine, StageManifest
-from ratchet.components.provenance.machine import CONSTRAINTS
 from ratchet.components.provenance.verify import different
 from ratchet.components.stages.stage import Stage
 
@@ -55,14 +55,18 @@ class Rebuilt:
     libraries: Mapping[str, str]
 
 
-def refusals(lineage: Lineage, environment: str, lock: str | None) -> list[str]:
+def refusals(lineage: Lineage, environment: str, lock: str | None, sources: str) -> list[str]:
     """Why this version cannot be rebuilt; empty if it can.
 
     Args:
         environment: ``lock`` for a clean one, ``current`` for the running one.
         lock: sha256 of the running environment's constraints.
+        sources: digest of the running code.
     """
     reasons = []
+    release = lineage.code.release
+    if environment == CURRENT and release is not None and lineage.code.sources_sha256 != sources:
+        reasons.append(f"Ratchet {release} made it, whose code is not the running one; reproduce it with --environment lock")
     if lineage.code.commit == UNKNOWN:
         reasons.append("it was made outside a git checkout, so there is no commit to check out")
     if changed := _uncommitted(lineage):

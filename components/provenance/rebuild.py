@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ratchet.components.constraints import CONSTRAINTS, bytes_digest, lock_digest
 from ratchet.components.data import versioning
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.data.pointers import POINTER, Place, read_pointer_text, relocated
@@ -23,9 +24,9 @@ from ratchet.components.files import files_below, model_weights, policy_digest, 
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import Lineage, StageManifest
-from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest, lock_digest
 from ratchet.components.provenance.match import CURRENT, UNTIL_TRAINED, Rebuilt, judged, refusals
-from ratchet.components.provenance.virtualenv import isolated, locked_environment
+from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release
+from ratchet.components.source_code import sources_digest
 from ratchet.components.store import Store
 
 if TYPE_CHECKING:
@@ -88,10 +89,11 @@ class Rebuild:
             import torch
 
             check_ranks(lineage.launch.ranks, torch.cuda.device_count(), f"version {self.number} of {lineage.model}")
-        reasons = refusals(lineage, self.environment, lock_digest(project))
-        commit, folder = lineage.code.commit, inner_path(lineage.code.folder)
+        reasons = refusals(lineage, self.environment, lock_digest(project), sources_digest())
+        commit, folder, code = lineage.code.commit, inner_path(lineage.code.folder), lineage.code
         if not reasons and checkout.has_commit(project, commit):
-            if checkout.committed_code_digest(project, commit, lineage.code.folder) != lineage.code.sources_sha256:
+            committed = checkout.committed_code_digest(project, commit, code.folder) if code.release is None else None
+            if code.release is None and committed != code.sources_sha256:
                 reasons.append(f"the code that ran was not that of commit {commit[:12]}")
             lock = checkout.committed_file(project, commit, str(folder / CONSTRAINTS))
             if bytes_digest(lock) != lineage.lock_sha256:
@@ -179,8 +181,11 @@ class Rebuild:
         recipe = self.lineage.recipe
         adapts = recipe["train"].get("lora") or (recipe["policy"].get("warmup") or {}).get("lora")
         launched = ["ray"] if self.lineage.launch is not None and self.lineage.launch.kind == "ray" else []
-        extras = ["lora" if adapts else "train", *launched]
-        return locked_environment(self.project, self.folder / "venv", self.lineage.libraries["python"], extras)
+        extras, code = ["lora" if adapts else "train", *launched], self.lineage.code
+        target, python = self.folder / "venv", self.lineage.libraries["python"]
+        if code.release is None:
+            return locked_environment(self.project, target, python, extras)
+        return locked_release(self.project, target, python, extras, Installed(code.release, code.sources_sha256))
 
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:
         threads = int(self.lineage.recipe["threads"])
@@ -201,7 +206,9 @@ class Rebuild:
             RegistryError: if it fails.
         """
         threads = 0 if int(self.lineage.recipe["threads"]) else self.lineage.machine.threads
-        environment = isolated(self.state, threads, os.environ) | {"PYTHONPATH": str(self.project)}  # ranks look nowhere else
+        environment = isolated(self.state, threads, os.environ)
+        if self.lineage.code.release is None:
+            environment |= {"PYTHONPATH": str(self.project)}  # ranks look nowhere else
         command = [str(interpreter), "-m", "ratchet", *arguments, "--json"]
         done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode not in ends:

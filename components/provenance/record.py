@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ratchet.components.constraints import lock_digest, off_lock
 from ratchet.components.digests import weights_digest
 from ratchet.components.files import write_json, write_text
 from ratchet.components.graders.build import grader_digests
@@ -20,9 +21,9 @@ from ratchet.components.provenance.lineage import (
     StartingPolicy,
     code_of,
 )
-from ratchet.components.provenance.machine import installed_libraries, lock_digest, machine_class, off_lock
+from ratchet.components.provenance.machine import installed_libraries, machine_class
 from ratchet.components.recipe import Recipe
-from ratchet.components.source_code import sources_digest
+from ratchet.components.source_code import release_beside, sources_digest
 from ratchet.components.stages.data import input_files
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import ChampionStage, DataStage, GoldStage, PolicyStage, RewardStage, WarmupStage
@@ -50,7 +51,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         model=recipe.name,
         weights_sha256=train.weights,
         policy_sha256=train.policy_digest,
-        code=code_of(code_state(project), sources_digest()),
+        code=code_of(code_state(project), sources_digest(), release_beside(project)),
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=recipe.digest,
         gold=grader_digests(recipe)["gold"],

@@ -6,14 +6,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ratchet.components.constraints import CONSTRAINTS, bytes_digest
 from ratchet.components.data import versioning
 from ratchet.components.digests import digest_of, file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError, StoreError
 from ratchet.components.files import files_below, read_json, verify_directory
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
-from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Lineage, read_lineage
-from ratchet.components.provenance.machine import CONSTRAINTS, bytes_digest
+from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Code, Lineage, read_lineage
+from ratchet.components.source_code import sources_digest
 from ratchet.components.store import Store
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ class Check(NamedTuple):
 
     def as_json(self) -> dict[str, str]:
         return {"item": self.item, "state": self.state.value, "detail": self.detail}
+
+
+def check_release(code: Code) -> list[Check]:
+    """Compare the code of an installed release with the running one; nothing for a clone, whose commit has the code."""
+    if code.release is None:
+        return []
+    if code.sources_sha256 == sources_digest():
+        return [Check("code", State.OK, f"equals Ratchet {code.release}, which runs")]
+    return [Check("code", State.UNREACHABLE, f"Ratchet {code.release} made it, and other code runs")]
 
 
 def compared(item: str, recorded: object, actual: object, what: str) -> Check:
@@ -156,13 +166,15 @@ class Verification:
 
     def _code(self, lineage: Lineage) -> Iterator[Check]:
         project, code = self.home.project, lineage.code
+        yield from check_release(code)
         if code.commit == checkout.UNKNOWN:
-            yield Check("code", State.UNREACHABLE, "the run was not in a git repository: no commit is recorded")
+            yield Check("commit", State.UNREACHABLE, "the run was not in a git repository: no commit is recorded")
         elif not checkout.has_commit(project, code.commit):
-            yield Check("code", State.UNREACHABLE, f"commit {code.commit[:12]} is not in this repository")
+            yield Check("commit", State.UNREACHABLE, f"commit {code.commit[:12]} is not in this repository")
         elif code.diff_sha256 is None:
-            actual = checkout.committed_code_digest(project, code.commit, code.folder)
-            yield compared("code", code.sources_sha256, actual, f"commit {code.commit[:12]}")
+            if code.release is None:
+                actual = checkout.committed_code_digest(project, code.commit, code.folder)
+                yield compared("code", code.sources_sha256, actual, f"commit {code.commit[:12]}")
             path = f"{code.folder}/{CONSTRAINTS}" if code.folder else CONSTRAINTS
             lock = checkout.committed_file(project, code.commit, path)
             yield compared("lock", lineage.lock_sha256, bytes_digest(lock), f"commit {code.commit[:12]}")

@@ -9,17 +9,25 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from ratchet.components.constraints import CONSTRAINTS
 from ratchet.components.errors import RegistryError
-from ratchet.components.provenance.machine import CONSTRAINTS
 
 RELEASE = re.compile(r"3\.\d+\.\d+[a-z0-9]*")
 OURS = ("MLFLOW_", "PREFECT_", "RATCHET_", "DVC_")
 PYTHONS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "OMP_NUM_THREADS")
 
 
+class Installed(NamedTuple):
+    """A release of Ratchet that a project of one's own had installed, and the digest of its sources."""
+
+    release: str
+    sources: str
+
+
 def locked_environment(project: Path, target: Path, python: str, extras: Sequence[str]) -> Path:
-    """Install a checkout from its own lock into a new environment at ``target``; returns its interpreter.
+    """Install a checkout of Ratchet from its own lock into a new environment at ``target``; returns its interpreter.
 
     Args:
         python: the release of Python to use.
@@ -28,15 +36,48 @@ def locked_environment(project: Path, target: Path, python: str, extras: Sequenc
     Raises:
         RegistryError: if uv or that Python is not available, or the lock cannot be installed.
     """
+    return _environment(target, python, "-e", _with_extras(str(project), extras), "-c", str(project / CONSTRAINTS))
+
+
+def locked_release(project: Path, target: Path, python: str, extras: Sequence[str], ratchet: Installed) -> Path:
+    """Install a release of Ratchet, and all libraries that the project's lock names: its graders may need any of them.
+
+    Args:
+        python, extras: as of :func:`locked_environment`.
+
+    Raises:
+        RegistryError: if that fails, or the release that was found has other code.
+    """
+    lock, wanted = str(project / CONSTRAINTS), f"{_with_extras('ratchet-rl', extras)}=={ratchet.release}"
+    interpreter = _environment(target, python, wanted, "-r", lock, "-c", lock)
+    if _sources_of(interpreter) != ratchet.sources:
+        raise RegistryError(
+            f"the ratchet-rl {ratchet.release} that was installed has other code than the one that made the version. Put the "
+            "wheel of that one into a folder, and name the folder in UV_FIND_LINKS."
+        )
+    return interpreter
+
+
+def _environment(target: Path, python: str, *installed: str) -> Path:
     if not RELEASE.fullmatch(python):
         raise RegistryError(f"{python!r} is not a release of Python. Check the version's record.")
     wanted = sys.executable if python == platform.python_version() else python
     _uv("venv", "--quiet", "--python", wanted, str(target))
     interpreter = target / "bin" / "python"
-    package = f"{project}[{','.join(extras)}]" if extras else str(project)
-    lock = str(project / CONSTRAINTS)
-    _uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(interpreter), "-e", package, "-c", lock)
+    _uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(interpreter), *installed)
     return interpreter
+
+
+def _with_extras(package: str, extras: Sequence[str]) -> str:
+    return f"{package}[{','.join(extras)}]" if extras else package
+
+
+def _sources_of(interpreter: Path) -> str:
+    """The digest of the code of Ratchet that an interpreter has; empty if that cannot be told."""
+    code = "from ratchet.components.source_code import sources_digest; print(sources_digest())"
+    environment = {name: value for name, value in os.environ.items() if name not in PYTHONS}
+    command = [str(interpreter), "-P", "-c", code]  # -P: not what lies in the working directory
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def isolated(state: Path, threads: int, environment: Mapping[str, str]) -> dict[str, str]:

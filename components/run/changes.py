@@ -12,7 +12,7 @@ from ratchet.components.provenance.lineage import FILE, TAG, Code, Lineage, Mach
 from ratchet.components.provenance.machine import installed_libraries, machine_class
 from ratchet.components.run.columns import flatten
 from ratchet.components.run.outcome import Status
-from ratchet.components.source_code import sources_digest
+from ratchet.components.source_code import release_beside, sources_digest
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, Stage
 
@@ -93,7 +93,7 @@ def _rows(run: "Run", lineage: Lineage, data: DataStage) -> Iterator[Row]:
     yield from differences("Recipe", then, now)
     yield Row("Seed", str(lineage.seed), str(run.recipe.run_seed))
     yield _data_row(run.context, lineage, data)
-    code = code_of(code_state(run.project.home.project), sources_digest())
+    code = code_of(code_state(run.project.home.project), sources_digest(), release_beside(run.project.home.project))
     yield Row("Code of the project", code_text(lineage.code), code_text(code))
     yield Row("Ratchet's own code", lineage.code.sources_sha256[:SHORT], code.sources_sha256[:SHORT])
     yield from differences("Libraries", lineage.libraries, installed_libraries())

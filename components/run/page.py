@@ -26,7 +26,7 @@ from ratchet.components.run.checkpoints import described, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.run.told import START, effect_of, told_of
-from ratchet.components.source_code import sources_digest
+from ratchet.components.source_code import release_beside, sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, ValidationReport, WarmupStage
 from ratchet.components.stages.stage import Stage
@@ -171,7 +171,7 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
     """By what everything that went into the run is known."""
     recipe, made = run.recipe, run.made
     assert made.data is not None
-    code = code_of(code_state(run.project.home.project), sources_digest())
+    code = code_of(code_state(run.project.home.project), sources_digest(), release_beside(run.project.home.project))
     found = [
         ("Recipe", f"{recipe.name}, digest {recipe.digest}"),
         ("Algorithm and seed", f"{recipe.train.algorithm}, seed {recipe.run_seed}"),

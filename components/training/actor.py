@@ -12,6 +12,7 @@ from ratchet.components.policy.adapters import Adapter, Reference, add_lora
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import hidden_states, score_hidden
 from ratchet.components.policy.packing import PackedRows
+from ratchet.components.policy.varlen_attention import recomputing
 from ratchet.components.randomness import torch_seed
 from ratchet.components.recipe import Train
 from ratchet.components.training.critic import ValueHead
@@ -37,7 +38,8 @@ class Actor(nn.Module):
         assert "auto" not in (train.gradient_checkpointing, train.offload), "train's auto values were not resolved"
         if train.gradient_checkpointing:
             offload = bool(train.offload) and self.model.device.type == "cuda"  # a CPU's are in host memory already
-            self.model.activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
+            again = {"use_reentrant": False, "context_fn": recomputing(self.model.base_model)}
+            self.model.activation_checkpointing_enable(again, offload=offload)
 
     def forward(self, batch: MicroBatch, temperature: float) -> tuple[Tensor, Tensor | None]:
         """Log-probs [N] of the batch's completion tokens, and values [N] if the critic shares the trunk."""

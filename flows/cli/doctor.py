@@ -16,8 +16,9 @@ def doctor(json_output: JsonOption = False) -> None:
 
     Example: ratchet doctor --json
     """
+    from ratchet.components.constraints import lock_digest, off_lock
     from ratchet.components.home import Home
-    from ratchet.components.provenance.machine import installed_libraries, lock_digest, off_lock
+    from ratchet.components.provenance.machine import installed_libraries
     from ratchet.components.run.doctor import examined
     from ratchet.flows.cli.views.provenance import print_environment, print_findings
 

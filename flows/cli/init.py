@@ -1,5 +1,6 @@
 """``ratchet init``."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -259,6 +260,7 @@ def write(folder: Path, project: "Project") -> list[str]:
         RecipeError: if a file has other content; nothing is written then.
         StoreError: if the disk does not take it.
     """
+    from ratchet.components.constraints import CONSTRAINTS, installed_constraints
     from ratchet.components.errors import StoreError
     from ratchet.components.files import write_json
     from ratchet.components.permissions import as_user_writes
@@ -267,7 +269,8 @@ def write(folder: Path, project: "Project") -> list[str]:
     from ratchet.components.scaffold.writing import GITIGNORE, ignore_state, missing, require_free, write_files
 
     require_free(folder, project.files)
-    absent = missing(folder, project.files)
+    locked = {} if os.path.lexists(folder / CONSTRAINTS) else {CONSTRAINTS: installed_constraints().encode()}
+    absent = {**missing(folder, project.files), **locked}
     try:
         write_json(folder / SCHEMA, recipe_schema())
         with as_user_writes():

@@ -44,8 +44,8 @@ def loaded(path: Path) -> Policy:
     return load_policy(path, CPU)
 
 
-def as_batch(groups: list[Group]) -> MicroBatch:
-    rows = pack(groups)
+def as_batch(groups: list[Group], flat: bool = False) -> MicroBatch:
+    rows = pack_flat(groups) if flat else pack(groups)
     return MicroBatch(rows, rows.sequence, rows.index, None)
 
 
@@ -125,7 +125,7 @@ def test_layers_that_are_computed_again_give_the_same_gradients(family: Path, lo
     def gradients(again: bool) -> list[torch.Tensor]:
         actor = Actor(loaded(family), Train.model_validate({"lora": lora, "gradient_checkpointing": again}), seed=0)
         with actor.updating():
-            log_probs, _ = actor(as_batch(GROUPS), 1.0)
+            log_probs, _ = actor(as_batch(GROUPS, serves(actor.model)), 1.0)
             (log_probs * torch.linspace(-1, 1, len(log_probs))).sum().backward()
         return [p.grad for p in actor.parameters() if p.grad is not None]
 

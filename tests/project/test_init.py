@@ -39,7 +39,7 @@ def recipe(folder: Path) -> Recipe:
     return load_recipe(folder / "ratchet.yaml")
 
 
-USUAL = {"ratchet.yaml", "tests/test_graders.py", ".gitignore", ".ratchet/recipe.schema.json"}
+USUAL = {"ratchet.yaml", "tests/test_graders.py", "constraints.txt", ".gitignore", ".ratchet/recipe.schema.json"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -234,6 +234,13 @@ def test_files_that_nobody_asks_about_stay(place: Path) -> None:
     assert call("demo", "--task", "classify", "--yes").exit_code == 0
     assert (place / "demo" / "README.md").read_text() == "mine"
     assert (place / "demo" / ".gitignore").read_text().startswith("*.pyc\n.ratchet/\n")
+
+
+def test_constraints_of_ones_own_stay(place: Path) -> None:
+    (place / "demo").mkdir()
+    (place / "demo" / "constraints.txt").write_text("numpy==2\n")
+    assert "constraints.txt" not in call("demo", "--task", "maths", "--yes").stderr
+    assert (place / "demo" / "constraints.txt").read_text() == "numpy==2\n"
 
 
 def test_a_project_within_another_is_told(place: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_stage_is_found_by_its_name() -> None:
 
 def test_dirty_code_is_recorded_with_its_difference() -> None:
     state = CodeState("c" * 40, "", ("a.py",), "M a.py\n+x")
-    code = code_of(state, TWO)
+    code = code_of(state, TWO, None)
     assert (code.changed, code.diff_sha256) == (["a.py"], state.difference_digest)
 
 

@@ -30,8 +30,8 @@ def dirty(*paths: str) -> dict[str, Any]:
 
 
 def test_a_version_from_committed_code_can_be_rebuilt() -> None:
-    assert refusals(lineage(), "lock", None) == []
-    assert refusals(lineage(), "current", THREE) == []
+    assert refusals(lineage(), "lock", None, TWO) == []
+    assert refusals(lineage(), "current", THREE, TWO) == []
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_a_version_from_committed_code_can_be_rebuilt() -> None:
     [("flows/stages.py", "code"), ("recipes/quickstart.yaml", "recipe"), ("constraints.txt", "constraints")],
 )
 def test_what_was_not_committed_is_the_reason(path: str, kind: str) -> None:
-    assert refusals(lineage(code=dirty(path)), "lock", None) == [f"it was made from uncommitted {kind} ({path})"]
+    assert refusals(lineage(code=dirty(path)), "lock", None, TWO) == [f"it was made from uncommitted {kind} ({path})"]
 
 
 def test_faults_a_pointer_that_was_not_committed_is_no_reason() -> None:
-    assert refusals(lineage(code=dirty("data.dvc", "sub/data.mine.dvc")), "lock", None) == []
-    assert refusals(lineage(code=dirty("data.dvc", "flows/x.py")), "lock", None) == [
+    assert refusals(lineage(code=dirty("data.dvc", "sub/data.mine.dvc")), "lock", None, TWO) == []
+    assert refusals(lineage(code=dirty("data.dvc", "flows/x.py")), "lock", None, TWO) == [
         "it was made from uncommitted code (flows/x.py)"
     ]
 
@@ -52,14 +52,21 @@ def test_faults_a_pointer_that_was_not_committed_is_no_reason() -> None:
 def test_every_reason_is_given() -> None:
     code = {**lineage().code.model_dump(), "commit": "unknown"}
     policy = {"kind": "version", "version": None, "weights_sha256": TWO}
-    reasons = refusals(lineage(code=code, lock_sha256=None, policy=policy, off_lock={"torch": "9"}), "lock", None)
+    reasons = refusals(lineage(code=code, lock_sha256=None, policy=policy, off_lock={"torch": "9"}), "lock", None, TWO)
     words = ("checkout", "without constraints.txt", "instead of 9", "not registered")
     assert [word in reason for word, reason in zip(words, reasons, strict=True)] == [True] * 4
 
 
 def test_the_running_environment_serves_only_with_the_same_lock() -> None:
-    (reason,) = refusals(lineage(), "current", TWO)
+    (reason,) = refusals(lineage(), "current", TWO, TWO)
     assert "--environment lock" in reason
+
+
+@pytest.mark.parametrize(("environment", "running", "reasons"), [("current", TWO, 0), ("current", ONE, 1), ("lock", ONE, 0)])
+def test_a_release_that_does_not_run_needs_an_environment_of_its_own(environment: str, running: str, reasons: int) -> None:
+    code = {**lineage().code.model_dump(), "release": "0.4.0"}
+    found = refusals(lineage(code=code), environment, THREE, running)
+    assert ["Ratchet 0.4.0 made it" in reason and "--environment lock" in reason for reason in found] == [True] * reasons
 
 
 @pytest.mark.parametrize(("recorded", "match"), [(THREE, "equal"), (None, "equal"), (TWO, "differs")])

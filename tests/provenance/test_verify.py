@@ -3,16 +3,19 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ratchet.components import source_code
+from ratchet.components.constraints import lock_digest
 from ratchet.components.digests import digest_of, file_digest
+from ratchet.components.files import read_json
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.provenance.machine import lock_digest
+from ratchet.components.provenance.lineage import Lineage
 from ratchet.components.provenance.verify import (
     Check,
     State,
@@ -141,7 +144,16 @@ def test_damage_shows_in_its_own_line(made: Verification, item: str) -> None:
 
 def test_a_commit_that_was_never_fetched_is_not_reachable(made: Verification) -> None:
     shutil.rmtree(made.home.project / ".git")
-    assert states(made)["code"] == "not reachable"
+    assert states(made)["commit"] == "not reachable"
+
+
+@pytest.mark.parametrize(("runs", "state"), [(True, "ok"), (False, "not reachable")])
+def test_of_an_installed_release_the_running_code_is_compared(made: Verification, runs: bool, state: str) -> None:
+    record = Lineage.model_validate(read_json(made.tracker.root / "r1" / "lineage.json"))  # type: ignore[attr-defined]
+    sources = source_code.sources_digest() if runs else ONE
+    code = record.code.model_copy(update={"release": "0.4.0", "sources_sha256": sources})
+    made.tracker.add("1", record.model_copy(update={"code": code}))  # type: ignore[attr-defined]
+    assert states(replace(made, version=made.tracker.version("m", "1")))["code"] == state
 
 
 def test_nothing_is_changed_by_looking(made: Verification) -> None:

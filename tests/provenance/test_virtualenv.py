@@ -10,7 +10,7 @@ import pytest
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.provenance import virtualenv as environments
-from ratchet.components.provenance.virtualenv import isolated, locked_environment
+from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release
 
 OURS = {
     "RATCHET_HOME": "/today",
@@ -36,10 +36,11 @@ class FakeUv:
     def __init__(self, code: int = 0) -> None:
         self.code = code
         self.calls: list[tuple[list[str], dict[str, str]]] = []
+        self.printed = ""
 
     def __call__(self, command: list[str], env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
         self.calls.append((command, env))
-        return subprocess.CompletedProcess(command, self.code, "", "no such\nwheel")
+        return subprocess.CompletedProcess(command, self.code, self.printed, "no such\nwheel")
 
 
 @pytest.fixture
@@ -75,3 +76,18 @@ def test_a_lock_that_cannot_be_installed_says_why(uv: FakeUv, tmp_path: Path) ->
     uv.code = 1
     with pytest.raises(RegistryError, match=r"no such wheel.*--environment current"):
         locked_environment(tmp_path, tmp_path / "venv", platform.python_version(), [])
+
+
+def test_a_release_is_installed_with_all_that_the_projects_lock_names(uv: FakeUv, tmp_path: Path) -> None:
+    uv.printed, lock = "abc\n", str(tmp_path / "constraints.txt")
+    interpreter = locked_release(tmp_path, tmp_path / "venv", platform.python_version(), ["train"], Installed("0.4.0", "abc"))
+    _, (install, _), (asked, variables) = uv.calls
+    assert install[-5:] == ["ratchet-rl[train]==0.4.0", "-r", lock, "-c", lock]
+    assert asked[0] == str(interpreter)
+    assert "PYTHONPATH" not in variables
+
+
+def test_a_release_with_other_code_is_refused(uv: FakeUv, tmp_path: Path) -> None:
+    uv.printed = "other"
+    with pytest.raises(RegistryError, match=r"ratchet-rl 0\.4\.0 .* has other code .*UV_FIND_LINKS"):
+        locked_release(tmp_path, tmp_path / "venv", platform.python_version(), [], Installed("0.4.0", "abc"))

@@ -16,7 +16,9 @@ from ratchet.components.training.update import parameters_of
 from tests.tiny_models import same, tiny_policy, weights
 from tests.training.rollouts import sampled
 
-BATCH: MicroBatch = next(micro_batches(sampled([1.0, 0.0, 0.5, 0.25], 2), [0, 1], 16_384, torch.device("cpu")))
+BATCH, FLAT = (
+    next(micro_batches(sampled([1.0, 0.0, 0.5, 0.25], 2), [0, 1], 16_384, torch.device("cpu"), flat)) for flat in (False, True)
+)
 SHARED = {"algorithm": "ppo", "critic": {"trunk": "shared"}}
 
 
@@ -39,8 +41,8 @@ def shaken(actor: Actor) -> Actor:
     return actor
 
 
-def gradient(actor: Actor) -> list[Tensor]:
-    actor(BATCH, 1.0)[0].sum().backward()
+def gradient(actor: Actor, batch: MicroBatch = BATCH) -> list[Tensor]:
+    actor(batch, 1.0)[0].sum().backward()
     return [p.grad for p in parameters_of(actor) if p.grad is not None]
 
 
@@ -173,11 +175,12 @@ def test_a_checkpointed_layer_runs_again_in_the_backward_pass(checkpointed: bool
 
 @pytest.mark.parametrize("offload", [False, True])
 @pytest.mark.parametrize("lora", [None, {"rank": 4}])
-def test_checkpointing_does_not_change_the_gradient(lora: dict[str, int] | None, offload: bool) -> None:
+@pytest.mark.parametrize("batch", [BATCH, FLAT], ids=["mask", "flat"])
+def test_checkpointing_does_not_change_the_gradient(batch: MicroBatch, lora: dict[str, int] | None, offload: bool) -> None:
     options = ({}, {"gradient_checkpointing": True, "offload": offload})
     actors = [shaken(actor_of(lora=lora, **given)) for given in options]
     with actors[1].updating():
-        plain, checkpointed = map(gradient, actors)
+        plain, checkpointed = (gradient(actor, batch) for actor in actors)
     assert same(plain, checkpointed)
     assert sum(bool(g.any()) for g in plain) > len(plain) / 2
 

@@ -1,4 +1,4 @@
-"""A version is rebuilt from its number, in a clone of this repository; uncommitted code is refused."""
+"""A version is rebuilt from its number, in a clone of this repository and beside it; uncommitted code is refused."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.constraints import installed_constraints
 from tests import commands
 from tests.commands import environment
 from tests.places import ROOT
@@ -82,3 +83,19 @@ def test_a_version_from_an_uncommitted_recipe_is_refused_with_the_reason(clone: 
     code, _, errors = ratchet(clone, "reproduce", "1", "--environment", "current", recipe=recipe.name)
     assert code == 1
     assert "uncommitted recipe (dirty.yaml)" in errors
+
+
+def test_the_weights_come_out_the_same_in_a_project_that_has_ratchet_installed(tmp_path: Path) -> None:
+    shutil.copy(ROOT / RECIPE, tmp_path / "ratchet.yaml")
+    (tmp_path / "constraints.txt").write_text(installed_constraints(), encoding="utf-8")
+    (tmp_path / ".gitignore").write_text(".ratchet/\nmlflow/\n/data/\n", encoding="utf-8")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "one")
+    code, made, errors = ratchet(tmp_path, "run", *(f"--set={override}" for override in SMALL), recipe="ratchet.yaml")
+    assert made["version"] == "1", errors[-2000:]
+    code, found, errors = ratchet(tmp_path, "reproduce", "1", "--environment", "current", recipe="ratchet.yaml")
+    assert code == 0, errors[-2000:]
+    assert (found["match"], found["same_class"], found["first_difference"]) == ("equal", True, None)
+    code, found, _ = ratchet(tmp_path, "verify", "1", recipe="ratchet.yaml")
+    assert {check["item"]: check["state"] for check in found["checks"]}["code"] == "ok"
