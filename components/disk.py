@@ -1,13 +1,16 @@
 """Free disk space: required before a run begins, and named when something fails for want of it."""
 
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 from ratchet.components.errors import StoreError
 
 MIB = 2**20
 FLOOR = 32 * MIB  # a run of a small model writes about 10 MiB, databases included
+FULL = re.compile(r"no space left on device|disk quota exceeded|disk (?:is )?full", re.IGNORECASE)
 REMEDY = "Free space, or set RATCHET_HOME to another disk."
 
 
@@ -28,12 +31,25 @@ def require_space(place: Path, needed: int) -> None:
         raise StoreError(f"the disk of {place} has {free / MIB:,.1f} MiB free, and {least}. {REMEDY}")
 
 
-def shortage(places: Iterable[Path]) -> str:
-    """A sentence to append to the message of an error: which disk is nearly full; empty if none is.
+def shortage(error: BaseException, places: Iterable[Path]) -> str:
+    """A sentence to append to the message of an error that says that a disk is full: which one is; else empty.
 
-    Libraries report a full disk in many ways: a server that does not start, a database that is malformed.
+    Libraries put what the system says into errors of their own, or only into their texts.
     """
+    if not any(_says_full(one) for one in _causes(error)):
+        return ""
     for place in places:
         if (free := free_bytes(place)) < FLOOR:
             return f" The disk of {place} has {free / MIB:,.1f} MiB free, which may be the cause. {REMEDY}"
     return ""
+
+
+def _says_full(error: BaseException) -> bool:
+    return (isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT)) or FULL.search(str(error)) is not None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

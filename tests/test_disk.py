@@ -1,5 +1,6 @@
 """A full disk is named before a run begins, and when anything fails on it."""
 
+import errno
 import shutil
 import signal
 from pathlib import Path
@@ -32,18 +33,42 @@ def test_faults_too_little_space_is_an_error_with_place_and_figures(tmp_path: Pa
         disk.require_space(tmp_path / "not" / "made", 41 * MIB)
 
 
-def test_faults_a_disk_that_is_nearly_full_is_named_with_any_error(tmp_path: Path, free: dict[str, int]) -> None:
+def from_another(cause: Exception) -> Exception:
+    try:
+        raise RatchetError("the server did not answer.") from cause
+    except RatchetError as error:
+        return error
+
+
+FULL = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EDQUOT, "over"),
+    RuntimeError("(sqlite3.OperationalError) database or disk is full"),
+    from_another(OSError(errno.ENOSPC, "written")),
+]
+OTHERS = [RatchetError("the server did not answer."), OSError(errno.ENOENT, "No such file"), from_another(ValueError("a"))]
+
+
+@pytest.mark.parametrize(("error", "named"), [*((one, True) for one in FULL), *((one, False) for one in OTHERS)])
+def test_a_nearly_full_disk_is_named_only_with_an_error_that_says_so(
+    tmp_path: Path, free: dict[str, int], error: Exception, named: bool
+) -> None:
+    free[tmp_path.name] = 1
+    assert (disk.shortage(error, [tmp_path]) != "") is named
+
+
+def test_faults_the_disk_that_is_nearly_full_is_named(tmp_path: Path, free: dict[str, int]) -> None:
     (tmp_path / "wide").mkdir()
     (tmp_path / "full").mkdir()
     free |= {"wide": 1000, "full": 1}
-    assert disk.shortage([tmp_path / "wide"]) == ""
-    assert f"The disk of {tmp_path / 'full'} has 1.0 MiB free" in disk.shortage([tmp_path / "wide", tmp_path / "full"])
+    assert disk.shortage(FULL[0], [tmp_path / "wide"]) == ""
+    assert f"The disk of {tmp_path / 'full'} has 1.0 MiB free" in disk.shortage(FULL[0], [tmp_path / "wide", tmp_path / "full"])
 
 
 @pytest.mark.parametrize(
     ("error", "named"),
     [
-        (RatchetError("the server did not answer."), True),
+        (RatchetError("the server did not answer."), False),
         (OSError("database or disk is full"), True),
         (StoreError("x."), False),
     ],

@@ -68,6 +68,14 @@ def places(project: Path) -> list[Place]:
     return [Place(project, found[1]) for found in names if found is not None]
 
 
+def restoring(name: str) -> str:
+    """The remedy for a pointer file that is not what Ratchet wrote; the project may be in no git repository."""
+    return (
+        f"Restore it: git checkout -- {name}, if it was committed; else `ratchet data restore RUN` with a run that used it, or "
+        "delete it and run `ratchet data prepare`, which leaves out added rows."
+    )
+
+
 def read_pointer(path: Path) -> dict[str, Any]:
     """A pointer file as data.
 
@@ -77,7 +85,7 @@ def read_pointer(path: Path) -> dict[str, Any]:
     try:
         return read_pointer_text(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}. Restore it: git checkout -- {path.name}.") from error
+        raise DataError(f"cannot read {path}: {error}. {restoring(path.name)}") from error
 
 
 def read_pointer_text(text: str, name: str = POINTER) -> dict[str, Any]:
@@ -100,9 +108,9 @@ def read_pointer_text(text: str, name: str = POINTER) -> dict[str, Any]:
             and MD5.fullmatch(str(out["md5"]))
         )
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not a DVC pointer ({error}). Restore it: git checkout -- {name}.") from error
+        raise DataError(f"{name} is not a DVC pointer ({error}). {restoring(name)}") from error
     if not valid:
-        raise DataError(f"{name} is not a plain pointer to {content}/ with an md5. Restore it: git checkout -- {name}.")
+        raise DataError(f"{name} is not a plain pointer to {content}/ with an md5. {restoring(name)}")
     return dict(pointer)
 
 

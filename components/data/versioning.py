@@ -12,7 +12,16 @@ from pathlib import Path
 import yaml
 
 from ratchet.components.data.dvc_config import init_project, init_workspace
-from ratchet.components.data.pointers import MD5, POINTER, Place, pointer_md5, read_pointer, read_pointer_text, relocated
+from ratchet.components.data.pointers import (
+    MD5,
+    POINTER,
+    Place,
+    pointer_md5,
+    read_pointer,
+    read_pointer_text,
+    relocated,
+    restoring,
+)
 from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError, MissingExtraError, StoreError
 from ratchet.components.extras import missing_server
@@ -212,7 +221,7 @@ def verify(place: Place) -> None:
     if recorded is not None and recorded != content_sha256(root):
         wrong.append("sha256")
     if wrong:
-        raise DataError(f"{name} was edited: its {wrong[0]} is not that of {place.name}/. Restore it: git checkout -- {name}.")
+        raise DataError(f"{name} was edited: its {wrong[0]} is not that of {place.name}/. {restoring(name)}")
 
 
 def content_sha256(root: Path) -> str:

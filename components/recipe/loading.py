@@ -52,7 +52,9 @@ _UniqueKeyLoader.add_implicit_resolver(
 def parse_yaml(text: str, source: str) -> Any:
     """Parse one YAML document safely; ``source`` names it in errors."""
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        loader = _UniqueKeyLoader(text)
+        loader.name = source
+        return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{source} is not valid YAML: {error}. Correct the file.") from error
 
@@ -66,7 +68,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     values = _read(path)
     for override in overrides:
         _override(values, override)
-    return build_recipe(values, str(path))
+    return build_recipe(values, str(path), [override.partition("=")[0] for override in overrides])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise RecipeError(f"cannot read recipe {path}: {error}. Give the path of a recipe with --recipe.") from error
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
-        raise RecipeError(f"{path} does not contain a mapping. Start from recipes/quickstart.yaml.")
+        raise RecipeError(f"{path} does not contain a mapping. `ratchet init` writes a recipe to start from.")
     return values
 
 
@@ -130,18 +132,21 @@ def _read_if_roles(path: Path) -> dict[str, Any]:
         raise
 
 
-def build_recipe(values: dict[str, Any], source: str) -> Recipe:
-    """Validate a mapping into a recipe; ``source`` names it in errors."""
+def build_recipe(values: dict[str, Any], source: str, overridden: Sequence[str] = ()) -> Recipe:
+    """Validate a mapping into a recipe; ``source`` names it in errors, which tell apart the keys that ``--set`` gave."""
     _refuse_credentials(values, source)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise _refusal(source, error.errors()) from error
+        raise _refusal(source, error.errors(), overridden) from error
 
 
-def _refusal(source: str, errors: Sequence[Any]) -> RecipeError:
+def _refusal(source: str, errors: Sequence[Any], overridden: Sequence[str] = ()) -> RecipeError:
     lines = dict(map(_explain, reversed(errors)))  # one line per key, a union's first
-    return RecipeError("\n".join([f"{source} is not a valid recipe:", *reversed(lines.values())]))
+    given = {key for key in lines if any(f"{key}.".startswith(f"{one}.") for one in overridden)}
+    said = [f"  {'--set ' * (key in given)}{line}" for key, line in reversed(lines.items())]
+    heading = f"--set is not valid for {source}:" if given == set(lines) else f"{source} is not a valid recipe:"
+    return RecipeError("\n".join([heading, *said]))
 
 
 def _refuse_credentials(value: Any, source: str, key: str = "") -> None:
@@ -205,11 +210,11 @@ def _explain(error: Any) -> tuple[str, str]:
     given = "" if error["type"] in ("missing", "value_error") else f" (given: {error['input']!r})"
     remedy = {
         "extra_forbidden": "Remove it, or see `ratchet recipe show` for the available keys.",
-        "missing": "Add it; recipes/quickstart.yaml shows every key.",
+        "missing": "Add it, as in the recipe that `ratchet init` writes.",
     }.get(error["type"], "Correct the value.")
     if error["type"] == "missing" and key in ("gate", "gate.rules"):
         remedy = (
             "Add it: gate: {rules: {}} selects the default rules. Without rules nothing can be promoted; see docs/gates.md."
         )
     message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
-    return key, f"  {key or 'recipe'}: {message}{given}. {remedy}"
+    return key, f"{key or 'recipe'}: {message}{given}. {remedy}"

@@ -77,7 +77,7 @@ def entry_of(home: Home, run: Run) -> Entry:
         said=result.get("said") or ("" if result else UNENDED.get(status, "It did not end; the same command resumes it.")),
         version=result.get("version"),
         dev=(result.get("gold") or {}).get("dev"),
-        report=f"{run['run_id']}.html" if (home.reports / f"{run['run_id']}.html").is_file() else None,
+        report=None if (report := report_of(home, run["run_id"])) is None else report.name,
     )
 
 
@@ -115,8 +115,14 @@ def sealed_of(ledger: Ledger, verdict: str, retired: Mapping[str, Any]) -> float
 
 def newest_report(home: Home, ledger: Ledger) -> str | None:
     """The path of the newest run's report that is on this machine."""
-    reports = (home.reports / f"{run['run_id']}.html" for run in ledger.latest_runs(LISTED))
-    return next((str(path) for path in reports if path.is_file()), None)
+    reports = (report_of(home, run["run_id"]) for run in ledger.latest_runs(LISTED))
+    return next((str(path) for path in reports if path is not None), None)
+
+
+def report_of(home: Home, run_id: str) -> Path | None:
+    """A run's report, where the project is now; None if it is not on this machine."""
+    path = home.reports / f"{run_id}.html"
+    return path if path.is_file() else None
 
 
 def champion_text(history: Sequence[Promotion]) -> str:

@@ -11,7 +11,7 @@ from ratchet.components.gate.folds import FoldState, states_of_folds
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import Recipe
-from ratchet.components.run.all_runs import INDEX
+from ratchet.components.run.all_runs import INDEX, report_of
 from ratchet.components.run.orphans import Orphan, orphans
 from ratchet.components.run.progress import Progress, progress_of
 from ratchet.components.stages.data import prepare_data
@@ -100,19 +100,20 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[
         if run["identity"] in holders
     ]
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
-    rows, page = [_row(run) for run in runs], home.reports / INDEX
+    rows, page = [_row(home, run) for run in runs], home.reports / INDEX
     sealed, shown = _sealed(home, ledger, recipe), str(page) if page.is_file() else None
     unprepared = recipe is not None and sealed is None
     return Overview(running, champions, rows, sealed, free_bytes(home.state), slots, shown, unprepared, list(orphans(home)))
 
 
-def _row(run: Mapping[str, Any]) -> dict[str, Any]:
+def _row(home: Home, run: Mapping[str, Any]) -> dict[str, Any]:
     """A run as people look at it; ``said`` is how it ended, in a sentence."""
     result = json.loads(run["result"]) if run["result"] else {}
-    kept = ("verdict", "version", "previous", "report", "gold", "said")
+    kept, report = ("verdict", "version", "previous", "gold", "said"), report_of(home, run["run_id"])
     return {
         **{name: run[name] for name in ("model", "run_id", "status", "started", "finished")},
         **{name: result.get(name) for name in kept},
+        "report": None if report is None else str(report),  # not the ledger's: the project may have been moved
     }
 
 

@@ -27,6 +27,7 @@ class Progress:
     since: float  # begin of the stage in this process
     at: float  # when this was written
     first: int = 0  # how much was done before it: by an earlier process, whose steps are replayed in moments
+    resumed: float | None = None  # when so much was done; None: since the stage's begin
 
     @property
     def number(self) -> int | None:
@@ -41,8 +42,8 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Of the stage, if it continues at its mean pace; None before its first step."""
-        mine = self.done - self.first
-        return (self.at - self.since) / mine * (self.total - self.done) if mine > 0 and self.done <= self.total else None
+        mine, began = self.done - self.first, self.since if self.resumed is None else self.resumed
+        return (self.at - began) / mine * (self.total - self.done) if mine > 0 and self.done <= self.total else None
 
 
 def path_of(home: Home, identity: str) -> Path:
@@ -67,16 +68,19 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
-        self._stage, self._since, self._first, self._done, self._noted = "", 0.0, 0, 0, 0.0
+        self._stage, self._since, self._done, self._noted = "", 0.0, 0, 0.0
+        self._first, self._resumed = 0, 0.0
 
     def note(self, stage: str, done: int, total: int, note: str) -> Progress:
         """A stage has done ``done`` of ``total``; less than before, if its next part begins."""
         now = self.clock()
-        replayed = self._noted - self._since < REPLAYED and now - self._noted < REPLAYED  # steps of an earlier process
-        if stage != self._stage or done < self._done or replayed:
-            self._since, self._first = now, done
+        begins = stage != self._stage or done < self._done
+        if begins:
+            self._since = now
+        if begins or now - self._noted < REPLAYED:  # steps of an earlier process
+            self._first, self._resumed = done, now
         self._stage, self._done, self._noted = stage, done, now
-        return Progress(stage, done, total, note, self._since, now, self._first)
+        return Progress(stage, done, total, note, self._since, now, self._first, self._resumed)
 
 
 class ProgressFile:

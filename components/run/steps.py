@@ -176,7 +176,9 @@ def gate(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_ch
     with run.child(Stage.GATE), computing(run):
         began = uptime()
         verdict = judge(run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
-    run.tell(Stage.GATE, None, False, uptime() - began)
+    seconds = uptime() - began
+    run.tell(Stage.GATE, None, False, seconds)
+    run.display.finished(Stage.GATE, False, seconds)
     return verdict
 
 

@@ -8,7 +8,16 @@ from typing import Any
 from ratchet.components.data import versioning
 from ratchet.components.data.columns import content
 from ratchet.components.data.dvc_config import init_workspace
-from ratchet.components.data.pointers import POINTER, Place, added_rows, pinned_version, place_of, pointer_md5, write_pointer
+from ratchet.components.data.pointers import (
+    POINTER,
+    Place,
+    added_rows,
+    pinned_version,
+    place_of,
+    pointer_md5,
+    restoring,
+    write_pointer,
+)
 from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
 from ratchet.components.files import read_json, write_json, write_text
@@ -125,7 +134,7 @@ def _restored(context: Context, place: Place, version: str) -> DataStage:
     result = finish(context, DataStage, key, lambda path: _restore(context, place, path))
     if result.summary.get("recipe_data") != configuration:
         name = place.pointer.name
-        raise DataError(f"{name} was edited: its version was made by another recipe. Restore it: git checkout -- {name}.")
+        raise DataError(f"{name} was edited: its version was made by another recipe. {restoring(name)}")
     return result
 
 

@@ -210,6 +210,8 @@ class _Reports:
             self._note(point)
         if event.samples is not None:
             self._show(event.samples)
+        if event.points:
+            self.observer.progress("train", event.points[-1].step, self.steps, "resumed")
 
     def step(self, event: "StepMetrics") -> None:
         self.points.append((event.step, event.values))

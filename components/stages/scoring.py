@@ -96,8 +96,14 @@ def configuration(context: Context) -> list[Any]:
     return [settings, benchmarks, recipe.policy.max_new_tokens, recipe.prompt_date, recipe.device, graders]
 
 
-def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> tuple[Results, dict[str, str]]:
-    """Both arms on every job: results, also written as rows, and the digests of the policies that were loaded."""
+def score(
+    context: Context, models: Models, jobs: Sequence[Job], path: Path, told: Stage = Stage.EVALUATE
+) -> tuple[Results, dict[str, str]]:
+    """Both arms on every job: results, also written as rows, and the digests of the policies that were loaded.
+
+    Args:
+        told: the stage that people are told is in progress.
+    """
     from ratchet.components.evaluation.evaluate import as_rows
     from ratchet.components.policy.loading import load_policy, pick_device
 
@@ -106,7 +112,7 @@ def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> 
     digests: dict[str, str] = {}
     policies = {Arm.CHALLENGER: models.challenger, Arm.INCUMBENT: models.incumbent}
     for number, (arm, stage) in enumerate(policies.items()):
-        context.observer.progress("evaluate", number, len(policies), f"scoring the {arm}")
+        context.observer.progress(told, number, len(policies), f"scoring the {arm}")
         policy = load_policy(stage.model, device, template_date=context.recipe.prompt_date)
         digests[arm] = policy_digest(stage.model)
         measuring = _measuring(context, models, arm)
@@ -115,7 +121,7 @@ def score(context: Context, models: Models, jobs: Sequence[Job], path: Path) -> 
             (path / job.place).mkdir(parents=True, exist_ok=True)
             write_json_lines(path / job.place / f"{name}.jsonl", as_rows(items))
             results[job.place, name] = items
-    context.observer.progress("evaluate", len(policies), len(policies), "done")
+    context.observer.progress(told, len(policies), len(policies), "done")
     return results, digests
 
 

@@ -38,6 +38,8 @@ def sealed_evaluation(
             places["guard"] = list(data.table("guard"))
         wanted = [(place, Decoding.SAMPLED) for place in places]
         wanted += [(place, Decoding.GREEDY) for place in places if (place or "sealed") in greedy]
-        return score(context, models, [Job(place, places[place], how, "sealed", seed) for place, how in wanted], path)[1]
+        return score(
+            context, models, [Job(place, places[place], how, "sealed", seed) for place, how in wanted], path, Stage.GATE
+        )[1]
 
     return finish(context, SealedStage, key, write)

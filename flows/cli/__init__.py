@@ -100,8 +100,8 @@ def main() -> None:
     supervision.begin()
     try:
         command()
-    except SystemExit:
-        supervision.hand_over()
+    except SystemExit as end:
+        supervision.end(end)
         raise
 
 
@@ -122,17 +122,19 @@ def command() -> None:
         app()
     except RatchetError as error:
         # The store names a full disk itself.
-        supervision.fail(str(error) if isinstance(error, StoreError) else f"{error}{shortage(places())}", error.exit_code)
+        supervision.fail(
+            str(error) if isinstance(error, StoreError) else f"{error}{shortage(error, places())}", error.exit_code
+        )
     except SystemExit as end:
         if end.code != supervision.INTERRUPTED:  # which is what typer makes of KeyboardInterrupt
             raise
-        supervision.fail(f"interrupted; {supervision.RESUME}", supervision.INTERRUPTED)
+        supervision.fail(supervision.signalled("interrupted"), supervision.INTERRUPTED)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name in TRAIN:
             missing = missing_train(error.name)
             supervision.fail(str(missing), missing.exit_code)
         print(redacted(traceback.format_exc()), file=sys.stderr)
-        supervision.fail(f"{type(error).__name__}: {error}{shortage(places())}", 1)
+        supervision.fail(f"{type(error).__name__}: {error}{shortage(error, places())}", 1)
 
 
 def places() -> list[Path]:
@@ -145,4 +147,4 @@ def terminated(number: int, frame: FrameType | None) -> None:
     """Exit as on an error: dying by the signal itself would leave Prefect's temporary server running."""
     if supervision.is_failing():
         return  # the second signal: the whole process group was signalled, and the parent forwarded its own
-    supervision.fail(f"terminated; {supervision.RESUME}", 128 + number)
+    supervision.fail(supervision.signalled("terminated"), 128 + number)

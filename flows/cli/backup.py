@@ -8,6 +8,7 @@ import typer
 
 from ratchet.flows.cli.options import JsonOption, as_given
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 
 def backup(
@@ -27,7 +28,7 @@ def backup(
     for one in done.elsewhere:
         print(f"not in it: {one}", file=sys.stderr)
     if json_output:
-        print(as_json(done.as_json()))
+        emit(as_json(done.as_json()))
         return
     print(f"wrote {done.file}: {done.files} files, {done.bytes / 1e6:.1f} MB")
 
@@ -51,6 +52,6 @@ def restore(
     for name in done.pointers:
         print(f"{name} is not the backup's, and was left as it is", file=sys.stderr)
     if json_output:
-        print(as_json(done.as_json()))
+        emit(as_json(done.as_json()))
         return
     print(f"restored {done.files} files of the backup of {done.made}")

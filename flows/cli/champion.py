@@ -6,6 +6,7 @@ import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, ByOption, JsonOption, RecipeOption, SetOption, open_named
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Promotion
@@ -115,6 +116,6 @@ def finish(occasion: "Occasion", recipe: "Recipe", promotion: "Promotion", json_
     if promotion.by != "gate":  # else it was the champion already
         tell_all(decision(occasion, recipe.name, promotion), recipe)
     if json_output:
-        print(as_json(promotion.as_json()))
+        emit(as_json(promotion.as_json()))
     else:
         print_champion(recipe.name, promotion)

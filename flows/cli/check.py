@@ -16,7 +16,7 @@ def check(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, js
 
     Example: ratchet check --set data.source=rows.jsonl
     """
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.home import Home
     from ratchet.components.run.check import check_project
     from ratchet.flows.cli.views.check import show_checked

@@ -75,7 +75,7 @@ def compare(
 
     if are_versions((sides[0], sides[1])):
         require_absent("registered versions, which are not trained again", seeds=seeds, budget=budget)
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.extras import require_train
 
     require_train()
@@ -132,6 +132,6 @@ def print_estimate(algorithms: str, recipe: Path, overrides: list[str], gpu_memo
     found = prices(recipe, overrides, names, place)
     if json_output:
         rows = [price.beside(sizes[0]) for sizes in found for price in sizes]
-        print(as_json({"recipe": str(recipe), "device": place.kind, "rows": rows}))
+        emit(as_json({"recipe": str(recipe), "device": place.kind, "rows": rows}))
     else:
         print_prices(found, place)

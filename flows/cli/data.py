@@ -10,6 +10,7 @@ import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, as_given
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 if TYPE_CHECKING:
     from ratchet.components.data.pointers import Place
@@ -99,7 +100,7 @@ def diff(
     with data_context(recipe, overrides) as context:
         found = compare(context, old, new or required(place_in(context)), pointer_of_run(context))
     if json_output:
-        print(as_json(found))
+        emit(as_json(found))
     else:
         print_difference(found, rows)
 
@@ -252,7 +253,7 @@ def finish_version(result: "DataStage", json_output: bool, unchanged: str | None
         "stages": [result.as_json()],
         "warnings": result.summary.get("warnings", []),
     }
-    print(as_json(found))
+    emit(as_json(found))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 
 from ratchet.flows.cli.options import JsonOption
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 
 def doctor(json_output: JsonOption = False) -> None:
@@ -27,7 +28,7 @@ def doctor(json_output: JsonOption = False) -> None:
     lock = {"sha256": lock_digest(home.project), "off_lock": off_lock(home.project, libraries)}
     if json_output:
         said = [{**asdict(one), "ok": one.ok} for one in findings]
-        print(as_json({"findings": said, "machine": machine, "libraries": libraries, "lock": lock}))
+        emit(as_json({"findings": said, "machine": machine, "libraries": libraries, "lock": lock}))
         return
     print_findings(findings)
     print_environment(machine or {}, libraries, lock)

@@ -29,7 +29,7 @@ def check(
 
     Example: ratchet engine check --url http://127.0.0.1:8000
     """
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.extras import require_train
 
     require_train()

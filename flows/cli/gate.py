@@ -7,6 +7,7 @@ import typer
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, open_named
 from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.run import run_until
+from ratchet.flows.cli.supervision import emit
 
 app = typer.Typer(help="The promotion gate: judge, forecast, replay.", invoke_without_command=True)
 
@@ -54,7 +55,7 @@ def power(
     context = Context(project.recipe, project.home, compute=False)
     found = forecast_power(context, project.known, effect, items).as_json()
     if json_output:
-        print(as_json(found))
+        emit(as_json(found))
         return
     print_power(found)
 
@@ -75,6 +76,6 @@ def replay(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, j
     context = Context(project.recipe, project.home, compute=False)
     rows = replayed(context, project.known)
     if json_output:
-        print(as_json([asdict(row) for row in rows]))
+        emit(as_json([asdict(row) for row in rows]))
         return
     print_replayed(project.name, rows)

@@ -6,6 +6,7 @@ import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be deleted, with sizes, and delete nothing.")]
 
@@ -33,7 +34,7 @@ def gc(
     total = sum(item.size for item in items)
     if json_output:
         found = [item.as_json() for item in items]
-        print(as_json({"dry_run": dry_run, "bytes": total, "refused": refused, "items": found}))
+        emit(as_json({"dry_run": dry_run, "bytes": total, "refused": refused, "items": found}))
         return
     print_items(items)
     done = refused or f"{'would delete' if dry_run else 'deleted'} {len(items)} items, {total / 1e6:.1f} MB"

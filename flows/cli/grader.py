@@ -39,7 +39,7 @@ def show(
 
     Example: ratchet grader show graders.py:grade --row completions.jsonl
     """
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.graders.description import described
     from ratchet.flows.cli.views.grader import card, show
 
@@ -63,7 +63,7 @@ def export(
 
     Example: ratchet grader export right --recipe ratchet.yaml --to exported
     """
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.graders.description import export as write
     from ratchet.flows.cli.views.grader import card, show
 

@@ -2,6 +2,7 @@
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 
 def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
@@ -14,6 +15,6 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     project = open_named(recipe, overrides)
     promotions = project.known.history(project.name)
     if json_output:
-        print(as_json([promotion.as_json() for promotion in promotions]))
+        emit(as_json([promotion.as_json() for promotion in promotions]))
         return
     print_history(project.name, promotions)

@@ -6,6 +6,7 @@ import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 VersionArgument = Annotated[str, typer.Argument(help="Number of a version, or champion or challenger.", metavar="VERSION")]
 Environment = Annotated[
@@ -38,7 +39,7 @@ def lineage(
     with project.home.workspace("lineage") as scratch:
         versions = ancestry(project.tracker, project.name, project.number(version), scratch)
     if json_output:
-        print(as_json({"model": project.name, "chain": [version.as_json() for version in versions]}))
+        emit(as_json({"model": project.name, "chain": [version.as_json() for version in versions]}))
         return
     print_ancestry(project.name, versions)
 
@@ -65,7 +66,7 @@ def verify(
         checks = Verification(project.home, project.tracker, project.ledger, project.name, found, scratch).checks()
     rows = [check.as_json() for check in checks]
     if json_output:
-        print(as_json({"model": project.name, "version": number, "ok": not differs(checks), "checks": rows}))
+        emit(as_json({"model": project.name, "version": number, "ok": not differs(checks), "checks": rows}))
     else:
         print_checks(rows)
     if differs(checks):
@@ -103,7 +104,7 @@ def reproduce(
         work = Rebuild(project.home, project.tracker, number, record, folder, environment, computing, say)
         found = {"model": project.name, "version": number, "environment": environment, **work.run(tolerance)}
     if json_output:
-        print(as_json(found))
+        emit(as_json(found))
     else:
         print_comparison(found)
     if found["match"] == "differs":

@@ -7,6 +7,7 @@ import typer
 
 from ratchet.flows.cli.check import check
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
+from ratchet.flows.cli.supervision import emit
 
 app = typer.Typer(help="Recipes: a run's whole configuration.", no_args_is_help=True)
 app.command("check")(check)
@@ -28,4 +29,7 @@ def show(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, jso
         written = {"graders": {"right": loaded.gold_settings.model_dump(mode="json")}, "gold": {"grader": "right"}}
         print(f"gold follows from the reward; written out it is {json.dumps(written)}", file=sys.stderr)
     # As it is: a recipe with a credential was refused, and its prompts are not to be changed by who saves this.
-    print(json.dumps(values, indent=2) if json_output else yaml.safe_dump(values, sort_keys=False), end="")
+    if json_output:
+        emit(json.dumps(values, indent=2))
+        return
+    print(yaml.safe_dump(values, sort_keys=False), end="")

@@ -2,6 +2,7 @@
 
 from ratchet.flows.cli.options import JsonOption
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 
 def report(json_output: JsonOption = False) -> None:
@@ -18,7 +19,7 @@ def report(json_output: JsonOption = False) -> None:
     begun = bool(ledger.latest_runs(1))  # else nothing is written: this may not be a project
     found = {"all_runs": str(write_all_runs(home, ledger)) if begun else None, "newest": newest_report(home, ledger)}
     if json_output:
-        print(as_json(found))
+        emit(as_json(found))
         return
     print(f"all runs  {found['all_runs'] or 'there is no run yet; `ratchet run` starts one'}")
     print(f"newest    {found['newest'] or 'no run has a report yet'}")

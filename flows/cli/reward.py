@@ -28,9 +28,9 @@ def validate(
     from ratchet.flows.cli.run import finish, run_until
 
     result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
-    from ratchet.flows.cli.views.reward import check_table, show
+    from ratchet.flows.cli.views.reward import check_rows, show
 
-    show(check_table(report))
+    show(*check_rows(report))
     finish({**result, "reward": report}, json_output)
 
 
@@ -48,9 +48,9 @@ def advise(
     from ratchet.flows.cli.run import finish, run_until
 
     result, report = _validated(recipe, overrides or [], json_output, slot, run_until)
-    from ratchet.flows.cli.views.reward import advice_table, check_table, show
+    from ratchet.flows.cli.views.reward import advice_table, check_rows, show
 
-    show(*(advice_table(report["advice"]) if report["advice"] else [check_table(report)]))
+    show(*(advice_table(report["advice"]) if report["advice"] else check_rows(report)))
     finish({**result, "advice": report["advice"]}, json_output)
 
 
@@ -96,7 +96,7 @@ def score(
 
     Example: ratchet reward score completions.jsonl --set reward.kind=verifier --json
     """
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.errors import RecipeError
     from ratchet.components.graders.protocol import score_rows
     from ratchet.components.recipe import load_recipe

@@ -40,7 +40,7 @@ def run_until(
     Args:
         ends: whether to print and exit here; otherwise the caller calls :func:`finish`.
     """
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.extras import require_train
     from ratchet.components.home import Home
     from ratchet.components.interruption import postponed

@@ -43,7 +43,7 @@ def schedule(
     from ratchet.components.extras import require_train
     from ratchet.components.home import Home
     from ratchet.flows.coming import sole_schedule
-    from ratchet.flows.settings import apply
+    from ratchet.flows.settings import apply, make_prefect_home
 
     require_train()
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
@@ -52,6 +52,11 @@ def schedule(
     rules = {path: ruled(path, overrides or [], given) for path in chosen([*(recipes or []), *(more or [])])}
     home = Home.here()
     apply(home)
+    make_prefect_home()
+    from ratchet.flows.dates import schedule_of
+
+    for recipe in rules.values():
+        schedule_of(recipe.schedule)  # raises before a server is started
     with ExitStack() as held:
         for recipe in rules.values():
             held.enter_context(sole_schedule(home, recipe.name, recipe.schedule))

@@ -9,6 +9,7 @@ import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, invocation
 from ratchet.flows.cli.output import as_json
+from ratchet.flows.cli.supervision import emit
 
 if TYPE_CHECKING:
     from ratchet.components.home import Home
@@ -41,7 +42,10 @@ def status(
                 show(lines_of(look(home, recipe, overrides)))
                 time.sleep(SECONDS)
     found = look(home, recipe, overrides)
-    print(as_json(found.as_json()) if json_output else "\n".join(lines_of(found)))
+    if json_output:
+        emit(as_json(found.as_json()))
+        return
+    print("\n".join(lines_of(found)))
 
 
 def look(home: "Home", path: Path, overrides: list[str] | None) -> "Overview":

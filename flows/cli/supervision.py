@@ -29,6 +29,7 @@ PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 SECONDS_TO_END = 1.2  # after Ctrl-C; a killed run resumes too
 SHOW_CURSOR = "\x1b[?25h"  # a killed child may have hidden it
 INTERRUPTED = 128 + signal.SIGINT
+JSON = "--json"
 RESUME = "run the same command again to resume where it stopped"
 
 
@@ -47,6 +48,7 @@ class Role:
 
     name: Literal["alone", "parent", "child"] = "alone"
     file: int = -1  # of the child: where it writes its ending
+    remedy: str = RESUME  # what is said after a signal
 
 
 _role = Role()
@@ -70,7 +72,7 @@ def begin() -> None:
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
 
 
-def continue_in_child(json_output: bool) -> None:
+def continue_in_child() -> None:
     """Return in a child process only; the parent waits for it, prints its output, and exits with its code."""
     if _role.name != "parent":
         return
@@ -81,17 +83,15 @@ def continue_in_child(json_output: bool) -> None:
     if ending.code == INTERRUPTED and sys.stderr.isatty():
         print(SHOW_CURSOR, end="", file=sys.stderr)
     if ending.output:
-        print(ending.output)
-    elif json_output and ending.code:
-        print(as_json(error_result(ending.error)))
+        emit(ending.output)
+    _ending.error = ending.error
     raise SystemExit(ending.code)
 
 
 def emit(text: str) -> None:
     """Print on the command's stdout, which is reserved for JSON."""
-    if _role.name == "child":
-        _ending.output = text
-    else:
+    _ending.output = text
+    if _role.name != "child":
         print(text)
 
 
@@ -102,11 +102,21 @@ def conclude(code: int = 0) -> NoReturn:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Print the error and exit; with ``--json``, the parent also prints it as an object."""
+    """Print the error and exit; with ``--json``, :func:`end` prints it as an object too."""
     _ending.code, _ending.error = code, redacted(message)
     if not (_role.name == "child" and code == INTERRUPTED):  # the parent prints it, even if it has to kill this process
         print(f"error: {_ending.error}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def after_signal(remedy: str) -> None:
+    """What to say if a signal ends this command, of which there is nothing to resume."""
+    _role.remedy = remedy
+
+
+def signalled(how: str) -> str:
+    """The error of a command that a signal ended."""
+    return f"{how}; {_role.remedy}"
 
 
 def is_failing() -> bool:
@@ -114,15 +124,13 @@ def is_failing() -> bool:
     return _ending.error is not None
 
 
-def hand_over() -> None:
-    """Write the ending for the parent, if the command has ended. What happens to this process afterwards has no effect."""
-    if _role.name != "child":
-        return
-    check_process()
-    if _ending.code is None:  # code of the recipe raised SystemExit
-        return
-    with os.fdopen(_role.file, "wb") as file:
-        file.write(json.dumps(asdict(_ending)).encode())
+def end(exiting: SystemExit) -> None:
+    """Called last by ``main``. A child leaves its ending to the parent; any other prints, with ``--json``, its error."""
+    if _role.name == "child":
+        _hand_over()
+    elif exiting.code and not _ending.output and JSON in sys.argv[1:]:
+        # Typer exits while it handles the error of a wrong usage, which it has printed.
+        emit(as_json(error_result(_ending.error or redacted(str(exiting.__context__ or "")))))
 
 
 def error_result(message: str | None) -> dict[str, Any]:
@@ -130,6 +138,15 @@ def error_result(message: str | None) -> dict[str, Any]:
     from ratchet.components.run.outcome import RunResult, Status
 
     return {**RunResult(Status.ERROR).as_json(), "error": message}
+
+
+def _hand_over() -> None:
+    """Write the ending for the parent, if the command has ended. What happens to this process afterwards has no effect."""
+    check_process()
+    if _ending.code is None:  # code of the recipe raised SystemExit
+        return
+    with os.fdopen(_role.file, "wb") as file:
+        file.write(json.dumps(asdict(_ending)).encode())
 
 
 def _open_standard_files() -> None:

@@ -9,6 +9,7 @@ import typer
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
 from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.run import run_until
+from ratchet.flows.cli.supervision import emit
 
 if TYPE_CHECKING:
     from ratchet.components.recipe import Recipe
@@ -108,7 +109,7 @@ def print_estimate(recipe: Path, overrides: list[str], json_output: bool, asked:
     ranks = planned_ranks(loaded, asked)
     if json_output:
         scaling = {} if ranks is None else {"scaling": ranks.as_json()}
-        print(as_json({"recipe": str(recipe), **plan.as_json(), **scaling}))
+        emit(as_json({"recipe": str(recipe), **plan.as_json(), **scaling}))
         return
     print_plan(plan)
     if ranks is not None:
@@ -156,6 +157,6 @@ def evaluate(
 ) -> None:
     """Run up to evaluation on dev; no sealed item is read.
 
-    Example: ratchet evaluate --recipe recipes/quickstart.yaml
+    Example: ratchet evaluate --set evaluation.samples=4
     """
     run_until("evaluate", recipe, overrides or [], json_output, slot)

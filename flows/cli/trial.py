@@ -31,7 +31,7 @@ def try_(
 
     Example: ratchet try -n 8
     """
-    continue_in_child(json_output)
+    continue_in_child()
     from ratchet.components.extras import require_train
 
     require_train()

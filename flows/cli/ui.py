@@ -27,6 +27,7 @@ def ui(
     Example: ratchet ui --port 5001; in another shell, eval "$(ratchet ui --env)" and then prefect deployment ls
     """
     from ratchet.components.home import Home
+    from ratchet.flows.cli.supervision import after_signal
     from ratchet.flows.settings import apply
 
     if env:
@@ -34,6 +35,7 @@ def ui(
         return
     home = Home.here()
     apply(home)
+    after_signal("the servers that it had started have ended, and `ratchet ui` starts them again")
     serve_pages(home, port, prefect_port, browser)
 
 

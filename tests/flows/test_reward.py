@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
-from rich.table import Table
 from typer.testing import CliRunner
 
 from ratchet.components.errors import DataError, RecipeError
@@ -18,8 +17,9 @@ from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.components.stages.results import ValidationReport
 from ratchet.flows.cli import app
 from ratchet.flows.cli.reward import read_completions
-from ratchet.flows.cli.views.console import add_reward
-from ratchet.flows.cli.views.reward import advice_table, check_table, score_table
+from ratchet.flows.cli.views.console import reward_rows
+from ratchet.flows.cli.views.reward import advice_table, check_rows, score_table
+from ratchet.flows.cli.views.terminal import Rows
 from tests.pages import text_of
 from tests.places import ROOT
 
@@ -108,14 +108,14 @@ def test_a_check_that_failed_says_what_to_do_and_a_waived_one_why() -> None:
         Check("range", 1.0, None, None, 0.0, True, "another"),
         Check("sycophancy", None, None, None, 0.25, None, "more pairs", "only 3 pairs"),
     ]
-    text = shown(check_table(RewardReport("model", checks).as_json()))
+    text = shown(*check_rows(RewardReport("model", checks).as_json()))
     assert "refused" in text
     assert "0.400 to 0.600" in text
     assert "retrain it" in text
     assert "known [bold]judge\\u001b[2J" in text
     assert "another" not in text
     assert "1 of 3 checks passed, 1 not measured" in text
-    assert "not measured  only 3 pairs" in text
+    assert "not measured\n    only 3 pairs" in text
 
 
 def test_checks_without_pairs_are_one_line_of_a_run_s_end_and_not_failures() -> None:
@@ -124,9 +124,7 @@ def test_checks_without_pairs_are_one_line_of_a_run_s_end_and_not_failures() -> 
 
     checks = [without_pairs("pair_accuracy"), without_pairs("text_invariance"), Check("range", 1.0, None, None, 0.0, True, "")]
     found = RewardReport("verifier", checks).as_json()
-    table = Table.grid()
-    add_reward(table, ValidationReport(**{**found, "advice": {}}))
-    text = shown(table)
+    text = shown(Rows(reward_rows(ValidationReport(**{**found, "advice": {}}))))
     assert "1 of 1 checks passed, 2 not measured" in text
     assert "2 had nothing to measure, which the recipe waives: no pairs" in text
     assert "pair_accuracy" not in text

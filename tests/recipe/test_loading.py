@@ -225,7 +225,7 @@ def test_an_override_opens_a_section_that_is_auto(tmp_path: Path) -> None:
     ],
 )
 def test_a_fault_inside_a_source_is_named_by_the_key_that_the_user_wrote(tmp_path: Path, override: str, key: str) -> None:
-    assert f"  {key}: " in refusal(tmp_path, "", override)
+    assert f"  --set {key}: " in refusal(tmp_path, "", override)
 
 
 def test_an_override_of_an_unknown_key_is_refused(tmp_path: Path) -> None:
@@ -333,3 +333,26 @@ def test_a_credential_in_a_recipe_or_an_override_is_refused_and_not_repeated(tmp
     with pytest.raises(RecipeError, match=r"policy\.model contains a credential") as refused:
         load(tmp_path, "", f"policy.model={text}")
     assert text not in str(refused.value)
+
+
+def test_an_error_of_set_names_it_and_one_of_the_file_the_file(tmp_path: Path) -> None:
+    heading, line = refusal(tmp_path, "", "train.foo=1").splitlines()
+    assert heading == f"--set is not valid for {tmp_path / 'recipe.yaml'}:"
+    assert line.startswith("  --set train.foo: unknown key (given: 1). ")
+    heading, *lines = refusal(tmp_path, "typo: 2\n", "train.foo=1", "train.steps=7").splitlines()
+    assert heading == f"{tmp_path / 'recipe.yaml'} is not a valid recipe:"
+    assert sorted(line.split(":")[0] for line in lines) == ["  --set train.foo", "  typo"]
+
+
+def test_an_error_of_yaml_names_the_file_and_the_line(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "train: {steps: 3\n")
+    assert f'in "{tmp_path / "recipe.yaml"}", line ' in said
+    assert "<unicode string>" not in said
+
+
+def test_nobody_is_pointed_to_a_file_that_only_a_clone_has(tmp_path: Path) -> None:
+    without_source = refusal(tmp_path, "", "data.source={kind: jsonl}")
+    (tmp_path / "list.yaml").write_text("[]", encoding="utf-8")
+    with pytest.raises(RecipeError, match="`ratchet init` writes a recipe to start from"):
+        load_recipe(tmp_path / "list.yaml")
+    assert "as in the recipe that `ratchet init` writes" in without_source

@@ -78,9 +78,17 @@ def test_without_a_measured_candidate_there_is_no_line() -> None:
 
 def test_the_table_has_every_run_newest_first_with_its_report() -> None:
     page = render([Model("quickstart", [PROMOTED, REFUSED, entry(3, 0.5, report=None)], [], "")], WHEN, cut=False)
-    assert re.findall(r'<td data-label="version">(\d)</td>', page) == ["3", "2", "1"]
+    assert re.findall(r"<td data-label=\"candidate's version\">(\d)</td>", page) == ["3", "2", "1"]
     assert re.findall(r'href="([^"]*)"', page) == ["r2.html", "r1.html"]
     assert "refused (2)" in page
+
+
+def test_a_stranger_learns_which_figure_is_of_which_examples_and_what_a_use_is() -> None:
+    page = render([Model("quickstart", [PROMOTED, REFUSED], [Reign(0, "1", "gate", 0.5, 0.4)], "")], WHEN, cut=False)
+    read = re.sub(r"<[^>]*>", "", page)
+    assert "the champion's score on its sealed fold, which training never saw" in read.replace("&#39;", "'")
+    assert "one use of a sealed fold" in read
+    assert all(heading.strip() for heading in re.findall(r"<th[^>]*>([^<]*)</th>", page))
 
 
 def test_nothing_untrusted_is_markup() -> None:

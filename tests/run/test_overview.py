@@ -30,7 +30,7 @@ def test_a_run_in_progress_has_its_stage_and_the_time_left(run: Run) -> None:
     (one,) = overview(run.project.home, run.ledger, None).running
     assert one.progress is not None
     assert (one.model, one.progress.stage, one.progress.done) == (run.recipe.name, "train", 12)
-    later = replace(one, progress=replace(one.progress, since=100.0, at=160.0, first=0))
+    later = replace(one, progress=replace(one.progress, since=100.0, at=160.0, first=0, resumed=None))
     said = "\n".join(lines_of(replace(EMPTY, running=[later])))
     assert "stage 5 of 7: RL training, 50% after 1 min 00 s, about 1 min 00 s left  (reward 0.8)" in said
 
@@ -44,6 +44,16 @@ def test_a_finished_run_is_told_in_a_sentence(run: Run) -> None:
     assert [row["status"] for row in found.as_json()["runs"]] == ["refused"]
     assert "    Version 4 was not shown to be better.  (on the development split 0.500)" in lines_of(found)
     assert f"All runs: {run.project.home.reports / 'index.html'}" in lines_of(found)
+
+
+def test_a_report_is_where_the_project_is_now(run: Run, tmp_path: Path) -> None:
+    run_id = run.open()
+    before, home = run.project.home, replace(run.project.home, state=tmp_path / "moved")
+    run.close(RunResult(Status.FINISHED, report=str(before.reports / f"{run_id}.html")))
+    assert overview(home, run.ledger, None).runs[0]["report"] is None
+    home.reports.mkdir(parents=True)
+    (home.reports / f"{run_id}.html").write_text("a report")
+    assert overview(home, run.ledger, None).runs[0]["report"] == str(home.reports / f"{run_id}.html")
 
 
 def test_a_run_of_another_machine_has_no_progress_here() -> None:

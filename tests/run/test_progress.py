@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ratchet.components.home import Home
-from ratchet.components.run.progress import Pace, ProgressFile, path_of, progress_of
+from ratchet.components.run.progress import Pace, Progress, ProgressFile, path_of, progress_of
 
 
 def test_it_is_written_once_per_second_and_at_each_new_stage(tmp_path: Path) -> None:
@@ -48,6 +48,23 @@ def test_the_steps_of_an_earlier_process_count_neither_as_work_nor_as_time(tmp_p
     assert (found := progress_of(home, "id")) is not None
     assert found.seconds_left is not None
     assert round(found.seconds_left) == 970
+
+
+def test_a_replay_that_something_holds_up_still_counts_as_no_work() -> None:
+    now = [100.0]
+    pace = Pace(lambda: now[0])
+
+    def noted(seconds: float, done: int) -> Progress:
+        now[0] += seconds
+        return pace.note("warmup", done, 400, "")
+
+    noted(0.0, 0)
+    noted(2.0, 1)  # a checkpoint is loaded, a line is drawn
+    for step in range(2, 300):
+        noted(0.05 if step == 150 else 0.001, step)
+    found = [noted(10.0, step) for step in (300, 301)]
+    assert [one.seconds_left for one in found] == [10.0 * 100, 10.0 * 99]
+    assert found[-1].since == 100.0
 
 
 def test_the_next_part_of_a_stage_has_a_pace_of_its_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 from ratchet.components.records import Arm, ItemResult
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.sealed import SealedStage, sealed_evaluation
-from tests.stages.by_hand import context_of, data_stage, key_of_look, policy_stage, problem, saved_policy
+from tests.stages.by_hand import context_of, data_stage, key_of_look, policy_stage, problem, saved_policy, watching
 
 FOLD = [problem(n)["id"] for n in range(3)]
 ASKED: dict[str, Any] = {"fold": "sealed_0", "items": FOLD[:2], "greedy": [], "guard": False}
@@ -64,7 +64,9 @@ class Fold:
 
     def score(self, home: str, *overrides: str, **changes: Any) -> SealedStage:
         context = context_of(self.place / home, "policy.max_new_tokens=4", *overrides)
-        return sealed_evaluation(context, self.data, self.models, **(ASKED | changes))
+        stage = sealed_evaluation(context, self.data, self.models, **(ASKED | changes))
+        self.told = watching(context).steps
+        return stage
 
 
 @pytest.fixture
@@ -82,6 +84,7 @@ def ids(results: list[ItemResult]) -> list[str]:
 
 def test_only_the_items_that_are_asked_for_are_answered(fold: Fold) -> None:
     stage = fold.score("a")
+    assert fold.told == [("gate", n, 2) for n in range(3)]  # people are told of the gate, not of another evaluation
     assert names(stage) == {"challenger_sampled.jsonl", "incumbent_sampled.jsonl"}
     assert {name: ids(results) for name, results in stage.results().items()} == {
         "challenger_sampled": FOLD[:2],

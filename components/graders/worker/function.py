@@ -13,6 +13,7 @@ from ratchet.components.errors import RatchetError, RecipeError, RewardError
 from ratchet.components.graders.faults import FaultError, kind_of
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.response import sample_of
+from ratchet.components.graders.worker.printed import Printed
 from ratchet.components.graders.worker.process import Process
 from ratchet.components.recipe import Limits
 from ratchet.components.text import visible
@@ -51,6 +52,8 @@ class Worker:
         self._process: Process | None = None
         self._hello: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._printed = Printed(target)
+        weakref.finalize(self, self._printed.end)  # also at exit
 
     def start(self) -> Mapping[str, Any]:
         """Load the function, if it is not loaded; what the adapter says of it.
@@ -111,7 +114,7 @@ class Worker:
     def _started(self) -> Process:
         if self._process is not None:
             return self._process
-        process = Process(self._root, self.limits.model_dump(mode="json"), self._environment)
+        process = Process(self._root, self.limits.model_dump(mode="json"), self._environment, self._printed.show)
         weakref.finalize(self, process.end)  # also at exit
         try:
             hello = process.ask(_line(self._settings), SECONDS_TO_LOAD)
@@ -140,6 +143,7 @@ class Worker:
             if self._process is not None:
                 self._process.end()
                 self._process = None
+            self._printed.end()
 
 
 def _line(value: object) -> bytes:

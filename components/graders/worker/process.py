@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 from ratchet.components.graders.faults import FaultError
 from ratchet.components.graders.worker import keeper
 from ratchet.components.graders.worker.environment import user_environment
-from ratchet.components.text import visible
 
 LONGEST_REPLY = 64 * 2**20  # bytes
 SECONDS_TO_END = 15.0  # beyond what the keeper takes to end everything
@@ -31,10 +30,11 @@ class Process:
         root: the project's root, the process's working directory.
         limits: as JSON.
         environment: names of the variables to pass besides the needed ones.
+        show: gets what was printed during a call.
     """
 
-    def __init__(self, root: str, limits: Mapping[str, Any], environment: Sequence[str]) -> None:
-        self.limits = limits
+    def __init__(self, root: str, limits: Mapping[str, Any], environment: Sequence[str], show: Callable[[bytes], None]) -> None:
+        self.limits, self._show = limits, show
         self._channel, theirs = socket.socketpair()
         control, self._control = os.pipe()
         self._status, status = os.pipe()
@@ -66,7 +66,7 @@ class Process:
             os.write(self._control, keeper.READY)
 
     def ask(self, request: bytes, seconds: float) -> dict[str, Any]:
-        """Send a line, and wait for the line that answers it. What the function prints meanwhile is shown on stderr.
+        """Send a line, and wait for the line that answers it. What the function prints meanwhile is shown.
 
         Raises:
             FaultError: if none came; the process is then ended.
@@ -78,8 +78,7 @@ class Process:
             self.end()
             raise
         finally:
-            if printed:
-                print(visible(printed.decode(errors="replace")).rstrip("\n"), file=sys.stderr)
+            self._show(bytes(printed))
 
     def _exchange(self, request: bytearray, seconds: float, printed: bytearray) -> bytes:
         received, deadline = bytearray(), time.monotonic() + seconds

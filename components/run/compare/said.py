@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ratchet.components.run.compare.compare import Comparison
     from ratchet.components.run.compare.figures import Compared
 
+LARGE = 999.5  # which three digits would show as 1e+03
+
 
 def verdict(found: "Comparison") -> str:
     """Which side is better by how much, at what cost; or that no difference was seen, and how small a one could have been."""
@@ -79,6 +81,8 @@ def shown(figure: Interval | None, sign: bool = False) -> str:
 
 def _number(value: float, sign: bool) -> str:
     """Three digits; thousands whole."""
+    if abs(value) >= LARGE:
+        return f"{value:+,.0f}" if sign else f"{value:,.0f}"
     if sign and value:
         return f"{value:+.3g}" if abs(value) >= 0.001 else f"{value:+.4f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) >= 10 else f"{value:.3f}"
+    return f"{value:.3g}" if abs(value) >= 10 else f"{value:.3f}"

@@ -1,12 +1,12 @@
 """How ``ratchet check`` looks to a person, on stderr."""
 
 from rich.markup import escape
-from rich.table import Table
 
 from ratchet.components.run.check import Checked, Part, State
 from ratchet.components.text import visible
 from ratchet.flows.cli.views.console import console
 from ratchet.flows.cli.views.reward import text
+from ratchet.flows.cli.views.terminal import Rows
 
 MARKS = {State.OK: "[green]✓[/]", State.WARNING: "[yellow]![/]", State.FAILURE: "[red]✗[/]"}
 LINES = 8  # of one finding
@@ -16,18 +16,15 @@ PROMPT = 400  # characters of a prompt
 
 def show_checked(found: Checked) -> None:
     """One line per finding, the prompts below theirs, and what to do next."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    rows: list[tuple[str, str, str]] = []
     for line, before in zip(found.lines, [None, *found.lines], strict=False):
         part = "" if before is not None and before.part is line.part else line.part
-        table.add_row(MARKS[line.state], part, shortened(line.text))
+        rows.append((MARKS[line.state], part, shortened(line.text)))
         if line.part is Part.PROMPTS and line.state is State.OK:
             for prompt in found.prompts:
-                table.add_row("", f"[dim]{text(prompt.row[:6])}[/]", f"[dim]{cut(prompt.text, PROMPT)}[/]")
-    console.print(table, highlight=False)
-    console.print(conclusion(found), highlight=False)
+                rows.append(("", f"[dim]{text(prompt.row[:6])}[/]", f"[dim]{cut(prompt.text, PROMPT)}[/]"))
+    console.print(Rows(rows))
+    console.print(conclusion(found))
 
 
 def conclusion(found: Checked) -> str:

@@ -1,21 +1,17 @@
 """The table of ``ratchet compare A B``."""
 
-import sys
-
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ratchet.components.run.compare.compare import Comparison
 from ratchet.components.run.compare.said import apart, counted, shown, verdict
 from ratchet.components.text import visible
-
-WIDTH = 140  # of a log
+from ratchet.flows.cli.views.terminal import make_console
 
 
 def print_comparison(found: Comparison, report: str) -> None:
     """The verdict, a row per figure, and what to know of them."""
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
+    console = make_console()
     console.print(f"[bold]{escape(visible(verdict(found)))}[/]\n")
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("", overflow="fold")

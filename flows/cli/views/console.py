@@ -2,9 +2,7 @@
 
 from collections import Counter
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ratchet.components.ledger.clock import uptime
 from ratchet.components.report.run import dev_rows
@@ -18,15 +16,16 @@ from ratchet.components.run.told import told_of
 from ratchet.components.stages.results import ValidationReport
 from ratchet.components.text import redacted, visible
 from ratchet.flows.cli.views import progress
+from ratchet.flows.cli.views.terminal import Rows, make_console, prose
 from ratchet.flows.cli.views.words import duration
 
 COLOURS = {"good": "green", "neutral": "cyan", "bad": "yellow"}
-console = Console(stderr=True, emoji=False)  # texts of users have colons
+console = make_console(stderr=True)
 
 
 def say(text: str) -> None:
     """A redacted line on the display, not interpreted as markup."""
-    console.print(redacted(text), highlight=False, markup=False)
+    console.print(prose(escape(redacted(text))))
 
 
 class Display(progress.Display):
@@ -39,54 +38,51 @@ class Display(progress.Display):
 def print_result(result: RunResult, run: Run) -> None:
     """The summary at the end of a run: what happened in sentences, and then its figures."""
     made, validation, told = run.made, validation_of(run), told_of(run, result)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("dataset", str(result.dataset or "not made"))
-    table.add_row("base model", escape(visible(base_of(run))))
+    rows = [("dataset", str(result.dataset or "not made")), ("base model", escape(visible(base_of(run))))]
     if validation is not None:
-        add_reward(table, validation)
+        rows += reward_rows(validation)
     for row in dev_rows(made.dev.summary)[:2] if made.dev is not None else []:
-        table.add_row(f"dev, {row['label']}", f"{row['before']} -> {row['after']}")
+        rows.append((f"dev, {row['label']}", f"{row['before']} -> {row['after']}"))
     if validation is not None and validation.mutation_score is not None:
-        table.add_row("mutation score", f"{validation.mutation_score:.3f} of planted wrong answers were caught by the gold")
+        rows.append(("mutation score", f"{validation.mutation_score:.3f} of planted wrong answers were caught by the gold"))
     if result.status is not Status.PROMOTED:  # of which the sentences say everything
         for number, reason in enumerate(result.reasons):
-            table.add_row("" if number else "why", escape(visible(reason)))
+            rows.append(("" if number else "why", escape(visible(reason))))
     kept = unregistered(made) if result.status is not Status.PROMOTED else []
     for one in kept:
-        table.add_row("kept", f"{one.policy[:12]} ({described(one)})")
+        rows.append(("kept", f"{one.policy[:12]} ({described(one)})"))
     if kept:
-        table.add_row("", "ratchet promote --checkpoint DIGEST --override --reason TEXT   (without the gate)")
+        rows.append(("", "ratchet promote --checkpoint DIGEST --override --reason TEXT   (without the gate)"))
     if result.version:
-        table.add_row("model version", f"{result.version} (champion before: {result.previous or 'none'})")
-    table.add_row("time", duration(uptime() - run.started))
+        rows.append(("model version", f"{result.version} (champion before: {result.previous or 'none'})"))
+    rows.append(("time", duration(uptime() - run.started)))
     if result.report:
-        table.add_row("report", escape(visible(result.report)))
-        table.add_row("all runs", escape(visible(str(run.project.home.reports / INDEX))))
-        table.add_row("", "ratchet ui   (MLflow and Prefect in the browser)")
+        rows.append(("report", escape(visible(result.report))))
+        rows.append(("all runs", escape(visible(str(run.project.home.reports / INDEX)))))
+        rows.append(("", "ratchet ui   (MLflow and Prefect in the browser)"))
     if told.next:
-        table.add_row("next", escape(visible(told.next)))
+        rows.append(("next", escape(visible(told.next))))
     console.print()
-    console.print(f"[bold {COLOURS[result.status.tone]}]{escape(visible(told.sentence))}[/]", highlight=False)
+    console.print(prose(f"[bold {COLOURS[result.status.tone]}]{escape(visible(told.sentence))}[/]"))
     for said in filter(None, (told.effect, told.verdict)):
-        console.print(escape(visible(said)), highlight=False)
+        console.print(prose(escape(visible(said))))
     console.print()
-    console.print(table)
+    console.print(Rows(rows))
 
 
-def add_reward(table: Table, report: ValidationReport) -> None:
+def reward_rows(report: ValidationReport) -> list[tuple[str, str]]:
     """How many checks passed and how many were not measured, and what the failed ones found."""
-    table.add_row(*said_of(report))
+    rows = [said_of(report)]
     nothing = Counter(check["waived"] for check in report.checks if check["waived"] is not None and check["value"] is None)
     for reason, checks in nothing.items():
-        table.add_row("", escape(visible(f"{checks} had nothing to measure, which the recipe waives: {reason}")))
+        rows.append(("", escape(visible(f"{checks} had nothing to measure, which the recipe waives: {reason}"))))
     for check in report.checks:
         if check["passed"] is False and not (check["waived"] is not None and check["value"] is None):
             found = f"{check['name']} {_number(check['value'])} against {check['threshold']:g}"
             seen, waived = f" ({check['detail']})" if check["detail"] else "", check["waived"]
             note = f"FAILED{seen}. {check['advice']}" if waived is None else f"failed, waived: {waived}"
-            table.add_row("", escape(visible(f"{found} {note}")))
+            rows.append(("", escape(visible(f"{found} {note}"))))
+    return rows
 
 
 def said_of(report: ValidationReport) -> tuple[str, str]:

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from ratchet.flows.cli.views.terminal import make_console
 
 if TYPE_CHECKING:
     from ratchet.components.run.retention import Item
@@ -21,4 +22,4 @@ def print_items(items: "list[Item]") -> None:
         day = datetime.fromtimestamp(item.used, UTC).date().isoformat()
         table.add_row(item.kind, escape(item.name), day, f"{item.size / 1e6:.1f}")
     if items:
-        Console().print(table, highlight=False)
+        make_console().print(table)

@@ -8,15 +8,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from ratchet.components.text import visible
+from ratchet.flows.cli.views.terminal import make_console
 
 CUT = 60  # characters of a prompt
 
 
 def print_difference(found: Mapping[str, Any], listed: int) -> None:
     """Tables on stdout: added, removed and changed rows, and how distributions changed."""
-    out = Console(highlight=False, soft_wrap=False)
-    out.print(f"old  {found['old']['version']}  ({escape(visible(found['old']['name']))})", soft_wrap=True)
-    out.print(f"new  {found['new']['version']}  ({escape(visible(found['new']['name']))})\n", soft_wrap=True)
+    out = make_console()
+    out.print(f"old  {found['old']['version']}  ({escape(visible(found['old']['name']))})")
+    out.print(f"new  {found['new']['version']}  ({escape(visible(found['new']['name']))})\n")
     if found["old"]["version"] == found["new"]["version"]:
         out.print("the same version")
         return
@@ -75,7 +76,7 @@ def _rows(out: Console, rows: Sequence[Mapping[str, Any]], listed: int) -> None:
             place = row["after"] or row["before"]
             moved = f"  [{', '.join(row['columns'])}]" if row["columns"] else ""
             place = f"{row['before']} -> {row['after']}" if "table" in row["columns"] else place
-            out.print(escape(f"  {row['id']}  {place:<13} {_cut(row['prompt'], CUT)}{moved}"), soft_wrap=True)
+            out.print(escape(f"  {row['id']}  {place:<13} {_cut(row['prompt'], CUT)}{moved}"))
 
 
 def _cut(text: str, limit: int) -> str:

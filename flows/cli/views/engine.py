@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from ratchet.flows.cli.views.reward import show, text
+from ratchet.flows.cli.views.terminal import Rows
 
 if TYPE_CHECKING:
     from ratchet.components.policy.engines.vllm.contract import Check
@@ -13,10 +12,5 @@ if TYPE_CHECKING:
 
 def show_checks(checks: "Sequence[Check]") -> None:
     """One row per check: ok, or what is wrong and the remedy."""
-    table = Table(box=None, padding=(0, 1), show_header=False)
-    for options in ({"justify": "right"}, {}, {}, {"overflow": "fold"}):
-        table.add_column(**options)  # type: ignore[arg-type]
-    for check in checks:
-        state = "[green]ok[/]" if check.ok else "[bold red]failed[/]"
-        table.add_row(str(check.number), state, check.name, text(check.figure))
-    show(table)
+    states = {True: "[green]ok[/]", False: "[bold red]failed[/]"}
+    show(Rows([(f"{check.number:>2}", states[check.ok], check.name, text(check.figure)) for check in checks]))

@@ -1,10 +1,10 @@
 """The table of ``ratchet train --estimate``."""
 
-from rich.console import Console
 from rich.table import Table
 
 from ratchet.components.training.estimate import MemoryPlan
 from ratchet.components.training.memory import GIB
+from ratchet.flows.cli.views.terminal import make_console
 
 PHASES = {
     "held": "all the time",
@@ -27,7 +27,7 @@ def print_plan(plan: MemoryPlan) -> None:
             table.add_row("" if number else words, part.name, f"{part.bytes / GIB:.3f}")
     table.add_section()
     table.add_row("at most", "permanent, plus the largest phase", f"{plan.estimate.peak / GIB:.3f}")
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     console.print(table)
     kind = "CPU" if plan.place.kind == "cpu" else "GPU"
     verdict = "fits" if plan.fits else "does not fit"

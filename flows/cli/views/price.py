@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from ratchet.components.training.estimate import Place
 from ratchet.components.training.memory import GIB
 from ratchet.components.training.price import Price
+from ratchet.flows.cli.views.terminal import make_console
 
 COLUMNS = ("GiB", "times", "TFLOP to learn", "times", "whole step, times")
 
@@ -22,7 +22,7 @@ def print_prices(found: Sequence[Sequence[Price]], place: Place) -> None:
         table.add_row(f"{sizes[0].size} ({sizes[0].parameters / 1e6:,.1f} M)")
         for price in sizes:
             table.add_row(f"  {price.algorithm}", *_figures(price, sizes[0]))
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     console.print(table)
     kind = "CPU" if place.kind == "cpu" else "GPU"
     console.print(f"* more than the {place.budget / GIB:.1f} GiB that may be used of a {kind} with {place.memory / GIB:.1f}")

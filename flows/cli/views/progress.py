@@ -89,12 +89,12 @@ def line_of(progress: Progress, now: float) -> str:
     """
     number = f"stage {progress.number} of {progress.stages}: " if progress.number else ""
     said = [f"{number}{title_of(progress.stage)}"]
-    if progress.total > 1:
+    if progress.total > 1 and progress.done:
         said.append(f"{progress.done / progress.total:.0%}")
     left = progress.seconds_left
     if left is not None and progress.done < progress.total:
         said.append(f"about {duration(max(1.0, left - (now - progress.at)))} left")
-    else:
+    elif now - progress.since >= 1.0:
         said.append(f"since {duration(now - progress.since)}")
     if progress.total > 1:
         said.append(f"{progress.done:,} of {progress.total:,}")

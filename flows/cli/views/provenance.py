@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.tree import Tree
 
 from ratchet.components.text import visible
+from ratchet.flows.cli.views.terminal import Rows, make_console
 
 if TYPE_CHECKING:
     from ratchet.components.provenance.ancestry import Ancestor
@@ -21,7 +20,7 @@ COLOURS = {"ok": "green", "differs": "bold red", "not reachable": "yellow"}
 
 def print_ancestry(model: str, versions: "list[Ancestor]") -> None:
     """A tree, as wide as its digests need."""
-    console = Console()
+    console = make_console()
     console.width = max(console.width, WIDTH)
     console.print(tree_of(model, versions), highlight=False)
 
@@ -84,12 +83,8 @@ def beginning(record: "Lineage") -> str:
 
 def print_checks(rows: list[dict[str, str]]) -> None:
     """One line per recorded hash."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("item", "state", "detail"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(row["item"], f"[{COLOURS[row['state']]}]{row['state']}[/]", escape(row["detail"]))
-    Console().print(table, highlight=False)
+    found = [(row["item"], f"[{COLOURS[row['state']]}]{row['state']}[/]", escape(row["detail"])) for row in rows]
+    make_console().print(Rows([("[bold]item[/]", "[bold]state[/]", "[bold]detail[/]"), *found]))
 
 
 def print_comparison(found: dict[str, Any]) -> None:
@@ -97,42 +92,40 @@ def print_comparison(found: dict[str, Any]) -> None:
     same = "the same class of machine and libraries" if found["same_class"] else "another class of machine, or other libraries"
     if found["engine"]:
         same = f"figures alone: {found['engine']} drew the completions, and equal bits are not promised"
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("match", f"[{'red' if found['match'] == 'differs' else 'green'}]{found['match']}[/], on {same}")
-    table.add_row("weights", f"recorded {found['weights']['recorded']}")
-    table.add_row("", f"made     {found['weights']['made']}")
+    rows = [
+        ("match", f"[{'red' if found['match'] == 'differs' else 'green'}]{found['match']}[/], on {same}"),
+        ("weights", f"recorded {found['weights']['recorded']}"),
+        ("", f"made     {found['weights']['made']}"),
+    ]
     if found["policy"]["recorded"] is not None:
-        table.add_row("policy", f"recorded {found['policy']['recorded']}")
-        table.add_row("", f"made     {found['policy']['made']}")
+        rows.append(("policy", f"recorded {found['policy']['recorded']}"))
+        rows.append(("", f"made     {found['policy']['made']}"))
     for stage in found["stages"]:
-        table.add_row(f"stage {stage['name']}", "equal" if stage["equal"] else f"differs: {', '.join(stage['files'][:5])}")
+        rows.append((f"stage {stage['name']}", "equal" if stage["equal"] else f"differs: {', '.join(stage['files'][:5])}"))
     if found["first_difference"]:
-        table.add_row("first difference", f"stage {found['first_difference']['name']}")
+        rows.append(("first difference", f"stage {found['first_difference']['name']}"))
     if not found["same_class"]:
         for name, value in found["metrics"].items():
-            table.add_row(name, "not known" if value is None else f"{value:+.3f} (tolerance {found['tolerance']:g})")
-    table.add_row("took", f"{found['seconds']} s")
-    Console().print(table, highlight=False)
+            rows.append((name, "not known" if value is None else f"{value:+.3f} (tolerance {found['tolerance']:g})"))
+    rows.append(("took", f"{found['seconds']} s"))
+    make_console().print(Rows(rows))
 
 
 def print_findings(findings: "Sequence[Finding]") -> None:
     """A line each; the remedy of what is not in order stands below it."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows: list[tuple[str, str, str]] = []
     for one in findings:
-        table.add_row("[green]ok[/]" if one.ok else "[red]problem[/]", escape(one.name), escape(visible(one.said)))
+        rows.append(("[green]ok[/]" if one.ok else "[red]problem[/]", escape(one.name), escape(visible(one.said))))
         if not one.ok:
-            table.add_row("", "", f"[yellow]{escape(visible(one.remedy))}[/]")
-    Console().print(table, highlight=False)
-    Console().print()
+            rows.append(("", "", f"[yellow]{escape(visible(one.remedy))}[/]"))
+    make_console().print(Rows(rows), "")
 
 
 def print_environment(machine: dict[str, Any], libraries: dict[str, str], lock: dict[str, Any]) -> None:
     """This machine and its libraries, each with the lock's version if that differs."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in machine.items():
-        table.add_row(name, escape(str("none" if value is None else value)))
+    rows = [(name, escape(str("none" if value is None else value))) for name, value in machine.items()]
     for name, version in libraries.items():
         note = f"  [yellow]constraints.txt has {escape(lock['off_lock'][name])}[/]" if name in lock["off_lock"] else ""
-        table.add_row(name, f"{escape(version)}{note}")
-    table.add_row("constraints.txt", lock["sha256"] or "not in this directory")
-    Console().print(table, highlight=False)
+        rows.append((name, f"{escape(version)}{note}"))
+    rows.append(("constraints.txt", lock["sha256"] or "not in this directory"))
+    make_console().print(Rows(rows))

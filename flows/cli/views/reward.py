@@ -1,4 +1,4 @@
-"""Reward reports and advice as tables, on stderr."""
+"""Reward reports, advice and scores, on stderr."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ratchet.components.text import visible
 from ratchet.flows.cli.views.console import console
+from ratchet.flows.cli.views.terminal import Rows, prose
 
 if TYPE_CHECKING:
     from ratchet.components.graders.protocol import Grade
@@ -30,27 +31,27 @@ def text(value: str) -> str:
 STATES = {"passed": "[green]passed[/]", "failed": "[red]FAILED[/]", "waived": "[yellow]waived[/]"}
 
 
-def check_table(report: Mapping[str, Any]) -> Table:
-    """One row per check: figure, interval, threshold, outcome, and the remedy if it failed."""
+def check_rows(report: Mapping[str, Any]) -> list[RenderableType]:
+    """A line per check: figure, interval, threshold, outcome; below it what was found, and the remedy if it failed."""
     state = "passed" if report["passed"] else "refused"
     title = f"{'' if report['kind'] == 'gold' else 'reward '}{report['kind']}: {state}, {report['counts']}"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
-    for name, justify in (("check", "left"), ("figure", "right"), ("interval", "right"), ("threshold", "right")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("")
-    table.add_column("", overflow="fold")
-    for check in report["checks"]:
-        note = text(check["detail"])
-        if check["state"] == "failed":
-            note += f"\n[bold]{text(check['advice'])}[/]"
-        elif check["state"] == "waived":
-            note += f"\nwaived: {text(check['waived'])}"
-        interval = "" if check["low"] is None else f"{check['low']:.3f} to {check['high']:.3f}"
-        figure = "" if check["value"] is None else f"{check['value']:.3g}"
-        table.add_row(
-            check["name"], figure, interval, f"{check['threshold']:g}", STATES.get(check["state"], check["state"]), note
-        )
-    return table
+    width = max((len(check["name"]) for check in report["checks"]), default=0)
+    heading = f"{'check':<{width}} {'figure':>8} {'interval':>16} {'threshold':>10}"
+    lines = [line for check in report["checks"] for line in _check_lines(check, width)]
+    return [f"[italic]{text(title)}[/]", f"[bold]{heading}[/]", *lines]
+
+
+def _check_lines(check: Mapping[str, Any], width: int) -> list[RenderableType]:
+    interval = "" if check["low"] is None else f"{check['low']:.3f} to {check['high']:.3f}"
+    figure = "" if check["value"] is None else f"{check['value']:.3g}"
+    state = STATES.get(check["state"], check["state"])
+    advice = {"failed": f"[bold]{text(check['advice'])}[/]", "waived": f"waived: {text(check['waived'] or '')}"}
+    notes = [text(check["detail"])] if check["detail"] else []
+    notes += [advice[check["state"]]] if check["state"] in advice else []
+    return [
+        f"{check['name']:<{width}} {figure:>8} {interval:>16} {check['threshold']:>10g}  {state}",
+        *([Rows([("  ", note) for note in notes])] if notes else []),
+    ]
 
 
 def advice_table(advice: Mapping[str, Any]) -> list[RenderableType]:
@@ -74,8 +75,8 @@ def advice_table(advice: Mapping[str, Any]) -> list[RenderableType]:
             f"{size['spread_error']:.0%}",
             style=chosen,
         )
-    reasons = [f"because {text(reason)}" for reason in advice["reasons"]]
-    return [table, *reasons, *(f"[dim]assuming that {text(assumption)}[/]" for assumption in advice["assumptions"])]
+    reasons = [prose(f"because {text(reason)}") for reason in advice["reasons"]]
+    return [table, *reasons, *(prose(f"[dim]assuming that {text(assumption)}[/]") for assumption in advice["assumptions"])]
 
 
 def score_table(rows: Sequence[Mapping[str, Any]], scores: "Sequence[Grade]") -> Table:

@@ -1,4 +1,4 @@
-"""How ``ratchet try`` looks to a person, on stderr: a table that fits 80 columns."""
+"""How ``ratchet try`` looks to a person, on stderr: a table that fits 80 columns, and is no wider in a pipe."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,21 +10,23 @@ from ratchet.components.run.samples import Sample, Tried
 from ratchet.flows.cli.views.check import cut
 from ratchet.flows.cli.views.console import console
 from ratchet.flows.cli.views.reward import text
+from ratchet.flows.cli.views.terminal import prose
 
 PROMPT, COMPLETION, REFERENCE, REASON = 160, 400, 120, 160  # characters
 PARTS = 6
+WIDEST = 160  # columns of the table, which are texts to read beside one another
 
 
 def show_samples(tried: Tried) -> None:
     """Which policy, one row per sample, the notes, and how often the gold said right."""
-    console.print(f"{len(tried.samples)} samples of {text(tried.policy)}, {tried.decoding}", highlight=False)
+    console.print(prose(f"{len(tried.samples)} samples of {text(tried.policy)}, {tried.decoding}"))
     for line in common(tried.samples):
-        console.print(line, highlight=False)
-    console.print(sample_table(tried.samples), highlight=False)
+        console.print(prose(line))
+    console.print(sample_table(tried.samples), width=min(console.width, WIDEST))
     for note in tried.notes:
-        console.print(f"[yellow]![/] {cut(note, COMPLETION)}", highlight=False)
+        console.print(prose(f"[yellow]![/] {cut(note, COMPLETION)}"))
     if counted := tally([one.grades["gold"] for one in tried.samples if "gold" in one.grades]):
-        console.print(counted, highlight=False)
+        console.print(prose(counted))
 
 
 def is_one_prompt(samples: Sequence[Sample]) -> bool:

@@ -1,10 +1,10 @@
 """What ``ratchet train --estimate --workers`` says of ranks."""
 
-from rich.console import Console
 from rich.table import Table
 
 from ratchet.components.training.memory import GIB
 from ratchet.components.training.scaling.plan import Limits, ScalingPlan, engine_advice, limits_of
+from ratchet.flows.cli.views.terminal import make_console
 
 SENT = {
     "rollouts": "rollouts, as tokens",
@@ -17,7 +17,7 @@ SENT = {
 def print_scaling(plan: ScalingPlan) -> None:
     """Mode and memory, seconds by phase, bytes, and where more ranks stop being of use."""
     cluster, subject = plan.cluster, plan.subject
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     gpu = f"{cluster.gpu.name.upper()} with {subject.memory / GIB:.1f} GiB"
     console.print(
         f"\n{count(cluster.workers, 'rank')} on {count(cluster.nodes, 'node')}, each an {gpu}: computed, not measured"

@@ -17,11 +17,12 @@ GOLD = {"dev": "on the development split", "mutation_score": "planted wrong answ
 @contextmanager
 def living() -> Iterator[Callable[[Sequence[str]], None]]:
     """A function that shows lines in place of those before."""
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=Console(emoji=False), auto_refresh=False) as live:
+    from ratchet.flows.cli.views.terminal import make_console
+
+    with Live(console=make_console(), auto_refresh=False) as live:
         yield lambda lines: live.update(Text("\n".join(lines)), refresh=True)
 
 

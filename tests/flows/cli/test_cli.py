@@ -5,7 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from ratchet.components.home import Home
 from ratchet.components.recipe import Schedule
 from ratchet.flows.coming import sole_schedule
 from ratchet.flows.servers import start as servers
+from tests.commands import free_port
 from tests.places import ROOT
 
 
@@ -136,6 +139,14 @@ def test_a_schedule_is_asked_for_under_both_names(project: Path, verb: str) -> N
     assert "pass --cron, --every or --rrule" in done.stderr
 
 
+def test_a_cron_that_gives_no_dates_is_refused_before_a_server_is_started(project: Path) -> None:
+    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    done = ratchet(project, "schedule", "--recipe", recipe, "--cron", "99 * * * *", "--prefect-port", str(free_port()))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: schedule.cron '99 * * * *' gives no dates: ")
+    assert "Prefect runs on port" not in done.stderr
+
+
 def test_faults_a_recipe_is_scheduled_once_per_project(project: Path) -> None:
     home = Home.here()
     rejected = pytest.raises(RatchetError, match="another process schedules a in this project")
@@ -207,6 +218,57 @@ def test_every_verb_has_an_example() -> None:
     commands = [command for verb in group.commands.values() for command in getattr(verb, "commands", {"": verb}).values()]  # type: ignore[attr-defined]
     assert len(commands) >= 14
     assert [command.name for command in commands if "Example: ratchet" not in (command.help or "")] == []
+
+
+def verbs_with_json() -> list[str]:
+    import typer
+
+    from ratchet.flows.cli import app
+
+    def found(command: Any, words: str) -> Iterator[str]:
+        if any("--json" in parameter.opts for parameter in command.params):
+            yield words.strip()
+        for name, below in getattr(command, "commands", {}).items():
+            yield from found(below, f"{words} {name}")
+
+    return list(found(typer.main.get_command(app), ""))
+
+
+def refused(project: Path, *arguments: str) -> dict[str, Any]:
+    """The one JSON value of a command that fails."""
+    done = ratchet(project, *arguments, "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode != 0, found["status"]) == (True, "error")
+    assert found["error"] in done.stderr
+    return dict(found)
+
+
+@pytest.mark.parametrize("verb", verbs_with_json())
+def test_a_wrong_usage_is_json_of_every_verb(project: Path, verb: str) -> None:
+    assert refused(project, *verb.split(), "--nonsense")["error"] == "No such option: --nonsense"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", sorted(set(verbs_with_json()) - {"check", "recipe check", "doctor"}))  # which report it
+def test_an_error_is_json_of_every_verb(project: Path, verb: str) -> None:
+    given = {
+        **dict.fromkeys(("lineage", "verify", "reproduce"), "99"),
+        **dict.fromkeys(("backup", "restore", "data add", "reward score"), "/nowhere/file"),
+        "grader show": "nowhere.py:grade",
+        "grader export": "nowhere.py:grade --to exported",
+        "promote": "99 --override --reason test",
+        "data diff": "0" * 32,
+    }
+    (project / "ratchet.yaml").write_text("no recipe")
+    damaged = project / ".ratchet"
+    damaged.mkdir()
+    (damaged / "ledger.db").write_text("no database")
+    assert refused(project, *verb.split(), *given.get(verb, "").split())["error"]
+
+
+def test_a_version_that_there_is_not_is_json_too(project: Path) -> None:
+    recipe = str(ROOT / "recipes" / "quickstart.yaml")
+    assert "99" in refused(project, "verify", "99", "--recipe", recipe)["error"]
 
 
 def test_power_is_known_without_a_run(project: Path) -> None:

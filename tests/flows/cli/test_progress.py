@@ -102,8 +102,8 @@ def test_a_log_gets_a_line_per_stage_and_then_seldom(
     step(0, "gold", 0, 1)
     for done in range(1001):
         step(1.0, "train", done, 1000)
-    assert lines()[0] == "stage 2 of 7: gold, validated, since 0 s  (note)"
-    assert lines()[1] == "stage 5 of 7: RL training, 0%, since 0 s, 0 of 1,000  (note)"
+    assert lines()[0] == "stage 2 of 7: gold, validated  (note)"
+    assert lines()[1] == "stage 5 of 7: RL training, 0 of 1,000  (note)"
     assert lines()[2] == "stage 5 of 7: RL training, 3%, about 16 min 10 s left, 30 of 1,000  (note)"
     assert 10 < len(lines()) < 30
 

@@ -25,10 +25,10 @@ def work():
     supervision.conclude()
 supervision.begin()
 try:
-    supervision.continue_in_child(json_output=True)
+    supervision.continue_in_child()
     work()
-except SystemExit:
-    supervision.hand_over()
+except SystemExit as end:
+    supervision.end(end)
     raise
 """
 COUNTS_SIGNALS = """
@@ -47,7 +47,7 @@ supervision.conclude(128 + received[0])
 
 def command(body: str) -> list[str]:
     indented = "\n".join(f"    {line}" for line in body.strip().splitlines())
-    return [sys.executable, "-c", PROGRAM.format(body=indented)]
+    return [sys.executable, "-c", PROGRAM.format(body=indented), "--json"]
 
 
 def run(body: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """``ratchet ui``: what it started is stopped whenever it ends, and a shell that evaluates ``--env`` sees a failure."""
 
+import signal
 import subprocess
 from pathlib import Path
 from unittest.mock import Mock
@@ -8,7 +9,7 @@ import pytest
 
 from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
-from ratchet.flows.cli import ui
+from ratchet.flows.cli import supervision, terminated, ui
 from ratchet.flows.servers import start as servers
 
 
@@ -70,3 +71,16 @@ def test_eval_of_env_fails_with_a_token_that_others_can_read(
     with pytest.raises(RatchetError, match="other users can read"):
         ui.print_environment(4200)
     assert evaluated(capsys.readouterr().out) != 0
+
+
+def test_a_signal_ends_it_with_what_became_of_the_servers(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervision, "_role", supervision.Role())
+    monkeypatch.setattr(supervision, "_ending", supervision.Ending())
+    monkeypatch.setattr(ui, "serve_pages", lambda *_, **__: terminated(signal.SIGTERM, None))
+    with pytest.raises(SystemExit) as end:
+        ui.ui(5000, 4200, env=False, browser=False)
+    assert end.value.code == 143
+    said = "terminated; the servers that it had started have ended, and `ratchet ui` starts them again"
+    assert capsys.readouterr().err == f"error: {said}\n"

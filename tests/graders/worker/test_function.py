@@ -166,7 +166,7 @@ def test_what_a_function_prints_is_shown_on_stderr_redacted_and_cut(worker: Make
     ask(worker(function(body)))
     out, errors = capfd.readouterr()
     assert out == ""
-    assert "see https://***@judge\nsub\nxxx" in errors
+    assert "mine:f: see https://***@judge\nmine:f: sub\nmine:f: xxx" in errors
     assert "(cut)" in errors
     assert len(errors) < 2_500
 

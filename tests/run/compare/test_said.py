@@ -81,4 +81,6 @@ def test_figures_are_shown_with_what_is_known() -> None:
     assert shown(Interval(16384.0, 16384.0, 16384.0, 3)) == "16,384"
     assert shown(Interval(0.0, 0.0, 0.0, 3), sign=True) == "0.000"
     assert shown(Interval(20480.0, float("-inf"), float("inf"), 1)) == "20,480"
+    assert shown(Interval(10234.4, -2000.2, 20480.0, 3), sign=True) == "+10,234 (-2,000 to +20,480)"
+    assert [shown(Interval(one, one, one, 3)) for one in (999.4, 999.6)] == ["999", "1,000"]
     assert shown(Interval(0.0123, -0.01, 0.03, 3), sign=True) == "+0.0123 (-0.01 to +0.03)"

@@ -18,7 +18,7 @@ from ratchet.components.policy.engines.engine import Completion, SamplingRequest
 from ratchet.components.policy.engines.vllm.engine import VllmEngine
 from ratchet.components.policy.engines.vllm.messages import Sample, drawing_request
 from ratchet.components.policy.engines.vllm.probe import Update, check_look
-from ratchet.components.policy.engines.vllm.server import KNOWN_BELOW, KNOWN_FROM
+from ratchet.components.policy.engines.vllm.server import KNOWN_BELOW, KNOWN_FROM, never_connected
 from ratchet.components.policy.engines.vllm.weights import refuse_adapter
 from ratchet.components.policy.loading import Policy
 
@@ -58,12 +58,16 @@ class Contract:
     max_new_tokens: int  # of the recipe
 
     def checks(self) -> Iterator[Check]:
-        """All ten, in order, each whatever became of those before it."""
-        for number, (name, check) in enumerate(self._points(), 1):
+        """All ten, in order, each whatever became of those before it; but none after one that finds no server."""
+        points = self._points()
+        for number, (name, check) in enumerate(points, 1):
             try:
                 yield Check(number, name, True, check())
             except (BrokenError, EngineError, ModelError) as error:
-                yield Check(number, name, False, str(error))
+                gone = never_connected(error) and number < len(points)
+                yield Check(number, name, False, f"{error}{f' The checks after it, to {len(points)}, were not made.' * gone}")
+                if gone:
+                    return
 
     def _points(self) -> list[tuple[str, Callable[[], str]]]:
         return [

@@ -194,6 +194,11 @@ class Server:
         raise EngineError(f"{route} answered {status}{f' ({said})' if said else ''}. {remedy}.")
 
 
+def never_connected(error: BaseException) -> bool:
+    """Whether there was no server to call: it would be the same with each other call."""
+    return isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+
+
 def numbers(version: str) -> tuple[int, int]:
     """The first two numbers of a release; (0, 0) if it has none."""
     found = re.match(r"v?(\d+)\.(\d+)", version)
