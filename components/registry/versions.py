@@ -250,6 +250,16 @@ class Versions:
                 return None
             raise
 
+    def aliased(self, alias: str) -> dict[str, str]:
+        """The version that an alias names, by model, of every model that has it."""
+        found, token = {}, None
+        while True:
+            page = self.client.search_registered_models(page_token=token)
+            found.update({model.name: str(model.aliases[alias]) for model in page if alias in model.aliases})
+            token = page.token
+            if not token:
+                return found
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Move an alias, and read it back.
 

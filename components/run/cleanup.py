@@ -19,6 +19,7 @@ from ratchet.components.errors import RatchetError, RegistryError, StoreError
 from ratchet.components.files import MANIFEST, left_behind, read_json, scratch_directory
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.ledger.promotion import disagreement
 from ratchet.components.provenance.ancestry import recorded_lineage
 from ratchet.components.recipe import Retention
 from ratchet.components.report.model_card import without_files
@@ -81,8 +82,11 @@ class Cleanup:
         """Everything that may be deleted, with its size.
 
         Raises:
-            RegistryError: if it cannot determine what a champion needs; nothing may be deleted then.
+            RegistryError: if it cannot determine what a champion needs, as when the ledger was lost; nothing may be
+                deleted then.
         """
+        if said := disagreement(self.ledger, self.tracker, self.model):
+            raise RegistryError(f"{said} Nothing is deleted.")
         stored = self._deletable(self._stored(), self._needed_stages())
         found = [Item(item.kind, item.name, item.used, tree_size(self.home.store / item.name)) for item in stored]
         return [*found, *self._workspaces(), *self._datasets({item.name for item in stored}), *self._versions()]

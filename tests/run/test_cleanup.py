@@ -146,6 +146,14 @@ def test_nothing_goes_where_it_cannot_be_told_what_a_champion_needs(project: Pro
         project.leaves()
 
 
+def test_nothing_goes_where_the_ledger_was_lost(project: Project) -> None:
+    project.stage("train", "a")
+    project.tracker.aliases["champion"] = "1"
+    with pytest.raises(RegistryError, match=r"the ledger has no promotion of it.*Nothing is deleted"):
+        project.clean_up()
+    assert (project.home.store / "train" / ("a" * 32)).exists()
+
+
 def test_rows_of_a_sealed_verdict_stay_until_its_fold_is_retired(project: Project) -> None:
     pair = {"challenger": "c", "incumbent": "i"}
     rows, dev = project.stage("sealed", "a", pair), project.stage("evaluate", "b", pair)
