@@ -22,7 +22,7 @@ from ratchet.components.report.sealed import rule_text, sealed_rows
 from ratchet.components.rewards.checks.planted.kinds import kind_of
 from ratchet.components.run.all_runs import INDEX, time_text
 from ratchet.components.run.changes import champion_before, changes_of, code_text
-from ratchet.components.run.checkpoints import described, unregistered
+from ratchet.components.run.checkpoints import described, offers_any, start_gold, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.run.told import START, effect_of, told_of
@@ -92,7 +92,8 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
         "groups": groups_of(run, data, dev) if dev else [],
         "stages": [{**stage, "title": STAGES.get(stage["name"], stage["name"])} for stage in run.stages_as_json()],
         "spent": [*spent(candidate.points), *launch_text(candidate)] if candidate is not None else [],
-        "kept": [{"policy": kept.policy, "what": described(kept)} for kept in unregistered(run.made)],
+        "kept": [{"policy": kept.policy, "what": described(kept, start_gold(run.made))} for kept in unregistered(run.made)],
+        "offered": offers_any(run.made),
         "facts": facts_of(run),
         "recipe": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     }
