@@ -113,7 +113,7 @@ class Run:
         self.run_id: str | None = None  # of the parent run in MLflow, once it is known
         self._confirm = confirm
         self.file = ProgressFile(path_of(project.home, claim.run))
-        self.watchdog = Watchdog(project.recipe.limits.phase_hours, project.home.state / "stalls" / f"{claim.run}.txt")
+        self.watchdog = Watchdog(project.recipe.limits.phase_hours, project.home.stalls / f"{claim.run}.txt")
 
     @property
     def identity(self) -> str:
