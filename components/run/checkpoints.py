@@ -42,12 +42,12 @@ class Checkpoint:
 
 
 def described(kept: Kept, start: float | None = None) -> str:
-    """Its step and its gold.
+    """Its step and its gold, as training measured it; the comparison with the incumbent draws other samples.
 
     Args:
         start: gold of the policy that training started from, if it is known and to be compared with.
     """
-    gold = f", dev gold {kept.figures[GOLD]:.3f}" if GOLD in kept.figures else ""
+    gold = f", gold {kept.figures[GOLD]:.3f} on dev, sampled, in training" if GOLD in kept.figures else ""
     return f"step {kept.step}{gold}" + (f", worse than the start's {start:.3f}" if is_worse(kept, start) else "")
 
 
@@ -183,5 +183,5 @@ def card(found: Checkpoint, reason: str, person: str) -> str:
     return (
         f"# Checkpoint at step {found.kept.step} of run {found.run_id}\n\n"
         f"Promoted by {markdown_text(person)}, without a verdict of the gate: {markdown_text(reason)}\n\n"
-        f"Policy (sha256): {found.kept.policy}\n\n| on dev | |\n| --- | --- |{figures}\n"
+        f"Policy (sha256): {found.kept.policy}\n\n| on dev, in training | |\n| --- | --- |{figures}\n"
     )

@@ -160,7 +160,10 @@ def test_a_registration_that_was_killed_before_its_description_is_completed(proj
 def test_an_unknown_digest_lists_those_that_are_kept(project: Project, digest: str) -> None:
     end(trained(project))
     kept = kept_checkpoints(project)[0].kept.policy
-    with pytest.raises(RegistryError, match=rf"no kept checkpoint is .*\n  {kept[:12]} \(step 4, dev gold 0\.400, run "):
+    with pytest.raises(
+        RegistryError,
+        match=rf"no kept checkpoint is .*\n  {kept[:12]} \(step 4, gold 0\.400 on dev, sampled, in training, run ",
+    ):
         register_checkpoint(project, digest, "why", "ann")
 
 
@@ -209,7 +212,7 @@ def test_a_checkpoint_that_is_worse_than_the_start_is_not_offered(
     monkeypatch.setattr("tests.run.test_checkpoints.POINTS", points)
     made = trained(project).made
     (kept,) = unregistered(made)
-    assert described(kept, start_gold(made)) == f"step 4, dev gold {gold:.3f}{said}"
+    assert described(kept, start_gold(made)) == f"step 4, gold {gold:.3f} on dev, sampled, in training{said}"
     assert offers_any(made) is offered
     monkeypatch.setattr("tests.run.test_checkpoints.POINTS", points[1:])  # nobody evaluated the start
     assert offers_any(trained(project, key="f" * 32).made)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ratchet.components.run.overview import Overview, Running, Sealed, Slot
 
 GIB = 2**30
-GOLD = {"dev": "on the development split", "mutation_score": "planted wrong answers caught"}
+GOLD = {"dev": "gold on the development split, sampled, at the comparison", "mutation_score": "planted wrong answers caught"}
 
 
 @contextmanager
