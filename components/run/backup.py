@@ -28,7 +28,6 @@ from ratchet.components.ledger.migrations import SCHEMA_VERSION
 from ratchet.components.recipe import Retention
 from ratchet.components.run.archive import Source, source, write_archive
 from ratchet.components.run.cleanup import Alive, Cleanup
-from ratchet.components.run.disagreements import disagreements
 from ratchet.components.run.locks import Locks
 from ratchet.components.run.project import open_tracker
 from ratchet.components.sqlite_files import sqlite_file, sqlite_url
@@ -83,8 +82,7 @@ def back_up(home: Home, target: Path, say: Callable[[str], None]) -> Backup:
             *_below("state/reports", home.reports),
             *artifacts,
         ]
-        blocked = disagreements(home, _copied(home, folder)) or {}
-        elsewhere += [*missing, *outside, *blocked.values()]
+        elsewhere += missing + outside
         schema = {"ledger": SCHEMA_VERSION, "state": VERSION}
         facts = {"made": now(), "ratchet": _release(), "schema": schema, "elsewhere": elsewhere}
         return Backup(target, len(sources), write_archive(target, sources, facts), elsewhere)

@@ -12,7 +12,6 @@ from ratchet.components.ledger.overrides import override
 from ratchet.components.ledger.promotion import follow
 from ratchet.components.registry import outage
 from ratchet.components.registry.runs import Tracker
-from ratchet.components.run.backup import back_up
 from ratchet.components.run.disagreements import disagreements
 from ratchet.components.run.doctor import examined
 from ratchet.components.run.overview import overview
@@ -85,7 +84,7 @@ def test_a_damaged_database_is_an_error_with_its_remedy(home: Home) -> None:
         disagreements(home, Ledger("sqlite://"))
 
 
-def test_status_history_doctor_and_backup_say_it(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_status_history_and_doctor_say_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = overview(home, Ledger.to_read(home.ledger), None)
     assert shown.as_json()["blocked"].keys() == {"m"}
     said = "\n".join(lines_of(shown))
@@ -96,8 +95,6 @@ def test_status_history_doctor_and_backup_say_it(home: Home, monkeypatch: pytest
     monkeypatch.chdir(home.project)
     with pytest.raises(RegistryError, match=LOST):
         CliRunner().invoke(app, ["history", "--set", "name=m"], catch_exceptions=False)
-    (tmp_path / "out").mkdir()
-    assert any(one.startswith(LOST) for one in back_up(home, tmp_path / "out" / "b.tar", lambda _: None).elsewhere)
 
 
 def test_status_asks_only_without_a_champion(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
