@@ -87,6 +87,16 @@ class Home:
         return self.state / "journals"
 
     @property
+    def comparisons(self) -> Path:
+        """A folder per comparison."""
+        return self.state / "compare"
+
+    @property
+    def stalls(self) -> Path:
+        """Stacks of the threads of runs that hung, a file per run."""
+        return self.state / "stalls"
+
+    @property
     def dvc(self) -> Path:
         return self.state / "dvc"
 

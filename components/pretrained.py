@@ -47,6 +47,8 @@ class Source:
             check_layers(Path(self.place))
         hub: dict[str, Any] = {"revision": self.revision, "trust_remote_code": False}
         tokenizer = self._call(AutoTokenizer.from_pretrained, **hub)
+        # HF_HUB_OFFLINE sets it, and what is saved would record the variable: files of other digests, with the same tokens.
+        tokenizer.init_kwargs["local_files_only"] = False
         try:
             encode_prompt(tokenizer, HARMLESS)
         except ModelError as error:

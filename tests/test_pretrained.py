@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import LlamaConfig
+from transformers import LlamaConfig, tokenization_utils_base
 
 from ratchet.components.errors import ModelError
 from ratchet.components.files import tree_digests
@@ -140,3 +140,14 @@ def test_the_served_model_refuses_them_too(tmp_path: Path, change: Callable[[Wei
     context = SimpleNamespace(artifacts={"model": model, "manifest": manifest})
     with pytest.raises(ValueError, match=complaint):
         ServedPolicy().load_context(context)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_the_files_of_a_policy_do_not_say_whether_the_hub_was_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    save_policy(tiny_policy(), tmp_path / "first")
+    monkeypatch.setattr(tokenization_utils_base, "is_offline_mode", lambda: offline)
+    save_policy(load_policy(tmp_path / "first", device=CPU), tmp_path / "second")
+    settings = json.loads((tmp_path / "second" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert settings["local_files_only"] is False

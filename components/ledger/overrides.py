@@ -6,9 +6,11 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
-from ratchet.components.ledger.promotion import Registry, follow, reconcile
+from ratchet.components.ledger.promotion import Registry, disagreement, follow, reconcile
 from ratchet.components.records import Registered
 from ratchet.components.text import redacted
+
+OTHERS = "To make a registered version the champion: `ratchet promote N --override --reason TEXT`; `ratchet ui` lists them."
 
 
 class Versions(Registry, Protocol):
@@ -31,12 +33,18 @@ def rollback(ledger: Ledger, registry: Versions, model: str, version: str | None
     """Make an earlier champion the champion again; by default the previous one.
 
     Raises:
-        RegistryError: if there is none, or its files differ from the registered ones.
+        RegistryError: if there is none, its files differ from the registered ones, or promotions are blocked.
     """
     history = ledger.history(model)
+    if not history:
+        # A lost ledger is no project without a champion.
+        blocked = disagreement(ledger, registry, model)
+        raise RegistryError(blocked or f"{model} has no champion, so there is nothing to roll back. {OTHERS}")
     target = version or _champion_before(model, history)
     if target not in {row.version for row in history}:
-        remedy = f"See `ratchet history`, or use `ratchet promote {target} --override`."
+        remedy = (
+            f"`ratchet history` lists the champions; `ratchet promote {target} --override --reason TEXT` takes any version."
+        )
         raise RegistryError(f"version {target} of {model} was never champion. {remedy}")
     return _succeed(ledger, registry, model, target, "rollback", reason, person)
 
@@ -50,7 +58,7 @@ def _champion_before(model: str, history: list[Promotion]) -> str:
         else:
             standing.append(row.version)
     if len(standing) < 2:
-        raise RegistryError(f"{model} has no previous champion. Name a version: `ratchet promote N --override --reason …`.")
+        raise RegistryError(f"version {standing[0]} is the first champion of {model}, and none was before it. {OTHERS}")
     return standing[-2]
 
 

@@ -32,23 +32,42 @@ def reconcile(ledger: Ledger, registry: Registry, model: str) -> Promotion | Non
         RegistryError: if the alias was moved or deleted by hand, or the ledger was lost; nothing is promoted then.
     """
     champion, followed, alias = _seen(ledger, registry, model)
-    if champion is None:
-        if alias is not None:
-            raise RegistryError(
-                f"alias champion of {model} is at version {alias}, but the ledger has no promotion of it. "
-                "Restore the ledger from its backup, or delete the alias."
-            )
-        return None
-    if followed and alias == champion.version:
+    if said := _by_hand(ledger, model, champion, followed, alias):
+        raise RegistryError(said)
+    if champion is None or (followed and alias == champion.version):
         return champion
-    crashed = not followed and alias in (champion.previous, champion.version)
-    if not crashed and alias not in ledger.open_moves(model):
-        raise RegistryError(
-            f"alias champion of {model} is at version {alias}, but the ledger's champion is version {champion.version}. "
-            f"It was moved by hand, or the version was deleted: set it back to {champion.version}, "
-            "or choose another version with `ratchet promote N --override`."
-        )
     return follow(ledger, registry, model)
+
+
+def disagreement(ledger: Ledger, registry: Registry, model: str) -> str | None:
+    """What blocks the promotions of a model, with the remedy; None if nothing does. Nothing is changed."""
+    return _by_hand(ledger, model, *_seen(ledger, registry, model))
+
+
+def _by_hand(ledger: Ledger, model: str, champion: Promotion | None, followed: bool, alias: str | None) -> str | None:
+    """A difference that no promotion left, which a person has to settle."""
+    if champion is None:
+        return None if alias is None else _lost(model, alias)
+    if followed and alias == champion.version:
+        return None
+    crashed = not followed and alias in (champion.previous, champion.version)
+    if crashed or alias in ledger.open_moves(model):
+        return None
+    found = f"at version {alias}" if alias is not None else "not set"
+    return (
+        f"alias champion of {model} is {found}, but the ledger's champion is version {champion.version}. "
+        f"It was moved by hand, or the version was deleted: set it back to {champion.version}, "
+        "or choose another version with `ratchet promote N --override`."
+    )
+
+
+def _lost(model: str, alias: str) -> str:
+    return (
+        f"MLflow names version {alias} of {model} as champion, but the ledger has no promotion of it: it was deleted, or is "
+        "another one. Put the ledger back, with `ratchet restore` if you have a backup. Without one, "
+        f"`ratchet promote {alias} --override --reason TEXT` begins a new history with that version. Which sealed folds were "
+        "used is lost then: judge on a dataset version with other sealed items."
+    )
 
 
 def _seen(ledger: Ledger, registry: Registry, model: str) -> tuple[Promotion | None, bool, str | None]:

@@ -1,8 +1,10 @@
 """Registered versions of a model in MLflow: registered once, described, aliased, fetched, and their files deleted."""
 
+import platform
 import tempfile
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ SERVED_MODEL = Path(__file__).with_name("served_model.py")
 ABSENT, DENIED = "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"
 FILES_TAG = "ratchet.files"  # "deleted" if retention deleted a version's files
 WEIGHTS_TAG, POLICY_TAG = "weights_sha256", "policy_sha256"
+REQUIREMENTS = ["mlflow", "torch", "transformers", "safetensors"]  # of serving
 MODEL_FILES = "artifacts"  # the policy directory and its manifest, within a logged model
 
 
@@ -227,7 +230,7 @@ class Versions:
                 python_model=str(SERVED_MODEL),
                 artifacts={"model": str(model), "manifest": str(manifest)},
                 signature=signature,
-                pip_requirements=["mlflow", "torch", "transformers", "safetensors"],
+                conda_env=_environment(),
             )
         self.client.update_run(run_id, status="RUNNING")
         return str(logged.model_id)
@@ -249,6 +252,16 @@ class Versions:
             if error.error_code == DENIED and not self.client.search_registered_models(f"name = '{name}'"):
                 return None
             raise
+
+    def aliased(self, alias: str) -> dict[str, str]:
+        """The version that an alias names, by model, of every model that has it."""
+        found, token = {}, None
+        while True:
+            page = self.client.search_registered_models(page_token=token)
+            found.update({model.name: str(model.aliases[alias]) for model in page if alias in model.aliases})
+            token = page.token
+            if not token:
+                return found
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Move an alias, and read it back.
@@ -303,3 +316,19 @@ class Versions:
             return model, dict(read_json(manifest)["files"])
         except (MlflowException, OSError, ValueError) as error:
             raise RegistryError(f"version {version} of {name} cannot be fetched: {error}. Restore its artifact.") from error
+
+
+def _environment() -> dict[str, Any]:
+    """What a version needs to be served, as Conda's file: MLflow makes its others from it.
+
+    Left to itself, MLflow warns where pip is not installed, as in an environment that uv made.
+    """
+    try:
+        pip = f"pip<={version('pip')}"  # as MLflow does: conda-forge may lack the newest release
+    except PackageNotFoundError:
+        pip = "pip"
+    return {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={platform.python_version()}", pip, {"pip": REQUIREMENTS}],
+    }

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
-from ratchet.components.records import Arm
+from ratchet.components.records import Arm, Verdict
 from ratchet.components.report.run import LABELS
+from ratchet.components.report.theme import page
 
 ALONE = {
     "items": "unseen examples",
@@ -13,6 +15,7 @@ ALONE = {
     "p_value": "p-value of the test",
 }
 HIDDEN = re.compile(r"p_value_with_guards|gain(_low|_high)?(_.*)?")  # of the ledger's arithmetic, or told above the table
+HIDDEN_TEST = re.compile("<!-- hidden test -->.*?<!-- /hidden test -->", re.DOTALL)  # of a report; user texts are escaped
 OF_AN_ARM = re.compile(rf"({Arm.CHALLENGER}|{Arm.INCUMBENT})_(.+)")
 
 
@@ -23,6 +26,25 @@ GUARD = re.compile(
     r"guard: (?P<where>(?P<measure>\S+) on (?P<on>.+?)): (?P<asked>(?:at most|worse than) .+) \(bound (?P<bound>\S+)\)"
 )
 OUTCOMES = {"held": "Held", "failed": "Failed"}
+
+
+def sealed_values(verdict: Verdict) -> dict[str, Any]:
+    """What a report shows of a verdict on a retired fold."""
+    return {
+        "fold": verdict.fold,
+        "rows": sealed_rows(verdict.figures, verdict.alpha),
+        "reasons": [rule_text(reason, verdict.figures) for reason in verdict.sealed_reasons],
+    }
+
+
+def with_test(report: str, verdict: Verdict) -> str:
+    """A report that hid the figures of the gate's test, with them; another one as it is.
+
+    Args:
+        verdict: on a fold that is retired by now.
+    """
+    section = page("run-sealed.html.j2", sealed=sealed_values(verdict), late=True)
+    return HIDDEN_TEST.sub(lambda _: section, report, count=1)
 
 
 def rule_text(reason: str, figures: Mapping[str, float]) -> str:

@@ -41,10 +41,29 @@ class Checkpoint:
         return f"{self.kept.policy[:12]} ({described(self.kept)}, run {self.run_id[:8]})"
 
 
-def described(kept: Kept) -> str:
-    """Its step and its gold."""
-    gold = f", dev gold {kept.figures[GOLD]:.3f}" if GOLD in kept.figures else ""
-    return f"step {kept.step}{gold}"
+def described(kept: Kept, start: float | None = None) -> str:
+    """Its step and its gold, as training measured it; the comparison with the incumbent draws other samples.
+
+    Args:
+        start: gold of the policy that training started from, if it is known and to be compared with.
+    """
+    gold = f", gold {kept.figures[GOLD]:.3f} on dev, sampled, in training" if GOLD in kept.figures else ""
+    return f"step {kept.step}{gold}" + (f", worse than the start's {start:.3f}" if is_worse(kept, start) else "")
+
+
+def is_worse(kept: Kept, start: float | None) -> bool:
+    """Whether dev shows less gold than that of the start; not where either is unknown."""
+    return start is not None and kept.figures.get(GOLD, start) < start
+
+
+def start_gold(made: Made) -> float | None:
+    """Gold on dev of the policy that training started from."""
+    return made.candidate.figures(0).get(GOLD) if made.candidate is not None else None
+
+
+def offers_any(made: Made) -> bool:
+    """Whether a person may want to promote one of those that are no version: dev shows it no worse than the start."""
+    return not all(is_worse(kept, start_gold(made)) for kept in unregistered(made))
 
 
 def unregistered(made: Made) -> list[Kept]:
@@ -164,5 +183,5 @@ def card(found: Checkpoint, reason: str, person: str) -> str:
     return (
         f"# Checkpoint at step {found.kept.step} of run {found.run_id}\n\n"
         f"Promoted by {markdown_text(person)}, without a verdict of the gate: {markdown_text(reason)}\n\n"
-        f"Policy (sha256): {found.kept.policy}\n\n| on dev | |\n| --- | --- |{figures}\n"
+        f"Policy (sha256): {found.kept.policy}\n\n| on dev, in training | |\n| --- | --- |{figures}\n"
     )

@@ -1,4 +1,4 @@
-"""All deleting: what retention no longer keeps in the store, in DVC's cache and in the registry, planned and then deleted.
+"""All deleting: what retention no longer keeps in the state, in DVC's cache and in the registry, planned and then deleted.
 
 It never happens during a run, and a crash at any point does no harm.
 """
@@ -19,6 +19,7 @@ from ratchet.components.errors import RatchetError, RegistryError, StoreError
 from ratchet.components.files import MANIFEST, left_behind, read_json, scratch_directory
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.ledger.promotion import disagreement
 from ratchet.components.provenance.ancestry import recorded_lineage
 from ratchet.components.recipe import Retention
 from ratchet.components.report.model_card import without_files
@@ -81,11 +82,15 @@ class Cleanup:
         """Everything that may be deleted, with its size.
 
         Raises:
-            RegistryError: if it cannot determine what a champion needs; nothing may be deleted then.
+            RegistryError: if it cannot determine what a champion needs, as when the ledger was lost; nothing may be
+                deleted then.
         """
+        if said := disagreement(self.ledger, self.tracker, self.model):
+            raise RegistryError(f"{said} Nothing is deleted.")
         stored = self._deletable(self._stored(), self._needed_stages())
         found = [Item(item.kind, item.name, item.used, tree_size(self.home.store / item.name)) for item in stored]
-        return [*found, *self._workspaces(), *self._datasets({item.name for item in stored}), *self._versions()]
+        datasets = self._datasets({item.name for item in stored})
+        return [*found, *self._workspaces(), *self._side_results(), *datasets, *self._versions()]
 
     def delete(self, item: Item) -> None:
         """Delete one item; no other process finds half of it."""
@@ -98,6 +103,10 @@ class Cleanup:
                 path.unlink(missing_ok=True)
         elif item.kind == "workspace":
             shutil.rmtree(self.home.workspaces / item.name)
+        elif item.kind == "comparison":
+            delete_stage(self.home.comparisons / item.name)
+        elif item.kind == "stacks":
+            (self.home.stalls / item.name).unlink()
         else:
             delete_stage(self.home.store / item.name)
 
@@ -184,6 +193,13 @@ class Cleanup:
         for path in left_behind(self.home.workspaces):
             yield Item("workspace", path.name, path.stat().st_mtime, tree_size(path))
 
+    def _side_results(self) -> list[Item]:
+        """Comparisons, and stacks of runs that hung: only people read them, so that age alone decides."""
+        folders, files = self.home.comparisons.glob("*"), self.home.stalls.glob("*.txt")
+        found = [Item("comparison", path.name, last_used(path), tree_size(path)) for path in sorted(folders) if path.is_dir()]
+        found += [Item("stacks", path.name, path.stat().st_mtime, path.stat().st_size) for path in sorted(files)]
+        return self._deletable(iter(found), set())
+
     def _datasets(self, leaving: set[str]) -> list[Item]:
         """Versions in DVC's cache that Ratchet runs made; other objects there are left alone."""
         made = {run.dataset for run in finished_runs(self._rows)} | set(self._stored_datasets(leaving))
@@ -251,7 +267,7 @@ def kind_of(path: Path) -> str:
 
 
 def last_used(path: Path) -> float:
-    """When a directory of the store was written, or its manifest last verified; in seconds since 1970."""
+    """When a directory of the store, or a comparison's, was written, or its manifest last verified; in seconds since 1970."""
     manifest = path / MANIFEST
     if manifest.is_file():
         return manifest.stat().st_mtime

@@ -26,6 +26,8 @@ from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.machine import driver
+from ratchet.components.recipe import default_name
+from ratchet.components.run.disagreements import disagreements
 from ratchet.components.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, visible
 
@@ -75,6 +77,7 @@ def examined(home: Home) -> list[Finding]:
         *_disks(home),
         _ledger(home),
         _mlflow(home.tracking_uri, mlflow),
+        *_champions(home),
         _prefect(os.environ, prefect),
         _remote(home),
         _clock({"MLflow": mlflow, "Prefect": prefect}),
@@ -120,6 +123,22 @@ def _ledger(home: Home) -> Finding:
     except RatchetError as error:
         return Finding("ledger", "cannot be used", str(error))
     return Finding("ledger", f"{ledger.place} answers")
+
+
+def _champions(home: Home) -> list[Finding]:
+    """Whether MLflow's aliases are where the ledger has its champions; nothing where one of the two does not answer."""
+    try:
+        ledger = Ledger.to_read(home.ledger)
+    except RatchetError:
+        return []  # the finding about the ledger has the remedy
+    try:
+        name = default_name(home.project)
+        blocked = disagreements(home, ledger, [name] if name else [])
+    except RatchetError as error:
+        return [Finding("champions", "cannot be looked up", str(error))]
+    if blocked:
+        return [Finding("champions", f"nothing can be promoted as {model}", said) for model, said in blocked.items()]
+    return [] if blocked is None else [Finding("champions", "MLflow's aliases are those of the ledger")]
 
 
 def ask_mlflow(uri: str) -> Answer | None:

@@ -1,8 +1,8 @@
 """A project at a glance: what runs, who is champion, how the last runs ended, how much of the sealed test is left."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.recipe import Recipe
 from ratchet.components.run.all_runs import INDEX, report_of
+from ratchet.components.run.disagreements import disagreements
 from ratchet.components.run.orphans import Orphan, orphans
 from ratchet.components.run.progress import Progress, progress_of
 from ratchet.components.stages.data import prepare_data
@@ -71,6 +72,7 @@ class Overview:
     all_runs: str | None = None  # path of the page over all runs
     unprepared: bool = False  # there is a recipe, and its dataset is not prepared
     orphans: Sequence[Orphan] = ()
+    blocked: Mapping[str, str] | None = field(default_factory=dict)  # by model, why; None: MLflow does not answer
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``status --json``."""
@@ -78,6 +80,7 @@ class Overview:
         return {
             "running": [_running_json(one) for one in self.running],
             "champions": {model: promotion.as_json() for model, promotion in self.champions.items()},
+            "blocked": self.blocked,
             "runs": self.runs,
             "sealed": sealed,
             "orphans": [orphan.as_json() for orphan in self.orphans],
@@ -87,11 +90,14 @@ class Overview:
         }
 
 
-def overview(home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[Slot] = ()) -> Overview:
+def overview(
+    home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[Slot] = (), names: Collection[str] = ()
+) -> Overview:
     """
     Args:
         recipe: whose sealed test is shown.
         slots: the next of each schedule.
+        names: models that may have a champion, besides the ledger's.
     """
     runs, holders = ledger.latest_runs(), ledger.unended()
     running = [
@@ -103,7 +109,10 @@ def overview(home: Home, ledger: Ledger, recipe: Recipe | None, slots: Sequence[
     rows, page = [_row(home, run) for run in runs], home.reports / INDEX
     sealed, shown = _sealed(home, ledger, recipe), str(page) if page.is_file() else None
     unprepared = recipe is not None and sealed is None
-    return Overview(running, champions, rows, sealed, free_bytes(home.state), slots, shown, unprepared, list(orphans(home)))
+    # Importing MLflow takes a second or two. Where the ledger has champions, doctor and each run look.
+    blocked = {} if champions else disagreements(home, ledger, names)
+    free, left = free_bytes(home.state), list(orphans(home))
+    return Overview(running, champions, rows, sealed, free, slots, shown, unprepared, left, blocked)
 
 
 def _row(home: Home, run: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,18 +11,18 @@ from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.database import now
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import code_of
-from ratchet.components.records import Arm, ItemResult, Verdict
+from ratchet.components.records import Arm, ItemResult
 from ratchet.components.report.checks import shown_checks
 from ratchet.components.report.effect import picture
 from ratchet.components.report.model_card import STILL_SEALED
 from ratchet.components.report.reward import reward_plots
 from ratchet.components.report.run import confusion_tables, dev_rows, place_rows
 from ratchet.components.report.samples import Group, grouped, paired
-from ratchet.components.report.sealed import rule_text, sealed_rows
+from ratchet.components.report.sealed import sealed_values
 from ratchet.components.rewards.checks.planted.kinds import kind_of
 from ratchet.components.run.all_runs import INDEX, time_text
 from ratchet.components.run.changes import champion_before, changes_of, code_text
-from ratchet.components.run.checkpoints import described, unregistered
+from ratchet.components.run.checkpoints import described, offers_any, start_gold, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.run.told import START, effect_of, told_of
@@ -83,7 +83,7 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
         "dev": dev_rows(dev.summary) if dev else [],
         "confusion": confusion_tables(dev.confusion) if dev else [],
         "places": place_rows(dev.details) if dev else [],
-        "sealed": _sealed_values(verdict) if verdict is not None and retired else None,
+        "sealed": sealed_values(verdict) if verdict is not None and retired else None,
         "reward": {**asdict(validation), "chosen_k": candidate.facts.k if candidate is not None else None},
         "checks": shown_checks(validation.checks),
         "plots": reward_plots(validation.curves),
@@ -92,7 +92,8 @@ def report_values(run: Run, data: DataStage, validation: ValidationReport, retir
         "groups": groups_of(run, data, dev) if dev else [],
         "stages": [{**stage, "title": STAGES.get(stage["name"], stage["name"])} for stage in run.stages_as_json()],
         "spent": [*spent(candidate.points), *launch_text(candidate)] if candidate is not None else [],
-        "kept": [{"policy": kept.policy, "what": described(kept)} for kept in unregistered(run.made)],
+        "kept": [{"policy": kept.policy, "what": described(kept, start_gold(run.made))} for kept in unregistered(run.made)],
+        "offered": offers_any(run.made),
         "facts": facts_of(run),
         "recipe": yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     }
@@ -187,11 +188,3 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
     if made.candidate is not None:
         found += [("Trained weights", made.candidate.weights), ("Trained policy", made.candidate.policy_digest)]
     return found
-
-
-def _sealed_values(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "fold": verdict.fold,
-        "rows": sealed_rows(verdict.figures, verdict.alpha),
-        "reasons": [rule_text(reason, verdict.figures) for reason in verdict.sealed_reasons],
-    }

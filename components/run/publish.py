@@ -18,6 +18,7 @@ from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report import model_card
 from ratchet.components.report.run import render, training_plot
+from ratchet.components.report.sealed import with_test
 from ratchet.components.run.checkpoints import record_checkpoints
 from ratchet.components.run.columns import before_and_after, curves
 from ratchet.components.run.outcome import Status
@@ -109,7 +110,25 @@ def publish_outcome(run: Run) -> str | None:
         publish_verdict(run.context, run.tracker, run_id, verdict, retired)
         _describe(run, run_id, verdict)
         publish_retired(run.context, run.tracker, run.ledger)  # after the page that it completes
+        complete_reports(run)
     return str(path)
+
+
+def complete_reports(run: Run) -> None:
+    """Write the figures of retired folds into this machine's reports that hide them, and log these again; idempotent."""
+    home, retired = run.project.home, run.ledger.retired(run.recipe.name)
+    for known in run.ledger.verdicts(run.recipe.name):
+        path = home.reports / f"{known['run_id']}.html"
+        if known["record"].get("fold_digest") not in retired or not path.is_file():
+            continue
+        before = path.read_text(encoding="utf-8")
+        after = with_test(before, Verdict.from_json(known["record"]))
+        if after != before:
+            with home.workspace("publish") as folder:  # logged first: what a crash leaves is completed by the next run
+                write_text(folder / path.name, after)
+                if run.tracker.has_run(known["run_id"]):
+                    run.tracker.artifact(known["run_id"], folder / path.name, "report")
+            write_text(path, after)
 
 
 def compared_figures(run: Run, points: Points) -> Points:

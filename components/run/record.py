@@ -111,7 +111,7 @@ class Run:
         self.figures = Figures(project, claim.run)
         self.run_id: str | None = None  # of the parent run in MLflow, once it is known
         self._confirm = confirm
-        watchdog = Watchdog(project.recipe.limits.phase_hours, project.home.state / "stalls" / f"{claim.run}.txt")
+        watchdog = Watchdog(project.recipe.limits.phase_hours, project.home.stalls / f"{claim.run}.txt")
         self.observer = RunObserver(claim, display, ProgressFile(path_of(project.home, claim.run)), self.figures, watchdog)
         self.context = Context(project.recipe, project.home, self.observer, pause=self.pause_reason, seen=seen or Seen())
 

@@ -21,7 +21,7 @@ StageName = tuple[str, str]  # stage, key
 class Item:
     """One thing that could be deleted."""
 
-    kind: str  # stage, checkpoints, leftover, workspace, version, dataset
+    kind: str  # stage, checkpoints, leftover, workspace, version, dataset, comparison, stacks
     name: str
     used: float  # seconds since 1970
     size: int = 0  # bytes

@@ -130,7 +130,13 @@ def effect_of(run: "Run") -> Effect | None:
     arms = (run.made.dev.summary[rows_name(arm, Decoding.SAMPLED)] for arm in (Arm.INCUMBENT, Arm.CHALLENGER))
     before, after = (Interval(**{key: arm[headline(arm)][key] for key in ("value", "low", "high", "n")}) for arm in arms)
     name = headline(run.made.dev.summary[rows_name(Arm.CHALLENGER, Decoding.SAMPLED)])
-    return Effect(LABELS[name], "on the development split, which training looked at", before, after, kind_of(name).share)
+    return Effect(
+        LABELS[name],
+        "of sampled answers on the development split, which training looked at",
+        before,
+        after,
+        kind_of(name).share,
+    )
 
 
 def _sealed_effect(found: Compared, asked: float) -> Effect:
@@ -208,7 +214,8 @@ def _on_dev(summary: Mapping[str, Mapping[str, Any]], rival: str) -> str:
     """Both arms on dev, on which the checkpoint was chosen."""
     ours, theirs = (summary[rows_name(arm, Decoding.SAMPLED)] for arm in (Arm.CHALLENGER, Arm.INCUMBENT))
     name = headline(ours)
-    said = f"its {LABELS[name]} is {interval_text(ours[name])}, that of {rival} {interval_text(theirs[headline(theirs)])}"
+    before, after = interval_text(theirs[headline(theirs)]), interval_text(ours[name])
+    said = f"its {LABELS[name]}, sampled, is {after}, that of {rival} {before}"
     return f"On the development split {said} (with 95% intervals)."
 
 

@@ -20,16 +20,21 @@ from ratchet.components.training.detectors import (
 )
 
 NONFINITE = "nonfinite"
+EARLY = 20  # steps in which a policy moves far by the size of its updates sooner than by what the reward pays for
+TOO_LARGE = "After so few steps the updates are the first suspect: lower train.lr to a tenth, or raise train.lr_warmup."
 
 ADVICE = {
     NONFINITE: "Lower train.lr, check the reward's range, and train in fp32.",
     "proxy_gold_gap": "The reward no longer measures the goal: fix it, mix in a verifier, or constrain the policy with "
     "train.kl=loss.",
-    "kl": "The policy has left the region in which the reward was validated: set train.kl=loss, lower train.lr, or raise "
-    "train.sentinel.kl.",
+    "kl": "The policy has left the region in which the reward was validated: constrain it with train.kl=loss, or with a larger "
+    "train.kl_coefficient where there is a KL term, lower train.lr, or raise train.sentinel.kl where completions are long.",
     "length": "Inspect the samples: if long answers are not better, the reward pays for length; otherwise raise "
     "policy.max_new_tokens and train.sentinel.length.",
-    "entropy": "Lower train.lr or raise train.loss.clip_high if entropy collapses; set train.kl=loss if it explodes.",
+    "entropy_low": "The policy has become certain of its answers: raise train.loss.clip_high, which leaves rare tokens room to "
+    "grow, or lower train.lr. If it starts uncertain and rightly ends certain, lower train.sentinel.entropy_low.",
+    "entropy_high": "The policy has become noise: lower train.lr, constrain it with train.kl=loss, or with a larger "
+    "train.kl_coefficient where there is a KL term, or lower train.loss.clip_high.",
     "repetition": "Inspect the samples: the reward pays for repetitive text. Fix the reward, or set train.kl=loss.",
     "silent_groups": "Equal rewards carry no signal: the prompts are too hard, or the reward is constant. Change the prompts, "
     "raise train.k, or set train.sampling.refills.",
@@ -39,10 +44,11 @@ ADVICE = {
     "weights are refreshed, its precision and its temperature; set train.precision=fp32 to tell these causes apart.",
     "ratio": "Updates move too far from the policy that sampled: lower train.lr, train.epochs or train.minibatches.",
 }
+BY_UPDATES = ("kl", "length", "entropy_low", "entropy_high", "repetition", "silent_groups")  # what too large updates look like
 
 
 class Stop(NamedTuple):
-    """Why training ended: ``reason`` is a key of ``ADVICE``."""
+    """Why training ended: ``reason`` is a key of ``ADVICE``, or ``entropy``, whose advice depends on the side of the limit."""
 
     reason: str
     signal: str  # name of the figure
@@ -54,8 +60,15 @@ class Stop(NamedTuple):
         """One sentence with the figures and the remedy."""
         return (
             f"the sentinel stopped training at step {self.step}: {self.reason} ({self.signal} {self.value:.3g}, limit "
-            f"{self.limit:.3g}). {ADVICE[self.reason]}"
+            f"{self.limit:.3g}). {self._advice()}"
         )
+
+    def _advice(self) -> str:
+        side = "high" if self.value > self.limit else "low"
+        key = f"entropy_{side}" if self.reason == "entropy" else self.reason
+        if key not in BY_UPDATES or self.step > EARLY:
+            return ADVICE[key]
+        return f"{TOO_LARGE} If that does not help: {ADVICE[key]}"
 
 
 def may_be_judged(reason: str) -> bool:

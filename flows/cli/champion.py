@@ -10,8 +10,8 @@ from ratchet.flows.cli.supervision import emit
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Promotion
-    from ratchet.components.recipe import Recipe
     from ratchet.components.recipe.notify import Occasion
+    from ratchet.components.run.project import Project
 
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Reason, recorded in the history.")]
 
@@ -37,7 +37,7 @@ def rollback(
     project = open_named(recipe, overrides, say)
     person = decider(project, "rollback", by)
     promotion = roll_back(project.ledger, project.tracker, project.name, to, reason, person)
-    finish("rolled_back", project.recipe, promotion, json_output)
+    finish("rolled_back", project, promotion, json_output)
 
 
 def promote(
@@ -74,7 +74,7 @@ def promote(
     if version is None:
         version = register_checkpoint(project, str(checkpoint), str(reason), person)
     promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason), person)
-    finish("overridden", project.recipe, promotion, json_output)
+    finish("overridden", project, promotion, json_output)
 
 
 def approve(
@@ -107,15 +107,18 @@ def approve(
     print(f"approved: {verdict.outcome.value} of {project.name} {said}")
 
 
-def finish(occasion: "Occasion", recipe: "Recipe", promotion: "Promotion", json_output: bool) -> None:
-    """Report what happened to people, scripts and Prefect."""
+def finish(occasion: "Occasion", project: "Project", promotion: "Promotion", json_output: bool) -> None:
+    """Report what happened to people, scripts and Prefect, and on the page over all runs."""
+    from ratchet.components.run.all_runs import show_all_runs
     from ratchet.components.run.notice import decision
+    from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.history import print_champion
     from ratchet.flows.notifications import tell_all
 
+    show_all_runs(project.home, project.ledger, say)
     if promotion.by != "gate":  # else it was the champion already
-        tell_all(decision(occasion, recipe.name, promotion), recipe)
+        tell_all(decision(occasion, project.name, promotion), project.recipe)
     if json_output:
         emit(as_json(promotion.as_json()))
     else:
-        print_champion(recipe.name, promotion)
+        print_champion(project.name, promotion)

@@ -17,7 +17,7 @@ def gc(
     dry_run: DryRun = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Delete checkpoints, stage outputs, refused versions' weights and cached datasets that are no longer needed.
+    """Delete checkpoints, stage outputs, refused versions' weights, cached datasets and old comparisons that are not needed.
 
     What champions, live runs or verdicts on sealed folds need is kept, whatever the recipe's retention section says. Each
     run does this at its end.

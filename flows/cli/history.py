@@ -6,14 +6,19 @@ from ratchet.flows.cli.supervision import emit
 
 
 def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, json_output: JsonOption = False) -> None:
-    """Which version was champion, since when, and who decided; oldest first.
+    """Which version was champion, since when, and who decided; oldest first. A ledger that was lost is an error.
 
     Example: ratchet history --json
     """
+    from ratchet.components.errors import RegistryError
+    from ratchet.components.run.disagreements import disagreements
     from ratchet.flows.cli.views.history import print_history
 
     project = open_named(recipe, overrides)
     promotions = project.known.history(project.name)
+    lost = {} if promotions else disagreements(project.home, project.known, [project.name])
+    if lost and project.name in lost:
+        raise RegistryError(lost[project.name])
     if json_output:
         emit(as_json([promotion.as_json() for promotion in promotions]))
         return

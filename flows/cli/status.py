@@ -62,7 +62,7 @@ def look(home: "Home", path: Path, overrides: list[str] | None) -> "Overview":
     recipe = load_recipe_if_any(path, overrides)
     named = invocation.recipe_named or path != DEFAULT_RECIPE
     shown = recipe if named or (recipe and recipe.name in ledger.models()) else None
-    return overview(home, ledger, shown, coming(home, recipe))
+    return overview(home, ledger, shown, coming(home, recipe), [recipe.name] if recipe else [])
 
 
 def load_recipe_if_any(path: Path, overrides: list[str] | None) -> "Recipe | None":

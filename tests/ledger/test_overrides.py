@@ -32,7 +32,7 @@ def test_a_rollback_restores_the_champion_before(ledger: Ledger, registry: Regis
 
 def test_a_second_rollback_goes_one_further_back(ledger: Ledger, registry: Registry) -> None:
     assert [rollback(ledger, registry, "m", None, None, "ann").version for _ in range(2)] == ["2", "1"]
-    with pytest.raises(RegistryError, match="has no previous champion"):
+    with pytest.raises(RegistryError, match=r"version 1 is the first champion of m, and none was before it.*--override"):
         rollback(ledger, registry, "m", None, None, "ann")
 
 
@@ -40,6 +40,26 @@ def test_after_a_rollback_and_a_promotion_the_rolled_back_one_is_passed_over(led
     rollback(ledger, registry, "m", None, None, "ann")  # 3 -> 2
     promote(ledger, registry, "m", promoting("w4"), expected=4, version="4", run_id="r")
     assert rollback(ledger, registry, "m", None, None, "ann").version == "2"
+
+
+@pytest.mark.parametrize("version", [None, "1"])
+def test_without_a_champion_there_is_nothing_to_roll_back(version: str | None) -> None:
+    with pytest.raises(RegistryError, match=r"m has no champion, so there is nothing to roll back.*--override"):
+        rollback(Ledger("sqlite:///:memory:"), Registry(), "m", version, None, "ann")
+
+
+def test_a_rollback_on_a_lost_ledger_says_that_it_was_lost(registry: Registry) -> None:
+    fresh = Ledger("sqlite:///:memory:")
+    with pytest.raises(RegistryError, match="names version 3 of m as champion, but the ledger has no promotion of it"):
+        rollback(fresh, registry, "m", None, None, "ann")
+    assert fresh.history("m") == []
+
+
+def test_after_a_lost_ledger_an_override_begins_a_new_history(registry: Registry) -> None:
+    fresh = Ledger("sqlite:///:memory:")
+    row = override(fresh, registry, "m", "3", "ledger lost", "ann")
+    assert (row.sequence, row.previous) == (1, None)
+    assert reconcile(fresh, registry, "m") == row
 
 
 def test_a_rollback_to_a_version_that_was_never_champion_is_refused(ledger: Ledger, registry: Registry) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.ledger.promotion import promote, reconcile
+from ratchet.components.ledger.promotion import disagreement, promote, reconcile
 from ratchet.components.records import Outcome
 from tests.ledger.fakes import Died, FakeClock, Mortal, Registry, Steps, promoting
 
@@ -88,8 +88,22 @@ def test_a_deleted_first_alias_stops_promotions(ledger: Ledger, registry: Regist
 
 def test_a_lost_ledger_stops_promotions(ledger: Ledger, registry: Registry) -> None:
     registry.set_alias("m", "champion", "1")
-    with pytest.raises(RegistryError, match="has no promotion of it"):
-        reconcile(ledger, registry, "m")
+    for act in (lambda: reconcile(ledger, registry, "m"), lambda: do_promote(ledger, registry, "2", 0)):
+        with pytest.raises(RegistryError, match="has no promotion of it"):
+            act()
+    assert (ledger.history("m"), registry.alias("m", "champion")) == ([], "1")
+
+
+def test_what_blocks_promotions_is_looked_up_without_a_change(ledger: Ledger, registry: Registry) -> None:
+    assert disagreement(ledger, registry, "m") is None
+    do_promote(ledger, registry, "1", 0)
+    assert disagreement(ledger, registry, "m") is None
+    registry.broken = True
+    with pytest.raises(ConnectionError):
+        do_promote(ledger, registry, "2", 1)
+    assert disagreement(ledger, registry, "m") is None  # a promotion that is under way
+    registry.aliases.clear()
+    assert "is not set, but the ledger's champion is version 2" in str(disagreement(ledger, registry, "m"))
 
 
 def test_a_deleted_alias_stops_promotions_once_there_was_another(ledger: Ledger, registry: Registry) -> None:

@@ -1,15 +1,20 @@
 """A version's files in MLflow: found, measured, deleted by retention, and registered anew after that."""
 
 import json
+import logging
+import platform
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
 
 from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.files import model_weights, policy_digest
+from ratchet.components.registry import versions as module
 from ratchet.components.registry.experiment import NOTE, VIEW_TAG
 from ratchet.components.registry.runs import Tracker
 
@@ -205,3 +210,30 @@ def test_faults_a_version_of_an_earlier_release_gets_its_policys_digest(tracker:
     tracker.client.delete_model_version_tag("old", version, "policy_sha256")
     with pytest.raises(RegistryError, match="weights of old version 1 differ"):
         tracker.registered("old", version)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_serving_needs_is_recorded_without_a_warning(
+    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, installed: bool
+) -> None:
+    def found(name: str) -> str:
+        if name == "pip" and not installed:
+            raise metadata.PackageNotFoundError(name)
+        return "23.2.1" if name == "pip" else known(name)
+
+    known = metadata.version
+    monkeypatch.setattr(metadata, "version", found)
+    monkeypatch.setattr(module, "version", found)
+    monkeypatch.setattr(logging.getLogger("mlflow"), "propagate", True)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_text("weights", encoding="utf-8")
+    policy = ("a" if installed else "b") * 64
+    number = tracker.register("served", tracker.open_run("m", {}, None), model, {}, {"policy_sha256": policy})
+    assert not [record for record in caplog.records if "pip" in record.getMessage()]
+    folder = Path(str(tracker.place("served", number)))
+    recorded = yaml.safe_load((tracker.artifacts / folder / "conda.yaml").read_text(encoding="utf-8"))
+    python, pip, requirements = recorded["dependencies"]
+    assert (python, pip) == (f"python={platform.python_version()}", "pip<=23.2.1" if installed else "pip")
+    assert requirements["pip"] == ["mlflow", "torch", "transformers", "safetensors"]
+    assert (tracker.artifacts / folder / "requirements.txt").read_text(encoding="utf-8").split() == requirements["pip"]

@@ -69,6 +69,7 @@ VALUES: dict[str, Any] = {
     "chosen_step": 3,
     "tables": [("train", "100")],
     "kept": [],
+    "offered": False,
     "groups": grouped([pair("1 + 1", "#### 3", "#### 2")]),
     "stages": [{"name": "prepare", "title": "prepare the data", "key": "abc", "cached": True, "seconds": 1.0}],
     "spent": [("Tokens sampled in training", "143,656")],

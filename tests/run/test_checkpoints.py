@@ -16,9 +16,12 @@ from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run.checkpoints import (
     Checkpoint,
     chosen,
+    described,
     kept_checkpoints,
+    offers_any,
     record_checkpoints,
     register_checkpoint,
+    start_gold,
     unregistered,
 )
 from ratchet.components.run.outcome import Status
@@ -157,7 +160,10 @@ def test_a_registration_that_was_killed_before_its_description_is_completed(proj
 def test_an_unknown_digest_lists_those_that_are_kept(project: Project, digest: str) -> None:
     end(trained(project))
     kept = kept_checkpoints(project)[0].kept.policy
-    with pytest.raises(RegistryError, match=rf"no kept checkpoint is .*\n  {kept[:12]} \(step 4, dev gold 0\.400, run "):
+    with pytest.raises(
+        RegistryError,
+        match=rf"no kept checkpoint is .*\n  {kept[:12]} \(step 4, gold 0\.400 on dev, sampled, in training, run ",
+    ):
         register_checkpoint(project, digest, "why", "ann")
 
 
@@ -196,3 +202,17 @@ def test_a_run_names_what_is_no_version(project: Project) -> None:
     assert [kept.step for kept in unregistered(run.made)] == [4]
     run.made.candidate = None
     assert unregistered(run.made) == []
+
+
+@pytest.mark.parametrize(("gold", "offered", "said"), [(0.0, False, ", worse than the start's 0.600"), (0.6, True, "")])
+def test_a_checkpoint_that_is_worse_than_the_start_is_not_offered(
+    project: Project, monkeypatch: pytest.MonkeyPatch, gold: float, offered: bool, said: str
+) -> None:
+    points = [{"step": step, "values": {"eval_sampled_accuracy": value}} for step, value in ((0, 0.6), (4, gold))]
+    monkeypatch.setattr("tests.run.test_checkpoints.POINTS", points)
+    made = trained(project).made
+    (kept,) = unregistered(made)
+    assert described(kept, start_gold(made)) == f"step 4, gold {gold:.3f} on dev, sampled, in training{said}"
+    assert offers_any(made) is offered
+    monkeypatch.setattr("tests.run.test_checkpoints.POINTS", points[1:])  # nobody evaluated the start
+    assert offers_any(trained(project, key="f" * 32).made)

@@ -22,6 +22,7 @@ from ratchet.components.recipe import load_recipe
 from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run import cleanup as module
 from ratchet.components.run.cleanup import Cleanup, clean_up, clean_up_after_run, delete_stage, kind_of
+from ratchet.components.run.compare.compare import LOCK
 from ratchet.components.run.locks import BUSY
 from ratchet.components.run.project import Project as OpenProject
 from ratchet.components.run.retention import DAY_SECONDS, Item
@@ -146,6 +147,14 @@ def test_nothing_goes_where_it_cannot_be_told_what_a_champion_needs(project: Pro
         project.leaves()
 
 
+def test_nothing_goes_where_the_ledger_was_lost(project: Project) -> None:
+    project.stage("train", "a")
+    project.tracker.aliases["champion"] = "1"
+    with pytest.raises(RegistryError, match=r"the ledger has no promotion of it.*Nothing is deleted"):
+        project.clean_up()
+    assert (project.home.store / "train" / ("a" * 32)).exists()
+
+
 def test_rows_of_a_sealed_verdict_stay_until_its_fold_is_retired(project: Project) -> None:
     pair = {"challenger": "c", "incumbent": "i"}
     rows, dev = project.stage("sealed", "a", pair), project.stage("evaluate", "b", pair)
@@ -191,6 +200,30 @@ def test_what_a_killed_process_left_in_the_workspaces_goes_and_what_a_live_one_u
     (item,) = project.clean_up()[0]
     assert (item.kind, item.name) == ("workspace", dead)
     assert {path.name for path in project.home.workspaces.iterdir()} == {live, "else"}
+
+
+def test_comparisons_and_stacks_that_nobody_wrote_of_late_go(project: Project) -> None:
+    old, new = project.home.comparisons / "a", project.home.comparisons / "b"
+    stacks, fresh = project.home.stalls / "r1.txt", project.home.stalls / "r2.txt"
+    for path in (old / "a-1.json", old / "comparison.html", new / "a-1.json", new / "comparison.html", stacks, fresh):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("four", encoding="utf-8")
+    for path in (*old.iterdir(), new / "a-1.json", stacks):  # a seed was added to the other one
+        os.utime(path, (OLD, OLD))
+    planned = project.clean_up(dry_run=True)[0]
+    assert {(item.kind, item.name, item.size) for item in planned} == {("comparison", "a", 8), ("stacks", "r1.txt", 4)}
+    assert project.clean_up()[0] == planned
+    assert [path.name for path in (*project.home.comparisons.iterdir(), *project.home.stalls.iterdir())] == ["b", "r2.txt"]
+
+
+def test_no_comparison_goes_while_one_is_in_progress(project: Project) -> None:
+    file = project.home.comparisons / "a" / "a-1.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}", encoding="utf-8")
+    os.utime(file, (OLD, OLD))
+    with project.opened().locks.working(LOCK, "waiting"):
+        assert project.clean_up() == ([], BUSY)
+    assert file.exists()
 
 
 @pytest.mark.parametrize(

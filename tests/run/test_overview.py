@@ -42,7 +42,10 @@ def test_a_finished_run_is_told_in_a_sentence(run: Run) -> None:
     found = overview(run.project.home, run.ledger, None)
     assert not found.running
     assert [row["status"] for row in found.as_json()["runs"]] == ["refused"]
-    assert "    Version 4 was not shown to be better.  (on the development split 0.500)" in lines_of(found)
+    assert (
+        "    Version 4 was not shown to be better.  (gold on the development split, sampled, at the comparison 0.500)"
+        in lines_of(found)
+    )
     assert f"All runs: {run.project.home.reports / 'index.html'}" in lines_of(found)
 
 

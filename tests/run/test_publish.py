@@ -12,7 +12,7 @@ from ratchet.components.records import Outcome
 from ratchet.components.run.columns import before_and_after
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.page import base_of, links_of, report_values
-from ratchet.components.run.publish import compared_figures, dev_metrics, publish_candidate, publish_outcome
+from ratchet.components.run.publish import compared_figures, complete_reports, dev_metrics, publish_candidate, publish_outcome
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.results import DataStage, FineTuned, Learnt, RewardStage, WarmupStage
 from ratchet.components.stages.train import TrainStage
@@ -280,3 +280,26 @@ def test_a_base_model_is_said_with_what_its_warm_up_found(
     files = {"facts.json": asdict(facts)} if facts else {}
     run.made.stages = [stage(run, WarmupStage, {"model/model.safetensors": "start", **files})]
     assert base_of(run) == expected
+
+
+def test_an_earlier_report_shows_its_test_once_its_fold_is_retired(run: Run) -> None:
+    found = replace(verdict(**SEALED), use=1, sealed_reasons=["floor: accuracy above 0 (bound 0.575): held"])
+    assert found.tested
+    run.made.version = "1"
+    run.ledger.record_verdict("micro", found.as_json(), found.digest, "run0")
+    hidden = published(run, Ending(Status.REFUSED, found))
+    complete_reports(run)
+    path = run.project.home.reports / "run0.html"
+    assert "stay hidden" in hidden and path.read_text(encoding="utf-8") == hidden
+    run.ledger.retire("micro", "f", "promoted")
+    tracker_of(run).artifacts.clear()
+    complete_reports(run)
+    shown = path.read_text(encoding="utf-8")
+    assert "stay hidden" not in shown
+    assert "(sealed_0, now retired)" in shown and "0.01235" in shown
+    assert "<li>Accuracy above 0: surely at least 0.575. Held.</li>" in shown
+    assert shown[: shown.index("<h2>The test")].rstrip() == hidden[: hidden.index("<!-- hidden test -->")].rstrip()
+    assert tracker_of(run).artifacts == {"run0": {"run0.html": "report"}}
+    tracker_of(run).artifacts.clear()
+    complete_reports(run)
+    assert tracker_of(run).artifacts == {}

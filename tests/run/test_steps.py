@@ -151,6 +151,12 @@ def test_the_incumbent_is_the_champion(run: Run) -> None:
     assert incumbent.version == "1"
 
 
+def test_a_run_whose_ledger_was_lost_ends_before_it_trains(run: Run) -> None:
+    tracker_of(run).set_alias("micro", "champion", "1")
+    with pytest.raises(RegistryError, match="names version 1 of micro as champion, but the ledger has no promotion"):
+        steps.incumbent_of(run)
+
+
 def test_a_run_that_was_killed_after_its_promotion_is_judged_against_the_champion_before_it(run: Run) -> None:
     run.ledger.begin_run(run.identity, "micro", "mine")
     promote(run, "1")

@@ -55,7 +55,9 @@ def test_a_rule_that_is_null_is_off(rule: str) -> None:
 
 def test_every_rule_has_a_fault_and_every_reason_its_advice() -> None:
     assert {rule.name for rule in RULES} == FAULTS.keys()
-    assert {rule.reason for rule in RULES} <= ADVICE.keys()
+    assert {rule.reason for rule in RULES} - {"entropy"} <= ADVICE.keys()
+    for rule in RULES:
+        assert Stop(rule.reason, rule.signal, 1.0, 2.0 if rule.below else 0.5, 62).text()
 
 
 def test_a_fault_that_passes_is_a_warning_alone() -> None:
@@ -195,10 +197,27 @@ def test_a_checkpoint_from_before_a_stop_may_be_judged_unless_updates_were_not_f
 
 
 def test_a_reason_is_given_with_its_figures_and_what_to_do() -> None:
-    text = Stop("length", "completions/mean_length", 24.71, 21.4, 12).text()
+    text = Stop("length", "completions/mean_length", 24.71, 21.4, 62).text()
     assert text.startswith(
-        "the sentinel stopped training at step 12: length (completions/mean_length 24.7, limit 21.4). Inspect"
+        "the sentinel stopped training at step 62: length (completions/mean_length 24.7, limit 21.4). Inspect"
     )
+
+
+@pytest.mark.parametrize("reason", ["kl", "entropy", "length", "repetition", "silent_groups"])
+def test_in_the_first_steps_the_advice_begins_with_the_size_of_the_updates(reason: str) -> None:
+    first = "After so few steps the updates are the first suspect: lower train.lr to a tenth, or raise train.lr_warmup."
+    assert first in Stop(reason, "x", 109.0, 20.0, 1).text()
+    assert first not in Stop(reason, "x", 109.0, 20.0, 21).text()
+
+
+def test_a_reward_that_gold_contradicts_is_the_suspect_at_any_step() -> None:
+    assert Stop("proxy_gold_gap", "sentinel/gap", 4.0, 3.0, 2).text().endswith(ADVICE["proxy_gold_gap"])
+
+
+def test_the_advice_about_entropy_is_that_of_its_side() -> None:
+    rising, falling = Stop("entropy", "entropy", 3.0, 1.5, 62).text(), Stop("entropy", "entropy", 0.01, 0.1, 62).text()
+    assert "lower train.lr" in rising and "train.kl_coefficient" in rising and "lower train.loss.clip_high" in rising
+    assert "raise train.loss.clip_high" in falling and "noise" not in falling
 
 
 def test_a_resumed_sentinel_goes_on_as_the_one_before() -> None:

@@ -37,7 +37,6 @@ from ratchet.components.statistics.intervals import Interval
 from ratchet.components.user_sources import function_digests
 
 LOCK, WAITING = "compare", "another `ratchet compare` of this project is in progress; waiting"
-FOLDER = "compare"  # below the state
 FORMAT = 1  # of the files there; what was trained under another one is measured again
 MEASURED_BY = (train_stage.__name__, evaluate_stage.__name__)  # whose code decides what is measured
 
@@ -171,7 +170,7 @@ def compare_sides(
         ready = [one.within(allowed) for one in ready]
         identity = digest_of([FORMAT, *map(code_digest, MEASURED_BY), [one.identity for one in ready]])[:16]
         seeds = list(range(ready[0].recipe.run_seed, ready[0].recipe.run_seed + count))
-        runs = trained(ready, seeds, home.state / FOLDER / identity, observer, locks)
+        runs = trained(ready, seeds, home.comparisons / identity, observer, locks)
     first, second = (Arm(one.side.name, one.described, found) for one, found in zip(ready, runs, strict=True))
     rows = len(ready[0].data.table("dev")[: ready[0].recipe.evaluation.dev_items])
     task = {

@@ -8,7 +8,7 @@ from ratchet.components.files import write_json, write_text
 from ratchet.components.home import Home
 from ratchet.components.report.bands import Panel, Point, drawn, legend, picture
 from ratchet.components.report.theme import page
-from ratchet.components.run.compare.compare import FOLDER, Comparison
+from ratchet.components.run.compare.compare import Comparison
 from ratchet.components.run.compare.figures import Arm
 from ratchet.components.run.compare.said import apart, counted, shown, verdict
 
@@ -26,7 +26,7 @@ def write_report(found: Comparison, home: Home, output: Path | None) -> Path:
     Args:
         output: where to write the page too, and its picture beside it.
     """
-    folder, panels = home.state / FOLDER / found.id, panels_of(found)
+    folder, panels = home.comparisons / found.id, panels_of(found)
     names = (found.first.name, found.second.name)
     write_json(folder / "comparison.json", found.as_json())
     for place in filter(None, (folder / "comparison.html", output)):

@@ -7,7 +7,7 @@ from rich.markup import escape
 from ratchet.components.ledger.clock import uptime
 from ratchet.components.report.run import dev_rows
 from ratchet.components.run.all_runs import INDEX
-from ratchet.components.run.checkpoints import described, unregistered
+from ratchet.components.run.checkpoints import described, offers_any, start_gold, unregistered
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.page import base_of
 from ratchet.components.run.publish import validation_of
@@ -50,8 +50,8 @@ def print_result(result: RunResult, run: Run) -> None:
             rows.append(("" if number else "why", escape(visible(reason))))
     kept = unregistered(made) if result.status is not Status.PROMOTED else []
     for one in kept:
-        rows.append(("kept", f"{one.policy[:12]} ({described(one)})"))
-    if kept:
+        rows.append(("kept", f"{one.policy[:12]} ({described(one, start_gold(made))})"))
+    if kept and offers_any(made):
         rows.append(("", "ratchet promote --checkpoint DIGEST --override --reason TEXT   (without the gate)"))
     if result.version:
         rows.append(("model version", f"{result.version} (champion before: {result.previous or 'none'})"))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ratchet.components.run.overview import Overview, Running, Sealed, Slot
 
 GIB = 2**30
-GOLD = {"dev": "on the development split", "mutation_score": "planted wrong answers caught"}
+GOLD = {"dev": "gold on the development split, sampled, at the comparison", "mutation_score": "planted wrong answers caught"}
 
 
 @contextmanager
@@ -34,9 +34,7 @@ def lines_of(found: "Overview") -> list[str]:
             f"  {one.model}  process {one.process} goes on training; its run was killed. Step {one.done} of {one.total}."
         )
         lines.append("    The same command follows it; `ratchet stop RUN` lets it commit and end.")
-    lines += ["", "Champions" if found.champions else "There is no champion yet. Start a run with `ratchet run`."]
-    for model, champion in found.champions.items():
-        lines.append(f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.decided}")
+    lines += ["", *_champions(found)]
     if found.runs:
         lines += ["", "Last runs", *(line for run in found.runs for line in _run(run))]
     if found.slots:
@@ -48,6 +46,20 @@ def lines_of(found: "Overview") -> list[str]:
     if found.all_runs is not None:
         lines.append(f"All runs: {visible(found.all_runs)}")
     return [*lines, f"Disk: {found.free_bytes / GIB:,.1f} GiB free"]
+
+
+def _champions(found: "Overview") -> Iterator[str]:
+    if found.champions:
+        yield "Champions"
+    elif not found.blocked:
+        yield "There is no champion yet. Start a run with `ratchet run`."
+    for model, champion in found.champions.items():
+        yield f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.decided}"
+    if found.blocked is None:
+        yield "MLflow does not answer: whether it names a champion that the ledger does not know, is unknown."
+    elif found.blocked:
+        yield "Nothing can be promoted."
+        yield from (f"  {visible(said)}" for said in found.blocked.values())
 
 
 def _running(one: "Running") -> str:

@@ -14,6 +14,7 @@ from ratchet.components.ledger.claims import acquired
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run.all_runs import INDEX
 from ratchet.components.run.project import Project
 from ratchet.flows.cli import app
 from tests.ledger.fakes import Registry
@@ -58,6 +59,16 @@ def test_history_says_who_decided(project: Path, registry: Registry) -> None:
         "override (eve): why", "override (ann): why", "rollback (bob): no reason given",
     ]  # fmt: skip
     assert "by rollback (bob)" in ratchet("status")
+
+
+def test_the_page_over_all_runs_has_the_new_champion(project: Path, registry: Registry) -> None:
+    write_recipe(project / "ratchet.yaml", "{}")
+    ledger = Ledger(Home.here().ledger)
+    ledger.begin_run("i", "micro", "r2")
+    page = Home.here().reports / INDEX
+    for command, champion in (([*OVERRIDE, "1"], 1), ([*OVERRIDE, "2"], 2), (["rollback"], 1)):
+        ratchet(*command)
+        assert f"Version {champion} has been " in page.read_text(encoding="utf-8")
 
 
 def test_who_may_not_changes_nothing(project: Path, registry: Registry) -> None:

@@ -9,7 +9,7 @@ from ratchet.components.errors import RatchetError, RecipeError, RewardError
 from ratchet.components.files import write_text
 from ratchet.components.home import Home
 from ratchet.components.run.compare import compare
-from ratchet.components.run.compare.compare import FOLDER, Comparison, compare_sides
+from ratchet.components.run.compare.compare import Comparison, compare_sides
 from ratchet.components.run.compare.draw import write_report
 from ratchet.components.run.compare.figures import CurvePoint, Item, Measured
 from ratchet.components.run.compare.measured_training import PROCESSES, WantedTraining, measured_training, train_and_measure
@@ -112,7 +112,7 @@ def test_a_comparison_that_was_interrupted_resumes(tmp_path: Path, trained: Trai
 def test_nothing_is_recorded(tmp_path: Path, trained: Trained) -> None:
     compared(tmp_path, "grpo", "ppo", seeds=1)
     written = {path.name for path in (tmp_path / ".ratchet").iterdir()}
-    assert written == {FOLDER, "locks"}
+    assert written == {"compare", "locks"}
     assert not (tmp_path / "mlflow").exists()
 
 
@@ -158,7 +158,7 @@ def test_the_report_is_a_page_a_picture_and_figures(tmp_path: Path, trained: Tra
     text = page.read_text()
     assert page == tmp_path / "out.html" and "ppo is better than grpo by 0.100" in text
     assert text.count('<svg role="img"') == 4 and "<script" not in text and "://" not in text
-    folder = home.state / FOLDER / found.id
+    folder = home.comparisons / found.id
     assert {path.name for path in folder.iterdir()} >= {"comparison.html", "comparison.svg", "comparison.json"}
     assert (tmp_path / "out.svg").read_text() == (folder / "comparison.svg").read_text()
 
