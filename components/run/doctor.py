@@ -20,12 +20,14 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ratchet.components.constraints import CONSTRAINTS, lock_digest, off_lock
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.disk import free_bytes
 from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.provenance.machine import driver
+from ratchet.components.provenance.checkout import UNKNOWN, code_state
+from ratchet.components.provenance.machine import driver, installed_libraries
 from ratchet.components.recipe import default_name
 from ratchet.components.run.disagreements import disagreements
 from ratchet.components.sqlite_files import sqlite_file
@@ -74,6 +76,7 @@ def examined(home: Home) -> list[Finding]:
     mlflow, prefect = ask_mlflow(home.tracking_uri), ask_prefect(os.environ)
     return [
         *_machine(),
+        _reproduction(home.project),
         *_disks(home),
         _ledger(home),
         _mlflow(home.tracking_uri, mlflow),
@@ -104,6 +107,27 @@ def _machine() -> Iterator[Finding]:
         yield Finding("torch", f"{torch.__version__} does not use the GPU of this machine, whose driver is {driver()}", remedy)
     else:
         yield Finding("torch", f"{torch.__version__}; no GPU: runs use the CPU")
+
+
+def _reproduction(project: Path) -> Finding:
+    """Whether ``ratchet reproduce`` could train again a version that is made now. Nothing has to be done: it is a choice."""
+    reasons = list(_unreproducible(project))
+    said = "a version made now can be reproduced from its commit"
+    if reasons:
+        said = f"a version made now could not be reproduced: {'; '.join(reasons)} (docs/reproduction.md)"
+    return Finding("reproduction", said)
+
+
+def _unreproducible(project: Path) -> Iterator[str]:
+    state = code_state(project)
+    if state.commit == UNKNOWN:
+        yield "the project is not in a git repository"
+    if state.changed:
+        yield f"not committed: {', '.join(state.changed[:3])}{', ...' if len(state.changed) > 3 else ''}"
+    if lock_digest(project) is None:
+        yield f"there is no {CONSTRAINTS}"
+    if other := off_lock(project, installed_libraries()):
+        yield f"{CONSTRAINTS} has other versions of {', '.join(other)}"
 
 
 def _disks(home: Home) -> Iterator[Finding]:

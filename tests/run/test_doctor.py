@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ratchet.components.constraints import installed_constraints
 from ratchet.components.home import Home
 from ratchet.components.run import doctor
 from ratchet.components.run.doctor import Answer, Finding, ask_mlflow, ask_prefect, examined
+from tests.provenance.repository import git, new_repository
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -60,6 +62,24 @@ def test_a_project_without_servers_is_in_order(tmp_path: Path, monkeypatch: pyte
     home = Home(tmp_path, tmp_path / "state")
     assert [one for one in examined(home) if not one.ok and not one.name.startswith("disk")] == []
     assert not home.state.exists()  # nothing was made
+
+
+def test_what_a_version_lacks_to_be_reproduced_is_said_and_nothing_has_to_be_done(tmp_path: Path) -> None:
+    bare, whole = tmp_path / "bare", new_repository(tmp_path / "whole")
+    bare.mkdir()
+    (whole / "constraints.txt").write_text("numpy==0.1\n", encoding="utf-8")
+    (whole / "new.py").write_text("", encoding="utf-8")
+    said = [found(Home(project, project / ".ratchet"), "reproduction") for project in (bare, whole)]
+    assert all(one.ok for one in said)
+    assert "not in a git repository; there is no constraints.txt" in said[0].said
+    assert "not committed: constraints.txt, new.py; constraints.txt has other versions of numpy" in said[1].said
+
+
+def test_a_committed_project_can_be_reproduced(tmp_path: Path) -> None:
+    project = new_repository(tmp_path / "whole")
+    (project / "constraints.txt").write_text(installed_constraints(), encoding="utf-8")
+    git(project, "commit", "--quiet", "-am", "two")
+    assert "can be reproduced" in found(Home(project, project / ".ratchet"), "reproduction").said
 
 
 def test_a_full_disk_and_a_missing_torch_have_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
