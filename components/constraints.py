@@ -3,21 +3,41 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 CONSTRAINTS = "constraints.txt"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
-HEAD = "# The libraries that are installed, for `ratchet reproduce`. After an upgrade: pip freeze > constraints.txt\n"
+OWN = "ratchet-rl"  # its release is recorded with each version, and so not pinned
+HEAD = "# The libraries that are installed, for `ratchet reproduce`. After an upgrade: ratchet lock\n"
+
+
+def installed_versions() -> dict[str, str]:
+    """Name -> version of each installed library; of two copies that which is imported."""
+    found: dict[str, str] = {}
+    for one in distributions():
+        if (name := _name(one)) is not None:
+            found.setdefault(name, one.version)
+    return found
 
 
 def installed_constraints() -> str:
     """The file's text for the running environment, one ``name==version`` per line.
 
-    The local suffix of a build (``+cpu``) is left out, so that any build of that version fits.
+    The local suffix of a build (``+cpu``) is left out, so that any build of that version fits. What was installed from a
+    folder or an address is named in a comment alone: an index may have something else of that name.
     """
-    found = {re.sub(r"[-_.]+", "-", one.name).lower(): one.version.partition("+")[0] for one in distributions()}
-    return HEAD + "".join(f"{name}=={found[name]}\n" for name in sorted(found))
+    found = installed_versions()
+    elsewhere = {name for one in distributions() if (name := _name(one)) is not None and one.read_text("direct_url.json")}
+    pinned = (f"{name}=={found[name].partition('+')[0]}\n" for name in sorted(found.keys() - elsewhere - {OWN}))
+    others = (f"# {name} {found[name]}: not from an index\n" for name in sorted(elsewhere - {OWN}))
+    return HEAD + "".join([*pinned, *others])
+
+
+def pins(text: str) -> str:
+    """What an index is asked for: the pinned libraries, one per line, without local suffixes. Other lines are left out."""
+    found = {_canonical(name): version.partition("+")[0] for name, version in PINNED.findall(text)}
+    return "".join(f"{name}=={version}\n" for name, version in found.items() if name != OWN)
 
 
 def lock_digest(project: Path) -> str | None:
@@ -36,3 +56,16 @@ def off_lock(project: Path, installed: Mapping[str, str]) -> dict[str, str]:
     path = project / CONSTRAINTS
     locked = dict(PINNED.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     return {n: locked[n] for n, v in installed.items() if n in locked and locked[n].partition("+")[0] != v.partition("+")[0]}
+
+
+def _name(one: Distribution) -> str | None:
+    """None for what an interrupted installation left, which has no metadata."""
+    try:
+        metadata = one.metadata
+    except FileNotFoundError:  # so the backport that other libraries bring; the standard library gives None
+        return None
+    return _canonical(metadata["Name"]) if metadata is not None and metadata["Name"] and metadata["Version"] else None
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -3,13 +3,14 @@
 import ast
 from collections.abc import Collection, Iterator
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ratchet.components.digests import digest_of_digests, file_digest
 
 ROOT = Path(__file__).parent
 PACKAGE = __name__.rpartition(".")[0]
+NOT_INSTALLED = "not installed"  # imported from PYTHONPATH, for example
 
 
 @cache
@@ -19,8 +20,13 @@ def sources_digest() -> str:
 
 
 def release_beside(project: Path) -> str | None:
-    """The installed release of Ratchet, where it is not the project itself that has its code, as a clone does."""
-    return None if ROOT.resolve() == (project / ROOT.name).resolve() else version("ratchet-rl")
+    """The installed release of Ratchet, or ``NOT_INSTALLED``; None where the project itself has the code, as a clone does."""
+    if ROOT.resolve() == (project / ROOT.name).resolve():
+        return None
+    try:
+        return version("ratchet-rl")
+    except PackageNotFoundError:
+        return NOT_INSTALLED
 
 
 @cache

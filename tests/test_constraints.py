@@ -1,10 +1,12 @@
 """The lock of a project, and where the installed libraries are not the lock's."""
 
 import hashlib
-from importlib.metadata import version
+import sys
 from pathlib import Path
 
-from ratchet.components.constraints import PINNED, installed_constraints, lock_digest, off_lock
+import pytest
+
+from ratchet.components.constraints import installed_constraints, installed_versions, lock_digest, off_lock, pins
 
 
 def test_the_lock_digest_is_that_of_the_constraints(tmp_path: Path) -> None:
@@ -19,10 +21,32 @@ def test_a_library_off_the_lock_is_named_and_a_local_build_is_not(tmp_path: Path
     assert off_lock(tmp_path, installed) == {"numpy": "2.1.0"}
 
 
-def test_what_is_installed_is_pinned_without_the_suffix_of_a_build() -> None:
-    pinned = dict(PINNED.findall(installed_constraints()))
-    assert pinned["numpy"] == version("numpy")
-    assert pinned["ratchet-rl"] == version("ratchet-rl")
-    assert pinned["torch"] == version("torch").partition("+")[0]
-    assert not any("+" in one for one in pinned.values())
-    assert list(pinned) == sorted(pinned)
+def fake_library(folder: Path, name: str, number: str, **files: str) -> None:
+    place = folder / f"{name}-{number}.dist-info"
+    place.mkdir(parents=True)
+    for file, text in {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n", **files}.items():
+        (place / file.replace("_json", ".json")).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is installed: a library twice, one from a folder, a build, the rest of an interrupted installation, and Ratchet."""
+    fake_library(tmp_path / "first", "Twice_There", "2.0")
+    fake_library(tmp_path / "second", "twice-there", "1.0")
+    fake_library(tmp_path / "first", "torch", "2.13.0+cpu")
+    fake_library(tmp_path / "first", "mine", "0.1", direct_url_json='{"url": "file:///home/me/mine"}')
+    fake_library(tmp_path / "first", "ratchet-rl", "0.4.0")
+    (tmp_path / "first" / "broken-1.dist-info").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(tmp_path / "second")])
+
+
+@pytest.mark.usefixtures("libraries")
+def test_what_an_index_has_is_pinned_once_and_nothing_else() -> None:
+    _, *lines = installed_constraints().splitlines()
+    assert lines == ["torch==2.13.0", "twice-there==2.0", "# mine 0.1: not from an index"]
+    assert installed_versions() == {"twice-there": "2.0", "torch": "2.13.0+cpu", "mine": "0.1", "ratchet-rl": "0.4.0"}
+
+
+def test_only_pins_are_asked_of_an_index() -> None:
+    text = "# x==1\ntorch==2.13.0+cpu\n-e git+https://h/x#egg=y\nratchet-rl==0.1\nz @ file:///z.whl\nA_b==3 ; extra\n"
+    assert pins(text) == "torch==2.13.0\na-b==3\n"

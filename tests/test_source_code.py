@@ -1,12 +1,13 @@
 """A digest changes with the sources that a module needs, and with no others."""
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from ratchet.components import source_code
-from ratchet.components.source_code import closure, closure_digest, release_beside, sources_digest
+from ratchet.components.source_code import NOT_INSTALLED, closure, closure_digest, release_beside, sources_digest
 
 SOURCES = {
     "__init__.py": "",
@@ -69,3 +70,8 @@ def test_only_the_code_of_a_clone_is_the_projects_own(tmp_path: Path, monkeypatc
     assert release_beside(tmp_path / "mine") == version("ratchet-rl")
     (tmp_path / "mine" / "components").mkdir(parents=True)  # a package of the user's, named as ours
     assert release_beside(tmp_path / "mine") == version("ratchet-rl")
+
+
+def test_code_that_is_not_installed_has_no_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert release_beside(tmp_path) == NOT_INSTALLED

@@ -196,4 +196,6 @@ def serves(model: PreTrainedModel) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     bounded = getattr(config, "sliding_window", None) is not None and "layer_types" not in config.to_dict()
     capped = getattr(config, "attn_logit_softcapping", None) is not None
-    return kinds == {"full_attention"} and not bounded and not capped and bool(model._supports_attention_backend)
+    width = getattr(config, "v_head_dim", None)  # of values; flash attention wants that of keys
+    uneven = width is not None and width != getattr(config, "qk_head_dim", getattr(config, "head_dim", width))
+    return kinds == {"full_attention"} and not (bounded or capped or uneven) and bool(model._supports_attention_backend)

@@ -11,6 +11,7 @@ from ratchet.components.data.pointers import NAMES
 from ratchet.components.provenance.checkout import UNKNOWN
 from ratchet.components.provenance.lineage import Lineage, Machine, StageManifest
 from ratchet.components.provenance.verify import different
+from ratchet.components.source_code import NOT_INSTALLED
 from ratchet.components.stages.stage import Stage
 
 # The first contains seconds and memory; the others describe a preparation, and a restored dataset has none.
@@ -67,6 +68,8 @@ def refusals(lineage: Lineage, environment: str, lock: str | None, sources: str)
     release = lineage.code.release
     if environment == CURRENT and release is not None and lineage.code.sources_sha256 != sources:
         reasons.append(f"Ratchet {release} made it, whose code is not the running one; reproduce it with --environment lock")
+    if environment == LOCK and release == NOT_INSTALLED:
+        reasons.append("the Ratchet that made it was not installed, so there is no release to install")
     if lineage.code.commit == UNKNOWN:
         reasons.append("it was made outside a git checkout, so there is no commit to check out")
     if changed := _uncommitted(lineage):

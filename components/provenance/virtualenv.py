@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ratchet.components.constraints import CONSTRAINTS
+from ratchet.components.constraints import CONSTRAINTS, pins
 from ratchet.components.errors import RegistryError
+from ratchet.components.files import write_text
 
 RELEASE = re.compile(r"3\.\d+\.\d+[a-z0-9]*")
 OURS = ("MLFLOW_", "PREFECT_", "RATCHET_", "DVC_")
@@ -40,7 +41,7 @@ def locked_environment(project: Path, target: Path, python: str, extras: Sequenc
 
 
 def locked_release(project: Path, target: Path, python: str, extras: Sequence[str], ratchet: Installed) -> Path:
-    """Install a release of Ratchet, and all libraries that the project's lock names: its graders may need any of them.
+    """Install a release of Ratchet, and all libraries that the project's lock pins: its graders may need any of them.
 
     Args:
         python, extras: as of :func:`locked_environment`.
@@ -48,8 +49,9 @@ def locked_release(project: Path, target: Path, python: str, extras: Sequence[st
     Raises:
         RegistryError: if that fails, or the release that was found has other code.
     """
-    lock, wanted = str(project / CONSTRAINTS), f"{_with_extras('ratchet-rl', extras)}=={ratchet.release}"
-    interpreter = _environment(target, python, wanted, "-r", lock, "-c", lock)
+    pinned, wanted = target.with_name("pinned.txt"), f"{_with_extras('ratchet-rl', extras)}=={ratchet.release}"
+    write_text(pinned, pins((project / CONSTRAINTS).read_text(encoding="utf-8")))
+    interpreter = _environment(target, python, wanted, "-r", str(pinned), "-c", str(pinned))
     if _sources_of(interpreter) != ratchet.sources:
         raise RegistryError(
             f"the ratchet-rl {ratchet.release} that was installed has other code than the one that made the version. Put the "

@@ -20,14 +20,14 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ratchet.components.constraints import CONSTRAINTS, lock_digest, off_lock
+from ratchet.components.constraints import CONSTRAINTS, installed_versions, lock_digest, off_lock
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.disk import free_bytes
 from ratchet.components.errors import RatchetError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.checkout import UNKNOWN, code_state
-from ratchet.components.provenance.machine import driver, installed_libraries
+from ratchet.components.provenance.machine import driver
 from ratchet.components.recipe import default_name
 from ratchet.components.run.disagreements import disagreements
 from ratchet.components.sqlite_files import sqlite_file
@@ -121,13 +121,13 @@ def _reproduction(project: Path) -> Finding:
 def _unreproducible(project: Path) -> Iterator[str]:
     state = code_state(project)
     if state.commit == UNKNOWN:
-        yield "the project is not in a git repository"
+        yield "git names no commit of this project"
     if state.changed:
         yield f"not committed: {', '.join(state.changed[:3])}{', ...' if len(state.changed) > 3 else ''}"
     if lock_digest(project) is None:
-        yield f"there is no {CONSTRAINTS}"
-    if other := off_lock(project, installed_libraries()):
-        yield f"{CONSTRAINTS} has other versions of {', '.join(other)}"
+        yield f"there is no {CONSTRAINTS}: ratchet lock writes it"
+    if other := off_lock(project, installed_versions()):
+        yield f"{CONSTRAINTS} has other versions of {', '.join(list(other)[:5])}: ratchet lock writes it anew"
 
 
 def _disks(home: Home) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ratchet.components.disk import free_bytes
+from ratchet.components.errors import RegistryError
 from ratchet.components.gate.folds import FoldState, states_of_folds
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
@@ -110,9 +111,17 @@ def overview(
     sealed, shown = _sealed(home, ledger, recipe), str(page) if page.is_file() else None
     unprepared = recipe is not None and sealed is None
     # Importing MLflow takes a second or two. Where the ledger has champions, doctor and each run look.
-    blocked = {} if champions else disagreements(home, ledger, names)
+    blocked = {} if champions else _blocked(home, ledger, names)
     free, left = free_bytes(home.state), list(orphans(home))
     return Overview(running, champions, rows, sealed, free, slots, shown, unprepared, left, blocked)
+
+
+def _blocked(home: Home, ledger: Ledger, names: Collection[str]) -> dict[str, str] | None:
+    """None also where MLflow cannot be used, which doctor and each run say: what runs is to be seen in any case."""
+    try:
+        return disagreements(home, ledger, names)
+    except RegistryError:
+        return None
 
 
 def _row(home: Home, run: Mapping[str, Any]) -> dict[str, Any]:

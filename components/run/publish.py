@@ -1,5 +1,6 @@
 """What a run publishes: the registered version, its card and the report. Sealed figures only once their fold is retired."""
 
+import logging
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -121,7 +122,11 @@ def complete_reports(run: Run) -> None:
         path = home.reports / f"{known['run_id']}.html"
         if known["record"].get("fold_digest") not in retired or not path.is_file():
             continue
-        before = path.read_text(encoding="utf-8")
+        try:
+            before = path.read_text(encoding="utf-8")
+        except (OSError, ValueError):  # of this old report alone, and what was just judged is to be published
+            logging.getLogger(__name__).warning("%s cannot be read, so the figures of its test are not added", path)
+            continue
         after = with_test(before, Verdict.from_json(known["record"]))
         if after != before:
             with home.workspace("publish") as folder:  # logged first: what a crash leaves is completed by the next run

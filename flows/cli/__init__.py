@@ -25,6 +25,7 @@ from ratchet.flows.cli import (
     grader,
     history,
     init,
+    lock,
     provenance,
     recipe,
     reconcile,
@@ -76,6 +77,7 @@ app.command("ui")(ui.ui)
 app.command("lineage")(provenance.lineage)
 app.command("verify")(provenance.verify)
 app.command("reproduce")(provenance.reproduce)
+app.command("lock")(lock.lock)
 app.command("doctor")(doctor.doctor)
 app.command("gc")(gc.gc)
 app.command("backup")(backup.backup)

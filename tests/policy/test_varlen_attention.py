@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.testing import assert_close
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers import DeepseekV3Config, LlamaConfig, LlamaForCausalLM, MistralConfig, Qwen2Config, Qwen2ForCausalLM
 
 from ratchet.components.errors import ModelError
 from ratchet.components.policy import varlen_attention
@@ -110,3 +110,9 @@ def test_windows_and_caps_are_left_to_the_mask() -> None:
     windowed = model_of(LlamaForCausalLM, LlamaConfig)
     windowed.config = MistralConfig(**SHAPE, sliding_window=4)
     assert not serves(windowed)
+
+
+def test_values_of_another_width_than_keys_are_left_to_the_mask() -> None:
+    model = model_of(LlamaForCausalLM, LlamaConfig)
+    model.config = DeepseekV3Config(**SHAPE, qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=8)
+    assert not serves(model)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ratchet.components.provenance.match import Rebuilt, judged, refusals, same_class, stage_matches
+from ratchet.components.source_code import NOT_INSTALLED
 from tests.provenance.records import ONE, THREE, TWO, lineage
 
 RECORD = lineage(metrics={"eval_sampled_accuracy": 0.6, "eval_format_rate": 1.0})
@@ -67,6 +68,12 @@ def test_a_release_that_does_not_run_needs_an_environment_of_its_own(environment
     code = {**lineage().code.model_dump(), "release": "0.4.0"}
     found = refusals(lineage(code=code), environment, THREE, running)
     assert ["Ratchet 0.4.0 made it" in reason and "--environment lock" in reason for reason in found] == [True] * reasons
+
+
+@pytest.mark.parametrize(("environment", "reasons"), [("lock", 1), ("current", 0)])
+def test_code_that_was_not_installed_can_only_run_where_it_is(environment: str, reasons: int) -> None:
+    code = {**lineage().code.model_dump(), "release": NOT_INSTALLED}
+    assert len(refusals(lineage(code=code), environment, THREE, TWO)) == reasons
 
 
 @pytest.mark.parametrize(("recorded", "match"), [(THREE, "equal"), (None, "equal"), (TWO, "differs")])

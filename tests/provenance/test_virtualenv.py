@@ -79,15 +79,18 @@ def test_a_lock_that_cannot_be_installed_says_why(uv: FakeUv, tmp_path: Path) ->
 
 
 def test_a_release_is_installed_with_all_that_the_projects_lock_names(uv: FakeUv, tmp_path: Path) -> None:
-    uv.printed, lock = "abc\n", str(tmp_path / "constraints.txt")
+    (tmp_path / "constraints.txt").write_text("numpy==2.1.0\nratchet-rl==0.3.0\nx @ file:///x.whl\n", encoding="utf-8")
+    uv.printed, pinned = "abc\n", str(tmp_path / "pinned.txt")
     interpreter = locked_release(tmp_path, tmp_path / "venv", platform.python_version(), ["train"], Installed("0.4.0", "abc"))
     _, (install, _), (asked, variables) = uv.calls
-    assert install[-5:] == ["ratchet-rl[train]==0.4.0", "-r", lock, "-c", lock]
+    assert install[-5:] == ["ratchet-rl[train]==0.4.0", "-r", pinned, "-c", pinned]
+    assert Path(pinned).read_text(encoding="utf-8") == "numpy==2.1.0\n"
     assert asked[0] == str(interpreter)
     assert "PYTHONPATH" not in variables
 
 
 def test_a_release_with_other_code_is_refused(uv: FakeUv, tmp_path: Path) -> None:
+    (tmp_path / "constraints.txt").touch()
     uv.printed = "other"
     with pytest.raises(RegistryError, match=r"ratchet-rl 0\.4\.0 .* has other code .*UV_FIND_LINKS"):
         locked_release(tmp_path, tmp_path / "venv", platform.python_version(), [], Installed("0.4.0", "abc"))

@@ -71,7 +71,7 @@ def test_what_a_version_lacks_to_be_reproduced_is_said_and_nothing_has_to_be_don
     (whole / "new.py").write_text("", encoding="utf-8")
     said = [found(Home(project, project / ".ratchet"), "reproduction") for project in (bare, whole)]
     assert all(one.ok for one in said)
-    assert "not in a git repository; there is no constraints.txt" in said[0].said
+    assert "git names no commit of this project; there is no constraints.txt: ratchet lock writes it" in said[0].said
     assert "not committed: constraints.txt, new.py; constraints.txt has other versions of numpy" in said[1].said
 
 

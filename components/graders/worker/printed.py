@@ -3,11 +3,12 @@
 import sys
 from collections import Counter
 
-from ratchet.components.text import visible
+from ratchet.components.text import redacted, visible
 
 MOST = 20  # lines of a function that are shown, in all lives of its process
 
 _shown: Counter[str] = Counter()  # lines, by function
+_failed: set[str] = set()  # functions of which a call failed
 
 
 class Printed:
@@ -20,15 +21,23 @@ class Printed:
     def __init__(self, target: str) -> None:
         self.target, self.more = target, 0
 
-    def show(self, output: bytes) -> None:
-        """The lines of a call, redacted, as far as they are among the first."""
+    def show(self, output: bytes, failed: bool) -> None:
+        """The lines of a call, redacted, as far as they are among the first; of the first call that fails, the last ones.
+
+        A process that crashes prints why at its end.
+        """
         text = output.decode(errors="replace").strip("\n")
         if not text:
             return
-        lines = visible(text).split("\n")[: MOST - _shown[self.target]]
+        first_failure = failed and self.target not in _failed
+        if first_failure:
+            _failed.add(self.target)
+            lines = visible("\n".join(redacted(text).split("\n")[-MOST:])).split("\n")
+        else:
+            lines = visible(text).split("\n")[: max(0, MOST - _shown[self.target])]
         for line in lines:
             print(f"{self.target}: {line}", file=sys.stderr)
-        _shown[self.target] += len(lines)
+        _shown[self.target] += 0 if first_failure else len(lines)
         self.more += text.count("\n") + 1 - len(lines)
 
     def end(self) -> None:

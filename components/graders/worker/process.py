@@ -30,10 +30,12 @@ class Process:
         root: the project's root, the process's working directory.
         limits: as JSON.
         environment: names of the variables to pass besides the needed ones.
-        show: gets what was printed during a call.
+        show: gets what was printed during a call, and whether the call failed.
     """
 
-    def __init__(self, root: str, limits: Mapping[str, Any], environment: Sequence[str], show: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, root: str, limits: Mapping[str, Any], environment: Sequence[str], show: Callable[[bytes, bool], None]
+    ) -> None:
         self.limits, self._show = limits, show
         self._channel, theirs = socket.socketpair()
         control, self._control = os.pipe()
@@ -71,14 +73,16 @@ class Process:
         Raises:
             FaultError: if none came; the process is then ended.
         """
-        printed = bytearray()
+        printed, failed = bytearray(), True
         try:
-            return _decoded(self._exchange(bytearray(request), seconds, printed))
+            answer = _decoded(self._exchange(bytearray(request), seconds, printed))
+            failed = False
+            return answer
         except BaseException:  # Ctrl-C too: an answer that is still to come must not be taken for the next one's
             self.end()
             raise
         finally:
-            self._show(bytes(printed))
+            self._show(bytes(printed), failed)
 
     def _exchange(self, request: bytearray, seconds: float, printed: bytearray) -> bytes:
         received, deadline = bytearray(), time.monotonic() + seconds
