@@ -24,8 +24,8 @@ from ratchet.components.files import files_below, model_weights, policy_digest, 
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import Lineage, StageManifest
-from ratchet.components.provenance.match import CURRENT, UNTIL_TRAINED, Rebuilt, judged, refusals
-from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release
+from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Rebuilt, judged, refusals
+from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release, require_uv
 from ratchet.components.source_code import sources_digest
 from ratchet.components.store import Store
 
@@ -89,6 +89,8 @@ class Rebuild:
             import torch
 
             check_ranks(lineage.launch.ranks, torch.cuda.device_count(), f"version {self.number} of {lineage.model}")
+        if self.environment == LOCK:
+            require_uv()  # before anything is restored or checked out
         reasons = refusals(lineage, self.environment, lock_digest(project), sources_digest())
         commit, folder, code = lineage.code.commit, inner_path(lineage.code.folder), lineage.code
         if not reasons and checkout.has_commit(project, commit):

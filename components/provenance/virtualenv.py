@@ -92,6 +92,14 @@ def isolated(state: Path, threads: int, environment: Mapping[str, str]) -> dict[
     return {**kept, "RATCHET_HOME": str(state), **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
 
 
+def require_uv() -> None:
+    """
+    Raises:
+        RegistryError: if uv is not there.
+    """
+    _uv_command()
+
+
 def _uv(*arguments: str) -> None:
     # uv does not read pip's own setting for local wheels.
     links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")

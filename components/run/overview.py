@@ -108,10 +108,11 @@ def overview(
     ]
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
     rows, page = [_row(home, run) for run in runs], home.reports / INDEX
-    sealed, shown = _sealed(home, ledger, recipe), str(page) if page.is_file() else None
-    unprepared = recipe is not None and sealed is None
     # Importing MLflow takes a second or two. Where the ledger has champions, doctor and each run look.
     blocked = {} if champions else _blocked(home, ledger, names)
+    sealed = None if blocked else _sealed(home, ledger, recipe)  # a ledger that was lost does not know what was used
+    shown = str(page) if page.is_file() else None
+    unprepared = recipe is not None and sealed is None and not blocked
     free, left = free_bytes(home.state), list(orphans(home))
     return Overview(running, champions, rows, sealed, free, slots, shown, unprepared, left, blocked)
 

@@ -27,7 +27,7 @@ DESCRIPTORS = "RATCHET_SUPERVISED"  # for the child only: the file and the pipe
 LOWEST_DESCRIPTOR = 100  # a number that code counting its own descriptors does not reach
 PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 SECONDS_TO_END = 1.2  # after Ctrl-C; a killed run resumes too
-SHOW_CURSOR = "\x1b[?25h"  # a killed child may have hidden it
+CLEAN = "\x1b[?25h\r\x1b[2K"  # shows the cursor and clears the line: a killed child may have left both
 INTERRUPTED = 128 + signal.SIGINT
 JSON = "--json"
 RESUME = "run the same command again to resume where it stopped"
@@ -81,7 +81,7 @@ def continue_in_child() -> None:
         file.seek(0)  # the child moved the position, which is shared
         ending = _left(file.read()) or _vanished(status, received)
     if ending.code == INTERRUPTED and sys.stderr.isatty():
-        print(SHOW_CURSOR, end="", file=sys.stderr)
+        print(CLEAN, end="", file=sys.stderr)
     if ending.output:
         emit(ending.output)
     _ending.error = ending.error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ratchet.components.errors import RegistryError
 from ratchet.components.gate.folds import FoldState
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.overview import Overview, Running, Sealed, Slot, overview, pace
@@ -107,6 +108,20 @@ def test_a_long_run_is_shown_however_many_short_ones_began_since(run: Run) -> No
 def test_an_empty_project_says_what_to_do() -> None:
     assert "There is no champion yet. Start a run with `ratchet run`." in lines_of(EMPTY)
     assert lines_of(EMPTY)[-1] == "Disk: 3.0 GiB free"
+
+
+def test_what_a_lost_ledger_counted_is_unknown() -> None:
+    assert "Sealed test: unknown, because the ledger that counts its uses was lost." in lines_of(
+        replace(EMPTY, blocked={"m": "x"})
+    )
+
+
+def test_status_goes_on_without_mlflow(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object) -> None:
+        raise RegistryError("cannot use MLflow")
+
+    monkeypatch.setattr("ratchet.components.run.overview.disagreements", damaged)
+    assert overview(run.project.home, run.ledger, run.recipe).blocked is None
 
 
 def test_a_sealed_test_that_is_not_prepared_is_said_to_be_unknown(run: Run) -> None:

@@ -41,6 +41,8 @@ def lines_of(found: "Overview") -> list[str]:
         lines += ["", "Next", *(_slot(slot) for slot in found.slots)]
     if found.sealed is not None:
         lines += ["", _sealed(found.sealed)]
+    elif found.blocked:
+        lines += ["", "Sealed test: unknown, because the ledger that counts its uses was lost."]
     elif found.unprepared:
         lines += ["", "Sealed test: unknown until the data are prepared; `ratchet data prepare` does that."]
     if found.all_runs is not None:
