@@ -28,7 +28,8 @@ RIGHT = (
     *("answer", "label", "target", "expected", "reference", "gold", "ground_truth", "truth", "solution", "output", "response"),
     *("completion", "category", "class", "intent", "sentiment", "topic", "queue", "sql", "query", "json", "result"),
 )
-NEITHER = ("id", "idx", "index", "uuid", "key", "number", "timestamp", "date", "chosen", "rejected", "score")
+IDENTIFIERS = ("id", "idx", "index", "uuid", "key", "chosen", "rejected")
+NEITHER = (*IDENTIFIERS, "number", "timestamp", "date", "score")
 PAIR = ("chosen", "rejected")
 MOST = 0.99  # share of the values that must have a form
 MOST_LABELS, FEWEST_PER_LABEL, LONGEST_LABEL = 20, 5, 60
@@ -200,7 +201,9 @@ def _right(table: Table, others: Sequence[Column], asked: str | None, function: 
         return named[0].name
     if function or _is_paired(table) or (asked is not None and table.columns[asked].kind == "messages"):
         return None
-    left = [column for column in possible if not _words(column.name) & set(NEITHER) and len(distinct(column.given)) > 1]
+    vary = [column for column in possible if len(distinct(column.given)) > 1]
+    left = [column for column in vary if not _words(column.name) & set(NEITHER)]
+    left = left or [column for column in vary if not _words(column.name) & set(IDENTIFIERS)]  # a date, if there is no other
     if len(left) > 1:
         raise RecipeError(
             f"several columns of {table.path} could have the answers: {', '.join(repr(column.name) for column in left)}. "

@@ -50,6 +50,13 @@ def test_what_a_function_reads_is_no_answer_unless_it_is_called_one() -> None:
     assert guess_columns(table(prompt=texts(), answer=texts()), function=True) == Columns("prompt", "answer")
 
 
+def test_a_date_is_the_answer_only_if_nothing_else_can_be() -> None:
+    dates = [f"2026-01-{day:02}" for day in range(1, 31)]
+    assert guess_columns(table(text=texts(), date=dates)) == Columns("text", "date")
+    assert guess_columns(table(text=texts(), date=dates, town=["a", "b"] * 15)) == Columns("text", "town")
+    assert guess_columns(table(text=texts(), id=list(range(30)))) == Columns("text", None)
+
+
 def test_a_given_column_is_taken() -> None:
     rows = table(text=texts(), label=["a", "b"] * 15, team=["x", "y"] * 15)
     assert guess_columns(rows, right="team") == Columns("text", "team")
