@@ -148,8 +148,12 @@ class Versions:
         except MlflowException as error:
             if error.error_code not in (ABSENT, "INVALID_PARAMETER_VALUE"):
                 raise
-            raise RegistryError(f"there is no version {version} of {name}. See `ratchet history`.") from error
+            raise RegistryError(f"there is no version {version} of {name}. {self._known(name)}") from error
         return _read(found)
+
+    def _known(self, name: str) -> str:
+        known = [one.number for one in self.versions(name)]
+        return f"Give one from {known[0]} to {known[-1]}." if known else "It has none yet: `ratchet run` makes one."
 
     def registered(self, name: str, version: str) -> Registered:
         """What a promotion must know about a version; one of an earlier release gets its policy's digest as a tag first.
