@@ -136,7 +136,8 @@ def activation_bytes(shape: ModelShape, load: Load) -> int:
     """Activations of one micro-batch, B.
 
     With checkpointing a layer keeps its input alone, 4h, and one layer at a time is computed again; with offload that input is
-    on the host. The last norm, and in fp32 on CUDA the mask [T, T] of each packed row, are there once.
+    on the host. The last norm, and in fp32 on CUDA the mask [T, T] of each packed row, are there once. The masks of models with
+    windows or caps, which are not known here, are not counted elsewhere.
     """
     layer = layer_bytes(shape, load)
     layers = shape.layers * layer

@@ -55,7 +55,7 @@ def test_a_version_is_found_with_its_tags_and_its_runs_artifacts(tracker: Tracke
 def test_a_version_that_is_not_there_is_an_error(tracker: Tracker) -> None:
     with pytest.raises(RegistryError, match=r"no version 99 of m\. Give one from 1 to 1\."):
         tracker.version("m", "99")
-    with pytest.raises(RegistryError, match="no version 1 of other. It has none yet"):
+    with pytest.raises(RegistryError, match=r"no version 1 of other\. It has none yet"):
         tracker.version("other", "1")
 
 
