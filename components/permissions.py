@@ -5,6 +5,7 @@ A umask is the one way to the files of SQLite, MLflow and DVC. RATCHET_UMASK set
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,13 +33,25 @@ def protect(roots: Iterable[Path]) -> None:
 
     Args:
         roots: folders and files of the state. One that is private already is not searched.
+
+    Raises:
+        StoreError: if one is something that others use, whose rights are not to be taken: a device, or a folder such as /tmp.
     """
     mask = wanted_umask()
     os.umask(mask)
     for root in roots:
         with suppress(OSError):  # absent, or of another user of the group
+            if used_by_others(root):
+                raise StoreError(f"{root} is used by others, and cannot be the state of a project. Name a folder of its own.")
             if root.stat().st_mode & mask:
                 _tighten(root, mask)
+
+
+def used_by_others(root: Path) -> bool:
+    """A device, a folder in which each user has files, or the root of all."""
+    mode = root.stat().st_mode
+    folder = stat.S_ISDIR(mode) and not mode & stat.S_ISVTX and root.resolve() != Path(root.resolve().anchor)
+    return not (folder or stat.S_ISREG(mode))
 
 
 def _tighten(root: Path, mask: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import StoreError
-from ratchet.components.permissions import as_user_writes, protect, wanted_umask
+from ratchet.components.permissions import as_user_writes, protect, used_by_others, wanted_umask
 from tests import commands
 from tests.places import ROOT
 
@@ -87,3 +87,24 @@ def test_a_command_tightens_the_state_and_writes_what_is_private(project: Path) 
     assert done.returncode == 0
     assert [mode(path) for path in (database, database.parent, project / "mlflow" / "artifacts")] == [0o600, 0o700, 0o700]
     assert {mode(path) for path in (project / ".ratchet").rglob("*") if path.is_file()} == {0o600}
+
+
+def test_what_all_use_is_no_state() -> None:  # asked, not tried: a mistake would cost the machine
+    assert used_by_others(Path("/"))
+    assert used_by_others(Path(os.devnull))
+
+
+def test_what_is_no_file_or_folder_keeps_its_rights(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o666)
+    before = mode(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="Name a folder of its own"):
+        protect([tmp_path / "pipe"])
+    assert mode(tmp_path / "pipe") == before
+
+
+def test_a_folder_of_all_users_keeps_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    path = written(tmp_path / "theirs")
+    with pytest.raises(StoreError, match="Name a folder of its own"):
+        protect([tmp_path])
+    assert (mode(tmp_path), mode(path)) == (0o1777, 0o644)
