@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ratchet.components import source_code
 from ratchet.components.constraints import installed_constraints
 from ratchet.components.errors import RecipeError
 from ratchet.flows.cli import app
-from tests.places import ROOT
 
 
 def test_the_installed_versions_replace_those_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,9 +23,10 @@ def test_the_installed_versions_replace_those_of_before(tmp_path: Path, monkeypa
     assert (found["file"], found["pinned"]) == (str(tmp_path / "constraints.txt"), text.count("=="))
 
 
-def test_a_clone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    before = (ROOT / "constraints.txt").read_bytes()
+def test_a_clone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_code, "ROOT", tmp_path / "components")
+    (tmp_path / "ratchet.yaml").touch()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match="make constraints"):
         CliRunner().invoke(app, ["lock"], catch_exceptions=False)
-    assert (ROOT / "constraints.txt").read_bytes() == before
+    assert not (tmp_path / "constraints.txt").exists()
