@@ -125,7 +125,7 @@ def plot(results: Results, path: Path) -> None:
 def main() -> None:
     """Run, print, plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=int, default=10_240, help="samples a run may draw")
+    parser.add_argument("--budget", type=int, default=10_240, help="samples that a run may draw")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[2, 4, 8, 16])
     parser.add_argument("--noises", type=float, nargs="+", default=[0.0, 0.2, 0.4])

@@ -171,7 +171,7 @@ def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
 def main() -> None:
     """Run, print, plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=int, default=25_600, help="samples a run may draw")
+    parser.add_argument("--budget", type=int, default=25_600, help="samples that a run may draw")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=[*PRESETS, PEER], default=[*PRESETS, PEER])
     parser.add_argument("--plot", type=Path, default=Path("docs/learning.svg"))

@@ -88,7 +88,7 @@ def _process(plan: Plan, arm: str, folder: Path) -> Iterator[Any]:
 
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    # Two more turns than are counted: the first, and one that never begins. An arm that has taken its last step goes on
+    # Two more turns than are counted: the first, and one that never begins. An arm that has taken its last step continues
     # computing (it evaluates, saves, ends), and the other arms' last turns would meet that.
     arguments = (arm, plan.shape.name, str(folder), plan.device, plan.threads, plan.steps + 2, theirs)
     process = context.Process(target=work, args=arguments, daemon=True)

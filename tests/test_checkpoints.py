@@ -1,4 +1,4 @@
-"""Checkpoints: training goes on from the newest whole one. Killed saves are in test_resume.py."""
+"""Checkpoints: training continues from the newest whole one. Killed saves are in test_resume.py."""
 
 import math
 from collections.abc import Callable

@@ -93,7 +93,7 @@ def finish_job(folder: Path, request: Request, follower: Follower) -> Path:
 
 
 def end_job(folder: Path, follower: Follower) -> None:
-    """Let the ranks of a job in progress commit and end: its training goes on in another way.
+    """Let the ranks of a job in progress commit and end: its training continues in another way.
 
     Raises:
         PausedError: if it does not, since the follower was to end for now meanwhile.
@@ -133,7 +133,7 @@ def _beats_on(job: Job, seconds: float) -> bool:
 
 
 def _replaced(job: Job, launcher: Process, follower: Follower) -> None:
-    """End a job whose training goes on in another way.
+    """End a job whose training continues in another way.
 
     Raises:
         PausedError: if it does not, since the follower was to end for now meanwhile.

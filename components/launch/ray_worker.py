@@ -27,7 +27,7 @@ UNNEEDED = "RAY_AUTH_TOKEN"  # by ranks, which do not speak with Ray
 def run_in_worker(config: Mapping[str, Any]) -> None:
     """
     Raises:
-        RuntimeError: if the rank failed in a way that a restart may mend.
+        RuntimeError: if the rank failed in a way that a restart may fix.
     """
     from ray import train
     from ray.train.collective import broadcast_from_rank_zero
@@ -55,7 +55,7 @@ def run_in_worker(config: Mapping[str, Any]) -> None:
 def run_rank_process(job: Job, rank: int, environment: Mapping[str, str]) -> None:
     """
     Raises:
-        RuntimeError: if the rank failed in a way that a restart may mend.
+        RuntimeError: if the rank failed in a way that a restart may fix.
     """
     request = job.request()
     threads = {"OMP_NUM_THREADS": str(request.threads)}

@@ -150,7 +150,7 @@ def patience() -> float:
     """Seconds for which a step that needs MLflow waits for it.
 
     Raises:
-        RegistryError: if the variable is no number of seconds.
+        RegistryError: if the variable is not a number of seconds.
     """
     text = os.environ.get(SECONDS, "")
     try:

@@ -148,7 +148,7 @@ class Journal:
         try:
             with FileLock(self._sender, timeout=LOCK_SECONDS):
                 yield
-        except Timeout:  # not as the cause: a lock that is held is no outage of MLflow
+        except Timeout:  # not as the cause: a lock that is held is not an outage of MLflow
             raise BusyError(f"another process or thread is sending {self.file.name}") from None
 
     def drop_if_sent(self) -> bool:

@@ -127,7 +127,7 @@ def _unreproducible(project: Path) -> Iterator[str]:
     if lock_digest(project) is None:
         yield f"there is no {CONSTRAINTS}: ratchet lock writes it"
     if other := off_lock(project, installed_versions()):
-        yield f"{CONSTRAINTS} has other versions of {', '.join(list(other)[:5])}: ratchet lock writes it anew"
+        yield f"{CONSTRAINTS} has other versions of {', '.join(list(other)[:5])}: ratchet lock writes it again"
 
 
 def _disks(home: Home) -> Iterator[Finding]:

@@ -60,5 +60,5 @@ def settings_of(project: Project, url: str | None) -> Vllm:
         return Vllm.model_validate({**values, "url": url})
     except ValidationError as error:
         raise RecipeError(
-            f"--url {url!r} is no address of a server. Write http://HOST:PORT, without a user or a query."
+            f"--url {url!r} is not the address of a server. Write http://HOST:PORT, without a user or a query."
         ) from error

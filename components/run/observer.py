@@ -49,6 +49,6 @@ class RunObserver:
             self.figures.table(stage, shown, f"samples/step_{step:06d}.json")
 
     def close(self) -> None:
-        """The process goes on without the run."""
+        """The process continues without the run."""
         self.file.delete()
         self.watchdog.close()

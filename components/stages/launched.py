@@ -45,7 +45,7 @@ def trained_by_ranks(order: Order, observer: Observer, ended: Callable[[], bool]
 
 
 def end_left_job(order: Order, observer: Observer, ended: Callable[[], bool]) -> None:
-    """End the job that a killed run left, whose training goes on in this process, and pass on what nobody saw of it.
+    """End the job that a killed run left, whose training continues in this process, and pass on what nobody saw of it.
 
     Raises:
         PausedError: if it is to go on later instead.

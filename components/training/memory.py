@@ -215,7 +215,7 @@ def gathered_parts(shape: ModelShape, load: Load) -> list[Part]:
 
 
 def step_parts(shape: ModelShape, load: Load) -> list[Part]:
-    """What an optimiser that goes on in fp32 from moments in 8 bits needs, when activations are gone: one tensor at a time."""
+    """What an optimiser with moments in 8 bits needs for its step in fp32, one tensor at a time, when activations are gone."""
     learn = matrices(shape) if load.trained is None else load.trained
     largest = max([*learn, *trunk_matrices(shape)] if load.critic else learn)
     held = max(shape.parameters if load.trained is None else sum(load.trained), shape.trunk_parameters * load.critic)

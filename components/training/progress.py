@@ -102,7 +102,7 @@ def samples_file(checkpoints: Path, step: int) -> Path:
 
 
 def forget_after(checkpoints: Path, step: int) -> int:
-    """Delete figures and samples of later checkpoints than the one from which training goes on: it makes these steps again.
+    """Delete figures and samples of later checkpoints than the one from which training continues: it makes these steps again.
 
     Returns:
         The last step of which there were any, else ``step``.

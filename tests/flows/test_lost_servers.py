@@ -1,4 +1,4 @@
-"""A training by ranks whose worker and whose Prefect server are killed: it goes on, and the next flow run follows it."""
+"""A training by ranks whose worker and whose Prefect server are killed: it continues, and the next flow run follows it."""
 
 import contextlib
 import subprocess

@@ -104,7 +104,7 @@ def shown(*parts: Any) -> str:
 def test_a_check_that_failed_says_what_to_do_and_a_waived_one_why() -> None:
     checks = [
         Check("agreement", 0.5, 0.4, 0.6, 0.6, False, "retrain it"),
-        Check("noise", 0.1, None, None, 0.25, False, "mend it", waived="known [bold]judge\x1b[2J"),
+        Check("noise", 0.1, None, None, 0.25, False, "fix it", waived="known [bold]judge\x1b[2J"),
         Check("range", 1.0, None, None, 0.0, True, "another"),
         Check("sycophancy", None, None, None, 0.25, None, "more pairs", "only 3 pairs"),
     ]

@@ -76,7 +76,7 @@ def test_a_project_below_the_root_knows_its_folder(repository: Path) -> None:
 
 def test_the_state_is_that_of_the_process_start(repository: Path) -> None:
     before = code_state(repository)
-    (repository / "constraints.txt").write_text("edited while the run goes on", encoding="utf-8")
+    (repository / "constraints.txt").write_text("edited while the run continues", encoding="utf-8")
     assert code_state(repository) == before
 
 

@@ -1,4 +1,4 @@
-"""A version's files in MLflow: found, measured, deleted by retention, and registered anew after that."""
+"""A version's files in MLflow: found, measured, deleted by retention, and registered again after that."""
 
 import json
 import logging

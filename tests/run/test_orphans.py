@@ -52,7 +52,7 @@ def test_status_shows_it_and_stop_asks_it(home: Home) -> None:
     ledger.begin_run("ab" * 32, "micro", "abc123")
     ledger.break_run("ab" * 32, "killed")
     shown = CliRunner().invoke(app, ["status"]).output
-    assert "goes on training; its run was killed. Step 3 of 10." in " ".join(shown.split())
+    assert "continues to train; its run was killed. Step 3 of 10." in " ".join(shown.split())
     done = CliRunner().invoke(app, ["stop", "abc123"])
     assert (done.exit_code, "asked the ranks of a training of micro" in done.output) == (0, True)
     assert job.stop_asked

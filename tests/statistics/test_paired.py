@@ -184,7 +184,7 @@ def test_randomization_of_a_total_is_the_sign_flip() -> None:
 
 
 def ratio(totals: np.ndarray) -> np.ndarray:
-    """A measure that is no mean of items: hits over attempts."""
+    """A measure that is not a mean over items: hits over attempts."""
     return totals[..., 0] / totals[..., 1]
 
 

@@ -492,7 +492,7 @@ def test_a_run_in_bf16_keeps_its_weights_in_fp32_and_stays_finite(tmp_path: Path
 
 
 def adaptive(tmp_path: Path, **values: Any) -> Trainer:
-    train = short(algorithm="reinforce_pp", kl_coefficient=0.5, kl_horizon=12, **{"steps": 1, **values})  # 12 samples a step
+    train = short(algorithm="reinforce_pp", kl_coefficient=0.5, kl_horizon=12, **{"steps": 1, **values})  # 12 samples per step
     trainer = build(setting(tmp_path, train))
     finish(trainer)
     return trainer

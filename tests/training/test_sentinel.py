@@ -112,7 +112,7 @@ def test_spikes_can_be_switched_off() -> None:
 
 
 def hacked(step: int) -> tuple[float, float]:
-    """From step 60 on the proxy goes on rising while gold falls."""
+    """From step 60 on the proxy keeps rising while gold falls."""
     gold, proxy = healthy_levels(min(step, 60))
     return gold - max(0, step - 60) / 20, proxy + max(0, step - 60) / 60
 

@@ -33,7 +33,7 @@ def healthy_step(noise: random.Random, step: int) -> dict[str, float]:
 
 
 class Dev:
-    """Items of differing difficulty, of which each evaluation draws some anew; the proxy is a reward model's score."""
+    """Items of differing difficulty, of which each evaluation draws some again; the proxy is a reward model's score."""
 
     def __init__(self, noise: random.Random) -> None:
         self.noise = noise

@@ -31,7 +31,7 @@ def lines_of(found: "Overview") -> list[str]:
     lines = ["Running", *(_running(one) for one in found.running)] if found.running else ["Nothing is running."]
     for one in found.orphans:
         lines.append(
-            f"  {one.model}  process {one.process} goes on training; its run was killed. Step {one.done} of {one.total}."
+            f"  {one.model}  process {one.process} continues to train; its run was killed. Step {one.done} of {one.total}."
         )
         lines.append("    The same command follows it; `ratchet stop RUN` lets it commit and end.")
     lines += ["", *_champions(found)]

@@ -106,7 +106,7 @@ def test_the_exit_code_is_the_childs(code: int) -> None:
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
         ("supervision.emit('{}'); os._exit(0)", "ended with exit code 0"),
         ("supervision.emit('{}'); sys.exit(0)", "ended with exit code 0"),
-        ("sys.exit(3)", "ended with exit code 3"),  # which is no verdict of the gate's
+        ("sys.exit(3)", "ended with exit code 3"),  # which is not a verdict of the gate
         ("sys.exit(256)", "ended with exit code 0"),
     ],
 )

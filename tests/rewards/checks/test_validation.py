@@ -28,7 +28,7 @@ PAIRS = [
     }
     for n, row in enumerate(ROWS)
 ]
-# Four samples a prompt of growing length: right and wrong in turn.
+# Four samples per prompt, of growing length: right and wrong in turn.
 SAMPLES = Samples(
     [row for row in ROWS for _ in range(4)],
     [f"{'so ' * ((n + i) // 2 % 20)}#### {2 + n + i % 2}" for n in range(40) for i in range(4)],

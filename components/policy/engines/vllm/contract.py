@@ -166,7 +166,7 @@ class Contract:
         return f"{what}, {size / 1e6:.1f} MB per version"
 
     def time_limits(self) -> str:
-        """A call without time ends at once with an error, and the server goes on."""
+        """A call without time ends at once with an error, and the server continues."""
         served, prompt = self.engine.sync(self.policy), self.engine.probes[0]
         body = drawing_request(served, Sample(prompt, 0), SamplingSettings(1, self.max_new_tokens), ())
         began = monotonic()

@@ -136,7 +136,7 @@ def _fault(
         (len(tokens) > limit, f"has {len(tokens)} tokens, and {limit} were asked for"),
         (any(not 0 <= token < vocabulary.size for token in tokens), f"has a token outside of the {vocabulary.size} there are"),
         (any(not IMPOSSIBLE < value < ROUNDING for value in log_probs), "has a log-prob that no drawn token has"),
-        (any(ended[:-1]), "goes on after a token that ends one"),
+        (any(ended[:-1]), "continues after a token that ends one"),
         (reason == "stop" and not any(ended[-1:]), "stopped without one of the policy's ends as its last token"),
         (
             reason == "length" and len(tokens) < limit,

@@ -59,7 +59,7 @@ def empty(cases: Sequence[Case]) -> list[str | None]:
 
 
 def echo(cases: Sequence[Case]) -> list[str | None]:
-    """The prompt, where the reference is no part of it."""
+    """The prompt, where the reference is not part of it."""
     return [None if case.form in folded(case.prompt) else case.prompt for case in cases]
 
 

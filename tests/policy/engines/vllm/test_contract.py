@@ -45,7 +45,7 @@ FAULTS: dict[int, tuple[str, dict[str, Any], str]] = {
     2: ("another_prompt", {}, "another prompt"),
     3: ("two_choices", {}, "no usable choices"),
     4: ("raw", {}, "processed_logprobs"),
-    5: ("no_ends", {}, "did not end|goes on after"),
+    5: ("no_ends", {}, "did not end|continues after"),
     6: ("stale", {}, "still computes with the old weights"),
     7: ("no_seeds", {}, "seeds are not followed"),
     9: ("unhealthy", {}, "answered 503"),

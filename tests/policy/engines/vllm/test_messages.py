@@ -99,7 +99,7 @@ FAULTS = {
     "4 tokens, and 3 were asked for": {"token_ids": [7, 8, 9, 1], "logprobs": log_probs(-1, -1, -1, -1)},
     "outside of the 20": {"token_ids": [7, 20, 1]},
     "no drawn token has": {"logprobs": log_probs(-1.0, -9999.0, -0.5)},
-    "goes on after a token that ends": {"token_ids": [1, 8, 1]},
+    "continues after a token that ends": {"token_ids": [1, 8, 1]},
     "without one of the policy's ends": {"token_ids": [7, 8, 9]},
     "cut at 2 of 3 tokens": {"token_ids": [7, 8], "logprobs": log_probs(-1.0, -0.5), "finish_reason": "length"},
     "no usable choices.0.logprobs.token_logprobs.0": {"logprobs": log_probs(None, -0.5, -0.5)},
