@@ -22,7 +22,10 @@ DATA_IN_USE = "another command is changing the dataset version; waiting"
 OneRecipe = Annotated[
     Path | None, typer.Option("--recipe", callback=as_given, help="Recipe file; by default every pointer of the project.")
 ]
-app = typer.Typer(help="Dataset versions: prepare, add, diff, verify, push, pull, restore.", no_args_is_help=True)
+app = typer.Typer(
+    help="Dataset versions: prepare, add, diff, verify, push, pull, restore.\n\nExample: ratchet data add feedback.jsonl",
+    no_args_is_help=True,
+)
 
 
 @app.command()

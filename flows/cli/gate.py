@@ -9,7 +9,7 @@ from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.run import run_until
 from ratchet.flows.cli.supervision import emit
 
-app = typer.Typer(help="The promotion gate: judge, forecast, replay.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()

@@ -9,7 +9,10 @@ from ratchet.flows.cli.options import JsonOption, as_given
 from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
-app = typer.Typer(help="Graders of your own: which protocol they have, and their bytes and digest.", no_args_is_help=True)
+app = typer.Typer(
+    help="Graders of your own: which protocol they have, and their bytes and digest.\n\nExample: ratchet grader show graders.py:grade",
+    no_args_is_help=True,
+)
 
 FunctionArgument = Annotated[
     str,

@@ -9,7 +9,7 @@ from ratchet.flows.cli.check import check
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption
 from ratchet.flows.cli.supervision import emit
 
-app = typer.Typer(help="Recipes: a run's whole configuration.", no_args_is_help=True)
+app = typer.Typer(help="Recipes: a run's whole configuration.\n\nExample: ratchet recipe show", no_args_is_help=True)
 app.command("check")(check)
 
 

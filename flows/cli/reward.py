@@ -11,7 +11,7 @@ from ratchet.components.text import redacted_values
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
-app = typer.Typer(help="Rewards and their validation.", no_args_is_help=True)
+app = typer.Typer(help="Rewards and their validation.\n\nExample: ratchet reward validate", no_args_is_help=True)
 
 
 @app.command()
