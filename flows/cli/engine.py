@@ -9,7 +9,8 @@ from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 app = typer.Typer(
-    help="Engines outside of Ratchet that draw completions: whether a server keeps their contract.\n\nExample: ratchet engine check",
+    help="Engines outside of Ratchet that draw completions: whether a server keeps their contract.\n\n"
+    "Example: ratchet engine check",
     no_args_is_help=True,
 )
 

@@ -10,7 +10,8 @@ from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 
 app = typer.Typer(
-    help="Graders of your own: which protocol they have, and their bytes and digest.\n\nExample: ratchet grader show graders.py:grade",
+    help="Graders of your own: which protocol they have, and their bytes and digest.\n\n"
+    "Example: ratchet grader show graders.py:grade",
     no_args_is_help=True,
 )
 
