@@ -222,4 +222,7 @@ def _on_dev(summary: Mapping[str, Mapping[str, Any]], rival: str) -> str:
 def _sentence(text: str) -> str:
     """A remark as a sentence."""
     text = text.strip()
-    return "" if not text else f"{text[0].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
+    if not text:
+        return ""
+    is_key = "." in text.split()[0].rstrip(".,:;")
+    return (text if is_key else f"{text[0].upper()}{text[1:]}") + ("" if text.endswith((".", "!", "?")) else ".")

@@ -137,6 +137,11 @@ def test_measures_that_are_not_counts() -> None:
         ),
         (RunResult(Status.INVALID, reasons=["no fold is left"]), "could not judge", "No fold is left."),
         (RunResult(Status.STOPPED, stopped="ann asked for it"), "stopped before its end", "Ann asked for it."),
+        (
+            RunResult(Status.STOPPED, stopped="limits.samples: 8 were drawn"),
+            "stopped before its end",
+            "limits.samples: 8 were drawn.",
+        ),
         (RunResult(Status.STOPPED, reasons=["KL exploded."]), "no checkpoint may be judged", "Version 2 stays champion."),
         (RunResult(Status.UNCHANGED, version="2", previous="1"), "Nothing has changed", "Version 2 stays champion."),
         (RunResult(Status.FINISHED), "asked for.", "ratchet run"),
