@@ -38,6 +38,23 @@ def test_each_kind_of_rule_gives_its_dates_in_utc() -> None:
     assert dates(rrule="FREQ=WEEKLY;BYDAY=TH;BYHOUR=2;BYMINUTE=0;BYSECOND=0") == ["02T02:00:00"]
 
 
+@pytest.mark.parametrize("midnight", [datetime(2026, 3, 28, tzinfo=UTC), datetime(2026, 10, 24, tzinfo=UTC)])
+def test_an_interval_has_one_slot_a_day_whenever_prefect_looks_while_clocks_change(midnight: datetime) -> None:
+    made = schedule_of(Schedule(every="1d"))
+    looks = [midnight + timedelta(hours=hour, minutes=5) for hour in range(72)]
+    found = {date for look in looks for date in dates_of(made, look, look + timedelta(days=1))}
+    assert sorted(found) == [midnight + timedelta(days=number) for number in (1, 2, 3)]
+
+
+def test_an_interval_of_the_command_line_takes_the_place_of_the_zone_too(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(MICRO.read_text() + 'schedule: {cron: "0 2 * * *", timezone: Europe/Vienna}\n')
+    assert ruled(recipe, [], {"cron": "0 3 * * *"}).schedule.timezone == "Europe/Vienna"
+    assert ruled(recipe, [], {"every": "6h"}).schedule.timezone == "UTC"
+    with pytest.raises(RecipeError, match="every is counted in UTC"):
+        ruled(recipe, [], {"every": "6h", "timezone": "Europe/Vienna"})
+
+
 @pytest.mark.parametrize("rules", [{"cron": "0 99 * * *"}, {"rrule": "FREQ=NEVER"}])
 def test_a_rule_without_dates_is_an_error_that_names_it(rules: dict[str, str]) -> None:
     with pytest.raises(RecipeError, match=f"schedule.{next(iter(rules))} .* gives no dates"):
@@ -59,7 +76,7 @@ def test_options_take_the_place_of_the_recipes_rule(tmp_path: Path) -> None:
     recipe.write_text(MICRO.read_text() + 'schedule: {cron: "0 2 * * *", missed: all, timezone: Europe/Vienna}\n')
     assert ruled(recipe, [], {}).schedule.rules == {"cron": "0 2 * * *"}
     given = ruled(recipe, [], {"every": "6h"}).schedule
-    assert (given.rules, given.missed, given.timezone) == ({"every": "6h"}, "all", "Europe/Vienna")
+    assert (given.rules, given.missed) == ({"every": "6h"}, "all")
     with pytest.raises(RecipeError, match="cron and every are given"):
         ruled(recipe, [], {"every": "6h", "cron": "0 3 * * *"})
     with pytest.raises(RecipeError, match="has no schedule"):

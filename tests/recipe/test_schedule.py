@@ -26,6 +26,7 @@ def test_what_is_not_an_interval_is_refused(text: str) -> None:
         ({"timezone": "Mars/Olympus"}, "not a time zone"),
         ({"timezone": "../etc/passwd"}, "not a time zone"),
         ({"cron": "0 2 * * *", "every": "6h"}, "cron and every are given"),
+        ({"every": "1d", "timezone": "Europe/Vienna"}, "every is counted in UTC.*Europe/Vienna; remove it, or .* cron"),
     ],
 )
 def test_a_rule_that_is_not_one_is_refused(rules: dict[str, str], said: str) -> None:
