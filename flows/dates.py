@@ -63,6 +63,11 @@ def dates_of(schedule: Schedule, start: datetime, end: datetime | None) -> list[
     found = _enumerated(made, start, end)
     if not found and end is None:
         raise ValueError("it ends in the past")
+    page = found if end is not None else []
+    while page:  # Prefect gives at most a thousand at once
+        last = page[-1]
+        page = [date for date in _enumerated(made, last + timedelta(seconds=1), end) if date > last]
+        found += page
     return found
 
 

@@ -41,6 +41,8 @@ def _rrule(text: str) -> str:
         raise ValueError(
             f"{text!r} is not an RRULE without COUNT; write, for example, FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=2;BYMINUTE=0"
         )
+    if re.search(r"\bFREQ=(MINUTELY|SECONDLY)\b", text.upper()):  # each look at it would walk all dates since 2020
+        raise ValueError(f"{text!r} repeats too often for an RRULE; write every, such as every: 15m")
     return text
 
 

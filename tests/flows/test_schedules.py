@@ -3,14 +3,19 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
+from uuid import uuid4
 
 import cloudpickle
 import pytest
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
 from prefect.events import DeploymentEventTrigger, ResourceSpecification
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.recipe import Schedule
+from ratchet.flows import missed
 from ratchet.flows.cli.schedule import chosen, ruled
 from ratchet.flows.dates import dates_of
 from ratchet.flows.finetune import finetune
@@ -69,6 +74,24 @@ def test_slots_since_the_last_one_are_caught_up_by_the_rules() -> None:
     assert missed_slots(every, last, now, Schedule(missed="none")) == []
     assert missed_slots(every, every[150], now, Schedule(missed="all")) == []
     assert missed_slots(every, None, now, Schedule()) == []  # the first start
+
+
+def test_after_a_long_outage_the_newest_missed_slot_is_the_last_one() -> None:
+    last, now = NOON - timedelta(hours=48, seconds=30), NOON + timedelta(seconds=30)
+    for rules in (Schedule(every="1m"), Schedule(cron="* * * * *"), Schedule(cron="* * * * *", timezone="Europe/Vienna")):
+        found = dates_of(schedule_of(rules), last, now)
+        assert found == [NOON + timedelta(minutes=minute) for minute in range(-48 * 60, 1)]
+        assert missed_slots(found, last, now, rules) == [NOON]
+
+
+def test_the_newest_slot_is_found_behind_any_number_of_runs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [FlowRun(flow_id=uuid4(), auto_scheduled=False, expected_start_time=NOON) for _ in range(2 * missed.RUNS + 1)]
+    runs += [FlowRun(flow_id=uuid4(), auto_scheduled=True, expected_start_time=NOON - timedelta(hours=n)) for n in (1, 2)]
+    client = mock.create_autospec(SyncPrefectClient, instance=True)
+    client.read_flow_runs.side_effect = lambda *, flow_run_filter, sort, limit, offset: runs[offset : offset + limit]
+    assert missed._newest(client, uuid4(), NOON) == NOON - timedelta(hours=1)
+    del runs[-2:]
+    assert missed._newest(client, uuid4(), NOON) is None
 
 
 def test_options_take_the_place_of_the_recipes_rule(tmp_path: Path) -> None:

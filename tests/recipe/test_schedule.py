@@ -23,6 +23,8 @@ def test_what_is_not_an_interval_is_refused(text: str) -> None:
         ({"cron": "0 2 * *"}, "five fields"),
         ({"rrule": "WEEKLY"}, "RRULE"),
         ({"rrule": "FREQ=DAILY;COUNT=3"}, "COUNT"),
+        ({"rrule": "FREQ=MINUTELY;INTERVAL=15"}, "too often for an RRULE; write every, such as every: 15m"),
+        ({"rrule": "RRULE:freq=secondly"}, "too often"),
         ({"timezone": "Mars/Olympus"}, "not a time zone"),
         ({"timezone": "../etc/passwd"}, "not a time zone"),
         ({"cron": "0 2 * * *", "every": "6h"}, "cron and every are given"),

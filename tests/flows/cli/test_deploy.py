@@ -24,7 +24,7 @@ def test_deploy_and_schedule_make_the_same_slots() -> None:
     theirs = IntervalSchedule.model_validate({**written, "interval": timedelta(seconds=written["interval"])})
     ours = dates.schedule_of(Schedule(every="7h"))
     assert (theirs.interval, theirs.anchor_date, theirs.timezone) == (ours.interval, ours.anchor_date, ours.timezone)
-    with pytest.raises(RecipeError, match="schedule.cron '0 99 .* gives no dates"):
+    with pytest.raises(RecipeError, match=r"schedule\.cron '0 99 .* gives no dates"):
         schedule_of("0 99 * * *", None)
 
 
