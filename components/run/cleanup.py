@@ -18,6 +18,7 @@ from ratchet.components.data.pointers import POINTER, places, pointer_md5
 from ratchet.components.errors import RatchetError, RegistryError, StoreError
 from ratchet.components.files import MANIFEST, left_behind, read_json, scratch_directory
 from ratchet.components.home import Home
+from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import disagreement
 from ratchet.components.provenance.ancestry import recorded_lineage
@@ -95,9 +96,10 @@ class Cleanup:
     def delete(self, item: Item) -> None:
         """Delete one item; no other process finds half of it."""
         if item.kind == "version":
-            if item.name in self._champions:
-                raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
-            self._delete_files(item.name)
+            with promotion_lease(self.ledger, self.model):  # no promotion, of another machine either, between look and deletion
+                if item.name in self._champions:
+                    raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
+                self._delete_files(item.name)
         elif item.kind == "dataset":
             for path in self._own_objects(item.name):
                 path.unlink(missing_ok=True)
