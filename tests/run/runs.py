@@ -127,6 +127,9 @@ class FakeTracker:
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self.aliases[alias] = version
 
+    def require_files(self, name: str, version: str) -> None:
+        pass
+
     def versions(self, name: str) -> list[RegisteredVersion]:
         return [
             RegisteredVersion(number, "", {"policy_sha256": policy}, 0.0, self.cards.get(number, ""))

@@ -72,6 +72,9 @@ class Registry:
     def check_artifact(self, name: str, version: str) -> None:
         pass
 
+    def require_files(self, name: str, version: str) -> None:
+        pass
+
     def alias(self, name: str, alias: str) -> str | None:
         return self.tracker.alias(name, alias)
 
