@@ -20,12 +20,21 @@ def asking(task: Task) -> Ask:
     Raises:
         DataError: if a content's file cannot be read or is not a template.
     """
-    turns = [(turn.role, parse_template(_text(turn.content))) for turn in task.turns]
+    turns = templates_of(task)
 
     def ask(record: Mapping[str, Any], file: str, number: int) -> Turns:
         return [{"role": role, "content": _filled(template, record, file, number)} for role, template in turns]
 
     return ask
+
+
+def templates_of(task: Task) -> list[tuple[str, Template]]:
+    """Role and template of each turn.
+
+    Raises:
+        DataError: if a content's file cannot be read or is not a template.
+    """
+    return [(turn.role, parse_template(_text(turn.content))) for turn in task.turns]
 
 
 def answering(answer: str, needed: bool = True) -> Callable[[Mapping[str, Any], str, int], str | None]:
