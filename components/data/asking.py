@@ -37,6 +37,21 @@ def templates_of(task: Task) -> list[tuple[str, Template]]:
     return [(turn.role, parse_template(_text(turn.content))) for turn in task.turns]
 
 
+def filling(task: Task, record: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+    """What the task is to ask of a record that may have a text alone: the record, or one whose only field read is the text.
+
+    A record that lacks one of several fields is returned as it is; asking it names the field.
+    """
+    paths = {path[1:] for _, template in templates_of(task) for path in template.paths}
+    if text is None or len(paths) != 1 or all(path[0] in record for path in paths):
+        return dict(record)
+    (path,) = paths
+    row: Any = text
+    for step in reversed(path):
+        row = [row] * (step + 1) if isinstance(step, int) else {step: row}
+    return dict(row)
+
+
 def answering(answer: str, needed: bool = True) -> Callable[[Mapping[str, Any], str, int], str | None]:
     """What makes the reference of a record, its file and its number: text as it is, other values as JSON.
 
