@@ -74,7 +74,7 @@ def run_query(path: Path, query: str, rows: int, limits: Limits) -> list[Row]:
 
 
 def limit_memory() -> None:
-    """Limit the memory of SQLite in this process, sorting and temporary tables included. Nothing but a new process undoes it."""
+    """Limit the memory of SQLite in this process, sorting and temporary tables included. Only a new process undoes it."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"PRAGMA hard_heap_limit = {MEMORY_MB * 2**20}")
 

@@ -10,6 +10,7 @@ from ratchet.components.digests import digest_of
 from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
 from ratchet.components.evaluation.benchmarks.tasks import library_digest, library_items, require_measures, require_same_items
 from ratchet.components.files import read_json, write_json
+from ratchet.components.json_text import without_nan
 from ratchet.components.recipe import Label, Library, Numbers, Recipe
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import DataStage
@@ -112,4 +113,4 @@ def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> 
 
 def _as_json(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Intervals as JSON; unknown values are null."""
-    return {n: {k: v if v == v else None for k, v in figure._asdict().items()} for n, figure in figures.items()}
+    return dict(without_nan({name: figure._asdict() for name, figure in figures.items()}))

@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from ratchet.components.files import without_nan, write_json, write_json_lines
+from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.graders.build import grader_digests
+from ratchet.components.json_text import without_nan
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.results import DataStage, GoldStage, ValidationReport
 from ratchet.components.stages.stage import Context, finish, key_of
