@@ -200,7 +200,7 @@ def test_faults_ctrl_c_and_sigkill_leave_a_run_that_resumes_and_nothing_that_run
     assert {r.info.status for r in runs if r.info.run_name in finished} == {"FINISHED"}
 
 
-def test_a_model_server_answers_lists_and_frames(project: Path) -> None:
+def test_a_model_server_answers_lists_frames_and_conversations(project: Path) -> None:
     port = free_port()
     command = ["mlflow", "models", "serve", "-m", "models:/micro@champion", "--env-manager", "local", "-p", str(port)]
     with started(project, *command, MLFLOW_TRACKING_URI=uri(project)):
@@ -210,6 +210,8 @@ def test_a_model_server_answers_lists_and_frames(project: Path) -> None:
         frame = {"dataframe_split": {"columns": ["prompt"], "data": [[QUESTION]]}}
         assert call(f"{url}/invocations", frame)["predictions"] == [from_list]
         assert "####" in from_list
+        chat = {"messages": [{"role": "user", "content": QUESTION}]}
+        assert call(f"{url}/invocations", {"dataframe_records": [chat, chat]})["predictions"] == [from_list, from_list]
 
 
 def test_a_model_server_does_not_start_on_a_changed_file(project: Path) -> None:
