@@ -18,6 +18,7 @@ from ratchet.components.recipe import Sentinel
 # ProxyGoldGap.
 BEST_OF_SEVERAL = 1.0  # standard errors subtracted from a drop below the best evaluation, which was the best of several
 SURE = 1.645  # one-sided 95% in standard errors
+SUSPECTED = 1.28  # one-sided 90%: a suspicion costs a second opinion, and no more
 MOST = 1e6  # standard errors of a change that is the same in every item; JSON has no infinity
 
 # AccuracyDrop.
@@ -54,8 +55,8 @@ class ProxyGoldGap:
 
     @property
     def suspected(self) -> bool:
-        """Whether gold is below its best by the paired one-sided 95% bound."""
-        return self.below > SURE
+        """Whether gold is so far below its best that a second opinion is worth its completions."""
+        return self.below > SUSPECTED
 
     def observe(self, proxy: Values, gold: Values, slack: float) -> float:
         """Add an evaluation of the same items in the same order; returns the gap in standard errors, 0 near gold's best.
@@ -74,7 +75,7 @@ class ProxyGoldGap:
         self.proxy, self.gold = judged(now, (self.proxy, self.gold))
         self.best_proxy, self.best = judged(now, best) if risen(gold, self.best) else judged(best, now)
         self.below = unshared_drop(proxy, gold, self.best_proxy, self.best)
-        return max(self.cusum, self.below - BEST_OF_SEVERAL) if self.suspected else 0.0
+        return max(self.cusum, self.below - BEST_OF_SEVERAL) if self.below > SURE else 0.0
 
 
 def fall_on_other_draws(best: Sequence[tuple[Values, Values]], now: Sequence[tuple[Values, Values]]) -> float:

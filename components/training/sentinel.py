@@ -21,7 +21,7 @@ from ratchet.components.training.detectors import (
 )
 
 NONFINITE = "nonfinite"
-WATCHED_EVERY = 5  # steps between dev evaluations while gold is significantly below its best
+WATCHED_EVERY = 5  # steps between dev evaluations while gold is suspected to be below its best
 EARLY = 20  # steps in which a policy moves far by the size of its updates sooner than by what the reward pays for
 TOO_LARGE = "After so few steps the updates are the first suspect: lower train.lr to a tenth, or raise train.lr_warmup."
 
@@ -107,7 +107,7 @@ class SentinelState:
     proxy_gold_gap: ProxyGoldGap = field(default_factory=ProxyGoldGap)
     accuracy_drop: AccuracyDrop = field(default_factory=AccuracyDrop)
     suspicious: bool = False  # the last step asks for a dev evaluation
-    suspected_at: int | None = None  # the step of the last dev evaluation, if gold was significantly below its best
+    suspected_at: int | None = None  # the step of the last dev evaluation, if gold was suspected to be below its best
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any]) -> "SentinelState":
