@@ -65,7 +65,7 @@ class Quickstart:
         assert self.validated is not None
         return build_reward(recipe.reward, self.validated.model, pick_device("auto"))
 
-    def evaluation(self, recipe: Recipe, reward: Any | None = None) -> Any:
+    def evaluation(self, recipe: Recipe, reward: Any | None = None, purpose: str = "dev") -> Any:
         """Sampled accuracy of a policy on the first dev items by the verifier; the reward's mean and the KL beside it."""
         from ratchet.components.graders.number import grade_numbers
         from ratchet.components.policy.adapters import Reference
@@ -74,16 +74,18 @@ class Quickstart:
         return dev_evaluation(
             self.rows("dev")[: recipe.evaluation.dev_items],
             reward or grade_numbers,
-            Reference(self.policy()) if reward else None,
+            Reference(self.policy()) if reward and purpose == "dev" else None,
             seed=7,
             max_new_tokens=recipe.policy.max_new_tokens,
             temperature=recipe.evaluation.temperature,
+            purpose=purpose,
         )
 
     def trainer(self, recipe: Recipe, checkpoints: Path, reward: Any | None = None) -> "Trainer":
         """A training run of the recipe from the starting policy; against another reward, where one is given."""
         from ratchet.components.policy.adapters import Reference
         from ratchet.components.training.actor import Actor
+        from ratchet.components.training.dev_evaluation import OTHER_DRAWS
         from ratchet.components.training.loop import Trainer
         from ratchet.components.training.setting import RewardedPrompts, Setting, Storage
 
@@ -96,6 +98,7 @@ class Quickstart:
             task=RewardedPrompts(self.rows("train"), recipe.policy.max_new_tokens, reward),
             evaluate=self.evaluation(recipe, reward),
             storage=Storage(checkpoints),
+            evaluate_again=[self.evaluation(recipe, reward, purpose) for purpose in OTHER_DRAWS],
         )
         return Trainer(actor, reference, setting)
 

@@ -4,7 +4,8 @@ import math
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,6 +170,27 @@ def load_weights(module: nn.Module, weights: Tensors) -> None:
         raise StoreError(f"a checkpoint belongs to another model ({names}). Delete it to train from the start.")
     own = module.state_dict()
     module.load_state_dict({name: in_shards_like(own[name], tensor) for name, tensor in _finite(weights).items()}, strict=False)
+
+
+@contextmanager
+def other_weights(module: nn.Module, weights: Tensors) -> Iterator[None]:
+    """Within the block the module has these weights, and afterwards its own again, bit for bit; they wait in the host's memory.
+
+    Raises:
+        StoreError: as :func:`load_weights`.
+    """
+    own = {name: _local(module.state_dict()[name]).to("cpu", copy=True) for name in trained_state(module)}
+    try:
+        load_weights(module, weights)
+        yield
+    finally:
+        state = module.state_dict()
+        for name, values in own.items():
+            _local(state[name]).copy_(values)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _tensors(place: Path, room: Tensors) -> dict[str, Tensor]:

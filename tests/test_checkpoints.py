@@ -17,6 +17,7 @@ from ratchet.components.checkpoints import (
     Resumption,
     load_latest,
     load_weights,
+    other_weights,
     prune,
     save_checkpoint,
     set_learning_rate,
@@ -141,6 +142,15 @@ def test_one_checkpoints_weights_can_be_taken_alone(tmp_path: Path) -> None:
     model, _ = trained(9, 0)
     load_weights(model, weights_of(tmp_path, 1, "policy"))
     assert same(weights(model), weights(trained(0, 1)[0]))
+
+
+def test_a_module_has_other_weights_within_a_block_alone() -> None:
+    model, other = trained(0, 1)[0], trained(9, 0)[0]
+    before, parameters = weights(model), list(model.parameters())
+    with other_weights(model, trained_state(other)):
+        assert same(weights(model), weights(other))
+    assert same(weights(model), before)
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))  # the optimiser has these
 
 
 def test_damaged_weights_are_not_taken(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ class Sentinel(Section):
     looks: Steps = (1, 2, 3, 4, 5, 6, 8, 10, 13)  # dev is evaluated after these steps too: a bad reward does its harm early
     gap: Positive | None = 3.0  # proxy against gold on dev: decision limit of the CUSUM, in standard errors
     gap_slack: Annotated[float, Field(ge=0)] = 0.5  # a difference that the CUSUM ignores at each evaluation
+    second_opinion: Positive | None = 2.5  # the same on other completions, drawn where gold seems to fall, in standard errors
     kl: Positive | None = 20.0  # nats per completion from the starting policy
     length: AboveOne | None = 2.0  # mean length, as a multiple of the initial one
     truncated: Share | None = 0.2  # rise of the share of completions cut at policy.max_new_tokens

@@ -31,6 +31,7 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     from ratchet.components.randomness import torch_seed
     from ratchet.components.rewards.checks.identity import check_identity
     from ratchet.components.training.actor import Actor
+    from ratchet.components.training.dev_evaluation import OTHER_DRAWS
     from ratchet.components.training.device_memory import Watch, reset_peak
     from ratchet.components.training.loop import Trainer
     from ratchet.components.training.memory import with_choice
@@ -50,12 +51,14 @@ def prepare_training(order: Order, observer: Observer, ended: Callable[[], bool]
     actor = Actor(policy, train, recipe.run_seed)
     reference = actor.reference() or _reference(train, load, ranks)
     task = _task(order, rows, device, ranks)
+    evaluation = partial(_evaluation, order, task, ranks=ranks)
     setting = Setting(
         train=train,
         seed=recipe.run_seed,
         task=task,
-        evaluate=_evaluation(order, task, reference, ranks),
+        evaluate=evaluation(reference),
         storage=Storage(order.checkpoints, order.key, recipe.evaluation.sample_rows),
+        evaluate_again=[evaluation(None, purpose=purpose) for purpose in OTHER_DRAWS],
         early_end=EarlyEnd(ended, recipe.limits.samples, observer.phase),
         memory=Watch(device, baseline, memory.plan.estimate.peak),
         ranks=ranks,
@@ -113,7 +116,9 @@ def _task(order: Order, rows: Sequence[Mapping[str, Any]], device: "torch.device
     return RewardedPrompts(rows, recipe.policy.max_new_tokens, reward, gold, rewarding)
 
 
-def _evaluation(order: Order, task: "RewardedPrompts", reference: "Reference | None", ranks: "Ranks") -> "DevEvaluation":
+def _evaluation(
+    order: Order, task: "RewardedPrompts", reference: "Reference | None", ranks: "Ranks", purpose: str = "dev"
+) -> "DevEvaluation":
     from ratchet.components.training.dev_evaluation import dev_evaluation
 
     recipe = order.recipe
@@ -127,4 +132,5 @@ def _evaluation(order: Order, task: "RewardedPrompts", reference: "Reference | N
         gold=task.gold,
         ranks=ranks,
         rewarding=task.rewarding,
+        purpose=purpose,
     )

@@ -1,6 +1,6 @@
 """The sentinel's detectors, one per fault; each has a small JSON state and a method ``observe``.
 
-- :class:`ProxyGoldGap`: on dev, the training reward rises while gold falls.
+- :class:`ProxyGoldGap`: on dev, the training reward rises while gold falls; :func:`fall_on_other_draws` gives a second opinion.
 - :class:`AccuracyDrop`: gold falls on the training prompts: a cheap hint between dev evaluations; dev decides.
 - :class:`GradientSpikes`: the gradient's norm, before it is clipped.
 - :data:`RULES`: one figure of a training step against a limit, fixed or relative to how the run began.
@@ -18,6 +18,7 @@ from ratchet.components.recipe import Sentinel
 # ProxyGoldGap.
 BEST_OF_SEVERAL = 1.0  # standard errors subtracted from a drop below the best evaluation, which was the best of several
 SURE = 1.645  # one-sided 95% in standard errors
+SUSPECTED = 1.28  # one-sided 90%: a suspicion costs a second opinion, and no more
 MOST = 1e6  # standard errors of a change that is the same in every item; JSON has no infinity
 
 # AccuracyDrop.
@@ -50,6 +51,12 @@ class ProxyGoldGap:
     gold: list[float | None] = field(default_factory=list)
     best: list[float | None] = field(default_factory=list)  # gold at the evaluation where it was best, and the proxy there
     best_proxy: list[float | None] = field(default_factory=list)
+    below: float = 0.0  # gold's drop from its best that the proxy does not share, in standard errors, at the last evaluation
+
+    @property
+    def suspected(self) -> bool:
+        """Whether gold is so far below its best that a second opinion is worth its completions."""
+        return self.below > SUSPECTED
 
     def observe(self, proxy: Values, gold: Values, slack: float) -> float:
         """Add an evaluation of the same items in the same order; returns the gap in standard errors, 0 near gold's best.
@@ -67,8 +74,29 @@ class ProxyGoldGap:
         now, best = (proxy, gold), (self.best_proxy, self.best)
         self.proxy, self.gold = judged(now, (self.proxy, self.gold))
         self.best_proxy, self.best = judged(now, best) if risen(gold, self.best) else judged(best, now)
-        below = unshared_drop(proxy, gold, self.best_proxy, self.best)
-        return max(self.cusum, below - BEST_OF_SEVERAL) if below > SURE else 0.0
+        self.below = unshared_drop(proxy, gold, self.best_proxy, self.best)
+        return max(self.cusum, self.below - BEST_OF_SEVERAL) if self.below > SURE else 0.0
+
+
+def fall_on_other_draws(best: Sequence[tuple[Values, Values]], now: Sequence[tuple[Values, Values]]) -> float:
+    """Gold's drop that the proxy does not share, in standard errors, over several evaluations of each policy as (proxy, gold).
+
+    Each item counts once, with its mean: its completions are not independent. These draws are others than those by which the
+    best evaluation was chosen and the suspicion arose, so the drop is unbiased and there is no penalty for looks.
+    """
+    (old_proxy, old_gold), (proxy, gold) = item_means(best), item_means(now)
+    return unshared_drop(proxy, gold, old_proxy, old_gold)
+
+
+def item_means(evaluations: Sequence[tuple[Values, Values]]) -> tuple[list[float | None], list[float | None]]:
+    """Proxy and gold of each item, averaged over the evaluations in which gold judged it; None where none did."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    proxies, golds = zip(*evaluations, strict=True)
+    return [mean(values) for values in zip(*proxies, strict=True)], [mean(values) for values in zip(*golds, strict=True)]
 
 
 def judged(first: tuple[Values, Values], second: tuple[Values, Values]) -> tuple[list[float | None], list[float | None]]:

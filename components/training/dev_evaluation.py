@@ -17,6 +17,8 @@ from ratchet.components.recipe import headline
 from ratchet.components.records import ItemResult
 from ratchet.components.training.sentinel import DevResult, dev_result
 
+OTHER_DRAWS = ("dev, second opinion 1", "dev, second opinion 2", "dev, second opinion 3")
+
 
 def dev_evaluation(
     rows: Sequence[Mapping[str, Any]],
@@ -29,6 +31,7 @@ def dev_evaluation(
     gold: RewardFunction = grade_numbers,
     ranks: Ranks = ONE,
     rewarding: Callable[[], AbstractContextManager[object]] = nullcontext,
+    purpose: str = "dev",
 ) -> Callable[[Policy], DevResult]:
     """A function that evaluates a policy on these rows, with the same draws each time.
 
@@ -36,6 +39,7 @@ def dev_evaluation(
         reference: policy to which the KL is measured, nats per completion.
         ranks: each evaluates a part of the rows.
         rewarding: around rewards; all ranks enter it at once.
+        purpose: of the draws; another one gives others.
 
     Raises (the function):
         RewardError: if the reward breaks its protocol, or the gold can judge no completion.
@@ -46,7 +50,7 @@ def dev_evaluation(
             policy,
             own,
             seed=seed,
-            purpose="dev",
+            purpose=purpose,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             measuring=Measuring(reference, gold=gold),

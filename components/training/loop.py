@@ -25,6 +25,7 @@ from ratchet.components.checkpoints import (
     check_identity,
     load_latest,
     load_weights,
+    other_weights,
     prune,
     save_checkpoint,
     set_learning_rate,
@@ -52,7 +53,7 @@ from ratchet.components.training.objectives import ActorObjective, UpdateBatch, 
 from ratchet.components.training.optimizers import build_optimizer
 from ratchet.components.training.progress import Progress, environment, forget_after, metrics_file, samples_file
 from ratchet.components.training.rollouts import Rollouts
-from ratchet.components.training.sentinel import NONFINITE, Stop
+from ratchet.components.training.sentinel import NONFINITE, DevResult, Stop
 from ratchet.components.training.setting import Setting
 from ratchet.components.training.sharded_models import shard_models
 from ratchet.components.training.update import parameters_of, run_update
@@ -152,11 +153,28 @@ class Trainer:
         with self.setting.early_end.phase_limit("dev evaluation"), whole(self.actor):
             result = self.setting.evaluate(self.actor.policy)
         self._stop(self.progress.sentinel.observe_dev(self.progress.step, result, self.setting.train.sentinel))
+        self._stop(self._second_opinion())
         values = dict(result.figures)
         score = values["eval_sampled_accuracy"]
         self.progress.dev_scores[str(self.progress.step)] = score if math.isfinite(score) else -1.0
         gap = self.progress.train_accuracy_since_evaluation()
         return StepMetrics(self.progress.step, values | ({} if gap is None else {"train_dev_gap": gap - score}))
+
+    def _second_opinion(self) -> Stop | None:
+        """Where gold seems to have fallen: whether it has, by other completions of the best checkpoint and of this policy."""
+        progress, limits = self.progress, self.setting.train.sentinel
+        wanted = self.setting.evaluate_again and progress.sentinel.wants_second_opinion(progress.step, limits)
+        if self.finished or not wanted:
+            return None
+
+        def again() -> list[DevResult]:
+            with self.setting.early_end.phase_limit("dev evaluation"), whole(self.actor):
+                return [evaluate(self.actor.policy) for evaluate in self.setting.evaluate_again]
+
+        now, weights = again(), weights_of(self.setting.storage.checkpoints, progress.best_step, "policy")
+        with other_weights(self.actor, weights):
+            best = again()
+        return progress.sentinel.observe_second_opinion(progress.step, best, now, limits)
 
     def _sampled(self) -> Iterator[Samples]:
         if self.samples is not None:

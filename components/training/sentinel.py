@@ -16,10 +16,12 @@ from ratchet.components.training.detectors import (
     ProxyGoldGap,
     crossings,
     doubtful,
+    fall_on_other_draws,
     spike_limit,
 )
 
 NONFINITE = "nonfinite"
+WATCHED_EVERY = 5  # steps between dev evaluations while gold is suspected to be below its best
 EARLY = 20  # steps in which a policy moves far by the size of its updates sooner than by what the reward pays for
 TOO_LARGE = "After so few steps the updates are the first suspect: lower train.lr to a tenth, or raise train.lr_warmup."
 
@@ -105,6 +107,7 @@ class SentinelState:
     proxy_gold_gap: ProxyGoldGap = field(default_factory=ProxyGoldGap)
     accuracy_drop: AccuracyDrop = field(default_factory=AccuracyDrop)
     suspicious: bool = False  # the last step asks for a dev evaluation
+    suspected_at: int | None = None  # the step of the last dev evaluation, if gold was suspected to be below its best
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any]) -> "SentinelState":
@@ -131,7 +134,12 @@ class SentinelState:
 
     def wants_evaluation(self, step: int, limits: Sentinel) -> bool:
         """Whether dev is to be evaluated after this step, whatever the recipe's schedule says."""
-        return step in limits.looks or self.suspicious
+        watched = self.suspected_at is not None and step >= self.suspected_at + WATCHED_EVERY
+        return step in limits.looks or self.suspicious or (watched and limits.second_opinion is not None)
+
+    def wants_second_opinion(self, step: int, limits: Sentinel) -> bool:
+        """Whether the best checkpoint and this policy are to be evaluated with other draws."""
+        return self.suspected_at == step and limits.second_opinion is not None
 
     def warnings(self) -> dict[str, float]:
         """For each violated rule or doubt, the number of consecutive steps."""
@@ -145,7 +153,18 @@ class SentinelState:
         if limits.gap is None or not result.proxy:
             return None
         gap = self.proxy_gold_gap.observe(result.proxy, result.gold, limits.gap_slack)
+        self.suspected_at = step if self.proxy_gold_gap.suspected else None
         return Stop("proxy_gold_gap", "sentinel/gap", gap, limits.gap, step) if gap > limits.gap else None
+
+    def observe_second_opinion(
+        self, step: int, best: Sequence[DevResult], now: Sequence[DevResult], limits: Sentinel
+    ) -> Stop | None:
+        """Add evaluations of the best checkpoint and of this policy, with the same other draws. Returns the reason to stop."""
+        before, after = ([(result.proxy, result.gold) for result in results] for results in (best, now))
+        fall, limit = fall_on_other_draws(before, after), limits.second_opinion
+        if limit is None or fall <= limit:
+            return None
+        return Stop("proxy_gold_gap", "sentinel/second_opinion", fall, limit, step)
 
     def _stop_by_rule(self, step: int, figures: Mapping[str, float], limits: Sentinel) -> Stop | None:
         whole = {name: values for name, values in self.start.items() if len(values) >= limits.baseline_steps}

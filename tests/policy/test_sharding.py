@@ -2,6 +2,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from ratchet.components.checkpoints import other_weights, trained_state
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
@@ -71,3 +72,20 @@ def test_a_model_that_is_not_sharded_has_no_parts() -> None:
     assert parts_of(None) == []
     with whole(module):
         assert not isinstance(module.weight, DTensor)
+
+
+def _other_for_a_while(ranks: Ranks) -> tuple[bool, bool, bool]:
+    """Whether each rank draws from other weights within the block, from its own after it, and then holds shards again."""
+    policy, other, expected = tiny_policy(0, layers=2), tiny_policy(9, layers=2), tiny_policy(0, layers=2)
+    scorer = Scorer(policy.model)
+    shard(scorer, False, lambda: scorer(one_token(policy.model.device)))
+    request = SamplingRequest(PROMPTS, range(3), SamplingSettings(2, 4), SamplingSeed(0, "test"), policy.ends)
+    with other_weights(scorer, trained_state(Scorer(other.model))), whole(scorer):
+        within = generate(policy, request) == generate(other, request)
+    sharded = all(isinstance(p, DTensor) for p in scorer.parameters())
+    with whole(scorer):
+        return within, generate(policy, request) == generate(expected, request), sharded
+
+
+def test_a_model_in_shards_has_other_weights_within_a_block_alone() -> None:
+    assert on_ranks(2, _other_for_a_while) == [(True, True, True)] * 2

@@ -5,7 +5,14 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from ratchet.components.training.detectors import MOST, GradientSpikes, ProxyGoldGap, paired_z, spike_limit
+from ratchet.components.training.detectors import (
+    MOST,
+    GradientSpikes,
+    ProxyGoldGap,
+    fall_on_other_draws,
+    paired_z,
+    spike_limit,
+)
 
 
 def test_a_paired_difference_in_standard_errors() -> None:
@@ -89,6 +96,19 @@ def test_a_fall_that_the_proxy_shares_is_no_gap() -> None:
     for level in range(10):
         items = [1.0] * (40 - 2 * level) + [0.0] * 2 * level
         assert gap.observe(items, items, 0.5) == 0
+
+
+def test_a_second_opinion_counts_each_item_once_with_its_mean() -> None:
+    whole, half = ([0.0] * 40, [1.0] * 40), ([1.0] * 40, [0.0] * 10 + [1.0] * 30)
+    # ten items fall from 1 to 1/2: mean -1/8, deviation 0.2193, error 0.03467. Eighty pairs would give more
+    assert fall_on_other_draws([whole, whole], [whole, half]) == pytest.approx(3.606, abs=1e-3)
+    assert fall_on_other_draws([whole, whole], [whole, whole]) == 0
+
+
+def test_a_second_opinion_is_of_the_judgements_that_there_are() -> None:
+    best = [([0.0] * 3, [1.0, None, 1.0]), ([0.0] * 3, [1.0, None, None])]
+    now = [([0.0] * 3, [0.0, 0.0, None]), ([0.0] * 3, [1.0, 0.0, 1.0])]
+    assert fall_on_other_draws(best, now) == pytest.approx(1)  # changes -1/2, none, 0: mean -1/4, error 1/4
 
 
 def test_the_limit_of_a_spike_is_six_deviations_or_twice_the_median() -> None:

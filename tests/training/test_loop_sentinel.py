@@ -52,6 +52,48 @@ def test_a_gap_ends_training_and_the_gold_best_checkpoint_is_handed_over(tmp_pat
     assert same(weights(trainer.best_policy().model), seen[1])
 
 
+SLOW = [dev(0.6, 0.0), dev(0.8, 1.0), dev(0.7, 2.0), dev(0.7, 3.0), dev(0.7, 4.0)]  # 2.08 standard errors below the best
+
+
+def asked_again(checkpoints: Path, opinion: Sequence[DevResult]) -> tuple[Trainer, list[list[Any]], list[list[Any]]]:
+    """A finished run, the weights at its dev evaluations, and those at its second opinions."""
+    evaluated: list[Any] = []
+    asked: list[Any] = []
+    opinions = iter(opinion)
+
+    def again(policy: Policy) -> DevResult:
+        asked.append(weights(policy.model))
+        return next(opinions)
+
+    given = watched(checkpoints, SLOW, gap=3.0, second_opinion=2.5)
+    evaluate = given.evaluate
+
+    def noting(policy: Policy) -> DevResult:
+        evaluated.append(weights(policy.model))
+        return evaluate(policy)
+
+    trainer = build(replace(given, evaluate=noting, evaluate_again=[again]))
+    finish(trainer)
+    return trainer, evaluated, asked
+
+
+def test_a_second_opinion_is_of_this_policy_and_of_the_best_and_may_end_training(tmp_path: Path) -> None:
+    trainer, evaluated, asked = asked_again(tmp_path, [dev(0.5, 2.0), dev(0.8, 1.0)])  # now, then the best
+    assert trainer.progress.stop is not None
+    assert (trainer.progress.stop.signal, trainer.progress.stop.step) == ("sentinel/second_opinion", 4)
+    assert [same(found, expected) for found, expected in zip(asked, (evaluated[2], evaluated[1]), strict=True)] == [True, True]
+    assert trainer.progress.best_step == 2
+
+
+def test_a_second_opinion_that_disagrees_does_not_touch_the_training(tmp_path: Path) -> None:
+    trainer, _, asked = asked_again(tmp_path / "asked", [dev(0.8, 2.0)] * 4)
+    assert trainer.progress.stop is None
+    assert len(asked) == 4  # at steps 4 and 6; after the last step there is nothing to end
+    alone = build(watched(tmp_path / "alone", SLOW))
+    finish(alone)
+    assert same(policy_weights(trainer), policy_weights(alone))
+
+
 def test_a_rule_on_steps_ends_training_with_a_last_evaluation(tmp_path: Path) -> None:
     trainer = build(watched(tmp_path, patience=1, baseline_steps=1, entropy_low=1.0, entropy_high=1.0001))
     figures = finish(trainer)

@@ -8,7 +8,15 @@ from pydantic import ValidationError
 
 from ratchet.components.recipe import Sentinel
 from ratchet.components.training.detectors import RULES
-from ratchet.components.training.sentinel import ADVICE, NONFINITE, SentinelState, Stop, dev_result, may_be_judged
+from ratchet.components.training.sentinel import (
+    ADVICE,
+    NONFINITE,
+    DevResult,
+    SentinelState,
+    Stop,
+    dev_result,
+    may_be_judged,
+)
 from tests.training.trajectories import Fault, healthy_levels, run
 
 LIMITS = Sentinel()
@@ -148,6 +156,79 @@ def test_gold_that_falls_on_training_prompts_asks_for_a_dev_evaluation() -> None
         asked.append(sentinel.wants_evaluation(step, LIMITS))
     assert not any(asked[:30])
     assert any(asked[30:33])
+
+
+# A second opinion.
+
+
+def dev_of(wrong: int, proxy: float) -> DevResult:
+    """400 items, of which the first are wrong."""
+    return dev_result({}, [0.0] * wrong + [1.0] * (400 - wrong), [proxy] * 400)
+
+
+def worse() -> SentinelState:
+    """Gold falls by 8 items of 400, 2.85 standard errors, between two evaluations; the proxy rises."""
+    sentinel = SentinelState()
+    assert [sentinel.observe_dev(step, dev_of(40 + step, step), LIMITS) for step in (0, 8)] == [None, None]
+    return sentinel
+
+
+def test_a_suspicion_asks_for_a_second_opinion_and_for_dev_every_five_steps() -> None:
+    sentinel = worse()
+    assert sentinel.wants_second_opinion(8, LIMITS)
+    assert [step for step in range(14, 20) if sentinel.wants_evaluation(step, LIMITS)] == list(range(14, 20))
+    assert [step for step in (9, 11, 12) if sentinel.wants_evaluation(step, LIMITS)] == []
+    sentinel.observe_dev(13, dev_of(40, 9.0), LIMITS)  # gold is back
+    assert not sentinel.wants_second_opinion(13, LIMITS)
+    assert not sentinel.wants_evaluation(18, LIMITS)
+
+
+def test_without_its_limit_no_second_opinion_is_asked_for() -> None:
+    limits = Sentinel(second_opinion=None)
+    assert not worse().wants_second_opinion(8, limits)
+    assert not worse().wants_evaluation(19, limits)
+
+
+def test_a_fall_that_both_rewards_share_raises_no_suspicion() -> None:
+    sentinel = SentinelState()
+    for step, wrong in enumerate((40, 60, 80)):
+        sentinel.observe_dev(step, dev_of(wrong, -float(wrong)), LIMITS)
+        assert not sentinel.wants_second_opinion(step, LIMITS)
+
+
+def test_a_second_opinion_that_agrees_ends_training_and_one_that_does_not_does_not() -> None:
+    best = [dev_of(40, 0.0)] * 3
+    stop = SentinelState().observe_second_opinion(8, best, [dev_of(48, 1.0)] * 3, LIMITS)
+    # changes of -1 in 8 items of 400: mean -0.02, deviation 0.1402, error 0.00701
+    assert stop == Stop("proxy_gold_gap", "sentinel/second_opinion", pytest.approx(2.853, abs=1e-3), 2.5, 8)
+    assert SentinelState().observe_second_opinion(8, best, [dev_of(46, 1.0)] * 3, LIMITS) is None  # 2.464
+    assert SentinelState().observe_second_opinion(8, best, [dev_of(48, -1.0)] * 3, LIMITS) is None  # the proxy falls as well
+
+
+def flat(step: int) -> tuple[float, float]:
+    """A reward that rises and teaches nothing: gold stays as it was."""
+    return 0.5, step / 20
+
+
+def slowly_hacked(step: int) -> tuple[float, float]:
+    """From step 10 on gold falls by about 5 points in 20 steps, while the proxy rises."""
+    return 0.5 - max(0, step - 10) / 80, step / 20
+
+
+def test_a_gold_that_stays_as_it_was_seldom_ends_training() -> None:
+    stops = [stop for seed in range(50) if (stop := run(seed, levels=flat))]
+    assert sum(stop.signal == "sentinel/second_opinion" for stop in stops) <= 4
+
+
+def test_a_second_opinion_comes_before_what_one_sample_per_item_can_show() -> None:
+    def ends(limits: Sentinel) -> list[int]:
+        stops = [run(seed, levels=slowly_hacked, limits=limits) for seed in range(20)]
+        return sorted(140 if stop is None else stop.step for stop in stops)
+
+    assert ends(LIMITS)[10] < ends(Sentinel(second_opinion=None))[10] - 10
+
+
+# When dev is evaluated.
 
 
 def test_dev_is_looked_at_early() -> None:

@@ -40,6 +40,15 @@ class Dev:
         self.ease = [noise.gauss(0, 1) for _ in range(ITEMS)]
         self.draws = [noise.random() for _ in range(ITEMS)]
 
+    def again(self, gold_level: float, proxy_level: float) -> list[DevResult]:
+        """Three evaluations with other draws."""
+        kept, found = self.draws, []
+        for _ in range(3):
+            self.draws = [self.noise.random() for _ in range(ITEMS)]
+            found.append(self.evaluate(gold_level, proxy_level))
+        self.draws = kept
+        return found
+
     def evaluate(self, gold_level: float, proxy_level: float) -> DevResult:
         """Levels are logits: of being right, and added to every score."""
         gold, proxy = [], []
@@ -68,7 +77,8 @@ def run(
     limits = limits or Sentinel()
     sentinel, noise = SentinelState(), random.Random(seed)  # noqa: S311 - noise, not secrets
     dev = Dev(noise)
-    stops = (stop for step in range(STEPS + 1) for stop in _events(sentinel, dev, noise, step, fault, levels, limits))
+    best: dict[int, float] = {}
+    stops = (stop for step in range(STEPS + 1) for stop in _events(sentinel, dev, noise, step, fault, levels, limits, best))
     return next((stop for stop in stops if stop), None)
 
 
@@ -80,8 +90,14 @@ def _events(
     fault: Fault,
     levels: Callable[[int], tuple[float, float]],
     limits: Sentinel,
+    accuracies: dict[int, float],
 ) -> Iterator[Stop | None]:
     if step:
         yield sentinel.observe(step, fault(step, healthy_step(noise, step)), 1, 0, limits)
     if step % EVERY == 0 or sentinel.wants_evaluation(step, limits):
-        yield sentinel.observe_dev(step, dev.evaluate(*levels(step)), limits)
+        result = dev.evaluate(*levels(step))
+        accuracies[step] = sum(value or 0.0 for value in result.gold)
+        yield sentinel.observe_dev(step, result, limits)
+        if sentinel.wants_second_opinion(step, limits):
+            best = max(accuracies, key=lambda at: accuracies[at])
+            yield sentinel.observe_second_opinion(step, dev.again(*levels(best)), dev.again(*levels(step)), limits)
