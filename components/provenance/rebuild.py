@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from ratchet.components.files import files_below, model_weights, policy_digest, 
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import Lineage, StageManifest
-from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Rebuilt, judged, refusals
+from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Rebuilt, judged, new_version, refusals, remedy
 from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release, require_uv
 from ratchet.components.source_code import sources_digest
 from ratchet.components.store import Store
@@ -84,27 +84,35 @@ class Rebuild:
         return {**judged(self.lineage, rebuilt, tolerance), "seconds": round(time.monotonic() - started, 1)}
 
     def _check(self) -> None:
-        lineage, project = self.lineage, self.home.project
+        """What the record decides first, then what the repository does, and what could be installed last."""
+        lineage, project, commit = self.lineage, self.home.project, self.lineage.code.commit
+        here = (self.environment, lock_digest(project), sources_digest())
+        if reasons := refusals(lineage, *here):
+            raise self._refused(reasons, remedy(lineage, *here))
+        checkout.require_commit(project, commit)
+        if reasons := list(self._unlike_its_commit()):
+            raise self._refused(reasons, new_version(lineage))
         if lineage.launch is not None and lineage.machine.gpu is not None:
             import torch
 
             check_ranks(lineage.launch.ranks, torch.cuda.device_count(), f"version {self.number} of {lineage.model}")
         if self.environment == LOCK:
             require_uv()  # before anything is restored or checked out
-        reasons = refusals(lineage, self.environment, lock_digest(project), sources_digest())
-        commit, folder, code = lineage.code.commit, inner_path(lineage.code.folder), lineage.code
-        if not reasons and checkout.has_commit(project, commit):
-            committed = checkout.committed_code_digest(project, commit, code.folder) if code.release is None else None
-            if code.release is None and committed != code.sources_sha256:
-                reasons.append(f"the code that ran was not that of commit {commit[:12]}")
-            lock = checkout.committed_file(project, commit, str(folder / CONSTRAINTS))
-            if bytes_digest(lock) != lineage.lock_sha256:
-                reasons.append(f"{CONSTRAINTS} was not that of commit {commit[:12]}")
-        if reasons:
-            raise RegistryError(
-                f"version {self.number} of {lineage.model} cannot be rebuilt: {'; '.join(reasons)}. "
-                "Train it again from committed code, recipe and constraints."
-            )
+
+    def _unlike_its_commit(self) -> Iterator[str]:
+        """What a checkout of the commit does not have as it was."""
+        project, code, folder = self.home.project, self.lineage.code, inner_path(self.lineage.code.folder)
+        if code.release is None and checkout.committed_code_digest(project, code.commit, code.folder) != code.sources_sha256:
+            yield f"the code that ran was not that of commit {code.commit[:12]}"
+        lock = checkout.committed_file(project, code.commit, str(folder / CONSTRAINTS))
+        if lock is None:
+            yield f"{CONSTRAINTS} was not committed in {code.commit[:12]}"
+        elif bytes_digest(lock) != self.lineage.lock_sha256:
+            yield f"{CONSTRAINTS} was not that of commit {code.commit[:12]}"
+
+    def _refused(self, reasons: Sequence[str], what_to_do: str) -> RegistryError:
+        said = "; ".join(reasons)
+        return RegistryError(f"version {self.number} of {self.lineage.model} cannot be rebuilt: {said}. {what_to_do}")
 
     def _bring_files(self) -> None:
         """Files outside the code that the recipe names: from the commit, else from the project, by hash."""

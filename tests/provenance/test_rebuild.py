@@ -16,6 +16,7 @@ from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.files import write_json_lines
 from ratchet.components.home import Home
+from ratchet.components.provenance import rebuild
 from ratchet.components.provenance.lineage import StageManifest
 from ratchet.components.provenance.rebuild import Rebuild, check_ranks, commit_dataset, inner_path, rebuilt_in
 from ratchet.components.recipe import Policy
@@ -64,7 +65,7 @@ def reproduction(project: Path, **changes: Any) -> Rebuild:
 
 def test_a_version_of_other_code_than_its_commits_is_refused(project: Path) -> None:
     work = reproduction(project, code={**lineage().code.model_dump(), "commit": git(project, "rev-parse", "HEAD")})
-    with pytest.raises(RegistryError, match=r"version 3 .* the code that ran was not that of commit .*Train it again"):
+    with pytest.raises(RegistryError, match=r"version 3 .* the code that ran was not that of commit .*--set seed=4"):
         work.run(0.0)
     assert not work.code.exists()
 
@@ -80,6 +81,18 @@ def test_a_version_from_uncommitted_code_is_refused_before_anything_is_done(proj
     with pytest.raises(RegistryError, match="uncommitted code"):
         work.run(0.0)
     assert list(work.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("commit", ["unknown", "0" * 40])
+def test_what_the_record_and_the_repository_decide_comes_before_what_could_be_installed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, commit: str
+) -> None:
+    def absent() -> None:
+        raise RegistryError("uv is not installed.")
+
+    monkeypatch.setattr(rebuild, "require_uv", absent)
+    with pytest.raises(RegistryError, match=r"outside a git checkout|git fetch"):
+        reproduction(project, code={**lineage().code.model_dump(), "commit": commit}).run(0.0)
 
 
 def test_a_commit_that_is_not_here_says_to_fetch_it(project: Path) -> None:
