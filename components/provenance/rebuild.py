@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from ratchet.components.store import Store
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
 
+LACKING = re.compile(r"No module named '[\w.]+'|which only the extra `[\w-]+` installs")
 STOPPED = 6  # exit code of a training that the sentinel ended: it is finished, and what it kept can be compared
 
 
@@ -194,13 +196,14 @@ class Rebuild:
         extras, code = ["lora" if adapts else "train", *launched], self.lineage.code
         target, python = self.folder / "venv", self.lineage.libraries["python"]
         if code.release is None:
-            return locked_environment(self.project, target, python, extras)
-        return locked_release(self.project, target, python, extras, Installed(code.release, code.sources_sha256))
+            return locked_environment(self.project, target, python, extras, self.say)
+        made_by = Installed(code.release, code.sources_sha256)
+        return locked_release(self.project, target, python, extras, made_by, self.say)
 
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:
         threads = int(self.lineage.recipe["threads"])
         with self.computing:
-            self.say("training")
+            self.say("training again, which takes as long as the run did")
             trained = self._ratchet(interpreter, "train", "--recipe", str(recipe), ends=(0, STOPPED))
         found = self._ratchet(interpreter, "doctor")
         machine = {**found["machine"], **({"threads": threads} if threads else {})}
@@ -222,11 +225,22 @@ class Rebuild:
         command = [str(interpreter), "-m", "ratchet", *arguments, "--json"]
         done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode not in ends:
-            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode}")).rstrip(".")
+            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode}"))
             raise RegistryError(
-                f"`ratchet {arguments[0]}` of commit {self.lineage.code.commit[:12]} failed: {reason}. Its output is above."
+                f"`ratchet {arguments[0]}` of commit {self.lineage.code.commit[:12]} failed: {self._why(reason)}"
             )
         return result_of(done.stdout)
+
+    def _why(self, reason: str) -> str:
+        """What ended a verb, with a remedy: what a clean environment lacks cannot be installed into it."""
+        lacks = LACKING.search(reason) if self.environment == LOCK else None
+        if lacks is None:
+            return f"{reason.rstrip('.')}. Its output is above."
+        lock = "make constraints" if self.lineage.code.release is None else "ratchet lock"
+        return (
+            f"{reason[: lacks.end()]}. {CONSTRAINTS} of the commit does not have it. Rebuild this version with --environment "
+            f"current, where it is installed; for later ones, run `{lock}` and commit before the run."
+        )
 
 
 def check_ranks(ranks: int, devices: int, version: str) -> None:

@@ -1,6 +1,7 @@
 """The steps before and after a reproduction's training; the whole is tests/flows/cli/test_reproduce.py."""
 
 import contextlib
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -298,3 +299,24 @@ def test_a_verb_that_fails_is_named_with_its_reason(project: Path, tmp_path: Pat
     python = interpreter(tmp_path, """echo '{"error": "disk full."}'; exit 1""")
     with pytest.raises(RegistryError, match=r"`ratchet train` of commit [0-9a-f]{12} failed: disk full\. Its output"):
         work._train(python, tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("environment", "remedy"), [("lock", "--environment current, .* `make constraints`"), ("current", "above")]
+)
+def test_a_library_that_the_clean_environment_lacks_is_not_to_be_installed_here(
+    project: Path, environment: str, remedy: str
+) -> None:
+    work = dataclasses.replace(reproduction(project), environment=environment)
+    write(work.code / "ratchet" / "__init__.py", "")
+    write(work.code / "ratchet" / "__main__.py", FAILING)
+    with pytest.raises(RegistryError, match=rf"No module named 'unidecode'.*{remedy}") as raised:
+        work._ratchet(Path(sys.executable), "train")
+    assert ("Install the module" in str(raised.value)) == (environment == "current")
+
+
+FAILING = """
+import json, sys
+print(json.dumps({"error": "graders.right.file: No module named 'unidecode'. Install the module, or correct the path."}))
+sys.exit(2)
+"""
