@@ -120,7 +120,7 @@ def _uv(say: Callable[[str], None], *arguments: str) -> None:
     environment = {**os.environ, "NO_COLOR": "1", **({"UV_FIND_LINKS": links} if links else {})}
     code, said = told([*_uv_command(), *arguments], environment, say)
     if code:
-        reason = " ".join(said.split())[-400:]
+        reason = " ".join(said.split())[-400:].rstrip(".")
         raise RegistryError(f"uv {arguments[0]} failed: {reason}. Correct the cause, or use --environment current.")
 
 
