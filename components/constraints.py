@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
-from importlib.metadata import Distribution, distributions
+from collections.abc import Collection, Mapping
+from importlib.metadata import Distribution, distributions, packages_distributions
 from pathlib import Path
 
 CONSTRAINTS = "constraints.txt"
@@ -27,11 +27,15 @@ def installed_constraints() -> str:
     The local suffix of a build (``+cpu``) is left out, so that any build of that version fits. What was installed from a
     folder or an address is named in a comment alone: an index may have something else of that name.
     """
-    found = installed_versions()
-    elsewhere = {name for one in distributions() if (name := _name(one)) is not None and one.read_text("direct_url.json")}
-    pinned = (f"{name}=={found[name].partition('+')[0]}\n" for name in sorted(found.keys() - elsewhere - {OWN}))
-    others = (f"# {name} {found[name]}: not from an index\n" for name in sorted(elsewhere - {OWN}))
-    return HEAD + "".join([*pinned, *others])
+    found, others = installed_versions(), elsewhere()
+    pinned = (f"{name}=={found[name].partition('+')[0]}\n" for name in sorted(found.keys() - others - {OWN}))
+    left_out = (f"# {name} {found[name]}: not from an index\n" for name in sorted(others - {OWN}))
+    return HEAD + "".join([*pinned, *left_out])
+
+
+def elsewhere() -> set[str]:
+    """Installed libraries that came from a folder or an address: an index may have something else of that name."""
+    return {name for one in distributions() if (name := _name(one)) is not None and one.read_text("direct_url.json")}
 
 
 def pins(text: str) -> str:
@@ -56,6 +60,17 @@ def off_lock(project: Path, installed: Mapping[str, str]) -> dict[str, str]:
     path = project / CONSTRAINTS
     locked = dict(PINNED.findall(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     return {n: locked[n] for n, v in installed.items() if n in locked and locked[n].partition("+")[0] != v.partition("+")[0]}
+
+
+def unlocked(project: Path, modules: Collection[str]) -> set[str]:
+    """Installed libraries that have one of these modules, and that the project's ``constraints.txt`` does not pin."""
+    if not modules:
+        return set()
+    path, having = project / CONSTRAINTS, packages_distributions()
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    pinned = {OWN, *(_canonical(name) for name, _ in PINNED.findall(text))}
+    found = [{_canonical(name) for name in having.get(module, [])} for module in modules]
+    return {name for names in found if names.isdisjoint(pinned) for name in names}  # one of several that share a namespace
 
 
 def _name(one: Distribution) -> str | None:

@@ -67,6 +67,19 @@ def source_files(target: str, key: str = "reward.function") -> list[Path]:
     return sorted(found)
 
 
+def imported_libraries(target: str) -> set[str]:
+    """First names of the modules that a function's own files import, and that are neither the project's nor Python's.
+
+    Args, Raises: as of :func:`source_files`.
+    """
+    own = [file for file in source_files(target) if INSTALLED.isdisjoint(file.parts)]
+    named = [(file.parent, module) for file in own for module, level in _imports(file) if not level]
+    if not (module := target.rpartition(":")[0]).endswith(".py"):
+        named.append((project_root(), module))
+    names = {module.partition(".")[0] for folder, module in named if not any(_local(module, folder, 0))}
+    return names - sys.stdlib_module_names - {__name__.partition(".")[0]}
+
+
 def project_root() -> Path:
     """The nearest folder upwards with a ``ratchet.yaml``, else the working directory: user code is found from there."""
     here = Path.cwd()
@@ -108,17 +121,22 @@ def _imported(file: Path) -> Iterator[Path]:
     """Files of the project that a file imports, also inside functions; none if it is not Python, which loading it says."""
     if not INSTALLED.isdisjoint(file.parts):  # what lies beside it is every other library
         return
+    for module, level in _imports(file):
+        yield from _local(module, file.parent, level)
+
+
+def _imports(file: Path) -> Iterator[tuple[str, int]]:
+    """Names that may be modules, each with its level: of ``from a import b``, both a and a.b."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _local(alias.name, file.parent, 0)
+            yield from ((alias.name, 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            for name in (node.module or "", *(f"{node.module or ''}.{alias.name}".lstrip(".") for alias in node.names)):
-                yield from _local(name, file.parent, node.level)
+            module = node.module or ""
+            yield from ((name, node.level) for name in (module, *(f"{module}.{one.name}".lstrip(".") for one in node.names)))
 
 
 def _local(module: str, folder: Path, level: int) -> Iterator[Path]:

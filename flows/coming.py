@@ -1,13 +1,14 @@
 """When this machine's schedules run next. `ratchet schedule` notes what it serves beside the lock that it holds meanwhile."""
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ratchet.components.errors import RatchetError, RecipeError
+from ratchet.components.errors import RatchetError, RecipeError, StoreError
 from ratchet.components.files import read_json, write_json
 from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe, Schedule
@@ -32,10 +33,19 @@ def sole_schedule(home: Home, name: str, rules: Schedule) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if attempt == ATTEMPTS - 1:
-                    raise RatchetError(f"another process schedules {name} in this project. Stop that first.") from None
+                    holder = _holder(place.with_suffix(".json"))
+                    raise RatchetError(f"{holder} schedules {name} in this project. Stop that first.") from None
                 time.sleep(PAUSE)
-        write_json(place.with_suffix(".json"), {"model": name, "rules": rules.model_dump(mode="json")})
+        write_json(place.with_suffix(".json"), {"model": name, "rules": rules.model_dump(mode="json"), "process": os.getpid()})
         yield
+
+
+def _holder(note: Path) -> str:
+    """The process that a note names; a release that named none may hold the lock."""
+    try:
+        return f"process {int(read_json(note)['process'])}"
+    except (StoreError, KeyError, TypeError, ValueError):
+        return "another process"
 
 
 def coming(home: Home, recipe: Recipe | None, now: datetime | None = None) -> list[Slot]:

@@ -19,6 +19,7 @@ from ratchet.components.run.outcome import RunResult
 from ratchet.components.run.preflight import check_before_run
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run, claimed_run
+from ratchet.components.run.reproducible import outlook
 from ratchet.components.run.told import told_of
 from ratchet.components.stages.stage import Stage
 from ratchet.components.user_code import own_process
@@ -31,6 +32,7 @@ from ratchet.flows.servers.watcher import watched
 from ratchet.flows.settings import apply
 
 STOPS = (Stage.DATA, Stage.REWARD, Stage.TRAIN, Stage.EVALUATE, Stage.PLAN, Stage.GATE)  # stages after which a run can stop
+REGISTERS = (None, Stage.GATE)  # stops of runs that may make a version
 
 Story = Callable[[Run, Stage | None], RunResult]  # what a run does, up to a stage
 
@@ -76,6 +78,8 @@ def opened(home: Home, recipe: Recipe, stop: Stage | None, date: str) -> Project
     if recipe.seed == "slot":
         say(f"slot {date}; if this run is killed or stopped, --slot {date} resumes it")
     project = Project(home, recipe.with_slot(date), say)
+    if stop in REGISTERS and (found := outlook(home.project, recipe)).reasons:
+        say(f"note: a version that this run makes cannot be reproduced: {found.said}. {found.remedy}")
     if is_recorded(stop):
         reconcile(home, say, prefect=deployment.id is not None)
         standstills_told(home, project.ledger, recipe)

@@ -246,6 +246,11 @@ def this_process() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"[:120]
 
 
+def is_here(holder: str) -> bool:
+    """Whether a holder, as a claim calls it, is on this machine."""
+    return holder.endswith(f" on {socket.gethostname()}"[:120])
+
+
 def _take(connection: sa.Connection, found: Any, run: str, place: str, seconds: float) -> int | None:
     """A new token, unless the claim was renewed or taken since it was read."""
     holder = this_process()

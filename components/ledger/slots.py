@@ -104,6 +104,13 @@ def abandoned(ledger: Ledger, model: str | None = None) -> list[Taken]:
         return [_taken(row) for row in connection.execute(sa.select(slots).where(*these).order_by(slots.c.slot)).mappings()]
 
 
+def slots_left(ledger: Ledger) -> dict[str, str]:
+    """The logical date whose work is not done, by the identity of the run that took it last."""
+    with ledger.transaction() as connection:
+        query = sa.select(slots.c.run, slots.c.slot).where(slots.c.status.in_(TO_DO)).order_by(slots.c.sequence)
+        return {row.run: row.slot for row in connection.execute(query)}
+
+
 def last_look(ledger: Ledger, model: str) -> Look | None:
     """The data of the slot of a model that was taken last and whose work is done, as far as its schedule depended on them."""
     done = [slots.c.model == model, slots.c.status.not_in(TO_DO), slots.c.data.is_not(None)]

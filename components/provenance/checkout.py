@@ -70,6 +70,15 @@ def has_commit(project: Path, commit: str) -> bool:
     return COMMIT.fullmatch(commit) is not None and _run(project, "cat-file", "-e", f"{commit}^{{commit}}") is not None
 
 
+def require_commit(project: Path, commit: str) -> None:
+    """
+    Raises:
+        RegistryError: if the repository does not have the commit.
+    """
+    if not has_commit(project, commit):
+        raise RegistryError(f"commit {commit} is not in this repository. Run `git fetch` and try again.")
+
+
 def committed_file(project: Path, commit: str, path: str) -> bytes | None:
     """A file of a commit, or None if the commit does not have it."""
     return _run(project, "show", f"{commit}:{path}")
@@ -96,8 +105,7 @@ def add_worktree(project: Path, commit: str, target: Path) -> None:
     Raises:
         RegistryError: if the repository does not have the commit.
     """
-    if not has_commit(project, commit):
-        raise RegistryError(f"commit {commit} is not in this repository. Run `git fetch` and try again.")
+    require_commit(project, commit)
     command = ["-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(target), commit]
     if _run(project, *command) is None:
         raise RegistryError(f"git cannot check {commit[:12]} out at {target}. Free the disk, or run `git worktree prune`.")

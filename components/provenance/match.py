@@ -1,6 +1,6 @@
 """Whether a version can be rebuilt, and how a rebuild compares with the record. Nothing here reads or writes files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -64,26 +64,52 @@ def refusals(lineage: Lineage, environment: str, lock: str | None, sources: str)
         lock: sha256 of the running environment's constraints.
         sources: digest of the running code.
     """
-    reasons = []
-    release = lineage.code.release
-    if environment == CURRENT and release is not None and lineage.code.sources_sha256 != sources:
-        reasons.append(f"Ratchet {release} made it, whose code is not the running one; reproduce it with --environment lock")
-    if environment == LOCK and release == NOT_INSTALLED:
-        reasons.append("the Ratchet that made it was not installed, so there is no release to install")
+    return [*_for_ever(lineage), *_in_environment(lineage, environment, lock, sources)]
+
+
+def remedy(lineage: Lineage, environment: str, lock: str | None, sources: str) -> str:
+    """What can be done where :func:`refusals` gives reasons: the other environment if the version can be rebuilt there."""
+    own = lineage.lock_sha256  # the file can be had again from the commit
+    other = LOCK if environment == CURRENT else CURRENT
+    works = {one: not refusals(lineage, one, own, sources) for one in (environment, other)}
+    ways = [f"run `git checkout {lineage.code.commit[:12]} -- {CONSTRAINTS}`"] if works[environment] and lock != own else []
+    ways += [f"use --environment {other}"] if works[other] else []
+    return f"To rebuild it, {', or '.join(ways)}." if ways else new_version(lineage)
+
+
+def new_version(lineage: Lineage) -> str:
+    """The remedy where no commit rebuilds a version. The same seed would give the same candidate, which is ``unchanged``."""
+    return (
+        f"It stays so. For a version that can be reproduced, commit the code, the recipe and {CONSTRAINTS} (`ratchet lock` "
+        f"writes it), and train with another seed: ratchet run --set seed={lineage.seed + 1}."
+    )
+
+
+def _for_ever(lineage: Lineage) -> Iterator[str]:
+    """Reasons that hold in any environment."""
     if lineage.code.commit == UNKNOWN:
-        reasons.append("it was made outside a git checkout, so there is no commit to check out")
+        yield "it was made outside a git checkout, so there is no commit to check out"
     if changed := _uncommitted(lineage):
-        reasons.append(f"it was made from uncommitted {_changes(changed)}")
+        yield f"it was made from uncommitted {_changes(changed)}"
     if lineage.lock_sha256 is None:
-        reasons.append(f"it was made without {CONSTRAINTS}, so its libraries are unknown")
-    elif environment == CURRENT and lock != lineage.lock_sha256:
-        reasons.append(f"{CONSTRAINTS} here differs from its own; reproduce it with --environment lock")
-    if environment == LOCK and lineage.off_lock:
-        names = ", ".join(f"{n} {lineage.libraries[n]} instead of {v}" for n, v in lineage.off_lock.items())
-        reasons.append(f"it was made with libraries that differ from the lock ({names})")
+        yield f"it was made without {CONSTRAINTS}, so its libraries are unknown"
     if lineage.policy.kind == "version" and lineage.policy.version is None:
-        reasons.append("the version that it started from is not registered")
-    return reasons
+        yield "the version that it started from is not registered"
+
+
+def _in_environment(lineage: Lineage, environment: str, lock: str | None, sources: str) -> Iterator[str]:
+    release, own = lineage.code.release, lineage.lock_sha256
+    if environment == CURRENT:
+        if release is not None and lineage.code.sources_sha256 != sources:
+            yield f"Ratchet {release} made it, whose code is not the running one"
+        if own is not None and lock != own:
+            yield f"{CONSTRAINTS} {'is not here' if lock is None else 'here differs from its own'}"
+        return
+    if release == NOT_INSTALLED:
+        yield "the Ratchet that made it was not installed, so there is no release to install"
+    if lineage.off_lock:
+        names = ", ".join(f"{n} {lineage.libraries[n]} instead of {v}" for n, v in lineage.off_lock.items())
+        yield f"it was made with libraries that differ from the lock ({names})"
 
 
 def _uncommitted(lineage: Lineage) -> list[str]:

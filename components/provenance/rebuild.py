@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ from ratchet.components.files import files_below, model_weights, policy_digest, 
 from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import Lineage, StageManifest
-from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Rebuilt, judged, refusals
+from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Rebuilt, judged, new_version, refusals, remedy
 from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release, require_uv
 from ratchet.components.source_code import sources_digest
 from ratchet.components.store import Store
@@ -32,6 +33,7 @@ from ratchet.components.store import Store
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker
 
+LACKING = re.compile(r"No module named '[\w.]+'|which only the extra `[\w-]+` installs")
 STOPPED = 6  # exit code of a training that the sentinel ended: it is finished, and what it kept can be compared
 
 
@@ -84,27 +86,35 @@ class Rebuild:
         return {**judged(self.lineage, rebuilt, tolerance), "seconds": round(time.monotonic() - started, 1)}
 
     def _check(self) -> None:
-        lineage, project = self.lineage, self.home.project
+        """What the record decides first, then what the repository does, and what could be installed last."""
+        lineage, project, commit = self.lineage, self.home.project, self.lineage.code.commit
+        here = (self.environment, lock_digest(project), sources_digest())
+        if reasons := refusals(lineage, *here):
+            raise self._refused(reasons, remedy(lineage, *here))
+        checkout.require_commit(project, commit)
+        if reasons := list(self._unlike_its_commit()):
+            raise self._refused(reasons, new_version(lineage))
         if lineage.launch is not None and lineage.machine.gpu is not None:
             import torch
 
             check_ranks(lineage.launch.ranks, torch.cuda.device_count(), f"version {self.number} of {lineage.model}")
         if self.environment == LOCK:
             require_uv()  # before anything is restored or checked out
-        reasons = refusals(lineage, self.environment, lock_digest(project), sources_digest())
-        commit, folder, code = lineage.code.commit, inner_path(lineage.code.folder), lineage.code
-        if not reasons and checkout.has_commit(project, commit):
-            committed = checkout.committed_code_digest(project, commit, code.folder) if code.release is None else None
-            if code.release is None and committed != code.sources_sha256:
-                reasons.append(f"the code that ran was not that of commit {commit[:12]}")
-            lock = checkout.committed_file(project, commit, str(folder / CONSTRAINTS))
-            if bytes_digest(lock) != lineage.lock_sha256:
-                reasons.append(f"{CONSTRAINTS} was not that of commit {commit[:12]}")
-        if reasons:
-            raise RegistryError(
-                f"version {self.number} of {lineage.model} cannot be rebuilt: {'; '.join(reasons)}. "
-                "Train it again from committed code, recipe and constraints."
-            )
+
+    def _unlike_its_commit(self) -> Iterator[str]:
+        """What a checkout of the commit does not have as it was."""
+        project, code, folder = self.home.project, self.lineage.code, inner_path(self.lineage.code.folder)
+        if code.release is None and checkout.committed_code_digest(project, code.commit, code.folder) != code.sources_sha256:
+            yield f"the code that ran was not that of commit {code.commit[:12]}"
+        lock = checkout.committed_file(project, code.commit, str(folder / CONSTRAINTS))
+        if lock is None:
+            yield f"{CONSTRAINTS} was not committed in {code.commit[:12]}"
+        elif bytes_digest(lock) != self.lineage.lock_sha256:
+            yield f"{CONSTRAINTS} was not that of commit {code.commit[:12]}"
+
+    def _refused(self, reasons: Sequence[str], what_to_do: str) -> RegistryError:
+        said = "; ".join(reasons)
+        return RegistryError(f"version {self.number} of {self.lineage.model} cannot be rebuilt: {said}. {what_to_do}")
 
     def _bring_files(self) -> None:
         """Files outside the code that the recipe names: from the commit, else from the project, by hash."""
@@ -186,13 +196,14 @@ class Rebuild:
         extras, code = ["lora" if adapts else "train", *launched], self.lineage.code
         target, python = self.folder / "venv", self.lineage.libraries["python"]
         if code.release is None:
-            return locked_environment(self.project, target, python, extras)
-        return locked_release(self.project, target, python, extras, Installed(code.release, code.sources_sha256))
+            return locked_environment(self.project, target, python, extras, self.say)
+        made_by = Installed(code.release, code.sources_sha256)
+        return locked_release(self.project, target, python, extras, made_by, self.say)
 
     def _train(self, interpreter: Path, recipe: Path) -> Rebuilt:
         threads = int(self.lineage.recipe["threads"])
         with self.computing:
-            self.say("training")
+            self.say("training again, which takes as long as the run did")
             trained = self._ratchet(interpreter, "train", "--recipe", str(recipe), ends=(0, STOPPED))
         found = self._ratchet(interpreter, "doctor")
         machine = {**found["machine"], **({"threads": threads} if threads else {})}
@@ -214,11 +225,22 @@ class Rebuild:
         command = [str(interpreter), "-m", "ratchet", *arguments, "--json"]
         done = subprocess.run(command, cwd=self.project, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode not in ends:
-            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode}")).rstrip(".")
+            reason = str(result_of(done.stdout).get("error", f"exit code {done.returncode}"))
             raise RegistryError(
-                f"`ratchet {arguments[0]}` of commit {self.lineage.code.commit[:12]} failed: {reason}. Its output is above."
+                f"`ratchet {arguments[0]}` of commit {self.lineage.code.commit[:12]} failed: {self._why(reason)}"
             )
         return result_of(done.stdout)
+
+    def _why(self, reason: str) -> str:
+        """What ended a verb, with a remedy: what a clean environment lacks cannot be installed into it."""
+        lacks = LACKING.search(reason) if self.environment == LOCK else None
+        if lacks is None:
+            return f"{reason.rstrip('.')}. Its output is above."
+        lock = "make constraints" if self.lineage.code.release is None else "ratchet lock"
+        return (
+            f"{reason[: lacks.end()]}. {CONSTRAINTS} of the commit does not have it. Rebuild this version with --environment "
+            f"current, where it is installed; for later ones, run `{lock}` and commit before the run."
+        )
 
 
 def check_ranks(ranks: int, devices: int, version: str) -> None:

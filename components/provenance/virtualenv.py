@@ -4,10 +4,12 @@ import importlib.util
 import os
 import platform
 import re
+import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,12 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.files import write_text
 
 RELEASE = re.compile(r"3\.\d+\.\d+[a-z0-9]*")
+REBUILDING = "RATCHET_REBUILDING"  # tells a run that the command above it will say how it ended
+EACH = " + "  # how uv begins the line of each library
+NEWS_SECONDS = 30.0  # after which it is said that uv still works
 OURS = ("MLFLOW_", "PREFECT_", "RATCHET_", "DVC_")
+ABSENT = re.compile(r"no versions? of ratchet-rl|ratchet-rl was not found")  # how uv says it
+WHEEL = "Put the wheel that made the version into a folder, and name the folder in UV_FIND_LINKS."
 PYTHONS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "OMP_NUM_THREADS")
 
 
@@ -27,46 +34,53 @@ class Installed(NamedTuple):
     sources: str
 
 
-def locked_environment(project: Path, target: Path, python: str, extras: Sequence[str]) -> Path:
+def locked_environment(project: Path, target: Path, python: str, extras: Sequence[str], say: Callable[[str], None]) -> Path:
     """Install a checkout of Ratchet from its own lock into a new environment at ``target``; returns its interpreter.
 
     Args:
         python: the release of Python to use.
         extras: the project's extras, such as ``lora``; one that this commit does not have yet is passed over.
+        say: told how far uv is, which takes minutes where it has to download.
 
     Raises:
         RegistryError: if uv or that Python is not available, or the lock cannot be installed.
     """
-    return _environment(target, python, "-e", _with_extras(str(project), extras), "-c", str(project / CONSTRAINTS))
+    return _environment(target, python, say, "-e", _with_extras(str(project), extras), "-c", str(project / CONSTRAINTS))
 
 
-def locked_release(project: Path, target: Path, python: str, extras: Sequence[str], ratchet: Installed) -> Path:
+def locked_release(
+    project: Path, target: Path, python: str, extras: Sequence[str], ratchet: Installed, say: Callable[[str], None]
+) -> Path:
     """Install a release of Ratchet, and all libraries that the project's lock pins: its graders may need any of them.
 
     Args:
-        python, extras: as of :func:`locked_environment`.
+        python, extras, say: as of :func:`locked_environment`.
 
     Raises:
         RegistryError: if that fails, or the release that was found has other code.
     """
     pinned, wanted = target.with_name("pinned.txt"), f"{_with_extras('ratchet-rl', extras)}=={ratchet.release}"
     write_text(pinned, pins((project / CONSTRAINTS).read_text(encoding="utf-8")))
-    interpreter = _environment(target, python, wanted, "-r", str(pinned), "-c", str(pinned))
+    try:
+        interpreter = _environment(target, python, say, wanted, "-r", str(pinned), "-c", str(pinned))
+    except RegistryError as error:
+        if not ABSENT.search(str(error)):
+            raise
+        raise RegistryError(f"{error} {WHEEL}") from error
     if _sources_of(interpreter) != ratchet.sources:
         raise RegistryError(
-            f"the ratchet-rl {ratchet.release} that was installed has other code than the one that made the version. Put the "
-            "wheel of that one into a folder, and name the folder in UV_FIND_LINKS."
+            f"the ratchet-rl {ratchet.release} that was installed has other code than the one that made the version. {WHEEL}"
         )
     return interpreter
 
 
-def _environment(target: Path, python: str, *installed: str) -> Path:
+def _environment(target: Path, python: str, say: Callable[[str], None], *installed: str) -> Path:
     if not RELEASE.fullmatch(python):
         raise RegistryError(f"{python!r} is not a release of Python. Check the version's record.")
     wanted = sys.executable if python == platform.python_version() else python
-    _uv("venv", "--quiet", "--python", wanted, str(target))
+    _uv(say, "venv", "--quiet", "--python", wanted, str(target))
     interpreter = target / "bin" / "python"
-    _uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(interpreter), *installed)
+    _uv(say, "pip", "install", "--compile-bytecode", "--python", str(interpreter), *installed)
     return interpreter
 
 
@@ -89,7 +103,7 @@ def isolated(state: Path, threads: int, environment: Mapping[str, str]) -> dict[
         threads: CPU threads for torch if the recipe does not set them; 0 leaves torch's choice.
     """
     kept = {k: v for k, v in environment.items() if not k.startswith(OURS) and k not in PYTHONS}
-    return {**kept, "RATCHET_HOME": str(state), **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    return {**kept, "RATCHET_HOME": str(state), REBUILDING: "1", **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
 
 
 def require_uv() -> None:
@@ -100,14 +114,38 @@ def require_uv() -> None:
     _uv_command()
 
 
-def _uv(*arguments: str) -> None:
+def _uv(say: Callable[[str], None], *arguments: str) -> None:
     # uv does not read pip's own setting for local wheels.
     links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
-    environment = {**os.environ, **({"UV_FIND_LINKS": links} if links else {})}
-    done = subprocess.run([*_uv_command(), *arguments], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = " ".join(done.stderr.split())[-400:]
+    environment = {**os.environ, "NO_COLOR": "1", **({"UV_FIND_LINKS": links} if links else {})}
+    code, said = told([*_uv_command(), *arguments], environment, say)
+    if code:
+        reason = " ".join(said.split())[-400:].rstrip(".")
         raise RegistryError(f"uv {arguments[0]} failed: {reason}. Correct the cause, or use --environment current.")
+
+
+def told(command: Sequence[str], environment: Mapping[str, str], say: Callable[[str], None]) -> tuple[int, str]:
+    """Run a command and pass on what it writes to stderr, line by line; while it writes nothing, how long it has worked.
+
+    Returns:
+        Its exit code and what it wrote.
+    """
+    begun, written = time.monotonic(), b""
+    nothing = subprocess.DEVNULL
+    with subprocess.Popen(command, env=environment, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        while True:
+            if not select.select([process.stderr], [], [], NEWS_SECONDS)[0]:
+                say(f"still installing, since {time.monotonic() - begun:.0f} s")
+                continue
+            more = os.read(process.stderr.fileno(), 65536)
+            shown, written = written.count(b"\n"), written + more
+            for line in written.decode(errors="replace").split("\n")[shown:-1]:
+                if line.strip() and not line.startswith(EACH):
+                    say(f"uv: {line.strip()}")
+            if not more:
+                break
+    return process.returncode, written.decode(errors="replace")
 
 
 def _uv_command() -> list[str]:

@@ -34,6 +34,7 @@ from ratchet.components.recipe.limits import Limits
 from ratchet.components.recipe.loading import (
     MAX_RECIPE_BYTES,
     build_recipe,
+    default_file,
     default_name,
     load_recipe,
     parse_yaml,
@@ -166,6 +167,7 @@ __all__ = [
     "When",
     "WordProblems",
     "build_recipe",
+    "default_file",
     "default_name",
     "headline",
     "is_measure",

@@ -95,11 +95,14 @@ def default_name(project: Path) -> str | None:
     Raises:
         RecipeError: if it is not YAML.
     """
-    for path in (project / name for name in DEFAULTS):
-        if path.is_file():
-            values = _read(path)
-            return str(values["name"]) if "name" in values else None
-    return None
+    path = default_file(project)
+    values = _read(path) if path is not None else {}
+    return str(values["name"]) if "name" in values else None
+
+
+def default_file(project: Path) -> Path | None:
+    """The file of a project's default recipe; None if it has none."""
+    return next((path for name in DEFAULTS if (path := project / name).is_file()), None)
 
 
 def roles_in(project: Path, model: str) -> dict[str, Roles]:

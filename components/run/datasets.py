@@ -42,7 +42,7 @@ def prepare_version(context: Context, keep_added: bool = True) -> DataStage:
 
 
 def add_file(context: Context, path: str) -> Addition:
-    """Add a file's rows to the project's version; if no table changes, nothing is written.
+    """Add a file's rows to the project's version, which is prepared if there is none; if no table changes, nothing is written.
 
     Raises:
         DataError: if the project's data are not those of the recipe, or the rows fail their checks.
@@ -51,16 +51,19 @@ def add_file(context: Context, path: str) -> Addition:
     from ratchet.components.data.sources import needed_columns, read_file
 
     home, data, place = context.home, context.recipe.data, own_place(context.home, context.recipe)
-    if own_pin(home, context.recipe) is None:
+    prepared = place.pointer.is_file()
+    if prepared and own_pin(home, context.recipe) is None:
         raise DataError(
             f"there is no {place.pointer.name} with this recipe's data. Run `ratchet data prepare` with the same recipe first."
         )
-    known = project_added(home, place)
-    contents = {content(row) for row in known}
     given = list(read_file(data, path, needed_columns(data)))
-    fresh = [row for row in given if content(row) not in contents]
     if not given:
         raise DataError(f"{path} contains no rows. Give a file of new prompts, preferences or demonstrations.")
+    if not prepared:  # runs make the recipe's version, and leave the project's pointer to people
+        prepare_version(context)
+    known = project_added(home, place)
+    contents = {content(row) for row in known}
+    fresh = [row for row in given if content(row) not in contents]
     result = build_data(context, [*known, *fresh])
     changed = bool(fresh) and not _same_tables(context, result)
     if changed:

@@ -21,16 +21,15 @@ from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ratchet.components.constraints import CONSTRAINTS, installed_versions, lock_digest, off_lock
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.disk import free_bytes
-from ratchet.components.errors import RatchetError
+from ratchet.components.errors import RatchetError, RecipeError
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.provenance.checkout import UNKNOWN, code_state
 from ratchet.components.provenance.machine import driver
-from ratchet.components.recipe import default_name
+from ratchet.components.recipe import default_file, default_name, load_recipe
 from ratchet.components.run.disagreements import disagreements
+from ratchet.components.run.reproducible import outlook
 from ratchet.components.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, visible
 
@@ -43,15 +42,21 @@ PLUGINS = {"s3": "dvc_s3", "gs": "dvc_gs", "azure": "dvc_azure", "ssh": "dvc_ssh
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at and what was found. ``remedy`` is empty if nothing has to be done."""
+    """One line: what was looked at and what was found. ``remedy`` is empty if nothing is to be done."""
 
     name: str
     said: str
     remedy: str = ""
+    warning: bool = False  # a run is possible as it is
 
     @property
     def ok(self) -> bool:
-        return not self.remedy
+        """Whether nothing has to be done; a warning leaves the choice."""
+        return not self.remedy or self.warning
+
+    @property
+    def state(self) -> str:
+        return "problem" if not self.ok else "warning" if self.warning else "ok"
 
 
 @dataclass(frozen=True)
@@ -112,24 +117,17 @@ def _machine() -> Iterator[Finding]:
 
 
 def _reproduction(project: Path) -> Finding:
-    """Whether ``ratchet reproduce`` could train again a version that is made now. Nothing has to be done: it is a choice."""
-    reasons = list(_unreproducible(project))
-    said = "a version made now can be reproduced from its commit"
-    if reasons:
-        said = f"a version made now could not be reproduced: {'; '.join(reasons)} (docs/reproduction.md)"
-    return Finding("reproduction", said)
-
-
-def _unreproducible(project: Path) -> Iterator[str]:
-    state = code_state(project)
-    if state.commit == UNKNOWN:
-        yield "git names no commit of this project"
-    if state.changed:
-        yield f"not committed: {', '.join(state.changed[:3])}{', ...' if len(state.changed) > 3 else ''}"
-    if lock_digest(project) is None:
-        yield f"there is no {CONSTRAINTS}: ratchet lock writes it"
-    if other := off_lock(project, installed_versions()):
-        yield f"{CONSTRAINTS} has other versions of {', '.join(list(other)[:5])}: ratchet lock writes it again"
+    """Whether ``ratchet reproduce`` could train again a version that is made now. A run is possible all the same."""
+    file = default_file(project)
+    try:
+        recipe = load_recipe(file) if file is not None else None
+    except RecipeError:  # which `check` explains
+        recipe = None
+    found = outlook(project, recipe)
+    if found.reasons:
+        said = f"a version made now could not be reproduced: {found.said} (docs/reproduction.md)"
+        return Finding("reproduction", said, found.remedy, warning=True)
+    return Finding("reproduction", "a version made now can be reproduced from its commit")
 
 
 def _disks(home: Home) -> Iterator[Finding]:

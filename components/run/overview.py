@@ -11,6 +11,7 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.gate.folds import FoldState, states_of_folds
 from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
+from ratchet.components.ledger.slots import slots_left
 from ratchet.components.recipe import Recipe
 from ratchet.components.run.all_runs import INDEX, report_of
 from ratchet.components.run.disagreements import disagreements
@@ -107,14 +108,15 @@ def overview(
         if run["identity"] in holders
     ]
     champions = {model: champion for model in ledger.models() if (champion := ledger.champion(model)) is not None}
-    rows, page = [_row(home, run) for run in runs], home.reports / INDEX
+    left = slots_left(ledger)
+    rows, page = [_row(home, run, left) for run in runs], home.reports / INDEX
     # Importing MLflow takes a second or two. Where the ledger has champions, doctor and each run look.
     blocked = {} if champions else _blocked(home, ledger, names)
     sealed = None if blocked else _sealed(home, ledger, recipe)  # a ledger that was lost does not know what was used
     shown = str(page) if page.is_file() else None
     unprepared = recipe is not None and sealed is None and not blocked
-    free, left = free_bytes(home.state), list(orphans(home))
-    return Overview(running, champions, rows, sealed, free, slots, shown, unprepared, left, blocked)
+    free, alone = free_bytes(home.state), list(orphans(home))
+    return Overview(running, champions, rows, sealed, free, slots, shown, unprepared, alone, blocked)
 
 
 def _blocked(home: Home, ledger: Ledger, names: Collection[str]) -> dict[str, str] | None:
@@ -125,13 +127,18 @@ def _blocked(home: Home, ledger: Ledger, names: Collection[str]) -> dict[str, st
         return None
 
 
-def _row(home: Home, run: Mapping[str, Any]) -> dict[str, Any]:
-    """A run as people look at it; ``said`` is how it ended, in a sentence."""
+def _row(home: Home, run: Mapping[str, Any], left: Mapping[str, str]) -> dict[str, Any]:
+    """A run as people look at it; ``said`` is how it ended, in a sentence.
+
+    Args:
+        left: the slot whose work is not done, by the identity of its run.
+    """
     result = json.loads(run["result"]) if run["result"] else {}
     kept, report = ("verdict", "version", "previous", "gold", "said"), report_of(home, run["run_id"])
     return {
         **{name: run[name] for name in ("model", "run_id", "status", "started", "finished")},
         **{name: result.get(name) for name in kept},
+        "slot": left.get(run["identity"]) if run["finished"] is None else None,
         "report": None if report is None else str(report),  # not the ledger's: the project may have been moved
     }
 

@@ -310,7 +310,8 @@ class Run:
         """
         with suppress(Exception):  # the error that ends the process matters more
             if self.figures.begun and self.claim.ours():
-                self.ledger.break_run(self.identity, status.lower())
+                # An orderly end is stopped, as one by `ratchet stop` is; MLflow knows KILLED alone.
+                self.ledger.break_run(self.identity, Status.STOPPED if status == "KILLED" else status.lower())
                 self.figures.end(None, status)
 
 

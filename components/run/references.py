@@ -92,7 +92,7 @@ def _graders(recipe: Recipe) -> Iterator[str]:
     makers: dict[str, Callable[[], object]] = {}
     if recipe.response is not None:  # before the graders that have it too
         makers["task.response"] = partial(schema_text, recipe.response.json_schema)
-    makers |= {key: partial(build_grader, one, key) for key, one in _all_graders(recipe) if not isinstance(one, UserFunction)}
+    makers |= {key: partial(build_grader, one, key) for key, one in all_graders(recipe) if not isinstance(one, UserFunction)}
     found: dict[str, str] = {}
     for key, make in makers.items():
         try:
@@ -108,7 +108,7 @@ def _functions(recipe: Recipe) -> Iterator[str]:
     named = {"reward.function": settings.function}
     named |= {f"reward.terms.{term.name}.function": term.function for term in settings.terms}
     makers = {key: partial(reward_worker, function, settings, key) for key, function in named.items() if function is not None}
-    functions = {f"{key}.file": one for key, one in _all_graders(recipe) if isinstance(one, UserFunction)}
+    functions = {f"{key}.file": one for key, one in all_graders(recipe) if isinstance(one, UserFunction)}
     makers |= {key: partial(user_worker, one, key) for key, one in functions.items()}
     for make in makers.values():
         try:
@@ -119,7 +119,7 @@ def _functions(recipe: Recipe) -> Iterator[str]:
             yield str(error)
 
 
-def _all_graders(recipe: Recipe) -> Iterator[tuple[str, GraderSettings]]:
+def all_graders(recipe: Recipe) -> Iterator[tuple[str, GraderSettings]]:
     """Each grader that is not a formula over others, by its key in the recipe."""
     waiting: list[tuple[str, GraderSettings]] = [(f"graders.{name}", one) for name, one in recipe.graders.items()]
     waiting += [("reward.verifier", one) for one in recipe.reward.verifiers if one not in recipe.graders.values()]

@@ -64,4 +64,7 @@ def notes_on(folder: Path) -> Iterator[str]:
     if above is not None:
         yield f"{above} is a project too: a command in {folder} is about the inner one, and one above it about the outer"
     if not any((path / ".git").exists() for path in (folder, *folder.parents)):
-        yield "there is no git repository: `git init` and commit, so that `ratchet reproduce` can train a version again"
+        yield (
+            "there is no git repository: `git init` and commit before the first run, so that `ratchet reproduce` can train its "
+            "version again"
+        )

@@ -1,6 +1,5 @@
 """``ratchet doctor``: whether what a run stands on is in order, and what determines the bits of a training."""
 
-from dataclasses import asdict
 from typing import Any
 
 from ratchet.flows.cli.options import JsonOption
@@ -11,8 +10,8 @@ from ratchet.flows.cli.supervision import emit
 def doctor(json_output: JsonOption = False) -> None:
     """Look at this machine, its disks, the servers and their logins, versions and clock: each line is ok, or has its remedy.
 
-    Exits with 1 if something has to be done; with --json, `ok` of each finding says it. The second part is what a version's
-    lineage records of the machine.
+    Exits with 1 if something has to be done, and with 0 for warnings; with --json, `state` of each finding says it. The second
+    part is what a version's lineage records of the machine.
 
     Example: ratchet doctor --json
     """
@@ -27,7 +26,9 @@ def doctor(json_output: JsonOption = False) -> None:
     machine, libraries = recorded_machine(), installed_libraries()
     lock = {"sha256": lock_digest(home.project), "off_lock": off_lock(home.project, libraries)}
     if json_output:
-        said = [{**asdict(one), "ok": one.ok} for one in findings]
+        said = [
+            {"name": one.name, "said": one.said, "remedy": one.remedy, "state": one.state, "ok": one.ok} for one in findings
+        ]
         emit(as_json({"findings": said, "machine": machine, "libraries": libraries, "lock": lock}))
         return
     print_findings(findings)

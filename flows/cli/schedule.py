@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ratchet.components.home import Home
     from ratchet.components.recipe import Recipe, Schedule
 
+PREFECT_PORT = 4200  # what `ratchet ui` expects
 DEFAULT = "ratchet.yaml of this folder or the nearest above it, else recipes/quickstart.yaml"
 ALIAS = """Alias of `ratchet schedule`. To serve a model, see docs/serving.md.
 
@@ -31,7 +32,7 @@ def schedule(
     timezone: Annotated[str | None, typer.Option(help="Time zone of a cron schedule or an RRULE. Default: UTC.")] = None,
     overrides: SetOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Runs at once; stages that compute wait for one another all the same.")] = 1,
-    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server to start.")] = 4200,
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server to start.")] = PREFECT_PORT,
 ) -> None:
     """Run recipes on their schedules from this machine, until stopped.
 
@@ -134,5 +135,6 @@ def prefect_api(home: "Home", port: int) -> Iterator[None]:
         return
     with servers.shared_server(home, port):
         servers.use(port, token_of(home))
-        typer.echo(f"Prefect runs on port {port}. In another shell: ratchet ui", err=True)
+        option = "" if port == PREFECT_PORT else f" --prefect-port {port}"
+        typer.echo(f"Prefect runs on port {port}. In another shell: ratchet ui{option}", err=True)
         yield

@@ -31,3 +31,15 @@ def test_an_optimiser_that_is_not_installed_is_refused_to_runs_that_train(
             running.opened(home, small, stop, "2026-01-01")
     assert running.opened(home, small, Stage.DATA, "2026-01-01").recipe == small
     assert running.opened(home, load_recipe(MICRO), None, "2026-01-01").recipe == load_recipe(MICRO)
+
+
+@pytest.mark.parametrize(("stop", "notes"), [(None, 1), (Stage.GATE, 1), (Stage.TRAIN, 0)])
+def test_a_run_says_when_its_version_cannot_be_reproduced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Stage | None, notes: int
+) -> None:
+    said: list[str] = []
+    for name in ("check_before_run", "require_libraries", "reconcile", "standstills_told"):
+        monkeypatch.setattr(running, name, lambda *_, **__: None)
+    monkeypatch.setattr(running, "say", said.append)
+    running.opened(Home(tmp_path, tmp_path / "state"), load_recipe(MICRO), stop, "2026-01-01")
+    assert ["cannot be reproduced: git names no commit" in line and "`git init`" in line for line in said] == [True] * notes

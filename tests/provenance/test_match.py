@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.provenance.match import Rebuilt, judged, refusals, same_class, stage_matches
+from ratchet.components.provenance.match import Rebuilt, judged, refusals, remedy, same_class, stage_matches
 from ratchet.components.source_code import NOT_INSTALLED
 from tests.provenance.records import ONE, THREE, TWO, lineage
 
@@ -54,20 +54,43 @@ def test_every_reason_is_given() -> None:
     code = {**lineage().code.model_dump(), "commit": "unknown"}
     policy = {"kind": "version", "version": None, "weights_sha256": TWO}
     reasons = refusals(lineage(code=code, lock_sha256=None, policy=policy, off_lock={"torch": "9"}), "lock", None, TWO)
-    words = ("checkout", "without constraints.txt", "instead of 9", "not registered")
+    words = ("checkout", "without constraints.txt", "not registered", "instead of 9")
     assert [word in reason for word, reason in zip(words, reasons, strict=True)] == [True] * 4
 
 
-def test_the_running_environment_serves_only_with_the_same_lock() -> None:
-    (reason,) = refusals(lineage(), "current", TWO, TWO)
-    assert "--environment lock" in reason
+AGAIN = f"git checkout {'c' * 12} -- constraints.txt"
+
+
+@pytest.mark.parametrize(
+    ("lock", "said"), [(TWO, "constraints.txt here differs from its own"), (None, "constraints.txt is not here")]
+)
+def test_the_running_environment_serves_only_with_the_same_lock_which_its_commit_has(lock: str | None, said: str) -> None:
+    assert refusals(lineage(), "current", lock, TWO) == [said]
+    assert remedy(lineage(), "current", lock, TWO) == f"To rebuild it, run `{AGAIN}`, or use --environment lock."
+    off = lineage(off_lock={"torch": "9"})  # which no clean environment can be
+    assert remedy(off, "current", lock, TWO) == f"To rebuild it, run `{AGAIN}`."
+
+
+def test_libraries_that_differed_from_the_lock_may_still_be_those_that_run() -> None:
+    off = lineage(off_lock={"torch": "9"})
+    assert len(refusals(off, "lock", THREE, TWO)) == 1
+    assert remedy(off, "lock", THREE, TWO) == "To rebuild it, use --environment current."
+
+
+@pytest.mark.parametrize("environment", ["lock", "current"])
+def test_of_a_version_without_a_commit_the_remedy_is_a_candidate_that_is_not_known_yet(environment: str) -> None:
+    found = remedy(lineage(code={**lineage().code.model_dump(), "commit": "unknown"}), environment, THREE, TWO)
+    assert "commit the code, the recipe and constraints.txt" in found
+    assert found.endswith("ratchet run --set seed=4.")  # the record has 3
+    assert "--environment" not in found
 
 
 @pytest.mark.parametrize(("environment", "running", "reasons"), [("current", TWO, 0), ("current", ONE, 1), ("lock", ONE, 0)])
 def test_a_release_that_does_not_run_needs_an_environment_of_its_own(environment: str, running: str, reasons: int) -> None:
-    code = {**lineage().code.model_dump(), "release": "0.4.0"}
-    found = refusals(lineage(code=code), environment, THREE, running)
-    assert ["Ratchet 0.4.0 made it" in reason and "--environment lock" in reason for reason in found] == [True] * reasons
+    record = lineage(code={**lineage().code.model_dump(), "release": "0.4.0"})
+    found = refusals(record, environment, THREE, running)
+    assert ["Ratchet 0.4.0 made it" in reason for reason in found] == [True] * reasons
+    assert not reasons or remedy(record, environment, THREE, running) == "To rebuild it, use --environment lock."
 
 
 @pytest.mark.parametrize(("environment", "reasons"), [("lock", 1), ("current", 0)])

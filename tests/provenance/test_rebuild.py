@@ -1,6 +1,7 @@
 """The steps before and after a reproduction's training; the whole is tests/flows/cli/test_reproduce.py."""
 
 import contextlib
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.files import write_json_lines
 from ratchet.components.home import Home
+from ratchet.components.provenance import rebuild
 from ratchet.components.provenance.lineage import StageManifest
 from ratchet.components.provenance.rebuild import Rebuild, check_ranks, commit_dataset, inner_path, rebuilt_in
 from ratchet.components.recipe import Policy
@@ -64,7 +66,7 @@ def reproduction(project: Path, **changes: Any) -> Rebuild:
 
 def test_a_version_of_other_code_than_its_commits_is_refused(project: Path) -> None:
     work = reproduction(project, code={**lineage().code.model_dump(), "commit": git(project, "rev-parse", "HEAD")})
-    with pytest.raises(RegistryError, match=r"version 3 .* the code that ran was not that of commit .*Train it again"):
+    with pytest.raises(RegistryError, match=r"version 3 .* the code that ran was not that of commit .*--set seed=4"):
         work.run(0.0)
     assert not work.code.exists()
 
@@ -80,6 +82,18 @@ def test_a_version_from_uncommitted_code_is_refused_before_anything_is_done(proj
     with pytest.raises(RegistryError, match="uncommitted code"):
         work.run(0.0)
     assert list(work.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("commit", ["unknown", "0" * 40])
+def test_what_the_record_and_the_repository_decide_comes_before_what_could_be_installed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, commit: str
+) -> None:
+    def absent() -> None:
+        raise RegistryError("uv is not installed.")
+
+    monkeypatch.setattr(rebuild, "require_uv", absent)
+    with pytest.raises(RegistryError, match=r"outside a git checkout|git fetch"):
+        reproduction(project, code={**lineage().code.model_dump(), "commit": commit}).run(0.0)
 
 
 def test_a_commit_that_is_not_here_says_to_fetch_it(project: Path) -> None:
@@ -285,3 +299,24 @@ def test_a_verb_that_fails_is_named_with_its_reason(project: Path, tmp_path: Pat
     python = interpreter(tmp_path, """echo '{"error": "disk full."}'; exit 1""")
     with pytest.raises(RegistryError, match=r"`ratchet train` of commit [0-9a-f]{12} failed: disk full\. Its output"):
         work._train(python, tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("environment", "remedy"), [("lock", "--environment current, .* `make constraints`"), ("current", "above")]
+)
+def test_a_library_that_the_clean_environment_lacks_is_not_to_be_installed_here(
+    project: Path, environment: str, remedy: str
+) -> None:
+    work = dataclasses.replace(reproduction(project), environment=environment)
+    write(work.code / "ratchet" / "__init__.py", "")
+    write(work.code / "ratchet" / "__main__.py", FAILING)
+    with pytest.raises(RegistryError, match=rf"No module named 'unidecode'.*{remedy}") as raised:
+        work._ratchet(Path(sys.executable), "train")
+    assert ("Install the module" in str(raised.value)) == (environment == "current")
+
+
+FAILING = """
+import json, sys
+print(json.dumps({"error": "graders.right.file: No module named 'unidecode'. Install the module, or correct the path."}))
+sys.exit(2)
+"""

@@ -53,7 +53,16 @@ def test_model_card_says_what_it_was_made_from_and_how_to_load_it() -> None:
     for part in ("**PROMOTE**", "f" * 64, "c0ffee", "0.9214 (0.9 to 0.94)", 'load_model("models:/ratchet/7")'):
         assert part in text
     assert "uncommitted" not in text
-    assert "uncommitted" in card(dirty=True)
+    assert f"| {'c0ffee' * 6} with uncommitted changes |" in card(dirty=True)
+    assert "trained from uncommitted code, so no commit rebuilds it" in card(dirty=True)
+
+
+def test_a_card_of_a_version_without_git_says_so() -> None:
+    text = card(commit="unknown", dirty=True)
+    assert "| code | not recorded: there was no git repository |" in text
+    assert "trained outside a git repository, so no commit rebuilds it" in text
+    assert "uncommitted" not in text
+    assert "ratchet reproduce" not in text
 
 
 def test_a_card_says_which_engine_drew_and_what_a_rebuild_then_compares() -> None:

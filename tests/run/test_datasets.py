@@ -78,6 +78,20 @@ def test_added_rows_make_a_version_that_runs_and_preparation_keep(context: Conte
     assert version(context) == before
 
 
+def test_rows_are_added_after_runs_that_left_no_pointer(context: Context) -> None:
+    before, project = version(context), context.home.project
+    (project / POINTER).unlink()
+    shutil.rmtree(project / "data")
+    empty = write(project / "empty.jsonl")
+    with pytest.raises(DataError, match="no rows"):
+        versions.add_file(context, empty)
+    assert not (project / POINTER).exists()
+    done = versions.add_file(context, write(project / "new.jsonl", problem(500)))
+    assert (done.changed, done.fresh) == (True, 1)
+    assert version(context) != before
+    assert {"How much is 500 and 3?", "How much is 7 and 3?"} <= prompts(context)
+
+
 def test_rows_that_are_there_already_make_no_version(context: Context) -> None:
     before = (context.home.project / POINTER).read_bytes()
     done = versions.add_file(context, write(context.home.project / "new.jsonl", problem(7)))

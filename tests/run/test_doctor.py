@@ -66,15 +66,53 @@ def test_a_project_without_servers_is_in_order(tmp_path: Path, monkeypatch: pyte
     assert not home.state.exists()  # nothing was made
 
 
-def test_what_a_version_lacks_to_be_reproduced_is_said_and_nothing_has_to_be_done(tmp_path: Path) -> None:
+def test_what_a_version_lacks_to_be_reproduced_is_a_warning_and_nothing_has_to_be_done(tmp_path: Path) -> None:
     bare, whole = tmp_path / "bare", new_repository(tmp_path / "whole")
     bare.mkdir()
     (whole / "constraints.txt").write_text("numpy==0.1\n", encoding="utf-8")
     (whole / "new.py").write_text("", encoding="utf-8")
     said = [found(Home(project, project / ".ratchet"), "reproduction") for project in (bare, whole)]
-    assert all(one.ok for one in said)
-    assert "git names no commit of this project; there is no constraints.txt: ratchet lock writes it" in said[0].said
+    assert [(one.state, one.ok) for one in said] == [("warning", True)] * 2
+    assert "git names no commit of this project; there is no constraints.txt" in said[0].said
+    assert said[0].remedy == "Before a run: `git init`, `ratchet lock`, commit."
     assert "not committed: constraints.txt, new.py; constraints.txt has other versions of numpy" in said[1].said
+    assert said[1].remedy == "Before a run: `ratchet lock`, commit."
+
+
+RECIPE = """
+name: m
+data: {source: {kind: jsonl, path: rows.jsonl}}
+task: {prompt: "{{item.text}}", answer: "{{item.date}}"}
+graders: {right: {file: "graders.py:grade"}}
+gold: {grader: right}
+gate: {rules: {}}
+"""
+
+
+def test_a_library_that_a_grader_imports_and_the_lock_lacks_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, library = new_repository(tmp_path / "whole"), tmp_path / "libraries" / "odd_name-1.0.dist-info"
+    library.mkdir(parents=True)
+    (library / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-name\nVersion: 1.0\n", encoding="utf-8")
+    (library / "top_level.txt").write_text("unidecode\n", encoding="utf-8")
+    lock = installed_constraints()
+    monkeypatch.syspath_prepend(library.parent)
+    monkeypatch.chdir(project)
+    (project / "ratchet.yaml").write_text(RECIPE, encoding="utf-8")
+    (project / "graders.py").write_text("import json\nimport helper\n\n\ndef grade(sample, item): ...\n", encoding="utf-8")
+    (project / "helper.py").write_text("def late():\n    import numpy, unidecode\n", encoding="utf-8")
+    (project / "constraints.txt").write_text(lock, encoding="utf-8")
+    git(project, "add", ".")
+    git(project, "commit", "--quiet", "-m", "two")
+    one = found(Home(project, project / ".ratchet"), "reproduction")
+    assert one.state == "warning"
+    assert "could not be reproduced: constraints.txt lacks odd-name, which the recipe's functions import" in one.said
+    assert one.remedy == "Before a run: `ratchet lock`, commit."
+    (library / "direct_url.json").write_text("{}", encoding="utf-8")
+    local = found(Home(project, project / ".ratchet"), "reproduction")
+    assert "came from no index" in local.said
+    assert local.remedy == "A version that needs them is reproduced with --environment current."
 
 
 def test_a_committed_project_can_be_reproduced(tmp_path: Path) -> None:

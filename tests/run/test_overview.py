@@ -8,6 +8,8 @@ import pytest
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.gate.folds import FoldState
+from ratchet.components.ledger import slots
+from ratchet.components.ledger.claims import this_process
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.overview import Overview, Running, Sealed, Slot, overview, pace
 from ratchet.components.run.progress import Progress
@@ -64,13 +66,34 @@ def test_a_run_of_another_machine_has_no_progress_here() -> None:
     one = Running("m", "r" * 32, "process 7 on far", "2026-11-26T02:31:00+00:00", None)
     said = "\n".join(lines_of(replace(EMPTY, running=[one])))
     assert "process 7 on far, since 2026-11-26 02:31 UTC; its progress is known on its own machine" in said
+    here = replace(one, holder=this_process())
+    assert "; it has just begun" in "\n".join(lines_of(replace(EMPTY, running=[here])))
     assert Progress("champion", 0, 0, "", 0.0, 0.0).number is None
 
 
+def test_a_run_that_was_stopped_in_a_slot_is_resumed_with_it(run: Run) -> None:
+    run.open()
+    taken = slots.take(run.ledger, slots.Slot("micro", "2026-11-28T02:00:00+00:00", "d" * 64), run.identity, None)
+    run.fail("KILLED")
+    slots.leave(run.ledger, taken, slots.KILLED)
+    found = overview(run.project.home, run.ledger, None)
+    (row,) = found.as_json()["runs"]
+    assert (row["status"], row["slot"]) == ("stopped", "2026-11-28T02:00:00+00:00")
+    said = "; `ratchet schedule` resumes it, or the same command with --slot 2026-11-28T02:00:00+00:00"
+    assert [line.endswith(said) for line in lines_of(found) if "stopped" in line] == [True]
+
+
+def test_a_run_that_was_stopped_outside_of_a_slot_is_resumed_by_its_command(run: Run) -> None:
+    run.open()
+    run.fail("KILLED")
+    found = overview(run.project.home, run.ledger, None)
+    assert [line.endswith("; the same command resumes it") for line in lines_of(found) if "stopped" in line] == [True]
+
+
 def test_the_next_slots_and_whether_anything_serves_them(run: Run) -> None:
-    slots = [Slot("a", "2026-11-28T02:00:00+00:00", "cron 0 2 * * * (UTC)", True), Slot("b", None, "rrule X (UTC)", False)]
-    found = overview(run.project.home, run.ledger, None, slots)
-    assert found.as_json()["slots"][0] == {"model": "a", "at": slots[0].at, "rule": slots[0].rule, "served": True}
+    coming = [Slot("a", "2026-11-28T02:00:00+00:00", "cron 0 2 * * * (UTC)", True), Slot("b", None, "rrule X (UTC)", False)]
+    found = overview(run.project.home, run.ledger, None, coming)
+    assert found.as_json()["slots"][0] == {"model": "a", "at": coming[0].at, "rule": coming[0].rule, "served": True}
     said = lines_of(found)
     assert said[said.index("Next") + 1 :][:2] == [
         "  a  2026-11-28 02:00 UTC, by cron 0 2 * * * (UTC)",

@@ -72,7 +72,8 @@ def test_a_project_above_and_a_missing_repository_are_told(tmp_path: Path) -> No
     (note,) = notes_on(tmp_path / "a" / "b")
     assert f"{tmp_path} is a project too" in note
     assert list(notes_on(tmp_path / "a" / ".." / ".." / tmp_path.name / ".." / "beside")) == [
-        "there is no git repository: `git init` and commit, so that `ratchet reproduce` can train a version again"
+        "there is no git repository: `git init` and commit before the first run, so that `ratchet reproduce` can train "
+        "its version again"
     ]
     (tmp_path / ".git").rmdir()
     assert any("no git repository" in note for note in notes_on(tmp_path / "a"))

@@ -1,10 +1,12 @@
 """What a run says on stderr: lines as it goes, and the summary at its end."""
 
+import os
 from collections import Counter
 
 from rich.markup import escape
 
 from ratchet.components.ledger.clock import uptime
+from ratchet.components.provenance.virtualenv import REBUILDING
 from ratchet.components.report.run import dev_rows
 from ratchet.components.run.all_runs import INDEX
 from ratchet.components.run.checkpoints import described, offers_any, start_gold, unregistered
@@ -36,7 +38,9 @@ class Display(progress.Display):
 
 
 def print_result(result: RunResult, run: Run) -> None:
-    """The summary at the end of a run: what happened in sentences, and then its figures."""
+    """The summary at the end of a run: what happened in sentences, and then its figures. Of a rebuild `reproduce` says it."""
+    if REBUILDING in os.environ:
+        return
     made, validation, told = run.made, validation_of(run), told_of(run, result)
     rows = [("dataset", str(result.dataset or "not made")), ("base model", escape(visible(base_of(run))))]
     if validation is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ratchet.components.run.doctor import Finding
 
 WIDTH = 120  # a whole sha256 fits, three versions deep
+STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
 COLOURS = {"ok": "green", "differs": "bold red", "not reachable": "yellow"}
 
 
@@ -115,8 +116,8 @@ def print_findings(findings: "Sequence[Finding]") -> None:
     """A line each; the remedy of what is not in order stands below it."""
     rows: list[tuple[str, str, str]] = []
     for one in findings:
-        rows.append(("[green]ok[/]" if one.ok else "[red]problem[/]", escape(one.name), escape(visible(one.said))))
-        if not one.ok:
+        rows.append((STATES[one.state], escape(one.name), escape(visible(one.said))))
+        if one.remedy:
             rows.append(("", "", f"[yellow]{escape(visible(one.remedy))}[/]"))
     make_console().print(Rows(rows), "")
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ratchet.components.ledger.claims import is_here
 from ratchet.components.text import visible
 from ratchet.flows.cli.views.words import duration, title_of
 
@@ -68,7 +69,7 @@ def _running(one: "Running") -> str:
     begun = f"  {one.model}  run {one.run_id[:12]}, {one.holder}, since {_when(one.started)}"
     progress = one.progress
     if progress is None:
-        return f"{begun}; its progress is known on its own machine"
+        return f"{begun}; {'it has just begun' if is_here(one.holder) else 'its progress is known on its own machine'}"
     number = f"stage {progress.number} of {progress.stages}: " if progress.number else ""
     share = f"{progress.done / progress.total:.0%}" if progress.total else "begun"
     left = f", about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
@@ -77,7 +78,8 @@ def _running(one: "Running") -> str:
 
 
 def _run(run: Mapping[str, Any]) -> Iterator[str]:
-    resumes = "; the same command resumes it" if run["finished"] is None and run["status"] != "running" else ""
+    dated = f"; `ratchet schedule` resumes it, or the same command with --slot {run['slot']}" if run.get("slot") else ""
+    resumes = (dated or "; the same command resumes it") if run["finished"] is None and run["status"] != "running" else ""
     yield f"  {_when(run['started'])}  {run['status']:<14}  {run['model']}  run {run['run_id'][:12]}{resumes}"
     gold = [f"{GOLD.get(name, name)} {value:.3f}" for name, value in (run["gold"] or {}).items()]
     if run["said"] or gold:

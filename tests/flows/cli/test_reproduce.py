@@ -51,6 +51,8 @@ def test_the_weights_come_out_the_same(clone: Path) -> None:
     code, found, errors = ratchet(clone, "reproduce", "1", "--environment", "current")
     assert code == 0, errors[-2000:]
     assert (found["match"], found["same_class"], found["first_difference"]) == ("equal", True, None)
+    assert "RL training" in errors
+    assert "ratchet run" not in errors  # which would end what training began
     assert [stage["name"] for stage in found["stages"]] == ["data", "gold", "warmup", "reward", "train"]
     assert list((clone / ".ratchet" / "workspaces").iterdir()) == []
     assert len(git(clone, "worktree", "list").splitlines()) == 1
