@@ -18,6 +18,7 @@ from ratchet.components.records import Outcome
 from ratchet.components.run import locks, steps
 from ratchet.components.run.locks import Locks
 from ratchet.components.run.outcome import Status
+from ratchet.components.run.progress import progress_of
 from ratchet.components.run.record import Run
 from ratchet.components.stages.results import ChampionStage, DataStage, WarmupStage
 from ratchet.components.stages.stage import Context, Stage, finish
@@ -299,6 +300,12 @@ def test_an_approval_that_does_not_come_is_a_remark(waiting: Run) -> None:
     assert said is not None
     assert said.startswith("not approved in time; `ratchet approve run9`")
     assert waiting.ledger.clock.naps == 2  # type: ignore[attr-defined]
+    progress = progress_of(waiting.project.home, waiting.identity)
+    assert progress is not None
+    assert (progress.stage, progress.note) == (
+        "approval",
+        "waits for approval until 1970-01-01 00:00 UTC: `ratchet approve run9`",  # four seconds after the clock's zero
+    )
 
 
 def test_an_approval_that_comes_meanwhile_ends_the_wait(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:
