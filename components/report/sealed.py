@@ -132,7 +132,7 @@ def _measure(name: str) -> str:
     """``length on sealed`` as ``mean length (tokens)``; other places are named."""
     measure, _, place = name.partition(" on ")
     label = LABELS.get(measure, measure)
-    label = DECODED.get(measure, label) if place in OURS else label
+    label = DECODED.get(measure, label) if place.partition(",")[0] in OURS else label
     return label + (f", {place}" if place not in ("", "sealed") else "")
 
 
