@@ -4,8 +4,9 @@ Usage: ``python -m benchmarks.gate [--schedules 1000] [--json]``
 
 - *Null schedules*: 52 challengers that are no better than the incumbent, on one sealed fold of 500 items with 20% discordance.
   Reported: the share of schedules with any promotion, beside three rules in common use.
-- *Measures*: the same for each kind of measure, on 200 items: right or wrong, scores in [0, 1], four answers per item, wins,
-  ties and losses, and macro-F1 and chrF, measures of the corpus.
+- *Measures*: the same for each kind of measure, on 200 items: right or wrong, scores in [0, 1], such scores with a few items
+  broken and a small gain on all others, four answers per item, wins, ties and losses, and macro-F1 and chrF, measures of the
+  corpus.
 - *Power*: the share of promotions of truly better challengers, beside the formula.
 - *Samples*: the same with several samples per item, at equal numbers of items and of completions.
 - *Attackers* adapt to what they see for 52 uses: the gate's bits alone, or the sealed scores as well. The second must break
@@ -44,7 +45,7 @@ RULES = Rules(alpha_epoch=LEVEL, uses_per_epoch=USES, floor=0.0)
 MLFLOW_CHANGE = 0.01  # min_absolute_change of an mlflow MetricThreshold: a bare difference of two scores
 UNUSED = stream(1, "unused by the exact test")
 LENGTH = 10.0  # of every answer, so that no guard minds
-ITEMS_PER_MEASURE, SAMPLES, CLASSES = 200, 4, 3
+ITEMS_PER_MEASURE, SAMPLES, CLASSES, BROKEN = 200, 4, 3, 0.02
 Booleans = NDArray[np.bool_]
 ALPHA = bonferroni(RULES.alpha_epoch, RULES.uses_per_epoch)
 
@@ -104,7 +105,15 @@ def bounded(draws: np.random.Generator) -> bool:
     """A null challenger on scores in [0, 1], mostly 0 or 1, of items of different difficulty."""
     ability = draws.beta(2, 1, ITEMS_PER_MEASURE)
     ours, theirs = (draws.beta(0.5 + 2 * ability, 2.5 - 2 * ability)[:, None] for _ in range(2))
-    return decides("reward", ours, theirs, draws)
+    return decides("gold", ours, theirs, draws)
+
+
+def skewed(draws: np.random.Generator) -> bool:
+    """A null challenger that loses most of the score of 2% of the items, and gains as much in sum on all others."""
+    theirs, broken = 0.98 * draws.beta(6, 3, (ITEMS_PER_MEASURE, 1)), draws.random((ITEMS_PER_MEASURE, 1)) < BROKEN
+    gain = BROKEN / (1 - BROKEN) * 0.98 * (6 / 9) * 0.8  # the mean loss is 0.8 of the mean score
+    ours = np.where(broken, theirs * draws.uniform(0, 0.4, theirs.shape), theirs + gain)
+    return decides("gold", ours, theirs, draws)
 
 
 def clustered(draws: np.random.Generator) -> bool:
@@ -116,7 +125,7 @@ def clustered(draws: np.random.Generator) -> bool:
 def pairwise(draws: np.random.Generator) -> bool:
     """A null challenger that wins, ties and loses against the incumbent: 1, 1/2 and 0."""
     wins = draws.choice([0.0, 0.5, 1.0], (ITEMS_PER_MEASURE, 1), p=[0.35, 0.3, 0.35])
-    return decides("reward", wins, 1 - wins, draws)
+    return decides("gold", wins, 1 - wins, draws)
 
 
 def corpus(draws: np.random.Generator) -> bool:
@@ -148,7 +157,7 @@ def chrf(draws: np.random.Generator) -> bool:
     return decides("chrf", arm(), arm(), draws)
 
 
-KINDS: tuple[Callable[[np.random.Generator], bool], ...] = (binary, bounded, clustered, pairwise, corpus, chrf)
+KINDS: tuple[Callable[[np.random.Generator], bool], ...] = (binary, bounded, skewed, clustered, pairwise, corpus, chrf)
 
 
 def false_promotions(schedules: int) -> dict[str, float]:

@@ -1,14 +1,15 @@
 """The digests that identify everything: of values, files and sets of files."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from ratchet.components.json_text import json_text
 
 
 def digest_of(value: object) -> str:
     """sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json_text(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -1,7 +1,6 @@
 """Durable files: hash them, write them whole, commit a directory by renaming it."""
 
 import json
-import math
 import os
 import platform
 import shutil
@@ -113,7 +112,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write canonical, readable JSON; NaN is refused."""
+    """Write canonical, readable JSON; NaN is refused: where a figure may be that, the caller says so by ``without_nan``."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -265,12 +264,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def without_nan(value: Any) -> Any:
-    """JSON-like data with null in place of numbers that are not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: without_nan(one) for key, one in value.items()}
-    return [without_nan(one) for one in value] if isinstance(value, list | tuple) else value

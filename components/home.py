@@ -92,6 +92,11 @@ class Home:
         return self.state / "compare"
 
     @property
+    def retentions(self) -> Path:
+        """The section ``retention`` of each recipe's newest run, a file per model."""
+        return self.state / "retention"
+
+    @property
     def stalls(self) -> Path:
         """Stacks of the threads of runs that hung, a file per run."""
         return self.state / "stalls"

@@ -1,5 +1,6 @@
 """What crosses a slice: an item's result, a verdict, a registered version. Who may see which figure is decided here."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -132,7 +133,8 @@ class Verdict:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Verdict":
-        return cls(**{**value, "outcome": Outcome(value["outcome"])})
+        figures = {name: math.nan if figure is None else figure for name, figure in value.get("figures", {}).items()}
+        return cls(**{**value, "outcome": Outcome(value["outcome"]), "figures": figures})
 
 
 class Registered(NamedTuple):

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from prefect import schedules as prefect
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, construct_schedule
@@ -16,7 +15,7 @@ from ratchet.components.recipe import seconds_of
 
 
 def schedule_of(rules: Rules) -> Schedule:
-    """The schedule of a recipe that has a rule. An interval is counted from 1970, so that a restart does not move its slots.
+    """The schedule of a recipe that has a rule. An interval is counted from 1970 in UTC, so that no restart moves its slots.
 
     Raises:
         RecipeError: if Prefect does not take the rule.
@@ -29,9 +28,7 @@ def schedule_of(rules: Rules) -> Schedule:
             made = prefect.RRule(rules.rrule, **zone)
         else:
             assert rules.every is not None
-            made = prefect.Interval(
-                seconds_of(rules.every), anchor_date=datetime(1970, 1, 1, tzinfo=ZoneInfo(rules.timezone)), **zone
-            )
+            made = prefect.Interval(seconds_of(rules.every), anchor_date=datetime(1970, 1, 1, tzinfo=UTC), **zone)
         dates_of(made, datetime.now(UTC), None)
     except (ValueError, TypeError) as error:  # pydantic's errors are of the former kind
         ((key, text),) = rules.rules.items()
@@ -39,6 +36,15 @@ def schedule_of(rules: Rules) -> Schedule:
             f"schedule.{key} {text!r} gives no dates: {error}. Correct it; docs/schedules.md has examples."
         ) from error
     return made
+
+
+def in_file(schedule: Schedule) -> dict[str, Any]:
+    """A schedule as prefect.yaml has it."""
+    if schedule.interval is not None:
+        rule = {"interval": schedule.interval.total_seconds(), "anchor_date": schedule.anchor_date.isoformat()}
+    else:
+        rule = {"cron": schedule.cron} if schedule.cron is not None else {"rrule": schedule.rrule}
+    return {**rule, "timezone": schedule.timezone}
 
 
 def dates_of(schedule: Schedule, start: datetime, end: datetime | None) -> list[datetime]:
@@ -57,6 +63,11 @@ def dates_of(schedule: Schedule, start: datetime, end: datetime | None) -> list[
     found = _enumerated(made, start, end)
     if not found and end is None:
         raise ValueError("it ends in the past")
+    page = found if end is not None else []
+    while page:  # Prefect gives at most a thousand at once
+        last = page[-1]
+        page = [date for date in _enumerated(made, last + timedelta(seconds=1), end) if date > last]
+        found += page
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -15,7 +16,7 @@ from ratchet.components.run.turns import named
 from ratchet.flows.dates import dates_of
 from ratchet.flows.turns import CAUGHT_UP, of_schedule
 
-RUNS = 200  # the newest that are asked for, by hand ones among them
+RUNS = 200  # per request, which is Prefect's limit; those begun by hand are among them
 MOST = 100  # slots that are caught up after one outage, the newest
 
 
@@ -53,5 +54,10 @@ def missed_slots(dates: Sequence[datetime], last: datetime | None, now: datetime
 def _newest(client: SyncPrefectClient, deployment: UUID, now: datetime) -> datetime | None:
     before = FlowRunFilterExpectedStartTime.model_validate({"before_": now})
     due = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]), expected_start_time=before)
-    found = client.read_flow_runs(flow_run_filter=due, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=RUNS)
-    return next((run.expected_start_time for run in found if of_schedule(run)), None)
+    newest_first = partial(client.read_flow_runs, flow_run_filter=due, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=RUNS)
+    offset = 0
+    while found := newest_first(offset=offset):
+        if slots := [run for run in found if of_schedule(run)]:
+            return slots[0].expected_start_time
+        offset += len(found)
+    return None

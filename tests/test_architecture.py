@@ -51,7 +51,7 @@ LAYERS: tuple[set[str], ...] = (
         "templates",
         "text",
     },
-    {"credentials"},
+    {"credentials", "json_text"},
 )
 
 

@@ -83,7 +83,7 @@ def test_the_name_of_a_special_token_in_an_answer_is_text(kind: str) -> None:
 def test_the_served_model_reads_a_prompt_as_training_did(text: str) -> None:
     served = ServedPolicy()
     served.tokenizer = tokenizer_of("always", TURNS)
-    assert served._encode(text) == encode_prompt(served.tokenizer, text)
+    assert served._encode([{"role": "user", "content": text}]) == encode_prompt(served.tokenizer, text)
 
 
 def test_so_do_several_turns() -> None:

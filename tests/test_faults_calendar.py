@@ -103,7 +103,8 @@ def test_a_policy_is_prompted_served_and_saved_with_its_date(saved: Path, tmp_pa
     later = load_policy(tmp_path / "candidate", CPU)
     served = ServedPolicy()
     served.tokenizer = later.tokenizer
-    prompts = {tuple(one) for one in (policy.encode_prompt("Ann"), later.encode_prompt("Ann"), served._encode("Ann"))}
+    asked = served._encode([{"role": "user", "content": "Ann"}])
+    prompts = {tuple(one) for one in (policy.encode_prompt("Ann"), later.encode_prompt("Ann"), asked)}
     assert [later.decode(list(one)) for one in prompts] == ["26 Nov 2026: Ann"]
 
 

@@ -23,11 +23,11 @@ from ratchet.components.files import (
     read_json_lines,
     tree_digests,
     verify_directory,
-    without_nan,
     write_json,
     write_json_lines,
     write_text,
 )
+from ratchet.components.json_text import without_nan
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -20,12 +20,36 @@ def asking(task: Task) -> Ask:
     Raises:
         DataError: if a content's file cannot be read or is not a template.
     """
-    turns = [(turn.role, parse_template(_text(turn.content))) for turn in task.turns]
+    turns = templates_of(task)
 
     def ask(record: Mapping[str, Any], file: str, number: int) -> Turns:
         return [{"role": role, "content": _filled(template, record, file, number)} for role, template in turns]
 
     return ask
+
+
+def templates_of(task: Task) -> list[tuple[str, Template]]:
+    """Role and template of each turn.
+
+    Raises:
+        DataError: if a content's file cannot be read or is not a template.
+    """
+    return [(turn.role, parse_template(_text(turn.content))) for turn in task.turns]
+
+
+def filling(task: Task, record: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+    """What the task is to ask of a record that may have a text alone: the record, or one whose only field read is the text.
+
+    A record that lacks one of several fields is returned as it is; asking it names the field.
+    """
+    paths = {path[1:] for _, template in templates_of(task) for path in template.paths}
+    if text is None or len(paths) != 1 or all(path[0] in record for path in paths):
+        return dict(record)
+    (path,) = paths
+    row: Any = text
+    for step in reversed(path):
+        row = [row] * (step + 1) if isinstance(step, int) else {step: row}
+    return dict(row)
 
 
 def answering(answer: str, needed: bool = True) -> Callable[[Mapping[str, Any], str, int], str | None]:

@@ -1,6 +1,5 @@
 """Before anything is judged: what the gate could detect with the available data, and how many items it would need."""
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from ratchet.components.gate.levels import level, past_tests
 from ratchet.components.gate.power import DEV, Power, Question, power_at, powers_from, questions, together
 from ratchet.components.gate.primary import choose_test, choose_tests, method
 from ratchet.components.graders.build import grader_digests
+from ratchet.components.json_text import without_nan
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.evaluate import EvaluateStage
@@ -31,12 +31,8 @@ class Forecast:
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``gate power --json``; items is null for an effect that cannot be detected."""
-        return {**_finite(self.asked), "method": self.method, "table": [_finite(power) for power in self.others]}
-
-
-def _finite(power: Power) -> dict[str, Any]:
-    values = asdict(power)
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        table = [asdict(power) for power in self.others]
+        return dict(without_nan({**asdict(self.asked), "method": self.method, "table": table}))
 
 
 def forecast_power(context: Context, ledger: Ledger, effect: float | None, items: int | None) -> Forecast:

@@ -9,6 +9,7 @@ from ratchet.components.gate.folds import Fold, Pair, choose_fold, fold_left
 from ratchet.components.gate.power import Power, power_from, shortfall
 from ratchet.components.gate.primary import Tests, choose_tests, method
 from ratchet.components.graders.build import grader_digests
+from ratchet.components.json_text import without_nan
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe
 from ratchet.components.records import Outcome
@@ -45,7 +46,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Of ``gate --dry-run --json``."""
         outcome, reason = self.refusal if self.refusal is not None else (None, None)
-        power = None if self.power is None else {k: v for k, v in asdict(self.power).items() if v == v and v != float("inf")}
+        power = None if self.power is None else without_nan(asdict(self.power))
         return {**self.base, "power": power, "refused": outcome and outcome.value, "reason": reason}
 
 

@@ -11,6 +11,7 @@ from ratchet.components.recipe import Primary, Rules, kind_of
 from ratchet.components.statistics.corpus import CORPUS_MEASURES
 from ratchet.components.statistics.intervals import total_by_cluster
 from ratchet.components.statistics.power import (
+    GaffkePower,
     SignFlipPower,
     SimulatedPower,
     detectable_mean,
@@ -101,7 +102,8 @@ def _simulation(comparison: Comparison, primary: Primary, alpha: float) -> Simul
     differences, clusters = comparison.differences(primary.measure)
     if len(differences) < 2 or not np.isfinite(differences).all() or np.ptp(differences) == 0:
         return None
-    return SignFlipPower(differences, clusters, alpha, primary.min_effect)
+    simulation = GaffkePower if kind_of(primary.measure).share and primary.test in ("auto", "gaffke") else SignFlipPower
+    return simulation(differences, clusters, alpha, primary.min_effect)
 
 
 def _ask(simulation: SimulatedPower | None, comparison: Comparison, asked: Question) -> Power:

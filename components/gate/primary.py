@@ -6,6 +6,7 @@ import numpy as np
 
 from ratchet.components.evaluation.comparison import Comparison
 from ratchet.components.recipe import Primary, Rules, kind_of
+from ratchet.components.statistics.bounded import gaffke
 from ratchet.components.statistics.corpus import CORPUS_MEASURES
 from ratchet.components.statistics.intervals import mean_interval
 from ratchet.components.statistics.paired import (
@@ -20,6 +21,7 @@ ENOUGH_CLUSTERS = 50
 ENOUGH_REACHED = 400  # permutations that reach the observed gain: p is known within 5%, and large
 NAMES = {
     "mcnemar": "exact McNemar, one sample per item",
+    "gaffke": "Gaffke's test of a bounded mean",
     "sign_flip": "cluster sign-flip permutation",
     "clustered_t": "clustered t",
     "randomization": "approximate randomization",
@@ -28,7 +30,7 @@ Tests = Mapping[str, str]  # by measure
 
 
 def choose_test(primary: Primary, samples: int, items: int, clustered: bool = False) -> str:
-    """``mcnemar``, ``sign_flip``, ``clustered_t`` or ``randomization``; depends on the rules and on counts only.
+    """``mcnemar``, ``gaffke``, ``sign_flip``, ``clustered_t`` or ``randomization``; depends on the rules and on counts only.
 
     Args:
         clustered: whether the data tie items together (``data.group``).
@@ -40,6 +42,8 @@ def choose_test(primary: Primary, samples: int, items: int, clustered: bool = Fa
         return "randomization"
     if kind.binary and (samples == 1 or kind.per_item) and primary.min_effect == 0 and not clustered:
         return "mcnemar"
+    if kind.share:
+        return "gaffke"
     return "clustered_t" if primary.min_effect > 0 and items >= ENOUGH_CLUSTERS else "sign_flip"
 
 
@@ -93,6 +97,8 @@ def _p_value(comparison: Comparison, primary: Primary, test: str, alpha: float, 
         return max(exchangeable, clustered_t(*comparison.differences(primary.measure)))
     differences, clusters = comparison.differences(primary.measure)
     beyond = differences - primary.min_effect
+    if test == "gaffke":
+        return gaffke(beyond, clusters, -1.0 - primary.min_effect)
     if test == "clustered_t":
         return clustered_t(beyond, clusters)
     return sign_flip(beyond, clusters, draws, resamples, ENOUGH_REACHED)

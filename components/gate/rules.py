@@ -12,7 +12,8 @@ from ratchet.components.evaluation.measures import column, flat
 from ratchet.components.gate.primary import NAMES, Tests, primary_test
 from ratchet.components.recipe import Guard, Kind, Rules, kind_of
 from ratchet.components.records import Arm, ItemResult
-from ratchet.components.statistics.intervals import Floats, Integers, lower_bound, lower_bound_share, upper_bound
+from ratchet.components.statistics.bounded import bounded_above
+from ratchet.components.statistics.intervals import Clusters, Floats, Integers, lower_bound_share, upper_bound
 
 SEALED = "sealed"
 
@@ -146,7 +147,7 @@ def _judge_floor(sealed: Comparison, rules: Rules, alpha: float) -> dict[str, bo
 
 
 def floor_bound(values: Floats, measure: str, alpha: float, groups: Integers | None = None) -> float:
-    """Lower bound of the challenger's mean: Clopper-Pearson for right-or-wrong measures, else Student's t.
+    """Lower bound of the challenger's mean: Clopper-Pearson for right-or-wrong measures, else as of guards.
 
     Args:
         groups: the cluster of each item, [n], if the data tie items together.
@@ -154,12 +155,23 @@ def floor_bound(values: Floats, measure: str, alpha: float, groups: Integers | N
     if kind_of(measure).binary and values.shape[1] == 1 and groups is None and np.isfinite(values).all():
         return lower_bound_share(int(values.sum()), len(values), alpha)
     one_a_row, clusters = flat(values, groups)
-    return lower_bound(one_a_row, alpha, clusters, _least(kind_of(measure)))
+    kind = kind_of(measure)
+    return -_above(-one_a_row, alpha, clusters, kind, -_least(kind))
 
 
-def _least(kind: Kind) -> float | None:
-    """The lowest value of a measure of right and wrong answers, one item's or that of all."""
-    return (0.0 if kind.share else -1.0) if kind.binary or kind.corpus else None
+def _least(kind: Kind) -> float:
+    """The lowest value of a measure, which for one without limits is not known."""
+    return (0.0 if kind.share else -1.0) if kind.share or kind.corpus else -math.inf
+
+
+def _above(values: Floats, alpha: float, clusters: Clusters, kind: Kind, largest: float) -> float:
+    """Upper bound of a mean: Gaffke's where each item's value has limits, else Student's t.
+
+    A measure of all items together has limits, but its pseudo-values have not.
+    """
+    if kind.share and not kind.corpus:
+        return bounded_above(values, alpha, clusters, largest)
+    return upper_bound(values, alpha, clusters, largest if kind.corpus else None)
 
 
 @dataclass(frozen=True)
@@ -187,17 +199,16 @@ def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) ->
 def _bound(guard: Guard, ours: Floats, theirs: Floats, place: Comparison, alpha: float) -> tuple[float, float, str]:
     """(upper bound of what must be small, its limit, description)."""
     kind = kind_of(guard.measure)
-    least = _least(kind)
-    largest = None if least is None else 1.0 - least  # of a difference
+    largest = 1.0 - _least(kind)  # of a difference
     if guard.max is not None:
         values, clusters = place.flat(ours, guard.slice)
-        return upper_bound(values, alpha, clusters, largest), guard.max, f"at most {guard.max:g}"
+        return _above(values, alpha, clusters, kind, largest), guard.max, f"at most {guard.max:g}"
     if guard.max_ratio is not None:
         values, clusters = place.flat(ours - guard.max_ratio * theirs, guard.slice)
-        return upper_bound(values, alpha, clusters, largest), 0.0, f"at most {guard.max_ratio:g} times the incumbent's"
+        return _above(values, alpha, clusters, kind, largest), 0.0, f"at most {guard.max_ratio:g} times the incumbent's"
     assert guard.margin is not None
     sign = -1 if kind.more_is_better else 1
     values, clusters = place.flat(sign * (ours - theirs), guard.slice)
     # Non-inferior is *below* the margin: at margin 0 a tie is not enough.
     limit = math.nextafter(guard.margin, -math.inf)
-    return upper_bound(values, alpha, clusters, largest), limit, f"worse than the incumbent by less than {guard.margin:g}"
+    return _above(values, alpha, clusters, kind, largest), limit, f"worse than the incumbent by less than {guard.margin:g}"

@@ -1,6 +1,5 @@
 """When a fold is retired, every verdict on it is published: in the run that reached it, and on the version's page."""
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratchet.components.files import scratch_directory
 from ratchet.components.gate.folds import retire_published
+from ratchet.components.json_text import json_text
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Verdict
 from ratchet.components.report.model_card import Judged, with_sealed
@@ -56,7 +56,7 @@ def publish_on_pages(context: Context, tracker: "Tracker", ledger: Ledger) -> No
 
 def _judged(known: Mapping[str, Any]) -> Judged:
     record = known["record"]
-    return Judged(record["outcome"], record["fold"], known["run_id"], list(record["figures"].items()))
+    return Judged(record["outcome"], record["fold"], known["run_id"], list(Verdict.from_json(record).figures.items()))
 
 
 def publish_verdict(context: Context, tracker: "Tracker", run_id: str, verdict: Verdict, retired: bool) -> None:
@@ -76,7 +76,7 @@ def _log_record(context: Context, tracker: "Tracker", run_id: str, record: Mappi
     folder = scratch_directory(context.home.workspaces, "verdict")
     try:
         path = folder / "verdict.json"
-        path.write_text(json.dumps(record, indent=2, sort_keys=True), encoding="utf-8")
+        path.write_text(json_text(record, indent=2, sort_keys=True), encoding="utf-8")
         tracker.artifact(run_id, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -116,7 +116,7 @@ def _sql(settings: Sql) -> Grader:
     require("sql", *libraries)
     query = sql.Query(**settings.model_dump(exclude={"type"}))
     decides = {**settings.model_dump(mode="json", exclude={"seconds"}), "files": sql.database_digests(query, root)}
-    return RuleGrader(sql.rule(query, root), grader_digest(sql.__name__, [decides, sqlite_version], libraries))
+    return outside.sql_grader(settings, grader_digest(sql.__name__, [decides, sqlite_version], libraries))
 
 
 def require(extra: str, *distributions: str) -> None:

@@ -1,14 +1,23 @@
-"""Graders that are not ours: a user's function and math-verify in the worker's process, a service, and OpenAI's JSON."""
+"""Graders that are not ours alone: a user's function, math-verify and SQLite in the worker's process, services, OpenAI JSON."""
 
 from typing import Any
 
-from ratchet.components.graders import http_service, json_schema, math_answers, openai_json, protocols, text_similarity
+from ratchet.components.graders import (
+    http_service,
+    json_schema,
+    math_answers,
+    openai_json,
+    protocols,
+    sql,
+    sql_run,
+    text_similarity,
+)
 from ratchet.components.graders.protocol import BINARY, BOUNDED, Grader, RewardFunction
 from ratchet.components.graders.response import schema_text
 from ratchet.components.graders.rule import grader_digest
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.graders.worker.function import Worker
-from ratchet.components.recipe import Http, Limits, Math, OpenAI, Reward, UserFunction
+from ratchet.components.recipe import Http, Limits, Math, OpenAI, Reward, Sql, UserFunction
 from ratchet.components.user_sources import project_root, source_digests
 
 MATH_LIBRARIES = ("math-verify", "latex2sympy2-extended", "sympy")
@@ -55,6 +64,13 @@ def math_grader(settings: Math) -> Grader:
     worker = Worker(f"{math_answers.__name__}:verified", limits, adapter=adapter, options={"reference": settings.reference})
     digest = grader_digest(math_answers.__name__, settings.model_dump(mode="json", exclude={"seconds"}), MATH_LIBRARIES)
     return Scorer(worker, digest, BINARY)
+
+
+def sql_grader(settings: Sql, digest: str) -> Grader:
+    """Queries in the worker's process: SQLite looks at no clock within an instruction, and limits memory per process."""
+    limits = Limits(seconds=settings.seconds, memory_mb=4 * sql_run.MEMORY_MB, processes=1)
+    options = settings.model_dump(mode="json", exclude={"type", "seconds"})
+    return Scorer(Worker(f"{sql.__name__}:rule", limits, adapter=f"{sql.__name__}:serve", options=options), digest, BINARY)
 
 
 def http_grader(settings: Http) -> Grader:

@@ -2,9 +2,11 @@
 
 Rows are compared as a bag, so that a missing DISTINCT is noticed, and in order where the reference has an ORDER BY outside of
 every parenthesis. Column names do not count. Numbers are compared with a tolerance; NULL equals NULL alone. A query that does
-not run, is not allowed or runs too long is wrong; a reference that does not run, or gives no rows, judges nothing.
+not run, is not allowed or runs too long is wrong; a reference that does not run, or gives no rows, judges nothing. Queries run
+in the worker's process, which can be ended.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +21,7 @@ from ratchet.components.digests import file_digest
 from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.spaces import item_of, reference_of
-from ratchet.components.graders.sql_run import Limits, Row, SlowMachine, WrongQuery, run_query
+from ratchet.components.graders.sql_run import Limits, Row, SlowMachine, WrongQuery, limit_memory, run_query
 from ratchet.components.graders.sql_text import QueryError, for_sqlite, is_ordered, query_in
 from ratchet.components.templates import AbsentError, Template, as_text, follow, parse_template
 
@@ -72,6 +74,17 @@ def rule(query: Query, root: Path) -> Callable[[str, Mapping[str, Any]], Grade]:
         return _judged(query, path, completion, rows, is_ordered(as_text(reference)))
 
     return judge
+
+
+def serve(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """The adapter of ``worker``: one completion at a time, in a process that ends with its time."""
+    limit_memory()
+    judge = function(Query(**{**options, "seconds": math.inf}), Path.cwd())
+
+    def answer(calls: list[dict[str, Any]]) -> list[Grade]:
+        return [judge(call["completion"], call["row"]) for call in calls]
+
+    return answer, False, {"protocol": "sql"}
 
 
 def _judged(query: Query, path: Path, completion: str, expected: Sequence[Row], ordered: bool) -> Grade:

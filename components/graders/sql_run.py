@@ -2,7 +2,8 @@
 
 The file is opened with mode=ro and immutable=1: nothing is locked, written or created beside it. An authorizer allows
 reading and those of SQLite's functions that give the same value each time; ``sql_dates`` refuses dates of now. Work is limited
-by the instructions of SQLite's virtual machine, memory by the size of a value and of the result.
+by the instructions of SQLite's virtual machine, memory by the size of a value and of the result. One instruction may take long,
+on long values: a query of a policy runs in a process that can be ended, which :func:`limit_memory` is for.
 """
 
 import sqlite3
@@ -18,8 +19,10 @@ from ratchet.components.graders.sql_dates import Dates
 
 Row = tuple[Any, ...]
 
-INSTRUCTIONS = 10_000  # of the virtual machine, between two looks at the limits
+INSTRUCTIONS = 1_000  # of the virtual machine, between two looks at the limits
 LONGEST_VALUE = 1_000_000  # bytes of one text, blob or row
+LONGEST_PATTERN = 1_000  # bytes of what LIKE and GLOB look for: their time is its length times the text's
+MEMORY_MB = 512  # of SQLite, sorting and temporary tables included
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 MOST_BYTES = 64_000_000  # of one result
 _FORBIDDEN = {"load_extension", "fts3_tokenizer"} | {
@@ -60,11 +63,20 @@ def run_query(path: Path, query: str, rows: int, limits: Limits) -> list[Row]:
         connection.set_authorizer(_authorize)
         connection.set_progress_handler(counter.exceeded, INSTRUCTIONS)
         try:
-            return _fetched(connection.execute(query), rows + 1)
+            found = _fetched(connection.execute(query), rows + 1)
+            if time.monotonic() > counter.end:  # an instruction that takes long is not interrupted
+                raise SlowMachine(f"not finished after {limits.seconds:g} s")
+            return found
         except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError, OverflowError) as error:
             if counter.late:
                 raise SlowMachine(f"not finished after {limits.seconds:g} s") from error
-            raise WrongQuery(counter.said or dates.said or f"{error}"[:200]) from error
+            raise WrongQuery(counter.said or dates.said or f"{error}"[:200] or "out of memory") from error
+
+
+def limit_memory() -> None:
+    """Limit the memory of SQLite in this process, sorting and temporary tables included. Only a new process undoes it."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"PRAGMA hard_heap_limit = {MEMORY_MB * 2**20}")
 
 
 def _fetched(cursor: sqlite3.Cursor, most: int) -> list[Row]:
@@ -111,7 +123,9 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(connection):
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LONGEST_PATTERN)
             connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+            connection.execute("PRAGMA temp_store = MEMORY")  # nothing on the disk, which would have no limit
             connection.text_factory = _text
             yield connection
     except sqlite3.Error as error:

@@ -19,6 +19,7 @@ LOCK_TIMEOUT_SECONDS = 20
 PAUSED_SECONDS = 10  # less than the lock's timeout: who waits for a paused process gets its turn
 PSYCOPG_3 = "postgresql+psycopg"  # of the extra `server`; SQLAlchemy 2.0 itself means psycopg2
 DRIVERS = {"postgresql": PSYCOPG_3, "postgres": PSYCOPG_3}
+EXCLUDING = ("sqlite", "postgresql")  # a transaction of another database may read what changes before it writes
 LOCK = int.from_bytes(b"ratchet\0", "big")  # the key of the advisory lock, one per database
 CONNECTION = {
     "connect_timeout": 10,
@@ -45,7 +46,7 @@ def engine_of(url: str) -> sa.Engine:
     Raises:
         MissingExtraError: if the driver for PostgreSQL is not installed.
         RegistryError: if the URL is malformed (then it is not shown, because nobody knows which part of it is the password),
-            or there is no driver for it.
+            or of neither SQLite nor PostgreSQL, or there is no driver for it.
     """
     try:
         if (file := sqlite_file(url)) is not None:
@@ -53,8 +54,11 @@ def engine_of(url: str) -> sa.Engine:
         parsed = with_driver(sa.make_url(url))
         if "@" in (parsed.host or ""):  # a part of the password, which an error would show
             raise ValueError("an @ in the host")
+        _require_exclusion(parsed.get_backend_name())
         # With parameters, an error would print sealed figures.
         engine = sa.create_engine(parsed, hide_parameters=True, **_arguments(parsed))
+    except RegistryError:
+        raise
     except OSError as error:
         remedy = "Check RATCHET_LEDGER_URL and RATCHET_HOME."
         raise RegistryError(f"the ledger's folder cannot be made: {error}. {remedy}") from error
@@ -70,6 +74,14 @@ def engine_of(url: str) -> sa.Engine:
     return engine
 
 
+def _require_exclusion(database: str) -> None:
+    if database not in EXCLUDING:
+        raise RegistryError(
+            f"the ledger cannot be in {database}: its transactions exclude one another only in SQLite and PostgreSQL. "
+            "Name a database of these in RATCHET_LEDGER_URL, or unset it for a file."
+        )
+
+
 def with_driver(url: sa.URL) -> sa.URL:
     """A URL whose driver is ours, unless it names one."""
     return url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
@@ -83,8 +95,6 @@ def shown(url: sa.URL) -> str:
 def _arguments(url: sa.URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
-    if url.get_backend_name() != "postgresql":
-        return {"pool_pre_ping": True}  # after a restart of the server, the pool's connections are dead
     own = {name: value for name, value in CONNECTION.items() if name not in url.query}  # arguments would win over the URL
     # No prepared statements, which poolers such as PgBouncer may not keep.
     connect = {**own, "prepare_threshold": None} if url.drivername == PSYCOPG_3 else {}
@@ -97,7 +107,7 @@ def _exclude(engine: sa.Engine) -> None:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _sqlite_connect)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    elif engine.dialect.name == "postgresql":
+    else:
         sa.event.listen(engine, "begin", _postgresql_begin)
 
 

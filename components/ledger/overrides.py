@@ -73,6 +73,7 @@ def _succeed(
         if champion is not None and champion.version == version and by == "rollback":
             raise RegistryError(f"version {version} of {model} is already the champion. There is nothing to do.")
         if champion is None or champion.version != version:
+            registry.require_files(model, version)  # retention may have deleted them since the check
             sequence, previous = (champion.sequence, champion.version) if champion else (0, None)
             said = reason and redacted(reason)
             row = Promotion(sequence + 1, version, previous, found.policy, by, None, said, found.run_id, now(), person=person)

@@ -1,8 +1,9 @@
 """Promotion: the ledger decides by compare-and-set, the MLflow alias follows, and ``reconcile`` completes what a crash left.
 
-Every promotion takes the same steps, under the lease: the ledger's row (which decides), a recorded intent, the alias, a
-read-back, the intent closed. The alias has no compare-and-set: the process that sets it reads the ledger again afterwards,
-and repeats until the two agree, so that a process that was paused before its call does no lasting harm.
+Every promotion takes the same steps, under the lease: a look whether retention deleted the version's files, the ledger's row
+(which decides), a recorded intent, the alias, a read-back, the intent closed. Retention deletes files under the same lease.
+The alias has no compare-and-set: the process that sets it reads the ledger again afterwards, and repeats until the two
+agree, so that a process that was paused before its call does no lasting harm.
 """
 
 from typing import Protocol
@@ -21,6 +22,7 @@ class Registry(Protocol):
 
     def alias(self, name: str, alias: str) -> str | None: ...
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
+    def require_files(self, name: str, version: str) -> None: ...
 
 
 def reconcile(ledger: Ledger, registry: Registry, model: str) -> Promotion | None:
@@ -113,12 +115,13 @@ def promote(
 
     Raises:
         StaleChampionError: if the champion changed since the verdict.
-        RegistryError: if the registry and the ledger disagree, or the lease was lost.
+        RegistryError: if the registry and the ledger disagree, the version's files were deleted, or the lease was lost.
     """
     assert verdict.outcome is Outcome.PROMOTE and verdict.fold_digest is not None
     with promotion_lease(ledger, model) as token:
         before = reconcile(ledger, registry, model)
         if before is None or before.verdict != verdict.digest:
+            registry.require_files(model, version)
             previous, policy, digest = before.version if before else None, verdict.challenger, verdict.digest
             row = Promotion(expected + 1, version, previous, policy, "gate", digest, None, run_id, now(), person=approved_by)
             ledger.promote(model, row, token=token, retire_fold=verdict.fold_digest)

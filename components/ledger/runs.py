@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ratchet.components.json_text import json_text
 from ratchet.components.ledger.database import Database, next_in, now
 from ratchet.components.ledger.tables import claims, flow_runs, runs, slots
 
@@ -49,7 +50,7 @@ class Runs(Database):
     def finish_run(self, identity: str, result: Mapping[str, Any]) -> None:
         """Record how the open run of an identity ended."""
         with self.decision() as connection:
-            text = json.dumps(result, sort_keys=True)
+            text = json_text(result, sort_keys=True)
             values = {"status": result["status"], "finished": now(), "result": text}
             run_id = connection.execute(sa.select(runs.c.run_id).where(*_open(identity))).scalar()
             connection.execute(runs.update().where(*_open(identity)).values(**values))

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ratchet.components.faults import point
+from ratchet.components.json_text import json_text
 from ratchet.components.ledger.database import equal, now
 from ratchet.components.ledger.retired_folds import RetiredFolds
 from ratchet.components.ledger.tables import settings_table, verdicts
@@ -26,7 +27,7 @@ class Verdicts(RetiredFolds):
                     **pair,
                     outcome=record["outcome"],
                     rules=record["rules"],
-                    record=json.dumps(record, sort_keys=True),
+                    record=json_text(record, sort_keys=True),
                     run_id=run_id,
                     at=now(),
                 )

@@ -126,8 +126,9 @@ def _digests(name: str, project: Path, seen: Seen) -> Mapping[str, str]:
     files = {f"{name}/{k}": v for k, v in seen.tree(place).items()} if place.is_dir() else {}
     if place.is_file():
         files = {name: seen.digest(place)}
-    return {_within(Path(path), project): digest for path, digest in files.items()}
+    return {within(Path(path), project): digest for path, digest in files.items()}
 
 
-def _within(path: Path, project: Path) -> str:
+def within(path: Path, project: Path) -> str:
+    """A path as records have it: relative to the project if it is in there."""
     return path.relative_to(project).as_posix() if path.is_relative_to(project) else path.as_posix()

@@ -207,7 +207,7 @@ class Sql(GraderSection):
     abs: Tolerance = 0.0  # absolute tolerance of numbers
     rel: Tolerance = 1e-9  # of the reference's number
     steps: Count = 50_000_000  # of SQLite's virtual machine, after which a query has failed: the same on every machine
-    seconds: Positive = 30.0  # of wall time, after which a query cannot be judged
+    seconds: Positive = 30.0  # of wall time, after which its process is ended and the query cannot be judged
     max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # of a reference's result
 
     @field_validator("dialect")

@@ -27,8 +27,8 @@ class Primary(Section):
     """What the challenger must improve, on the sealed fold."""
 
     measure: Measure = "accuracy"  # what is compared
-    # auto: exact McNemar where the measure is binary.
-    test: Literal["auto", "mcnemar", "sign_flip", "clustered_t", "randomization"] = "auto"
+    # auto: exact McNemar where the measure is binary, else Gaffke's where it lies between 0 and 1.
+    test: Literal["auto", "mcnemar", "gaffke", "sign_flip", "clustered_t", "randomization"] = "auto"
     min_effect: NonNegative = 0.0  # the gain must be above this, not just above 0
 
     _short = model_validator(mode="before")(_of_grader)
@@ -42,13 +42,15 @@ class Primary(Section):
                 "use test: auto and min_effect 0"
             )
         if self.test == "randomization" and not kind.corpus:
-            raise ValueError(f"test randomization is for {', '.join(OF_LABELS + OF_TEXTS)}; use auto, sign_flip or clustered_t")
+            raise ValueError(f"test randomization is for {', '.join(OF_LABELS + OF_TEXTS)}; use auto")
         if not kind.more_is_better:
             raise ValueError(
                 f"higher must be better for the primary measure, and lower {self.measure!r} is better; use a guard"
             )
         if self.test == "mcnemar" and (not kind.binary or self.min_effect > 0):
-            raise ValueError("test mcnemar needs a right-or-wrong measure and min_effect 0; use auto, sign_flip or clustered_t")
+            raise ValueError("test mcnemar needs a right-or-wrong measure and min_effect 0; use auto")
+        if self.test == "gaffke" and not kind.share:
+            raise ValueError(f"test gaffke needs a measure between 0 and 1, and {self.measure} has no such limits; use auto")
         return self
 
 

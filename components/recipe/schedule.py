@@ -41,6 +41,8 @@ def _rrule(text: str) -> str:
         raise ValueError(
             f"{text!r} is not an RRULE without COUNT; write, for example, FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=2;BYMINUTE=0"
         )
+    if re.search(r"\bFREQ=(MINUTELY|SECONDLY)\b", text.upper()):  # each look at it would walk all dates since 2020
+        raise ValueError(f"{text!r} repeats too often for an RRULE; write every, such as every: 15m")
     return text
 
 
@@ -64,10 +66,10 @@ class Schedule(Section):
     """When the recipe runs by itself. Enters neither a run's identity nor a stage's key."""
 
     cron: Annotated[str, AfterValidator(_cron)] | None = None  # such as 0 2 * * *
-    every: Annotated[str, AfterValidator(_interval)] | None = None  # 15m, 6h, 1d; counted from 1970-01-01 00:00
+    every: Annotated[str, AfterValidator(_interval)] | None = None  # 15m, 6h, 1d; counted from 1970-01-01 00:00 UTC
     # Such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=2;BYMINUTE=0;BYSECOND=0.
     rrule: Annotated[str, AfterValidator(_rrule)] | None = None
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"  # of the rule
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"  # of cron and rrule
     overlap: Literal["queue", "skip", "latest"] = "queue"  # of a slot that comes due while a run of the recipe is in progress
     missed: Literal["latest", "all", "none"] = "latest"  # of a slot that comes due while nothing can run it
     when: When = When()
@@ -76,6 +78,11 @@ class Schedule(Section):
     def _one_rule(self) -> "Schedule":
         if len(self.rules) > 1:
             raise ValueError(f"{' and '.join(self.rules)} are given; keep one of them")
+        if self.every is not None and self.timezone != "UTC":
+            raise ValueError(
+                f"every is counted in UTC and takes no timezone, but that is {self.timezone}; remove it, or write the times "
+                'as cron, such as "0 2 * * *", which follows the clock of the zone'
+            )
         return self
 
     @property

@@ -6,6 +6,7 @@ of the policy against the manifest before loading any, and refuses on a mismatch
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import mlflow
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 ROWS_AT_ONCE = 64
+AS_THE_ROW_SAYS: dict[str, Any] = {"role": "user", "literals": ["", ""], "paths": [["prompt"]]}
 
 
 def verify(model: Path, manifest: Path) -> dict[str, Any]:
@@ -53,26 +55,133 @@ def check_tensors(tensors: dict[str, Any], report: dict[str, Any]) -> None:
         )
 
 
-def prompts_of(model_input: Any) -> list[str]:
-    """Raw prompts from a list of strings or a frame with a column ``prompt``.
-
-    Raises:
-        ValueError: on anything else.
-    """
+def inputs_of(model_input: Any) -> list[Any]:
+    """What is asked, each a text, a conversation or a row, from all that MLflow and its server make of a request."""
     if hasattr(model_input, "columns"):
-        names = list(model_input.columns)
-        # MLflow turns a plain list into a frame with one unnamed column.
-        if "prompt" not in names and names != [0]:
-            raise ValueError(f"the input frame has columns {names}, not 'prompt'. Send a column named prompt.")
-        model_input = model_input["prompt" if "prompt" in names else 0].tolist()
-    prompts = list(model_input)
-    if not all(isinstance(prompt, str) for prompt in prompts):
-        raise ValueError("every prompt must be a string.")
-    return prompts
+        if list(model_input.columns) == [0]:  # made of a plain list
+            return list(_plain(model_input[0]))
+        return list(_plain(model_input.to_dict("records")))
+    given = _plain(model_input)
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, dict):
+        return list(given)
+    columns = all(isinstance(value, list) for value in given.values()) and not _is_conversation(given.get("messages"))
+    return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)] if columns else [given]
+
+
+def _plain(value: Any) -> Any:
+    """Data without numpy's and pandas' types."""
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+class Task:
+    """How the gate asked: the templates of the recipe's ``task``, as the manifest has them.
+
+    A turn is {role, literals, paths}; the fields at the paths stand between the literals.
+    """
+
+    def __init__(self, turns: list[dict[str, Any]] | None) -> None:
+        """
+        Args:
+            turns: empty if the rows said themselves what is asked; None if a template was not known any more.
+        """
+        self.turns = [AS_THE_ROW_SAYS] if turns == [] else turns or []
+        paths: list[list[str | int]] = [path for turn in self.turns for path in turn["paths"]]
+        self.paths = [path for number, path in enumerate(paths) if path not in paths[:number]]
+
+    def conversation(self, given: Any) -> list[dict[str, str]]:
+        """The messages {role, content} that an input stands for.
+
+        Args:
+            given: messages, which are asked as they are; or a row, or the text of its one field, which the templates ask.
+
+        Raises:
+            ValueError: on anything else.
+        """
+        if isinstance(given, list):
+            return _messages(given)
+        if isinstance(given, str):
+            return self._of_text(given)
+        if not isinstance(given, dict):
+            raise ValueError(f"an input is a text, a list of messages or a row, not {given!r:.60}.")
+        if self.turns and all(_known(given.get(path[0])) for path in self.paths):
+            return self._filled(given)
+        if _known(given.get("messages")):
+            return _messages(given["messages"])
+        if isinstance(given.get("prompt"), str):
+            return self._of_text(given["prompt"])
+        there = ", ".join(str(name) for name, value in given.items() if _known(value))
+        raise ValueError(f"a row has {there:.200}. {self._wanted}")
+
+    @property
+    def _wanted(self) -> str:
+        names = " and ".join(map(_written, self.paths))
+        rows = f"rows with {names}, or " if self.turns else ""
+        return f"Send {rows}messages, each {{role, content}}, in a column named messages."
+
+    def _of_text(self, text: str) -> list[dict[str, str]]:
+        if len(self.paths) != 1:
+            why = f"reads {len(self.paths)} fields" if self.turns else "is not known: its file changed during the run"
+            raise ValueError(f"a text alone is not enough, because this model's task {why}. {self._wanted}")
+        row: Any = text
+        for step in reversed(self.paths[0]):
+            row = [row] * (step + 1) if isinstance(step, int) else {step: row}
+        return self._filled(row)
+
+    def _filled(self, row: dict[str, Any]) -> list[dict[str, str]]:
+        messages = [{"role": turn["role"], "content": _content(turn, row)} for turn in self.turns]
+        if [message["role"] for message in messages] == ["user"]:  # of such rows a dataset has the prompt alone, stripped
+            messages[0]["content"] = messages[0]["content"].strip()
+        return messages
+
+
+def _content(turn: dict[str, Any], row: dict[str, Any]) -> str:
+    texts = [_field(path, row) for path in turn["paths"]]
+    return str(turn["literals"][0] + "".join(text + after for text, after in zip(texts, turn["literals"][1:], strict=True)))
+
+
+def _field(path: list[str | int], row: dict[str, Any]) -> str:
+    """A field as a template shows it: texts as they are, everything else as JSON."""
+    value: Any = row
+    for step in path:
+        kind = list if isinstance(step, int) else dict
+        there = isinstance(value, kind) and (step < len(value) if isinstance(step, int) else step in value)
+        value = value[step] if there else None
+    if not _known(value):
+        raise ValueError(f"a row has no {_written(path)}, which this model's task reads.")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _known(value: Any) -> bool:
+    return value is not None and value == value  # a frame has NaN where a row lacks a column
+
+
+def _written(path: list[str | int]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def _messages(given: Any) -> list[dict[str, str]]:
+    if not _is_conversation(given):
+        raise ValueError(f"messages are a list of {{role, content}}, not {given!r:.60}.")
+    messages = [{"role": one.get("role"), "content": one.get("content")} for one in given]
+    if not all(isinstance(text, str) for message in messages for text in message.values()):
+        raise ValueError("every message needs a role and a content, both texts.")
+    if messages[-1]["role"] == "assistant":
+        raise ValueError("the last message is the assistant's, so there is nothing to answer. End with a user's.")
+    return messages
 
 
 class ServedPolicy(PythonModel):  # type: ignore[misc]
-    """Greedy completions of raw prompts."""
+    """Greedy completions of what is asked as the gate asked it."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Verify the files, then load the policy.
@@ -95,21 +204,23 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
         self.model = model.to(self.device).eval()
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as a schema
-        """Completions of raw prompts, in their order.
+        """Completions, in the order of the inputs.
 
         Args:
-            model_input: a list of strings, or a frame with a column ``prompt``.
+            model_input: texts, rows with the fields that the task reads, or conversations; a list, or a frame with a column
+                ``prompt``, with these fields, or with a column ``messages``.
         """
-        prompts = prompts_of(model_input)
+        task = Task(self.settings.get("turns", []))
+        conversations = [task.conversation(given) for given in inputs_of(model_input)]
         completions: list[str] = []
-        for start in range(0, len(prompts), ROWS_AT_ONCE):
-            completions += self._complete(prompts[start : start + ROWS_AT_ONCE])
+        for start in range(0, len(conversations), ROWS_AT_ONCE):
+            completions += self._complete(conversations[start : start + ROWS_AT_ONCE])
         return completions
 
-    def _complete(self, prompts: list[str]) -> list[str]:
+    def _complete(self, conversations: list[list[dict[str, str]]]) -> list[str]:
         import torch
 
-        encoded = {"input_ids": [self._encode(prompt) for prompt in prompts]}
+        encoded = {"input_ids": [self._encode(messages) for messages in conversations]}
         batch = self.tokenizer.pad(encoded, padding_side="left", return_tensors="pt").to(self.device)
         with torch.inference_mode():
             tokens = self.model.generate(
@@ -128,13 +239,18 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]
         length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
         return str(self.tokenizer.decode(tokens[:length], skip_special_tokens=True))
 
-    def _encode(self, prompt: str) -> list[int]:
-        """Tokens of a prompt in the template, as in training: names of special tokens in the user's text are text."""
+    def _encode(self, messages: list[dict[str, str]]) -> list[int]:
+        """Tokens of a conversation in the template, as in training: names of special tokens in its texts are text."""
         if not self.tokenizer.chat_template:
-            return list(self.tokenizer(prompt, split_special_tokens=True).input_ids)
-        messages = [{"role": "user", "content": prompt}]
+            return list(self.tokenizer(_transcript(messages), split_special_tokens=True).input_ids)
         options = {"add_generation_prompt": True, "sanitize_control_tokens": True, "return_dict": False}
         return list(self.tokenizer.apply_chat_template(messages, **options))
+
+
+def _transcript(messages: list[dict[str, str]]) -> str:
+    if [message["role"] for message in messages] == ["user"]:
+        return messages[0]["content"]
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 mlflow.models.set_model(ServedPolicy())

@@ -198,7 +198,7 @@ class Versions:
 
         Args:
             model: directory that transformers loads.
-            settings: what serving needs besides the files (``max_new_tokens``).
+            settings: what serving needs besides the files: ``max_new_tokens``, and ``turns`` of the task.
         """
         known = self.version_of(name, tags[POLICY_TAG])
         if known is not None:
@@ -223,9 +223,8 @@ class Versions:
 
         manifest = model.with_name("served_manifest.json")
         write_json(manifest, {**settings, "files": tree_digests(model)})
-        # An unnamed column accepts both a plain list of prompts and a frame.
-        one_string = Schema([ColSpec(DataType.string)])
-        signature = ModelSignature(inputs=one_string, outputs=one_string)
+        # Of outputs alone: by a schema of the inputs MLflow would cut conversations to their first message.
+        signature = ModelSignature(outputs=Schema([ColSpec(DataType.string)]))
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings(record=True):
             # Recorded, not shown: MLflow asks for type hints and an example, which the signature replaces, and it
             # overrides warning filters.

@@ -15,12 +15,14 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.files import MANIFEST, read_json
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, Lineage, read_lineage
-from ratchet.components.provenance.record import lineage_at, lineage_of, write_lineage
+from ratchet.components.provenance.record import lineage_at, lineage_of, within, write_lineage
+from ratchet.components.recipe import Task
 from ratchet.components.report.model_card import markdown_text
 from ratchet.components.report.run import GOLD
 from ratchet.components.run.project import Project
 from ratchet.components.run.record import Made, Run
 from ratchet.components.run.retention import finished_runs
+from ratchet.components.run.serving import served_turns
 from ratchet.components.stages.train import Kept, TrainStage
 from ratchet.components.store import Finished, Store
 
@@ -154,7 +156,11 @@ def _registered(project: Project, found: Checkpoint, folder: Path) -> str:
     shutil.copytree(stage.path / kept.folder / "model", folder / "model")
     run_id = tracker.child(found.run_id, f"checkpoint step {kept.step}")
     tracker.artifact(run_id, record)
-    settings = {"max_new_tokens": lineage.recipe["policy"]["max_new_tokens"]}
+    asked, root = lineage.recipe["data"].get("task"), project.home.project
+    settings = {
+        "max_new_tokens": lineage.recipe["policy"]["max_new_tokens"],
+        "turns": served_turns(asked and Task.model_validate(asked), lambda name: lineage.files.get(within(root / name, root))),
+    }
     tags = {**tags_of(lineage), TAG: file_digest(record / FILE), "training_run": found.run_id, "training_status": stage.status}
     return tracker.register(project.name, run_id, folder / "model", settings, tags)
 

@@ -6,7 +6,7 @@ It never happens during a run, and a crash at any point does no harm.
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +18,14 @@ from ratchet.components.data.pointers import POINTER, places, pointer_md5
 from ratchet.components.errors import RatchetError, RegistryError, StoreError
 from ratchet.components.files import MANIFEST, left_behind, read_json, scratch_directory
 from ratchet.components.home import Home
+from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.ledger.promotion import disagreement
 from ratchet.components.provenance.ancestry import recorded_lineage
 from ratchet.components.recipe import Retention
 from ratchet.components.report.model_card import without_files
 from ratchet.components.run.locks import BUSY
+from ratchet.components.run.owners import Owners, note_retention, noted_retentions
 from ratchet.components.run.retention import (
     ABANDONED_DAYS,
     Item,
@@ -59,12 +61,13 @@ class Cleanup:
     """The state of one project, and what retention no longer keeps."""
 
     home: Home
-    model: str  # to whose versions the retention applies
+    model: str  # to whose versions the retention applies, and to whose stages and datasets, unless ``noted`` is None
     retention: Retention
     ledger: "Ledger"
     open_tracker: Callable[[], "Tracker"]
     now: float
     abandoned_days: float = ABANDONED_DAYS
+    noted: Mapping[str, Retention] | None = None  # of other models; None: the retention applies to all of the project
 
     @cached_property
     def tracker(self) -> "Tracker":
@@ -95,9 +98,10 @@ class Cleanup:
     def delete(self, item: Item) -> None:
         """Delete one item; no other process finds half of it."""
         if item.kind == "version":
-            if item.name in self._champions:
-                raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
-            self._delete_files(item.name)
+            with promotion_lease(self.ledger, self.model):  # no promotion, of another machine either, between look and deletion
+                if item.name in self._champions:
+                    raise RegistryError(f"version {item.name} became champion meanwhile. Run `ratchet gc` again.")
+                self._delete_files(item.name)
         elif item.kind == "dataset":
             for path in self._own_objects(item.name):
                 path.unlink(missing_ok=True)
@@ -119,11 +123,20 @@ class Cleanup:
 
     def _deletable(self, items: Iterator[Item], needed: set[str]) -> list[Item]:
         since = open_since(self._rows, self.now, self.abandoned_days)
-        return deletable(items, needed, since, self.retention.keep_days, self.now)
+        found = deletable(items, needed, since, self.retention.keep_days, self.now)
+        return [item for item in found if self._owners is None or not self._owners.spare(item)]
 
     @cached_property
     def _rows(self) -> list[dict[str, str]]:
         return self.ledger.latest_runs(None)
+
+    @cached_property
+    def _owners(self) -> Owners | None:
+        runs = finished_runs(self._rows)
+        return None if self.noted is None else Owners(self.model, self.retention, self.noted, runs, self.now)
+
+    def _keep_runs(self, model: str) -> int:
+        return (self._owners.policy(model) if self._owners else self.retention).keep_runs
 
     @property
     def _champions(self) -> set[str]:
@@ -135,7 +148,7 @@ class Cleanup:
         runs, sealed = finished_runs(self._rows), self._sealed_runs
         known = {run.run_id: run for run in runs}
         champions = [known.get(row.run_id) or self._recorded(model, row) for model, row in self._promotions]
-        kept = newest_runs(runs, self.retention.keep_runs)
+        kept = newest_runs(runs, self._keep_runs)
         return [*kept, *champions, *(run for run in runs if run.run_id in sealed)]
 
     @cached_property
@@ -289,13 +302,17 @@ def delete_stage(path: Path) -> None:
 def clean_up(project: "Project", dry_run: bool = False) -> tuple[list[Item], str | None]:
     """Delete what the recipe's retention no longer keeps; returns what was or would be deleted, or why nothing was.
 
+    What another recipe's runs used is left to that one, and what both used stays until neither keeps it.
     What cannot be deleted (a full disk, a server that is down) stays.
 
     Raises:
         RatchetError: if it cannot determine what is needed; nothing is deleted then.
     """
     recipe = project.recipe
-    cleanup = Cleanup(project.home, recipe.name, recipe.retention, project.ledger, lambda: project.tracker, time.time())
+    noted = noted_retentions(project.home)
+    cleanup = Cleanup(
+        project.home, recipe.name, recipe.retention, project.ledger, lambda: project.tracker, time.time(), noted=noted
+    )
     if dry_run:
         return cleanup.planned(), None
     with project.locks.deleting() as alone:
@@ -305,6 +322,7 @@ def clean_up(project: "Project", dry_run: bool = False) -> tuple[list[Item], str
 def clean_up_after_run(project: "Project", say: Callable[[str], None]) -> None:
     """Clean up and report what was deleted. An error here does not change the run's result."""
     try:
+        note_retention(project.home, project.name, project.recipe.retention)
         items, _ = clean_up(project)
     except Exception as error:  # the run is over; its result must not be lost because of old files
         say(f"old files were not deleted: {error}")

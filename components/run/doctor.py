@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -81,6 +82,7 @@ def examined(home: Home) -> list[Finding]:
         _ledger(home),
         _mlflow(home.tracking_uri, mlflow),
         *_champions(home),
+        *_shared_items(home),
         _prefect(os.environ, prefect),
         _remote(home),
         _clock({"MLflow": mlflow, "Prefect": prefect}),
@@ -163,6 +165,18 @@ def _champions(home: Home) -> list[Finding]:
     if blocked:
         return [Finding("champions", f"nothing can be promoted as {model}", said) for model, said in blocked.items()]
     return [] if blocked is None else [Finding("champions", "MLflow's aliases are those of the ledger")]
+
+
+def _shared_items(home: Home) -> list[Finding]:
+    """Models that were judged on the same sealed items. Nothing has to be done if that is meant: it may be a renamed recipe."""
+    try:
+        ledger = Ledger.to_read(home.ledger)
+        items = {model: set().union(*ledger.items_of_folds(model).values()) for model in ledger.models()}
+    except RatchetError:
+        return []  # the finding about the ledger has the remedy
+    sharing = sorted({model for pair in combinations(items, 2) if items[pair[0]] & items[pair[1]] for model in pair})
+    said = f"{', '.join(sharing)} were judged on the same sealed items, each name with its own error budget (docs/gates.md)"
+    return [Finding("sealed items", said)] if sharing else []
 
 
 def ask_mlflow(uri: str) -> Answer | None:

@@ -25,6 +25,7 @@ from ratchet.components.run.columns import before_and_after, curves
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.page import base_of, report_values, stop_text
 from ratchet.components.run.record import Run
+from ratchet.components.run.serving import served_turns
 from ratchet.components.run.told import told_of
 from ratchet.components.stages.data import REPORT
 from ratchet.components.stages.evaluate import EvaluateStage
@@ -59,7 +60,10 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
             tags |= _log_lineage(run, run_id, folder)
         model = folder / "model"
         shutil.copytree(candidate.model, model)
-        settings = {"max_new_tokens": recipe.policy.max_new_tokens}
+        settings = {
+            "max_new_tokens": recipe.policy.max_new_tokens,
+            "turns": served_turns(recipe.data.task, lambda name: run.context.seen.digest(Path(name))),
+        }
         version = tracker.register(recipe.name, run_id, model, settings, tags)
     if (candidate.path / "adapter").is_dir():
         tracker.artifact(run_id, candidate.path / "adapter", "adapter")

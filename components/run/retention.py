@@ -1,7 +1,7 @@
 """What may be deleted: nothing that was used recently or is needed. Pure functions."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,10 +51,10 @@ def _record(row: Mapping[str, Any], result: Mapping[str, Any]) -> RunRecord:
     return RunRecord(row["model"], row["run_id"], seconds(row["started"]), stages, result.get("dataset"))
 
 
-def newest_runs(runs: Sequence[RunRecord], keep: int) -> list[RunRecord]:
-    """The newest runs of each model."""
+def newest_runs(runs: Sequence[RunRecord], keep: Callable[[str], int]) -> list[RunRecord]:
+    """The newest runs of each model: as many as ``keep`` says of it."""
     models = {run.model for run in runs}
-    return [run for model in models for run in [r for r in runs if r.model == model][:keep]]
+    return [run for model in models for run in [r for r in runs if r.model == model][: keep(model)]]
 
 
 def kept_champions(history: Sequence[Promotion], keep: int | None) -> set[str]:
@@ -101,7 +101,7 @@ def policy_of(retention: Retention) -> str:
     """The policy as text."""
     champions = "all champions" if retention.keep_champions is None else f"{retention.keep_champions} champions"
     return (
-        f"kept: {retention.keep_days} days, {retention.keep_runs} runs per model, {champions}, "
+        f"kept: {retention.keep_days} days, {retention.keep_runs} runs, {champions}, "
         f"{retention.keep_refused_versions} refused versions"
     )
 

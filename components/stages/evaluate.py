@@ -6,9 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ratchet.components.digests import digest_of
 from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
 from ratchet.components.evaluation.benchmarks.tasks import library_digest, library_items, require_measures, require_same_items
 from ratchet.components.files import read_json, write_json
+from ratchet.components.json_text import without_nan
 from ratchet.components.recipe import Label, Library, Numbers, Recipe
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import DataStage
@@ -65,14 +67,15 @@ def dev_evaluation(context: Context, data: DataStage, models: Models) -> Evaluat
 
 def _digest(context: Context, name: str, benchmark: str | Library) -> str:
     if isinstance(benchmark, str):
-        return context.seen.digest(benchmark_path(name, benchmark))
+        digest, task = context.seen.digest(benchmark_path(name, benchmark)), context.recipe.data.task
+        return digest if task is None else digest_of([digest, task.model_dump(mode="json")])
     return library_digest(name, benchmark)
 
 
 def _benchmark_jobs(name: str, benchmark: str | Library, recipe: Recipe) -> list[Job]:
     place, purpose, seed = f"benchmarks/{name}", f"benchmark_{name}", recipe.run_seed
     if isinstance(benchmark, str):
-        rows = benchmark_rows(name, benchmark, isinstance(recipe.gold_settings, Numbers))
+        rows = benchmark_rows(name, benchmark, isinstance(recipe.gold_settings, Numbers), recipe.data)
         return [Job(place, rows, decoding, purpose, seed) for decoding in Decoding]
     return [LibraryJob(place, (), Decoding.SAMPLED, purpose, seed, name, benchmark)]  # decoded as its task specifies
 
@@ -110,4 +113,4 @@ def _evaluate(context: Context, data: DataStage, models: Models, path: Path) -> 
 
 def _as_json(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Intervals as JSON; unknown values are null."""
-    return {n: {k: v if v == v else None for k, v in figure._asdict().items()} for n, figure in figures.items()}
+    return dict(without_nan({name: figure._asdict() for name, figure in figures.items()}))

@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from ratchet.components.files import without_nan, write_json, write_json_lines
+from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.graders.build import grader_digests
+from ratchet.components.json_text import without_nan
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.results import DataStage, GoldStage, ValidationReport
 from ratchet.components.stages.stage import Context, finish, key_of
@@ -35,7 +36,7 @@ def _build(context: Context, data: DataStage, path: Path) -> None:
     from ratchet.components.graders.build import build_grader
     from ratchet.components.graders.counted import build_gold
     from ratchet.components.graders.rule import RuleGrader
-    from ratchet.components.recipe import Label
+    from ratchet.components.recipe import Label, Sql
     from ratchet.components.rewards.checks.check import finite
     from ratchet.components.rewards.checks.on_gold import Asking, gold_checks
     from ratchet.components.rewards.checks.planted.kinds import kind_of
@@ -49,7 +50,7 @@ def _build(context: Context, data: DataStage, path: Path) -> None:
         build_gold(recipe),
         kind_of(settings),
         recipe.gold.validation,
-        by_rule=isinstance(build_grader(settings), RuleGrader),
+        by_rule=isinstance(settings, Sql) or isinstance(build_grader(settings), RuleGrader),
         needs_all=isinstance(settings, Label),
     )
     found = gold_checks(asking, [row for rows in tables.values() for row in rows])

@@ -4,8 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.files import without_nan, write_json
+from ratchet.components.files import write_json
 from ratchet.components.graders.build import grader_digests, verifier_digests
+from ratchet.components.json_text import without_nan
 from ratchet.components.randomness import batch_indices
 from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of

@@ -190,7 +190,8 @@ def mean_interval(values: Floats, clusters: Clusters = None) -> Interval:
 def upper_bound(values: Floats, alpha: float, clusters: Clusters = None, largest: float | None = None) -> float:
     """One-sided (1 - alpha) upper bound of a mean, by Student's t with C - 1 degrees of freedom.
 
-    Infinite if there are fewer than two clusters or a value is not finite.
+    Infinite if there are fewer than two clusters or a value is not finite. Of skewed values it holds for large samples only; of
+    values within limits :func:`ratchet.components.statistics.bounded.bounded_above` holds for all.
 
     Args:
         largest: upper limit of a value. If all are equal, Student's t sees no spread; then the bound allows for
@@ -206,11 +207,6 @@ def upper_bound(values: Floats, alpha: float, clusters: Clusters = None, largest
     if largest is not None and np.ptp(values) == 0:
         return mean + (largest - mean) * (1 - math.exp(math.log(alpha) / count))
     return mean + float(special.stdtrit(count - 1, 1 - alpha)) * error
-
-
-def lower_bound(values: Floats, alpha: float, clusters: Clusters = None, least: float | None = None) -> float:
-    """One-sided (1 - alpha) lower bound of a mean. Non-inferior with margin M: the bound of the differences is above -M."""
-    return -upper_bound(-values, alpha, clusters, None if least is None else -least)
 
 
 def lower_bound_share(successes: int, n: int, alpha: float) -> float:

@@ -1,6 +1,6 @@
 """The smallest gain that a test detects, and the items it needs.
 
-By normal approximations (Miller 2024, arXiv:2411.00640), and for resampling tests by simulation.
+By normal approximations (Miller 2024, arXiv:2411.00640), and for tests that are not of that kind by simulation.
 
 The deviation omega is that of the paired differences of single items (of clusters, if items are clustered). For right
 or wrong with one sample per item, omega^2 = p_disc - delta^2, p_disc the share of discordant items.
@@ -13,12 +13,14 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
+from ratchet.components.statistics.bounded import tail
 from ratchet.components.statistics.intervals import Clusters, Floats, cluster_sums
 from ratchet.components.statistics.paired import resamples_for
 
 RUNS = 400  # simulated tests: a power of 0.8 is known within 0.02 (one standard error)
 SIMULATED = 1_000  # clusters; above, the normal approximation is as close as 400 runs are
 SIGNS_AT_ONCE = 2**23
+FEW_POINTS = 32  # of an integral: p within 1%
 
 
 def _quantiles(alpha: float, power: float) -> float:
@@ -73,11 +75,13 @@ def power_of_mean(effect: float, deviation: float, n: int, alpha: float) -> floa
 
 
 class SimulatedPower(ABC):
-    """Power of a resampling test on clusters like those observed, in which the gain is as large as asked.
+    """Power of a test on clusters like those observed, in which the gain is as large as asked.
 
-    Simulated up to ``SIMULATED`` clusters, which are drawn from the observed ones with replacement; above that, by the normal
+    Simulated up to ``most`` clusters, which are drawn from the observed ones with replacement; above that, by the normal
     approximation. The same draws serve every effect, so that power rises with it.
     """
+
+    most = SIMULATED
 
     def __init__(self, deviation: float, alpha: float, threshold: float = 0.0) -> None:
         """Args:
@@ -93,7 +97,7 @@ class SimulatedPower(ABC):
 
     def power(self, effect: float, clusters: int) -> float:
         """Probability that the test detects a mean difference of ``effect`` on so many clusters."""
-        if clusters > SIMULATED:
+        if clusters > self.most:
             return power_of_mean(effect - self.threshold, self.deviation, clusters, self.alpha)
         if (effect, clusters) not in self._known:
             self._known[effect, clusters] = self._simulated(effect, clusters) if clusters else 0.0
@@ -102,7 +106,7 @@ class SimulatedPower(ABC):
     def detectable(self, clusters: int, power: float = 0.8) -> float:
         """Smallest mean difference that is detected with ``power``, within 3%; infinite if none is."""
         guess = detectable_mean(self.deviation, clusters, self.alpha, power)
-        if clusters > SIMULATED or math.isinf(guess):
+        if clusters > self.most or math.isinf(guess):
             return self.threshold + guess
         gains = guess / 32
         steps = first(lambda step: self.power(self.threshold + gains * step, clusters) >= power, 256, near=32)
@@ -114,13 +118,13 @@ class SimulatedPower(ABC):
             return None
         guess = items_for_mean(self.deviation, effect - self.threshold, self.alpha, power)
         most = 2 * guess + 64
-        if most > SIMULATED:
+        if most > self.most:
             return guess
         return first(lambda clusters: self.power(effect, clusters) >= power, most, near=guess) or most
 
 
-class SignFlipPower(SimulatedPower):
-    """Power of the sign-flip test on differences like those observed, which are moved to have the mean in question."""
+class MeanPower(SimulatedPower):
+    """Of a test of the mean, on differences like those observed, which are moved to have the mean in question."""
 
     def __init__(self, differences: Floats, clusters: Clusters, alpha: float, threshold: float = 0.0) -> None:
         """Args:
@@ -130,10 +134,18 @@ class SignFlipPower(SimulatedPower):
         self.sums, self.sizes = cluster_sums(differences - differences.mean(), clusters)
         super().__init__(float((self.sums / self.sizes.mean()).std()), alpha, threshold)
 
+    def _drawn(self, effect: float, clusters: int, draws: np.random.Generator) -> tuple[Floats, Floats]:
+        """Sums beyond the threshold, and sizes, of the clusters of each run, both [C, RUNS]."""
+        drawn = draws.integers(0, len(self.sums), (clusters, RUNS))
+        return self.sums[drawn] + (effect - self.threshold) * self.sizes[drawn], self.sizes[drawn]
+
+
+class SignFlipPower(MeanPower):
+    """Power of the sign-flip test."""
+
     def _simulated(self, effect: float, clusters: int) -> float:
         draws = np.random.Generator(np.random.Philox(key=clusters))
-        drawn = draws.integers(0, len(self.sums), (clusters, RUNS))
-        sums = (self.sums[drawn] + (effect - self.threshold) * self.sizes[drawn]).astype(np.float32)  # [C, RUNS]
+        sums = self._drawn(effect, clusters, draws)[0].astype(np.float32)
         resamples, tolerance = resamples_for(self.alpha), 1e-5 * np.abs(sums).sum(axis=0)  # a tie counts against the challenger
         reached, most = np.zeros(RUNS, dtype=int), self.alpha * (resamples + 1) - 1
         at_once = SIGNS_AT_ONCE // max(clusters, RUNS)
@@ -143,6 +155,17 @@ class SignFlipPower(SimulatedPower):
             if (reached > most).all():
                 return 0.0
         return float((reached <= most).mean())
+
+
+class GaffkePower(MeanPower):
+    """Power of Gaffke's test of a mean of differences between -1 and 1."""
+
+    most = 4_000  # above, one more item of the least value hardly changes what the normal approximation says
+
+    def _simulated(self, effect: float, clusters: int) -> float:
+        sums, _ = self._drawn(effect, clusters, np.random.Generator(np.random.Philox(key=clusters)))
+        least = -(1.0 + self.threshold) * float(self.sizes.max())
+        return float((tail(np.maximum(sums, least), least, FEW_POINTS) <= self.alpha).mean())
 
 
 def first(holds: Callable[[int], bool], last: int, near: int) -> int | None:

@@ -214,7 +214,8 @@ class Trainer:
             with phases("update"):
                 stepped, skipped = self._update(step, rollouts, experience, figures)
         skipped += int(not torch.isfinite(experience.old_log_probs).all())
-        self._adapt_kl(experience, len(rollouts.completions))  # after the update, which used the old coefficient
+        if not self._critic_alone(step):
+            self._adapt_kl(experience, len(rollouts.completions))  # after the update, which used the old coefficient
         self.progress.samples += int(values["num_samples"])
         self.progress.step += 1  # from here on the number of finished steps: metrics count from 1, draws from 0
         values |= {"skipped": float(skipped), "micro_tokens": float(self.budget.tokens), **figures.values()}
@@ -289,7 +290,6 @@ class Trainer:
         # A pass (PPO's "epoch") is over this batch of rollouts; randomness.batch_indices has those over the dataset.
         orders = [stream(seed, "order", step, number).permutation(train.prompts).tolist() for number in range(train.epochs)]
         options = (orders, train.minibatches, train.max_grad_norm)
-        warming = train.has_critic and step < train.critic.warmup_steps
         run = partial(run_update, spend=partial(self.budget.spend, largest=rollouts.largest_group), ranks=ranks)
         reports = []
         if self.critic is not None:
@@ -297,7 +297,7 @@ class Trainer:
             minibatches = train.critic.minibatches or train.minibatches
             own = (orders, minibatches, train.max_grad_norm)
             reports.append(run(objective, self.critic_optimizer, *own, prefix="critic/"))
-        if not warming:
+        if not self._critic_alone(step):
             with self.actor.updating():
                 reports.append(run(ActorObjective(self.actor, data), self.optimizer, *options))
         elif self.critic is None:
@@ -306,6 +306,11 @@ class Trainer:
         for report in reports:
             figures.update(report.figures)
         return sum(r.steps for r in reports), sum(r.skipped for r in reports)
+
+    def _critic_alone(self, step: int) -> bool:
+        """Whether the critic is warmed up in this step, while the policy stays as it is."""
+        train = self.setting.train
+        return train.has_critic and step < train.critic.warmup_steps
 
     def _adapt_kl(self, experience: Experience, samples: int) -> None:
         train = self.setting.train

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ratchet.components.recipe.notify import Occasion
     from ratchet.components.run.project import Project
 
+CHOOSING = "champion", "another command is choosing a champion; waiting"  # nothing is deleted meanwhile
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Reason, recorded in the history.")]
 
 
@@ -36,7 +37,8 @@ def rollback(
 
     project = open_named(recipe, overrides, say)
     person = decider(project, "rollback", by)
-    promotion = roll_back(project.ledger, project.tracker, project.name, to, reason, person)
+    with project.locks.working(*CHOOSING):
+        promotion = roll_back(project.ledger, project.tracker, project.name, to, reason, person)
     finish("rolled_back", project, promotion, json_output)
 
 
@@ -71,9 +73,10 @@ def promote(
         raise RecipeError("give either the number of a version or --checkpoint DIGEST.")
     project = open_named(recipe, overrides, say)
     person = decider(project, "promote", by)
-    if version is None:
-        version = register_checkpoint(project, str(checkpoint), str(reason), person)
-    promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason), person)
+    with project.locks.working(*CHOOSING):
+        if version is None:
+            version = register_checkpoint(project, str(checkpoint), str(reason), person)
+        promotion = override_gate(project.ledger, project.tracker, project.name, version, str(reason), person)
     finish("overridden", project, promotion, json_output)
 
 

@@ -53,13 +53,14 @@ def deploy(
 
 
 def schedule_of(cron: str | None, every: str | None) -> dict[str, Any] | None:
-    """As prefect.yaml has it; None without either."""
+    """As prefect.yaml has it; None without either.
+
+    Raises:
+        RecipeError: if it is invalid, or both are given.
+    """
     given = {name: text for name, text in (("cron", cron), ("every", every)) if text is not None}
     if not given:
         return None
-    rules = rules_of(given)
-    if rules.every is None:
-        return {"cron": rules.cron, "timezone": rules.timezone}
-    from ratchet.components.recipe import seconds_of
+    from ratchet.flows import dates
 
-    return {"interval": seconds_of(rules.every), "anchor_date": "1970-01-01T00:00:00+00:00", "timezone": rules.timezone}
+    return dates.in_file(dates.schedule_of(rules_of(given)))

@@ -19,8 +19,8 @@ def gc(
 ) -> None:
     """Delete checkpoints, stage outputs, refused versions' weights, cached datasets and old comparisons that are not needed.
 
-    What champions, live runs or verdicts on sealed folds need is kept, whatever the recipe's retention section says. Each
-    run does this at its end.
+    What champions, live runs or verdicts on sealed folds need is kept, whatever the recipe's retention section says, and
+    what runs of another recipe alone used. Each run does this at its end.
 
     Example: ratchet gc --dry-run --set retention.keep_days=7
     """

@@ -1,10 +1,9 @@
 """What a command prints as JSON on stdout."""
 
-import json
-
+from ratchet.components.json_text import json_text
 from ratchet.components.text import redacted_values
 
 
 def as_json(value: object) -> str:
-    """JSON without credentials."""
-    return json.dumps(redacted_values(value), indent=2)
+    """JSON without credentials; a figure that is not finite is null."""
+    return json_text(redacted_values(value), indent=2)

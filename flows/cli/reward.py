@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ratchet.components.json_text import json_text
 from ratchet.components.text import redacted_values
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
@@ -114,7 +115,7 @@ def score(
     if not json_output:
         show(score_table(rows, scores))
         conclude()
-    emit("\n".join(json.dumps(redacted_values(_line(one))) for one in scores))
+    emit("\n".join(json_text(redacted_values(_line(one))) for one in scores))
     conclude()
 
 

@@ -28,7 +28,7 @@ def schedule(
     cron: Annotated[str | None, typer.Option(help="Cron schedule. Default: the recipe's section schedule.")] = None,
     every: Annotated[str | None, typer.Option(help="Interval, such as 15m, 6h or 1d.")] = None,
     rrule: Annotated[str | None, typer.Option(help="RRULE, such as FREQ=WEEKLY;BYDAY=MO;BYHOUR=2.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="Time zone of the schedule. Default: UTC.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Time zone of a cron schedule or an RRULE. Default: UTC.")] = None,
     overrides: SetOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Runs at once; stages that compute wait for one another all the same.")] = 1,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server to start.")] = 4200,
@@ -94,6 +94,8 @@ def ruled(path: Path, overrides: list[str], options: Mapping[str, str]) -> "Reci
 
     rules = {"cron", "every", "rrule"}
     cleared = [f"schedule.{name}=null" for name in rules] if rules & options.keys() else []
+    if "every" in options:  # the recipe's time zone is of the rule that it takes the place of
+        cleared.append("schedule.timezone=UTC")
     recipe = load_recipe(
         path, [*overrides, *cleared, *(f"schedule.{name}={json.dumps(text)}" for name, text in options.items())]
     )

@@ -26,8 +26,9 @@ def test_an_attacker_needs_leaked_scores() -> None:
 
 
 def test_each_kind_of_measure_can_promote_and_does_not_promote_most_nulls() -> None:
-    assert [kind.__name__ for kind in KINDS] == ["binary", "bounded", "clustered", "pairwise", "corpus", "chrf"]
+    assert [kind.__name__ for kind in KINDS] == ["binary", "bounded", "skewed", "clustered", "pairwise", "corpus", "chrf"]
     assert all(sum(kind(stream(1, "test", i)) for i in range(5)) == 0 for kind in KINDS)
     draws = stream(1, "test")
     assert decides("reward", draws.random((200, 1)) + 0.3, draws.random((200, 1)), draws)
+    assert decides("gold", 0.3 + 0.7 * draws.random((200, 1)), 0.7 * draws.random((200, 1)), draws)
     assert decides("accuracy", np.ones((50, 4)), np.zeros((50, 4)), draws)

@@ -10,12 +10,13 @@ from ratchet.components.recipe import Primary, Rules
     ("primary", "samples", "items", "test"),
     [
         ({}, 1, 500, "mcnemar"),
-        ({}, 4, 500, "sign_flip"),
+        ({}, 4, 500, "gaffke"),
         ({"measure": "reward"}, 1, 500, "sign_flip"),
         ({"measure": "maj@4"}, 4, 500, "mcnemar"),  # one right or wrong an item
-        ({"measure": "pass@2"}, 4, 500, "sign_flip"),
-        ({"min_effect": 0.01}, 1, 50, "clustered_t"),
-        ({"min_effect": 0.01}, 1, 49, "sign_flip"),
+        ({"measure": "pass@2"}, 4, 500, "gaffke"),
+        ({"min_effect": 0.01}, 1, 50, "gaffke"),
+        ({"measure": "reward", "min_effect": 0.01}, 1, 50, "clustered_t"),
+        ({"measure": "reward", "min_effect": 0.01}, 1, 49, "sign_flip"),
         ({"test": "clustered_t"}, 1, 10, "clustered_t"),
         ({"measure": "macro_f1"}, 4, 500, "randomization"),
     ],
@@ -26,13 +27,13 @@ def test_the_test_follows_from_the_rules_and_from_counts(
     assert choose_test(Primary(**primary), samples, items) == test
 
 
-def test_groups_of_the_data_make_the_test_a_sign_flip_of_clusters() -> None:
+def test_mcnemars_test_is_not_for_groups_of_the_data() -> None:
     assert choose_test(Primary(), 1, 300) == "mcnemar"
-    assert choose_test(Primary(), 1, 300, clustered=True) == "sign_flip"
+    assert choose_test(Primary(), 1, 300, clustered=True) == "gaffke"
 
 
-def test_a_bounded_gold_is_judged_by_sign_flip() -> None:
-    assert choose_test(Primary(measure="gold"), 1, 300) == "sign_flip"
+def test_a_gold_between_0_and_1_is_judged_by_a_test_that_knows_its_limits() -> None:
+    assert choose_test(Primary(measure="gold"), 1, 300) == "gaffke"
 
 
 def test_the_method_names_every_test() -> None:

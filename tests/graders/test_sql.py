@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.graders.protocol import Grade
+from ratchet.components.graders.build import build_grader
+from ratchet.components.graders.protocol import Grade, Grader
 from ratchet.components.graders.sql import Query, database_digests, rule, same_result
-from ratchet.components.graders.sql_run import Limits, run_query
+from ratchet.components.graders.sql_run import Limits, SlowMachine, run_query
 from ratchet.components.graders.sql_text import is_ordered
+from ratchet.components.recipe import Sql
 
 SHOP = """
 CREATE TABLE orders (id INTEGER, town TEXT, total REAL, note TEXT);
@@ -20,6 +23,10 @@ INSERT INTO orders VALUES (1, 'Oslo', 10.5, NULL), (2, 'Oslo', 4.5, 'gift'), (3,
 """
 TOTALS = "SELECT town, sum(total) FROM orders GROUP BY town"
 MANY = f"SELECT count(*) FROM {', '.join(f'orders o{n}' for n in range(12))}"  # noqa: S608 - 4^12 rows
+FLOOD = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000), "
+    "f(h) AS {} (SELECT hex(zeroblob(400000 + i)) FROM n) SELECT {}"
+)
 LOOP = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT {} FROM n"
 
 
@@ -193,6 +200,7 @@ def test_a_date_of_each_row_is_computed_in_time(root: Path) -> None:
     [
         (LOOP.format("count(*)"), "more than 3000000 instructions"),
         ("SELECT zeroblob(100000000)", "too big"),
+        ("SELECT note LIKE '%' || hex(zeroblob(600)) FROM orders", "pattern too complex"),
         (LOOP.format("zeroblob(900000)"), "another result"),  # cut after one row more than the reference has
         (LOOP.format("group_concat(hex(zeroblob(1000)))"), "instructions"),
         (MANY, "instructions"),
@@ -209,6 +217,47 @@ def test_sql_faults_loops_and_floods_end_and_are_wrong(root: Path, completion: s
 def test_sql_faults_a_million_rows_are_not_read(root: Path) -> None:
     grade = judged(root, f"{LOOP.format('i')} LIMIT 1000000")
     assert (grade.score, grade.reason) == (0.0, "another result")
+
+
+HOG = "instr(hex(zeroblob(400000)), hex(zeroblob(200000+{}))||'1')"  # one instruction of seconds
+
+
+@pytest.fixture
+def grader(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Grader]:
+    """A grader as recipes have it, by its seconds."""
+    monkeypatch.chdir(root)
+    return lambda seconds: build_grader(Sql(type="sql", database="dbs/shop.sqlite", seconds=seconds))
+
+
+def graded(grader: Grader, *completions: str) -> list[Grade]:
+    return grader([""] * len(completions), completions, [{"answer": TOTALS}] * len(completions))
+
+
+def test_sql_faults_one_instruction_cannot_outlast_the_clock(grader: Callable[[float], Grader]) -> None:
+    start = time.monotonic()
+    right, hog, again = graded(grader(2.0), TOTALS, f"SELECT {' + '.join(map(HOG.format, range(4)))}", TOTALS)
+    assert time.monotonic() - start < 15  # 2 s, and a process started twice; the query takes a minute
+    assert (right.passed, right.parts, again.passed) == (True, {"ran": 1.0}, True)
+    assert (hog.score, hog.fault) == (None, "timeout")
+
+
+@pytest.mark.parametrize(
+    "query", [FLOOD.format("", "h FROM f ORDER BY h"), FLOOD.format("MATERIALIZED", "count(*) FROM f, f g")]
+)
+def test_sql_faults_memory_has_a_limit_and_nothing_is_written(grader: Callable[[float], Grader], query: str) -> None:
+    flooded, right = graded(grader(60.0), query, TOTALS)
+    assert (flooded.score, flooded.reason, flooded.fault) == (0.0, "out of memory", None)
+    assert right.passed
+
+
+def test_a_result_that_comes_too_late_is_not_one(root: Path) -> None:
+    with pytest.raises(SlowMachine, match=r"not finished after 0\.05 s"):
+        run_query(
+            root / "dbs" / "shop.sqlite",
+            "SELECT instr(hex(zeroblob(80000)), hex(zeroblob(40000)) || '1')",
+            1,
+            Limits(10**9, 0.05),
+        )
 
 
 def test_a_machine_that_is_too_slow_is_a_fault_and_not_a_wrong_answer(root: Path) -> None:

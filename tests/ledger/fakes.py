@@ -16,6 +16,7 @@ class Registry:
         self.aliases: dict[tuple[str, str], str] = {}
         self.broken = False
         self.damaged: set[str] = set()
+        self.deleted: set[str] = set()
 
     def alias(self, name: str, alias: str) -> str | None:
         return self.aliases.get((name, alias))
@@ -24,6 +25,10 @@ class Registry:
         if self.broken:
             raise ConnectionError
         self.aliases[name, alias] = version
+
+    def require_files(self, name: str, version: str) -> None:
+        if version in self.deleted:
+            raise RegistryError(f"the files of version {version} were deleted.")
 
     def registered(self, name: str, version: str) -> Registered:
         return Registered(version, f"w{version}", f"r{version}")

@@ -86,7 +86,9 @@ def test_an_error_of_the_database_does_not_print_what_was_sealed() -> None:
         ("postgresql:/me:secret@host/db", "RATCHET_LEDGER_URL is not the URL of a database"),
         ("sqlite://me:secret@host:sec/db", "RATCHET_LEDGER_URL is not the URL of a database"),
         ("", "RATCHET_LEDGER_URL is not the URL of a database"),
-        ("oracle+nothing://me:secret@host/db", "no driver for the ledger's database"),
+        ("postgresql+nothing://me:secret@host/db", "no driver for the ledger's database"),
+        ("mysql+pymysql://me:secret@host/db", "the ledger cannot be in mysql: .* only in SQLite and PostgreSQL"),
+        ("cockroachdb://me:secret@host/db", "the ledger cannot be in cockroachdb"),
     ],
 )
 def test_faults_of_the_ledgers_url_name_its_variable_and_not_its_password(url: str, cause: str) -> None:

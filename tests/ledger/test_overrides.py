@@ -1,5 +1,7 @@
 """Rollback and override: what a person decides, recorded as such."""
 
+from unittest import mock
+
 import pytest
 
 from ratchet.components.errors import RegistryError
@@ -77,6 +79,17 @@ def test_a_damaged_version_is_not_taken(ledger: Ledger, registry: Registry) -> N
     with pytest.raises(RegistryError, match="damaged"):
         rollback(ledger, registry, "m", None, None, "ann")
     assert registry.alias("m", "champion") == "3"
+
+
+def test_files_that_retention_deletes_after_the_check_are_not_promoted(ledger: Ledger, registry: Registry) -> None:
+    with mock.patch.object(registry, "check_artifact", lambda name, version: registry.deleted.add(version)):
+        for choose in (rollback, override):
+            with pytest.raises(RegistryError, match="files of version 2 were deleted"):
+                choose(ledger, registry, "m", "2", "why", "ann")
+    registry.deleted.add("4")
+    with pytest.raises(RegistryError, match="files of version 4 were deleted"):
+        promote(ledger, registry, "m", promoting("w4"), expected=3, version="4", run_id="r")
+    assert (registry.alias("m", "champion"), len(ledger.history("m"))) == ("3", 3)
 
 
 def test_an_override_is_recorded_with_its_reason(ledger: Ledger, registry: Registry) -> None:

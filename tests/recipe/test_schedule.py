@@ -23,9 +23,12 @@ def test_what_is_not_an_interval_is_refused(text: str) -> None:
         ({"cron": "0 2 * *"}, "five fields"),
         ({"rrule": "WEEKLY"}, "RRULE"),
         ({"rrule": "FREQ=DAILY;COUNT=3"}, "COUNT"),
+        ({"rrule": "FREQ=MINUTELY;INTERVAL=15"}, "too often for an RRULE; write every, such as every: 15m"),
+        ({"rrule": "RRULE:freq=secondly"}, "too often"),
         ({"timezone": "Mars/Olympus"}, "not a time zone"),
         ({"timezone": "../etc/passwd"}, "not a time zone"),
         ({"cron": "0 2 * * *", "every": "6h"}, "cron and every are given"),
+        ({"every": "1d", "timezone": "Europe/Vienna"}, "every is counted in UTC.*Europe/Vienna; remove it, or .* cron"),
     ],
 )
 def test_a_rule_that_is_not_one_is_refused(rules: dict[str, str], said: str) -> None:

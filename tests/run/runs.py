@@ -41,6 +41,7 @@ class FakeTracker:
         self.artifacts: dict[str, dict[str, str | None]] = {}
         self.tables: dict[str, list[Mapping[str, Any]]] = {}
         self.registered: dict[str, str] = {}
+        self.served: dict[str, dict[str, Any]] = {}  # version -> what its manifest keeps for serving
         self.aliases: dict[str, str] = {}
         self.cards: dict[str, str] = {}
         self.parameters: dict[str, object] = {}
@@ -115,6 +116,7 @@ class FakeTracker:
 
     def register(self, name: str, run_id: str, model: Path, settings: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         version = self.registered.setdefault(tags["policy_sha256"], str(len(self.registered) + 1))
+        self.served[version] = dict(settings)
         self.tagged.setdefault(f"version {version}", {}).update(tags)
         return version
 
@@ -126,6 +128,9 @@ class FakeTracker:
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self.aliases[alias] = version
+
+    def require_files(self, name: str, version: str) -> None:
+        pass
 
     def versions(self, name: str) -> list[RegisteredVersion]:
         return [

@@ -72,6 +72,9 @@ class Registry:
     def check_artifact(self, name: str, version: str) -> None:
         pass
 
+    def require_files(self, name: str, version: str) -> None:
+        pass
+
     def alias(self, name: str, alias: str) -> str | None:
         return self.tracker.alias(name, alias)
 
@@ -145,6 +148,19 @@ def test_it_is_registered_once(project: Project) -> None:
     digest = kept_checkpoints(project)[0].kept.policy
     assert register_checkpoint(project, digest, "one", "ann") == register_checkpoint(project, digest[:6], "two", "ann") == "1"
     assert "one" in tracker_of(project).cards["1"]
+
+
+def test_it_keeps_the_task_for_serving(project: Project, tmp_path: Path) -> None:
+    prompt, rows = tmp_path / "prompt.txt", tmp_path / "rows.jsonl"
+    prompt.write_text("As JSON: {{item.text}}\n", encoding="utf-8")
+    rows.touch()
+    asking = new_project(tmp_path, f"task.prompt=file:{prompt}", f"data.source={rows}")
+    asking.__dict__["tracker"] = tracker_of(project)
+    end(trained(asking))
+    register_checkpoint(asking, kept_checkpoints(asking)[0].kept.policy, "a reason", "ann")
+    (served,) = tracker_of(project).served.values()
+    turns = [{"role": "user", "literals": ["As JSON: ", ""], "paths": [["text"]]}]
+    assert served == {"max_new_tokens": asking.recipe.policy.max_new_tokens, "turns": turns}
 
 
 def test_a_registration_that_was_killed_before_its_description_is_completed(project: Project) -> None:

@@ -5,6 +5,8 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +260,23 @@ def test_a_version_that_became_champion_meanwhile_stays(project: Project) -> Non
     cleanup = project.cleanup()
     (item,) = cleanup.planned()
     project.promote("2", "r2")
+    with pytest.raises(RegistryError, match="meanwhile"):
+        cleanup.delete(item)
+    assert project.tracker.deleted == []
+
+
+def test_the_champions_are_looked_at_under_the_lease_on_promotions(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.version("2", "REJECT")
+
+    @contextmanager
+    def after_another(ledger: Ledger, model: str) -> Iterator[int]:
+        project.promote("2", "r2")  # by who held it before
+        with promotion_lease(ledger, model) as token:
+            yield token
+
+    cleanup = project.cleanup()
+    (item,) = cleanup.planned()
+    monkeypatch.setattr(module, "promotion_lease", after_another)
     with pytest.raises(RegistryError, match="meanwhile"):
         cleanup.delete(item)
     assert project.tracker.deleted == []

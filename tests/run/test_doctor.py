@@ -11,8 +11,10 @@ import pytest
 
 from ratchet.components.constraints import installed_constraints
 from ratchet.components.home import Home
+from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.run import doctor
 from ratchet.components.run.doctor import Answer, Finding, ask_mlflow, ask_prefect, examined
+from tests.ledger.fakes import count_use
 from tests.provenance.repository import git, new_repository
 
 
@@ -164,3 +166,17 @@ def test_a_remote_whose_plugin_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
     assert found(Home(tmp_path, tmp_path), "DVC remote").ok
     monkeypatch.setitem(doctor.PLUGINS, "s3", "no_such_module")
     assert "ratchet-rl[server]" in found(Home(tmp_path, tmp_path), "DVC remote").remedy
+
+
+def test_recipes_that_were_judged_on_the_same_sealed_items_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RATCHET_LEDGER_URL", raising=False)
+    home = Home(tmp_path, tmp_path / ".ratchet")
+    ledger = Ledger(home.ledger)
+    for model, items in (("old", "a b"), ("other", "x y")):
+        ledger.begin_run(f"i-{model}", model, f"r-{model}")
+        count_use(ledger, model, f"fold of {model}", "c", "i", "rules", items)
+    assert [one.name for one in examined(home) if one.name == "sealed items"] == []
+    ledger.begin_run("i-new", "new", "r-new")
+    count_use(ledger, "new", "fold of new", "c", "i", "rules", "b c")  # the dataset grew
+    shared = found(home, "sealed items")
+    assert shared.ok and shared.said.startswith("new, old were judged on the same sealed items")

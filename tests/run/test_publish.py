@@ -21,6 +21,9 @@ from tests.run.runs import CHECK, make_stages, new_run, stage, tracker_of, verdi
 SEALED = {"fold": "sealed_0", "fold_digest": "f", "figures": {"p_value": 0.0123456}, "sealed_reasons": ["sealed words"]}
 
 
+ASKED = [{"role": "user", "literals": ["As JSON: ", ""], "paths": [["text"]]}]
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     found = new_run(tmp_path)
@@ -31,6 +34,21 @@ def run(tmp_path: Path) -> Run:
 def parts(run: Run) -> tuple[DataStage, RewardStage, TrainStage]:
     assert run.made.data is not None and run.made.reward is not None and run.made.candidate is not None
     return run.made.data, run.made.reward, run.made.candidate
+
+
+def test_a_version_keeps_the_task_for_serving(tmp_path: Path) -> None:
+    prompt, rows = tmp_path / "prompt.txt", tmp_path / "rows.jsonl"
+    prompt.write_text("As JSON: {{item.text}}\n", encoding="utf-8")
+    rows.touch()
+    run = new_run(tmp_path, f"task.prompt=file:{prompt}", f"data.source={rows}")
+    make_stages(run)
+    data, _, candidate = parts(run)
+    run.context.seen.digest(prompt)  # as preparation does
+    publish_candidate(run, data, candidate)
+    assert tracker_of(run).served["1"]["turns"] == ASKED
+    prompt.write_text("As YAML: {{item.text}}\n", encoding="utf-8")
+    publish_candidate(run, data, candidate)
+    assert tracker_of(run).served["1"]["turns"] is None
 
 
 def published(run: Run, ending: Ending) -> str:
@@ -58,6 +76,7 @@ def test_a_candidate_is_registered_once_and_is_the_challenger(run: Run) -> None:
     data, _, candidate = parts(run)
     assert publish_candidate(run, data, candidate) == "1"
     assert tracker_of(run).aliases == {"challenger": "1"}
+    assert tracker_of(run).served["1"] == {"max_new_tokens": run.recipe.policy.max_new_tokens, "turns": []}
     assert FILE in tracker_of(run).artifacts.pop("run0")
     assert publish_candidate(run, data, candidate) == "1"
     assert FILE not in tracker_of(run).artifacts.get("run0", {})  # the record of the run that registered it stays

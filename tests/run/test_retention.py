@@ -75,7 +75,7 @@ def test_a_run_that_was_killed_long_ago_is_not_expected_back() -> None:
 
 def test_the_newest_runs_are_counted_by_model() -> None:
     runs = finished_runs([row("c", 3), row("b", 2), row("x", 1, model="other"), row("open", 4, "running")])
-    assert {run.run_id for run in newest_runs(runs, 1)} == {"c", "x"}
+    assert {run.run_id for run in newest_runs(runs, {"m": 1, "other": 2}.__getitem__)} == {"c", "x"}
     assert {name for run in runs for name in run.stages} == {("train", "c"), ("train", "b"), ("train", "x")}
 
 
@@ -93,7 +93,7 @@ def test_of_refused_versions_the_newest_stay() -> None:
 
 
 def test_the_policy_is_said_in_words() -> None:
-    assert policy_of(Retention()) == "kept: 14 days, 10 runs per model, all champions, 10 refused versions"
+    assert policy_of(Retention()) == "kept: 14 days, 10 runs, all champions, 10 refused versions"
 
 
 def test_a_time_that_is_none_stops_everything() -> None:

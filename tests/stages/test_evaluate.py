@@ -13,6 +13,7 @@ import pytest
 from ratchet.components.errors import DataError
 from ratchet.components.files import write_json_lines
 from ratchet.components.records import Arm, Decoding, rows_name
+from ratchet.components.stages import evaluate as module
 from ratchet.components.stages.evaluate import EvaluateStage, dev_evaluation
 from ratchet.components.stages.scoring import Models
 from tests.stages.by_hand import context_of, data_stage, key_of_look, policy_stage, reward_stage, saved_policy
@@ -67,6 +68,17 @@ def test_a_benchmark_is_in_its_key_by_name_and_content_and_not_by_place(tmp_path
     before = key(benchmark(here, 1, 2))
     assert key(benchmark(there, 1, 2)) == before
     assert len({before, key(), key(benchmark(there, 1, 3)), key(benchmark(here, 1, 2).replace("sums", "other"))}) == 4
+
+
+def test_the_recipes_task_asks_a_benchmark_and_is_in_its_key(tmp_path: Path, key: Callable[..., str]) -> None:
+    (tmp_path / "rows.jsonl").touch()
+    benchmarks, rows = benchmark(tmp_path / "a", 1), f"data.source={tmp_path / 'rows.jsonl'}"
+    asks = ["task.prompt='Sum: {{item.question}}'", "task.prompt='Add: {{item.question}}'"]
+    assert len({key(benchmarks, rows), *(key(benchmarks, rows, ask) for ask in asks)}) == 3
+    assert len({key(rows), *(key(rows, ask) for ask in asks)}) == 1  # the dataset's version says what its rows ask
+    recipe = context_of(tmp_path, benchmarks, rows, asks[0]).recipe
+    (jobs, _) = module._benchmark_jobs("sums", recipe.evaluation.benchmarks["sums"], recipe)
+    assert [row["prompt"][:5] for row in jobs.rows] == ["Sum: "]
 
 
 def test_a_benchmark_file_that_is_not_there_is_refused_before_anything_is_scored(key: Callable[..., str]) -> None:

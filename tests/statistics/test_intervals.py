@@ -12,7 +12,6 @@ from ratchet.components.statistics.intervals import (
     cluster_sums,
     clustered_mean,
     clustered_share,
-    lower_bound,
     lower_bound_share,
     mean_interval,
     pseudo_values,
@@ -104,18 +103,6 @@ def test_samples_of_one_prompt_are_not_independent() -> None:
 def test_the_mean_of_nothing_is_unknown() -> None:
     assert math.isnan(mean_interval(np.array([])).value)
     assert math.isnan(mean_interval(np.array([1.0])).error)
-
-
-def test_a_lower_bound_mirrors_the_upper_one() -> None:
-    values = np.array([1.0, 2.0, 3.0])
-    assert lower_bound(values, 0.05) == pytest.approx(4 - upper_bound(values, 0.05))
-    assert lower_bound(np.array([1.0]), 0.05) == -math.inf
-
-
-def test_a_challenger_at_the_margin_seldom_passes_for_non_inferior() -> None:
-    rng = np.random.default_rng(0)  # truly worse by the margin, 0.05: at most alpha of the bounds are above it
-    passed = [lower_bound(rng.normal(-0.05, 0.4, size=200), 0.05) > -0.05 for _ in range(1000)]
-    assert np.mean(passed) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
 def test_without_clustering_a_share_has_wilsons_interval() -> None:

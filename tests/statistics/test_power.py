@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet.components.statistics.bounded import gaffke
 from ratchet.components.statistics.paired import clustered_t, exact_mcnemar, sign_flip
 from ratchet.components.statistics.power import (
+    GaffkePower,
     SignFlipPower,
     detectable_mean,
     items_for_mean,
@@ -117,6 +119,19 @@ def test_too_few_clusters_detect_nothing_however_large_the_effect() -> None:
     # eight signs cannot be rarer than 1/256
     assert SignFlipPower(SCORES, None, 0.001).detectable(8) == math.inf
     assert SignFlipPower(SCORES, None, 0.001).needed(5.0) >= 10
+
+
+def test_simulated_power_of_gaffkes_test_is_the_rate_at_which_it_rejects() -> None:
+    rng, moved = np.random.default_rng(0), np.clip(SCORES + 0.1, -1, 1)
+    moved += 0.1 - moved.mean()
+    found = np.mean([gaffke(rng.choice(moved, 120), None, -1.0) <= 0.05 for _ in range(400)])
+    assert GaffkePower(moved, None, 0.05).power(0.1, 120) == pytest.approx(found, abs=0.1)
+
+
+def test_gaffkes_test_allows_for_what_few_items_have_not_shown() -> None:
+    # Equal gains of 0.1 on all items: 1.1^-n is below 0.01 from 49 items on, where Student's t would see no spread.
+    alike = GaffkePower(np.array([0.0, 1e-9]), None, 0.01)
+    assert [alike.power(0.1, n) for n in (48, 49)] == [0.0, 1.0]
 
 
 def test_an_effect_below_the_threshold_is_never_detected() -> None:

@@ -492,7 +492,8 @@ def test_a_run_in_bf16_keeps_its_weights_in_fp32_and_stays_finite(tmp_path: Path
 
 
 def adaptive(tmp_path: Path, **values: Any) -> Trainer:
-    train = short(algorithm="reinforce_pp", kl_coefficient=0.5, kl_horizon=12, **{"steps": 1, **values})  # 12 samples per step
+    given = {"algorithm": "reinforce_pp", "steps": 1, **values}
+    train = short(kl_coefficient=0.5, kl_horizon=12, **given)  # 12 samples per step
     trainer = build(setting(tmp_path, train))
     finish(trainer)
     return trainer
@@ -505,6 +506,14 @@ def test_the_kl_coefficient_falls_while_divergence_is_below_its_target(tmp_path:
 def test_the_kl_coefficient_rises_while_divergence_is_above_its_target(tmp_path: Path) -> None:
     # the first step has no divergence and takes 20% off, the second is far above 10^-6 nats and adds 20%
     assert adaptive(tmp_path, kl_target=1e-6, steps=2).progress.kl_coefficient == pytest.approx(0.48)
+
+
+@pytest.mark.parametrize("critic", [{"warmup_steps": 2}, SHARED])
+def test_the_kl_coefficient_stays_while_the_critic_alone_learns(tmp_path: Path, critic: dict[str, Any]) -> None:
+    values = {"algorithm": "ppo", "critic": critic, "kl_target": 1.0}
+    for steps, expected in ((2, 0.5), (3, 0.4)):  # the third step is the policy's first
+        found = adaptive(tmp_path / str(steps), steps=steps, **values).progress.kl_coefficient
+        assert found == pytest.approx(expected)
 
 
 def test_without_a_target_the_kl_coefficient_stays(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ class Worker:
         self._settings = {"target": target, "adapter": adapter, "options": dict(options or {})}
         self._environment, self._schema = tuple(environment), schema
         self._process: Process | None = None
+        self._at_exit: weakref.finalize[..., Worker] | None = None
         self._hello: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._printed = Printed(target)
@@ -115,7 +116,9 @@ class Worker:
         if self._process is not None:
             return self._process
         process = Process(self._root, self.limits.model_dump(mode="json"), self._environment, self._printed.show)
-        weakref.finalize(self, process.end)  # also at exit
+        before, self._at_exit = self._at_exit, weakref.finalize(self, process.end)  # also at exit
+        if before is not None:
+            before.detach()  # it would keep the process before, which has ended
         try:
             hello = process.ask(_line(self._settings), SECONDS_TO_LOAD)
         except FaultError as fault:

@@ -12,9 +12,10 @@ from typing import Any
 
 from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.errors import RewardError
-from ratchet.components.files import read_json, without_nan, write_json
+from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.home import Home
+from ratchet.components.json_text import without_nan
 from ratchet.components.provenance.machine import machine_class
 from ratchet.components.recipe import Recipe
 from ratchet.components.run.compare.figures import Arm, Compared, Measured, compared

@@ -7,6 +7,7 @@ import pytest
 
 from ratchet.components.errors import DataError
 from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
+from ratchet.components.recipe import Data
 
 
 def written(path: Path, *rows: dict[str, object]) -> str:
@@ -67,3 +68,68 @@ def test_a_prompt_may_come_as_chat_messages_as_in_any_source(tmp_path: Path) -> 
     two = {"question": None, "prompt": "2 + 2?", "answer": "#### 4"}
     (tmp_path / "b.jsonl").write_text(f"{json.dumps(one)}\n{json.dumps(two)}", encoding="utf-8")
     assert [row["prompt"] for row in benchmark_rows("b", str(tmp_path / "b.jsonl"))] == ["1 + 1?", "2 + 2?"]
+
+
+# Under a task
+
+SYSTEM = {"role": "system", "content": "Answer with a label."}
+LABELS = Data.model_validate(
+    {
+        "source": {"kind": "jsonl", "path": "rows.jsonl", "answer": "label"},
+        "task": {"messages": [SYSTEM, {"role": "user", "content": "{{item.text}}"}]},
+    }
+)
+SQL = Data.model_validate(
+    {
+        "source": {"kind": "jsonl", "path": "rows.jsonl"},
+        "task": {
+            "messages": [{"role": "system", "content": "Tables: {{item.schema}}"}, {"role": "user", "content": "{{item.q}}"}]
+        },
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Late?", "answer": "delivery"},
+        {"prompt": "Late?", "label": "delivery"},
+        {"text": "Late?", "label": "delivery"},
+    ],
+)
+def test_the_task_asks_a_row_by_its_field_or_by_a_text(tmp_path: Path, row: dict[str, object]) -> None:
+    (made,) = benchmark_rows("b", written(tmp_path / "b", row), numbers=False, data=LABELS)
+    assert made["messages"] == [SYSTEM, {"role": "user", "content": "Late?"}]
+    assert (made["prompt"], made["answer"]) == ("system: Answer with a label.\n\nuser: Late?", "delivery")
+
+
+def test_messages_are_asked_without_the_task(tmp_path: Path) -> None:
+    other = [{"role": "system", "content": "Other."}, {"role": "user", "content": "Late?"}]
+    rows = [{"messages": other, "answer": "a"}, {"prompt": other[1:], "answer": "b"}]
+    several, one = benchmark_rows("b", written(tmp_path / "b", *rows), numbers=False, data=LABELS)
+    assert several["messages"] == other
+    assert (one["messages"], one["prompt"]) == (None, "Late?")
+
+
+def test_a_prompt_of_one_turn_and_a_reference_are_made_as_in_the_dataset(tmp_path: Path) -> None:
+    task = {"prompt": "Sum: {{item.n[0]}}\n", "answer": "#### {{item.total}}"}
+    data = Data.model_validate({"source": {"kind": "jsonl", "path": "rows.jsonl"}, "task": task})
+    rows = [{"n": [7], "total": 7}, {"question": "8", "answer": "#### 8"}]
+    made = benchmark_rows("b", written(tmp_path / "b", *rows), data=data)
+    assert [(row["prompt"], row["answer"], row["messages"]) for row in made] == [
+        ("Sum: 7", "#### 7", None),
+        ("Sum: 8", "#### 8", None),
+    ]
+    assert made[0]["item"] == {"n": [7], "total": 7}
+
+
+@pytest.mark.parametrize("row", [{"question": "How many?"}, {"q": "How many?"}])
+def test_a_row_that_lacks_a_field_of_several_is_named(tmp_path: Path, row: dict[str, object]) -> None:
+    full = {"q": "a", "schema": "b", "answer": "c"}
+    with pytest.raises(DataError, match=r"row 2: there is no item\.schema, which task reads"):
+        benchmark_rows("b", written(tmp_path / "b", full, row | {"answer": "1"}), numbers=False, data=SQL)
+
+
+def test_a_row_that_asks_nothing_is_named_under_a_task_too(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"row 1: there is no item\.text"):
+        benchmark_rows("b", written(tmp_path / "b", {"label": "delivery"}), numbers=False, data=LABELS)

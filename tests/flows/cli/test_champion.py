@@ -15,6 +15,7 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.all_runs import INDEX
+from ratchet.components.run.locks import Locks
 from ratchet.components.run.project import Project
 from ratchet.flows.cli import app
 from tests.ledger.fakes import Registry
@@ -69,6 +70,22 @@ def test_the_page_over_all_runs_has_the_new_champion(project: Path, registry: Re
     for command, champion in (([*OVERRIDE, "1"], 1), ([*OVERRIDE, "2"], 2), (["rollback"], 1)):
         ratchet(*command)
         assert f"Version {champion} has been " in page.read_text(encoding="utf-8")
+
+
+def test_nothing_is_deleted_while_a_champion_is_chosen(
+    project: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_recipe(project / "ratchet.yaml", "{}")
+    deleting: list[bool] = []
+
+    def check_artifact(name: str, version: str) -> None:
+        with Locks(Home.here().locks).deleting() as alone:
+            deleting.append(alone)
+
+    monkeypatch.setattr(registry, "check_artifact", check_artifact)
+    for command in ([*OVERRIDE, "1"], [*OVERRIDE, "2"], ["rollback"]):
+        ratchet(*command)
+    assert deleting == [False, False, False]
 
 
 def test_who_may_not_changes_nothing(project: Path, registry: Registry) -> None:

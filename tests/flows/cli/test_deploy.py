@@ -2,17 +2,30 @@
 
 import contextlib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.schemas.schedules import IntervalSchedule
 
 from ratchet.components.errors import RatchetError, RecipeError
-from ratchet.flows import deploying
+from ratchet.components.recipe import Schedule
+from ratchet.flows import dates, deploying
 from ratchet.flows.cli.deploy import deploy, schedule_of
 from ratchet.flows.deploying import Deployed
 from ratchet.flows.servers import start as servers
 from tests.places import MICRO
+
+
+def test_deploy_and_schedule_make_the_same_slots() -> None:
+    written = schedule_of(None, "7h")
+    assert written is not None
+    theirs = IntervalSchedule.model_validate({**written, "interval": timedelta(seconds=written["interval"])})
+    ours = dates.schedule_of(Schedule(every="7h"))
+    assert (theirs.interval, theirs.anchor_date, theirs.timezone) == (ours.interval, ours.anchor_date, ours.timezone)
+    with pytest.raises(RecipeError, match=r"schedule\.cron '0 99 .* gives no dates"):
+        schedule_of("0 99 * * *", None)
 
 
 def test_a_schedule_of_the_command_line_is_as_prefects_file_has_it() -> None:

@@ -3,12 +3,14 @@
 Every function that forks has a limit of 20 processes or fewer, and ends by itself within a minute.
 """
 
+import gc
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -176,6 +178,16 @@ def test_after_a_death_only_the_guilty_completion_is_missing(worker: Make) -> No
     reward = Retrying(made, "mine:f", Failures(pause=0.0))
     assert [grade.score for grade in ask(reward, ["a", "?", "b"])] == [1.0, None, 1.0]  # type: ignore[arg-type]
     assert reward.faults == {"exit": 1}
+
+
+def test_a_process_that_ended_is_forgotten_once_the_next_one_is_there(worker: Make) -> None:
+    made = worker(function("'?' in completions and os._exit(0); " + SCORES))
+    ask(made)
+    first = weakref.ref(made._process)
+    assert fault(made, ["?"]).kind == "exit"
+    ask(made)
+    gc.collect()
+    assert first() is None
 
 
 def test_credentials_are_not_in_the_environment_and_named_variables_are(worker: Make, monkeypatch: pytest.MonkeyPatch) -> None:
