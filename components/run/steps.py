@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from ratchet.components.errors import StaleChampionError
@@ -34,7 +34,7 @@ from ratchet.components.stages.stage import Context, NotFinished, Stage, StageRe
 from ratchet.components.stages.train import TrainStage
 
 POLL_SECONDS = 2.0
-LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+LONGEST = 24 * 365 * 1000.0  # hours that a calendar has room for
 LEFT_TO_RUN = "the gate says PROMOTE; `ratchet run` with this recipe promotes it"
 
 Made = TypeVar("Made", bound=StageResult)
@@ -197,7 +197,7 @@ def await_approval(run: Run, verdict: Verdict) -> str | None:
     run_id = run_of(ledger, model, verdict)
     run.project.locks.say(f"waiting for `ratchet approve {run_id}` (at most {rules.approval_hours:g} h)")
     deadline = ledger.clock.time() + 3600 * rules.approval_hours
-    until = datetime.fromtimestamp(min(deadline, LATEST), UTC)
+    until = datetime.now(UTC) + timedelta(hours=min(rules.approval_hours, LONGEST))
     told = f"waits for approval until {until:%Y-%m-%d %H:%M} UTC: `ratchet approve {run_id[:12]}`"
     run.observer.file.note(APPROVAL, 0, 1, told)
     while ledger.clock.time() < deadline:
