@@ -13,19 +13,20 @@ TEXTS = [f"Ann has {i} apples and buys {i + 3} more. #### {2 * i + 3}" for i in 
 
 
 @cache
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE with 300 tokens."""
-    return train_tokenizer(TEXTS, 300)
+def tiny_tokenizer(vocabulary: int = 300) -> PreTrainedTokenizerFast:
+    """Byte-level BPE."""
+    return train_tokenizer(TEXTS, vocabulary)
 
 
-def tiny_policy(seed: int = 0, layers: int = 1, width: int = 32) -> Policy:
+def tiny_policy(seed: int = 0, layers: int = 1, width: int = 32, vocabulary: int = 300) -> Policy:
     """A tiny policy; its matrices are scaled up so that a token's context shows in its logits."""
-    model = new_policy(tiny_tokenizer(), layers=layers, width=width, heads=2, context=128, seed=seed).eval()
+    tokenizer = tiny_tokenizer(vocabulary)
+    model = new_policy(tokenizer, layers=layers, width=width, heads=2, context=128, seed=seed).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(8.0)
-    return Policy(model, tiny_tokenizer())
+    return Policy(model, tokenizer)
 
 
 def weights(module: torch.nn.Module) -> list[torch.Tensor]:

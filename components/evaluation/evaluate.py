@@ -12,6 +12,7 @@ from ratchet.components.policy.engines.engine import Completion, SamplingRequest
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import completion_log_probs
 from ratchet.components.policy.packing import Group
+from ratchet.components.policy.same_text import same_tokens, text_log_probs
 from ratchet.components.recipe import Slice, slices_of
 from ratchet.components.records import ItemResult
 
@@ -21,7 +22,7 @@ class Measuring:
     """What is measured of each completion.
 
     Attributes:
-        reference: policy to which the KL of each completion is estimated (k1).
+        reference: policy to which the KL of each completion is estimated (k1); by its text if their tokenizers differ.
         incumbent: the same, for ``kl_incumbent``.
         gold: what says how good a completion is.
         graders: others, by name.
@@ -62,8 +63,8 @@ def evaluate_items(
     each = [(row, number) for row in rows for number in range(samples)]
     sampled = [prompt for prompt in prompts for _ in range(samples)]
     texts = [policy.decode(completion.tokens) for completion in completions]
-    kls = _divergences(policy, (measuring.reference, measuring.incumbent), sampled, completions)
     repeated = [row for row, _ in each]
+    kls = _divergences(policy, (measuring.reference, measuring.incumbent), repeated, sampled, completions, texts)
     gold = score_rows(measuring.gold, repeated, texts)
     graded = {name: score_rows(grader, repeated, texts) for name, grader in measuring.graders.items()}
     rewards: Sequence[Grade | None] = [None] * len(texts)
@@ -104,20 +105,26 @@ def _rewards(grade: Grade | None) -> dict[str, float | None]:
 def _divergences(
     policy: Policy,
     references: tuple[Reference | None, Reference | None],
+    rows: Sequence[Mapping[str, Any]],
     prompts: Sequence[Sequence[int]],
     completions: Sequence[Completion],
+    texts: Sequence[str],
 ) -> list[tuple[float | None, float | None]]:
-    """KL estimates to each of the two references, if given."""
+    """KL estimates to each of the two references, if given: by tokens, or by text where the two do not share their tokens."""
     if references == (None, None):
         return [(None, None)] * len(completions)
     groups = [Group(p, [c.tokens]) for p, c in zip(prompts, completions, strict=True)]
     own = completion_log_probs(policy, groups)
     columns: list[Sequence[float | None]] = []
     for reference in references:
+        theirs: Sequence[float | None]
         if reference is None:
-            columns.append([None] * len(own))
+            theirs = [None] * len(own)
+        elif same_tokens(policy, reference.policy):
+            theirs = reference.completion_log_probs(groups)
         else:
-            columns.append([a - b for a, b in zip(own, reference.completion_log_probs(groups), strict=True)])
+            theirs = text_log_probs(reference, rows, texts, completions)
+        columns.append([None if b is None else a - b for a, b in zip(own, theirs, strict=True)])
     return list(zip(*columns, strict=True))
 
 

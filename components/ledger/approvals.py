@@ -40,6 +40,19 @@ def approve(ledger: Ledger, model: str, run_id: str, by: str, rules: str, data: 
     return verdict
 
 
+def run_judged(ledger: Ledger, model: str, name: str) -> str:
+    """The id of the one run with a verdict whose id begins with a name; the name itself if there is none.
+
+    Raises:
+        RegistryError: if there are several.
+    """
+    found = {known["run_id"] for known in ledger.verdicts(model) if name and known["run_id"].startswith(name)}
+    if len(found) > 1 and name not in found:
+        remedy = "Give more of the id; `ratchet status --json` prints all of it."
+        raise RegistryError(f"{len(found)} runs of {model} with a verdict have an id that begins with {name!r}. {remedy}")
+    return found.pop() if len(found) == 1 else name
+
+
 def awaiting(ledger: Ledger, model: str, run_id: str) -> Verdict | None:
     """The newest verdict of a run, if it says PROMOTE."""
     known = ledger.verdict_of_run(model, run_id)

@@ -58,6 +58,14 @@ class Runs(Database):
             taken = [slots.c.run == identity, slots.c.status == "running"]
             connection.execute(slots.update().where(*taken).values(status=result["status"], run_id=run_id, at=now()))
 
+    def result_of(self, model: str, run_id: str) -> dict[str, Any]:
+        """How a run ended, in the shape of ``run --json``; empty if it has not."""
+        query = sa.select(runs.c.result).where(runs.c.model == model, runs.c.run_id == run_id, runs.c.result.is_not(None))
+        with self.transaction() as connection:
+            text = connection.execute(query.order_by(runs.c.sequence.desc()).limit(1)).scalar()
+        found: dict[str, Any] = json.loads(text) if text else {}
+        return found
+
     def break_run(self, identity: str, status: str) -> None:
         """Record that a process ended before its run did; ``status`` is failed, killed or stopped."""
         with self.transaction() as connection:

@@ -1,5 +1,6 @@
 """Load and save a policy: safetensors only, no remote code, its own prompt template."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,9 +14,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ratchet.components.chat import encode_answer, encode_messages, encode_prompt, end_of_turn
+from ratchet.components.digests import digest_of
 from ratchet.components.errors import ModelError
 from ratchet.components.pretrained import Source
 from ratchet.components.template_date import date_tokenizer
+
+STATE = ("truncation", "padding")  # in a tokenizer's file, but of its last call
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Policy:
         """The one of :attr:`ends` with which the template ends an assistant's turn."""
         return end_of_turn(self.tokenizer, self.ends)
 
+    @cached_property
+    def encoding(self) -> str:
+        """Digest of what turns texts into token ids: vocabulary, merges, normaliser, special tokens, chat template."""
+        return encoding_of(self.tokenizer)
+
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a raw prompt inside the policy's own template."""
         return encode_prompt(self.tokenizer, prompt)
@@ -71,6 +80,16 @@ class Policy:
         """A completion's text, without the token that ended it."""
         kept = tokens[:-1] if tokens and tokens[-1] in self.ends else tokens
         return str(self.tokenizer.decode(kept, skip_special_tokens=True))
+
+
+def encoding_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """See :attr:`Policy.encoding`."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # a tokenizer in Python
+        encoder: Any = [type(tokenizer).__name__, tokenizer.get_vocab()]
+    else:
+        encoder = {name: part for name, part in json.loads(backend.to_str()).items() if name not in STATE}
+    return digest_of([encoder, json.dumps(tokenizer.special_tokens_map, default=str), tokenizer.chat_template])
 
 
 def declared_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

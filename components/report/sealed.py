@@ -14,6 +14,8 @@ ALONE = {
     "losses": "right only before",
     "p_value": "p-value of the test",
 }
+DECODED = {"accuracy": "sampled accuracy", "greedy_accuracy": "greedy accuracy"}
+OURS = ("", "sealed", "guard")  # a benchmark's library may decode in its own way
 HIDDEN = re.compile(r"p_value_with_guards|gain(_low|_high)?(_.*)?")  # of the ledger's arithmetic, or told above the table
 HIDDEN_TEST = re.compile("<!-- hidden test -->.*?<!-- /hidden test -->", re.DOTALL)  # of a report; user texts are escaped
 OF_AN_ARM = re.compile(rf"({Arm.CHALLENGER}|{Arm.INCUMBENT})_(.+)")
@@ -129,7 +131,9 @@ def _rank(name: str) -> int:
 def _measure(name: str) -> str:
     """``length on sealed`` as ``mean length (tokens)``; other places are named."""
     measure, _, place = name.partition(" on ")
-    return LABELS.get(measure, measure) + (f", {place}" if place not in ("", "sealed") else "")
+    label = LABELS.get(measure, measure)
+    label = DECODED.get(measure, label) if place.partition(",")[0] in OURS else label
+    return label + (f", {place}" if place not in ("", "sealed") else "")
 
 
 def _alone(name: str) -> str:

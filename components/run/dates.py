@@ -46,11 +46,11 @@ def once(run: Run, slot: Slot, flow_run: str | None, cancelled: Callable[[], boo
 
 def already_done(run: Run, done: Taken) -> RunResult:
     """The result of a second run of a slot."""
-    champion = run.ledger.champion(run.recipe.name)
+    ended = run.ledger.result_of(run.recipe.name, done.run_id) if done.run_id else {}
     return RunResult(
         Status.UNCHANGED,
-        version=champion.version if champion else None,
-        previous=champion.previous if champion else None,
+        version=ended.get("version"),
+        previous=ended.get("previous"),
         run_id=done.run_id,
         reasons=[f"slot {done.slot.slot} was done before ({done.status}); nothing was computed and no gate use was spent"],
     )

@@ -13,6 +13,7 @@ from ratchet.components.home import Home
 
 EVERY = 1.0  # seconds between two writes
 REPLAYED = 0.005  # seconds between two steps that are read from a checkpoint and not computed
+APPROVAL = "approval"  # no stage: the run waits for a person, and its note says until when
 STAGES = ("data", "gold", "warmup", "reward", "train", "evaluate", "gate")  # what a person is told of, in order
 
 

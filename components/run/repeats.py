@@ -32,6 +32,15 @@ class Judged:
     verdict: Verdict | None
     run_id: str
 
+    def versions(self, ledger: Ledger, model: str) -> tuple[str | None, str | None]:
+        """The candidate's version, as far as the ledger knows it, and that of the champion it was judged against."""
+        history = ledger.history(model)
+        if self.verdict is None:
+            return history[-1].version, history[-1].previous
+        known = {row.weights: row.version for row in history}
+        version = known.get(self.verdict.challenger) or ledger.result_of(model, self.run_id).get("version")
+        return version, known.get(self.verdict.incumbent)
+
 
 def standing_verdict(ledger: Ledger, recipe: Recipe, candidate: str, start: str) -> Judged | None:
     """The verdict that made a candidate champion, or a conclusive one by the current rules against the current incumbent.
@@ -201,12 +210,12 @@ def unchanged_candidate(run: Run, data: DataStage, models: Models) -> RunResult 
 
 def unchanged_result(run: Run, known: Judged, data: DataStage) -> RunResult:
     """The result of a run that would only repeat a verdict."""
-    champion = run.ledger.champion(run.recipe.name)
+    version, previous = known.versions(run.ledger, run.recipe.name)
     return RunResult(
         Status.UNCHANGED,
         verdict=known.verdict.outcome if known.verdict else None,
-        version=champion.version if champion else None,
-        previous=champion.previous if champion else None,
+        version=version,
+        previous=previous,
         dataset=data.version,
         run_id=known.run_id,
         report=report_of(run, known.run_id),

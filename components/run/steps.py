@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from ratchet.components.errors import StaleChampionError
@@ -15,6 +16,7 @@ from ratchet.components.ledger.promotion import promote, reconcile
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.registry.outage import ask, is_outage
 from ratchet.components.run.outcome import STATUS_OF_VERDICT, Status
+from ratchet.components.run.progress import APPROVAL
 from ratchet.components.run.publish import publish_candidate, publish_outcome
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.run.repeats import has_to_train
@@ -32,6 +34,7 @@ from ratchet.components.stages.stage import Context, NotFinished, Stage, StageRe
 from ratchet.components.stages.train import TrainStage
 
 POLL_SECONDS = 2.0
+LONGEST = 24 * 365 * 1000.0  # hours that a calendar has room for
 LEFT_TO_RUN = "the gate says PROMOTE; `ratchet run` with this recipe promotes it"
 
 Made = TypeVar("Made", bound=StageResult)
@@ -194,8 +197,12 @@ def await_approval(run: Run, verdict: Verdict) -> str | None:
     run_id = run_of(ledger, model, verdict)
     run.project.locks.say(f"waiting for `ratchet approve {run_id}` (at most {rules.approval_hours:g} h)")
     deadline = ledger.clock.time() + 3600 * rules.approval_hours
+    until = datetime.now(UTC) + timedelta(hours=min(rules.approval_hours, LONGEST))
+    told = f"waits for approval until {until:%Y-%m-%d %H:%M} UTC: `ratchet approve {run_id[:12]}`"
+    run.observer.file.note(APPROVAL, 0, 1, told)
     while ledger.clock.time() < deadline:
         if approved(ledger, model, verdict):
+            run.observer.file.note("promotion", 0, 0, "")
             return None
         if void(ledger, model, verdict):
             raise StaleChampionError(model)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ratchet.components.evaluation.comparison import GREEDY
 from ratchet.components.gate.unsealing import is_retired
 from ratchet.components.recipe import headline, kind_of
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
@@ -72,6 +73,11 @@ class Compared(NamedTuple):
         return cls(measure, ours, theirs, low, high, int(items), kind_of(measure).binary and verdict.samples == 1)
 
     @property
+    def decoding(self) -> Decoding:
+        """How the answers were drawn that the measure is of."""
+        return Decoding.GREEDY if self.measure == GREEDY else Decoding.SAMPLED
+
+    @property
     def worse(self) -> bool:
         """Whether the whole interval of the gain is below 0."""
         return self.high < 0
@@ -81,9 +87,9 @@ class Compared(NamedTuple):
         unseen, begins = f"{self.items:,} unseen examples", f"{version} is worse: it" if self.worse else version
         if self.counts:
             ours, theirs = (round(value * self.items) for value in (self.ours, self.theirs))
-            return f"{begins} answers {ours:,} of {unseen} right; {rival} answered {theirs:,}."
+            return f"{begins} answers {ours:,} of {unseen} right ({self.decoding}); {rival} answered {theirs:,}."
         label = LABELS.get(self.measure, self.measure)
-        return f"{begins} reaches {self.ours:.3f} in {label} on {unseen}; {rival} reached {self.theirs:.3f}."
+        return f"{begins} reaches {self.ours:.3f} in {label} ({self.decoding}) on {unseen}; {rival} reached {self.theirs:.3f}."
 
     @property
     def effect(self) -> str:
@@ -104,12 +110,16 @@ def told_of(run: "Run", result: RunResult) -> Told:
     sealed = sealed_compared(run, verdict) if verdict is not None and retired else None
     champion = run.ledger.champion(run.recipe.name)
     stays = f"Version {champion.version} stays champion." if champion else "There is no champion yet."
+    dev = run.made.dev.summary if run.made.dev else None
     if result.status is Status.PROMOTED:
-        return _promoted(result, sealed, rival, run.recipe.name)
-    if result.status is Status.REFUSED:
-        on_dev = _on_dev(run.made.dev.summary, rival) if run.made.dev else ""
-        return _refused(result, verdict, sealed, on_dev, rival, stays)
-    return _without_verdict(result, stays)
+        told = _promoted(result, sealed, rival, run.recipe.name)
+    elif result.status is Status.REFUSED:
+        told = _refused(result, verdict, sealed, _on_dev(dev, rival) if dev else "", rival, stays)
+    else:
+        return _without_verdict(result, stays)
+    by_greedy = any(primary.measure == GREEDY for primary in run.recipe.gate.rules.primaries)
+    greedy = _greedy_alike(dev) if dev is not None and not by_greedy else ""
+    return told._replace(effect=" ".join(filter(None, [told.effect, greedy])))
 
 
 def sealed_compared(run: "Run", verdict: Verdict) -> Compared | None:
@@ -142,7 +152,8 @@ def effect_of(run: "Run") -> Effect | None:
 def _sealed_effect(found: Compared, asked: float) -> Effect:
     before, after = (share_interval(round(value * found.items), found.items) for value in (found.theirs, found.ours))
     gain = Interval(found.ours - found.theirs, found.low, found.high, found.items)
-    return Effect("answers that are right", f"on {found.items:,} unseen examples", before, after, True, gain, asked)
+    measure, where = f"{found.decoding} answers that are right", f"on {found.items:,} unseen examples"
+    return Effect(measure, where, before, after, True, gain, asked)
 
 
 def _promoted(result: RunResult, sealed: Compared | None, rival: str, model: str) -> Told:
@@ -217,6 +228,21 @@ def _on_dev(summary: Mapping[str, Mapping[str, Any]], rival: str) -> str:
     before, after = interval_text(theirs[headline(theirs)]), interval_text(ours[name])
     said = f"its {LABELS[name]}, sampled, is {after}, that of {rival} {before}"
     return f"On the development split {said} (with 95% intervals)."
+
+
+def _greedy_alike(summary: Mapping[str, Mapping[str, Any]]) -> str:
+    """That greedy answers, which a served model gives, did not get better on dev while sampled ones did; empty if not so."""
+    figures = {}
+    for decoding in Decoding:
+        after, before = (summary[rows_name(arm, decoding)] for arm in (Arm.CHALLENGER, Arm.INCUMBENT))
+        figures[decoding] = after[headline(after)]["value"], before[headline(before)]["value"]
+    if any(value is None for pair in figures.values() for value in pair):
+        return ""
+    sampled, (ours, theirs) = figures[Decoding.SAMPLED], figures[Decoding.GREEDY]
+    if ours > theirs or sampled[0] <= sampled[1]:
+        return ""
+    was = f"{ours:.3f}, before {theirs:.3f}"
+    return f"Greedy answers, which a served model gives, did not get better on the development split ({was})."
 
 
 def _sentence(text: str) -> str:

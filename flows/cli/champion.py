@@ -81,7 +81,7 @@ def promote(
 
 
 def approve(
-    run: Annotated[str, typer.Argument(help="MLflow run that waits for approval.")],
+    run: Annotated[str, typer.Argument(help="Run that waits for approval: its id, or how the id begins.")],
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     by: ByOption = None,
@@ -95,7 +95,7 @@ def approve(
     """
     from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
-    from ratchet.components.ledger.approvals import approved
+    from ratchet.components.ledger.approvals import approved, run_judged
     from ratchet.components.run.notice import approval
     from ratchet.components.run.people import decider
     from ratchet.components.stages.data import own_pin
@@ -103,6 +103,7 @@ def approve(
 
     project = open_named(recipe, overrides)
     person, pinned = decider(project, "approve", by), own_pin(project.home, project.recipe)
+    run = run_judged(project.ledger, project.name, run)
     verdict = approve_verdict(project.ledger, project.name, run, person, rules_digest(project.recipe), pinned)
     person = approved(project.ledger, project.name, verdict) or person  # whoever was first
     tell_all(approval(project.name, run, verdict, person), project.recipe)

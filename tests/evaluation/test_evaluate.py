@@ -111,6 +111,13 @@ def test_the_divergence_to_the_incumbent_stands_beside_that_to_the_start() -> No
     assert [r.kl for r in results] == [r.kl for r in measured(measuring=Measuring(Reference(tiny_policy(seed=1))))]
 
 
+def test_a_policy_of_another_vocabulary_reads_the_text_in_its_own_tokens() -> None:
+    alone = measured(measuring=Measuring(Reference(tiny_policy(seed=1))))
+    results = measured(measuring=Measuring(Reference(tiny_policy(seed=1)), Reference(tiny_policy(vocabulary=280))))
+    assert [r.kl for r in results] == [r.kl for r in alone]
+    assert all(r.kl_incumbent is not None and abs(r.kl_incumbent) > 0.1 for r in results)
+
+
 def test_slices_are_by_prompt_or_by_field() -> None:
     slices = [Slice(name="many", prompt=r"\d{2}"), Slice(name="hard", field="level", equals=5)]
     assert [piece.includes({"prompt": "14 apples", "level": 5}) for piece in slices] == [True, True]

@@ -3,7 +3,7 @@
 import pytest
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.ledger.approvals import approve, approved, run_of, void
+from ratchet.components.ledger.approvals import approve, approved, run_judged, run_of, void
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.overrides import override
 from ratchet.components.ledger.promotion import promote
@@ -46,6 +46,15 @@ def test_only_a_promotion_can_be_approved(ledger: Ledger, outcome: Outcome) -> N
 def test_an_unknown_run_cannot_be_approved(ledger: Ledger) -> None:
     with pytest.raises(RegistryError, match="no verdict PROMOTE"):
         approve(ledger, "m", "no such run", "ada", "rules", None)
+
+
+def test_a_run_is_named_by_how_its_id_begins_if_that_is_one_run(ledger: Ledger) -> None:
+    for number, run in enumerate(("fe0f7f", "fe1", "fe1a")):
+        verdict = Verdict(Outcome.PROMOTE, ["reason"], f"candidate{number}", "start", rules="rules")
+        ledger.record_verdict("m", verdict.as_json(), verdict.digest, run)
+    assert [run_judged(ledger, "m", name) for name in ("fe0", "fe1", "fe1a", "ff", "")] == ["fe0f7f", "fe1", "fe1a", "ff", ""]
+    with pytest.raises(RegistryError, match="3 runs of m with a verdict have an id that begins with 'fe'"):
+        run_judged(ledger, "m", "fe")
 
 
 def test_a_verdict_is_void_once_another_version_is_champion(ledger: Ledger) -> None:

@@ -10,16 +10,19 @@ def test_both_arms_stand_in_one_row_and_every_label_is_in_words() -> None:
         "challenger_accuracy": 0.94, "incumbent_accuracy": 0.61, "gain": 0.33, "gain_low": 0.2, "gain_high": 0.4,
         "items": 100.0, "wins": 35.0, "losses": 2.0, "p_value": 0.00123456,
         "challenger_length on sealed": 11.5, "incumbent_length on sealed": 12.0,
-        "challenger_accuracy on guard": 0.5, "p_value_with_guards": 1.0,
+        "challenger_accuracy on guard": 0.5, "challenger_accuracy on school": 0.25,
+        "challenger_accuracy on sealed, slice long": 0.75, "p_value_with_guards": 1.0,
     }  # fmt: skip
     assert [tuple(row.values()) for row in sealed_rows(figures)] == [
-        ("accuracy", "0.61", "0.94"),
+        ("sampled accuracy", "0.61", "0.94"),
         ("unseen examples", "", "100"),
         ("right only after", "", "35"),
         ("right only before", "", "2"),
         ("p-value of the test", "", "0.001235"),
         ("mean length (tokens)", "12", "11.5"),
-        ("accuracy, guard", "-", "0.5"),
+        ("sampled accuracy, guard", "-", "0.5"),
+        ("accuracy, school", "-", "0.25"),
+        ("sampled accuracy, sealed, slice long", "-", "0.75"),
     ]
 
 

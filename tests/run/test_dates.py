@@ -34,8 +34,11 @@ REFUSED = RunResult(Status.REFUSED, run_id="r1")
 def test_a_second_submission_of_a_slot_does_nothing_and_names_the_run_that_did_it(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     assert result(run, REFUSED) is REFUSED
+    run.ledger.begin_run(run.identity, run.recipe.name, "r1")
+    run.ledger.finish_run(run.identity, {**REFUSED.as_json(), "version": "7", "previous": "1"})
     again = once(run, slot_of(run.recipe, DATE), "f2", lambda: False, never)
     assert (again.status, again.run_id) == (Status.UNCHANGED, "r1")
+    assert (again.version, again.previous) == ("7", "1")
     assert again.reasons == [f"slot {DATE} was done before (refused); nothing was computed and no gate use was spent"]
 
 

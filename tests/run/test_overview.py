@@ -38,6 +38,14 @@ def test_a_run_in_progress_has_its_stage_and_the_time_left(run: Run) -> None:
     assert "stage 5 of 7: RL training, 50% after 1 min 00 s, about 1 min 00 s left  (reward 0.8)" in said
 
 
+def test_a_run_that_waits_for_a_person_says_for_what_and_has_no_share(run: Run) -> None:
+    run.open()
+    run.observer.progress("gate", 2, 2, "done")
+    run.observer.file.note("approval", 0, 1, "waits for approval until 2026-11-28 14:20 UTC: `ratchet approve run0`")
+    running = "\n".join(lines_of(overview(run.project.home, run.ledger, None))).split("\n")[1:3]
+    assert running[1] == "    waits for approval until 2026-11-28 14:20 UTC: `ratchet approve run0`"
+
+
 def test_a_finished_run_is_told_in_a_sentence(run: Run) -> None:
     run.open()
     run.ending = Ending(Status.REFUSED)

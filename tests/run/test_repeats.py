@@ -158,6 +158,18 @@ def test_a_run_whose_candidate_was_judged_is_unchanged_and_does_not_touch_mlflow
     assert (run.run_id, tracker_of(run).opened) == (None, [])
 
 
+def test_an_unchanged_run_names_the_version_that_was_judged_and_the_champion_it_was_judged_against(run: Run) -> None:
+    promote(run.ledger, "1", None)  # version 1; its policy's digest here is its version
+    found = stages_of(run)
+    verdict = Verdict(Outcome.REJECT, ["reason"], found.candidate.policy_digest, "1", rules_digest(run.recipe))
+    run.ledger.begin_run("other", "micro", "before")
+    run.ledger.record_verdict("micro", verdict.as_json(), verdict.digest, "before")
+    run.ledger.finish_run("other", {"status": "refused", "version": "7", "previous": "1", "stages": []})
+    result = unchanged_run(run)
+    assert result is not None
+    assert (result.verdict, result.version, result.previous) == (Outcome.REJECT, "7", "1")
+
+
 def test_a_run_whose_candidate_was_not_judged_goes_on(run: Run) -> None:
     assert unchanged_run(run) is None
     assert run.made.stages == []

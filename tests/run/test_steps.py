@@ -1,6 +1,8 @@
 """The steps of a run: what is taken from the store, what is held while something is made, and what a verdict leads to."""
 
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ratchet.components.records import Outcome
 from ratchet.components.run import locks, steps
 from ratchet.components.run.locks import Locks
 from ratchet.components.run.outcome import Status
+from ratchet.components.run.progress import progress_of
 from ratchet.components.run.record import Run
 from ratchet.components.stages.results import ChampionStage, DataStage, WarmupStage
 from ratchet.components.stages.stage import Context, Stage, finish
@@ -299,6 +302,13 @@ def test_an_approval_that_does_not_come_is_a_remark(waiting: Run) -> None:
     assert said is not None
     assert said.startswith("not approved in time; `ratchet approve run9`")
     assert waiting.ledger.clock.naps == 2  # type: ignore[attr-defined]
+    progress = progress_of(waiting.project.home, waiting.identity)
+    assert progress is not None
+    found = re.fullmatch(r"waits for approval until (.+) UTC: `ratchet approve run9`", progress.note)
+    assert progress.stage == "approval"
+    assert found is not None
+    until = datetime.strptime(found[1], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)  # in four seconds, without the seconds
+    assert abs((datetime.now(UTC) - until).total_seconds()) < 120
 
 
 def test_an_approval_that_comes_meanwhile_ends_the_wait(waiting: Run, monkeypatch: pytest.MonkeyPatch) -> None:

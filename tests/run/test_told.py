@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.recipe import Primary
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Ending, Run
@@ -36,10 +37,46 @@ def told(run: Run, status: Status, outcome: Outcome = Outcome.PROMOTE, previous:
 def test_a_promotion_says_how_many_more_unseen_examples_are_right(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ratchet.components.run.told.is_retired", lambda *_: True)
     found = told(run, Status.PROMOTED)
-    assert found.sentence == "Version 3 answers 94 of 100 unseen examples right; version 2 answered 61."
+    assert found.sentence == "Version 3 answers 94 of 100 unseen examples right (sampled); version 2 answered 61."
     assert found.effect == "The gain is 33.0 percentage points (95% interval: 24.1 to 41.9)."
     assert found.verdict.endswith("It is champion in place of version 2.")
     assert f"models:/{run.recipe.name}@champion" in found.next
+
+
+@pytest.mark.parametrize(
+    ("sampled", "greedy", "said"),
+    [
+        ((0.6, 0.9), (1.0, 1.0), "(1.000, before 1.000)."),
+        ((0.6, 0.9), (0.98, 0.97), "(0.970, before 0.980)."),
+        ((0.6, 0.9), (0.98, 0.99), ""),
+        ((0.6, 0.6), (0.98, 0.98), ""),
+        ((0.6, 0.9), (0.98, None), ""),
+    ],
+)
+def test_a_gain_of_sampled_answers_alone_is_told_as_such(
+    run: Run, monkeypatch: pytest.MonkeyPatch, sampled: tuple[float, float], greedy: tuple[float, float | None], said: str
+) -> None:
+    monkeypatch.setattr("ratchet.components.run.told.is_retired", lambda *_: True)
+    figures = {"sampled": sampled, "greedy": greedy}
+    assert run.made.dev is not None
+    run.made.dev.__dict__["summary"] = {
+        f"{arm}_{decoding}": {"accuracy": {"value": figures[decoding][number], "low": None, "high": None}}
+        for number, arm in enumerate(("incumbent", "challenger"))
+        for decoding in ("sampled", "greedy")
+    }
+    effect = told(run, Status.PROMOTED).effect
+    sentence = "Greedy answers, which a served model gives, did not get better on the development split "
+    assert (f" {sentence}{said}" in effect) if said else (sentence not in effect)
+    rules = run.recipe.gate.rules.model_copy(update={"primary": Primary(measure="greedy_accuracy")})
+    run.project.recipe = run.recipe.model_copy(update={"gate": run.recipe.gate.model_copy(update={"rules": rules})})
+    assert sentence not in told(run, Status.PROMOTED).effect  # the gate judged these very answers
+
+
+def test_answers_that_the_gate_judged_greedily_are_called_so() -> None:
+    names = {"challenger_greedy_accuracy": 0.94, "incumbent_greedy_accuracy": 0.61}
+    compared = Compared.of(replace(VERDICT, figures={**FIGURES, **names}), "greedy_accuracy", several=False)
+    assert compared is not None
+    assert compared.sentence("Version 3", "it").startswith("Version 3 answers 94 of 100 unseen examples right (greedy);")
 
 
 def test_a_first_champion_is_compared_with_the_start(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +127,7 @@ def test_a_loss_is_called_so_only_where_the_sealed_figures_may_be_told(
     run.ending = Ending(Status.REFUSED, replace(VERDICT, outcome=Outcome.REJECT, figures=figures), "2")
     found = told_of(run, RunResult(Status.REFUSED, version="3", previous="2"))
     assert (
-        found.sentence == "Version 3 is worse: it answers 96 of 200 unseen examples right; version 2 answered 123."
+        found.sentence == "Version 3 is worse: it answers 96 of 200 unseen examples right (sampled); version 2 answered 123."
     ) is worse
     assert (found.effect == "It loses 13.5 percentage points (95% interval: 4.6 to 22.4).") is worse
     if not worse:
@@ -117,7 +154,7 @@ def test_measures_that_are_not_counts() -> None:
     figures = {"challenger_macro_f1": 0.8124, "incumbent_macro_f1": 0.5, "gain_low": 0.2, "gain_high": 0.4, "items": 1500.0}
     compared = Compared.of(replace(VERDICT, figures=figures), "macro_f1", several=False)
     assert compared is not None
-    said = "Version 3 reaches 0.812 in macro-F1 on 1,500 unseen examples; version 2 reached 0.500."
+    said = "Version 3 reaches 0.812 in macro-F1 (sampled) on 1,500 unseen examples; version 2 reached 0.500."
     assert compared.sentence("Version 3", "version 2") == said
     several = replace(VERDICT, samples=4, figures={**FIGURES, "gain_low_accuracy": 0.1, "gain_high_accuracy": 0.5})
     found = Compared.of(several, "accuracy", several=True)

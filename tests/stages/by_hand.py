@@ -85,9 +85,9 @@ def policy_stage(weights: str) -> PolicyStage:
     return stage
 
 
-def saved_policy(place: Path, seed: int = 0) -> PolicyStage:
+def saved_policy(place: Path, seed: int = 0, vocabulary: int = 300) -> PolicyStage:
     """A tiny random policy."""
-    save_policy(tiny_policy(seed), place / "model")
+    save_policy(tiny_policy(seed, vocabulary=vocabulary), place / "model")
     return PolicyStage(Finished("policy", "", place, {"files": tree_digests(place)}), True, 0.0)
 
 

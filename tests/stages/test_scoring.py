@@ -10,6 +10,7 @@ from ratchet.components.files import policy_digest, write_json, write_json_lines
 from ratchet.components.policy.loading import Policy
 from ratchet.components.records import Arm, Decoding, ItemResult
 from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import PolicyStage
 from ratchet.components.stages.scoring import Job, Models, configuration, score
 from ratchet.components.store import Finished
 from ratchet.components.template_date import dated
@@ -136,3 +137,19 @@ def test_the_recipes_reward_is_measured_where_there_is_one(tmp_path: Path, model
     for given, measured in ((models, False), (rewarded, True)):
         results, _ = score(verifier, given, [job], tmp_path / "out")
         assert all(("reward" in item.rewards) is measured for items in results.values() for item in items)
+
+
+def test_arms_of_two_vocabularies_are_compared(tmp_path: Path) -> None:
+    start, champion = saved_policy(tmp_path / "start"), saved_policy(tmp_path / "champion", vocabulary=280)
+    models = Models(saved_policy(tmp_path / "challenger", seed=1), champion, start)
+    results, _ = score(context_of(tmp_path, SHORT), models, [Job("", ROWS, Decoding.SAMPLED, "dev", 3)], tmp_path / "out")
+    challenger, incumbent = results["", "challenger_sampled"], results["", "incumbent_sampled"]
+    assert all(r.kl is not None and r.kl_incumbent is not None for r in challenger)
+    assert [r.kl for r in challenger] == [r.kl_incumbent for r in _against(tmp_path / "same", models.challenger, start)]
+    assert all(r.kl is not None and r.kl_incumbent is None for r in incumbent)
+
+
+def _against(path: Path, challenger: PolicyStage, start: PolicyStage) -> list[ItemResult]:
+    """Rows of a challenger whose incumbent is the start."""
+    context, models = context_of(path, SHORT), Models(challenger, start, start)
+    return score(context, models, [Job("", ROWS, Decoding.SAMPLED, "dev", 3)], path / "out")[0]["", "challenger_sampled"]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ratchet.components.ledger.claims import is_here
+from ratchet.components.run.progress import APPROVAL
 from ratchet.components.text import visible
 from ratchet.flows.cli.views.words import duration, title_of
 
@@ -70,6 +71,8 @@ def _running(one: "Running") -> str:
     progress = one.progress
     if progress is None:
         return f"{begun}; {'it has just begun' if is_here(one.holder) else 'its progress is known on its own machine'}"
+    if progress.stage == APPROVAL:
+        return f"{begun}\n    {visible(progress.note)}"
     number = f"stage {progress.number} of {progress.stages}: " if progress.number else ""
     share = f"{progress.done / progress.total:.0%}" if progress.total else "begun"
     left = f", about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
