@@ -34,24 +34,22 @@ def check_integrity(arms: Arms, rules: Rules, expected: Mapping[str, str], measu
     for name, digest in digests.items():
         if digest != expected[name]:
             reasons.append(f"the {name} that was scored ({digest[:12]}) is not the expected one ({expected[name][:12]})")
-        reasons += _faults_of(arms, name, rules.max_missing, measures)
+        reasons += _faults_of(arms, name, rules, measures)
     if arms.challenger_digest == arms.incumbent_digest:
         reasons.append("challenger and incumbent are the same model")
     return reasons
 
 
-def _faults_of(arms: Arms, name: Arm, max_missing: float, measures: Iterable[str]) -> list[str]:
+def _faults_of(arms: Arms, name: Arm, rules: Rules, measures: Iterable[str]) -> list[str]:
     reasons, results = [], arms.results(name, "gold")
-    for measure in dict.fromkeys(["gold", *measures]):
+    read = [one for one in measures if name is Arm.CHALLENGER or not _of_challenger_alone(rules, one)]
+    for measure in dict.fromkeys(["gold", *read]):
         missing = set(arms.missing(name, measure))
-        if len(missing) > max_missing * len(arms.items):
+        if len(missing) > rules.max_missing * len(arms.items):
             reasons.append(f"{len(missing)} of {len(arms.items)} items have no result from the {name}{_kinds(arms, name)}")
             continue
         whole = [arms.results(name, measure)[item] for item in arms.items if item not in missing]
-        # Only the challenger has a KL to the incumbent.
-        absent = (
-            0 if (name, measure) == (Arm.INCUMBENT, "kl_incumbent") else int(np.isnan(column(measure, whole)).any(axis=1).sum())
-        )
+        absent = int(np.isnan(column(measure, whole)).any(axis=1).sum())
         if absent:
             reasons.append(f"{measure} could not be measured on {absent} of {len(arms.items)} items of the {name}")
     if set(results) - set(arms.items):
@@ -59,6 +57,13 @@ def _faults_of(arms: Arms, name: Arm, max_missing: float, measures: Iterable[str
     if any(not _finite(result) for group in results.values() for result in group):
         reasons.append(f"a figure of the {name} is not finite")
     return list(dict.fromkeys(reasons))
+
+
+def _of_challenger_alone(rules: Rules, measure: str) -> bool:
+    """Whether no rule reads the incumbent's figure, which may be unknown: its KL to itself, or to a start of other tokens."""
+    guards = [guard for guard in rules.guards if guard.measure == measure]
+    primary = measure in [one.measure for one in rules.primaries]
+    return bool(guards) and all(guard.max is not None for guard in guards) and not primary
 
 
 def _kinds(arms: Arms, name: Arm) -> str:

@@ -134,6 +134,12 @@ def test_results_that_cannot_be_judged_have_a_reason(spoil: Callable[[Arms], Arm
     assert any(complaint in reason for reason in check_integrity(spoil(BETTER), RULES, EXPECTED, ["accuracy", "length", "kl"]))
 
 
+@pytest.mark.parametrize(("limit", "faults"), [({"max": 20.0}, 0), ({"max_ratio": 2.0}, 1)])
+def test_the_incumbents_figure_must_be_known_only_where_a_rule_reads_it(limit: dict[str, float], faults: int) -> None:
+    unknown = replace(BETTER, incumbent=results(share(240), kl=None))
+    assert len(check_integrity(unknown, guarded(Guard(measure="kl", **limit)), EXPECTED, ["accuracy", "kl"])) == faults
+
+
 def test_no_item_may_be_missing_unless_the_rules_allow_some() -> None:
     cut = replace(BETTER, challenger=dict(list(BETTER.challenger.items())[3:]))
     assert check_integrity(cut, RULES, EXPECTED) != []
