@@ -88,9 +88,7 @@ def test_an_estimate_of_a_model_that_is_not_known_here_is_exit_2(project: Path) 
     assert "are for --estimate" in alone.stderr
 
 
-@pytest.mark.parametrize(
-    "verb", [["push"], ["pull"], ["verify"], ["add", "new.jsonl"], ["diff", "HEAD"]], ids=lambda verb: verb[0]
-)
+@pytest.mark.parametrize("verb", [["push"], ["pull"], ["verify"], ["diff", "HEAD"]], ids=lambda verb: verb[0])
 def test_data_verbs_without_a_pointer_say_what_to_do(project: Path, verb: list[str]) -> None:
     recipe = ["--recipe", str(ROOT / "recipes" / "quickstart.yaml")] if len(verb) > 1 else []
     done = ratchet(project, "data", *verb, *recipe)
