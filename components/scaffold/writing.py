@@ -13,7 +13,7 @@ from ratchet.components.scaffold.recipe_text import SCHEMA
 from ratchet.components.text import visible
 
 Files = Mapping[str, bytes]  # by path from the project's root
-IGNORED = (".venv/", ".ratchet/", "mlflow/mlflow.db*", "mlflow/artifacts/", "/data/", "/data.*/")
+IGNORED = (".ratchet/", "mlflow/mlflow.db*", "mlflow/artifacts/", "/data/", "/data.*/", ".venv/")
 GITIGNORE = ".gitignore"
 
 
