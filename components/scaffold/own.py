@@ -43,7 +43,10 @@ class Own:
         task: of ``guess.TASKS``.
         grader: settings of the user's own function, where it decides.
         database: path of the SQLite file, as the recipe has it, of the task sql.
-        here: file or database of the gold, as it is found from the working directory; none if it is not there yet.
+        here: settings of the gold as they are before the project is written: its file or database as it is found from the
+            working directory; none if it is not there yet.
+        response: file of a JSON Schema of completions, as the recipe has it.
+        demonstrates: whether a reference is an answer as the policy is to write it, and not only what a grader compares with.
     """
 
     name: str
@@ -53,7 +56,9 @@ class Own:
     task: str
     grader: Mapping[str, Any] | None = None
     database: str | None = None
-    here: Mapping[str, str] = field(default_factory=dict)
+    here: Mapping[str, Any] = field(default_factory=dict)
+    response: str | None = None
+    demonstrates: bool = True
 
 
 def values_of(own: Own) -> dict[str, Any]:
@@ -64,6 +69,7 @@ def values_of(own: Own) -> dict[str, Any]:
     """
     pairs, task, rows = own.task == "preferences", _task(own), first_rows(own)
     longest = max(len(str(row["prompt"] or "")) for row in rows)
+    response = {} if own.response is None else {"response": {"json_schema": own.response}}
     split = split_for(own.table.size, pairs)
     return {
         "name": own.name,
@@ -72,8 +78,8 @@ def values_of(own: Own) -> dict[str, Any]:
             **({"max_prompt_chars": _rounded(longest, 1_000)} if longest > Data().max_prompt_chars else {}),
             "split": split,
         },
-        **({"task": task} if task else {}),
-        "policy": _policy(rows, longest, 1.0 if own.table.whole else MARGIN),
+        **({"task": {**task, **response}} if task or response else {}),
+        "policy": _policy(rows if own.demonstrates else [], longest, 1.0 if own.table.whole else MARGIN),
         "graders": {"right": _grader(own)},
         "gold": {"grader": "right", **({"allow_similarity": True} if pairs and own.grader is None else {})},
         "reward": {"kind": "model"} if pairs else {"validation": {"waive": dict.fromkeys(OF_PAIRS, "no pairs")}},

@@ -67,7 +67,9 @@ def with_options(project: Project, ci: bool, deploy: bool) -> Project:
 
 def _summary(own: Own) -> str:
     rows = f"{own.table.size:,} rows" if own.table.whole else f"about {own.table.size:,} rows"
-    what = "a function of yours decides" if own.grader is not None else TASKS[own.task]
+    what = TASKS[own.task]
+    if own.grader is not None:
+        what = "OpenAI's grader decides" if "openai" in own.grader else "a function of yours decides"
     return f"{rows}; {what}. `ratchet recipe show` prints every value that is not written here."
 
 

@@ -24,6 +24,7 @@ from ratchet.flows.cli import (
     gc,
     grader,
     history,
+    imports,
     init,
     lock,
     provenance,
@@ -50,6 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("init")(init.init)
+app.add_typer(imports.app, name="import")
 app.command("check")(check.check)
 app.command("try")(trial.try_)
 app.command("run")(run.run)
