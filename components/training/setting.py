@@ -63,8 +63,8 @@ class Setting:
     task: RewardedPrompts
     evaluate: DevEvaluation
     storage: Storage
-    evaluate_again: Sequence[DevEvaluation] = ()  # with other draws, each with its own: the sentinel's second opinion
     early_end: EarlyEnd = field(default_factory=EarlyEnd)
     engine: RolloutEngine = generate
     memory: Watch | None = None
     ranks: Ranks = ONE  # this process among those that train together
+    evaluate_again: Sequence[DevEvaluation] = ()  # with other draws, each with its own: the sentinel's second opinion
