@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from ratchet.components.errors import RecipeError
-from ratchet.components.recipe.openai_graders import OpenAIGrader
+from ratchet.components.graders.json_files import read_json_file
+from ratchet.components.graders.openai_json import read_grader
 from ratchet.components.scaffold.own import Own, first_rows, tried, values_of
 
 GRADER, RESPONSE = "openai/grader.json", "openai/response.json"
 METHOD = "reinforcement"
 TRIED = 50  # rows on which references are tried
-LARGEST = 2**20  # bytes of a job; a source has at most 256 kB
+REMEDY = "Give the JSON of a job, as the API shows it."
 ELSEWHERE = {  # settings that mean something else here, or nothing, and where the like is set
     "n_epochs": "train.steps",
     "batch_size": "train.prompts",
@@ -48,7 +47,8 @@ class Job:
     def files(self) -> dict[str, bytes]:
         """By path from the project's root."""
         texts = {GRADER: self.grader} | ({} if self.schema is None else {RESPONSE: self.schema})
-        return {path: f"{json.dumps(value, indent=2, ensure_ascii=False)}\n".encode() for path, value in texts.items()}
+        # In ASCII: a text of the job may have a lone surrogate, which no encoding can write.
+        return {path: f"{json.dumps(value, indent=2)}\n".encode() for path, value in texts.items()}
 
 
 def read_job(path: Path) -> Job:
@@ -59,7 +59,8 @@ def read_job(path: Path) -> Job:
     """
     values = _read(path)
     if "type" in values and "method" not in values:
-        return Job(_checked(values, path), None, ())
+        read_grader(values, path.parent)  # refuses what cannot run here
+        return Job(values, None, ())
     method = values.get("method")
     kind = method.get("type") if isinstance(method, Mapping) else None
     settings = method.get(METHOD) if isinstance(method, Mapping) else None
@@ -69,7 +70,8 @@ def read_job(path: Path) -> Job:
     grader = settings.get("grader")
     if not isinstance(grader, Mapping):
         raise RecipeError(f"{path} has no method.reinforcement.grader. Give the whole job, or the grader's JSON.")
-    return Job(_checked(grader, path), _schema(settings.get("response_format")), tuple(_notes(values, settings)))
+    read_grader(grader, path.parent)
+    return Job(grader, _schema(settings.get("response_format")), tuple(_notes(values, settings)))
 
 
 def imported(own: Own, job: Job, named: bool = False) -> Own:
@@ -81,8 +83,7 @@ def imported(own: Own, job: Job, named: bool = False) -> Own:
     Args:
         named: whether a person said which column has the references.
     """
-    inline = TypeAdapter(OpenAIGrader).validate_python(dict(job.grader))
-    here = {"grader": inline, "response": job.schema}
+    here = {"grader": read_grader(job.grader, Path()), "response": job.schema}
     response = None if job.schema is None else RESPONSE
     whole = replace(own, task="own", grader={"openai": GRADER}, here=here, response=response)
     rows = [row.reference for row in tried(whole, values_of(whole), TRIED) if row.reference is not None]
@@ -94,28 +95,10 @@ def imported(own: Own, job: Job, named: bool = False) -> Own:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.stat().st_size > LARGEST:
-            raise RecipeError(f"{path} is larger than 1 MiB, so it is not a job. Give the job's JSON, not its rows.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"cannot read {path}: {error.strerror}. Give the JSON file of a job.") from error
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{path} is not JSON: {f'{error}'[:200]}. Give the job as the API shows it.") from error
+    values = read_json_file(path, REMEDY)
     if not isinstance(values, Mapping):
-        raise RecipeError(f"{path} is not a JSON object. Give the job as the API shows it.")
+        raise RecipeError(f"{path} is not a JSON object. {REMEDY}")
     return values
-
-
-def _checked(grader: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    try:
-        TypeAdapter(OpenAIGrader).validate_python(dict(grader))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise RecipeError(f"{path}: the grader{f' ({where})' if where else ''} cannot run here: {said}.") from error
-    return grader
 
 
 def _schema(response: Any) -> Mapping[str, Any] | None:

@@ -1,8 +1,10 @@
 """The primary tests are chosen from the rules, before any data are seen."""
 
+import numpy as np
 import pytest
 
-from ratchet.components.gate.primary import choose_test, choose_tests, method
+from ratchet.components.evaluation.comparison import Comparison, Figures
+from ratchet.components.gate.primary import choose_test, choose_tests, method, primary_test
 from ratchet.components.recipe import Primary, Rules
 
 
@@ -34,6 +36,14 @@ def test_mcnemars_test_is_not_for_groups_of_the_data() -> None:
 
 def test_a_gold_between_0_and_1_is_judged_by_a_test_that_knows_its_limits() -> None:
     assert choose_test(Primary(measure="gold"), 1, 300) == "gaffke"
+
+
+def test_a_gain_above_the_least_that_is_wanted_is_tested_against_the_lowest_there_can_be() -> None:
+    # 0.5 on 20 items, 0.25 beyond what is wanted; the item not seen has -1 - 0.25: p = (1 - 0.25 / 1.5)^20.
+    ours, theirs = (Figures({"gold": np.full((20, 1), value)}, {"gold": np.zeros(20, dtype=bool)}) for value in (0.75, 0.25))
+    wanted = Primary(measure="gold", min_effect=0.25)
+    found = primary_test(Comparison(ours, theirs), wanted, "gaffke", 0.05, np.random.default_rng(0))
+    assert found["p_value"] == pytest.approx((5 / 6) ** 20, rel=1e-3)
 
 
 def test_the_method_names_every_test() -> None:

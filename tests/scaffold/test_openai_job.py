@@ -48,6 +48,11 @@ def test_the_grader_and_the_schema_stay_as_they_are(tmp_path: Path) -> None:
     assert {path: json.loads(text) for path, text in found.files.items()} == {GRADER: IN_JSON, RESPONSE: SCHEMA}
 
 
+def test_a_text_that_is_no_unicode_is_written_as_it_was(tmp_path: Path) -> None:
+    odd = {**IN_TEXT, "name": "\ud800 ü"}
+    assert json.loads(read_job(written(tmp_path / "job.json", odd)).files[GRADER]) == odd
+
+
 def test_the_recipe_is_one_and_names_both_files(tmp_path: Path) -> None:
     response = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
     values = values_of(project(tmp_path, job(IN_JSON, response_format=response)))
@@ -102,10 +107,10 @@ def test_what_cannot_run_here_is_refused_with_the_reason(tmp_path: Path, given: 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "\x00"])
 def test_what_is_not_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "job.json").write_text(text)
-    with pytest.raises(RecipeError, match="is not JSON"):
+    with pytest.raises(RecipeError, match="cannot be read as JSON"):
         read_job(tmp_path / "job.json")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"cannot read .*job\.json: No such file"):
+    with pytest.raises(RecipeError, match=r"job\.json cannot be read as JSON: .*No such file"):
         read_job(tmp_path / "job.json")
