@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratchet.components.home import Home
 from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.gold import validated_gold
@@ -17,6 +16,7 @@ from ratchet.components.stages.results import DataStage, PolicyStage, RewardStag
 from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context
 from ratchet.components.stages.warmup import starting_policy
+from ratchet.components.storage.home import Home
 
 if TYPE_CHECKING:
     from ratchet.components.policy.loading import Policy

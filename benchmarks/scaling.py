@@ -21,7 +21,6 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.report import Row, machine, show
-from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.gold import validated_gold
@@ -29,6 +28,7 @@ from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.stage import Context, Silent
 from ratchet.components.stages.train import trained_candidate
 from ratchet.components.stages.warmup import starting_policy
+from ratchet.components.storage.home import Home
 from ratchet.components.training.estimate import planned_shape
 
 RECIPE = Path(__file__).with_suffix(".yaml")

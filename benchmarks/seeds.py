@@ -25,10 +25,10 @@ import numpy as np
 
 from benchmarks.quickstart import RECIPE, kept
 from benchmarks.report import Row, machine, markdown
-from ratchet.components.digests import file_digest
-from ratchet.components.home import Home
-from ratchet.components.source_code import sources_digest
+from ratchet.components.code.source_code import sources_digest
 from ratchet.components.statistics.intervals import share_interval
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.home import Home
 
 ROOT = Path(__file__).parents[1]
 AT_LEAST = {

@@ -120,9 +120,9 @@ def _random_words(shape: Shape, length: int) -> tuple[Any, list[str]]:
 
 def _word_problems(shape: Shape) -> tuple[Any, list[str]]:
     """The quickstart's tokenizer and its prompts, inside its template."""
-    from ratchet.components.chat import encode_prompt
     from ratchet.components.data.word_problems import generate
     from ratchet.components.policy.tiny import train_tokenizer
+    from ratchet.components.pretrained.chat import encode_prompt
 
     problems = list(generate(4 * ROWS, max_operand=12, demo_noise=0.34, pair_noise=0.05, seed=1))
     tokenizer = train_tokenizer((f"{p['question']}\n{p['demonstration']}" for p in problems), shape.vocabulary)

@@ -22,10 +22,10 @@ import numpy as np
 
 from benchmarks.report import Row, machine, markdown
 from benchmarks.seeds import COLUMNS, check_rows, ended, line, over_seeds, settings, share
-from ratchet.components.digests import digest_of
-from ratchet.components.home import Home
+from ratchet.components.code.source_code import sources_digest
 from ratchet.components.scaffold.templates import template
-from ratchet.components.source_code import sources_digest
+from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.home import Home
 
 IN_MINUTES = ("classify", "extract", "sql")  # maths is the quickstart: benchmarks.seeds
 RUN_COLUMNS = ("template", "promoted", "accuracy before", "after", "seconds")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from ratchet.components.digests import digest_of
+from ratchet.components.storage.digests import digest_of
 
 
 class Arm(StrEnum):

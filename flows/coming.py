@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ratchet.components.errors import RatchetError, RecipeError, StoreError
-from ratchet.components.files import read_json, write_json
-from ratchet.components.home import Home
+from ratchet.components.inspection.overview import Slot
 from ratchet.components.recipe import Recipe, Schedule
-from ratchet.components.run.overview import Slot
+from ratchet.components.storage.files import read_json, write_json
+from ratchet.components.storage.home import Home
 from ratchet.flows.servers.api_token import folder
 
 ATTEMPTS, PAUSE = 10, 0.1  # seconds between: `ratchet status` holds the lock for a moment when it looks

@@ -15,9 +15,9 @@ from prefect.client.schemas.filters import WorkerFilter, WorkerFilterStatus
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from ratchet.components.errors import RatchetError, RecipeError
-from ratchet.components.home import RECIPE
 from ratchet.components.recipe import load_recipe
 from ratchet.components.scaffold.extras import DEPLOYMENT, deployment
+from ratchet.components.storage.home import RECIPE
 from ratchet.components.text import redacted
 
 # In the project's root, which Prefect puts before installed packages: a file there may hide one of them.

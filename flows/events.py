@@ -5,7 +5,7 @@ import os
 from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
-from ratchet.components.run.notice import Notice
+from ratchet.components.notices.notice import Notice
 
 
 def emit(notice: Notice) -> None:

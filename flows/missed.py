@@ -12,7 +12,7 @@ from prefect.schedules import Schedule
 from prefect.states import Scheduled
 
 from ratchet.components.recipe import Schedule as Rules
-from ratchet.components.run.turns import named
+from ratchet.components.scheduling.turns import named
 from ratchet.flows.dates import dates_of
 from ratchet.flows.turns import CAUGHT_UP, of_schedule
 

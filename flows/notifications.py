@@ -7,13 +7,13 @@ from typing import Any
 from prefect.blocks.core import Block
 
 from ratchet.components.errors import ClaimLostError
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.notices.delivery import delivered, send
+from ratchet.components.notices.notice import Notice, failure
+from ratchet.components.notices.stale import standstills
 from ratchet.components.recipe import Recipe
 from ratchet.components.recipe.notify import Notification
-from ratchet.components.run.delivery import delivered, send
-from ratchet.components.run.notice import Notice, failure
-from ratchet.components.run.stale import standstills
+from ratchet.components.storage.home import Home
 from ratchet.flows.cli.views.console import say
 from ratchet.flows.events import emit
 

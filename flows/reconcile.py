@@ -10,12 +10,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry
 
-from ratchet.components.home import Home
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.slots import Taken
-from ratchet.components.run.killed import end_killed_runs
-from ratchet.components.run.unsent import send_journals
+from ratchet.components.storage.home import Home
+from ratchet.components.upkeep.killed import end_killed_runs
+from ratchet.components.upkeep.unsent import send_journals
 from ratchet.flows.servers.watcher import mark_crashed
 
 KILLED = "The process of this run was killed. The same run resumes where it stopped."
@@ -31,7 +31,7 @@ def reconcile(home: Home, say: Callable[[str], None], prefect: bool = True, watc
     Args:
         say: called with each thing that was done.
         prefect: whether there is a Prefect server to ask.
-        watch: see :func:`ratchet.components.run.killed.end_killed_runs`.
+        watch: see :func:`ratchet.components.upkeep.killed.end_killed_runs`.
     """
     end_killed_runs(home, say, watch)
     send_journals(home, say)

@@ -7,22 +7,22 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.runtime import deployment, flow_run
 
+from ratchet.components.code.extras import require_optimizer, require_train
+from ratchet.components.code.user_code import own_process
 from ratchet.components.errors import PausedError, RecipeError
 from ratchet.components.evaluation.benchmarks.tasks import require_libraries
-from ratchet.components.extras import require_optimizer, require_train
-from ratchet.components.home import Home
 from ratchet.components.interruption import Interrupted, admitted, commit_on_every_signal
+from ratchet.components.notices.notice import notice_of
+from ratchet.components.project.preflight import check_before_run
+from ratchet.components.project.project import Project
+from ratchet.components.project.reproducible import outlook
 from ratchet.components.recipe import Recipe, load_recipe
-from ratchet.components.run.cleanup import clean_up_after_run
-from ratchet.components.run.notice import notice_of
 from ratchet.components.run.outcome import RunResult
-from ratchet.components.run.preflight import check_before_run
-from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run, claimed_run
-from ratchet.components.run.reproducible import outlook
 from ratchet.components.run.told import told_of
 from ratchet.components.stages.stage import Stage
-from ratchet.components.user_code import own_process
+from ratchet.components.storage.home import Home
+from ratchet.components.upkeep.cleanup import clean_up_after_run
 from ratchet.flows import endings, shown, tasks, turns
 from ratchet.flows.cli.views.console import Display, print_result, say
 from ratchet.flows.notifications import Tell, standstills_told, told_once

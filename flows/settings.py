@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from ratchet.components.home import Home
-from ratchet.components.permissions import protect
-from ratchet.components.sqlite_files import PLAIN, sqlite_url
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.permissions import protect
+from ratchet.components.storage.sqlite_files import PLAIN, sqlite_url
 
 DEFAULTS = {
     "DO_NOT_TRACK": "true",

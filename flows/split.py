@@ -22,11 +22,11 @@ from prefect.states import Cancelling, Completed
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.components.errors import RatchetError, RecipeError
-from ratchet.components.home import Home
 from ratchet.components.interruption import Interrupted, admitted
+from ratchet.components.project.project import Project
 from ratchet.components.recipe import load_recipe
 from ratchet.components.run.outcome import Status
-from ratchet.components.run.project import Project
+from ratchet.components.storage.home import Home
 from ratchet.flows import endings, turns
 from ratchet.flows.cli.views.console import say
 from ratchet.flows.finetune import tell

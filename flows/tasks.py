@@ -17,13 +17,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
+from ratchet.components.code.user_code import check_process
 from ratchet.components.errors import ClaimLostError, LedgerUnavailableError, PausedError, RatchetError
 from ratchet.components.interruption import Interrupted, admitted, postponed
 from ratchet.components.ledger.claims import Claim
 from ratchet.components.run import steps
 from ratchet.components.run.record import Run, confirm_in_ledger
 from ratchet.components.stages.stage import StageResult
-from ratchet.components.user_code import check_process
 from ratchet.flows.reconcile import end_past_flow_runs
 from ratchet.flows.redaction import without_secrets
 

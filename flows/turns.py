@@ -25,13 +25,13 @@ from prefect.states import Completed, Scheduled
 from ratchet.components.errors import RecipeError
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.project.project import Project
 from ratchet.components.recipe import When
-from ratchet.components.run import dates
-from ratchet.components.run.news import nothing_new
 from ratchet.components.run.outcome import RunResult
-from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run
-from ratchet.components.run.turns import Action, Phase, SlotRun, Turn, named, turn_of, without_turn
+from ratchet.components.scheduling import logical_dates as dates
+from ratchet.components.scheduling.news import nothing_new
+from ratchet.components.scheduling.turns import Action, Phase, SlotRun, Turn, named, turn_of, without_turn
 from ratchet.components.stages.stage import Context
 from ratchet.flows.cli.views.console import say
 from ratchet.flows.dates import next_date

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.home import Home
-from ratchet.components.sqlite_files import sqlite_url
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.sqlite_files import sqlite_url
 from ratchet.flows.settings import DEFAULTS
 from tests.places import GSM8K, MICRO, ROOT
 from tests.postgres import Postgres, binaries, postgres_server

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
-from ratchet.components.ranks import ONE, joined
+from ratchet.components.launch.ranks import ONE, joined
 
 Result = TypeVar("Result")
 LIMIT = timedelta(seconds=60)

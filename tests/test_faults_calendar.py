@@ -10,15 +10,15 @@ import torch
 from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from ratchet.components.chat import encode_prompt
-from ratchet.components.files import write_json_lines
 from ratchet.components.policy.loading import load_policy, save_policy
+from ratchet.components.pretrained.chat import encode_prompt
+from ratchet.components.pretrained.template_date import FIXED, date_tokenizer, dated
 from ratchet.components.registry.served_model import ServedPolicy
 from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.stages.results import PolicyStage
 from ratchet.components.stages.reward import _make_model as make_model
-from ratchet.components.store import Finished
-from ratchet.components.template_date import FIXED, date_tokenizer, dated
+from ratchet.components.storage.files import write_json_lines
+from ratchet.components.storage.store import Finished
 from tests.stages.by_hand import context_of, data_stage
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ratchet.components.files import model_weights, policy_digest, tree_digests, write_text
 from ratchet.components.policy.loading import Policy, load_policy, save_policy
 from ratchet.components.stages.evaluate import dev_evaluation
 from ratchet.components.stages.results import PolicyStage
@@ -17,7 +16,8 @@ from ratchet.components.stages.reward import validated_reward
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.sealed import sealed_evaluation
 from ratchet.components.stages.train import trained_candidate
-from ratchet.components.store import Finished
+from ratchet.components.storage.files import model_weights, policy_digest, tree_digests, write_text
+from ratchet.components.storage.store import Finished
 from tests.stages.by_hand import context_of, data_stage, gold_stage, key_of_look, reward_stage
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components import source_code
-from ratchet.components.home import Home
+from ratchet.components.code import source_code
+from ratchet.components.code.source_code import ROOT, closure
 from ratchet.components.recipe import load_recipe
-from ratchet.components.source_code import ROOT, closure
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.evaluate import dev_evaluation
 from ratchet.components.stages.gold import validated_gold
@@ -20,7 +19,8 @@ from ratchet.components.stages.sealed import sealed_evaluation
 from ratchet.components.stages.stage import NOT_IN_KEYS, Context, NotFinished, Stage, code_digest
 from ratchet.components.stages.train import trained_candidate
 from ratchet.components.stages.warmup import starting_policy
-from ratchet.components.store import Finished, Store
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Finished, Store
 from tests.places import MICRO
 
 POINTER = f"outs:\n- md5: {'d' * 32}.dir\n  path: data\n"
@@ -81,7 +81,7 @@ def test_an_import_added_to_a_stage_or_to_what_it_needs_is_counted(
     assert "newcomer.py" not in needed(stage)
     (root / "newcomer.py").write_text("import ratchet.components.its_helper\n", encoding="utf-8")
     (root / "its_helper.py").write_text("", encoding="utf-8")
-    with (root / "digests.py").open("a", encoding="utf-8") as file:
+    with (root / "storage" / "digests.py").open("a", encoding="utf-8") as file:
         file.write("\ndef late() -> None:\n    from ratchet.components import newcomer\n")
     assert {"newcomer.py", "its_helper.py"} <= needed(stage)
     before = digest(stage)

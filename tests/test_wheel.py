@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.extras import TRAIN
+from ratchet.components.code.extras import TRAIN
 from tests.commands import environment
 from tests.places import MICRO, ROOT
 
@@ -115,7 +115,7 @@ def test_a_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_promotes_beside_namesakes(binaries: Path, namesakes: Path) -> None:
-    imported = "import ratchet.components.store as module; print(module.__file__)"
+    imported = "import ratchet.components.storage.store as module; print(module.__file__)"
     found = Path(run(str(binaries / "python"), "-P", "-c", imported, cwd=namesakes).stdout.strip())
     assert found.is_relative_to(binaries.parent)
     done = run(str(binaries / "ratchet"), "run", "--recipe", str(MICRO), "--json", cwd=namesakes, check=False, timeout=500)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.extras import TRAIN
+from ratchet.components.code.extras import TRAIN
 from tests.commands import ratchet, without
 from tests.places import MICRO
 
@@ -24,8 +24,8 @@ ROWS = [
 GOLD = """
 import sys
 from pathlib import Path
-from ratchet.components.chat import encode_prompt
-from ratchet.components.home import Home
+from ratchet.components.pretrained.chat import encode_prompt
+from ratchet.components.storage.home import Home
 from ratchet.components.policy.tiny_tokenizer import prompt_tokenizer
 from ratchet.components.recipe import load_recipe
 from ratchet.components.stages.data import prepare_data

@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from ratchet.components.moments import taken_apart
+from ratchet.components.checkpoints.moments import taken_apart
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.tiny import new_policy, train_tokenizer
 

@@ -10,7 +10,7 @@ from typing import Any
 from ratchet.components.data.columns import TEXTS
 from ratchet.components.data.labels import final_label
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json_lines
+from ratchet.components.storage.files import read_json_lines
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 Counts = Callable[[Sequence[str]], list[int]]

@@ -10,7 +10,7 @@ from typing import Any
 from configobj import ConfigObj, ConfigObjError
 
 from ratchet.components.errors import DataError
-from ratchet.components.files import write_text
+from ratchet.components.storage.files import write_text
 from ratchet.components.text import redacted
 
 LOCAL = 'remote "local"'

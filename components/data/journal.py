@@ -15,8 +15,8 @@ from ratchet.components.data.labels import final_labels
 from ratchet.components.data.lengths import token_counter
 from ratchet.components.data.schemas import BATCH
 from ratchet.components.data.splits import TRAINED_ON, split_key, split_of, with_tables
-from ratchet.components.files import iterate_json_lines
 from ratchet.components.recipe import LengthLimit, Split
+from ratchet.components.storage.files import iterate_json_lines
 
 EXAMPLES = 5
 LISTED = 1_000  # rows listed if each must be found

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from ratchet.components.errors import DataError
-from ratchet.components.files import write_text
 from ratchet.components.recipe import default_name
+from ratchet.components.storage.files import write_text
 
 POINTER = "data.dvc"
 NAMES = re.compile(r"(data(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,63})?)\.dvc")

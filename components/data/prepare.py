@@ -32,8 +32,8 @@ from ratchet.components.data.schemas import BATCH, Checked, check_rows, raw_fram
 from ratchet.components.data.sources import read_file, read_rows, weigh
 from ratchet.components.data.splits import TRAINED_ON, check_groups, check_tables, split_tables, with_tables
 from ratchet.components.errors import DataError
-from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.recipe import PAIR_COLUMNS, PROBLEM_COLUMNS, Data, parts
+from ratchet.components.storage.files import write_json, write_json_lines
 
 ADDED = "added"
 

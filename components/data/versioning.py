@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from ratchet.components.code.extras import missing_server
 from ratchet.components.data.dvc_config import init_project, init_workspace
 from ratchet.components.data.pointers import (
     MD5,
@@ -22,11 +23,10 @@ from ratchet.components.data.pointers import (
     relocated,
     restoring,
 )
-from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import DataError, MissingExtraError, StoreError
-from ratchet.components.extras import missing_server
-from ratchet.components.files import read_json, tree_digests, write_text
-from ratchet.components.permissions import as_user_writes
+from ratchet.components.storage.digests import digest_of_digests
+from ratchet.components.storage.files import read_json, tree_digests, write_text
+from ratchet.components.storage.permissions import as_user_writes
 from ratchet.components.text import visible
 
 SUMMARY, ADDED = "summary.json", "added.jsonl"  # beside a version's tables

@@ -10,11 +10,11 @@ from ratchet.components.gate.levels import level, past_tests
 from ratchet.components.gate.power import DEV, Power, Question, power_at, powers_from, questions, together
 from ratchet.components.gate.primary import choose_test, choose_tests, method
 from ratchet.components.graders.build import grader_digests
-from ratchet.components.json_text import without_nan
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.stage import Context, NotFinished
+from ratchet.components.storage.json_text import without_nan
 
 TYPICAL_DISCORDANCE = 0.2  # share of items on which two versions of a policy differ, if nothing was measured yet
 TYPICAL_DEVIATION = 0.5

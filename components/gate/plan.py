@@ -3,21 +3,21 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ratchet.components.digests import digest_of
+from ratchet.components.code.source_code import sources_digest
 from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import Fold, Pair, choose_fold, fold_left
 from ratchet.components.gate.power import Power, power_from, shortfall
 from ratchet.components.gate.primary import Tests, choose_tests, method
 from ratchet.components.graders.build import grader_digests
-from ratchet.components.json_text import without_nan
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import Recipe
 from ratchet.components.records import Outcome
-from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.stage import Context
+from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.json_text import without_nan
 
 
 @dataclass(frozen=True)

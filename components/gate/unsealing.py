@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ratchet.components.files import scratch_directory
 from ratchet.components.gate.folds import retire_published
-from ratchet.components.json_text import json_text
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Verdict
 from ratchet.components.report.model_card import Judged, with_sealed
 from ratchet.components.stages.stage import Context
+from ratchet.components.storage.files import scratch_directory
+from ratchet.components.storage.json_text import json_text
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from sqlite3 import sqlite_version
 from types import ModuleType
 
-from ratchet.components.digests import digest_of
+from ratchet.components.code.user_sources import project_root
 from ratchet.components.errors import RecipeError
 from ratchet.components.formula import parse_formula
 from ratchet.components.graders import (
@@ -46,7 +46,7 @@ from ratchet.components.recipe import (
     TextSimilarity,
     UserFunction,
 )
-from ratchet.components.user_sources import project_root
+from ratchet.components.storage.digests import digest_of
 
 
 def build_grader(settings: GraderSettings, key: str = "file") -> Grader:

@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 
 from ratchet.components.credentials import keep_secret
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.response import sample_of
 from ratchet.components.graders.spaces import item_of
 from ratchet.components.graders.worker.child import graded
+from ratchet.components.storage.digests import digest_of
 
 LONGEST_ANSWER = 1_000_000  # bytes
 FIRST_PAUSE = 0.5  # seconds before the first retry; it doubles

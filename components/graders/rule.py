@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from ratchet.components.digests import digest_of
+from ratchet.components.code.source_code import closure_digest
 from ratchet.components.graders.protocol import BINARY, Grade, Measure
-from ratchet.components.source_code import closure_digest
+from ratchet.components.storage.digests import digest_of
 
 Rule = Callable[[str, Mapping[str, Any]], Grade]  # a completion and its row
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.graders.spaces import item_of, reference_of
 from ratchet.components.graders.sql_run import Limits, Row, SlowMachine, WrongQuery, limit_memory, run_query
 from ratchet.components.graders.sql_text import QueryError, for_sqlite, is_ordered, query_in
+from ratchet.components.storage.digests import file_digest
 from ratchet.components.templates import AbsentError, Template, as_text, follow, parse_template
 
 TIMEOUT = "timeout"

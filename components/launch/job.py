@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.errors import StoreError
-from ratchet.components.files import MANIFEST, read_json, verify_directory, write_json
 from ratchet.components.launch.processes import Process
 from ratchet.components.recipe import Launch
+from ratchet.components.storage.files import MANIFEST, read_json, verify_directory, write_json
 
 LAUNCHING = 60  # seconds in which whoever starts a launcher must have recorded it
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ratchet.components.errors import PausedError
 from ratchet.components.launch.job import Beat, Failure, Job
 from ratchet.components.launch.processes import Process
-from ratchet.components.watchdog import Watchdog
+from ratchet.components.launch.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from ratchet.components.ranks import Ranks
+    from ratchet.components.launch.ranks import Ranks
 
 EVERY = 1.0  # seconds between two heartbeats
 ABSENT = 60  # beats for which the job's record may be out of reach
@@ -94,7 +94,7 @@ def run_rank(folder: Path, work: Callable[[Job, Heart, "Ranks"], None]) -> NoRet
     leave = partial(_leave_stalled, job, rank)
     heart = Heart(job, rank, Watchdog(hours, job.stacks(rank), leave=leave))
     try:
-        from ratchet.components.ranks import joined
+        from ratchet.components.launch.ranks import joined
 
         with joined(UNLIMITED if hours is None else timedelta(hours=hours)) as ranks:
             _work(job, heart, ranks, work)

@@ -5,10 +5,10 @@ from collections import defaultdict
 
 import sqlalchemy as sa
 
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.tables import gate_uses, verdicts
+from ratchet.components.storage.digests import digest_of
 
 WHOSE = ("fold_digest", "challenger", "incumbent", "rules")  # a use is counted once per combination
 

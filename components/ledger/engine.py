@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from ratchet.components.code.extras import missing_server
 from ratchet.components.errors import RegistryError
-from ratchet.components.extras import missing_server
-from ratchet.components.sqlite_files import sqlite_file
+from ratchet.components.storage.sqlite_files import sqlite_file
 from ratchet.components.text import redacted
 
 LOCK_TIMEOUT_SECONDS = 20

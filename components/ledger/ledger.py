@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import RegistryError, StaleChampionError
 from ratchet.components.faults import point
 from ratchet.components.ledger import retired_folds
@@ -21,6 +20,7 @@ from ratchet.components.ledger.gate_uses import GateUses
 from ratchet.components.ledger.runs import Runs
 from ratchet.components.ledger.tables import alias_moves, leases, policies, promotions, runs
 from ratchet.components.ledger.verdicts import Verdicts
+from ratchet.components.storage.digests import digest_of
 
 
 @dataclass(frozen=True)

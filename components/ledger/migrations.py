@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import copy_database
 from ratchet.components.ledger.engine import shown
 from ratchet.components.ledger.tables import metadata, settings_table
-from ratchet.components.sqlite_files import sqlite_file
+from ratchet.components.storage.files import copy_database
+from ratchet.components.storage.sqlite_files import sqlite_file
 
 SCHEMA_VERSION = 9
 RUNS_OF_3 = sa.Table(

@@ -6,9 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ratchet.components.json_text import json_text
 from ratchet.components.ledger.database import Database, next_in, now
 from ratchet.components.ledger.tables import claims, flow_runs, runs, slots
+from ratchet.components.storage.json_text import json_text
 
 
 class Runs(Database):

@@ -97,7 +97,7 @@ def _set_aside(ledger: Ledger, which: Sequence[sa.ColumnElement[bool]], status: 
 def abandoned(ledger: Ledger, model: str | None = None) -> list[Taken]:
     """Slots whose process ended without a word or by a signal, oldest first; not those that a person ended.
 
-    A slot whose run's claim is held counts as alive: see :mod:`ratchet.components.run.killed`.
+    A slot whose run's claim is held counts as alive: see :mod:`ratchet.components.upkeep.killed`.
     """
     these = [slots.c.status.in_((RUNNING, LEFT, KILLED)), ~HELD, *([slots.c.model == model] if model is not None else [])]
     with ledger.transaction() as connection:

@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ratchet.components.faults import point
-from ratchet.components.json_text import json_text
 from ratchet.components.ledger.database import equal, now
 from ratchet.components.ledger.retired_folds import RetiredFolds
 from ratchet.components.ledger.tables import settings_table, verdicts
+from ratchet.components.storage.json_text import json_text
 
 
 class Verdicts(RetiredFolds):

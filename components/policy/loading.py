@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ratchet.components.chat import encode_answer, encode_messages, encode_prompt, end_of_turn
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import ModelError
-from ratchet.components.pretrained import Source
-from ratchet.components.template_date import date_tokenizer
+from ratchet.components.pretrained.chat import encode_answer, encode_messages, encode_prompt, end_of_turn
+from ratchet.components.pretrained.loading import Source
+from ratchet.components.pretrained.template_date import date_tokenizer
+from ratchet.components.storage.digests import digest_of
 
 STATE = ("truncation", "padding")  # in a tokenizer's file, but of its last call
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ratchet.components.prompt_tokenizer import PromptTokenizer
+from ratchet.components.pretrained.prompt_tokenizer import PromptTokenizer
 
 CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "<eos>"}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ratchet.components.digests import digest_of_digests
 from ratchet.components.errors import RegistryError
+from ratchet.components.storage.digests import digest_of_digests
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 UNKNOWN = "unknown"

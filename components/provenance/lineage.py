@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import read_json
 from ratchet.components.provenance.checkout import UNKNOWN, CodeState, code_state
 from ratchet.components.recipe.base import Name, Section
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import read_json
 
 FILE, DIFFERENCE, TAG = "lineage.json", "code.diff", "lineage_sha256"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

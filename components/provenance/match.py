@@ -6,12 +6,12 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-from ratchet.components.constraints import CONSTRAINTS
+from ratchet.components.code.constraints import CONSTRAINTS
+from ratchet.components.code.source_code import NOT_INSTALLED
 from ratchet.components.data.pointers import NAMES
 from ratchet.components.provenance.checkout import UNKNOWN
 from ratchet.components.provenance.lineage import Lineage, Machine, StageManifest
 from ratchet.components.provenance.verify import different
-from ratchet.components.source_code import NOT_INSTALLED
 from ratchet.components.stages.stage import Stage
 
 # The first contains seconds and memory; the others describe a preparation, and a restored dataset has none.

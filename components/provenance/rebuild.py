@@ -15,20 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ratchet.components.constraints import CONSTRAINTS, bytes_digest, lock_digest
+from ratchet.components.code.constraints import CONSTRAINTS, bytes_digest, lock_digest
+from ratchet.components.code.source_code import sources_digest
 from ratchet.components.data import versioning
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.data.pointers import POINTER, Place, read_pointer_text, relocated
-from ratchet.components.digests import file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError
-from ratchet.components.files import files_below, model_weights, policy_digest, read_json_lines, verify_directory, write_text
-from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import Lineage, StageManifest
 from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Rebuilt, judged, new_version, refusals, remedy
 from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release, require_uv
-from ratchet.components.source_code import sources_digest
-from ratchet.components.store import Store
+from ratchet.components.storage.digests import file_digest, weights_digest
+from ratchet.components.storage.files import (
+    files_below,
+    model_weights,
+    policy_digest,
+    read_json_lines,
+    verify_directory,
+    write_text,
+)
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Store
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker

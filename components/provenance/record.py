@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.constraints import lock_digest, off_lock
-from ratchet.components.digests import weights_digest
-from ratchet.components.files import write_json, write_text
+from ratchet.components.code.constraints import lock_digest, off_lock
+from ratchet.components.code.source_code import release_beside, sources_digest
+from ratchet.components.code.user_sources import source_files
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import (
@@ -23,13 +23,13 @@ from ratchet.components.provenance.lineage import (
 )
 from ratchet.components.provenance.machine import installed_libraries, machine_class
 from ratchet.components.recipe import Recipe
-from ratchet.components.source_code import release_beside, sources_digest
 from ratchet.components.stages.data import input_files
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import ChampionStage, DataStage, GoldStage, PolicyStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, Result, Seen, StageResult
 from ratchet.components.stages.train import Kept, TrainStage
-from ratchet.components.user_sources import source_files
+from ratchet.components.storage.digests import weights_digest
+from ratchet.components.storage.files import write_json, write_text
 
 MAX_DIFFERENCE_BYTES = 1_000_000
 

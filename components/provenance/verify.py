@@ -6,16 +6,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ratchet.components.constraints import CONSTRAINTS, bytes_digest
+from ratchet.components.code.constraints import CONSTRAINTS, bytes_digest
+from ratchet.components.code.source_code import sources_digest
 from ratchet.components.data import versioning
-from ratchet.components.digests import digest_of, file_digest, weights_digest
 from ratchet.components.errors import DataError, RegistryError, StoreError
-from ratchet.components.files import files_below, read_json, verify_directory
-from ratchet.components.home import Home
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Code, Lineage, read_lineage
-from ratchet.components.source_code import sources_digest
-from ratchet.components.store import Store
+from ratchet.components.storage.digests import digest_of, file_digest, weights_digest
+from ratchet.components.storage.files import files_below, read_json, verify_directory
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Store
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Ledger

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ratchet.components.constraints import CONSTRAINTS, pins
+from ratchet.components.code.constraints import CONSTRAINTS, pins
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import write_text
+from ratchet.components.storage.files import write_text
 
 RELEASE = re.compile(r"3\.\d+\.\d+[a-z0-9]*")
 REBUILDING = "RATCHET_REBUILDING"  # tells a run that the command above it will say how it ended
@@ -90,7 +90,7 @@ def _with_extras(package: str, extras: Sequence[str]) -> str:
 
 def _sources_of(interpreter: Path) -> str:
     """The digest of the code of Ratchet that an interpreter has; empty if that cannot be told."""
-    code = "from ratchet.components.source_code import sources_digest; print(sources_digest())"
+    code = "from ratchet.components.code.source_code import sources_digest; print(sources_digest())"
     environment = {name: value for name, value in os.environ.items() if name not in PYTHONS}
     command = [str(interpreter), "-P", "-c", code]  # -P: not what lies in the working directory
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()

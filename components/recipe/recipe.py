@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ratchet.components.digests import digest_of
+from ratchet.components.pretrained.template_date import FIXED
 from ratchet.components.recipe.balanced import with_balanced_gold
 from ratchet.components.recipe.base import IsoDate, Name, Section, date_of
 from ratchet.components.recipe.benchmarks import missing_measure
@@ -28,7 +28,7 @@ from ratchet.components.recipe.roles import Roles
 from ratchet.components.recipe.run_limits import RunLimits
 from ratchet.components.recipe.schedule import Schedule
 from ratchet.components.recipe.train import Train
-from ratchet.components.template_date import FIXED
+from ratchet.components.storage.digests import digest_of
 
 
 class Recipe(Section):

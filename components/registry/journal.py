@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from ratchet.components.errors import StoreError
 from ratchet.components.faults import point
-from ratchet.components.files import read_json, sync, write_json
+from ratchet.components.storage.files import read_json, sync, write_json
 
 SUFFIX = ".jsonl"
 LOCK_SECONDS = 10.0  # a sender waits so long for another one

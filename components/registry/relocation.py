@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.home import Home
-from ratchet.components.sqlite_files import sqlite_url
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.sqlite_files import sqlite_url
 from ratchet.components.text import redacted
 
 PLACES = (  # tables and columns in which MLflow records places

@@ -18,7 +18,7 @@ from ratchet.components.registry.creation import created_once
 from ratchet.components.registry.experiment import tags_of
 from ratchet.components.registry.outage import is_rejection
 from ratchet.components.registry.versions import ABSENT, DENIED, Versions
-from ratchet.components.sqlite_files import sqlite_file
+from ratchet.components.storage.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, redacted_values
 
 Point = tuple[int, int, Mapping[str, float]]  # milliseconds since 1970, step, figures

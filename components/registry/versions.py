@@ -13,12 +13,12 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
 from ratchet.components.faults import point
-from ratchet.components.files import MANIFEST, model_weights, policy_digest, read_json, tree_digests, write_json
 from ratchet.components.records import Registered
 from ratchet.components.registry.creation import created_once
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import MANIFEST, model_weights, policy_digest, read_json, tree_digests, write_json
 from ratchet.components.text import redacted
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import write_text
-from ratchet.components.home import Home
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.report.champions import Entry, Reign
 from ratchet.components.report.index import LISTED, Model, render
 from ratchet.components.run.outcome import Status
+from ratchet.components.storage.files import write_text
+from ratchet.components.storage.home import Home
 from ratchet.components.text import redacted
 
 INDEX = "index.html"

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ratchet.components.code.source_code import release_beside, sources_digest
 from ratchet.components.errors import RatchetError
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, Code, Lineage, Machine, code_of, read_lineage
 from ratchet.components.provenance.machine import installed_libraries, machine_class
 from ratchet.components.run.columns import flatten
 from ratchet.components.run.outcome import Status
-from ratchet.components.source_code import release_beside, sources_digest
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, Stage
 

@@ -10,21 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import MANIFEST, read_json
+from ratchet.components.project.project import Project
+from ratchet.components.project.retention import finished_runs
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, Lineage, read_lineage
 from ratchet.components.provenance.record import lineage_at, lineage_of, within, write_lineage
 from ratchet.components.recipe import Task
 from ratchet.components.report.model_card import markdown_text
 from ratchet.components.report.run import GOLD
-from ratchet.components.run.project import Project
 from ratchet.components.run.record import Made, Run
-from ratchet.components.run.retention import finished_runs
 from ratchet.components.run.serving import served_turns
 from ratchet.components.stages.train import Kept, TrainStage
-from ratchet.components.store import Finished, Store
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import MANIFEST, read_json
+from ratchet.components.storage.store import Finished, Store
 
 DIGEST = re.compile(r"[0-9a-f]{6,64}")
 NEWEST = 1000  # runs that are looked through

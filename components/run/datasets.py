@@ -11,11 +11,11 @@ from ratchet.components.data import versioning
 from ratchet.components.data.columns import restored
 from ratchet.components.data.pointers import Place, added_rows, read_pointer_text, relocated
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json_lines, tree_digests
-from ratchet.components.home import Home
 from ratchet.components.stages.data import ADDED, build_data, data_configuration, own_pin, own_place
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context
+from ratchet.components.storage.files import read_json_lines, tree_digests
+from ratchet.components.storage.home import Home
 
 RUN = re.compile(r"[0-9a-f]{32}")
 VERSION = re.compile(r"[0-9a-f]{32}\.dir")

@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ratchet.components.errors import UnansweredError
+from ratchet.components.project.locks import lock_name
+from ratchet.components.project.project import Project
 from ratchet.components.registry.connection import Connection, patience, pauses
 from ratchet.components.registry.journal import BusyError, Journal
 from ratchet.components.registry.sending import END, LACKING, METRICS, OPEN, STAGE, START, TABLE, TAGS, send
-from ratchet.components.run.locks import lock_name
-from ratchet.components.run.project import Project
 
 GATHERED = 1.0  # seconds after a record in which others join it
 IDLE = 10.0  # seconds without a record after which MLflow is asked whether it answers

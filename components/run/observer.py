@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from ratchet.components.launch.watchdog import Watchdog
 from ratchet.components.ledger.claims import Claim
 from ratchet.components.run.figures import Figures
 from ratchet.components.run.progress import Display, ProgressFile
 from ratchet.components.text import visible
-from ratchet.components.watchdog import Watchdog
 
 
 @dataclass(frozen=True)

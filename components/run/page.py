@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from ratchet.components.code.source_code import release_beside, sources_digest
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.database import now
 from ratchet.components.provenance.checkout import code_state
@@ -26,7 +27,6 @@ from ratchet.components.run.checkpoints import described, offers_any, start_gold
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
 from ratchet.components.run.told import START, effect_of, told_of
-from ratchet.components.source_code import release_beside, sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, ValidationReport, WarmupStage
 from ratchet.components.stages.stage import Stage

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ratchet.components.home import Home
+from ratchet.components.storage.home import Home
 
 EVERY = 1.0  # seconds between two writes
 REPLAYED = 0.005  # seconds between two steps that are read from a checkpoint and not computed

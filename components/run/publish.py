@@ -8,8 +8,6 @@ from typing import Any
 
 import yaml
 
-from ratchet.components.digests import file_digest
-from ratchet.components.files import write_text
 from ratchet.components.gate.unsealing import is_retired, metric_name, publish_retired, publish_verdict
 from ratchet.components.ledger.promotion import CHALLENGER
 from ratchet.components.provenance.checkout import code_state
@@ -32,6 +30,8 @@ from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, ValidationReport
 from ratchet.components.stages.train import TrainStage
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import write_text
 from ratchet.components.text import visible
 
 NOTE = "mlflow.note.content"  # what MLflow shows as a run's description

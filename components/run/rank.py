@@ -6,15 +6,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ratchet.components.code.source_code import ROOT, sources_digest
 from ratchet.components.errors import RankError
 from ratchet.components.launch.job import Job
 from ratchet.components.launch.processes import here
 from ratchet.components.launch.rank import Heart, run_rank
-from ratchet.components.source_code import ROOT, sources_digest
 from ratchet.components.stages.stage import Silent
 
 if TYPE_CHECKING:
-    from ratchet.components.ranks import Ranks
+    from ratchet.components.launch.ranks import Ranks
 
 
 class Telling(Silent):
@@ -33,11 +33,11 @@ class Telling(Silent):
 
 def train(job: Job, heart: Heart, ranks: "Ranks") -> None:
     """Train with the other ranks; the first saves what all have made."""
-    from ratchet.components.files import commit_directory
+    from ratchet.components.code.user_code import own_process
     from ratchet.components.run.steps import configure_torch
     from ratchet.components.stages.loaded_training import Order
     from ratchet.components.stages.preparation import prepare_training
-    from ratchet.components.user_code import own_process
+    from ratchet.components.storage.files import commit_directory
 
     own_process()
     request = job.request()

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from ratchet.components.digests import digest_of
+from ratchet.components.code.source_code import sources_digest
+from ratchet.components.code.user_sources import function_digests
 from ratchet.components.errors import PausedError
 from ratchet.components.interruption import Interruption
+from ratchet.components.launch.watchdog import Watchdog
 from ratchet.components.ledger.claims import Claim, claimed
 from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.project.locks import lock_name
+from ratchet.components.project.project import Project
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe, headline
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
@@ -21,20 +25,16 @@ from ratchet.components.registry.system_metrics import system_metrics
 from ratchet.components.run.all_runs import show_all_runs
 from ratchet.components.run.columns import run_name, run_parameters, stage_parameters
 from ratchet.components.run.figures import Figures
-from ratchet.components.run.locks import lock_name
 from ratchet.components.run.observer import RunObserver
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.progress import Display, ProgressFile, path_of
-from ratchet.components.run.project import Project
 from ratchet.components.run.told import brief, told_of
-from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage
 from ratchet.components.stages.stage import Context, Seen, Stage, StageResult
 from ratchet.components.stages.train import TrainStage
-from ratchet.components.store import check_writable
-from ratchet.components.user_sources import function_digests
-from ratchet.components.watchdog import Watchdog
+from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.store import check_writable
 
 if TYPE_CHECKING:
     from ratchet.components.registry.runs import Tracker

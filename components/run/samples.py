@@ -14,11 +14,11 @@ from ratchet.components.graders.protocol import Grade, RewardFunction, score_row
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy, load_policy, pick_device
+from ratchet.components.project.project import Project
 from ratchet.components.randomness import batch_indices
 from ratchet.components.recipe import Recipe, Reward
 from ratchet.components.rewards.build import build_reward
 from ratchet.components.rewards.checks.planted.kinds import kind_of
-from ratchet.components.run.project import Project
 from ratchet.components.run.steps import configure_torch
 from ratchet.components.stages.champion import fetched_policy
 from ratchet.components.stages.data import prepare_data

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.data.asking import templates_of
-from ratchet.components.digests import file_digest
 from ratchet.components.recipe import Task
+from ratchet.components.storage.digests import file_digest
 
 
 def served_turns(task: Task | None, digest: Callable[[str], str | None]) -> list[dict[str, Any]] | None:

@@ -13,10 +13,10 @@ from ratchet.components.errors import RecipeError
 from ratchet.components.graders.build import build_grader, gold_key
 from ratchet.components.graders.faults import FaultError
 from ratchet.components.graders.protocol import Grade, RewardFunction, is_right
-from ratchet.components.home import RECIPE
 from ratchet.components.recipe import GraderSettings, load_recipe
 from ratchet.components.rewards.checks.planted.kinds import Kind, kind_of
 from ratchet.components.rewards.checks.planted.texts import Case, swapped
+from ratchet.components.storage.home import RECIPE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.home import RECIPE, check_place
+from ratchet.components.storage.home import RECIPE, check_place
 
 LONGEST_NAME = 64
 

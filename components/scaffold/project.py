@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ratchet.components.home import RECIPE
 from ratchet.components.recipe import parse_yaml
 from ratchet.components.scaffold import extras
 from ratchet.components.scaffold.guess import TASKS, references
 from ratchet.components.scaffold.own import MODEL, Own, rows_needed, sealed_items, values_of
 from ratchet.components.scaffold.recipe_text import FIRST_LINE, recipe_text
 from ratchet.components.scaffold.templates import template
+from ratchet.components.storage.home import RECIPE
 
 STARTER = {"file": f"{extras.GRADERS}:grade", "measure": "binary"}  # how the function to start from is called
 

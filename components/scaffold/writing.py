@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.files import scratch_directory
-from ratchet.components.home import RECIPE
 from ratchet.components.scaffold.recipe_text import SCHEMA
+from ratchet.components.storage.files import scratch_directory
+from ratchet.components.storage.home import RECIPE
 from ratchet.components.text import visible
 
 Files = Mapping[str, bytes]  # by path from the project's root

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import model_weights, policy_digest
 from ratchet.components.stages.results import ChampionStage
 from ratchet.components.stages.stage import Context, finish
+from ratchet.components.storage.files import model_weights, policy_digest
 
 
 def fetched_policy(context: Context, promoted: str, fetch: Callable[[Path], Path]) -> ChampionStage:

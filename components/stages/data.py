@@ -18,13 +18,13 @@ from ratchet.components.data.pointers import (
     restoring,
     write_pointer,
 )
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json, write_json, write_text
-from ratchet.components.home import Home
 from ratchet.components.recipe import Data, Recipe
 from ratchet.components.stages.results import STEPS, DataStage
 from ratchet.components.stages.stage import Context, finish, key_of
+from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.files import read_json, write_json, write_text
+from ratchet.components.storage.home import Home
 
 ADDED = Path("data") / "added.jsonl"
 REPORT = "report.html"

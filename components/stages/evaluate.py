@@ -6,16 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.digests import digest_of
 from ratchet.components.evaluation.benchmarks.files import benchmark_path, benchmark_rows
 from ratchet.components.evaluation.benchmarks.tasks import library_digest, library_items, require_measures, require_same_items
-from ratchet.components.files import read_json, write_json
-from ratchet.components.json_text import without_nan
 from ratchet.components.recipe import Label, Library, Numbers, Recipe
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
+from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.files import read_json, write_json
+from ratchet.components.storage.json_text import without_nan
 
 
 class EvaluateStage(ScoredStage):

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.graders.build import grader_digests
-from ratchet.components.json_text import without_nan
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.results import DataStage, GoldStage, ValidationReport
 from ratchet.components.stages.stage import Context, finish, key_of
+from ratchet.components.storage.files import write_json, write_json_lines
+from ratchet.components.storage.json_text import without_nan
 
 TABLES = ("train", "dev")
 FOR_SAMPLES = {"min_pass_rate", "min_parse_rate", "max_pass_rate"}  # thresholds of the stage *reward*

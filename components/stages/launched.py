@@ -8,16 +8,16 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from ratchet.components.code.extras import missing_ray
+from ratchet.components.code.source_code import sources_digest
 from ratchet.components.errors import RecipeError
-from ratchet.components.extras import missing_ray
-from ratchet.components.files import MANIFEST, read_json, write_json
 from ratchet.components.launch.following import LAUNCHERS, Follower, end_job, finish_job
 from ratchet.components.launch.job import Job, Request
 from ratchet.components.launch.torchrun import JOIN
 from ratchet.components.recipe import Recipe
-from ratchet.components.source_code import sources_digest
 from ratchet.components.stages.loaded_training import FACTS, JOB, Order, TrainingFacts
 from ratchet.components.stages.stage import Observer
+from ratchet.components.storage.files import MANIFEST, read_json, write_json
 
 ENTRY = "ratchet.components.run.rank"  # runs in each rank; it is above the stages, which only name it
 CODE = "code"  # in the order: what Ratchet's sources were in the process that gave it

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratchet.components.errors import PausedError
-from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Observer, StageResult
-from ratchet.components.store import Finished
+from ratchet.components.storage.files import write_json, write_json_lines
+from ratchet.components.storage.store import Finished
 
 if TYPE_CHECKING:
+    from ratchet.components.launch.ranks import Ranks
     from ratchet.components.policy.loading import Policy
-    from ratchet.components.ranks import Ranks
     from ratchet.components.training.estimate import MemoryPlan
     from ratchet.components.training.events import Resumed, Samples, StepMetrics
     from ratchet.components.training.loop import Trainer
@@ -88,7 +88,7 @@ class Training:
         Raises:
             PausedError: if it ended early, after a checkpoint.
         """
-        from ratchet.components.checkpoints import INTERRUPTED
+        from ratchet.components.checkpoints.checkpoint import INTERRUPTED
         from ratchet.components.training.sampling_engine import sampling_engine
 
         trainer, limit, given = self.trainer, self.recipe.limits.samples, self.trainer.setting
@@ -168,7 +168,7 @@ def _save_kept(trainer: Any, load: Callable[[], Any], path: Path) -> None:
 
 def _actor_at(trainer: Any, load: Callable[[], Any], step: int) -> Any:
     """The actor of a checkpoint, whole, in the host's memory."""
-    from ratchet.components.checkpoints import load_weights, weights_of
+    from ratchet.components.checkpoints.checkpoint import load_weights, weights_of
     from ratchet.components.training.actor import Actor
 
     setting = trainer.setting

@@ -12,9 +12,9 @@ from ratchet.components.stages.stage import Observer
 if TYPE_CHECKING:
     import torch
 
+    from ratchet.components.launch.ranks import Ranks
     from ratchet.components.policy.adapters import Reference
     from ratchet.components.policy.loading import Policy
-    from ratchet.components.ranks import Ranks
     from ratchet.components.training.scaling.rank_memory import RankMemory
     from ratchet.components.training.setting import DevEvaluation, RewardedPrompts
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ratchet.components.data.pointers import POINTER, pointer_md5
-from ratchet.components.digests import weights_digest
-from ratchet.components.files import files_below, policy_digest, read_json
 from ratchet.components.stages.stage import Stage, StageResult
-from ratchet.components.table import Table
+from ratchet.components.storage.digests import weights_digest
+from ratchet.components.storage.files import files_below, policy_digest, read_json
+from ratchet.components.storage.table import Table
 
 STEPS, FACTS = "steps.json", "facts.json"
 

@@ -4,13 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.files import write_json
+from ratchet.components.code.user_sources import function_digests
 from ratchet.components.graders.build import grader_digests, verifier_digests
-from ratchet.components.json_text import without_nan
 from ratchet.components.randomness import batch_indices
 from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, finish, key_of
-from ratchet.components.user_sources import function_digests
+from ratchet.components.storage.files import write_json
+from ratchet.components.storage.json_text import without_nan
 
 
 def validated_reward(context: Context, data: DataStage, start: PolicyStage, gold: GoldStage) -> RewardStage:
@@ -79,7 +79,7 @@ def _subject(context: Context, found: GoldStage, path: Path, device: Any) -> Any
 
 def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str, target: Path, device: Any) -> None:
     """The reward model's files: trained here, or copied from a pretrained one."""
-    from ratchet.components.checkpoints import Resumption
+    from ratchet.components.checkpoints.checkpoint import Resumption
     from ratchet.components.interruption import Interruption
     from ratchet.components.rewards.learned.model import RewardModel
     from ratchet.components.rewards.learned.training import RewardStep, save_members, train_members

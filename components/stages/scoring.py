@@ -6,11 +6,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ratchet.components.files import policy_digest, read_json, read_json_lines, write_json_lines
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
 from ratchet.components.stages.results import PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, StageResult
+from ratchet.components.storage.files import policy_digest, read_json, read_json_lines, write_json_lines
 
 
 @dataclass(frozen=True)

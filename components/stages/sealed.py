@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ratchet.components.digests import digest_of
 from ratchet.components.records import Decoding
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.scoring import Job, Models, ScoredStage, configuration, score
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
+from ratchet.components.storage.digests import digest_of
 
 
 class SealedStage(ScoredStage):

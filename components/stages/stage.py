@@ -12,13 +12,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-from ratchet.components.digests import file_digest
-from ratchet.components.files import tree_digests, write_json
-from ratchet.components.home import Home
+from ratchet.components.code.source_code import closure_digest
 from ratchet.components.interruption import Interruption
 from ratchet.components.recipe import Recipe
-from ratchet.components.source_code import closure_digest
-from ratchet.components.store import Finished, Store, stage_key
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import tree_digests, write_json
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Finished, Store, stage_key
 
 
 class Stage(StrEnum):

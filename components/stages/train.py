@@ -5,15 +5,15 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from ratchet.components.digests import weights_digest
-from ratchet.components.files import files_below, policy_digest, read_json, read_json_lines
+from ratchet.components.code.user_sources import function_digests
 from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.stages.loaded_training import CHECKPOINTS, FACTS, Order, TrainingFacts
 from ratchet.components.stages.preparation import prepare_training
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
+from ratchet.components.storage.digests import weights_digest
+from ratchet.components.storage.files import files_below, policy_digest, read_json, read_json_lines
 from ratchet.components.training.sentinel import Stop, may_be_judged
-from ratchet.components.user_sources import function_digests
 
 
 class Kept(NamedTuple):
@@ -129,7 +129,7 @@ def _train(context: Context, order: Order, path: Path) -> TrainingFacts:
     if context.recipe.launch.kind != "process":
         with interruption:
             return trained_by_ranks(order, context.observer, ended, path)
-    from ratchet.components.ranks import ONE
+    from ratchet.components.launch.ranks import ONE
 
     with interruption:
         end_left_job(order, context.observer, ended)

@@ -10,7 +10,7 @@ from ratchet.components.stages.results import DataStage, FineTuned, Learnt, Warm
 from ratchet.components.stages.stage import Context, finish, key_of
 
 if TYPE_CHECKING:
-    from ratchet.components.checkpoints import Resumption
+    from ratchet.components.checkpoints.checkpoint import Resumption
     from ratchet.components.training.warmup import WarmupStep
 
 
@@ -126,7 +126,7 @@ def _fine_tune(context: Context, data: DataStage, key: str, path: Path) -> FineT
 
 def _taken(context: Context, key: str, total: int, steps: "Callable[[Resumption], Iterator[WarmupStep]]") -> Taken:
     """Take all steps, or resume them where they were killed; the figures are those of every tenth step."""
-    from ratchet.components.checkpoints import Resumption
+    from ratchet.components.checkpoints.checkpoint import Resumption
     from ratchet.components.interruption import Interruption
 
     points: list[tuple[int, dict[str, float]]] = []

@@ -10,9 +10,9 @@ from ratchet.components.evaluation.evaluate import Measuring, as_rows, evaluate_
 from ratchet.components.evaluation.measures import summarise
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction, score_rows
+from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
-from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import headline
 from ratchet.components.records import ItemResult
 from ratchet.components.training.sentinel import DevResult, dev_result

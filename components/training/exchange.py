@@ -12,8 +12,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ratchet.components.graders.protocol import Grade
+from ratchet.components.launch.ranks import Ranks
 from ratchet.components.policy.engines.engine import Completion
-from ratchet.components.ranks import Ranks
 from ratchet.components.training.rollouts import PromptRollout
 
 

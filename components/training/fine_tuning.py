@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ratchet.components.algorithms.schedule import schedule
-from ratchet.components.checkpoints import Resumption, set_learning_rate
+from ratchet.components.checkpoints.checkpoint import Resumption, set_learning_rate
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.loading import Policy

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ratchet.components.algorithms.kl import adapted_coefficient
 from ratchet.components.algorithms.schedule import schedule
-from ratchet.components.checkpoints import (
+from ratchet.components.checkpoints.checkpoint import (
     check_identity,
     load_latest,
     load_weights,
@@ -31,9 +31,7 @@ from ratchet.components.checkpoints import (
     set_learning_rate,
     weights_of,
 )
-from ratchet.components.digests import digest_of
 from ratchet.components.faults import point
-from ratchet.components.files import read_json, write_json
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.compilation import compiled_layers
 from ratchet.components.policy.engines.default import generate
@@ -41,6 +39,8 @@ from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.sharding import whole
 from ratchet.components.randomness import stream
+from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.files import read_json, write_json
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.batch import roll_out_batch
 from ratchet.components.training.critic import Critic

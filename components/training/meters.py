@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from ratchet.components.ranks import Ranks
+from ratchet.components.launch.ranks import Ranks
 
 
 class Means:

@@ -16,7 +16,7 @@ from ratchet.components.algorithms.kl import k3
 from ratchet.components.algorithms.losses import masked_mean
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import Grade, RewardFunction, is_right, score_rows
-from ratchet.components.ranks import ONE, Ranks
+from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.training.exchange import grade_fields
 from ratchet.components.training.experience import Experience, completion_divergence
 from ratchet.components.training.rollouts import PromptRollout, Rollouts, flat

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from ratchet.components.errors import ModelError
+from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import Nucleus
 from ratchet.components.policy.packing import Group, PackedRows, pack, pack_flat
 from ratchet.components.policy.transfer import moved
 from ratchet.components.policy.varlen_attention import flat_rows
-from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.training.rollouts import Rollouts
 
 Result = TypeVar("Result")

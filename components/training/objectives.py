@@ -20,10 +20,10 @@ from ratchet.components.algorithms.losses import (
     token_weights,
     truncated_importance_weights,
 )
+from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.half_weights import half_products
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.varlen_attention import flat_rows
-from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.experience import Experience

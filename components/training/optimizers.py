@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from ratchet.components.extras import require_optimizer
+from ratchet.components.code.extras import require_optimizer
 from ratchet.components.recipe.train import Optimizer
 
 BETAS = (0.9, 0.98)  # AdamW's; a second moment over 50 steps, for runs of a few hundred

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ratchet.components import checkpoints
-from ratchet.components.files import read_json
+from ratchet.components.checkpoints import checkpoint as checkpoints
+from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.loading import Policy
-from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
+from ratchet.components.storage.files import read_json
 from ratchet.components.training.optimizers import environment_of
 from ratchet.components.training.sentinel import SentinelState, Stop
 

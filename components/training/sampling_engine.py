@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from ratchet.components.errors import EngineError
+from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import Completion, RolloutEngine, SamplingRequest
 from ratchet.components.policy.engines.vllm.engine import PROBES, VllmEngine, opened
 from ratchet.components.policy.engines.vllm.messages import Served
 from ratchet.components.policy.engines.vllm.weights import trained_digest
 from ratchet.components.policy.loading import Policy
-from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 

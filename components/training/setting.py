@@ -8,10 +8,10 @@ from typing import Any
 
 from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction
+from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import RolloutEngine
 from ratchet.components.policy.loading import Policy
-from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.device_memory import Watch
 from ratchet.components.training.meters import PhaseLimit, unlimited

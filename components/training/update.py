@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
+from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.sharding import clipped_norm
-from ratchet.components.ranks import ONE, Ranks
 from ratchet.components.training.meters import Means
 
 Spend = Callable[[Callable[[int | None], Means | None]], Means | None]

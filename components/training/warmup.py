@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ratchet.components.algorithms.schedule import schedule
-from ratchet.components.checkpoints import Resumption, set_learning_rate
+from ratchet.components.checkpoints.checkpoint import Resumption, set_learning_rate
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import completion_log_probs, score_tokens
 from ratchet.components.policy.packing import Group, pack

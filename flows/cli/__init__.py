@@ -111,10 +111,10 @@ def main() -> None:
 
 def command() -> None:
     """Run the command of the arguments; always raises SystemExit."""
-    from ratchet.components.disk import shortage
+    from ratchet.components.code.extras import TRAIN, missing_train
     from ratchet.components.errors import RatchetError, StoreError
-    from ratchet.components.extras import TRAIN, missing_train
-    from ratchet.components.home import Home
+    from ratchet.components.storage.disk import shortage
+    from ratchet.components.storage.home import Home
     from ratchet.components.text import redacted
     from ratchet.flows.cli.options import enter_project
     from ratchet.flows.settings import apply

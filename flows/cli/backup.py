@@ -21,8 +21,8 @@ def backup(
 
     Example: ratchet backup /mnt/backups/2026-11-27.tar
     """
-    from ratchet.components.home import Home
-    from ratchet.components.run.backup import back_up
+    from ratchet.components.storage.home import Home
+    from ratchet.components.upkeep.backup import back_up
 
     done = back_up(Home.here(), file.absolute(), lambda text: print(text, file=sys.stderr))
     for one in done.elsewhere:
@@ -43,8 +43,8 @@ def restore(
 
     Example: ratchet restore /mnt/backups/2026-11-27.tar
     """
-    from ratchet.components.home import Home
-    from ratchet.components.run.restore import restore as restored
+    from ratchet.components.storage.home import Home
+    from ratchet.components.upkeep.restore import restore as restored
 
     done = restored(Home.here(), file.absolute(), lambda text: print(text, file=sys.stderr))
     for one in done.elsewhere:

@@ -10,8 +10,8 @@ from ratchet.flows.cli.supervision import emit
 
 if TYPE_CHECKING:
     from ratchet.components.ledger.ledger import Promotion
+    from ratchet.components.project.project import Project
     from ratchet.components.recipe.notify import Occasion
-    from ratchet.components.run.project import Project
 
 CHOOSING = "champion", "another command is choosing a champion; waiting"  # nothing is deleted meanwhile
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Reason, recorded in the history.")]
@@ -32,7 +32,7 @@ def rollback(
     Example: ratchet rollback --reason "longer answers than support can read"
     """
     from ratchet.components.ledger.overrides import rollback as roll_back
-    from ratchet.components.run.people import decider
+    from ratchet.components.project.people import decider
     from ratchet.flows.cli.views.console import say
 
     project = open_named(recipe, overrides, say)
@@ -63,8 +63,8 @@ def promote(
     """
     from ratchet.components.errors import RecipeError
     from ratchet.components.ledger.overrides import override as override_gate
+    from ratchet.components.project.people import decider
     from ratchet.components.run.checkpoints import register_checkpoint
-    from ratchet.components.run.people import decider
     from ratchet.flows.cli.views.console import say
 
     if not override or not (reason or "").strip():
@@ -96,8 +96,8 @@ def approve(
     from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
     from ratchet.components.ledger.approvals import approved, run_judged
-    from ratchet.components.run.notice import approval
-    from ratchet.components.run.people import decider
+    from ratchet.components.notices.notice import approval
+    from ratchet.components.project.people import decider
     from ratchet.components.stages.data import own_pin
     from ratchet.flows.notifications import tell_all
 
@@ -113,8 +113,8 @@ def approve(
 
 def finish(occasion: "Occasion", project: "Project", promotion: "Promotion", json_output: bool) -> None:
     """Report what happened to people, scripts and Prefect, and on the page over all runs."""
+    from ratchet.components.notices.notice import decision
     from ratchet.components.run.all_runs import show_all_runs
-    from ratchet.components.run.notice import decision
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.history import print_champion
     from ratchet.flows.notifications import tell_all

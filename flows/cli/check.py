@@ -17,8 +17,8 @@ def check(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, js
     Example: ratchet check --set data.source=rows.jsonl
     """
     continue_in_child()
-    from ratchet.components.home import Home
-    from ratchet.components.run.check import check_project
+    from ratchet.components.inspection.check import check_project
+    from ratchet.components.storage.home import Home
     from ratchet.flows.cli.views.check import show_checked
     from ratchet.flows.cli.views.console import Display, say
 

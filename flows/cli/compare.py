@@ -11,8 +11,8 @@ from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
 from ratchet.flows.cli.train import MemoryOption, place_of
 
 if TYPE_CHECKING:
-    from ratchet.components.home import Home
-    from ratchet.components.run.compare.compare import Comparison
+    from ratchet.components.compare.compare import Comparison
+    from ratchet.components.storage.home import Home
 
 SEEDS, MOST_SEEDS = 3, 100
 SidesArgument = Annotated[
@@ -71,16 +71,16 @@ def compare(
         return
     if len(sides) != 2:
         raise typer.BadParameter("give two: ratchet compare A B")
-    from ratchet.components.run.compare.sides import are_versions
+    from ratchet.components.compare.sides import are_versions
 
     if are_versions((sides[0], sides[1])):
         require_absent("registered versions, which are not trained again", seeds=seeds, budget=budget)
     continue_in_child()
-    from ratchet.components.extras import require_train
+    from ratchet.components.code.extras import require_train
 
     require_train()
-    from ratchet.components.home import Home
-    from ratchet.components.run.compare.draw import write_report
+    from ratchet.components.compare.draw import write_report
+    from ratchet.components.storage.home import Home
     from ratchet.flows.cli.views.comparison import print_comparison
 
     home = Home.here()
@@ -103,14 +103,14 @@ def measured(
     sides: tuple[str, str], home: "Home", recipe: Path, overrides: list[str], seeds: int, budget: str | None
 ) -> "Comparison":
     """Train what has to be trained, with progress on stderr."""
-    from ratchet.components.run.compare.compare import compare_sides
-    from ratchet.components.run.compare.sides import are_versions, side_of
+    from ratchet.components.compare.compare import compare_sides
+    from ratchet.components.compare.sides import are_versions, side_of
     from ratchet.flows.cli.views.console import Display, say
 
     display = Display()
     with display.live():
         if are_versions(sides):
-            from ratchet.components.run.compare.versions import compare_versions
+            from ratchet.components.compare.versions import compare_versions
 
             return compare_versions(open_named(recipe, overrides, say), sides, display)
         here = invocation.folder or Path.cwd()

@@ -14,9 +14,9 @@ from ratchet.flows.cli.supervision import emit
 
 if TYPE_CHECKING:
     from ratchet.components.data.pointers import Place
-    from ratchet.components.home import Home
     from ratchet.components.stages.results import DataStage
     from ratchet.components.stages.stage import Context
+    from ratchet.components.storage.home import Home
 
 DATA_IN_USE = "another command is changing the dataset version; waiting"
 OneRecipe = Annotated[
@@ -170,11 +170,11 @@ def verify(recipe: OneRecipe = None, overrides: SetOption = None) -> None:
 @contextmanager
 def data_context(recipe: Path, overrides: list[str] | None) -> Iterator["Context"]:
     """A recipe's context, with progress shown within the block."""
-    from ratchet.components.home import Home
+    from ratchet.components.project.locks import Locks
     from ratchet.components.recipe import load_recipe
-    from ratchet.components.run.locks import Locks
     from ratchet.components.stages.stage import Context
-    from ratchet.components.store import check_writable
+    from ratchet.components.storage.home import Home
+    from ratchet.components.storage.store import check_writable
     from ratchet.flows.cli.views.console import Display, say
 
     home, resolved, display = Home.here(), load_recipe(recipe, overrides or []).with_slot("data"), Display()
@@ -187,7 +187,7 @@ def pointer_of_run(context: "Context") -> Any:
     """A reader of a run's pointer in MLflow."""
 
     def fetch(run_id: str) -> str:
-        from ratchet.components.run.project import Project
+        from ratchet.components.project.project import Project
         from ratchet.flows.cli.views.console import say
 
         return Project(context.home, context.recipe, say).tracker.artifact_text(run_id, "data/data.dvc")
@@ -262,7 +262,7 @@ def finish_version(result: "DataStage", json_output: bool, unchanged: str | None
 @contextmanager
 def scratch(home: "Home") -> Iterator[Path]:
     """A workspace for the duration of a command."""
-    from ratchet.components.run.locks import Locks
+    from ratchet.components.project.locks import Locks
     from ratchet.flows.cli.views.console import say
 
     with home.workspace("dvc") as folder, Locks(home.locks, say).working("data", DATA_IN_USE):
@@ -276,9 +276,9 @@ def places_here(recipe: Path | None, overrides: list[str] | None) -> Iterator[tu
         DataError: if it has none.
     """
     from ratchet.components.data.pointers import Place, places
-    from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
     from ratchet.components.stages.data import own_place
+    from ratchet.components.storage.home import Home
 
     home = Home.here()
     found = places(home.project) if recipe is None else [own_place(home, load_recipe(recipe, overrides or ()))]

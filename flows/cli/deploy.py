@@ -26,7 +26,7 @@ def deploy(
     from prefect.client.orchestration import get_client
 
     from ratchet.components.errors import RatchetError
-    from ratchet.components.home import Home
+    from ratchet.components.storage.home import Home
     from ratchet.flows import deploying
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.servers.start import api_is_given

@@ -15,10 +15,10 @@ def doctor(json_output: JsonOption = False) -> None:
 
     Example: ratchet doctor --json
     """
-    from ratchet.components.constraints import lock_digest, off_lock
-    from ratchet.components.home import Home
+    from ratchet.components.code.constraints import lock_digest, off_lock
+    from ratchet.components.inspection.doctor import examined
     from ratchet.components.provenance.machine import installed_libraries
-    from ratchet.components.run.doctor import examined
+    from ratchet.components.storage.home import Home
     from ratchet.flows.cli.views.provenance import print_environment, print_findings
 
     home = Home.here()

@@ -32,10 +32,10 @@ def check(
     Example: ratchet engine check --url http://127.0.0.1:8000
     """
     continue_in_child()
-    from ratchet.components.extras import require_train
+    from ratchet.components.code.extras import require_train
 
     require_train()
-    from ratchet.components.run.engine_check import check_server
+    from ratchet.components.inspection.engine_check import check_server
     from ratchet.flows.cli.options import open_named
     from ratchet.flows.cli.views.console import Display, say
     from ratchet.flows.cli.views.engine import show_checks

@@ -24,8 +24,8 @@ def gc(
 
     Example: ratchet gc --dry-run --set retention.keep_days=7
     """
-    from ratchet.components.run.cleanup import clean_up
-    from ratchet.components.run.retention import policy_of
+    from ratchet.components.project.retention import policy_of
+    from ratchet.components.upkeep.cleanup import clean_up
     from ratchet.flows.cli.views.console import say
     from ratchet.flows.cli.views.deletions import print_items
 

@@ -11,7 +11,7 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     Example: ratchet history --json
     """
     from ratchet.components.errors import RegistryError
-    from ratchet.components.run.disagreements import disagreements
+    from ratchet.components.inspection.disagreements import disagreements
     from ratchet.flows.cli.views.history import print_history
 
     project = open_named(recipe, overrides)

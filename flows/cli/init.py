@@ -260,13 +260,13 @@ def write(folder: Path, project: "Project") -> list[str]:
         RecipeError: if a file has other content; nothing is written then.
         StoreError: if the disk does not take it.
     """
-    from ratchet.components.constraints import CONSTRAINTS, installed_constraints
+    from ratchet.components.code.constraints import CONSTRAINTS, installed_constraints
     from ratchet.components.errors import StoreError
-    from ratchet.components.files import write_json
-    from ratchet.components.permissions import as_user_writes
     from ratchet.components.scaffold.recipe_text import SCHEMA
     from ratchet.components.scaffold.schema import recipe_schema
     from ratchet.components.scaffold.writing import GITIGNORE, ignore_state, missing, require_free, write_files
+    from ratchet.components.storage.files import write_json
+    from ratchet.components.storage.permissions import as_user_writes
 
     require_free(folder, project.files)
     locked = {} if os.path.lexists(folder / CONSTRAINTS) else {CONSTRAINTS: installed_constraints().encode()}

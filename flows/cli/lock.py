@@ -13,12 +13,12 @@ def lock(json_output: JsonOption = False) -> None:
 
     Example: ratchet lock
     """
-    from ratchet.components.constraints import CONSTRAINTS, PINNED, installed_constraints
+    from ratchet.components.code.constraints import CONSTRAINTS, PINNED, installed_constraints
+    from ratchet.components.code.source_code import release_beside
     from ratchet.components.errors import RecipeError
-    from ratchet.components.files import write_text
-    from ratchet.components.home import Home
-    from ratchet.components.permissions import as_user_writes
-    from ratchet.components.source_code import release_beside
+    from ratchet.components.storage.files import write_text
+    from ratchet.components.storage.home import Home
+    from ratchet.components.storage.permissions import as_user_writes
 
     project = Home.here().project
     if release_beside(project) is None:

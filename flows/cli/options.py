@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ratchet.components.run.project import Project
+    from ratchet.components.project.project import Project
 
 DEFAULT_RECIPE = Path("recipes/quickstart.yaml")  # of a project without a recipe of its own
 
@@ -32,7 +32,7 @@ def enter_project() -> None:
         StoreError: if the working directory was deleted.
     """
     from ratchet.components.errors import StoreError
-    from ratchet.components.home import project_root
+    from ratchet.components.storage.home import project_root
 
     try:
         invocation.folder = Path.cwd()
@@ -49,7 +49,7 @@ def as_given(path: Path | None) -> Path | None:
 
 def chosen_recipe(context: typer.Context, path: Path) -> Path | None:
     """The recipe that was named, else the project's own, else the quickstart's."""
-    from ratchet.components.home import RECIPE
+    from ratchet.components.storage.home import RECIPE
 
     source = context.get_parameter_source("recipe")
     invocation.recipe_named = source is not None and source.name != "DEFAULT"
@@ -85,8 +85,8 @@ def open_named(recipe: Path, overrides: Sequence[str] | None, say: Callable[[str
     Raises:
         RecipeError: if the recipe is invalid, or the project has other models than that of the recipe that nobody named.
     """
-    from ratchet.components.run.locks import silent
-    from ratchet.components.run.project import open_project, require_only_model
+    from ratchet.components.project.locks import silent
+    from ratchet.components.project.project import open_project, require_only_model
 
     project = open_project(recipe, overrides, say or silent)
     named = invocation.recipe_named or any(one.startswith("name=") for one in overrides or ())

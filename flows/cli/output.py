@@ -1,6 +1,6 @@
 """What a command prints as JSON on stdout."""
 
-from ratchet.components.json_text import json_text
+from ratchet.components.storage.json_text import json_text
 from ratchet.components.text import redacted_values
 
 

@@ -8,7 +8,7 @@ import typer
 from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
 
 if TYPE_CHECKING:
-    from ratchet.components.home import Home
+    from ratchet.components.storage.home import Home
 
 
 def reconcile(
@@ -25,8 +25,8 @@ def reconcile(
 
     Example: ratchet reconcile
     """
-    from ratchet.components.home import Home
     from ratchet.components.ledger.ledger import Ledger
+    from ratchet.components.storage.home import Home
     from ratchet.flows.cli.status import load_recipe_if_any
     from ratchet.flows.settings import apply
 

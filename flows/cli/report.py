@@ -10,9 +10,9 @@ def report(json_output: JsonOption = False) -> None:
 
     Example: ratchet report
     """
-    from ratchet.components.home import Home
     from ratchet.components.ledger.ledger import Ledger
     from ratchet.components.run.all_runs import newest_report, write_all_runs
+    from ratchet.components.storage.home import Home
 
     home = Home.here()
     ledger = Ledger.to_read(home.ledger)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ratchet.components.json_text import json_text
+from ratchet.components.storage.json_text import json_text
 from ratchet.components.text import redacted_values
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, SlotOption, as_given
 from ratchet.flows.cli.supervision import conclude, continue_in_child, emit
@@ -59,12 +59,12 @@ def _validated(
     recipe: Path, overrides: list[str], json_output: bool, slot: str | None, run_until: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The result of the run up to the reward, and the reward's report from the store; that of the gold if it was refused."""
-    from ratchet.components.files import read_json
-    from ratchet.components.home import Home
     from ratchet.components.recipe import load_recipe
     from ratchet.components.stages.gold import gold_report
     from ratchet.components.stages.results import GoldStage
-    from ratchet.components.store import Store
+    from ratchet.components.storage.files import read_json
+    from ratchet.components.storage.home import Home
+    from ratchet.components.storage.store import Store
 
     result = run_until("reward", recipe, overrides, json_output, slot, ends=False)
     keys, store = {stage["name"]: stage["key"] for stage in result["stages"]}, Store(Home.here().store)

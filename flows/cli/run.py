@@ -41,11 +41,11 @@ def run_until(
         ends: whether to print and exit here; otherwise the caller calls :func:`finish`.
     """
     continue_in_child()
-    from ratchet.components.extras import require_train
-    from ratchet.components.home import Home
+    from ratchet.components.code.extras import require_train
     from ratchet.components.interruption import postponed
+    from ratchet.components.project.preflight import check_before_run
     from ratchet.components.recipe import load_recipe
-    from ratchet.components.run.preflight import check_before_run
+    from ratchet.components.storage.home import Home
     from ratchet.flows.servers.start import ensure_api
     from ratchet.flows.settings import apply
 
@@ -81,11 +81,11 @@ def trains(until: str | None) -> bool:
 
 def nothing_to_do(recipe: Path, overrides: Sequence[str], until: str | None) -> dict[str, Any] | None:
     """The result of a run that would only repeat an earlier one, without starting Prefect; None if anything is left to do."""
-    from ratchet.components.run.killed import end_killed_runs
-    from ratchet.components.run.project import open_project
+    from ratchet.components.project.project import open_project
     from ratchet.components.run.record import claimed_run
     from ratchet.components.run.repeats import repeated_run
     from ratchet.components.stages.stage import Stage
+    from ratchet.components.upkeep.killed import end_killed_runs
     from ratchet.flows.cli.views.console import Display, print_result, say
 
     project = open_project(recipe, overrides, say)

@@ -12,8 +12,8 @@ import typer
 from ratchet.flows.cli.options import DEFAULT_RECIPE, SetOption, as_given
 
 if TYPE_CHECKING:
-    from ratchet.components.home import Home
     from ratchet.components.recipe import Recipe, Schedule
+    from ratchet.components.storage.home import Home
 
 PREFECT_PORT = 4200  # what `ratchet ui` expects
 DEFAULT = "ratchet.yaml of this folder or the nearest above it, else recipes/quickstart.yaml"
@@ -41,8 +41,8 @@ def schedule(
 
     Example: ratchet schedule nightly.yaml weekly.yaml; or ratchet schedule --cron "0 2 * * *" --set seed=slot
     """
-    from ratchet.components.extras import require_train
-    from ratchet.components.home import Home
+    from ratchet.components.code.extras import require_train
+    from ratchet.components.storage.home import Home
     from ratchet.flows.coming import sole_schedule
     from ratchet.flows.settings import apply, make_prefect_home
 
@@ -78,7 +78,7 @@ def serve(home: "Home", rules: Mapping[Path, "Recipe"], overrides: list[str], li
 
 def chosen(named: list[Path]) -> list[Path]:
     """The recipes that were named, each once, else the project's own, else the quickstart's."""
-    from ratchet.components.home import RECIPE
+    from ratchet.components.storage.home import RECIPE
 
     given = [path for path in map(as_given, named) if path is not None]
     return list(dict.fromkeys(given)) or [Path(RECIPE) if Path(RECIPE).is_file() else DEFAULT_RECIPE]

@@ -12,9 +12,9 @@ from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import emit
 
 if TYPE_CHECKING:
-    from ratchet.components.home import Home
+    from ratchet.components.inspection.overview import Overview
     from ratchet.components.recipe import Recipe
-    from ratchet.components.run.overview import Overview
+    from ratchet.components.storage.home import Home
 
 WatchOption = Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")]
 SECONDS = 2
@@ -32,7 +32,7 @@ def status(
 
     Example: ratchet status --watch
     """
-    from ratchet.components.home import Home
+    from ratchet.components.storage.home import Home
     from ratchet.flows.cli.views.status import lines_of, living
 
     home = Home.here()
@@ -50,10 +50,10 @@ def status(
 
 def look(home: "Home", path: Path, overrides: list[str] | None) -> "Overview":
     """The project now. Without a recipe that concerns it, nothing is said of the sealed test."""
+    from ratchet.components.inspection.overview import overview
     from ratchet.components.ledger.engine import is_there
     from ratchet.components.ledger.ledger import Ledger
-    from ratchet.components.run.killed import end_killed_runs
-    from ratchet.components.run.overview import overview
+    from ratchet.components.upkeep.killed import end_killed_runs
     from ratchet.flows.coming import coming
 
     if is_there(home.ledger):  # looking makes none

@@ -23,12 +23,12 @@ def stop(
     Example: ratchet stop 3f2a9c --wait
     """
     from ratchet.components.errors import RecipeError
-    from ratchet.components.home import Home
     from ratchet.components.ledger.ledger import Ledger
     from ratchet.components.ledger.stops import ask_to_stop, model_of, wait_for_end
-    from ratchet.components.run.killed import end_killed_runs
-    from ratchet.components.run.orphans import orphans
-    from ratchet.components.run.people import person_of, require_role
+    from ratchet.components.project.people import person_of, require_role
+    from ratchet.components.storage.home import Home
+    from ratchet.components.upkeep.killed import end_killed_runs
+    from ratchet.components.upkeep.orphans import orphans
 
     person, home = person_of(by), Home.here()
     ledger = Ledger(home.ledger)

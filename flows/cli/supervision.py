@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
+from ratchet.components.code.user_code import check_process, own_process
+from ratchet.components.launch.watchdog import STALLED
 from ratchet.components.text import redacted
-from ratchet.components.user_code import check_process, own_process
-from ratchet.components.watchdog import STALLED
 from ratchet.flows.cli.options import invocation
 from ratchet.flows.cli.output import as_json
 

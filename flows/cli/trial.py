@@ -32,7 +32,7 @@ def try_(
     Example: ratchet try -n 8
     """
     continue_in_child()
-    from ratchet.components.extras import require_train
+    from ratchet.components.code.extras import require_train
 
     require_train()
     from ratchet.components.run.samples import Wish, try_policy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ratchet.components.home import Home
+    from ratchet.components.storage.home import Home
     from ratchet.flows.servers.start import Process
 
 LIGHT = {"MLFLOW_WORKERS": "1", "MLFLOW_UVICORN_OPTS": "--log-level warning"}  # for one person; MLflow's four take 1.4 GB
@@ -26,7 +26,7 @@ def ui(
 
     Example: ratchet ui --port 5001; in another shell, eval "$(ratchet ui --env)" and then prefect deployment ls
     """
-    from ratchet.components.home import Home
+    from ratchet.components.storage.home import Home
     from ratchet.flows.cli.supervision import after_signal
     from ratchet.flows.settings import apply
 
@@ -45,7 +45,7 @@ def print_environment(prefect_port: int) -> None:
     Raises:
         RatchetError: if no server of this project has the port.
     """
-    from ratchet.components.home import Home
+    from ratchet.components.storage.home import Home
     from ratchet.flows.servers import api_token
     from ratchet.flows.servers import start as servers
     from ratchet.flows.settings import apply

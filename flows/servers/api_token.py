@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from ratchet.components.errors import RatchetError
-from ratchet.components.home import Home
+from ratchet.components.storage.home import Home
 
 SERVER_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 PLAUSIBLE = re.compile(r"[!-9;-~]+:[!-~]{16,}")  # added by an editor; a shorter password is a truncated one

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ratchet.components.errors import RatchetError
-from ratchet.components.home import Home
+from ratchet.components.storage.home import Home
 from ratchet.components.text import visible
 from ratchet.flows.servers.api_token import SERVER_VARIABLE, SIGN_IN_PATH, client_environment, folder, new_token, token_of
 from ratchet.flows.settings import make_prefect_home

@@ -62,7 +62,7 @@ def mark_crashed(flow_run: str, message: str) -> None:
 
 def end(flow_run: str) -> None:
     """Mark the flow run, and let Prefect start it again if it has a slot to continue."""
-    from ratchet.components.home import Home
+    from ratchet.components.storage.home import Home
     from ratchet.flows.reconcile import reconcile
 
     mark_crashed(flow_run, VANISHED)

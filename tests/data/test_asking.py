@@ -12,9 +12,9 @@ from ratchet.components.data.lengths import limit_lengths
 from ratchet.components.data.prepare import prepare
 from ratchet.components.data.sources import read_rows
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json_lines
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Data, LengthLimit, Task
+from ratchet.components.storage.files import read_json_lines
 from tests.data.frames import frame
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 

@@ -14,9 +14,9 @@ from ratchet.components.data.near_duplicates import near_duplicates
 from ratchet.components.data.prepare import prepare
 from ratchet.components.data.words import corpus_of
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json_lines
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Data, Decontaminate, NearDuplicates
+from ratchet.components.storage.files import read_json_lines
 from tests.data import frames
 
 NOUNS = "pens cups hats keys maps nets oars pots rugs saws tins urns vans wigs yaks zips bags cars dogs eggs".split()  # noqa: SIM905

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from ratchet.components.data.prepare import prepare
-from ratchet.components.files import read_json_lines
 from ratchet.components.recipe import Data, JsonLines, load_recipe
+from ratchet.components.storage.files import read_json_lines
 from tests.places import MICRO
 
 QUESTION = {"prompt": "How many sales were there in the first quarter of the year?", "answer": "count"}

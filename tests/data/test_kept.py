@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from ratchet.components.data.kept import MAX_BYTES, Items
 from ratchet.components.data.prepare import prepare
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json, read_json_lines, tree_digests
 from ratchet.components.recipe import Data, Slice, WordProblems
+from ratchet.components.storage.files import read_json, read_json_lines, tree_digests
 
 Source = Callable[..., Data]
 Values = dict[str, Any]

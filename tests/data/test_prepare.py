@@ -13,8 +13,8 @@ from ratchet.components.data.normal_form import normalise
 from ratchet.components.data.prepare import clean, prepare
 from ratchet.components.data.schemas import raw_frame
 from ratchet.components.errors import DataError
-from ratchet.components.files import read_json, read_json_lines, tree_digests
 from ratchet.components.recipe import Data, JsonLines, WordProblems
+from ratchet.components.storage.files import read_json, read_json_lines, tree_digests
 
 Source = Callable[..., Data]
 

@@ -13,17 +13,17 @@ from ratchet.components.evaluation.measures import OF_A_SAMPLE
 from ratchet.components.gate.forecast import Forecast
 from ratchet.components.gate.power import Power
 from ratchet.components.gate.replay import Replayed
+from ratchet.components.inspection.check import Checked
+from ratchet.components.inspection.overview import Overview
 from ratchet.components.ledger.ledger import Promotion
 from ratchet.components.provenance.ancestry import Ancestor
 from ratchet.components.provenance.verify import Check, State
 from ratchet.components.recipe.measures import KINDS
-from ratchet.components.run.backup import Backup
-from ratchet.components.run.check import Checked
 from ratchet.components.run.outcome import RunResult, Status
-from ratchet.components.run.overview import Overview
-from ratchet.components.run.restore import Restored
 from ratchet.components.run.samples import Tried
 from ratchet.components.scaffold.meanings import meanings
+from ratchet.components.upkeep.backup import Backup
+from ratchet.components.upkeep.restore import Restored
 from ratchet.flows.settings import DEFAULTS
 from tests.places import ROOT
 

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ratchet.components.home import Home
+from ratchet.components.inspection.overview import Slot
 from ratchet.components.recipe import Schedule, load_recipe
-from ratchet.components.run.overview import Slot
+from ratchet.components.storage.home import Home
 from ratchet.flows.coming import coming, sole_schedule
 from tests.places import MICRO
 

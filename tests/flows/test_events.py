@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import ClaimLostError, DataError
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger, Promotion
+from ratchet.components.notices.notice import OCCASION_OF, Notice, approval, decision
 from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.recipe.notify import OCCASIONS
 from ratchet.components.records import Outcome, Verdict
-from ratchet.components.run.notice import OCCASION_OF, Notice, approval, decision
 from ratchet.components.run.told import Told
+from ratchet.components.storage.home import Home
 from ratchet.flows import events, notifications
 from tests.places import MICRO, ROOT
 from tests.run.receiver import receiver

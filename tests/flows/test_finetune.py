@@ -15,13 +15,13 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import ModelError, RewardError
-from ratchet.components.files import read_json
 from ratchet.components.graders.protocol import Grade
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.policy.loading import load_policy
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import read_json
+from ratchet.components.storage.home import Home
 from tests.pages import text_of
 
 Run = Callable[..., dict[str, Any]]

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.storage.home import Home
 from ratchet.flows.servers import start as servers
 from ratchet.flows.servers.api_token import client_environment, token_of
 from tests import commands

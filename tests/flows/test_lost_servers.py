@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ratchet.components.files import read_json, read_json_lines
 from ratchet.components.launch.job import Job
 from ratchet.components.launch.processes import Process, end
+from ratchet.components.storage.files import read_json, read_json_lines
 from tests.commands import environment, free_port, new_project, ratchet
 from tests.launch.runs import wait_until
 from tests.places import MICRO

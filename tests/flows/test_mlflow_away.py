@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.storage.home import Home
 from ratchet.flows.servers.start import wait_until_healthy
 from tests.commands import environment, free_port, new_project, ratchet
 from tests.places import MICRO

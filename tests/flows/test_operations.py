@@ -29,8 +29,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.storage.home import Home
 from ratchet.flows.servers import api_token
 from tests.commands import PATIENCE_SECONDS, environment, free_port, new_project, ratchet, wait_for
 from tests.places import ROOT

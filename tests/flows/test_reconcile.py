@@ -11,7 +11,7 @@ from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Pending
 
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.slots import Slot
-from ratchet.components.run.project import Project
+from ratchet.components.project.project import Project
 from ratchet.flows import reconcile as module
 from ratchet.flows.reconcile import MOST_ATTEMPTS, reconcile
 from tests.run.runs import claim_of, new_project

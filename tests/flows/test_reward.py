@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.graders.protocol import Grade
-from ratchet.components.home import Home
 from ratchet.components.rewards.checks.check import Check, RewardReport
 from ratchet.components.stages.results import ValidationReport
+from ratchet.components.storage.home import Home
 from ratchet.flows.cli import app
 from ratchet.flows.cli.reward import read_completions
 from ratchet.flows.cli.views.console import reward_rows

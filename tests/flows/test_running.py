@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ratchet.components import extras
+from ratchet.components.code import extras
 from ratchet.components.errors import MissingExtraError
-from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
 from ratchet.components.stages.stage import Stage
+from ratchet.components.storage.home import Home
 from ratchet.flows import running
 from tests.places import MICRO
 

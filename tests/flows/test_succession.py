@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.storage.home import Home
 from ratchet.flows.cli import app
 from tests.places import MICRO
 

@@ -14,9 +14,9 @@ from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running, 
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.ledger import slots
-from ratchet.components.run.dates import slot_of
-from ratchet.components.run.project import Project
-from ratchet.components.run.turns import Phase
+from ratchet.components.project.project import Project
+from ratchet.components.scheduling.logical_dates import slot_of
+from ratchet.components.scheduling.turns import Phase
 from ratchet.flows import turns
 from tests.run.runs import claim_of, new_project
 

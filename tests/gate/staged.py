@@ -6,11 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.digests import file_digest
-from ratchet.components.files import write_json, write_json_lines
 from ratchet.components.gate.folds import Fold
 from ratchet.components.gate.judge import judge
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import build_recipe
 from ratchet.components.records import ItemResult, Verdict
@@ -19,7 +16,10 @@ from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.scoring import Models, ScoredStage
 from ratchet.components.stages.sealed import SealedStage
 from ratchet.components.stages.stage import Context, Result
-from ratchet.components.store import Finished
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import write_json, write_json_lines
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Finished
 
 POINTER = "outs:\n- md5: {}.dir\n  path: data\n"
 

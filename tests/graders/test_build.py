@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ratchet.components.code.source_code import ROOT, closure
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders import json_schema, regex
 from ratchet.components.graders.build import build_grader, verifier_digests
 from ratchet.components.graders.protocol import Measure
 from ratchet.components.recipe import Choice, Exact, GraderSettings, JsonSchema, Length, Numbers, Pattern, Reward
-from ratchet.components.source_code import ROOT, closure
 
 OBJECT = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 
@@ -152,7 +152,9 @@ def test_the_digest_changes_with_the_parameters_and_the_kind() -> None:
 def test_the_digest_does_not_depend_on_the_other_kinds_or_the_recipe() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in closure("ratchet.components.graders.exact")}
     assert names == {"__init__.py", "graders/__init__.py", "graders/exact.py", "graders/protocol.py", "graders/rule.py",
-                     "digests.py", "errors.py", "json_text.py", "source_code.py"}  # fmt: skip
+                     "errors.py",
+                     "code/__init__.py", "code/source_code.py",
+                     "storage/__init__.py", "storage/digests.py", "storage/json_text.py"}  # fmt: skip
 
 
 def test_the_schema_that_a_rewards_function_is_told_is_among_its_digests(

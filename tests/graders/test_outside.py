@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from ratchet.components.code.user_sources import source_digests
 from ratchet.components.errors import RatchetError, RecipeError
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.protocol import Grade, Grader
 from ratchet.components.graders.verdicts import Scorer
 from ratchet.components.recipe import GraderSettings
-from ratchet.components.user_sources import source_digests
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(GraderSettings)
 ROW = {"id": "r1", "prompt": "p", "answer": "Oslo", "item": {"town": "Oslo"}}

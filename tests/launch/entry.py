@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from ratchet.components.errors import PausedError, RewardError
-from ratchet.components.files import write_json
 from ratchet.components.launch.job import Job
 from ratchet.components.launch.rank import Heart, run_rank
-from ratchet.components.ranks import Ranks
+from ratchet.components.launch.ranks import Ranks
+from ratchet.components.storage.files import write_json
 
 
 def work(job: Job, heart: Heart, ranks: Ranks) -> None:

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from ratchet.components.files import commit_directory, write_text
 from ratchet.components.launch.job import Beat, Exit, Failure, Job
 from ratchet.components.launch.processes import Process
+from ratchet.components.storage.files import commit_directory, write_text
 
 SECONDS = 60.0  # at most, so that nothing outlives a test for long
 

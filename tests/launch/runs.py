@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from ratchet.components.files import read_json, write_json
 from ratchet.components.interruption import admitted
 from ratchet.components.launch.job import Job
+from ratchet.components.storage.files import read_json, write_json
 from tests.stages.by_hand import watching
 from tests.stages.tiny_training import Training
 

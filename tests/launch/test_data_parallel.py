@@ -12,10 +12,10 @@ from torch.distributed.tensor import DTensor
 from torch.testing import assert_close
 
 from ratchet.components.errors import RanksDifferError
+from ratchet.components.launch.ranks import Ranks
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.policy.sharding import all_whole, sharded_reference
-from ratchet.components.ranks import Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.rewards.learned.model import RewardModel
 from ratchet.components.training.actor import Actor

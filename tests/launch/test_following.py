@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import PausedError, RankError, RewardError, StalledError
-from ratchet.components.files import write_json
 from ratchet.components.interruption import Interrupted
 from ratchet.components.launch import following
 from ratchet.components.launch.following import Follower, end_job, finish_job
 from ratchet.components.launch.job import Beat, Job, Request
 from ratchet.components.launch.processes import Process, end, here
 from ratchet.components.recipe import Launch
+from ratchet.components.storage.files import write_json
 
 TWO = Launch(kind="torchrun", workers=2)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.files import read_json
 from ratchet.components.launch.ray_worker import run_rank_process
+from ratchet.components.storage.files import read_json
 from tests.launch.test_rank import begun
 
 

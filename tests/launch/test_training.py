@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import ModelError, PausedError, RankError
-from ratchet.components.files import read_json
 from ratchet.components.launch.job import Job
 from ratchet.components.stages.train import TrainStage
+from ratchet.components.storage.files import read_json
 from tests.launch.runs import LONG, TORCHRUN, in_a_process, job_of, listening, reported, wait_for_step, wait_until
 from tests.stages.by_hand import watching
 from tests.stages.tiny_training import Training

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import write_json
 from ratchet.components.provenance.lineage import Lineage
 from ratchet.components.registry.versions import RegisteredVersion
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import write_json
 
 
 class FakeVersions:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 
-from ratchet.components.chat import end_of_turn
 from ratchet.components.errors import ModelError
 from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, Respondent
 from ratchet.components.evaluation.benchmarks.inspect_ai import inspect_model
@@ -20,6 +19,7 @@ from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.engines.slots import SlotEngine
 from ratchet.components.policy.loading import Policy, declared_ends, load_policy, save_policy
 from ratchet.components.policy.tiny import new_policy
+from ratchet.components.pretrained.chat import end_of_turn
 from ratchet.components.registry.served_model import ServedPolicy
 from ratchet.components.rewards.learned.model import RewardModel
 from tests.policy.scoring import groups_of, packed, sampled

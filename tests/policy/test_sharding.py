@@ -2,13 +2,13 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from ratchet.components.checkpoints import other_weights, trained_state
+from ratchet.components.checkpoints.checkpoint import other_weights, trained_state
+from ratchet.components.launch.ranks import Ranks
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.engines.plain import generate
 from ratchet.components.policy.packing import Group, pack
 from ratchet.components.policy.sharding import Scorer, clipped_norm, one_token, parts_of, shard, sharded_reference, whole
-from ratchet.components.ranks import Ranks
 from tests.ranks import on_ranks
 from tests.tiny_models import tiny_policy
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components import source_code
+from ratchet.components.code import source_code
 from ratchet.components.errors import RegistryError
 from ratchet.components.provenance import checkout
 from ratchet.components.provenance.checkout import CodeState, code_state

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import write_json
 from ratchet.components.provenance.checkout import CodeState
 from ratchet.components.provenance.lineage import code_of, commit_tags, read_lineage
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import write_json
 from tests.provenance.records import ONE, TWO, lineage
 from tests.provenance.repository import git, new_repository
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.code.source_code import NOT_INSTALLED
 from ratchet.components.provenance.match import Rebuilt, judged, refusals, remedy, same_class, stage_matches
-from ratchet.components.source_code import NOT_INSTALLED
 from tests.provenance.records import ONE, THREE, TWO, lineage
 
 RECORD = lineage(metrics={"eval_sampled_accuracy": 0.6, "eval_format_rate": 1.0})

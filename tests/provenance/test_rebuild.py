@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
-from ratchet.components import source_code
-from ratchet.components.constraints import lock_digest
+from ratchet.components.code import source_code
+from ratchet.components.code.constraints import lock_digest
 from ratchet.components.data.pointers import added_rows, pinned_version, place_of
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import write_json_lines
-from ratchet.components.home import Home
 from ratchet.components.provenance import rebuild
 from ratchet.components.provenance.lineage import StageManifest
 from ratchet.components.provenance.rebuild import Rebuild, check_ranks, commit_dataset, inner_path, rebuilt_in
 from ratchet.components.recipe import Policy
-from ratchet.components.store import Store
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import write_json_lines
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Store
 from tests.provenance.records import ONE, TWO, lineage
 from tests.provenance.repository import git, new_repository
 

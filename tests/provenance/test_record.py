@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.digests import file_digest
-from ratchet.components.files import policy_digest, read_json, write_json, write_json_lines
-from ratchet.components.home import Home
 from ratchet.components.provenance.lineage import Launched
 from ratchet.components.provenance.record import lineage_of, named_files, write_lineage
 from ratchet.components.recipe import Recipe, load_recipe, parts
 from ratchet.components.stages.results import ChampionStage, DataStage, FineTuned, GoldStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
-from ratchet.components.store import Store
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import policy_digest, read_json, write_json, write_json_lines
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Store
 from tests.places import MICRO
 
 POINTER = f"outs:\n- md5: {'d' * 32}.dir\n  hash: md5\n  path: data\n"

@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 
-from ratchet.components import source_code
-from ratchet.components.constraints import lock_digest
-from ratchet.components.digests import digest_of, file_digest
-from ratchet.components.files import read_json
-from ratchet.components.home import Home
+from ratchet.components.code import source_code
+from ratchet.components.code.constraints import lock_digest
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.provenance.lineage import Lineage
 from ratchet.components.provenance.verify import (
@@ -26,7 +23,10 @@ from ratchet.components.provenance.verify import (
     compared,
     differs,
 )
-from ratchet.components.store import Store
+from ratchet.components.storage.digests import digest_of, file_digest
+from ratchet.components.storage.files import read_json
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Store
 from tests.ledger.registries import FakeVersions
 from tests.provenance.records import ONE, THREE, TWO, lineage
 from tests.provenance.repository import git, new_repository

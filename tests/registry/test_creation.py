@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.files import model_weights, policy_digest
 from ratchet.components.registry.runs import Tracker
+from ratchet.components.storage.files import model_weights, policy_digest
 from ratchet.flows.servers.start import stop, wait_until_healthy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.home import Home
 from ratchet.components.registry.relocation import settle
 from ratchet.components.registry.runs import Tracker
-from ratchet.components.sqlite_files import sqlite_url
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.sqlite_files import sqlite_url
 
 
 def opened(project: Path) -> tuple[Tracker, list[str]]:

@@ -15,18 +15,18 @@ from mlflow.pyfunc import scoring_server
 from starlette.testclient import TestClient
 from transformers import PreTrainedTokenizerFast
 
-from ratchet.components.chat import encode_messages, encode_prompt
 from ratchet.components.data.asking import asking
 from ratchet.components.data.columns import raw_row
-from ratchet.components.digests import file_digest
-from ratchet.components.files import policy_digest
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.policy.tiny import train_tokenizer
+from ratchet.components.pretrained.chat import encode_messages, encode_prompt
 from ratchet.components.recipe import Records, Task
 from ratchet.components.registry.runs import Tracker
 from ratchet.components.registry.served_model import ServedPolicy, inputs_of
 from ratchet.components.registry.served_model import Task as ServedTask
 from ratchet.components.run.serving import served_turns
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import policy_digest
 from tests.places import ROOT
 from tests.tiny_models import tiny_policy
 

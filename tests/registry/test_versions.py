@@ -11,12 +11,12 @@ import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
 
-from ratchet.components.digests import file_digest
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import model_weights, policy_digest
 from ratchet.components.registry import versions as module
 from ratchet.components.registry.experiment import NOTE, VIEW_TAG
 from ratchet.components.registry.runs import Tracker
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import model_weights, policy_digest
 
 POLICY = "p" * 64
 

@@ -6,19 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ratchet.components.files import write_json, write_json_lines, write_text
-from ratchet.components.home import Home
 from ratchet.components.ledger.claims import Claim, acquired
+from ratchet.components.project.project import Project
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict
 from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.rewards.checks.check import Check
-from ratchet.components.run.project import Project
 from ratchet.components.run.record import Run, confirm_in_ledger, identity_of
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import DataStage, GoldStage, RewardStage, ValidationReport, WarmupStage
 from ratchet.components.stages.stage import StageResult
 from ratchet.components.stages.train import TrainingFacts, TrainStage
+from ratchet.components.storage.files import write_json, write_json_lines, write_text
+from ratchet.components.storage.home import Home
 from tests.places import MICRO
 
 Kind = TypeVar("Kind", bound=StageResult)

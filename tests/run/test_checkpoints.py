@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import policy_digest
 from ratchet.components.ledger.overrides import override
+from ratchet.components.project.project import Project
 from ratchet.components.provenance.lineage import read_lineage
 from ratchet.components.records import Registered
 from ratchet.components.registry.versions import RegisteredVersion
@@ -25,9 +25,9 @@ from ratchet.components.run.checkpoints import (
     unregistered,
 )
 from ratchet.components.run.outcome import Status
-from ratchet.components.run.project import Project
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.train import Kept, TrainStage
+from ratchet.components.storage.files import policy_digest
 from tests.run.runs import FakeDisplay, FakeTracker, claim_of, make_stages, new_project, stage
 
 POINTS = [{"step": step, "values": {"eval_sampled_accuracy": step / 10}} for step in (0, 2, 4)]

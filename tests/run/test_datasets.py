@@ -11,12 +11,12 @@ import pytest
 from ratchet.components.data.difference import read_tables
 from ratchet.components.data.pointers import POINTER, added_rows, pointer_md5
 from ratchet.components.errors import DataError, RegistryError
-from ratchet.components.home import Home
 from ratchet.components.recipe import build_recipe
 from ratchet.components.registry.runs import Tracker
 from ratchet.components.run import datasets as versions
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.stage import Context
+from ratchet.components.storage.home import Home
 
 pytestmark = pytest.mark.slow
 

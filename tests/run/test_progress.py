@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ratchet.components.home import Home
 from ratchet.components.run.progress import Pace, Progress, ProgressFile, path_of, progress_of
+from ratchet.components.storage.home import Home
 
 
 def test_it_is_written_once_per_second_and_at_each_new_stage(tmp_path: Path) -> None:

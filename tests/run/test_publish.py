@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.files import write_json
 from ratchet.components.gate.unsealing import publish_retired
 from ratchet.components.provenance.lineage import FILE
 from ratchet.components.records import Outcome
@@ -16,6 +15,7 @@ from ratchet.components.run.publish import compared_figures, complete_reports, d
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.results import DataStage, FineTuned, Learnt, RewardStage, WarmupStage
 from ratchet.components.stages.train import TrainStage
+from ratchet.components.storage.files import write_json
 from tests.run.runs import CHECK, make_stages, new_run, stage, tracker_of, verdict
 
 SEALED = {"fold": "sealed_0", "fold_digest": "f", "figures": {"p_value": 0.0123456}, "sealed_reasons": ["sealed words"]}

@@ -2,9 +2,9 @@
 
 import pytest
 
+from ratchet.components.code.source_code import ROOT, sources_digest
 from ratchet.components.errors import RankError
 from ratchet.components.run.rank import check_code
-from ratchet.components.source_code import ROOT, sources_digest
 from ratchet.components.stages.launched import CODE
 
 

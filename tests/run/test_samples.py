@@ -9,14 +9,14 @@ import pytest
 
 from ratchet.components.errors import ModelError, RegistryError, RewardError
 from ratchet.components.graders.protocol import Grade, RewardFunction
-from ratchet.components.home import Home
+from ratchet.components.project.project import Project
 from ratchet.components.recipe import load_recipe
 from ratchet.components.registry.versions import RegisteredVersion
 from ratchet.components.run import samples
-from ratchet.components.run.project import Project
 from ratchet.components.run.samples import NOT_A_ROW, Wish, asked_rows, graded, judges_of, reward_of, try_policy
 from ratchet.components.stages.results import DataStage, PolicyStage
 from ratchet.components.stages.stage import SILENT, Context
+from ratchet.components.storage.home import Home
 from tests.places import MICRO
 from tests.stages.by_hand import data_stage, problem, saved_policy
 

@@ -16,9 +16,10 @@ from ratchet.components.ledger.approvals import approve
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Promotion
+from ratchet.components.project import locks
+from ratchet.components.project.locks import Locks
 from ratchet.components.records import Outcome
-from ratchet.components.run import locks, steps
-from ratchet.components.run.locks import Locks
+from ratchet.components.run import steps
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.progress import progress_of
 from ratchet.components.run.record import Run

@@ -22,12 +22,12 @@ from prefect.states import Crashed
 
 from ratchet.components.errors import ClaimLostError
 from ratchet.components.gate import judge as gate
-from ratchet.components.home import Home
 from ratchet.components.ledger.claims import acquired
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.project.locks import Locks
 from ratchet.components.run import steps
-from ratchet.components.run.locks import Locks
 from ratchet.components.run.record import lock_name
+from ratchet.components.storage.home import Home
 from tests.commands import environment, new_project, wait_for
 from tests.places import MICRO
 

@@ -9,14 +9,14 @@ from unittest.mock import patch
 
 import pytest
 
-from ratchet.components.digests import file_digest
-from ratchet.components.files import tree_digests, write_json, write_json_lines, write_text
-from ratchet.components.home import Home
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.recipe import load_recipe
 from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage, RewardStage, ValidationReport
 from ratchet.components.stages.stage import Context, NotFinished
-from ratchet.components.store import Finished, Store
+from ratchet.components.storage.digests import file_digest
+from ratchet.components.storage.files import tree_digests, write_json, write_json_lines, write_text
+from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import Finished, Store
 from tests.places import MICRO
 from tests.tiny_models import tiny_policy
 

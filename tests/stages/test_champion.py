@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import RegistryError
-from ratchet.components.files import model_weights, policy_digest, write_text
 from ratchet.components.stages.champion import fetched_policy
+from ratchet.components.storage.files import model_weights, policy_digest, write_text
 from tests.stages.by_hand import context_of, key_of_look
 
 

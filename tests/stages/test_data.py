@@ -14,11 +14,11 @@ import yaml
 from ratchet.components.data import versioning
 from ratchet.components.data.pointers import read_pointer, write_pointer
 from ratchet.components.errors import DataError
-from ratchet.components.files import write_json, write_json_lines, write_text
 from ratchet.components.recipe import build_recipe
 from ratchet.components.stages.data import build_data, data_configuration, input_files, prepare_data
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, NotFinished, Seen
+from ratchet.components.storage.files import write_json, write_json_lines, write_text
 from tests.stages.by_hand import POINTER, context_of, key_of_look, problem, watching
 
 CLEAN = ("data.near_duplicates=null", "data.decontaminate=null")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import DataError
-from ratchet.components.files import write_json_lines
 from ratchet.components.records import Arm, Decoding, rows_name
 from ratchet.components.stages import evaluate as module
 from ratchet.components.stages.evaluate import EvaluateStage, dev_evaluation
 from ratchet.components.stages.scoring import Models
+from ratchet.components.storage.files import write_json_lines
 from tests.stages.by_hand import context_of, data_stage, key_of_look, policy_stage, reward_stage, saved_policy
 
 ARMS = [rows_name(arm, decoding) for arm in Arm for decoding in Decoding]

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from ratchet.components.errors import MissingExtraError, RecipeError
-from ratchet.components.files import write_json
 from ratchet.components.launch.job import Job
 from ratchet.components.recipe import load_recipe
 from ratchet.components.stages import launched
 from ratchet.components.stages.launched import Relay, check_launch, end_left_job, request_of
 from ratchet.components.stages.loaded_training import Order
+from ratchet.components.storage.files import write_json
 from ratchet.components.training.progress import metrics_file, samples_file
 from tests.places import MICRO
 from tests.stages.by_hand import Watching

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.digests import digest_of_digests, file_digest
 from ratchet.components.errors import DataError, StoreError
-from ratchet.components.files import write_json, write_text
 from ratchet.components.stages.results import ChampionStage, PolicyStage, RewardStage, WarmupStage
 from ratchet.components.stages.stage import Stage, finish
-from ratchet.components.store import Finished
+from ratchet.components.storage.digests import digest_of_digests, file_digest
+from ratchet.components.storage.files import write_json, write_text
+from ratchet.components.storage.store import Finished
 from tests.stages.by_hand import REPORT, context_of, data_stage, problem, reward_stage
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.evaluation.evaluate import Measuring
-from ratchet.components.files import policy_digest, write_json, write_json_lines, write_text
 from ratchet.components.policy.loading import Policy
+from ratchet.components.pretrained.template_date import dated
 from ratchet.components.records import Arm, Decoding, ItemResult
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import PolicyStage
 from ratchet.components.stages.scoring import Job, Models, configuration, score
-from ratchet.components.store import Finished
-from ratchet.components.template_date import dated
+from ratchet.components.storage.files import policy_digest, write_json, write_json_lines, write_text
+from ratchet.components.storage.store import Finished
 from tests.stages.by_hand import context_of, policy_stage, problem, reward_stage, saved_policy, watching
 
 ROWS = [problem(n) for n in range(3)]

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.files import write_json, write_json_lines, write_text
-from ratchet.components.home import Home
 from ratchet.components.recipe import load_recipe
 from ratchet.components.run.repeats import FinishedStages, finished_stages
 from ratchet.components.stages import data, gold, reward, train, warmup
 from ratchet.components.stages.results import ValidationReport, WarmupStage
 from ratchet.components.stages.stage import Context, NotFinished, Seen, Stage, finish
 from ratchet.components.stages.train import TrainingFacts
+from ratchet.components.storage.files import write_json, write_json_lines, write_text
+from ratchet.components.storage.home import Home
 from tests.places import MICRO
 
 POINTER = f"outs:\n- md5: {'0' * 32}.dir\n  path: data\n"

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from ratchet.components.errors import ModelError, PausedError, RewardError
-from ratchet.components.files import model_weights, policy_digest, write_json, write_json_lines, write_text
 from ratchet.components.policy.loading import Policy, load_policy
+from ratchet.components.pretrained.template_date import dated
 from ratchet.components.stages.stage import NotFinished
 from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
-from ratchet.components.store import Finished
-from ratchet.components.template_date import dated
+from ratchet.components.storage.files import model_weights, policy_digest, write_json, write_json_lines, write_text
+from ratchet.components.storage.store import Finished
 from ratchet.components.training import dev_evaluation
 from ratchet.components.training.sentinel import ADVICE, NONFINITE, DevResult, Stop
 from tests.policy.engines.vllm.fake_server import serving

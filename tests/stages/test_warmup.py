@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import ModelError
-from ratchet.components.files import write_text
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.stages.results import DataStage, FineTuned, Learnt
 from ratchet.components.stages.stage import Seen
 from ratchet.components.stages.warmup import starting_policy
-from ratchet.components.store import Store
+from ratchet.components.storage.files import write_text
+from ratchet.components.storage.store import Store
 from tests.stages.by_hand import context_of, data_stage, key_of_look, watching
 from tests.tiny_models import tiny_policy
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from ratchet.components.files import tree_digests
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context
 from ratchet.components.stages.train import TrainStage, trained_candidate
-from ratchet.components.store import Finished
+from ratchet.components.storage.files import tree_digests
+from ratchet.components.storage.store import Finished
 from tests.stages.by_hand import context_of, data_stage, reward_stage, saved_policy
 
 TINY = (  # random answers differ in length, so that there is something to learn

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from ratchet.components.files import read_json, read_json_lines
 from ratchet.components.graders.build import grader_digests
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import load_recipe
+from ratchet.components.storage.files import read_json, read_json_lines
+from ratchet.components.storage.home import Home
 from tests.commands import environment, ratchet
 from tests.templates.projects import write
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.data.examples import generate
-from ratchet.components.files import read_json_lines
 from ratchet.components.recipe import load_recipe
 from ratchet.components.scaffold.templates import KINDS, template
+from ratchet.components.storage.files import read_json_lines
 from tests.places import RECIPES
 from tests.templates.projects import write
 

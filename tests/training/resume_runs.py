@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from ratchet.components.files import read_json
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.interruption import Interruption
 from ratchet.components.policy.adapters import Reference
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Train
+from ratchet.components.storage.files import read_json
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.events import StepMetrics
 from ratchet.components.training.loop import Trainer

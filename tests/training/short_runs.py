@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from ratchet.components.checkpoints import Pace, Resumption
-from ratchet.components.digests import digest_of
-from ratchet.components.files import tree_digests, write_json
+from ratchet.components.checkpoints.checkpoint import Pace, Resumption
 from ratchet.components.interruption import Interruption
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.recipe import RewardModel as RewardModelSettings
 from ratchet.components.recipe import Warmup
 from ratchet.components.rewards.learned.training import save_members, train_members
+from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.files import tree_digests, write_json
 from ratchet.components.training.warmup import build_policy, warm_up
 from tests.tiny_models import tiny_policy
 

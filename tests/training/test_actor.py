@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from ratchet.components.checkpoints import trained_state
+from ratchet.components.checkpoints.checkpoint import trained_state
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor

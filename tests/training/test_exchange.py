@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ratchet.components.graders.protocol import Grade
+from ratchet.components.launch.ranks import ONE
 from ratchet.components.policy.engines.engine import Completion
-from ratchet.components.ranks import ONE
 from ratchet.components.training.exchange import decoded, encoded, gathered
 from ratchet.components.training.rollouts import PromptRollout, Rollouts, flat
 from tests.training.rollouts import sampled

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ratchet.components.checkpoints import Pace, Resumption
+from ratchet.components.checkpoints.checkpoint import Pace, Resumption
 from ratchet.components.errors import ModelError, PausedError
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group

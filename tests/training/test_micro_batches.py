@@ -13,9 +13,9 @@ from torch.testing import assert_close
 import ratchet.components.training.micro_batches as batches
 import ratchet.components.training.objectives as objectives
 from ratchet.components.errors import ModelError
+from ratchet.components.launch.ranks import Ranks
 from ratchet.components.policy.log_probs import score_tokens
 from ratchet.components.policy.packing import Group
-from ratchet.components.ranks import Ranks
 from ratchet.components.training.events import StepMetrics
 from ratchet.components.training.loop import Trainer
 from ratchet.components.training.micro_batches import MicroBatch, TokenBudget, micro_batches, token_matrix, token_runs

@@ -9,8 +9,8 @@ from torch import nn
 from torch._dynamo.utils import counters
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from ratchet.components import extras
-from ratchet.components.checkpoints import set_learning_rate
+from ratchet.components.checkpoints.checkpoint import set_learning_rate
+from ratchet.components.code import extras
 from ratchet.components.errors import MissingExtraError
 from ratchet.components.policy.adapters import add_lora
 from ratchet.components.policy.configuration import ModelShape, shape_of_model

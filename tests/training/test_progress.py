@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.components.checkpoints import check_identity
+from ratchet.components.checkpoints.checkpoint import check_identity
 from ratchet.components.errors import StoreError
-from ratchet.components.files import write_json
 from ratchet.components.recipe import Sentinel, Train
+from ratchet.components.storage.files import write_json
 from ratchet.components.training.progress import (
     Progress,
     environment,

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ratchet.components.errors import EngineError
+from ratchet.components.launch.ranks import Ranks
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import SamplingRequest, SamplingSeed, SamplingSettings
-from ratchet.components.ranks import Ranks
 from ratchet.components.recipe import Train
 from ratchet.components.training.actor import Actor
 from ratchet.components.training.loop import Trainer

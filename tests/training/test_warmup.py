@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ratchet.components.checkpoints import Pace, Resumption
+from ratchet.components.checkpoints.checkpoint import Pace, Resumption
 from ratchet.components.errors import PausedError
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.packing import Group

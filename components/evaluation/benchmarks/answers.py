@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError, ModelError
 from ratchet.components.policy.engines.default import generate
 from ratchet.components.policy.engines.engine import Completion, SamplingRequest, SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
+from ratchet.components.storage.digests import digest_of
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ratchet.components.code.user_code import user_code
 from ratchet.components.errors import DataError, RatchetError
 from ratchet.components.recipe import Library
-from ratchet.components.user_code import user_code
 
 MODULES = {"lm_eval": "lm_eval", "inspect": "inspect_ai"}  # the module that a kind of benchmark imports
 

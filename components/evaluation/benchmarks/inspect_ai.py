@@ -9,11 +9,11 @@ from inspect_ai import eval as run_task
 from inspect_ai.model import GenerateConfig, Model, ModelAPI, ModelOutput, ModelUsage, modelapi
 from pydantic_core import to_jsonable_python
 
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError, ModelError
 from ratchet.components.evaluation.benchmarks.answers import DecodingSettings, Respondent, item_score
 from ratchet.components.recipe import Inspect, Slice, slices_of
 from ratchet.components.records import ItemResult
+from ratchet.components.storage.digests import digest_of
 
 # Options that change an answer and that this policy does not support; options of other providers have no effect here.
 REFUSED = (

@@ -11,7 +11,6 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, handle_non_serializable, make_disjoint_window
 
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError, ModelError
 from ratchet.components.evaluation.benchmarks.answers import (
     Answer,
@@ -25,6 +24,7 @@ from ratchet.components.policy.log_probs import completion_scores
 from ratchet.components.policy.packing import Group
 from ratchet.components.recipe import LmEval, Slice, slices_of
 from ratchet.components.records import ItemResult
+from ratchet.components.storage.digests import digest_of
 
 KNOWN = {"until", "do_sample", "temperature", "top_p", "max_gen_toks"}
 

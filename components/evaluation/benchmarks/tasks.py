@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.digests import digest_of, file_digest
 from ratchet.components.errors import DataError, RecipeError
 from ratchet.components.evaluation.benchmarks.containment import MODULES, contained
 from ratchet.components.recipe import Evaluation, Inspect, Library, LmEval, Recipe
 from ratchet.components.records import Arm, Decoding, ItemResult, rows_name
+from ratchet.components.storage.digests import digest_of, file_digest
 
 EXTRAS = {"lm_eval": "lm-eval", "inspect": "inspect"}  # of our distribution; each installs a library
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from ratchet.components.errors import RewardError
-from ratchet.components.files import tree_digests
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.rewards.checks.check import Check
 from ratchet.components.rewards.learned.members import models_of
 from ratchet.components.rewards.learned.model import RewardModel
+from ratchet.components.storage.files import tree_digests
 
 
 def model_digests(path: Path) -> dict[str, str]:

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from ratchet.components.chat import encode_messages, encode_prompt, end_of_turn
 from ratchet.components.errors import ModelError
-from ratchet.components.files import read_json, write_json
 from ratchet.components.graders.protocol import Grade
-from ratchet.components.pretrained import Source
+from ratchet.components.pretrained.chat import encode_messages, encode_prompt, end_of_turn
+from ratchet.components.pretrained.loading import Source
+from ratchet.components.pretrained.template_date import date_tokenizer
 from ratchet.components.randomness import torch_seed
 from ratchet.components.rewards.learned.packed_scores import can_pack, packed_scores
 from ratchet.components.rewards.learned.perturbations import plain
-from ratchet.components.template_date import date_tokenizer
+from ratchet.components.storage.files import read_json, write_json
 
 ROWS_AT_ONCE = 256
 PROBED = 4  # short sequences by which a model shows, with a long one, that it can be packed

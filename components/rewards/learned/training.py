@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from ratchet.components.algorithms.schedule import schedule
-from ratchet.components.checkpoints import Resumption, Tensors, load_weights, set_learning_rate, trained_state
+from ratchet.components.checkpoints.checkpoint import Resumption, Tensors, load_weights, set_learning_rate, trained_state
 from ratchet.components.errors import DataError
 from ratchet.components.randomness import batch_indices, stream, torch_seed
 from ratchet.components.recipe import RewardModel as RewardModelSettings

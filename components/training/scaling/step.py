@@ -7,8 +7,8 @@ other GPUs and sizes: that they do is an assumption. The optimiser's own time is
 
 from dataclasses import dataclass
 
+from ratchet.components.launch.ranks import BUCKET
 from ratchet.components.policy.configuration import ModelShape
-from ratchet.components.ranks import BUCKET
 from ratchet.components.recipe import Train
 from ratchet.components.training.matrices import lora_parameters
 from ratchet.components.training.memory import BF16, FP32, SLOTS

@@ -2,7 +2,7 @@
 
 from rich.markup import escape
 
-from ratchet.components.run.check import Checked, Part, State
+from ratchet.components.inspection.check import Checked, Part, State
 from ratchet.components.text import visible
 from ratchet.flows.cli.views.console import console
 from ratchet.flows.cli.views.reward import text

@@ -3,8 +3,8 @@
 from rich.markup import escape
 from rich.table import Table
 
-from ratchet.components.run.compare.compare import Comparison
-from ratchet.components.run.compare.said import apart, counted, shown, verdict
+from ratchet.components.compare.compare import Comparison
+from ratchet.components.compare.said import apart, counted, shown, verdict
 from ratchet.components.text import visible
 from ratchet.flows.cli.views.terminal import make_console
 

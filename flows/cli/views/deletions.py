@@ -9,7 +9,7 @@ from rich.table import Table
 from ratchet.flows.cli.views.terminal import make_console
 
 if TYPE_CHECKING:
-    from ratchet.components.run.retention import Item
+    from ratchet.components.project.retention import Item
 
 
 def print_items(items: "list[Item]") -> None:

@@ -10,9 +10,9 @@ from ratchet.components.text import visible
 from ratchet.flows.cli.views.terminal import Rows, make_console
 
 if TYPE_CHECKING:
+    from ratchet.components.inspection.doctor import Finding
     from ratchet.components.provenance.ancestry import Ancestor
     from ratchet.components.provenance.lineage import Lineage
-    from ratchet.components.run.doctor import Finding
 
 WIDTH = 120  # a whole sha256 fits, three versions deep
 STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}

@@ -10,7 +10,7 @@ from ratchet.components.text import visible
 from ratchet.flows.cli.views.words import duration, title_of
 
 if TYPE_CHECKING:
-    from ratchet.components.run.overview import Overview, Running, Sealed, Slot
+    from ratchet.components.inspection.overview import Overview, Running, Sealed, Slot
 
 GIB = 2**30
 GOLD = {"dev": "gold on the development split, sampled, at the comparison", "mutation_score": "planted wrong answers caught"}

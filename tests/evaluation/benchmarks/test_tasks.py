@@ -15,7 +15,6 @@ from ratchet.components.evaluation.benchmarks.tasks import (
     require_same_items,
     task_files,
 )
-from ratchet.components.files import tree_digests
 from ratchet.components.gate.judge import read_places
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.recipe import Evaluation, Inspect, LmEval, build_recipe
@@ -24,7 +23,8 @@ from ratchet.components.stages.evaluate import EvaluateStage, dev_evaluation
 from ratchet.components.stages.results import PolicyStage
 from ratchet.components.stages.scoring import Models
 from ratchet.components.stages.sealed import SealedStage
-from ratchet.components.store import Finished
+from ratchet.components.storage.files import tree_digests
+from ratchet.components.storage.store import Finished
 from tests.evaluation.benchmarks.library_tasks import CHOOSING, ROWS, WRITING, inspect_file, lm_eval_folder
 from tests.gate.staged import Project, ids
 from tests.tiny_models import tiny_policy

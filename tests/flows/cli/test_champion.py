@@ -9,14 +9,14 @@ from typer.testing import CliRunner
 
 from ratchet.components.errors import RecipeError
 from ratchet.components.gate.plan import rules_digest
-from ratchet.components.home import Home
 from ratchet.components.ledger.claims import acquired
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.project.locks import Locks
+from ratchet.components.project.project import Project
 from ratchet.components.recipe import load_recipe
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.all_runs import INDEX
-from ratchet.components.run.locks import Locks
-from ratchet.components.run.project import Project
+from ratchet.components.storage.home import Home
 from ratchet.flows.cli import app
 from tests.ledger.fakes import Registry
 from tests.places import MICRO

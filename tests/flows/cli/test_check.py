@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ratchet.components.extras import TRAIN
-from ratchet.components.run.check import Checked, Part, State
-from ratchet.components.run.prompts import Prompt
+from ratchet.components.code.extras import TRAIN
+from ratchet.components.inspection.check import Checked, Part, State
+from ratchet.components.project.prompts import Prompt
 from ratchet.flows.cli.views import check as view
 from tests.commands import ratchet, without
 from tests.places import MICRO

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ratchet.components.errors import RatchetError
-from ratchet.components.home import Home
 from ratchet.components.recipe import Schedule
+from ratchet.components.storage.home import Home
 from ratchet.flows.coming import sole_schedule
 from ratchet.flows.servers import start as servers
 from tests.commands import free_port

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from ratchet.components.inspection import engine_check
 from ratchet.components.policy.engines.vllm.contract import Check
-from ratchet.components.run import engine_check
 from ratchet.flows.cli import app
 from ratchet.flows.cli.views import engine as view
 from ratchet.flows.cli.views import reward

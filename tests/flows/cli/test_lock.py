@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ratchet.components import source_code
-from ratchet.components.constraints import installed_constraints
+from ratchet.components.code import source_code
+from ratchet.components.code.constraints import installed_constraints
 from ratchet.components.errors import RecipeError
 from ratchet.flows.cli import app
 

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ratchet.components.errors import RecipeError, StoreError
-from ratchet.components.home import Home
 from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.storage.home import Home
 from ratchet.flows.cli import app, options
 from tests.places import MICRO, ROOT
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.constraints import installed_constraints
+from ratchet.components.code.constraints import installed_constraints
 from tests import commands
 from tests.commands import environment
 from tests.places import ROOT

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from ratchet.components.errors import RecipeError
-from ratchet.components.home import Home
 from ratchet.components.ledger.claims import Claim, acquired
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.run.locks import Locks, lock_name
+from ratchet.components.project.locks import Locks, lock_name
+from ratchet.components.storage.home import Home
 from ratchet.flows.cli import app
 
 IDENTITY = "ab" * 32

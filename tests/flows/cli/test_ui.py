@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from ratchet.components.errors import RatchetError
-from ratchet.components.home import Home
+from ratchet.components.storage.home import Home
 from ratchet.flows.cli import supervision, terminated, ui
 from ratchet.flows.servers import start as servers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import RatchetError
-from ratchet.components.home import Home
+from ratchet.components.storage.home import Home
 from ratchet.flows.servers import api_token
 
 

@@ -15,7 +15,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from ratchet.components.errors import RatchetError
-from ratchet.components.home import Home
+from ratchet.components.storage.home import Home
 from ratchet.flows.servers import start as servers
 from ratchet.flows.servers.api_token import token_of
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from ratchet.components.chat import encode_messages, encode_prompt
 from ratchet.components.errors import ModelError
+from ratchet.components.pretrained.chat import encode_messages, encode_prompt
 from ratchet.components.rewards.learned.model import RewardModel, asked_of
 from ratchet.components.rewards.learned.training import RewardStep, encode_pairs, flipped, train_reward_model
 

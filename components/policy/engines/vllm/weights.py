@@ -9,12 +9,12 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import EngineError
-from ratchet.components.files import sync
+from ratchet.components.launch.ranks import fingerprint
 from ratchet.components.policy.adapters import Adapter
 from ratchet.components.policy.loading import Policy
-from ratchet.components.ranks import fingerprint
+from ratchet.components.storage.digests import digest_of
+from ratchet.components.storage.files import sync
 
 REFUSED = (
     "modules_to_save",

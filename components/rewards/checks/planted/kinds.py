@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ratchet.components.code.user_sources import project_root
 from ratchet.components.graders import label
 from ratchet.components.graders.choice import last_named
 from ratchet.components.graders.number import final_number, format_number, reference_number
@@ -31,7 +32,6 @@ from ratchet.components.recipe import (
 from ratchet.components.rewards.checks.planted import json_fields, json_forms, json_place, labels, queries, texts
 from ratchet.components.rewards.checks.planted.texts import Case, Plant, each
 from ratchet.components.templates import as_text, parse_template
-from ratchet.components.user_sources import project_root
 
 ANSWER = "{{item.answer}}"
 

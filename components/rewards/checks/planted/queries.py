@@ -12,12 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ratchet.components.digests import digest_of
 from ratchet.components.errors import DataError
 from ratchet.components.graders.sql import Query, database_path
 from ratchet.components.graders.sql_run import SlowMachine, WrongQuery, run_query
 from ratchet.components.graders.sql_text import TOKEN, QueryError, for_sqlite, is_ordered, query_in
 from ratchet.components.rewards.checks.planted.texts import Case, Plant
+from ratchet.components.storage.digests import digest_of
 from ratchet.components.templates import parse_template
 
 AFTER_ORDER = {"LIMIT", "OFFSET", "FETCH", "UNION", "EXCEPT", "INTERSECT", "ROWS", "RANGE", "GROUPS", ";"}

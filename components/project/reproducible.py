@@ -1,0 +1,81 @@
+"""Whether ``ratchet reproduce`` could train a version again that a run makes now. Nothing is imported to know it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ratchet.components.code.constraints import CONSTRAINTS, elsewhere, installed_versions, lock_digest, off_lock, unlocked
+from ratchet.components.code.source_code import release_beside
+from ratchet.components.code.user_sources import imported_libraries
+from ratchet.components.errors import RecipeError
+from ratchet.components.project.references import all_graders
+from ratchet.components.provenance.checkout import UNKNOWN, code_state
+from ratchet.components.recipe import Recipe, UserFunction
+
+SHOWN = 5  # names of a reason
+COMMIT = "commit"
+ONLY_HERE = "A version that needs them is reproduced with --environment current."
+
+
+@dataclass
+class Outlook:
+    """Why a version that is made now could not be reproduced, and what to do before the run."""
+
+    reasons: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    only_here: bool = False  # what no index has is needed
+
+    def add(self, reason: str, *steps: str) -> None:
+        self.reasons.append(reason)
+        self.steps += steps
+
+    @property
+    def said(self) -> str:
+        return "; ".join(self.reasons)
+
+    @property
+    def remedy(self) -> str:
+        steps = [step for step in dict.fromkeys(self.steps) if step != COMMIT]
+        done = f"Before a run: {', '.join([*steps, COMMIT])}." if self.steps else ""
+        return " ".join(filter(None, (done, ONLY_HERE if self.only_here else "")))
+
+
+def outlook(project: Path, recipe: Recipe | None) -> Outlook:
+    """
+    Args:
+        recipe: whose functions a run calls; None if it is not known.
+    """
+    found, state = Outlook(), code_state(project)
+    lock = "`make constraints`" if release_beside(project) is None else "`ratchet lock`"
+    if state.commit == UNKNOWN:
+        found.add("git names no commit of this project", "`git init`", COMMIT)
+    if state.changed:
+        found.add(f"not committed: {', '.join(state.changed[:3])}{', ...' if len(state.changed) > 3 else ''}", COMMIT)
+    if lock_digest(project) is None:
+        found.add(f"there is no {CONSTRAINTS}", lock, COMMIT)
+        return found
+    if other := off_lock(project, installed_versions()):
+        found.add(f"{CONSTRAINTS} has other versions of {_names(list(other))}", lock, COMMIT)
+    lacking = unlocked(project, libraries_of(recipe) if recipe else set())
+    others = elsewhere() if lacking else set()
+    if absent := sorted(lacking - others):
+        found.add(f"{CONSTRAINTS} lacks {_names(absent)}, which the recipe's functions import", lock, COMMIT)
+    if local := sorted(lacking & others):
+        found.add(f"the recipe's functions import {_names(local)}, which came from no index")
+        found.only_here = True
+    return found
+
+
+def libraries_of(recipe: Recipe) -> set[str]:
+    """Modules of installed libraries that the recipe's own functions import, graders' and rewards'."""
+    functions = [*recipe.reward.functions, *(one.file for _, one in all_graders(recipe) if isinstance(one, UserFunction))]
+    found: set[str] = set()
+    for function in functions:
+        try:
+            found |= imported_libraries(function)
+        except RecipeError:  # there is no such file, which `check` says
+            continue
+    return found
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,0 +1,35 @@
+"""The digests that identify everything: of values, files and sets of files."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from ratchet.components.storage.json_text import json_text
+
+
+def digest_of(value: object) -> str:
+    """sha256 of the canonical JSON of a value."""
+    return hashlib.sha256(json_text(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_digests(digests: Mapping[str, str]) -> str:
+    """One sha256 for a set of files: of ``path sha256`` lines in path order."""
+    lines = "".join(f"{path} {digest}\n" for path, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def weights_digest(files: Mapping[str, str]) -> str:
+    """sha256 of a model's weights: of its one safetensors file, or of the list of its shards' digests.
+
+    Args:
+        files: relative path -> sha256, as in a stage's manifest.
+    """
+    weights = {k: v for k, v in files.items() if k.startswith("model/") and k.endswith(".safetensors")}
+    assert weights, "no weights in model/"
+    return next(iter(weights.values())) if len(weights) == 1 else digest_of_digests(weights)
