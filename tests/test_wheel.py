@@ -102,7 +102,8 @@ def tracked(folder: str) -> set[str]:
 @pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     links = {"ratchet/components", "ratchet/flows"}
-    expected = (tracked("ratchet") - links) | tracked("components") | tracked("flows")
+    pages = {name for name in tracked("docs") if not re.match(r"ratchet/docs/(generate/|images/|[^/]*\.svg)", name)}
+    expected = (tracked("ratchet") - links) | tracked("components") | tracked("flows") | pages
     assert set(contents(wheel)) == expected
     assert contents(wheel)["ratchet/components/report/model-card.md.j2"] == (ROOT / "mlflow" / "model-card.md.j2").read_bytes()
 
@@ -169,6 +170,12 @@ def test_without_the_extra_a_project_is_checked_and_a_run_names_it(base: Path, n
     done = run(str(base / "ratchet"), "run", "--recipe", str(MICRO), cwd=namesakes, check=False)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "pip install 'ratchet-rl[train]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_pages_that_messages_name_are_in_the_wheel(binaries: Path, tmp_path: Path) -> None:
+    shown = run(str(binaries / "ratchet"), "docs", "docs/gates.md", cwd=tmp_path).stdout
+    assert shown == (ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

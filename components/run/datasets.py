@@ -45,11 +45,13 @@ def add_file(context: Context, path: str) -> Addition:
     """Add a file's rows to the project's version, which is prepared if there is none; if no table changes, nothing is written.
 
     Raises:
-        DataError: if the project's data are not those of the recipe, or the rows fail their checks.
+        DataError: if there is no such file, the project's data are not those of the recipe, or the rows fail their checks.
     """
     from ratchet.components.data.columns import content
     from ratchet.components.data.sources import needed_columns, read_file
 
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path}. Give the path of the file whose rows are to be added.")
     home, data, place = context.home, context.recipe.data, own_place(context.home, context.recipe)
     prepared = place.pointer.is_file()
     if prepared and own_pin(home, context.recipe) is None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ratchet.components.algorithms.schedule import schedule
+from ratchet.components.algorithms.learning_rate import learning_rate
 from ratchet.components.checkpoints.checkpoint import Resumption, set_learning_rate
 from ratchet.components.errors import ModelError
 from ratchet.components.policy.adapters import add_lora
@@ -87,7 +87,7 @@ class FineTuning:
         taken = resumption.begin({"policy": (self.model, optimizer)})
         yield from (WarmupStep(step, loss) for step, (loss,) in enumerate(taken))
         for step in range(len(taken), settings.steps):
-            set_learning_rate(optimizer, settings.lr * schedule(step, settings.steps, settings.lr_warmup, FLOOR))
+            set_learning_rate(optimizer, settings.lr * learning_rate(step, settings.steps, settings.lr_warmup, FLOOR))
             batch = [groups[i] for i in batch_indices(self.seed, "warmup", step, settings.batch, len(groups))]
             optimizer.zero_grad()
             loss = self._backward(batch)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ratchet.components.algorithms.kl import adapted_coefficient
-from ratchet.components.algorithms.schedule import schedule
+from ratchet.components.algorithms.learning_rate import learning_rate
 from ratchet.components.checkpoints.checkpoint import (
     check_identity,
     load_latest,
@@ -342,6 +342,6 @@ class Trainer:
     def _set_learning_rate(self, step: int) -> float:
         """Linear decay from ``lr`` to 0, never below ``lr x lr_final``, after ``lr_warmup`` steps below ``lr``."""
         train = self.setting.train
-        rate = schedule(step, train.steps, train.lr_warmup + 1, train.lr_final, train.lr)
+        rate = learning_rate(step, train.steps, train.lr_warmup + 1, train.lr_final, train.lr)
         set_learning_rate(self.optimizer, rate)
         return rate

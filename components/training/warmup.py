@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ratchet.components.algorithms.schedule import schedule
+from ratchet.components.algorithms.learning_rate import learning_rate
 from ratchet.components.checkpoints.checkpoint import Resumption, set_learning_rate
 from ratchet.components.policy.loading import Policy
 from ratchet.components.policy.log_probs import completion_log_probs, score_tokens
@@ -68,7 +68,7 @@ def warm_up(
     measured = [groups[i] for i in batch_indices(seed, "learnt", 0, min(MEASURED, len(groups)), len(groups))]
     policy.model.train()
     while (step := last.step + 1) < settings.steps and not last.reaches(settings.until):
-        set_learning_rate(optimizer, settings.lr * schedule(step, settings.steps, RISE, FLOOR))
+        set_learning_rate(optimizer, settings.lr * learning_rate(step, settings.steps, RISE, FLOOR))
         batch = [groups[i] for i in batch_indices(seed, "warmup", step, settings.batch, len(groups))]
         figures = [_descend(policy, optimizer, batch)]
         if settings.until is not None and ((step + 1) % EVERY == 0 or step + 1 == settings.steps):

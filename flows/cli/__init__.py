@@ -18,6 +18,7 @@ from ratchet.flows.cli import (
     compare,
     data,
     deploy,
+    docs,
     doctor,
     engine,
     gate,
@@ -81,6 +82,7 @@ app.command("verify")(provenance.verify)
 app.command("reproduce")(provenance.reproduce)
 app.command("lock")(lock.lock)
 app.command("doctor")(doctor.doctor)
+app.command("docs")(docs.docs)
 app.command("gc")(gc.gc)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

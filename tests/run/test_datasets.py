@@ -83,6 +83,8 @@ def test_rows_are_added_after_runs_that_left_no_pointer(context: Context) -> Non
     (project / POINTER).unlink()
     shutil.rmtree(project / "data")
     empty = write(project / "empty.jsonl")
+    with pytest.raises(DataError, match=r"there is no file missing\.jsonl\. Give the path of the file whose rows"):
+        versions.add_file(context, "missing.jsonl")
     with pytest.raises(DataError, match="no rows"):
         versions.add_file(context, empty)
     assert not (project / POINTER).exists()

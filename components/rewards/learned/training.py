@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ratchet.components.algorithms.schedule import schedule
+from ratchet.components.algorithms.learning_rate import learning_rate
 from ratchet.components.checkpoints.checkpoint import Resumption, Tensors, load_weights, set_learning_rate, trained_state
 from ratchet.components.errors import DataError
 from ratchet.components.randomness import batch_indices, stream, torch_seed
@@ -228,7 +228,7 @@ def train_reward_model(
         if stopping.ended:
             break
         torch.manual_seed(torch_seed(seed, "reward_step", step))  # for dropout, if the trunk has any
-        set_learning_rate(optimizer, lr * schedule(step, steps, lr_warmup, FLOOR))
+        set_learning_rate(optimizer, lr * learning_rate(step, steps, lr_warmup, FLOOR))
         drawn = [encoded[i] for i in batch_indices(seed, "pairs", step, batch, len(encoded))]
         loss, difference = _forward(reward_model, drawn, objective, slope)
         optimizer.zero_grad()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratchet.components.algorithms.schedule import schedule
+from ratchet.components.algorithms.learning_rate import learning_rate
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ from ratchet.components.algorithms.schedule import schedule
     ],
 )
 def test_it_rises_and_decays(step: int, expected: float) -> None:
-    assert schedule(step, 1000, 50, 0.05) == pytest.approx(expected)
-    assert schedule(step, 1000, 50, 0.05, peak=3e-4) == pytest.approx(3e-4 * expected)
+    assert learning_rate(step, 1000, 50, 0.05) == pytest.approx(expected)
+    assert learning_rate(step, 1000, 50, 0.05, peak=3e-4) == pytest.approx(3e-4 * expected)
 
 
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_without_a_rise_it_decays_from_its_peak(warmup: int) -> None:
-    assert [schedule(step, 4, warmup, 0.3, peak=2.0) for step in range(4)] == [2.0, 1.5, 1.0, 0.6]
+    assert [learning_rate(step, 4, warmup, 0.3, peak=2.0) for step in range(4)] == [2.0, 1.5, 1.0, 0.6]

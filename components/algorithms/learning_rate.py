@@ -1,7 +1,7 @@
 """The learning rate over the steps of a training."""
 
 
-def schedule(step: int, steps: int, warmup: int, floor: float, peak: float = 1.0) -> float:
+def learning_rate(step: int, steps: int, warmup: int, floor: float, peak: float = 1.0) -> float:
     """The learning rate of a step: a linear rise to ``peak``, times a linear decay towards 0.
 
     Args:
