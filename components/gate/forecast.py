@@ -5,7 +5,7 @@ from typing import Any
 
 from ratchet.components.errors import DataError
 from ratchet.components.evaluation.comparison import arms_of, compare
-from ratchet.components.gate.folds import fold_left
+from ratchet.components.gate.folds import Fold, fold_left
 from ratchet.components.gate.levels import level, past_tests
 from ratchet.components.gate.power import DEV, Power, Question, power_at, powers_from, questions, together
 from ratchet.components.gate.primary import choose_test, choose_tests, method
@@ -13,6 +13,7 @@ from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.evaluate import EvaluateStage
+from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, NotFinished
 from ratchet.components.storage.json_text import without_nan
 
@@ -42,17 +43,17 @@ def forecast_power(context: Context, ledger: Ledger, effect: float | None, items
         DataError: if the data are not prepared and ``items`` is not given, or no fold is left.
     """
     rules = context.recipe.gate.rules
-    count, digest = (items, "") if items is not None else todays_fold(context, ledger)
+    count, groups, digest = (items, None, "") if items is not None else todays_fold(context, ledger)
     alpha = level(rules, past_tests(ledger.past(context.recipe.name), digest))
     effect = rules.target_effect if effect is None else effect
     effects = sorted({*EFFECTS, effect})
-    powers = _powers(context, ledger, count, alpha, effects)
+    powers = _powers(context, ledger, count, groups, alpha, effects)
     tests = choose_tests(rules, context.recipe.evaluation.samples, count, context.recipe.data.group is not None)
     return Forecast(powers[effects.index(effect)], powers, method(tests))
 
 
-def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
-    """Items and digest of the fold that the next challenger would be judged on."""
+def todays_fold(context: Context, ledger: Ledger) -> tuple[int, int | None, str]:
+    """Items, groups (None without ``data.group``) and digest of the fold that the next challenger would be judged on."""
     try:
         data = prepare_data(replace(context, compute=False))
     except NotFinished:
@@ -60,10 +61,20 @@ def todays_fold(context: Context, ledger: Ledger) -> tuple[int, str]:
     choice = fold_left(context, ledger, data)
     if choice.fold is None:
         raise DataError(choice.reason + ".")
-    return len(choice.fold.items), choice.fold.digest
+    return len(choice.fold.items), _groups(context, data, choice.fold), choice.fold.digest
 
 
-def _powers(context: Context, ledger: Ledger, items: int, alpha: float, effects: list[float]) -> list[Power]:
+def _groups(context: Context, data: DataStage, fold: Fold) -> int | None:
+    """How many groups the items of a fold are of; a row without a group is one of its own."""
+    if context.recipe.data.group is None:
+        return None
+    judged = set(fold.items)
+    return len({row["group"] or f"item {row['id']}" for row in data.table(fold.name) if row["id"] in judged})
+
+
+def _powers(
+    context: Context, ledger: Ledger, items: int, groups: int | None, alpha: float, effects: list[float]
+) -> list[Power]:
     rules, dev = context.recipe.gate.rules, newest_evaluation(context, ledger)
     if dev is not None:
         arms = arms_of(None, dev.results(), dev.scored, context.recipe.evaluation.samples)
@@ -73,7 +84,7 @@ def _powers(context: Context, ledger: Ledger, items: int, alpha: float, effects:
             replace(power, source=power.source.replace(DEV, source))
             for power in powers_from(compared, rules, items, alpha, effects)
         ]
-    every = [questions(rules, items, alpha, effect) for effect in effects]
+    every = [questions(rules, items, alpha, effect, groups) for effect in effects]
     return [together([_assumed(context, one) for one in asked], asked) for asked in every]
 
 

@@ -40,6 +40,7 @@ class Power:
     power: float
     detectable: float  # smallest gain detected with the wanted power
     needed: int | None  # items for the wanted power at the effect; None if no number is enough
+    groups: int | None = None  # of these items, where a group counts as one observation; None: every item is its own
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,17 @@ class Question:
     alpha: float
     effect: float  # the true gain
     wanted: float = WANTED
+    groups: int | None = None  # of these items; None: every item is its own
 
 
-def questions(rules: Rules, items: int, alpha: float, effect: float) -> list[Question]:
+def questions(rules: Rules, items: int, alpha: float, effect: float, groups: int | None = None) -> list[Question]:
     """One per primary measure, at the same true gain in each.
 
     Several tests must all detect it: each is then asked for so much power that together they miss it with at most 1 - 0.8
     (Bonferroni).
     """
     wanted = 1 - (1 - WANTED) / len(rules.primaries)
-    return [Question(one, items, alpha, effect, wanted) for one in rules.primaries]
+    return [Question(one, items, alpha, effect, wanted, groups) for one in rules.primaries]
 
 
 def power_from(comparison: Comparison, rules: Rules, items: int, alpha: float, effect: float | None = None) -> Power:
@@ -117,6 +119,7 @@ def _ask(simulation: SimulatedPower | None, comparison: Comparison, asked: Quest
         power=simulation.power(asked.effect, clusters),
         detectable=simulation.detectable(clusters, asked.wanted),
         needed=None if needed is None else math.ceil(needed / per_item),
+        groups=None if comparison.clusters is None else clusters,
     )  # fmt: skip
 
 
@@ -139,12 +142,15 @@ def power_at(spread: float, binary: bool, asked: Question, source: str) -> Power
     worst = 1.0 if share else math.inf
     deviation = worst if math.isnan(spread) or spread == 0 else spread
     if math.isinf(deviation) or effect <= threshold:
-        return Power(effect, alpha, items, source, deviation, False, 0.0, math.inf, None)
+        return Power(effect, alpha, items, source, deviation, False, 0.0, math.inf, None, asked.groups)
+    observations = items if asked.groups is None else asked.groups
+    detectable = threshold + detectable_mean(deviation, observations, alpha, wanted)
     return Power(
         effect, alpha, items, source, deviation, False,
-        power=power_of_mean(effect - threshold, deviation, items, alpha),
-        detectable=threshold + detectable_mean(deviation, items, alpha, wanted),
-        needed=items_for_mean(deviation, effect - threshold, alpha, wanted),
+        power=power_of_mean(effect - threshold, deviation, observations, alpha),
+        detectable=math.inf if share and detectable > 1 else detectable,
+        needed=math.ceil(items_for_mean(deviation, effect - threshold, alpha, wanted) * items / observations),
+        groups=asked.groups,
     )  # fmt: skip
 
 
@@ -158,8 +164,20 @@ def shortfall(power: Power) -> str | None:
     """Why the gate could not detect the effect, or None if it could."""
     if power.detectable <= power.effect:
         return None
-    needed = "no number of items is enough" if power.needed is None else f"{power.needed} items are needed"
+    detectable = "no gain" if math.isinf(power.detectable) else f"a gain of {power.detectable:.3f}"
+    remedy = "Add data" if math.isinf(power.detectable) else "Add data, or raise gate.rules.target_effect"
     return (
-        f"{power.items} sealed items can detect a gain of {power.detectable:.3f} with power 0.8, not the wanted "
-        f"{power.effect:.3f}: {needed}. Add data, or raise gate.rules.target_effect."
+        f"{_counted(power.items, power.groups, 'sealed item')} can detect {detectable} with power 0.8, not the wanted "
+        f"{power.effect:.3f}: {_needed(power)}. {remedy}."
     )
+
+
+def _needed(power: Power) -> str:
+    if power.needed is None:
+        return "no number of items is enough"
+    groups = None if power.groups is None else math.ceil(power.needed * power.groups / power.items)
+    return f"{_counted(power.needed, groups, 'item')} are needed"
+
+
+def _counted(items: int, groups: int | None, what: str) -> str:
+    return f"{items} {what}s" if groups is None else f"{items} {what}s in {groups} groups, each of which counts as one,"

@@ -54,7 +54,7 @@ class Project:
         values = {
             **(recipe or {}),
             "name": "m",
-            "data": {"split": {"sealed_folds": folds}},
+            "data": {**(recipe or {}).get("data", {}), "split": {"sealed_folds": folds}},
             "evaluation": dict(evaluation or {}),
             "gate": {"rules": {"guards": [], "floor": 0.0, **rules}},
         }

@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 
 from ratchet.components.errors import DataError
+from ratchet.components.gate import forecast
 from ratchet.components.gate.forecast import forecast_power
+from ratchet.components.storage.files import write_json_lines
 from tests.gate.staged import Project
+
+SOURCE = {"kind": "jsonl", "path": "rows.jsonl"}
 
 
 def test_power_rests_on_an_assumption_until_something_was_evaluated(tmp_path: Path) -> None:
@@ -23,3 +27,14 @@ def test_power_needs_data_or_a_number(tmp_path: Path) -> None:
     project = Project(tmp_path)
     with pytest.raises(DataError, match="--items"):
         forecast_power(project.context, project.ledger, 0.05, None)
+
+
+def test_the_groups_of_the_fold_are_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty customers with ten rows each, and one row of nobody."""
+    project = Project(tmp_path, folds=1, recipe={"data": {"group": "customer", "source": SOURCE}})
+    rows = [{"id": f"{n:04}", "group": None if n == 200 else f"c{n // 10}"} for n in range(201)]
+    write_json_lines(project.data.path / "data" / "sealed_0.jsonl", rows)
+    monkeypatch.setattr(forecast, "prepare_data", lambda _: project.data)
+    found = forecast_power(project.context, project.ledger, 0.3, None).as_json()
+    assert (found["items"], found["groups"]) == (201, 21)
+    assert found["power"] < 0.7  # 201 observations would give 1.0

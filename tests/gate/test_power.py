@@ -72,3 +72,23 @@ def test_the_power_of_a_bounded_measure_is_simulated_from_dev_rows() -> None:
 def test_dev_results_without_any_difference_leave_the_spread_unknown() -> None:
     rules = Rules(primary=Primary(measure="reward"))
     assert "no number of items" in (shortfall(power(270, 270, 400, rules)) or "")
+
+
+def test_a_group_of_items_counts_as_one_observation() -> None:
+    asked = questions(Rules(target_effect=0.3), 70, 0.05, 0.3, groups=7)[0]
+    found = power_at(0.5, False, asked, "assumption")
+    # (1.644854 + 0.841621) x 0.5 / sqrt(7) = 0.4699; (2.486475 x 0.5 / 0.3)^2 = 17.17 groups of ten items
+    assert found.detectable == pytest.approx(0.4699, abs=1e-3)
+    assert found.needed == 180
+    assert shortfall(found) == (
+        "70 sealed items in 7 groups, each of which counts as one, can detect a gain of 0.470 with power 0.8, not the wanted "
+        "0.300: 180 items in 18 groups, each of which counts as one, are needed. Add data, or raise gate.rules.target_effect."
+    )
+
+
+def test_where_no_gain_is_detectable_a_larger_target_is_no_remedy() -> None:
+    asked = questions(Rules(target_effect=0.9), 20, 0.001, 0.9, groups=2)[0]
+    said = shortfall(power_at(0.5, False, asked, "assumption"))
+    assert said is not None
+    assert "can detect no gain with power 0.8, not the wanted 0.900" in said
+    assert said.endswith("are needed. Add data.")

@@ -104,7 +104,7 @@ def test_rows_that_are_there_already_make_no_version(context: Context) -> None:
 def test_a_version_of_another_recipe_is_not_added_to(context: Context) -> None:
     other = build_recipe({"name": "mine", "gate": {"rules": {}}}, "recipe")
     with pytest.raises(DataError, match="data prepare"):
-        versions.add_file(Context(other, context.home), "new.jsonl")
+        versions.add_file(Context(other, context.home), write(context.home.project / "new.jsonl", problem(500)))
 
 
 def test_a_runs_data_come_back_from_its_mlflow_run_alone(context: Context) -> None:

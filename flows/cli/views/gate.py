@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 def print_power(found: Mapping[str, Any]) -> None:
     """Power and items by true gain, on stdout. ``found`` is the shape of ``gate power --json``."""
-    print(f"{found['method']}, level {found['alpha']:.4g}, {found['items']} sealed items; spread: {found['source']}")
+    groups = "" if found["groups"] is None else f" in {found['groups']} groups"
+    print(f"{found['method']}, level {found['alpha']:.4g}, {found['items']} sealed items{groups}; spread: {found['source']}")
     print(f"{'true gain':>10} {'power':>7} {'items for power 0.8':>20}")
     for row in found["table"]:
         marker = "  <- asked" if row["effect"] == found["effect"] else ""
