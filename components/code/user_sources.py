@@ -47,12 +47,12 @@ def source_digests(target: str, digest: Callable[[Path], str] = file_digest) -> 
     return {file.relative_to(root if file.is_relative_to(root) else folder).as_posix(): digest(file) for file in files}
 
 
-def source_files(target: str, key: str = "reward.function") -> list[Path]:
+def source_files(target: str, key: str = "the function") -> list[Path]:
     """The files themselves, in order of their paths: every module of the function's package, and what they import.
 
     Args:
         target: ``module:function`` or ``path/to/file.py:function``.
-        key: the recipe's key that names the function, for messages.
+        key: what names the function, for messages: the recipe's key, if one does.
 
     Raises:
         RecipeError: if there is no such module or file.

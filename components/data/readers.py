@@ -175,11 +175,25 @@ def read_csv(path: Path, delimiter: str) -> Iterator[Record]:
                     raise DataError(f"{path}, row {number}: {len(values)} values for {len(names)} names. Correct the row.")
                 yield number, {name: value or None for name, value in zip(names, values, strict=True)}
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}, after row {number}: invalid UTF-8. Convert the file to UTF-8.") from error
+        raise DataError(f"{path}, line {_first_undecodable(path)}: invalid UTF-8. Convert the file to UTF-8.") from error
     except csv.Error as error:
         raise DataError(f"{path}, row {number + 1}: not CSV ({error}). Correct the row.") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}. Check data.source in the recipe.") from error
+
+
+def _first_undecodable(path: Path) -> int:
+    """The number of the first line that is not UTF-8; the reader has decoded a block, and not counted its lines."""
+    with path.open("rb") as file:
+        return next(number for number, line in enumerate(file, 1) if not _is_utf8(line))
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _names(path: Path, names: list[str], delimiter: str) -> list[str]:

@@ -49,7 +49,7 @@ def described(settings: GraderSettings, call: Mapping[str, Any] | None = None, k
 
 def _function(settings: UserFunction, call: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
     """The function is loaded in the worker's process, and called only if there is a call; else an example is shown."""
-    digest = build_grader(settings).digest
+    digest = build_grader(settings, key).digest
     with closing(user_worker(settings, key, example=call or EXAMPLE)) as worker:
         facts = worker.start()
         said = {} if call is None else {"grade": asdict(_graded(worker, call))}

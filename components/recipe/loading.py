@@ -49,14 +49,14 @@ _UniqueKeyLoader.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str, source: str) -> Any:
-    """Parse one YAML document safely; ``source`` names it in errors."""
+def parse_yaml(text: str, source: str, remedy: str = "Correct the file.") -> Any:
+    """Parse one YAML document safely; ``source`` names it in errors, which end with the remedy."""
     try:
         loader = _UniqueKeyLoader(text)
         loader.name = source
         return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{source} is not valid YAML: {error}. Correct the file.") from error
+        raise RecipeError(f"{source} is not valid YAML: {error}. {remedy}") from error
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -148,7 +148,9 @@ def _refusal(source: str, errors: Sequence[Any], overridden: Sequence[str] = ())
     lines = dict(map(_explain, reversed(errors)))  # one line per key, a union's first
     given = {key for key in lines if any(f"{key}.".startswith(f"{one}.") for one in overridden)}
     said = [f"  {'--set ' * (key in given)}{line}" for key, line in reversed(lines.items())]
-    heading = f"--set is not valid for {source}:" if given == set(lines) else f"{source} is not a valid recipe:"
+    # a --set may contradict a key that the file has, or that another --set gave
+    changed = f"{source} with --set {', '.join(overridden)}" if overridden and not given else source
+    heading = f"--set is not valid for {source}:" if given == set(lines) else f"{changed} is not a valid recipe:"
     return RecipeError("\n".join([heading, *said]))
 
 
@@ -184,7 +186,8 @@ def _override(values: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise RecipeError(f"--set {key}: {parent!r} is a value, not a section. Check the key with `ratchet recipe show`.")
         place = child
-    place[last] = parse_yaml(text, f"--set {key}")
+    remedy = f"Put a text that has one of {{}}[]:#'\" into quotes of its own: --set '{key}=\"...\"'."
+    place[last] = parse_yaml(text, f"--set {key}", remedy)
 
 
 def _explain(error: Any) -> tuple[str, str]:
@@ -219,5 +222,7 @@ def _explain(error: Any) -> tuple[str, str]:
         remedy = (
             "Add it: gate: {rules: {}} selects the default rules. Without rules nothing can be promoted; see docs/gates.md."
         )
-    message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    message = {"extra_forbidden": "unknown key", "model_type": "takes keys and values, not one value"}.get(
+        error["type"], error["msg"].removeprefix("Value error, ")
+    )
     return key, f"{key or 'recipe'}: {message}{given}. {remedy}"

@@ -180,7 +180,7 @@ def _refused(result: RunResult, verdict: Verdict | None, sealed: Compared | None
         )
     if verdict is not None and not verdict.tested:
         return Told(
-            f"{version.capitalize()} is no other model than {rival}.",
+            f"{version.capitalize()} is the same model as {rival}.",
             " ".join(_sentence(reason) for reason in verdict.reasons),
             f"Refused before the test: no unseen example was used. {stays}",
             "Look at the training curves in the report, and train longer or change the recipe.",

@@ -46,11 +46,13 @@ def _build(context: Context, data: DataStage, start: PolicyStage, gold: GoldStag
     settings, device = context.recipe.reward, pick_device(context.recipe.device)
     if settings.needs_model:
         _make_model(context, data, start, key, path / "model", device)
-    context.observer.progress("reward", 0, 1, "validating on held-out pairs and on samples of the current policy")
+    held_out = data.table("pairs_heldout")
+    on = "held-out pairs and samples" if held_out else "samples"
+    context.observer.progress("reward", 0, 1, f"validating on {on} of the current policy")
     policy = load_policy(start.model, device, template_date=context.recipe.prompt_date)
     draw = partial(_samples, context, data, policy)
     subject = _subject(context, gold, path, device)
-    report = validate_reward(subject, data.table("pairs_heldout"), draw, settings.validation)
+    report = validate_reward(subject, held_out, draw, settings.validation)
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
     advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
     write_json(path / "report.json", without_nan({**report.as_json(), "advice": advice.as_json()}))

@@ -76,7 +76,7 @@ def add(
         before = current(place)
         done = add_file(context, str(file))
     if done.changed:
-        console.print(f"{done.fresh} of {done.given} rows are new", highlight=False)
+        console.print(f"{done.fresh} of {done.given} rows were not added before", highlight=False)
         say_version(context, done.result, before)
     else:
         said = f"unchanged: no table changes with these {done.given} rows; {place.pointer.name} stays at {before}"

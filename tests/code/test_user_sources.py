@@ -91,5 +91,5 @@ def test_a_file_by_its_path_is_found_from_the_projects_root(project: Path, monke
 
 @pytest.mark.parametrize("function", ["absent.py:f", "absent:f", f"{PACKAGE}.absent:f", ".mine:f", ":f", "", "judge"])
 def test_faults_a_function_without_a_source_file_is_refused_by_name(project: Path, function: str) -> None:
-    with pytest.raises(RecipeError, match=r"reward\.function .*Write module:function or path/to/file\.py:function"):
+    with pytest.raises(RecipeError, match=r"^the function .*Write module:function or path/to/file\.py:function"):
         source(project, function)

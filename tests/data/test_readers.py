@@ -90,7 +90,7 @@ def test_quotes_and_line_ends_of_csv_are_no_part_of_a_value(tmp_path: Path) -> N
         (b'question,answer\n"a"b,c\n', "row 1: not CSV"),
         (b"question,question\na,b\n", "has a duplicate column"),
         (b"", "is empty"),
-        (b"question,answer\na,\xff\n", "invalid UTF-8"),
+        (b"question,answer\na,\xff\n", "line 2: invalid UTF-8"),
     ],
 )
 def test_bad_csv_is_refused_with_its_place(tmp_path: Path, content: bytes, message: str) -> None:

@@ -344,6 +344,23 @@ def test_an_error_of_set_names_it_and_one_of_the_file_the_file(tmp_path: Path) -
     assert sorted(line.split(":")[0] for line in lines) == ["  --set train.foo", "  typo"]
 
 
+def test_where_a_set_contradicts_the_file_both_are_named(tmp_path: Path) -> None:
+    heading, line = refusal(tmp_path, "", "gold.grader=rihgt").splitlines()
+    assert heading == f"{tmp_path / 'recipe.yaml'} with --set gold.grader is not a valid recipe:"
+    assert "gold.grader is 'rihgt'" in line
+
+
+def test_a_set_that_is_not_yaml_says_how_to_quote_it(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "", "task.prompt={{item.mail}}")
+    assert said.startswith("--set task.prompt is not valid YAML: ")
+    assert said.endswith("""into quotes of its own: --set 'task.prompt="..."'.""")
+
+
+@pytest.mark.parametrize("override", ["train=5", "train.lora=yes"])
+def test_one_value_for_a_section_is_refused_without_pydantics_words(tmp_path: Path, override: str) -> None:
+    assert "takes keys and values, not one value (given: " in refusal(tmp_path, "", override)
+
+
 def test_an_error_of_yaml_names_the_file_and_the_line(tmp_path: Path) -> None:
     said = refusal(tmp_path, "train: {steps: 3\n")
     assert f'in "{tmp_path / "recipe.yaml"}", line ' in said

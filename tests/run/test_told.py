@@ -107,7 +107,7 @@ def test_a_model_that_is_the_incumbent_itself_is_not_told_to_have_been_tested(ru
     verdict = Verdict(Outcome.REJECT, why, "i" * 64, "i" * 64)
     run.ending = Ending(Status.REFUSED, verdict, "2")
     found = told_of(run, RunResult(Status.REFUSED, version="3", previous="2"))
-    assert found.sentence == "Version 3 is no other model than version 2."
+    assert found.sentence == "Version 3 is the same model as version 2."
     assert found.effect == "No checkpoint was better on dev than the incumbent itself."
     assert found.verdict == "Refused before the test: no unseen example was used. Version 2 stays champion."
     assert not verdict.tested

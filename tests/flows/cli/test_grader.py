@@ -82,7 +82,7 @@ def test_a_recipes_graders_are_shown_and_exported_by_their_names(project: Path) 
     [
         (["graders.py:both"], r"is ambiguous: it fits trl and names\. Add the key protocol: trl"),
         (["graders.py:none"], "has no 'none'"),
-        (["none.py:grade"], r"there is no 'none\.py'"),
+        (["none.py:grade"], r"^the function 'none\.py:grade': there is no 'none\.py'"),
         (["graders.py"], "names no function"),
         (["graders.py:grade", "--protocol", "magic"], "--protocol 'magic'"),
         (["graders.py:grade", "--protocol", "trl"], "is not called as protocol: trl"),
