@@ -236,6 +236,6 @@ def _detected(forecast: Forecast) -> tuple[State, str]:
         return State.WARNING, f"UNDERPOWERED is to be expected (exit 3; {asked.source}): {short}"
     groups = "" if asked.groups is None else f" in {asked.groups:,} groups"
     return State.OK, (
-        f"{asked.items:,} sealed items{groups} detect a gain of {asked.effect:g} with probability {asked.power:.2f}, and one of "
-        f"{asked.detectable:.3f} with 0.80 ({forecast.method}, level {asked.alpha:.4g}; {asked.source})"
+        f"{asked.items:,} sealed items{groups} detect a gain of {asked.effect:g} with probability {asked.power:.2f}, and one "
+        f"of {asked.detectable:.3f} with 0.80 ({forecast.method}, level {asked.alpha:.4g}; {asked.source})"
     )
