@@ -49,14 +49,25 @@ def _faults_of(arms: Arms, name: Arm, rules: Rules, measures: Iterable[str]) -> 
             reasons.append(f"{len(missing)} of {len(arms.items)} items have no result from the {name}{_kinds(arms, name)}")
             continue
         whole = [arms.results(name, measure)[item] for item in arms.items if item not in missing]
-        absent = int(np.isnan(column(measure, whole)).any(axis=1).sum())
+        values = column(measure, whole)
+        absent = int(np.isnan(values).any(axis=1).sum())
         if absent:
             reasons.append(f"{measure} could not be measured on {absent} of {len(arms.items)} items of the {name}")
+        if kind_of(measure).share and ((values < 0) | (values > 1)).any():
+            reasons.append(_without_limits(measure, name))
     if set(results) - set(arms.items):
         reasons.append(f"the {name} was scored on items that are not of this fold")
     if any(not _finite(result) for group in results.values() for result in group):
         reasons.append(f"a figure of the {name} is not finite")
     return list(dict.fromkeys(reasons))
+
+
+def _without_limits(measure: str, name: Arm) -> str:
+    grader = f"graders.{measure.removeprefix('grader/')}" if measure.startswith("grader/") else "the grader of gold.grader"
+    return (
+        f"{measure} of the {name} is not between 0 and 1, where its test and bounds hold; give {grader} a range from "
+        "its lowest to its highest score"
+    )
 
 
 def _of_challenger_alone(rules: Rules, measure: str) -> bool:

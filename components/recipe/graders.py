@@ -30,7 +30,8 @@ class Multi(Scored):
     type: Literal["multi"]
     graders: Annotated[dict[Name, "GraderSettings"], Field(min_length=1)]  # by the names that the formula uses
     formula: str  # of names, numbers, + - * / ^ and functions
-    range: Range | None = Field(default_factory=lambda: [0.0, 1.0])  # type: ignore[assignment]  # null: values as they are
+    # null: values as they are; of a reward alone
+    range: Range | None = Field(default_factory=lambda: [0.0, 1.0])  # type: ignore[assignment]
 
     @model_validator(mode="after")
     def _formula_is_over_them(self) -> "Multi":

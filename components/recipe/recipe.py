@@ -16,7 +16,7 @@ from ratchet.components.recipe.evaluation import Evaluation, Slice
 from ratchet.components.recipe.formulas import with_formula
 from ratchet.components.recipe.gate import AllOf, Gate, Guard, Primary
 from ratchet.components.recipe.gold import REMEDY, Gold, columns_read, default_gold, is_similarity, with_default_reward
-from ratchet.components.recipe.graders import GraderSettings
+from ratchet.components.recipe.graders import GraderSettings, Multi
 from ratchet.components.recipe.launch import Launch
 from ratchet.components.recipe.measures import OF_LABELS, OF_NUMBERS, OF_TEXTS, kind_of, samples_needed
 from ratchet.components.recipe.notify import Notification
@@ -110,6 +110,19 @@ class Recipe(Section):
                 "the gold is how similar a text is to the reference, and a wrong answer in the right words scores high; name a "
                 "grader that tells right from wrong, or accept it with gold.allow_similarity: true"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _judges_have_limits(self) -> "Recipe":
+        """The gate's tests and bounds of the gold, and of graders in rules, hold for scores whose limits are known."""
+        judges = [] if self.gold.grader is None else [self.gold.grader]
+        for name in [*judges, *self.guarding]:
+            settings = self.graders[name]
+            if isinstance(settings, Multi) and settings.range is None:
+                raise ValueError(
+                    f"graders.{name} judges, as the gold or in a rule of the gate, and its range is null, so that its scores "
+                    f"have no limits; give graders.{name}.range the lowest and the highest value of its formula: [-1, 2]"
+                )
         return self
 
     @model_validator(mode="after")

@@ -134,6 +134,24 @@ def test_results_that_cannot_be_judged_have_a_reason(spoil: Callable[[Arms], Arm
     assert any(complaint in reason for reason in check_integrity(spoil(BETTER), RULES, EXPECTED, ["accuracy", "length", "kl"]))
 
 
+@pytest.mark.parametrize("beyond", [-1.0, 3.0])
+@pytest.mark.parametrize("arm", ["challenger", "incumbent"])
+@pytest.mark.parametrize(("measure", "grader"), [("gold", "the grader of gold.grader"), ("grader/tone", "graders.tone")])
+def test_a_score_beyond_0_and_1_cannot_be_judged(beyond: float, arm: str, measure: str, grader: str) -> None:
+    odd = {"score": beyond} if measure == "gold" else {"grades": {"tone": beyond}}
+    arms = toned(BETTER)
+    spoilt = replace(arms, **{arm: {**getattr(arms, arm), "7": [replace(getattr(arms, arm)["7"][0], **odd)]}})
+    (reason,) = check_integrity(spoilt, RULES, EXPECTED, ["grader/tone"])
+    assert reason.startswith(f"{measure} of the {arm} is not between 0 and 1")
+    assert f"give {grader} a range" in reason
+
+
+def toned(arms: Arms) -> Arms:
+    """Each result with the score of another grader."""
+    both = ({k: [replace(r[0], grades={"tone": 0.5})] for k, r in arm.items()} for arm in (arms.challenger, arms.incumbent))
+    return replace(arms, **dict(zip(("challenger", "incumbent"), both, strict=True)))
+
+
 @pytest.mark.parametrize(("limit", "faults"), [({"max": 20.0}, 0), ({"max_ratio": 2.0}, 1)])
 def test_the_incumbents_figure_must_be_known_only_where_a_rule_reads_it(limit: dict[str, float], faults: int) -> None:
     unknown = replace(BETTER, incumbent=results(share(240), kl=None))

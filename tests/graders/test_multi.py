@@ -37,6 +37,16 @@ def test_a_formula_of_right_or_wrong_can_be_so_itself() -> None:
     assert (between[0].score, between[0].fault) == (None, "protocol")
 
 
+@pytest.mark.parametrize("weights", [(0.4, 0.2, 0.3, 0.1), (0.7, 0.2, 0.1)])  # whose sums are above and below 1 in float64
+def test_weights_that_add_up_to_1_give_1(weights: tuple[float, ...]) -> None:
+    formula, graders = " + ".join(f"{w} * g{n}" for n, w in enumerate(weights)), {f"g{n}": {"type": "exact"} for n in range(4)}
+    used = {name: graders[name] for name in parse_formula(formula).names}
+    grader = build_grader(ADAPTER.validate_python({"type": "multi", "formula": formula, "graders": used, "passes_at": 1.0}))
+    grades = grader(["p"] * 2, ["Oslo", "Rome"], [{"answer": "Oslo"}] * 2)
+    assert sum(weights) != 1.0
+    assert [(grade.score, grade.passed) for grade in grades] == [(1.0, True), (0.0, False)]
+
+
 def test_multi_faults_where_a_grader_cannot_judge_neither_can_the_formula() -> None:
     graders = {"a": lambda *_: [Grade(None, fault="timeout", reason="late")], "b": lambda *_: [Grade(1.0)]}
     (grade,) = Combined(parse_formula("a + b"), graders)(["p"], ["c"], [{}])

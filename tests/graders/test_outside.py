@@ -51,6 +51,14 @@ def test_a_file_of_the_project_grades_and_its_range_becomes_0_to_1(project: Path
     assert grader.measure.kind == "bounded"
 
 
+@pytest.mark.parametrize("score", [3.0, -1.0])
+def test_user_faults_a_score_beyond_the_range_is_neither_clipped_nor_judged(project: Path, score: float) -> None:
+    (project / "graders.py").write_text(f"def grade(sample, item): return {score}\n", encoding="utf-8")
+    (grade,) = built(file="graders.py:grade")(["p"], ["x"], [ROW])
+    assert (grade.score, grade.passed, grade.fault) == (None, None, "protocol")
+    assert f"a score of {score:g}, not 0 to 1. Correct range" in grade.reason
+
+
 def test_a_function_of_trl_grades_and_none_stays_none(project: Path) -> None:
     assert grades(built(file="graders.py:reward", measure="binary"), "Oslo", "?", "x") == [
         (1.0, True),

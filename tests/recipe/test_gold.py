@@ -152,3 +152,22 @@ def test_similarity_as_the_only_verifier_is_gold_and_must_be_accepted() -> None:
 
 def test_consent_is_no_part_of_the_digest() -> None:
     assert recipe(gold={"allow_similarity": True}).digest == recipe().digest
+
+
+@pytest.mark.parametrize(
+    ("gold", "rules"),
+    [
+        ("all", {}),
+        ("right", {"primary": {"grader": "all"}}),
+        ("right", {"primary": {"all_of": ["accuracy", "all"]}}),
+        ("right", {"guards": [{"grader": "all", "margin": 0.1}]}),
+    ],
+)
+def test_faults_of_a_judge_without_limits_name_it_and_the_remedy(gold: str, rules: dict[str, Any]) -> None:
+    graders = {"right": CHOICE, "all": {"type": "multi", "formula": "9 * r", "graders": {"r": CHOICE}, "range": None}}
+    said = faults(graders=graders, gold={"grader": gold}, gate={"rules": rules})
+    assert "graders.all judges" in said
+    assert "give graders.all.range the lowest and the highest value" in said
+    limited = {**graders, "all": {**graders["all"], "range": [0.0, 9.0]}}
+    assert recipe(graders=limited, gold={"grader": gold}, gate={"rules": rules})
+    assert recipe(graders=graders, gold={"grader": "right"}, reward={"formula": "2 * all"})
