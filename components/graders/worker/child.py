@@ -210,11 +210,16 @@ def _graded(result: Any) -> dict[str, Any]:
         raise UnfitError(f"it returned parts of type {type(parts).__name__}. Return a dict of numbers")
     return {
         "score": None if score is None else number(score, "a score"),
-        "parts": {str(name): number(value, f"the part {name}") for name, value in parts.items()},
+        "parts": {_text(name): number(value, f"the part {name}") for name, value in parts.items()},
         "passed": passed if isinstance(passed, bool) else None,
-        "reason": redacted(str(fields.get("reason") or ""))[:LONGEST_TEXT],
-        "answer": None if answer is None else str(answer)[:LONGEST_TEXT],
+        "reason": _text(redacted(str(fields.get("reason") or ""))[:LONGEST_TEXT]),
+        "answer": None if answer is None else _text(answer)[:LONGEST_TEXT],
     }
+
+
+def _text(value: Any) -> str:
+    """A value as text that every encoding can write: JSON that a policy wrote may have half a surrogate pair."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _fields(result: Any) -> Mapping[str, Any] | None:

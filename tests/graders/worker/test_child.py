@@ -100,3 +100,10 @@ def test_the_place_of_an_error_is_the_users_line_and_not_the_librarys_it_calls()
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - any of a library's
         json.loads("{")
     assert re.search(r"\(line \d+ of .*test_child\.py\)$", described(caught.value))
+
+
+def test_half_a_surrogate_pair_becomes_text_that_can_be_written() -> None:
+    found = graded({"score": 1.0, "answer": "caf\ud83d", "parts": {"\ude00": 1.0}, "reason": "read caf\ud83d"})
+    assert (found["answer"], found["parts"], found["reason"]) == ("caf\\ud83d", {"\\ude00": 1.0}, "read caf\\ud83d")
+    assert json.dumps(found, ensure_ascii=False).encode()
+    assert graded({"score": 1.0, "answer": "é\U0001f600"})["answer"] == "é\U0001f600"
