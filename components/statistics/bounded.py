@@ -8,7 +8,8 @@ nobody has proved it, or found an exception.
 
 A Dirichlet weight is an exponential variable over their sum, so p = P(S <= 0) with S = sum_i w_i E_i. With K(s) = -sum_i
 log(1 - s w_i) the logarithm of its moment-generating function, and u = 1/s, p is the integral of exp(K)/(2 pi i u) du around a
-circle through 0 and the saddle point, which the trapezoid rule gives to many digits.
+circle through 0 and the saddle point, which the trapezoid rule gives to many digits if the mean is not below 0. If it is, p is
+1 - P(-S < 0), which is the same because S is continuous; where no value is above 0, S is below it and p is 1.
 """
 
 import math
@@ -68,12 +69,20 @@ def tail(values: Floats, least: float, points: int = POINTS) -> Floats:
     """
     weights = np.concatenate([values, np.full((1, values.shape[1]), least)])
     weights /= np.abs(weights).max(axis=0)
+    # Of a mean far below 0 the saddle point is so near to 0 that the integrand turns more often than there are points.
+    below = weights.sum(axis=0) < 0
+    shares = _left(np.where(below, -weights, weights), points)
+    return np.where(below, 1 - shares, shares)
+
+
+def _left(weights: Floats, points: int) -> Floats:
+    """P(sum_i w_i E_i < 0) of weights whose sum is not below 0, [R]; 0 where no weight is below 0."""
+    total, some = np.zeros(weights.shape[1]), weights.min(axis=0) < 0
+    weights = weights[:, some]
     saddle = _saddle(weights)
-    turns = np.exp(2j * np.pi * (np.arange(points // 2) + 0.5) / points)
-    total = np.zeros(values.shape[1])
-    for turn in turns:
+    for turn in np.exp(2j * np.pi * (np.arange(points // 2) + 0.5) / points):
         u = (turn - 1) / (-2 * saddle)  # on the circle whose diameter is from 1 / saddle to 0
-        total += np.real(np.exp(-np.log1p(-weights / u).sum(axis=0)) / u * turn / -saddle)
+        total[some] += np.real(np.exp(-np.log1p(-weights / u).sum(axis=0)) / u * turn / -saddle)
     shares: Floats = np.clip(total / points, 0.0, 1.0)
     return shares
 

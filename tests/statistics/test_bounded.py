@@ -12,7 +12,10 @@ from ratchet.components.statistics.paired import sign_flip
 LEVEL = 0.05 / 26
 
 
-@pytest.mark.parametrize(("wins", "losses"), [(1, 0), (7, 3), (33, 7), (140, 110), (0, 10)])
+@pytest.mark.parametrize(
+    ("wins", "losses"),
+    [(1, 0), (7, 3), (33, 7), (140, 110), (0, 10), (800, 1_200), (1_050, 950), (40_000, 60_000), (50_500, 49_500)],
+)
 def test_of_wins_and_losses_it_is_the_exact_binomial_test(wins: int, losses: int) -> None:
     differences = np.repeat([1.0, -1.0], [wins, losses])
     expected = stats.binom.sf(wins - 1, wins + losses, 0.5)
@@ -30,6 +33,33 @@ def test_it_is_the_share_of_random_weights_whose_mean_is_not_above_zero() -> Non
     weights = rng.exponential(size=(200_000, 31))
     simulated = float((weights @ np.append(values, -1.0) <= 0).mean())
     assert gaffke(values, None, -1.0) == pytest.approx(simulated, abs=4 * math.sqrt(simulated / 200_000))
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {-0.5: 2_000},  # means far below 0
+        {-0.001: 100_000},
+        {0.3: 900, -0.4: 1_100},
+        {0.3: 45_000, -0.4: 55_000},
+        {1.0: 1, -0.01: 99_999},
+        {0.02: 98_000, -1.0: 2_000},  # about one standard error below 0
+        {0.0: 1_000, -0.1: 500, 0.09: 500},
+        {0.0: 50_000, 0.02: 49_000, -1.0: 975},  # above 0
+    ],
+)
+def test_of_many_items_it_is_what_random_weights_say_on_either_side_of_0(counts: dict[float, int]) -> None:
+    # The exponential weights of k equal values add up to a gamma variable of shape k, so that many items cost nothing to draw.
+    rng = np.random.default_rng(0)
+    weighted = sum(value * rng.gamma(count, size=200_000) for value, count in counts.items()) - rng.exponential(size=200_000)
+    simulated = float((weighted <= 0).mean())
+    error = math.sqrt(simulated * (1 - simulated) / 200_000) + 1 / 200_000
+    assert gaffke(np.repeat(list(counts), list(counts.values())), None, -1.0) == pytest.approx(simulated, abs=4 * error)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.05, -1.0])
+def test_where_nothing_is_above_zero_p_is_one(value: float) -> None:
+    assert gaffke(np.full(2_000, value), None, -1.0) == 1.0
 
 
 def test_few_points_are_enough_for_a_percent() -> None:
