@@ -155,7 +155,8 @@ def _same_row(expected: Row, found: Row, query: Query) -> bool:
 
 def _same_value(expected: Any, found: Any, query: Query) -> bool:
     if isinstance(expected, (int, float)) and isinstance(found, (int, float)):
-        return expected == found or abs(expected - found) <= max(query.abs, query.rel * abs(expected))
+        near = math.isfinite(expected) and abs(expected - found) <= max(query.abs, query.rel * abs(expected))
+        return expected == found or near
     return type(expected) is type(found) and bool(expected == found)
 
 

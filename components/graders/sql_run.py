@@ -9,7 +9,7 @@ on long values: a query of a policy runs in a process that can be ended, which :
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,9 +127,20 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
             connection.execute("PRAGMA temp_store = MEMORY")  # nothing on the disk, which would have no limit
             connection.text_factory = _text
+            _declare(connection)
             yield connection
     except sqlite3.Error as error:
         raise DataError(f"{path} cannot be read as a SQLite database: {error}. Give an existing, intact file.") from error
+
+
+def _declare(connection: sqlite3.Connection) -> None:
+    """Have SQLite declare its table functions of JSON, which an authorizer would see as a write to the schema.
+
+    Those of pragmas and of the file's pages stay undeclared, and so refused.
+    """
+    for function in ("json_each", "json_tree"):
+        with suppress(sqlite3.OperationalError):  # a table of the file has the name, or this SQLite has no JSON
+            connection.execute(f"SELECT 1 FROM {function}('[]')")  # noqa: S608 - a name from above
 
 
 def _text(value: bytes) -> str:

@@ -119,6 +119,31 @@ def test_numbers_have_a_tolerance_in_bags_too() -> None:
     assert same_result([(3,)], [(3.0,)], True, Query("d", "r", rel=0.0))
 
 
+@pytest.mark.parametrize("reference", ["SELECT 9e999", "SELECT -9e999", "SELECT total * 9e999 FROM orders"])
+def test_only_infinity_is_near_infinity(root: Path, reference: str) -> None:
+    assert judged(root, reference, reference).passed
+    assert not judged(root, reference.replace("9e999", "7.0"), reference).passed
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "SELECT value FROM json_each('[4, 5]')",
+        "SELECT json_each.value FROM json_each('[4, 5]')",
+        "SELECT atom FROM json_tree('{\"a\": [4, 5]}') WHERE atom IS NOT NULL",
+        "SELECT b.value FROM json_each('[[4], [5]]') AS a, json_each(a.value) AS b",
+    ],
+)
+def test_the_table_functions_of_json_can_be_read(root: Path, completion: str) -> None:
+    assert judged(root, completion, "SELECT 4 UNION SELECT 5").passed
+
+
+def test_a_table_with_the_name_of_such_a_function_is_read_as_a_table(root: Path) -> None:
+    with closing(sqlite3.connect(root / "dbs" / "own.sqlite")) as own:
+        own.executescript("CREATE TABLE json_each (value); INSERT INTO json_each VALUES (3)")
+    assert judged(root, "SELECT value FROM json_each", "SELECT 3", "own").passed
+
+
 @pytest.mark.parametrize(
     "completion",
     [
@@ -152,6 +177,7 @@ def test_what_is_not_one_query_is_wrong(root: Path, completion: str) -> None:
         "PRAGMA writable_schema = 1",
         "PRAGMA table_info(orders)",
         "SELECT * FROM pragma_database_list",
+        "SELECT t.name FROM json_each('[1]'), pragma_table_info('orders') AS t",
         "BEGIN IMMEDIATE",
         "SELECT load_extension('libc')",
         "SELECT random()",
