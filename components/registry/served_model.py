@@ -60,7 +60,7 @@ def inputs_of(model_input: Any) -> list[Any]:
     if hasattr(model_input, "columns"):
         if list(model_input.columns) == [0]:  # made of a plain list
             return list(_plain(model_input[0]))
-        return list(_plain(model_input.to_dict("records")))
+        return _as_written(_plain(model_input.to_dict("records")))
     given = _plain(model_input)
     if isinstance(given, str):
         return [given]
@@ -68,6 +68,17 @@ def inputs_of(model_input: Any) -> list[Any]:
         return list(given)
     columns = all(isinstance(value, list) for value in given.values()) and not _is_conversation(given.get("messages"))
     return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)] if columns else [given]
+
+
+def _as_written(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a frame with 1990 for 1990.0 in a column of whole numbers that pandas made floats because a row lacks one."""
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    whole = {name for name, values in columns.items() if not all(map(_known, values)) and all(map(_whole_or_nan, values))}
+    return [{name: int(value) if name in whole and _known(value) else value for name, value in row.items()} for row in rows]
+
+
+def _whole_or_nan(value: Any) -> bool:
+    return isinstance(value, float) and (value.is_integer() or not _known(value))
 
 
 def _plain(value: Any) -> Any:

@@ -181,6 +181,22 @@ def test_every_form_of_a_request_is_a_list_of_inputs(given: Any, inputs: list[An
     json.dumps(found)  # nothing of numpy's
 
 
+@pytest.mark.parametrize(
+    ("years", "asked"),
+    [
+        ([1990, None], ["1990"]),  # pandas makes it 1990.0
+        ([1990, 2], ["1990", "2"]),
+        ([1990.0, 2.0], ["1990.0", "2.0"]),  # of fractions, as in the dataset
+        ([2.5, None, 1990], ["2.5", "1990.0"]),
+    ],
+)
+def test_a_number_is_asked_as_in_the_dataset_where_another_row_lacks_it(years: list[Any], asked: list[str]) -> None:
+    task = served(Task(prompt="Year {{item.year}}"))
+    frame = pd.DataFrame([{"messages": A} if year is None else {"year": year} for year in years])
+    conversations = [task.conversation(given) for given in inputs_of(frame)]
+    assert [one for one in conversations if one != A] == [[user(f"Year {year}")] for year in asked]
+
+
 # A registered version
 
 LOAD = """
