@@ -121,7 +121,7 @@ class Recipe(Section):
             if isinstance(settings, Multi) and settings.range is None:
                 raise ValueError(
                     f"graders.{name} judges, as the gold or in a rule of the gate, and its range is null, so that its scores "
-                    f"have no limits; give graders.{name}.range the lowest and the highest value of its formula: [-1, 2]"
+                    f"have no limits; give graders.{name}.range the formula's lowest and highest value, such as [-1, 2]"
                 )
         return self
 

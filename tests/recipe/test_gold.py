@@ -167,7 +167,7 @@ def test_faults_of_a_judge_without_limits_name_it_and_the_remedy(gold: str, rule
     graders = {"right": CHOICE, "all": {"type": "multi", "formula": "9 * r", "graders": {"r": CHOICE}, "range": None}}
     said = faults(graders=graders, gold={"grader": gold}, gate={"rules": rules})
     assert "graders.all judges" in said
-    assert "give graders.all.range the lowest and the highest value" in said
+    assert "give graders.all.range the formula's lowest and highest value" in said
     limited = {**graders, "all": {**graders["all"], "range": [0.0, 9.0]}}
     assert recipe(graders=limited, gold={"grader": gold}, gate={"rules": rules})
     assert recipe(graders=graders, gold={"grader": "right"}, reward={"formula": "2 * all"})
