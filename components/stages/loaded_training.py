@@ -11,7 +11,7 @@ from ratchet.components.recipe import Recipe
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Observer, StageResult
 from ratchet.components.storage.files import write_json, write_json_lines
-from ratchet.components.storage.store import Finished
+from ratchet.components.storage.store import ENVIRONMENT, Finished
 
 if TYPE_CHECKING:
     from ratchet.components.launch.ranks import Ranks
@@ -128,9 +128,14 @@ class Training:
             engine=drew,
         )
 
-    def save_with_facts(self, path: Path) -> None:
-        """The same, with the facts among the files."""
+    def save_with_facts(self, path: Path, computed: Mapping[str, Any]) -> None:
+        """The same, with the facts among the files.
+
+        Args:
+            computed: this rank's machine and libraries, for :func:`write_environment`.
+        """
         write_json(path / FACTS, self.save(path).as_json())
+        write_json(path / ENVIRONMENT, computed)
 
 
 def spent(samples: int, limit: int | None) -> str:
