@@ -146,6 +146,15 @@ def prune(root: Path, keep: int, best: Collection[int] = ()) -> None:
             shutil.rmtree(path)
 
 
+def is_whole(root: Path, step: int) -> bool:
+    """Whether a checkpoint is there and every file has its hash."""
+    try:
+        verify_directory(root / f"step_{step:06d}")
+    except StoreError:
+        return False
+    return True
+
+
 def weights_of(root: Path, step: int, name: str) -> dict[str, Tensor]:
     """A module's trained weights in a checkpoint.
 

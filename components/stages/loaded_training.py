@@ -39,11 +39,12 @@ class TrainingFacts:
     exact: bool  # false if training was resumed in another environment, or an outside engine drew
     memory: dict[str, Any]  # the values of ``train`` chosen by available memory
     launch: dict[str, Any] | None = None  # kind, ranks and sharded of the last job; None: the run's own process
+    lost: list[int] | None = None  # evaluated steps that could not be the candidate: their checkpoints were damaged or gone
     engine: str | None = None  # what drew the completions, if not Ratchet's own engines; then no bits are promised
 
     def as_json(self) -> dict[str, Any]:
         """As ``facts.json`` has them."""
-        unused = {name for name in ("launch", "engine") if getattr(self, name) is None}
+        unused = {name for name in ("launch", "lost", "engine") if getattr(self, name) is None}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
@@ -108,6 +109,7 @@ class Training:
 
         drew = engine_name(self.trainer.setting.engine)
         checkpoints, progress = self.trainer.setting.storage.checkpoints, self.trainer.progress
+        progress.forget_damaged(checkpoints)
         on_host = partial(self.load, device=torch.device("cpu"))
         _save_kept(self.trainer, on_host, path)
         _save(self.trainer, on_host, path)
@@ -125,6 +127,7 @@ class Training:
             exact=progress.exact and drew is None,
             memory=self.plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
             launch=launch if self.ranks.size > 1 else None,
+            lost=progress.lost or None,
             engine=drew,
         )
 
