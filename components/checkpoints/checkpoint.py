@@ -95,6 +95,7 @@ def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], 
 
     Raises:
         StoreError: if there are checkpoints and none is complete.
+        OSError: if one cannot be read now, which does not show that it is damaged.
     """
     committed = sorted(root.glob("step_*"), reverse=True)
     for path in committed:

@@ -209,6 +209,8 @@ class Verification:
             return compared(f"stage {name}", files, verify_directory(path)["files"], f"{key[:12]} in the store")
         except StoreError as error:
             return Check(f"stage {name}", State.DIFFERS, str(error))
+        except OSError as error:
+            return Check(f"stage {name}", State.UNREACHABLE, f"{key[:12]} cannot be read now: {error}")
 
     def _parent(self, lineage: Lineage) -> Check:
         number = str(lineage.policy.version)

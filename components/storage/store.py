@@ -56,7 +56,11 @@ class Store:
         return self.root / stage / f".work.{key}"
 
     def find(self, stage: str, key: str) -> Finished | None:
-        """The finished stage, every file's hash verified; a damaged one is set aside and counts as not finished."""
+        """The finished stage, every file's hash verified; a damaged one is set aside and counts as not finished.
+
+        Raises:
+            OSError: if it cannot be read now. It stays where it is: another try may read it.
+        """
         path = self.path(stage, key)
         if not path.exists():
             return None
@@ -69,6 +73,8 @@ class Store:
                 os.utime(path / MANIFEST)  # when it was last used, for retention
             return finished
         except StoreError:
+            if not path.exists():  # deleted meanwhile
+                return None
             path.rename(path.with_name(f"corrupt.{key}.{uuid.uuid4().hex[:8]}"))
             return None
 
