@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from ratchet.components.checkpoints.moments import put_together, taken_apart
 from ratchet.components.checkpoints.shard_files import in_shards_like, load_shards, names_in, own_part, read_whole, save_shards
+from ratchet.components.code.machine import machine_class
 from ratchet.components.errors import PausedError, StoreError
 from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.pretrained.loading import not_finite
@@ -131,11 +132,13 @@ def check_identity(state: Mapping[str, Any], identity: str) -> None:
 
 def environment(device: torch.device) -> dict[str, str]:
     """What must be equal for a resumed training to give the same bits as an uninterrupted one."""
+    cuda, here = device.type == "cuda", machine_class(torch.get_num_threads())
+    unused = {"gpu"} if cuda else {"gpu", "driver"}  # the device is named itself
     return {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": str(torch.get_num_threads()),
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        **{name: str(value) for name, value in here.items() if name not in unused},
     }
 
 

@@ -1,5 +1,6 @@
 """A run's progress: the JSON state of a checkpoint, the run that it belongs to, and the metrics kept beside it."""
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from ratchet.components.errors import StoreError
 from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Train
+from ratchet.components.storage.digests import digest_of
 from ratchet.components.storage.files import read_json
 from ratchet.components.training.optimizers import environment_of
 from ratchet.components.training.sentinel import SentinelState, Stop
@@ -107,14 +109,17 @@ class Progress:
 
 
 def environment(policy: Policy, train: Train, ranks: Ranks = ONE) -> dict[str, str]:
-    """What must be equal for a resumed run to give the same bits as an uninterrupted one."""
+    """What must be equal for a resumed run to give the same bits as an uninterrupted one; the same on all ranks."""
+    own = json.dumps(checkpoints.environment(policy.model.device)).encode()
+    first, *others = (json.loads(found) for found in ranks.exchange(own))
     return {
-        **checkpoints.environment(policy.model.device),
+        **first,
         "precision": train.precision,
         "micro_tokens": str(train.micro_tokens),
         "deterministic": str(train.deterministic),
         **environment_of(train.optimizer),
         **({"ranks": str(ranks.size), "sharded": str(ranks.sharded)} if ranks.size > 1 else {}),
+        **({"others": digest_of(others)} if any(other != first for other in others) else {}),
     }
 
 
