@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from ratchet.components.checkpoints.moments import put_together, taken_apart
 from ratchet.components.checkpoints.shard_files import in_shards_like, load_shards, names_in, own_part, read_whole, save_shards
+from ratchet.components.code.machine import machine_class
 from ratchet.components.errors import PausedError, StoreError
 from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.pretrained.loading import not_finite
@@ -95,6 +96,7 @@ def load_latest(root: Path, modules: Modules, check: Callable[[dict[str, Any]], 
 
     Raises:
         StoreError: if there are checkpoints and none is complete.
+        OSError: if one cannot be read now, which does not show that it is damaged.
     """
     committed = sorted(root.glob("step_*"), reverse=True)
     for path in committed:
@@ -130,11 +132,13 @@ def check_identity(state: Mapping[str, Any], identity: str) -> None:
 
 def environment(device: torch.device) -> dict[str, str]:
     """What must be equal for a resumed training to give the same bits as an uninterrupted one."""
+    cuda, here = device.type == "cuda", machine_class(torch.get_num_threads())
+    unused = {"gpu"} if cuda else {"gpu", "driver"}  # the device is named itself
     return {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": str(torch.get_num_threads()),
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        **{name: str(value) for name, value in here.items() if name not in unused},
     }
 
 
@@ -144,6 +148,15 @@ def prune(root: Path, keep: int, best: Collection[int] = ()) -> None:
     for path in sorted(root.glob("step_*"))[:-keep]:
         if path.name not in {f"step_{step:06d}" for step in best}:
             shutil.rmtree(path)
+
+
+def is_whole(root: Path, step: int) -> bool:
+    """Whether a checkpoint is there and every file has its hash."""
+    try:
+        verify_directory(root / f"step_{step:06d}")
+    except StoreError:
+        return False
+    return True
 
 
 def weights_of(root: Path, step: int, name: str) -> dict[str, Tensor]:

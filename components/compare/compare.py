@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ratchet.components.code.machine import machine_class
 from ratchet.components.code.user_sources import function_digests
 from ratchet.components.compare.figures import Arm, Compared, Measured, compared
 from ratchet.components.compare.measured_training import WantedTraining, measured_training
@@ -19,7 +20,6 @@ from ratchet.components.graders.build import grader_digests, verifier_digests
 from ratchet.components.project.locks import Locks
 from ratchet.components.project.project import Project
 from ratchet.components.project.references import require_references
-from ratchet.components.provenance.machine import machine_class
 from ratchet.components.recipe import Recipe
 from ratchet.components.run.samples import policy_of
 from ratchet.components.run.steps import configure_torch

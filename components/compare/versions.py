@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ratchet.components.code.machine import machine_class
 from ratchet.components.compare.compare import LOCK, WAITING, Comparison
 from ratchet.components.compare.figures import (
     MEASURES,
@@ -24,7 +25,6 @@ from ratchet.components.compare.sides import SLOT
 from ratchet.components.errors import RegistryError
 from ratchet.components.policy.loading import pick_device
 from ratchet.components.provenance.ancestry import recorded_lineage
-from ratchet.components.provenance.machine import machine_class
 from ratchet.components.rewards.build import build_reward
 from ratchet.components.run.samples import finished_reward, registered_policy
 from ratchet.components.run.steps import configure_torch

@@ -21,12 +21,12 @@ from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ratchet.components.code.machine import driver
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.errors import RatchetError, RecipeError
 from ratchet.components.inspection.disagreements import disagreements
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.project.reproducible import outlook
-from ratchet.components.provenance.machine import driver
 from ratchet.components.recipe import default_file, default_name, load_recipe
 from ratchet.components.storage.disk import free_bytes
 from ratchet.components.storage.home import Home

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ratchet.components.code.checkout import UNKNOWN, code_state
 from ratchet.components.code.constraints import CONSTRAINTS, elsewhere, installed_versions, lock_digest, off_lock, unlocked
 from ratchet.components.code.source_code import release_beside
 from ratchet.components.code.user_sources import imported_libraries
 from ratchet.components.errors import RecipeError
 from ratchet.components.project.references import all_graders
-from ratchet.components.provenance.checkout import UNKNOWN, code_state
 from ratchet.components.recipe import Recipe, UserFunction
 
 SHOWN = 5  # names of a reason

@@ -5,27 +5,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from ratchet.components.code.checkout import UNKNOWN
 from ratchet.components.errors import RegistryError
-from ratchet.components.provenance.checkout import UNKNOWN, CodeState, code_state
 from ratchet.components.recipe.base import Name, Section
+from ratchet.components.stages.environment import Code, Environment, Machine, Sha256, code_here
 from ratchet.components.storage.digests import file_digest
 from ratchet.components.storage.files import read_json
 
 FILE, DIFFERENCE, TAG = "lineage.json", "code.diff", "lineage_sha256"
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,9}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
-
-
-class Code(Section):
-    """The commit and the uncommitted changes."""
-
-    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64}|unknown)$")]
-    folder: str  # of the project within the repository
-    changed: list[str]
-    diff_sha256: Sha256 | None
-    sources_sha256: Sha256  # of the sources of ``components`` that ran
-    release: str | None = None  # of the installed Ratchet that ran; None if it was the commit's own code, as in a clone
 
 
 class Dataset(Section):
@@ -33,18 +22,6 @@ class Dataset(Section):
 
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")]
     pointer: str
-
-
-class Machine(Section):
-    """The class of machine: equal classes give equal bits."""
-
-    system: str
-    architecture: str
-    processor: str
-    kernels: str  # instruction set of torch's CPU kernels
-    threads: int
-    gpu: str | None
-    driver: str | None = None  # the GPU's
 
 
 class StartingPolicy(Section):
@@ -78,6 +55,7 @@ class StageManifest(Section):
     name: Name
     key: Key
     files: dict[str, Sha256]
+    made_in: Environment | None = None  # if it was on another class of machine, or with other libraries, than the training
 
 
 class Launched(Section):
@@ -101,6 +79,7 @@ class Lineage(Section):
     gold: Sha256 | None = None  # of the grader; None in older records
     seed: int
     dataset: Dataset
+    # These four, and the code, are of the process that trained; in records of earlier releases, of the one that registered.
     lock_sha256: Sha256 | None  # of constraints.txt
     off_lock: dict[str, str]  # library -> the lock's version, if a different one was installed
     machine: Machine
@@ -110,7 +89,8 @@ class Lineage(Section):
     reward: RewardParent
     stages: list[StageManifest]
     metrics: dict[str, float]  # of the chosen checkpoint on dev
-    exact: bool  # false: training was resumed in another environment, or an outside engine drew
+    # False: training was resumed in another environment, or used what another one had computed, or an outside engine drew.
+    exact: bool
     engine: str | None = None  # what drew the completions of training, if not Ratchet's own engines
     # Where its model is in the train stage if it is not the candidate: a person promoted another checkpoint.
     checkpoint: Annotated[str, Field(pattern=r"^(checkpoints/step_[0-9]{6,12})?$")] = ""
@@ -140,29 +120,14 @@ def read_lineage(path: Path, digest: str) -> Lineage:
         raise RegistryError(f"{FILE} cannot be read: {place}: {first['msg']}. Use the release that wrote it.") from error
 
 
-def code_of(state: CodeState, sources: str, release: str | None) -> Code:
-    """The record of a checkout's state.
-
-    Args:
-        sources: digest of the sources of ``components`` that this process runs.
-        release: of the installed Ratchet, if these are not the project's own.
-    """
-    return Code(
-        commit=state.commit,
-        folder=state.folder,
-        changed=list(state.changed),
-        diff_sha256=state.difference_digest,
-        sources_sha256=sources,
-        release=release,
-    )
-
-
 def commit_tags(project: Path) -> dict[str, str]:
+    """Those of the code that this process runs."""
+    return code_tags(code_here(project))
+
+
+def code_tags(code: Code) -> dict[str, str]:
     """``commit``, ``dirty`` and, for dirty code, ``diff_sha256``; ``unknown`` outside a git checkout."""
-    state = code_state(project)
-    if state.commit == UNKNOWN:
+    if code.commit == UNKNOWN:
         return {"commit": UNKNOWN, "dirty": UNKNOWN}
-    tags = {"commit": state.commit, "dirty": str(state.dirty).lower(), "mlflow.source.git.commit": state.commit}
-    if state.difference_digest is not None:
-        tags["diff_sha256"] = state.difference_digest
-    return tags
+    tags = {"commit": code.commit, "dirty": str(bool(code.changed)).lower(), "mlflow.source.git.commit": code.commit}
+    return tags if code.diff_sha256 is None else {**tags, "diff_sha256": code.diff_sha256}

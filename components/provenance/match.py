@@ -6,13 +6,15 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
+from ratchet.components.code.checkout import UNKNOWN
 from ratchet.components.code.constraints import CONSTRAINTS
 from ratchet.components.code.source_code import NOT_INSTALLED
 from ratchet.components.data.pointers import NAMES
-from ratchet.components.provenance.checkout import UNKNOWN
-from ratchet.components.provenance.lineage import Lineage, Machine, StageManifest
+from ratchet.components.provenance.lineage import Lineage, StageManifest
 from ratchet.components.provenance.verify import different
+from ratchet.components.stages.environment import Machine
 from ratchet.components.stages.stage import Stage
+from ratchet.components.storage.store import ENVIRONMENT
 
 # The first contains seconds and memory; the others describe a preparation, and a restored dataset has none.
 NOT_COMPARED = {"train": {"metrics.jsonl"}, "data": {"report.html", "steps.json"}}
@@ -142,7 +144,7 @@ def stage_matches(recorded: Sequence[StageManifest], made: Mapping[str, Mapping[
 def _match(stage: StageManifest, made: Mapping[str, Mapping[str, str]]) -> StageMatch:
     if stage.name == "champion":
         return StageMatch(stage.name, different(_weights(stage.files), _weights(made.get("warmup", {}))))
-    skipped = NOT_COMPARED.get(stage.name, set())
+    skipped = {ENVIRONMENT, *NOT_COMPARED.get(stage.name, ())}
     files = [name for name in different(stage.files, made.get(stage.name, {})) if name not in skipped]
     return StageMatch(stage.name, files)
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ratchet.components.code import checkout
 from ratchet.components.code.constraints import CONSTRAINTS, bytes_digest, lock_digest
 from ratchet.components.code.source_code import sources_digest
 from ratchet.components.data import versioning
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.data.pointers import POINTER, Place, read_pointer_text, relocated
 from ratchet.components.errors import DataError, RegistryError
-from ratchet.components.provenance import checkout
 from ratchet.components.provenance.lineage import Lineage, StageManifest
 from ratchet.components.provenance.match import CURRENT, LOCK, UNTIL_TRAINED, Rebuilt, judged, new_version, refusals, remedy
 from ratchet.components.provenance.virtualenv import Installed, isolated, locked_environment, locked_release, require_uv
@@ -81,6 +81,9 @@ class Rebuild:
         """
         started = time.monotonic()
         self._check()
+        for stage in self.lineage.stages:
+            if stage.made_in is not None:
+                self.say(f"{stage.name} was made elsewhere ({stage.made_in.machine.text()}); it is made here too")
         self.say(f"checking out {self.lineage.code.commit[:12]}")
         checkout.add_worktree(self.home.project, self.lineage.code.commit, self.code)
         try:

@@ -4,29 +4,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratchet.components.code.constraints import lock_digest, off_lock
-from ratchet.components.code.source_code import release_beside, sources_digest
+from ratchet.components.code.checkout import UNKNOWN
+from ratchet.components.code.constraints import bytes_digest, lock_digest
 from ratchet.components.code.user_sources import source_files
 from ratchet.components.graders.build import grader_digests
-from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import (
     DIFFERENCE,
     FILE,
     Dataset,
     Launched,
     Lineage,
-    Machine,
     RewardParent,
     StageManifest,
     StartingPolicy,
-    code_of,
 )
-from ratchet.components.provenance.machine import installed_libraries, machine_class
 from ratchet.components.recipe import Recipe
 from ratchet.components.stages.data import input_files
+from ratchet.components.stages.environment import Environment, code_here
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.results import ChampionStage, DataStage, GoldStage, PolicyStage, RewardStage, WarmupStage
-from ratchet.components.stages.stage import Context, Result, Seen, StageResult
+from ratchet.components.stages.stage import Context, Result, Seen, Stage, StageResult
 from ratchet.components.stages.train import Kept, TrainStage
 from ratchet.components.storage.digests import weights_digest
 from ratchet.components.storage.files import write_json, write_text
@@ -46,31 +43,56 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
     start = warmed[0] if warmed else _made(stages, ChampionStage)  # with a warm-up, the champion is only the incumbent
     golds, evaluations = ([stage for stage in stages if isinstance(stage, kind)] for kind in (GoldStage, EvaluateStage))
     recorded = [data, *golds, start, reward, train, *evaluations]
-    libraries = installed_libraries()
+    trained = trained_in(train, project)
+    manifests = [_manifest(stage, trained) for stage in recorded]
+    elsewhere = {stage.name for stage in manifests if stage.made_in is not None}
     return Lineage(
         model=recipe.name,
         weights_sha256=train.weights,
         policy_sha256=train.policy_digest,
-        code=code_of(code_state(project), sources_digest(), release_beside(project)),
+        code=trained.code,
         recipe=recipe.model_dump(mode="json"),
         recipe_digest=recipe.digest,
         gold=grader_digests(recipe)["gold"],
         seed=recipe.run_seed,
         dataset=Dataset(md5=data.version, pointer=(data.path / "data.dvc").read_text("utf-8")),
-        lock_sha256=lock_digest(project),
-        off_lock=off_lock(project, libraries),
-        machine=Machine(**machine_class(recipe.threads)),
-        libraries=libraries,
+        lock_sha256=trained.lock_sha256,
+        off_lock=trained.off_lock,
+        machine=trained.machine,
+        libraries=trained.libraries,
         files=named_files(recipe, project, context.seen),
         policy=_starting_policy(recipe, start, version_of),
         reward=_reward_parent(recipe, reward),
-        stages=[StageManifest(name=stage.name, key=stage.key, files=stage.files) for stage in recorded],
+        stages=manifests,
         metrics=train.figures(train.facts.best_step),
-        exact=train.facts.exact,
+        exact=train.facts.exact and elsewhere.isdisjoint(_shaping(recipe)),
         engine=train.facts.engine,
         memory=train.facts.memory,
         launch=None if train.facts.launch is None else Launched(**train.facts.launch),
     )
+
+
+def trained_in(train: TrainStage, project: Path) -> Environment:
+    """Where the candidate was trained. If that was outside a checkout, as in a container, the code is the equal one here."""
+    trained, here = train.environment, code_here(project)
+    assert trained is not None, "a stage is found by its code, and this code records it"
+    own = (trained.code.sources_sha256, trained.code.release, trained.lock_sha256)
+    equal = own == (here.sources_sha256, here.release, lock_digest(project))
+    return trained.model_copy(update={"code": here}) if trained.code.commit == UNKNOWN and equal else trained
+
+
+def _manifest(stage: StageResult, trained: Environment) -> StageManifest:
+    own = stage.environment
+    made_in = None if own is None or own.computes_like(trained) else own
+    return StageManifest(name=stage.name, key=stage.key, files=stage.files, made_in=made_in)
+
+
+def _shaping(recipe: Recipe) -> set[str]:
+    """Stages before the training that computed something by which its weights differ: no mere copies or checks."""
+    warmed = recipe.policy.model is None or recipe.policy.tuning is not None
+    rewarded = recipe.reward.needs_model and recipe.reward.model.pretrained is None
+    advised = recipe.train.k == "auto"
+    return {name for name, counts in ((Stage.WARMUP, warmed), (Stage.REWARD, rewarded or advised)) if counts}
 
 
 def lineage_at(lineage: Lineage, kept: Kept) -> Lineage:
@@ -80,9 +102,14 @@ def lineage_at(lineage: Lineage, kept: Kept) -> Lineage:
 
 
 def write_lineage(lineage: Lineage, difference: str, folder: Path) -> list[Path]:
-    """``lineage.json``, and ``code.diff`` for dirty code unless it is larger than a megabyte; its hash is in the record."""
+    """``lineage.json``, and ``code.diff`` for dirty code unless it is larger than a megabyte; its hash is in the record.
+
+    Args:
+        difference: of the code here; not written if the training's was another.
+    """
     write_json(folder / FILE, lineage.model_dump(mode="json"))
-    if not difference or len(difference.encode()) > MAX_DIFFERENCE_BYTES:
+    content = difference.encode()
+    if bytes_digest(content) != lineage.code.diff_sha256 or len(content) > MAX_DIFFERENCE_BYTES:
         return [folder / FILE]
     write_text(folder / DIFFERENCE, difference)
     return [folder / FILE, folder / DIFFERENCE]

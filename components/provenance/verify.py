@@ -6,12 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ratchet.components.code import checkout
 from ratchet.components.code.constraints import CONSTRAINTS, bytes_digest
 from ratchet.components.code.source_code import sources_digest
 from ratchet.components.data import versioning
 from ratchet.components.errors import DataError, RegistryError, StoreError
-from ratchet.components.provenance import checkout
-from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Code, Lineage, read_lineage
+from ratchet.components.provenance.lineage import DIFFERENCE, FILE, TAG, Lineage, read_lineage
+from ratchet.components.stages.environment import Code
 from ratchet.components.storage.digests import digest_of, file_digest, weights_digest
 from ratchet.components.storage.files import files_below, read_json, verify_directory
 from ratchet.components.storage.home import Home
@@ -208,6 +209,8 @@ class Verification:
             return compared(f"stage {name}", files, verify_directory(path)["files"], f"{key[:12]} in the store")
         except StoreError as error:
             return Check(f"stage {name}", State.DIFFERS, str(error))
+        except OSError as error:
+            return Check(f"stage {name}", State.UNREACHABLE, f"{key[:12]} cannot be read now: {error}")
 
     def _parent(self, lineage: Lineage) -> Check:
         number = str(lineage.policy.version)

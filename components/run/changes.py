@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ratchet.components.code.source_code import release_beside, sources_digest
 from ratchet.components.errors import RatchetError
-from ratchet.components.provenance.checkout import code_state
-from ratchet.components.provenance.lineage import FILE, TAG, Code, Lineage, Machine, code_of, read_lineage
-from ratchet.components.provenance.machine import installed_libraries, machine_class
+from ratchet.components.provenance.lineage import FILE, TAG, Lineage, read_lineage
+from ratchet.components.provenance.record import trained_in
 from ratchet.components.run.columns import flatten
 from ratchet.components.run.outcome import Status
+from ratchet.components.stages.environment import Code, Environment, Machine, environment_here
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context, Stage
 
@@ -93,11 +92,17 @@ def _rows(run: "Run", lineage: Lineage, data: DataStage) -> Iterator[Row]:
     yield from differences("Recipe", then, now)
     yield Row("Seed", str(lineage.seed), str(run.recipe.run_seed))
     yield _data_row(run.context, lineage, data)
-    code = code_of(code_state(run.project.home.project), sources_digest(), release_beside(run.project.home.project))
-    yield Row("Code of the project", code_text(lineage.code), code_text(code))
-    yield Row("Ratchet's own code", lineage.code.sources_sha256[:SHORT], code.sources_sha256[:SHORT])
-    yield from differences("Libraries", lineage.libraries, installed_libraries())
-    yield Row("Machine", machine_text(lineage.machine), machine_text(Machine(**machine_class(run.recipe.threads))))
+    here = environment_of(run)
+    yield Row("Code of the project", code_text(lineage.code), code_text(here.code))
+    yield Row("Ratchet's own code", lineage.code.sources_sha256[:SHORT], here.code.sources_sha256[:SHORT])
+    yield from differences("Libraries", lineage.libraries, here.libraries)
+    yield Row("Machine", machine_text(lineage.machine), machine_text(here.machine))
+
+
+def environment_of(run: "Run") -> Environment:
+    """Where its candidate was trained; of a run that has none, what it runs in."""
+    project, trained = run.project.home.project, run.made.candidate
+    return environment_here(project, run.recipe.threads) if trained is None else trained_in(trained, project)
 
 
 def differences(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ratchet.components.code.checkout import code_state
 from ratchet.components.errors import RegistryError
 from ratchet.components.project.project import Project
 from ratchet.components.project.retention import finished_runs
-from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import FILE, TAG, Lineage, read_lineage
 from ratchet.components.provenance.record import lineage_at, lineage_of, within, write_lineage
 from ratchet.components.recipe import Task

@@ -7,11 +7,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from ratchet.components.code.source_code import release_beside, sources_digest
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.database import now
-from ratchet.components.provenance.checkout import code_state
-from ratchet.components.provenance.lineage import code_of
 from ratchet.components.records import Arm, ItemResult
 from ratchet.components.report.checks import shown_checks
 from ratchet.components.report.effect import picture
@@ -22,7 +19,7 @@ from ratchet.components.report.samples import Group, grouped, paired
 from ratchet.components.report.sealed import sealed_values
 from ratchet.components.rewards.checks.planted.kinds import kind_of
 from ratchet.components.run.all_runs import INDEX, time_text
-from ratchet.components.run.changes import champion_before, changes_of, code_text
+from ratchet.components.run.changes import champion_before, changes_of, code_text, environment_of
 from ratchet.components.run.checkpoints import described, offers_any, start_gold, unregistered
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Run
@@ -172,7 +169,7 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
     """By what everything that went into the run is known."""
     recipe, made = run.recipe, run.made
     assert made.data is not None
-    code = code_of(code_state(run.project.home.project), sources_digest(), release_beside(run.project.home.project))
+    code = environment_of(run).code
     found = [
         ("Recipe", f"{recipe.name}, digest {recipe.digest}"),
         ("Algorithm and seed", f"{recipe.train.algorithm}, seed {recipe.run_seed}"),

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
+from ratchet.components.code.checkout import code_state
 from ratchet.components.gate.unsealing import is_retired, metric_name, publish_retired, publish_verdict
 from ratchet.components.ledger.promotion import CHALLENGER
-from ratchet.components.provenance.checkout import code_state
-from ratchet.components.provenance.lineage import FILE, TAG, commit_tags
-from ratchet.components.provenance.record import lineage_of, write_lineage
+from ratchet.components.provenance.lineage import FILE, TAG, code_tags
+from ratchet.components.provenance.record import lineage_of, trained_in, write_lineage
 from ratchet.components.recipe import headline
 from ratchet.components.records import Arm, ItemResult, Verdict
 from ratchet.components.report import model_card
@@ -49,9 +49,9 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
         "recipe_digest": recipe.digest,
         "algorithm": recipe.train.algorithm,
         "verdict": "pending",
-        "exact": str(candidate.facts.exact).lower(),  # false: resumed in another environment, or drawn by an outside engine
+        "exact": str(candidate.facts.exact).lower(),
         "training_status": candidate.status,
-        **commit_tags(run.project.home.project),
+        **code_tags(trained_in(candidate, run.project.home.project).code),
     }
     with run.project.home.workspace("publish") as folder:
         if (
@@ -73,12 +73,12 @@ def publish_candidate(run: Run, data: DataStage, candidate: TrainStage) -> str:
 
 
 def _log_lineage(run: Run, run_id: str, folder: Path) -> dict[str, str]:
-    """Log ``lineage.json`` with the run; returns its sha256, and the version that training started from, as tags."""
+    """Log ``lineage.json`` with the run; returns tags: its sha256, ``exact``, and the version that training started from."""
     lineage = lineage_of(run.context, run.made.stages, lambda policy: run.tracker.version_of(run.recipe.name, policy))
     for path in write_lineage(lineage, code_state(run.project.home.project).difference, folder):
         run.tracker.artifact(run_id, path)
     parent = {} if lineage.policy.version is None else {"parent_version": lineage.policy.version}
-    return {TAG: file_digest(folder / FILE), **parent}
+    return {TAG: file_digest(folder / FILE), "exact": str(lineage.exact).lower(), **parent}
 
 
 def publish_outcome(run: Run) -> str | None:
@@ -218,9 +218,10 @@ def _said(run: Run) -> str:
 
 def _describe(run: Run, run_id: str, verdict: Verdict) -> None:
     """Fill the version's description from the model card's template."""
-    made, recipe, tags = run.made, run.recipe, commit_tags(run.project.home.project)
+    made, recipe = run.made, run.recipe
     assert made.version is not None and made.dev is not None and made.data is not None and made.reward is not None
     assert made.candidate is not None
+    tags = code_tags(trained_in(made.candidate, run.project.home.project).code)
     figures = made.dev.summary
     values = {
         "name": recipe.name,

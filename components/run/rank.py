@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,11 @@ class Telling(Silent):
 
 def train(job: Job, heart: Heart, ranks: "Ranks") -> None:
     """Train with the other ranks; the first saves what all have made."""
+    import torch
+
     from ratchet.components.code.user_code import own_process
     from ratchet.components.run.steps import configure_torch
+    from ratchet.components.stages.environment import computing
     from ratchet.components.stages.loaded_training import Order
     from ratchet.components.stages.preparation import prepare_training
     from ratchet.components.storage.files import commit_directory
@@ -44,12 +48,14 @@ def train(job: Job, heart: Heart, ranks: "Ranks") -> None:
     check_code(request.order)
     order = Order.from_json(request.order)
     configure_torch(request.threads)
+    # Of all ranks: as many, on one machine, share the threads that a rebuild is given.
+    computed = computing(order.recipe.threads or torch.get_num_threads() * ranks.size)
     observer = Telling(job, heart, ranks.first)
     training = prepare_training(order, observer, lambda: job.stop_asked, ranks)
     training.run(observer)
     if ranks.first:
         with heart.phase("result"):
-            commit_directory(job.result, training.save_with_facts, {})
+            commit_directory(job.result, partial(training.save_with_facts, computed=computed), {})
 
 
 def check_code(order: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from ratchet.components.recipe import Recipe
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Observer, StageResult
 from ratchet.components.storage.files import write_json, write_json_lines
-from ratchet.components.storage.store import Finished
+from ratchet.components.storage.store import ENVIRONMENT, Finished
 
 if TYPE_CHECKING:
     from ratchet.components.launch.ranks import Ranks
@@ -39,11 +39,12 @@ class TrainingFacts:
     exact: bool  # false if training was resumed in another environment, or an outside engine drew
     memory: dict[str, Any]  # the values of ``train`` chosen by available memory
     launch: dict[str, Any] | None = None  # kind, ranks and sharded of the last job; None: the run's own process
+    lost: list[int] | None = None  # evaluated steps that could not be the candidate: their checkpoints were damaged or gone
     engine: str | None = None  # what drew the completions, if not Ratchet's own engines; then no bits are promised
 
     def as_json(self) -> dict[str, Any]:
         """As ``facts.json`` has them."""
-        unused = {name for name in ("launch", "engine") if getattr(self, name) is None}
+        unused = {name for name in ("launch", "lost", "engine") if getattr(self, name) is None}
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
@@ -108,6 +109,7 @@ class Training:
 
         drew = engine_name(self.trainer.setting.engine)
         checkpoints, progress = self.trainer.setting.storage.checkpoints, self.trainer.progress
+        progress.forget_damaged(checkpoints)
         on_host = partial(self.load, device=torch.device("cpu"))
         _save_kept(self.trainer, on_host, path)
         _save(self.trainer, on_host, path)
@@ -125,12 +127,18 @@ class Training:
             exact=progress.exact and drew is None,
             memory=self.plan.choice._asdict() | ({"smaller": progress.smaller} if progress.smaller else {}),
             launch=launch if self.ranks.size > 1 else None,
+            lost=progress.lost or None,
             engine=drew,
         )
 
-    def save_with_facts(self, path: Path) -> None:
-        """The same, with the facts among the files."""
+    def save_with_facts(self, path: Path, computed: Mapping[str, Any]) -> None:
+        """The same, with the facts among the files.
+
+        Args:
+            computed: this rank's machine and libraries, for :func:`write_environment`.
+        """
         write_json(path / FACTS, self.save(path).as_json())
+        write_json(path / ENVIRONMENT, computed)
 
 
 def spent(samples: int, limit: int | None) -> str:

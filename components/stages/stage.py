@@ -9,16 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from ratchet.components.code.source_code import closure_digest
 from ratchet.components.interruption import Interruption
 from ratchet.components.recipe import Recipe
+from ratchet.components.stages.environment import Environment, environment_here, write_environment
 from ratchet.components.storage.digests import file_digest
-from ratchet.components.storage.files import tree_digests, write_json
+from ratchet.components.storage.files import read_json, tree_digests, write_json
 from ratchet.components.storage.home import Home
-from ratchet.components.storage.store import Finished, Store, stage_key
+from ratchet.components.storage.store import ENVIRONMENT, Finished, Store, stage_key
 
 
 class Stage(StrEnum):
@@ -41,6 +43,8 @@ class Stage(StrEnum):
         return stages[: stages.index(self) + 1]
 
 
+COMPUTED = (Stage.WARMUP, Stage.REWARD, Stage.TRAIN)  # their bits depend on where they were made; data are known by content
+
 # Code is part of a stage's key: the module that writes it and all that it imports, without these modules, for these reasons.
 NOT_IN_KEYS = {
     "ratchet.components.recipe.gate": "judges what the stages made; what it asks them to score is an argument",
@@ -51,6 +55,7 @@ NOT_IN_KEYS = {
     "ratchet.components.recipe.run_limits": "says when a run ends for now; resumed, it makes the same",
     "ratchet.components.recipe.schedule": "says when a run begins",
     "ratchet.components.report.data": "writes report.html, which people read, and no stage",
+    "ratchet.components.stages.environment": "says where a stage was made, beside what it made",
     "ratchet.components.stages.launched": "starts and follows the processes that train; what they run counts",
 }
 
@@ -164,8 +169,14 @@ class StageResult:
 
     @property
     def digest(self) -> str:
-        """One sha256 over the stage's files."""
+        """One sha256 over what the stage made."""
         return self.finished.digest
+
+    @cached_property
+    def environment(self) -> Environment | None:
+        """Where it was made, if it is one of ``COMPUTED``."""
+        found = read_json(self.path / ENVIRONMENT) if ENVIRONMENT in self.files else None
+        return None if found is None else Environment.model_validate(found)
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``run --json``'s stages."""
@@ -217,13 +228,18 @@ def finish(context: Context, kind: type[Result], key: str, write: Write) -> Resu
         return result
     if not context.compute:
         raise NotFinished(kind.name)
-    made = context.store.commit(kind.name, key, lambda path: _write(path, write), {})
+    made = context.store.commit(kind.name, key, lambda path: _write(context, kind.name, path, write), {})
     result = kind(made, cached=False, seconds=time.monotonic() - started)
     stages[name] = replace(result, cached=True, seconds=0.0)  # for the next look: this run made it only once
     return result
 
 
-def _write(path: Path, write: Write) -> None:
+def _write(context: Context, name: Stage, path: Path, write: Write) -> None:
+    project, threads = context.home.project, context.recipe.threads
+    # Read before the work: libraries and lock may be upgraded during a training.
+    here = environment_here(project, threads) if name in COMPUTED else None
     facts = write(path)
     if facts is not None:
         write_json(path / "facts.json", dict(facts))
+    if here is not None:
+        write_environment(path, here, project)

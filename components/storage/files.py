@@ -40,12 +40,23 @@ def tree_digests(root: Path, digest: Callable[[Path], str] = file_digest, linked
     if linked:
         require_inner_links(root)
     digests = {}
-    for path in sorted(root.rglob("*")):
+    for path in sorted(_below(root)):
         if path.is_symlink() and not linked:
             raise StoreError(f"{path} is a symbolic link. Replace it with the file itself.")
         if path.is_file() and path != root / MANIFEST:
             digests[path.relative_to(root).as_posix()] = digest(path)
     return digests
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """Everything in a tree. ``rglob`` passes over folders that it may not read now, whose files would seem to be missing."""
+    for folder, folders, names in os.walk(root, onerror=_unless_gone):
+        yield from (Path(folder, name) for name in (*folders, *names))
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def require_inner_links(root: Path) -> None:
@@ -243,8 +254,9 @@ def verify_directory(root: Path) -> dict[str, Any]:
 
     Raises:
         StoreError: if a file is missing, changed, or not in the manifest.
+        OSError: if something cannot be read now, which proves none.
     """
-    manifest = read_json(root / MANIFEST)
+    manifest = _manifest(root / MANIFEST)
     actual = tree_digests(root)
     recorded = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(recorded, dict) or actual != recorded:
@@ -255,6 +267,15 @@ def verify_directory(root: Path) -> dict[str, Any]:
             f"{root} is damaged: {changed} differ from its manifest. Delete that directory; it will be created again."
         )
     return dict(manifest)
+
+
+def _manifest(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise StoreError(
+            f"{path.parent} is damaged: its {MANIFEST} is missing or no JSON. Delete that directory; it will be created again."
+        ) from error
 
 
 def sync(path: Path) -> None:

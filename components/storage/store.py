@@ -13,6 +13,8 @@ from ratchet.components.errors import StoreError
 from ratchet.components.storage.digests import digest_of, digest_of_digests
 from ratchet.components.storage.files import MANIFEST, commit_directory, verify_directory
 
+ENVIRONMENT = "environment.json"  # in a stage: where it was made
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -30,8 +32,8 @@ class Finished:
 
     @property
     def digest(self) -> str:
-        """One sha256 over the stage's files."""
-        return digest_of_digests(self.files)
+        """One sha256 over what the stage made; where it was made does not count, or keys would depend on the machine."""
+        return digest_of_digests({name: digest for name, digest in self.files.items() if name != ENVIRONMENT})
 
 
 def stage_key(stage: str, configuration: object, inputs: Mapping[str, str], code: str) -> str:
@@ -54,7 +56,11 @@ class Store:
         return self.root / stage / f".work.{key}"
 
     def find(self, stage: str, key: str) -> Finished | None:
-        """The finished stage, every file's hash verified; a damaged one is set aside and counts as not finished."""
+        """The finished stage, every file's hash verified; a damaged one is set aside and counts as not finished.
+
+        Raises:
+            OSError: if it cannot be read now. It stays where it is: another try may read it.
+        """
         path = self.path(stage, key)
         if not path.exists():
             return None
@@ -67,6 +73,8 @@ class Store:
                 os.utime(path / MANIFEST)  # when it was last used, for retention
             return finished
         except StoreError:
+            if not path.exists():  # deleted meanwhile
+                return None
             path.rename(path.with_name(f"corrupt.{key}.{uuid.uuid4().hex[:8]}"))
             return None
 

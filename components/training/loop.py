@@ -23,6 +23,7 @@ from ratchet.components.algorithms.kl import adapted_coefficient
 from ratchet.components.algorithms.learning_rate import learning_rate
 from ratchet.components.checkpoints.checkpoint import (
     check_identity,
+    is_whole,
     load_latest,
     load_weights,
     other_weights,
@@ -171,7 +172,11 @@ class Trainer:
             with self.setting.early_end.phase_limit("dev evaluation"), whole(self.actor):
                 return [evaluate(self.actor.policy) for evaluate in self.setting.evaluate_again]
 
-        now, weights = again(), weights_of(self.setting.storage.checkpoints, progress.best_step, "policy")
+        checkpoints, step = self.setting.storage.checkpoints, progress.best_step
+        if self.setting.ranks.any(not is_whole(checkpoints, step)):
+            progress.forget(step)
+            return None  # there is nothing to compare with
+        now, weights = again(), weights_of(checkpoints, step, "policy")
         with other_weights(self.actor, weights):
             best = again()
         return progress.sentinel.observe_second_opinion(progress.step, best, now, limits)

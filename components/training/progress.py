@@ -1,14 +1,19 @@
 """A run's progress: the JSON state of a checkpoint, the run that it belongs to, and the metrics kept beside it."""
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ratchet.components.checkpoints import checkpoint as checkpoints
+from ratchet.components.checkpoints.checkpoint import is_whole
+from ratchet.components.errors import StoreError
 from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Train
+from ratchet.components.storage.digests import digest_of
 from ratchet.components.storage.files import read_json
 from ratchet.components.training.optimizers import environment_of
 from ratchet.components.training.sentinel import SentinelState, Stop
@@ -27,6 +32,7 @@ class Progress:
     train_accuracy: tuple[float, int] = (0.0, 0)  # sum and steps since the last dev evaluation
     smaller: dict[str, int] = field(default_factory=dict)  # of the token budget
     sentinel: SentinelState = field(default_factory=SentinelState)
+    lost: list[int] = field(default_factory=list)  # evaluated steps that cannot be the candidate, see :meth:`forget`
 
     def state(self, identity: str, environment: Mapping[str, str]) -> dict[str, Any]:
         """As JSON, without the step, which the checkpoint adds."""
@@ -43,6 +49,7 @@ class Progress:
             stop=state["stop"] and Stop(**state["stop"]),
             exact=state["exact"] and state["environment"] == dict(environment),
             dev_scores=dict(state["dev_scores"]),
+            lost=list(state["lost"]),
             smaller=dict(state["smaller"]),
             train_accuracy=(state["train_accuracy"][0], state["train_accuracy"][1]),
             sentinel=SentinelState.resumed(state["sentinel"]),
@@ -67,6 +74,28 @@ class Progress:
         evaluated = (int(s) for s in self.dev_scores if int(s) > step)  # JSON has no other keys than strings
         return min(evaluated, key=lambda s: (-self.dev_scores[str(s)], s), default=0)
 
+    def forget(self, step: int) -> None:
+        """A step whose checkpoint is damaged or gone cannot be the candidate. In a rebuild it can, so the run is not exact."""
+        del self.dev_scores[str(step)]
+        self.lost.append(step)
+        self.exact = False
+
+    def forget_damaged(self, root: Path) -> None:
+        """Forget evaluated steps until the best one, and the best trained one, have whole checkpoints below ``root``.
+
+        Raises:
+            StoreError: if no evaluated step has one.
+        """
+        first = self.best_step
+        for step in sorted((int(s) for s in self.dev_scores), key=lambda s: (-self.dev_scores[str(s)], s)):
+            if step in (self.best_step, self.best_trained_step) and not is_whole(root, step):
+                self.forget(step)
+        if not self.dev_scores:
+            raise StoreError(f"no evaluated checkpoint in {root} is whole. Delete that directory to train from the start.")
+        if self.best_step != first:
+            said = "the checkpoint of step %d, the best on dev, is damaged: step %d, the best that is whole, takes its place"
+            logging.getLogger(__name__).warning(said, first, self.best_step)
+
     def note_accuracy(self, accuracy: float | None) -> None:
         """Add a step's accuracy on its training prompts."""
         if accuracy is not None:
@@ -80,14 +109,17 @@ class Progress:
 
 
 def environment(policy: Policy, train: Train, ranks: Ranks = ONE) -> dict[str, str]:
-    """What must be equal for a resumed run to give the same bits as an uninterrupted one."""
+    """What must be equal for a resumed run to give the same bits as an uninterrupted one; the same on all ranks."""
+    own = json.dumps(checkpoints.environment(policy.model.device)).encode()
+    first, *others = (json.loads(found) for found in ranks.exchange(own))
     return {
-        **checkpoints.environment(policy.model.device),
+        **first,
         "precision": train.precision,
         "micro_tokens": str(train.micro_tokens),
         "deterministic": str(train.deterministic),
         **environment_of(train.optimizer),
         **({"ranks": str(ranks.size), "sharded": str(ranks.sharded)} if ranks.size > 1 else {}),
+        **({"others": digest_of(others)} if any(other != first for other in others) else {}),
     }
 
 

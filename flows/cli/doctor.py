@@ -16,8 +16,8 @@ def doctor(json_output: JsonOption = False) -> None:
     Example: ratchet doctor --json
     """
     from ratchet.components.code.constraints import lock_digest, off_lock
+    from ratchet.components.code.machine import installed_libraries
     from ratchet.components.inspection.doctor import examined
-    from ratchet.components.provenance.machine import installed_libraries
     from ratchet.components.storage.home import Home
     from ratchet.flows.cli.views.provenance import print_environment, print_findings
 
@@ -38,7 +38,7 @@ def doctor(json_output: JsonOption = False) -> None:
 
 def recorded_machine() -> dict[str, Any] | None:
     """What a lineage records of this machine; None where torch, which knows it, is not installed."""
-    from ratchet.components.provenance.machine import machine_class
+    from ratchet.components.code.machine import machine_class
 
     try:
         return machine_class(threads=0)

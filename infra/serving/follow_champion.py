@@ -3,8 +3,8 @@
     MLFLOW_TRACKING_URI=http://mlflow:5000 python follow_champion.py quickstart --port 5002 --every 30
 
 Needs mlflow, torch and transformers on the serving machine, and nothing of Ratchet. The alias is polled; a new version is
-loaded once beside the old server, which hashes its files, and only then takes its place. A version that does not load never
-does, and a registry that is down changes nothing.
+loaded once beside the old server, which hashes its files, and only then takes its place. A version that does not load is
+tried again after some minutes, and a registry that is down changes nothing.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 LOAD = "import sys, mlflow; mlflow.pyfunc.load_model(sys.argv[1])"
 GRACE_SECONDS = 30
+AGAIN_SECONDS = 300  # after which a version that did not load is tried again: its store may have been away
 
 
 class Follower:
@@ -27,6 +28,7 @@ class Follower:
         champion: Callable[[], str | None],
         loads: Callable[[str], bool],
         start: Callable[[str], "subprocess.Popen[bytes]"],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
@@ -34,15 +36,17 @@ class Follower:
             loads: whether a version's files are as its manifest says, and it loads.
             start: a server of a version.
         """
-        self.champion, self.loads, self.start = champion, loads, start
+        self.champion, self.loads, self.start, self.clock = champion, loads, start, clock
         self.version: str | None = None
         self.refused: str | None = None
+        self.again = 0.0  # when that version is tried again
         self.server: subprocess.Popen[bytes] | None = None
 
     def step(self) -> None:
         """Look at the alias once, and at the server."""
         wanted = self.champion()
-        if wanted is not None and wanted not in (self.version, self.refused):
+        waiting = wanted == self.refused and self.clock() < self.again
+        if wanted is not None and wanted != self.version and not waiting:
             self._change(wanted)
         elif self.version is not None and self.server is not None and self.server.poll() is not None:
             say(f"the server of version {self.version} ended with code {self.server.returncode}; starting it again")
@@ -50,8 +54,8 @@ class Follower:
 
     def _change(self, wanted: str) -> None:
         if not self.loads(wanted):
-            say(f"version {wanted} does not load; version {self.version or 'none'} stays")
-            self.refused = wanted
+            say(f"version {wanted} does not load; version {self.version or 'none'} stays. Trying again in {AGAIN_SECONDS} s")
+            self.refused, self.again = wanted, self.clock() + AGAIN_SECONDS
             return
         self.stop()
         say(f"serving version {wanted} (before: {self.version or 'none'})")

@@ -362,6 +362,24 @@ def test_another_trainings_checkpoint_is_refused_here_too(tmp_path: Path) -> Non
         resumption(tmp_path, identity="yours")
 
 
+@pytest.mark.parametrize(("name", "counts"), [("processor", True), ("kernels", True), ("driver", False), ("gpu", False)])
+def test_an_environment_is_the_class_of_machine_too(monkeypatch: pytest.MonkeyPatch, name: str, counts: bool) -> None:
+    """On a CPU it is without the GPU that is not used."""
+    cpu, here = torch.device("cpu"), checkpoints.machine_class(1)
+    before = checkpoints.environment(cpu)
+    monkeypatch.setattr(checkpoints, "machine_class", lambda threads: {**here, name: "another"})
+    assert (checkpoints.environment(cpu) != before) == counts
+
+
+def test_on_a_gpu_its_driver_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H")
+    here, found = checkpoints.machine_class(1), list[dict[str, str]]()
+    for driver in ("570.1", "580.2"):
+        monkeypatch.setattr(checkpoints, "machine_class", lambda threads, driver=driver: {**here, "driver": driver})
+        found.append(checkpoints.environment(torch.device("cuda")))
+    assert [(one["device"], one["driver"]) for one in found] == [("H", "570.1"), ("H", "580.2")]
+
+
 def test_a_checkpoint_of_another_environment_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resumption(tmp_path).after([0.5])
     monkeypatch.setattr(checkpoints, "environment", lambda device: {"torch": "another"})

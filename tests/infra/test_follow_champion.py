@@ -36,8 +36,14 @@ class Fleet:
         self.damaged: set[str] = set()
         self.started: list[str] = []
         self.ended: list[str] = []
+        self.now = 1000.0
         monkeypatch.setattr(module, "end", lambda server: self.ended.append(server.version))
-        self.follower = module.Follower(lambda: self.alias, lambda version: version not in self.damaged, self.start)
+        self.tried: list[str] = []
+        self.follower = module.Follower(lambda: self.alias, self.loads, self.start, lambda: self.now)
+
+    def loads(self, version: str) -> bool:
+        self.tried.append(version)
+        return version not in self.damaged
 
     def start(self, version: str) -> Any:
         self.started.append(version)
@@ -70,6 +76,26 @@ def test_a_version_that_does_not_load_never_takes_the_place(fleet: Fleet) -> Non
     fleet.alias = "3"
     fleet.follower.step()
     assert fleet.started == ["1", "3"]
+
+
+def test_a_version_that_did_not_load_is_tried_again_after_some_minutes(fleet: Fleet) -> None:
+    fleet.alias, fleet.damaged = "2", {"2"}
+    for seconds in (0, 1, module.AGAIN_SECONDS - 2, 1, 1):
+        fleet.now += seconds
+        fleet.follower.step()
+    assert (fleet.tried, fleet.started) == (["1", "2", "2"], ["1"])  # not at each look: loading takes long
+    fleet.damaged.clear()
+    fleet.now += module.AGAIN_SECONDS
+    fleet.follower.step()
+    assert (fleet.started, fleet.ended) == (["1", "2"], ["1"])
+
+
+def test_a_server_that_died_lives_on_while_another_version_does_not_load(fleet: Fleet) -> None:
+    fleet.alias, fleet.damaged = "2", {"2"}
+    fleet.follower.step()
+    fleet.follower.server.returncode = 1
+    fleet.follower.step()
+    assert fleet.started == ["1", "1"]
 
 
 def test_a_registry_that_is_down_changes_nothing(fleet: Fleet) -> None:

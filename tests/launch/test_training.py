@@ -61,6 +61,8 @@ def test_two_ranks_make_what_one_process_makes(training: Training, tmp_path: Pat
     assert made.key == expected.key
     assert made.facts.launch == {"kind": "torchrun", "ranks": 2, "sharded": weights == "sharded"}
     assert replace(made.facts, launch=None) == expected.facts
+    assert made.environment is not None
+    assert made.environment == expected.environment
     assert "launch" not in (expected.path / "facts.json").read_text()
     assert close(made, expected)
     assert {name for name in made.files if "metrics" not in name} == {name for name in expected.files if "metrics" not in name}

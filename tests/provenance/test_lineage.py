@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from ratchet.components.code.checkout import CodeState
 from ratchet.components.errors import RegistryError
-from ratchet.components.provenance.checkout import CodeState
-from ratchet.components.provenance.lineage import code_of, commit_tags, read_lineage
+from ratchet.components.provenance.lineage import commit_tags, read_lineage
+from ratchet.components.stages.environment import code_of
 from ratchet.components.storage.digests import file_digest
 from ratchet.components.storage.files import write_json
 from tests.provenance.records import ONE, TWO, lineage

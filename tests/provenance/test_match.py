@@ -26,6 +26,11 @@ def rebuilt(**changes: Any) -> Rebuilt:
     return Rebuilt(**{**values, **changes})
 
 
+def test_where_a_stage_was_made_is_not_compared() -> None:
+    made = {name: {**files, "environment.json": THREE} for name, files in FILES.items()}
+    assert judged(RECORD, rebuilt(stages=made, weights=TWO), 0.05)["first_difference"] is None
+
+
 def dirty(*paths: str) -> dict[str, Any]:
     return {**lineage().code.model_dump(), "changed": list(paths), "diff_sha256": TWO}
 

@@ -1,28 +1,36 @@
 """The lineage record of a candidate, joined from stages that a fake pipeline finished."""
 
-from dataclasses import asdict
+import hashlib
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ratchet.components.code.constraints import lock_digest
 from ratchet.components.provenance.lineage import Launched
 from ratchet.components.provenance.record import lineage_of, named_files, write_lineage
 from ratchet.components.recipe import Recipe, load_recipe, parts
+from ratchet.components.stages.environment import Environment, code_here
 from ratchet.components.stages.results import ChampionStage, DataStage, FineTuned, GoldStage, RewardStage, WarmupStage
-from ratchet.components.stages.stage import Context, Seen, StageResult
+from ratchet.components.stages.stage import COMPUTED, Context, Seen, StageResult
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.storage.digests import file_digest
 from ratchet.components.storage.files import policy_digest, read_json, write_json, write_json_lines
 from ratchet.components.storage.home import Home
-from ratchet.components.storage.store import Store
+from ratchet.components.storage.store import ENVIRONMENT, Store
 from tests.places import MICRO
+from tests.provenance.repository import new_repository
+from tests.stages.environments import environment
 
 POINTER = f"outs:\n- md5: {'d' * 32}.dir\n  hash: md5\n  path: data\n"
 
 
-def finished(root: Path, kind: type[StageResult], key: str, **files: Any) -> StageResult:
+def finished(root: Path, kind: type[StageResult], key: str, made_in: Environment | None = None, **files: Any) -> StageResult:
     def write(path: Path) -> None:
+        if kind.name in COMPUTED:
+            write_json(path / ENVIRONMENT, (made_in or environment()).model_dump(mode="json"))
         for name, content in files.items():
             place = path / name.replace("__", "/").replace("_dot_", ".")
             place.parent.mkdir(exist_ok=True)
@@ -71,7 +79,7 @@ def test_the_record_has_every_stage_of_the_candidate_and_its_dev_figures(
     assert lineage.policy_sha256 == policy_digest(stages["train"].path / "model")
     assert lineage.metrics == {"eval_sampled_accuracy": 0.7}
     assert lineage.memory == {"micro_tokens": 4096}
-    assert (lineage.dataset.pointer, lineage.seed, lineage.machine.threads) == (POINTER, 3, 1)
+    assert (lineage.dataset.pointer, lineage.seed) == (POINTER, 3)
     assert Recipe.model_validate(lineage.recipe) == context(tmp_path).recipe
 
 
@@ -138,5 +146,70 @@ def test_the_file_of_a_response_schema_is_one_of_them(tmp_path: Path, monkeypatc
 
 def test_the_difference_is_written_unless_it_is_large(tmp_path: Path, stages: dict[str, StageResult]) -> None:
     lineage = lineage_of(context(tmp_path), list(stages.values()), lambda _: None)
-    names = [[p.name for p in write_lineage(lineage, text, tmp_path)] for text in ("", "M a.py", "x" * 1_000_001)]
-    assert names == [["lineage.json"], ["lineage.json", "code.diff"], ["lineage.json"]]
+    written = []
+    for text in ("M a.py", "x" * 1_000_001):
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        dirty = lineage.model_copy(update={"code": lineage.code.model_copy(update={"diff_sha256": digest})})
+        written += [[p.name for p in write_lineage(dirty, now, tmp_path)] for now in (text, "M edited since.py")]
+    assert written == [["lineage.json", "code.diff"], ["lineage.json"], ["lineage.json"], ["lineage.json"]]
+
+
+def remade(root: Path, stages: dict[str, StageResult], name: str, made_in: Environment) -> dict[str, StageResult]:
+    """The same stages, of which one was made elsewhere."""
+
+    def write(path: Path) -> None:
+        shutil.copytree(stages[name].path, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        write_json(path / ENVIRONMENT, made_in.model_dump(mode="json"))
+
+    return {**stages, name: type(stages[name])(Store(root / "elsewhere").commit(name, "9" * 32, write, {}), True, 0.0)}
+
+
+def test_the_machine_the_libraries_the_lock_and_the_commit_are_those_of_the_training(
+    tmp_path: Path, stages: dict[str, StageResult]
+) -> None:
+    place = environment({"gpu": "H"}, {"commit": "d" * 40}, lock_sha256="4" * 64, off_lock={"torch": "2.9.0"})
+    found = remade(tmp_path, stages, "train", place)
+    lineage = lineage_of(context(tmp_path), list(found.values()), lambda _: None)
+    recorded = {name: getattr(lineage, name) for name in Environment.model_fields}
+    assert Environment(**recorded) == place
+
+
+@pytest.mark.parametrize(
+    ("name", "made_in", "overrides", "named", "exact"),
+    [
+        ("warmup", environment({"processor": "Q"}), [], True, False),
+        ("warmup", environment(libraries={"python": "3.11.7", "torch": "2.9.0"}), [], True, False),
+        ("warmup", environment({"processor": "Q"}), ["policy.model=m"], True, True),  # a copy has the same bits anywhere
+        ("reward", environment({"processor": "Q"}), ["reward.kind=verifier"], True, True),  # nothing was learnt
+        ("reward", environment({"processor": "Q"}), ["reward.kind=verifier", "train.k=auto"], True, False),
+        ("reward", environment({"processor": "Q"}), ["reward.kind=mix"], True, False),
+        ("reward", environment(libraries={**environment().libraries, "mlflow": "9"}), ["reward.kind=mix"], False, True),
+    ],
+)
+def test_a_stage_that_another_environment_made_is_named_and_may_make_the_version_inexact(
+    tmp_path: Path,
+    stages: dict[str, StageResult],
+    name: str,
+    made_in: Environment,
+    overrides: list[str],
+    named: bool,
+    exact: bool,
+) -> None:
+    found = remade(tmp_path, stages, name, made_in)
+    lineage = lineage_of(context(tmp_path, *overrides), list(found.values()), lambda _: None)
+    assert {stage.name: stage.made_in for stage in lineage.stages if stage.made_in} == ({name: made_in} if named else {})
+    assert lineage.exact is exact
+    assert found["reward"].digest == stages["reward"].digest  # no key depends on where a stage was made
+
+
+def test_where_the_training_saw_no_checkout_the_code_is_that_of_here_if_it_is_the_same(
+    tmp_path: Path, stages: dict[str, StageResult]
+) -> None:
+    project, codes = new_repository(tmp_path / "p"), []
+    here = code_here(project)
+    own = {"commit": "unknown", "sources_sha256": here.sources_sha256, "release": here.release}
+    for lock in (lock_digest(project), "4" * 64):
+        found = remade(tmp_path / str(lock), stages, "train", environment(code=own, lock_sha256=lock))
+        where = replace(context(tmp_path), home=Home(project, tmp_path))
+        codes.append(lineage_of(where, list(found.values()), lambda _: None).code.commit)
+    assert codes == [here.commit, "unknown"]

@@ -19,7 +19,9 @@ from ratchet.components.stages.stage import StageResult
 from ratchet.components.stages.train import TrainingFacts, TrainStage
 from ratchet.components.storage.files import write_json, write_json_lines, write_text
 from ratchet.components.storage.home import Home
+from ratchet.components.storage.store import ENVIRONMENT
 from tests.places import MICRO
+from tests.stages.environments import environment
 
 Kind = TypeVar("Kind", bound=StageResult)
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
@@ -228,7 +230,8 @@ def make_stages(run: Run, weights: str = "candidate", **facts: Any) -> None:
     made.reward = stage(run, RewardStage, {"report.json": asdict(report)})
     trained = TrainingFacts("grpo", 8, 2, 4, None, None, True, {})
     values = {**asdict(trained), **facts}
-    made.candidate = stage(run, TrainStage, {"model/model.safetensors": weights, "facts.json": values, "metrics.jsonl": []})
+    files = {"model/model.safetensors": weights, "facts.json": values, "metrics.jsonl": []}
+    made.candidate = stage(run, TrainStage, {**files, ENVIRONMENT: environment().model_dump(mode="json")})
     rows = [
         {
             "prompt": "p\x1b",

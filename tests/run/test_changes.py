@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.provenance.lineage import Code, Machine
 from ratchet.components.run.changes import (
     ABSENT,
     FIRST,
@@ -20,6 +19,7 @@ from ratchet.components.run.changes import (
 )
 from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Ending, Run
+from ratchet.components.stages.environment import Code, Machine
 from ratchet.components.stages.results import DataStage
 from tests.run.runs import make_stages, new_run, stage, tracker_of
 

@@ -28,7 +28,9 @@ from ratchet.components.run.outcome import Status
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.train import Kept, TrainStage
 from ratchet.components.storage.files import policy_digest
+from ratchet.components.storage.store import ENVIRONMENT
 from tests.run.runs import FakeDisplay, FakeTracker, claim_of, make_stages, new_project, stage
+from tests.stages.environments import environment
 
 POINTS = [{"step": step, "values": {"eval_sampled_accuracy": step / 10}} for step in (0, 2, 4)]
 LAST = "checkpoints/step_000004/model"
@@ -88,7 +90,8 @@ def trained(project: Project, best_step: int = 0, key: str = "e" * 32, last: str
     make_stages(run)
     facts = {"algorithm": "grpo", "k": 8, "best_step": best_step, "steps": 4, "stopped": None, "stop": None, "exact": True}
     models = {"model/model.safetensors": "candidate", f"{LAST}/model.safetensors": last, f"{LAST}/config.json": "{}"}
-    files = {**models, "facts.json": {**facts, "memory": {}}, "metrics.jsonl": POINTS}
+    where = {ENVIRONMENT: environment().model_dump(mode="json")}
+    files = {**models, **where, "facts.json": {**facts, "memory": {}}, "metrics.jsonl": POINTS}
     run.made.candidate = stage(run, TrainStage, files, key=key)
     run.made.stages = [run.made.candidate if isinstance(one, TrainStage) else one for one in run.made.stages]
     return run

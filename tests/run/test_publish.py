@@ -16,7 +16,9 @@ from ratchet.components.run.record import Ending, Run
 from ratchet.components.stages.results import DataStage, FineTuned, Learnt, RewardStage, WarmupStage
 from ratchet.components.stages.train import TrainStage
 from ratchet.components.storage.files import write_json
+from ratchet.components.storage.store import ENVIRONMENT
 from tests.run.runs import CHECK, make_stages, new_run, stage, tracker_of, verdict
+from tests.stages.environments import environment
 
 SEALED = {"fold": "sealed_0", "fold_digest": "f", "figures": {"p_value": 0.0123456}, "sealed_reasons": ["sealed words"]}
 
@@ -70,6 +72,16 @@ def test_a_run_that_ended_before_its_gold_was_validated_has_a_reason_and_no_repo
 
 
 # The version
+
+
+def test_the_tags_are_of_the_code_that_trained_and_of_the_record(run: Run) -> None:
+    data, _, candidate = parts(run)
+    other = environment({"processor": "Q"}).model_dump(mode="json")
+    start = stage(run, WarmupStage, {"model/model.safetensors": "start", ENVIRONMENT: other}, key="deadbeef")
+    run.made.stages[2] = start
+    publish_candidate(run, data, candidate)
+    tags = tracker_of(run).tagged["version 1"]
+    assert (tags["commit"], tags["dirty"], tags["exact"]) == (environment().code.commit, "false", "false")
 
 
 def test_a_candidate_is_registered_once_and_is_the_challenger(run: Run) -> None:

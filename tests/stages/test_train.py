@@ -7,15 +7,17 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ratchet.components.errors import ModelError, PausedError, RewardError
+from ratchet.components.errors import ModelError, PausedError, RewardError, StoreError
 from ratchet.components.policy.loading import Policy, load_policy
 from ratchet.components.pretrained.template_date import dated
+from ratchet.components.stages import loaded_training
 from ratchet.components.stages.stage import NotFinished
 from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
 from ratchet.components.storage.files import model_weights, policy_digest, write_json, write_json_lines, write_text
@@ -212,6 +214,31 @@ def test_faults_a_training_that_dev_does_not_prefer_keeps_its_best_and_its_last_
         model = made.path / kept.folder / "model"
         assert (kept.policy, kept.weights) == (policy_digest(model), model_weights(model))
     assert len({made.weights, *(kept.weights for kept in made.kept)}) == 3
+
+
+@pytest.mark.parametrize(("damaged", "best"), [([1], 2), ([1, 2], 3), ([1, 2, 3], None)])
+def test_faults_a_damaged_best_checkpoint_leaves_the_best_that_is_whole(
+    training: Training, monkeypatch: pytest.MonkeyPatch, damaged: list[int], best: int | None
+) -> None:
+    scores, save = iter((0.1, 0.9, 0.5, 0.3)), loaded_training.Training.save
+    monkeypatch.setattr(
+        dev_evaluation, "dev_evaluation", lambda *_, **__: lambda _: DevResult({"eval_sampled_accuracy": next(scores)})
+    )
+
+    def damaging(self: loaded_training.Training, path: Path) -> loaded_training.TrainingFacts:
+        for step in damaged:
+            write_text(self.trainer.setting.storage.checkpoints / f"step_{step:06d}" / "policy.safetensors", "bad")
+        return save(self, path)
+
+    monkeypatch.setattr(loaded_training.Training, "save", damaging)
+    run = partial(training.run, training.context("train.steps=3", "train.keep_checkpoints=2"))
+    if best is None:
+        with pytest.raises(StoreError, match=r"no evaluated checkpoint in .* is whole\. Delete that directory to train from"):
+            run()
+        return
+    made = run()
+    assert (made.facts.best_step, made.facts.lost, made.facts.exact) == (best, damaged, False)
+    assert made.weights != training.start.weights
 
 
 @pytest.mark.usefixtures("improving")

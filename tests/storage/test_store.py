@@ -160,6 +160,25 @@ def test_a_stage_copied_to_another_place_is_not_that_stage(store: Store, stage: 
     assert store.find(stage, key) is None
 
 
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EMFILE, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("name", ["os.scandir", "io.open"])
+def test_faults_what_cannot_be_read_now_stays_and_the_cause_is_raised(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int, name: str
+) -> None:
+    made = commit(store)
+
+    def fail(path: object, *arguments: object, **named: object) -> object:
+        raise OSError(code, os.strerror(code), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(name, fail)
+        with pytest.raises(OSError, match=os.strerror(code)) as raised:
+            store.find("train", "k1")
+        assert not isinstance(raised.value, StoreError)
+    assert store.find("train", "k1") == made
+    assert [path.name for path in store.root.rglob("corrupt.*")] == []
+
+
 def test_a_stage_that_writes_a_symbolic_link_is_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="symbolic link"):
         commit(store, lambda path: (path / "passwords").symlink_to("/etc/passwd"))

@@ -1,6 +1,6 @@
 """The loop under the sentinel: when dev is looked at, what a stop hands over, and that a resumed run stops alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,9 @@ def test_a_gap_ends_training_and_the_gold_best_checkpoint_is_handed_over(tmp_pat
 SLOW = [dev(0.6, 0.0), dev(0.8, 1.0), dev(0.7, 2.0), dev(0.7, 3.0), dev(0.7, 4.0)]  # 2.08 standard errors below the best
 
 
-def asked_again(checkpoints: Path, opinion: Sequence[DevResult]) -> tuple[Trainer, list[list[Any]], list[list[Any]]]:
+def asked_again(
+    checkpoints: Path, opinion: Sequence[DevResult], before: Callable[[int], None] = lambda evaluation: None
+) -> tuple[Trainer, list[list[Any]], list[list[Any]]]:
     """A finished run, the weights at its dev evaluations, and those at its second opinions."""
     evaluated: list[Any] = []
     asked: list[Any] = []
@@ -69,6 +71,7 @@ def asked_again(checkpoints: Path, opinion: Sequence[DevResult]) -> tuple[Traine
     evaluate = given.evaluate
 
     def noting(policy: Policy) -> DevResult:
+        before(len(evaluated))
         evaluated.append(weights(policy.model))
         return evaluate(policy)
 
@@ -92,6 +95,18 @@ def test_a_second_opinion_that_disagrees_does_not_touch_the_training(tmp_path: P
     alone = build(watched(tmp_path / "alone", SLOW))
     finish(alone)
     assert same(policy_weights(trainer), policy_weights(alone))
+
+
+def test_faults_without_the_best_checkpoint_there_is_no_second_opinion_and_another_one_is_best(tmp_path: Path) -> None:
+    def damage(evaluation: int) -> None:
+        if evaluation == 2:
+            (tmp_path / "step_000002" / "policy.safetensors").write_bytes(b"bad")
+
+    trainer, evaluated, asked = asked_again(tmp_path, [dev(0.7, 2.0)] * 2, before=damage)
+    assert (trainer.progress.stop, trainer.progress.step) == (None, 8)
+    assert (trainer.progress.lost, trainer.progress.exact, trainer.progress.best_step) == ([2], False, 4)
+    assert same(weights(trainer.best_policy().model), evaluated[2])
+    assert len(asked) == 2  # at step 6, of the new best one; none at step 4
 
 
 def test_a_rule_on_steps_ends_training_with_a_last_evaluation(tmp_path: Path) -> None:

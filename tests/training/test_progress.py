@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ratchet.components.checkpoints.checkpoint import check_identity
 from ratchet.components.errors import StoreError
+from ratchet.components.launch.ranks import Ranks
 from ratchet.components.recipe import Sentinel, Train
 from ratchet.components.storage.files import write_json
 from ratchet.components.training.progress import (
@@ -71,7 +72,23 @@ def test_an_environment_is_what_a_bitwise_equal_run_needs() -> None:
     assert before != environment(tiny_policy(), Train(precision="bf16"))
     assert before != environment(tiny_policy(), Train(deterministic=False))
     assert before != environment(tiny_policy(), Train(micro_tokens=8))
-    assert before.keys() == {"torch", "transformers", "device", "threads", "precision", "micro_tokens", "deterministic"}
+    machine = {"system", "architecture", "processor", "kernels", "threads"}
+    settings = {"precision", "micro_tokens", "deterministic"}
+    assert before.keys() == {"torch", "transformers", "device"} | machine | settings
+
+
+class Several(Ranks):
+    """Ranks, of which this one is the first; each of the others has another processor."""
+
+    def exchange(self, payload: bytes) -> list[bytes]:
+        others = [{**json.loads(payload), "processor": f"P{rank}"} for rank in range(1, self.size)]
+        return [payload, *(json.dumps(other).encode() for other in others)]
+
+
+def test_ranks_on_machines_of_two_kinds_agree_on_one_environment_that_knows_both() -> None:
+    alike, mixed = environment(tiny_policy(), Train()), environment(tiny_policy(), Train(), Several(0, 2))
+    assert mixed.items() >= alike.items()
+    assert mixed["others"] != environment(tiny_policy(), Train(), Several(0, 3))["others"]
 
 
 def test_faults_the_best_trained_step_is_known_where_the_start_is_better() -> None:

@@ -1,6 +1,6 @@
 """Views of lineage, verification and reproduction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ratchet.components.inspection.doctor import Finding
     from ratchet.components.provenance.ancestry import Ancestor
     from ratchet.components.provenance.lineage import Lineage
+    from ratchet.components.stages.environment import Environment
 
 WIDTH = 120  # a whole sha256 fits, three versions deep
 STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
@@ -49,11 +50,8 @@ def tree_of(model: str, versions: "list[Ancestor]") -> Tree:
 
 def parts(record: "Lineage") -> list[tuple[str, str]]:
     """What a version was made from, one line per part."""
-    code, machine = record.code, record.machine
+    code = record.code
     state = "as committed" if code.diff_sha256 is None else f"with {len(code.changed)} uncommitted files"
-    place = f"{machine.gpu or machine.processor}, {machine.architecture}, {machine.kernels}, {machine.threads} threads"
-    shown = ("python", "torch", "transformers")
-    libraries = ", ".join(f"{name} {record.libraries[name]}" for name in shown if name in record.libraries)
     lock = f"{record.lock_sha256[:12]}" if record.lock_sha256 else "none"
     if record.off_lock:
         lock += f", not followed by {', '.join(record.off_lock)}"
@@ -64,13 +62,24 @@ def parts(record: "Lineage") -> list[tuple[str, str]]:
         ("recipe", f"{record.recipe_digest[:12]}, seed {record.seed}"),
         ("dataset", record.dataset.md5),
         ("lock", lock),
-        ("machine", place),
-        ("libraries", libraries),
+        ("machine", record.machine.text()),
+        ("libraries", libraries_text(record.libraries)),
         ("gold", record.gold[:12] if record.gold else "not recorded: an earlier release made it"),
         ("reward", f"{record.reward.kind} {record.reward.stage_sha256[:12]}"),
         ("stages", ", ".join(f"{stage.name} {stage.key[:8]}" for stage in record.stages)),
+        *((stage.name, f"made elsewhere: {made_in_text(stage.made_in)}") for stage in record.stages if stage.made_in),
         *([("engine", f"{record.engine}: not reproducible bit for bit")] if record.engine else []),
     ]
+
+
+def made_in_text(place: "Environment") -> str:
+    """The machine and the libraries of a stage that was not made where the version was trained."""
+    return f"{place.machine.text()}; {libraries_text(place.libraries)}"
+
+
+def libraries_text(libraries: Mapping[str, str]) -> str:
+    """Those that a person asks for first."""
+    return ", ".join(f"{name} {libraries[name]}" for name in ("python", "torch", "transformers") if name in libraries)
 
 
 def beginning(record: "Lineage") -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ratchet.components.provenance.lineage import Machine
-from ratchet.components.provenance.machine import installed_libraries, machine_class
+from ratchet.components.code.machine import installed_libraries, machine_class
+from ratchet.components.stages.environment import Machine
 from ratchet.flows.cli import app
 
 

@@ -1,6 +1,6 @@
 """The class of a machine, its libraries."""
 
-from ratchet.components.provenance.machine import installed_libraries, machine_class
+from ratchet.components.code.machine import installed_libraries, machine_class
 
 
 def test_the_machine_has_a_processor_and_the_recipes_threads() -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.code import source_code
+from ratchet.components.code import checkout, source_code
+from ratchet.components.code.checkout import CodeState, code_state
 from ratchet.components.errors import RegistryError
-from ratchet.components.provenance import checkout
-from ratchet.components.provenance.checkout import CodeState, code_state
 from tests.provenance.repository import git, new_repository
 
 
