@@ -6,7 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ratchet.components.data.duplicates import place_of, with_ids
+from ratchet.components.data.duplicates import with_ids
+from ratchet.components.data.questions import place_of
 from ratchet.components.data.schemas import raw_frame
 from ratchet.components.data.splits import check_groups, check_tables, split_key, split_of, split_tables, with_tables
 from ratchet.components.errors import DataError
