@@ -7,6 +7,7 @@ from typing import Any
 from ratchet.components.code.constraints import lock_digest, off_lock
 from ratchet.components.code.source_code import release_beside, sources_digest
 from ratchet.components.code.user_sources import source_files
+from ratchet.components.data.questions import fields_of
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.provenance.checkout import code_state
 from ratchet.components.provenance.lineage import (
@@ -56,7 +57,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         recipe_digest=recipe.digest,
         gold=grader_digests(recipe)["gold"],
         seed=recipe.run_seed,
-        dataset=Dataset(md5=data.version, pointer=(data.path / "data.dvc").read_text("utf-8")),
+        dataset=_dataset(data, recipe),
         lock_sha256=lock_digest(project),
         off_lock=off_lock(project, libraries),
         machine=Machine(**machine_class(recipe.threads)),
@@ -71,6 +72,11 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         memory=train.facts.memory,
         launch=None if train.facts.launch is None else Launched(**train.facts.launch),
     )
+
+
+def _dataset(data: DataStage, recipe: Recipe) -> Dataset:
+    pointer, fields = (data.path / "data.dvc").read_text("utf-8"), fields_of(recipe.data.task)
+    return Dataset(md5=data.version, pointer=pointer, asked=data.summary.get("asked") or (None if fields else []))
 
 
 def lineage_at(lineage: Lineage, kept: Kept) -> Lineage:
