@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import NoReturn
 from uuid import UUID
@@ -23,9 +24,11 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Scheduled
 
 from ratchet.components.errors import RecipeError
+from ratchet.components.gate.items import Trained
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.project.project import Project
+from ratchet.components.project.trained import TrainedOn
 from ratchet.components.recipe import When
 from ratchet.components.run.outcome import RunResult
 from ratchet.components.run.record import Run
@@ -143,7 +146,9 @@ def nothing_to_do(project: Project) -> str | None:
     if project.recipe.schedule.when == When():
         return None
     context = Context(project.recipe, project.home)
-    return nothing_new(context, project.ledger, slots.last_look(project.ledger, project.name))
+    last = slots.last_look(project.ledger, project.name)
+    trained_on = partial(TrainedOn(project, context).at_once, instead=Trained())
+    return nothing_new(context, project.ledger, last, trained_on)
 
 
 def due_runs(client: SyncPrefectClient, ledger: Ledger, found: FlowRun, deployment_id: UUID) -> list[SlotRun]:

@@ -135,7 +135,7 @@ def _first(*values: Any) -> Any:
 def stored(row: Mapping[str, Any]) -> dict[str, Any]:
     """An added row as ``added.jsonl`` keeps it."""
     texts = {STORED_PROMPT if name == "prompt" else name: row[name] for name in COLUMNS}
-    return texts | {name: row[name] for name in ("item", "messages") if row.get(name)}
+    return texts | {name: row[name] for name in ("item", "messages", "asked") if row.get(name)}
 
 
 def content(row: Mapping[str, Any]) -> tuple[str, ...]:

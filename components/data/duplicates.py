@@ -1,7 +1,7 @@
 """When two rows count as the same: by NFC and white space."""
 
 import hashlib
-import unicodedata
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,17 +9,9 @@ import polars as pl
 
 from ratchet.components.data.columns import PAIR, TEXTS
 from ratchet.components.data.normal_form import normalise
+from ratchet.components.data.questions import place_of, whole
 
 CONTENT = ["id", *TEXTS]  # what distinguishes rows, in sort order
-
-
-def place_of(prompt: str) -> str:
-    """The hash that assigns a prompt to a table, 16 hex digits: NFKC, case and white space folded.
-
-    Prompts that differ only in these are in one table, so that none is trained on while a variant is evaluated on.
-    """
-    folded = " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
-    return hashlib.sha256(folded.encode()).hexdigest()[:16]
 
 
 def form_of(prompt: str) -> str:
@@ -36,15 +28,23 @@ def prompt_ids(prompts: Sequence[str]) -> list[str]:
 
 def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
     """Add the prompt's ``id``, ``place`` and ``form``, and strip the white space around the prompt."""
-    keys = frame.select(
-        pl.col("prompt").map_elements(function, return_dtype=pl.String).alias(name)
-        for name, function in (("place", place_of), ("form", form_of))
-    )
+    form = frame["prompt"].map_elements(form_of, return_dtype=pl.String)
+    keys = pl.DataFrame({"place": places_of(frame), "form": form})
     numbers = keys.select(pl.all().str.to_integer(base=16, dtype=pl.UInt64))  # take less memory
     places = numbers.unique()["place"]
     shared = numbers["place"].is_in(places.filter(places.is_duplicated()).unique().implode())
     identity = keys.select(id=pl.when(shared).then("form").otherwise("place"))
     return frame.with_columns(pl.col("prompt").str.strip_chars(), *keys, *identity)
+
+
+def places_of(frame: pl.DataFrame) -> pl.Series:
+    """The place of each row: of what the task asks by fields, else of the prompt. Rows with one prompt have one place."""
+    shown = frame["prompt"].map_elements(place_of, return_dtype=pl.String)
+    if frame["asked"].null_count() == frame.height:
+        return shown
+    own = frame["asked"].map_elements(lambda text: whole(json.loads(text)), return_dtype=pl.String)
+    found = pl.DataFrame({"shown": shown, "place": pl.select(pl.coalesce(own, shown)).to_series()})
+    return found.select(pl.col("place").min().over("shown"))["place"]
 
 
 def unique_rows(frame: pl.DataFrame) -> pl.DataFrame:

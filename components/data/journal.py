@@ -1,5 +1,6 @@
 """The steps of preparation and the distributions of a version's values, for its summary and its report."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,9 +11,10 @@ import numpy as np
 import polars as pl
 
 from ratchet.components.data.columns import TEXTS
-from ratchet.components.data.duplicates import place_of
+from ratchet.components.data.duplicates import places_of
 from ratchet.components.data.labels import final_labels
 from ratchet.components.data.lengths import token_counter
+from ratchet.components.data.questions import asked_in, whole
 from ratchet.components.data.schemas import BATCH
 from ratchet.components.data.splits import TRAINED_ON, split_key, split_of, with_tables
 from ratchet.components.recipe import LengthLimit, Split
@@ -71,8 +73,7 @@ class Journal:
     def trained_on(self, frame: pl.DataFrame) -> int:
         """The number of raw rows in the training tables."""
         if "table" not in frame.columns:
-            place = pl.col("prompt").map_elements(place_of, return_dtype=pl.String)
-            frame = with_tables(frame.select("group", place=place), self.split)
+            frame = with_tables(frame.select("group", place=places_of(frame)), self.split)
         return frame.filter(pl.col("table").is_in(TRAINED_ON)).height
 
     def taken(self) -> str:
@@ -89,7 +90,8 @@ class Journal:
     def place(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """File, row and text of a raw row; the text of a sealed item is not shown."""
         prompt = str(row["prompt"])
-        sealed = split_of(split_key(place_of(prompt), row["group"]), self.split).startswith("sealed")
+        place = row.get("place") or whole(asked_in({**row, "asked": json.loads(row.get("asked") or "null")}))
+        sealed = split_of(split_key(place, row["group"]), self.split).startswith("sealed")
         return {"file": row["file"], "row": row["row"], "text": HIDDEN if sealed else prompt}
 
     def dropped(self) -> dict[str, int]:

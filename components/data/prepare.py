@@ -2,7 +2,7 @@
 
 The tables are JSONL in canonical order, so that equal content gives equal bytes and so an equal version:
 
-    train, dev, guard            {id, prompt, answer, demonstration}, and item, group and messages where there are such
+    train, dev, guard            {id, prompt, answer, demonstration}, and item, group, messages and asked where there are such
     sealed_0 ... sealed_{F-1}    the same; reserve folds that only the gate reads
     pairs_train, pairs_heldout   {id, prompt, answer, chosen, rejected}, likewise
     added                        rows added to the source's, exactly as given; only if there are any
@@ -28,6 +28,7 @@ from ratchet.components.data.kept import Items
 from ratchet.components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
 from ratchet.components.data.lengths import limit_lengths
 from ratchet.components.data.near_duplicates import near_duplicates
+from ratchet.components.data.questions import asked_by
 from ratchet.components.data.schemas import BATCH, Checked, check_rows, raw_frame, refusal
 from ratchet.components.data.sources import read_file, read_rows, weigh
 from ratchet.components.data.splits import TRAINED_ON, check_groups, check_tables, split_tables, with_tables
@@ -66,6 +67,7 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
         "item": bool(journal.notes["columns"]),
         "group": data.group is not None,
         "messages": journal.notes.pop("messages"),
+        "asked": bool(journal.notes["asked"]),
     }
     tables = with_columns(tables, [name for name, present in further.items() if present])
     summary = write_version(tables, target, journal)
@@ -79,20 +81,34 @@ def prepare(data: Data, target: Path, added: Sequence[Row] = (), configuration: 
 def checked_rows(data: Data, added: Sequence[Row], journal: Journal) -> pl.DataFrame:
     """The rows of the source, and those added, that pass the checks."""
     items = Items(data)
-    raw = raw_frame(_with_messages(items.texts(chain(read_rows(data), added))))
+    raw = raw_frame(_with_nested(items.texts(chain(read_rows(data), _asked_today(data, added)))))
     frame, journal.notes["columns"], journal.warnings = items.kept(raw.frame)
     journal.rows = frame.height
     journal.notes["messages"] = frame["messages"].null_count() < frame.height
+    journal.notes["asked"] = _fields(frame["asked"])
     checked = check_rows(raw._replace(frame=frame), data.checks)
     note_failures(journal, checked)
     return checked.frame
 
 
-def _with_messages(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows with their messages as JSON."""
+def _with_nested(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows with their messages, and with what they ask, as JSON."""
     for row in rows:
-        messages = row.get("messages")
-        yield row if messages is None else {**row, "messages": json.dumps(messages, ensure_ascii=False)}
+        nested = {name: row[name] for name in ("messages", "asked") if row.get(name) is not None}
+        yield {**row, **{name: json.dumps(value, ensure_ascii=False) for name, value in nested.items()}} if nested else row
+
+
+def _asked_today(data: Data, added: Iterable[Row]) -> Iterator[Row]:
+    """The added rows with what they ask by the fields that the task reads today, so that they stand where the source's do."""
+    asked = asked_by(data.task)
+    for row in added:
+        today = asked(row.get("item") or {})
+        yield row if today is None else {**row, "asked": today}
+
+
+def _fields(asked: pl.Series) -> list[str]:
+    """The fields by which rows are asked."""
+    return sorted({name for text in asked.drop_nulls().head(1) for name in json.loads(text)})
 
 
 def note_failures(journal: Journal, checked: Checked) -> None:
@@ -224,7 +240,7 @@ def with_columns(tables: Mapping[str, pl.DataFrame], further: Sequence[str] = ()
     """The tables with the columns to write.
 
     Args:
-        further: of ``item``, ``group`` and ``messages`` those that the version has.
+        further: of ``item``, ``group``, ``messages`` and ``asked`` those that the version has.
     """
     return {
         name: rows.select(*(PAIR_COLUMNS if name.startswith("pairs") else PROBLEM_COLUMNS), *further)
@@ -241,12 +257,12 @@ def write_version(tables: Mapping[str, pl.DataFrame], target: Path, journal: Jou
         "dropped": journal.dropped(),
         "rows": {name: rows.height for name, rows in tables.items()},
     }
-    optional = {name: journal.notes.get(name) for name in ("truncated", "columns")} | {"warnings": journal.warnings}
+    optional = {name: journal.notes.get(name) for name in ("truncated", "columns", "asked")} | {"warnings": journal.warnings}
     return summary | {name: value for name, value in optional.items() if value}
 
 
 def _records(rows: pl.DataFrame) -> Iterator[Row]:
-    nested = [name for name in ("item", "messages") if name in rows.columns]
+    nested = [name for name in ("item", "messages", "asked") if name in rows.columns]
     for some in rows.iter_slices(BATCH):
         for row in some.iter_rows(named=True):
             yield row | {name: json.loads(row[name] or "null") for name in nested}

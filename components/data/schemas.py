@@ -33,6 +33,7 @@ RAW_TYPES = {
     "group": pl.String,
     "item": pl.String,  # the user's own columns, as JSON
     "messages": pl.String,  # what the policy is asked, as JSON, if it is more than one user message
+    "asked": pl.String,  # digests of the fields that the task reads, as JSON
     **dict.fromkeys(TEXTS, pl.String),
 }
 
@@ -139,6 +140,7 @@ def raw_schema(checks: Checks) -> pa.DataFrameSchema:
             "group": pa.Column(pl.String, nullable=True),
             "item": pa.Column(pl.String, nullable=True),
             "messages": pa.Column(pl.String, nullable=True),
+            "asked": pa.Column(pl.String, nullable=True),
             "prompt": pa.Column(pl.String, _not_blank("prompt")),
             "answer": pa.Column(pl.String, number if checks.answers == "number" else _not_blank("answer"), nullable=optional),
             "demonstration": pa.Column(pl.String, _not_blank("demonstration"), nullable=optional),

@@ -19,6 +19,7 @@ from ratchet.components.data.chat_logs import of_log
 from ratchet.components.data.columns import PAIR, Turns, own_columns, raw_row
 from ratchet.components.data.duplicates import CONTENT
 from ratchet.components.data.fields import Fields, check_named
+from ratchet.components.data.questions import asked_by
 from ratchet.components.data.readers import (
     Record,
     is_saved_dataset,
@@ -99,14 +100,15 @@ def _grouped(data: Data, source: Any) -> Any:
 
 def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str]) -> Iterator[Row]:
     derive = not (isinstance(source, JsonLines) and source.pairs is not None)
-    ask, answers, streams = _asking(data), _answering(data, source, "answer" in needed), Streams()
+    ask, asked, streams = _asking(data), asked_by(data.task), Streams()
+    answers = _answering(data, source, "answer" in needed)
     for file, (number, record) in islice(_records(source, data.seed), source.limit):
         row = raw_row({**record, **answers(record, file, number)}, source, ask(record, file, number))
         fields.note(record, row)
         own = own_columns(record, source, data)
         if derive and row["chosen"] is None and row["rejected"] is None:
             row["chosen"], row["rejected"] = _derived_pair(data, row["answer"], streams)
-        yield {"file": file, "row": number, **row, **({"item": own} if own else {})}
+        yield {"file": file, "row": number, **row, "asked": asked(record), **({"item": own} if own else {})}
     fields.check_columns(source, needed)
 
 
@@ -123,11 +125,11 @@ def _answering(data: Data, source: Records, needed: bool) -> Callable[[Mapping[s
 
 
 def _pair_rows(data: Data, source: JsonLines, path: str, fields: Fields) -> Iterator[Row]:
-    ask = _asking(data)
+    ask, asked = _asking(data), asked_by(data.task)
     for number, record in parse_json_lines(Path(path)):
         row = raw_row(record, source, ask(record, path, number))
         fields.note(record, row)
-        yield {"file": path, "row": number, **row, "shape": PAIR}
+        yield {"file": path, "row": number, **row, "asked": asked(record), "shape": PAIR}
     fields.check_columns(source, ("prompt",))
 
 

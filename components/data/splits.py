@@ -47,16 +47,19 @@ def split_key(place: str, group: str | None) -> str:
 def check_groups(frame: pl.DataFrame) -> None:
     """Refuse a prompt in two groups: it would tie their splits together, and adding a row could then move others.
 
+    Prompts that differ only in case, white space or look-alike characters count as one: they belong into one table.
+
     Raises:
         DataError: listing the rows.
     """
     if frame["group"].null_count() == frame.height:
         return
-    counts = frame.group_by("id").agg(pl.col("group").n_unique().alias("groups")).filter(pl.col("groups") > 1)
+    counts = frame.group_by("place").agg(pl.col("group").n_unique().alias("groups")).filter(pl.col("groups") > 1)
     if counts.is_empty():
         return
-    rows = frame.filter(pl.col("id").is_in(counts["id"].to_list())).sort("number")
-    lines = [f"{file}, row {row}: group: its prompt is in another group too" for file, row in rows.select("file", "row").rows()]
+    rows = frame.filter(pl.col("place").is_in(counts["place"].to_list())).sort("number")
+    said = "group: its prompt, or one that looks the same, is in another group too; give both one group"
+    lines = [f"{file}, row {row}: {said}" for file, row in rows.select("file", "row").rows()]
     raise DataError(refusal(lines, rows.height, frame.height))
 
 

@@ -1,11 +1,13 @@
 """Before anything is judged: what the gate could detect with the available data, and how many items it would need."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ratchet.components.errors import DataError
 from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import Fold, fold_left
+from ratchet.components.gate.items import Trained
 from ratchet.components.gate.levels import level, past_tests
 from ratchet.components.gate.power import DEV, Power, Question, power_at, powers_from, questions, together
 from ratchet.components.gate.primary import choose_test, choose_tests, method
@@ -19,6 +21,7 @@ from ratchet.components.storage.json_text import without_nan
 
 TYPICAL_DISCORDANCE = 0.2  # share of items on which two versions of a policy differ, if nothing was measured yet
 TYPICAL_DEVIATION = 0.5
+Seen = Callable[[DataStage], Trained]
 EFFECTS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.10)
 
 
@@ -36,14 +39,17 @@ class Forecast:
         return dict(without_nan({**asdict(self.asked), "method": self.method, "table": table}))
 
 
-def forecast_power(context: Context, ledger: Ledger, effect: float | None, items: int | None) -> Forecast:
+def forecast_power(context: Context, ledger: Ledger, effect: float | None, items: int | None, trained_on: Seen) -> Forecast:
     """Power on today's sealed fold (or ``items``), with the spread of the newest dev rows, else a typical one.
+
+    Args:
+        trained_on: what training saw of a version's sealed items.
 
     Raises:
         DataError: if the data are not prepared and ``items`` is not given, or no fold is left.
     """
     rules = context.recipe.gate.rules
-    count, groups, digest = (items, None, "") if items is not None else todays_fold(context, ledger)
+    count, groups, digest = (items, None, "") if items is not None else todays_fold(context, ledger, trained_on)
     alpha = level(rules, past_tests(ledger.past(context.recipe.name), digest))
     effect = rules.target_effect if effect is None else effect
     effects = sorted({*EFFECTS, effect})
@@ -52,13 +58,13 @@ def forecast_power(context: Context, ledger: Ledger, effect: float | None, items
     return Forecast(powers[effects.index(effect)], powers, method(tests))
 
 
-def todays_fold(context: Context, ledger: Ledger) -> tuple[int, int | None, str]:
+def todays_fold(context: Context, ledger: Ledger, trained_on: Seen) -> tuple[int, int | None, str]:
     """Items, groups (None without ``data.group``) and digest of the fold that the next challenger would be judged on."""
     try:
         data = prepare_data(replace(context, compute=False))
     except NotFinished:
         raise DataError("this recipe's data are not prepared. Run `ratchet data prepare`, or give --items.") from None
-    choice = fold_left(context, ledger, data)
+    choice = fold_left(context, ledger, data, trained_on(data))
     if choice.fold is None:
         raise DataError(choice.reason + ".")
     return len(choice.fold.items), _groups(context, data, choice.fold), choice.fold.digest

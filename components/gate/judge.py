@@ -12,6 +12,7 @@ from ratchet.components.evaluation.benchmarks.tasks import samples_of
 from ratchet.components.evaluation.comparison import Comparison, arms_of, compare, measures_on, needs_greedy
 from ratchet.components.gate import folds
 from ratchet.components.gate.folds import Fold
+from ratchet.components.gate.items import Trained
 from ratchet.components.gate.levels import uses_allowed
 from ratchet.components.gate.plan import pair_of, plan_use
 from ratchet.components.gate.primary import Tests
@@ -47,12 +48,14 @@ def judge(
     *,
     run_id: str,
     first_champion: bool,
+    trained: Trained,
     score: Score = score_fold,
 ) -> Verdict:
     """The verdict on a challenger against the incumbent, recorded in the ledger before anything acts on it.
 
     Args:
         run_id: the MLflow run that reaches the verdict.
+        trained: what training saw of the sealed items, which do not count then.
         score: answers a fold's items with both arms.
 
     Raises:
@@ -61,7 +64,7 @@ def judge(
     """
     model = context.recipe.name
     check_ledger(ledger, model)
-    verdict = _reach_verdict(context, ledger, data, dev, models, first_champion, score)
+    verdict = _reach_verdict(context, ledger, data, dev, models, first_champion, trained, score)
     # The verdict first: with its fold retired and no verdict recorded, a killed run would have nothing to publish or to repeat.
     ledger.record_verdict(model, verdict.as_json(), verdict.digest, run_id)
     folds.retire_after(ledger, model, verdict, context.recipe.gate.rules)
@@ -75,14 +78,15 @@ def _reach_verdict(
     dev: EvaluateStage,
     models: Models,
     first_champion: bool,
+    trained: Trained,
     score: Score,
 ) -> Verdict:
     """In this order: same model; a remaining fold; level and test; power, from dev alone; the use is counted; both arms are
     scored on the fold; integrity; the rules. A candidate that is refused before the count has not used the fold.
     """
     recipe, rules = context.recipe, context.recipe.gate.rules
-    folds.retire_spent(context, ledger, data, pair_of(context, models))
-    plan = plan_use(context, ledger, data, dev, models, first_champion)
+    folds.retire_spent(context, ledger, data, pair_of(context, models), trained)
+    plan = plan_use(context, ledger, data, dev, models, first_champion, trained)
     fold, base = plan.fold, plan.base
     if plan.refusal is not None:
         outcome, reason = plan.refusal

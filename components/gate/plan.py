@@ -6,6 +6,7 @@ from typing import Any
 from ratchet.components.code.source_code import sources_digest
 from ratchet.components.evaluation.comparison import arms_of, compare
 from ratchet.components.gate.folds import Fold, Pair, choose_fold, fold_left
+from ratchet.components.gate.items import Trained
 from ratchet.components.gate.power import Power, power_from, shortfall
 from ratchet.components.gate.primary import Tests, choose_tests, method
 from ratchet.components.graders.build import grader_digests
@@ -30,6 +31,7 @@ class Plan:
     tests: Tests = field(default_factory=dict)
     power: Power | None = None
     refusal: tuple[Outcome, str] | None = None
+    trained: Trained = field(default_factory=Trained)
 
     @property
     def said(self) -> list[str]:
@@ -41,6 +43,7 @@ class Plan:
                 f"a gain of {self.power.effect:g} would be detected with probability {self.power.power:.3f} "
                 f"on {self.power.items} items ({self.power.source}); power 0.8 needs {self.power.needed}"
             )
+        lines += [self.trained.said] if self.trained.said and self.fold is not None else []
         return [*lines, "dry run: no use was counted and no sealed item was scored"]
 
     def as_json(self) -> dict[str, Any]:
@@ -51,14 +54,20 @@ class Plan:
 
 
 def plan_use(
-    context: Context, ledger: Ledger, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool
+    context: Context,
+    ledger: Ledger,
+    data: DataStage,
+    dev: EvaluateStage,
+    models: Models,
+    first_champion: bool,
+    trained: Trained,
 ) -> Plan:
     """Fold, number of the use, level, test and power; counts no use and reads no sealed item."""
     recipe, rules, pair = context.recipe, context.recipe.gate.rules, pair_of(context, models)
     base = _base(context, data, dev, pair, first_champion)
     if pair.challenger == pair.incumbent or (_kept_its_start(models) and models.incumbent_is_start):
         return Plan(pair, base, refusal=(Outcome.REJECT, _nothing_new(models)))
-    choice = choose_fold(context, ledger, data, pair)
+    choice = choose_fold(context, ledger, data, pair, trained)
     if choice.fold is None:
         return Plan(pair, base, refusal=(Outcome.INVALID, choice.reason))
     fold = choice.fold
@@ -67,12 +76,12 @@ def plan_use(
     base["method"] = method(tests)
     power = dev_power(context, dev, data, len(fold.items), fold.alpha)
     short = shortfall(power)
-    return Plan(pair, base, fold, tests, power, None if short is None else (Outcome.UNDERPOWERED, short))
+    return Plan(pair, base, fold, tests, power, None if short is None else (Outcome.UNDERPOWERED, short), trained)
 
 
-def plan_before_training(context: Context, ledger: Ledger, data: DataStage) -> Plan | None:
+def plan_before_training(context: Context, ledger: Ledger, data: DataStage, trained: Trained) -> Plan | None:
     """The refusal of any new challenger because no sealed fold is left; None if there is one. Writes nothing."""
-    choice = fold_left(context, ledger, data)
+    choice = fold_left(context, ledger, data, trained)
     return None if choice.fold else Plan(None, {}, refusal=(Outcome.INVALID, choice.reason))
 
 

@@ -21,6 +21,7 @@ from ratchet.components.project.preflight import check_before_run
 from ratchet.components.project.project import Project
 from ratchet.components.project.prompts import Prompt, rendered
 from ratchet.components.project.references import require_references
+from ratchet.components.project.trained import TrainedOn
 from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.rewards.checks.on_gold import spread
 from ratchet.components.rewards.checks.planted.kinds import kind_of
@@ -221,12 +222,15 @@ def _power(found: Checked, context: Context, project: Project) -> None:
     """Underpowered is a warning: how far a challenger will be from the incumbent is known only when both have answered."""
     with found.looking(Part.POWER):
         try:
-            forecast = forecast_power(context, project.ledger, None, None)
+            trained_on = TrainedOn(project, context)
+            forecast = forecast_power(context, project.ledger, None, None, trained_on.at_once)
         except DataError as error:
             found.add(Part.POWER, State.WARNING, f"a run would end INVALID (exit 5): {error}")
         else:
             found.power = forecast.as_json()
             found.add(Part.POWER, *_detected(forecast))
+            if said := trained_on.said:
+                found.add(Part.POWER, State.WARNING, said)
 
 
 def _detected(forecast: Forecast) -> tuple[State, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.gate.folds import FoldState, states_of_folds
+from ratchet.components.gate.items import Trained
 from ratchet.components.inspection.disagreements import disagreements
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.slots import slots_left
@@ -159,7 +160,7 @@ def _sealed(home: Home, ledger: Ledger, recipe: Recipe | None) -> Sealed | None:
         data = prepare_data(context)
     except NotFinished:
         return None
-    return Sealed(states_of_folds(context, ledger, data), pace(ledger.times_of_uses(recipe.name), datetime.now(UTC)))
+    return Sealed(states_of_folds(context, ledger, data, Trained()), pace(ledger.times_of_uses(recipe.name), datetime.now(UTC)))
 
 
 def pace(times: Sequence[str], now: datetime) -> float:

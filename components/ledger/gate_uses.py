@@ -1,12 +1,13 @@
 """Uses of sealed folds: admitted and counted in one transaction, before the fold is scored."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
 from ratchet.components.faults import point
 from ratchet.components.ledger.database import Database, equal, now
-from ratchet.components.ledger.past_uses import Past, Spend, read_past
+from ratchet.components.ledger.past_uses import PROMPT, Judged, Past, Spend, judged_in, read_past
 from ratchet.components.ledger.tables import fold_items, gate_uses, retired_folds
 
 
@@ -25,13 +26,13 @@ class GateUses(Database):
         challenger: str,
         incumbent: str,
         rules: str,
-        items: Sequence[str],
+        items: Judged,
         admit: Callable[[Past], Spend | None],
     ) -> Spend | None:
         """Count one use of a sealed fold before it is scored, once per challenger, incumbent and rules.
 
         Args:
-            items: those that will be judged; the first record of a fold's items stays.
+            items: those that will be judged, and what each asks; what is recorded of a fold's items stays.
             admit: what the use takes, or None if the fold must not be used; the same again for a use that was counted.
                 Nothing is counted, judged or retired between its answer and the count, which are one transaction.
 
@@ -73,7 +74,14 @@ class GateUses(Database):
             return {row["fold_digest"]: row["item_ids"].split() for row in connection.execute(query).mappings()}
 
 
-def _note_items(connection: sa.Connection, model: str, fold: str, items: Sequence[str]) -> None:
+def _note_items(connection: sa.Connection, model: str, fold: str, items: Judged) -> None:
     here = {"model": model, "fold_digest": fold}
-    if connection.execute(sa.select(fold_items.c.item_ids).where(*equal(fold_items, here))).first() is None:
-        connection.execute(fold_items.insert().values(**here, item_ids=" ".join(items)))
+    row = connection.execute(sa.select(fold_items).where(*equal(fold_items, here))).mappings().first()
+    known = {} if row is None else judged_in(row, {})
+    if row is not None and items.keys() <= known.keys():
+        return
+    noted = {**known, **items}
+    asked = {identity: asks for identity, asks in noted.items() if asks != {PROMPT: identity}}
+    values = {"item_ids": " ".join(noted), "asked": json.dumps(asked)}
+    connection.execute(fold_items.delete().where(*equal(fold_items, here)))
+    connection.execute(fold_items.insert().values(**here, **values))

@@ -15,7 +15,7 @@ from ratchet.components.ledger.tables import metadata, settings_table
 from ratchet.components.storage.files import copy_database
 from ratchet.components.storage.sqlite_files import sqlite_file
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 RUNS_OF_3 = sa.Table(
     "runs",
     sa.MetaData(),
@@ -157,6 +157,11 @@ def _without_clocks(connection: sa.Connection) -> None:
     connection.execute(sa.text("DROP TABLE leases_8"))
 
 
+def _questions(connection: sa.Connection) -> None:
+    """Schema 10 added what the items of a fold asked: their ids change with an instruction, and with what else is asked."""
+    _add(connection, "fold_items", "asked", "TEXT")
+
+
 def _number(connection: sa.Connection, name: str, time: str, key: Sequence[str]) -> None:
     """Number the rows of a table by a time, and rows of the same time by their key."""
     _add(connection, name, "sequence", "INTEGER NOT NULL DEFAULT 0")
@@ -180,4 +185,5 @@ MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {  # from this schema t
     6: _missing_tables,
     7: _people,
     8: _without_clocks,
+    9: _questions,
 }

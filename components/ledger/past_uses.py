@@ -10,6 +10,9 @@ import sqlalchemy as sa
 
 from ratchet.components.ledger.tables import fold_items, gate_uses, retired_folds, verdicts
 
+PROMPT = "prompt"  # what an item asks that says its prompt itself, by the digest that is its id unless it has look-alikes
+Judged = Mapping[str, Mapping[str, str]]  # id of an item -> what it asked; nothing of an item in schema 9
+
 
 class Spend(NamedTuple):
     """What a use takes from the epoch of its items, which several versions of a fold may share."""
@@ -34,23 +37,28 @@ class Past:
     """The past uses of a model's sealed folds."""
 
     retired: Mapping[str, str]  # fold digest -> why
-    items: Mapping[str, frozenset[str]]  # fold digest -> the items that were judged
+    items: Mapping[str, Judged]  # fold digest -> the items that were judged, and what each asked
     uses: Sequence[Use]  # in the order in which they were counted
     records: Sequence[Mapping[str, Any]]  # of verdicts for which sealed rows were scored, oldest first
 
     @cached_property
-    def published(self) -> frozenset[str]:
-        """Items of retired folds."""
-        return frozenset().union(*(self.items[digest] for digest in self.retired if digest in self.items))
+    def published(self) -> list[Judged]:
+        """The items of retired folds, each once; one that asked in several ways is in as many of these."""
+        layers: list[dict[str, Mapping[str, str]]] = []
+        for judged in (self.items[digest] for digest in self.retired if digest in self.items):
+            for identity, asked in judged.items():
+                if all(layer.setdefault(identity, asked) != asked for layer in layers):
+                    layers.append({identity: asked})
+        return list(layers)
+
+    @property
+    def unretired(self) -> dict[str, Judged]:
+        """The items of each other fold, by its digest."""
+        return {digest: judged for digest, judged in self.items.items() if digest not in self.retired}
 
     def own(self, fold: str, challenger: str, incumbent: str, rules: str) -> Use | None:
         """The use of a fold that was counted for these two by these rules."""
         return next((use for use in self.uses if use[:4] == (fold, challenger, incumbent, rules)), None)
-
-    def sharing(self, digest: str, items: Sequence[str]) -> set[str]:
-        """The fold itself and the unretired folds of other versions that share an item with it."""
-        others = {d: theirs for d, theirs in self.items.items() if d not in self.retired}
-        return {other for other, theirs in others.items() if not theirs.isdisjoint(items)} | {digest}
 
     def uses_on(self, folds: set[str]) -> list[Use]:
         return [use for use in self.uses if use.fold in folds]
@@ -66,12 +74,27 @@ def read_past(connection: sa.Connection, model: str) -> Past:
         return connection.execute(sa.select(table).where(table.c.model == model)).mappings().all()
 
     retired = {row["fold_digest"]: row["reason"] for row in rows(retired_folds)}
-    items = {row["fold_digest"]: frozenset(row["item_ids"].split()) for row in rows(fold_items)}
+    known: dict[str, dict[str, str]] = {}
+    items = {row["fold_digest"]: judged_in(row, known) for row in rows(fold_items)}
     reached = [json.loads(row["record"]) for row in sorted(rows(verdicts), key=lambda row: row["id"])]
     records = [record for record in reached if record.get("evidence")]
     levels = {_whose(record): record.get("alpha") for record in records}
     uses = [_use(row, levels) for row in sorted(rows(gate_uses), key=lambda row: row["id"])]
     return Past(retired, items, uses, records)
+
+
+def judged_in(row: sa.RowMapping, known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """The items of a row of ``fold_items``, and what each asked.
+
+    Args:
+        known: what items of other rows asked; versions of a fold share most items, and so their memory.
+    """
+    ids = row["item_ids"].split()
+    if row["asked"] is None:
+        return {identity: {} for identity in ids}
+    asked = json.loads(row["asked"])
+    found = {identity: asked.get(identity) or {PROMPT: identity} for identity in ids}
+    return {identity: same if (same := known.setdefault(identity, asks)) == asks else asks for identity, asks in found.items()}
 
 
 def _whose(row: Any) -> tuple[str, str, str, str]:

@@ -37,6 +37,8 @@ fold_items = sa.Table(
     sa.Column("model", sa.String(64), primary_key=True),
     sa.Column("fold_digest", sa.String(64), primary_key=True),
     sa.Column("item_ids", sa.Text, nullable=False),
+    # JSON of what they asked, by id; only of those that did not ask their id's prompt. Null in rows of schema 9.
+    sa.Column("asked", sa.Text),
 )
 verdicts = sa.Table(
     "verdicts",

@@ -22,6 +22,8 @@ class Dataset(Section):
 
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")]
     pointer: str
+    # By which fields of the rows its questions were dealt to its tables; [] by the prompts, and None as earlier releases did.
+    asked: list[str] | None = None
 
 
 class StartingPolicy(Section):

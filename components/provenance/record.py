@@ -7,6 +7,7 @@ from typing import Any
 from ratchet.components.code.checkout import UNKNOWN
 from ratchet.components.code.constraints import bytes_digest, lock_digest
 from ratchet.components.code.user_sources import source_files
+from ratchet.components.data.questions import fields_of
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.provenance.lineage import (
     DIFFERENCE,
@@ -55,7 +56,7 @@ def lineage_of(context: Context, stages: Sequence[StageResult], version_of: Call
         recipe_digest=recipe.digest,
         gold=grader_digests(recipe)["gold"],
         seed=recipe.run_seed,
-        dataset=Dataset(md5=data.version, pointer=(data.path / "data.dvc").read_text("utf-8")),
+        dataset=_dataset(data, recipe),
         lock_sha256=trained.lock_sha256,
         off_lock=trained.off_lock,
         machine=trained.machine,
@@ -93,6 +94,11 @@ def _shaping(recipe: Recipe) -> set[str]:
     rewarded = recipe.reward.needs_model and recipe.reward.model.pretrained is None
     advised = recipe.train.k == "auto"
     return {name for name, counts in ((Stage.WARMUP, warmed), (Stage.REWARD, rewarded or advised)) if counts}
+
+
+def _dataset(data: DataStage, recipe: Recipe) -> Dataset:
+    pointer, fields = (data.path / "data.dvc").read_text("utf-8"), fields_of(recipe.data.task)
+    return Dataset(md5=data.version, pointer=pointer, asked=data.summary.get("asked") or (None if fields else []))
 
 
 def lineage_at(lineage: Lineage, kept: Kept) -> Lineage:

@@ -59,7 +59,7 @@ class Decontaminate(Section):
 
 
 class Split(Section):
-    """Shares of the prompts, assigned by a hash of the folded prompt; what is left over is train."""
+    """Shares of the prompts, assigned by a hash of the folded question; what is left over is train."""
 
     dev: Annotated[float, Field(gt=0, lt=1)] = 0.03  # share of the prompts
     sealed: Annotated[float, Field(gt=0, lt=1)] = 0.12  # divided into the reserve folds

@@ -18,6 +18,7 @@ from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.project.locks import lock_name
 from ratchet.components.project.project import Project
+from ratchet.components.project.trained import TrainedOn
 from ratchet.components.provenance.lineage import commit_tags
 from ratchet.components.recipe import Recipe, headline
 from ratchet.components.records import Arm, Decoding, Outcome, Verdict, rows_name
@@ -131,6 +132,11 @@ class Run:
     @property
     def tracker(self) -> "Tracker":
         return self.project.tracker
+
+    @cached_property
+    def trained_on(self) -> TrainedOn:
+        """What training saw of the sealed items."""
+        return TrainedOn(self.project, self.context)
 
     @property
     def begun(self) -> str | None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from ratchet.components.errors import StaleChampionError
+from ratchet.components.gate.items import Trained
 from ratchet.components.gate.judge import judge
 from ratchet.components.gate.plan import Plan, plan_before_training, plan_use
 from ratchet.components.ledger.approvals import approved, run_of, void
@@ -163,22 +164,30 @@ def refused_before_training(run: Run, data: DataStage, start: PolicyStage | None
     Args:
         start: the champion's policy if training starts from it.
     """
-    refusal = plan_before_training(run.context, run.ledger, data)
+    seen = run.trained_on.at_once(data, Trained())  # a run trains during an outage of MLflow, and the gate asks again
+    refusal = plan_before_training(run.context, run.ledger, data, seen)
     return refusal if refusal is not None and has_to_train(run.context, data, start) else None
+
+
+def seen_by_training(run: Run, data: DataStage, models: Models) -> Trained:
+    """What training saw of the sealed items."""
+    return run.insist(lambda: run.trained_on(data, models.start.policy_digest))
 
 
 def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Plan:
     """What the gate would do; counts no use and reads no sealed item."""
-    return plan_use(run.context, run.ledger, data, dev, models, first_champion)
+    return plan_use(run.context, run.ledger, data, dev, models, first_champion, seen_by_training(run, data, models))
 
 
 def gate(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Verdict:
     """The verdict, recorded in the ledger before anything acts on it."""
     run.check_pause()
-    run_id = run.open()
+    run_id, trained = run.open(), seen_by_training(run, data, models)
     with run.child(Stage.GATE), computing(run):
         began = uptime()
-        verdict = judge(run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion)
+        verdict = judge(
+            run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion, trained=trained
+        )
     seconds = uptime() - began
     run.tell(Stage.GATE, None, False, seconds)
     run.display.finished(Stage.GATE, False, seconds)

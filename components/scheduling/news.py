@@ -5,7 +5,7 @@ Files are hashed and counted again only if their size, times or inode changed; t
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ratchet.components.errors import StoreError
 from ratchet.components.ledger.ledger import Ledger
@@ -13,6 +13,9 @@ from ratchet.components.ledger.slots import Look
 from ratchet.components.stages.stage import Context
 from ratchet.components.storage.digests import digest_of, file_digest
 from ratchet.components.storage.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from ratchet.components.gate.forecast import Seen
 
 
 def look_at(context: Context) -> Look:
@@ -59,11 +62,12 @@ def _known(kept: Path, stamp: str) -> Look | None:
         return None
 
 
-def nothing_new(context: Context, ledger: Ledger, before: Look | None) -> str | None:
+def nothing_new(context: Context, ledger: Ledger, before: Look | None, trained_on: "Seen") -> str | None:
     """Why a slot has nothing to do, by ``schedule.when``; None if it has.
 
     Args:
         before: the data of the schedule's last run; None before there is one.
+        trained_on: what training saw of a version's sealed items.
     """
     when = context.recipe.schedule.when
     now = look_at(context)
@@ -75,10 +79,10 @@ def nothing_new(context: Context, ledger: Ledger, before: Look | None) -> str | 
             return f"{max(new, 0)} new rows since the last run; schedule.when.min_new_rows is {when.min_new_rows}"
         if when.enough_rows and new <= 0:
             return "no new rows since the last run; schedule.when.enough_rows is true"
-    return too_few(context, ledger) if when.enough_rows else None
+    return too_few(context, ledger, trained_on) if when.enough_rows else None
 
 
-def too_few(context: Context, ledger: Ledger) -> str | None:
+def too_few(context: Context, ledger: Ledger, trained_on: "Seen") -> str | None:
     """Why the gate could not detect ``gate.rules.target_effect`` on the next sealed fold; None if it could.
 
     Prepares the dataset version, which the run then takes from the store.
@@ -88,8 +92,9 @@ def too_few(context: Context, ledger: Ledger) -> str | None:
     from ratchet.components.gate.power import shortfall
     from ratchet.components.stages.data import prepare_data
 
-    choice = fold_left(context, ledger, prepare_data(context))
+    data = prepare_data(context)
+    choice = fold_left(context, ledger, data, trained_on(data))
     if choice.fold is None:
         return f"{choice.reason}; schedule.when.enough_rows is true"
-    found = shortfall(forecast_power(context, ledger, None, None).asked)
+    found = shortfall(forecast_power(context, ledger, None, None, trained_on).asked)
     return found and f"{found} schedule.when.enough_rows is true"

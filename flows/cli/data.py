@@ -48,8 +48,9 @@ def prepare(
     with data_context(recipe, overrides) as context:
         before = current(place_in(context))
         result = prepare_version(context, keep_added=not drop_added)
-    say_version(context, result, before)
-    finish_version(result, json_output)
+    warnings = warnings_of(context, result)
+    say_version(context, result, before, warnings)
+    finish_version(result, json_output, warnings)
     if before not in (None, result.version):
         console.print(f"see what changed: ratchet data diff {before} {result.version}", highlight=False, soft_wrap=True)
 
@@ -75,13 +76,14 @@ def add(
         place = place_in(context)
         before = current(place)
         done = add_file(context, str(file))
+    warnings = warnings_of(context, done.result)
     if done.changed:
         console.print(f"{done.fresh} of {done.given} rows were not added before", highlight=False)
-        say_version(context, done.result, before)
+        say_version(context, done.result, before, warnings)
     else:
         said = f"unchanged: no table changes with these {done.given} rows; {place.pointer.name} stays at {before}"
         console.print(said, highlight=False, soft_wrap=True)
-    finish_version(done.result, json_output, before if not done.changed else None)
+    finish_version(done.result, json_output, warnings, before if not done.changed else None)
 
 
 @app.command()
@@ -224,7 +226,19 @@ def required(place: "Place") -> str:
     return version
 
 
-def say_version(context: "Context", result: "DataStage", before: str | None) -> None:
+def warnings_of(context: "Context", result: "DataStage") -> list[str]:
+    """What is wrong with a version: steps that dropped many rows, and sealed items that training saw."""
+    from ratchet.components.project.project import Project
+    from ratchet.components.project.trained import TrainedOn
+    from ratchet.flows.cli.views.console import say
+
+    project = Project(context.home, context.recipe, say)
+    seen = TrainedOn(project, context, project.known).at_once(result)
+    unknown = f"a run would end INVALID (exit 5): {seen.unknown}" if seen.unknown else ""
+    return [*result.summary.get("warnings", []), *filter(None, (seen.said, unknown))]
+
+
+def say_version(context: "Context", result: "DataStage", before: str | None, warnings: list[str]) -> None:
     """Print the project's version, what was dropped for it, and the path of its report."""
     from ratchet.components.stages.data import REPORT
     from ratchet.flows.cli.views.console import console
@@ -236,7 +250,7 @@ def say_version(context: "Context", result: "DataStage", before: str | None) -> 
     dropped = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts["dropped"].items() if count)
     console.print(f"{counts['raw_rows']:,} rows read; dropped: {dropped or 'none'}", highlight=False, soft_wrap=True)
     console.print(", ".join(f"{name} {count:,}" for name, count in counts["rows"].items()), highlight=False, soft_wrap=True)
-    for warning in counts.get("warnings", []):
+    for warning in warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     same = " (unchanged)" if before == version else ""
     place = place_in(context)
@@ -244,8 +258,8 @@ def say_version(context: "Context", result: "DataStage", before: str | None) -> 
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
-def finish_version(result: "DataStage", json_output: bool, unchanged: str | None = None) -> None:
-    """Print JSON if asked; ``warnings`` name steps that dropped many rows."""
+def finish_version(result: "DataStage", json_output: bool, warnings: list[str], unchanged: str | None = None) -> None:
+    """Print JSON if asked."""
     if not json_output:
         return
     names = ("verdict", "version", "previous", "run_id", "report")
@@ -254,7 +268,7 @@ def finish_version(result: "DataStage", json_output: bool, unchanged: str | None
         **dict.fromkeys(names),
         "dataset": unchanged or result.version,
         "stages": [result.as_json()],
-        "warnings": result.summary.get("warnings", []),
+        "warnings": warnings,
     }
     emit(as_json(found))
 

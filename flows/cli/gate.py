@@ -48,16 +48,21 @@ def power(
     Example: ratchet gate power --effect 0.03
     """
     from ratchet.components.gate.forecast import forecast_power
+    from ratchet.components.project.trained import TrainedOn
     from ratchet.components.stages.stage import Context
+    from ratchet.flows.cli.views.console import console
     from ratchet.flows.cli.views.gate import print_power
 
     project = open_named(recipe, overrides)
     context = Context(project.recipe, project.home, compute=False)
-    found = forecast_power(context, project.known, effect, items).as_json()
+    trained_on = TrainedOn(project, context, project.known)
+    found = forecast_power(context, project.known, effect, items, trained_on.at_once).as_json()
     if json_output:
         emit(as_json(found))
         return
     print_power(found)
+    if trained_on.said:
+        console.print(trained_on.said, highlight=False, soft_wrap=True)
 
 
 @app.command()

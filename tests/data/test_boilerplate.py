@@ -47,7 +47,7 @@ def edited(text: str, place: int, word: str = "other") -> str:
 
 
 QUESTIONS = [question(n) for n in range(400)]
-SHORT = [f"What is {n}{sign}?" for n in range(200) for sign in ("", "²")]
+SHORT = [f"What is {n:03}{sign}?" for n in range(200) for sign in ("", "²")]  # none looks like another
 
 
 def kept(tmp_path: Path, questions: list[str]) -> list[tuple[str, str]]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from ratchet.components.data.duplicates import place_of, prompt_ids
+from ratchet.components.data.duplicates import prompt_ids
 from ratchet.components.data.journal import Journal
 from ratchet.components.data.normal_form import normalise
 from ratchet.components.data.prepare import clean, prepare
+from ratchet.components.data.questions import place_of
 from ratchet.components.data.schemas import raw_frame
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Data, JsonLines, WordProblems

@@ -6,7 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ratchet.components.data.duplicates import place_of, with_ids
+from ratchet.components.data.duplicates import with_ids
+from ratchet.components.data.questions import place_of
 from ratchet.components.data.schemas import raw_frame
 from ratchet.components.data.splits import check_groups, check_tables, split_key, split_of, split_tables, with_tables
 from ratchet.components.errors import DataError
@@ -77,9 +78,10 @@ def test_rows_of_a_group_stay_together_and_where_they_were() -> None:
     assert places == {(f"g{n}", split_of(split_key("", f"g{n}"), SPLIT).replace("pairs_train", "train")) for n in range(7)}
 
 
-def test_a_prompt_in_two_groups_is_refused_by_its_places() -> None:
+@pytest.mark.parametrize("same", ["10 MW ", "10 mw", "１０ MW"])  # as it is, in another case, and as it looks
+def test_a_prompt_in_two_groups_is_refused_by_its_places(same: str) -> None:
     with pytest.raises(DataError, match=r"(?s)f, row 1: group: .*f, row 3: group: "):
-        check_groups(frame({"prompt": "q", "group": "a"}, {"prompt": "r", "group": "a"}, {"prompt": "q ", "group": None}))
+        check_groups(frame({"prompt": "10 MW", "group": "a"}, {"prompt": "r", "group": "a"}, {"prompt": same, "group": None}))
 
 
 def test_a_prompt_in_two_tables_is_refused_by_its_id() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.components.gate.folds import Fold
+from ratchet.components.gate.items import Trained
 from ratchet.components.gate.judge import judge
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import build_recipe
@@ -63,6 +64,7 @@ class Project:
         self.ledger = Ledger(f"sqlite:///{path / 'ledger.db'}")
         self.data = self.dataset([ids(1000 * fold, 300) for fold in range(folds)])
         self.dev = self.scored(EvaluateStage, ids(90_000, 100), 60, 50)
+        self.trained = Trained(first=True)
         self.scorings = 0
 
     def dataset(self, folds: Sequence[Sequence[str]]) -> DataStage:
@@ -71,7 +73,7 @@ class Project:
         (root / "data").mkdir(parents=True)
         tables = {"dev": ids(90_000, 100), "guard": ids(80_000, 50)} | {f"sealed_{n}": fold for n, fold in enumerate(folds)}
         for name, items in tables.items():
-            rows = [{"id": item, "prompt": "p", "answer": "#### 1", "demonstration": "#### 1"} for item in items]
+            rows = [{"id": item, "prompt": f"p {item}", "answer": "#### 1", "demonstration": "#### 1"} for item in items]
             write_json_lines(root / "data" / f"{name}.jsonl", rows)
         (root / "data.dvc").write_text(POINTER.format("0" * 32), encoding="utf-8")
         files = {f"data/{name}.jsonl": file_digest(root / "data" / f"{name}.jsonl") for name in tables}
@@ -121,5 +123,5 @@ class Project:
             self.scorings += 1
             return self.scored(SealedStage, fold.items, right, before, challenger, incumbent, tone)
 
-        who = {"run_id": f"run-{challenger}", "first_champion": first}
+        who = {"run_id": f"run-{challenger}", "first_champion": first, "trained": self.trained}
         return judge(self.context, self.ledger, self.data, self.dev, models(challenger, incumbent), score=score, **who)

@@ -14,7 +14,7 @@ PAIR = Pair("x", "start", "r")
 
 
 def fold_of(project: Project) -> str | None:
-    fold = choose_fold(project.context, project.ledger, project.data, PAIR).fold
+    fold = choose_fold(project.context, project.ledger, project.data, PAIR, project.trained).fold
     return fold.name if fold else None
 
 
@@ -44,7 +44,7 @@ def test_a_spent_fold_can_close_the_gate(tmp_path: Path) -> None:
 def test_looking_for_a_fold_writes_nothing(tmp_path: Path) -> None:
     project = Project(tmp_path, uses_per_epoch=1)
     count_use(project.ledger, "m", digest(project), "a", "start", "r")  # and killed before its verdict
-    assert choose_fold(project.context, project.ledger, project.data, PAIR).spent == [digest(project)]
+    assert choose_fold(project.context, project.ledger, project.data, PAIR, project.trained).spent == [digest(project)]
     assert project.ledger.retired("m") == {}
 
 
@@ -78,7 +78,7 @@ def test_published_items_are_left_out_of_later_versions(tmp_path: Path) -> None:
     project.data = project.dataset([[*ids(0, 300), *ids(500, 10)], ids(1000, 300)])
     assert fold_of(project) == "sealed_1"  # ten fresh items are no fold
     project.data = project.dataset([[*ids(0, 300), *ids(500, 400)], ids(1000, 300)])
-    fold = choose_fold(project.context, project.ledger, project.data, PAIR).fold
+    fold = choose_fold(project.context, project.ledger, project.data, PAIR, project.trained).fold
     assert fold is not None
     assert fold.items == ids(500, 400)
 
@@ -114,7 +114,7 @@ def test_rules_that_change_within_an_epoch_do_not_spend_its_level_twice(tmp_path
 
 
 def left(project: Project) -> list[int]:
-    return [state.left for state in states_of_folds(project.context, project.ledger, project.data)]
+    return [state.left for state in states_of_folds(project.context, project.ledger, project.data, project.trained)]
 
 
 def test_what_is_left_is_what_the_gate_would_use(tmp_path: Path) -> None:

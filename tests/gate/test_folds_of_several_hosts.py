@@ -10,6 +10,7 @@ import pytest
 
 from ratchet.components.gate import judge as judge_module
 from ratchet.components.gate.folds import Fold, Pair, choose_fold, count_use
+from ratchet.components.gate.items import Trained
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.stages.stage import Context
 from tests.gate.staged import Project, ids
@@ -29,7 +30,7 @@ def ruled(project: Project, **rules: Any) -> Context:
 
 
 def chosen(project: Project, who: Pair, context: Context | None = None) -> Fold:
-    fold = choose_fold(context or project.context, project.ledger, project.data, who).fold
+    fold = choose_fold(context or project.context, project.ledger, project.data, who, Trained()).fold
     assert fold is not None
     return fold
 
@@ -134,7 +135,8 @@ class Simulation:
         if not self.waiting or self.draws.random() < 0.5:
             rules = self.draws.choice(sorted(self.contexts))
             who = Pair(f"c{self.draws.randrange(number + 1)}", "start", rules)  # now and then one that was killed
-            fold = choose_fold(self.contexts[rules], self.project.ledger, self.draws.choice(self.versions), who).fold
+            version = self.draws.choice(self.versions)
+            fold = choose_fold(self.contexts[rules], self.project.ledger, version, who, Trained()).fold
             self.waiting += [(fold, who)] if fold else []
             return
         fold, who = self.waiting.pop(self.draws.randrange(len(self.waiting)))

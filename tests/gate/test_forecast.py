@@ -15,26 +15,28 @@ SOURCE = {"kind": "jsonl", "path": "rows.jsonl"}
 
 def test_power_rests_on_an_assumption_until_something_was_evaluated(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    found = forecast_power(project.context, project.ledger, 0.05, 1000).as_json()
+    found = forecast_power(project.context, project.ledger, 0.05, 1000, lambda _: project.trained).as_json()
     assert "assumption" in found["source"]
     assert found["needed"] == 1101  # tests/statistics/test_power.py
     assert [row["effect"] for row in found["table"]] == [0.01, 0.02, 0.03, 0.05, 0.08, 0.1]
     project.judge("a", 150)
-    assert "dev rows" in forecast_power(project.context, project.ledger, 0.05, 1000).as_json()["source"]
+    assert (
+        "dev rows" in forecast_power(project.context, project.ledger, 0.05, 1000, lambda _: project.trained).as_json()["source"]
+    )
 
 
 def test_power_needs_data_or_a_number(tmp_path: Path) -> None:
     project = Project(tmp_path)
     with pytest.raises(DataError, match="--items"):
-        forecast_power(project.context, project.ledger, 0.05, None)
+        forecast_power(project.context, project.ledger, 0.05, None, lambda _: project.trained)
 
 
 def test_the_groups_of_the_fold_are_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty customers with ten rows each, and one row of nobody."""
     project = Project(tmp_path, folds=1, recipe={"data": {"group": "customer", "source": SOURCE}})
-    rows = [{"id": f"{n:04}", "group": None if n == 200 else f"c{n // 10}"} for n in range(201)]
+    rows = [{"id": f"{n:04}", "prompt": f"p {n}", "group": None if n == 200 else f"c{n // 10}"} for n in range(201)]
     write_json_lines(project.data.path / "data" / "sealed_0.jsonl", rows)
     monkeypatch.setattr(forecast, "prepare_data", lambda _: project.data)
-    found = forecast_power(project.context, project.ledger, 0.3, None).as_json()
+    found = forecast_power(project.context, project.ledger, 0.3, None, lambda _: project.trained).as_json()
     assert (found["items"], found["groups"]) == (201, 21)
     assert found["power"] < 0.7  # 201 observations would give 1.0

@@ -18,9 +18,8 @@ MODELS = models("challenger")
 
 
 def judge_now(project: Project, score: Any) -> Verdict:
-    return judge(
-        project.context, project.ledger, project.data, project.dev, MODELS, run_id="r", first_champion=False, score=score
-    )
+    who = {"run_id": "r", "first_champion": False, "trained": project.trained}
+    return judge(project.context, project.ledger, project.data, project.dev, MODELS, score=score, **who)
 
 
 def uses(project: Project, fold: int = 0) -> int:

@@ -30,7 +30,7 @@ MCNEMAR, RANDOMIZED = "accuracy: exact McNemar, one sample per item", "macro_f1:
 )
 def test_the_plan_and_the_verdict_name_the_tests(tmp_path: Path, primary: dict[str, Any], method: str) -> None:
     made = project(tmp_path, primary=primary)
-    plan = plan_use(made.context, made.ledger, made.data, made.dev, models("a"), True)
+    plan = plan_use(made.context, made.ledger, made.data, made.dev, models("a"), True, made.trained)
     assert plan.said[0].startswith(f"sealed_0, use 1: {method}, level")
     assert made.judge("a", 150).method == method
 
@@ -67,11 +67,11 @@ def test_a_grader_that_is_not_gold_guards_with_a_margin(tmp_path: Path, tone: fl
 @pytest.mark.slow
 def test_power_is_foretold_for_every_primary(tmp_path: Path) -> None:
     made = project(tmp_path, primary={"all_of": ["right", "macro_f1"]})
-    assumed = forecast_power(made.context, made.ledger, 0.1, 500).as_json()
+    assumed = forecast_power(made.context, made.ledger, 0.1, 500, lambda _: made.trained).as_json()
     assert assumed["source"].startswith("assumption: a standard deviation of 0.5")
     assert assumed["source"].endswith("at least this power for all_of, of which macro_f1 is the hardest")
     made.judge("a", 150)
-    found = forecast_power(made.context, made.ledger, 0.1, 500).as_json()
+    found = forecast_power(made.context, made.ledger, 0.1, 500, lambda _: made.trained).as_json()
     assert found["source"].startswith("dev rows of evaluation ")
     assert found["method"].startswith("all of accuracy: exact McNemar")
     powers = [row["power"] for row in found["table"]]

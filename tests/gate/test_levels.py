@@ -37,7 +37,7 @@ def test_what_a_use_took_counts_and_of_an_unjudged_one_of_an_earlier_release_tod
 
 def test_a_test_that_another_host_has_begun_counts_as_one_without_a_discovery(tmp_path: Path) -> None:
     project, other = Project(tmp_path, error_mode="fdr", target_effect=0.2), Pair("a", "start", "r")
-    fold = choose_fold(project.context, project.ledger, project.data, other).fold
+    fold = choose_fold(project.context, project.ledger, project.data, other, project.trained).fold
     assert fold is not None
     assert fold.alpha == pytest.approx(0.5 * 0.05 * 0.43749)
     assert count_use(project.ledger, "m", fold, other, project.context.recipe.gate.rules) == fold

@@ -8,9 +8,11 @@ import pytest
 
 from ratchet.components.errors import DataError, RatchetError, RegistryError, RewardError, StoreError
 from ratchet.components.gate import forecast
+from ratchet.components.gate.items import Trained
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.inspection import check
 from ratchet.components.inspection.check import Checked, Part, State, check_project
+from ratchet.components.project.trained import TrainedOn
 from ratchet.components.recipe import load_recipe
 from ratchet.components.stages.results import DataStage
 from ratchet.components.storage.files import write_json_lines
@@ -204,3 +206,9 @@ def test_without_a_fold_left_the_warning_names_the_verdict(checked: Check, monke
     found = checked()
     assert said(found, Part.POWER) == [("warning", "a run would end INVALID (exit 5): every sealed fold is spent. Add data.")]
     assert found.exit_code == 0
+
+
+def test_sealed_items_that_training_saw_are_a_warning(checked: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainedOn, "_find", lambda *_: Trained(frozenset("ab"), by="3"))
+    (*_, last) = said(checked(), Part.POWER)
+    assert last == ("warning", "2 sealed items do not count: training saw their questions (data of version 3)")

@@ -45,7 +45,8 @@ def count_use(ledger: Ledger, model: str, fold: str, challenger: str, incumbent:
         own = past.own(fold, challenger, incumbent, rules)
         return Spend(own.number if own else 1 + len(past.uses_on({fold})), 0.01)
 
-    spend = ledger.count_use(model, fold, challenger, incumbent, rules, items.split(), admit)
+    judged = {item: {"prompt": item} for item in items.split()}
+    spend = ledger.count_use(model, fold, challenger, incumbent, rules, judged, admit)
     assert spend is not None
     return spend.number
 

@@ -25,14 +25,14 @@ def test_folds_are_counted_apart(ledger: Ledger) -> None:
 
 
 def test_a_use_that_is_not_admitted_leaves_nothing(ledger: Ledger) -> None:
-    assert ledger.count_use("m", "f", "c", "i", "rules", ["a"], lambda _: None) is None
+    assert ledger.count_use("m", "f", "c", "i", "rules", {"a": {}}, lambda _: None) is None
     past = ledger.past("m")
     assert (past.uses, past.items) == ([], {})
 
 
 def test_a_use_keeps_its_number_in_the_epoch_and_its_level(ledger: Ledger) -> None:
     spend = Spend(7, 0.05 / 26)
-    assert ledger.count_use("m", "f", "c", "i", "rules", ["a"], lambda _: spend) == spend
+    assert ledger.count_use("m", "f", "c", "i", "rules", {"a": {}}, lambda _: spend) == spend
     assert ledger.past("m").own("f", "c", "i", "rules") == ("f", "c", "i", "rules", 7, 0.05 / 26)
 
 

@@ -32,7 +32,8 @@ LEASES_OF_8 = """
     CREATE TABLE leases (
         model VARCHAR(64) NOT NULL PRIMARY KEY, holder VARCHAR(64) NOT NULL, token INTEGER NOT NULL, expires FLOAT NOT NULL);
 """
-OF_8 = (
+OF_9 = "ALTER TABLE fold_items DROP COLUMN asked;"
+OF_8 = OF_9 + (
     "ALTER TABLE gate_uses DROP COLUMN epoch_use; ALTER TABLE gate_uses DROP COLUMN alpha;"
     "ALTER TABLE runs DROP COLUMN sequence; ALTER TABLE slots DROP COLUMN sequence;" + LEASES_OF_8
 )
@@ -55,6 +56,7 @@ BECAME = {
     6: OF_6,
     7: OF_7,
     8: OF_8,
+    9: OF_9,
 }
 
 

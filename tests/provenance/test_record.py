@@ -55,7 +55,7 @@ def stages(tmp_path: Path) -> dict[str, StageResult]:
     facts = {"algorithm": "grpo", "k": 8, "best_step": 8, "steps": 8, "stopped": None, "stop": None, "exact": True}
     facts["memory"] = {"micro_tokens": 4096}
     made = [
-        finished(tmp_path, DataStage, "a", data_dot_dvc=POINTER),
+        finished(tmp_path, DataStage, "a", data_dot_dvc=POINTER, data__summary_dot_json={"asked": ["item.text"]}),
         finished(tmp_path, WarmupStage, "b", **{weights: "warm"}),
         finished(tmp_path, ChampionStage, "c", **{weights: "champion"}),
         finished(tmp_path, RewardStage, "d", report_dot_json="{}"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ratchet.components.gate.items import Trained
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.slots import Look, Slot
 from ratchet.components.project.project import Project
@@ -38,7 +39,7 @@ def context(project: Project) -> Context:
 
 
 def reason(project: Project, before: Look | None) -> str | None:
-    return nothing_new(context(project), project.ledger, before)
+    return nothing_new(context(project), project.ledger, before, lambda _: Trained())
 
 
 def test_a_file_dropped_into_the_folder_is_new_data_and_new_rows(tmp_path: Path, project: Project) -> None:

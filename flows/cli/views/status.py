@@ -98,7 +98,7 @@ def _slot(slot: "Slot") -> str:
 def _sealed(sealed: "Sealed") -> str:
     folds = [fold for fold in sealed.folds if fold.left]
     if not folds:
-        return "Sealed test: no use is left, so that no challenger can be judged. Add data, or raise data.split.sealed_folds."
+        return "Sealed test: no use is left, so that no challenger can be judged. Add rows that ask something new."
     said = f"Sealed test: {sealed.left} uses left, in {len(folds)} of {len(sealed.folds)} folds"
     if sealed.days_left is not None:
         said += f"; at the present pace they last {sealed.days_left:,.0f} days"
