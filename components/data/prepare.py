@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from ratchet.components.data.characters import odd_text, special_tokens
-from ratchet.components.data.columns import content, stored
+from ratchet.components.data.columns import Lacking, content, stored
 from ratchet.components.data.contamination import Overlap, overlaps, refuse, without
 from ratchet.components.data.distinct import with_distinct_ids
 from ratchet.components.data.duplicates import unique_rows, with_ids
@@ -200,7 +200,8 @@ def _benchmark(data: Data, path: str) -> list[str]:
     prompts = []
     for row in read_file(data, path):
         if not isinstance(row["prompt"], str):
-            raise DataError(f"{row['file']}, row {row['row']}: no prompt. Correct data.decontaminate.benchmarks.")
+            why = row["prompt"].reason if isinstance(row["prompt"], Lacking) else "no prompt"
+            raise DataError(f"{row['file']}, row {row['row']}: {why}. Correct data.decontaminate.benchmarks.")
         prompts.append(row["prompt"])
     return prompts
 

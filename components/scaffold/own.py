@@ -13,7 +13,7 @@ from ratchet.components.errors import RecipeError
 from ratchet.components.graders.build import build_grader
 from ratchet.components.recipe import Data, Records, Rules, Split, UserFunction, Warmup, build_recipe
 from ratchet.components.scaffold.guess import Columns, distinct, is_marked, references
-from ratchet.components.scaffold.judged import JudgedRow, judged
+from ratchet.components.scaffold.judged import JudgedRow, judged, usable
 from ratchet.components.scaffold.table import ROWS, Table
 from ratchet.components.statistics.power import items_needed, minimum_detectable_effect
 
@@ -68,7 +68,7 @@ def values_of(own: Own) -> dict[str, Any]:
         RecipeError: if a column that must be in a template has a name that cannot be.
     """
     pairs, task, rows = own.task == "preferences", _task(own), first_rows(own)
-    longest = max(len(str(row["prompt"] or "")) for row in rows)
+    longest = max(len(row["prompt"]) for row in rows if isinstance(row["prompt"], str))
     response = {} if own.response is None else {"response": {"json_schema": own.response}}
     split = split_for(own.table.size, pairs)
     return {
@@ -88,7 +88,7 @@ def values_of(own: Own) -> dict[str, Any]:
 
 
 def first_rows(own: Own, most: int = ROWS) -> list[dict[str, Any]]:
-    """Raw rows as the recipe's data section makes them, read from where the file is now."""
+    """Raw rows as the recipe's data section makes them, read from where the file is now, those that cannot be used too."""
     task = _task(own)
     data = _data(own, task)
     source = {**data["source"], "path": str(own.table.path)}
@@ -96,12 +96,17 @@ def first_rows(own: Own, most: int = ROWS) -> list[dict[str, Any]]:
     return list(islice(read_rows(Data.model_validate(values)), most))
 
 
+def usable_rows(own: Own, most: int = ROWS) -> list[dict[str, Any]]:
+    """The first rows that can be asked."""
+    return list(islice(usable(first_rows(own)), most))
+
+
 def tried(own: Own, values: Mapping[str, Any], most: int) -> list[JudgedRow]:
     """What the recipe's gold says of answers to the first rows; nothing if the gold is not there yet."""
     settings = build_recipe(dict(values), own.name).gold_settings.model_copy(update=dict(own.here))
     if isinstance(settings, UserFunction) and not own.here:
         return []
-    return judged(build_grader(settings), settings, first_rows(own, most))
+    return judged(build_grader(settings), settings, usable_rows(own, most))
 
 
 def _data(own: Own, task: Mapping[str, str]) -> dict[str, Any]:
