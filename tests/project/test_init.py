@@ -78,6 +78,14 @@ def test_what_rows_lack_is_told(place: Path) -> None:
     assert "too few" not in said
 
 
+def test_a_row_that_is_far_too_long_is_named(place: Path) -> None:
+    rows = [{"question": f"q{n}", "answer": f"an answer, {n}"} for n in range(200)]
+    rows[6]["question"], rows[8]["answer"] = "q" * 24_000, "a" * 9_000
+    said = call("--data", str(write_jsonl(place / "r.jsonl", rows)), "--yes").stderr
+    assert "prompt of row 7 has up to 24,000 characters, and no other more than 4: dropped by data.max_prompt_chars" in said
+    assert "answer of row 9 has up to 9,000 characters, and no other more than 14: more than policy.max_new_tokens" in said
+
+
 def test_rows_with_empty_cells_are_named_and_do_not_end_it(place: Path) -> None:
     rows = [("" if n == 7 else f"text {n}", "" if n in (0, 9) else f"queue {n % 3}") for n in range(200)]
     write_csv(place / "t.csv", ("text", "queue"), rows)

@@ -64,6 +64,10 @@ def say_function(found: "Inspected") -> None:
     say(f"        {found.signature}")
     for fault in found.faults[:FAULTS]:
         say(f"note: it failed on an answer: {fault}")
+    if found.low:
+        say(
+            f"note: it gives {found.low} of {found.references} references no higher score than wrong answers: see what it reads"
+        )
 
 
 def say_project(own: "Own", project: "Project") -> None:
@@ -121,7 +125,9 @@ def faults_of_rows(own: "Own") -> Iterator[str]:
     from ratchet.components.scaffold.own import FORMS, first_rows, is_step, rows_needed
 
     asked, needed = own.columns.asked, rows_needed(own.table.size)
-    yield from lacking(first_rows(own), ("prompt", "answer") if references(own.table, own.columns) else ("prompt",))
+    rows = first_rows(own)
+    yield from lacking(rows, ("prompt", "answer") if references(own.table, own.columns) else ("prompt",))
+    yield from too_long(rows)
     if needed is not None:
         yield f"{own.table.size:,} rows are too few for a verdict: about {needed:,} are needed to detect a gain of 0.4"
     if asked is not None and own.task in FORMS and own.table.columns[asked].kind == "messages":
@@ -141,6 +147,19 @@ def lacking(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterat
             f"{bad:,} of {len(rows):,} rows cannot be used: {'; '.join(told)}. A run refuses them: correct or remove them, or "
             f"set data.checks.max_bad_rows={share:g}, which drops them"
         )
+
+
+def too_long(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Which rows are so much longer than others that the recipe leaves no room for them."""
+    from ratchet.components.scaffold.own import longest_of
+
+    for column, what in (("prompt", "dropped by data.max_prompt_chars"), ("demonstration", "more than policy.max_new_tokens")):
+        longest = longest_of(rows, column)
+        far = {row["row"]: len(row[column]) for row in rows if isinstance(row[column], str) and len(row[column]) > longest}
+        if far:
+            name = "answer" if column == "demonstration" else column
+            places, most = f"row{'s' * (len(far) > 1)} {listed(list(far))}", max(far.values())
+            yield f"the {name} of {places} has up to {most:,} characters, and no other more than {longest:,}: {what}"
 
 
 def is_given(value: object) -> bool:
