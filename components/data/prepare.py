@@ -23,7 +23,7 @@ from ratchet.components.data.columns import Lacking, content, stored
 from ratchet.components.data.contamination import Overlap, overlaps, refuse, without
 from ratchet.components.data.distinct import with_distinct_ids
 from ratchet.components.data.duplicates import unique_rows, with_ids
-from ratchet.components.data.journal import LISTED, MANY, Journal, profile
+from ratchet.components.data.journal import EXAMPLES, LISTED, MANY, Journal, profile
 from ratchet.components.data.kept import Items
 from ratchet.components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
 from ratchet.components.data.lengths import limit_lengths
@@ -144,6 +144,10 @@ def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.D
     if kept.is_empty():
         raise DataError("every row contains odd text. Correct the source's encoding, or set data.checks.odd_text=keep.")
     journal.drop("odd_text", "odd characters", frame, kept, lambda row: bad[row["number"]].reason)
+    if found and kept.height == frame.height:
+        firsts = list({finding.number: finding for finding in reversed(found)}.values())[::-1]
+        examples = [{"file": f.file, "row": f.row, "text": "", "why": f"{f.column}: {f.reason}"} for f in firsts[:EXAMPLES]]
+        journal.steps[-1] |= {"kept": len(bad), "examples": examples}
     return kept
 
 
