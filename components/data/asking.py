@@ -4,26 +4,40 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ratchet.components.data.columns import Lacking
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Task
 from ratchet.components.recipe.task import FILE, checked_template
-from ratchet.components.templates import AbsentError, Template, follow, parse_template, written
+from ratchet.components.templates import AbsentError, Template, as_text, follow, parse_template, written
 
 Turns = list[dict[str, str]]
 Ask = Callable[[Mapping[str, Any], str, int], Turns]  # of a record, its file and its number
 SHOWN = 20  # fields named in a message
+REMEDY = "Give it a value, or remove the row."
+
+
+class LackingError(DataError):
+    """A row lacks what a template reads, which is a fault of that row alone."""
+
+    def __init__(self, place: str, fault: Lacking, remedy: str) -> None:
+        self.fault = fault
+        super().__init__(f"{place}: {fault.reason}. {remedy}")
 
 
 def asking(task: Task) -> Ask:
-    """What makes the messages of a record.
+    """What makes the messages of a record; it raises ``LackingError`` where the record lacks a field that they read.
 
     Raises:
         DataError: if a content's file cannot be read or is not a template.
     """
     turns = templates_of(task)
+    paths = [path for _, template in turns for path in template.paths]
 
     def ask(record: Mapping[str, Any], file: str, number: int) -> Turns:
-        return [{"role": role, "content": _filled(template, record, file, number)} for role, template in turns]
+        asked = [{"role": role, "content": _filled(template, record, file, number)} for role, template in turns]
+        if paths and not any(as_text(follow(path, {"item": record})).strip() for path in paths):
+            raise LackingError(f"{file}, row {number}", Lacking(f"{written(paths[0])} is blank, and task reads it"), REMEDY)
+        return asked
 
     return ask
 
@@ -92,7 +106,7 @@ def _filled(template: Template, record: Mapping[str, Any], file: str, number: in
         key: where the recipe has the template, for messages.
 
     Raises:
-        DataError: naming the row and the field that it lacks, or that is null in it.
+        LackingError: naming the row and the field that it lacks, or that is null in it.
     """
     place, spaces = f"{file}, row {number}", {"item": record}
     try:
@@ -101,8 +115,9 @@ def _filled(template: Template, record: Mapping[str, Any], file: str, number: in
         names = [repr(name) for name in record]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         there = f"The row's fields are {', '.join(names[:SHOWN])}{more}."
-        raise DataError(f"{place}: {error}, which {key} reads. {there} Correct {key}, or give the field to each row.") from None
+        fault = Lacking(f"{error}, which {key} reads", absent=True)
+        raise LackingError(place, fault, f"{there} Correct {key}, or give the field to each row.") from None
     empty = [path for path in template.paths if follow(path, spaces) is None]
     if empty:
-        raise DataError(f"{place}: {written(empty[0])} is null, and {key} reads it. Give it a value, or remove the row.")
+        raise LackingError(place, Lacking(f"{written(empty[0])} is null, and {key} reads it"), REMEDY)
     return text

@@ -12,6 +12,7 @@ Values that are neither text nor messages are passed on unchanged, for the check
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ratchet.components.recipe import Data, Records
@@ -38,6 +39,14 @@ class Finding(NamedTuple):
         return f"{self.file}, row {self.row}: {self.column}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """In place of a text that no template could make of a row: why, for the checks to list."""
+
+    reason: str
+    absent: bool = False  # whether the row does not have the field at all
+
+
 class Chat(NamedTuple):
     """A conversation: what is asked as text, the assistant's last message (None if it is the policy's turn), and the turns.
 
@@ -49,16 +58,16 @@ class Chat(NamedTuple):
     turns: Turns | None = None
 
 
-def raw_row(record: Mapping[str, Any], names: Records, asked: Turns | None = None) -> dict[str, Any]:
+def raw_row(record: Mapping[str, Any], names: Records, asked: Turns | Lacking | None = None) -> dict[str, Any]:
     """A record as {prompt, answer, demonstration, chosen, rejected, group, shape}, and its ``messages`` if these are several.
 
     ``shape`` is ``demonstration`` or ``pair`` if there is no separate answer; then the demonstrated or
     chosen, is its answer.
 
     Args:
-        asked: the messages that the recipe's ``task`` makes of the record.
+        asked: the messages that the recipe's ``task`` makes of the record, or why it makes none.
     """
-    prompt, reply, turns = prompt_of(record, names) if asked is None else conversation(asked) or Chat(None)
+    prompt, reply, turns = _chat(record, names, asked)
     pair = [_completion(record.get(name)) for name in (names.chosen, names.rejected)]
     if prompt is None:
         prompt = _implicit_prompt(record.get(names.chosen), record.get(names.rejected))
@@ -79,6 +88,12 @@ def raw_row(record: Mapping[str, Any], names: Records, asked: Turns | None = Non
         "shape": shape,
         **({} if turns is None else {"messages": turns}),
     }
+
+
+def _chat(record: Mapping[str, Any], names: Records, asked: Turns | Lacking | None) -> Chat:
+    if isinstance(asked, Lacking):
+        return Chat(asked)
+    return prompt_of(record, names) if asked is None else conversation(asked) or Chat(None)
 
 
 def own_columns(record: Mapping[str, Any], names: Records, data: Data) -> dict[str, Any]:
@@ -134,14 +149,19 @@ def _first(*values: Any) -> Any:
 
 def stored(row: Mapping[str, Any]) -> dict[str, Any]:
     """An added row as ``added.jsonl`` keeps it."""
-    texts = {STORED_PROMPT if name == "prompt" else name: row[name] for name in COLUMNS}
+    texts = {STORED_PROMPT if name == "prompt" else name: _value(row, name) for name in COLUMNS}
     return texts | {name: row[name] for name in ("item", "messages", "asked") if row.get(name)}
 
 
 def content(row: Mapping[str, Any]) -> tuple[str, ...]:
     """What distinguishes an added row from others: its columns, and its item and its messages if it has them."""
     further = [json.dumps(row[name], sort_keys=True, default=str) for name in ("item", "messages") if row.get(name)]
-    return (*(row[name] or "" for name in COLUMNS), *further)
+    return (*(_value(row, name) or "" for name in COLUMNS), *further)
+
+
+def _value(row: Mapping[str, Any], name: str) -> Any:
+    """A column of an added row; None where a template could not make it, so that the row is known again."""
+    return None if isinstance(row[name], Lacking) else row[name]
 
 
 def restored(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """A field that no record has: reported once, with the fields that are there, and not as a null value of each row."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ratchet.components.data.columns import TEXTS, Lacking
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Records
 
@@ -17,11 +19,27 @@ class Fields:
         self.path = path
         self.names: dict[str, None] = {}  # in order of appearance
         self.filled: set[str] = set()
+        self.absent: Counter[str] = Counter()  # what templates read, and rows do not have
+        self.rows = 0
 
     def note(self, record: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         """Count a record, and the row made from it."""
         self.names.update(dict.fromkeys(record))
         self.filled.update(name for name, value in row.items() if value is not None)
+        self.rows += 1
+        values = (row.get(name) for name in TEXTS)
+        self.absent.update({value.reason for value in values if isinstance(value, Lacking) and value.absent})
+
+    def check_templates(self) -> None:
+        """Refuse a file none of whose records has a field that the recipe's ``task`` reads.
+
+        Raises:
+            DataError: naming the field, and those that are there.
+        """
+        for reason, count in self.absent.items():
+            if count == self.rows:
+                remedy = "Correct task, or rename the field."
+                raise DataError(f"{self.path}, each row: {reason}. The fields are {_listed(self.names)}. {remedy}")
 
     def check_columns(self, source: Records, columns: Iterable[str]) -> None:
         """Refuse a file none of whose records has a field for one of the columns ``prompt`` and ``answer``.
@@ -62,9 +80,13 @@ def check_named(source: Records, files: Sequence[Fields], kept: Iterable[str] = 
 def _absent(path: str, tried: Iterable[str], there: Iterable[str]) -> str:
     *others, last = (repr(name) for name in dict.fromkeys(tried))
     wanted = f"{', '.join(others)} or {last}" if others else last
+    return f"no row of {path} has the field {wanted}. The fields are {_listed(there)}."
+
+
+def _listed(there: Iterable[str]) -> str:
     names = [repr(name) for name in there]
     more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return f"no row of {path} has the field {wanted}. The fields are {', '.join(names[:MAX_SHOWN])}{more}."
+    return f"{', '.join(names[:MAX_SHOWN])}{more}"
 
 
 def _remedy(option: str) -> str:

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from ratchet.components.data.characters import odd_text, special_tokens
-from ratchet.components.data.columns import content, stored
+from ratchet.components.data.columns import Lacking, content, stored
 from ratchet.components.data.contamination import Overlap, overlaps, refuse, without
 from ratchet.components.data.distinct import with_distinct_ids
 from ratchet.components.data.duplicates import unique_rows, with_ids
-from ratchet.components.data.journal import LISTED, MANY, Journal, profile
+from ratchet.components.data.journal import EXAMPLES, LISTED, MANY, Journal, profile
 from ratchet.components.data.kept import Items
 from ratchet.components.data.labels import OTHER_REFERENCE, check_variety, consistent_answers, consistent_pairs
 from ratchet.components.data.lengths import limit_lengths
@@ -160,6 +160,10 @@ def _without_odd_text(frame: pl.DataFrame, data: Data, journal: Journal) -> pl.D
     if kept.is_empty():
         raise DataError("every row contains odd text. Correct the source's encoding, or set data.checks.odd_text=keep.")
     journal.drop("odd_text", "odd characters", frame, kept, lambda row: bad[row["number"]].reason)
+    if found and kept.height == frame.height:
+        firsts = list({finding.number: finding for finding in reversed(found)}.values())[::-1]
+        examples = [{"file": f.file, "row": f.row, "text": "", "why": f"{f.column}: {f.reason}"} for f in firsts[:EXAMPLES]]
+        journal.steps[-1] |= {"kept": len(bad), "examples": examples}
     return kept
 
 
@@ -216,7 +220,8 @@ def _benchmark(data: Data, path: str) -> list[str]:
     prompts = []
     for row in read_file(data, path):
         if not isinstance(row["prompt"], str):
-            raise DataError(f"{row['file']}, row {row['row']}: no prompt. Correct data.decontaminate.benchmarks.")
+            why = row["prompt"].reason if isinstance(row["prompt"], Lacking) else "no prompt"
+            raise DataError(f"{row['file']}, row {row['row']}: {why}. Correct data.decontaminate.benchmarks.")
         prompts.append(row["prompt"])
     return prompts
 

@@ -11,7 +11,7 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
-from ratchet.components.data.columns import DEMONSTRATION, PAIR, PROBLEM, TEXTS, Finding
+from ratchet.components.data.columns import DEMONSTRATION, PAIR, PROBLEM, TEXTS, Finding, Lacking
 from ratchet.components.errors import DataError
 from ratchet.components.graders.number import parse_number
 from ratchet.components.recipe import Checks
@@ -68,7 +68,8 @@ def check_rows(raw: Raw, checks: Checks) -> Checked:
     failures = sorted(_own_faults(failures, raw))
     bad = {failure.number for failure in failures}
     if len(bad) > checks.max_bad_rows * frame.height:
-        raise DataError(refusal(failures, len(bad), frame.height))
+        listed = refusal(failures, len(bad), frame.height)
+        raise DataError(f"{listed} Or drop up to a share of them with data.checks.max_bad_rows.")
     kept = frame.filter(~pl.col("number").is_in(sorted(bad))) if bad else frame
     if kept.is_empty():
         raise DataError(refusal(failures, len(bad), frame.height))
@@ -78,7 +79,8 @@ def check_rows(raw: Raw, checks: Checks) -> Checked:
 def _foreign_values(raw: Raw) -> list[Finding]:
     found = []
     for (number, column), value in raw.foreign.items():
-        row, reason = raw.frame.row(number, named=True), f"is a {type(value).__name__}, not text or chat messages"
+        row, foreign = raw.frame.row(number, named=True), f"is a {type(value).__name__}, not text or chat messages"
+        reason = value.reason if isinstance(value, Lacking) else foreign
         found.append(Finding(number, row["file"], row["row"], column, reason))
     return found
 

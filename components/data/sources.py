@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 
 from ratchet.components.data import examples, word_problems
-from ratchet.components.data.asking import answering, asking
+from ratchet.components.data.asking import LackingError, answering, asking
 from ratchet.components.data.chat_logs import of_log
-from ratchet.components.data.columns import PAIR, Turns, own_columns, raw_row
+from ratchet.components.data.columns import PAIR, Lacking, Turns, own_columns, raw_row
 from ratchet.components.data.duplicates import CONTENT
 from ratchet.components.data.fields import Fields, check_named
 from ratchet.components.data.questions import asked_by
@@ -109,18 +109,31 @@ def _rows(data: Data, source: FileSource, fields: Fields, needed: Sequence[str])
         if derive and row["chosen"] is None and row["rejected"] is None:
             row["chosen"], row["rejected"] = _derived_pair(data, row["answer"], streams)
         yield {"file": file, "row": number, **row, "asked": asked(record), **({"item": own} if own else {})}
+    fields.check_templates()
     fields.check_columns(source, needed)
 
 
-def _asking(data: Data) -> Callable[[Mapping[str, Any], str, int], Turns | None]:
-    return asking(data.task) if data.task is not None and data.task.turns else lambda *_: None
+def _asking(data: Data) -> Callable[[Mapping[str, Any], str, int], Turns | Lacking | None]:
+    return _or_lacking(asking(data.task)) if data.task is not None and data.task.turns else lambda *_: None
 
 
-def _answering(data: Data, source: Records, needed: bool) -> Callable[[Mapping[str, Any], str, int], dict[str, str | None]]:
+def _or_lacking(make: Callable[[Mapping[str, Any], str, int], Any]) -> Callable[[Mapping[str, Any], str, int], Any]:
+    """What makes something of a record, or says why it cannot: the checks list such rows, as they list all others."""
+
+    def made(record: Mapping[str, Any], file: str, number: int) -> Any:
+        try:
+            return make(record, file, number)
+        except LackingError as error:
+            return error.fault
+
+    return made
+
+
+def _answering(data: Data, source: Records, needed: bool) -> Callable[[Mapping[str, Any], str, int], dict[str, Any]]:
     """What gives a record its reference, where ``task`` says what it is; one that is not needed may be missing."""
     if data.task is None or data.task.answer is None:
         return lambda *_: {}
-    answer = answering(data.task.answer, needed)
+    answer = _or_lacking(answering(data.task.answer, needed))
     return lambda record, file, number: {source.answer: answer(record, file, number)}
 
 
@@ -130,6 +143,7 @@ def _pair_rows(data: Data, source: JsonLines, path: str, fields: Fields) -> Iter
         row = raw_row(record, source, ask(record, path, number))
         fields.note(record, row)
         yield {"file": path, "row": number, **row, "asked": asked(record), "shape": PAIR}
+    fields.check_templates()
     fields.check_columns(source, ("prompt",))
 
 

@@ -16,6 +16,7 @@ from ratchet.components.gate.forecast import Forecast, forecast_power
 from ratchet.components.gate.power import shortfall
 from ratchet.components.graders.counted import build_gold
 from ratchet.components.graders.protocol import score_rows
+from ratchet.components.inspection.places import places_of, with_places
 from ratchet.components.project.locks import silent
 from ratchet.components.project.preflight import check_before_run
 from ratchet.components.project.project import Project
@@ -35,7 +36,8 @@ from ratchet.components.storage.home import Home
 LOCK, WAITING = "check", "another check of this project is in progress; waiting"
 PROMPTS = 3
 ASKED = 3  # references that a gold must all fail on to be refused before its validation: single faults are allowed
-EXAMPLES = {"bad_rows": 3}  # rows named of a step that dropped some; of the others one
+KEPT = "data.checks.odd_text: drop or refuse"
+EXAMPLES = {"bad_rows": 3, "odd_text": 3}  # rows named of a step that dropped some; of the others one
 NOTHING_MEASURED = "no check of the gold could be made: no row of train or dev has a reference that it reads"
 
 
@@ -148,6 +150,9 @@ def _rows(found: Checked, context: Context) -> DataStage | None:
         for step in data.steps:
             if step["dropped"]:
                 found.add(Part.ROWS, State.OK, f"{step['title']}: {step['dropped']:,} dropped{_examples(step)}")
+            if step.get("kept"):
+                rows = f"{step['kept']:,} row{'s' * (step['kept'] > 1)}"
+                found.add(Part.ROWS, State.OK, f"{step['title']}: kept in {rows} ({KEPT}){_examples(step)}")
         for warning in data.summary.get("warnings", []):
             found.add(Part.ROWS, State.WARNING, warning)
     return usable
@@ -177,9 +182,11 @@ def _gold(found: Checked, context: Context, data: DataStage) -> None:
         elif report.passed:
             score = "" if report.mutation_score is None else f"; mutation score {report.mutation_score:.3f}"
             found.add(Part.GOLD, State.OK, f"{report.counts}{score}")
-        for check in measured:
-            if not check["passed"]:
-                found.add(Part.GOLD, State.FAILURE if check["waived"] is None else State.WARNING, _said(check))
+        failed = [check for check in measured if not check["passed"]]
+        places = places_of(context.recipe.data, (check["detail"] for check in failed))
+        for check in failed:
+            text = with_places(_said(check), places)
+            found.add(Part.GOLD, State.FAILURE if check["waived"] is None else State.WARNING, text)
 
 
 def _validated(context: Context, data: DataStage) -> GoldStage:

@@ -22,7 +22,7 @@ def render(name: str, version: str, facts: Mapping[str, Any]) -> str:
         raw_rows=facts["raw_rows"],
         kept=sum(facts["tables"].values()),
         steps=steps,
-        examples=[step for step in steps if step["examples"]],
+        examples=[step for step in steps if step["examples"] and not step.get("kept")],
         warnings=facts.get("warnings", []),
         truncated=facts.get("truncated", 0),
         odd=[dict(zip(ODD, row, strict=True)) for row in facts.get("odd", [])[:LISTED]],

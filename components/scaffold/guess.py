@@ -180,12 +180,19 @@ def _is_paired(table: Table) -> bool:
 
 
 def _asking(columns: Sequence[Column]) -> str | None:
-    """Chat messages, else a text whose name says so, else the longest text whose name does not say that it is another thing."""
+    """Chat messages, else a text whose name says so, else the longest text whose name does not say that it is another thing.
+
+    Of a ticket's id, its category and its body, the names of the first two say more than that they are a ticket's.
+    """
     messages = [column for column in columns if column.kind == "messages" and column.name not in PAIR]
     texts = [column for column in columns if column.kind == "text"]
     free = [column for column in texts if not _words(column.name) & {*RIGHT, *NEITHER} and _share(column.given, is_number) < 1]
     longest = [max(free, key=lambda column: column.length)] if free else []
-    found = [*_named(messages, ("messages",)), *messages, *_named(texts, ASKING), *longest]
+    named = _named(texts, ASKING)
+    other = [column for column in named if _words(column.name) & set(NEITHER)]
+    right = [column for column in named if _words(column.name) & set(RIGHT).difference(ASKING) and column not in other]
+    asking = [column for column in named if column not in (*other, *right)]
+    found = [*_named(messages, ("messages",)), *messages, *asking, *right, *longest, *other]
     return found[0].name if found else None
 
 
@@ -196,7 +203,7 @@ def _right(table: Table, others: Sequence[Column], asked: str | None, function: 
         RecipeError: if several are left.
     """
     possible = [column for column in others if column.kind != "messages" and column.name not in PAIR]
-    named = _named(possible, RIGHT)
+    named = sorted(_named(possible, RIGHT), key=lambda column: bool(_words(column.name) & set(IDENTIFIERS)))
     if named:
         return named[0].name
     if function or _is_paired(table) or (asked is not None and table.columns[asked].kind == "messages"):

@@ -1,13 +1,14 @@
 """The gold on rows of its data: what it says of the reference, of nothing, and of the reference of another row."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ratchet.components.data.columns import Lacking
 from ratchet.components.data.sources import read_rows
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.build import build_grader, gold_key
@@ -48,7 +49,7 @@ class JudgedRow:
 
 
 def judged_rows(project: Path, count: int = 50) -> list[JudgedRow]:
-    """The first rows of a project's data, as the gold of its ``ratchet.yaml`` judges answers to them.
+    """The first usable rows of a project's data, as the gold of its ``ratchet.yaml`` judges answers to them.
 
     Raises:
         RecipeError: if the recipe or the grader cannot be read, or the data have no rows.
@@ -56,11 +57,18 @@ def judged_rows(project: Path, count: int = 50) -> list[JudgedRow]:
     """
     with chdir(project):  # paths in a recipe are relative to it
         recipe = load_recipe(Path(RECIPE))
-        rows = list(islice(read_rows(recipe.data), count))
+        rows = list(islice(usable(read_rows(recipe.data)), count))
         if not rows:
-            raise RecipeError(f"the data of {project / RECIPE} have no rows. Correct data.source.")
+            raise RecipeError(f"the data of {project / RECIPE} have no row that can be asked. Correct data.source.")
         settings = recipe.gold_settings
         return judged(build_grader(settings, gold_key(recipe)), settings, rows)
+
+
+def usable(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Raw rows that are asked something, and have all that ``task`` reads; the others are for the data's checks to list."""
+    for row in rows:
+        if isinstance(row["prompt"], str) and row["prompt"].strip() and not isinstance(row["answer"], Lacking):
+            yield dict(row)
 
 
 def judged(gold: RewardFunction, settings: GraderSettings, rows: Sequence[Mapping[str, Any]]) -> list[JudgedRow]:

@@ -12,7 +12,7 @@ from typing import Any
 from ratchet.components.errors import RecipeError
 from ratchet.components.graders.json_files import read_json_file
 from ratchet.components.graders.openai_json import read_grader
-from ratchet.components.scaffold.own import Own, first_rows, tried, values_of
+from ratchet.components.scaffold.own import Own, tried, usable_rows, values_of
 
 GRADER, RESPONSE = "openai/grader.json", "openai/response.json"
 METHOD = "reinforcement"
@@ -89,7 +89,7 @@ def imported(own: Own, job: Job, named: bool = False) -> Own:
     rows = [row.reference for row in tried(whole, values_of(whole), TRIED) if row.reference is not None]
     if not named and 2 * sum(one.right for one in rows) <= len(rows):
         return replace(whole, columns=replace(whole.columns, right=None))
-    texts = [row["answer"] for row in first_rows(whole, TRIED)]
+    texts = [row["answer"] for row in usable_rows(whole, TRIED)]
     plain = sum(one.right and one.completion == text for one, text in zip(rows, texts, strict=False))
     return replace(whole, demonstrates=2 * plain > len(rows))
 

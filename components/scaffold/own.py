@@ -13,7 +13,7 @@ from ratchet.components.errors import RecipeError
 from ratchet.components.graders.build import build_grader
 from ratchet.components.recipe import Data, Records, Rules, Split, UserFunction, Warmup, build_recipe
 from ratchet.components.scaffold.guess import Columns, distinct, is_marked, references
-from ratchet.components.scaffold.judged import JudgedRow, judged
+from ratchet.components.scaffold.judged import JudgedRow, judged, usable
 from ratchet.components.scaffold.table import ROWS, Table
 from ratchet.components.statistics.power import items_needed, minimum_detectable_effect
 
@@ -21,6 +21,8 @@ MODEL = "Qwen/Qwen2.5-0.5B-Instruct"  # small, and follows instructions
 STEP = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)  # of a path in a template
 CHARACTERS_PER_TOKEN = 2  # fewer than any tokenizer has here, so that the room is enough
 SPARE = 8  # tokens: short texts have fewer characters per token
+ORDINARY, FAR = 0.99, 4  # share of the rows that size a policy, and how much longer than these others may be
+ROOMY = {"prompt": Data().max_prompt_chars, "demonstration": 400}  # characters that any policy has room for
 MARGIN = 1.25  # for rows that were not read, and may be longer
 MANY = 20_000  # rows from which the recipe's own shares leave enough items to every table
 DISCORDANCE = 0.3  # share of items on which two versions of a policy differ: more than is usual
@@ -68,7 +70,7 @@ def values_of(own: Own) -> dict[str, Any]:
         RecipeError: if a column that must be in a template has a name that cannot be.
     """
     pairs, task, rows = own.task == "preferences", _task(own), first_rows(own)
-    longest = max(len(str(row["prompt"] or "")) for row in rows)
+    longest = longest_of(rows, "prompt")
     response = {} if own.response is None else {"response": {"json_schema": own.response}}
     split = split_for(own.table.size, pairs)
     return {
@@ -88,7 +90,7 @@ def values_of(own: Own) -> dict[str, Any]:
 
 
 def first_rows(own: Own, most: int = ROWS) -> list[dict[str, Any]]:
-    """Raw rows as the recipe's data section makes them, read from where the file is now."""
+    """Raw rows as the recipe's data section makes them, read from where the file is now, those that cannot be used too."""
     task = _task(own)
     data = _data(own, task)
     source = {**data["source"], "path": str(own.table.path)}
@@ -96,17 +98,47 @@ def first_rows(own: Own, most: int = ROWS) -> list[dict[str, Any]]:
     return list(islice(read_rows(Data.model_validate(values)), most))
 
 
+def usable_rows(own: Own, most: int = ROWS) -> list[dict[str, Any]]:
+    """The first rows that can be asked."""
+    return list(islice(usable(first_rows(own)), most))
+
+
+def longest_of(rows: Sequence[Mapping[str, Any]], column: str) -> int:
+    """Characters of the longest text, without those that are far longer than nearly all: one such row would size a policy."""
+    lengths = sorted(len(row[column]) for row in rows if isinstance(row[column], str)) or [0]
+    far = max(ROOMY[column], FAR * lengths[int(ORDINARY * (len(lengths) - 1))])
+    return max(length for length in [0, *lengths] if length <= far)
+
+
 def tried(own: Own, values: Mapping[str, Any], most: int) -> list[JudgedRow]:
     """What the recipe's gold says of answers to the first rows; nothing if the gold is not there yet."""
     settings = build_recipe(dict(values), own.name).gold_settings.model_copy(update=dict(own.here))
     if isinstance(settings, UserFunction) and not own.here:
         return []
-    return judged(build_grader(settings), settings, first_rows(own, most))
+    return judged(build_grader(settings), settings, usable_rows(own, most))
 
 
 def _data(own: Own, task: Mapping[str, str]) -> dict[str, Any]:
     """Where rows are, and what they must be."""
-    return {"source": _source(own, task), **_checks(own)}
+    return {"source": _source(own, task), **_checks(own), **_kept(own, task)}
+
+
+def _kept(own: Own, task: Mapping[str, str]) -> dict[str, Any]:
+    """The columns by name, where one is read as question or answer and a function may read it by its own name too."""
+    columns = own.columns
+    texts = [name for name in (columns.asked, columns.right) if name is not None and own.table.columns[name].kind == "text"]
+    if own.task != "own" or all(is_step(name) for name in texts):
+        return {}
+    rows = own.table.rows
+    return {"keep": [name for name in own.table.columns if all(name in row and _is_json(row[name]) for row in rows)]}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _task(own: Own) -> dict[str, str]:
@@ -184,11 +216,11 @@ def split_for(size: int, pairs: bool) -> dict[str, Any]:
 
 def _policy(rows: Sequence[Mapping[str, Any]], longest: int, margin: float) -> dict[str, Any]:
     """Room for the completions, and for the tiny policy's context; without demonstrations there is nothing to warm it up on."""
-    answers = [len(row["demonstration"]) for row in rows if isinstance(row["demonstration"], str)]
-    if not answers:
+    answer = longest_of(rows, "demonstration")
+    if not answer:
         return {"model": MODEL, "max_new_tokens": 256}
-    new = min(LONGEST_COMPLETION, _rounded(margin * max(answers) / CHARACTERS_PER_TOKEN + SPARE, 8))
-    context = _rounded(margin * (longest + max(answers)) / CHARACTERS_PER_TOKEN + SPARE + new, 64)
+    new = min(LONGEST_COMPLETION, _rounded(margin * answer / CHARACTERS_PER_TOKEN + SPARE, 8))
+    context = _rounded(margin * (longest + answer) / CHARACTERS_PER_TOKEN + SPARE + new, 64)
     warmup = {"until": LEARNT, **({"context": context} if context > Warmup().context else {})}
     return {"warmup": warmup, "max_new_tokens": new}
 

@@ -81,6 +81,7 @@ def _comments(own: Own, values: Mapping[str, Any]) -> dict[str, str]:
         "name": "of the model in the registry",
         "data.source": "other columns stay as item.*",
         "data.checks": "number: ends in #### N; optional: prompts alone",
+        "data.keep": "for the function, which may read them by these names",
         "data.max_prompt_chars": "longer ones are dropped",
         "data.split": "sealed: the gate's" + ("" if pairs else "; pairs: a reward model's"),
         "task.prompt": "what the policy is asked",

@@ -201,7 +201,7 @@ def chosen_judge(table: "Table", columns: "Columns", given: Answers) -> tuple[st
 def judged_by_function(own: "Own", folder: Path, function: str) -> "Own":
     """The project with the user's function, which is loaded in the limited process of graders; its file is found from here."""
     from ratchet.components.scaffold.function import inspected, split_target
-    from ratchet.components.scaffold.own import first_rows
+    from ratchet.components.scaffold.own import usable_rows
     from ratchet.components.scaffold.place import reference_to
     from ratchet.flows.cli.views.init import say_function, say_loading
 
@@ -211,7 +211,7 @@ def judged_by_function(own: "Own", folder: Path, function: str) -> "Own":
         here = str((as_given(Path(place)) or Path(place)).absolute())
         place = reference_to(Path(here), folder)
     say_loading(f"{place}:{name}")
-    found = inspected(f"{place}:{name}", f"{here}:{name}", first_rows(own, TRIED))
+    found = inspected(f"{place}:{name}", f"{here}:{name}", usable_rows(own, TRIED))
     say_function(found)
     return replace(own, grader=found.settings, here={"file": f"{here}:{name}"})
 

@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 
 from ratchet.components.data.asking import asking
+from ratchet.components.data.columns import Lacking, content, raw_row, restored, stored
+from ratchet.components.data.journal import Journal
 from ratchet.components.data.lengths import limit_lengths
-from ratchet.components.data.prepare import prepare
+from ratchet.components.data.prepare import checked_rows, prepare
 from ratchet.components.data.sources import read_rows
 from ratchet.components.errors import DataError
 from ratchet.components.policy.loading import Policy
-from ratchet.components.recipe import Data, LengthLimit, Task
+from ratchet.components.recipe import Data, LengthLimit, Records, Split, Task
 from ratchet.components.storage.files import read_json_lines
 from tests.data.frames import frame
 from tests.tiny_models import tiny_policy, tiny_tokenizer
 
-ROW = {"text": "My card is lost.", "labels": ["card", "login"], "customer": {"name": "Ada"}, "note": None}
+ROW = {"text": "My card is lost.", "labels": ["card", "login"], "customer": {"name": "Ada"}, "note": None, "blank": " "}
 
 
 def asked(row: dict[str, Any] = ROW, **task: Any) -> list[dict[str, str]]:
@@ -52,9 +54,10 @@ def test_a_content_may_stand_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("{{item.txt}}", r"rows\.jsonl, row 3: there is no item\.txt.*fields are 'text', 'labels', 'customer', 'note'"),
+        ("{{item.txt}}", r"rows\.jsonl, row 3: there is no item\.txt.*fields are 'text', 'labels', 'customer'"),
         ("{{item.labels[2]}}", r"row 3: there is no item\.labels\[2\]"),
         ("{{item.note}}", r"row 3: item\.note is null"),
+        ("Sort this: {{item.blank}}", r"row 3: item\.blank is blank"),
     ],
 )
 def test_faults_a_field_that_a_row_lacks_is_named(prompt: str, message: str) -> None:
@@ -117,8 +120,38 @@ def test_the_answer_of_a_task_is_the_reference_as_text(tmp_path: Path) -> None:
     assert (row["prompt"], row["answer"], row["demonstration"]) == ("One bill.", *['{"by": "Ada", "total": 7}'] * 2)
     assert row["item"]["expected"] == {"total": 7, "by": "Ada"}
     assert answer("#### {{item.n}}")["answer"] == "#### 1"
-    with pytest.raises(DataError, match=r"rows\.jsonl, row 1: there is no item\.total, which task\.answer reads"):
+    with pytest.raises(DataError, match=r"rows\.jsonl, each row: there is no item\.total, which task\.answer.*fields are 'q'"):
         answer("{{item.total}}")
+
+
+def test_rows_that_a_template_cannot_read_are_bad_rows_like_others(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"q": f"{n} and 1?", "n": n + 1} for n in range(40)]
+    rows[6], rows[8], rows[9] = {"q": None, "n": 7}, {"q": "8 and 1?"}, {"q": " ", "n": None}
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    section = {
+        "source": {"kind": "jsonl", "path": str(tmp_path / "rows.jsonl")},
+        "task": {"prompt": "Add: {{item.q}}", "answer": "#### {{item.n}}"},
+    }
+    with pytest.raises(DataError) as refused:
+        checked_rows(Data.model_validate(section), [], Journal(Split(), 0))
+    found = str(refused.value).replace(f"{tmp_path}/", "").splitlines()
+    assert found == [
+        "4 checks failed, in 3 of 40 rows:",
+        "  rows.jsonl, row 7: prompt: item.q is null, and task reads it",
+        "  rows.jsonl, row 9: answer: there is no item.n, which task.answer reads",
+        "  rows.jsonl, row 10: answer: item.n is null, and task.answer reads it",
+        "  rows.jsonl, row 10: prompt: item.q is blank, and task reads it",
+        "Correct or remove these rows. Or drop up to a share of them with data.checks.max_bad_rows.",
+    ]
+    journal = Journal(Split(), 0)
+    assert checked_rows(Data.model_validate({**section, "checks": {"max_bad_rows": 0.1}}), [], journal).height == 37
+    assert journal.dropped()["bad_rows"] == 3
+
+
+def test_an_added_row_that_a_template_cannot_read_is_stored_and_known_again() -> None:
+    row = {"file": "r.jsonl", "row": 1, **raw_row({"answer": "5"}, Records(path="r.jsonl"), Lacking("item.q is null"))}
+    kept = json.loads(json.dumps(stored(row)))
+    assert (kept["question"], content(restored(kept))) == (None, content(row))
 
 
 def test_where_no_answer_is_needed_a_row_may_lack_what_task_answer_reads(tmp_path: Path) -> None:

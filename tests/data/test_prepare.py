@@ -134,6 +134,15 @@ def test_a_prompt_that_is_too_long_is_dropped_and_counted() -> None:
     assert dropped == {"too_long": 1, "duplicates": 0}
 
 
+def test_odd_texts_that_are_kept_are_counted_with_their_rows() -> None:
+    rows = [row("plain"), {**row("caf\u00c3\u00a9", answer="\u00c3\u00a9 #### 5"), "row": 2}]
+    journal, data = Journal(Data().split, 2), Data()
+    clean(raw_frame(rows).frame, data, journal)
+    (step,) = (step for step in journal.steps if step["name"] == "odd_text")
+    assert (step["dropped"], step["kept"]) == (0, 1)
+    assert [(one["row"], one["why"]) for one in step["examples"]] == [(2, "answer: UTF-8 decoded as another encoding")]
+
+
 def test_a_prompt_loses_the_space_around_it() -> None:
     assert [r["prompt"] for r in cleaned([row("  How many? \n")], Data())[0]] == ["How many?"]
 

@@ -88,7 +88,7 @@ def test_zero_rows_are_refused_with_the_key_to_correct() -> None:
 def test_all_failing_rows_are_listed_at_once() -> None:
     message = refusal({"prompt": None}, {}, {"answer": "5", "chosen": " "})
     assert message.startswith("3 checks failed, in 2 of 3 rows:")
-    assert message.endswith("Correct or remove these rows.")
+    assert message.endswith("Correct or remove these rows. Or drop up to a share of them with data.checks.max_bad_rows.")
     assert "row 2" not in message
 
 

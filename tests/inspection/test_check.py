@@ -71,6 +71,14 @@ def test_rows_are_counted_by_table_and_the_first_bad_ones_are_named(checked: Che
     ]
 
 
+def test_kept_texts_with_odd_characters_are_counted_and_named(checked: Check, data: DataStage) -> None:
+    odd = {"file": "rows.jsonl", "row": 5, "why": "prompt: UTF-8 decoded as another encoding"}
+    step = {"name": "odd_text", "title": "odd characters", "before": 400, "dropped": 0, "kept": 1, "examples": [odd]}
+    data.__dict__["steps"] = [step]
+    told = "odd characters: kept in 1 row (data.checks.odd_text: drop or refuse)\nrows.jsonl, row 5: prompt: UTF-8 decoded as"
+    assert told in said(checked(), Part.ROWS)[1][1]
+
+
 def test_three_prompts_are_shown_from_both_ends_of_train_and_its_middle(checked: Check) -> None:
     assert [prompt.text for prompt in checked().prompts] == [problem(number)["prompt"] for number in (0, 29, 59)]
 

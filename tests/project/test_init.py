@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from ratchet.components.errors import RatchetError
 from ratchet.components.recipe import Recipe, load_recipe
+from ratchet.components.scaffold.judged import judged_rows
 from ratchet.components.scaffold.templates import KINDS
 from ratchet.flows.cli import app, init, options
 from tests.commands import environment, ratchet
-from tests.scaffold.rows import bills, sums, tickets, write_jsonl
+from tests.scaffold.rows import bills, sums, tickets, write_csv, write_jsonl
 
 
 @pytest.fixture
@@ -69,12 +70,31 @@ def test_what_rows_lack_is_told(place: Path) -> None:
     rows = [{"question": f"q{n}", "answer": None if n % 3 else f"a long answer, number {n}"} for n in range(60)]
     write_jsonl(place / "r.jsonl", rows)
     said = call("--data", "r.jsonl", "--yes").stderr
-    assert "40 of 60 rows have no answer, and a run refuses them" in said
+    assert "40 of 60 rows cannot be used: no answer in rows 2, 3, 5, 6, 8 and 35 more. A run refuses them" in said
     assert "60 rows are too few for a verdict: about 1" in said  # about 140
     rows = [{"my question": f"q{n}", "answer": f"{n} #### {n}"} for n in range(200)]
     said = call("odd", "--data", str(write_jsonl(place / "odd.jsonl", rows)), "--question", "my question", "--yes").stderr
     assert "no template can name 'my question'" in said
     assert "too few" not in said
+
+
+def test_a_row_that_is_far_too_long_is_named(place: Path) -> None:
+    rows = [{"question": f"q{n}", "answer": f"an answer, {n}"} for n in range(200)]
+    rows[6]["question"], rows[8]["answer"] = "q" * 24_000, "a" * 9_000
+    said = call("--data", str(write_jsonl(place / "r.jsonl", rows)), "--yes").stderr
+    assert "prompt of row 7 has up to 24,000 characters, and no other more than 4: dropped by data.max_prompt_chars" in said
+    assert "answer of row 9 has up to 9,000 characters, and no other more than 14: more than policy.max_new_tokens" in said
+
+
+def test_rows_with_empty_cells_are_named_and_do_not_end_it(place: Path) -> None:
+    rows = [("" if n == 7 else f"text {n}", "" if n in (0, 9) else f"queue {n % 3}") for n in range(200)]
+    write_csv(place / "t.csv", ("text", "queue"), rows)
+    done = call("--data", "t.csv", "--yes")
+    assert done.exit_code == 0
+    assert "3 of 200 rows cannot be used: no prompt in row 8; no answer in rows 1, 10." in done.stderr
+    assert "or set data.checks.max_bad_rows=0.015, which drops them" in done.stderr
+    assert "right   queue 1" in done.stderr  # of the first row that has both
+    assert all(judged.reference is None or judged.reference.right for judged in judged_rows(place))
 
 
 def test_a_side_of_pairs_that_never_varies_is_told(place: Path) -> None:

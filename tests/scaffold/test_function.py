@@ -22,7 +22,9 @@ def inspect(tmp_path: Path, source: str) -> Inspected:
         ("float(prediction == target)", {"measure": "binary"}),
         ("len(prediction) / 10", {"passes_at": 0.5}),  # a reference has 5 characters
         ("5 if prediction == target else -2", {"range": [-2.0, 5.0], "passes_at": 5.0}),
-        ("0.0", {"passes_at": 0.0}),  # not known to be binary
+        ("0.0", {}),  # not known to be binary, and nothing would be wrong from 0 on
+        ("0.2 if prediction == target else 0.5", {}),
+        ("0.9 if prediction == target and target != 'word3' else 0.2", {"passes_at": 0.9}),
     ],
 )
 def test_the_measure_follows_from_the_scores(tmp_path: Path, body: str, settings: dict[str, Any]) -> None:
@@ -30,6 +32,11 @@ def test_the_measure_follows_from_the_scores(tmp_path: Path, body: str, settings
     assert found.settings == {"file": "graders.py:grade", **settings}
     assert found.signature == "grade(prediction, target), protocol target"
     assert found.faults == []
+
+
+def test_references_that_score_no_higher_than_nothing_are_counted(tmp_path: Path) -> None:
+    found = inspect(tmp_path, "def grade(prediction, target):\n    return float(prediction == target.upper())\n")
+    assert (found.settings, found.low, found.references) == ({"file": "graders.py:grade"}, 6, 6)
 
 
 def test_without_references_nothing_is_known_of_what_is_right(tmp_path: Path) -> None:
@@ -49,7 +56,7 @@ def test_calls_that_fail_are_told_once(tmp_path: Path) -> None:
     [
         (
             "def grade(sample, item): return item['no such column']\n",
-            "failed on each answer to the first row: raised: KeyError",
+            "failed on each answer to the first row, whose item has 'n': raised: KeyError",
         ),
         ("import nothing_like_it\n", "nothing_like_it"),
         ("def grad(sample, item): return 1\n", "has no 'grade'"),

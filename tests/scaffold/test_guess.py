@@ -27,6 +27,13 @@ def texts(count: int = 30) -> list[str]:
     [
         ({"question": texts(), "answer": texts()}, Columns("question", "answer")),
         ({"id": texts(), "Ticket_Text": texts(), "correct label": ["a", "b"] * 15}, Columns("Ticket_Text", "correct label")),
+        (
+            {"Ticket ID": texts(), "Ticket number": texts(), "Ticket category": ["a", "b"] * 15, "Message body": texts()},
+            Columns("Message body", "Ticket category"),
+        ),
+        ({"ticket id": ["T-1", "T-2"] * 15, "story": texts(), "label": ["a", "b"] * 15}, Columns("story", "label")),
+        ({"answer id": [1, 2] * 15, "text": texts(), "right label": ["a", "b"] * 15}, Columns("text", "right label")),
+        ({"text id": texts(), "label": ["a", "b"] * 15}, Columns("text id", "label")),  # the only one
         ({"query": texts(), "response": texts()}, Columns("query", "response")),
         ({"question": texts(), "query": ["select 1"] * 30}, Columns("question", "query")),
         ({"note": ["short"] * 30, "story": texts(), "label": ["a", "b"] * 15}, Columns("story", "label")),

@@ -95,10 +95,29 @@ def test_long_rows_get_room(tmp_path: Path) -> None:
     assert values["policy"] == {"warmup": {"until": 0.6, "context": 1_728}, "max_new_tokens": 216}
 
 
+def test_one_row_that_is_far_longer_than_all_others_does_not_size_the_policy(tmp_path: Path) -> None:
+    rows = [{"question": f"what is {n}?", "answer": f"the number {n}"} for n in range(300)]
+    usual = values_of(own(write_jsonl(tmp_path / "l.jsonl", rows)))
+    rows[7] = {"question": "q" * 24_000, "answer": "a" * 9_000}
+    dirty = values_of(own(write_jsonl(tmp_path / "l.jsonl", rows)))
+    assert ("max_prompt_chars" in dirty["data"], dirty["policy"]) == (False, usual["policy"])
+
+
 def test_a_function_reads_the_column_of_the_reference_by_its_own_name(tmp_path: Path) -> None:
     mine = own(tickets(tmp_path / "t.csv"), "own", grader={"file": "g.py:grade", "measure": "binary"})
     (row,) = first_rows(mine, 1)
     assert (row["answer"], row["item"]["queue"]) == ("billing", "billing")
+
+
+def test_a_function_reads_a_column_that_no_template_can_name(tmp_path: Path) -> None:
+    rows = [{"The text": f"t{n}", "Expected JSON": f'{{"n": {n}}}', "vip": n % 2, "note": None} for n in range(30)]
+    rows[4].pop("note")
+    grader = {"file": "g.py:grade", "measure": "binary"}
+    mine = own(write_jsonl(tmp_path / "o.jsonl", rows), "own", grader=grader)
+    (row,) = first_rows(mine, 1)
+    assert (row["prompt"], row["answer"]) == ("t0", '{"n": 0}')
+    assert row["item"] == {"The text": "t0", "Expected JSON": '{"n": 0}', "vip": 0}
+    assert values_of(mine)["data"]["keep"] == ["The text", "Expected JSON", "vip"]
 
 
 def test_few_rows_raise_the_gain_that_the_gate_must_detect(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ MASTERS = "a text that says nothing"
 
 MORE = "or give more rows with references."
 REFERENCES = "The gold does not accept these references: correct the rows, or the grader's way of reading them."
+UNSCORED = "The gold gives no reference a score, so that none is right: make the grader return a number for each."
 PLANTED = "The gold takes wrong answers for right ones: make the grader stricter."
 UNJUDGED = "The gold gives no planted wrong answer a score: make the grader judge wrong answers too, also empty ones."
 STABLE = "The gold gives one answer different grades: remove what is random, or depends on earlier calls, from the grader."
@@ -208,9 +209,10 @@ def _references(asking: Asking, grades: Sequence[Grade], broken: Sequence[Broken
     said = "; ".join(f"{row} ({reason})" if reason else row for row, reason in broken[:LISTED])
     listed = f"; not of {said}{' ...' if len(broken) > LISTED else ''}" if broken else ""
     figure, detail = _share(grades), f"of {len(grades)} rows{listed}"
+    advice = REFERENCES if _judged(grades) or any(grade.fault for grade in grades) else UNSCORED
     if whole:
-        return exact(name, figure.value, threshold, figure.value >= threshold, REFERENCES, detail)
-    return at_least(name, figure, threshold, REFERENCES, detail, MORE)
+        return exact(name, figure.value, threshold, figure.value >= threshold, advice, detail)
+    return at_least(name, figure, threshold, advice, detail, MORE)
 
 
 def _unusable(grades: Sequence[Grade]) -> bool:

@@ -1,10 +1,11 @@
 """What ``ratchet init`` says, on stderr: what it guessed, on one row, and what it wrote."""
 
 import json
+import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,6 +23,7 @@ LONGEST = 300  # characters of a prompt or a reference
 TRIED = 50  # rows on which the gold is tried
 WRONG = ("empty answers", "other rows' references")
 FAULTS = 3  # of a function, that are shown
+LISTED = 5  # rows that lack something, that are named
 EXAMPLE = 60  # characters of a value in the list of columns
 
 
@@ -62,13 +64,18 @@ def say_function(found: "Inspected") -> None:
     say(f"        {found.signature}")
     for fault in found.faults[:FAULTS]:
         say(f"note: it failed on an answer: {fault}")
+    if found.low:
+        say(
+            f"note: it gives {found.low} of {found.references} references no higher score than wrong answers: see what it reads"
+        )
 
 
 def say_project(own: "Own", project: "Project") -> None:
     """What was guessed, with one rendered prompt, and what the gold says of the first rows."""
-    from ratchet.components.scaffold.own import first_rows, tried
+    from ratchet.components.scaffold.own import first_rows, tried, usable_rows
 
-    (row,), table = first_rows(own, 1), own.table
+    rows, table = usable_rows(own) or first_rows(own, 1), own.table
+    row = next((row for row in rows if row["answer"] is not None), rows[0])
     size = f"{table.size:,} rows" if table.whole else f"about {table.size:,} rows, of which {len(table.rows):,} were read"
     say(f"data    {own.path}: {size}")
     say(f"asks    {cut(str(row['prompt']), LONGEST)}")
@@ -117,18 +124,50 @@ def faults_of_rows(own: "Own") -> Iterator[str]:
     from ratchet.components.scaffold.guess import references
     from ratchet.components.scaffold.own import FORMS, first_rows, is_step, rows_needed
 
-    rows, asked, needed = first_rows(own), own.columns.asked, rows_needed(own.table.size)
-    for name in ("prompt", "answer") if references(own.table, own.columns) else ("prompt",):
-        lacking = sum(not str(row[name] if row[name] is not None else "").strip() for row in rows)
-        if lacking:
-            told = f"{lacking} of {len(rows)} rows have no {name}"
-            yield f"{told}, and a run refuses them: remove them, or raise data.checks.max_bad_rows"
+    asked, needed = own.columns.asked, rows_needed(own.table.size)
+    rows = first_rows(own)
+    yield from lacking(rows, ("prompt", "answer") if references(own.table, own.columns) else ("prompt",))
+    yield from too_long(rows)
     if needed is not None:
         yield f"{own.table.size:,} rows are too few for a verdict: about {needed:,} are needed to detect a gain of 0.4"
     if asked is not None and own.task in FORMS and own.table.columns[asked].kind == "messages":
         yield "the messages are asked as they are: they must say in which form to answer"
     elif asked is not None and own.task in FORMS and not is_step(asked):
         yield f"the prompt does not say in which form to answer, as no template can name {asked!r}: rename the column"
+
+
+def lacking(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    """Which rows are not asked anything or have no answer, and what to do about them."""
+    without = {name: [row["row"] for row in rows if not is_given(row[name])] for name in columns}
+    told = [f"no {name} in row{'s' * (len(found) > 1)} {listed(found)}" for name, found in without.items() if found]
+    if told:
+        bad = len({number for found in without.values() for number in found})
+        share = math.ceil(1_000 * bad / len(rows)) / 1_000
+        yield (
+            f"{bad:,} of {len(rows):,} rows cannot be used: {'; '.join(told)}. A run refuses them: correct or remove them, or "
+            f"set data.checks.max_bad_rows={share:g}, which drops them"
+        )
+
+
+def too_long(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Which rows are so much longer than others that the recipe leaves no room for them."""
+    from ratchet.components.scaffold.own import longest_of
+
+    for column, what in (("prompt", "dropped by data.max_prompt_chars"), ("demonstration", "more than policy.max_new_tokens")):
+        longest = longest_of(rows, column)
+        far = {row["row"]: len(row[column]) for row in rows if isinstance(row[column], str) and len(row[column]) > longest}
+        if far:
+            name = "answer" if column == "demonstration" else column
+            places, most = f"row{'s' * (len(far) > 1)} {listed(list(far))}", max(far.values())
+            yield f"the {name} of {places} has up to {most:,} characters, and no other more than {longest:,}: {what}"
+
+
+def is_given(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:LISTED])) + (f" and {len(numbers) - LISTED:,} more" if len(numbers) > LISTED else "")
 
 
 def say_written(folder: Path, names: Sequence[str], ci: bool) -> None:

@@ -268,6 +268,14 @@ def test_rows_without_references_are_not_judged() -> None:
     assert of_gold.mutation_score is None
 
 
+def test_a_gold_that_gives_no_reference_a_score_is_told_so() -> None:
+    checks = judged(grader(lambda text, row: Grade(None)))
+    assert (checks["gold_references"].value, checks["gold_references"].passed) == (0.0, False)
+    assert checks["gold_references"].advice.startswith("The gold gives no reference a score")
+    wrong = judged(grader(lambda text, row: right_or_wrong(False)))["gold_references"]
+    assert wrong.advice.startswith("The gold does not accept these references")
+
+
 def test_where_not_every_row_is_graded_the_bound_of_the_interval_counts() -> None:
     check = judged(EXACT, ROWS, WORDS, GoldValidation(rows=30))["gold_references"]
     assert (check.value, check.passed, check.undecided) == (1.0, False, True)  # 30 of 30: the lower bound is 0.89
