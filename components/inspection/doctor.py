@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.errors import RatchetError, RecipeError
-from ratchet.components.inspection.disagreements import disagreements
+from ratchet.components.inspection.disagreements import disagreements, promotions_cut_short
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.project.reproducible import outlook
 from ratchet.components.provenance.machine import driver
@@ -158,10 +158,12 @@ def _champions(home: Home) -> list[Finding]:
     try:
         name = default_name(home.project)
         blocked = disagreements(home, ledger, [name] if name else [])
+        short = promotions_cut_short(home, ledger) if blocked is not None else {}
     except RatchetError as error:
         return [Finding("champions", "cannot be looked up", str(error))]
-    if blocked:
-        return [Finding("champions", f"nothing can be promoted as {model}", said) for model, said in blocked.items()]
+    if blocked or short:
+        found = [Finding("champions", f"nothing can be promoted as {model}", said) for model, said in (blocked or {}).items()]
+        return [*found, *(Finding("champions", f"MLflow's alias of {model} is behind", said) for model, said in short.items())]
     return [] if blocked is None else [Finding("champions", "MLflow's aliases are those of the ledger")]
 
 
