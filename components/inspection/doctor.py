@@ -13,7 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
@@ -66,6 +66,7 @@ class Answer:
     status: int
     body: str
     date: str | None = None
+    received: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def skew(self) -> float | None:
@@ -74,7 +75,7 @@ class Answer:
             theirs = parsedate_to_datetime(self.date or "")
         except ValueError:
             return None
-        return (theirs.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds() + 0.5  # HTTP's dates are in GMT
+        return (theirs.replace(tzinfo=UTC) - self.received).total_seconds() + 0.5  # HTTP's dates are in GMT
 
 
 def examined(home: Home) -> list[Finding]:

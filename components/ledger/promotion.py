@@ -64,7 +64,7 @@ def pending(ledger: Ledger, registry: Registry, model: str) -> str | None:
 def _by_hand(ledger: Ledger, model: str, champion: Promotion | None, followed: bool, alias: str | None) -> str | None:
     """A difference that no promotion left, which a person has to settle."""
     if champion is None:
-        return None if alias is None else _lost(model, alias)
+        return None if alias is None else _lost(ledger, model, alias)
     if followed and alias == champion.version:
         return None
     # An override holds wherever the alias was; the others begin by having it follow the champion before.
@@ -82,12 +82,17 @@ def _place(alias: str | None) -> str:
     return f"at version {alias}" if alias is not None else "not set"
 
 
-def _lost(model: str, alias: str) -> str:
+def _lost(ledger: Ledger, model: str, alias: str) -> str:
+    backup = "Put the ledger back, with `ratchet restore` if you have a backup."
+    if ledger.engine.dialect.name != "sqlite":  # a backup of ours never has it
+        backup = (
+            f"It is to be at {ledger.place}: correct RATCHET_LEDGER_URL if that is another database, else put back what "
+            "pg_dump saved of it."
+        )
     return (
         f"MLflow names version {alias} of {model} as champion, but the ledger has no promotion of it: it was deleted, or is "
-        "another one. Put the ledger back, with `ratchet restore` if you have a backup. Without one, "
-        f"`ratchet promote {alias} --override --reason TEXT` begins a new history with that version. Which sealed folds were "
-        "used is lost then: judge on a dataset version with other sealed items."
+        f"another one. {backup} Without one, `ratchet promote {alias} --override --reason TEXT` begins a new history with "
+        "that version. Which sealed folds were used is lost then: judge on a dataset version with other sealed items."
     )
 
 

@@ -195,3 +195,11 @@ def test_an_outage_on_the_way_is_still_one(ledger: Ledger, registry: Registry) -
     with pytest.raises(PendingAliasError) as cut_short:
         do_promote(ledger, registry, "1", 0)
     assert is_outage(cut_short.value)
+
+
+def test_a_ledger_on_a_server_that_was_lost_is_not_looked_for_in_our_backup(ledger: Ledger, registry: Registry) -> None:
+    registry.set_alias("m", "champion", "1")
+    assert "`ratchet restore`" in str(disagreement(ledger, registry, "m"))
+    ledger.engine.dialect.name = "postgresql"
+    said = str(disagreement(ledger, registry, "m"))
+    assert "pg_dump" in said and "RATCHET_LEDGER_URL" in said and "restore" not in said
