@@ -79,6 +79,9 @@ CERTAIN = (  # by place or form: a credential whatever stands around it
         r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:(?!-----)[\s\S]){0,65536}(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?",
         "***",
     ),
+    _rule(  # of a database: a password that is not percent-encoded may have any character, and what seems a host is part of it
+        "://", r"((?:postgres|mysql|mariadb|mssql|oracle|mongodb|redis|amqp)[\w+.-]{0,32}://)[^\s\"'<>\\]{1,4096}@", r"\1***@"
+    ),
     _rule(
         "@", rf"(?<![\w)\]])({_ESCAPES}/{_ESCAPES}/)[^\s/\"'<>\\]{{1,4096}}@", r"\1***@"
     ),  # the user of a URI; the last @ ends it

@@ -15,6 +15,7 @@
     └── RegistryError     the ledger and the registry disagree, or cannot be reached
         ├── UnansweredError     MLflow did not answer for as long as a step waits for it
         ├── LedgerUnavailableError  the ledger's database is out of reach, locked or full, which may pass
+        ├── PendingAliasError   MLflow's alias does not follow the ledger's champion yet
         ├── StaleChampionError  the champion changed since the verdict
         └── ClaimLostError      another process may continue this run, and this one may not
 
@@ -94,6 +95,16 @@ class UnansweredError(RegistryError):
 
 class LedgerUnavailableError(RegistryError):
     """The ledger's database is out of reach, locked or full: the same transaction may succeed later."""
+
+
+class PendingAliasError(RegistryError):
+    """The ledger has a champion, and MLflow did not move its alias there: the promotion counts, and is completed later."""
+
+    def __init__(self, model: str, version: str, reason: str) -> None:
+        super().__init__(
+            f"version {version} of {model} is champion in the ledger, but MLflow's alias has not followed: {reason} "
+            "Then `ratchet reconcile` moves it, as does the next run."
+        )
 
 
 class StaleChampionError(RegistryError):

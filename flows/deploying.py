@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import WorkerFilter, WorkerFilterStatus
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from ratchet.components.errors import RatchetError, RecipeError
@@ -155,20 +156,27 @@ def flow_names(project: Path, file: Config) -> list[str]:
     return done.stdout.split("\n")[: len(entrypoints)]
 
 
-def apply(project: Path, client: SyncPrefectClient, file: Config, flows: Sequence[str]) -> list[Deployed]:
+def apply(project: Path, client: SyncPrefectClient, file: Config, flows: Sequence[str], alone: bool = False) -> list[Deployed]:
     """Create or update the deployments with `prefect deploy`, in the project's root, which becomes their working directory.
+
+    Args:
+        alone: whether schedules that the file does not have are deleted on the server.
 
     Raises:
         RatchetError: with what Prefect said, if it failed.
     """
     names = [f"{flow}/{one['name']}" for flow, one in zip(flows, file["deployments"], strict=True)]
-    before = {name for name in names if _exists(client, name)}
+    before = {name: found for name in names if (found := _read(client, name)) is not None}
+    slugs = [[one.slug for one in before[name].schedules] if name in before else [] for name in names]
+    file = {**file, "deployments": [_with_slugs(one, known) for one, known in zip(file["deployments"], slugs, strict=True)]}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / DEPLOYMENT
         path.write_text(yaml.safe_dump(file, sort_keys=False, allow_unicode=True), encoding="utf-8")
         done = _python(project, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(path))
     if done.returncode:
         raise RatchetError(f"prefect deploy failed: {redacted(done.stderr.strip() or done.stdout.strip())}")
+    for name, one in zip(names, file["deployments"], strict=True) if alone else ():
+        _delete_others(client, name, {each.get("slug") for each in one["schedules"]})
     return [
         Deployed(name, name not in before, one["work_pool"]["name"], [described(each) for each in one.get("schedules") or ()])
         for name, one in zip(names, file["deployments"], strict=True)
@@ -189,12 +197,31 @@ def described(schedule: Mapping[str, Any]) -> str:
     return f"{kind} {schedule.get(kind)} ({schedule.get('timezone', 'UTC')})"
 
 
-def _exists(client: SyncPrefectClient, name: str) -> bool:
+def _read(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     try:
-        client.read_deployment_by_name(name)
+        return client.read_deployment_by_name(name)
     except ObjectNotFound:
-        return False
-    return True
+        return None
+
+
+def _with_slugs(one: Config, known: Sequence[str | None]) -> Config:
+    """Prefect refuses a schedule without a slug where each of the deployment's has one: it takes the place of one of these."""
+    if not known or None in known:
+        return one
+    schedules = one.get("schedules") or []
+    free = [slug for slug in known if slug not in {each.get("slug") for each in schedules}]
+    named = [
+        each if each.get("slug") else {**each, "slug": free.pop(0) if free else f"schedule-{n}"}
+        for n, each in enumerate(schedules)
+    ]
+    return {**one, "schedules": named} if named else one
+
+
+def _delete_others(client: SyncPrefectClient, name: str, slugs: Collection[str | None]) -> None:
+    deployment = client.read_deployment_by_name(name)
+    for schedule in deployment.schedules:
+        if schedule.slug not in slugs:
+            client.delete_deployment_schedule(deployment.id, schedule.id)
 
 
 def _python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

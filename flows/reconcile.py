@@ -1,4 +1,4 @@
-"""Put right what dead processes left: runs, figures that MLflow does not have, Prefect's flow runs, slots."""
+"""Put right what dead processes left: runs, aliases, figures that MLflow does not have, Prefect's flow runs, slots."""
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -14,6 +14,7 @@ from ratchet.components.ledger import slots
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.slots import Taken
 from ratchet.components.storage.home import Home
+from ratchet.components.upkeep.aliases import complete_promotions
 from ratchet.components.upkeep.killed import end_killed_runs
 from ratchet.components.upkeep.unsent import send_journals
 from ratchet.flows.servers.watcher import mark_crashed
@@ -23,8 +24,8 @@ MOST_ATTEMPTS = 3  # processes that a slot takes at most, if each was killed
 
 
 def reconcile(home: Home, say: Callable[[str], None], prefect: bool = True, watch: Collection[str] = ()) -> None:
-    """End killed runs in the ledger, in MLflow and in Prefect, send what MLflow lacks, and let Prefect start those again that
-    left a slot.
+    """End killed runs in the ledger, in MLflow and in Prefect, move the aliases of promotions that were cut short, send what
+    MLflow lacks, and let Prefect start those again that left a slot.
 
     Whether such a slot still has its turn is decided when it begins (:mod:`ratchet.flows.turns`).
 
@@ -34,6 +35,7 @@ def reconcile(home: Home, say: Callable[[str], None], prefect: bool = True, watc
         watch: see :func:`ratchet.components.upkeep.killed.end_killed_runs`.
     """
     end_killed_runs(home, say, watch)
+    complete_promotions(home, say)
     send_journals(home, say)
     ledger = Ledger(home.ledger)
     if prefect:

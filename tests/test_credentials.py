@@ -24,6 +24,7 @@ SECRET = st.text("abcdefghijkmnopqrstuvwxyzABCDEFGHJK23456789_.~!-", min_size=8,
 PLACES = [
     "GET https://ada:{}@judge.example/v1 failed",
     "postgresql+psycopg://ada:{}@db:5432/ledger",
+    "postgresql://ada:abc@{}/x@db:5432/ledger",  # not percent-encoded
     "https:\\/\\/ada:{}@judge.example",  # JSON with escaped slashes
     "connect to ada:{}@db.example:5432 refused",
     "ada:{}@localhost",

@@ -13,7 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from ratchet.components.code.machine import driver
 from ratchet.components.data.dvc_config import default_remote
 from ratchet.components.errors import RatchetError, RecipeError
-from ratchet.components.inspection.disagreements import disagreements
+from ratchet.components.inspection.disagreements import disagreements, promotions_cut_short
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.project.reproducible import outlook
 from ratchet.components.recipe import default_file, default_name, load_recipe
@@ -66,6 +66,7 @@ class Answer:
     status: int
     body: str
     date: str | None = None
+    received: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def skew(self) -> float | None:
@@ -74,7 +75,7 @@ class Answer:
             theirs = parsedate_to_datetime(self.date or "")
         except ValueError:
             return None
-        return (theirs.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds() + 0.5  # HTTP's dates are in GMT
+        return (theirs.replace(tzinfo=UTC) - self.received).total_seconds() + 0.5  # HTTP's dates are in GMT
 
 
 def examined(home: Home) -> list[Finding]:
@@ -158,10 +159,12 @@ def _champions(home: Home) -> list[Finding]:
     try:
         name = default_name(home.project)
         blocked = disagreements(home, ledger, [name] if name else [])
+        short = promotions_cut_short(home, ledger) if blocked is not None else {}
     except RatchetError as error:
         return [Finding("champions", "cannot be looked up", str(error))]
-    if blocked:
-        return [Finding("champions", f"nothing can be promoted as {model}", said) for model, said in blocked.items()]
+    if blocked or short:
+        found = [Finding("champions", f"nothing can be promoted as {model}", said) for model, said in (blocked or {}).items()]
+        return [*found, *(Finding("champions", f"MLflow's alias of {model} is behind", said) for model, said in short.items())]
     return [] if blocked is None else [Finding("champions", "MLflow's aliases are those of the ledger")]
 
 

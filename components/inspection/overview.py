@@ -76,6 +76,7 @@ class Overview:
     unprepared: bool = False  # there is a recipe, and its dataset is not prepared
     orphans: Sequence[Orphan] = ()
     blocked: Mapping[str, str] | None = field(default_factory=dict)  # by model, why; None: MLflow does not answer
+    pending: Collection[str] = ()  # models whose champion MLflow's alias is not known to have followed
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``status --json``."""
@@ -84,6 +85,7 @@ class Overview:
             "running": [_running_json(one) for one in self.running],
             "champions": {model: promotion.as_json() for model, promotion in self.champions.items()},
             "blocked": self.blocked,
+            "pending": sorted(self.pending),
             "runs": self.runs,
             "sealed": sealed,
             "orphans": [orphan.as_json() for orphan in self.orphans],
@@ -117,7 +119,7 @@ def overview(
     shown = str(page) if page.is_file() else None
     unprepared = recipe is not None and sealed is None and not blocked
     free, alone = free_bytes(home.state), list(orphans(home))
-    return Overview(running, champions, rows, sealed, free, slots, shown, unprepared, alone, blocked)
+    return Overview(running, champions, rows, sealed, free, slots, shown, unprepared, alone, blocked, set(ledger.pending()))
 
 
 def _blocked(home: Home, ledger: Ledger, names: Collection[str]) -> dict[str, str] | None:

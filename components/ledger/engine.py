@@ -52,7 +52,7 @@ def engine_of(url: str) -> sa.Engine:
         if (file := sqlite_file(url)) is not None:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         parsed = with_driver(sa.make_url(url))
-        if "@" in (parsed.host or ""):  # a part of the password, which an error would show
+        if parsed.host and "@" in f"{parsed.host}{parsed.database}":  # a part of the password, which an error would show
             raise ValueError("an @ in the host")
         _require_exclusion(parsed.get_backend_name())
         # With parameters, an error would print sealed figures.
@@ -68,7 +68,7 @@ def engine_of(url: str) -> sa.Engine:
         remedy = "Install it, or correct RATCHET_LEDGER_URL."
         raise RegistryError(f"no driver for the ledger's database: {error}. {remedy}") from error
     except (ArgumentError, ValueError) as error:
-        form = "dialect+driver://user:password@host:port/name, special characters percent-encoded"
+        form = "dialect+driver://user:password@host:port/name, special characters percent-encoded (@ is %40, / is %2F)"
         raise RegistryError(f"RATCHET_LEDGER_URL is not the URL of a database. Its form is {form}.") from error
     _exclude(engine)
     return engine

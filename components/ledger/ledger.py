@@ -177,6 +177,11 @@ class Ledger(GateUses, Verdicts, Runs):
         with self.transaction() as connection:
             return bool(connection.execute(query).scalar_one())
 
+    def pending(self) -> dict[str, Promotion]:
+        """By model, the champions at which the alias is not known to have been: killed before it moved, or it was refused."""
+        champions = {model: self.champion(model) for model in self.models()}
+        return {model: one for model, one in champions.items() if one is not None and not self.followed(model, one.sequence)}
+
 
 def _check_next(
     model: str, history: list[Promotion], row: Promotion, known: list[Promotion], newest: int | None, token: int

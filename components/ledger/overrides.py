@@ -6,7 +6,7 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.ledger.database import now
 from ratchet.components.ledger.leases import promotion_lease
 from ratchet.components.ledger.ledger import Ledger, Promotion
-from ratchet.components.ledger.promotion import Registry, disagreement, follow, reconcile
+from ratchet.components.ledger.promotion import CHAMPION, Registry, disagreement, follow, reconcile
 from ratchet.components.records import Registered
 from ratchet.components.text import redacted
 
@@ -24,7 +24,7 @@ def override(ledger: Ledger, registry: Versions, model: str, version: str, reaso
     """Make a registered version the champion without a verdict. This also corrects an alias moved by hand.
 
     Raises:
-        RegistryError: if the version does not exist, its files differ from the registered ones, or it is the champion.
+        RegistryError: if the version does not exist, its files differ from the registered ones, or MLflow refuses.
     """
     return _succeed(ledger, registry, model, version, "override", reason, person)
 
@@ -69,11 +69,14 @@ def _succeed(
     found = registry.registered(model, version)
     registry.check_artifact(model, version)
     with promotion_lease(ledger, model) as token:
+        alias = registry.alias(model, CHAMPION)
         champion = ledger.champion(model) if by == "override" else reconcile(ledger, registry, model)
-        if champion is not None and champion.version == version and by == "rollback":
+        # Else this has just completed a promotion that was interrupted.
+        if champion is not None and champion.version == version == alias and by == "rollback":
             raise RegistryError(f"version {version} of {model} is already the champion. There is nothing to do.")
         if champion is None or champion.version != version:
             registry.require_files(model, version)  # retention may have deleted them since the check
+            registry.require_movable(model)
             sequence, previous = (champion.sequence, champion.version) if champion else (0, None)
             said = reason and redacted(reason)
             row = Promotion(sequence + 1, version, previous, found.policy, by, None, said, found.run_id, now(), person=person)

@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol, TypeVar
 
-from ratchet.components.errors import RegistryError, UnansweredError
-from ratchet.components.registry.outage import ask, is_outage
+from ratchet.components.errors import RatchetError, RegistryError, UnansweredError
+from ratchet.components.registry.outage import ask, is_outage, refusal
 from ratchet.components.text import redacted
 
 SECONDS = "RATCHET_MLFLOW_SECONDS"  # how long a step that needs MLflow waits for it
@@ -78,6 +78,7 @@ class Connection:
 
         Raises:
             UnansweredError: if MLflow does not answer for as long as RATCHET_MLFLOW_SECONDS says.
+            RegistryError: if it refuses the login, or this user.
         """
         limit, first = patience(), self.clock.monotonic()
         for pause in pauses():
@@ -87,6 +88,8 @@ class Connection:
                 value = action()
             except Exception as error:
                 if not is_outage(error):
+                    if not isinstance(error, RatchetError) and (said := refusal(error, self.uri)) is not None:
+                        raise RegistryError(said) from error
                     raise
                 self._failed(error, began)
                 self._wait(error, pause, self.clock.monotonic() - first, limit)

@@ -1,13 +1,17 @@
 """Which errors mean that MLflow does not answer, which that it refuses, and a short request that asks."""
 
+import os
+import re
 from collections.abc import Iterator
 
 from ratchet.components.errors import UnansweredError
+from ratchet.components.text import redacted
 
 PROBE_TIMEOUT = 5  # seconds for MLflow to accept a connection, and to reply
 PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")  # error codes of MLflow's exceptions
 SILENT = {"ConnectionError", "Timeout", "ChunkedEncodingError", "RetryError"}  # of requests; the others are mistakes of ours
 REJECTIONS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
+UNKNOWN, DENIED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"), "PERMISSION_DENIED"  # replies 401 and 403
 
 
 def is_outage(error: BaseException) -> bool:
@@ -18,6 +22,25 @@ def is_outage(error: BaseException) -> bool:
 def is_rejection(error: BaseException) -> bool:
     """Whether MLflow answered that it will never take what was sent."""
     return getattr(error, "error_code", None) in REJECTIONS
+
+
+def refusal(error: BaseException, uri: str) -> str | None:
+    """What is said of an error, or one that it was raised from, by which MLflow refuses a login, or this user; else None."""
+    place = f"MLflow at {redacted(uri)}"
+    for one in _chain(error):
+        code = getattr(one, "error_code", None)
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        if code in UNKNOWN:
+            login = f"the login of {user}" if user else "requests without a login"
+            return f"{place} refuses {login}. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD as it knows them."
+        if code == DENIED:
+            what = re.search(r"endpoint /(?:ajax-)?api/2\.0/mlflow/([\w/-]+)", str(one))
+            who, request = user or "this user", f" ({what[1]})" if what else ""
+            return (
+                f"{place} denies {who} this request{request}. Have its administrator, or who registered the model first, grant "
+                f"{who} EDIT on the registered model and on its experiment (docs/server_mode.md)."
+            )
+    return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from ratchet.components.errors import RegistryError
 from ratchet.components.registry.creation import created_once
 from ratchet.components.registry.experiment import tags_of
-from ratchet.components.registry.outage import is_rejection
-from ratchet.components.registry.versions import ABSENT, DENIED, Versions
+from ratchet.components.registry.outage import DENIED, is_rejection, refusal
+from ratchet.components.registry.versions import ABSENT, Versions
 from ratchet.components.storage.sqlite_files import sqlite_file
 from ratchet.components.text import redacted, redacted_values
 
@@ -37,7 +37,7 @@ class Tracker(Versions):
             artifacts: where artifacts are if MLflow is a local database; a server decides for itself.
 
         Raises:
-            RegistryError: if MLflow cannot be reached, its database is damaged, or the experiment was deleted.
+            RegistryError: if MLflow cannot be reached or refuses the login, its database is damaged, or the experiment deleted.
         """
         try:
             if uri.startswith("sqlite") and (file := sqlite_file(uri)) is not None:
@@ -47,6 +47,8 @@ class Tracker(Versions):
         except RegistryError:
             raise
         except Exception as error:  # the database driver's and the HTTP client's errors have no common base
+            if (refused := refusal(error, uri)) is not None:
+                raise RegistryError(refused) from error
             said = redacted(f"cannot use MLflow at {uri}: {str(error).partition('[SQL: ')[0].strip()}")
             remedy = "Check MLFLOW_TRACKING_URI; restore a damaged database from a backup."
             raise RegistryError(f"{said}. {remedy}") from error

@@ -17,12 +17,15 @@ from ratchet.components.errors import RegistryError
 from ratchet.components.faults import point
 from ratchet.components.records import Registered
 from ratchet.components.registry.creation import created_once
+from ratchet.components.registry.outage import DENIED, refusal
 from ratchet.components.storage.digests import file_digest
 from ratchet.components.storage.files import MANIFEST, model_weights, policy_digest, read_json, tree_digests, write_json
 from ratchet.components.text import redacted
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
-ABSENT, DENIED = "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"
+ABSENT = "RESOURCE_DOES_NOT_EXIST"
+MOVED_TAG = "ratchet.champion"  # of a model: for people who think of moving the alias by hand
+MOVED = "follows Ratchet's ledger; `ratchet promote` and `ratchet rollback` move it"
 FILES_TAG = "ratchet.files"  # "deleted" if retention deleted a version's files
 WEIGHTS_TAG, POLICY_TAG = "weights_sha256", "policy_sha256"
 REQUIREMENTS = ["mlflow", "torch", "transformers", "safetensors"]  # of serving
@@ -266,15 +269,30 @@ class Versions:
             if not token:
                 return found
 
+    def require_movable(self, name: str) -> None:
+        """Write what needs the same permission as moving an alias, and changes nothing.
+
+        Raises:
+            RegistryError: if MLflow denies that to this user.
+        """
+        try:
+            self.client.set_registered_model_tag(name, MOVED_TAG, MOVED)
+        except MlflowException as error:
+            if (said := refusal(error, self.uri)) is None:
+                raise
+            raise RegistryError(said) from error
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Move an alias, and read it back.
 
         Raises:
-            RegistryError: if the registry does not return what was written.
+            RegistryError: if the registry refuses, or does not return what was written.
         """
         try:
             self.client.set_registered_model_alias(name, alias, version)
         except MlflowException as error:
+            if (said := refusal(error, self.uri)) is not None:
+                raise RegistryError(said) from error
             if error.error_code != ABSENT:
                 raise
             place = redacted(self.uri)

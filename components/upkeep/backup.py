@@ -176,7 +176,10 @@ def _datasets(home: Home, alive: Alive) -> tuple[list[Source], list[str]]:
         try:
             found |= {one.name: one for one in _objects(home, name)}
         except FileNotFoundError:
-            missing.append(f"dataset {name} is neither in DVC's cache nor in the local remote; `ratchet data pull` may have it")
+            others = "" if owns_ledger(home) else ", unless another project of this ledger made it"
+            missing.append(
+                f"dataset {name} is neither in DVC's cache nor in the local remote; `ratchet data pull` may have it{others}"
+            )
     return list(found.values()), missing
 
 

@@ -115,6 +115,7 @@ def command() -> None:
     """Run the command of the arguments; always raises SystemExit."""
     from ratchet.components.code.extras import TRAIN, missing_train
     from ratchet.components.errors import RatchetError, StoreError
+    from ratchet.components.registry.outage import refusal
     from ratchet.components.storage.disk import shortage
     from ratchet.components.storage.home import Home
     from ratchet.components.text import redacted
@@ -139,6 +140,8 @@ def command() -> None:
         if isinstance(error, ModuleNotFoundError) and error.name in TRAIN:
             missing = missing_train(error.name)
             supervision.fail(str(missing), missing.exit_code)
+        if (said := refusal(error, Home.here().tracking_uri)) is not None:
+            supervision.fail(said, 1)
         print(redacted(traceback.format_exc()), file=sys.stderr)
         supervision.fail(f"{type(error).__name__}: {error}{shortage(error, places())}", 1)
 

@@ -95,7 +95,7 @@ def approve(
     """
     from ratchet.components.gate.plan import rules_digest
     from ratchet.components.ledger.approvals import approve as approve_verdict
-    from ratchet.components.ledger.approvals import approved, run_judged
+    from ratchet.components.ledger.approvals import approved, awaiting, run_judged
     from ratchet.components.notices.notice import approval
     from ratchet.components.project.people import decider
     from ratchet.components.stages.data import own_pin
@@ -104,11 +104,15 @@ def approve(
     project = open_named(recipe, overrides)
     person, pinned = decider(project, "approve", by), own_pin(project.home, project.recipe)
     run = run_judged(project.ledger, project.name, run)
+    waiting = awaiting(project.ledger, project.name, run)
+    before = waiting and approved(project.ledger, project.name, waiting)
     verdict = approve_verdict(project.ledger, project.name, run, person, rules_digest(project.recipe), pinned)
-    person = approved(project.ledger, project.name, verdict) or person  # whoever was first
-    tell_all(approval(project.name, run, verdict, person), project.recipe)
-    said = f"({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}, by {person}"
-    print(f"approved: {verdict.outcome.value} of {project.name} {said}")
+    first = approved(project.ledger, project.name, verdict) or person
+    if before is None:
+        tell_all(approval(project.name, run, verdict, first), project.recipe)
+    said = f"({verdict.challenger[:12]}), verdict {verdict.public_digest[:12]}, by {first}"
+    how = "approved" if before is None else "already approved, and the first approval stands"
+    print(f"{how}: {verdict.outcome.value} of {project.name} {said}")
 
 
 def finish(occasion: "Occasion", project: "Project", promotion: "Promotion", json_output: bool) -> None:

@@ -32,7 +32,8 @@ def deploy(
     from ratchet.flows.servers.start import api_is_given
 
     project = Home.here().project
-    file = deploying.chosen(deploying.project_file(project), names or [], pool, schedule_of(cron, every))
+    schedule = schedule_of(cron, every)
+    file = deploying.chosen(deploying.project_file(project), names or [], pool, schedule)
     deploying.check_recipes(project, file)
     if not api_is_given():
         raise RatchetError(
@@ -44,7 +45,7 @@ def deploy(
         flows = deploying.flow_names(project, file)
         for made in deploying.check_pools(client, file, create_pool):
             say(f"created work pool {made}, of the kind process")
-        deployed = deploying.apply(project, client, file, flows)
+        deployed = deploying.apply(project, client, file, flows, alone=schedule is not None)
         for one in deployed:
             when = ", ".join(one.schedules) or "no schedule"
             say(f"{'created' if one.created else 'updated'} {one.name} on pool {one.pool}: {when}")

@@ -1,5 +1,7 @@
 """``ratchet history``: champions in the ledger."""
 
+import sys
+
 from ratchet.flows.cli.options import DEFAULT_RECIPE, JsonOption, RecipeOption, SetOption, open_named
 from ratchet.flows.cli.output import as_json
 from ratchet.flows.cli.supervision import emit
@@ -13,6 +15,7 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     from ratchet.components.errors import RegistryError
     from ratchet.components.inspection.disagreements import disagreements
     from ratchet.flows.cli.views.history import print_history
+    from ratchet.flows.cli.views.status import PENDING
 
     project = open_named(recipe, overrides)
     promotions = project.known.history(project.name)
@@ -23,3 +26,5 @@ def history(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
         emit(as_json([promotion.as_json() for promotion in promotions]))
         return
     print_history(project.name, promotions)
+    if project.name in project.known.pending():
+        print(PENDING, file=sys.stderr)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ratchet.flows.cli.options import DEFAULT_RECIPE, RecipeOption, SetOption
+from ratchet.flows.cli.supervision import conclude
 
 if TYPE_CHECKING:
     from ratchet.components.storage.home import Home
@@ -17,6 +18,8 @@ def reconcile(
     prefect_port: Annotated[int, typer.Option(help="Port of this project's Prefect server, if it runs.")] = 4200,
 ) -> None:
     """End killed runs in the ledger, MLflow and Prefect, send what MLflow lacks, and start the slots again that they left.
+
+    A promotion that was cut short is completed: MLflow's alias moves to the champion of the ledger. Exit 1 if it does not.
 
     A run that another machine holds, or this one before a restart, is watched until it renews its claim (30 s), or its claim
     has expired (300 s) and the run is ended. Prefect is asked if PREFECT_API_URL names a server, or the project's own is up.
@@ -43,6 +46,8 @@ def reconcile(
         standstills_told(home, ledger, loaded)
     for text in said or ["nothing to put right"]:
         print(text, file=sys.stderr)
+    if ledger.pending():
+        conclude(1)
 
 
 def find_prefect(home: "Home", port: int) -> bool:

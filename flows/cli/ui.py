@@ -2,10 +2,13 @@
 
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ratchet.components.text import redacted
 
 if TYPE_CHECKING:
     from ratchet.components.storage.home import Home
@@ -23,6 +26,8 @@ def ui(
     browser: Annotated[bool, typer.Option("--browser", help="Open Prefect in the browser, signed in.")] = False,
 ) -> None:
     """Serve the MLflow and Prefect pages until stopped. The Prefect server that ratchet schedule runs there is used.
+
+    Of servers that MLFLOW_TRACKING_URI and PREFECT_API_URL name, the addresses are printed.
 
     Example: ratchet ui --port 5001; in another shell, eval "$(ratchet ui --env)" and then prefect deployment ls
     """
@@ -53,7 +58,9 @@ def print_environment(prefect_port: int) -> None:
     try:
         home = Home.here()
         apply(home)
-        line = api_token.shell_line(servers.shell_environment(home, prefect_port))
+        named = servers.named_api(home, prefect_port)
+        needed = {"PREFECT_API_URL": named} if named else servers.shell_environment(home, prefect_port)
+        line = api_token.shell_line(needed)
     except Exception:
         typer.echo("false")  # nothing would succeed, and the next command talk to whatever server the shell knew before
         raise
@@ -70,18 +77,26 @@ def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> No
     from ratchet.flows.servers import start as servers
     from ratchet.flows.servers.api_token import folder
 
+    named = servers.named_api(home, prefect_port)
     remote = home.tracking_uri.startswith(("http:", "https:"))
     if not remote:
         servers.require_free(port, "--port")
     mlflow = home.tracking_uri if remote else f"http://{servers.HOST}:{port}"
-    with servers.shared_server(home, prefect_port) as prefect:
+    if remote and named:  # there is nothing to serve
+        typer.echo(f"MLflow:  {redacted(mlflow)}\nPrefect: {page_of(named)}", err=True)
+        return
+    shared: AbstractContextManager[list[Process]] = nullcontext([]) if named else servers.shared_server(home, prefect_port)
+    with shared as prefect:
         log = folder(home) / "mlflow.log"
         ours = [] if remote else [start_mlflow(home, port, log)]
         try:
             for server in ours:
                 servers.wait_until_healthy(f"{mlflow}/health", server, f"in {log}")
             typer.echo(f"MLflow:  {mlflow}", err=True)
-            show_prefect(home, prefect_port, browser)
+            if named:
+                typer.echo(f"Prefect: {page_of(named)}", err=True)
+            else:
+                show_prefect(home, prefect_port, browser)
             while all(child.poll() is None for child in [*prefect, *ours]):
                 time.sleep(1)
             raise RatchetError(
@@ -90,6 +105,11 @@ def serve_pages(home: "Home", port: int, prefect_port: int, browser: bool) -> No
         finally:
             for server in ours:
                 servers.stop(server)
+
+
+def page_of(api: str) -> str:
+    """Where a server that the settings name has its page."""
+    return redacted(api.rstrip("/").removesuffix("/api"))
 
 
 def show_prefect(home: "Home", port: int, browser: bool) -> None:

@@ -243,6 +243,21 @@ def api_is_given() -> bool:
     return bool(url)
 
 
+def named_api(home: Home, port: int) -> str | None:
+    """The server that Prefect's settings name, if it is not this project's own on a port, which may have to be started.
+
+    Raises:
+        RatchetError: if that server does not answer.
+    """
+    make_prefect_home()
+    from prefect.settings import PREFECT_API_URL
+
+    url = (PREFECT_API_URL.value() or "").rstrip("/")
+    if url == api_url(port) and (is_running(home, port) or silence(f"{url}/health")):
+        return None
+    return url if api_is_given() else None
+
+
 def shell_environment(home: Home, port: int) -> dict[str, str]:
     """What a shell needs for the project's running server.
 

@@ -32,9 +32,14 @@ class Client:
     api_url = "http://ann:hunter22@prefect:4200/api"
 
     def __init__(
-        self, pools: tuple[str, ...] = (), deployments: tuple[str, ...] = (), version: Any = prefect.__version__
+        self,
+        pools: tuple[str, ...] = (),
+        deployments: tuple[str, ...] = (),
+        version: Any = prefect.__version__,
+        slugs: tuple[str | None, ...] = (),
     ) -> None:
         self.pools, self.deployments, self.version = dict.fromkeys(pools, "process"), deployments, version
+        self.slugs = list(slugs)  # of each deployment's schedules
 
     def api_version(self) -> str:
         if isinstance(self.version, Exception):
@@ -48,9 +53,13 @@ class Client:
     def create_work_pool(self, pool: Any) -> None:
         self.pools[pool.name] = pool.type
 
-    def read_deployment_by_name(self, name: str) -> None:
+    def read_deployment_by_name(self, name: str) -> Any:
         if name not in self.deployments:
             raise ObjectNotFound(Exception())
+        return SimpleNamespace(id=name, schedules=[SimpleNamespace(id=slug, slug=slug) for slug in self.slugs])
+
+    def delete_deployment_schedule(self, deployment: str, schedule: str) -> None:
+        self.slugs.remove(schedule)
 
     def read_workers_for_work_pool(self, name: str, worker_filter: Any) -> list[str]:
         assert worker_filter.status.any_ == ["ONLINE"]
@@ -178,3 +187,23 @@ def test_what_prefect_says_of_a_failure_is_shown_without_secrets(project: Path, 
     client: Any = Client()
     with pytest.raises(RatchetError, match=r"prefect deploy failed: ValueError: no route to http://\*\*\*@prefect"):
         deploying.apply(project, client, deploying.project_file(project), ["finetune", "finetune"])
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "kept"),
+    [(("nightly", "noon"), "nightly", ["nightly"]), ((None,), None, [None]), ((), None, [])],
+)
+def test_a_schedule_of_the_call_replaces_those_that_have_a_slug_on_the_server(
+    project: Path, monkeypatch: pytest.MonkeyPatch, known: tuple[str | None, ...], given: str | None, kept: list[str | None]
+) -> None:
+    sent: list[Any] = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        sent.extend(yaml.safe_load(Path(command[-1]).read_text())["deployments"][0]["schedules"])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    client: Any = Client(deployments=("finetune/nightly",), slugs=known)
+    file = deploying.chosen(deploying.project_file(project), ["nightly"], None, {"interval": 900.0})
+    deploying.apply(project, client, file, ["finetune"], alone=True)
+    assert (sent[0].get("slug"), client.slugs) == (given, kept)

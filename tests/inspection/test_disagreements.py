@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import UNAUTHENTICATED
 from typer.testing import CliRunner
 
-from ratchet.components.errors import RegistryError
+from ratchet.components.errors import PendingAliasError, RegistryError
 from ratchet.components.inspection.disagreements import disagreements
 from ratchet.components.inspection.doctor import examined
 from ratchet.components.inspection.overview import overview
@@ -102,3 +104,26 @@ def test_status_asks_only_without_a_champion(home: Home, monkeypatch: pytest.Mon
     override(ledger, registry, "m", "7", "why", "ann")
     follow(ledger, registry, "m")
     assert overview(home, ledger, None).blocked == {}
+
+
+def test_doctor_and_status_name_an_alias_that_has_yet_to_follow(home: Home) -> None:
+    ledger, registry = Ledger(home.ledger), Registry()
+    override(ledger, registry, "m", "1", "why", "ann")
+    assert "yet to follow" not in "\n".join(lines_of(overview(home, ledger, None)))
+    registry.broken = True
+    with pytest.raises(PendingAliasError):
+        override(ledger, registry, "m", "2", "why", "ann")
+    (finding,) = [one for one in examined(home) if one.name == "champions"]
+    assert finding.remedy.startswith("version 2 is champion in the ledger, and MLflow's alias is at version 1")
+    shown = overview(home, ledger, None)
+    assert shown.as_json()["pending"] == ["m"]
+    assert "yet to follow: `ratchet reconcile`" in "\n".join(lines_of(shown))
+
+
+def test_a_wrong_login_is_no_damaged_database(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: str) -> None:
+        raise MlflowException("API request failed with error code 401", error_code=UNAUTHENTICATED)
+
+    monkeypatch.setattr(outage, "ask", unknown)
+    with pytest.raises(RegistryError, match=r"refuses requests without a login\. Set MLFLOW_TRACKING_USERNAME and"):
+        disagreements(home, Ledger("sqlite://"))

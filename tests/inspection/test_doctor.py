@@ -3,9 +3,12 @@
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -218,3 +221,14 @@ def test_recipes_that_were_judged_on_the_same_sealed_items_are_named(tmp_path: P
     count_use(ledger, "new", "fold of new", "c", "i", "rules", "b c")  # the dataset grew
     shared = found(home, "sealed items")
     assert shared.ok and shared.said.startswith("new, old were judged on the same sealed items")
+
+
+def test_what_doctor_does_after_an_answer_is_not_taken_for_a_skew(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(seconds=60)
+
+    answer = Answer(200, "", format_datetime(datetime.now(UTC), usegmt=True))
+    monkeypatch.setattr(doctor, "datetime", Later)
+    assert abs(answer.skew or 99) < 10

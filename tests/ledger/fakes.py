@@ -10,11 +10,12 @@ from ratchet.components.records import Outcome, Registered, Verdict
 
 
 class Registry:
-    """Aliases in memory; ``broken`` dies before the alias moves, as a killed process would."""
+    """Aliases in memory; ``broken`` fails before the alias moves, ``denied`` says so when asked."""
 
     def __init__(self) -> None:
         self.aliases: dict[tuple[str, str], str] = {}
         self.broken = False
+        self.denied = False
         self.damaged: set[str] = set()
         self.deleted: set[str] = set()
 
@@ -29,6 +30,10 @@ class Registry:
     def require_files(self, name: str, version: str) -> None:
         if version in self.deleted:
             raise RegistryError(f"the files of version {version} were deleted.")
+
+    def require_movable(self, name: str) -> None:
+        if self.denied:
+            raise RegistryError(f"this user may not move the alias of {name}.")
 
     def registered(self, name: str, version: str) -> Registered:
         return Registered(version, f"w{version}", f"r{version}")

@@ -1,13 +1,14 @@
 """Rollback and override: what a person decides, recorded as such."""
 
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
 
-from ratchet.components.errors import RegistryError
-from ratchet.components.ledger.ledger import Ledger
+from ratchet.components.errors import PendingAliasError, RegistryError
+from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.overrides import override, rollback
-from ratchet.components.ledger.promotion import promote, reconcile
+from ratchet.components.ledger.promotion import disagreement, promote, reconcile
 from tests.ledger.fakes import Registry, promoting
 
 
@@ -120,3 +121,45 @@ def test_a_rollback_does_not_hide_a_hand_moved_alias(ledger: Ledger, registry: R
     registry.set_alias("m", "champion", "9")
     with pytest.raises(RegistryError, match="by hand"):
         rollback(ledger, registry, "m", None, None, "ann")
+
+
+def cut_short(ledger: Ledger, registry: Registry, choose: Callable[..., Promotion], version: str) -> None:
+    """A decision that gets as far as the ledger."""
+    registry.broken = True
+    with pytest.raises(PendingAliasError):
+        choose(ledger, registry, "m", version, "why", "ann")
+    registry.broken = False
+
+
+def test_nobody_decides_whom_mlflow_does_not_let_move_the_alias(ledger: Ledger, registry: Registry) -> None:
+    registry.denied = True
+    for choose in (rollback, override):
+        with pytest.raises(RegistryError, match="may not move the alias"):
+            choose(ledger, registry, "m", "1", "why", "ann")
+    assert (registry.alias("m", "champion"), len(ledger.history("m"))) == ("3", 3)
+
+
+def test_a_second_attempt_at_a_rollback_completes_the_first(ledger: Ledger, registry: Registry) -> None:
+    cut_short(ledger, registry, rollback, "1")
+    row = rollback(ledger, registry, "m", "1", "again", "bob")
+    assert (row.version, row.person, registry.alias("m", "champion"), len(ledger.history("m"))) == ("1", "ann", "1", 4)
+    with pytest.raises(RegistryError, match="already the champion"):
+        rollback(ledger, registry, "m", "1", "again", "bob")
+
+
+def test_decisions_that_were_cut_short_one_after_another_are_completed(ledger: Ledger, registry: Registry) -> None:
+    cut_short(ledger, registry, override, "7")
+    with mock.patch.object(ledger, "begin_move", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        override(ledger, registry, "m", "8", "why", "ann")  # killed before the intent
+    assert disagreement(ledger, registry, "m") is None
+    assert reconcile(ledger, registry, "m") == ledger.champion("m")
+    assert registry.alias("m", "champion") == "8"
+
+
+def test_an_override_of_a_hand_moved_alias_that_was_cut_short_is_completed(ledger: Ledger, registry: Registry) -> None:
+    registry.set_alias("m", "champion", "9")
+    cut_short(ledger, registry, override, "7")
+    reconcile(ledger, registry, "m")
+    assert registry.alias("m", "champion") == "7"
+    registry.set_alias("m", "champion", "9")
+    assert "moved by hand" in str(disagreement(ledger, registry, "m"))

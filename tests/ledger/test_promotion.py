@@ -1,14 +1,16 @@
 """Promotion and its reconciliation, against a registry that is a dictionary."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from ratchet.components.errors import RegistryError, StaleChampionError
+from ratchet.components.errors import PendingAliasError, RegistryError, StaleChampionError
 from ratchet.components.ledger.ledger import Ledger
-from ratchet.components.ledger.promotion import disagreement, promote, reconcile
+from ratchet.components.ledger.promotion import disagreement, pending, promote, reconcile
 from ratchet.components.records import Outcome
+from ratchet.components.registry.outage import is_outage
 from tests.ledger.fakes import Died, FakeClock, Mortal, Registry, Steps, promoting
 
 
@@ -56,7 +58,7 @@ def test_a_verdict_that_does_not_say_so_promotes_nothing(ledger: Ledger, registr
 def test_a_crash_before_the_alias_moved_is_made_good(ledger: Ledger, registry: Registry) -> None:
     do_promote(ledger, registry, "1", 0)
     registry.broken = True
-    with pytest.raises(ConnectionError):
+    with pytest.raises(PendingAliasError):
         do_promote(ledger, registry, "2", 1)
     registry.broken = False
     assert reconcile(ledger, registry, "m").version == "2"  # type: ignore[union-attr]
@@ -99,7 +101,7 @@ def test_what_blocks_promotions_is_looked_up_without_a_change(ledger: Ledger, re
     do_promote(ledger, registry, "1", 0)
     assert disagreement(ledger, registry, "m") is None
     registry.broken = True
-    with pytest.raises(ConnectionError):
+    with pytest.raises(PendingAliasError):
         do_promote(ledger, registry, "2", 1)
     assert disagreement(ledger, registry, "m") is None  # a promotion that is under way
     registry.aliases.clear()
@@ -136,7 +138,7 @@ def test_repeating_a_promotion_is_harmless(ledger: Ledger, registry: Registry) -
     assert len(ledger.history("m")) == 1
 
 
-@pytest.mark.parametrize("crash", range(1, 13))
+@pytest.mark.parametrize("crash", range(1, 14))
 def test_a_crash_at_any_step_is_made_good(crash: int) -> None:
     """Every call of ledger, lease and registry is a step; the process dies before the n-th, and another begins again."""
     clock = FakeClock()
@@ -156,4 +158,48 @@ def test_the_crashes_cover_every_step() -> None:
     ledger, registry, steps = Ledger("sqlite:///:memory:"), Registry(), Steps(10**6)
     do_promote(Mortal(ledger, steps), Mortal(registry, steps), "1", 0)
     do_promote(Mortal(ledger, steps), Mortal(registry, steps), "2", 1)
-    assert steps.taken // 2 <= 12
+    assert steps.taken // 2 <= 13
+
+
+@contextlib.contextmanager
+def refused(registry: Registry) -> Iterator[None]:
+    """Within the block, promotions get as far as the ledger."""
+    registry.broken = True
+    with pytest.raises(PendingAliasError, match="`ratchet reconcile` moves it"):
+        yield
+    registry.broken = False
+
+
+def test_nothing_is_promoted_by_whom_mlflow_does_not_let_move_the_alias(ledger: Ledger, registry: Registry) -> None:
+    registry.denied = True
+    with pytest.raises(RegistryError, match="may not move the alias"):
+        do_promote(ledger, registry, "1", 0)
+    assert ledger.history("m") == []
+
+
+def test_an_alias_that_has_yet_to_follow_is_known_until_it_does(ledger: Ledger, registry: Registry) -> None:
+    do_promote(ledger, registry, "1", 0)
+    assert (ledger.pending(), pending(ledger, registry, "m")) == ({}, None)
+    with refused(registry):
+        do_promote(ledger, registry, "2", 1)
+    assert list(ledger.pending()) == ["m"]
+    assert "version 2 is champion in the ledger, and MLflow's alias is at version 1" in str(pending(ledger, registry, "m"))
+    with refused(registry):
+        reconcile(ledger, registry, "m")
+    reconcile(ledger, registry, "m")
+    assert (ledger.pending(), pending(ledger, registry, "m")) == ({}, None)
+
+
+def test_an_outage_on_the_way_is_still_one(ledger: Ledger, registry: Registry) -> None:
+    registry.broken = True
+    with pytest.raises(PendingAliasError) as cut_short:
+        do_promote(ledger, registry, "1", 0)
+    assert is_outage(cut_short.value)
+
+
+def test_a_ledger_on_a_server_that_was_lost_is_not_looked_for_in_our_backup(ledger: Ledger, registry: Registry) -> None:
+    registry.set_alias("m", "champion", "1")
+    assert "`ratchet restore`" in str(disagreement(ledger, registry, "m"))
+    ledger.engine.dialect.name = "postgresql"
+    said = str(disagreement(ledger, registry, "m"))
+    assert "pg_dump" in said and "RATCHET_LEDGER_URL" in said and "restore" not in said

@@ -14,7 +14,7 @@ from typing import Any
 import greenlet
 import pytest
 
-from ratchet.components.errors import RegistryError, StaleChampionError
+from ratchet.components.errors import PendingAliasError, RegistryError, StaleChampionError
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import promote, reconcile
 from tests.ledger.fakes import Died, FakeClock, Registry, promoting
@@ -113,7 +113,7 @@ def restarted(world: Simulation, work: Callable[[], None]) -> None:
         try:
             work()
             return
-        except (Died, ConnectionError):
+        except (Died, ConnectionError, PendingAliasError):
             world.clock.sleep(1)
         except RegistryError as error:
             if "took over" in str(error):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED, TEMPORARILY_UNAVAILABLE
 
 from ratchet.components.errors import PausedError, RegistryError, UnansweredError
 from ratchet.components.registry.connection import Connection, patience, pauses
@@ -182,3 +182,13 @@ def test_a_port_that_nobody_listens_on_is_an_outage_in_few_words(clock: Clock, m
 )
 def test_errors_are_told_apart(error: Any, outage: bool, rejection: bool) -> None:
     assert (is_outage(error), is_rejection(error)) == (outage, rejection)
+
+
+def test_what_mlflow_denies_is_not_waited_for_and_names_the_grant(connection: Connection) -> None:
+    def denied() -> None:
+        raise MlflowException(
+            "API request to endpoint /api/2.0/mlflow/runs/create failed with error code 403", error_code=PERMISSION_DENIED
+        )
+
+    with pytest.raises(RegistryError, match=r"denies this user this request \(runs/create\)\. Have its administrator"):
+        connection.insist(denied)

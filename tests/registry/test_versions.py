@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, PERMISSION_DENIED, UNAUTHENTICATED
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.registry import versions as module
@@ -239,3 +239,22 @@ def test_what_serving_needs_is_recorded_without_a_warning(
     assert (python, pip) == (f"python={platform.python_version()}", "pip<=23.2.1" if installed else "pip")
     assert requirements["pip"] == ["mlflow", "torch", "transformers", "safetensors"]
     assert (tracker.artifacts / folder / "requirements.txt").read_text(encoding="utf-8").split() == requirements["pip"]
+
+
+def test_a_user_who_may_not_move_an_alias_is_named_with_the_grant(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker.require_movable("m")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bobby")
+    monkeypatch.setattr(tracker.client, "set_registered_model_tag", denied)
+    monkeypatch.setattr(tracker.client, "set_registered_model_alias", denied)
+    for act in (lambda: tracker.require_movable("m"), lambda: tracker.set_alias("m", "champion", "1")):
+        with pytest.raises(RegistryError, match=r"denies bobby this request.*grant bobby EDIT on the registered model"):
+            act()
+
+
+def test_mlflow_that_refuses_the_login_names_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise MlflowException("error code 401", error_code=UNAUTHENTICATED)
+
+    monkeypatch.setattr(Tracker, "_experiment", unknown)
+    with pytest.raises(RegistryError, match="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
+        Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "m", tmp_path / "artifacts")

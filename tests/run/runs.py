@@ -134,6 +134,9 @@ class FakeTracker:
     def require_files(self, name: str, version: str) -> None:
         pass
 
+    def require_movable(self, name: str) -> None:
+        pass
+
     def versions(self, name: str) -> list[RegisteredVersion]:
         return [
             RegisteredVersion(number, "", {"policy_sha256": policy}, 0.0, self.cards.get(number, ""))

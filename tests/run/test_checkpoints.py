@@ -77,6 +77,9 @@ class Registry:
     def require_files(self, name: str, version: str) -> None:
         pass
 
+    def require_movable(self, name: str) -> None:
+        pass
+
     def alias(self, name: str, alias: str) -> str | None:
         return self.tracker.alias(name, alias)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ratchet.components.inspection.overview import Overview, Running, Sealed, Slot
 
 GIB = 2**30
+PENDING = "MLflow's alias has yet to follow: `ratchet reconcile` moves it."
 GOLD = {"dev": "gold on the development split, sampled, at the comparison", "mutation_score": "planted wrong answers caught"}
 
 
@@ -59,6 +60,8 @@ def _champions(found: "Overview") -> Iterator[str]:
         yield "There is no champion yet. Start a run with `ratchet run`."
     for model, champion in found.champions.items():
         yield f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.decided}"
+        if model in found.pending:
+            yield f"    {PENDING}"
     if found.blocked is None:
         yield "MLflow does not answer: whether it names a champion that the ledger does not know, is unknown."
     elif found.blocked:

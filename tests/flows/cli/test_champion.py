@@ -116,7 +116,9 @@ def test_an_approval_says_who_gave_it_first(project: Path, registry: Registry) -
     found = Verdict(Outcome.PROMOTE, ["why"], "candidate", "start", rules=rules)
     Ledger(Home.here().ledger).record_verdict("micro", found.as_json(), found.digest, "r1")
     for person, run in (("ann", "r1"), ("bob", "r")):
-        assert ratchet("approve", run, "--by", person).endswith(", by ann\n")
+        said = ratchet("approve", run, "--by", person)
+        assert said.endswith(", by ann\n")
+        assert said.startswith("already approved") == (person == "bob")
 
 
 def test_a_stop_has_a_name_and_may_need_one(project: Path, registry: Registry) -> None:

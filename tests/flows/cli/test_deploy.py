@@ -56,7 +56,8 @@ def test_it_says_what_it_did(recipe: Path, monkeypatch: pytest.MonkeyPatch, caps
     def client(sync_client: bool) -> Iterator[None]:
         yield
 
-    def apply(project: Path, client: Any, file: dict[str, Any], flows: list[str]) -> list[Deployed]:
+    def apply(project: Path, client: Any, file: dict[str, Any], flows: list[str], alone: bool) -> list[Deployed]:
+        assert not alone
         assert (project, flows, [one["work_pool"]["name"] for one in file["deployments"]]) == (recipe, ["finetune"], ["cpu"])
         return [Deployed("finetune/nightly", True, "cpu", ["cron 0 2 * * * (UTC)"])]
 

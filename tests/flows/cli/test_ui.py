@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from ratchet.components.errors import RatchetError
 from ratchet.components.storage.home import Home
@@ -16,6 +17,7 @@ from ratchet.flows.servers import start as servers
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     return Home(tmp_path, tmp_path / ".ratchet")
 
 
@@ -50,6 +52,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, and none of its settings in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RATCHET_HOME", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     monkeypatch.setattr("ratchet.flows.settings.apply", Mock())
     return tmp_path
 
@@ -84,3 +87,28 @@ def test_a_signal_ends_it_with_what_became_of_the_servers(
     assert end.value.code == 143
     said = "terminated; the servers that it had started have ended, and `ratchet ui` starts them again"
     assert capsys.readouterr().err == f"error: {said}\n"
+
+
+def test_the_page_of_a_server_that_is_named_is_printed(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
+    monkeypatch.setattr(servers, "shared_server", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(servers, "silence", lambda _: None)
+    with temporary_settings({PREFECT_API_URL: "http://prefect.example/api"}):
+        ui.serve_pages(home, 5000, 4200, browser=False)
+        assert "Prefect: http://prefect.example\n" in capsys.readouterr().err
+        assert servers.named_api(home, 4200) == "http://prefect.example/api"
+    with temporary_settings({PREFECT_API_URL: servers.api_url(4200)}):
+        assert servers.named_api(home, 4200) == servers.api_url(4200)  # another's, which answers there
+        monkeypatch.setattr(servers, "silence", lambda _: "refused")
+        assert servers.named_api(home, 4200) is None  # ours, which is not up yet
+
+
+def test_env_names_the_server_that_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(servers, "silence", lambda _: None)
+    with temporary_settings({PREFECT_API_URL: "http://prefect.example/api"}):
+        ui.print_environment(4200)
+    assert capsys.readouterr().out == "export PREFECT_API_URL=http://prefect.example/api\n"
