@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 
-from ratchet.components.data.duplicates import form_of, place_of
+from ratchet.components.data.duplicates import form_of
+from ratchet.components.data.questions import asked_in, whole
 from ratchet.components.data.sources import read_rows
 from ratchet.components.errors import DataError
 from ratchet.components.recipe import Data
@@ -23,7 +24,7 @@ def places_of(data: Data, texts: Iterable[str]) -> dict[str, str]:
         rows = iter(read_rows(data)) if wanted else iter(())
         while wanted and (row := next(rows, None)) is not None:
             prompt = row["prompt"]
-            for identity in wanted & ({place_of(prompt), form_of(prompt)} if isinstance(prompt, str) else set()):
+            for identity in wanted & ({whole(asked_in(row)), form_of(prompt)} if isinstance(prompt, str) else set()):
                 found[identity] = f"{row['file']}, row {row['row']}"
                 wanted.remove(identity)
     return found
