@@ -204,7 +204,7 @@ class Verification:
     def _stage(self, name: str, key: str, files: dict[str, str]) -> Check:
         path = Store(self.home.store).path(name, key)
         if not path.is_dir():
-            return Check(f"stage {name}", State.UNREACHABLE, f"{key[:12]} is no longer in the store")
+            return Check(f"stage {name}", State.UNREACHABLE, f"{key[:12]} is not in this machine's store")
         try:
             return compared(f"stage {name}", files, verify_directory(path)["files"], f"{key[:12]} in the store")
         except StoreError as error:

@@ -116,6 +116,10 @@ def test_what_is_left_of_the_sealed_test_and_for_how_long() -> None:
     assert "24 uses left, in 1 of 2 folds; at the present pace they last 60 days" in "\n".join(
         lines_of(replace(EMPTY, sealed=sealed))
     )
+    last = Sealed([FoldState("sealed_0", 100, 25, 1, None)], pace=4.0)
+    assert "1 use left, in 1 of 1 folds; at the present pace, for a day at most" in "\n".join(
+        lines_of(replace(EMPTY, sealed=last))
+    )
     spent = "\n".join(lines_of(replace(EMPTY, sealed=Sealed(folds[:1], 1.0))))
     assert "no use is left" in spent
 
@@ -138,6 +142,8 @@ def test_a_long_run_is_shown_however_many_short_ones_began_since(run: Run) -> No
 
 def test_an_empty_project_says_what_to_do() -> None:
     assert "There is no champion yet. Start a run with `ratchet run`." in lines_of(EMPTY)
+    running = replace(EMPTY, running=[Running("m", "r", "elsewhere", "2026-11-28T02:00:00+00:00", None)])
+    assert "There is no champion yet." in lines_of(running)
     assert lines_of(EMPTY)[-1] == "Disk: 3.0 GiB free"
 
 

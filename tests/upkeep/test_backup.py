@@ -281,10 +281,20 @@ def test_a_dataset_comes_from_the_local_remote_if_the_cache_lacks_it_and_else_is
     assert back_up(home, tmp_path / "b.tar", silent).elsewhere == []
     remote.unlink()
     (said,) = back_up(home, tmp_path / "c.tar", silent).elsewhere
-    assert "is neither in DVC's cache nor in the local remote" in said
+    assert said.endswith("is neither in DVC's cache nor in the local remote; `ratchet data pull` may have it")
     remove_state(home)
     put_back(home, tmp_path / "b.tar", silent)
     assert cached.read_bytes() == b"pinned"
+
+
+def test_of_a_shared_ledger_a_dataset_that_is_missing_may_be_anothers(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(home.state / "ledger.db", tmp_path / "shared.db")
+    monkeypatch.setenv("RATCHET_LEDGER_URL", f"sqlite:///{tmp_path / 'shared.db'}")
+    shutil.rmtree(home.dvc)
+    said = back_up(home, tmp_path / "b.tar", silent).elsewhere
+    assert any(one.endswith("unless another project of this ledger made it") for one in said)
 
 
 def weights(home: Home) -> Path:

@@ -57,7 +57,7 @@ def _champions(found: "Overview") -> Iterator[str]:
     if found.champions:
         yield "Champions"
     elif not found.blocked:
-        yield "There is no champion yet. Start a run with `ratchet run`."
+        yield "There is no champion yet." + ("" if found.running else " Start a run with `ratchet run`.")
     for model, champion in found.champions.items():
         yield f"  {model}  version {champion.version} since {_when(champion.at)}, by {champion.decided}"
         if model in found.pending:
@@ -102,9 +102,12 @@ def _sealed(sealed: "Sealed") -> str:
     folds = [fold for fold in sealed.folds if fold.left]
     if not folds:
         return "Sealed test: no use is left, so that no challenger can be judged. Add rows that ask something new."
-    said = f"Sealed test: {sealed.left} uses left, in {len(folds)} of {len(sealed.folds)} folds"
-    if sealed.days_left is not None:
-        said += f"; at the present pace they last {sealed.days_left:,.0f} days"
+    uses = "1 use" if sealed.left == 1 else f"{sealed.left} uses"
+    said = f"Sealed test: {uses} left, in {len(folds)} of {len(sealed.folds)} folds"
+    if (days := sealed.days_left) is not None:
+        said += (
+            f"; at the present pace they last {days:,.0f} days" if days >= 1.5 else "; at the present pace, for a day at most"
+        )
     return f"{said}. A promotion retires its fold."
 
 
