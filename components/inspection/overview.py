@@ -8,10 +8,10 @@ from typing import Any
 
 from ratchet.components.errors import RegistryError
 from ratchet.components.gate.folds import FoldState, states_of_folds
-from ratchet.components.gate.items import Trained
 from ratchet.components.inspection.disagreements import disagreements
 from ratchet.components.ledger.ledger import Ledger, Promotion
 from ratchet.components.ledger.slots import slots_left
+from ratchet.components.project.trained import last_known
 from ratchet.components.recipe import Recipe
 from ratchet.components.run.all_runs import INDEX, report_of
 from ratchet.components.run.progress import Progress, progress_of
@@ -162,7 +162,10 @@ def _sealed(home: Home, ledger: Ledger, recipe: Recipe | None) -> Sealed | None:
         data = prepare_data(context)
     except NotFinished:
         return None
-    return Sealed(states_of_folds(context, ledger, data, Trained()), pace(ledger.times_of_uses(recipe.name), datetime.now(UTC)))
+    return Sealed(
+        states_of_folds(context, ledger, data, last_known(context, ledger, data)),
+        pace(ledger.times_of_uses(recipe.name), datetime.now(UTC)),
+    )
 
 
 def pace(times: Sequence[str], now: datetime) -> float:

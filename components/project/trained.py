@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ratchet.components.data import versioning
 from ratchet.components.data.questions import Asked, UnlikeError, asked_by, asked_in, fields_of
-from ratchet.components.errors import DataError, RegistryError
+from ratchet.components.errors import DataError, RegistryError, StoreError
 from ratchet.components.gate.items import Items, Judged, Trained, all_of, sealed_items
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.project.project import Project
@@ -23,7 +23,7 @@ from ratchet.components.recipe import Data, LengthLimit, Split
 from ratchet.components.registry.outage import is_outage
 from ratchet.components.stages.results import DataStage
 from ratchet.components.stages.stage import Context
-from ratchet.components.storage.files import iterate_json_lines
+from ratchet.components.storage.files import iterate_json_lines, read_json, write_json
 
 SILENT = Trained(unknown="MLflow does not answer, and has the records of what training saw. Start it, and try again")
 HAND = "or promote by hand a version whose training started from the base policy (`ratchet promote N --override`)"
@@ -59,6 +59,8 @@ class TrainedOn:
                 self._known[key] = self._find(data, versions)
             except UnknownError as error:
                 return Trained(unknown=str(error))
+            if start is None and self._known[key].items:
+                _keep(self._context, data, versions, self._known[key])
         return self._known[key]
 
     def at_once(self, data: DataStage, instead: Trained = SILENT) -> Trained:
@@ -143,6 +145,30 @@ class TrainedOn:
         judged = {fold: items for fold in past.retired if (items := past.items.get(fold)) and not all(items.values())}
         found = {record["fold_digest"]: record for record in past.records if record.get("data")}
         return [(found[fold]["data"], (found[fold]["fold"], items)) for fold, items in judged.items() if fold in found]
+
+
+def last_known(context: Context, ledger: Ledger, data: DataStage) -> Trained:
+    """What training saw by the last answer, for verbs that do not wait for MLflow; nothing if none was about this version."""
+    champion, file = ledger.champion(context.recipe.name), _kept(context)
+    if champion is None or not file.is_file():
+        return Trained(first=champion is None)
+    try:
+        values = read_json(file)
+        if (values["data"], values["versions"]) == (data.version, [champion.version]):
+            return Trained(frozenset(values["items"]), by=values["by"])
+    except (StoreError, KeyError, TypeError):  # somebody else's file
+        pass
+    return Trained()
+
+
+def _keep(context: Context, data: DataStage, versions: Sequence[str], found: Trained) -> None:
+    file = _kept(context)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_json(file, {"data": data.version, "versions": list(versions), "items": sorted(found.items), "by": found.by})
+
+
+def _kept(context: Context) -> Path:
+    return context.home.state / "trained" / f"{context.recipe.name}.json"
 
 
 def _dealt_alike(lineage: Lineage, data: DataStage, today: Data) -> bool:

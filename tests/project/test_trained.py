@@ -13,7 +13,7 @@ from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.ledger.promotion import promote
 from ratchet.components.project import trained as module
 from ratchet.components.project.project import Project
-from ratchet.components.project.trained import TrainedOn
+from ratchet.components.project.trained import TrainedOn, last_known
 from ratchet.components.provenance.ancestry import Ancestor
 from ratchet.components.recipe import build_recipe
 from ratchet.components.stages.results import DataStage
@@ -128,6 +128,8 @@ def test_what_other_splits_or_groups_make_sealed_was_seen_if_trained_on(place: P
     assert texts(after, seen.items) == texts(after) & outside
     assert 50 < len(seen.items) < len(texts(after))
     assert seen.said.endswith("do not count: training saw their questions (data of version 1)")
+    assert last_known(after[0], place.ledger, after[1]) == seen
+    assert last_known(before[0], place.ledger, before[1]) == Trained()
 
 
 def test_rows_in_other_letters_were_seen_too(place: Place) -> None:
