@@ -221,6 +221,9 @@ class Cleanup:
 
     def _needed_datasets(self, leaving: set[str]) -> set[str | None]:
         needed = {run.dataset for run in self._needed_runs} | set(self._stored_datasets(leaving, staying=True))
+        # The gate compares its items with the data of all that a champion descends from, however many champions are kept.
+        promoted = {row.run_id for _, row in self.ledger.promotions()}
+        needed |= {run.dataset for run in finished_runs(self._rows) if run.run_id in promoted}
         return needed | {pointer_md5(place.pointer) for place in places(self.home.project)}
 
     def _stored_datasets(self, leaving: set[str], staying: bool = False) -> Iterator[str]:

@@ -296,6 +296,16 @@ def test_a_dataset_goes_with_its_last_run_but_shared_and_foreign_objects_stay(pr
     assert (listing.exists(), file.exists()) == (False, True)
 
 
+def test_the_dataset_of_a_champion_that_is_not_kept_stays(project: Project) -> None:
+    version = cached_dataset(project.home.dvc)
+    os.utime((versioning.cached(version, project.home.dvc) or [])[0], (OLD, OLD))
+    project.run("r1", [], version)
+    project.promote("1", "r1")
+    project.run("r2", [])
+    project.promote("2", "r2")
+    assert project.leaves("retention.keep_champions=1") == set()
+
+
 @pytest.mark.parametrize("name", ["data", "data.other"])
 def test_faults_the_datasets_that_any_recipe_points_at_stay(project: Project, name: str) -> None:
     version = cached_dataset(project.home.dvc)
