@@ -67,7 +67,7 @@ def test_of_uses_that_are_counted_at_once_no_more_are_admitted_than_are_left(dat
         def admit(past: Past) -> Spend | None:
             return Spend(len(past.uses) + 1, 0.01) if len(past.uses) < 2 else None
 
-        return ledger.count_use("m", f"f{number % 2}", f"c{number}", "i", "rules", ["a"], admit)
+        return ledger.count_use("m", f"f{number % 2}", f"c{number}", "i", "rules", {"a": {}}, admit)
 
     admitted = [spend for spend in together(database_url, count) if spend is not None]
     assert sorted(admitted) == [(1, 0.01), (2, 0.01)]
