@@ -79,7 +79,8 @@ def test_the_weights_of_two_ranks_come_out_the_same(clone: Path) -> None:
 
 def test_a_version_from_an_uncommitted_recipe_is_refused_with_the_reason(clone: Path) -> None:
     recipe = clone / "dirty.yaml"
-    recipe.write_text((clone / RECIPE).read_text(encoding="utf-8").replace("name: micro", "name: dirty"), encoding="utf-8")
+    committed = (clone / RECIPE).read_text(encoding="utf-8")  # whose training would come from the store, with its own commit
+    recipe.write_text(committed.replace("name: micro", "name: dirty").replace("seed: 3", "seed: 5"), encoding="utf-8")
     _, made, errors = ratchet(clone, "run", *(f"--set={override}" for override in SMALL), recipe=recipe.name)
     assert made["version"] == "1", errors[-2000:]
     code, _, errors = ratchet(clone, "reproduce", "1", "--environment", "current", recipe=recipe.name)
