@@ -1,5 +1,6 @@
 """A tiny random policy that is built in milliseconds, for tests that need a model."""
 
+from copy import deepcopy
 from functools import cache
 
 import torch
@@ -26,7 +27,7 @@ def tiny_policy(seed: int = 0, layers: int = 1, width: int = 32, vocabulary: int
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(8.0)
-    return Policy(model, tokenizer)
+    return Policy(model, deepcopy(tokenizer))  # a test may give it another template
 
 
 def weights(module: torch.nn.Module) -> list[torch.Tensor]:
