@@ -26,7 +26,7 @@ def status(
     watch: WatchOption = False,
     json_output: JsonOption = False,
 ) -> None:
-    """What runs now, the champion, how the last runs ended, the next slot, the sealed test that is left, and disk space.
+    """What runs now, the champion, how the last runs ended, the next slot, the uses left of the sealed test, and disk space.
 
     Runs whose process was killed are marked first.
 
