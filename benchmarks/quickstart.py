@@ -69,16 +69,15 @@ class Quickstart:
         """Sampled accuracy of a policy on the first dev items by the verifier; the reward's mean and the KL beside it."""
         from ratchet.components.graders.number import grade_numbers
         from ratchet.components.policy.adapters import Reference
+        from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
         from ratchet.components.training.dev_evaluation import dev_evaluation
 
         return dev_evaluation(
             self.rows("dev")[: recipe.evaluation.dev_items],
             reward or grade_numbers,
             Reference(self.policy()) if reward and purpose == "dev" else None,
-            seed=7,
-            max_new_tokens=recipe.policy.max_new_tokens,
-            temperature=recipe.evaluation.temperature,
-            purpose=purpose,
+            SamplingSettings(1, recipe.policy.max_new_tokens, recipe.evaluation.temperature),
+            SamplingSeed(7, purpose),
         )
 
     def trainer(self, recipe: Recipe, checkpoints: Path, reward: Any | None = None) -> "Trainer":

@@ -22,6 +22,7 @@ from ratchet.components.evaluation.evaluate import Measuring, evaluate_items
 from ratchet.components.graders.counted import build_gold
 from ratchet.components.graders.protocol import RewardFunction
 from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import load_policy, pick_device
 from ratchet.components.recipe import Recipe
 from ratchet.components.records import ItemResult
@@ -143,12 +144,6 @@ def answered(
         start: that of the starting policy; without it no KL is measured.
     """
     load = partial(load_policy, device=pick_device(recipe.device), template_date=recipe.prompt_date)
-    return evaluate_items(
-        load(model),
-        rows,
-        seed=recipe.run_seed,
-        purpose=PURPOSE,
-        max_new_tokens=recipe.policy.max_new_tokens,
-        temperature=recipe.evaluation.temperature,
-        measuring=Measuring(Reference(load(start)) if start else None, reward=reward, gold=build_gold(recipe)),
-    )
+    settings = SamplingSettings(1, recipe.policy.max_new_tokens, recipe.evaluation.temperature)
+    measuring = Measuring(Reference(load(start)) if start else None, reward=reward, gold=build_gold(recipe))
+    return evaluate_items(load(model), rows, settings, SamplingSeed(recipe.run_seed, PURPOSE), measuring)

@@ -39,67 +39,61 @@ class Measuring:
 def evaluate_items(
     policy: Policy,
     rows: Sequence[Mapping[str, Any]],
-    *,
-    seed: int,
-    purpose: str,
-    max_new_tokens: int,
-    temperature: float,
-    samples: int = 1,
+    settings: SamplingSettings,
+    seed: SamplingSeed,
     measuring: Measuring = Measuring(),
 ) -> list[ItemResult]:
     """Sample completions of each item and grade them; item by item, sample by sample.
 
-    The draws depend on (seed, purpose, item id, sample), so two policies answer the same items with the same randomness.
-
-    Args:
-        temperature: 0 is greedy.
-        samples: completions per item.
+    The draws depend on (seed, item id, sample), so two policies answer the same items with the same randomness.
     """
     prompts = [policy.encode_row(row) for row in rows]
-    items = [int(row["id"], 16) for row in rows]
-    settings = SamplingSettings(samples, max_new_tokens, temperature)
-    request = SamplingRequest(prompts, items, settings, SamplingSeed(seed, purpose), policy.ends)
+    request = SamplingRequest(prompts, [int(row["id"], 16) for row in rows], settings, seed, policy.ends)
     completions = [one for group in generate(policy, request) for one in group]
-    each = [(row, number) for row in rows for number in range(samples)]
-    sampled = [prompt for prompt in prompts for _ in range(samples)]
     texts = [policy.decode(completion.tokens) for completion in completions]
-    repeated = [row for row, _ in each]
-    kls = _divergences(policy, (measuring.reference, measuring.incumbent), repeated, sampled, completions, texts)
-    gold = score_rows(measuring.gold, repeated, texts)
-    graded = {name: score_rows(grader, repeated, texts) for name, grader in measuring.graders.items()}
-    rewards: Sequence[Grade | None] = [None] * len(texts)
-    if measuring.reward is not None:
-        rewards = score_rows(measuring.reward, repeated, texts)
+    asked = [row for row in rows for _ in range(settings.samples)]
+    sampled = [prompt for prompt in prompts for _ in range(settings.samples)]
+    kls = _divergences(policy, (measuring.reference, measuring.incumbent), asked, sampled, completions, texts)
+    gold = score_rows(measuring.gold, asked, texts)
+    graded = {name: score_rows(grader, asked, texts) for name, grader in measuring.graders.items()}
+    rewarded = None if measuring.reward is None else score_rows(measuring.reward, asked, texts)
     members = {row["id"]: slices_of(row, measuring.slices) for row in rows}
     return [
         ItemResult(
             id=row["id"],
             prompt=row["prompt"],
             completion=texts[place],
-            passed=gold[place].passed,
-            score=gold[place].score,
             length=len(completion.tokens),
             finished=completion.finished,
             kl=kls[place][0],
             kl_incumbent=kls[place][1],
-            sample=number,
-            parts=dict(gold[place].parts),
-            fault=gold[place].fault,
-            answer=gold[place].answer,
-            expected=gold[place].expected,
-            tallies=gold[place].tallies,
+            sample=place % settings.samples,
             grades={name: grades[place].score for name, grades in graded.items()},
-            rewards=_rewards(rewards[place]),
+            rewards={} if rewarded is None else _rewards(rewarded[place]),
             slices=members[row["id"]],
             cluster=row.get("group"),
+            **_judgement(gold[place]),
         )
-        for place, ((row, number), completion) in enumerate(zip(each, completions, strict=True))
+        for place, (row, completion) in enumerate(zip(asked, completions, strict=True))
     ]
 
 
-def _rewards(grade: Grade | None) -> dict[str, float | None]:
+def _judgement(grade: Grade) -> dict[str, Any]:
+    """The gold's grade, as fields of an item's result."""
+    return {
+        "passed": grade.passed,
+        "score": grade.score,
+        "parts": dict(grade.parts),
+        "fault": grade.fault,
+        "answer": grade.answer,
+        "expected": grade.expected,
+        "tallies": grade.tallies,
+    }
+
+
+def _rewards(grade: Grade) -> dict[str, float | None]:
     """The reward's score and parts, as measures."""
-    return {} if grade is None else {"reward": grade.score, **{f"reward/{k}": v for k, v in grade.parts.items()}}
+    return {"reward": grade.score, **{f"reward/{k}": v for k, v in grade.parts.items()}}
 
 
 def _divergences(

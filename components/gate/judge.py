@@ -12,13 +12,11 @@ from ratchet.components.evaluation.benchmarks.tasks import samples_of
 from ratchet.components.evaluation.comparison import Comparison, arms_of, compare, measures_on, needs_greedy
 from ratchet.components.gate import folds
 from ratchet.components.gate.folds import Fold
-from ratchet.components.gate.items import Trained
 from ratchet.components.gate.levels import uses_allowed
-from ratchet.components.gate.plan import pair_of, plan_use
+from ratchet.components.gate.plan import Challenge, plan_use
 from ratchet.components.gate.primary import Tests
 from ratchet.components.gate.rules import SealedDecision, check_integrity, decide
 from ratchet.components.ledger.audit import check_ledger
-from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.randomness import stream
 from ratchet.components.recipe import Recipe, Rules
 from ratchet.components.records import Outcome, Verdict
@@ -39,54 +37,34 @@ def score_fold(context: Context, data: DataStage, models: Models, fold: Fold) ->
     return sealed_evaluation(context, data, models, fold.name, fold.items, greedy, guard)
 
 
-def judge(
-    context: Context,
-    ledger: Ledger,
-    data: DataStage,
-    dev: EvaluateStage,
-    models: Models,
-    *,
-    run_id: str,
-    first_champion: bool,
-    trained: Trained,
-    score: Score = score_fold,
-) -> Verdict:
+def judge(challenge: Challenge, run_id: str, score: Score = score_fold) -> Verdict:
     """The verdict on a challenger against the incumbent, recorded in the ledger before anything acts on it.
 
     Args:
         run_id: the MLflow run that reaches the verdict.
-        trained: what training saw of the sealed items, which do not count then.
         score: answers a fold's items with both arms.
 
     Raises:
         RegistryError: if the ledger was altered; nothing is judged then.
         ClaimLostError: if this process no longer holds the run's claim.
     """
-    model = context.recipe.name
-    check_ledger(ledger, model)
-    verdict = _reach_verdict(context, ledger, data, dev, models, first_champion, trained, score)
+    ledger, recipe = challenge.ledger, challenge.context.recipe
+    check_ledger(ledger, recipe.name)
+    verdict = _reach_verdict(challenge, score)
     # The verdict first: with its fold retired and no verdict recorded, a killed run would have nothing to publish or to repeat.
-    ledger.record_verdict(model, verdict.as_json(), verdict.digest, run_id)
-    folds.retire_after(ledger, model, verdict, context.recipe.gate.rules)
+    ledger.record_verdict(recipe.name, verdict.as_json(), verdict.digest, run_id)
+    folds.retire_after(ledger, recipe.name, verdict, recipe.gate.rules)
     return verdict
 
 
-def _reach_verdict(
-    context: Context,
-    ledger: Ledger,
-    data: DataStage,
-    dev: EvaluateStage,
-    models: Models,
-    first_champion: bool,
-    trained: Trained,
-    score: Score,
-) -> Verdict:
+def _reach_verdict(challenge: Challenge, score: Score) -> Verdict:
     """In this order: same model; a remaining fold; level and test; power, from dev alone; the use is counted; both arms are
     scored on the fold; integrity; the rules. A candidate that is refused before the count has not used the fold.
     """
+    context, ledger, data, models = challenge.context, challenge.ledger, challenge.data, challenge.models
     recipe, rules = context.recipe, context.recipe.gate.rules
-    folds.retire_spent(context, ledger, data, pair_of(context, models), trained)
-    plan = plan_use(context, ledger, data, dev, models, first_champion, trained)
+    folds.retire_spent(context, ledger, data, challenge.pair, challenge.trained)
+    plan = plan_use(challenge)
     fold, base = plan.fold, plan.base
     if plan.refusal is not None:
         outcome, reason = plan.refusal
@@ -98,10 +76,10 @@ def _reach_verdict(
     base |= {"use": counted.use, "alpha": counted.alpha}
     sealed = score(context, data, models, fold)
     base["evidence"] = sealed.key
-    faults, places = read_places(recipe, sealed, dev, fold.items, models.digests)
+    faults, places = read_places(recipe, sealed, challenge.dev, fold.items, models.digests)
     if faults:
         return Verdict(Outcome.INVALID, faults, **base)
-    decision = decide_places(places, rules, plan.tests, base, first_champion)
+    decision = decide_places(places, rules, plan.tests, base, challenge.first_champion)
     outcome = Outcome.PROMOTE if decision.promote else Outcome.REJECT
     return Verdict(
         outcome, _reasons(outcome, counted, rules), **base,

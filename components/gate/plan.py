@@ -22,6 +22,31 @@ from ratchet.components.storage.json_text import without_nan
 
 
 @dataclass(frozen=True)
+class Challenge:
+    """A challenger, and all that its verdict depends on.
+
+    Attributes:
+        dev: both arms' results on dev, the benchmarks included.
+        trained: what training saw of the sealed items, which do not count then.
+        first_champion: whether there is no champion, so that the incumbent is the starting policy.
+    """
+
+    context: Context
+    ledger: Ledger
+    data: DataStage
+    dev: EvaluateStage
+    models: Models
+    trained: Trained
+    first_champion: bool
+
+    @property
+    def pair(self) -> Pair:
+        """What a use is counted for."""
+        models = self.models
+        return Pair(models.challenger.policy_digest, models.incumbent.policy_digest, rules_digest(self.context.recipe))
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that is known before a sealed item is read."""
 
@@ -53,30 +78,22 @@ class Plan:
         return {**self.base, "power": power, "refused": outcome and outcome.value, "reason": reason}
 
 
-def plan_use(
-    context: Context,
-    ledger: Ledger,
-    data: DataStage,
-    dev: EvaluateStage,
-    models: Models,
-    first_champion: bool,
-    trained: Trained,
-) -> Plan:
+def plan_use(challenge: Challenge) -> Plan:
     """Fold, number of the use, level, test and power; counts no use and reads no sealed item."""
-    recipe, rules, pair = context.recipe, context.recipe.gate.rules, pair_of(context, models)
-    base = _base(context, data, dev, pair, first_champion)
-    if pair.challenger == pair.incumbent or (_kept_its_start(models) and models.incumbent_is_start):
+    context, data, models, pair = challenge.context, challenge.data, challenge.models, challenge.pair
+    recipe, base = context.recipe, _base(challenge)
+    if pair.challenger == pair.incumbent or (models.kept_start and models.incumbent_is_start):
         return Plan(pair, base, refusal=(Outcome.REJECT, _nothing_new(models)))
-    choice = choose_fold(context, ledger, data, pair, trained)
+    choice = choose_fold(context, challenge.ledger, data, pair, challenge.trained)
     if choice.fold is None:
         return Plan(pair, base, refusal=(Outcome.INVALID, choice.reason))
     fold = choice.fold
-    tests = choose_tests(rules, recipe.evaluation.samples, len(fold.items), recipe.data.group is not None)
+    tests = choose_tests(recipe.gate.rules, recipe.evaluation.samples, len(fold.items), recipe.data.group is not None)
     base |= {"fold": fold.name, "fold_digest": fold.digest, "use": fold.use, "items": len(fold.items), "alpha": fold.alpha}
     base["method"] = method(tests)
-    power = dev_power(context, dev, data, len(fold.items), fold.alpha)
+    power = dev_power(context, challenge.dev, data, len(fold.items), fold.alpha)
     short = shortfall(power)
-    return Plan(pair, base, fold, tests, power, None if short is None else (Outcome.UNDERPOWERED, short), trained)
+    return Plan(pair, base, fold, tests, power, None if short is None else (Outcome.UNDERPOWERED, short), challenge.trained)
 
 
 def plan_before_training(context: Context, ledger: Ledger, data: DataStage, trained: Trained) -> Plan | None:
@@ -87,33 +104,24 @@ def plan_before_training(context: Context, ledger: Ledger, data: DataStage, trai
 
 def _nothing_new(models: Models) -> str:
     """Why a challenger is the incumbent itself: training kept its starting policy, or the candidate was promoted before."""
-    if _kept_its_start(models):
+    if models.kept_start:
         return "no checkpoint was better on dev than the incumbent itself"
     return "the candidate is the champion itself: there is nothing to judge, and a run of it ends as unchanged"
 
 
-def _kept_its_start(models: Models) -> bool:
-    """Whether training changed no weight: the candidate is its starting policy, perhaps with another date in its template."""
-    return models.challenger.weights == models.start.weights
-
-
-def pair_of(context: Context, models: Models) -> Pair:
-    """What a use is counted for."""
-    return Pair(models.challenger.policy_digest, models.incumbent.policy_digest, rules_digest(context.recipe))
-
-
-def _base(context: Context, data: DataStage, dev: EvaluateStage, pair: Pair, first_champion: bool) -> dict[str, Any]:
+def _base(challenge: Challenge) -> dict[str, Any]:
     """What every verdict records, whatever its outcome."""
+    recipe = challenge.context.recipe
     return {
-        **pair._asdict(),
-        "error_mode": context.recipe.gate.rules.error_mode,
-        "first_champion": first_champion,
-        "samples": context.recipe.evaluation.samples,
-        "data": data.version,
-        "recipe": context.recipe.digest,
+        **challenge.pair._asdict(),
+        "error_mode": recipe.gate.rules.error_mode,
+        "first_champion": challenge.first_champion,
+        "samples": recipe.evaluation.samples,
+        "data": challenge.data.version,
+        "recipe": recipe.digest,
         "code": sources_digest(),
-        "gold": grader_digests(context.recipe)["gold"],
-        "dev_evidence": dev.key,
+        "gold": grader_digests(recipe)["gold"],
+        "dev_evidence": challenge.dev.key,
     }
 
 

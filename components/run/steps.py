@@ -9,7 +9,7 @@ from typing import TypeVar
 from ratchet.components.errors import StaleChampionError
 from ratchet.components.gate.items import Trained
 from ratchet.components.gate.judge import judge
-from ratchet.components.gate.plan import Plan, plan_before_training, plan_use
+from ratchet.components.gate.plan import Challenge, Plan, plan_before_training, plan_use
 from ratchet.components.ledger.approvals import approved, run_of, void
 from ratchet.components.ledger.clock import uptime
 from ratchet.components.ledger.ledger import Promotion
@@ -169,25 +169,23 @@ def refused_before_training(run: Run, data: DataStage, start: PolicyStage | None
     return refusal if refusal is not None and has_to_train(run.context, data, start) else None
 
 
-def seen_by_training(run: Run, data: DataStage, models: Models) -> Trained:
-    """What training saw of the sealed items."""
-    return run.insist(lambda: run.trained_on(data, models.start.policy_digest))
-
-
 def plan(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Plan:
     """What the gate would do; counts no use and reads no sealed item."""
-    return plan_use(run.context, run.ledger, data, dev, models, first_champion, seen_by_training(run, data, models))
+    return plan_use(_challenge(run, data, dev, models, first_champion))
+
+
+def _challenge(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Challenge:
+    trained = run.insist(lambda: run.trained_on(data, models.start.policy_digest))
+    return Challenge(run.context, run.ledger, data, dev, models, trained, first_champion)
 
 
 def gate(run: Run, data: DataStage, dev: EvaluateStage, models: Models, first_champion: bool) -> Verdict:
     """The verdict, recorded in the ledger before anything acts on it."""
     run.check_pause()
-    run_id, trained = run.open(), seen_by_training(run, data, models)
+    run_id, challenge = run.open(), _challenge(run, data, dev, models, first_champion)
     with run.child(Stage.GATE), computing(run):
         began = uptime()
-        verdict = judge(
-            run.context, run.ledger, data, dev, models, run_id=run_id, first_champion=first_champion, trained=trained
-        )
+        verdict = judge(challenge, run_id)
     seconds = uptime() - began
     run.tell(Stage.GATE, None, False, seconds)
     run.display.finished(Stage.GATE, False, seconds)

@@ -119,18 +119,11 @@ def _task(order: Order, rows: Sequence[Mapping[str, Any]], device: "torch.device
 def _evaluation(
     order: Order, task: "RewardedPrompts", reference: "Reference | None", ranks: "Ranks", purpose: str = "dev"
 ) -> "DevEvaluation":
+    from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
     from ratchet.components.training.dev_evaluation import dev_evaluation
 
     recipe = order.recipe
-    return dev_evaluation(
-        order.data.table("dev")[: recipe.evaluation.dev_items],
-        task.reward,
-        reference,
-        seed=recipe.run_seed,
-        max_new_tokens=task.max_new_tokens,
-        temperature=recipe.evaluation.temperature,
-        gold=task.gold,
-        ranks=ranks,
-        rewarding=task.rewarding,
-        purpose=purpose,
-    )
+    rows = order.data.table("dev")[: recipe.evaluation.dev_items]
+    settings = SamplingSettings(1, task.max_new_tokens, recipe.evaluation.temperature)
+    seed = SamplingSeed(recipe.run_seed, purpose)
+    return dev_evaluation(rows, task.reward, reference, settings, seed, gold=task.gold, ranks=ranks, rewarding=task.rewarding)

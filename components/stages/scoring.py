@@ -27,6 +27,11 @@ class Models:
         return self.incumbent.policy_digest == self.start.policy_digest
 
     @property
+    def kept_start(self) -> bool:
+        """Whether training changed no weight: the challenger is the start, perhaps with another date in its template."""
+        return self.challenger.weights == self.start.weights
+
+    @property
     def digests(self) -> dict[str, str]:
         return {
             "challenger": self.challenger.policy_digest,
@@ -71,18 +76,12 @@ class Job:
     def answer(self, context: Context, policy: Any, measuring: Any) -> list[ItemResult]:
         """One policy's results."""
         from ratchet.components.evaluation.evaluate import evaluate_items
+        from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 
-        settings, sampled = context.recipe.evaluation, self.decoding is Decoding.SAMPLED
-        return evaluate_items(
-            policy,
-            self.rows,
-            seed=self.seed,
-            purpose=self.purpose,
-            max_new_tokens=context.recipe.policy.max_new_tokens,
-            temperature=settings.temperature if sampled else 0.0,
-            samples=settings.samples if sampled else 1,
-            measuring=measuring,
-        )
+        wanted, longest = context.recipe.evaluation, context.recipe.policy.max_new_tokens
+        samples, temperature = (wanted.samples, wanted.temperature) if self.decoding is Decoding.SAMPLED else (1, 0.0)
+        settings = SamplingSettings(samples, longest, temperature)
+        return evaluate_items(policy, self.rows, settings, SamplingSeed(self.seed, self.purpose), measuring)
 
 
 Results = dict[tuple[str, str], list[ItemResult]]  # by place and arm_decoding

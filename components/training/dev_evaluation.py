@@ -12,9 +12,11 @@ from ratchet.components.graders.number import grade_numbers
 from ratchet.components.graders.protocol import RewardFunction, score_rows
 from ratchet.components.launch.ranks import ONE, Ranks
 from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import headline
 from ratchet.components.records import ItemResult
+from ratchet.components.statistics.intervals import Interval
 from ratchet.components.training.sentinel import DevResult, dev_result
 
 OTHER_DRAWS = ("dev, second opinion 1", "dev, second opinion 2", "dev, second opinion 3")
@@ -24,14 +26,12 @@ def dev_evaluation(
     rows: Sequence[Mapping[str, Any]],
     reward: RewardFunction,
     reference: Reference | None,
+    settings: SamplingSettings,
+    seed: SamplingSeed,
     *,
-    seed: int,
-    max_new_tokens: int,
-    temperature: float,
     gold: RewardFunction = grade_numbers,
     ranks: Ranks = ONE,
     rewarding: Callable[[], AbstractContextManager[object]] = nullcontext,
-    purpose: str = "dev",
 ) -> Callable[[Policy], DevResult]:
     """A function that evaluates a policy on these rows, with the same draws each time.
 
@@ -39,22 +39,13 @@ def dev_evaluation(
         reference: policy to which the KL is measured, nats per completion.
         ranks: each evaluates a part of the rows.
         rewarding: around rewards; all ranks enter it at once.
-        purpose: of the draws; another one gives others.
 
     Raises (the function):
         RewardError: if the reward breaks its protocol, or the gold can judge no completion.
     """
 
     def measured(policy: Policy, own: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], float | None]]:
-        results = evaluate_items(
-            policy,
-            own,
-            seed=seed,
-            purpose=purpose,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            measuring=Measuring(reference, gold=gold),
-        )
+        results = evaluate_items(policy, own, settings, seed, Measuring(reference, gold=gold))
         proxies = [result.score for result in results]
         if reward is not gold:
             proxies = [grade.score for grade in score_rows(reward, own, [result.completion for result in results])]
@@ -69,11 +60,13 @@ def dev_evaluation(
         gold_scores = [result.score for result in results]
         if all(score is None for score in gold_scores):
             raise RewardError("the gold could judge no completion on dev. Give the rows references that it can read.")
-        names = {headline(figures): "sampled_accuracy", "format_rate": "format_rate", "length": "mean_length", "kl": "kl"}
-        return dev_result(
-            {f"eval_{shown}": figures[name].value for name, shown in names.items() if name in figures},
-            gold=gold_scores,
-            proxy=[None if score is None else proxy for score, (_, proxy) in zip(gold_scores, found, strict=True)],
-        )
+        proxies = [None if score is None else proxy for score, (_, proxy) in zip(gold_scores, found, strict=True)]
+        return dev_result(_shown(figures), gold_scores, proxies)
 
     return evaluate
+
+
+def _shown(figures: Mapping[str, Interval]) -> dict[str, float]:
+    """The figures that training logs and shows."""
+    names = {headline(figures): "sampled_accuracy", "format_rate": "format_rate", "length": "mean_length", "kl": "kl"}
+    return {f"eval_{shown}": figures[name].value for name, shown in names.items() if name in figures}

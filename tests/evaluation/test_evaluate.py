@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,18 +10,23 @@ from ratchet.components.evaluation.evaluate import Measuring, as_rows, evaluate_
 from ratchet.components.graders.build import build_grader
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy
 from ratchet.components.recipe import Exact, Length, Slice
 from ratchet.components.records import ItemResult
 from tests.tiny_models import tiny_policy
 
 ROWS = [{"id": f"{n:040x}", "prompt": f"{n} apples", "answer": f"#### {n}"} for n in (3, 14, 159, 2653, 58979)]
+BRIEFLY = SamplingSettings(1, 4), SamplingSeed(7, "dev")
 ONE = ItemResult("a", "p", "#### 3", passed=True, score=1.0, length=5, finished=True, kl=2.0)
 
 
-def measured(rows: list[dict[str, str]] = ROWS, **options: object) -> list[ItemResult]:
-    arguments = {"seed": 7, "purpose": "dev", "max_new_tokens": 8, "temperature": 1.0, **options}
-    return evaluate_items(tiny_policy(), rows, **arguments)
+def measured(rows: list[dict[str, str]] = ROWS, **options: Any) -> list[ItemResult]:
+    seed = SamplingSeed(options.pop("seed", 7), options.pop("purpose", "dev"))
+    measuring = options.pop("measuring", Measuring())
+    return evaluate_items(
+        tiny_policy(), rows, SamplingSettings(**{"samples": 1, "max_new_tokens": 8, **options}), seed, measuring
+    )
 
 
 def test_there_is_one_result_for_each_item_in_order() -> None:
@@ -65,7 +71,7 @@ class Saying(Policy):
 
 def test_a_completion_is_right_when_its_final_number_is_the_answers() -> None:
     policy = Saying(tiny_policy().model, tiny_policy().tokenizer)
-    results = evaluate_items(policy, ROWS[:2], seed=7, purpose="dev", max_new_tokens=4, temperature=1.0)
+    results = evaluate_items(policy, ROWS[:2], *BRIEFLY)
     assert [r.passed for r in results] == [True, False]  # the answers are 3 and 14
     assert [r.parts["format_rate"] for r in results] == [1.0, 1.0]
     assert results[0].completion == "#### 3"
@@ -91,7 +97,7 @@ class Loosely(Policy):
 
 def test_the_lenient_extractor_stands_beside_the_strict_one() -> None:
     policy = Loosely(tiny_policy().model, tiny_policy().tokenizer)
-    (result,) = evaluate_items(policy, ROWS[:1], seed=7, purpose="dev", max_new_tokens=4, temperature=1.0)
+    (result,) = evaluate_items(policy, ROWS[:1], *BRIEFLY)
     assert (result.passed, result.score, result.answer) == (False, 0.0, None)
     assert result.parts == {"accuracy_lenient": 1.0, "format_rate": 0.0}
 
@@ -131,7 +137,7 @@ def test_any_grader_can_be_gold_and_others_stand_beside_it() -> None:
     exact, brief = build_grader(Exact(type="exact")), build_grader(Length(type="length", longest=3, slope=10.0))
     policy = Loosely(tiny_policy().model, tiny_policy().tokenizer)
     measuring = Measuring(gold=exact, graders={"brief": brief})
-    first, second = evaluate_items(policy, rows, seed=7, purpose="dev", max_new_tokens=4, temperature=1.0, measuring=measuring)
+    first, second = evaluate_items(policy, rows, *BRIEFLY, measuring)
     assert (first.passed, first.score, first.answer, first.cluster) == (True, 1.0, "it is 3", "g1")
     assert (second.passed, second.score, second.cluster) == (False, 0.0, None)
     assert first.grades == {"brief": pytest.approx(0.6)}  # four characters too many, slope 10

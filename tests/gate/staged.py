@@ -9,6 +9,7 @@ from typing import Any
 from ratchet.components.gate.folds import Fold
 from ratchet.components.gate.items import Trained
 from ratchet.components.gate.judge import judge
+from ratchet.components.gate.plan import Challenge
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.recipe import build_recipe
 from ratchet.components.records import ItemResult, Verdict
@@ -123,5 +124,8 @@ class Project:
             self.scorings += 1
             return self.scored(SealedStage, fold.items, right, before, challenger, incumbent, tone)
 
-        who = {"run_id": f"run-{challenger}", "first_champion": first, "trained": self.trained}
-        return judge(self.context, self.ledger, self.data, self.dev, models(challenger, incumbent), score=score, **who)
+        return judge(self.challenge(models(challenger, incumbent), first), f"run-{challenger}", score)
+
+    def challenge(self, arms: Models, first: bool = False) -> Challenge:
+        """Of these arms, with this project's data and results on dev."""
+        return Challenge(self.context, self.ledger, self.data, self.dev, arms, self.trained, first)

@@ -18,8 +18,7 @@ MODELS = models("challenger")
 
 
 def judge_now(project: Project, score: Any) -> Verdict:
-    who = {"run_id": "r", "first_champion": False, "trained": project.trained}
-    return judge(project.context, project.ledger, project.data, project.dev, MODELS, score=score, **who)
+    return judge(project.challenge(MODELS), "r", score)
 
 
 def uses(project: Project, fold: int = 0) -> int:

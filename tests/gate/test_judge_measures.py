@@ -30,7 +30,7 @@ MCNEMAR, RANDOMIZED = "accuracy: exact McNemar, one sample per item", "macro_f1:
 )
 def test_the_plan_and_the_verdict_name_the_tests(tmp_path: Path, primary: dict[str, Any], method: str) -> None:
     made = project(tmp_path, primary=primary)
-    plan = plan_use(made.context, made.ledger, made.data, made.dev, models("a"), True, made.trained)
+    plan = plan_use(made.challenge(models("a"), first=True))
     assert plan.said[0].startswith(f"sealed_0, use 1: {method}, level")
     assert made.judge("a", 150).method == method
 

@@ -17,7 +17,7 @@ MODELS = models("challenger")
 
 def test_a_dry_plan_counts_nothing(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    plan = plan_use(project.context, project.ledger, project.data, project.dev, MODELS, False, project.trained)
+    plan = plan_use(project.challenge(MODELS))
     assert plan.as_json()["use"] == 1
     assert plan.as_json()["power"]["items"] == 300
     assert project.ledger.past("m").uses == []
@@ -26,7 +26,7 @@ def test_a_dry_plan_counts_nothing(tmp_path: Path) -> None:
 
 def refused(project: Project, challenger: str, incumbent: str) -> tuple[Outcome, str] | None:
     arms = models(challenger, incumbent)
-    return plan_use(project.context, project.ledger, project.data, project.dev, arms, False, project.trained).refusal
+    return plan_use(project.challenge(arms)).refusal
 
 
 def test_faults_the_champion_itself_is_not_called_a_failed_training(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_faults_a_kept_policy_with_another_date_in_its_template_takes_no_use(tmp
     start, champion = policy("w", "monday"), policy("w", "another template")
     for incumbent, outcome in ((start, Outcome.REJECT), (champion, None)):
         arms = Models(policy("w", "tuesday"), incumbent, start)
-        plan = plan_use(project.context, project.ledger, project.data, project.dev, arms, False, project.trained)
+        plan = plan_use(project.challenge(arms))
         assert (plan.refusal and plan.refusal[0]) is outcome
 
 
@@ -68,13 +68,13 @@ def test_another_way_of_drawing_answers_is_another_use(tmp_path: Path) -> None:
 def test_items_that_training_saw_do_not_count_and_the_plan_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = Project(tmp_path)
     seen = Trained(frozenset(ids(0, 100)), by="3")
-    plan = plan_use(project.context, project.ledger, project.data, project.dev, MODELS, False, seen)
+    project.trained = seen
+    plan = plan_use(project.challenge(MODELS))
     assert plan.fold is not None
     assert plan.fold.items == ids(100, 200)
     assert plan.said[-2] == "100 sealed items do not count: training saw their questions (data of version 3)"
     monkeypatch.setattr(forecast, "prepare_data", lambda _: project.data)
     assert forecast_power(project.context, project.ledger, None, None, lambda _: seen).as_json()["items"] == 200
-    project.trained = seen
     assert project.judge("a", 200, before=50).items == 200
 
 

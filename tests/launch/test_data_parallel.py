@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from ratchet.components.errors import RanksDifferError
 from ratchet.components.launch.ranks import Ranks
 from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import save_policy
 from ratchet.components.policy.sharding import all_whole, sharded_reference
 from ratchet.components.recipe import Train
@@ -237,8 +238,8 @@ def test_where_one_rank_runs_out_of_memory_all_take_smaller_micro_batches(tmp_pa
 
 def evaluated(ranks: Ranks) -> dict[str, float]:
     reference = sharded_reference(tiny_policy(seed=1)) if ranks.size > 1 else Reference(tiny_policy(seed=1))
-    limits: dict[str, Any] = {"seed": 1, "max_new_tokens": 4, "temperature": 1.0}
-    return dict(dev_evaluation(ROWS[:1], digits, reference, **limits, gold=digits, ranks=ranks)(tiny_policy()).figures)
+    draws = SamplingSettings(1, 4), SamplingSeed(1, "dev")
+    return dict(dev_evaluation(ROWS[:1], digits, reference, *draws, gold=digits, ranks=ranks)(tiny_policy()).figures)
 
 
 @pytest.mark.slow

@@ -7,10 +7,12 @@ import pytest
 
 from ratchet.components.errors import RewardError
 from ratchet.components.graders.protocol import Grade, RewardFunction
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.training.dev_evaluation import dev_evaluation
 from ratchet.components.training.sentinel import DevResult
 from tests.tiny_models import tiny_policy
 
+BRIEFLY = SamplingSettings(1, 2), SamplingSeed(1, "dev")
 ROWS = [{"id": f"{n:040x}", "prompt": f"{n} apples", "answer": f"{n}"} for n in (3, 14, 159)]
 
 
@@ -23,7 +25,7 @@ def by_prompt(**grades: Grade) -> RewardFunction:
 
 def evaluated(gold: RewardFunction) -> DevResult:
     proxy = by_prompt(n3=Grade(5.0), n14=Grade(None), n159=Grade(7.0))
-    return dev_evaluation(ROWS, proxy, None, seed=1, max_new_tokens=2, temperature=1.0, gold=gold)(tiny_policy())
+    return dev_evaluation(ROWS, proxy, None, *BRIEFLY, gold=gold)(tiny_policy())
 
 
 def test_a_bounded_gold_chooses_by_its_mean_score() -> None:
@@ -50,6 +52,6 @@ def test_a_reward_that_is_the_gold_grades_once() -> None:
         calls.append(len(rows))
         return [Grade(0.5) for _ in rows]
 
-    result = dev_evaluation(ROWS, both, None, seed=1, max_new_tokens=2, temperature=1.0, gold=both)(tiny_policy())
+    result = dev_evaluation(ROWS, both, None, *BRIEFLY, gold=both)(tiny_policy())
     assert calls == [3]
     assert list(result.gold) == list(result.proxy) == [0.5] * 3

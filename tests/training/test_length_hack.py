@@ -9,6 +9,7 @@ import pytest
 from ratchet.components.data.word_problems import generate
 from ratchet.components.graders.protocol import Grade
 from ratchet.components.policy.adapters import Reference
+from ratchet.components.policy.engines.engine import SamplingSeed, SamplingSettings
 from ratchet.components.policy.loading import Policy, load_policy, pick_device, save_policy
 from ratchet.components.recipe import Reward, Train, Warmup
 from ratchet.components.rewards.build import build_reward
@@ -22,6 +23,7 @@ from tests.training.toy import OFF
 
 CPU = pick_device("cpu")
 DEV = 600  # items
+DRAWS = SamplingSettings(1, 24), SamplingSeed(3, "dev")
 MOST_LOST = 0.05  # of accuracy
 
 
@@ -54,7 +56,7 @@ def hack(start: Path, rows: list[dict[str, str]], checkpoints: Path, **sentinel:
     train = Train(steps=60, prompts=16, k=4, lr=1e-4, kl="none", evaluate_every=5, sentinel=sentinel)
     reward = build_reward(Reward(kind="custom", function=f"{__name__}:{paid_by_length.__name__}"), None, CPU)
     policy, reference = (load_policy(start, CPU) for _ in range(2))
-    dev = dev_evaluation(rows[:DEV], reward, Reference(reference), seed=3, max_new_tokens=24, temperature=1.0)
+    dev = dev_evaluation(rows[:DEV], reward, Reference(reference), *DRAWS)
     setting = Setting(train, 3, RewardedPrompts(rows[DEV:], 24, reward), dev, Storage(checkpoints))
     trainer = Trainer(Actor(policy, train, 3), None, setting)
     metrics = [event.values for event in trainer.run() if isinstance(event, StepMetrics)]
@@ -63,7 +65,7 @@ def hack(start: Path, rows: list[dict[str, str]], checkpoints: Path, **sentinel:
 
 def accuracy(policy: Policy, rows: list[dict[str, str]]) -> float:
     reward = build_reward(Reward(kind="verifier"), None, CPU)
-    evaluate = dev_evaluation(rows[:DEV], reward, None, seed=3, max_new_tokens=24, temperature=1.0)
+    evaluate = dev_evaluation(rows[:DEV], reward, None, *DRAWS)
     return evaluate(policy).figures["eval_sampled_accuracy"]
 
 
