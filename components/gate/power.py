@@ -132,15 +132,15 @@ def _ask(simulation: SimulatedPower | None, comparison: Comparison, asked: Quest
         power=simulation.power(asked.effect, clusters),
         detectable=simulation.detectable(clusters, asked.wanted),
         needed=None if needed is None else math.ceil(needed * asked.items / max(clusters, 1)),
-        groups=None if comparison.clusters is None else clusters,
+        groups=clusters if comparison.groups is not None else asked.groups,
     )  # fmt: skip
 
 
 def _clusters(comparison: Comparison, asked: Question) -> int:
     """How many clusters the items are of: their groups, where these are known, else as many per item as dev has."""
-    if comparison.groups is None:
-        return asked.items
-    return asked.groups or round(asked.items * comparison.groups / comparison.items)
+    if asked.groups is not None:
+        return asked.groups
+    return asked.items if comparison.groups is None else round(asked.items * comparison.groups / comparison.items)
 
 
 def _test(comparison: Comparison, primary: Primary) -> str:

@@ -80,6 +80,13 @@ def test_the_power_is_that_of_the_test_which_is_asked_for() -> None:
     assert studentized < flipped - 0.1
 
 
+def test_the_groups_of_the_fold_count_where_dev_was_measured_without_any() -> None:
+    rules = Rules(primary=Primary(min_effect=0.01), target_effect=0.1)
+    dev = compare(arms(share(270), share(240)), ["accuracy"])
+    found = power_from(dev, rules, 400, ALPHA, groups=5)
+    assert (found.groups, found.power) == (5, power_from(dev, rules, 5, ALPHA).power)
+
+
 def test_dev_results_without_any_difference_leave_the_spread_unknown() -> None:
     rules = Rules(primary=Primary(measure="reward"))
     assert "no number of items" in (shortfall(power(270, 270, 400, rules)) or "")
