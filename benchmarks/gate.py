@@ -67,7 +67,7 @@ def decides(measure: str, challenger: Floats, incumbent: Floats, draws: np.rando
     rules, of_all = RULES.model_copy(update={"primary": Primary(measure=measure)}), challenger.ndim == 3
     ours, theirs = (figures(np.zeros((len(arm), 1)) if of_all else arm, measure) for arm in (challenger, incumbent))
     sealed = Comparison(ours, theirs, tallies=(challenger, incumbent) if of_all else None)
-    tests = choose_tests(rules, 1 if of_all else challenger.shape[1], len(challenger))
+    tests = choose_tests(rules, 1 if of_all else challenger.shape[1])
     return decide({"sealed": sealed}, rules, tests=tests, alpha=ALPHA, first_champion=False, draws=draws).promote
 
 

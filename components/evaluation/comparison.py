@@ -73,6 +73,11 @@ class Comparison:
         """n."""
         return len(next(iter(self.challenger.missing.values()), ()))
 
+    @property
+    def groups(self) -> int | None:
+        """How many groups the items are of; None if the data tie none together."""
+        return None if self.clusters is None else len(np.unique(self.clusters))
+
     def pair(self, measure: str, piece: str | None = None) -> tuple[Floats, Floats]:
         """Values of both arms, [n, K]; a missing item counts against the challenger, whichever side it is missing from.
 

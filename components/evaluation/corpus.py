@@ -6,7 +6,7 @@ from ratchet.components.evaluation import labels, texts
 from ratchet.components.recipe import OF_TEXTS
 from ratchet.components.records import ItemResult
 from ratchet.components.statistics.corpus import CORPUS_MEASURES
-from ratchet.components.statistics.intervals import Floats, Integers, Interval, pseudo_values, standard_error
+from ratchet.components.statistics.intervals import Floats, Integers, Interval, half_width, pseudo_values, standard_error
 
 Samples = Sequence[ItemResult]
 
@@ -30,7 +30,7 @@ def arms_tallies(measure: str, ours: Sequence[Samples], theirs: Sequence[Samples
 
 
 def corpus_interval(name: str, contributions: Floats, clusters: Integers | None = None) -> Interval:
-    """A measure of all items, with a normal 95% interval from its jackknife (clustered) standard error.
+    """A measure of all items, with Student's 95% interval from the (clustered) standard error of its pseudo-values.
 
     Args:
         contributions: tallies, [n, 3, k].
@@ -38,5 +38,6 @@ def corpus_interval(name: str, contributions: Floats, clusters: Integers | None 
     """
     measure = CORPUS_MEASURES[name]
     value = float(measure(contributions.sum(axis=0)))
-    error, _ = standard_error(pseudo_values(contributions, measure), clusters)
-    return Interval(value, value - 1.96 * error, value + 1.96 * error, len(contributions), error)
+    error, freedom = standard_error(pseudo_values(contributions, measure), clusters)
+    half = half_width(error, freedom)
+    return Interval(value, value - half, value + half, len(contributions), error)

@@ -103,6 +103,14 @@ def fold_left(context: Context, ledger: Ledger, data: DataStage, trained: Traine
     return choose_fold(context, ledger, data, Pair("", "", ""), trained)
 
 
+def groups_of(context: Context, data: DataStage, fold: Fold) -> int | None:
+    """How many groups the items of a fold are of, None without ``data.group``; a row without a group is one of its own."""
+    if context.recipe.data.group is None:
+        return None
+    judged = set(fold.items)
+    return len({row.get("group") or f"item {row['id']}" for row in data.table(fold.name) if row["id"] in judged})
+
+
 @dataclass(frozen=True)
 class FoldState:
     """How much of a sealed fold is left."""

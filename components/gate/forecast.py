@@ -6,7 +6,7 @@ from typing import Any
 
 from ratchet.components.errors import DataError
 from ratchet.components.evaluation.comparison import arms_of, compare
-from ratchet.components.gate.folds import Fold, fold_left
+from ratchet.components.gate.folds import fold_left, groups_of
 from ratchet.components.gate.items import Trained
 from ratchet.components.gate.levels import level, past_tests
 from ratchet.components.gate.power import DEV, Power, Question, power_at, powers_from, questions, together
@@ -54,7 +54,7 @@ def forecast_power(context: Context, ledger: Ledger, effect: float | None, items
     effect = rules.target_effect if effect is None else effect
     effects = sorted({*EFFECTS, effect})
     powers = _powers(context, ledger, count, groups, alpha, effects)
-    tests = choose_tests(rules, context.recipe.evaluation.samples, count, context.recipe.data.group is not None)
+    tests = choose_tests(rules, context.recipe.evaluation.samples, clustered=context.recipe.data.group is not None)
     return Forecast(powers[effects.index(effect)], powers, method(tests))
 
 
@@ -67,15 +67,7 @@ def todays_fold(context: Context, ledger: Ledger, trained_on: Seen) -> tuple[int
     choice = fold_left(context, ledger, data, trained_on(data))
     if choice.fold is None:
         raise DataError(choice.reason + ".")
-    return len(choice.fold.items), _groups(context, data, choice.fold), choice.fold.digest
-
-
-def _groups(context: Context, data: DataStage, fold: Fold) -> int | None:
-    """How many groups the items of a fold are of; a row without a group is one of its own."""
-    if context.recipe.data.group is None:
-        return None
-    judged = set(fold.items)
-    return len({row["group"] or f"item {row['id']}" for row in data.table(fold.name) if row["id"] in judged})
+    return len(choice.fold.items), groups_of(context, data, choice.fold), choice.fold.digest
 
 
 def _powers(
@@ -88,7 +80,7 @@ def _powers(
         source = f"dev rows of evaluation {dev.key[:12]}"
         return [
             replace(power, source=power.source.replace(DEV, source))
-            for power in powers_from(compared, rules, items, alpha, effects)
+            for power in powers_from(compared, rules, items, alpha, effects, groups)
         ]
     every = [questions(rules, items, alpha, effect, groups) for effect in effects]
     return [together([_assumed(context, one) for one in asked], asked) for asked in every]
@@ -97,7 +89,7 @@ def _powers(
 def _assumed(context: Context, asked: Question) -> Power:
     """Power with a typical spread."""
     recipe = context.recipe
-    binary = choose_test(asked.primary, recipe.evaluation.samples, asked.items, recipe.data.group is not None) == "mcnemar"
+    binary = choose_test(asked.primary, recipe.evaluation.samples, clustered=recipe.data.group is not None) == "mcnemar"
     spread = TYPICAL_DISCORDANCE if binary else TYPICAL_DEVIATION
     what = "a fifth of the items discordant" if binary else "a standard deviation of 0.5"
     return power_at(spread, binary, asked, f"assumption: {what}; no evaluation is finished")

@@ -5,7 +5,7 @@ from typing import Any
 
 from ratchet.components.code.source_code import sources_digest
 from ratchet.components.evaluation.comparison import arms_of, compare
-from ratchet.components.gate.folds import Fold, Pair, choose_fold, fold_left
+from ratchet.components.gate.folds import Fold, Pair, choose_fold, fold_left, groups_of
 from ratchet.components.gate.items import Trained
 from ratchet.components.gate.power import Power, power_from, shortfall
 from ratchet.components.gate.primary import Tests, choose_tests, method
@@ -88,10 +88,10 @@ def plan_use(challenge: Challenge) -> Plan:
     if choice.fold is None:
         return Plan(pair, base, refusal=(Outcome.INVALID, choice.reason))
     fold = choice.fold
-    tests = choose_tests(recipe.gate.rules, recipe.evaluation.samples, len(fold.items), recipe.data.group is not None)
+    tests = choose_tests(recipe.gate.rules, recipe.evaluation.samples, clustered=recipe.data.group is not None)
     base |= {"fold": fold.name, "fold_digest": fold.digest, "use": fold.use, "items": len(fold.items), "alpha": fold.alpha}
     base["method"] = method(tests)
-    power = dev_power(context, challenge.dev, data, len(fold.items), fold.alpha)
+    power = dev_power(context, challenge.dev, data, fold)
     short = shortfall(power)
     return Plan(pair, base, fold, tests, power, None if short is None else (Outcome.UNDERPOWERED, short), challenge.trained)
 
@@ -132,10 +132,9 @@ def rules_digest(recipe: Recipe) -> str:
     return digest_of([rules, settings, recipe.policy.max_new_tokens, grader_digests(recipe), recipe.data.group])
 
 
-def dev_power(
-    context: Context, dev: EvaluateStage, data: DataStage, items: int, alpha: float, effect: float | None = None
-) -> Power:
-    """What the primary test can detect on this many items, with the spread of dev results."""
+def dev_power(context: Context, dev: EvaluateStage, data: DataStage, fold: Fold) -> Power:
+    """What the primary tests can detect on a fold, with the spread of dev results."""
     rules, samples = context.recipe.gate.rules, context.recipe.evaluation.samples
     arms = arms_of([row["id"] for row in data.table("dev")], dev.results(), dev.scored, samples)
-    return power_from(compare(arms, [one.measure for one in rules.primaries]), rules, items, alpha, effect)
+    compared = compare(arms, [one.measure for one in rules.primaries])
+    return power_from(compared, rules, len(fold.items), fold.alpha, groups_of(context, data, fold))

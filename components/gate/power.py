@@ -1,17 +1,20 @@
 """What the primary tests can detect: known before the sealed fold is read, from dev rows or from an assumption."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ratchet.components.evaluation.comparison import Comparison
+from ratchet.components.gate.primary import choose_test
 from ratchet.components.recipe import Primary, Rules, kind_of
 from ratchet.components.statistics.corpus import CORPUS_MEASURES
 from ratchet.components.statistics.intervals import total_by_cluster
 from ratchet.components.statistics.power import (
+    ClusteredTPower,
     GaffkePower,
+    MeanPower,
     SignFlipPower,
     SimulatedPower,
     detectable_mean,
@@ -25,6 +28,11 @@ from ratchet.components.statistics.randomization_power import RandomizationPower
 
 WANTED = 0.8  # the probability of detecting the effect, of all primary tests together
 DEV = "dev results"
+SIMULATIONS: Mapping[str, type[MeanPower]] = {
+    "gaffke": GaffkePower,
+    "sign_flip": SignFlipPower,
+    "clustered_t": ClusteredTPower,
+}  # by the test
 
 
 @dataclass(frozen=True)
@@ -65,17 +73,24 @@ def questions(rules: Rules, items: int, alpha: float, effect: float, groups: int
     return [Question(one, items, alpha, effect, wanted, groups) for one in rules.primaries]
 
 
-def power_from(comparison: Comparison, rules: Rules, items: int, alpha: float, effect: float | None = None) -> Power:
-    """Power at a true gain (default: the rules' target), with the spread of dev results."""
-    return powers_from(comparison, rules, items, alpha, [rules.target_effect if effect is None else effect])[0]
+def power_from(comparison: Comparison, rules: Rules, items: int, alpha: float, groups: int | None = None) -> Power:
+    """Power at the rules' target, with the spread of dev results.
+
+    Args:
+        items: of the fold.
+        groups: of these items; None takes as many per item as dev has.
+    """
+    return powers_from(comparison, rules, items, alpha, [rules.target_effect], groups)[0]
 
 
-def powers_from(comparison: Comparison, rules: Rules, items: int, alpha: float, effects: Sequence[float]) -> list[Power]:
+def powers_from(
+    comparison: Comparison, rules: Rules, items: int, alpha: float, effects: Sequence[float], groups: int | None = None
+) -> list[Power]:
     """The same at several gains; what is simulated for one serves the others."""
     simulations = [_simulation(comparison, one, alpha) for one in rules.primaries]
     found = []
     for effect in effects:
-        asked = questions(rules, items, alpha, effect)
+        asked = questions(rules, items, alpha, effect, groups)
         found.append(together([_ask(s, comparison, one) for s, one in zip(simulations, asked, strict=True)], asked))
     return found
 
@@ -96,7 +111,7 @@ def together(powers: Sequence[Power], asked: Sequence[Question]) -> Power:
 
 def _simulation(comparison: Comparison, primary: Primary, alpha: float) -> SimulatedPower | None:
     """The simulation of a resampling test; None for McNemar's, and where the results show no spread."""
-    if _is_binary(comparison, primary):
+    if _test(comparison, primary) == "mcnemar":
         return None
     if kind_of(primary.measure).corpus:
         ours, theirs = (total_by_cluster(arm, comparison.clusters) for arm in comparison.tallied())
@@ -104,23 +119,33 @@ def _simulation(comparison: Comparison, primary: Primary, alpha: float) -> Simul
     differences, clusters = comparison.differences(primary.measure)
     if len(differences) < 2 or not np.isfinite(differences).all() or np.ptp(differences) == 0:
         return None
-    simulation = GaffkePower if kind_of(primary.measure).share and primary.test in ("auto", "gaffke") else SignFlipPower
-    return simulation(differences, clusters, alpha, primary.min_effect)
+    return SIMULATIONS[_test(comparison, primary)](differences, clusters, alpha, primary.min_effect)
 
 
 def _ask(simulation: SimulatedPower | None, comparison: Comparison, asked: Question) -> Power:
     if simulation is None:
-        binary = _is_binary(comparison, asked.primary)
+        binary = _test(comparison, asked.primary) == "mcnemar"
         return power_at(_discordance(comparison, asked.primary.measure) if binary else math.nan, binary, asked, DEV)
-    per_item = 1.0 if comparison.clusters is None else len(set(comparison.clusters.tolist())) / len(comparison.clusters)
-    clusters, needed = round(asked.items * per_item), simulation.needed(asked.effect, asked.wanted)
+    clusters, needed = _clusters(comparison, asked), simulation.needed(asked.effect, asked.wanted)
     return Power(
         asked.effect, asked.alpha, asked.items, DEV, simulation.deviation, False,
         power=simulation.power(asked.effect, clusters),
         detectable=simulation.detectable(clusters, asked.wanted),
-        needed=None if needed is None else math.ceil(needed / per_item),
-        groups=None if comparison.clusters is None else clusters,
+        needed=None if needed is None else math.ceil(needed * asked.items / max(clusters, 1)),
+        groups=clusters if comparison.groups is not None else asked.groups,
     )  # fmt: skip
+
+
+def _clusters(comparison: Comparison, asked: Question) -> int:
+    """How many clusters the items are of: their groups, where these are known, else as many per item as dev has."""
+    if asked.groups is not None:
+        return asked.groups
+    return asked.items if comparison.groups is None else round(asked.items * comparison.groups / comparison.items)
+
+
+def _test(comparison: Comparison, primary: Primary) -> str:
+    samples = comparison.challenger.values[primary.measure].shape[1]
+    return choose_test(primary, samples, clustered=comparison.clusters is not None)
 
 
 def _discordance(comparison: Comparison, measure: str) -> float:
@@ -152,12 +177,6 @@ def power_at(spread: float, binary: bool, asked: Question, source: str) -> Power
         needed=math.ceil(items_for_mean(deviation, effect - threshold, alpha, wanted) * items / observations),
         groups=asked.groups,
     )  # fmt: skip
-
-
-def _is_binary(comparison: Comparison, primary: Primary) -> bool:
-    if comparison.clusters is not None or not kind_of(primary.measure).binary:
-        return False
-    return comparison.challenger.values[primary.measure].shape[1] == 1 and primary.min_effect == 0
 
 
 def shortfall(power: Power) -> str | None:

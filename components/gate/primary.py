@@ -8,7 +8,7 @@ from ratchet.components.evaluation.comparison import Comparison
 from ratchet.components.recipe import Primary, Rules, kind_of
 from ratchet.components.statistics.bounded import gaffke
 from ratchet.components.statistics.corpus import CORPUS_MEASURES
-from ratchet.components.statistics.intervals import mean_interval
+from ratchet.components.statistics.intervals import half_width, standard_error
 from ratchet.components.statistics.paired import (
     approximate_randomization,
     clustered_t,
@@ -17,7 +17,6 @@ from ratchet.components.statistics.paired import (
     sign_flip,
 )
 
-ENOUGH_CLUSTERS = 50
 ENOUGH_REACHED = 400  # permutations that reach the observed gain: p is known within 5%, and large
 NAMES = {
     "mcnemar": "exact McNemar, one sample per item",
@@ -29,10 +28,14 @@ NAMES = {
 Tests = Mapping[str, str]  # by measure
 
 
-def choose_test(primary: Primary, samples: int, items: int, clustered: bool = False) -> str:
-    """``mcnemar``, ``gaffke``, ``sign_flip``, ``clustered_t`` or ``randomization``; depends on the rules and on counts only.
+def choose_test(primary: Primary, samples: int, *, clustered: bool = False) -> str:
+    """``mcnemar``, ``gaffke``, ``sign_flip``, ``clustered_t`` or ``randomization``; depends on the recipe alone.
+
+    A test that is chosen holds its level however few and unequal the groups: McNemar's has none, and the others count by the
+    sums of groups, whose sizes need not be equal.
 
     Args:
+        samples: per item.
         clustered: whether the data tie items together (``data.group``).
     """
     kind = kind_of(primary.measure)
@@ -44,12 +47,12 @@ def choose_test(primary: Primary, samples: int, items: int, clustered: bool = Fa
         return "mcnemar"
     if kind.share:
         return "gaffke"
-    return "clustered_t" if primary.min_effect > 0 and items >= ENOUGH_CLUSTERS else "sign_flip"
+    return "sign_flip"
 
 
-def choose_tests(rules: Rules, samples: int, items: int, clustered: bool = False) -> Tests:
+def choose_tests(rules: Rules, samples: int, *, clustered: bool = False) -> Tests:
     """The test of each primary measure."""
-    return {one.measure: choose_test(one, samples, items, clustered) for one in rules.primaries}
+    return {one.measure: choose_test(one, samples, clustered=clustered) for one in rules.primaries}
 
 
 def method(tests: Tests) -> str:
@@ -69,13 +72,13 @@ def primary_test(
     measure = primary.measure
     ours, theirs = comparison.figures(measure)
     differences, clusters = comparison.differences(measure)
-    gain, error = ours - theirs, mean_interval(differences, clusters).error
+    gain, half = ours - theirs, half_width(*standard_error(differences, clusters))
     figures = {
         f"challenger_{measure}": ours,
         f"incumbent_{measure}": theirs,
         "gain": gain,
-        "gain_low": gain - 1.96 * error,
-        "gain_high": gain + 1.96 * error,
+        "gain_low": gain - half,
+        "gain_high": gain + half,
         "items": float(len(comparison.pair(measure)[0])),
     }
     if not np.isfinite(differences).all():
@@ -88,14 +91,15 @@ def primary_test(
 
 
 def _p_value(comparison: Comparison, primary: Primary, test: str, alpha: float, draws: np.random.Generator) -> float:
-    resamples = resamples_for(alpha)
+    resamples, (differences, clusters) = resamples_for(alpha), comparison.differences(primary.measure)
     if test == "randomization":
         measure, arms = CORPUS_MEASURES[primary.measure], comparison.tallied()
-        exchangeable = approximate_randomization(*arms, measure, comparison.clusters, draws, resamples, ENOUGH_REACHED)
+        exchangeable = approximate_randomization(*arms, measure, clusters, draws, resamples, ENOUGH_REACHED)
         # Exact for exchangeable answers alone. Arms of equal macro-F1 with other habits (one says a rare label often, the other
-        # seldom) are not, and exceed the level four to eight times; the studentized test keeps it there. Both must be passed.
-        return max(exchangeable, clustered_t(*comparison.differences(primary.measure)))
-    differences, clusters = comparison.differences(primary.measure)
+        # seldom) are not, and exceed the level four to eight times; a test of the mean keeps it there. Both must be passed.
+        if clusters is None:
+            return max(exchangeable, clustered_t(differences, None))
+        return max(exchangeable, sign_flip(differences, clusters, draws, resamples, ENOUGH_REACHED))
     beyond = differences - primary.min_effect
     if test == "gaffke":
         return gaffke(beyond, clusters, -1.0 - primary.min_effect)

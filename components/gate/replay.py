@@ -8,6 +8,7 @@ from ratchet.components.gate.judge import decide_places, read_places
 from ratchet.components.gate.levels import level, uses_allowed
 from ratchet.components.gate.power import power_from, shortfall
 from ratchet.components.gate.primary import choose_tests
+from ratchet.components.gate.rules import SEALED
 from ratchet.components.graders.build import grader_digests
 from ratchet.components.ledger.ledger import Ledger
 from ratchet.components.records import Outcome
@@ -70,15 +71,15 @@ def _judge_again(
     alpha = level(rules, past)
     try:
         arms = arms_of(None, dev.results(), dev.scored, record["samples"])
-        power = power_from(compare(arms, [one.measure for one in rules.primaries]), rules, len(items), alpha)
+        on_dev = compare(arms, [one.measure for one in rules.primaries])
         faults, places = read_places(recipe, sealed, dev, items, record)
     except KeyError as error:
         return None, [f"cannot be replayed: the rules need {error}, which was not measured then"]
     if faults:
         return None, [f"cannot be replayed: {faults[0]}"]
-    if (short := shortfall(power)) is not None:
+    if (short := shortfall(power_from(on_dev, rules, len(items), alpha, places[SEALED].groups))) is not None:
         return Outcome.UNDERPOWERED.value, [short]
-    tests = choose_tests(rules, record["samples"], len(items), recipe.data.group is not None)
+    tests = choose_tests(rules, record["samples"], clustered=recipe.data.group is not None)
     decision = decide_places(places, rules, tests, {**record, "alpha": alpha}, record["first_champion"])
     past.append(PastTest(decision.figures["p_value_with_guards"], decision.promote))
     return (Outcome.PROMOTE if decision.promote else Outcome.REJECT).value, decision.reasons

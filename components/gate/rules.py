@@ -13,7 +13,8 @@ from ratchet.components.gate.primary import NAMES, Tests, primary_test
 from ratchet.components.recipe import Guard, Kind, Rules, kind_of
 from ratchet.components.records import Arm, ItemResult
 from ratchet.components.statistics.bounded import bounded_above
-from ratchet.components.statistics.intervals import Clusters, Floats, Integers, lower_bound_share, upper_bound
+from ratchet.components.statistics.intervals import Clusters, Floats, Integers, cluster_sums, lower_bound_share
+from ratchet.components.statistics.unlimited import fewest_clusters, unlimited_above
 
 SEALED = "sealed"
 
@@ -181,13 +182,13 @@ def _least(kind: Kind) -> float:
 
 
 def _above(values: Floats, alpha: float, clusters: Clusters, kind: Kind, largest: float) -> float:
-    """Upper bound of a mean: Gaffke's where each item's value has limits, else Student's t.
+    """Upper bound of a mean: Gaffke's where each item's value has limits, else that of random subsets.
 
     A measure of all items together has limits, but its pseudo-values have not.
     """
     if kind.share and not kind.corpus:
         return bounded_above(values, alpha, clusters, largest)
-    return upper_bound(values, alpha, clusters, largest if kind.corpus else None)
+    return unlimited_above(values, alpha, clusters, largest if kind.corpus else None)
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,19 @@ def judge_guard(guard: Guard, places: Mapping[str, Comparison], alpha: float) ->
         return JudgedGuard(False, f"guard: {where}: no item belongs to the slice", {})
     ours, theirs = place.pair(guard.measure, guard.slice)
     bound, limit, said = _bound(guard, ours, theirs, place, alpha)
+    known = f"bound {bound:.3g}" if math.isfinite(bound) else _unbounded(place.flat(ours, guard.slice), alpha)
     figures = zip(Arm, place.figures(guard.measure, guard.slice), strict=True)
     finite = {f"{arm}_{where}": value for arm, value in figures if math.isfinite(value)}
-    return JudgedGuard(bound <= limit, f"guard: {where}: {said} (bound {bound:.3g})", finite)
+    return JudgedGuard(bound <= limit, f"guard: {where}: {said} ({known})", finite)
+
+
+def _unbounded(flat: tuple[Floats, Clusters], alpha: float) -> str:
+    """Why a mean has no bound, with the remedy."""
+    seen, needed = len(cluster_sums(*flat)[0]), fewest_clusters(alpha)
+    what = "items" if flat[1] is None else "groups of items"
+    if seen >= needed:
+        return "no bound: a figure is not finite"
+    return f"no bound: level {alpha:g} needs {needed} {what}, and there are {seen}; add data, or raise gate.rules.guard_alpha"
 
 
 def _bound(guard: Guard, ours: Floats, theirs: Floats, place: Comparison, alpha: float) -> tuple[float, float, str]:

@@ -21,8 +21,7 @@ Clusters = Sequence[Hashable] | Integers | None
 class Interval(NamedTuple):
     """A figure with a two-sided interval, of level 0.95 unless one is given; NaN if there are too few measurements.
 
-    ``n`` counts what the figure is of: values, as in :func:`mean_interval`, or clusters, as in :func:`clustered_mean`. Degrees
-    of freedom are of clusters.
+    ``n`` counts what the figure is of: values, as in :func:`mean_interval`, or clusters, as in :func:`clustered_mean`.
     """
 
     value: float
@@ -120,10 +119,36 @@ def clustered_share(numerators: Floats, denominators: Floats, level: float = 0.9
     return Interval(share, *wilson(share, size, level), clusters)
 
 
-def clustered_mean(sums: Floats, counts: Floats, level: float = 0.95) -> Interval:
-    """Mean of clustered values, sum(sums) / sum(counts), with Student's interval on C - 1 degrees of freedom.
+def jackknife(sums: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+    """Standard error of a mean of clustered values, sum(sums) / sum(sizes), and its degrees of freedom.
 
-    The variance is that of a ratio of cluster sums, as in :func:`clustered_share`.
+    With N values, n_c and S_c the size and sum of cluster c, of C, and m the mean: m without cluster c differs from m by
+    (S_c - n_c m) / (N - n_c), and SE^2 = (C - 1)/C sum_c ((S_c - n_c m) / (N - n_c))^2, the delete-one-cluster jackknife
+    (MacKinnon, Nielsen & Webb 2023, J. Econometrics 232:272-299). It is s^2 / N where each value is its own cluster.
+
+    The degrees of freedom are Satterthwaite's, as those of Bell & McCaffrey (2002, Survey Methodology 28:169-181): with
+    q_c = n_c / (N - n_c), (sum q)^2 / (sum (q^2 - q^4) + (sum q^2)^2). They are C - 1 for clusters of one size, and near 1
+    where one cluster is most of the data.
+
+    Args:
+        sums: [C, *d], C at least 2.
+        sizes: [C, *d].
+    """
+    count, others = len(sums), sizes.sum(axis=0) - sizes
+    rest = (sums - sizes * (sums.sum(axis=0) / sizes.sum(axis=0))) / others
+    squares = (sizes / others) ** 2
+    total = squares.sum(axis=0)
+    freedom = (sizes / others).sum(axis=0) ** 2 / (total - np.square(squares).sum(axis=0) + total**2)
+    return np.sqrt((count - 1) / count * np.square(rest).sum(axis=0)), freedom
+
+
+def half_width(error: float, freedom: float, level: float = 0.95) -> float:
+    """Half of Student's interval: its quantile times the standard error."""
+    return float(special.stdtrit(freedom, 0.5 + 0.5 * level)) * error
+
+
+def clustered_mean(sums: Floats, counts: Floats, level: float = 0.95) -> Interval:
+    """Mean of clustered values, sum(sums) / sum(counts), with Student's interval on the errors of :func:`jackknife`.
 
     Args:
         sums: [C].
@@ -132,14 +157,12 @@ def clustered_mean(sums: Floats, counts: Floats, level: float = 0.95) -> Interva
     Returns:
         The mean; ``n`` counts clusters. Without an interval if C is below 2.
     """
-    clusters = len(sums)
     mean = float(sums.sum() / counts.sum())
-    if clusters < 2:
-        return Interval(mean, -math.inf, math.inf, clusters)
-    variance = float(((sums - mean * counts) ** 2).sum()) / float(counts.sum()) ** 2 * clusters / (clusters - 1)
-    error = math.sqrt(variance)
-    half = float(stats.t.ppf(0.5 + 0.5 * level, clusters - 1)) * error
-    return Interval(mean, mean - half, mean + half, clusters, error)
+    if len(sums) < 2:
+        return Interval(mean, -math.inf, math.inf, len(sums))
+    error, freedom = map(float, jackknife(sums, counts))
+    half = half_width(error, freedom, level)
+    return Interval(mean, mean - half, mean + half, len(sums), error)
 
 
 def bootstrap_bounds(
@@ -164,49 +187,22 @@ def bootstrap_bounds(
     return 2 * value - float(high), 2 * value - float(low)
 
 
-def standard_error(values: Floats, clusters: Clusters = None) -> tuple[float, int]:
-    """The standard error of a mean, and the number of clusters C; NaN if C is below 2.
-
-    SE^2 = (1/n^2) C/(C-1) sum_c (sum_{i in c} (d_i - dbar))^2 (Miller 2024, arXiv:2411.00640, appendix A); with clusters of
-    one it is s^2 / n.
-    """
-    if len(values) == 0:
-        return math.nan, 0
-    sums, _ = cluster_sums(values - values.mean(), clusters)
-    count = len(sums)
-    if count < 2:
-        return math.nan, count
-    return float(np.sqrt(count / (count - 1) * np.square(sums).sum()) / len(values)), count
+def standard_error(values: Floats, clusters: Clusters = None) -> tuple[float, float]:
+    """The standard error of a mean and its degrees of freedom, by :func:`jackknife`; NaN with fewer than two clusters."""
+    sums, sizes = cluster_sums(values, clusters)
+    if len(sums) < 2:
+        return math.nan, math.nan
+    error, freedom = jackknife(sums, sizes)
+    return float(error), float(freedom)
 
 
 def mean_interval(values: Floats, clusters: Clusters = None) -> Interval:
-    """A mean with its normal 95% interval. ``n`` counts the values."""
+    """A mean with Student's 95% interval. ``n`` counts the values."""
     if len(values) == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    mean, (error, _) = float(values.mean()), standard_error(values, clusters)
-    return Interval(mean, mean - 1.96 * error, mean + 1.96 * error, len(values), error)
-
-
-def upper_bound(values: Floats, alpha: float, clusters: Clusters = None, largest: float | None = None) -> float:
-    """One-sided (1 - alpha) upper bound of a mean, by Student's t with C - 1 degrees of freedom.
-
-    Infinite if there are fewer than two clusters or a value is not finite. Of skewed values it holds for large samples only; of
-    values within limits :func:`ratchet.components.statistics.bounded.bounded_above` holds for all.
-
-    Args:
-        largest: upper limit of a value. If all are equal, Student's t sees no spread; then the bound allows for
-            the share of largest values that C clusters miss with probability alpha, 1 - alpha^(1/C) (Clopper & Pearson
-            1934).
-    """
-    if not np.isfinite(values).all():
-        return math.inf
-    error, count = standard_error(values, clusters)
-    if count < 2:
-        return math.inf
-    mean = float(values.mean())
-    if largest is not None and np.ptp(values) == 0:
-        return mean + (largest - mean) * (1 - math.exp(math.log(alpha) / count))
-    return mean + float(special.stdtrit(count - 1, 1 - alpha)) * error
+    mean, (error, freedom) = float(values.mean()), standard_error(values, clusters)
+    half = half_width(error, freedom)
+    return Interval(mean, mean - half, mean + half, len(values), error)
 
 
 def lower_bound_share(successes: int, n: int, alpha: float) -> float:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
-from ratchet.components.statistics.intervals import Booleans, Clusters, Floats, cluster_sums, standard_error, total_by_cluster
+from ratchet.components.statistics.intervals import Booleans, Clusters, Floats, cluster_sums, jackknife, total_by_cluster
 
 SIGNS_AT_ONCE = 2**22  # signs in memory at a time
 FIRST_DRAWS = 256  # of a test; the number doubles as long as the test has not stopped
@@ -136,18 +136,23 @@ def _resampled(
 
 
 def clustered_t(differences: Floats, clusters: Clusters) -> float:
-    """p-value of "the mean difference is above 0" by Student's t on the clustered standard error, C - 1 degrees of freedom.
+    """p-value of "the mean difference is above 0" by Student's t on the clustered standard error.
 
-    The error is :func:`ratchet.components.statistics.intervals.standard_error` (Miller 2024, arXiv:2411.00640).
+    Error and degrees of freedom are those of :func:`ratchet.components.statistics.intervals.jackknife`.
 
     If every cluster has exactly the same value, p is 2^-C (the probability of equal signs), not 0.
     """
-    if not np.isfinite(differences).all():
+    if len(differences) == 0 or not np.isfinite(differences).all():
         return 1.0
-    error, count = standard_error(differences, clusters)
-    if count < 2:
-        return 1.0
-    mean = float(differences.mean())
-    if error <= 1e-12 * abs(mean):
-        return 0.5**count if mean > 0 else 1.0
-    return float(stats.t.sf(mean / error, count - 1)) if error > 0 else 1.0
+    return float(clustered_t_of(*cluster_sums(differences, clusters)))
+
+
+def clustered_t_of(sums: Floats, sizes: Floats) -> Floats:
+    """:func:`clustered_t` of clusters by their sums and sizes, both [C, *d]: p of each test, [*d]."""
+    if len(sums) < 2:
+        return np.ones(sums.shape[1:])
+    error, freedom = jackknife(sums, sizes)
+    mean = sums.sum(axis=0) / sizes.sum(axis=0)
+    alike = error <= 1e-12 * np.abs(mean)
+    p_values: Floats = special.stdtr(freedom, -mean / np.where(alike, 1.0, error))
+    return np.where(alike, np.where(mean > 0, 0.5 ** len(sums), 1.0), p_values)

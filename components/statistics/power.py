@@ -15,7 +15,7 @@ from scipy import stats
 
 from ratchet.components.statistics.bounded import tail
 from ratchet.components.statistics.intervals import Clusters, Floats, cluster_sums
-from ratchet.components.statistics.paired import resamples_for
+from ratchet.components.statistics.paired import clustered_t_of, resamples_for
 
 RUNS = 400  # simulated tests: a power of 0.8 is known within 0.02 (one standard error)
 SIMULATED = 1_000  # clusters; above, the normal approximation is as close as 400 runs are
@@ -155,6 +155,14 @@ class SignFlipPower(MeanPower):
             if (reached > most).all():
                 return 0.0
         return float((reached <= most).mean())
+
+
+class ClusteredTPower(MeanPower):
+    """Power of the clustered t test."""
+
+    def _simulated(self, effect: float, clusters: int) -> float:
+        drawn = self._drawn(effect, clusters, np.random.Generator(np.random.Philox(key=clusters)))
+        return float((clustered_t_of(*drawn) <= self.alpha).mean())
 
 
 class GaffkePower(MeanPower):

@@ -101,7 +101,7 @@ def test_one_seed_has_the_interval_over_the_items_that_both_arms_have() -> None:
     assert found.difference is not None and found.first is not None and found.second is not None
     assert found.difference.value == pytest.approx(1 / 3) and found.difference.n == 3
     error = math.sqrt(((1 / 3) ** 2 * 2 + (2 / 3) ** 2) / 2 / 3)  # of 0, 1 and 0
-    assert found.difference.high == pytest.approx(1 / 3 + 1.96 * error)
+    assert found.difference.high == pytest.approx(1 / 3 + 4.302653 * error)  # t(0.975, 2)
     assert (found.first.n, found.second.n) == (3, 4)
 
 

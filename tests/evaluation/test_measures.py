@@ -43,8 +43,8 @@ def test_a_summary_by_hand() -> None:
     assert summary["accuracy"].value == pytest.approx(1 / 3)
     assert summary["accuracy"].error == pytest.approx(math.sqrt(2) / 3 / math.sqrt(3))
     assert summary["format_rate"].value == pytest.approx(2 / 3)
-    # mean 7, deviation 2: 7 - 1.96 x 2 / sqrt(3)
-    assert summary["length"] == pytest.approx((7.0, 4.736787, 9.263213, 3, 2 / math.sqrt(3)))
+    # mean 7, deviation 2: t(0.975, 2) = 4.302653: 7 - 4.302653 x 2 / sqrt(3)
+    assert summary["length"] == pytest.approx((7.0, 2.031725, 11.968275, 3, 2 / math.sqrt(3)))
     assert summary["kl"].value == 4
 
 

@@ -1,5 +1,6 @@
 """What a gate could see, before anything is judged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from ratchet.components.errors import DataError
 from ratchet.components.gate import forecast
 from ratchet.components.gate.forecast import forecast_power
+from ratchet.components.gate.plan import plan_use
 from ratchet.components.storage.files import write_json_lines
-from tests.gate.staged import Project
+from tests.gate.staged import Project, ids, models
 
 SOURCE = {"kind": "jsonl", "path": "rows.jsonl"}
 
@@ -40,3 +42,22 @@ def test_the_groups_of_the_fold_are_what_counts(tmp_path: Path, monkeypatch: pyt
     found = forecast_power(project.context, project.ledger, 0.3, None, lambda _: project.trained).as_json()
     assert (found["items"], found["groups"]) == (201, 21)
     assert found["power"] < 0.7  # 201 observations would give 1.0
+
+
+def test_the_groups_of_the_fold_count_and_not_those_of_dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On dev each item is of another customer; the fold has three. The forecast and the plan say the same."""
+    project = Project(tmp_path, folds=1, recipe={"data": {"group": "customer", "source": SOURCE}})
+    rows = [{"id": item, "prompt": f"p {item}", "group": f"c{n // 100}"} for n, item in enumerate(ids(0, 300))]
+    write_json_lines(project.data.path / "data" / "sealed_0.jsonl", rows)
+    of_dev = [replace(one, cluster=f"d{one.id}") for one in project.dev.results()["challenger_sampled"]]
+    rows_of = {**project.dev.results(), "challenger_sampled": of_dev}
+    project.dev.__dict__["results"] = lambda: rows_of
+    monkeypatch.setattr(forecast, "prepare_data", lambda _: project.data)
+    monkeypatch.setattr(forecast, "newest_evaluation", lambda *_: project.dev)
+    monkeypatch.setattr(forecast, "EFFECTS", ())
+    planned = plan_use(project.challenge(models("challenger")))
+    assert planned.power is not None
+    assert planned.power.groups == 3
+    found = forecast_power(project.context, project.ledger, None, None, lambda _: project.trained)
+    assert (found.asked.groups, found.asked.detectable) == (3, planned.power.detectable)
+    assert found.method == planned.base["method"] == "accuracy: Gaffke's test of a bounded mean"

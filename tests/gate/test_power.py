@@ -8,6 +8,7 @@ from ratchet.components.evaluation.comparison import compare
 from ratchet.components.gate.power import Power, power_at, power_from, questions, shortfall
 from ratchet.components.recipe import Primary, Rules
 from tests.gate.test_rules import RULES, arms, share
+from tests.gate.test_rules_of_groups import in_groups
 
 ALPHA = RULES.alpha_epoch / RULES.uses_per_epoch
 
@@ -67,6 +68,23 @@ def test_the_power_of_a_bounded_measure_is_simulated_from_dev_rows() -> None:
     assert 0.01 < found.detectable < 0.1 < found.power
     assert found.needed is not None and found.needed < 400
     assert shortfall(power(270, 240, 5, rules)) is not None
+
+
+def test_the_power_is_that_of_the_test_which_is_asked_for() -> None:
+    """One group of half the items leaves Student's t one degree of freedom, and changes little for the sign-flip test."""
+    dev = compare(in_groups(arms(share(240), share(200)), [150] + [5] * 30), ["accuracy"])
+    flipped, studentized = (
+        power_from(dev, Rules(primary=Primary(test=test), target_effect=0.2), 300, 0.05).power
+        for test in ("sign_flip", "clustered_t")
+    )
+    assert studentized < flipped - 0.1
+
+
+def test_the_groups_of_the_fold_count_where_dev_was_measured_without_any() -> None:
+    rules = Rules(primary=Primary(min_effect=0.01), target_effect=0.1)
+    dev = compare(arms(share(270), share(240)), ["accuracy"])
+    found = power_from(dev, rules, 400, ALPHA, groups=5)
+    assert (found.groups, found.power) == (5, power_from(dev, rules, 5, ALPHA).power)
 
 
 def test_dev_results_without_any_difference_leave_the_spread_unknown() -> None:

@@ -1,6 +1,7 @@
 """The gate's rules on measures of all items together."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,7 +130,17 @@ def test_power_counts_groups_and_not_items() -> None:
     rules = Rules(primary=Primary(measure="macro_f1"))
     dev = compare(of_labels(np.random.default_rng(0), 0.75, 0.7, groups=60), ["macro_f1"])
     alone = compare(of_labels(np.random.default_rng(0), 0.75, 0.7), ["macro_f1"])
-    assert power_from(dev, rules, 240, 0.05, 0.1).power < power_from(alone, rules, 240, 0.05, 0.1).power
+    assert power_from(dev, rules, 240, 0.05).power < power_from(alone, rules, 240, 0.05).power
+
+
+def test_a_group_of_most_items_hides_no_gain_of_the_others() -> None:
+    """Student's t has one degree of freedom there, so that the gate could promote nothing that its power says it detects."""
+    arms = of_labels(np.random.default_rng(0), 0.95, 0.5)
+    group_of = lambda item: str(max(int(item) - 150, 0))  # noqa: E731
+    ours = {item: [replace(one, cluster=group_of(item)) for one in samples] for item, samples in arms.challenger.items()}
+    grouped = replace(arms, challenger=ours)
+    assert clustered_t(*compare(grouped, ["macro_f1"]).differences("macro_f1")) > ALPHA
+    assert judged(grouped).promote
 
 
 def test_both_tests_must_be_passed() -> None:

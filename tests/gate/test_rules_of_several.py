@@ -30,7 +30,7 @@ def toned(arms: Arms, ours: float, theirs: float) -> Arms:
 
 
 def judged(arms: Arms, rules: Rules = BOTH, alpha: float = ALPHA, first: bool = False) -> SealedDecision:
-    tests, draws = choose_tests(rules, 1, len(arms.items)), np.random.default_rng(0)
+    tests, draws = choose_tests(rules, 1), np.random.default_rng(0)
     return decide({"sealed": compare(arms, rules.measures)}, rules, tests=tests, alpha=alpha, first_champion=first, draws=draws)
 
 

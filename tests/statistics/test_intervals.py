@@ -18,7 +18,6 @@ from ratchet.components.statistics.intervals import (
     share_interval,
     standard_error,
     total_by_cluster,
-    upper_bound,
     wilson,
 )
 
@@ -50,22 +49,6 @@ def test_an_interval_holds_its_value_and_stays_within_zero_and_one(n: int, data:
     assert figure.value - 1e-12 <= figure.high <= 1
 
 
-def test_the_upper_bound_of_a_mean_by_hand() -> None:
-    # mean 2, deviation 1, t(0.95, 2) = 2.919986: 2 + 2.919986 / sqrt(3)
-    assert upper_bound(np.array([1.0, 2.0, 3.0]), 0.05) == pytest.approx(3.685855)
-
-
-@pytest.mark.parametrize("values", [[], [1.0], [1.0, math.nan], [1.0, math.inf], [1.0, -math.inf]])
-def test_a_mean_that_cannot_be_bounded_has_an_infinite_bound(values: list[float]) -> None:
-    assert upper_bound(np.array(values), 0.05) == math.inf
-
-
-def test_the_upper_bound_is_above_the_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    covered = [upper_bound(rng.normal(size=20), 0.1) >= 0 for _ in range(1000)]
-    assert np.mean(covered) == pytest.approx(0.9, abs=3 * math.sqrt(0.09 / 1000))  # three standard errors
-
-
 @pytest.mark.parametrize(
     ("successes", "expected"),
     [
@@ -83,9 +66,35 @@ def test_the_lower_bound_of_no_items_is_zero() -> None:
 
 
 def test_the_clustered_error_by_hand() -> None:
-    # deviations from the mean 2: (-2, -1), (1, 2); sums -3 and 3; sqrt(2/1 x 18) / 4
+    # The mean is 2, without the one cluster or the other 3.5 or 0.5: sqrt(1/2 x (2.25 + 2.25)).
     values, clusters = np.array([0.0, 1.0, 3.0, 4.0]), np.array([5, 5, 9, 9])
-    assert standard_error(values, clusters) == pytest.approx((1.5, 2))
+    assert standard_error(values, clusters) == pytest.approx((1.5, 1))
+
+
+def test_the_error_and_the_degrees_of_freedom_of_unequal_clusters_by_hand() -> None:
+    # Sizes 2, 1, 1 and sums 2, 3, 5: the mean is 2.5, without a cluster 4, 7/3 and 5/3. The error is the root of
+    # 2/3 (9/4 + 1/36 + 25/36) = 2/3 x 107/36.
+    # q = 1, 1/3, 1/3: (5/3)^2 / (11/9 - 83/81 + 121/81) = (225/81) / (137/81).
+    values, clusters = np.array([0.0, 2.0, 3.0, 5.0]), np.array([0, 0, 1, 2])
+    assert standard_error(values, clusters) == pytest.approx((math.sqrt(107 / 54), 225 / 137))
+
+
+def test_clusters_of_one_size_have_one_degree_of_freedom_less_than_there_are() -> None:
+    assert standard_error(np.arange(12.0), np.repeat(np.arange(4), 3))[1] == pytest.approx(3)
+    assert standard_error(np.arange(12.0))[1] == pytest.approx(11)
+
+
+@pytest.mark.parametrize("sizes", [[12] * 5, [40, 5, 5, 5, 5], [50, 4, 3, 2, 1], [20] + [2] * 20])
+def test_an_interval_holds_the_truth_as_often_as_it_says_however_unequal_the_groups(sizes: list[int]) -> None:
+    rng, clusters, runs = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes), 600
+    figures = [mean_interval(of_groups(rng, sizes), clusters) for _ in range(runs)]
+    missed = np.mean([not figure.low <= 0 <= figure.high for figure in figures])
+    assert missed <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
+
+
+def of_groups(rng: np.random.Generator, sizes: list[int]) -> np.ndarray:
+    """Values of a mean of 0; nine tenths of the variance are of groups, whose values are alike."""
+    return np.repeat(rng.normal(size=len(sizes)), sizes) + rng.normal(0, 1 / 3, sum(sizes))
 
 
 def test_clusters_of_one_are_no_clusters() -> None:

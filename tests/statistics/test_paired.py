@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ratchet.components.statistics.paired import approximate_randomization, clustered_t, exact_mcnemar, resamples_for, sign_flip
+from ratchet.components.statistics.paired import (
+    approximate_randomization,
+    clustered_t,
+    clustered_t_of,
+    exact_mcnemar,
+    resamples_for,
+    sign_flip,
+)
+from tests.statistics.test_intervals import of_groups
 
 
 def paired(wins: int, losses: int, ties: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -107,6 +115,23 @@ def test_the_clustered_t_by_hand() -> None:
     # mean 2, error 1.5 (tests/statistics/test_intervals.py), one degree of freedom: 1/2 - atan(4/3) / pi
     values, clusters = np.array([0.0, 1.0, 3.0, 4.0]), np.array([5, 5, 9, 9])
     assert clustered_t(values, clusters) == pytest.approx(0.5 - math.atan(4 / 3) / math.pi)
+
+
+def test_many_tests_at_once_are_the_single_ones() -> None:
+    rng = np.random.default_rng(0)
+    sums, sizes = rng.normal(size=(6, 3)), rng.integers(1, 9, (6, 3)).astype(float)
+    sums[:, 2] = sizes[:, 2]
+    found = clustered_t_of(sums, sizes)
+    assert found[:2] == pytest.approx([float(clustered_t_of(sums[:, n], sizes[:, n])) for n in (0, 1)])
+    assert found[2] == 0.5**6
+
+
+@pytest.mark.parametrize("sizes", [[12] * 5, [40, 5, 5, 5, 5], [50, 4, 3, 2, 1], [20] + [2] * 20])
+@pytest.mark.parametrize("test", [lambda d, c: flip(d, c, resamples=499), clustered_t])
+def test_the_level_holds_however_few_and_unequal_the_groups(test: object, sizes: list[int]) -> None:
+    rng, clusters, runs = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes), 500
+    rejected = np.mean([test(of_groups(rng, sizes), clusters) <= 0.05 for _ in range(runs)])  # type: ignore[operator]
+    assert rejected <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
 
 
 def test_clusters_that_all_say_the_same_are_as_many_coins() -> None:

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.components.statistics.bounded import gaffke
-from ratchet.components.statistics.paired import clustered_t, exact_mcnemar, sign_flip
+from ratchet.components.statistics.intervals import cluster_sums
+from ratchet.components.statistics.paired import clustered_t, clustered_t_of, exact_mcnemar, sign_flip
 from ratchet.components.statistics.power import (
+    ClusteredTPower,
     GaffkePower,
     SignFlipPower,
     detectable_mean,
@@ -99,6 +101,18 @@ def test_simulated_power_is_the_rate_at_which_the_test_itself_rejects() -> None:
     moved = SCORES - SCORES.mean() + 0.1
     found = np.mean([sign_flip(rng.choice(moved, 120), None, rng, 999) <= 0.05 for _ in range(400)])
     assert SignFlipPower(SCORES, None, 0.05).power(0.1, 120) == pytest.approx(found, abs=0.1)
+
+
+def test_simulated_power_of_the_clustered_t_is_the_rate_at_which_it_rejects() -> None:
+    """Groups of which one is large: fewer degrees of freedom, and so less power than the normal approximation says."""
+    rng, sizes = np.random.default_rng(0), np.array([20] + [1] * 19)
+    values, names = rng.normal(size=sizes.sum()), np.repeat(np.arange(20), sizes)
+    power = ClusteredTPower(values, names, 0.05)
+    drawn = rng.integers(0, 20, (20, 600))
+    sums, _ = cluster_sums(values - values.mean(), names)
+    found = np.mean(clustered_t_of(sums[drawn] + 0.25 * sizes[drawn], sizes[drawn].astype(float)) <= 0.05)
+    assert power.power(0.25, 20) == pytest.approx(found, abs=0.1)
+    assert found < power_of_mean(0.25, power.deviation, 20, 0.05) - 0.1
 
 
 def test_simulated_power_without_an_effect_is_the_level_and_of_no_items_zero() -> None:
