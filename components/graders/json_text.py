@@ -7,7 +7,7 @@ from typing import Any
 
 DEEPEST = 100  # levels: what walks a value may recurse
 
-_FENCED = re.compile(r"\s*```(?:json|JSON)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+_OPENED = re.compile(r"```(?:json|JSON)?[ \t]*\n")
 
 
 def parse_json(text: str) -> Any:
@@ -16,10 +16,9 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: for anything else; NaN and infinity, a number beyond float64, and a repeated key too.
     """
-    fenced = _FENCED.fullmatch(text)
     try:
         value = json.loads(
-            fenced[1] if fenced else text,
+            _without_fence(text),
             parse_constant=_refuse,
             parse_float=_finite,
             object_pairs_hook=_object,
@@ -28,6 +27,15 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from error
     _limit_depth(value)
     return value
+
+
+def _without_fence(text: str) -> str:
+    """What is in the fence that a text consists of, else the text. One pattern for both ends would be quadratic in spaces."""
+    fenced = text.strip()
+    opened = _OPENED.match(fenced)
+    if opened is None or not fenced.endswith("```", opened.end()):
+        return text
+    return fenced[opened.end() : -len("```")].rstrip(" \t").removesuffix("\n")
 
 
 def _limit_depth(value: Any) -> None:
