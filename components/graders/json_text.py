@@ -1,9 +1,9 @@
 """JSON as models write it: alone, or in one code fence. What two readers would read differently is not JSON here."""
 
-import json
-import math
 import re
 from typing import Any
+
+from ratchet.components.storage.json_text import strict_json
 
 DEEPEST = 100  # levels: what walks a value may recurse
 
@@ -17,12 +17,7 @@ def parse_json(text: str) -> Any:
         ValueError: for anything else; NaN and infinity, a number beyond float64, and a repeated key too.
     """
     try:
-        value = json.loads(
-            _without_fence(text),
-            parse_constant=_refuse,
-            parse_float=_finite,
-            object_pairs_hook=_object,
-        )
+        value = strict_json(_without_fence(text))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     _limit_depth(value)
@@ -49,21 +44,3 @@ def _limit_depth(value: Any) -> None:
 
 def _members(value: Any) -> Any:
     return value.values() if isinstance(value, dict) else value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"{digits[:20]} is beyond float64")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is repeated")  # the first to some readers, the last to others
-    return found
