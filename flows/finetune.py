@@ -16,6 +16,7 @@ from ratchet.components.run import steps
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Ending, Run
 from ratchet.components.run.repeats import FinishedStages, repeated_run, unchanged_candidate, verdict_of_this_run
+from ratchet.components.run.told import KEPT
 from ratchet.components.stages.evaluate import EvaluateStage
 from ratchet.components.stages.gold import gold_report
 from ratchet.components.stages.results import DataStage, PolicyStage
@@ -113,8 +114,11 @@ def judge(run: Run, trained: FinishedStages, champion: Promotion | None, until: 
     data, start, candidate = trained.data, trained.start, trained.candidate
     models = Models(candidate, champion_policy(run, champion) if champion else start, start, trained.reward)
     verdict = verdict_of_this_run(run, models)
-    if verdict is None and until in (None, Stage.GATE) and (unchanged := unchanged_candidate(run, data, models)):
-        return unchanged
+    if verdict is None and until in (None, Stage.GATE):
+        if champion and models.kept_start and models.incumbent_is_start:
+            return end(run, Ending(Status.UNCHANGED, previous=champion.version, reasons=[KEPT]))
+        if unchanged := unchanged_candidate(run, data, models):
+            return unchanged
     dev = tasks.evaluate(run, data, models)
     if until is Stage.EVALUATE:
         return end(run, Ending(Status.FINISHED))

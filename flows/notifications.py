@@ -13,6 +13,7 @@ from ratchet.components.notices.notice import Notice, failure
 from ratchet.components.notices.stale import standstills
 from ratchet.components.recipe import Recipe
 from ratchet.components.recipe.notify import Notification
+from ratchet.components.run.failures import forget_failure, note_failure
 from ratchet.components.storage.home import Home
 from ratchet.flows.cli.views.console import say
 from ratchet.flows.events import emit
@@ -58,15 +59,16 @@ def _to_block(name: str, notice: Notice) -> None:
 
 
 @contextmanager
-def told_once(recipe: Recipe) -> Iterator[Tell]:
+def told_once(home: Home, recipe: Recipe) -> Iterator[Tell]:
     """Within the block, tell how the run ended; an error that leaves it is told unless that was.
 
-    A run that another process took over did not fail.
+    The error is also kept for ``ratchet status``. A run that another process took over did not fail.
     """
     told: list[Notice | None] = []
 
     def tell(notice: Notice | None) -> None:
         told.append(notice)
+        forget_failure(home, recipe.name)
         tell_all(notice, recipe)
 
     try:
@@ -74,6 +76,7 @@ def told_once(recipe: Recipe) -> Iterator[Tell]:
     except ClaimLostError:
         raise
     except Exception as error:
+        note_failure(home, recipe.name, error)
         if not told:
             tell_all(failure(recipe.name, error), recipe)
         raise

@@ -57,7 +57,7 @@ def run_to_the_end(story: Story, recipe: str, overrides: list[str], until: str |
     home = Home.here()
     apply(home)
     loaded = load_recipe(Path(recipe), overrides)
-    with told_once(loaded) as tell:
+    with told_once(home, loaded) as tell:
         scheduled = turns.this_flow_run() if slot is None else None
         date = turns.normalised(slot) if slot else turns.logical_date(scheduled)
         project = opened(home, loaded, stop, date)

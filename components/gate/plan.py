@@ -82,7 +82,7 @@ def plan_use(challenge: Challenge) -> Plan:
     """Fold, number of the use, level, test and power; counts no use and reads no sealed item."""
     context, data, models, pair = challenge.context, challenge.data, challenge.models, challenge.pair
     recipe, base = context.recipe, _base(challenge)
-    if pair.challenger == pair.incumbent or (_kept_its_start(models) and models.incumbent_is_start):
+    if pair.challenger == pair.incumbent or (models.kept_start and models.incumbent_is_start):
         return Plan(pair, base, refusal=(Outcome.REJECT, _nothing_new(models)))
     choice = choose_fold(context, challenge.ledger, data, pair, challenge.trained)
     if choice.fold is None:
@@ -104,14 +104,9 @@ def plan_before_training(context: Context, ledger: Ledger, data: DataStage, trai
 
 def _nothing_new(models: Models) -> str:
     """Why a challenger is the incumbent itself: training kept its starting policy, or the candidate was promoted before."""
-    if _kept_its_start(models):
+    if models.kept_start:
         return "no checkpoint was better on dev than the incumbent itself"
     return "the candidate is the champion itself: there is nothing to judge, and a run of it ends as unchanged"
-
-
-def _kept_its_start(models: Models) -> bool:
-    """Whether training changed no weight: the candidate is its starting policy, perhaps with another date in its template."""
-    return models.challenger.weights == models.start.weights
 
 
 def _base(challenge: Challenge) -> dict[str, Any]:

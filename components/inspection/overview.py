@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ratchet.components.errors import RegistryError
+from ratchet.components.errors import DataError, RegistryError
 from ratchet.components.gate.folds import FoldState, states_of_folds
 from ratchet.components.inspection.disagreements import disagreements
 from ratchet.components.ledger.ledger import Ledger, Promotion
@@ -14,6 +14,7 @@ from ratchet.components.ledger.slots import slots_left
 from ratchet.components.project.trained import last_known
 from ratchet.components.recipe import Recipe
 from ratchet.components.run.all_runs import INDEX, report_of
+from ratchet.components.run.failures import Failure, failures
 from ratchet.components.run.progress import Progress, progress_of
 from ratchet.components.stages.data import prepare_data
 from ratchet.components.stages.stage import Context, NotFinished
@@ -21,6 +22,7 @@ from ratchet.components.storage.disk import free_bytes
 from ratchet.components.storage.home import Home
 from ratchet.components.upkeep.orphans import Orphan, orphans
 
+UNPREPARED = "the data are not prepared yet; `ratchet data prepare` does that."
 PACE_DAYS = 30.0  # the uses of the test in this time give its pace
 
 
@@ -64,7 +66,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Overview:
-    """What `ratchet status` shows. ``sealed`` is None before the dataset was prepared, or without a recipe."""
+    """What `ratchet status` shows. ``sealed`` is None without a recipe, and if its dataset is not or cannot be prepared."""
 
     running: list[Running]
     champions: dict[str, Promotion]  # by model
@@ -73,7 +75,8 @@ class Overview:
     free_bytes: int
     slots: Sequence[Slot] = ()  # the next of each schedule
     all_runs: str | None = None  # path of the page over all runs
-    unprepared: bool = False  # there is a recipe, and its dataset is not prepared
+    unprepared: str | None = None  # why a recipe's sealed test is unknown
+    failures: Sequence[Failure] = ()  # of models whose last run an error ended
     orphans: Sequence[Orphan] = ()
     blocked: Mapping[str, str] | None = field(default_factory=dict)  # by model, why; None: MLflow does not answer
     pending: Collection[str] = ()  # models whose champion MLflow's alias is not known to have followed
@@ -87,6 +90,7 @@ class Overview:
             "blocked": self.blocked,
             "pending": sorted(self.pending),
             "runs": self.runs,
+            "failures": [failure._asdict() for failure in self.failures],
             "sealed": sealed,
             "orphans": [orphan.as_json() for orphan in self.orphans],
             "slots": [asdict(slot) for slot in self.slots],
@@ -115,11 +119,28 @@ def overview(
     rows, page = [_row(home, run, left) for run in runs], home.reports / INDEX
     # Importing MLflow takes a second or two. Where the ledger has champions, doctor and each run look.
     blocked = {} if champions else _blocked(home, ledger, names)
-    sealed = None if blocked else _sealed(home, ledger, recipe)  # a ledger that was lost does not know what was used
-    shown = str(page) if page.is_file() else None
-    unprepared = recipe is not None and sealed is None and not blocked
-    free, alone = free_bytes(home.state), list(orphans(home))
-    return Overview(running, champions, rows, sealed, free, slots, shown, unprepared, alone, blocked, set(ledger.pending()))
+    sealed, unprepared = None, None
+    if recipe is not None and not blocked:  # a ledger that was lost does not know what was used
+        try:
+            sealed = _sealed(home, ledger, recipe)
+        except NotFinished:
+            unprepared = UNPREPARED
+        except DataError as error:  # what runs, and how runs ended, is to be seen in any case
+            unprepared = str(error)
+    return Overview(
+        running,
+        champions,
+        rows,
+        sealed,
+        free_bytes(home.state),
+        slots,
+        str(page) if page.is_file() else None,
+        unprepared,
+        list(failures(home)),
+        list(orphans(home)),
+        blocked,
+        set(ledger.pending()),
+    )
 
 
 def _blocked(home: Home, ledger: Ledger, names: Collection[str]) -> dict[str, str] | None:
@@ -154,14 +175,9 @@ def _running_json(one: Running) -> dict[str, Any]:
     return {**asdict(one), "progress": {**asdict(progress), **more}}
 
 
-def _sealed(home: Home, ledger: Ledger, recipe: Recipe | None) -> Sealed | None:
-    if recipe is None:
-        return None
+def _sealed(home: Home, ledger: Ledger, recipe: Recipe) -> Sealed:
     context = replace(Context(recipe, home), compute=False)
-    try:
-        data = prepare_data(context)
-    except NotFinished:
-        return None
+    data = prepare_data(context)
     return Sealed(
         states_of_folds(context, ledger, data, last_known(context, ledger, data)),
         pace(ledger.times_of_uses(recipe.name), datetime.now(UTC)),

@@ -15,7 +15,7 @@ class LmEval(Section):
     """A task of lm-eval, answered once per item. Needs the extra ``lm-eval``."""
 
     kind: Literal["lm_eval"]
-    task: Text  # a task or group by name
+    task: Text  # name of a task or group
     tasks_folder: Text | None = None  # YAML tasks of your own, with all that they read; the library's are not looked at then
     limit: Count | None = None  # the first items of each task
     metric: Text | None = None  # METRIC or METRIC,FILTER as lm-eval prints them; null takes each task's first
@@ -29,7 +29,7 @@ class Inspect(Section):
     task: Text  # FILE.py@NAME
     files: list[Text] = Field(default_factory=list)  # others that the task reads: a changed one is another benchmark
     limit: Count | None = None  # samples of the task, from its beginning; null: all
-    scorer: Text | None = None  # by name; null takes the first
+    scorer: Text | None = None  # the scorer's name; null takes the first
 
     @field_validator("task")
     @classmethod

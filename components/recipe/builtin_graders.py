@@ -21,7 +21,7 @@ class Numbers(GraderSection):
 
     type: Literal["number"] = "number"
     form: Literal["strict", "lenient"] = "lenient"  # strict: only #### N; lenient: also A: N, \\boxed{N}, the answer is N
-    last_number: bool = False  # with lenient: the last number of the text if there is no marker
+    last_number: bool = False  # with lenient: take the last number of the text if there is no marker
 
 
 class Exact(GraderSection):
@@ -35,7 +35,7 @@ class Pattern(GraderSection):
     """A regular expression matches the completion."""
 
     type: Literal["regex"]
-    pattern: str  # of Python's re
+    pattern: str  # a regular expression of Python's re
     whole: bool = False  # the whole completion must match, not a part of it
 
     @field_validator("pattern")
@@ -88,10 +88,10 @@ class Label(GraderSection):
     type: Literal["label"]
     labels: Annotated[list[str], Field(min_length=2)]  # all that there are
     reference: OfItem = REFERENCE  # the right label, from the row
-    take: Literal["whole", "last_line"] = "whole"  # what of the completion must be the label
+    take: Literal["whole", "last_line"] = "whole"  # the part of the completion that must be the label
     field: str | None = None  # the completion is a JSON object, and this key holds the label
     ignore_case: bool = True  # upper and lower case count as the same
-    weights: dict[str, Positive] | None = None  # of a right answer, by label; of the gold also: balanced
+    weights: dict[str, Positive] | None = None  # the score of a right answer, by label; of the gold also: balanced
 
     @field_validator("weights", mode="before")
     @classmethod
@@ -203,12 +203,12 @@ class Sql(GraderSection):
     type: Literal["sql"]
     database: OfItem  # path from the project's root, with {{item.x}} for a name: databases/{{item.db}}.sqlite
     reference: OfItem = REFERENCE  # the right query, from the row
-    dialect: str | None = None  # of completions and references, if not SQLite's; needs the extra sql
+    dialect: str | None = None  # the SQL dialect of completions and references, if not SQLite's; needs the extra sql
     abs: Tolerance = 0.0  # absolute tolerance of numbers
-    rel: Tolerance = 1e-9  # of the reference's number
+    rel: Tolerance = 1e-9  # tolerance as a share of the reference's number
     steps: Count = 50_000_000  # of SQLite's virtual machine, after which a query has failed: the same on every machine
-    seconds: Positive = 30.0  # of wall time, after which its process is ended and the query cannot be judged
-    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # of a reference's result
+    seconds: Positive = 30.0  # wall time, after which the query's process is ended and it cannot be judged
+    max_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # rows of a reference's result at most
 
     @field_validator("dialect")
     @classmethod

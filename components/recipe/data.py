@@ -25,8 +25,8 @@ class Checks(Section):
         0.0  # above this share refused; up to it dropped, listed, counted. Other references for one prompt too
     )
     odd_text: Literal["keep", "drop", "refuse"] = "keep"  # control, bidi and zero-width characters, broken encodings
-    scripts: list[Script] = Field(default_factory=list)  # a text most of whose letters are of others is odd; none: any
-    max_contradictory_pairs: Share = 0.0  # of the pairs: one says A over B, another B over A
+    scripts: list[Script] = Field(default_factory=list)  # a text whose letters are mostly of other scripts is odd; none: any
+    max_contradictory_pairs: Share = 0.0  # share of pairs that contradict: one says A over B, another B over A
     max_same_label: Share = 0.95  # one final answer, or one chosen text, on more of the rows than this is not a label
 
 
@@ -35,8 +35,8 @@ class LengthLimit(Section):
 
     tokenizer: str | None = None  # tokenizer.json, or the directory that contains it
     max_prompt: Count | None = None  # tokens; null: no limit
-    max_answer: Count | None = None  # of answers, demonstrations, chosen and rejected; longer ones are always dropped
-    policy: Literal["drop", "truncate"] = "drop"  # of prompts that are too long
+    max_answer: Count | None = None  # tokens of answers, demonstrations, chosen and rejected; longer ones are always dropped
+    policy: Literal["drop", "truncate"] = "drop"  # what happens to prompts that are too long
 
 
 class NearDuplicates(Section):
@@ -55,7 +55,7 @@ class Decontaminate(Section):
 
     words: Annotated[int, Field(ge=1, le=50)] = 8  # length of a sequence of words that must not recur
     benchmarks: list[str] = Field(default_factory=list)  # further prompts, in any form that data.source takes
-    policy: Literal["drop", "refuse"] = "drop"  # of train rows that share a sequence with dev, sealed or guard
+    policy: Literal["drop", "refuse"] = "drop"  # what happens to train rows that share a sequence with dev, sealed or guard
 
 
 class Split(Section):
@@ -64,9 +64,9 @@ class Split(Section):
     dev: Annotated[float, Field(gt=0, lt=1)] = 0.03  # share of the prompts
     sealed: Annotated[float, Field(gt=0, lt=1)] = 0.12  # divided into the reserve folds
     sealed_folds: Annotated[int, Field(ge=1, le=64)] = 4  # one is retired at each promotion
-    guard: Share = 0.02  # share of the prompts, on which guards may judge
+    guard: Share = 0.02  # share of the prompts, for guards
     pairs: Share = 0.40  # share of the prompts whose preferences train the reward model
-    pairs_heldout: Share = 0.10  # of the pairs
+    pairs_heldout: Share = 0.10  # share of the pairs that validates the reward model
 
     @model_validator(mode="after")
     def _room_for_train(self) -> "Split":
@@ -80,11 +80,11 @@ class Data(Section):
     """Versioned dataset preparation. ``auto`` is on, except for generated problems."""
 
     source: Source = WordProblems()  # a path, or a source of one of the kinds below
-    task: Task | None = None  # the recipe's section ``task``, which is written beside data
+    task: Task | None = None  # the recipe's section ``task``, which is written next to data
     keep: list[str] | Literal["small"] = "small"  # further columns, as item.*; small: all with values of up to 16 KiB
     distinct: list[str] = Field(default_factory=list)  # kept columns in which rows with one prompt are different rows
     group: str | None = None  # a column: rows with an equal value stay in one split, and are one cluster in every test
-    seed: int = 1  # of generated rows and of the split
+    seed: int = 1  # seed of generated rows and of the split
     pair_noise: Share = 0.05  # share of preference pairs with swapped labels
     max_prompt_chars: Count = 2_000  # longer prompts are dropped
     checks: Checks = Checks()

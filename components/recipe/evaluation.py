@@ -18,7 +18,7 @@ class Slice(Section):
 
     name: Name  # as reports and guards call it
     prompt: str | None = None  # a regular expression that the prompt contains
-    field: str | None = None  # a column, in place of prompt
+    field: str | None = None  # a column, instead of prompt
     equals: str | int | bool | None = None  # the value of that column
 
     @model_validator(mode="after")
@@ -64,7 +64,7 @@ class Evaluation(Section):
 
     dev_items: Count = 400  # items of the dev split scored during training and in the report
     samples: Count = 1  # completions per item, drawn when challenger and incumbent are compared
-    temperature: Positive = 1.0  # of these samples
+    temperature: Positive = 1.0  # temperature of these samples
     sample_rows: Count = 40  # completions kept in the samples table
     # Parts of the items that are reported on their own, and that guards may name.
     slices: list[Slice] = Field(default_factory=list)

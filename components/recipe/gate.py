@@ -120,7 +120,7 @@ class Rules(Section):
     uses_per_epoch: Count = 26  # uses of a sealed fold before it is retired
     when_spent: Literal["next_fold", "refuse"] = "next_fold"  # after the last use of a fold
     target_effect: Positive = 0.10  # smallest gain the gate must be able to detect, with power 0.8
-    max_missing: Share = 0.0  # of the items; any more is INVALID
+    max_missing: Share = 0.0  # share of the items; any more is INVALID
     approval: Literal["none", "required"] = "none"  # required: a promotion waits for `ratchet approve RUN`
     approval_hours: Positive = 24.0  # how long it waits
 

@@ -16,19 +16,19 @@ REMEDY = "graders: {right: {type: number, form: strict}} and gold: {grader: righ
 class GoldValidation(Section):
     """What a gold must do before anything is trained: shares of answers whose grade is known; docs/graders.md."""
 
-    rows: Count = 2_000  # with references, of train and dev, that are graded; of more, as many at even distances
-    min_references: Share = 0.99  # of the references that must be right
-    max_planted: Share = 0.01  # of the wrong answers of each kind that may count as right
-    max_faults: Share = 0.01  # of all these answers that may fail to be graded
-    min_pass_rate: Share = 0.02  # of the starting policy's samples: below, nothing tells right from wrong
-    min_parse_rate: Share = 0.05  # of these samples that must contain an answer which the grader can read
+    rows: Count = 2_000  # rows of train and dev with references that are graded at most, at even distances
+    min_references: Share = 0.99  # share of the references that must be right
+    max_planted: Share = 0.01  # share of the wrong answers of each kind that may count as right
+    max_faults: Share = 0.01  # share of all these answers that may fail to be graded
+    min_pass_rate: Share = 0.02  # share of right samples of the starting policy: below, nothing tells right from wrong
+    min_parse_rate: Share = 0.05  # share of these samples that must contain an answer which the grader can read
     max_pass_rate: Share = 0.98  # above, there is nothing to gain
 
 
 class Gold(Section):
     """What counts as right."""
 
-    grader: Name | None = None  # of ``graders``; null: the reward's verifier, numbers in their strict form
+    grader: Name | None = None  # name of one of ``graders``; null: the reward's verifier, numbers in their strict form
     allow_similarity: bool = False  # accept one that says how similar a text is to the reference, not whether it is right
     validation: GoldValidation = GoldValidation()
 

@@ -46,7 +46,7 @@ class Scored(GraderSection):
     """A grader whose scores are in a range of its own."""
 
     measure: Literal["binary", "bounded"] = "bounded"  # binary: every score is one of the range's ends
-    range: Range = Field(default_factory=lambda: [0.0, 1.0])  # of its scores, which become 0 to 1
+    range: Range = Field(default_factory=lambda: [0.0, 1.0])  # the range of its scores, which is scaled to 0 to 1
     passes_at: float | None = None  # passed from this score on, as the grader gives it; binary: the range's upper end
 
     @property

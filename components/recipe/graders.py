@@ -28,8 +28,8 @@ class Multi(Scored):
     """A formula over the scores of other graders: ``0.9 * right + 0.1 * fields``."""
 
     type: Literal["multi"]
-    graders: Annotated[dict[Name, "GraderSettings"], Field(min_length=1)]  # by the names that the formula uses
-    formula: str  # of names, numbers, + - * / ^ and functions
+    graders: Annotated[dict[Name, "GraderSettings"], Field(min_length=1)]  # graders, by the names that the formula uses
+    formula: str  # a formula of names, numbers, + - * / ^ and functions
     # null: values as they are; of a reward alone
     range: Range | None = Field(default_factory=lambda: [0.0, 1.0])  # type: ignore[assignment]
 

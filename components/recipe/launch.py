@@ -16,7 +16,7 @@ class Launch(Section):
 
     kind: Literal["process", "torchrun", "ray"] = "process"  # process: the run's own; ray needs the extra ray
     workers: Count = 1  # ranks of all nodes together; on GPUs one per GPU
-    nodes: Count = 1  # of torchrun: machines that share the project's folder; Ray places its workers itself
+    nodes: Count = 1  # machines of torchrun that share the project's folder; Ray places its workers itself
     # host:port at which torchrun's nodes meet; or, or auto, of the Ray cluster that this machine is in; null: this machine
     address: str | None = None
     # replicated: each rank has a copy of everything; sharded: a part of it (FSDP2); auto: sharded if a copy does not fit

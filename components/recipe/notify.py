@@ -40,8 +40,8 @@ class Notification(Section):
     """One receiver. A notification that cannot be delivered is reported, and changes nothing else."""
 
     to: Annotated[str, AfterValidator(_is_place)]  # env:NAME, block:TYPE/NAME, or a webhook's URL
-    on: list[Occasion] = Field(default_factory=lambda: list(USUAL))  # what it is told of
-    secret: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None  # of a webhook: the variable with the key that signs
+    on: list[Occasion] = Field(default_factory=lambda: list(USUAL))  # the events that it is told of
+    secret: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None  # variable with the key that signs a webhook
     hours_without_run: Positive | None = None  # stale: no run finished for so long
     hours_without_promotion: Positive | None = None  # stale: no new champion for so long
 

@@ -61,7 +61,7 @@ class OpenAIPython(Section):
     type: Literal["python"]
     name: str = ""  # not used
     source: Annotated[str, Field(max_length=LARGEST_SOURCE)]  # Python that defines grade(sample, item)
-    image_tag: str | None = None  # of OpenAI's image; not used
+    image_tag: str | None = None  # OpenAI's image; not used
 
 
 class OpenAIMulti(Section):
@@ -69,7 +69,7 @@ class OpenAIMulti(Section):
 
     type: Literal["multi"]
     name: str = ""  # not used
-    graders: Annotated[dict[str, "OpenAIGrader"], Field(min_length=1)]  # by the names that calculate_output uses
+    graders: Annotated[dict[str, "OpenAIGrader"], Field(min_length=1)]  # graders, by the names that calculate_output uses
     calculate_output: str  # a formula over them
 
     @model_validator(mode="after")
@@ -103,7 +103,7 @@ class OpenAI(Sampled):
         Annotated[str, Tag("file")] | Annotated[OpenAIGrader, Tag("inline")],
         Discriminator(lambda value: "file" if isinstance(value, str) else "inline"),
     ]
-    limits: Limits = Limits()  # on the process of each python source
+    limits: Limits = Limits()  # limits on the process of each python source
     environment: list[str] = Field(default_factory=list)  # names of variables that its sources need
 
     @property

@@ -16,8 +16,8 @@ class UserFunction(Sampled):
     file: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")]  # graders.py:grade from the project's root, or module:function
     # How it is called; auto: by its signature.
     protocol: Literal["auto", "openai", "trl", "target", "ratchet", "lambda", "names", "inspect"] = "auto"
-    reference: OfItem = REFERENCE  # what protocols with a target get
-    form: Literal["auto", "text", "messages"] = "auto"  # of prompts and completions, for trl; auto: as the rows have them
+    reference: OfItem = REFERENCE  # the reference that protocols with a target get
+    form: Literal["auto", "text", "messages"] = "auto"  # form of prompts and completions, for trl; auto: as the rows have them
     limits: Limits = Limits()
     environment: list[str] = Field(default_factory=list)  # names of variables that the function needs
 
@@ -31,4 +31,4 @@ class Http(Sampled):
     seconds: Positive = 30.0  # per request
     retries: Annotated[int, Field(ge=0, le=10)] = 3  # after no answer, 429 and 5xx, with growing pauses
     parallel: Annotated[int, Field(ge=1, le=64)] = 8  # requests at a time
-    revision: str = ""  # of the service: part of the grader's digest, which cannot see what the service runs
+    revision: str = ""  # the service's version: part of the grader's digest, because Ratchet cannot see what the service runs

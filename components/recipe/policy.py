@@ -13,9 +13,9 @@ SHAPE = {"layers", "width", "heads", "vocabulary", "context"}  # of the tiny pol
 class Warmup(Section):
     """Supervised fine-tuning of the embedded tiny policy."""
 
-    layers: Count = 4  # of the tiny policy
-    width: Count = 128  # of its hidden states
-    heads: Count = 4  # of its attention
+    layers: Count = 4  # layers of the tiny policy
+    width: Count = 128  # width of its hidden states
+    heads: Count = 4  # heads of its attention
     vocabulary: Annotated[int, Field(ge=300)] = 768  # tokens of its tokenizer
     context: Count = 256  # tokens of prompt and completion together
     steps: Count = 700  # optimiser steps
@@ -43,9 +43,9 @@ class ModelWarmup(Section):
 
     steps: Count = 200  # optimiser steps
     batch: Count = 16  # demonstrations per step
-    lr: Positive = 1e-5  # with lora about ten times as much
+    lr: Positive = 1e-5  # peak learning rate; with lora about ten times as much
     lr_warmup: Annotated[int, Field(ge=0)] = 10  # steps in which the learning rate rises linearly; the last has lr
-    max_tokens: Count = 1024  # of a prompt with its demonstration; longer rows are left out, and counted
+    max_tokens: Count = 1024  # tokens of a prompt with its demonstration; longer rows are left out, and counted
     micro_tokens: Count = 8_192  # packed tokens per forward pass
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
     lora: Lora | None = None  # trains an adapter, which is merged into the model at the end
@@ -81,11 +81,11 @@ class Policy(Section):
     """The starting policy: the warmed-up tiny one, or an existing model."""
 
     start: Literal["base", "champion"] = "base"  # base: the model below; champion: the model in production
-    model: str | None = None  # a directory or hub id, as it is unless there is a warmup for it
+    model: str | None = None  # a directory or hub id; used unchanged unless there is a warmup for it
     revision: str | None = None  # commit of a hub id
     shape: dict[str, bool | int | float | str] | None = None  # fields of its config.json, checked after the download
-    warmup: AnyWarmup | None = None  # of the tiny policy, or of the model; null: the model as it is
-    max_new_tokens: Count = 32  # of a completion; longer ones are cut
+    warmup: AnyWarmup | None = None  # the warm-up of the tiny policy or of the model; null: the model is used unchanged
+    max_new_tokens: Count = 32  # tokens of a completion; longer ones are cut
 
     @model_validator(mode="after")
     def _resolve_warmup(self) -> "Policy":

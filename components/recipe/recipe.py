@@ -34,7 +34,7 @@ from ratchet.components.storage.digests import digest_of
 class Recipe(Section):
     """A complete run. ``seed: slot`` derives the seed from the logical date, so each scheduled run trains a new candidate."""
 
-    name: Name  # the experiment and the registered model in MLflow
+    name: Name  # name of the experiment and of the registered model in MLflow
     # slot: derived from the logical date, so that each scheduled run trains a new candidate.
     seed: Annotated[int, Field(ge=0, lt=2**63)] | Literal["slot"] = 7
     template_date: IsoDate | None = None  # shown by chat templates that call strftime_now
@@ -54,7 +54,7 @@ class Recipe(Section):
     limits: RunLimits = RunLimits()
     schedule: Schedule = Schedule()
     notify: list[Notification] = Field(default_factory=list)  # who is told how runs end
-    roles: Roles = Roles()  # who may decide by hand
+    roles: Roles = Roles()  # who may make decisions by hand
 
     @model_validator(mode="before")
     @classmethod

@@ -43,7 +43,7 @@ CHECKS = (
 class RewardLora(Section):
     """Low-rank adapters (arXiv:2106.09685) on every linear layer except the score head, which is fully trained."""
 
-    rank: Annotated[int, Field(ge=1, le=1024)] = 16  # of the two factors
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16  # rank of the two factors
     alpha: Count = 32  # the adapter is scaled by alpha / rank
 
 
@@ -60,7 +60,7 @@ class RewardModel(Section):
     label_noise: Share = 0.0  # share of training pairs with flipped labels; held-out pairs are untouched
     margin: Annotated[float, Field(ge=0)] = 0.0  # margin by which chosen must win
     centring: Annotated[float, Field(ge=0)] = 0.0  # weight of (r_chosen + r_rejected)^2
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of label that each pair gives to its other answer
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # share of the label that each pair gives to its other answer
     length_debiased: bool = False  # a coefficient of log length absorbs what length explains, and is then dropped
     lora: RewardLora | None = None  # trains an adapter in place of all weights
     early_stop: Count | None = None  # evaluations without a lower loss before training ends; null trains all steps
@@ -86,22 +86,22 @@ class RewardValidation(Section):
     The bound of a figure's interval on the bad side must be within its threshold.
     """
 
-    pair_accuracy_lower_bound: Share = 0.65  # of the interval of the accuracy on held-out pairs
+    pair_accuracy_lower_bound: Share = 0.65  # lower bound of the accuracy on held-out pairs
     min_gain_over_length: float = 0.0  # accuracy beyond that of preferring by length
-    min_short_chosen_accuracy: Share = 0.5  # on pairs whose chosen answer is the shorter
-    subsets: list[Slice] = Field(default_factory=list)  # of the pairs, each judged separately
+    min_short_chosen_accuracy: Share = 0.5  # accuracy on pairs whose chosen answer is the shorter
+    subsets: list[Slice] = Field(default_factory=list)  # subsets of the pairs, each judged separately
     min_worst_subset: Share = 0.5  # accuracy in the worst of them
     max_calibration_error: Share = 0.1  # ECE of sigmoid(r_chosen - r_rejected)
     max_batch_shift: Positive = 1e-4  # standard deviations of the reward
     max_text_shift: Positive = 0.25  # standard deviations, for white space, line ends, Unicode forms
-    max_format_drop: Share = 0.1  # of pair accuracy, for each restyling
-    max_hack_percentile: Share = 0.5  # of a hack string among the policy's real answers
+    max_format_drop: Share = 0.1  # loss of pair accuracy, for each restyling
+    max_hack_percentile: Share = 0.5  # percentile of a hack string among the policy's real answers
     max_sycophancy: Positive = 0.25  # standard deviations that a wrong answer gains when the user claims it
     max_length_correlation: Share = 0.5  # |Somers' D| of reward given length among equally right samples of a prompt
     min_agreement: Share = 0.6  # AUC against the verifier, among samples of one prompt
     max_silent_groups: Share = 0.9  # zero-variance groups: prompts whose samples all have one reward
     min_signal_share: Share = 0.25  # rho: the share of within-prompt variance that is reproducible
-    max_best_of_n_fall: Share = 0.1  # of gold accuracy at the largest n below that at a smaller one
+    max_best_of_n_fall: Share = 0.1  # gold accuracy at a smaller n less that at the largest n
     error: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # chance that a check passes whose true figure is beyond its threshold
     pairs: Count = 4096  # held-out pairs used at most
     samples: Count = 256  # prompts sampled from the current policy
@@ -127,16 +127,16 @@ class RewardValidation(Section):
 class Failures(Section):
     """Retries of a verifier or function that raises; what still fails is missing, never a zero."""
 
-    retries: Annotated[int, Field(ge=0, le=20)] = 2  # of a call that fails
+    retries: Annotated[int, Field(ge=0, le=20)] = 2  # how often a failed call is repeated
     pause: Annotated[float, Field(ge=0)] = 0.5  # seconds before the first retry; it doubles
-    max_rate: Share = 0.01  # of completions, above which the run stops
+    max_rate: Share = 0.01  # share of completions with faults, above which the run stops
 
 
 class Term(Section):
     """One term of a weighted sum; a model's score is squashed into (0, 1)."""
 
-    name: Name  # as metrics call it
-    weight: float  # of its score in the sum
+    name: Name  # name in the metrics
+    weight: float  # weight of its score in the sum
     of: Literal["verifier", "model", "custom"] = "verifier"  # what gives the score
     verifier: GraderSettings = Numbers()  # used by of: verifier
     function: str | None = None  # used by of: custom
@@ -161,7 +161,7 @@ class Reward(Section):
     function: str | None = None  # used by custom: module:function, or file.py:function from the project's root
     response: str | dict[str, Any] | None = None  # schema of a function's sample.output_json; by default that of task.response
     failures: Failures = Failures()
-    limits: Limits = Limits()  # on the process of each function
+    limits: Limits = Limits()  # limits on the process of each function
     environment: list[str] = Field(default_factory=list)  # names of variables that the functions need, such as JUDGE_URL
     model: RewardModel = RewardModel()
     validation: RewardValidation = RewardValidation()

@@ -57,8 +57,8 @@ def _timezone(name: str) -> str:
 class When(Section):
     """What must have happened since the newest run for a slot to run; all that is given must hold."""
 
-    new_data: bool = False  # the source's files, the version in data.dvc, or data.seed and the like changed
-    min_new_rows: Count | None = None  # the source has at least so many rows more
+    new_data: bool = False  # the source's files, the version in data.dvc, or the section data changed
+    min_new_rows: Count | None = None  # the source has at least this many more rows
     enough_rows: bool = False  # new rows would let the gate detect gate.rules.target_effect
 
 
@@ -69,9 +69,9 @@ class Schedule(Section):
     every: Annotated[str, AfterValidator(_interval)] | None = None  # 15m, 6h, 1d; counted from 1970-01-01 00:00 UTC
     # Such as FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=2;BYMINUTE=0;BYSECOND=0.
     rrule: Annotated[str, AfterValidator(_rrule)] | None = None
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"  # of cron and rrule
-    overlap: Literal["queue", "skip", "latest"] = "queue"  # of a slot that comes due while a run of the recipe is in progress
-    missed: Literal["latest", "all", "none"] = "latest"  # of a slot that comes due while nothing can run it
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"  # time zone of cron and rrule
+    overlap: Literal["queue", "skip", "latest"] = "queue"  # for a slot that comes due while a run of the recipe is in progress
+    missed: Literal["latest", "all", "none"] = "latest"  # what happens to a slot that comes due while nothing can run it
     when: When = When()
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ class WordProblems(Section):
 class Records(Section):
     """Records of named fields. The names map fields; a field that a record lacks is a missing value."""
 
-    path: str  # a file or folder, from the project's root; of a hub dataset its id
+    path: str  # a file or folder, from the project's root; or the id of a hub dataset
     question: str = "question"  # text or chat messages; if absent, ``prompt`` and then ``messages`` are tried
     answer: str = "answer"  # field of the reference answer
     demonstration: str = "demonstration"  # if absent, ``completion`` is tried, then the answer is used
@@ -71,8 +71,8 @@ class HubDataset(Records):
 
     kind: Literal["huggingface"]
     name: str | None = None  # the dataset's configuration
-    split: str = "train"  # of the dataset on the hub
-    revision: str | None = None  # of a hub id: the commit, without which the data could change under a version
+    split: str = "train"  # the split of the dataset on the hub
+    revision: str | None = None  # commit of a hub id, without which the data could change under a version
 
 
 class ChatLogs(Records):

@@ -43,12 +43,12 @@ class Loss(Section):
 class Sampling(Section):
     """How completions are drawn in training, and how zero-variance groups and overlong completions are handled."""
 
-    temperature: Positive = 1.0  # of the samples in training
+    temperature: Positive = 1.0  # temperature of the samples in training
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # nucleus; 1 keeps every token
     refills: Annotated[int, Field(ge=0, le=100)] = 0  # dynamic sampling: rounds of new prompts for zero-variance groups
     overlong: Literal["keep", "mask", "penalty"] = "keep"  # completions truncated at policy.max_new_tokens
     overlong_buffer: Annotated[float, Field(gt=0, le=1)] = 0.2  # share of max_new_tokens in which the penalty grows
-    engine: Literal["own", "vllm"] = "own"  # what draws; vllm: a server, with which the same bits twice are not promised
+    engine: Literal["own", "vllm"] = "own"  # what draws completions; a vllm server does not promise the same bits twice
     vllm: Vllm | None = None  # where that server is
 
     @model_validator(mode="after")
@@ -81,7 +81,7 @@ class Critic(Section):
 
     trunk: Literal["own", "shared"] = "own"  # own: a model of its own; shared: a value head on the policy
     sees: Literal["tokens", "likelihood"] = "tokens"  # likelihood: the head also sees the prefix's likelihood under the policy
-    lr: Positive = 1e-3  # of a separate critic; a shared one learns at train.lr
+    lr: Positive = 1e-3  # learning rate of a separate critic; a shared one learns at train.lr
     coefficient: Positive = 0.1  # weight of the value loss relative to the policy's, with a shared trunk
     warmup_steps: Annotated[int, Field(ge=0)] = 10  # steps in which only the critic learns
     value_clip: Positive | None = 0.2  # how far a value may move per update before its loss is clipped; null: no clipping
@@ -91,7 +91,7 @@ class Critic(Section):
 class Lora(Section):
     """Low-rank adapters (arXiv:2106.09685) on every linear layer except the head."""
 
-    rank: Annotated[int, Field(ge=1, le=1024)] = 16  # of the two factors
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16  # rank of the two factors
     alpha: Count = 32  # the adapter is scaled by alpha / rank
 
 
@@ -100,19 +100,19 @@ class Train(Section):
 
     algorithm: Algorithm = "grpo"  # the preset (docs/algorithms.md)
     steps: Count = 120  # rounds of rollouts and updates
-    prompts: Count = 32  # per step
+    prompts: Count = 32  # prompts per step
     k: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 8  # samples per prompt; auto: as the reward's pilot advises
     lr: Positive = 3e-4  # peak learning rate
     lr_warmup: Annotated[int, Field(ge=0)] = 0  # steps below lr, in which the learning rate rises linearly
-    lr_final: Share = 0.1  # share of lr below which the linear decay towards 0 does not go
+    lr_final: Share = 0.1  # share of lr at which the linear decay stops
     advantage: Advantage = "group_std"  # how rewards become advantages
-    gamma: Share = 1.0  # gae, batch
-    gae_lambda: Share = 0.95  # of GAE, for the policy
-    value_lambda: Share | None = None  # of the critic's targets, if not the policy's (VAPO)
-    whiten: bool = True  # of GAE's advantages, over the batch
+    gamma: Share = 1.0  # discount factor, for gae and batch
+    gae_lambda: Share = 0.95  # lambda of GAE, for the policy
+    value_lambda: Share | None = None  # lambda of the critic's targets, if not the policy's (VAPO)
+    whiten: bool = True  # whiten GAE's advantages, over the batch
     loss: Loss = Loss()
-    kl: Literal["none", "reward", "loss"] = "none"  # where a penalty for distance from the starting policy enters, if anywhere
-    kl_estimator: Literal["k2", "k3"] = "k2"  # in the loss; the reward uses k1
+    kl: Literal["none", "reward", "loss"] = "none"  # where a penalty for distance from the starting policy is applied
+    kl_estimator: Literal["k2", "k3"] = "k2"  # the estimator in the loss; the reward uses k1
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.02  # its weight
     kl_target: Positive | None = None  # nats per completion: the coefficient adapts towards it
     kl_horizon: Count = 10_000  # completions
@@ -125,12 +125,12 @@ class Train(Section):
     optimizer: Optimizer = "adamw"  # adamw_8bit: its moments take a quarter of the memory; needs the extra adamw-8bit
     max_grad_norm: Positive = 1.0  # gradients are scaled down to this norm
     lora: Lora | None = None  # trains an adapter in place of all weights
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the forward pass, over fp32 weights; auto: bf16 on CUDA
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # precision of the forward pass, over fp32 weights; auto: bf16 on CUDA
     deterministic: bool = True  # on CUDA: the same bits every time; false allows kernels that sum in any order
     gradient_checkpointing: bool | Literal["auto"] = False  # auto: only if nothing else fits according to the estimate
     offload: bool | Literal["auto"] = False  # checkpoints wait in the host's memory
     evaluate_every: Count = 20  # steps between dev evaluations, each of which commits a checkpoint
-    keep_checkpoints: Annotated[int, Field(ge=2)] = 3  # the newest ones; the best is kept besides
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 3  # the newest ones; the best is kept in addition
     sentinel: Sentinel = Sentinel()
 
     @model_validator(mode="before")

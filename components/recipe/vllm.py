@@ -14,6 +14,6 @@ class Vllm(Section):
     # Absolute; weights are written here, and the server reads them at the same path.
     folder: Annotated[str, Field(pattern=r"^/")]
     token: str | None = None  # name of the environment variable that holds the server's API key
-    seconds: Positive = 600.0  # per call
+    seconds: Positive = 600.0  # time limit of a call
     parallel: Annotated[int, Field(ge=1, le=1024)] = 256  # completions at a time
     sleep: bool = False  # the server shares the trainer's GPU, and frees its memory between rollouts

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ratchet.components.run.record import Run
 
 START = "the model that training started from"
+KEPT = "no checkpoint was better on dev than the champion, which training started from; nothing was registered, no use counted"
 NO_TRAINING = "A model that is trained on it would learn to please a wrong grader, so that nothing was trained."
 AFTER_REFUSAL = (
     "Nothing has to be done. To train another candidate, change the seed, the data or the recipe: the same run again ends as "
@@ -210,6 +211,9 @@ def _without_verdict(result: RunResult, stays: str) -> Told:
         case Status.STOPPED:
             now = "Look at the training curves in the report, and change the recipe."
             return Told("Training was stopped, and no checkpoint may be judged.", why, stays, now)
+        case Status.UNCHANGED if KEPT in result.reasons:
+            now = "Look at the training curves in the report: train longer, or change the recipe or the data."
+            return Told(f"Training found no checkpoint that is better than version {result.previous}.", why, stays, now)
         case Status.UNCHANGED:
             return Told("Nothing has changed since the last verdict.", why, stays, "")
         case Status.FINISHED:

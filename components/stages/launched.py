@@ -16,9 +16,10 @@ from ratchet.components.launch.following import LAUNCHERS, Follower, end_job, fi
 from ratchet.components.launch.job import Job, Request
 from ratchet.components.launch.torchrun import JOIN
 from ratchet.components.recipe import Recipe
-from ratchet.components.stages.loaded_training import FACTS, JOB, Order, TrainingFacts
+from ratchet.components.stages.loaded_training import JOB, Order, TrainingFacts
 from ratchet.components.stages.stage import Observer
 from ratchet.components.storage.files import MANIFEST, read_json, write_json
+from ratchet.components.storage.store import FACTS
 
 ENTRY = "ratchet.components.run.rank"  # runs in each rank; it is above the stages, which only name it
 CODE = "code"  # in the order: what Ratchet's sources were in the process that gave it

@@ -11,7 +11,7 @@ from ratchet.components.recipe import Recipe
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Observer, StageResult
 from ratchet.components.storage.files import write_json, write_json_lines
-from ratchet.components.storage.store import ENVIRONMENT, Finished
+from ratchet.components.storage.store import ENVIRONMENT, FACTS, Finished
 
 if TYPE_CHECKING:
     from ratchet.components.launch.ranks import Ranks
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ratchet.components.training.loop import Trainer
 
 CHECKPOINTS = "checkpoints"
-FACTS = "facts.json"
 JOB = "job"  # the directory of a job of ranks, beside its checkpoints
 READ: Mapping[str, type[StageResult]] = {"data": DataStage, "start": PolicyStage, "reward": RewardStage}
 

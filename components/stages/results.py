@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 from ratchet.components.data.pointers import POINTER, pointer_md5
 from ratchet.components.stages.stage import Stage, StageResult
-from ratchet.components.storage.digests import weights_digest
+from ratchet.components.storage.digests import digest_of_digests, weights_digest
 from ratchet.components.storage.files import files_below, policy_digest, read_json
+from ratchet.components.storage.store import FACTS
 from ratchet.components.storage.table import Table
 
-STEPS, FACTS = "steps.json", "facts.json"
+STEPS = "steps.json"
 
 
 class DataStage(StageResult):
@@ -178,6 +179,11 @@ class RewardStage(StageResult):
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def model_digest(self) -> str:
+        """One sha256 over the learned part's files; of no file without one. It does not depend on the validation."""
+        return digest_of_digests(files_below("model", self.files))
 
     @cached_property
     def report(self) -> ValidationReport:

@@ -1,5 +1,7 @@
 """Stage *reward*: train the reward model, if there is one, then validate the reward before it is used."""
 
+import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ from ratchet.components.stages.results import DataStage, GoldStage, PolicyStage,
 from ratchet.components.stages.stage import Context, finish, key_of
 from ratchet.components.storage.files import write_json
 from ratchet.components.storage.json_text import without_nan
+from ratchet.components.storage.store import ENVIRONMENT
+
+MODEL_KEY = "model_key"  # among the stage's facts
 
 
 def validated_reward(context: Context, data: DataStage, start: PolicyStage, gold: GoldStage) -> RewardStage:
@@ -28,31 +33,65 @@ def validated_reward(context: Context, data: DataStage, start: PolicyStage, gold
     ]
     functions = function_digests(recipe.reward.functions, context.seen.digest)
     inputs = {"data": data.version, "policy": start.policy_digest, "gold": grader_digests(recipe)["gold"], **functions}
-    inputs |= verifier_digests(recipe.reward) | {"gold_found": gold.digest}
-    for name in ("base", "pretrained"):
-        directory = getattr(recipe.reward.model, name)
-        if directory is not None and Path(directory).is_dir():
-            inputs |= {f"{name}/{k}": v for k, v in context.seen.tree(Path(directory)).items()}
+    inputs |= verifier_digests(recipe.reward) | {"gold_found": gold.digest} | _given_models(context)
     key = key_of(RewardStage, __name__, configuration, inputs)
     return finish(context, RewardStage, key, lambda path: _build(context, data, start, gold, key, path))
 
 
-def _build(context: Context, data: DataStage, start: PolicyStage, gold: GoldStage, key: str, path: Path) -> None:
+def _given_models(context: Context) -> dict[str, str]:
+    """Digests of the model directories that the recipe names."""
+    model = context.recipe.reward.model
+    given = {"base": model.base, "pretrained": model.pretrained}
+    folders = {name: Path(folder) for name, folder in given.items() if folder is not None and Path(folder).is_dir()}
+    return {f"{name}/{k}": v for name, folder in folders.items() for k, v in context.seen.tree(folder).items()}
+
+
+def _model_key(context: Context, data: DataStage, start: PolicyStage) -> str:
+    """The content key of the learned part alone: another validation of it takes the model that is there."""
+    recipe = context.recipe
+    settings = recipe.reward.model.model_dump(mode="json")
+    configuration = [settings, recipe.run_seed, recipe.prompt_date, recipe.device, recipe.threads]
+    inputs = {"data": data.version, "policy": start.policy_digest, **_given_models(context)}
+    return key_of(RewardStage, __name__, configuration, inputs)
+
+
+def _build(
+    context: Context, data: DataStage, start: PolicyStage, gold: GoldStage, key: str, path: Path
+) -> Mapping[str, str] | None:
+    if not context.recipe.reward.needs_model:
+        _validate(context, data, start, gold, path)
+        return None
+    model_key = _model_key(context, data, start)
+    if not _taken(context, model_key, path):
+        _make_model(context, data, start, key, path / "model")
+    _validate(context, data, start, gold, path)
+    return {MODEL_KEY: model_key}
+
+
+def _taken(context: Context, model_key: str, path: Path) -> bool:
+    """Whether an earlier validation had this model, which is copied then, with the record of where it was trained."""
+    found = context.store.having(RewardStage.name, MODEL_KEY, model_key)
+    if found is None:
+        return False
+    shutil.copytree(found.path / "model", path / "model")
+    if ENVIRONMENT in found.files:
+        shutil.copyfile(found.path / ENVIRONMENT, path / ENVIRONMENT)
+    return True
+
+
+def _validate(context: Context, data: DataStage, start: PolicyStage, gold: GoldStage, path: Path) -> None:
     from ratchet.components.policy.loading import load_policy, pick_device
     from ratchet.components.rewards.advice.advise import advise
     from ratchet.components.rewards.advice.pilot import Pilot
     from ratchet.components.rewards.checks.validation import validate_reward
 
-    settings, device = context.recipe.reward, pick_device(context.recipe.device)
-    if settings.needs_model:
-        _make_model(context, data, start, key, path / "model", device)
-    held_out = data.table("pairs_heldout")
+    device, held_out = pick_device(context.recipe.device), data.table("pairs_heldout")
     on = "held-out pairs and samples" if held_out else "samples"
     context.observer.progress("reward", 0, 1, f"validating on {on} of the current policy")
     policy = load_policy(start.model, device, template_date=context.recipe.prompt_date)
     draw = partial(_samples, context, data, policy)
     subject = _subject(context, gold, path, device)
-    report = validate_reward(subject, held_out, draw, settings.validation)
+    report = validate_reward(subject, held_out, draw, context.recipe.reward.validation)
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
     advice = advise(Pilot.from_json(report.pilot), report.curves["best_of_n"], parameters)
     write_json(path / "report.json", without_nan({**report.as_json(), "advice": advice.as_json()}))
@@ -79,14 +118,16 @@ def _subject(context: Context, found: GoldStage, path: Path, device: Any) -> Any
     return Subject(settings.kind, reward, judge, learned=True, identity=identity, gold=gold, tested=tested)
 
 
-def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str, target: Path, device: Any) -> None:
+def _make_model(context: Context, data: DataStage, start: PolicyStage, key: str, target: Path) -> None:
     """The reward model's files: trained here, or copied from a pretrained one."""
     from ratchet.components.checkpoints.checkpoint import Resumption
     from ratchet.components.interruption import Interruption
+    from ratchet.components.policy.loading import pick_device
     from ratchet.components.rewards.learned.model import RewardModel
     from ratchet.components.rewards.learned.training import RewardStep, save_members, train_members
 
     settings, seed, date = context.recipe.reward.model, context.recipe.run_seed, context.recipe.prompt_date
+    device = pick_device(context.recipe.device)
     if settings.pretrained is not None:
         RewardModel.load(settings.pretrained, device, settings.revision, template_date=date).save(target)
         return

@@ -27,6 +27,11 @@ class Models:
         return self.incumbent.policy_digest == self.start.policy_digest
 
     @property
+    def kept_start(self) -> bool:
+        """Whether training changed no weight: the challenger is the start, perhaps with another date in its template."""
+        return self.challenger.weights == self.start.weights
+
+    @property
     def digests(self) -> dict[str, str]:
         return {
             "challenger": self.challenger.policy_digest,

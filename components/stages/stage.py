@@ -20,7 +20,7 @@ from ratchet.components.stages.environment import Environment, environment_here,
 from ratchet.components.storage.digests import file_digest
 from ratchet.components.storage.files import read_json, tree_digests, write_json
 from ratchet.components.storage.home import Home
-from ratchet.components.storage.store import ENVIRONMENT, Finished, Store, stage_key
+from ratchet.components.storage.store import ENVIRONMENT, FACTS, Finished, Store, stage_key
 
 
 class Stage(StrEnum):
@@ -240,6 +240,6 @@ def _write(context: Context, name: Stage, path: Path, write: Write) -> None:
     here = environment_here(project, threads) if name in COMPUTED else None
     facts = write(path)
     if facts is not None:
-        write_json(path / "facts.json", dict(facts))
+        write_json(path / FACTS, dict(facts))
     if here is not None:
         write_environment(path, here, project)

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from ratchet.components.code.user_sources import function_digests
 from ratchet.components.graders.build import grader_digests, verifier_digests
-from ratchet.components.stages.loaded_training import CHECKPOINTS, FACTS, Order, TrainingFacts
+from ratchet.components.stages.loaded_training import CHECKPOINTS, Order, TrainingFacts
 from ratchet.components.stages.preparation import prepare_training
 from ratchet.components.stages.results import DataStage, PolicyStage, RewardStage
 from ratchet.components.stages.stage import Context, Stage, finish, key_of
 from ratchet.components.storage.digests import weights_digest
 from ratchet.components.storage.files import files_below, policy_digest, read_json, read_json_lines
+from ratchet.components.storage.store import FACTS
 from ratchet.components.training.sentinel import Stop, may_be_judged
 
 
@@ -86,8 +87,9 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     context = with_group_size(context, reward)
     recipe = context.recipe
     configuration = [
-        recipe.train.model_dump(mode="json", exclude={"sampling": {"vllm"}}),
-        recipe.reward.model_dump(mode="json", exclude={"limits"}),
+        recipe.train.model_dump(mode="json", exclude={"sampling": {"vllm"}, "keep_checkpoints": True}),
+        # What validates a reward that passed makes no other policy; the group size that it advises is in the recipe here.
+        recipe.reward.model_dump(mode="json", exclude={"limits", "failures", "validation"}),
         recipe.evaluation.dev_items,
         recipe.evaluation.sample_rows,
         recipe.evaluation.temperature,
@@ -100,7 +102,7 @@ def trained_candidate(context: Context, data: DataStage, start: PolicyStage, rew
     inputs = {
         "data": data.version,
         "policy": start.policy_digest,
-        "reward": reward.digest,
+        "reward": reward.model_digest,
         **grader_digests(recipe),
         **verifier_digests(recipe.reward),
         **function_digests(recipe.reward.functions, context.seen.digest),

@@ -102,6 +102,11 @@ class Home:
         return self.state / "stalls"
 
     @property
+    def failures(self) -> Path:
+        """The last error that ended a run, a file per model."""
+        return self.state / "failures"
+
+    @property
     def dvc(self) -> Path:
         return self.state / "dvc"
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from ratchet.components.errors import StoreError
 from ratchet.components.storage.digests import digest_of, digest_of_digests
-from ratchet.components.storage.files import MANIFEST, commit_directory, verify_directory
+from ratchet.components.storage.files import MANIFEST, commit_directory, read_json, verify_directory
 
 ENVIRONMENT = "environment.json"  # in a stage: where it was made
+FACTS = "facts.json"  # in a stage: what its function returned
+KEY_LENGTH = 32  # hexadecimal digits
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Finished:
 
 def stage_key(stage: str, configuration: object, inputs: Mapping[str, str], code: str) -> str:
     """The content key of a stage: what it is, its part of the recipe, its inputs' digests, its code."""
-    return digest_of([stage, configuration, dict(inputs), code])[:32]
+    return digest_of([stage, configuration, dict(inputs), code])[:KEY_LENGTH]
 
 
 class Store:
@@ -77,6 +79,18 @@ class Store:
                 return None
             path.rename(path.with_name(f"corrupt.{key}.{uuid.uuid4().hex[:8]}"))
             return None
+
+    def having(self, stage: str, fact: str, value: str) -> Finished | None:
+        """A finished stage with this value in its ``facts.json``, every file's hash verified; of several, any.
+
+        Raises:
+            OSError: if it cannot be read now.
+        """
+        for facts in sorted((self.root / stage).glob(f"{'[0-9a-f]' * KEY_LENGTH}/{FACTS}")):
+            with contextlib.suppress(StoreError):  # damaged: the stage is not finished
+                if read_json(facts).get(fact) == value and (found := self.find(stage, facts.parent.name)):
+                    return found
+        return None
 
     def commit(self, stage: str, key: str, write: Callable[[Path], None], facts: Mapping[str, Any]) -> Finished:
         """Run ``write`` on a fresh directory and commit it.

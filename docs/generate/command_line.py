@@ -10,10 +10,10 @@ from ratchet.flows.cli import app
 
 INTRODUCTION = """# Command line
 
-Every verb of `ratchet`, as `ratchet VERB --help` prints it. Shared by many: `--recipe FILE` (by default `ratchet.yaml` of this
-folder or the nearest above it), `--set key.path=value` (repeatable) and `--json`, with which stdout has exactly one JSON value
-([json.md](json.md)) and everything else goes to stderr. What a command ends with: [exit_codes.md](exit_codes.md). Completion
-for your shell: `ratchet --install-completion`.
+Every command of `ratchet`, as `ratchet COMMAND --help` prints it. Many share these options: `--recipe FILE` (by default
+`ratchet.yaml` of this folder or the nearest above it), `--set key.path=value` (repeatable), and `--json`, with which stdout has
+exactly one JSON value ([json.md](json.md)) and everything else goes to stderr. [exit_codes.md](exit_codes.md) lists the exit
+codes. `ratchet --install-completion` installs completion for your shell.
 
 This page is generated: `python -m docs.generate`."""
 SHARED = {"--recipe", "--set", "--json", "--help"}

@@ -16,11 +16,11 @@ from ratchet.components.scaffold.meanings import meanings
 
 INTRODUCTION = """# Recipe keys
 
-Every key of a recipe, with what it accepts and its default. `ratchet recipe show` prints a recipe with all defaults filled in,
-`recipes/quickstart.yaml` is a complete one, and `--set key.path=value` overrides one key. An unknown key is refused (exit 2).
-`ratchet init` writes the same as a JSON Schema, so that an editor completes keys and shows what they mean.
+Every key of a recipe, with what it accepts and its default. `ratchet recipe show` prints a recipe with all defaults filled in.
+`recipes/quickstart.yaml` is a complete one. `--set key.path=value` overrides one key. An unknown key is refused (exit 2).
+`ratchet init` writes a JSON Schema, with which an editor completes keys and shows their meaning.
 
-Short forms: `data.source: rows.jsonl` for a source with a path; `task` beside `data` for `data.task`, and `task.response` for
+Short forms: `data.source: rows.jsonl` for a source with a path; `task` next to `data` for `data.task`, and `task.response` for
 `response`; `{file: "graders.py:grade"}`, `{http: URL}` and `{openai: FILE}` for graders without a type; `reward.formula` for a
 reward of several graders ([rewards.md](rewards.md)); `grader: NAME` in the gate's rules for `measure: grader/NAME`. The preset
 that `train.algorithm` names sets what the recipe leaves out under `train`: [algorithms.md](algorithms.md).

@@ -14,6 +14,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"(\]\(|\b(?:href|src|srcset)=\")(?![a-z]+:|#)([^)#\s\"]+)")
+NAMED = re.compile(r"\[[\w/]+\.md\]\((?![a-z]+:)([^)#\s]+\.md)")  # a page by the name of its file
 PREFIX = "repository/"
 INDEX = "llms.txt"  # for language models (llmstxt.org): at the root of the repository, and of the site
 
@@ -36,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Links that lead out of docs/, and those of the files outside of it, go to where these are in the site."""
+    """Links lead to where their targets are in the site. The name of a page's file becomes the page's title."""
     place = page.file.src_uri
     own = place.removeprefix(PREFIX) if place.startswith(PREFIX) else f"docs/{place}"
 
@@ -45,7 +46,11 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         site = target.removeprefix("docs/") if target.startswith("docs/") else PREFIX + _page_name(target)
         return found[1] + posixpath.relpath(site, posixpath.dirname(place) or ".")
 
-    return LINK.sub(moved, markdown)
+    def titled(found: re.Match[str]) -> str:
+        title = (ROOT / _resolved(own, found[1])).read_text(encoding="utf-8").split("# ", 1)[1].partition("\n")[0]
+        return f"[{title}]({found[1]}"
+
+    return LINK.sub(moved, NAMED.sub(titled, markdown))
 
 
 def _added(config: MkDocsConfig, place: str, text: str) -> File:

@@ -15,9 +15,9 @@ def backup(
     file: Annotated[Path, typer.Argument(help="The tar file to write, outside of .ratchet/ and mlflow/.", callback=as_given)],
     json_output: JsonOption = False,
 ) -> None:
-    """Write ledger, MLflow, reports, and what is alive of stages, checkpoints and datasets to one file; runs may continue.
+    """Write ledger, MLflow, reports, and the stages, checkpoints and datasets in use to one file; runs may continue.
 
-    What is on a server (RATCHET_LEDGER_URL, MLFLOW_TRACKING_URI) is named, and left to that server's own tools.
+    Data on a server (RATCHET_LEDGER_URL, MLFLOW_TRACKING_URI) are named: back them up with that server's own tools.
 
     Example: ratchet backup /mnt/backups/2026-11-27.tar
     """

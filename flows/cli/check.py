@@ -9,7 +9,7 @@ def check(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, js
     """Check recipe, rows, prompts, gold and power in seconds, without a model; nothing is trained or downloaded.
 
     Rows are prepared and the gold is validated as in a run, which then finds both finished. Your functions are imported and
-    called, in processes of their own. `ratchet recipe check` is the same command.
+    called, in separate processes. `ratchet recipe check` is the same command.
 
     Exit codes: 0 fine, warnings included (UNDERPOWERED is one), 2 recipe, rows or prompts cannot be used, 4 the gold is
     refused, 1 the ledger or the store cannot be used, or an error.

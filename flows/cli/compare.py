@@ -59,7 +59,7 @@ def compare(
 
     Both sides train with the same seeds and one budget, from the same data, and the same command resumes an interrupted
     comparison. Registered versions are not trained again, but answer the same items. Nothing is registered or promoted, and no
-    sealed item is read. With --algorithms, or without A and B, nothing is trained: the price of a step is estimated.
+    sealed item is read. With --algorithms, or without A and B, nothing is trained: the cost of a step is estimated.
 
     Example: ratchet compare grpo ppo --seeds 3
     """

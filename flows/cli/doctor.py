@@ -8,7 +8,7 @@ from ratchet.flows.cli.supervision import emit
 
 
 def doctor(json_output: JsonOption = False) -> None:
-    """Look at this machine, its disks, the servers and their logins, versions and clock: each line is ok, or has its remedy.
+    """Check this machine, its disks, the servers and their logins, versions and clock: each line is ok or has a remedy.
 
     Exits with 1 if something has to be done, and with 0 for warnings; with --json, `state` of each finding says it. The second
     part is what a version's lineage records of the machine.

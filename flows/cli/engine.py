@@ -26,7 +26,7 @@ def check(
 ) -> None:
     """Check a running vLLM server with the recipe's starting policy: ten points, each with its figure. Exit 1 if one fails.
 
-    The policy is warmed up first if it was not. Its weights are written to train.sampling.vllm.folder (.ratchet/engine, if the
+    The policy is warmed up first if necessary. Its weights are written to train.sampling.vllm.folder (.ratchet/engine, if the
     recipe has no such section) and given to the server, which keeps them: check a server that nobody else uses.
 
     Example: ratchet engine check --url http://127.0.0.1:8000

@@ -19,7 +19,7 @@ def openai(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="JSON of a reinforcement job or its grader.", callback=as_given)],
     data: Annotated[Path, typer.Option("--data", help="The job's rows: chat JSONL.", callback=as_given)],
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project's folder.", callback=as_given)] = Path(),
-    answer: Annotated[str | None, typer.Option("--answer", help="Column that has what is right, if one does.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="Column with the reference, if there is one.")] = None,
 ) -> None:
     """Write a project that trains on a job's rows by its grader: as `ratchet init` does, with the JSON unchanged.
 

@@ -42,14 +42,14 @@ def init(
         Path | None, typer.Option("--data", help="Your rows: JSONL, CSV or Parquet. Without it, a template.", callback=as_given)
     ] = None,
     grader: Annotated[str | None, typer.Option("--grader", help="FILE:function that judges answers to your rows.")] = None,
-    question: Annotated[str | None, typer.Option("--question", help="Column that asks.")] = None,
-    answer: Annotated[str | None, typer.Option("--answer", help="Column that has what is right.")] = None,
+    question: Annotated[str | None, typer.Option("--question", help="Column with the question.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="Column with the reference.")] = None,
     database: Annotated[str | None, typer.Option("--database", help="SQLite file that queries run on.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Take every guess, and ask nothing.")] = False,
-    ci: Annotated[bool, typer.Option("--ci", help="Also a GitHub workflow: the check and the tests.")] = False,
-    deploy: Annotated[bool, typer.Option("--deploy", help="Also prefect.yaml: a run per night.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept every guess and ask nothing.")] = False,
+    ci: Annotated[bool, typer.Option("--ci", help="Also write a GitHub workflow for the check and the tests.")] = False,
+    deploy: Annotated[bool, typer.Option("--deploy", help="Also write prefect.yaml: a run per night.")] = False,
 ) -> None:
-    """Write a project: ratchet.yaml, tests of its grader, and lines of .gitignore. Exit 2 where a file has other content.
+    """Write a project: ratchet.yaml, tests of its grader, and lines of .gitignore. Exit 2 if a file has other content.
 
     Example: ratchet init demo --data tickets.csv --yes && cd demo && ratchet check
     """

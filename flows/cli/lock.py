@@ -8,7 +8,7 @@ from ratchet.flows.cli.supervision import emit
 def lock(json_output: JsonOption = False) -> None:
     """Write constraints.txt again, with the versions that are installed, so that `ratchet reproduce` can install them.
 
-    To be called, and the file committed, after each upgrade. A clone of Ratchet has a file of its own, made by
+    Run it after each upgrade, and commit the file. A clone of Ratchet has a file of its own, made by
     `make constraints`, and is refused with exit code 2.
 
     Example: ratchet lock

@@ -17,14 +17,14 @@ def reconcile(
     overrides: SetOption = None,
     prefect_port: Annotated[int, typer.Option(help="Port of this project's Prefect server, if it runs.")] = 4200,
 ) -> None:
-    """End killed runs in the ledger, MLflow and Prefect, send what MLflow lacks, and start the slots again that they left.
+    """End killed runs in the ledger, MLflow and Prefect, send what MLflow lacks, and restart the slots that they left.
 
     A promotion that was cut short is completed: MLflow's alias moves to the champion of the ledger. Exit 1 if it does not.
 
     A run that another machine holds, or this one before a restart, is watched until it renews its claim (30 s), or its claim
     has expired (300 s) and the run is ended. Prefect is asked if PREFECT_API_URL names a server, or the project's own is up.
     Newer slots wait for one that it starts again, unless the recipe says schedule.overlap=latest. `ratchet schedule`, and
-    each run of a deployment, do the same when they begin. A standstill that the recipe's `notify` wants to know of is told.
+    each run of a deployment, do the same when they begin. Receivers in the recipe's `notify` are told of a standstill.
 
     Example: ratchet reconcile
     """

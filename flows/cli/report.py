@@ -6,7 +6,7 @@ from ratchet.flows.cli.supervision import emit
 
 
 def report(json_output: JsonOption = False) -> None:
-    """Write the page over all runs again, and print where it and the newest report are. They are files for a browser.
+    """Write the page over all runs again, and print where it and the newest report are. Open them in a browser.
 
     Example: ratchet report
     """

@@ -82,6 +82,7 @@ def trains(until: str | None) -> bool:
 def nothing_to_do(recipe: Path, overrides: Sequence[str], until: str | None) -> dict[str, Any] | None:
     """The result of a run that would only repeat an earlier one, without starting Prefect; None if anything is left to do."""
     from ratchet.components.project.project import open_project
+    from ratchet.components.run.failures import forget_failure
     from ratchet.components.run.record import claimed_run
     from ratchet.components.run.repeats import repeated_run
     from ratchet.components.stages.stage import Stage
@@ -98,6 +99,7 @@ def nothing_to_do(recipe: Path, overrides: Sequence[str], until: str | None) -> 
         if result is None:
             run.hand_over()
             return None
+        forget_failure(project.home, project.name)
         print_result(result, run)
         return result.as_json()
 

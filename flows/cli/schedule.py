@@ -31,7 +31,7 @@ def schedule(
     rrule: Annotated[str | None, typer.Option(help="RRULE, such as FREQ=WEEKLY;BYDAY=MO;BYHOUR=2.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Time zone of a cron schedule or an RRULE. Default: UTC.")] = None,
     overrides: SetOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Runs at once; stages that compute wait for one another all the same.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, help="Runs at once; their computing stages still wait for one another.")] = 1,
     prefect_port: Annotated[int, typer.Option(help="Port of the Prefect server to start.")] = PREFECT_PORT,
 ) -> None:
     """Run recipes on their schedules from this machine, until stopped.

@@ -26,7 +26,7 @@ def status(
     watch: WatchOption = False,
     json_output: JsonOption = False,
 ) -> None:
-    """What runs now, the champion, how the last runs ended, the next slot, the sealed test that is left, and disk space.
+    """What runs now, the champion, how the last runs ended, the next slot, the uses left of the sealed test, and disk space.
 
     Runs whose process was killed are marked first.
 
@@ -53,16 +53,26 @@ def look(home: "Home", path: Path, overrides: list[str] | None) -> "Overview":
     from ratchet.components.inspection.overview import overview
     from ratchet.components.ledger.engine import is_there
     from ratchet.components.ledger.ledger import Ledger
-    from ratchet.components.upkeep.killed import end_killed_runs
     from ratchet.flows.coming import coming
 
     if is_there(home.ledger):  # looking makes none
-        end_killed_runs(home, lambda text: print(text, file=sys.stderr))
+        mark_killed_runs(home)
     ledger = Ledger.to_read(home.ledger)
     recipe = load_recipe_if_any(path, overrides)
     named = invocation.recipe_named or path != DEFAULT_RECIPE
     shown = recipe if named or (recipe and recipe.name in ledger.models()) else None
     return overview(home, ledger, shown, coming(home, recipe), [recipe.name] if recipe else [])
+
+
+def mark_killed_runs(home: "Home") -> None:
+    """Where they cannot be marked, as on a full disk, the page is shown in any case."""
+    from ratchet.components.errors import RegistryError
+    from ratchet.components.upkeep.killed import end_killed_runs
+
+    try:
+        end_killed_runs(home, lambda text: print(text, file=sys.stderr))
+    except RegistryError as error:
+        print(f"warning: killed runs could not be marked: {error}", file=sys.stderr)
 
 
 def load_recipe_if_any(path: Path, overrides: list[str] | None) -> "Recipe | None":

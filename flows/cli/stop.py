@@ -17,7 +17,7 @@ def stop(
     """Ask a run to commit a checkpoint and end with the status stopped; the command that started it resumes it.
 
     The request goes through the ledger, so the run may be on any machine that shares it. The run notices within 30 s, and ends
-    after the training step or the stage at hand. Ranks that a killed run left are asked too. Exit code 2: no process acts for
+    after the current training step or stage. Ranks that a killed run left are asked, too. Exit code 2: no process acts for
     the run, or it is dead.
 
     Example: ratchet stop 3f2a9c --wait

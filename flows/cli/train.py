@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EstimateOption = Annotated[
     bool,
-    typer.Option("--estimate", help="Print the memory that training takes, and what ranks would make of it, without training."),
+    typer.Option("--estimate", help="Estimate memory, and the time per step with ranks, without training."),
 ]
 ConfigOption = Annotated[
     Path | None,

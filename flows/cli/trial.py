@@ -18,15 +18,15 @@ def try_(
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="Ask this instead of rows of dev; graded if it is the prompt of a row.")
     ] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of drawing one.")] = False,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Take the most likely token instead of sampling.")] = False,
     version: Annotated[
         str | None, typer.Option("--version", help="A registered version (number, champion, challenger) instead.")
     ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Sample the starting policy on rows of dev, and show what gold, reward and every other grader make of each completion.
+    """Sample the starting policy on rows of dev, and show the grades of each completion by gold, reward and other graders.
 
-    The policy is warmed up first if it was not. The same command shows the same samples. Nothing is recorded, and no
+    The policy is warmed up first if necessary. The same command shows the same samples. Nothing is recorded, and no
     sealed item is read. --json has full texts.
 
     Example: ratchet try -n 8

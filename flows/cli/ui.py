@@ -27,7 +27,7 @@ def ui(
 ) -> None:
     """Serve the MLflow and Prefect pages until stopped. The Prefect server that ratchet schedule runs there is used.
 
-    Of servers that MLFLOW_TRACKING_URI and PREFECT_API_URL name, the addresses are printed.
+    If MLFLOW_TRACKING_URI or PREFECT_API_URL names a server, its address is printed instead.
 
     Example: ratchet ui --port 5001; in another shell, eval "$(ratchet ui --env)" and then prefect deployment ls
     """

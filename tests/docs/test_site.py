@@ -46,6 +46,12 @@ def test_files_of_the_repository_that_a_page_links_to_are_in_it(site: Path) -> N
     assert "docker build" in (site / "repository" / "infra" / "index.html").read_text()
 
 
+def test_a_link_names_a_page_by_its_title(site: Path) -> None:
+    pages = [path for path in site.glob("*.html") if path.stem != "404"]
+    assert ">Gates</a>" in (site / "check.html").read_text()
+    assert [path.name for path in pages if re.search(r"<a [^>]*>[\w/]+\.md</a>", path.read_text())] == []
+
+
 def test_the_index_for_language_models_leads_to_pages(site: Path) -> None:
     links = re.findall(r"\]\(([^)]+)\)", (site / "llms.txt").read_text())
     assert len(links) > 20

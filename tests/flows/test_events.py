@@ -12,6 +12,7 @@ from ratchet.components.notices.notice import OCCASION_OF, Notice, approval, dec
 from ratchet.components.recipe import Recipe, load_recipe
 from ratchet.components.recipe.notify import Occasion
 from ratchet.components.records import Outcome, Verdict
+from ratchet.components.run.failures import failures
 from ratchet.components.run.told import Told
 from ratchet.components.storage.home import Home
 from ratchet.flows import events, notifications
@@ -34,6 +35,11 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(notifications, "say", said.append)
     monkeypatch.setattr("time.sleep", lambda _: None)
     return said
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path, tmp_path / ".ratchet")
 
 
 def told(*receivers: str) -> Recipe:
@@ -79,26 +85,41 @@ def test_a_receiver_that_is_down_is_reported_and_the_others_are_told(sent: list[
     assert said[0].startswith("could not notify env:NO_SUCH_VARIABLE that m: rolled back version 1: the environment variable")
 
 
-def test_a_failure_is_told_and_raised(sent: list[Any], said: list[str]) -> None:
+def test_a_failure_is_told_and_raised(home: Home, sent: list[Any], said: list[str]) -> None:
     with receiver() as hook:
-        with pytest.raises(DataError), notifications.told_once(told(f"{{to: '{hook.url}'}}")):
+        with pytest.raises(DataError), notifications.told_once(home, told(f"{{to: '{hook.url}'}}")):
             raise DataError("no rows. Add some.")
         assert b'"type": "ratchet.failed"' in hook.received[0][1]
 
 
-def test_an_error_after_the_end_was_told_is_not_told_too(sent: list[Any]) -> None:
+def test_an_error_after_the_end_was_told_is_not_told_too(home: Home, sent: list[Any]) -> None:
     with receiver() as hook:
-        telling = notifications.told_once(told(f"{{to: '{hook.url}'}}"))
+        telling = notifications.told_once(home, told(f"{{to: '{hook.url}'}}"))
         telling.__enter__()(Notice("promoted", "m", NOTICE.told))
         assert not telling.__exit__(DataError, DataError("the disk is full. Free space."), None)
         assert [b'"type": "ratchet.promoted"' in body for _, body in hook.received] == [True]
 
 
-def test_a_run_that_another_process_continues_did_not_fail(sent: list[Any]) -> None:
+def test_a_run_that_another_process_continues_did_not_fail(home: Home, sent: list[Any]) -> None:
     with receiver() as hook:
-        with pytest.raises(ClaimLostError), notifications.told_once(told(f"{{to: '{hook.url}'}}")):
+        with pytest.raises(ClaimLostError), notifications.told_once(home, told(f"{{to: '{hook.url}'}}")):
             raise ClaimLostError("another process took over.")
         assert hook.received == []
+        assert list(failures(home)) == []
+
+
+def test_a_failure_is_kept_until_a_run_of_the_model_ends_without_one(home: Home, sent: list[Any]) -> None:
+    recipe = told()
+    for text in ("there is no file a.jsonl.", "there is no file b.jsonl."):
+        with pytest.raises(DataError), notifications.told_once(home, recipe):
+            raise DataError(text)
+    with notifications.told_once(home, recipe):  # its slot had no turn: nothing ended
+        pass
+    (kept,) = failures(home)
+    assert (kept.model, kept.said) == (recipe.name, "there is no file b.jsonl.")
+    with notifications.told_once(home, recipe) as tell:
+        tell(None)
+    assert list(failures(home)) == []
 
 
 def test_decisions_say_who_decided_and_what() -> None:
@@ -112,9 +133,8 @@ def test_decisions_say_who_decided_and_what() -> None:
     assert approval("m", "r1", Verdict(Outcome.PROMOTE, [], "c", "i"), "ann").by == "ann"
 
 
-def test_a_standstill_is_told_once(tmp_path: Path, sent: list[Any], said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_standstill_is_told_once(home: Home, sent: list[Any], said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of long ago that finished; no promotion: the time counts from the first run's beginning."""
-    home = Home(tmp_path, tmp_path / ".ratchet")
     ledger = Ledger(home.ledger)
     monkeypatch.setattr("ratchet.components.ledger.runs.now", lambda: "2026-01-01T00:00:00+00:00")
     ledger.begin_run("i", "micro", "r1")

@@ -15,6 +15,7 @@ from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run import steps
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Run
+from ratchet.components.run.told import KEPT
 from ratchet.components.stages.stage import Stage
 from ratchet.flows import finetune as story
 from ratchet.flows import running
@@ -277,6 +278,20 @@ def test_a_candidate_that_was_judged_before_is_not_evaluated(tell: Tell, monkeyp
     result, fake = tell()
     assert result is known
     assert fake.ran == UP_TO_CANDIDATE
+
+
+def kept(fake: Steps) -> None:
+    """Training from the champion kept its weights."""
+    candidate, (place, start) = fake.made.candidate, next((n, s) for n, s in enumerate(fake.made.stages) if s.name == "warmup")
+    assert candidate is not None
+    fake.made.stages[place] = replace(start, finished=candidate.finished)
+
+
+def test_faults_a_night_that_found_nothing_better_than_the_champion_says_so_and_registers_nothing(tell: Tell) -> None:
+    result, fake = tell(Outcome.PROMOTE, None, CHAMPION, kept, "policy.start=champion")
+    assert fake.ran == ["data", "champion", "gold", "reward", "train", "champion", "publish unchanged"]
+    assert (result.status, result.verdict, result.version, result.previous) == (Status.UNCHANGED, None, None, "7")
+    assert list(result.reasons) == [KEPT]
 
 
 @pytest.mark.parametrize(("until", "last"), [(Stage.EVALUATE, "publish finished"), (Stage.PLAN, "evaluate")])

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.components.errors import RegistryError
+from ratchet.components.errors import DataError, RegistryError
 from ratchet.components.gate.folds import FoldState
-from ratchet.components.inspection.overview import Overview, Running, Sealed, Slot, overview, pace
+from ratchet.components.inspection.overview import UNPREPARED, Overview, Running, Sealed, Slot, overview, pace
 from ratchet.components.ledger import slots
 from ratchet.components.ledger.claims import this_process
+from ratchet.components.recipe.sources import JsonLines
+from ratchet.components.run.failures import note_failure
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.progress import Progress
 from ratchet.components.run.record import Ending, Run
@@ -162,9 +164,25 @@ def test_status_goes_on_without_mlflow(run: Run, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_sealed_test_that_is_not_prepared_is_said_to_be_unknown(run: Run) -> None:
-    unknown = "Sealed test: unknown until the data are prepared; `ratchet data prepare` does that."
-    assert unknown in lines_of(replace(EMPTY, unprepared=True))
+    unknown = "Sealed test: unknown: the data are not prepared yet; `ratchet data prepare` does that."
+    assert unknown in lines_of(replace(EMPTY, unprepared=UNPREPARED))
     assert unknown not in lines_of(EMPTY)
     home = replace(run.project.home, state=run.project.home.state / "fresh")
-    assert overview(home, run.ledger, run.recipe).unprepared
+    assert overview(home, run.ledger, run.recipe).unprepared == UNPREPARED
     assert not overview(home, run.ledger, None).unprepared
+
+
+def test_a_source_that_is_missing_hides_nothing_else(run: Run) -> None:
+    run.open()
+    source = JsonLines(kind="jsonl", path="gone.jsonl")
+    recipe = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"source": source})})
+    found = overview(run.project.home, run.ledger, recipe)
+    assert len(found.running) == 1
+    assert "Sealed test: unknown: there is no file gone.jsonl. Check data.source in the recipe." in lines_of(found)
+
+
+def test_the_last_error_of_a_model_is_shown(run: Run) -> None:
+    note_failure(run.project.home, "m", DataError("there is no file rows.jsonl."))
+    found = overview(run.project.home, run.ledger, None)
+    assert [failure["said"] for failure in found.as_json()["failures"]] == ["there is no file rows.jsonl."]
+    assert any(line.endswith("UTC  m  there is no file rows.jsonl.") for line in lines_of(found))

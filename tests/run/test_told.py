@@ -11,7 +11,7 @@ from ratchet.components.recipe import Primary
 from ratchet.components.records import Outcome, Verdict
 from ratchet.components.run.outcome import RunResult, Status
 from ratchet.components.run.record import Ending, Run
-from ratchet.components.run.told import Compared, brief, told_of
+from ratchet.components.run.told import KEPT, Compared, brief, told_of
 from tests.run.runs import make_stages, new_run
 
 FIGURES = {
@@ -181,6 +181,7 @@ def test_measures_that_are_not_counts() -> None:
         ),
         (RunResult(Status.STOPPED, reasons=["KL exploded."]), "no checkpoint may be judged", "Version 2 stays champion."),
         (RunResult(Status.UNCHANGED, version="2", previous="1"), "Nothing has changed", "Version 2 stays champion."),
+        (RunResult(Status.UNCHANGED, previous="2", reasons=[KEPT]), "Training found no", "Version 2 stays champion."),
         (RunResult(Status.FINISHED), "asked for.", "ratchet run"),
         (RunResult(Status.FINISHED, stages=[{"name": "data"}, {"name": "gold"}]), "asked for: gold.", "ratchet run"),
         (RunResult(Status.ERROR, error="disk full"), "failed", "Disk full."),

@@ -18,6 +18,7 @@ from ratchet.components.errors import ModelError, PausedError, RewardError, Stor
 from ratchet.components.policy.loading import Policy, load_policy
 from ratchet.components.pretrained.template_date import dated
 from ratchet.components.stages import loaded_training
+from ratchet.components.stages.results import RewardStage
 from ratchet.components.stages.stage import NotFinished
 from ratchet.components.stages.train import TrainingFacts, TrainStage, trained_candidate
 from ratchet.components.storage.files import model_weights, policy_digest, write_json, write_json_lines, write_text
@@ -79,6 +80,12 @@ def key(tmp_path: Path) -> Callable[..., str]:
     return look
 
 
+def with_model(reward: RewardStage) -> RewardStage:
+    """The same report, of a reward with a learned part."""
+    files = {**reward.files, "model/model.safetensors": "weights"}
+    return replace(reward, finished=replace(reward.finished, facts={"files": files}))
+
+
 RELEVANT = (
     *("train.lr=1e-5", "train.sentinel.kl=3.0", "reward.verifier_weight=2.0", "policy.max_new_tokens=9", "seed=4"),
     *("evaluation.dev_items=9", "evaluation.sample_rows=9", "evaluation.temperature=0.5", "device=auto", "threads=2"),
@@ -95,14 +102,20 @@ def test_each_input_is_in_its_key(tmp_path: Path, key: Callable[..., str]) -> No
     others = {
         "data": data_stage(tmp_path / "other version", version="f" * 32),
         "start": policy_stage("other"),
-        "reward": reward_stage(tmp_path / "other reward", waived={"length": "known"}),
+        "reward": with_model(reward_stage(tmp_path / "other reward")),
     }
     assert len({key(), *(key(**{name: other}) for name, other in others.items())}) == 4
 
 
 def test_what_does_not_touch_training_is_not_in_its_key(key: Callable[..., str]) -> None:
     elsewhere = ["name=other", "data.seed=9", "policy.warmup.steps=9", "evaluation.samples=3", "gate.rules.floor=0.1"]
-    assert key(*elsewhere, "reward.limits.seconds=9") == key()
+    assert key(*elsewhere, "reward.limits.seconds=9", "reward.failures.retries=9", "train.keep_checkpoints=9") == key()
+
+
+def test_another_validation_of_the_same_reward_trains_no_other_policy(tmp_path: Path, key: Callable[..., str]) -> None:
+    waived = reward_stage(tmp_path / "waived", waived={"length": "known"})
+    validation = ("reward.validation.samples=9", "reward.validation.max_silent_groups=0.5")
+    assert key(*validation, "reward.validation.waive={noise: known}", reward=waived) == key()
 
 
 SERVER = "train.sampling.vllm={url: 'http://127.0.0.1:1', folder: /w}"

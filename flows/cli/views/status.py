@@ -40,14 +40,17 @@ def lines_of(found: "Overview") -> list[str]:
     lines += ["", *_champions(found)]
     if found.runs:
         lines += ["", "Last runs", *(line for run in found.runs for line in _run(run))]
+    if found.failures:
+        lines += ["", "Failed, and no run since then ended without an error"]
+        lines += [f"  {_when(one.at)}  {one.model}  {visible(one.said)}" for one in found.failures]
     if found.slots:
         lines += ["", "Next", *(_slot(slot) for slot in found.slots)]
     if found.sealed is not None:
         lines += ["", _sealed(found.sealed)]
     elif found.blocked:
         lines += ["", "Sealed test: unknown, because the ledger that counts its uses was lost."]
-    elif found.unprepared:
-        lines += ["", "Sealed test: unknown until the data are prepared; `ratchet data prepare` does that."]
+    elif found.unprepared is not None:
+        lines += ["", f"Sealed test: unknown: {visible(found.unprepared)}"]
     if found.all_runs is not None:
         lines.append(f"All runs: {visible(found.all_runs)}")
     return [*lines, f"Disk: {found.free_bytes / GIB:,.1f} GiB free"]

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,6 +13,13 @@ from ratchet.components.errors import RatchetError
 from ratchet.components.storage.home import Home
 from ratchet.flows.cli import supervision, terminated, ui
 from ratchet.flows.servers import start as servers
+
+
+@pytest.fixture(autouse=True)
+def no_server_named() -> Iterator[None]:
+    """Prefect's harness, once a test of this process has started it, names its server for the whole session."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
 
 
 @pytest.fixture
